@@ -1,0 +1,32 @@
+"""The errors that a user of rt2data sees: where, what was found, what was expected, how to repair it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class Rt2dataError(ValueError):
+    """Input that rt2data cannot use. Reads ``where: found; expected E. repair.``
+
+    Args:
+        where: the file, dataset, episode, field or argument at fault.
+        found: what is there.
+        expected: what should be there, as a noun phrase.
+        repair: what the user can do, as a sentence; may be empty.
+    """
+
+    def __init__(self, where: str, found: str, expected: str, repair: str = "") -> None:
+        self.where, self.found, self.expected, self.repair = where, found, expected, repair
+        text = f"{where}: {found}; expected {expected}."
+        super().__init__(f"{text} {repair.rstrip('.')}." if repair else text)
+
+    def __reduce__(self) -> tuple[type[Rt2dataError], tuple[str, str, str, str]]:
+        # Exceptions cross process boundaries (worker processes, Beam): rebuild from the four parts.
+        return type(self), (self.where, self.found, self.expected, self.repair)
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """A repair sentence that suggests the known name nearest to `name`, or "" when none is near."""
+    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f'Did you mean "{match[0]}"?' if match else ""

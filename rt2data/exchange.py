@@ -1,0 +1,127 @@
+"""EXCHANGE: rows leave their part and go to the bucket of shards they belong to.
+
+A task reads one group of index slices front to back and writes one run file: an Arrow IPC file whose record batch b
+holds the group's rows for bucket b. The file's own footer is the sidecar of offsets, so GATHER reads just its batch.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.ipc
+
+from rt2data import index, job, plan, select, statistics
+from rt2data.job import Job
+from rt2data.plan import Plan
+from rt2data.recipe import RecipeSource
+from rt2data.tokenizer import ActionTokenizer
+
+MIN_BUCKETS = 16
+
+
+def bucket_size(the_plan: Plan, parts: int) -> int:
+    """How many consecutive shards make a bucket: about sqrt(parts x shards) buckets in all."""
+    shards = max(1, the_plan.shards)
+    buckets = min(shards, max(MIN_BUCKETS, math.isqrt(parts * shards)))
+    return math.ceil(shards / buckets)
+
+
+def buckets(the_plan: Plan, parts: int) -> int:
+    """The number of buckets."""
+    return math.ceil(the_plan.shards / bucket_size(the_plan, parts))
+
+
+def run_file(folder: Path, group: int) -> Path:
+    return folder / "runs" / f"{group:06d}.arrow"
+
+
+def task(task: dict[str, Any]) -> dict[str, Any]:
+    """Write the run of group ``task["group"]``; a run that is there is whole, since it was renamed into place.
+
+    Returns:
+        ``{"rows"}``: how many samples the run holds.
+    """
+    the_job, folder = job.load(task["job"]), Path(task["folder"])
+    the_plan = plan.load(folder)
+    path = run_file(folder, task["group"])
+    if not path.is_file():
+        spec = ActionTokenizer.from_pretrained(str(folder))
+        _write(path, _rows(the_job, the_plan, task["group"]), buckets(the_plan, len(the_job.parts)), bucket_size(the_plan, len(the_job.parts)))
+        count_bins(the_job, task["group"], spec, path.with_suffix(".bins.npz"))
+    return {}
+
+
+def _rows(the_job: Job, the_plan: Plan, group: int) -> pa.Table:
+    """The drawn samples of a group: the index's columns, and order, shard, copy, variant and (web) target."""
+    pieces = []
+    for part, source, table in the_job.slices(group):
+        samples = select.select(table, the_job.recipe, source, part.split)
+        drawn = list(plan.drawn(the_job.recipe, source, the_plan.sources[part.source], samples))
+        positions = np.concatenate([rows for _, rows, _, _ in drawn]) if drawn else np.empty(0, np.int64)
+        columns: dict[str, Any] = {
+            "order": np.concatenate([values for *_, values in drawn]) if drawn else np.empty(0, np.uint64),
+            "shard": np.concatenate([the_plan.shard_of(s, v) for s, _, _, v in drawn]) if drawn else np.empty(0, np.int64),
+            "copy": np.concatenate([np.full(len(rows), copy, np.int32) for _, rows, copy, _ in drawn]) if drawn else np.empty(0, np.int32),
+            "variant": samples.variant[positions],
+        }  # fmt: skip
+        if source.declaration.kind != "robot":
+            texts = np.array(select.targets(table, source, the_job.recipe.seed, samples), object)
+            columns["target"] = pa.array(texts[positions], pa.string())
+        pieces.append(_with(table.take(samples.rows[positions]), columns, source, select.cameras(the_job.recipe, source)))
+    return pa.concat_tables(pieces)
+
+
+def _with(table: pa.Table, columns: dict[str, Any], source: RecipeSource, cameras: tuple[str, ...]) -> pa.Table:
+    """`table` without what GATHER does not need, and with `columns`. Dictionaries become plain text: a reader of one
+    batch would have to load the dictionaries of the whole file."""
+    unused = {f"{c}." for c in source.declaration.cameras if c not in cameras}
+    arrays: dict[str, Any] = {}
+    for name in table.column_names:
+        if name in ("split_hash", "reject") or any(name.startswith(prefix) for prefix in unused):
+            continue
+        column = table.column(name)
+        arrays[name] = column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
+    return pa.table(arrays | columns)
+
+
+def _write(path: Path, table: pa.Table, count: int, size: int) -> None:
+    bucket = index.numbers(table, "shard") // size
+    by_bucket = np.argsort(bucket, kind="stable")
+    table = table.take(by_bucket).combine_chunks()
+    edges = np.searchsorted(bucket[by_bucket], np.arange(count + 1))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            empty = pa.record_batch([pa.array([], f.type) for f in table.schema], schema=table.schema)
+            for number in range(count):
+                rows = table.slice(edges[number], edges[number + 1] - edges[number]).to_batches()
+                writer.write_batch(rows[0] if rows else empty)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def count_bins(the_job: Job, group: int, tokenizer: ActionTokenizer, path: Path) -> None:
+    """Count how often each bin occurs, and what is clipped, in the group's train steps, each once whatever its copies."""
+    bins: Any = None
+    clipped: Any = None
+    for part, source, table in the_job.slices(group):
+        if source.declaration.kind != "robot":
+            return
+        samples = select.select(table, the_job.recipe, source, part.split)
+        rows = np.flatnonzero(samples.kept & (samples.row_split == 0))
+        mine = tokenizer.for_source(source.id)
+        coded, outside = mine.encode(index.matrix(table.column("action"))[rows], index.numbers(table, "terminate")[rows], return_clipped=True)
+        found = np.stack([np.bincount(column, minlength=256) for column in np.asarray(coded).T]).astype(np.int64)
+        bins = found if bins is None else bins + found
+        outside = np.asarray(outside).sum(axis=0, dtype=np.int64)
+        clipped = outside if clipped is None else clipped + outside
+    statistics.save(str(path), {"bins": bins, "clipped": clipped})

@@ -1,0 +1,189 @@
+"""The flow, top to bottom: INDEX, MEASURE, PLAN, EXCHANGE, GATHER, COMMIT.
+
+Beam moves file names; files move bytes. Each stage is one pure function of one small task (`rt2data.worker.STAGES`), which
+leaves its work in a file below the work directory and may run twice without harm. Local builds drive the stages from one
+in-process runner and do the work in plain worker processes; on any other runner Beam's workers run the same functions.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rt2data import exchange, gather, indexing, job, manifest, plan, report, sources, statistics, worker
+from rt2data import recipe as recipes
+from rt2data.errors import Rt2dataError
+from rt2data.measure import Cells, Moments
+from rt2data.recipe import Recipe, RecipeSource
+from rt2data.sources import Part, Source
+from rt2data.tokenizer import ActionTokenizer
+
+Tasks = Sequence[dict[str, Any]]
+
+
+def build(
+    recipe: str | Path,
+    out: str | Path,
+    *,
+    data_root: str | Path | None = None,
+    work: str | Path | None = None,
+    workers: int | None = None,
+    beam_options: Sequence[str] = (),
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Build a mixture.
+
+    Args:
+        recipe: a recipe file, or the name of one that comes with rt2data.
+        out: the mixture's folder: new, empty, or of an earlier build of the same recipe and data.
+        data_root: the folder that holds the datasets.
+        work: the folder of indexes and runs; ``OUT.work`` unless given. May serve several mixtures.
+        workers: worker processes of a local build; as many as there are processors unless given.
+        beam_options: given to Beam as they are, such as ``["--runner=FlinkRunner"]``.
+        progress: print the plan and the progress on stderr.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        Rt2dataError: input that cannot be used. OUT is then as it was before.
+    """
+    the_recipe = recipes.read(recipes.find(str(recipe)))
+    target, folder = Path(out).absolute(), Path(work or f"{str(out).rstrip('/')}.work").absolute()
+    say = report.Reporter(enabled=progress)
+    found = [open_source(s, data_root) for s in the_recipe.sources]
+    manifest.refuse_foreign(target, the_recipe.name)
+    spec = ActionTokenizer.from_pretrained(the_recipe.tokenizer)
+    with Engine(folder, workers, beam_options, say) as engine:
+        the_job = index_all(the_recipe, found, folder, engine, check=the_recipe.image_check)
+        measured = measure_all(the_job, engine)
+        tokenizer = resolve(the_recipe, spec, measured)
+        the_plan = plan.make(the_job, tokenizer.to_dict(), other_splits(the_recipe, found))
+        say.plan(the_recipe, the_plan)
+        state = folder / "builds" / the_plan.digest[:32]
+        if (done := manifest.complete(target, the_plan)) is not None:
+            say.line(f"{target} holds this mixture already")
+            return done
+        manifest.claim(target, the_plan)
+        the_plan.save(state)
+        tokenizer.save_pretrained(str(state))
+        common = {"job": str(the_job.save()), "folder": str(state), "out": str(target)}
+        runs = [common | {"group": g} for g in range(len(the_job.groups))]
+        shards = [common | {"bucket": b} for b in range(exchange.buckets(the_plan, len(the_job.parts)))]
+        records = [gather.record_file(state, n) for n in range(the_plan.shards)]
+        engine.run([("exchange", runs), ("gather", shards)], "shards", lambda: sum(r.exists() for r in records), the_plan.shards)
+        written = manifest.commit(target, the_job, the_plan, tokenizer, measured, state)
+    say.summary(target, written)
+    return written
+
+
+def open_source(source: RecipeSource, data_root: str | Path | None) -> Source:
+    """The dataset of a recipe's source, on disk."""
+    return sources.open_source(source.declaration, Path(data_root) if data_root else None, source.path, source.where)
+
+
+def parts(source: RecipeSource, found: Source) -> list[Part]:
+    """The parts of the dataset splits that the recipe takes: all of them where splits are made by hash."""
+    there = found.splits()
+    for _, names in source.taken or ():
+        for name in names:
+            if name not in there:
+                raise Rt2dataError(source.where, f'{source.declaration.name} has no split "{name}"', f"one of {', '.join(there)}")
+    return [part for split in taken_splits(source, there) for part in found.parts(split)]
+
+
+def taken_splits(source: RecipeSource, there: Iterable[str]) -> list[str]:
+    """Which of a dataset's own splits a recipe's source takes."""
+    wanted = {name for _, names in source.taken for name in names} if source.taken is not None else set(there)
+    return [name for name in there if name in wanted]
+
+
+def other_splits(the_recipe: Recipe, found: Sequence[Source]) -> list[dict[str, int]]:
+    """Per source, the dataset's splits that the recipe does not take, with their episodes or examples."""
+    out = []
+    for source, one in zip(the_recipe.sources, found, strict=True):
+        there = one.splits()
+        out.append({name: n for name, n in there.items() if name not in taken_splits(source, there)})
+    return out
+
+
+def index_all(the_recipe: Recipe, found: Sequence[Source], work: Path, engine: Engine, *, check: str) -> job.Job:
+    """INDEX: every part that has no index yet."""
+    tasks = [
+        (number, indexing.task(one, part, work, check=check))
+        for number, (source, one) in enumerate(zip(the_recipe.sources, found, strict=True))
+        for part in parts(source, one)
+    ]
+    missing = [task for _, task in tasks if indexing.cached(task) is None]
+    engine.run([("index", missing)], "index", lambda: sum(indexing.cached(t) is not None for t in missing), len(missing))
+    results = [(number, task, indexing.cached(task)) for number, task in tasks]
+    lost = next((task for _, task, result in results if result is None), None)
+    if lost is not None:
+        expected = "files that stay as they are while they are read"
+        raise Rt2dataError(f"{lost['root']}/{lost['name']}", "changed while it was indexed", expected, "Build again")
+    indexed = [indexing.indexed(number, task, result) for number, task, result in results if result is not None]
+    return job.make(work, the_recipe, [str(one.root) for one in found], indexed)
+
+
+def measure_all(the_job: job.Job, engine: Engine) -> dict[int, dict[str, Any]]:
+    """MEASURE: the exact statistics of each robot source, ``{source: {"train": ..., "all": ...}}``."""
+    file = the_job.save()
+    folder = the_job.work / "measure" / file.stem
+    robots = [n for n, s in enumerate(the_job.recipe.sources) if s.declaration.robot]
+    groups = {n: [g for g, slices in enumerate(the_job.groups) if the_job.parts[slices[0].part].source == n] for n in robots}
+    every = [{"job": str(file), "group": g, "out": str(folder / f"{g:06d}.moments.npz")} for n in robots for g in groups[n]]
+    engine.run([("moments", [t for t in every if not os.path.exists(t["out"])])])
+    moments = {n: statistics.merged((folder / f"{g:06d}.moments.npz" for g in groups[n]), Moments) for n in robots}
+    second = []
+    for n in robots:
+        wanted = {name: one.cells(statistics.QUANTILES) for name, one in moments[n].items() if one.count}
+        statistics.save(str(folder / f"{n}.wanted.npz"), wanted)
+        second += [{"job": str(file), "group": g, "cells": str(folder / f"{n}.wanted.npz"), "out": str(folder / f"{g:06d}.cells.npz")} for g in groups[n]]
+    engine.run([("cells", [t for t in second if not os.path.exists(t["out"])])])
+    found = {}
+    for n in robots:
+        cells = statistics.merged((folder / f"{g:06d}.cells.npz" for g in groups[n]), Cells)
+        dims = the_job.recipe.sources[n].declaration.robot.dims  # type: ignore[union-attr]
+        found[n] = {name: statistics.summary(moments[n][name], cells.get(name), dims) for name in moments[n]}
+    return found
+
+
+def resolve(the_recipe: Recipe, spec: ActionTokenizer, measured: dict[int, dict[str, Any]]) -> ActionTokenizer:
+    """The tokenizer with the bounds of every robot source."""
+    dims = {}
+    for number, source in enumerate(the_recipe.sources):
+        stats = measured.get(number, {}).get("train", {"count": 0})
+        if source.declaration.robot and stats["count"]:
+            dims[source.id] = statistics.bounds(source, stats, spec, the_recipe.bounds)
+    return spec.with_sources(dims) if dims else spec
+
+
+class Engine:
+    """Runs stages on Beam. Local unless the options name a runner; then worker processes start at once."""
+
+    def __init__(self, work: Path, workers: int | None, beam_options: Sequence[str], say: report.Reporter) -> None:
+        self.work, self.options, self.say = work, list(beam_options), say
+        self.local = not any(o.startswith("--runner") for o in self.options)
+        self._workers = workers or os.cpu_count() or 1
+
+    def __enter__(self) -> Engine:
+        self.pool = worker.Pool(self._workers).__enter__() if self.local else None
+        return self
+
+    def __exit__(self, *exit_info: object) -> None:
+        if self.pool:
+            self.pool.__exit__(*exit_info)
+
+    def run(self, stages: Sequence[tuple[str, Tasks]], word: str = "", done: Callable[[], int] | None = None, total: int = 0) -> None:
+        """Run stages one after the other, in one pipeline. `done` counts finished files for the progress line."""
+        if not any(tasks for _, tasks in stages):
+            return
+        from rt2data import pipeline
+
+        with self.say.progress(word, done, total):
+            errors = pipeline.run([(s, [json.dumps(t) for t in tasks]) for s, tasks in stages], self.work, self.options, local=self.local)
+        if errors:
+            raise Rt2dataError(*errors[0])

@@ -1,0 +1,204 @@
+"""GATHER: a bucket's rows from all runs, in order, become shards; image bytes are copied from where they lie."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import OrderedDict
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.ipc
+
+from rt2data import exchange, images, index, job, plan, render, select, shard
+from rt2data.errors import Rt2dataError
+from rt2data.job import Job
+from rt2data.plan import Plan
+from rt2data.render import Rendered
+from rt2data.tokenizer import ActionTokenizer
+
+MAX_OPEN = 64
+
+
+class Files:
+    """Open source files, the least recently used closed first."""
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[str, int] = OrderedDict()
+
+    def get(self, path: str) -> int:
+        if path in self._open:
+            self._open.move_to_end(path)
+            return self._open[path]
+        try:
+            found = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise Rt2dataError(path, error.strerror or str(error), "the file that was indexed") from None
+        self._open[path] = found
+        if len(self._open) > MAX_OPEN:
+            os.close(self._open.popitem(last=False)[1])
+        return found
+
+    def close(self) -> None:
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+
+def shard_name(recipe_name: str, split: str, number: int, count: int) -> str:
+    """``SPLIT/NAME-SPLIT-00000-of-00008.tar``, below the mixture's folder."""
+    return f"{split}/{recipe_name}-{split}-{number:05d}-of-{count:05d}.tar"
+
+
+def record_file(folder: Path, number: int) -> Path:
+    """Where GATHER notes what it wrote as shard `number`, counted over all splits."""
+    return folder / "shards" / f"{number:06d}.json"
+
+
+def finished(folder: Path, out: Path, name: str, number: int) -> dict[str, Any] | None:
+    """The record of a shard that is there already, with the size and checksum it was written with."""
+    try:
+        record: dict[str, Any] = json.loads(record_file(folder, number).read_bytes())
+        if (out / name).stat().st_size == record["bytes"] and shard.crc32c_of(out / name) == record["crc32c"]:
+            return record
+    except (OSError, ValueError, KeyError):
+        pass
+    return None
+
+
+def task(task: dict[str, Any]) -> dict[str, Any]:
+    """Write the shards of bucket ``task["bucket"]`` into ``task["out"]``; those that are there and whole are kept."""
+    the_job, folder, out = job.load(task["job"]), Path(task["folder"]), Path(task["out"])
+    the_plan = plan.load(folder)
+    size = exchange.bucket_size(the_plan, len(the_job.parts))
+    numbers = range(task["bucket"] * size, min(the_plan.shards, (task["bucket"] + 1) * size))
+    names = {}
+    for number in numbers:
+        split, own = the_plan.shard(number)
+        names[number] = shard_name(the_job.recipe.name, split.name, own, split.shards)
+    missing = [n for n in numbers if finished(folder, out, names[n], n) is None]
+    if not missing:
+        return {}
+    tokenizer = ActionTokenizer.from_pretrained(str(folder))
+    rows = _rows(the_job, folder, task["bucket"])
+    files, buffers = Files(), shard.Buffers()
+    try:
+        for number in missing:
+            parts = _render(the_job, the_plan, rows, number, tokenizer)
+            written = _write(the_job, parts, out / names[number], files, buffers)
+            samples = sum(len(r.keys) for _, r, _ in parts)
+            record = {"name": names[number], "samples": samples} | asdict(written)
+            job.write_whole(record_file(folder, number), json.dumps(record).encode())
+    finally:
+        files.close()
+    return {}
+
+
+def _rows(the_job: Job, folder: Path, bucket: int) -> dict[int, pa.Table]:
+    """The rows of a bucket, per source, from every run."""
+    found: dict[int, list[pa.Table]] = {}
+    for group, slices in enumerate(the_job.groups):
+        run = pa.ipc.open_file(pa.memory_map(str(exchange.run_file(folder, group))))
+        batch = run.get_batch(bucket)
+        if batch.num_rows:
+            found.setdefault(the_job.parts[slices[0].part].source, []).append(pa.Table.from_batches([batch]))
+    return {source: pa.concat_tables(tables).combine_chunks() for source, tables in found.items()}
+
+
+Part = tuple[int, Rendered, npt.NDArray[np.uint64]]
+
+
+def _render(the_job: Job, the_plan: Plan, rows: dict[int, pa.Table], number: int, tokenizer: ActionTokenizer) -> list[Part]:
+    """The samples of one shard, source by source: (source, samples, orders)."""
+    split = the_plan.shard(number)[0].name
+    parts = []
+    for position, table in sorted(rows.items()):
+        mine = table.take(np.flatnonzero(index.numbers(table, "shard") == number))
+        if mine.num_rows:
+            source = the_job.recipe.sources[position]
+            own = tokenizer.for_source(source.id) if source.declaration.kind == "robot" else None
+            rendered = render.render(mine, the_job.recipe, source, split, select.cameras(the_job.recipe, source), own)
+            parts.append((position, rendered, index.numbers(mine, "order")))
+    return parts
+
+
+def _sequence(parts: list[Part]) -> list[tuple[int, int]]:
+    """(part, sample) in the shard's order: by order value, ties by key."""
+    orders = np.concatenate([o for *_, o in parts])
+    which = np.repeat(np.arange(len(parts)), [len(o) for *_, o in parts])
+    row = np.concatenate([np.arange(len(o)) for *_, o in parts])
+    found = np.argsort(orders, kind="stable")
+    if np.any(orders[found[1:]] == orders[found[:-1]]):
+        found = np.array(sorted(range(len(orders)), key=lambda i: (orders[i], parts[which[i]][1].keys[row[i]])))
+    return list(zip(which[found].tolist(), row[found].tolist(), strict=True))
+
+
+def _write(the_job: Job, parts: list[Part], path: Path, files: Files, buffers: shard.Buffers) -> shard.Written:
+    names: list[str] = []
+    sizes: list[int] = []
+    content: list[bytes | tuple[str, int, int]] = []  # bytes, or (file, offset, CRC32C)
+    paths = [[[_path(the_job.roots[source], name) for name in refs.files] for refs in rendered.cameras] for source, rendered, _ in parts]
+    columns = [[(r.suffix, r.file.tolist(), r.offset.tolist(), r.length.tolist(), r.crc.tolist()) for r in rendered.cameras] for _, rendered, _ in parts]
+    for part, row in _sequence(parts):
+        rendered = parts[part][1]
+        key = rendered.keys[row]
+        for camera, (suffix, file, offset, length, crc) in enumerate(columns[part]):
+            ref = (paths[part][camera][file[row]], offset[row], crc[row])
+            data: bytes | tuple[str, int, int] = ref if the_job.recipe.image is None else _reencode(the_job, ref, length[row], files)
+            names.append(f"{key}.{suffix[row]}")
+            sizes.append(length[row] if isinstance(data, tuple) else len(data))
+            content.append(data)
+        text = rendered.json[row]
+        names.append(f"{key}.json")
+        sizes.append(len(text))
+        content.append(text)
+    too_long = next((name for name in names if len(name) > shard.MAX_NAME), None)
+    if too_long:
+        raise Rt2dataError(str(path), f"the member name {too_long} has {len(too_long)} bytes", f"at most {shard.MAX_NAME} bytes")
+
+    def fill(window: shard.Bytes, start: int, stop: int, places: npt.NDArray[np.int64]) -> None:
+        references = []
+        for i, place in enumerate(places.tolist(), start):
+            data = content[i]
+            if isinstance(data, tuple):
+                references.append((data, place, sizes[i]))
+            else:
+                window[place : place + sizes[i]] = np.frombuffer(data, np.uint8)
+        # Read in the order of the files, not of the shard: a disk and its read-ahead like it.
+        for (file, offset, crc), place, size in sorted(references):
+            _read(files.get(file), file, offset, crc, window[place : place + size])
+
+    return shard.write(path, names, np.array(sizes, np.int64), fill, buffers)
+
+
+def _path(root: str, name: str) -> str:
+    return os.path.join(root, name)
+
+
+def _read(descriptor: int, file: str, offset: int, crc: int, into: shard.Bytes) -> None:
+    """Read exactly one image and check that it is the one that was indexed."""
+    done = 0
+    while done < len(into):
+        n = os.preadv(descriptor, [into[done:].data], offset + done)
+        if n == 0:
+            break
+        done += n
+    if done < len(into) or google_crc32c.value(into) != crc:
+        found = f"bytes {offset} to {offset + len(into)} are not the image that was indexed"
+        raise Rt2dataError(file, found, f"CRC32C {crc:08x}", "The file changed while it was read; build again")
+
+
+def _reencode(the_job: Job, ref: tuple[str, int, int], length: int, files: Files) -> bytes:
+    data = np.empty(length, np.uint8)
+    _read(files.get(ref[0]), *ref, data)
+    wanted = dict(the_job.recipe.image or {})
+    size = wanted.pop("size", None)
+    try:
+        return images.reencode(data.tobytes(), images.ImageSpec(size=tuple(size) if size else None, **wanted))
+    except images.ImageError as error:
+        repair = "Set image_check: decode in the recipe, which leaves such images out and counts them"
+        raise Rt2dataError(f"{ref[0]} at byte {ref[1]}", str(error), "an image that decodes", repair) from None

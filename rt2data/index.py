@@ -1,0 +1,158 @@
+"""The index: per part, one row per step or example, with references to image bytes instead of the bytes.
+
+An index file is an Arrow IPC file, read by mapping it into memory. Its columns:
+
+=================== ======================= =========================================================================
+column              type                    meaning
+=================== ======================= =========================================================================
+unit                binary(10)              digest that names the episode or example in the sample's key
+split_hash          uint64                  hash of the split unit (episode, picture): decides the split
+step, steps         int32                   step within the episode and its length; 0 and 1 for an example
+episode             dict<string>            episode id, or the example's id
+language            dict<string>            language tag, null where unknown
+reject              uint8                   index into REASONS; 0 = usable
+instruction         dict<string>            robot: the text as stored
+action              list<float32>[D]        robot: canonical action
+terminate           bool                    robot
+valid               bool                    robot: false where the action was replaced by rest, because it is undefined
+proprio             list<float32>[P]        robot, where declared
+question, answers   string, list<string>    vqa
+captions            list<string>            caption
+CAMERA.file         dict<string>            file of the image below the dataset's folder; ``blob:NAME`` for a blob
+CAMERA.offset       int64                   bytes from the start of the file
+CAMERA.length       int32                   bytes
+CAMERA.crc          uint32                  CRC32C of the image; 0 in a quick index
+CAMERA.format       uint8                   index into images.FORMATS
+CAMERA.state        uint8                   index into REASONS; 0 = usable
+CAMERA.width/height uint16                  pixels
+=================== ======================= =========================================================================
+
+A part is identified by a digest of its content that needs no reading of the content, and an index by (part digest,
+declaration digest, VERSION). A *quick* index skips every check that has to read the images' bytes through.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.ipc
+
+from rt2data import images
+from rt2data.errors import Rt2dataError
+
+VERSION = 1
+
+# Why a row cannot be a sample. A code is a position, so new reasons go to the end and VERSION is raised.
+REASONS = (
+    "",
+    "no_instruction",
+    "invalid_action",
+    "not_finite",
+    "missing_image",
+    "empty_image",
+    "unknown_format",
+    "truncated_image",
+    "damaged_image",
+    "image_too_large",
+    "unreadable_image",
+    "no_question",
+    "no_answer",
+    "no_caption",
+    "unsafe_path",
+)
+CODE = {reason: code for code, reason in enumerate(REASONS)}
+# From `images.check_refs`' own numbering.
+IMAGE_STATE = np.array([CODE[reason] for reason in images.REASONS], np.uint8)
+
+IMAGE_COLUMNS = (
+    ("file", pa.dictionary(pa.int32(), pa.string())),
+    ("offset", pa.int64()),
+    ("length", pa.int32()),
+    ("crc", pa.uint32()),
+    ("format", pa.uint8()),
+    ("state", pa.uint8()),
+    ("width", pa.uint16()),
+    ("height", pa.uint16()),
+)
+BATCH = 65536  # rows a record batch: a reader that walks the index needs memory for one
+
+
+def digest(*parts: str | bytes, size: int = 10) -> bytes:
+    """blake2b of the parts, each with its length before it, so that no two lists of parts look alike."""
+    h = hashlib.blake2b(digest_size=size)
+    for part in parts:
+        raw = part.encode() if isinstance(part, str) else part
+        h.update(len(raw).to_bytes(8, "big") + raw)
+    return h.digest()
+
+
+def split_hash(namespace: str, unit: str) -> int:
+    """64-bit hash of a split unit, the same in every recipe: a picture or episode is never in two splits."""
+    return int.from_bytes(digest("split", namespace, unit, size=8), "big")
+
+
+def dictionary(codes: npt.NDArray[np.int32], values: Sequence[str | None]) -> pa.DictionaryArray:
+    """A dictionary column: row i holds ``values[codes[i]]``; a negative code is null."""
+    return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), pa.array(values, pa.string()))
+
+
+def fixed(values: npt.NDArray[np.float32]) -> pa.FixedSizeListArray:
+    """An (n, D) array as a column of lists of D."""
+    width = values.shape[1]
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values).reshape(-1)), width)
+
+
+def matrix(column: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.float32]:
+    """The (n, D) array of a column of lists of D; a view where the column is one chunk."""
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    width = column.type.list_size
+    parts = [np.asarray(c.flatten()).reshape(-1, width) for c in chunks]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.empty((0, width), np.float32)
+
+
+def numbers(table: pa.Table, name: str) -> npt.NDArray[Any]:
+    """A numeric or bool column as a numpy array."""
+    return np.asarray(table.column(name).to_numpy(zero_copy_only=False))
+
+
+def codes(table: pa.Table, name: str) -> tuple[npt.NDArray[np.int32], list[str | None]]:
+    """A dictionary column as (codes, values); a null has code -1."""
+    column = table.column(name).combine_chunks()
+    if isinstance(column, pa.ChunkedArray):  # pyarrow gives a chunked array back where there is no chunk
+        return np.empty(0, np.int32), []
+    indices = column.indices.fill_null(-1) if column.null_count else column.indices
+    return np.asarray(indices), column.dictionary.to_pylist()
+
+
+def write(path: Path, table: pa.Table, meta: dict[str, str]) -> None:
+    """Write an index or run file under a temporary name of its own, then rename: it appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    table = table.replace_schema_metadata(meta).unify_dictionaries()
+    try:
+        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table, max_chunksize=BATCH)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read(path: Path) -> pa.Table:
+    """Map an index file into memory; no column is read until it is used."""
+    try:
+        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise Rt2dataError(str(path), str(error).splitlines()[0], "an index file", "Delete it; it will be made anew") from None
+
+
+def meta(table: pa.Table) -> dict[str, str]:
+    """The metadata of an index: source, dataset, split, part, digest, checked."""
+    return {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}

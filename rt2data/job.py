@@ -1,0 +1,133 @@
+"""A job: the recipe, its opened sources and their indexed parts, as a file that every worker reads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from rt2data import index, recipe
+from rt2data.errors import Rt2dataError
+from rt2data.recipe import Recipe, RecipeSource
+
+GROUP_ROWS = 200_000  # rows that one exchange task holds: 200 bytes each, so some 40 MB
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedPart:
+    """A part of source `source` (its position in the recipe) whose index is at `file` below the work directory."""
+
+    source: int
+    split: str
+    name: str
+    digest: str
+    file: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Rows `start` to `stop` of part `part` (its position in the job)."""
+
+    part: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What workers need to know. `roots` holds each source's folder, `groups` the slices of each exchange task."""
+
+    work: Path
+    recipe: Recipe
+    roots: tuple[str, ...]
+    parts: tuple[IndexedPart, ...]
+    groups: tuple[tuple[Slice, ...], ...]
+
+    def source(self, part: IndexedPart) -> RecipeSource:
+        return self.recipe.sources[part.source]
+
+    def table(self, part: IndexedPart) -> pa.Table:
+        """The index of a part, mapped into memory."""
+        return index.read(self.work / part.file)
+
+    def slices(self, group: int) -> Iterator[tuple[IndexedPart, RecipeSource, pa.Table]]:
+        """The slices of a group with their source and rows. A group holds slices of one source."""
+        for piece in self.groups[group]:
+            part = self.parts[piece.part]
+            yield part, self.source(part), self.table(part).slice(piece.start, piece.stop - piece.start)
+
+    def digest(self) -> str:
+        """Names the job by its content: recipe, declarations and parts, but no path."""
+        content = {
+            "recipe": self.recipe.resolved,
+            "declarations": [s.declaration.digest for s in self.recipe.sources],
+            "parts": [[p.source, p.split, p.name, p.digest] for p in self.parts],
+            "index": index.VERSION,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def save(self) -> Path:
+        """Write the job below its work directory; the same content gives the same file."""
+        content = {
+            "recipe": self.recipe.resolved, "file": self.recipe.file, "roots": self.roots,
+            "parts": [asdict(p) for p in self.parts],
+        }  # fmt: skip
+        raw = json.dumps(content).encode()
+        path = self.work / "jobs" / f"{hashlib.sha256(raw).hexdigest()[:32]}.json"
+        write_whole(path, raw)
+        return path
+
+
+def make(work: Path, the_recipe: Recipe, roots: list[str], parts: list[IndexedPart]) -> Job:
+    """A job, with its parts in the one order that does not depend on how they were found, cut into groups."""
+    ordered = sorted(parts, key=lambda p: (p.source, p.split, p.name))
+    groups: list[tuple[Slice, ...]] = []
+    open_group: list[Slice] = []
+    for number, part in enumerate(ordered):
+        if open_group and ordered[open_group[-1].part].source != part.source:
+            groups.append(tuple(open_group))
+            open_group = []
+        start = 0
+        while start < part.rows:
+            room = GROUP_ROWS - sum(s.stop - s.start for s in open_group)
+            stop = min(part.rows, start + room)
+            open_group.append(Slice(number, start, stop))
+            if stop - start == room:
+                groups.append(tuple(open_group))
+                open_group = []
+            start = stop
+    if open_group:
+        groups.append(tuple(open_group))
+    return Job(work, the_recipe, tuple(roots), tuple(ordered), tuple(groups))
+
+
+@lru_cache(maxsize=4)
+def load(path: str) -> Job:
+    """Read a job that `save` wrote."""
+    file = Path(path)
+    content: dict[str, Any] = json.loads(file.read_bytes())
+    parsed = recipe.parse(content["recipe"], content["file"])
+    parts = [IndexedPart(**p) for p in content["parts"]]
+    return make(file.parent.parent, parsed, content["roots"], parts)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that appears whole or not at all, under a temporary name of its own until then."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise Rt2dataError(str(path), error.strerror or str(error), "a place that can be written to") from None
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,164 @@
+"""COMMIT: statistics, tokenizer and card, then the manifest, written last: where it is, the mixture is complete."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import rt2data
+from rt2data import card, exchange, gather, job
+from rt2data.errors import Rt2dataError
+from rt2data.job import Job
+from rt2data.plan import Plan
+from rt2data.tokenizer import ActionTokenizer
+
+FORMAT = "rt2data.mixture/1"
+CLAIM = ".rt2data-building"  # holds the plan's digest while a build is under way
+
+
+def load_manifest(path: str | Path) -> dict[str, Any]:
+    """The manifest of a built mixture.
+
+    Args:
+        path: the mixture's folder, or its ``manifest.json``.
+
+    Raises:
+        Rt2dataError: no manifest, or one of another format.
+    """
+    file = Path(path) / "manifest.json" if Path(path).is_dir() else Path(path)
+    try:
+        found = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        repair = "A build that did not end has none: run the same build again, and it continues" if (file.parent / CLAIM).exists() else ""
+        raise Rt2dataError(str(path), "no manifest.json", "the folder of a built mixture", repair) from None
+    except (OSError, ValueError) as error:
+        raise Rt2dataError(str(file), str(error), "a manifest in JSON") from None
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        kind = found.get("format") if isinstance(found, dict) else type(found).__name__
+        raise Rt2dataError(str(file), f"format {kind}", FORMAT)
+    return found
+
+
+def refuse_foreign(out: Path, name: str) -> None:
+    """Raise where `out` is a file, or a folder that holds something other than a mixture called `name`, before any work is done."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise Rt2dataError(str(out), "a file", "a folder, or nothing yet")
+    if (out / "manifest.json").exists():
+        found = load_manifest(out)["name"]
+        if found != name:
+            raise Rt2dataError(str(out), f'the mixture "{found}" is there', f'an empty folder, or one with the mixture "{name}"', "Choose another --out")
+    elif not (out / CLAIM).exists() and any(out.iterdir()):
+        some = ", ".join(sorted(p.name for p in out.iterdir())[:3])
+        raise Rt2dataError(str(out), f"other files are there ({some})", "an empty folder, or an earlier build of this recipe", "Choose another --out")
+
+
+def complete(out: Path, the_plan: Plan) -> dict[str, Any] | None:
+    """The manifest of this very plan, with every shard there in its size; None where there is none yet. Another plan's raises."""
+    if not (out / "manifest.json").exists():
+        return None
+    found = load_manifest(out)
+    if found["plan"] != the_plan.digest:
+        expected = "an empty folder, or a mixture of the same recipe and data"
+        raise Rt2dataError(str(out), "a mixture of another recipe, or of other data, is there", expected, "Choose another --out, or remove it")
+    whole = all((out / s["name"]).is_file() and (out / s["name"]).stat().st_size == s["bytes"] for s in shards(found))
+    return found if whole else None
+
+
+def claim(out: Path, the_plan: Plan) -> None:
+    """Mark `out` as this plan's. Raises where an unfinished build of another plan is there."""
+    mark = out / CLAIM
+    if mark.exists() and mark.read_text().strip() != the_plan.digest:
+        expected = "an empty folder, or an unfinished build of the same recipe and data"
+        raise Rt2dataError(str(out), "an unfinished build of another recipe, or of other data, is there", expected, "Remove it, or choose another --out")
+    job.write_whole(mark, the_plan.digest.encode())
+
+
+def shards(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every shard's entry, split by split."""
+    for split in manifest["splits"].values():
+        yield from split["shards"]
+
+
+def commit(out: Path, the_job: Job, the_plan: Plan, tokenizer: ActionTokenizer, measured: dict[int, dict[str, Any]], state: Path) -> dict[str, Any]:
+    """Write ``statistics.json``, ``tokenizer.json``, ``README.md`` and, last, ``manifest.json``.
+
+    Raises:
+        Rt2dataError: a shard of the plan is not there, or does not hold as many samples as planned.
+    """
+    records = [json.loads(gather.record_file(state, n).read_bytes()) for n in range(the_plan.shards)]
+    splits: dict[str, Any] = {}
+    for split in the_plan.splits:
+        own, records = records[: split.shards], records[split.shards :]
+        for number, record in enumerate(own):
+            if record["samples"] != split.shard_samples(number):
+                raise Rt2dataError(str(out / record["name"]), f"{record['samples']} samples", f"{split.shard_samples(number)} as planned")
+        splits[split.name] = {"samples": split.samples, "shards": own}
+    statistics = {"format": "rt2data.statistics/1", "sources": _statistics(the_job, the_plan, tokenizer, measured, state)}
+    train = the_plan.splits[0].samples
+    manifest = {
+        "format": FORMAT,
+        "name": the_job.recipe.name,
+        "rt2data": rt2data.__version__,
+        "plan": the_plan.digest,
+        "recipe": the_job.recipe.resolved,
+        "tokenizer": tokenizer.fingerprint,
+        "sources": [_source(the_job, the_plan, number, train) for number in range(len(the_plan.sources))],
+        "splits": splits,
+    }
+    _json(out / "statistics.json", statistics)
+    tokenizer.save_pretrained(str(out))
+    job.write_whole(out / "README.md", card.text(manifest, the_job).encode())
+    _json(out / "manifest.json", manifest)
+    (out / CLAIM).unlink(missing_ok=True)
+    return manifest
+
+
+def _json(path: Path, content: dict[str, Any]) -> None:
+    job.write_whole(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def _source(the_job: Job, the_plan: Plan, number: int, train: int) -> dict[str, Any]:
+    source, found = the_job.recipe.sources[number], the_plan.sources[number]
+    raw = source.declaration.raw
+    own = [p for p in the_job.parts if p.source == number]
+    return {
+        "source": found.source,
+        "dataset": found.dataset,
+        "kind": found.kind,
+        "licence": raw["licence"],
+        "citation": raw.get("citation"),
+        "declaration": source.declaration.digest,
+        "parts": [{"split": p.split, "name": p.name, "digest": p.digest, "rows": p.rows} for p in own],
+        "units": found.units,
+        "rows": found.rows,
+        "left_out": dict(sorted(found.left_out.items())) | ({"not_drawn": found.not_drawn} if found.not_drawn else {}),
+        "never_terminate": found.never_terminate if found.kind == "robot" else None,
+        "other_splits": found.other_splits,
+        "usable": {s.name: found.samples[s.name] for s in the_plan.splits},
+        "samples": {s.name: found.quota[s.name] for s in the_plan.splits},
+        "copies": found.copies,
+        "threshold": found.threshold,
+        "share_wanted": found.wanted,
+        "share_got": found.quota["train"] / train if train else None,
+    }
+
+
+def _statistics(the_job: Job, the_plan: Plan, tokenizer: ActionTokenizer, measured: dict[int, dict[str, Any]], state: Path) -> dict[str, Any]:
+    out = {}
+    for number, stats in sorted(measured.items()):
+        source = the_job.recipe.sources[number]
+        groups = [g for g, slices in enumerate(the_job.groups) if the_job.parts[slices[0].part].source == number]
+        found = [np.load(exchange.run_file(state, g).with_suffix(".bins.npz"), allow_pickle=False) for g in groups]
+        bins, clipped = sum(f["bins"] for f in found), sum(f["clipped"] for f in found)
+        out[source.id] = {
+            "episodes": the_plan.sources[number].units,
+            "train": stats["train"] | {"clipped": [int(n) for n in clipped], "bins": [[int(n) for n in row] for row in bins]},
+            "all": stats["all"],
+        }
+    return out

@@ -1,0 +1,104 @@
+"""Keys of samples, and the 64-bit hashes of them that decide order and quota.
+
+A key is ``SOURCE-DIGEST-STEP[-vJ][-cK]``: the source's short id, 20 hex digits that name the episode or example, the
+step, the variant (one of several answers or captions) and the copy. Its hash is a pure function of (tag, seed, key):
+
+    s = blake2b-64 of (tag, seed, SOURCE), each with its length before it          (`index.digest`, big-endian)
+    h = mix(s XOR first 8 bytes of DIGEST)
+    h = mix(h XOR (last 2 bytes of DIGEST << 48 | STEP << 16 | J + 1, or 0 without a variant))
+    h = mix(h + K * 0x9E3779B97F4A7C15)
+
+in arithmetic modulo 2**64, with mix = the finaliser of SplitMix64 (Steele et al., OOPSLA 2014). It is computed for
+whole columns at once; `rt2data.verify` computes it again from the key's text, one at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from rt2data.errors import Rt2dataError
+from rt2data.index import digest
+
+U64 = npt.NDArray[np.uint64]
+
+MAX_STEP = 1 << 32
+MAX_VARIANT = (1 << 16) - 2
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def mix(x: U64) -> U64:
+    """SplitMix64's finaliser, a bijection of 64-bit integers."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def hashes(tag: str, seed: int, source: str, units: bytes, step: npt.NDArray[np.int32], variant: npt.NDArray[np.int32], copy: int | npt.NDArray[np.int64] = 0) -> U64:
+    """The hash of each key, uint64 (n,).
+
+    Args:
+        tag: what the hash decides: "order", "quota" or "draw".
+        seed: the recipe's.
+        source: the source's short id.
+        units: the digests, 10 bytes each.
+        step: steps, 0 to 2**32 - 1.
+        variant: variants, -1 for none, at most 65,533.
+        copy: copies from 0; one for all or one each.
+    """
+    salt = np.uint64(int.from_bytes(digest(tag, str(seed), source, size=8), "big"))
+    table = np.frombuffer(units, np.uint8).reshape(-1, 10)
+    head = np.ascontiguousarray(table[:, :8]).view(">u8").reshape(-1).astype(np.uint64)
+    tail = np.ascontiguousarray(table[:, 8:]).view(">u2").reshape(-1).astype(np.uint64)
+    fields = (tail << np.uint64(48)) | (step.astype(np.uint64) << np.uint64(16)) | (variant + 1).astype(np.uint64)
+    h = mix(mix(head ^ salt) ^ fields)
+    return mix(h + np.asarray(copy, np.uint64) * _GOLDEN)
+
+
+def keys(source: str, units: bytes, step: npt.NDArray[np.int32], variant: npt.NDArray[np.int32], copy: npt.NDArray[np.int32]) -> list[str]:
+    """The keys' texts."""
+    digests = units.hex()
+    out = []
+    for i, (s, v, c) in enumerate(zip(step.tolist(), variant.tolist(), copy.tolist(), strict=True)):
+        key = f"{source}-{digests[20 * i : 20 * i + 20]}-{s}"
+        out.append(key + (f"-v{v}" if v >= 0 else "") + (f"-c{c}" if c else ""))
+    return out
+
+
+def cuts(order: U64, pieces: int, where: str) -> U64:
+    """Where a sorted `order` (n,) is cut into `pieces` that differ by at most one element: the first order of each piece but the first.
+
+    Piece i holds the orders from cuts[i-1] up to, not including, cuts[i]. Ties at a cut, which 64 bits make a matter of
+    one in 10**9, cannot be cut: Rt2dataError.
+    """
+    n = len(order)
+    first = np.array([n * i // pieces for i in range(1, pieces)], np.int64)
+    if np.any(order[first] == order[first - 1]):
+        raise Rt2dataError(where, "two samples of the same order at the border of a shard", "distinct hashes", "Choose another seed")
+    return order[first]
+
+
+def threshold(quota: U64, drawn: int, where: str) -> int:
+    """The largest hash among the `drawn` smallest of `quota`; -1 where none is drawn. Ties at it raise Rt2dataError."""
+    if drawn == 0:
+        return -1
+    last = int(np.partition(quota, drawn - 1)[drawn - 1])
+    if int(np.count_nonzero(quota <= np.uint64(last))) != drawn:
+        raise Rt2dataError(where, "two samples of the same quota hash at the threshold", "distinct hashes", "Choose another seed")
+    return last
+
+
+def largest_remainder(total: int, shares: Sequence[float]) -> list[int]:
+    """Quotas of `total` by largest remainder; ties go to the earlier share. Exact: shares are taken as the fractions they are."""
+    from fractions import Fraction
+
+    exact = [Fraction(s) for s in shares]
+    whole = sum(exact)
+    ideal = [total * s / whole for s in exact]
+    quotas = [int(i) for i in ideal]
+    by_remainder = sorted(range(len(shares)), key=lambda i: (quotas[i] - ideal[i], i))
+    for i in by_remainder[: total - sum(quotas)]:
+        quotas[i] += 1
+    return quotas

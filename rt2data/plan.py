@@ -1,0 +1,290 @@
+"""The plan: numbers only. Quotas, copies, thresholds, and the order values at which shards are cut.
+
+The planner holds at most 16 bytes per sample: one source's quota hashes, and the order of every sample of the split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+from collections import Counter
+from dataclasses import dataclass, field, fields
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rt2data import index, order, select
+from rt2data.errors import Rt2dataError
+from rt2data.job import Job, write_whole
+from rt2data.recipe import Recipe, RecipeSource
+from rt2data.select import Samples
+
+VERSION = 1
+
+
+@dataclass(slots=True)
+class SourcePlan:
+    """What one source gives.
+
+    Attributes:
+        units, rows: episodes or examples, steps or examples, as found.
+        left_out: rows that are no sample, by reason.
+        never_terminate: episodes in which no step terminates.
+        samples: usable samples per split, before quotas.
+        quota: samples drawn per split.
+        copies, threshold: every train sample stands `copies` times, and once more where its quota hash is at most
+            `threshold` (-1: none).
+        wanted: share of train that the recipe asks for, None where it gives `repeat` or `samples`.
+        image_bytes: of all drawn samples of all splits, copies included.
+        other_splits: the dataset's own splits that the recipe does not take, with their episodes or examples.
+    """
+
+    source: str
+    dataset: str
+    kind: str
+    units: int = 0
+    rows: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    never_terminate: int = 0
+    samples: Counter[str] = field(default_factory=Counter)
+    quota: Counter[str] = field(default_factory=Counter)
+    copies: int = 1
+    threshold: int = -1
+    wanted: float | None = None
+    image_bytes: int = 0
+    other_splits: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def not_drawn(self) -> int:
+        """Usable train samples of which no copy is drawn."""
+        return max(0, self.samples["train"] - self.quota["train"])
+
+
+@dataclass(slots=True)
+class SplitPlan:
+    """A split: its shards hold ``samples // shards`` or one more; `cuts` (uint64) are the orders at which they begin."""
+
+    name: str
+    samples: int
+    shards: int
+    cuts: order.U64
+
+    def shard_samples(self, shard: int) -> int:
+        return self.samples * (shard + 1) // self.shards - self.samples * shard // self.shards
+
+
+@dataclass(slots=True)
+class Plan:
+    """The whole plan. `digest` names it by its content."""
+
+    digest: str
+    sources: list[SourcePlan]
+    splits: list[SplitPlan]
+    warnings: list[str]
+
+    @property
+    def shards(self) -> int:
+        return sum(split.shards for split in self.splits)
+
+    def shard(self, number: int) -> tuple[SplitPlan, int]:
+        """The split of shard `number`, counted over all splits, and its number there."""
+        for split in self.splits:
+            if number < split.shards:
+                return split, number
+            number -= split.shards
+        raise IndexError(number)
+
+    def shard_of(self, split: int, orders: order.U64) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """The shard of each order of split `split`, counted over all splits."""
+        first = sum(s.shards for s in self.splits[:split])
+        return first + np.searchsorted(self.splits[split].cuts, orders, side="right").astype(np.int64)
+
+    def save(self, folder: Path) -> None:
+        """Write ``plan.json`` and ``cuts.npz``."""
+        buffer = io.BytesIO()
+        np.savez(buffer, **{split.name: split.cuts for split in self.splits})
+        write_whole(folder / "cuts.npz", buffer.getvalue())
+        content = {
+            "digest": self.digest, "sources": [{f.name: getattr(s, f.name) for f in fields(s)} for s in self.sources], "warnings": self.warnings,
+            "splits": [{"name": s.name, "samples": s.samples, "shards": s.shards} for s in self.splits],
+        }  # fmt: skip
+        write_whole(folder / "plan.json", json.dumps(content).encode())
+
+
+def load(folder: Path) -> Plan:
+    """Read a plan that `Plan.save` wrote."""
+    content = json.loads((folder / "plan.json").read_bytes())
+    stored = np.load(folder / "cuts.npz", allow_pickle=False)
+    sources = []
+    for entry in content["sources"]:
+        counters = {key: Counter(entry[key]) for key in ("left_out", "samples", "quota")}
+        sources.append(SourcePlan(**(entry | counters)))
+    splits = [SplitPlan(s["name"], s["samples"], s["shards"], stored[s["name"]]) for s in content["splits"]]
+    return Plan(content["digest"], sources, splits, content["warnings"])
+
+
+def make(job: Job, tokenizer: dict[str, Any], other_splits: list[dict[str, int]]) -> Plan:
+    """The exact plan of a job.
+
+    Args:
+        job: recipe and indexed parts.
+        tokenizer: the resolved tokenizer in its JSON form: part of what the plan's digest names.
+        other_splits: per source, the dataset's splits that are not taken.
+
+    Raises:
+        Rt2dataError: duplicate episodes, an empty source, a source repeated too often.
+    """
+    recipe = job.recipe
+    plans = [SourcePlan(s.id, s.declaration.name, s.declaration.kind, other_splits=o) for s, o in zip(recipe.sources, other_splits, strict=True)]
+    quota_hashes: list[list[order.U64]] = [[] for _ in plans]
+    for part, source, samples in _walk(job, plans):
+        train = samples.take(samples.split == 0)
+        quota_hashes[part.source].append(_hash("quota", recipe, source, train))
+    for number, source in enumerate(recipe.sources):
+        refuse_duplicates(job, number)
+        check_usable(source, plans[number])
+    set_quotas(recipe, plans)
+    for number, source in enumerate(recipe.sources):
+        hashes = np.concatenate(quota_hashes[number])
+        quota_hashes[number] = []
+        plans[number].threshold = order.threshold(hashes, plans[number].quota["train"] % len(hashes), source.where)
+    orders: list[list[order.U64]] = [[] for _ in recipe.splits]
+    for part, source, samples in _walk(job, None):
+        for split, rows, _copy, values in drawn(recipe, source, plans[part.source], samples):
+            orders[split].append(values)
+            plans[part.source].image_bytes += _image_bytes(job, part, source, samples.rows[rows])
+    splits = []
+    for name, parts in zip(recipe.splits, orders, strict=True):
+        merged = np.sort(np.concatenate(parts)) if parts else np.empty(0, np.uint64)
+        shards = math.ceil(len(merged) / recipe.samples_per_shard)
+        splits.append(SplitPlan(name, len(merged), shards, order.cuts(merged, shards, recipe.file) if shards else np.empty(0, np.uint64)))
+    content = json.dumps([VERSION, job.digest(), tokenizer], sort_keys=True)
+    return Plan(hashlib.sha256(content.encode()).hexdigest(), plans, splits, warnings(recipe, plans, splits))
+
+
+def _walk(job: Job, plans: list[SourcePlan] | None) -> Any:
+    """Every part with its samples; counts what is found into `plans` where given."""
+    for part in job.parts:
+        source = job.source(part)
+        table = job.table(part)
+        samples = select.select(table, job.recipe, source, part.split)
+        if plans is not None:
+            plan = plans[part.source]
+            counts = select.count_units(table, samples)
+            plan.units += counts["units"]
+            plan.rows += counts["rows"]
+            plan.never_terminate += counts.get("never_terminate", 0)
+            plan.left_out += samples.left_out
+            for number, name in enumerate(job.recipe.splits):
+                plan.samples[name] += int(np.count_nonzero(samples.split == number))
+        yield part, source, samples
+
+
+def _hash(tag: str, recipe: Recipe, source: RecipeSource, samples: Samples, copy: int = 0) -> order.U64:
+    return order.hashes(tag, recipe.seed, source.id, samples.units, samples.step, samples.variant, copy)
+
+
+def drawn(recipe: Recipe, source: RecipeSource, plan: SourcePlan, samples: Samples) -> Any:
+    """The drawn samples, split by split and copy by copy: (split, positions in `samples`, copy, order values)."""
+    for split in range(len(recipe.splits)):
+        rows = np.flatnonzero(samples.split == split)
+        if not len(rows):
+            continue
+        mine = samples.take(samples.split == split)
+        copies = plan.copies if split == 0 else 1
+        for copy in range(copies):
+            yield split, rows, copy, _hash("order", recipe, source, mine, copy)
+        if split == 0 and plan.threshold >= 0:
+            chosen = _hash("quota", recipe, source, mine) <= np.uint64(plan.threshold)
+            if chosen.any():
+                yield split, rows[chosen], copies, _hash("order", recipe, source, mine.take(chosen), copies)
+
+
+def _image_bytes(job: Job, part: Any, source: RecipeSource, rows: Any) -> int:
+    table = job.table(part)
+    return sum(int(index.numbers(table, f"{c}.length")[rows].sum(dtype=np.int64)) for c in select.cameras(job.recipe, source))
+
+
+def refuse_duplicates(job: Job, number: int) -> None:
+    """Raise where two episodes or examples of a source have one id, listing both places of each."""
+    parts = [p for p in job.parts if p.source == number]
+    units = []
+    for part in parts:
+        names = json.loads(index.meta(job.table(part))["units"])
+        units.append(np.frombuffer(b"".join(index.digest(name) for name, _ in names), "V10"))
+    if not parts:
+        return
+    merged = np.concatenate(units)
+    unique, counts = np.unique(merged, return_counts=True)
+    if len(unique) == len(merged):
+        return
+    twice = set(unique[counts > 1].tolist())
+    places: dict[bytes, list[str]] = {}
+    text: dict[bytes, str] = {}
+    for part, found in zip(parts, units, strict=True):
+        names = json.loads(index.meta(job.table(part))["units"])
+        for position in np.flatnonzero(np.isin(found, list(twice))).tolist():
+            unit = found[position].tobytes()
+            places.setdefault(unit, []).append(f"{part.split} {part.name}[{position}]")
+            text[unit] = names[position][0]
+    source = job.recipe.sources[number]
+    word = "episodes" if source.declaration.kind == "robot" else "examples"
+    listed = "".join(f"\n  {text[unit]}: {' and '.join(places[unit])}" for unit in sorted(places, key=lambda u: places[u]))
+    repair = "Take only one of the dataset's splits with splits:" if len({p.split for p in parts}) > 1 else "Remove the second ones from the data"
+    raise Rt2dataError(source.where, f"{source.declaration.name} has {len(places)} {word} twice", f"each id once; these are double:{listed}\n", repair)
+
+
+def check_usable(source: RecipeSource, plan: SourcePlan) -> None:
+    """Raise where a source gives train nothing."""
+    if plan.samples["train"]:
+        return
+    word = "steps" if plan.kind == "robot" else "examples"
+    reasons = ", ".join(f"{n} {reason}" for reason, n in plan.left_out.most_common()) or "none left out"
+    others = ", ".join(f"{n} in {name}" for name, n in plan.samples.items() if n)
+    found = f"{plan.dataset} gives train no sample: {plan.rows} {word} ({reasons}{'; ' + others if others else ''})"
+    raise Rt2dataError(source.where, found, "at least one usable train sample", "Check the dataset's folder and its splits:")
+
+
+def set_quotas(recipe: Recipe, plans: list[SourcePlan]) -> None:
+    """Fill in each source's quota and copies. Raises where a sample would be repeated more than `max_repeat` times."""
+    n = [plan.samples["train"] for plan in plans]
+    if recipe.sources[0].weight is not None:
+        weights = [Fraction(s.weight or 0) * (size if recipe.weights == "times_size" else 1) for s, size in zip(recipe.sources, n, strict=True)]
+        shares = [w / sum(weights) for w in weights]
+        total = recipe.train_samples or max(math.ceil(size / share) for size, share in zip(n, shares, strict=True))
+        quotas = order.largest_remainder(total, shares)
+        for plan, share in zip(plans, shares, strict=True):
+            plan.wanted = float(share)
+    else:
+        quotas = [s.samples if s.samples is not None else math.floor(size * Fraction(s.repeat or 0) + Fraction(1, 2)) for s, size in zip(recipe.sources, n, strict=True)]
+    for source, plan, size, quota in zip(recipe.sources, plans, n, quotas, strict=True):
+        if quota > Fraction(recipe.max_repeat) * size:
+            found = f"{plan.dataset} would be repeated {quota / size:.1f} times ({size} samples for a quota of {quota})"
+            way = "lower its weight" if plan.wanted is not None else "ask for less of it"
+            raise Rt2dataError(source.where, found, f"at most max_repeat: {recipe.max_repeat:g} times", f"Either {way}, or raise max_repeat")
+        plan.copies = quota // size
+        for name in recipe.splits:
+            plan.quota[name] = quota if name == "train" else plan.samples[name]
+
+
+def warnings(recipe: Recipe, plans: list[SourcePlan], splits: list[SplitPlan]) -> list[str]:
+    """What a user should know before the build, a sentence each."""
+    found = []
+    for split in splits:
+        if not split.samples:
+            found.append(f"split {split.name} is empty")
+    for source, plan in zip(recipe.sources, plans, strict=True):
+        for name in source.splits:
+            if name != "train" and not plan.samples[name] and any(s.name == name and s.samples for s in splits):
+                found.append(f"{plan.dataset} gives {name} no sample")
+        if plan.never_terminate:
+            found.append(f"{plan.dataset}: in {plan.never_terminate} of {plan.units} episodes no step terminates")
+        robot = source.declaration.robot
+        missing = [c for c in recipe.cameras if robot and c not in source.declaration.cameras]
+        if missing:
+            found.append(f"{plan.dataset} has no camera {', '.join(missing)}")
+    return found

@@ -1,0 +1,154 @@
+"""Rendering: the rows of one source in one shard become keys, JSON members and references to images.
+
+The fields of a sample's JSON are the same, in the same order, in every sample of every mixture; `schemas/sample.json`
+defines them. JSON is put together from pieces that many samples share, since making an object per sample and encoding it
+costs more than copying its image does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+import pyarrow.compute
+
+from rt2data import images, index, order, prompts
+from rt2data.recipe import Recipe, RecipeSource
+from rt2data.select import units_of
+from rt2data.tokenizer import ActionTokenizer
+
+FIELDS = (
+    "key", "kind", "source", "dataset", "split", "prompt", "target", "images", "language",
+    "instruction", "episode", "step", "steps", "dims", "horizon", "action", "terminate", "bins", "proprio", "tokenizer",
+    "action_valid", "image_valid", "question", "answers", "captions",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Refs:
+    """The images of one camera: `suffix` per sample (``jpg``, ``wrist.png``), `files` the distinct file names, and arrays
+    (n,) of the file's position, offset, length and CRC32C."""
+
+    suffix: list[str]
+    files: list[str]
+    file: npt.NDArray[np.int32]
+    offset: npt.NDArray[np.int64]
+    length: npt.NDArray[np.int64]
+    crc: npt.NDArray[np.uint32]
+
+
+@dataclass(slots=True)
+class Rendered:
+    """n samples of one source, in the order of their rows."""
+
+    keys: list[str]
+    json: list[bytes]
+    cameras: list[Refs]
+
+
+def render(table: pa.Table, recipe: Recipe, source: RecipeSource, split: str, cameras: tuple[str, ...], tokenizer: ActionTokenizer | None) -> Rendered:
+    """Render rows of a run.
+
+    Args:
+        table: rows of one source, all of one split.
+        tokenizer: restricted to this source; None for a web source.
+    """
+    copy, variant, step = (index.numbers(table, name) for name in ("copy", "variant", "step"))
+    keys = order.keys(source.id, units_of(table), step, variant, copy)
+    refs = [_refs(table, camera, first=i == 0, recipe=recipe) for i, camera in enumerate(cameras)]
+    head = _piece(kind=source.declaration.kind, source=source.id, dataset=source.declaration.name, split=split)
+    suffixes: dict[tuple[str, ...], tuple[bytes, bytes]] = {}
+    pictures = list(zip(*(r.suffix for r in refs), strict=True))
+    for names in set(pictures):
+        suffixes[names] = _piece(images=names), _piece(image_valid=[True] * len(names))
+    language = _each(table, "language", lambda text: _piece(language=text))
+    body = _robot(table, recipe, source, tokenizer) if tokenizer is not None else _web(table, recipe, source)
+    json = [
+        b'{"key":"' + key.encode() + b'",' + head + prompt + target + suffixes[names][0] + lang + middle + suffixes[names][1] + tail
+        for key, names, lang, (prompt, target, middle, tail) in zip(keys, pictures, language, body, strict=True)
+    ]
+    return Rendered(keys, json, refs)
+
+
+def _piece(**fields: Any) -> bytes:
+    """The fields as JSON without the braces, with a comma at the end."""
+    return orjson.dumps(fields, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1] + b","
+
+
+def _each(table: pa.Table, column: str, make: Any) -> list[Any]:
+    """``make(value)`` for each row, called once per distinct value."""
+    encoded = table.column(column).combine_chunks().dictionary_encode()
+    encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+    made = [make(value) for value in encoded.dictionary.to_pylist()]
+    null = make(None) if encoded.null_count else None
+    return [null if code is None else made[code] for code in encoded.indices.to_pylist()]
+
+
+_NO_ROBOT = _piece(
+    instruction=None, episode=None, step=None, steps=None, dims=None, horizon=None, action=None, terminate=None, bins=None,
+    proprio=None, tokenizer=None, action_valid=None,
+)  # fmt: skip
+_NO_WEB = _piece(question=None, answers=None, captions=None)[:-1] + b"}"
+
+
+def _robot(table: pa.Table, recipe: Recipe, source: RecipeSource, tokenizer: ActionTokenizer) -> Any:
+    robot = source.declaration.robot
+    action, ends = index.matrix(table.column("action")), index.numbers(table, "terminate")
+    bins = np.asarray(tokenizer.encode(action, ends))
+    targets = tokenizer.format(bins)
+    instruction = _each(table, "instruction", lambda t: (_piece(prompt=prompts.robot(recipe.prompts, t)), _piece(instruction=t)))
+    episode = _each(table, "episode", lambda t: _piece(episode=t))
+    steps = zip(index.numbers(table, "step").tolist(), index.numbers(table, "steps").tolist(), strict=True)
+    shape = _piece(dims=robot.dims if robot else (), horizon=1)
+    proprio = _rows(index.matrix(table.column("proprio"))) if "proprio" in table.column_names else [b"null"] * len(targets)
+    fingerprint = _piece(tokenizer=tokenizer.fingerprint)
+    words = {True: b"[true]", False: b"[false]"}
+    ends, valid = ends.tolist(), index.numbers(table, "valid").tolist()
+    for target, (prompt, text), name, (step, length), values, end, codes, state, ok in zip(
+        targets, instruction, episode, steps, _rows(action), ends, _rows(bins), proprio, valid, strict=True
+    ):
+        middle = (
+            text + name + b'"step":%d,"steps":%d,' % (step, length) + shape + b'"action":' + values + b',"terminate":' + words[end]
+            + b',"bins":' + codes + b',"proprio":' + state + b"," + fingerprint + b'"action_valid":' + words[ok] + b","
+        )  # fmt: skip
+        yield prompt, b'"target":"%s",' % target.encode(), middle, _NO_WEB
+
+
+def _rows(values: npt.NDArray[Any]) -> list[bytes]:
+    """Each row of an (n, D) array as a JSON list. Floats of 32 bits get the shortest decimal that gives them back."""
+    if not len(values):
+        return []
+    text = orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY)
+    return [b"[" + row + b"]" for row in text[2:-2].split(b"],[")]
+
+
+def _web(table: pa.Table, recipe: Recipe, source: RecipeSource) -> Any:
+    targets = table.column("target").to_pylist()
+    if source.declaration.kind == "vqa":
+        for question, answers, target in zip(table.column("question").to_pylist(), table.column("answers").to_pylist(), targets, strict=True):
+            prompt = _piece(prompt=prompts.vqa(recipe.prompts, question))
+            tail = _piece(question=question, answers=answers, captions=None)[:-1] + b"}"
+            yield prompt, _piece(target=target), _NO_ROBOT, tail
+        return
+    prompt = _piece(prompt=recipe.prompts["caption"])
+    for captions, target in zip(table.column("captions").to_pylist(), targets, strict=True):
+        yield prompt, _piece(target=target), _NO_ROBOT, _piece(question=None, answers=None, captions=captions)[:-1] + b"}"
+
+
+def _refs(table: pa.Table, camera: str, *, first: bool, recipe: Recipe) -> Refs:
+    column = table.column(f"{camera}.file").combine_chunks().dictionary_encode()
+    encoded = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    before = "" if first else f"{camera}."
+    names = [before + (recipe.image["format"] if recipe.image else kind) for kind in images.FORMATS]
+    return Refs(
+        [names[code] for code in index.numbers(table, f"{camera}.format").tolist()],
+        encoded.dictionary.to_pylist(),
+        np.asarray(encoded.indices),
+        index.numbers(table, f"{camera}.offset"),
+        index.numbers(table, f"{camera}.length").astype(np.int64),
+        index.numbers(table, f"{camera}.crc"),
+    )

@@ -1,0 +1,295 @@
+"""RLDS datasets as TFDS writes them, read without TensorFlow: the folder's metadata, and the episodes of a shard.
+
+    dataset = RldsDataset.open("data/bridge_dataset")
+    for path in dataset.paths("train"):
+        for episode in read_episodes(map_file(path), str(path), dataset.fields, ["steps/action"], check=True):
+            episode["steps/action"]  # float32 (T, 7)
+
+What ``episode[path]`` is for each kind of field, `Episode` says.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rt2data import tfrecord
+from rt2data.episodes import Episode, ImageRefs, Reader
+from rt2data.errors import Rt2dataError, near
+from rt2data.example import Malformed
+from rt2data.features import Field, Json, load_features, read_json
+
+__all__ = ["Episode", "ImageRefs", "RldsDataset", "Split", "read_episodes"]
+
+DEFAULT_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+FORMAT = "tfrecord"
+
+_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A split as ``dataset_info.json`` states it.
+
+    Attributes:
+        name: such as ``train``.
+        files: the shards' names in order, relative to the dataset's folder.
+        shard_lengths: episodes of each shard; empty where not stated (datasets older than TFDS 4).
+        num_bytes: size of all payloads in bytes as stated; 0 where not stated.
+    """
+
+    name: str
+    files: list[str]
+    shard_lengths: list[int]
+    num_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RldsDataset:
+    """The metadata of one version of a dataset, from ``dataset_info.json`` and ``features.json``.
+
+    Attributes:
+        directory: the folder with the shards.
+        name, version, file_format, citation, description, licence: as stated; "" where nothing is.
+        fields: the declared fields, by path.
+        splits: by name.
+    """
+
+    directory: Path
+    name: str
+    version: str
+    file_format: str
+    fields: dict[str, Field]
+    splits: dict[str, Split]
+    citation: str
+    description: str
+    licence: str
+
+    @classmethod
+    def open(cls, directory: str | os.PathLike[str], version: str | None = None) -> RldsDataset:
+        """The dataset in `directory`, or in its folder `version` (by default the highest).
+
+        Reads the two JSON files; whether the shards are there, `paths` finds out.
+
+        Raises:
+            Rt2dataError: no dataset there, no such version, or metadata that cannot be used.
+        """
+        folder = _resolve(Path(directory), version)
+        where = str(folder / "dataset_info.json")
+        info = read_json(folder / "dataset_info.json")
+        name = _text(info, "name", where)
+        if not name:
+            raise Rt2dataError(where, "no name", '"name"')
+        stated = _text(info, "fileFormat", where) or FORMAT
+        splits = _splits(info, name, _shard_format(folder, info, name, stated), where)
+        redistribution = info.get("redistributionInfo", {})
+        return cls(
+            directory=folder,
+            name=name,
+            version=_text(info, "version", where),
+            file_format=stated,
+            fields=load_features(folder),
+            splits=splits,
+            citation=_text(info, "citation", where),
+            description=_text(info, "description", where),
+            licence=_text(redistribution, "license", where) if isinstance(redistribution, dict) else "",
+        )
+
+    def paths(self, split: str) -> list[Path]:
+        """The shards of `split`, in order.
+
+        Raises:
+            Rt2dataError: unknown split; not TFRecord; shards missing, or shards of another build of the split present.
+        """
+        if split not in self.splits:
+            raise Rt2dataError(
+                str(self.directory), f'no split "{split}"', _listing(self.splits), near(split, self.splits)
+            )
+        files = self.splits[split].files
+        present = {name for name in _files(self.directory) if _is_shard_of(name, self.name, split)}
+        missing = [name for name in files if name not in present and not (self.directory / name).is_file()]
+        if missing and self.file_format != FORMAT:
+            raise Rt2dataError(
+                str(self.directory), f'split "{split}" in the format {self.file_format}', f"{FORMAT} shards",
+                f"Convert it: tfds convert_format --root_data_dir=... --file_format={FORMAT}",
+            )  # fmt: skip
+        where = f'{self.directory}: split "{split}"'
+        if missing:
+            raise Rt2dataError(
+                where, f"{len(missing)} of {len(files)} shards missing: {_listing(missing)}",
+                "every shard that dataset_info.json states", "Fetch the missing files, or the whole folder again",
+            )  # fmt: skip
+        extra = sorted(present.difference(files))
+        if extra:
+            raise Rt2dataError(
+                where, f"{len(extra)} shards that dataset_info.json does not state: {_listing(extra)}",
+                f"{len(files)} shards", "Two builds may be mixed: remove the files that do not belong",
+            )  # fmt: skip
+        return [self.directory / name for name in files]
+
+
+def read_episodes(
+    buffer: tfrecord.Buffer,
+    path: str,
+    fields: Mapping[str, Field],
+    wanted: Sequence[str],
+    *,
+    check: bool,
+) -> Iterator[Episode]:
+    """The episodes of one shard, in order, each with the `wanted` fields.
+
+    Args:
+        buffer: the bytes of the whole file (`tfrecord.map_file`); arrays and image positions refer to it.
+        path: its name, for errors.
+        fields: the dataset's fields.
+        wanted: paths of the fields to read; the others are stepped over.
+        check: whether to verify the CRC-32C of every payload (reads all bytes; some 10 GB/s).
+
+    Raises:
+        Rt2dataError: a wanted field is unknown or cannot be read (at once); a record is damaged, lacks a wanted field
+            or has values that do not fit its declaration (while iterating), naming path, record, byte offset and field.
+    """
+    return _read(tfrecord.byte_view(buffer), path, Reader(fields, wanted, path), check)
+
+
+def _read(data: NDArray[np.uint8], path: str, reader: Reader, check: bool) -> Iterator[Episode]:
+    view = data.data
+    for number, record in enumerate(tfrecord.scan(data, path=path, check=check)):
+        try:
+            episode = reader.episode(view, number, record)
+        except Malformed as problem:
+            where = f"{path}: record {number}, byte {problem.offset}"
+            where += f', field "{problem.field}"' if problem.field else ""
+            raise Rt2dataError(where, problem.found, problem.expected, problem.repair) from None
+        yield episode
+
+
+def _resolve(directory: Path, version: str | None) -> Path:
+    """The folder that holds dataset_info.json: `directory`, or a version in it."""
+    where = str(directory)
+    if not directory.is_dir():
+        raise Rt2dataError(where, "no such folder", "the folder of a dataset that TFDS wrote")
+    if version is None and (directory / "dataset_info.json").is_file():
+        return directory
+    folders = sorted(entry.name for entry in directory.iterdir() if entry.is_dir())
+    versions = sorted(
+        (name for name in folders if _VERSION.fullmatch(name) and (directory / name / "dataset_info.json").is_file()),
+        key=lambda name: tuple(map(int, name.split("."))),
+    )
+    if version is not None:
+        if version in versions:
+            return directory / version
+        if directory.name == version and (directory / "dataset_info.json").is_file():
+            return directory
+        raise Rt2dataError(where, f'no version "{version}"', _listing(versions) if versions else "a version folder")
+    if not versions:
+        raise Rt2dataError(
+            where, f"no dataset_info.json, nor version folders with one; folders: {_listing(folders)}",
+            "a dataset that TFDS wrote (NAME/VERSION or NAME/CONFIG/VERSION)",
+        )  # fmt: skip
+    return directory / versions[-1]
+
+
+def _shard_format(folder: Path, info: Json, name: str, stated: str) -> str:
+    """The format in the shards' names: TFRecord where such shards lie in `folder`, whatever dataset_info.json states.
+
+    A dataset may be present in several formats, and published copies of Open X-Embodiment state ``array_record``
+    beside TFRecord shards.
+    """
+    prefix = f"{name}-"
+    here = any(file.startswith(prefix) and f".{FORMAT}" in file for file in _files(folder))
+    return FORMAT if here else stated
+
+
+def _splits(info: Json, name: str, file_format: str, where: str) -> dict[str, Split]:
+    splits: dict[str, Split] = {}
+    stated = info.get("splits", [])
+    if not isinstance(stated, list) or not all(isinstance(split, dict) for split in stated):
+        raise Rt2dataError(where, "splits that are no list of objects", "a list of objects")
+    for split in stated:
+        split_name = _text(split, "name", where)
+        if not split_name or split_name in splits:
+            raise Rt2dataError(where, f'split name "{split_name}"', "a name for each split, each once")
+        lengths = split.get("shardLengths", [])
+        if not isinstance(lengths, list):
+            raise Rt2dataError(where, f'shardLengths of split "{split_name}": {lengths!r}', "a list of numbers")
+        shard_lengths = [_number(length, f'shardLengths of split "{split_name}"', where) for length in lengths]
+        count = len(shard_lengths) or _number(split.get("numShards", 0), "numShards", where)
+        template = _text(split, "filepathTemplate", where) or DEFAULT_TEMPLATE
+        splits[split_name] = Split(
+            name=split_name,
+            files=_shard_names(template, name, split_name, file_format, count, where),
+            shard_lengths=shard_lengths,
+            num_bytes=_number(split.get("numBytes", 0), "numBytes", where),
+        )
+    return splits
+
+
+def _shard_names(template: str, name: str, split: str, file_format: str, count: int, where: str) -> list[str]:
+    if count > MAX_SHARDS:
+        raise Rt2dataError(where, f"{count} shards", f"at most {MAX_SHARDS}")
+    digits = max(5, len(str(count)))
+    files = []
+    for index in range(count):
+        values = {
+            "DATASET": name,
+            "SPLIT": split,
+            "FILEFORMAT": file_format,
+            "SHARD_INDEX": f"{index:0{digits}d}",
+            "NUM_SHARDS": f"{count:0{digits}d}",
+            "SHARD_X_OF_Y": f"{index:0{digits}d}-of-{count:0{digits}d}",
+        }
+        # Not str.format: a template is data, and format strings can reach into objects.
+        file = template
+        for variable, value in values.items():
+            file = file.replace(f"{{{variable}}}", value)
+        parts = PurePosixPath(file).parts
+        if "{" in file or file.startswith("/") or "\\" in file or "\0" in file or ".." in parts or not parts:
+            raise Rt2dataError(where, f'file name "{file}" (from "{template}")', "a name inside the dataset's folder")
+        files.append(file)
+    if len(set(files)) < count:
+        raise Rt2dataError(where, f'{count} shards of one name (template "{template}")', "a name for each shard")
+    return files
+
+
+MAX_SHARDS = 1_000_000
+"""A limit against damaged metadata; the largest datasets have some 10**5 shards."""
+
+
+def _is_shard_of(file: str, name: str, split: str) -> bool:
+    """Whether `file` is named like a TFRecord shard of the split by TFDS's default template, of whatever count."""
+    return bool(re.fullmatch(rf"{re.escape(name)}-{re.escape(split)}\.{FORMAT}-\d{{5,}}-of-\d{{5,}}", file))
+
+
+def _files(folder: Path) -> list[str]:
+    return [entry.name for entry in os.scandir(folder) if entry.is_file()]
+
+
+def _text(content: Json, key: str, where: str) -> str:
+    value = content.get(key, "")
+    if not isinstance(value, str):
+        raise Rt2dataError(where, f"{key}: {value!r}", "text")
+    return value
+
+
+def _number(value: Any, what: str, where: str) -> int:
+    """A count: protobuf writes 64-bit integers as JSON text."""
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        number = -1
+    if number < 0:
+        raise Rt2dataError(where, f"{what}: {value!r}", "a number from 0")
+    return number
+
+
+def _listing(names: Sequence[str] | Mapping[str, object], most: int = 5) -> str:
+    shown = ", ".join(list(names)[:most]) or "none"
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

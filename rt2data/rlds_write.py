@@ -1,0 +1,360 @@
+"""Writes RLDS datasets in the on-disk format of TensorFlow Datasets, without TensorFlow.
+
+One record is one episode: a ``tf.train.Example`` in a TFRecord file, with ``features.json`` (what the fields are) and
+``dataset_info.json`` (which files there are) beside it. ``tfds.builder_from_directory`` reads the result.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import struct
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, TypeAlias
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+
+from rt2data.errors import Rt2dataError, near
+
+# The template that TFDS writes into dataset_info.json; file names below follow it.
+_FILE_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+_CLASSES = "tensorflow_datasets.core.features"
+# tf.train.Feature holds one of bytes_list = 1, float_list = 2, int64_list = 3.
+_BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 0x0A, 0x12, 0x1A
+# Those that TFDS names in features.json and tf.train.Example can hold.
+_INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+_DTYPES = ("bool", *_INTEGERS, "float16", "float32", "float64", "string")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Numbers, booleans or strings (`dtype` "string") of shape `shape`; None stands for a length that varies.
+
+    With `encoding` "none" the values go into the record as float32 (any float dtype) or int64 (integers and bool), as
+    TFDS does: float64 loses digits. "bytes" and "zlib" keep the array's own bytes, one string per step.
+    A step's tensor may have a varying length only when encoded; use RaggedSpec otherwise.
+    """
+
+    shape: tuple[int | None, ...]
+    dtype: str
+    encoding: Literal["none", "bytes", "zlib"] = "none"
+    doc: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RaggedSpec:
+    """A varying number of rows of shape `shape` per step, or per episode outside of steps (TFDS: Sequence(Tensor))."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    doc: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSpec:
+    """One encoded image, (height, width, channels), given and stored as the bytes of a JPEG or PNG file."""
+
+    shape: tuple[int | None, int | None, int]
+    encoding: Literal["jpeg", "png"]
+    doc: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TextSpec:
+    """One string, UTF-8."""
+
+    doc: str = ""
+
+
+Spec: TypeAlias = TensorSpec | RaggedSpec | ImageSpec | TextSpec
+Features: TypeAlias = Mapping[str, "Spec | Features"]
+
+
+def write_rlds(
+    dir: Path,
+    *,
+    name: str,
+    version: str,
+    features: Features,
+    splits: Mapping[str, Iterable[Mapping[str, Any]]],
+    shards: Mapping[str, int] | None = None,
+    citation: str = "",
+    description: str = "",
+    licence: str = "",
+) -> Path:
+    """Writes the dataset `name` to ``dir/name/version`` and returns that folder.
+
+    Episodes are taken one at a time: memory does not depend on their number. Episode i of a split goes to file i modulo
+    the number of files. The folder appears when it is complete, under a name of its own until then.
+
+    Args:
+        features: nested names to specs; below the name "steps" a spec is that of one step.
+        splits: split name to episodes. An episode has the nesting of `features`. Under "steps", a tensor is an array
+            (T, *shape) of the spec's dtype (a list of T arrays where lengths vary); images, T byte strings; text, T
+            strings or UTF-8 byte strings. Elsewhere one value.
+        shards: split name to number of TFRecord files; 1 where not stated.
+
+    Raises:
+        Rt2dataError: the folder exists; an episode does not match `features`; a file would hold no episode.
+    """
+    for what, text, pattern in (("name", name, r"[A-Za-z0-9_]+"), ("version", version, r"\d+\.\d+\.\d+")):
+        if not re.fullmatch(pattern, text):
+            raise Rt2dataError(f"write_rlds: {what}", repr(text), f"a match of {pattern}")
+    target = Path(dir) / name / version
+    if target.exists():
+        raise Rt2dataError(str(target), "the folder exists", "a new version", "Remove it or write another version.")
+    flat = _flatten(features)
+    for path, spec in flat.items():
+        _check_spec(path, spec)
+    partial = target.with_name(f".{version}.partial-{os.getpid()}-{secrets.token_hex(4)}")
+    partial.mkdir(parents=True)
+    try:
+        infos = []
+        for split, episodes in splits.items():
+            lengths, size = _write_split(partial, name, split, episodes, flat, (shards or {}).get(split, 1))
+            infos.append(
+                {
+                    "filepathTemplate": _FILE_TEMPLATE,
+                    "name": split,
+                    "numBytes": str(size),
+                    "shardLengths": [str(n) for n in lengths],
+                }
+            )
+        info: dict[str, Any] = {"citation": citation, "description": description, "fileFormat": "tfrecord"}
+        info |= {"name": name, "splits": infos, "version": version}
+        if licence:
+            info["redistributionInfo"] = {"license": licence}
+        _write_json(partial / "dataset_info.json", info)
+        _write_json(partial / "features.json", _features_json(features))
+        partial.rename(target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return target
+
+
+def _write_split(
+    folder: Path, name: str, split: str, episodes: Iterable[Mapping[str, Any]], flat: Mapping[str, Spec], shards: int
+) -> tuple[list[int], int]:
+    """Writes one split; returns the episodes per file and the bytes of all records without their framing."""
+    lengths, size = [0] * shards, 0
+    with ExitStack() as stack:
+        files = [
+            stack.enter_context((folder / f"{name}-{split}.tfrecord-{i:05d}-of-{shards:05d}").open("wb"))
+            for i in range(shards)
+        ]
+        for i, episode in enumerate(episodes):
+            record = encode_episode(episode, flat, where=f"{name}/{split} episode {i}")
+            write_record(files[i % shards], record)
+            lengths[i % shards] += 1
+            size += len(record)
+    if not all(lengths):
+        found = f"{sum(lengths)} episodes for {shards} files"
+        raise Rt2dataError(f"{name}/{split}", found, "at least one episode per file", "State fewer shards.")
+    return lengths, size
+
+
+def write_record(file: BinaryIO, payload: bytes) -> None:
+    """Appends one TFRecord: length (uint64), its masked CRC32C, payload, its masked CRC32C; all little-endian."""
+    length = struct.pack("<Q", len(payload))
+    file.write(length + _masked_crc(length))
+    file.write(payload)
+    file.write(_masked_crc(payload))
+
+
+def _masked_crc(data: bytes) -> bytes:
+    crc = google_crc32c.value(data)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def encode_episode(episode: Mapping[str, Any], flat: Mapping[str, Spec], *, where: str) -> bytes:
+    """One episode as a serialized ``tf.train.Example``; `flat` maps each path ("steps/action") to its spec."""
+    values = dict(_leaves(episode, flat))
+    for path in sorted(values.keys() ^ flat.keys()):
+        found = "the field is not in features" if path in values else "the field is missing"
+        raise Rt2dataError(f"{where}: {path}", found, "the fields of features", near(path, flat.keys()))
+    parts: list[bytes] = []
+    steps: int | None = None
+    for path in sorted(flat):
+        per_step = path.startswith("steps/")
+        try:
+            count, entries = _encode(path, flat[path], values[path], per_step)
+        except (TypeError, ValueError, OverflowError) as error:
+            if isinstance(error, Rt2dataError):
+                raise
+            raise Rt2dataError(f"{where}: {path}", str(error), str(flat[path])) from error
+        if per_step:
+            if steps is not None and count != steps:
+                raise Rt2dataError(f"{where}: {path}", f"{count} steps", f"{steps}, as in the fields before it")
+            steps = count
+        for key, feature in entries:
+            name = key.encode()
+            parts += _delimited(0x0A, [*_delimited(0x0A, [name]), *_delimited(0x12, feature)])
+    return b"".join(_delimited(0x0A, parts))
+
+
+def _encode(path: str, spec: Spec, value: Any, per_step: bool) -> tuple[int, list[tuple[str, list[bytes]]]]:
+    """The number of steps, and the (key, serialized Feature in pieces) pairs that hold `value`."""
+    if isinstance(spec, ImageSpec | TextSpec):
+        strings = [_string(v) for v in (_listed(value) if per_step else [value])]
+        return len(strings), [(path, _bytes_feature(strings))]
+    if isinstance(spec, RaggedSpec):
+        rows = [_array(v, spec.dtype, (None, *spec.shape)) for v in (_listed(value) if per_step else [value])]
+        empty = np.empty((0, *spec.shape), _numpy_dtype(spec.dtype))
+        values = _list_feature(np.concatenate(rows) if rows else empty)
+        if not per_step:
+            return 1, [(path, values)]
+        lengths = _list_feature(np.array([len(row) for row in rows], np.int64))
+        return len(rows), [(f"{path}/ragged_flat_values", values), (f"{path}/ragged_row_lengths_0", lengths)]
+    if spec.encoding == "none":
+        array = _array(value, spec.dtype, (None, *spec.shape) if per_step else spec.shape)
+        return (len(array) if per_step else 1), [(path, _list_feature(array))]
+    arrays = [_array(v, spec.dtype, spec.shape) for v in (value if per_step else [value])]
+    strings = [np.ascontiguousarray(a).tobytes() for a in arrays]
+    if spec.encoding == "zlib":
+        strings = [zlib.compress(s) for s in strings]
+    if spec.shape.count(None) < 2:
+        return len(strings), [(path, _bytes_feature(strings))]
+    # One varying length follows from the number of bytes; of more, TFDS stores the shapes.
+    shapes = _list_feature(np.array([a.shape for a in arrays], np.int64))
+    return len(strings), [(f"{path}/shape", shapes), (f"{path}/value", _bytes_feature(strings))]
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    if isinstance(value, str | bytes) or not hasattr(value, "__len__"):
+        raise TypeError(f"one {type(value).__name__} instead of one value per step")
+    return value  # type: ignore[no-any-return]
+
+
+def _string(value: Any) -> bytes:
+    if not isinstance(value, str | bytes):
+        raise TypeError(f"a value of type {type(value).__name__}")
+    return value.encode() if isinstance(value, str) else value
+
+
+def _numpy_dtype(dtype: str) -> np.dtype[Any]:
+    return np.dtype(object if dtype == "string" else dtype)
+
+
+def _array(value: Any, dtype: str, shape: tuple[int | None, ...]) -> npt.NDArray[Any]:
+    """`value` as an array of exactly `dtype` and `shape`; an array of another dtype is refused, never cast."""
+    wanted = _numpy_dtype(dtype)
+    if isinstance(value, np.ndarray) and value.dtype != wanted:
+        raise TypeError(f"an array of {value.dtype}")
+    array = np.asarray(value, wanted)
+    if array.ndim != len(shape) or any(want not in (None, have) for have, want in zip(array.shape, shape, strict=True)):
+        raise ValueError(f"an array of shape {array.shape} instead of {shape} (None: any length)")
+    return array
+
+
+def _list_feature(array: npt.NDArray[Any]) -> list[bytes]:
+    """A tf.train.Feature of all values in row-major order."""
+    if array.dtype.kind == "O":
+        return _bytes_feature([_string(v) for v in array.ravel()])
+    if array.dtype.kind == "f":
+        tag, data = _FLOAT_LIST, array.astype("<f4").tobytes()
+    else:
+        tag, data = _INT64_LIST, _varints(array.ravel().astype(np.int64).view(np.uint64))
+    return _delimited(tag, _delimited(0x0A, [data]) if data else [])
+
+
+def _bytes_feature(strings: Sequence[bytes]) -> list[bytes]:
+    return _delimited(_BYTES_LIST, [piece for s in strings for piece in (b"\x0a" + _varint(len(s)), s)])
+
+
+def _delimited(tag: int, pieces: list[bytes]) -> list[bytes]:
+    """A length-delimited protobuf field, in pieces so that image bytes are copied once, at the very end."""
+    return [bytes((tag,)) + _varint(sum(map(len, pieces))), *pieces]
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _varints(values: npt.NDArray[np.uint64]) -> bytes:
+    """Protobuf varints of many uint64 (n,), one after the other."""
+    if not values.size or int(values.max()) < 128:
+        return values.astype(np.uint8).tobytes()
+    groups = (values[:, None] >> np.arange(0, 70, 7, dtype=np.uint64)).astype(np.uint8) & 127
+    column = np.arange(10)
+    last = np.where(groups != 0, column, 0).max(axis=1, keepdims=True)
+    groups |= (column < last).astype(np.uint8) << 7
+    packed: bytes = groups[column <= last].tobytes()
+    return packed
+
+
+def _flatten(features: Features, prefix: str = "") -> dict[str, Spec]:
+    flat: dict[str, Spec] = {}
+    for name, spec in features.items():
+        flat |= _flatten(spec, f"{prefix}{name}/") if isinstance(spec, Mapping) else {f"{prefix}{name}": spec}
+    return flat
+
+
+def _leaves(values: Mapping[str, Any], flat: Mapping[str, Spec], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in values.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, Mapping) and path not in flat:
+            yield from _leaves(value, flat, f"{path}/")
+        else:
+            yield path, value
+
+
+def _check_spec(path: str, spec: Spec) -> None:
+    if isinstance(spec, TensorSpec | RaggedSpec) and spec.dtype not in _DTYPES:
+        raise Rt2dataError(f"features: {path}", f"dtype {spec.dtype!r}", f"one of {', '.join(_DTYPES)}")
+    if isinstance(spec, TensorSpec):
+        encoded, varying = spec.encoding != "none", spec.shape.count(None)
+        if encoded and spec.dtype == "string":
+            raise Rt2dataError(f"features: {path}", "an encoded string", "encoding none for strings")
+        if not encoded and varying > (0 if path.startswith("steps/") else 1):
+            found = f"shape {spec.shape} without encoding"
+            raise Rt2dataError(f"features: {path}", found, "encoding bytes or zlib, or RaggedSpec")
+
+
+def _features_json(features: Features) -> dict[str, Any]:
+    inner = {name: _feature_json(spec, f"{name}/") for name, spec in sorted(features.items())}
+    return {"featuresDict": {"features": inner}, "pythonClassName": f"{_CLASSES}.features_dict.FeaturesDict"}
+
+
+def _feature_json(spec: Spec | Features, path: str) -> dict[str, Any]:
+    """The entry of features.json, as TFDS's FeatureConnector.to_proto lays it out."""
+    if isinstance(spec, Mapping):
+        inner = _features_json(spec)
+        if path != "steps/":
+            return inner
+        steps = {"feature": inner, "length": "-1"}
+        return {"pythonClassName": f"{_CLASSES}.dataset_feature.Dataset", "sequence": steps}
+    doc = {"description": spec.doc} if spec.doc else {}
+    if isinstance(spec, TextSpec):
+        return doc | {"pythonClassName": f"{_CLASSES}.text_feature.Text", "text": {}}
+    shape = {"dimensions": [str(-1 if n is None else n) for n in spec.shape]} if spec.shape else {}
+    if isinstance(spec, ImageSpec):
+        image = {"dtype": "uint8", "encodingFormat": spec.encoding, "shape": shape}
+        return doc | {"image": image, "pythonClassName": f"{_CLASSES}.image_feature.Image"}
+    encoding = spec.encoding if isinstance(spec, TensorSpec) else "none"
+    tensor = {"dtype": spec.dtype, "encoding": encoding, "shape": shape}
+    scalar = isinstance(spec, TensorSpec) and not spec.shape and spec.dtype != "string" and encoding == "none"
+    kind = "scalar.Scalar" if scalar else "tensor_feature.Tensor"
+    tensor_json = {"pythonClassName": f"{_CLASSES}.{kind}", "tensor": tensor}
+    if isinstance(spec, TensorSpec):
+        return doc | tensor_json
+    sequence = {"feature": tensor_json, "length": "-1"}
+    return doc | {"pythonClassName": f"{_CLASSES}.sequence_feature.Sequence", "sequence": sequence}
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,112 @@
+"""The episodes of the tabletop world, in RLDS."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from rt2data.rlds_write import ImageSpec, TensorSpec, TextSpec, write_rlds
+from rt2data.sample.motion import Course, Task, make_task, run
+from rt2data.sample.pose import rotation
+from rt2data.sample.robot import Arm
+from rt2data.sample.scene import PRIMARY, WRIST, Scene
+
+NAME, VERSION = "tabletop", "1.0.0"
+SPLITS = {"train": 60, "val": 8}  # episodes
+SHARDS = {"train": 4, "val": 1}
+_KINDS = ("pick", "push", "slide", "place", "pick", "push")
+
+FEATURES: dict[str, Any] = {
+    "steps": {
+        "observation": {
+            "image": ImageSpec((PRIMARY[1], PRIMARY[0], 3), "jpeg", "The camera before the table, facing the robot."),
+            "wrist_image": ImageSpec((WRIST[1], WRIST[0], 3), "png", "The camera on the hand."),
+            "state": TensorSpec((7,), "float32", doc="x y z roll pitch yaw gripper: metres, radians, openness 0..1."),
+        },
+        "action": TensorSpec(
+            (7,),
+            "float32",
+            doc="Displacement x y z roll pitch yaw in the base frame (metres, radians), and the gripper's openness, "
+            "1 = open. Takes the state of this step to that of the next one.",
+        ),
+        "terminate": TensorSpec((), "bool", doc="Whether the task is done; true on the last step only."),
+        "language_instruction": TextSpec("What the robot is asked to do."),
+        "is_first": TensorSpec((), "bool"),
+        "is_last": TensorSpec((), "bool"),
+        "is_terminal": TensorSpec((), "bool"),
+        "reward": TensorSpec((), "float32", doc="1 on the last step."),
+        "discount": TensorSpec((), "float32"),
+    },
+    "episode_metadata": {
+        "episode_id": TensorSpec((), "int64", doc="Unique across the splits."),
+        "seed": TensorSpec((), "int64", doc="The seed of the whole sample."),
+        "task": TextSpec("pick, push, slide or place."),
+    },
+}
+
+
+def write_episodes(folder: Path, seed: int, tables: Mapping[str, Image.Image]) -> None:
+    """Writes ``folder/tabletop/1.0.0``."""
+    splits, first = {}, 0
+    for split, count in SPLITS.items():
+        splits[split] = _episodes(range(first, first + count), seed, tables)
+        first += count
+    write_rlds(
+        folder,
+        name=NAME,
+        version=VERSION,
+        features=FEATURES,
+        splits=splits,
+        shards=SHARDS,
+        citation="",
+        description="A rendered robot arm that picks up, pushes and places objects on a table; made by rt2data.",
+        licence="Apache-2.0",
+    )
+
+
+def _episodes(ids: range, seed: int, tables: Mapping[str, Image.Image]) -> Iterator[dict[str, Any]]:
+    for episode in ids:
+        rng = Random(f"rt2data tabletop {seed} episode {episode}")
+        task = make_task(rng, _KINDS[episode % len(_KINDS)])
+        course = run(rng, task)
+        yield _episode(episode, seed, task, course, Scene(rng, tables, task.things[1:], task.plate))
+
+
+def _episode(episode: int, seed: int, task: Task, course: Course, scene: Scene) -> dict[str, Any]:
+    primary, wrist = [], []
+    for state, mover in zip(course.states, course.movers, strict=True):
+        arm = Arm(state[:3], rotation(*state[3:6]), state[6], scene.arm_colour, scene.metal)
+        primary.append(encoded(scene.primary(arm, [mover]), "jpeg"))
+        wrist.append(encoded(scene.wrist(arm, [mover]), "png"))
+    steps = len(course.states)
+    last = np.arange(steps) == steps - 1
+    return {
+        "steps": {
+            "observation": {"image": primary, "wrist_image": wrist, "state": np.array(course.states, np.float32)},
+            "action": np.array(course.actions, np.float32),
+            "terminate": last,
+            "language_instruction": [task.instruction] * steps,
+            "is_first": np.arange(steps) == 0,
+            "is_last": last,
+            "is_terminal": last,
+            "reward": last.astype(np.float32),
+            "discount": np.ones(steps, np.float32),
+        },
+        "episode_metadata": {"episode_id": episode, "seed": seed, "task": task.kind},
+    }
+
+
+def encoded(picture: Image.Image, kind: str) -> bytes:
+    """A picture as the bytes of a JPEG or PNG file."""
+    out = io.BytesIO()
+    if kind == "jpeg":
+        picture.save(out, "JPEG", quality=88)
+    else:
+        picture.save(out, "PNG", compress_level=3)
+    return out.getvalue()

@@ -1,0 +1,179 @@
+"""A scene of the tabletop world: what stands on the table, how it is lit, and its pictures from both cameras."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from random import Random
+
+from PIL import Image, ImageDraw, ImageFilter
+
+from rt2data.sample.pose import Matrix, Vector, add, cross, turned, unit
+from rt2data.sample.render import SCALE, Body, Camera, Colour, Light, Stroke, paint, shadow, strokes
+from rt2data.sample.robot import Arm
+from rt2data.sample.shapes import BALL_RADIUS, PLATE, PLATE_INNER, SHAPES
+from rt2data.sample.surface import TABLES, table_top, wall
+
+PRIMARY, WRIST = (320, 256), (96, 96)  # width and height of the two cameras' pictures
+COLOURS: dict[str, Colour] = {
+    "red": (208.0, 44.0, 40.0),
+    "orange": (242.0, 128.0, 26.0),
+    "yellow": (246.0, 208.0, 46.0),
+    "green": (46.0, 152.0, 72.0),
+    "blue": (44.0, 94.0, 204.0),
+    "purple": (132.0, 66.0, 174.0),
+}
+_PLATE: Colour = (226.0, 228.0, 230.0)
+# The table's texture: pixels across, pixels per metre, and x and y in metres of its first pixel.
+_TEXTURE, _DENSITY, _X, _Y = 1024, 640.0, -0.45, -0.80
+_EDGE = ((-0.24, -0.66), (-0.24, 0.66), (0.98, 0.66), (0.98, -0.66))  # the table's corners, metres
+_PAINTS: tuple[Colour, ...] = ((236, 236, 232), (228, 126, 46), (70, 78, 92), (214, 204, 90), (120, 160, 196))
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """An object: the names of its shape and colour, where its foot is (metres), and how it is turned."""
+
+    shape: str
+    colour: str
+    position: Vector
+    turn: Matrix
+
+    def body(self) -> Body:
+        ball = BALL_RADIUS if self.shape == "ball" else 0.0
+        return Body(SHAPES[self.shape].mesh, COLOURS[self.colour], self.position, self.turn, ball)
+
+
+class Scene:
+    """A lit table; `still` things and the plate (x, y) never move, so they are drawn only once per camera."""
+
+    def __init__(self, rng: Random, tables: dict[str, Image.Image], still: Sequence[Thing], plate: Vector | None) -> None:
+        self.light = Light(
+            unit((rng.uniform(-0.1, 0.6), rng.uniform(-0.7, 0.7), 1.0)),
+            rng.uniform(0.52, 0.62),
+            rng.uniform(0.44, 0.56),
+            rng.choice(((1.0, 1.0, 1.0), (1.03, 1.0, 0.94), (0.96, 0.99, 1.04), (1.02, 0.99, 0.97))),
+        )
+        self.arm_colour, self.metal = rng.choice(_PAINTS), (158.0, 162.0, 170.0)
+        side = rng.uniform(-0.30, 0.30)
+        position = (rng.uniform(1.02, 1.12), side, rng.uniform(0.56, 0.70))
+        target = (rng.uniform(0.43, 0.46), side * 0.1, 0.055)
+        self.camera = Camera.looking(position, target, (0.0, 0.0, 1.0), rng.uniform(385.0, 410.0), PRIMARY)
+        self.still = [thing.body() for thing in still]
+        self.plate = Body(PLATE, _PLATE, plate) if plate else None
+        self.texture = self._table(tables[rng.choice(sorted(tables))])
+        self._base = self._background(rng)
+        camera, light = self.camera, self.light
+        self._still = [(camera.depth(b.position), strokes(b, camera, light)) for b in self.still]
+
+    def _table(self, style: Image.Image) -> Image.Image:
+        """The table's texture with the shadows of what stands still."""
+        texture = style.copy()
+        mask = Image.new("L", texture.size, 0)
+        draw = ImageDraw.Draw(mask)
+        for body in [*self.still, *([self.plate] if self.plate else [])]:
+            draw.polygon([((x - _X) * _DENSITY, (y - _Y) * _DENSITY) for x, y in shadow(body, self.light)], fill=120)
+        texture.paste((16, 15, 20), (0, 0), mask.filter(ImageFilter.GaussianBlur(5)))
+        return texture
+
+    def _background(self, rng: Random) -> Image.Image:
+        """Wall, table and plate as the primary camera sees them, large."""
+        width, height = self.camera.width * SCALE, self.camera.height * SCALE
+        picture = wall(rng, width, height)
+        mask = Image.new("L", (width, height), 0)
+        corners = [self.camera.pixel((x, y, 0.0))[:2] for x, y in _EDGE]
+        ImageDraw.Draw(mask).polygon(corners, fill=255)
+        rim = [self.camera.pixel((x, y, z))[:2] for (x, y), z in zip([*_EDGE[:2], *_EDGE[1::-1]], (0, 0, -0.04, -0.04), strict=True)]
+        ImageDraw.Draw(picture).polygon(rim, fill=(70, 58, 50))
+        picture.paste(self._plane(self.camera, Image.Resampling.BICUBIC), (0, 0), mask)
+        self._draw_plate(ImageDraw.Draw(picture), self.camera)
+        return picture
+
+    def _draw_plate(self, draw: ImageDraw.ImageDraw, camera: Camera) -> None:
+        if self.plate:
+            paint(draw, strokes(self.plate, camera, self.light))
+            x, y, _ = self.plate.position
+            inner = [camera.pixel((x + a, y + b, c))[:2] for a, b, c in PLATE_INNER]
+            draw.polygon(inner, fill=(206, 208, 212))
+
+    def _plane(self, camera: Camera, resample: Image.Resampling) -> Image.Image:
+        """The table's plane as a camera sees it, large."""
+        width, height, f = camera.width * SCALE, camera.height * SCALE, camera.focal
+        columns = []  # of the homography from texture pixels to the picture's
+        origin = add((_X, _Y, 0.0), camera.position, -1.0)
+        for v in ((1 / _DENSITY, 0.0, 0.0), (0.0, 1 / _DENSITY, 0.0), origin):
+            x, y, z = turned(camera.axes, v)
+            columns.append((f * x + camera.width * z, f * y + camera.height * z, z))
+        a, b, c = columns
+        inverse = [*cross(b, c), *cross(c, a), *cross(a, b)]
+        coefficients = [v / inverse[8] for v in inverse[:8]]
+        size, kind = (width, height), Image.Transform.PERSPECTIVE
+        return self.texture.transform(size, kind, coefficients, resample, fillcolor=(60, 56, 54))
+
+    def primary(self, arm: Arm, moving: Sequence[Thing]) -> Image.Image:
+        """The picture of the camera before the table."""
+        picture = self._base.copy()
+        camera, light = self.camera, self.light
+        bodies = [thing.body() for thing in moving]
+        hand = [*arm.hand(), *arm.fingers()]
+        self._cast(picture, camera, [*bodies, *hand])
+        draw = ImageDraw.Draw(picture)
+        drawn = [*self._still, *((camera.depth(b.position), strokes(b, camera, light)) for b in bodies)]
+        parts = [(camera.depth(middle(b)), strokes(b, camera, light)) for b in hand]
+        links = (max(depth for depth, _ in parts) + 0.001, arm.links(camera, light))
+        for _, marks in sorted([*drawn, links, *parts], key=_depth):
+            paint(draw, marks)
+        return picture.reduce(SCALE)
+
+    def wrist(self, arm: Arm, moving: Sequence[Thing]) -> Image.Image:
+        """The picture of the camera beside the hand: the fingers and what is below them."""
+        camera = wrist_camera(arm)
+        picture = self._plane(camera, Image.Resampling.NEAREST)
+        draw = ImageDraw.Draw(picture)
+        self._draw_plate(draw, camera)
+        bodies, fingers = [thing.body() for thing in moving], arm.fingers()
+        self._cast(picture, camera, [*bodies, *fingers])
+        near = [b for b in [*self.still, *bodies] if camera.sees(middle(b), 0.05)]
+        for body in sorted([*near, *fingers], key=lambda b: -camera.depth(middle(b))):
+            paint(draw, strokes(body, camera, self.light))
+        return picture.reduce(SCALE)
+
+    def _cast(self, picture: Image.Image, camera: Camera, bodies: Sequence[Body]) -> None:
+        """Darkens the table where bodies that move throw their shadows; drawn at a quarter of the size, then blurred."""
+        outlines = []
+        for body in bodies:
+            corners = [camera.pixel((x, y, 0.0)) for x, y in shadow(body, self.light)]
+            outlines.append([(x / 4, y / 4) for x, y, _ in corners])
+        xs, ys = [x for o in outlines for x, _ in o], [y for o in outlines for _, y in o]
+        left, top = max(0, int(min(xs)) - 4), max(0, int(min(ys)) - 4)
+        right = min(picture.width // 4, int(max(xs)) + 5)
+        bottom = min(picture.height // 4, int(max(ys)) + 5)
+        if left >= right or top >= bottom:
+            return
+        mask = Image.new("L", (right - left, bottom - top), 0)
+        draw = ImageDraw.Draw(mask)
+        for outline in outlines:
+            draw.polygon([(x - left, y - top) for x, y in outline], fill=110)
+        mask = mask.filter(ImageFilter.BoxBlur(1.6))
+        mask = mask.resize((mask.width * 4, mask.height * 4), Image.Resampling.BILINEAR)
+        picture.paste((16, 15, 20), (left * 4, top * 4, right * 4, bottom * 4), mask)
+
+
+def _depth(drawn: tuple[float, list[Stroke]]) -> float:
+    return -drawn[0]
+
+
+def middle(body: Body) -> Vector:
+    """The middle of a body in the world."""
+    return add(body.position, turned(body.turn, body.mesh.middle))
+
+
+def wrist_camera(arm: Arm) -> Camera:
+    """The camera on the hand's +x side, looking down past the fingers."""
+    up = turned(arm.turn, (-1.0, 0.0, 0.4))
+    return Camera.looking(arm.at((0.070, 0.0, 0.085)), arm.at((0.012, 0.0, -0.045)), up, 69.0, WRIST)
+
+
+def make_tables(seed: int) -> dict[str, Image.Image]:
+    """One texture per style; they are dear, so scenes share them."""
+    return {style: table_top(style, seed + 100 * i, _TEXTURE) for i, style in enumerate(TABLES)}

@@ -1,0 +1,113 @@
+"""Table tops and walls of the tabletop world, as pictures made from a seed.
+
+Noise comes from the raw bits of PCG64, whose stream NumPy guarantees, and is smoothed by Pillow's integer arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+import numpy as np
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
+
+TABLES = ("oak", "walnut", "birch", "slate", "linen", "mat")
+
+
+def noise(seed: int, width: int, height: int, cells: tuple[int, int]) -> Image.Image:
+    """A grey picture of smooth noise with `cells` random values across and down."""
+    across, down = cells
+    raw = np.random.PCG64(seed).random_raw((across * down + 7) // 8).view(np.uint8)[: across * down]
+    small = Image.fromarray(raw.reshape(down, across))
+    return small.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def mixed(pictures: Sequence[tuple[Image.Image, float]]) -> Image.Image:
+    """The weighted mean of grey pictures."""
+    (first, total), *rest = pictures
+    for picture, weight in rest:
+        total += weight
+        first = Image.blend(first, picture, weight / total)
+    return first
+
+
+def coloured(grey: Image.Image, dark: Sequence[int], light: Sequence[int], contrast: float = 1.0) -> Image.Image:
+    """Grey 0..255 as colours from dark to light."""
+    bands = []
+    for a, b in zip(dark, light, strict=True):
+        table = [int(a + (b - a) * max(0.0, min(1.0, 0.5 + (v - 127.5) / 255 * contrast)) + 0.5) for v in range(256)]
+        bands.append(grey.point(table))
+    return Image.merge("RGB", bands)
+
+
+def _planks(seed: int, size: int, dark: Sequence[int], light: Sequence[int], width: int) -> Image.Image:
+    """Boards side by side, their grain along x."""
+    rng = Random(seed)
+    grain = mixed(
+        [
+            (noise(seed + 1, size, size, (5, 220)), 1.0),
+            (noise(seed + 2, size, size, (14, 460)), 0.9),
+            (noise(seed + 3, size, size, (60, 512)), 0.5),
+            (noise(seed + 4, size, size, (3, 40)), 0.8),
+        ]
+    )
+    table = coloured(grain, dark, light, 2.1)
+    draw = ImageDraw.Draw(table)
+    tone = Image.new("L", (size, size), 255)
+    shade = ImageDraw.Draw(tone)
+    seams: list[tuple[int, int, int, int]] = []
+    for row, y in enumerate(range(0, size, width)):
+        x = -rng.randrange(size // 2)
+        while x < size:
+            length = rng.randrange(size // 3, size // 2 + size // 5)
+            shade.rectangle((x, y, x + length - 1, y + width - 1), fill=rng.randrange(214, 256))
+            seams += [(x, y, x, y + width)] if row or x > 0 else []
+            x += length
+        seams.append((0, y, size, y))
+    table = ImageChops.multiply(table, Image.merge("RGB", (tone, tone, tone)))
+    draw = ImageDraw.Draw(table)
+    line = tuple(int(c * 0.62) for c in dark)
+    for seam in seams:
+        draw.line(seam, fill=line, width=2)
+    return table
+
+
+def table_top(style: str, seed: int, size: int) -> Image.Image:
+    """A square texture, (size, size) RGB, of the named style."""
+    if style == "oak":
+        return _planks(seed, size, (150, 104, 62), (214, 168, 116), size // 9)
+    if style == "walnut":
+        return _planks(seed, size, (78, 52, 38), (132, 94, 70), size // 8)
+    if style == "birch":
+        return _planks(seed, size, (196, 172, 138), (236, 216, 184), size // 5)
+    fine = noise(seed, size, size, (size, size))
+    cloud = noise(seed + 1, size, size, (9, 9))
+    if style == "slate":
+        return coloured(mixed([(cloud, 1.0), (noise(seed + 2, size, size, (90, 90)), 0.6), (fine, 0.25)]), (66, 74, 84), (108, 116, 124), 1.6)
+    if style == "linen":
+        weave = mixed([(noise(seed + 2, size, size, (size // 2, 60)), 1.0), (noise(seed + 3, size, size, (60, size // 2)), 1.0), (cloud, 0.4)])
+        return coloured(weave, (186, 184, 178), (226, 223, 214), 1.8)
+    mat = coloured(mixed([(cloud, 1.0), (fine, 0.35)]), (30, 92, 88), (50, 122, 114), 1.2)
+    draw = ImageDraw.Draw(mat)
+    step = size // 24
+    for i in range(0, size, step):
+        tone = (104, 164, 152) if i // step % 4 == 0 else (64, 132, 122)
+        draw.line((i, 0, i, size), fill=tone, width=2 if i // step % 4 == 0 else 1)
+        draw.line((0, i, size, i), fill=tone, width=2 if i // step % 4 == 0 else 1)
+    return mat
+
+
+def wall(rng: Random, width: int, height: int) -> Image.Image:
+    """What is behind the table, out of focus: a wall, a floor's edge, furniture."""
+    tones = [(206, 208, 212), (222, 212, 196), (186, 198, 206), (198, 204, 188), (148, 158, 174), (214, 198, 190)]
+    top = rng.choice(tones)
+    low = tuple(int(c * rng.uniform(0.72, 0.86)) for c in top)
+    mask = Image.linear_gradient("L").resize((width, height))
+    picture = Image.composite(Image.new("RGB", (width, height), low), Image.new("RGB", (width, height), top), mask)
+    draw = ImageDraw.Draw(picture)
+    for _ in range(rng.randrange(3, 7)):
+        x, w = rng.uniform(-0.1, 1.0) * width, rng.uniform(0.06, 0.28) * width
+        y, h = rng.uniform(-0.2, 0.8) * height, rng.uniform(0.2, 0.9) * height
+        tone = rng.choice([(92, 74, 60), (236, 236, 232), (74, 88, 104), (132, 96, 74), (106, 128, 104), (60, 62, 70)])
+        draw.rectangle((x, y, x + w, y + h), fill=tone)
+    return picture.filter(ImageFilter.GaussianBlur(width / 42))

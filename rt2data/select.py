@@ -1,0 +1,142 @@
+"""Which rows of an index become samples of which split, and why the others do not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute
+
+from rt2data import index, order
+from rt2data.errors import Rt2dataError
+from rt2data.recipe import Recipe, RecipeSource
+
+
+@dataclass(slots=True)
+class Samples:
+    """The samples of some rows of an index.
+
+    Attributes:
+        rows: int64 (n,), positions in the table; a row with several variants stands several times.
+        variant: int32 (n,), which answer or caption; -1 where the sample has no variant.
+        split: int8 (n,), position in ``recipe.splits``.
+        units: the rows' digests, 10 bytes each.
+        step: int32 (n,).
+        left_out: rows that became no sample, by reason.
+        row_split: int8 (rows of the table,), the split of every row, left out or not.
+        kept: bool (rows of the table,).
+    """
+
+    rows: npt.NDArray[np.int64]
+    variant: npt.NDArray[np.int32]
+    split: npt.NDArray[np.int8]
+    units: bytes
+    step: npt.NDArray[np.int32]
+    left_out: Counter[str]
+    row_split: npt.NDArray[np.int8]
+    kept: npt.NDArray[np.bool_]
+
+    def take(self, mask: npt.NDArray[np.bool_]) -> Samples:
+        """The samples where `mask` (n,) is true; counts stay."""
+        units = np.frombuffer(self.units, np.uint8).reshape(-1, 10)[mask].tobytes()
+        return Samples(self.rows[mask], self.variant[mask], self.split[mask], units, self.step[mask], self.left_out, self.row_split, self.kept)
+
+
+def cameras(recipe: Recipe, source: RecipeSource) -> tuple[str, ...]:
+    """The cameras of the recipe that a source has, in the recipe's order. A web source has the one camera ``image``."""
+    if source.declaration.kind != "robot":
+        return ("image",)
+    found = tuple(name for name in recipe.cameras if name in source.declaration.cameras)
+    if not found:
+        expected = f"one of {', '.join(source.declaration.cameras)}"
+        raise Rt2dataError(source.where, f"none of the cameras {', '.join(recipe.cameras)}", expected, "Add it to cameras: in the recipe")
+    return found
+
+
+def select(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split: str) -> Samples:
+    """The samples of an index table (all of one part, or a slice of it). Rejection happens here and nowhere else."""
+    rows = table.num_rows
+    reject = index.numbers(table, "reject").copy()
+    for camera in cameras(recipe, source):
+        state = index.numbers(table, f"{camera}.state")
+        reject = np.where(reject == 0, state, reject)
+    kept = reject == 0
+    counts = np.bincount(reject, minlength=1)
+    left_out = Counter({index.REASONS[code]: int(n) for code, n in enumerate(counts) if code and n})
+    row_split = splits(table, recipe, source, dataset_split)
+    positions = np.flatnonzero(kept)
+    number = variants(table, source)
+    if number is None:
+        variant = np.full(len(positions), -1, np.int32)
+    else:
+        number = number[positions]
+        if len(number) and number.max() > order.MAX_VARIANT:
+            raise Rt2dataError(source.where, f"{number.max()} texts on one picture", f"at most {order.MAX_VARIANT}")
+        variant = (np.arange(int(number.sum())) - np.repeat(np.cumsum(number) - number, number)).astype(np.int32)
+        positions = np.repeat(positions, number)
+    units = units_of(table)
+    picked = np.frombuffer(units, np.uint8).reshape(-1, 10)[positions].tobytes() if rows else b""
+    return Samples(positions, variant, row_split[positions], picked, index.numbers(table, "step")[positions], left_out, row_split, kept)
+
+
+def units_of(table: pa.Table) -> bytes:
+    """The column ``unit`` as bytes, 10 a row."""
+    chunks = table.column("unit").chunks
+    return b"".join(bytes(c.buffers()[1])[10 * c.offset : 10 * (c.offset + len(c))] for c in chunks)
+
+
+def splits(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split: str) -> npt.NDArray[np.int8]:
+    """The split of every row, int8 positions in ``recipe.splits``; -1 where the dataset's split is not taken."""
+    names = recipe.splits
+    if source.taken is not None:
+        found = next((name for name, taken in source.taken if dataset_split in taken), None)
+        return np.full(table.num_rows, names.index(found) if found else -1, np.int8)
+    hashed = source.hashed or ()
+    ends = np.cumsum([share for _, share in hashed])[:-1]
+    edges = np.array([min(round(float(end) * 2.0**64), 2**64 - 1) for end in ends], np.uint64)
+    position = np.array([names.index(name) for name, _ in hashed], np.int8)
+    return position[np.searchsorted(edges, index.numbers(table, "split_hash"), side="right")]
+
+
+def variants(table: pa.Table, source: RecipeSource) -> npt.NDArray[np.int64] | None:
+    """How many samples each row makes, int64 (rows,); None where each makes one without a variant."""
+    if source.declaration.kind == "caption" and source.captions == "all":
+        return np.asarray(pa.compute.list_value_length(table.column("captions")).to_numpy(), np.int64)
+    if source.declaration.kind == "vqa" and source.answers == "all":
+        return np.array([len(dict.fromkeys(a)) for a in table.column("answers").to_pylist()], np.int64)
+    return None
+
+
+def targets(table: pa.Table, source: RecipeSource, seed: int, samples: Samples) -> list[str]:
+    """The target text of each web sample: the answer or caption that the recipe's rule picks."""
+    vqa = source.declaration.kind == "vqa"
+    texts: list[list[str]] = table.column("answers" if vqa else "captions").take(samples.rows).to_pylist()
+    rule = source.answers if vqa else source.captions
+    if rule == "all":
+        unique = [list(dict.fromkeys(t)) for t in texts] if vqa else texts
+        return [t[v] for t, v in zip(unique, samples.variant.tolist(), strict=True)]
+    if rule == "majority":
+        return [majority(t) for t in texts]
+    drawn = order.hashes("draw", seed, source.id, samples.units, samples.step, samples.variant)
+    return [t[int(h) % len(t)] for t, h in zip(texts, drawn.tolist(), strict=True)]
+
+
+def majority(answers: list[str]) -> str:
+    """The answer given most often; among equals the one given first."""
+    return Counter(answers).most_common(1)[0][0]
+
+
+def count_units(table: pa.Table, samples: Samples) -> Mapping[str, Any]:
+    """Episodes or examples as found, and how many of them have no step that terminates (robot data only)."""
+    first = index.numbers(table, "step") == 0
+    out = {"units": int(np.count_nonzero(first)), "rows": table.num_rows}
+    if "terminate" in table.column_names:
+        ends = index.numbers(table, "terminate")
+        begin = np.flatnonzero(first)
+        out["never_terminate"] = len(begin) - int(np.count_nonzero(np.logical_or.reduceat(ends, begin))) if len(begin) else 0
+    return out

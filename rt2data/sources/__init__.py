@@ -1,0 +1,107 @@
+"""Sources: a dataset opened from its declaration. A source lists its parts and indexes one part at a time."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from rt2data.declaration import Declaration
+from rt2data.errors import Rt2dataError, near
+
+# What a declaration's `format` may name. Anyone's own format is given as module:Class.
+FORMATS = {
+    "rlds": "rt2data.sources.rlds:Rlds",
+    "vqa_json": "rt2data.sources.vqa_json:VqaJson",
+    "coco_captions": "rt2data.sources.coco_captions:CocoCaptions",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The unit of parallel reading: one file, or rows `start` to `stop` of one.
+
+    `files` are the files (below the dataset's folder) whose change means that the part has changed.
+    """
+
+    split: str
+    name: str
+    files: tuple[str, ...]
+    start: int = 0
+    stop: int = -1
+
+
+class Source(Protocol):
+    """What every format offers. `root` is the dataset's folder."""
+
+    declaration: Declaration
+    root: Path
+
+    def splits(self) -> dict[str, int]:
+        """The dataset's own splits, and how many episodes or examples each holds as its metadata says."""
+        ...
+
+    def parts(self, split: str) -> list[Part]:
+        """The parts of a split, in a fixed order."""
+        ...
+
+    def digest(self, part: Part) -> str:
+        """The part's identity: a hex digest of its content, made without reading the images."""
+        ...
+
+    def index(self, part: Part, *, check: bool) -> pa.Table:
+        """The index of a part (`rt2data.index`). Without `check` no image is read through: no CRC is verified or kept."""
+        ...
+
+    def estimate(self, split: str) -> tuple[int, int]:
+        """(samples, bytes of images) of a split, guessed from metadata and the first records, fast."""
+        ...
+
+
+def open_source(declaration: Declaration, data_root: Path | None, path: str | None = None, where: str = "") -> Source:
+    """Open the dataset of a declaration.
+
+    Args:
+        declaration: what to open.
+        data_root: the folder that holds datasets.
+        path: the dataset's folder, where it is not one that the declaration names; relative to `data_root`.
+        where: begins the error, such as the recipe's line.
+
+    Raises:
+        Rt2dataError: no such folder, or one that does not hold the dataset.
+    """
+    where = where or declaration.name
+    if path is None and data_root is None:
+        raise Rt2dataError(where, "no data root", f"the folder that holds {declaration.name}", "Give it with --data-root")
+    tried = [(data_root or Path()) / p for p in ([path] if path else declaration.paths)]
+    for folder in tried:
+        if folder.is_dir():
+            return of_format(declaration, where)(declaration, folder)
+    places = ", ".join(str(p) for p in tried)
+    copy = declaration.raw.get("bucket", {}).get("copy")
+    repair = f"`rt2data datasets {declaration.name}` prints the command that copies it" if copy else "Give its folder with path:"
+    raise Rt2dataError(where, f'dataset "{declaration.name}" is not on disk', f"a folder at one of {places}", repair)
+
+
+def of_format(declaration: Declaration, where: str) -> Any:
+    """The class that reads a declaration's format."""
+    reference = FORMATS.get(declaration.format, declaration.format)
+    module, _, name = reference.partition(":")
+    if not name:
+        known = ", ".join(FORMATS)
+        raise Rt2dataError(where, f'unknown format "{declaration.format}"', f"one of {known}, or module:Class", near(declaration.format, FORMATS))
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise Rt2dataError(where, f'format "{declaration.format}": {error}', "a class that can be imported") from None
+
+
+def safe_join(root: Path, name: str) -> Path | None:
+    """`root`/`name`, or None where `name`, which is read from data, would leave `root`."""
+    joined = os.path.normpath(os.path.join(root, name))
+    inside = os.path.normpath(root) + os.sep
+    return Path(joined) if joined.startswith(inside) and "\0" not in name else None

@@ -1,0 +1,189 @@
+"""What VQA and caption corpora share: annotation files as JSON, pictures as files, and the index rows made of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from rt2data import images, index
+from rt2data.declaration import Declaration, Web
+from rt2data.errors import Rt2dataError
+from rt2data.sources import Part, safe_join
+
+PART_ROWS = 20_000  # examples in a part: about a minute of opening pictures on a slow disk
+
+
+@dataclass(slots=True)
+class Example:
+    """A picture with its texts, as a corpus states it. `image` is None where no picture file was found."""
+
+    id: str
+    image_unit: str
+    image: str | None
+    language: str | None
+    question: str | None = None
+    answers: list[str] = field(default_factory=list)
+    captions: list[str] = field(default_factory=list)
+    reject: int = 0
+
+
+class WebCorpus:
+    """The common half of a web source. A format says how its files become examples: `read`."""
+
+    def __init__(self, declaration: Declaration, root: Path) -> None:
+        if declaration.web is None:
+            raise Rt2dataError(declaration.file, f"kind {declaration.kind} in format {declaration.format}", "kind vqa or caption")
+        self.declaration, self.root = declaration, root
+        self.web: Web = declaration.web
+        self._loaded: dict[str, list[Example]] = {}
+
+    def read(self, split: str) -> list[Example]:
+        """Every example of a split, in the order of its file."""
+        raise NotImplementedError
+
+    def file(self, split: str, role: str) -> str:
+        """The annotation file of `role` in a split: the first of the declared names that exists."""
+        names = self.web.splits[split][role]
+        found = next((name for name in names if (self.root / name).is_file()), None)
+        if found is None:
+            where = f"{self.declaration.name}/{split} in {self.root}"
+            raise Rt2dataError(where, f"no {role} file", f"one of {', '.join(names)}")
+        return found
+
+    def load(self, split: str, role: str) -> Any:
+        """The parsed JSON of an annotation file."""
+        path = self.root / self.file(split, role)
+        try:
+            return orjson.loads(path.read_bytes())
+        except orjson.JSONDecodeError as error:
+            raise Rt2dataError(str(path), f"not JSON ({error})", f"{role} in JSON") from None
+
+    def examples(self, split: str) -> list[Example]:
+        if split not in self._loaded:
+            self._loaded = {split: self.read(split)}  # one split at a time: an annotation file may be 1 GB
+        return self._loaded[split]
+
+    def splits(self) -> dict[str, int]:
+        """The splits whose files are there. Raises where none is."""
+        there = [s for s, roles in self.web.splits.items() if all(any((self.root / n).is_file() for n in names) for names in roles.values())]
+        if not there:
+            split = next(iter(self.web.splits))
+            for role in self.web.splits[split]:
+                self.file(split, role)
+        return {split: len(self.examples(split)) for split in there}
+
+    def parts(self, split: str) -> list[Part]:
+        files = tuple(self.file(split, role) for role in self.web.splits[split])
+        total = len(self.examples(split))
+        starts = range(0, max(total, 1), PART_ROWS)
+        return [Part(split, f"{files[0]}[{a}:{min(a + PART_ROWS, total)}]", files, a, min(a + PART_ROWS, total)) for a in starts]
+
+    def digest(self, part: Part) -> str:
+        """Of the annotation files' content and of the pictures' names and sizes."""
+        h = hashlib.blake2b(part.name.encode(), digest_size=20)
+        for name in part.files:
+            h.update(hashlib.blake2b((self.root / name).read_bytes(), digest_size=20).digest())
+        for example in self.examples(part.split)[part.start : part.stop]:
+            size = (self.root / example.image).stat().st_size if example.image else -1
+            h.update(f"{example.image}\0{size}\0".encode())
+        return h.hexdigest()
+
+    def estimate(self, split: str) -> tuple[int, int]:
+        """Every example; the size of the first 100 pictures."""
+        examples = self.examples(split)
+        sizes = [(self.root / e.image).stat().st_size for e in examples[:100] if e.image]
+        mean = sum(sizes) / len(sizes) if sizes else 0
+        return sum(max(1, len(e.captions)) for e in examples), round(mean * len(examples))
+
+    def picture(self, values: dict[str, Any]) -> str | None:
+        """The picture's file below the dataset's folder, by the declared patterns; None where there is none.
+
+        ``{name}`` in a pattern stands for a value of the annotation, ``{name:012d}`` for an integer with 12 digits.
+        """
+        for pattern in self.web.images:
+            try:
+                name = re.sub(r"\{(\w+)(?::0(\d+)d)?\}", lambda m: _value(values, m), pattern)
+            except (KeyError, TypeError, ValueError):
+                continue
+            path = safe_join(self.root, name)
+            if path is not None and path.is_file():
+                return name
+        return None
+
+    def index(self, part: Part, *, check: bool) -> pa.Table:
+        examples = self.examples(part.split)[part.start : part.stop]
+        table = pa.table(_columns(self.declaration, examples) | _pictures(self.root, examples, crc=check))
+        return table.replace_schema_metadata({"digest": self.digest(part), "units": json.dumps([[e.id, 1] for e in examples])})
+
+
+def _value(values: dict[str, Any], match: re.Match[str]) -> str:
+    value = values[match[1]]
+    return f"{int(value):0{int(match[2])}d}" if match[2] else str(value)
+
+
+def _columns(declaration: Declaration, examples: Sequence[Example]) -> dict[str, Any]:
+    rows = len(examples)
+    namespace = declaration.web.image_namespace if declaration.web else declaration.name
+    units = b"".join(index.digest(e.id) for e in examples)
+    languages = list(dict.fromkeys(e.language for e in examples if e.language))
+    position = {language: code for code, language in enumerate(languages)}
+    columns: dict[str, Any] = {
+        "unit": pa.FixedSizeBinaryArray.from_buffers(pa.binary(10), rows, [None, pa.py_buffer(units)]),
+        "split_hash": np.array([index.split_hash(namespace, e.image_unit) for e in examples], np.uint64),
+        "step": np.zeros(rows, np.int32),
+        "steps": np.ones(rows, np.int32),
+        "episode": index.dictionary(np.arange(rows, dtype=np.int32), [e.id for e in examples]),
+        "language": index.dictionary(np.array([position.get(e.language or "", -1) for e in examples], np.int32), languages),
+        "reject": np.array([e.reject for e in examples], np.uint8),
+    }
+    if declaration.kind == "vqa":
+        columns["question"] = pa.array([e.question for e in examples], pa.string())
+        columns["answers"] = pa.array([e.answers for e in examples], pa.list_(pa.string()))
+    else:
+        columns["captions"] = pa.array([e.captions for e in examples], pa.list_(pa.string()))
+    return columns
+
+
+def _pictures(root: Path, examples: Sequence[Example], *, crc: bool) -> dict[str, Any]:
+    rows = len(examples)
+    names = list(dict.fromkeys(e.image for e in examples if e.image is not None))
+    facts = np.zeros((len(names) + 1, 6), np.int64)
+    facts[-1, 3] = index.CODE["missing_image"]
+    for row, name in enumerate(names):
+        try:
+            data = (root / name).read_bytes()
+            info = images.check_header(data)
+            kind = images.FORMATS.index(info.format)
+            facts[row] = (len(data), google_crc32c.value(data) if crc else 0, kind, 0, info.width, info.height)
+        except images.ImageError as error:
+            facts[row] = (len(data), 0, 0, index.CODE[error.reason], 0, 0)
+        except OSError:
+            facts[row, 3] = index.CODE["unreadable_image"]
+    position = {name: code for code, name in enumerate(names)}
+    which = np.array([position.get(e.image or "", -1) for e in examples], np.int32)
+    length, checksum, kind, state, width, height = facts[which].T if rows else np.zeros((6, 0), np.int64)
+    return {
+        "image.file": index.dictionary(which, names),
+        "image.offset": np.zeros(rows, np.int64),
+        "image.length": length.astype(np.int32),
+        "image.crc": checksum.astype(np.uint32),
+        "image.format": kind.astype(np.uint8),
+        "image.state": state.astype(np.uint8),
+        "image.width": width.astype(np.uint16),
+        "image.height": height.astype(np.uint16),
+    }
+
+
+def texts(values: Iterable[Any]) -> list[str]:
+    """The non-empty strings of a list that was read from data."""
+    return [value for value in values if isinstance(value, str) and value.strip()]

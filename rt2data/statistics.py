@@ -1,0 +1,106 @@
+"""Statistics of a job's robot sources: exact, from the index alone; no image is read.
+
+Two passes (`rt2data.measure`) over the action columns, divided among tasks; each task leaves its sums in a file. `train`
+is the train split after filters, each step once whatever its copies: what the tokenizer's bounds come from. `all` is
+every step as found.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rt2data import index, job, measure, select
+from rt2data.measure import Cells, Moments
+from rt2data.recipe import RecipeSource
+from rt2data.tokenizer import ActionTokenizer, Dim
+
+QUANTILES = (0.01, 0.5, 0.99)
+SETS = ("train", "all")
+
+
+def moments_task(task: dict[str, Any]) -> dict[str, Any]:
+    """Pass 1 over one group: writes the moments of both sets to ``task["out"]``."""
+    totals: dict[str, Moments] = {}
+    for name, values in _values(job.load(task["job"]), task["group"]):
+        totals[name] = totals[name].merge(Moments.of(values)) if name in totals else Moments.of(values)
+    save(task["out"], {f"{name}.{key}": value for name, one in totals.items() for key, value in one.to_arrays().items()})
+    return {}
+
+
+def cells_task(task: dict[str, Any]) -> dict[str, Any]:
+    """Pass 2 over one group: counts inside the cells of ``task["cells"]``."""
+    wanted = dict(np.load(task["cells"], allow_pickle=False))
+    totals: dict[str, Cells] = {}
+    for name, values in _values(job.load(task["job"]), task["group"]):
+        if name not in wanted:  # no row at all
+            continue
+        found = Cells.of(values, wanted[name])
+        totals[name] = totals[name].merge(found) if name in totals else found
+    save(task["out"], {f"{name}.{key}": value for name, one in totals.items() for key, value in one.to_arrays().items()})
+    return {}
+
+
+def _values(the_job: job.Job, group: int) -> Iterable[tuple[str, Any]]:
+    for part, source, table in the_job.slices(group):
+        samples = select.select(table, the_job.recipe, source, part.split)
+        action = index.matrix(table.column("action"))
+        finite = index.numbers(table, "reject") != index.CODE["not_finite"]
+        yield "train", action[samples.kept & (samples.row_split == the_job.recipe.splits.index("train"))]
+        yield "all", action[finite]
+
+
+def save(path: str, arrays: dict[str, Any]) -> None:
+    """Write arrays as ``.npz``, whole or not at all."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    job.write_whole(Path(path), buffer.getvalue())
+
+
+def load(path: str | Path, kind: type[Any]) -> dict[str, Any]:
+    """The Moments or Cells of each set that a task wrote."""
+    stored = np.load(path, allow_pickle=False)
+    names = dict.fromkeys(key.partition(".")[0] for key in stored.files)
+    return {n: kind.from_arrays({k.partition(".")[2]: stored[k] for k in stored.files if k.startswith(n + ".")}) for n in names}
+
+
+def merged(paths: Iterable[str | Path], kind: type[Any]) -> dict[str, Any]:
+    """The sum over tasks, per set. The order of `paths` does not matter."""
+    totals: dict[str, Any] = {}
+    for path in paths:
+        for name, one in load(path, kind).items():
+            totals[name] = totals[name].merge(one) if name in totals else one
+    return totals
+
+
+def summary(moments: Moments, cells: Cells | None, dims: Sequence[str]) -> dict[str, Any]:
+    """``{count, mean, std, min, q01, median, q99, max}``, each a list over `dims` but for count."""
+    if cells is None:
+        return {"count": 0}
+    q01, median, q99 = measure.quantiles(moments, cells, QUANTILES)
+    values = {"mean": moments.mean, "std": moments.std, "min": moments.min, "q01": q01, "median": median, "q99": q99, "max": moments.max}
+    return {"count": moments.count, "dims": list(dims)} | {name: [float(v) for v in value] for name, value in values.items()}
+
+
+def bounds(source: RecipeSource, stats: dict[str, Any], spec: ActionTokenizer, rule: str) -> list[Dim]:
+    """The tokenizer's dimensions for a source: the spec's own bounds, or the 1st and 99th percentile.
+
+    The gripper keeps the spec's bounds under either rule: a percentile of an on-off signal says nothing.
+    """
+    robot = source.declaration.robot
+    if robot is None:
+        return []
+    fixed = {dim.name: dim for dim in spec.dims}
+    dims = []
+    for i, name in enumerate(robot.dims):
+        if name in fixed and (rule == "fixed" or name == "gripper"):
+            dims.append(fixed[name])
+            continue
+        where = f"{source.declaration.name} dimension {name}"
+        low, high, constant = measure.bounds(*(stats[key][i] for key in ("q01", "q99", "min", "max")), where=where)
+        dims.append(Dim(name, low, high, fixed[name].unit if name in fixed else None, constant))
+    return dims

@@ -1,0 +1,120 @@
+"""TFRecord framing: the records of a file, found without TensorFlow and without copying their bytes.
+
+A file is a row of ``length: uint64, CRC of length: uint32, payload, CRC of payload: uint32``, little-endian. The CRCs are
+CRC-32C, masked (rotated right by 15 bits, plus a constant), as ``tensorflow/core/lib/io/record_writer.h`` defines them.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+from rt2data.errors import Rt2dataError
+
+Buffer = bytes | bytearray | memoryview | mmap.mmap | NDArray[np.uint8]
+"""The bytes of a file."""
+
+HEADER_BYTES = 12
+FOOTER_BYTES = 4
+
+_HEADER = struct.Struct("<QI")
+_FOOTER = struct.Struct("<I")
+# What stands at the start of a file that was meant to be a TFRecord file, and what to do about it.
+_DISGUISES = {
+    b"version ": "It is a Git LFS pointer: fetch the real file with `git lfs pull`",
+    b"\x1f\x8b": "It is compressed with gzip: unpack it first",
+    b"PAR1": "It is a Parquet file",
+}
+
+
+class Record(NamedTuple):
+    """One record of a TFRecord file.
+
+    Attributes:
+        offset: position of the payload in the file, in bytes.
+        data: the payload, uint8 (length,), a read-only view of the file's buffer.
+        length: size of the payload in bytes.
+        length_crc: the masked CRC-32C of the length, as stored and checked.
+        data_crc: the masked CRC-32C of the payload, as stored; checked only when asked for.
+    """
+
+    offset: int
+    data: NDArray[np.uint8]
+    length: int
+    length_crc: int
+    data_crc: int
+
+
+def masked_crc(data: bytes | NDArray[np.uint8]) -> int:
+    """The masked CRC-32C of `data`, as TFRecord stores it: 0..2**32 - 1."""
+    crc: int = google_crc32c.value(data)
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def map_file(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """The bytes of a local file, uint8, read-only, mapped into memory and not read."""
+    with open(path, "rb") as file:
+        if not os.fstat(file.fileno()).st_size:  # an empty file cannot be mapped
+            return byte_view(b"")
+        return byte_view(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def byte_view(buffer: Buffer) -> NDArray[np.uint8]:
+    """`buffer` as a read-only uint8 array that shares its memory."""
+    view = np.frombuffer(buffer, np.uint8)
+    view.flags.writeable = False
+    return view
+
+
+def scan(buffer: Buffer, *, path: str, check: bool) -> Iterator[Record]:
+    """The records of the TFRecord file whose bytes are `buffer`, in order.
+
+    The framing and the CRC of each length are always checked, the CRC of each payload when `check` is true.
+
+    Raises:
+        Rt2dataError: the file is truncated, damaged or no TFRecord file; names `path`, record and byte offset.
+    """
+    data = byte_view(buffer)
+    size, position, number = data.size, 0, 0
+    while position < size:
+        start = position + HEADER_BYTES
+        where = f"{path}: record {number}, byte {position}"
+        if start > size:
+            raise Rt2dataError(
+                where, f"{size - position} bytes to the end of the file", f"a record header of {HEADER_BYTES} bytes",
+                _disguise(data) or "The file is truncated: fetch it again",
+            )  # fmt: skip
+        length, length_crc = _HEADER.unpack_from(data.data, position)
+        if masked_crc(data[position : position + 8]) != length_crc:
+            raise Rt2dataError(
+                where, f"a record length ({length}) that does not match its CRC-32C", "a TFRecord header",
+                _disguise(data) or "The file is damaged or no TFRecord file: fetch it again",
+            )  # fmt: skip
+        end = start + length
+        if end + FOOTER_BYTES > size:
+            raise Rt2dataError(
+                where, f"{size - start} bytes after the header", f"{length + FOOTER_BYTES} (payload and CRC)",
+                "The file is truncated: fetch it again",
+            )  # fmt: skip
+        payload = data[start:end]
+        (data_crc,) = _FOOTER.unpack_from(data.data, end)
+        if check and masked_crc(payload) != data_crc:
+            raise Rt2dataError(
+                where, f"a payload of {length} bytes with CRC-32C {masked_crc(payload):#010x}",
+                f"{data_crc:#010x} (masked, as stored)", "The file is damaged: fetch it again",
+            )  # fmt: skip
+        yield Record(start, payload, length, length_crc, data_crc)
+        position = end + FOOTER_BYTES
+        number += 1
+
+
+def _disguise(data: NDArray[np.uint8]) -> str:
+    start = data[:8].tobytes()
+    return next((text for magic, text in _DISGUISES.items() if start.startswith(magic)), "")

@@ -1,0 +1,79 @@
+"""Arrays of any library in, the same kind out, through the Python array API standard.
+
+numpy needs nothing else. PyTorch, JAX and other arrays need ``array-api-compat``, imported when the first one is seen;
+nothing is copied to the host.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rt2data.tokenizer.errors import ActionError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+# Arrays of several libraries, and their modules, have no common static type.
+Array = Any
+Namespace = Any
+
+
+def namespace(x: Array) -> Namespace:
+    """The array API namespace of an array; numpy for numpy arrays, numbers and lists.
+
+    Raises:
+        ActionError: for arrays of other libraries where array-api-compat is not installed, and for what is no array.
+    """
+    if isinstance(x, (np.ndarray, np.generic, list, tuple, bool, int, float)):
+        return np
+    try:
+        import array_api_compat
+    except ImportError as e:
+        raise ActionError(
+            f"{type(x).__module__}.{type(x).__name__}", "array-api-compat is not installed", "it, for arrays other than numpy's",
+            "Install rt2data[arrays]",
+        ) from e  # fmt: skip
+    try:
+        return array_api_compat.array_namespace(x)
+    except TypeError as e:
+        raise ActionError("array", f"a {type(x).__name__}", "an array, or a list of numbers") from e
+
+
+def name_of(dtype: object) -> str:
+    """``float32`` for any library's float32, whether it is given as a dtype or as a class."""
+    if isinstance(dtype, np.dtype):
+        return dtype.name
+    return np.dtype(dtype).name if isinstance(dtype, type) else str(dtype).rsplit(".", 1)[-1]
+
+
+def dtype_name(x: Array) -> str:
+    return name_of(x.dtype)
+
+
+def has_float64(xp: Namespace, x: Array) -> bool:
+    """Whether the library computes in float64 where `x` lies: not JAX without x64, nor Apple's GPUs."""
+    if xp is np:
+        return True
+    if xp.__name__.startswith("jax"):
+        return bool(sys.modules["jax"].config.jax_enable_x64)
+    return getattr(getattr(x, "device", None), "type", "") != "mps"
+
+
+def constant(xp: Namespace, table: npt.NDArray[Any], like: Array) -> Array:
+    """A numpy table as an array of library `xp` on the device of `like`."""
+    if xp is np:
+        return table
+    if xp.__name__.startswith("jax"):
+        # Placed by JAX beside what it meets; naming a device would fail inside jit.
+        return xp.asarray(table)
+    return xp.asarray(table, device=like.device)
+
+
+def to_numpy(x: Array) -> npt.NDArray[Any]:
+    """Any array, or list, as numpy, copied to the host where it must be."""
+    if hasattr(x, "detach"):
+        x = x.detach().cpu()
+    return np.asarray(x)

@@ -1,0 +1,78 @@
+"""Where tokenizer specifications lie: with rt2data, in a file, in a mixture's directory, in a Hub repository."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from rt2data import resources
+from rt2data.errors import near
+from rt2data.tokenizer import spec as specs
+from rt2data.tokenizer.errors import ActionError
+from rt2data.tokenizer.spec import Spec
+
+# A language model's repository has a tokenizer.json of its own, hence the first name.
+FILENAMES = ("action_tokenizer.json", "tokenizer.json")
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def load(name: str | Path, *, revision: str | None = None, repo_type: str | None = None) -> Spec:
+    """The specification that `name` means: a bundled one first, then a path, then a Hub repository id."""
+    text = str(name)
+    bundled = {p.stem: p for p in resources.files("tokenizers", ".json")}
+    if text in bundled:
+        return specs.read(bundled[text])
+    path = Path(name)
+    if path.is_file():
+        return specs.read(path)
+    if path.is_dir():
+        return specs.read(_inside(path))
+    if isinstance(name, str) and _HUB_ID.fullmatch(text) and not text.endswith(".json"):
+        return _from_hub(text, revision, repo_type or "model")
+    known = ", ".join(sorted(bundled))
+    raise ActionError(text, "no such tokenizer", f"one of {known}; a file; a mixture's directory; or a Hub repository id", near(text, bundled))
+
+
+def save(spec: Spec, directory: str | Path, filename: str) -> Path:
+    """Write `spec` as `directory`/`filename`, through a temporary name, and return the path."""
+    if Path(filename).name != filename or not filename.endswith(".json"):
+        raise ActionError("filename", repr(filename), "a plain file name that ends in .json")
+    path = Path(directory) / filename
+    if path.exists():
+        try:
+            specs.read(path)
+        except ActionError as e:
+            raise ActionError(str(path), "exists and is not a tokenizer specification", "a free name", 'Pass filename="action_tokenizer.json"') from e
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{filename}.{os.getpid()}.tmp")
+    temporary.write_bytes(spec.render().encode())
+    temporary.replace(path)
+    return path
+
+
+def _inside(directory: Path) -> Path:
+    for filename in FILENAMES:
+        if (directory / filename).is_file():
+            return directory / filename
+    raise ActionError(str(directory), "no tokenizer in it", " or ".join(FILENAMES), "A built mixture's directory has one")
+
+
+def _from_hub(repo: str, revision: str | None, repo_type: str) -> Spec:
+    """Fetch the one JSON file of a Hub repository. Nothing else of it is read, and nothing is executed."""
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError as e:
+        raise ActionError(repo, "huggingface_hub is not installed", "it, or a path", "Install rt2data[hub]") from e
+    for filename in FILENAMES:
+        try:
+            return specs.read(Path(hf_hub_download(repo, filename, revision=revision, repo_type=repo_type)))
+        except LocalEntryNotFoundError as e:
+            missing: Exception = e
+        except EntryNotFoundError as e:
+            missing = e
+        except (HfHubHTTPError, OSError) as e:
+            raise ActionError(f"Hub {repo_type} {repo}", str(e).splitlines()[0], "a repository that can be read") from e
+    raise ActionError(f"Hub {repo_type} {repo}", "no tokenizer in it", " or ".join(FILENAMES), 'A mixture is a dataset: repo_type="dataset"') from missing

@@ -1,0 +1,184 @@
+"""Bins as text: one canonical string per action, and a parser that takes nothing else.
+
+The text of an action is its fields as decimal integers with one space between them (and one before the first where the
+specification says so). Canonical: ASCII digits, no sign but the minus of a negative number, no leading zero, no other
+space, nothing before or after. So parse(format(bins)) == bins, format(parse(text)) == text, and every other string raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from rt2data.tokenizer.errors import ActionError, ActionParseError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Ints = npt.NDArray[np.integer[Any]]
+
+
+class Field:
+    """What one field of a string can hold: the integers `numbers` (in the text), for the bins `numbers - first`.
+
+    Attributes:
+        bins: the bins that the field can hold, ascending.
+        dense: whether they are all the integers between the first and the last.
+    """
+
+    __slots__ = ("bins", "dense", "first", "name", "numbers")
+
+    def __init__(self, name: str, numbers: range | tuple[int, ...], first: int = 0) -> None:
+        self.name, self.numbers, self.first = name, numbers, first
+        self.bins = range(numbers[0] - first, numbers[-1] - first + 1) if isinstance(numbers, range) else numbers
+        self.dense = len(self.bins) == self.bins[-1] - self.bins[0] + 1
+
+    def says(self) -> str:
+        return _span(self.numbers)
+
+
+class Text:
+    """Format and parse strings of a fixed sequence of fields.
+
+    Tables are kept per kind of field: the number of each string for parsing, the bytes of each number for formatting.
+    """
+
+    __slots__ = ("_table", "_width", "count", "fields", "lead", "longest", "tables")
+
+    def __init__(self, fields: Sequence[Field], lead: str) -> None:
+        self.fields, self.lead, self.count = tuple(fields), lead, len(fields)
+        kinds = {(n, first): {str(i): i - first for i in n} for n, first in {(f.numbers, f.first) for f in self.fields}}
+        self.tables = tuple(kinds[f.numbers, f.first] for f in self.fields)
+        self.longest = len(lead) + sum(max(map(len, t)) + 1 for t in self.tables) - 1
+        # One row of bytes per number: its digits, a space, zeros up to 4 or 8 bytes. Rows are copied for all fields of all
+        # actions at once and the zeros deleted: 25 times the speed of joining strings, where a list of strings reaches 18.
+        self._width = 4 if max(len(text) for table in kinds.values() for text in table) <= 3 else 8
+        self._table: dict[tuple[int, bytes], npt.NDArray[Any]] = {}
+
+    def check(self, bins: Ints) -> None:
+        """Raise ActionError unless every bin is one that its field can hold. `bins` is (..., fields)."""
+        if bins.dtype.kind not in "iu":
+            raise ActionError("bins", f"dtype {bins.dtype}", "integers")
+        if bins.ndim == 0 or bins.shape[-1] != self.count:
+            raise ActionError("bins", f"shape {bins.shape}", f"(..., {self.count}): {self.says()}")
+        if bins.size == 0:
+            return
+        if bins.ndim == 1:
+            # One action, or a few: plain Python is faster than numpy's calls.
+            if all([b in f.bins for b, f in zip(bins.tolist(), self.fields, strict=True)]):
+                return
+        else:
+            rows = bins.reshape(-1, self.count)
+            low, high = rows.min(axis=0).tolist(), rows.max(axis=0).tolist()
+            if all(a >= f.bins[0] and b <= f.bins[-1] and f.dense for a, b, f in zip(low, high, self.fields, strict=True)):
+                return
+        for index, field in enumerate(self.fields):
+            column = bins[..., index]
+            wrong = column[~np.isin(column, field.bins)].ravel()
+            if len(wrong):
+                raise ActionError(f"bins, field {index + 1} ({field.name})", str(wrong[0]), f"a bin in {_span(field.bins)}")
+
+    def format(self, bins: Ints) -> Any:
+        """Bins (..., fields) as strings: one for (fields,), else nested lists in the shape of the leading axes."""
+        self.check(bins)
+        if bins.ndim == 1:
+            return self.lead + " ".join([str(b + f.first) for b, f in zip(bins.tolist(), self.fields, strict=True)])
+        lines = self._lines(bins.reshape(-1, self.count))
+        for size in bins.shape[-2:0:-1]:
+            lines = [lines[i : i + size] for i in range(0, len(lines), size)] if size else []
+        return lines if bins.size else _empty(bins.shape[:-1])
+
+    def _lines(self, bins: Ints) -> list[Any]:
+        if not len(bins):
+            return []
+        words = np.empty(bins.shape, f"u{self._width}")
+        index = 0
+        while index < self.count:
+            # Neighbouring fields of one kind share a table, except the last, whose separator ends the line.
+            end = index + 1
+            while end < self.count - 1 and index < self.count - 1 and self.fields[end].first == self.fields[index].first and self.tables[end] is self.tables[index]:
+                end += 1
+            table = self._bytes(index, b"\n" if end == self.count else b" ")
+            words[:, index:end] = table.take(bins[:, index:end])
+            index = end
+        data = words.tobytes().translate(None, b"\0")
+        lines: list[Any] = data.decode("ascii").split("\n")
+        lines.pop()
+        return [self.lead + line for line in lines] if self.lead else lines
+
+    def _bytes(self, index: int, separator: bytes) -> npt.NDArray[Any]:
+        """The bytes of each bin of field `index`, as one unsigned integer each."""
+        key = (id(self.tables[index]), separator)
+        if key not in self._table:
+            held = self.fields[index].bins
+            rows = np.zeros(held[-1] + 1, f"S{self._width}")
+            for text, value in self.tables[index].items():
+                rows[value] = text.encode() + separator
+            self._table[key] = rows.view(f"u{self._width}")
+        return self._table[key]
+
+    def parse(self, text: str) -> list[int]:
+        """The bins of one string.
+
+        Raises:
+            ActionParseError: for any string that `format` does not write. Time is linear in the length of an action, not
+                of the string: a string too long to be one is refused by its length.
+        """
+        if not isinstance(text, str):
+            raise ActionError("text", f"a {type(text).__name__}", "a string")
+        if len(text) <= self.longest and text.startswith(self.lead):
+            parts = text[len(self.lead) :].split(" ")
+            if len(parts) == self.count:
+                try:
+                    return [table[part] for table, part in zip(self.tables, parts, strict=True)]
+                except KeyError:
+                    pass
+        self._explain(text)
+
+    def _explain(self, text: str) -> NoReturn:
+        """Raise the error for a string that is not an action, at the first field at fault."""
+        if not text:
+            raise ActionParseError(text, None, 0, f"the string is empty; expected {self.count} integers")
+        if not text.startswith(self.lead):
+            raise ActionParseError(text, 1, 0, "no space before the first field")
+        column = len(self.lead)
+        parts = text[column : column + self.longest + 1].split(" ", self.count)
+        for index, (part, field) in enumerate(zip(parts, self.fields, strict=False)):
+            if part not in self.tables[index]:
+                raise ActionParseError(text, index + 1, column, f"{_shown(part)} is {_fault(part, field)}")
+            column += len(part) + 1
+        if len(parts) < self.count:
+            raise ActionParseError(text, len(parts) + 1, len(text), f"{len(parts)} fields; expected {self.count}")
+        raise ActionParseError(text, self.count + 1, column, f"more than {self.count} fields")
+
+    def says(self) -> str:
+        names = [f.name for f in self.fields]
+        return " ".join(names if len(names) <= 16 else [*names[:15], "..."])
+
+
+def _fault(part: str, field: Field) -> str:
+    """Why `part` is not what `field` holds."""
+    digits = part.removeprefix("-")
+    if not part:
+        return "no number: one space too many"
+    if not (digits.isascii() and digits.isdigit()):
+        return "not a decimal integer"
+    if len(digits) > 1 and digits[0] == "0" or part == "-0":
+        return "not the canonical form of a number"
+    return f"not in {field.says()}" if isinstance(field.numbers, range) else f"not {field.says()}"
+
+
+def _shown(part: str) -> str:
+    if part and part.removeprefix("-").isascii() and part.removeprefix("-").isdigit() and len(part) <= 12:
+        return part
+    return ascii(part[:12]) + ("..." if len(part) > 12 else "")
+
+
+def _span(held: range | tuple[int, ...]) -> str:
+    return f"{held[0]}..{held[-1]}" if isinstance(held, range) else " or ".join(map(str, held))
+
+
+def _empty(shape: tuple[int, ...]) -> list[Any]:
+    return [] if len(shape) == 1 else [_empty(shape[1:]) for _ in range(shape[0])]

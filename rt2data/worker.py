@@ -1,0 +1,133 @@
+"""Worker processes of a local build: plain Python with numpy and rt2data, started while Beam is being imported.
+
+``python -m rt2data.worker`` reads a task a line as JSON and answers a line: ``{"result": ...}`` or ``{"error": ...}``.
+The same functions run inside Beam's own workers on a remote runner.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from rt2data.errors import Rt2dataError
+
+# Every function that a task may name, by stage. Nothing else can be called.
+STAGES = {
+    "index": "rt2data.indexing:run",
+    "moments": "rt2data.statistics:moments_task",
+    "cells": "rt2data.statistics:cells_task",
+    "exchange": "rt2data.exchange:task",
+    "gather": "rt2data.gather:task",
+}
+
+
+def run(stage: str, task: dict[str, Any]) -> dict[str, Any]:
+    """Run one task in this process.
+
+    Returns:
+        ``{"result": ...}``, or ``{"error": [where, found, expected, repair]}`` for input that cannot be used: an answer,
+        not an exception, so that no runner tries again what cannot succeed.
+    """
+    module, _, name = STAGES[stage].partition(":")
+    function: Callable[[dict[str, Any]], dict[str, Any]] = getattr(importlib.import_module(module), name)
+    try:
+        return {"result": function(task)}
+    except Rt2dataError as error:
+        return {"error": [error.where, error.found, error.expected, error.repair]}
+
+
+class Pool:
+    """N worker processes; tasks go to whichever is free. A context manager: leaving it ends the processes."""
+
+    def __init__(self, workers: int) -> None:
+        self._tasks: queue.SimpleQueue[tuple[Future[dict[str, Any]], str, dict[str, Any]] | None] = queue.SimpleQueue()
+        self._processes = [self._start() for _ in range(workers)]
+        self._threads = [threading.Thread(target=self._serve, args=(p,), daemon=True) for p in self._processes]
+        for thread in self._threads:
+            thread.start()
+
+    def _start(self) -> subprocess.Popen[str]:
+        # One thread of BLAS each: the processes are the parallelism.
+        environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "ARROW_NUM_THREADS": "1"} | dict(os.environ)
+        command = [sys.executable, "-m", "rt2data.worker"]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=environment)
+
+    def _serve(self, process: subprocess.Popen[str]) -> None:
+        while (item := self._tasks.get()) is not None:
+            future, stage, task = item
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                assert process.stdin and process.stdout
+                process.stdin.write(json.dumps({"stage": stage, "task": task}) + "\n")
+                process.stdin.flush()
+                line = process.stdout.readline()
+                if not line:
+                    raise BrokenPipeError
+                answer = json.loads(line)
+                if "crash" in answer:
+                    future.set_exception(RuntimeError(f"{stage} failed in a worker:\n{answer['crash']}"))
+                else:
+                    future.set_result(answer)
+            except (BrokenPipeError, ValueError):
+                code = process.wait()
+                cause = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
+                expected, repair = "a worker that lives until it is told to end", "If memory ran out, use fewer --workers; a new build continues"
+                future.set_exception(Rt2dataError(f"worker process {process.pid}", f"{cause} during {stage}", expected, repair))
+                process = self._start()
+                self._processes.append(process)
+
+    def submit(self, stage: str, task: dict[str, Any]) -> Future[dict[str, Any]]:
+        """Queue a task."""
+        future: Future[dict[str, Any]] = Future()
+        self._tasks.put((future, stage, task))
+        return future
+
+    def __enter__(self) -> Pool:
+        global _POOL
+        _POOL = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        global _POOL
+        _POOL = None
+        for _thread in self._threads:
+            self._tasks.put(None)
+        for process in self._processes:
+            process.kill()
+            process.wait()
+
+
+_POOL: Pool | None = None
+
+
+def pool() -> Pool | None:
+    """The pool of this process; None in a worker of a remote runner, which runs tasks itself."""
+    return _POOL
+
+
+def main() -> None:
+    """Serve tasks from stdin until it ends."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever a library prints must not look like an answer
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = run(request["stage"], request["task"])
+        except Exception:
+            answer = {"crash": traceback.format_exc()}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""Exact statistics against numpy.quantile and fractions, and their independence of order and partition."""
+
+from __future__ import annotations
+
+import io
+import math
+from fractions import Fraction
+
+import hypothesis.extra.numpy as hnp
+import hypothesis.strategies as st
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import example, given, settings
+
+from rt2data import measure
+from rt2data.errors import Rt2dataError
+from rt2data.measure import BinCounts, Cells, Moments, bins_histogram, bounds, quantiles
+
+QS = (0.0, 0.01, 0.25, 0.5, 0.99, 1.0)
+EXTREMES = [0.0, -0.0, 1e-45, -1e-45, 1.1754944e-38, 3.4028235e38, -3.4028235e38, 1.0, np.float32(0.1).item()]
+
+values = st.one_of(
+    st.sampled_from(EXTREMES),
+    st.floats(allow_nan=False, allow_infinity=False, width=32),
+    st.integers(-3, 3).map(float),
+)
+tables = hnp.arrays(np.float32, st.tuples(st.integers(1, 60), st.integers(1, 4)), elements=values)
+
+
+def measured(parts: list[npt.NDArray[np.float32]], qs: tuple[float, ...] = QS) -> tuple[Moments, Cells]:
+    total = Moments.of(parts[0])
+    for part in parts[1:]:
+        total = total.merge(Moments.of(part))
+    wanted = total.cells(qs)
+    cells = Cells.of(parts[0], wanted)
+    for part in parts[1:]:
+        cells = cells.merge(Cells.of(part, wanted))
+    return total, cells
+
+
+def oracle(table: npt.NDArray[np.float32], qs: tuple[float, ...] = QS) -> npt.NDArray[np.float64]:
+    return np.quantile(table.astype(np.float64) + 0.0, qs, axis=0, method="linear")
+
+
+def same_bits(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> None:
+    assert a.dtype == b.dtype == np.float64
+    np.testing.assert_array_equal((a + 0.0).view(np.uint64), (b + 0.0).view(np.uint64))
+
+
+def saved(moments: Moments, cells: Cells) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **moments.to_arrays(), **cells.to_arrays())  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+@settings(max_examples=300, deadline=None)
+@given(tables, st.lists(st.floats(0, 1), max_size=4))
+@example(np.array([[1.0]], np.float32), [])
+@example(np.array([[-0.0], [0.0]], np.float32), [0.3])
+def test_quantiles_are_numpys_bit_for_bit(table: npt.NDArray[np.float32], more: list[float]) -> None:
+    qs = (*QS, *more)
+    moments, cells = measured([table], qs)
+    same_bits(quantiles(moments, cells, qs), oracle(table, qs))
+    np.testing.assert_array_equal(moments.min, table.min(axis=0))
+    np.testing.assert_array_equal(moments.max, table.max(axis=0))
+
+
+@settings(max_examples=200, deadline=None)
+@given(tables)
+def test_mean_and_std_are_the_exact_ones_rounded_once(table: npt.NDArray[np.float32]) -> None:
+    moments = Moments.of(table)
+    for dim in range(table.shape[1]):
+        exact = [Fraction(float(x)) for x in table[:, dim]]
+        mean = sum(exact, Fraction(0)) / len(exact)
+        variance = sum(((x - mean) ** 2 for x in exact), Fraction(0)) / len(exact)
+        assert moments.mean[dim] == float(mean)
+        std = float(moments.std[dim])
+        # The nearest float: the true root lies between the midpoints to its two neighbours.
+        below = (Fraction(std) + Fraction(math.nextafter(std, 0.0))) / 2
+        above = (Fraction(std) + Fraction(math.nextafter(std, math.inf))) / 2
+        assert below**2 <= variance <= above**2
+
+
+@settings(max_examples=100, deadline=None)
+@given(tables, st.data())
+def test_any_order_and_partition_gives_the_same_bytes(table: npt.NDArray[np.float32], data: st.DataObject) -> None:
+    order = data.draw(st.permutations(range(len(table))))
+    cuts = data.draw(st.lists(st.integers(0, len(table)), max_size=4).map(sorted))
+    parts = np.split(table[order], cuts)
+    backwards = data.draw(st.booleans())
+    assert saved(*measured(parts[::-1] if backwards else parts)) == saved(*measured([table]))
+
+
+def test_merging_is_associative() -> None:
+    a, b, c = (Moments.of(np.random.default_rng(i).normal(size=(50, 3)).astype(np.float32)) for i in range(3))
+    left, right = a.merge(b).merge(c).to_arrays(), a.merge(b.merge(c)).to_arrays()
+    assert all(left[name].tobytes() == right[name].tobytes() for name in left)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 101, 50_000])
+def test_real_sizes(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "_BLOCK", 7_000)  # several blocks and a short last one
+    rng = np.random.default_rng(rows)
+    table = np.stack(
+        [
+            rng.normal(0, 0.01, rows),
+            np.round(rng.normal(0, 2, rows)),  # many ties
+            rng.integers(0, 2, rows),
+            np.full(rows, 0.1),
+            rng.normal(0, 1, rows) * 10.0 ** rng.integers(-44, 37, rows),
+        ],
+        axis=1,
+    ).astype(np.float32)
+    moments, cells = measured([table])
+    same_bits(quantiles(moments, cells, QS), oracle(table))
+    assert moments.mean[3] == float(np.float32(0.1))
+    assert moments.std[3] == 0.0
+    assert moments.count == rows
+
+
+def test_state_survives_a_file() -> None:
+    table = np.random.default_rng(0).normal(size=(500, 7)).astype(np.float32)
+    moments, cells = measured([table])
+    with np.load(io.BytesIO(saved(moments, cells)), allow_pickle=False) as loaded:
+        arrays = dict(loaded)
+    moments_back = Moments.from_arrays({name: arrays[name] for name in moments.to_arrays()})
+    cells_back = Cells.from_arrays({name: arrays[name] for name in cells.to_arrays()})
+    assert saved(moments_back, cells_back) == saved(moments, cells)
+    same_bits(quantiles(moments_back, cells_back, QS), oracle(table))
+    same_bits(moments_back.std, moments.std)
+
+
+def test_no_rows_change_nothing_and_have_no_statistics() -> None:
+    empty, table = np.zeros((0, 2), np.float32), np.array([[1, 2], [3, 4]], np.float32)
+    assert saved(*measured([empty, table, empty])) == saved(*measured([table]))
+    for name in ("mean", "std", "min", "max"):
+        with pytest.raises(ValueError, match="no rows"):
+            getattr(Moments.of(empty), name)
+    with pytest.raises(ValueError, match="no rows"):
+        Moments.of(empty).cells(QS)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_values_that_are_not_finite_are_named(bad: float) -> None:
+    table = np.zeros((5, 2), np.float32)
+    table[3, 1] = bad
+    for ask in (
+        lambda: Moments.of(table, "bridge/train"),
+        lambda: Cells.of(table, np.zeros(0, np.uint32), "bridge/train"),
+    ):
+        with pytest.raises(Rt2dataError, match=f"^bridge/train: {bad} in row 3, dimension 1; expected a finite number"):
+            ask()
+
+
+def test_misuse_raises() -> None:
+    one, two = Moments.of(np.zeros((1, 1), np.float32)), Moments.of(np.zeros((1, 2), np.float32))
+    with pytest.raises(ValueError, match="1 and of 2 dimensions"):
+        one.merge(two)
+    with pytest.raises(TypeError, match="float64"):
+        Moments.of(np.zeros((1, 1)))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"quantile 1\.5"):
+        one.cells([1.5])
+    with pytest.raises(ValueError, match="different cells"):
+        Cells.of(np.zeros((1, 1), np.float32), np.array([1], np.uint32)).merge(
+            Cells.of(np.zeros((1, 1), np.float32), np.array([2], np.uint32))
+        )
+
+
+def test_data_that_changed_between_the_passes_is_noticed() -> None:
+    moments, _ = measured([np.array([[1.0], [2.0]], np.float32)])
+    cells = Cells.of(np.array([[1.0], [1.0]], np.float32), moments.cells(QS))
+    with pytest.raises(Rt2dataError, match="changed between the two passes"):
+        quantiles(moments, cells, QS)
+
+
+@pytest.mark.parametrize(
+    ("statistics", "wanted"),
+    [
+        ((-1.0, 2.0, -9.0, 9.0), (-1.0, 2.0, False)),
+        ((0.0, 0.0, -3.0, 1.0), (-3.0, 1.0, False)),
+        ((0.5, 0.5, 0.5, 0.5), (0.5 - 0.5e-3, 0.5 + 0.5e-3, True)),
+        ((0.0, 0.0, 0.0, 0.0), (-1e-6, 1e-6, True)),
+    ],
+)
+def test_bounds_follow_the_contract(statistics: tuple[float, ...], wanted: tuple[float, float, bool]) -> None:
+    assert bounds(*statistics, where="bridge dimension x") == wanted
+
+
+def test_bounds_that_float32_cannot_divide_are_refused() -> None:
+    text = r"^bridge dimension z: the bounds \[0\.4999995, 0\.5\] are 5e-07 apart"
+    with pytest.raises(Rt2dataError, match=text):
+        bounds(0.4999995, 0.5, 0, 1, where="bridge dimension z")
+
+
+@given(st.floats(-1e30, 1e30))
+def test_a_constant_always_gets_bounds(value: float) -> None:
+    low, high, constant = bounds(value, value, value, value, where="bridge dimension x")
+    assert constant
+    assert low < value < high
+
+
+def test_bins_are_counted() -> None:
+    bins = np.array([[0, 0, 255], [1, 0, 255], [1, 7, 128]], np.uint8)
+    clipped = np.array([[True, True], [False, True], [False, False]])
+    counts = bins_histogram(bins, clipped)
+    assert counts.bins.shape == (3, 256)
+    assert counts.bins[0, :2].tolist() == [1, 2]
+    assert counts.bins[1, [0, 7]].tolist() == [2, 1]
+    assert counts.bins[2, [128, 255]].tolist() == [1, 2]
+    assert (counts.low.tolist(), counts.high.tolist()) == ([1, 0], [0, 2])
+    halves: BinCounts = bins_histogram(bins[:1], clipped[:1]).merge(bins_histogram(bins[1:], clipped[1:]))
+    assert all(np.array_equal(getattr(counts, name), getattr(halves, name)) for name in ("bins", "low", "high"))
