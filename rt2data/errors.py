@@ -19,7 +19,8 @@ class Rt2dataError(ValueError):
     def __init__(self, where: str, found: str, expected: str, repair: str = "") -> None:
         self.where, self.found, self.expected, self.repair = where, found, expected, repair
         text = f"{where}: {found}; expected {expected}."
-        super().__init__(f"{text} {repair.rstrip('.')}." if repair else text)
+        end = "" if repair.endswith(("?", ".")) else "."
+        super().__init__(f"{text} {repair}{end}" if repair else text)
 
     def __reduce__(self) -> tuple[type[Rt2dataError], tuple[str, str, str, str]]:
         # Exceptions cross process boundaries (worker processes, Beam): rebuild from the four parts.

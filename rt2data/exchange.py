@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 import os
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.ipc
@@ -24,6 +26,8 @@ from rt2data.recipe import RecipeSource
 from rt2data.tokenizer import ActionTokenizer
 
 MIN_BUCKETS = 16
+
+Counts = npt.NDArray[np.int64]
 
 
 def bucket_size(the_plan: Plan, parts: int) -> int:
@@ -54,7 +58,9 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
     if not path.is_file():
         spec = ActionTokenizer.from_pretrained(str(folder))
         _write(path, _rows(the_job, the_plan, task["group"]), buckets(the_plan, len(the_job.parts)), bucket_size(the_plan, len(the_job.parts)))
-        count_bins(the_job, task["group"], spec, path.with_suffix(".bins.npz"))
+        if the_job.source(the_job.parts[the_job.groups[task["group"]][0].part]).declaration.robot:
+            bins, clipped = count_bins(the_job, [task["group"]], spec)
+            statistics.save(str(path.with_suffix(".bins.npz")), {"bins": bins, "clipped": clipped})
     return {}
 
 
@@ -109,19 +115,16 @@ def _write(path: Path, table: pa.Table, count: int, size: int) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def count_bins(the_job: Job, group: int, tokenizer: ActionTokenizer, path: Path) -> None:
-    """Count how often each bin occurs, and what is clipped, in the group's train steps, each once whatever its copies."""
-    bins: Any = None
-    clipped: Any = None
-    for part, source, table in the_job.slices(group):
-        if source.declaration.kind != "robot":
-            return
+def count_bins(the_job: Job, groups: Iterable[int], tokenizer: ActionTokenizer) -> tuple[Counts, Counts]:
+    """How often each bin occurs, and how many values are clipped, in the train steps of robot groups, each once whatever
+    its copies: int64 (1 + D, 256), the first row of the terminate field, and int64 (D,)."""
+    bins: Any = 0
+    clipped: Any = 0
+    for part, source, table in (piece for group in groups for piece in the_job.slices(group)):
         samples = select.select(table, the_job.recipe, source, part.split)
         rows = np.flatnonzero(samples.kept & (samples.row_split == 0))
         mine = tokenizer.for_source(source.id)
         coded, outside = mine.encode(index.matrix(table.column("action"))[rows], index.numbers(table, "terminate")[rows], return_clipped=True)
-        found = np.stack([np.bincount(column, minlength=256) for column in np.asarray(coded).T]).astype(np.int64)
-        bins = found if bins is None else bins + found
-        outside = np.asarray(outside).sum(axis=0, dtype=np.int64)
-        clipped = outside if clipped is None else clipped + outside
-    statistics.save(str(path), {"bins": bins, "clipped": clipped})
+        bins = bins + np.stack([np.bincount(column, minlength=256) for column in np.asarray(coded).T]).astype(np.int64)
+        clipped = clipped + np.count_nonzero(np.asarray(outside), axis=0)
+    return bins, clipped

@@ -61,8 +61,8 @@ def build(
         the_job = index_all(the_recipe, found, folder, engine, check=the_recipe.image_check)
         measured = measure_all(the_job, engine)
         tokenizer = resolve(the_recipe, spec, measured)
-        the_plan = plan.make(the_job, tokenizer.to_dict(), other_splits(the_recipe, found))
-        say.plan(the_recipe, the_plan)
+        the_plan = plan.make(the_job, tokenizer.to_dict(), [other_splits_of(s, one) for s, one in zip(the_recipe.sources, found, strict=True)])
+        say.line(report.plan_text(the_recipe, the_plan))
         state = folder / "builds" / the_plan.digest[:32]
         if (done := manifest.complete(target, the_plan)) is not None:
             say.line(f"{target} holds this mixture already")
@@ -101,16 +101,13 @@ def taken_splits(source: RecipeSource, there: Iterable[str]) -> list[str]:
     return [name for name in there if name in wanted]
 
 
-def other_splits(the_recipe: Recipe, found: Sequence[Source]) -> list[dict[str, int]]:
-    """Per source, the dataset's splits that the recipe does not take, with their episodes or examples."""
-    out = []
-    for source, one in zip(the_recipe.sources, found, strict=True):
-        there = one.splits()
-        out.append({name: n for name, n in there.items() if name not in taken_splits(source, there)})
-    return out
+def other_splits_of(source: RecipeSource, found: Source) -> dict[str, int]:
+    """The dataset's splits that the recipe does not take, with their episodes or examples."""
+    there = found.splits()
+    return {name: n for name, n in there.items() if name not in taken_splits(source, there)}
 
 
-def index_all(the_recipe: Recipe, found: Sequence[Source], work: Path, engine: Engine, *, check: str) -> job.Job:
+def index_all(the_recipe: Recipe, found: Sequence[Source], work: Path, engine: Engine | Direct, *, check: str) -> job.Job:
     """INDEX: every part that has no index yet."""
     tasks = [
         (number, indexing.task(one, part, work, check=check))
@@ -128,7 +125,7 @@ def index_all(the_recipe: Recipe, found: Sequence[Source], work: Path, engine: E
     return job.make(work, the_recipe, [str(one.root) for one in found], indexed)
 
 
-def measure_all(the_job: job.Job, engine: Engine) -> dict[int, dict[str, Any]]:
+def measure_all(the_job: job.Job, engine: Engine | Direct) -> dict[int, dict[str, Any]]:
     """MEASURE: the exact statistics of each robot source, ``{source: {"train": ..., "all": ...}}``."""
     file = the_job.save()
     folder = the_job.work / "measure" / file.stem
@@ -159,6 +156,21 @@ def resolve(the_recipe: Recipe, spec: ActionTokenizer, measured: dict[int, dict[
         if source.declaration.robot and stats["count"]:
             dims[source.id] = statistics.bounds(source, stats, spec, the_recipe.bounds)
     return spec.with_sources(dims) if dims else spec
+
+
+class Direct:
+    """Runs stages in this process, one task after the other: for `plan` and `stats`, which read no image through."""
+
+    def __init__(self, say: report.Reporter) -> None:
+        self.say = say
+
+    def run(self, stages: Sequence[tuple[str, Tasks]], word: str = "", done: Callable[[], int] | None = None, total: int = 0) -> None:
+        """As `Engine.run`."""
+        with self.say.progress(word, done, total):
+            for stage, tasks in stages:
+                for task in tasks:
+                    if "error" in (answer := worker.run(stage, task)):
+                        raise Rt2dataError(*answer["error"])
 
 
 class Engine:

@@ -19,6 +19,7 @@ from rt2data import exchange, images, index, job, plan, render, select, shard
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.plan import Plan
+from rt2data.recipe import Recipe, RecipeSource
 from rt2data.render import Rendered
 from rt2data.tokenizer import ActionTokenizer
 
@@ -141,14 +142,16 @@ def _write(the_job: Job, parts: list[Part], path: Path, files: Files, buffers: s
     names: list[str] = []
     sizes: list[int] = []
     content: list[bytes | tuple[str, int, int]] = []  # bytes, or (file, offset, CRC32C)
-    paths = [[[_path(the_job.roots[source], name) for name in refs.files] for refs in rendered.cameras] for source, rendered, _ in parts]
+    specs = [[_spec(the_job.recipe, the_job.recipe.sources[source], c.name) for c in rendered.cameras] for source, rendered, _ in parts]
+    paths = [[[os.path.join(the_job.roots[source], name) for name in refs.files] for refs in rendered.cameras] for source, rendered, _ in parts]
     columns = [[(r.suffix, r.file.tolist(), r.offset.tolist(), r.length.tolist(), r.crc.tolist()) for r in rendered.cameras] for _, rendered, _ in parts]
     for part, row in _sequence(parts):
         rendered = parts[part][1]
         key = rendered.keys[row]
         for camera, (suffix, file, offset, length, crc) in enumerate(columns[part]):
             ref = (paths[part][camera][file[row]], offset[row], crc[row])
-            data: bytes | tuple[str, int, int] = ref if the_job.recipe.image is None else _reencode(the_job, ref, length[row], files)
+            spec = specs[part][camera]
+            data: bytes | tuple[str, int, int] = ref if spec is None else _reencode(spec, ref, length[row], files)
             names.append(f"{key}.{suffix[row]}")
             sizes.append(length[row] if isinstance(data, tuple) else len(data))
             content.append(data)
@@ -175,8 +178,15 @@ def _write(the_job: Job, parts: list[Part], path: Path, files: Files, buffers: s
     return shard.write(path, names, np.array(sizes, np.int64), fill, buffers)
 
 
-def _path(root: str, name: str) -> str:
-    return os.path.join(root, name)
+def _spec(recipe: Recipe, source: RecipeSource, camera: str) -> images.ImageSpec | None:
+    """How a camera's images are encoded anew; None where they pass as they are."""
+    robot = source.declaration.robot
+    bgr = robot is not None and any(c.name == camera and c.colour == "bgr" for c in robot.cameras)
+    if recipe.image is None:
+        return images.ImageSpec(swap_bgr=True) if bgr else None
+    wanted = dict(recipe.image)
+    size = wanted.pop("size", None)
+    return images.ImageSpec(size=tuple(size) if size else None, swap_bgr=bgr, **wanted)
 
 
 def _read(descriptor: int, file: str, offset: int, crc: int, into: shard.Bytes) -> None:
@@ -192,13 +202,11 @@ def _read(descriptor: int, file: str, offset: int, crc: int, into: shard.Bytes) 
         raise Rt2dataError(file, found, f"CRC32C {crc:08x}", "The file changed while it was read; build again")
 
 
-def _reencode(the_job: Job, ref: tuple[str, int, int], length: int, files: Files) -> bytes:
+def _reencode(spec: images.ImageSpec, ref: tuple[str, int, int], length: int, files: Files) -> bytes:
     data = np.empty(length, np.uint8)
     _read(files.get(ref[0]), *ref, data)
-    wanted = dict(the_job.recipe.image or {})
-    size = wanted.pop("size", None)
     try:
-        return images.reencode(data.tobytes(), images.ImageSpec(size=tuple(size) if size else None, **wanted))
+        return images.reencode(data.tobytes(), spec)
     except images.ImageError as error:
         repair = "Set image_check: decode in the recipe, which leaves such images out and counts them"
         raise Rt2dataError(f"{ref[0]} at byte {ref[1]}", str(error), "an image that decodes", repair) from None

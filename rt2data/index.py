@@ -28,7 +28,7 @@ CAMERA.width/height uint16                  pixels
 =================== ======================= =========================================================================
 
 A part is identified by a digest of its content that needs no reading of the content, and an index by (part digest,
-declaration digest, VERSION). A *quick* index skips every check that has to read the images' bytes through.
+declaration digest, level of checking, VERSION).
 """
 
 from __future__ import annotations
@@ -49,6 +49,10 @@ from rt2data import images
 from rt2data.errors import Rt2dataError
 
 VERSION = 1
+
+# How far images are checked. quick: header and end of each, no CRC; what `plan` and `stats` need. header: also every CRC
+# of the source is verified, and one kept per image; what a build needs. decode: also each image is decoded once.
+LEVELS = ("quick", "header", "decode")
 
 # Why a row cannot be a sample. A code is a position, so new reasons go to the end and VERSION is raised.
 REASONS = (
@@ -72,16 +76,6 @@ CODE = {reason: code for code, reason in enumerate(REASONS)}
 # From `images.check_refs`' own numbering.
 IMAGE_STATE = np.array([CODE[reason] for reason in images.REASONS], np.uint8)
 
-IMAGE_COLUMNS = (
-    ("file", pa.dictionary(pa.int32(), pa.string())),
-    ("offset", pa.int64()),
-    ("length", pa.int32()),
-    ("crc", pa.uint32()),
-    ("format", pa.uint8()),
-    ("state", pa.uint8()),
-    ("width", pa.uint16()),
-    ("height", pa.uint16()),
-)
 BATCH = 65536  # rows a record batch: a reader that walks the index needs memory for one
 
 
@@ -92,6 +86,17 @@ def digest(*parts: str | bytes, size: int = 10) -> bytes:
         raw = part.encode() if isinstance(part, str) else part
         h.update(len(raw).to_bytes(8, "big") + raw)
     return h.digest()
+
+
+def decode_state(data: images.Bytes, state: int) -> int:
+    """`state` (a code of REASONS), or that of an image whose pixels cannot be decoded."""
+    if state:
+        return state
+    try:
+        images.decode(data)
+    except images.ImageError as error:
+        return CODE[error.reason]
+    return 0
 
 
 def split_hash(namespace: str, unit: str) -> int:

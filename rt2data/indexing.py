@@ -14,7 +14,7 @@ from rt2data.job import IndexedPart
 from rt2data.sources import Part, Source
 
 
-def task(source: Source, part: Part, work: Path, *, check: bool) -> dict[str, Any]:
+def task(source: Source, part: Part, work: Path, *, check: str) -> dict[str, Any]:
     """The task of indexing one part, as JSON."""
     return {
         "declaration": source.declaration.file, "root": str(source.root), "split": part.split, "name": part.name,
@@ -49,14 +49,14 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     stat = _stat(task)
     if _seen(task).exists():  # size or time changed, but perhaps not the content
         digest = source.digest(part)
-        result = _usable(task, {"digest": digest, "file": _file(declared, digest, checked=task["check"])})
+        result = _usable(task, {"digest": digest, "file": _file(declared, digest, check=task["check"])})
         if result:
             return _remember(task, stat, declared, result)
     table = source.index(part, check=task["check"])
     meta = index.meta(table) | {
-        "source": declared.id, "dataset": declared.name, "split": part.split, "part": part.name, "checked": str(task["check"]),
+        "source": declared.id, "dataset": declared.name, "split": part.split, "part": part.name, "check": task["check"],
     }  # fmt: skip
-    file = _file(declared, meta["digest"], checked=task["check"])
+    file = _file(declared, meta["digest"], check=task["check"])
     index.write(Path(task["work"]) / file, table, meta)
     return _remember(task, stat, declared, {"digest": meta["digest"], "file": file, "rows": table.num_rows})
 
@@ -71,9 +71,9 @@ def _declaration(file: str) -> Declaration:
     return known.get(file) or declaration.read(Path(file))
 
 
-def _file(declared: Declaration, digest: str, *, checked: bool) -> str:
+def _file(declared: Declaration, digest: str, *, check: str) -> str:
     name = hashlib.blake2b(f"{digest}{declared.digest}".encode(), digest_size=16).hexdigest()
-    return f"index/{declared.id}/{name}-v{index.VERSION}{'' if checked else '-quick'}.arrow"
+    return f"index/{declared.id}/{name}-v{index.VERSION}-{check}.arrow"
 
 
 def _stat(task: dict[str, Any]) -> list[list[int]]:
@@ -90,7 +90,7 @@ def _stat(task: dict[str, Any]) -> list[list[int]]:
 
 def _seen(task: dict[str, Any]) -> Path:
     name = index.digest(str(Path(task["root"]).resolve()), task["name"], task["declaration"], size=16).hex()
-    return Path(task["work"]) / "seen" / f"{name}-v{index.VERSION}{'' if task['check'] else '-quick'}.json"
+    return Path(task["work"]) / "seen" / f"{name}-v{index.VERSION}-{task['check']}.json"
 
 
 def _usable(task: dict[str, Any], result: dict[str, Any]) -> dict[str, Any] | None:

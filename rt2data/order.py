@@ -15,6 +15,7 @@ whole columns at once; `rt2data.verify` computes it again from the key's text, o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -90,10 +91,8 @@ def threshold(quota: U64, drawn: int, where: str) -> int:
     return last
 
 
-def largest_remainder(total: int, shares: Sequence[float]) -> list[int]:
+def largest_remainder(total: int, shares: Sequence[float | Fraction]) -> list[int]:
     """Quotas of `total` by largest remainder; ties go to the earlier share. Exact: shares are taken as the fractions they are."""
-    from fractions import Fraction
-
     exact = [Fraction(s) for s in shares]
     whole = sum(exact)
     ideal = [total * s / whole for s in exact]

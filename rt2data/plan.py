@@ -41,6 +41,7 @@ class SourcePlan:
         wanted: share of train that the recipe asks for, None where it gives `repeat` or `samples`.
         image_bytes: of all drawn samples of all splits, copies included.
         other_splits: the dataset's own splits that the recipe does not take, with their episodes or examples.
+        estimated: true where the counts come from metadata and not from an index.
     """
 
     source: str
@@ -57,6 +58,7 @@ class SourcePlan:
     wanted: float | None = None
     image_bytes: int = 0
     other_splits: dict[str, int] = field(default_factory=dict)
+    estimated: bool = False
 
     @property
     def not_drawn(self) -> int:
@@ -106,13 +108,18 @@ class Plan:
     def save(self, folder: Path) -> None:
         """Write ``plan.json`` and ``cuts.npz``."""
         buffer = io.BytesIO()
-        np.savez(buffer, **{split.name: split.cuts for split in self.splits})
+        np.savez(buffer, allow_pickle=False, **{split.name: split.cuts for split in self.splits})
         write_whole(folder / "cuts.npz", buffer.getvalue())
-        content = {
-            "digest": self.digest, "sources": [{f.name: getattr(s, f.name) for f in fields(s)} for s in self.sources], "warnings": self.warnings,
+        write_whole(folder / "plan.json", json.dumps(self.to_dict()).encode())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON, but for the cuts."""
+        return {
+            "digest": self.digest,
+            "sources": [{f.name: getattr(s, f.name) for f in fields(s)} for s in self.sources],
+            "warnings": self.warnings,
             "splits": [{"name": s.name, "samples": s.samples, "shards": s.shards} for s in self.splits],
-        }  # fmt: skip
-        write_whole(folder / "plan.json", json.dumps(content).encode())
+        }
 
 
 def load(folder: Path) -> Plan:
@@ -139,9 +146,9 @@ def make(job: Job, tokenizer: dict[str, Any], other_splits: list[dict[str, int]]
         Rt2dataError: duplicate episodes, an empty source, a source repeated too often.
     """
     recipe = job.recipe
-    plans = [SourcePlan(s.id, s.declaration.name, s.declaration.kind, other_splits=o) for s, o in zip(recipe.sources, other_splits, strict=True)]
+    plans = empty(recipe, other_splits)
     quota_hashes: list[list[order.U64]] = [[] for _ in plans]
-    for part, source, samples in _walk(job, plans):
+    for part, source, samples in walk(job, plans):
         train = samples.take(samples.split == 0)
         quota_hashes[part.source].append(_hash("quota", recipe, source, train))
     for number, source in enumerate(recipe.sources):
@@ -153,10 +160,10 @@ def make(job: Job, tokenizer: dict[str, Any], other_splits: list[dict[str, int]]
         quota_hashes[number] = []
         plans[number].threshold = order.threshold(hashes, plans[number].quota["train"] % len(hashes), source.where)
     orders: list[list[order.U64]] = [[] for _ in recipe.splits]
-    for part, source, samples in _walk(job, None):
+    for part, source, samples in walk(job, None):
         for split, rows, _copy, values in drawn(recipe, source, plans[part.source], samples):
             orders[split].append(values)
-            plans[part.source].image_bytes += _image_bytes(job, part, source, samples.rows[rows])
+            plans[part.source].image_bytes += image_bytes(job, part, source, samples.rows[rows])
     splits = []
     for name, parts in zip(recipe.splits, orders, strict=True):
         merged = np.sort(np.concatenate(parts)) if parts else np.empty(0, np.uint64)
@@ -166,7 +173,15 @@ def make(job: Job, tokenizer: dict[str, Any], other_splits: list[dict[str, int]]
     return Plan(hashlib.sha256(content.encode()).hexdigest(), plans, splits, warnings(recipe, plans, splits))
 
 
-def _walk(job: Job, plans: list[SourcePlan] | None) -> Any:
+def empty(recipe: Recipe, other_splits: list[dict[str, int]]) -> list[SourcePlan]:
+    """A plan per source, with nothing counted yet."""
+    return [
+        SourcePlan(source.id, source.declaration.name, source.declaration.kind, other_splits=others)
+        for source, others in zip(recipe.sources, other_splits, strict=True)
+    ]
+
+
+def walk(job: Job, plans: list[SourcePlan] | None) -> Any:
     """Every part with its samples; counts what is found into `plans` where given."""
     for part in job.parts:
         source = job.source(part)
@@ -204,7 +219,8 @@ def drawn(recipe: Recipe, source: RecipeSource, plan: SourcePlan, samples: Sampl
                 yield split, rows[chosen], copies, _hash("order", recipe, source, mine.take(chosen), copies)
 
 
-def _image_bytes(job: Job, part: Any, source: RecipeSource, rows: Any) -> int:
+def image_bytes(job: Job, part: Any, source: RecipeSource, rows: Any) -> int:
+    """Bytes of the images of `rows` of a part, of the recipe's cameras."""
     table = job.table(part)
     return sum(int(index.numbers(table, f"{c}.length")[rows].sum(dtype=np.int64)) for c in select.cameras(job.recipe, source))
 

@@ -30,9 +30,10 @@ FIELDS = (
 
 @dataclass(slots=True)
 class Refs:
-    """The images of one camera: `suffix` per sample (``jpg``, ``wrist.png``), `files` the distinct file names, and arrays
+    """The images of camera `name`: `suffix` per sample (``jpg``, ``wrist.png``), `files` the distinct file names, and arrays
     (n,) of the file's position, offset, length and CRC32C."""
 
+    name: str
     suffix: list[str]
     files: list[str]
     file: npt.NDArray[np.int32]
@@ -145,6 +146,7 @@ def _refs(table: pa.Table, camera: str, *, first: bool, recipe: Recipe) -> Refs:
     before = "" if first else f"{camera}."
     names = [before + (recipe.image["format"] if recipe.image else kind) for kind in images.FORMATS]
     return Refs(
+        camera,
         [names[code] for code in index.numbers(table, f"{camera}.format").tolist()],
         encoded.dictionary.to_pylist(),
         np.asarray(encoded.indices),

@@ -13,6 +13,10 @@ from rt2data.plan import Plan
 from rt2data.recipe import Recipe
 
 
+# Bytes of a sample in a shard beyond its image, and in the work directory: of the bridge_coco_vqa mixture, rounded up.
+SAMPLE_BYTES, WORK_BYTES = 2400, 600
+
+
 class Reporter:
     """Prints to stderr, or nothing at all."""
 
@@ -22,9 +26,6 @@ class Reporter:
     def line(self, text: str) -> None:
         if self.enabled:
             print(text, file=sys.stderr, flush=True)
-
-    def plan(self, recipe: Recipe, plan: Plan) -> None:
-        self.line(plan_text(recipe, plan))
 
     def summary(self, out: Path, manifest: dict[str, Any]) -> None:
         total = sum(s["bytes"] for split in manifest["splits"].values() for s in split["shards"])
@@ -66,22 +67,29 @@ def size(count: float) -> str:
 
 
 def plan_text(recipe: Recipe, plan: Plan) -> str:
-    """The plan as a table of at most 100 columns."""
-    lines = [f"plan of {recipe.name} ({recipe.file}): exact"]
-    lines.append(f"{'source':<22} {'kind':<8} {'found':>17} {'left out':>9} {'usable':>9} {'copies':>7} {'train':>9} {'share':>7}")
+    """The plan as a table of at most 100 columns. ``~`` marks what is estimated."""
+    guessed = any(s.estimated for s in plan.sources)
+    lines = [f"plan of {recipe.name} ({recipe.file}): {'estimated where marked ~' if guessed else 'exact'}"]
+    lines.append(f"{'source':<24}{'kind':<8}{'units':>11}{'rows':>12}{'left out':>10}{'train':>11}{'copies':>8}{'drawn':>11}")
     total = plan.splits[0].samples
     for s in plan.sources:
-        found = f"{s.units:,} ep {s.rows:,} st" if s.kind == "robot" else f"{s.rows:,}"
+        mark = "~" if s.estimated else ""
+        numbers = (f"{mark}{s.units:,}", f"{mark}{s.rows:,}", f"{sum(s.left_out.values()):,}" if not s.estimated else "?", f"{mark}{s.samples['train']:,}")
         used = s.quota["train"] / s.samples["train"]
-        share = f"{100 * s.quota['train'] / total:.1f} %"
-        lines.append(f"{s.dataset[:22]:<22} {s.kind:<8} {found:>17} {sum(s.left_out.values()):>9,} {sum(s.samples.values()):>9,} {used:>7.2f} {s.quota['train']:>9,} {share:>7}")
-        if s.left_out or s.not_drawn:
-            reasons = [f"{n:,} {reason}" for reason, n in s.left_out.most_common()] + ([f"{s.not_drawn:,} not_drawn"] if s.not_drawn else [])
-            lines.append(f"{'':<22} left out: {', '.join(reasons)}")
+        lines.append(f"{s.dataset[:23]:<24}{s.kind:<8}{numbers[0]:>11}{numbers[1]:>12}{numbers[2]:>10}{numbers[3]:>11}{used:>8.2f}{mark + format(s.quota['train'], ','):>11}")
+        wanted = f", wanted {100 * s.wanted:.2f} %" if s.wanted is not None else ""
+        lines.append(f"  {100 * s.quota['train'] / total:.2f} % of train{wanted}")
+        reasons = [f"{n:,} {reason}" for reason, n in s.left_out.most_common()] + ([f"{s.not_drawn:,} not_drawn"] if s.not_drawn else [])
+        if reasons:
+            lines.append(f"  left out: {', '.join(reasons)}")
+        if s.other_splits:
+            lines.append(f"  not taken: {', '.join(f'split {name} ({n:,})' for name, n in s.other_splits.items())}")
+    mark = "~" if guessed else ""
     for split in plan.splits:
-        lines.append(f"{split.name}: {split.samples:,} samples in {split.shards} shards")
+        lines.append(f"{split.name}: {mark}{split.samples:,} samples in {mark}{split.shards:,} shards")
     images = sum(s.image_bytes for s in plan.sources)
     samples = sum(s.samples for s in plan.splits)
-    lines.append(f"images {size(images)}; shards about {size(images + 2300 * samples)}; work about {size(600 * samples)}")
+    shards = images + samples * SAMPLE_BYTES
+    lines.append(f"images {mark}{size(images)}; shards ~{size(shards)}; disk needed ~{size(shards + samples * WORK_BYTES)} with the work directory")
     lines += [f"note: {warning}" for warning in plan.warnings]
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from random import Random
@@ -82,8 +83,9 @@ def _episode(episode: int, seed: int, task: Task, course: Course, scene: Scene) 
     primary, wrist = [], []
     for state, mover in zip(course.states, course.movers, strict=True):
         arm = Arm(state[:3], rotation(*state[3:6]), state[6], scene.arm_colour, scene.metal)
-        primary.append(encoded(scene.primary(arm, [mover]), "jpeg"))
-        wrist.append(encoded(scene.wrist(arm, [mover]), "png"))
+        pictures = scene.pictures(arm, [mover])
+        primary.append(encoded(pictures[0], "jpeg"))
+        wrist.append(encoded(pictures[1], "png"))
     steps = len(course.states)
     last = np.arange(steps) == steps - 1
     return {
@@ -108,5 +110,6 @@ def encoded(picture: Image.Image, kind: str) -> bytes:
     if kind == "jpeg":
         picture.save(out, "JPEG", quality=88)
     else:
-        picture.save(out, "PNG", compress_level=3)
+        # Runs only: quick, and the matches that other strategies find differ between builds of zlib.
+        picture.save(out, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
     return out.getvalue()

@@ -46,6 +46,18 @@ class Camera:
         k = self.focal / max(z, 0.02)
         return x * k + self.width, y * k + self.height, k
 
+    def ground(self, points: Sequence[Point]) -> list[Point]:
+        """Pixels of points x, y on the table."""
+        px, py, pz = self.position
+        (ra, rb, rc), (da, db, dc), (fa, fb, fc) = self.axes
+        found = []
+        for x, y in points:
+            x, y = x - px, y - py
+            k = self.focal / max(fa * x + fb * y - fc * pz, 0.02)
+            across, down = (ra * x + rb * y - rc * pz) * k, (da * x + db * y - dc * pz) * k
+            found.append((across + self.width, down + self.height))
+        return found
+
     def sees(self, point: Vector, radius: float) -> bool:
         """Whether something of `radius` metres around a point may be in the picture."""
         x, y, k = self.pixel(point)

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 from rt2data.sample.pose import Matrix, Vector, add, cross, dot, turned, unit
 from rt2data.sample.render import Body, Camera, Colour, Light, Stroke, lit, scaled, tube
-from rt2data.sample.shapes import Mesh, box
+from rt2data.sample.shapes import Mesh, box, shaded
 
 FINGER_GAP = 0.085  # metres between the fingers where openness is 1
 FINGER_TIP = 0.014  # metres from the tool's point down to the finger tips
 FINGER_BACK = 0.012  # metres from the tool's point to the fingers' flat side, along the tool's x
-_FINGER = box((-FINGER_BACK, FINGER_BACK), (0.0, 0.011), (-FINGER_TIP, 0.050))
-_PAD = box((-0.009, 0.009), (-0.0015, 0.0), (-0.013, 0.014))
+_FINGER = shaded(box((-FINGER_BACK, FINGER_BACK), (0.0, 0.012), (-FINGER_TIP, 0.050)), (0.0, -1.0, 0.0), 0.4)
 _PALM = box((-0.022, 0.022), (-0.060, 0.060), (0.048, 0.074))
 _HAND = box((-0.026, 0.026), (-0.034, 0.034), (0.074, 0.104))
 _RUBBER: Colour = (56.0, 58.0, 64.0)
@@ -38,14 +37,14 @@ class Arm:
         return add(self.position, turned(self.turn, local))
 
     def fingers(self) -> list[Body]:
-        gap = 0.0015 + self.openness * FINGER_GAP / 2
+        """Both fingers, their inner sides dark with rubber."""
+        gap = self.openness * FINGER_GAP / 2
         a, b, c = self.turn
         # The other finger is the same one turned by half a circle about the tool's z.
         back: Matrix = (-a[0], -a[1], a[2]), (-b[0], -b[1], b[2]), (-c[0], -c[1], c[2])
         parts = []
         for turn in (self.turn, back):
-            foot = add(self.position, turned(turn, (0.0, gap, 0.0)))
-            parts += [Body(_FINGER, self.metal, foot, turn), Body(_PAD, _RUBBER, foot, turn)]
+            parts.append(Body(_FINGER, self.metal, add(self.position, turned(turn, (0.0, gap, 0.0))), turn))
         return parts
 
     def hand(self) -> list[Body]:

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from rt2data.sample.pose import Matrix, Vector, add, cross, turned, unit
 from rt2data.sample.render import SCALE, Body, Camera, Colour, Light, Stroke, paint, shadow, strokes
 from rt2data.sample.robot import Arm
-from rt2data.sample.shapes import BALL_RADIUS, PLATE, PLATE_INNER, SHAPES
+from rt2data.sample.shapes import BALL_RADIUS, PLATE, PLATE_INNER, SHAPES, Point
 from rt2data.sample.surface import TABLES, table_top, wall
 
 PRIMARY, WRIST = (320, 256), (96, 96)  # width and height of the two cameras' pictures
@@ -23,6 +23,7 @@ COLOURS: dict[str, Colour] = {
     "blue": (44.0, 94.0, 204.0),
     "purple": (132.0, 66.0, 174.0),
 }
+_SHADOW = (16, 15, 20)
 _PLATE: Colour = (226.0, 228.0, 230.0)
 # The table's texture: pixels across, pixels per metre, and x and y in metres of its first pixel.
 _TEXTURE, _DENSITY, _X, _Y = 1024, 640.0, -0.45, -0.80
@@ -56,9 +57,9 @@ class Scene:
         )
         self.arm_colour, self.metal = rng.choice(_PAINTS), (158.0, 162.0, 170.0)
         side = rng.uniform(-0.30, 0.30)
-        position = (rng.uniform(1.02, 1.12), side, rng.uniform(0.56, 0.70))
-        target = (rng.uniform(0.43, 0.46), side * 0.1, 0.055)
-        self.camera = Camera.looking(position, target, (0.0, 0.0, 1.0), rng.uniform(385.0, 410.0), PRIMARY)
+        position = (rng.uniform(1.04, 1.14), side, rng.uniform(0.56, 0.68))
+        target = (rng.uniform(0.41, 0.43), side * 0.1, 0.10)
+        self.camera = Camera.looking(position, target, (0.0, 0.0, 1.0), rng.uniform(370.0, 395.0), PRIMARY)
         self.still = [thing.body() for thing in still]
         self.plate = Body(PLATE, _PLATE, plate) if plate else None
         self.texture = self._table(tables[rng.choice(sorted(tables))])
@@ -69,11 +70,8 @@ class Scene:
     def _table(self, style: Image.Image) -> Image.Image:
         """The table's texture with the shadows of what stands still."""
         texture = style.copy()
-        mask = Image.new("L", texture.size, 0)
-        draw = ImageDraw.Draw(mask)
         for body in [*self.still, *([self.plate] if self.plate else [])]:
-            draw.polygon([((x - _X) * _DENSITY, (y - _Y) * _DENSITY) for x, y in shadow(body, self.light)], fill=120)
-        texture.paste((16, 15, 20), (0, 0), mask.filter(ImageFilter.GaussianBlur(5)))
+            _darken(texture, [[((x - _X) * _DENSITY, (y - _Y) * _DENSITY) for x, y in shadow(body, self.light)]], 2, 2.2)
         return texture
 
     def _background(self, rng: Random) -> Image.Image:
@@ -85,7 +83,7 @@ class Scene:
         ImageDraw.Draw(mask).polygon(corners, fill=255)
         rim = [self.camera.pixel((x, y, z))[:2] for (x, y), z in zip([*_EDGE[:2], *_EDGE[1::-1]], (0, 0, -0.04, -0.04), strict=True)]
         ImageDraw.Draw(picture).polygon(rim, fill=(70, 58, 50))
-        picture.paste(self._plane(self.camera, Image.Resampling.BICUBIC), (0, 0), mask)
+        picture.paste(self._plane(self.camera, SCALE, Image.Resampling.NEAREST), (0, 0), mask)
         self._draw_plate(ImageDraw.Draw(picture), self.camera)
         return picture
 
@@ -96,70 +94,74 @@ class Scene:
             inner = [camera.pixel((x + a, y + b, c))[:2] for a, b, c in PLATE_INNER]
             draw.polygon(inner, fill=(206, 208, 212))
 
-    def _plane(self, camera: Camera, resample: Image.Resampling) -> Image.Image:
-        """The table's plane as a camera sees it, large."""
-        width, height, f = camera.width * SCALE, camera.height * SCALE, camera.focal
+    def _plane(self, camera: Camera, scale: int, resample: Image.Resampling) -> Image.Image:
+        """The table's plane as a camera sees it, `scale` times the size of the finished picture."""
+        half, f = scale / 2, camera.focal * scale / SCALE
         columns = []  # of the homography from texture pixels to the picture's
         origin = add((_X, _Y, 0.0), camera.position, -1.0)
         for v in ((1 / _DENSITY, 0.0, 0.0), (0.0, 1 / _DENSITY, 0.0), origin):
             x, y, z = turned(camera.axes, v)
-            columns.append((f * x + camera.width * z, f * y + camera.height * z, z))
+            columns.append((f * x + camera.width * half * z, f * y + camera.height * half * z, z))
         a, b, c = columns
         inverse = [*cross(b, c), *cross(c, a), *cross(a, b)]
         coefficients = [v / inverse[8] for v in inverse[:8]]
-        size, kind = (width, height), Image.Transform.PERSPECTIVE
+        size, kind = (camera.width * scale, camera.height * scale), Image.Transform.PERSPECTIVE
         return self.texture.transform(size, kind, coefficients, resample, fillcolor=(60, 56, 54))
 
-    def primary(self, arm: Arm, moving: Sequence[Thing]) -> Image.Image:
-        """The picture of the camera before the table."""
+    def pictures(self, arm: Arm, moving: Sequence[Thing]) -> tuple[Image.Image, Image.Image]:
+        """The pictures of the primary and the wrist camera."""
+        bodies, fingers, hand = [thing.body() for thing in moving], arm.fingers(), arm.hand()
+        shadows = [shadow(body, self.light) for body in (*bodies, *fingers, *hand)]
+        return self._primary(arm, bodies, [*fingers, *hand], shadows), self._wrist(arm, bodies, fingers, shadows)
+
+    def _primary(self, arm: Arm, bodies: list[Body], hand: list[Body], shadows: list[list[Point]]) -> Image.Image:
         picture = self._base.copy()
         camera, light = self.camera, self.light
-        bodies = [thing.body() for thing in moving]
-        hand = [*arm.hand(), *arm.fingers()]
-        self._cast(picture, camera, [*bodies, *hand])
+        self._cast(picture, camera, shadows)
         draw = ImageDraw.Draw(picture)
-        drawn = [*self._still, *((camera.depth(b.position), strokes(b, camera, light)) for b in bodies)]
         parts = [(camera.depth(middle(b)), strokes(b, camera, light)) for b in hand]
         links = (max(depth for depth, _ in parts) + 0.001, arm.links(camera, light))
-        for _, marks in sorted([*drawn, links, *parts], key=_depth):
+        loose = [(camera.depth(middle(b)), strokes(b, camera, light)) for b in bodies]
+        for _, marks in sorted([*self._still, *loose, links, *parts], key=_far):
             paint(draw, marks)
         return picture.reduce(SCALE)
 
-    def wrist(self, arm: Arm, moving: Sequence[Thing]) -> Image.Image:
-        """The picture of the camera beside the hand: the fingers and what is below them."""
+    def _wrist(self, arm: Arm, bodies: list[Body], fingers: list[Body], shadows: list[list[Point]]) -> Image.Image:
         camera = wrist_camera(arm)
-        picture = self._plane(camera, Image.Resampling.NEAREST)
+        # The table has no sharp edges here: it is drawn in the final size, smoothly, and enlarged for the rest.
+        plane = self._plane(camera, 1, Image.Resampling.BILINEAR)
+        picture = plane.resize((SCALE * plane.width, SCALE * plane.height), Image.Resampling.NEAREST)
         draw = ImageDraw.Draw(picture)
         self._draw_plate(draw, camera)
-        bodies, fingers = [thing.body() for thing in moving], arm.fingers()
-        self._cast(picture, camera, [*bodies, *fingers])
-        near = [b for b in [*self.still, *bodies] if camera.sees(middle(b), 0.05)]
+        self._cast(picture, camera, shadows)
+        near = [b for b in (*self.still, *bodies) if camera.sees(middle(b), 0.045)]
         for body in sorted([*near, *fingers], key=lambda b: -camera.depth(middle(b))):
             paint(draw, strokes(body, camera, self.light))
         return picture.reduce(SCALE)
 
-    def _cast(self, picture: Image.Image, camera: Camera, bodies: Sequence[Body]) -> None:
-        """Darkens the table where bodies that move throw their shadows; drawn at a quarter of the size, then blurred."""
-        outlines = []
-        for body in bodies:
-            corners = [camera.pixel((x, y, 0.0)) for x, y in shadow(body, self.light)]
-            outlines.append([(x / 4, y / 4) for x, y, _ in corners])
-        xs, ys = [x for o in outlines for x, _ in o], [y for o in outlines for _, y in o]
-        left, top = max(0, int(min(xs)) - 4), max(0, int(min(ys)) - 4)
-        right = min(picture.width // 4, int(max(xs)) + 5)
-        bottom = min(picture.height // 4, int(max(ys)) + 5)
-        if left >= right or top >= bottom:
-            return
-        mask = Image.new("L", (right - left, bottom - top), 0)
-        draw = ImageDraw.Draw(mask)
-        for outline in outlines:
-            draw.polygon([(x - left, y - top) for x, y in outline], fill=110)
-        mask = mask.filter(ImageFilter.BoxBlur(1.6))
-        mask = mask.resize((mask.width * 4, mask.height * 4), Image.Resampling.BILINEAR)
-        picture.paste((16, 15, 20), (left * 4, top * 4, right * 4, bottom * 4), mask)
+    def _cast(self, picture: Image.Image, camera: Camera, shadows: list[list[Point]]) -> None:
+        """Darkens the table in a picture where shadows fall."""
+        _darken(picture, [camera.ground(outline) for outline in shadows], 4, 1.6)
 
 
-def _depth(drawn: tuple[float, list[Stroke]]) -> float:
+def _darken(picture: Image.Image, outlines: list[list[Point]], scale: int, blur: float) -> None:
+    """Darkens a picture inside of outlines, softly; the mask is made `scale` times smaller, which is quick."""
+    xs, ys = [x for o in outlines for x, _ in o], [y for o in outlines for _, y in o]
+    left, top = max(0, int(min(xs) / scale) - 5), max(0, int(min(ys) / scale) - 5)
+    right = min(picture.width // scale, int(max(xs) / scale) + 6)
+    bottom = min(picture.height // scale, int(max(ys) / scale) + 6)
+    if left >= right or top >= bottom:
+        return
+    mask = Image.new("L", (right - left, bottom - top), 0)
+    draw = ImageDraw.Draw(mask)
+    for outline in outlines:
+        draw.polygon([(x / scale - left, y / scale - top) for x, y in outline], fill=115)
+    mask = mask.filter(ImageFilter.BoxBlur(blur))
+    mask = mask.resize((mask.width * scale, mask.height * scale), Image.Resampling.BILINEAR)
+    picture.paste(_SHADOW, (left * scale, top * scale, right * scale, bottom * scale), mask)
+
+
+def _far(drawn: tuple[float, list[Stroke]]) -> float:
     return -drawn[0]
 
 

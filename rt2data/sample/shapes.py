@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -86,6 +86,12 @@ def prism(outline: Sequence[Point], height: float, top: float = 1.0, base: float
 def box(x: Point, y: Point, z: Point) -> Mesh:
     """The box between the given coordinates."""
     return prism([(x[0], y[0]), (x[1], y[0]), (x[1], y[1]), (x[0], y[1])], z[1], base=z[0])
+
+
+def shaded(mesh: Mesh, normal: Vector, shade: float) -> Mesh:
+    """The mesh with the faces of the given normal drawn darker."""
+    same = np.array([dot(normal, n) > 0.99 for n in zip(*mesh.normals, strict=True)])
+    return replace(mesh, shades=np.where(same, shade, mesh.shades))
 
 
 def circle(radius: float, n: int, phase: float = 0.0) -> list[Point]:

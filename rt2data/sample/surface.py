@@ -11,6 +11,8 @@ from random import Random
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
+_WALLS = ((206, 208, 212), (222, 212, 196), (186, 198, 206), (198, 204, 188), (148, 158, 174), (214, 198, 190))
+_FURNITURE = ((92, 74, 60), (236, 236, 232), (74, 88, 104), (132, 96, 74), (106, 128, 104), (60, 62, 70))
 TABLES = ("oak", "walnut", "birch", "slate", "linen", "mat")
 
 
@@ -45,13 +47,13 @@ def _planks(seed: int, size: int, dark: Sequence[int], light: Sequence[int], wid
     rng = Random(seed)
     grain = mixed(
         [
-            (noise(seed + 1, size, size, (5, 220)), 1.0),
-            (noise(seed + 2, size, size, (14, 460)), 0.9),
-            (noise(seed + 3, size, size, (60, 512)), 0.5),
-            (noise(seed + 4, size, size, (3, 40)), 0.8),
+            (noise(seed + 1, size, size, (5, 180)), 1.0),
+            (noise(seed + 2, size, size, (12, 400)), 0.7),
+            (noise(seed + 3, size, size, (50, 500)), 0.3),
+            (noise(seed + 4, size, size, (3, 40)), 1.0),
         ]
     )
-    table = coloured(grain, dark, light, 2.1)
+    table = coloured(grain, dark, light, 1.7)
     draw = ImageDraw.Draw(table)
     tone = Image.new("L", (size, size), 255)
     shade = ImageDraw.Draw(tone)
@@ -98,16 +100,15 @@ def table_top(style: str, seed: int, size: int) -> Image.Image:
 
 
 def wall(rng: Random, width: int, height: int) -> Image.Image:
-    """What is behind the table, out of focus: a wall, a floor's edge, furniture."""
-    tones = [(206, 208, 212), (222, 212, 196), (186, 198, 206), (198, 204, 188), (148, 158, 174), (214, 198, 190)]
-    top = rng.choice(tones)
+    """What is behind the table, out of focus: a wall and furniture. Made small and enlarged, which is quick."""
+    w, h = width // 4, height // 4
+    top = rng.choice(_WALLS)
     low = tuple(int(c * rng.uniform(0.72, 0.86)) for c in top)
-    mask = Image.linear_gradient("L").resize((width, height))
-    picture = Image.composite(Image.new("RGB", (width, height), low), Image.new("RGB", (width, height), top), mask)
+    mask = Image.linear_gradient("L").resize((w, h))
+    picture = Image.composite(Image.new("RGB", (w, h), low), Image.new("RGB", (w, h), top), mask)
     draw = ImageDraw.Draw(picture)
     for _ in range(rng.randrange(3, 7)):
-        x, w = rng.uniform(-0.1, 1.0) * width, rng.uniform(0.06, 0.28) * width
-        y, h = rng.uniform(-0.2, 0.8) * height, rng.uniform(0.2, 0.9) * height
-        tone = rng.choice([(92, 74, 60), (236, 236, 232), (74, 88, 104), (132, 96, 74), (106, 128, 104), (60, 62, 70)])
-        draw.rectangle((x, y, x + w, y + h), fill=tone)
-    return picture.filter(ImageFilter.GaussianBlur(width / 42))
+        x, across = rng.uniform(-0.1, 1.0) * w, rng.uniform(0.06, 0.28) * w
+        y, down = rng.uniform(-0.2, 0.1) * h, rng.uniform(0.1, 0.5) * h
+        draw.rectangle((x, y, x + across, y + down), fill=rng.choice(_FURNITURE))
+    return picture.filter(ImageFilter.GaussianBlur(3)).resize((width, height), Image.Resampling.BILINEAR)

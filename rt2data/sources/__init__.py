@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -53,12 +54,12 @@ class Source(Protocol):
         """The part's identity: a hex digest of its content, made without reading the images."""
         ...
 
-    def index(self, part: Part, *, check: bool) -> pa.Table:
-        """The index of a part (`rt2data.index`). Without `check` no image is read through: no CRC is verified or kept."""
+    def index(self, part: Part, *, check: str) -> pa.Table:
+        """The index of a part (`rt2data.index`), with its images checked as far as `check` (of `index.LEVELS`) says."""
         ...
 
-    def estimate(self, split: str) -> tuple[int, int]:
-        """(samples, bytes of images) of a split, guessed from metadata and the first records, fast."""
+    def estimate(self, split: str, cameras: Sequence[str]) -> tuple[int, int]:
+        """(samples, bytes of their images) of a split, guessed from metadata and the first records, fast."""
         ...
 
 
@@ -80,7 +81,8 @@ def open_source(declaration: Declaration, data_root: Path | None, path: str | No
     tried = [(data_root or Path()) / p for p in ([path] if path else declaration.paths)]
     for folder in tried:
         if folder.is_dir():
-            return of_format(declaration, where)(declaration, folder)
+            source: Source = of_format(declaration, where)(declaration, folder)
+            return source
     places = ", ".join(str(p) for p in tried)
     copy = declaration.raw.get("bucket", {}).get("copy")
     repair = f"`rt2data datasets {declaration.name}` prints the command that copies it" if copy else "Give its folder with path:"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -56,26 +55,32 @@ class Rlds:
         return [Part(split, name, (name,)) for name in self.dataset.splits[split].files]
 
     def digest(self, part: Part) -> str:
-        with _mapped(self.root / part.name) as buffer:
-            return _digest(part.name, ((r.length, r.length_crc, r.data_crc) for r in tfrecord.scan(buffer, path=part.name, check=False)))
+        buffer = tfrecord.map_file(self.root / part.name)
+        return _digest(part.name, ((r.length, r.length_crc, r.data_crc) for r in tfrecord.scan(buffer, path=part.name, check=False)))
 
-    def estimate(self, split: str) -> tuple[int, int]:
-        """From the length of the first 8 episodes of the split's first file."""
+    def estimate(self, split: str, cameras: Sequence[str]) -> tuple[int, int]:
+        """From the first 8 episodes of the split's first file."""
         found = self.dataset.splits[split]
-        seen = steps = 0
-        with _mapped(self.root / found.files[0]) as buffer:
-            for episode in read_episodes(buffer, found.files[0], self.fields, [], check=False):
-                seen, steps = seen + 1, steps + episode.steps
-                if seen == 8:
-                    break
-        return (round(sum(found.shard_lengths) * steps / seen) if seen else 0), found.num_bytes
+        buffer = tfrecord.map_file(self.root / found.files[0])
+        fields = [c.field for c in self.robot.cameras if c.name in cameras]
+        episodes = list(islice(read_episodes(buffer, found.files[0], self.fields, fields, check=False), 8))
+        if not episodes:
+            return 0, 0
+        size = sum(int(e[field].length.sum()) for e in episodes for field in fields)
+        scale = sum(found.shard_lengths) / len(episodes)
+        return round(scale * sum(e.steps for e in episodes)), round(scale * size)
 
-    def index(self, part: Part, *, check: bool) -> pa.Table:
-        with _mapped(self.root / part.name) as buffer:
-            rows = _Rows(self, part)
-            for episode in read_episodes(buffer, part.name, self.fields, list(self.fields), check=check):
-                rows.add(episode)
-            return rows.table(buffer, check)
+    def index(self, part: Part, *, check: str) -> pa.Table:
+        buffer = tfrecord.map_file(self.root / part.name)
+        rows = _Rows(self, part)
+        for episode in read_episodes(buffer, part.name, self.fields, list(self.fields), check=check != "quick"):
+            rows.add(episode)
+        split = self.dataset.splits[part.split]
+        stated = split.shard_lengths[split.files.index(part.name)]
+        if len(rows.records) != stated:
+            expected = f"{stated} as dataset_info.json states"
+            raise Rt2dataError(str(self.root / part.name), f"{len(rows.records)} episodes", expected, "Copy the file again")
+        return rows.table(buffer, check)
 
 
 class _Rows:
@@ -141,7 +146,7 @@ class _Rows:
             return -1
         return self.instructions.setdefault(decoded, len(self.instructions))
 
-    def table(self, buffer: Bytes, check: bool) -> pa.Table:
+    def table(self, buffer: Bytes, check: str) -> pa.Table:
         columns, robot = self.columns, self.robot
         lengths = np.array(columns["length"], np.int64)
         rows = int(lengths.sum())
@@ -167,14 +172,17 @@ class _Rows:
             refs = self.refs[camera.name]
             offset = _concat([r.offset for r in refs], np.int64)
             length = _concat([r.length for r in refs], np.int64)
-            checks = images.check_refs(buffer, offset, length, crc=check)
+            checks = images.check_refs(buffer, offset, length, crc=check != "quick")
+            state = index.IMAGE_STATE[checks.state]
+            if check == "decode":
+                state = np.array([index.decode_state(buffer[o : o + n], s) for o, n, s in zip(offset, length, state, strict=True)], np.uint8)
             arrays |= {
                 f"{camera.name}.file": index.dictionary(np.zeros(rows, np.int32), [self.part.name]),
                 f"{camera.name}.offset": offset,
                 f"{camera.name}.length": length.astype(np.int32),
                 f"{camera.name}.crc": checks.crc32c,
                 f"{camera.name}.format": checks.format,
-                f"{camera.name}.state": index.IMAGE_STATE[checks.state],
+                f"{camera.name}.state": state,
                 f"{camera.name}.width": checks.width.astype(np.uint16),
                 f"{camera.name}.height": checks.height.astype(np.uint16),
             }
@@ -183,23 +191,6 @@ class _Rows:
             "units": json.dumps([[name, length] for name, length in zip(self.episodes, lengths.tolist(), strict=True)]),
         }
         return pa.table(arrays).replace_schema_metadata(meta)
-
-
-@contextmanager
-def _mapped(path: Path) -> Iterator[Bytes]:
-    """The bytes of a file, mapped into memory."""
-    try:
-        with path.open("rb") as file:
-            if file.seek(0, 2) == 0:
-                yield np.empty(0, np.uint8)
-                return
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                mapped.madvise(mmap.MADV_SEQUENTIAL)
-                yield np.frombuffer(mapped, np.uint8)
-    except BufferError:
-        pass  # a view of the map is still alive (in a traceback, say): the map closes with it
-    except OSError as error:
-        raise Rt2dataError(str(path), error.strerror or str(error), "a readable TFRecord file") from None
 
 
 def _digest(name: str, records: Any) -> str:

@@ -98,12 +98,12 @@ class WebCorpus:
             h.update(f"{example.image}\0{size}\0".encode())
         return h.hexdigest()
 
-    def estimate(self, split: str) -> tuple[int, int]:
+    def estimate(self, split: str, cameras: Sequence[str]) -> tuple[int, int]:
         """Every example; the size of the first 100 pictures."""
         examples = self.examples(split)
         sizes = [(self.root / e.image).stat().st_size for e in examples[:100] if e.image]
-        mean = sum(sizes) / len(sizes) if sizes else 0
-        return sum(max(1, len(e.captions)) for e in examples), round(mean * len(examples))
+        samples = sum(max(1, len(e.captions)) for e in examples)
+        return samples, round(samples * sum(sizes) / len(sizes)) if sizes else 0
 
     def picture(self, values: dict[str, Any]) -> str | None:
         """The picture's file below the dataset's folder, by the declared patterns; None where there is none.
@@ -120,9 +120,9 @@ class WebCorpus:
                 return name
         return None
 
-    def index(self, part: Part, *, check: bool) -> pa.Table:
+    def index(self, part: Part, *, check: str) -> pa.Table:
         examples = self.examples(part.split)[part.start : part.stop]
-        table = pa.table(_columns(self.declaration, examples) | _pictures(self.root, examples, crc=check))
+        table = pa.table(_columns(self.declaration, examples) | _pictures(self.root, examples, check=check))
         return table.replace_schema_metadata({"digest": self.digest(part), "units": json.dumps([[e.id, 1] for e in examples])})
 
 
@@ -154,7 +154,7 @@ def _columns(declaration: Declaration, examples: Sequence[Example]) -> dict[str,
     return columns
 
 
-def _pictures(root: Path, examples: Sequence[Example], *, crc: bool) -> dict[str, Any]:
+def _pictures(root: Path, examples: Sequence[Example], *, check: str) -> dict[str, Any]:
     rows = len(examples)
     names = list(dict.fromkeys(e.image for e in examples if e.image is not None))
     facts = np.zeros((len(names) + 1, 6), np.int64)
@@ -164,7 +164,8 @@ def _pictures(root: Path, examples: Sequence[Example], *, crc: bool) -> dict[str
             data = (root / name).read_bytes()
             info = images.check_header(data)
             kind = images.FORMATS.index(info.format)
-            facts[row] = (len(data), google_crc32c.value(data) if crc else 0, kind, 0, info.width, info.height)
+            state = index.decode_state(data, 0) if check == "decode" else 0
+            facts[row] = (len(data), google_crc32c.value(data) if check != "quick" else 0, kind, state, info.width, info.height)
         except images.ImageError as error:
             facts[row] = (len(data), 0, 0, index.CODE[error.reason], 0, 0)
         except OSError:

@@ -30,7 +30,7 @@ def namespace(x: Array) -> Namespace:
     if isinstance(x, (np.ndarray, np.generic, list, tuple, bool, int, float)):
         return np
     try:
-        import array_api_compat
+        import array_api_compat  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError as e:
         raise ActionError(
             f"{type(x).__module__}.{type(x).__name__}", "array-api-compat is not installed", "it, for arrays other than numpy's",

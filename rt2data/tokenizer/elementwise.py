@@ -15,8 +15,6 @@ from rt2data.tokenizer.spec import Spec
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from rt2data.tokenizer.schemes import Floats
-
 
 class Elementwise:
     """A rule of schemes.py over an array (..., D).
@@ -69,8 +67,18 @@ class Elementwise:
         flat = bins + self._constant(xp, f"rows {arrays.dtype_name(bins)}", bins)
         return xp.reshape(xp.take(table, xp.reshape(flat, (-1,)), axis=0), bins.shape)
 
-    def values(self, dtype: str) -> Floats:
-        return self.rule.values(dtype)
+    def measure(self) -> tuple[bool, bool, int]:
+        """See Properties: idempotent, injective, changed; over every bin of every dimension."""
+        changed, injective = [], True
+        for dtype in ("float32", "float64"):
+            values = self.rule.values(dtype)
+            changed.append(int((self.encode(np, np.ascontiguousarray(values.T)).T != np.arange(self.rule.bins)).sum()))
+            injective &= all(len(np.unique(row)) == self.rule.bins for row in values)
+        return changed == [0, 0], injective, changed[0]
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        return self.rule.faults
 
     def _kind(self, xp: Namespace, x: Array) -> str:
         return "float64" if arrays.has_float64(xp, x) else "float32"

@@ -9,7 +9,7 @@ Schemes of other projects are reproduced with their faults; `faults` lists them 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -55,7 +55,7 @@ def quantizer(scheme: str, dims: Sequence[Dim], bins: int, options: Mapping[str,
         return MuLaw(high, bins, options["mu"])
     if scheme == "openvla":
         return OpenVLA(low, high, bins, np.array([d.constant for d in dims]))
-    plain = {
+    plain: dict[str, Callable[[Doubles, Doubles, int], Quantizer]] = {
         "uniform": Uniform, "truncated": Truncated, "integer": Integer, "rounded": Rounded,
         "octo-uniform": OctoUniform, "octo-normal": OctoNormal,
     }  # fmt: skip
@@ -72,7 +72,7 @@ class Uniform:
     instead of a quotient is deliberate: compilers rewrite a quotient by a constant, and then bins differ between machines.
     """
 
-    order = None
+    order: Ints | None = None
     faults: tuple[str, ...] = ()
 
     def __init__(self, low: Doubles, high: Doubles, bins: int) -> None:
@@ -101,8 +101,8 @@ class Truncated:
     google-deepmind/open_x_embodiment, models/rt1.py.
     """
 
-    order = None
-    faults = (
+    order: Ints | None = None
+    faults: tuple[str, ...] = (
         "decodes to the lower edge, so every round trip can only lower a value",
         "encode(decode(b)) is b - 1 for some bins",
         "the last bin holds nothing but the upper bound",
@@ -113,12 +113,13 @@ class Truncated:
 
     def cells(self, x: Floats) -> Ints:
         low, high = self.low.astype(x.dtype), self.high.astype(x.dtype)
-        u = (np.clip(x, low, high) - low) / (high - low)
-        return (u * x.dtype.type(self.bins - 1)).astype(np.int32)
+        u = (np.clip(x, low, high) - low) / (high - low) * x.dtype.type(self.bins - 1)
+        return u.astype(np.int32)
 
     def values(self, dtype: npt.DTypeLike) -> Floats:
         low, high = self.low.astype(dtype)[:, None], self.high.astype(dtype)[:, None]
-        return np.arange(self.bins).astype(dtype) / low.dtype.type(self.bins - 1) * (high - low) + low
+        values: Floats = np.arange(self.bins).astype(dtype) / low.dtype.type(self.bins - 1) * (high - low) + low
+        return values
 
 
 class Integer:
@@ -129,15 +130,15 @@ class Integer:
     unless the specification says otherwise, is ours.
     """
 
-    order = None
+    order: Ints | None = None
     faults: tuple[str, ...] = ()
 
     def __init__(self, low: Doubles, high: Doubles, bins: int) -> None:
         self.high, self.bins, self.limits, self.half = high, bins, (low, high), (bins - 1) / 2
 
     def cells(self, x: Floats) -> Ints:
-        y = np.rint(x.astype(np.float64) * self.half / self.high)
-        return (np.clip(y, -self.half, self.half) + self.half).astype(np.int32)
+        y: Doubles = np.clip(np.rint(x.astype(np.float64) * self.half / self.high), -self.half, self.half)
+        return (y + self.half).astype(np.int32)
 
     def values(self, dtype: npt.DTypeLike) -> Floats:
         return ((np.arange(self.bins) - self.half) * self.high[:, None] / self.half).astype(dtype)
@@ -153,8 +154,8 @@ class OpenVLA:
     prismatic/vla/datasets/rlds/utils/data_utils.py (BOUNDS_Q99: low and high are the 1st and 99th percentile).
     """
 
-    order = None
-    faults = (
+    order: Ints | None = None
+    faults: tuple[str, ...] = (
         "256 edges make 255 intervals: the last two bins decode to the same value, and only the last is not idempotent",
         "the bounds are never recovered: decoded values lie within 255/256 of them",
         "normalising adds 1e-8 to the width and undoing it does not",
@@ -185,8 +186,8 @@ class OctoUniform:
     they are [0, 1], and every negative action falls into bin 0.
     """
 
-    order = None
-    faults = ("with Octo's default bounds [0, 1] every negative action is bin 0",)
+    order: Ints | None = None
+    faults: tuple[str, ...] = ("with Octo's default bounds [0, 1] every negative action is bin 0",)
 
     def __init__(self, low: Doubles, high: Doubles, bins: int) -> None:
         self.low, self.high, self.bins, self.limits = low, high, bins, (low, high)
@@ -208,7 +209,7 @@ class OctoNormal:
     Source: octo-models/octo, octo/model/components/tokenizers.py BinTokenizer (bin_type "normal").
     """
 
-    faults = ("an action above 4.7534 standard deviations becomes the most negative one",)
+    faults: tuple[str, ...] = ("an action above 4.7534 standard deviations becomes the most negative one",)
 
     def __init__(self, low: Doubles, high: Doubles, bins: int) -> None:
         from statistics import NormalDist
@@ -216,15 +217,16 @@ class OctoNormal:
         self.bins, self.mean, self.std = bins, (low + high) / 2, (high - low) / 2
         self.edges = np.array([NormalDist().inv_cdf(p) for p in np.linspace(1e-6, 1 - 1e-6, bins + 1).tolist()])
         self.limits = (self.mean + self.std * self.edges[0], self.mean + self.std * self.edges[-1])
-        self.order = np.concatenate([[0], np.arange(bins), [0]]).astype(np.int32)
+        self.order: Ints | None = np.concatenate([[0], np.arange(bins), [0]]).astype(np.int32)
 
     def cells(self, x: Floats) -> Ints:
         z = (x.astype(np.float64) - self.mean) / self.std
         return np.searchsorted(self.edges, z, side="right").astype(np.int32)
 
     def values(self, dtype: npt.DTypeLike) -> Floats:
-        middles = (self.edges[1:] + self.edges[:-1]) / 2
-        return (self.mean[:, None] + self.std[:, None] * middles).astype(dtype)
+        middles: Doubles = (self.edges[1:] + self.edges[:-1]) / 2
+        values: Doubles = self.mean[:, None] + self.std[:, None] * middles
+        return values.astype(dtype)
 
 
 class Rounded:
@@ -234,8 +236,8 @@ class Rounded:
     Source: dexmal/dexbotic, data/dataset/transform/action.py ActionNormAnd2String (255 bins by default).
     """
 
-    order = None
-    faults = ("normalising adds 1e-8 to the width and undoing it does not",)
+    order: Ints | None = None
+    faults: tuple[str, ...] = ("normalising adds 1e-8 to the width and undoing it does not",)
 
     def __init__(self, low: Doubles, high: Doubles, bins: int) -> None:
         self.low, self.high, self.bins, self.limits = low, high, bins, (low, high)
@@ -259,7 +261,7 @@ class MuLaw:
     Source: Gato, arXiv 2205.06175, appendix B (256 for M, 100 for mu, 1024 bins, ids from 32000 upward).
     """
 
-    order = None
+    order: Ints | None = None
     faults: tuple[str, ...] = ()
 
     def __init__(self, high: Doubles, bins: int, mu: float) -> None:

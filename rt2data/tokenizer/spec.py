@@ -117,7 +117,7 @@ class Spec:
             ActionError: naming the key at fault.
         """
         _keys(raw, where, {"format", "name", "scheme", "bins", "dims"},
-              {"horizon", "terminate", "text", "vocabulary", "options", "sources", "note"})  # fmt: skip
+              {"horizon", "terminate", "text", "vocabulary", "options", "sources"})  # fmt: skip
         if raw["format"] != FORMAT:
             raise ActionError(f"{where}: format", repr(raw["format"]), f'"{FORMAT}"')
         scheme = raw["scheme"]
@@ -218,18 +218,17 @@ class Spec:
 
     def with_sources(self, sources: Mapping[str, Iterable[Dim]]) -> Spec:
         taken = {_name(name, "sources"): _dim_tuple(dims) for name, dims in sorted(sources.items())}
-        return self._checked(sources=taken)
+        return replace(self, sources=taken).checked()
 
     def with_dims(self, dims: Iterable[Dim]) -> Spec:
-        return self._checked(dims=_dim_tuple(dims), sources={})
+        return replace(self, dims=_dim_tuple(dims), sources={}).checked()
 
     def with_horizon(self, horizon: int) -> Spec:
-        return self._checked(horizon=_integer(horizon, "horizon", 1, MAX_HORIZON))
+        return replace(self, horizon=_integer(horizon, "horizon", 1, MAX_HORIZON)).checked()
 
-    def _checked(self, **changes: Any) -> Spec:
-        spec = replace(self, **changes)
-        # Through JSON and back: what is built in memory obeys the same rules as what is read from a file.
-        return Spec.of(spec.to_dict(), f'tokenizer "{self.name}"')
+    def checked(self) -> Spec:
+        """This specification after the checks that a file passes: through JSON and back."""
+        return Spec.of(self.to_dict(), f'tokenizer "{self.name}"')
 
 
 def read(path: Path) -> Spec:
@@ -353,7 +352,7 @@ def _source(raw: object, where: str) -> object:
 def _vocabulary(raw: object, where: str) -> dict[str, Any]:
     entry = _mapping(raw, where)
     place = entry.get("place")
-    if place not in PLACEMENTS:
+    if not isinstance(place, str) or place not in PLACEMENTS:
         raise ActionError(f"{where}.place", repr(place), f"one of {', '.join(PLACEMENTS)}")
     _keys(entry, where, {"place"}, set(PLACEMENTS[place]))
     out: dict[str, Any] = {"place": place}

@@ -17,6 +17,8 @@ from rt2data.tokenizer.errors import ActionError, ActionParseError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from rt2data.tokenizer.fast import Merges
+
     Ints = npt.NDArray[np.integer[Any]]
 
 
@@ -67,7 +69,7 @@ class Text:
             return
         if bins.ndim == 1:
             # One action, or a few: plain Python is faster than numpy's calls.
-            if all([b in f.bins for b, f in zip(bins.tolist(), self.fields, strict=True)]):
+            if all(b in f.bins for b, f in zip(bins.tolist(), self.fields, strict=True)):
                 return
         else:
             rows = bins.reshape(-1, self.count)
@@ -156,6 +158,54 @@ class Text:
     def says(self) -> str:
         names = [f.name for f in self.fields]
         return " ".join(names if len(names) <= 16 else [*names[:15], "..."])
+
+
+class MergedText:
+    """Text for codes that byte-pair encoding merges (a fitted ``fast``): ids instead of codes, as many as there are."""
+
+    __slots__ = ("_codes", "_id", "lead", "longest", "merges")
+
+    def __init__(self, codes: Text, merges: Merges) -> None:
+        self._codes, self.merges, self.lead = codes, merges, codes.lead
+        self._id = Field("id", range(merges.count))
+        # An action has at most one id per code.
+        self.longest = len(codes.lead) + codes.count * (len(str(merges.count - 1)) + 1) - 1
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        return self._codes.fields
+
+    def check(self, bins: Ints) -> None:
+        self._codes.check(bins)
+
+    def says(self) -> str:
+        return self._codes.says()
+
+    def format(self, bins: Ints) -> Any:
+        self.check(bins)
+        if bins.ndim == 1:
+            return self.lead + " ".join(map(str, self.merges.join(bins.tolist())))
+        return [self.format(row) for row in bins]
+
+    def parse(self, text: str) -> list[int]:
+        if not isinstance(text, str):
+            raise ActionError("text", f"a {type(text).__name__}", "a string")
+        if not text.startswith(self.lead):
+            raise ActionParseError(text, 1, 0, "no space before the first field")
+        ids, columns, column = [], [], len(self.lead)
+        if len(text) > self.longest:
+            raise ActionParseError(text, None, self.longest, f"longer than any action of {self._codes.count} codes")
+        for index, part in enumerate(text[column:].split(" ")):
+            if not _canonical(part) or not 0 <= int(part) < self.merges.count:
+                raise ActionParseError(text, index + 1, column, f"{_shown(part)} is {_fault(part, self._id)}")
+            ids.append(int(part))
+            columns.append(column)
+            column += len(part) + 1
+        return self.merges.split(ids, self._codes.count, text, columns)
+
+
+def _canonical(part: str) -> bool:
+    return part.isascii() and part.isdigit() and len(part) <= 9 and (part[0] != "0" or part == "0")
 
 
 def _fault(part: str, field: Field) -> str:

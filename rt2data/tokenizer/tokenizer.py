@@ -12,8 +12,9 @@ from rt2data.tokenizer import arrays
 from rt2data.tokenizer.arrays import Array
 from rt2data.tokenizer.elementwise import Elementwise
 from rt2data.tokenizer.errors import ActionError
+from rt2data.tokenizer.fast import Dct, Merges
 from rt2data.tokenizer.spec import Dim, Spec, Terminate
-from rt2data.tokenizer.text import Field, Text
+from rt2data.tokenizer.text import Field, MergedText, Text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,12 +59,15 @@ class ActionTokenizer:
     and H * F bins, step after step. All methods take any leading shape.
     """
 
-    __slots__ = ("_codec", "_spec", "_text")
+    __slots__ = ("_codec", "_fingerprint", "_restricted", "_spec", "_text", "_vocabulary")
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, vocabulary: Vocabulary | None = None) -> None:
         self._spec = spec
-        self._codec: Elementwise | None = None
-        self._text: Text | None = None
+        self._vocabulary = vocabulary
+        self._fingerprint: str | None = None
+        self._restricted: dict[str, ActionTokenizer] = {}
+        self._codec: Elementwise | Dct | None = None
+        self._text: Text | MergedText | None = None
 
     # Where tokenizers come from and go to
 
@@ -108,7 +112,9 @@ class ActionTokenizer:
     @property
     def fingerprint(self) -> str:
         """32 hexadecimal digits over all that decides what a string means; not the name, not the vocabulary."""
-        return self._spec.fingerprint()
+        if self._fingerprint is None:
+            self._fingerprint = self._spec.fingerprint()
+        return self._fingerprint
 
     # What it is
 
@@ -154,21 +160,13 @@ class ActionTokenizer:
     def properties(self) -> Properties:
         """What holds for this tokenizer and what does not; see Properties."""
         codec = self._one_source()
-        wanted = np.arange(self.bins)
-        same, injective, changed = True, True, 0
-        for dtype in ("float32", "float64"):
-            values = codec.values(dtype)
-            wrong = int((codec.encode(np, np.ascontiguousarray(values.T)) != wanted[:, None]).sum())
-            same &= wrong == 0
-            changed = wrong if dtype == "float32" else changed
-            injective &= all(len(np.unique(row)) == self.bins for row in values)
-        return Properties(same, injective, changed, codec.rule.faults)
+        return Properties(*codec.measure(), codec.faults)
 
     # Tokenizers made from this one
 
     def with_sources(self, sources: Mapping[str, Iterable[Dim]]) -> ActionTokenizer:
         """The same scheme with dimensions (names and bounds) per source of a mixture; use them through `for_source`."""
-        return ActionTokenizer(self._spec.with_sources(sources))
+        return ActionTokenizer(self._spec.with_sources(sources), self._vocabulary)
 
     def for_source(self, source: str) -> ActionTokenizer:
         """The tokenizer of one source. Its fingerprint is in each sample of that source.
@@ -176,15 +174,17 @@ class ActionTokenizer:
         Raises:
             ActionError: naming the sources there are.
         """
-        return ActionTokenizer(self._spec.restricted(source))
+        if source not in self._restricted:
+            self._restricted[source] = ActionTokenizer(self._spec.restricted(source), self._vocabulary)
+        return self._restricted[source]
 
     def with_dims(self, dims: Iterable[Dim]) -> ActionTokenizer:
         """The same scheme for other dimensions: joints, two arms, a base; any number of them."""
-        return ActionTokenizer(self._spec.with_dims(dims))
+        return ActionTokenizer(self._spec.with_dims(dims), self._vocabulary)
 
     def with_horizon(self, horizon: int) -> ActionTokenizer:
         """The same tokenizer for chunks of `horizon` steps."""
-        return ActionTokenizer(self._spec.with_horizon(horizon))
+        return ActionTokenizer(self._spec.with_horizon(horizon), self._vocabulary)
 
     def check_sample(self, sample: Mapping[str, Any]) -> ActionTokenizer:
         """The tokenizer that wrote a sample (the JSON of a robot sample), which is this one or one of its sources.
@@ -261,7 +261,7 @@ class ActionTokenizer:
         if xp is np:
             bins = np.asarray(bins)
         if len(bins.shape) == 0 or bins.shape[-1] != self.fields:
-            raise ActionError("bins", f"shape {tuple(bins.shape)}", f"(..., {self.fields}): {self._fixed_text().says()}")
+            raise ActionError("bins", f"shape {tuple(bins.shape)}", f"(..., {self.fields}): {self._layout().says()}")
         if "int" not in arrays.dtype_name(bins):
             raise ActionError("bins", f"dtype {arrays.dtype_name(bins)}", "integers")
         if validate:
@@ -280,7 +280,7 @@ class ActionTokenizer:
         Raises:
             ActionError: a bin that its field cannot hold, another width.
         """
-        return self._fixed_text().format(arrays.to_numpy(bins))
+        return self._layout().format(arrays.to_numpy(bins))
 
     def parse(self, text: str | Sequence[Any]) -> npt.NDArray[np.int32]:
         """Text to bins, as numpy int32 (fields,); for a list of strings (n, fields).
@@ -290,7 +290,7 @@ class ActionTokenizer:
         Raises:
             ActionParseError: with the field and the column at fault.
         """
-        parse = self._fixed_text().parse
+        parse = self._layout().parse
         if isinstance(text, str):
             return np.array(parse(text), np.int32)
         if not isinstance(text, (list, tuple)):
@@ -300,7 +300,7 @@ class ActionTokenizer:
 
     # Helpers
 
-    def _one_source(self) -> Elementwise:
+    def _one_source(self) -> Elementwise | Dct:
         """The codec, made on first use. Refused for a tokenizer with bounds per source."""
         if self._codec is None:
             if self._spec.sources:
@@ -308,10 +308,10 @@ class ActionTokenizer:
                     f'tokenizer "{self.name}"', f"bounds for the sources {', '.join(self.sources)}", "one set of bounds",
                     "Choose a source: tokenizer.for_source(name)",
                 )  # fmt: skip
-            self._codec = Elementwise(self._spec)
+            self._codec = Dct(self._spec) if self._spec.scheme == "dct" else Elementwise(self._spec)
         return self._codec
 
-    def _fixed_text(self) -> Text:
+    def _layout(self) -> Text | MergedText:
         if self._text is None:
             widths = {len(dims) for dims in self._spec.sources.values()} | ({len(self.dims)} if not self._spec.sources else set())
             if len(widths) > 1:
@@ -319,13 +319,17 @@ class ActionTokenizer:
                     f'tokenizer "{self.name}"', "sources with different numbers of dimensions", "one layout",
                     "Choose a source: tokenizer.for_source(name)",
                 )  # fmt: skip
-            self._text = Text(self._fields(), self._spec.lead)
+            text = Text(self._fields(), self._spec.lead)
+            merges = self._spec.options.get("merges")
+            self._text = MergedText(text, Merges(self.bins, merges, f'tokenizer "{self.name}"')) if merges else text
         return self._text
 
     def _fields(self) -> list[Field]:
         spec = self._spec
         dims = next(iter(spec.sources.values()), spec.dims)
         numbers = range(spec.first, spec.first + spec.bins)
+        if spec.scheme == "dct":
+            return [Field(f"{d.name} at frequency {k}", numbers, spec.first) for k in range(spec.horizon) for d in dims]
         step = [Field(d.name, numbers, spec.first) for d in dims]
         if spec.terminate is not None:
             step.insert(0, Field("terminate", spec.terminate.symbols, 0))
@@ -372,7 +376,7 @@ class ActionTokenizer:
         return xp.concat([flags[..., None], cells], axis=-1)
 
     def _check_bins(self, xp: Any, bins: Array) -> None:
-        text = self._fixed_text()
+        text = self._layout()
         if xp is np:
             text.check(bins)
             return
@@ -393,7 +397,7 @@ class ActionTokenizer:
         return hash(self.fingerprint)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ActionTokenizer, (self._spec,)
+        return ActionTokenizer, (self._spec, self._vocabulary)
 
 
 def _on(xp: Any, like: Array) -> dict[str, Any]:

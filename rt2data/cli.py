@@ -1,0 +1,214 @@
+"""The command line. Results go to stdout, all else to stderr; exit status 0 fine, 1 a check failed, 2 bad input."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from rt2data import __version__
+from rt2data.errors import Rt2dataError
+
+# What each command needs is imported inside it: --help answers at once, and `tokenize` needs numpy only.
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    beam: list[str] = []
+    if "--" in arguments and arguments[:1] == ["build"]:
+        at = arguments.index("--")
+        arguments, beam = arguments[:at], arguments[at + 1 :]
+    args = parser().parse_args(arguments)
+    args.beam = beam
+    try:
+        return int(args.run(args) or 0)
+    except Rt2dataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if error.name and error.name.partition(".")[0] == "rt2data":
+            raise
+        print(f'error: {args.command}: the package {error.name} is not installed; expected the build extra. Run pip install "rt2data[build]".', file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `rt2data inspect … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues where this one stopped", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of every command."""
+    top = argparse.ArgumentParser(prog="rt2data", description="Robot demonstrations and web data as one shuffled, weighted, reproducible mixture.")
+    top.add_argument("--version", action="version", version=__version__)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, text: str, example: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", epilog=f"example: {example}", formatter_class=argparse.RawDescriptionHelpFormatter)
+        made.set_defaults(run=run)
+        return made
+
+    one = command("sample", _sample, "write the embedded sample corpora", "rt2data sample out/sample")
+    one.add_argument("dir", type=Path, metavar="DIR", help="the folder to write; it becomes a data root")
+    one.add_argument("--seed", type=int, default=17, help="of the world that is rendered (default 17)")
+
+    one = command("plan", _plan, "show what a recipe would build, and build nothing", "rt2data plan quickstart --data-root out/sample")
+    one.add_argument("recipe", metavar="RECIPE", help="a recipe file, or the name of one that comes with rt2data")
+    _data(one)
+    one.add_argument("--out", type=Path, help="where the mixture would be (default out/NAME)")
+    one.add_argument("--index", action="store_true", help="index what is not indexed yet: the plan is exact then")
+    one.add_argument("--check", action="store_true", help="with --index: verify every checksum of the source files too")
+    one.add_argument("--json", action="store_true", help="print JSON")
+
+    one = command("build", _build, "build a mixture", "rt2data build quickstart --data-root out/sample --out out/quickstart")
+    one.add_argument("recipe", metavar="RECIPE", help="a recipe file, or the name of one that comes with rt2data")
+    one.add_argument("--out", type=Path, required=True, metavar="DIR", help="the mixture's folder: new, or of an earlier build of the same")
+    _data(one)
+    one.add_argument("--workers", type=_positive, metavar="N", help="worker processes (default: one per processor)")
+    one.usage = "rt2data build [-h] RECIPE --out DIR [--data-root DIR] [--work DIR] [--workers N] [-- BEAM OPTIONS]"
+
+    one = command("stats", _stats, "print the statistics of a mixture, or of a dataset that was never built", "rt2data stats out/quickstart")
+    one.add_argument("path", type=Path, metavar="PATH", help="a built mixture, or a dataset's folder")
+    one.add_argument("--check", action="store_true", help="verify every checksum of a dataset's files too")
+    one.add_argument("--json", action="store_true", help="print JSON")
+
+    one = command("inspect", _inspect, "show samples of a mixture", "rt2data inspect out/quickstart --limit 3")
+    one.add_argument("path", type=Path, metavar="PATH", help="a built mixture")
+    one.add_argument("--limit", type=_positive, default=5, metavar="N", help="how many samples (default 5)")
+    one.add_argument("--json", action="store_true", help="print JSON, a sample a line")
+
+    one = command("verify", _verify, "read a mixture back and check every promise", "rt2data verify out/quickstart")
+    one.add_argument("path", type=Path, metavar="PATH", help="a built mixture")
+    one.add_argument("--json", action="store_true", help="print JSON")
+
+    one = command("datasets", _datasets, "list the declared datasets and corpora, or show one in full", "rt2data datasets bridge")
+    one.add_argument("name", nargs="?", metavar="NAME", help="a name or alias")
+    one.add_argument("--json", action="store_true", help="print JSON")
+
+    text = "turn actions into action strings"
+    one = command("tokenize", _tokenize, text, 'echo "0 0.01 -0.02 0.005 0 0 0.1 1" | rt2data tokenize')
+    one.add_argument("numbers", nargs="*", metavar="NUMBER", help="terminate (0 or 1), then the action; none: lines of stdin")
+    _tokenizer(one)
+    one = command("detokenize", _detokenize, "turn action strings into actions", "rt2data detokenize 1 128 91 241 5 101 127 217")
+    one.add_argument("numbers", nargs="*", metavar="NUMBER", help="the action string; none: lines of stdin")
+    _tokenizer(one)
+    return top
+
+
+def _data(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--data-root", type=Path, metavar="DIR", help="the folder that holds the datasets")
+    one.add_argument("--work", type=Path, metavar="DIR", help="the folder of indexes and intermediate files (default OUT.work)")
+
+
+def _tokenizer(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--tokenizer", default="rt2", metavar="SPEC", help="a bundled tokenizer, a file, or a built mixture (default rt2)")
+    one.add_argument("--source", metavar="NAME", help="the source whose bounds to use, where a mixture has several")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
+    return int(text)
+
+
+def _sample(args: argparse.Namespace) -> None:
+    from rt2data.sample import write_sample
+
+    write_sample(args.dir, args.seed)
+    print(args.dir)
+
+
+def _plan(args: argparse.Namespace) -> None:
+    from rt2data import estimate, recipe, report
+
+    found = recipe.read(recipe.find(args.recipe))
+    work = args.work or Path(f"{args.out or Path('out') / found.name}.work")
+    made = estimate.make(found, args.data_root, work.absolute(), index=args.index, check=args.check)
+    print(json.dumps(made.to_dict(), indent=1) if args.json else report.plan_text(found, made))
+
+
+def _build(args: argparse.Namespace) -> None:
+    print(f"rt2data {__version__}: building {args.recipe} into {args.out}", file=sys.stderr, flush=True)
+    from rt2data import flow
+
+    flow.build(args.recipe, args.out, data_root=args.data_root, work=args.work, workers=args.workers, beam_options=args.beam)
+    print(args.out)
+
+
+def _stats(args: argparse.Namespace) -> None:
+    from rt2data import stats
+
+    found = stats.of(args.path, check=args.check)
+    print(json.dumps(found, ensure_ascii=False) if args.json else stats.text(found))
+
+
+def _inspect(args: argparse.Namespace) -> None:
+    from rt2data import inspection
+
+    for text in inspection.inspect(args.path, args.limit, args.json):
+        print(text)
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from rt2data import verify
+
+    found = verify.verify(args.path)
+    print(json.dumps(found.to_dict(), ensure_ascii=False) if args.json else found.text())
+    return 0 if found.ok else 1
+
+
+def _datasets(args: argparse.Namespace) -> None:
+    from rt2data import catalog, declaration
+
+    if args.name:
+        found = declaration.find(args.name)
+        print(json.dumps(found.raw, indent=1, ensure_ascii=False) if args.json else catalog.page(found))
+    else:
+        every = sorted(declaration.declared().values(), key=lambda d: (d.kind, d.name))
+        print(json.dumps([d.raw for d in every], indent=1, ensure_ascii=False) if args.json else catalog.table(every))
+
+
+def _lines(args: argparse.Namespace) -> Any:
+    if args.numbers:
+        return [("arguments", " ".join(args.numbers))]
+    return ((f"stdin line {number}", line.rstrip("\r\n")) for number, line in enumerate(sys.stdin, 1))
+
+
+def _load_tokenizer(args: argparse.Namespace) -> Any:
+    from rt2data.tokenizer import ActionTokenizer
+
+    tokenizer = ActionTokenizer.from_pretrained(args.tokenizer)
+    return tokenizer.for_source(args.source) if args.source else tokenizer
+
+
+def _tokenize(args: argparse.Namespace) -> None:
+    tokenizer = _load_tokenizer(args)
+    for where, line in _lines(args):
+        words = line.split()
+        names = ["terminate", *(dim.name for dim in tokenizer.dims)]
+        try:
+            numbers = [float(word) for word in words]
+        except ValueError:
+            raise Rt2dataError(where, f'"{line}"', f"{len(names)} numbers: {' '.join(names)}") from None
+        if len(numbers) != len(names) or numbers[0] not in (0, 1):
+            raise Rt2dataError(where, f'"{line}"', f"{len(names)} numbers: {' '.join(names)}; terminate is 0 or 1")
+        print(tokenizer.format(tokenizer.encode(numbers[1:], bool(numbers[0]))))
+
+
+def _detokenize(args: argparse.Namespace) -> None:
+    tokenizer = _load_tokenizer(args)
+    for where, line in _lines(args):
+        try:
+            found = tokenizer.decode(tokenizer.parse(line))
+        except Rt2dataError as error:
+            raise Rt2dataError(where, str(error).rstrip("."), "an action string") from None
+        print(int(found.terminate), *(f"{value:.9g}" for value in found.actions.tolist()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""`rt2data stats`: what a built mixture, or a dataset that was never built, holds."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rt2data import declaration, exchange, flow, index, job, manifest, plan, recipe, report, select
+from rt2data.declaration import Declaration
+from rt2data.errors import Rt2dataError
+from rt2data.tokenizer import ActionTokenizer
+
+Json = dict[str, Any]
+
+
+def of(path: Path, *, check: bool = False) -> Json:
+    """The statistics of a folder, as ``rt2data stats --json`` prints them.
+
+    Args:
+        path: a built mixture, or a dataset's folder.
+        check: verify every checksum of a dataset's files; without it no image is read through.
+    """
+    if not path.exists():
+        raise Rt2dataError(str(path), "no such folder", "a built mixture, or a dataset's folder")
+    if (path / "manifest.json").exists():
+        return of_mixture(path)
+    return of_dataset(path, check=check)
+
+
+def of_mixture(path: Path) -> Json:
+    """The statistics of a built mixture: of its manifest and its ``statistics.json``."""
+    found = manifest.load_manifest(path)
+    actions = json.loads((path / "statistics.json").read_bytes())["sources"]
+    return {"name": found["name"], "what": "mixture", "checked": True, "splits": {k: v["samples"] for k, v in found["splits"].items()},
+            "sources": [s | {"actions": actions.get(s["source"])} for s in found["sources"]]}  # fmt: skip
+
+
+def of_dataset(path: Path, *, check: bool) -> Json:
+    """The statistics of a dataset's folder, through a declaration that fits it."""
+    declared = _declaration_of(path)
+    taken = sorted(flow.sources.of_format(declared, str(path))(declared, path).splits())
+    source = {"source": declared.name, "path": str(path.absolute()), "splits": {"train": taken}}
+    cameras = list(declared.cameras[:1]) if declared.robot else ["image"]
+    the_recipe = recipe.parse({"name": "stats", "cameras": cameras, "sources": [source]}, str(path))
+    with tempfile.TemporaryDirectory() as work:
+        engine = flow.Direct(report.Reporter(enabled=True))
+        opened = [flow.open_source(s, None) for s in the_recipe.sources]
+        the_job = flow.index_all(the_recipe, opened, Path(work), engine, check="header" if check else "quick")
+        measured = flow.measure_all(the_job, engine)
+        counted = plan.empty(the_recipe, [{}])
+        for _ in plan.walk(the_job, counted):
+            pass
+        instructions = _instructions(the_job)
+        actions = None
+        if measured and measured[0]["train"]["count"]:
+            tokenizer = flow.resolve(the_recipe, ActionTokenizer.from_pretrained("rt2"), measured)
+            bins, clipped = exchange.count_bins(the_job, range(len(the_job.groups)), tokenizer)
+            actions = {"episodes": counted[0].units, "all": measured[0]["all"],
+                       "train": measured[0]["train"] | {"clipped": clipped.tolist(), "bins": bins.tolist()}}  # fmt: skip
+    one = counted[0]
+    return {"name": declared.name, "what": "dataset", "checked": check, "splits": {name: opened[0].splits()[name] for name in taken},
+            "sources": [{"source": one.source, "dataset": one.dataset, "kind": one.kind, "units": one.units, "rows": one.rows, "left_out": dict(one.left_out),
+                         "never_terminate": one.never_terminate, "usable": dict(one.samples), "instructions": instructions, "actions": actions}]}  # fmt: skip
+
+
+def _declaration_of(path: Path) -> Declaration:
+    """The declaration of a folder: by the name in ``dataset_info.json``, else the one whose annotation files are there."""
+    infos = [path / "dataset_info.json", *sorted(path.glob("*/dataset_info.json"))]
+    for info in infos:
+        if info.is_file():
+            try:
+                name = json.loads(info.read_bytes()).get("name", "")
+            except ValueError:
+                raise Rt2dataError(str(info), "not JSON", "dataset_info.json as TensorFlow Datasets writes it") from None
+            return declaration.find(name, str(info))
+    for one in declaration.declared().values():
+        for roles in (one.web.splits if one.web else {}).values():
+            if all(any((path / name).is_file() for name in names) for names in roles.values()):
+                return one
+    expected = "manifest.json of a mixture, dataset_info.json of an RLDS dataset, or the annotation files of a declared corpus"
+    raise Rt2dataError(str(path), "nothing that rt2data knows", expected, "`rt2data datasets` lists what is declared")
+
+
+def _instructions(the_job: job.Job) -> Json:
+    """How many distinct instructions there are, and the most frequent, by episodes."""
+    seen: Counter[str] = Counter()
+    for part in the_job.parts:
+        table = the_job.table(part)
+        if "instruction" in table.column_names:
+            codes, values = index.codes(table, "instruction")
+            first = codes[index.numbers(table, "step") == 0]
+            seen.update({str(values[c]): int(n) for c, n in zip(*np.unique(first[first >= 0], return_counts=True), strict=True)})
+    return {"distinct": len(seen), "most_frequent": [[text, n] for text, n in sorted(seen.items(), key=lambda i: (-i[1], i[0]))[:10]]}
+
+
+def text(stats: Json) -> str:
+    """The statistics as tables of at most 100 columns."""
+    lines = [f"{stats['what']} {stats['name']}: " + ", ".join(f"{name} {n:,}" for name, n in stats["splits"].items())]
+    if not stats["checked"]:
+        lines.append("checksums of the files were not verified; --check verifies them")
+    for s in stats["sources"]:
+        word = ("episodes", "steps") if s["kind"] == "robot" else ("examples", "examples")
+        found = f"{s['units']:,} {word[0]}, {s['rows']:,} {word[1]}" if s["kind"] == "robot" else f"{s['rows']:,} examples"
+        lines += ["", f"{s['dataset']} ({s['kind']}): {found}"]
+        if s.get("share_got") is not None:
+            wanted = f"{100 * s['share_wanted']:.2f} %" if s["share_wanted"] is not None else "not asked"
+            lines.append(f"  share of train: wanted {wanted}, got {100 * s['share_got']:.2f} % ({s['samples']['train']:,} samples)")
+        left = ", ".join(f"{n:,} {reason}" for reason, n in s["left_out"].items())
+        lines.append(f"  left out: {left or 'nothing'}")
+        if s.get("never_terminate"):
+            lines.append(f"  episodes in which no step terminates: {s['never_terminate']:,}")
+        if s.get("instructions") and s["instructions"]["distinct"]:
+            lines.append(f"  instructions: {s['instructions']['distinct']:,} distinct; most frequent, by episodes:")
+            lines += [f"    {n:>6,}  {text if len(text) <= 84 else text[:81] + '...'}" for text, n in s["instructions"]["most_frequent"][:5]]
+        if s["actions"]:
+            lines += _action_table(s["actions"]["train"])
+    return "\n".join(lines)
+
+
+def _action_table(train: Json) -> list[str]:
+    if not train["count"]:
+        return ["  no train step"]
+    names = ("mean", "std", "min", "q01", "median", "q99", "max")
+    lines = [f"  actions of {train['count']:,} train steps:", f"  {'':<10}" + "".join(f"{n:>10}" for n in names) + f"{'clipped':>9}{'unused':>8}"]
+    for i, dim in enumerate(train["dims"]):
+        numbers = "".join(f"{train[n][i]:>10.4f}" for n in names)
+        unused = sum(n == 0 for n in train["bins"][i + 1])
+        lines.append(f"  {dim[:10]:<10}{numbers}{100 * train['clipped'][i] / train['count']:>7.2f} %{unused:>8}")
+    return lines

@@ -1,0 +1,184 @@
+"""``fast``: chunks of actions as quantised cosine coefficients, and byte-pair encoding over them.
+
+Rule: y = 2 (x - low) / (high - low + 1e-6) - 1, not clipped (bounds of exactly -1 and 1 take the number as it is); the
+orthonormal DCT-II of y along time; q = round(scale * coefficient), half to even; code = q - min_code, kept in 0..bins-1.
+Codes are laid out frequency by frequency, all dimensions of the lowest first. Decoding runs backwards, without the clip.
+Source: FAST (arXiv 2501.09747) and its published processor; Physical-Intelligence/openpi, src/openpi/models/tokenizer.py and
+transforms.py (scale 10; -354 is FAST+'s smallest q; ids are vocabulary size - 1 - 128 - code).
+
+What differs, because the original fails there: it clamps codes only below, and a code outside the alphabet is dropped by
+its byte-pair encoder, so that the chunk decodes to zeros; here codes clamp on both sides, and clipping is reported. It
+writes codes as characters, of which 0xD800..0xDFFF crash; here merges are pairs of integers. A sequence that does not
+expand to horizon * dimensions codes raises; it never becomes zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rt2data.tokenizer import arrays
+from rt2data.tokenizer.arrays import Array, Namespace
+from rt2data.tokenizer.errors import ActionError, ActionParseError
+from rt2data.tokenizer.spec import Spec
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+# Limits on what a specification's merges can expand to, since each may double the one before.
+MAX_EXPANSION = 1 << 16
+MAX_EXPANSIONS = 1 << 24
+
+
+class Dct:
+    """The rule above over arrays (..., horizon, D), in float64; in float32 where the library has no float64 (JAX without x64).
+
+    Sums run over time in order, one product after another, so that numpy gives the same codes on every machine.
+    """
+
+    __slots__ = ("bins", "dims", "half", "horizon", "matrix", "middle", "min_code", "scale")
+
+    faults = ("quantised coefficients: every number of a chunk is off by a little", "values far outside the bounds clamp in the coefficients")
+
+    def __init__(self, spec: Spec) -> None:
+        self.bins, self.horizon, self.dims = spec.bins, spec.horizon, len(spec.dims)
+        self.scale, self.min_code = float(spec.options["scale"]), int(spec.options["min_code"])
+        low, high = np.array([d.low for d in spec.dims]), np.array([d.high for d in spec.dims])
+        # y = (x - middle) / half is the rule with fewer roundings.
+        self.half = np.where((low == -1) & (high == 1), 2.0, high - low + 1e-6) / 2
+        self.middle = low + self.half
+        self.matrix = _matrix(spec.horizon)
+
+    def encode(self, xp: Namespace, x: Array) -> Array:
+        """Codes (..., horizon, D) as int32: axis -2 is the frequency."""
+        return xp.astype(xp.clip(self.quantised(xp, x) - self.min_code, 0.0, self.bins - 1.0), xp.int32)
+
+    def clipped(self, xp: Namespace, x: Array) -> Array:
+        """Where codes (not actions) were clipped, int8 (..., horizon, D): -1 below, 1 above."""
+        code = self.quantised(xp, x) - self.min_code
+        return xp.astype(code > self.bins - 1, xp.int8) - xp.astype(code < 0, xp.int8)
+
+    def decode(self, xp: Namespace, bins: Array, dtype: str) -> Array:
+        """Actions (..., horizon, D) of codes of the same shape."""
+        kind = self._kind(xp, bins)
+        coefficients = (xp.astype(bins, getattr(xp, kind)) + float(self.min_code)) / self.scale
+        y = self._product(xp, self.matrix.T, coefficients, kind)
+        x = y * self._table(xp, self.half, kind, bins) + self._table(xp, self.middle, kind, bins)
+        return xp.astype(x, getattr(xp, dtype if kind == "float64" else "float32"))
+
+    def measure(self) -> tuple[bool, bool, int]:
+        """See Properties: idempotent, injective, changed; over chunks that hold each code everywhere."""
+        codes = np.arange(self.bins, dtype=np.int32)[:, None, None] * np.ones((1, self.horizon, self.dims), np.int32)
+        changed = [int((self.encode(np, self.decode(np, codes, kind)) != codes).any(axis=(1, 2)).sum()) for kind in ("float32", "float64")]
+        return changed == [0, 0], True, changed[0]
+
+    def quantised(self, xp: Namespace, x: Array) -> Array:
+        """The rounded coefficients (..., horizon, D), before min_code and clipping, as whole floats."""
+        kind = self._kind(xp, x)
+        y = (xp.astype(x, getattr(xp, kind)) - self._table(xp, self.middle, kind, x)) / self._table(xp, self.half, kind, x)
+        return xp.round(self._product(xp, self.matrix, y, kind) * self.scale)
+
+    def _product(self, xp: Namespace, matrix: npt.NDArray[np.float64], y: Array, kind: str) -> Array:
+        """matrix (horizon, horizon) times y (..., horizon, D)."""
+        columns = self._table(xp, matrix.T[..., None], kind, y)
+        total = columns[0, ...] * y[..., 0:1, :]
+        for t in range(1, self.horizon):
+            total = total + columns[t, ...] * y[..., t : t + 1, :]
+        return total
+
+    @staticmethod
+    def _kind(xp: Namespace, x: Array) -> str:
+        return "float64" if arrays.has_float64(xp, x) else "float32"
+
+    @staticmethod
+    def _table(xp: Namespace, table: npt.NDArray[np.float64], kind: str, like: Array) -> Array:
+        return arrays.constant(xp, table.astype(kind), like)
+
+
+def _matrix(n: int) -> npt.NDArray[np.float64]:
+    """The orthonormal DCT-II, (frequency, time). Cosines are rounded from 40 digits: no machine's cosine decides about a bin."""
+    from decimal import Context, Decimal
+
+    c = Context(prec=50)
+    cosines = [_cosine(c, Decimal(j), Decimal(2 * n)) for j in range(4 * n)]
+    norms = [c.sqrt(c.divide(Decimal(1 if k == 0 else 2), Decimal(n))) for k in range(n)]
+    return np.array([[float(c.multiply(norms[k], cosines[(2 * t + 1) * k % (4 * n)])) for t in range(n)] for k in range(n)])
+
+
+def _cosine(c: Any, j: Any, n: Any) -> Any:
+    """cos(pi * j / n) by its series."""
+    from decimal import Decimal
+
+    pi = Decimal("3.14159265358979323846264338327950288419716939937510582")
+    x = c.divide(c.multiply(pi, j), n)
+    square, term, total, k = c.multiply(x, x), Decimal(1), Decimal(1), 0
+    while abs(term) > Decimal("1e-45") or k < 10:
+        k += 2
+        term = c.divide(c.multiply(-term, square), Decimal(k * (k - 1)))
+        total = c.add(total, term)
+    return total
+
+
+class Merges:
+    """Byte-pair encoding over codes: ids 0..bins-1 are the codes; every merge of two ids makes the next id.
+
+    A merge whose expansion exists already makes no new id (as in the `tokenizers` library). Every sequence of ids expands to
+    codes, so only its length can be wrong.
+    """
+
+    __slots__ = ("expansions", "ranks", "where")
+
+    def __init__(self, bins: int, merges: Sequence[tuple[int, int]], where: str) -> None:
+        self.where = where
+        self.expansions: list[tuple[int, ...]] = [(code,) for code in range(bins)]
+        self.ranks: dict[tuple[int, int], tuple[int, int]] = {}
+        known = {e: i for i, e in enumerate(self.expansions)} if merges else {}
+        total = bins
+        for rank, (a, b) in enumerate(merges):
+            if max(a, b) >= len(self.expansions):
+                raise ActionError(f"{where}: merges[{rank}]", f"[{a}, {b}]", f"ids below {len(self.expansions)}")
+            if len(self.expansions[a]) + len(self.expansions[b]) > MAX_EXPANSION or total > MAX_EXPANSIONS:
+                raise ActionError(f"{where}: merges[{rank}]", "a merge that expands too far", f"at most {MAX_EXPANSION} codes")
+            expansion = self.expansions[a] + self.expansions[b]
+            total += len(expansion)
+            if expansion not in known:
+                known[expansion] = len(self.expansions)
+                self.expansions.append(expansion)
+            self.ranks[a, b] = (rank, known[expansion])
+
+    @property
+    def count(self) -> int:
+        """The number of ids."""
+        return len(self.expansions)
+
+    def join(self, codes: Sequence[int]) -> list[int]:
+        """Codes to ids: the earliest merge first, from left to right."""
+        ids = list(codes)
+        while len(ids) > 1:
+            best = min(((self.ranks[p], p) for p in pairwise(ids) if p in self.ranks), default=None)
+            if best is None:
+                break
+            (_, made), pair = best
+            out: list[int] = []
+            for i in ids:
+                # A pair is replaced as soon as its second half arrives; what it made is no half of it.
+                if out and (out[-1], i) == pair:
+                    out[-1] = made
+                else:
+                    out.append(i)
+            ids = out
+        return ids
+
+    def split(self, ids: Sequence[int], count: int, text: str, columns: Sequence[int]) -> list[int]:
+        """Ids to exactly `count` codes; ActionParseError for any other number. `text` and `columns` are for the error."""
+        codes: list[int] = []
+        for field, i in enumerate(ids):
+            codes.extend(self.expansions[i])
+            if len(codes) > count:
+                raise ActionParseError(text, field + 1, columns[field], f"more than {count} codes")
+        if len(codes) < count:
+            raise ActionParseError(text, len(ids) + 1, len(text) if columns is not ids else len(ids), f"{len(codes)} codes; expected {count}")
+        return codes

@@ -1,0 +1,80 @@
+"""Fitting ``fast`` to data: the range of codes and the merges of byte-pair encoding."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from rt2data.tokenizer.arrays import to_numpy
+from rt2data.tokenizer.errors import ActionError
+from rt2data.tokenizer.fast import Dct
+from rt2data.tokenizer.spec import MAX_BINS
+from rt2data.tokenizer.tokenizer import ActionTokenizer
+
+# Codes as characters for the trainer: a private plane, whose characters no rule of text touches.
+_PLANE = 0xF0000
+
+
+def fit(tokenizer: ActionTokenizer, chunks: Iterable[Any], *, vocabulary: int = 1024) -> ActionTokenizer:
+    """A tokenizer of the "dct" scheme with the codes and merges that suit the data; its dimensions and bounds stay.
+
+    Args:
+        tokenizer: an ActionTokenizer of the "dct" scheme, fitted or not.
+        chunks: arrays of actions (..., horizon, D); for a tokenizer with sources, pairs (source, array). Read once; the
+            codes are kept in memory, two bytes each.
+        vocabulary: the number of ids, codes and merges together, as FAST counts them.
+
+    The same chunks in the same order give the same tokenizer. Needs the `tokenizers` library.
+
+    Raises:
+        ActionError: no chunks, values that are not finite, or more different codes than `vocabulary` has ids.
+    """
+    try:  # the folder tokenizers/ of a checkout is found where the library is missing, hence the names
+        from tokenizers import Tokenizer, models, trainers  # type: ignore[attr-defined, import-not-found, unused-ignore]
+    except ImportError as e:
+        raise ActionError("fit", "the tokenizers library is not installed", "it, for byte-pair encoding", "Install rt2data[fit]") from e
+    if tokenizer.spec.scheme != "dct":
+        raise ActionError("fit", f'a tokenizer of the "{tokenizer.spec.scheme}" scheme', 'one of the "dct" scheme (fast)')
+    codes = list(_codes(tokenizer, chunks))
+    if not codes:
+        raise ActionError("fit", "no chunks", "at least one")
+    low, high = min(int(c.min()) for c in codes), max(int(c.max()) for c in codes)
+    low = min(low, 0)
+    bins = max(high - low + 1, 2)
+    if bins > vocabulary:
+        raise ActionError("fit", f"codes from {low} to {high}", f"at most {vocabulary} of them", "Raise `vocabulary`, or look for outliers in the actions")
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, min_frequency=2, show_progress=False, special_tokens=[],
+        initial_alphabet=[chr(_PLANE + i) for i in range(bins)], max_token_length=10000,
+    )  # fmt: skip
+    bpe = Tokenizer(models.BPE())
+    bpe.train_from_iterator(("".join(chr(_PLANE + int(c) - low) for c in row) for rows in codes for row in rows), trainer=trainer)
+    ids = {chr(_PLANE + i): i for i in range(bins)}
+    merges = []
+    for left, right in json.loads(bpe.to_str())["model"]["merges"]:
+        merges.append((ids[left], ids[right]))
+        ids.setdefault(left + right, len(ids))
+    options = dict(tokenizer.spec.options) | {"min_code": low, "merges": tuple(merges)}
+    return ActionTokenizer(replace(tokenizer.spec, bins=bins, options=options).checked())
+
+
+def _codes(tokenizer: ActionTokenizer, chunks: Iterable[Any]) -> Iterator[np.ndarray[Any, np.dtype[np.int16]]]:
+    """The rounded coefficients of each array of chunks, (n, horizon * D), before any clipping."""
+    rules: dict[str | None, Dct] = {}
+    for item in chunks:
+        source, array = item if isinstance(item, tuple) else (None, item)
+        if source not in rules:
+            rules[source] = Dct((tokenizer if source is None else tokenizer.for_source(source)).spec)
+        rule = rules[source]
+        x = to_numpy(array).astype(np.float64)
+        if x.shape[-2:] != (rule.horizon, rule.dims) or not np.isfinite(x).all():
+            raise ActionError("chunks", f"shape {x.shape}" if np.isfinite(x).all() else "NaN or infinity", f"finite (..., {rule.horizon}, {rule.dims})")
+        q = rule.quantised(np, x).reshape(-1, rule.horizon * rule.dims)
+        if q.size and np.abs(q).max() > min(MAX_BINS, 32767):
+            raise ActionError("chunks", f"a coefficient of {np.abs(q).max() / rule.scale:.3g} widths", "normalised actions", "Check the bounds")
+        if q.size:
+            yield q.astype(np.int16)
