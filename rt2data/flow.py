@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rt2data import exchange, gather, indexing, job, manifest, plan, report, sources, statistics, worker
 from rt2data import recipe as recipes
@@ -22,6 +22,7 @@ from rt2data.sources import Part, Source
 from rt2data.tokenizer import ActionTokenizer
 
 Tasks = Sequence[dict[str, Any]]
+T = TypeVar("T")
 
 
 def build(
@@ -74,7 +75,7 @@ def build(
         runs = [common | {"group": g} for g in range(len(the_job.groups))]
         shards = [common | {"bucket": b} for b in range(exchange.buckets(the_plan, len(the_job.parts)))]
         records = [gather.record_file(state, n) for n in range(the_plan.shards)]
-        engine.run([("exchange", runs), ("gather", shards)], "shards", lambda: sum(r.exists() for r in records), the_plan.shards)
+        engine.run([("exchange", runs), ("gather", shards)], "shards", finished(records, os.path.exists), len(records))
         written = manifest.commit(target, the_job, the_plan, tokenizer, measured, state)
     say.summary(target, written)
     return written
@@ -115,7 +116,7 @@ def index_all(the_recipe: Recipe, found: Sequence[Source], work: Path, engine: E
         for part in parts(source, one)
     ]
     missing = [task for _, task in tasks if indexing.cached(task) is None]
-    engine.run([("index", missing)], "index", lambda: sum(indexing.cached(t) is not None for t in missing), len(missing))
+    engine.run([("index", missing)], "index", finished(missing, lambda t: indexing.cached(t) is not None), len(missing))
     results = [(number, task, indexing.cached(task)) for number, task in tasks]
     lost = next((task for _, task, result in results if result is None), None)
     if lost is not None:
@@ -132,14 +133,14 @@ def measure_all(the_job: job.Job, engine: Engine | Direct) -> dict[int, dict[str
     robots = [n for n, s in enumerate(the_job.recipe.sources) if s.declaration.robot]
     groups = {n: [g for g, slices in enumerate(the_job.groups) if the_job.parts[slices[0].part].source == n] for n in robots}
     every = [{"job": str(file), "group": g, "out": str(folder / f"{g:06d}.moments.npz")} for n in robots for g in groups[n]]
-    engine.run([("moments", [t for t in every if not os.path.exists(t["out"])])])
+    engine.run([("moments", [t for t in every if not os.path.exists(str(t["out"]))])])
     moments = {n: statistics.merged((folder / f"{g:06d}.moments.npz" for g in groups[n]), Moments) for n in robots}
     second = []
     for n in robots:
         wanted = {name: one.cells(statistics.QUANTILES) for name, one in moments[n].items() if one.count}
         statistics.save(str(folder / f"{n}.wanted.npz"), wanted)
         second += [{"job": str(file), "group": g, "cells": str(folder / f"{n}.wanted.npz"), "out": str(folder / f"{g:06d}.cells.npz")} for g in groups[n]]
-    engine.run([("cells", [t for t in second if not os.path.exists(t["out"])])])
+    engine.run([("cells", [t for t in second if not os.path.exists(str(t["out"]))])])
     found = {}
     for n in robots:
         cells = statistics.merged((folder / f"{g:06d}.cells.npz" for g in groups[n]), Cells)
@@ -156,6 +157,18 @@ def resolve(the_recipe: Recipe, spec: ActionTokenizer, measured: dict[int, dict[
         if source.declaration.robot and stats["count"]:
             dims[source.id] = statistics.bounds(source, stats, spec, the_recipe.bounds)
     return spec.with_sources(dims) if dims else spec
+
+
+def finished(things: Iterable[T], is_done: Callable[[T], bool]) -> Callable[[], int]:
+    """A function that counts how many of `things` are done. It looks at the first 256 that were not: they end in order."""
+    pending = list(things)
+    total = len(pending)
+
+    def count() -> int:
+        pending[:256] = [thing for thing in pending[:256] if not is_done(thing)]
+        return total - len(pending)
+
+    return count
 
 
 class Direct:

@@ -136,7 +136,12 @@ def check_refs(
     whole, crc32c = buffer.data, google_crc32c.value
     # The frames of one camera begin with the same bytes: equal bytes up to the frame header have the same answer.
     head, head_size, last = b"", 0, (0, 0, 0, 0)
+    empty = (0, 0, 0, REASONS.index("empty_image"))
     for start, size in zip(starts, sizes, strict=True):
+        if not size:  # cameras that an episode lacks: as many as there are steps
+            infos.append(empty)
+            crcs.append(0)
+            continue
         crcs.append(crc32c(buffer[start : start + size]) if crc else 0)
         view = whole[start : start + size]
         # (bytes compare as a block, a memoryview one by one)
@@ -172,12 +177,12 @@ def decode(data: Bytes) -> Image:
     Raises:
         ImageError: as `check_header` does, and `damaged_image` where the pixels do not decode.
     """
-    from PIL import Image as pil
+    import PIL.Image
 
     info = check_header(data)
     name = _PIL_FORMATS[info.format]
     try:
-        image = pil.open(io.BytesIO(bytes(data)), formats=(name,))
+        image = PIL.Image.open(io.BytesIO(bytes(data)), formats=(name,))
         _limit(name, *image.size)  # a hostile file can show Pillow another header than ours
         image.load()
     except ImageError:
@@ -196,19 +201,19 @@ def reencode(data: Bytes, spec: ImageSpec) -> bytes:
     Raises:
         ImageError: the image does not decode, or has 16 bits or more per channel (`unknown_format`).
     """
-    from PIL import Image as pil
-    from PIL import ImageOps
+    import PIL.Image
+    import PIL.ImageOps
 
     image = decode(data)
     if image.mode.startswith(("I", "F")):
         raise ImageError("unknown_format", f"pixels of mode {image.mode} do not fit the 8 bits of a picture")
     kept = check_header(data).format
     lossless = bytes(data[12:16]) == b"VP8L"
-    image = ImageOps.exif_transpose(image).convert("RGB")
+    image = PIL.ImageOps.exif_transpose(image).convert("RGB")
     if spec.swap_bgr:
-        image = pil.merge("RGB", image.split()[::-1])
+        image = PIL.Image.merge("RGB", image.split()[::-1])
     if spec.size is not None and image.size != spec.size:
-        image = image.resize(spec.size, pil.Resampling.LANCZOS)
+        image = image.resize(spec.size, PIL.Image.Resampling.LANCZOS)
     image.info.clear()  # else Pillow carries comments and colour profiles over
     out = io.BytesIO()
     match spec.format or kept:

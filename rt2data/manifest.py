@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import rt2data
-from rt2data import card, exchange, gather, job
+from rt2data import card, exchange, gather, job, statistics
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.plan import Plan
@@ -99,7 +99,7 @@ def commit(out: Path, the_job: Job, the_plan: Plan, tokenizer: ActionTokenizer, 
             if record["samples"] != split.shard_samples(number):
                 raise Rt2dataError(str(out / record["name"]), f"{record['samples']} samples", f"{split.shard_samples(number)} as planned")
         splits[split.name] = {"samples": split.samples, "shards": own}
-    statistics = {"format": "rt2data.statistics/1", "sources": _statistics(the_job, the_plan, tokenizer, measured, state)}
+    measures = {"format": "rt2data.statistics/1", "sources": _statistics(the_job, the_plan, tokenizer, measured, state)}
     train = the_plan.splits[0].samples
     manifest = {
         "format": FORMAT,
@@ -111,7 +111,7 @@ def commit(out: Path, the_job: Job, the_plan: Plan, tokenizer: ActionTokenizer, 
         "sources": [_source(the_job, the_plan, number, train) for number in range(len(the_plan.sources))],
         "splits": splits,
     }
-    _json(out / "statistics.json", statistics)
+    _json(out / "statistics.json", measures)
     tokenizer.save_pretrained(str(out))
     job.write_whole(out / "README.md", card.text(manifest, the_job).encode())
     _json(out / "manifest.json", manifest)
@@ -158,6 +158,7 @@ def _statistics(the_job: Job, the_plan: Plan, tokenizer: ActionTokenizer, measur
         bins, clipped = sum(f["bins"] for f in found), sum(f["clipped"] for f in found)
         out[source.id] = {
             "episodes": the_plan.sources[number].units,
+            "instructions": statistics.instructions(the_job, number),
             "train": stats["train"] | {"clipped": [int(n) for n in clipped], "bins": [[int(n) for n in row] for row in bins]},
             "all": stats["all"],
         }

@@ -70,7 +70,7 @@ class Moments:
             cell=np.zeros(0, np.uint32),
             cell_count=np.zeros(0, np.int64),
         )
-        for start, bits in _blocks(array, where):
+        for bits in _blocks(array, where):
             ordered = _ordered(bits)
             cell, cell_count = np.unique(_cell_of(ordered), return_counts=True)
             total = total.merge(
@@ -126,25 +126,25 @@ class Moments:
     @property
     def min(self) -> Floats:
         """float32 (D,), the least values."""
-        self._need_rows()
+        _need_rows(self.count)
         return _floats(self.lowest)
 
     @property
     def max(self) -> Floats:
         """float32 (D,), the greatest values."""
-        self._need_rows()
+        _need_rows(self.count)
         return _floats(self.highest)
 
     @property
     def mean(self) -> Doubles:
         """float64 (D,), the exact mean, rounded once."""
-        self._need_rows()
+        _need_rows(self.count)
         return np.array([total / (self.count << 149) for total, _ in self._totals()])
 
     @property
     def std(self) -> Doubles:
         """float64 (D,), the exact standard deviation of the population, rounded once."""
-        self._need_rows()
+        _need_rows(self.count)
         # n * sum(x^2) - sum(x)^2 is n^2 times the variance; x is counted in units of 2^-149.
         return np.array(
             [
@@ -155,7 +155,7 @@ class Moments:
 
     def cells(self, qs: Sequence[float]) -> Words:
         """The cells that hold the order statistics which the quantiles `qs` (each in [0, 1]) need; what pass 2 counts."""
-        self._need_rows()
+        _need_rows(self.count)
         wanted = set[int]()
         for dim in range(self.dims):
             first, last = np.searchsorted(self.cell, [dim << 16, (dim + 1) << 16])
@@ -163,10 +163,6 @@ class Moments:
             for rank in {rank for q in qs for rank in _ranks(q, self.count)[:2]}:
                 wanted.add(int(self.cell[first + np.searchsorted(upto, rank, side="right")]))
         return np.array(sorted(wanted), np.uint32)
-
-    def _need_rows(self) -> None:
-        if self.count == 0:
-            raise ValueError("statistics of no rows are not defined")
 
     def _totals(self) -> Iterator[tuple[int, int]]:
         """Per dimension the exact sum in units of 2^-149 and the exact sum of squares in units of 2^-298."""
@@ -202,7 +198,7 @@ class Cells:
         wanted[cells] = True
         shift = np.arange(dims, dtype=np.uint64) << np.uint64(32)
         total = cls(cells, np.zeros(0, np.uint64), np.zeros(0, np.int64))
-        for _, bits in _blocks(array, where):
+        for bits in _blocks(array, where):
             ordered = _ordered(bits)
             value, value_count = np.unique((ordered | shift)[wanted[_cell_of(ordered)]], return_counts=True)
             total = total.merge(cls(cells, value, value_count.astype(np.int64)))
@@ -251,7 +247,7 @@ def quantiles(moments: Moments, cells: Cells, qs: Sequence[float]) -> Doubles:
         found = int(cells.value[np.searchsorted(inside, before + rank_in_cell, side="right")])
         return float(_floats(np.array(found & 0xFFFFFFFF, np.uint32)))
 
-    moments._need_rows()
+    _need_rows(moments.count)
     result = np.empty((len(qs), moments.dims), np.float64)
     for row, q in enumerate(qs):
         below, above, t = _ranks(q, moments.count)
@@ -327,13 +323,18 @@ def bins_histogram(bins: npt.NDArray[np.integer], clipped: npt.NDArray[np.bool_]
     return BinCounts(counts, (clipped & ~upper).sum(axis=0), (clipped & upper).sum(axis=0))
 
 
+def _need_rows(count: int) -> None:
+    if count == 0:
+        raise ValueError("statistics of no rows are not defined")
+
+
 def _dims(array: Floats) -> int:
     if array.ndim != 2 or array.dtype != np.float32:
         raise TypeError(f"float32 (n, D) needed, not {array.dtype} {array.shape}")
     return int(array.shape[1])
 
 
-def _blocks(array: Floats, where: str) -> Iterator[tuple[int, Words]]:
+def _blocks(array: Floats, where: str) -> Iterator[Words]:
     """Blocks of rows as their float32 bit patterns, -0.0 made 0.0, all finite."""
     for start in range(0, len(array), _BLOCK):
         bits = np.ascontiguousarray(array[start : start + _BLOCK]).view(np.uint32).copy()
@@ -344,7 +345,7 @@ def _blocks(array: Floats, where: str) -> Iterator[tuple[int, Words]]:
             raise Rt2dataError(
                 where, f"{array[start + row, dim]} in row {start + row}, dimension {dim}", "a finite number"
             )
-        yield start, bits
+        yield bits
 
 
 def _ordered(bits: Words) -> Words:

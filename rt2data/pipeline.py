@@ -25,7 +25,7 @@ from rt2data.job import write_whole
 MARK = ".rt2data-work"  # a file of the work directory that every worker must see
 
 
-class RunTasks(beam.DoFn):
+class RunTasks(beam.DoFn):  # type: ignore[misc]  # Beam has no types
     """Runs the tasks of a stage, and yields the error of each that failed.
 
     In the client's own process tasks go to its worker processes, all of a bundle at a time; elsewhere they run here.
@@ -59,7 +59,10 @@ class RunTasks(beam.DoFn):
             except Rt2dataError as error:  # the worker process itself was lost
                 answer = {"error": [error.where, error.found, error.expected, error.repair]}
             if "error" in answer:
-                yield WindowedValue(json.dumps(answer["error"]), MIN_TIMESTAMP, [GlobalWindow()])
+                yield WindowedValue(json.dumps(answer["error"]), MIN_TIMESTAMP, (GlobalWindow(),))
+                for other in self._pending:  # those not begun yet
+                    other.cancel()
+                return
 
 
 def _write_errors(path: str, errors: Sequence[str]) -> None:
@@ -84,7 +87,7 @@ def run(stages: Sequence[tuple[str, Sequence[str]]], work: Path, options: Sequen
         warnings.simplefilter("ignore")  # Beam's own, about packages that rt2data does not use
         runner = FnApiRunner() if local else None
         with beam.Pipeline(runner=runner, options=PipelineOptions(list(options))) as pipeline:
-            failed = []
+            failed: list[Any] = []
             for stage, tasks in stages:
                 before = {"before": AsList(failed[-1])} if failed else {}
                 created = pipeline | f"{stage}: tasks" >> beam.Create(list(tasks)) | f"{stage}: spread" >> beam.Reshuffle()

@@ -29,7 +29,7 @@ def float32(x: float) -> float:
     try:
         return float(struct.unpack("<f", struct.pack("<f", x))[0])
     except OverflowError:
-        return math.copysign(math.inf, x)
+        return math.inf if x > 0 else -math.inf
 
 
 def fingerprint(raw: Mapping[str, Any], source: str | None = None) -> str:

@@ -80,7 +80,7 @@ Features: TypeAlias = Mapping[str, "Spec | Features"]
 
 
 def write_rlds(
-    dir: Path,
+    folder: Path,
     *,
     name: str,
     version: str,
@@ -91,7 +91,7 @@ def write_rlds(
     description: str = "",
     licence: str = "",
 ) -> Path:
-    """Writes the dataset `name` to ``dir/name/version`` and returns that folder.
+    """Writes the dataset `name` to ``folder/name/version`` and returns that folder.
 
     Episodes are taken one at a time: memory does not depend on their number. Episode i of a split goes to file i modulo
     the number of files. The folder appears when it is complete, under a name of its own until then.
@@ -109,7 +109,7 @@ def write_rlds(
     for what, text, pattern in (("name", name, r"[A-Za-z0-9_]+"), ("version", version, r"\d+\.\d+\.\d+")):
         if not re.fullmatch(pattern, text):
             raise Rt2dataError(f"write_rlds: {what}", repr(text), f"a match of {pattern}")
-    target = Path(dir) / name / version
+    target = Path(folder) / name / version
     if target.exists():
         raise Rt2dataError(str(target), "the folder exists", "a new version", "Remove it or write another version.")
     flat = _flatten(features)

@@ -87,7 +87,7 @@ def select(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split:
 def units_of(table: pa.Table) -> bytes:
     """The column ``unit`` as bytes, 10 a row."""
     chunks = table.column("unit").chunks
-    return b"".join(bytes(c.buffers()[1])[10 * c.offset : 10 * (c.offset + len(c))] for c in chunks)
+    return b"".join(memoryview(c.buffers()[1])[10 * c.offset : 10 * (c.offset + len(c))] for c in chunks if len(c))
 
 
 def splits(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split: str) -> npt.NDArray[np.int8]:

@@ -8,6 +8,7 @@ every step as found.
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,18 @@ def summary(moments: Moments, cells: Cells | None, dims: Sequence[str]) -> dict[
     return {"count": moments.count, "dims": list(dims)} | {name: [float(v) for v in value] for name, value in values.items()}
 
 
+def instructions(the_job: job.Job, source: int) -> dict[str, Any]:
+    """How many distinct instructions a source's episodes begin with, and the ten most frequent with their episodes."""
+    seen: Counter[str] = Counter()
+    for part in the_job.parts:
+        if part.source == source and the_job.source(part).declaration.robot:
+            table = the_job.table(part)
+            codes, values = index.codes(table, "instruction")
+            first = codes[index.numbers(table, "step") == 0]
+            seen.update({str(values[c]): int(n) for c, n in zip(*np.unique(first[first >= 0], return_counts=True), strict=True)})
+    return {"distinct": len(seen), "most_frequent": [[text, n] for text, n in sorted(seen.items(), key=lambda i: (-i[1], i[0]))[:10]]}
+
+
 def bounds(source: RecipeSource, stats: dict[str, Any], spec: ActionTokenizer, rule: str) -> list[Dim]:
     """The tokenizer's dimensions for a source: the spec's own bounds, or the 1st and 99th percentile.
 
@@ -102,5 +115,5 @@ def bounds(source: RecipeSource, stats: dict[str, Any], spec: ActionTokenizer, r
             continue
         where = f"{source.declaration.name} dimension {name}"
         low, high, constant = measure.bounds(*(stats[key][i] for key in ("q01", "q99", "min", "max")), where=where)
-        dims.append(Dim(name, low, high, fixed[name].unit if name in fixed else None, constant))
+        dims.append(Dim(name, low, high, fixed[name].unit if name in fixed else "", constant))
     return dims

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from rt2data import declaration, exchange, flow, index, job, manifest, plan, recipe, report, select
+from rt2data import declaration, exchange, flow, manifest, plan, recipe, report, sources, statistics
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.tokenizer import ActionTokenizer
@@ -35,15 +32,15 @@ def of(path: Path, *, check: bool = False) -> Json:
 def of_mixture(path: Path) -> Json:
     """The statistics of a built mixture: of its manifest and its ``statistics.json``."""
     found = manifest.load_manifest(path)
-    actions = json.loads((path / "statistics.json").read_bytes())["sources"]
+    measured = json.loads((path / "statistics.json").read_bytes())["sources"]
     return {"name": found["name"], "what": "mixture", "checked": True, "splits": {k: v["samples"] for k, v in found["splits"].items()},
-            "sources": [s | {"actions": actions.get(s["source"])} for s in found["sources"]]}  # fmt: skip
+            "sources": [s | {"instructions": m.get("instructions"), "actions": m or None} for s in found["sources"] for m in [measured.get(s["source"], {})]]}  # fmt: skip
 
 
 def of_dataset(path: Path, *, check: bool) -> Json:
     """The statistics of a dataset's folder, through a declaration that fits it."""
     declared = _declaration_of(path)
-    taken = sorted(flow.sources.of_format(declared, str(path))(declared, path).splits())
+    taken = sorted(sources.of_format(declared, str(path))(declared, path).splits())
     source = {"source": declared.name, "path": str(path.absolute()), "splits": {"train": taken}}
     cameras = list(declared.cameras[:1]) if declared.robot else ["image"]
     the_recipe = recipe.parse({"name": "stats", "cameras": cameras, "sources": [source]}, str(path))
@@ -55,7 +52,7 @@ def of_dataset(path: Path, *, check: bool) -> Json:
         counted = plan.empty(the_recipe, [{}])
         for _ in plan.walk(the_job, counted):
             pass
-        instructions = _instructions(the_job)
+        instructions = statistics.instructions(the_job, 0)
         actions = None
         if measured and measured[0]["train"]["count"]:
             tokenizer = flow.resolve(the_recipe, ActionTokenizer.from_pretrained("rt2"), measured)
@@ -84,18 +81,6 @@ def _declaration_of(path: Path) -> Declaration:
                 return one
     expected = "manifest.json of a mixture, dataset_info.json of an RLDS dataset, or the annotation files of a declared corpus"
     raise Rt2dataError(str(path), "nothing that rt2data knows", expected, "`rt2data datasets` lists what is declared")
-
-
-def _instructions(the_job: job.Job) -> Json:
-    """How many distinct instructions there are, and the most frequent, by episodes."""
-    seen: Counter[str] = Counter()
-    for part in the_job.parts:
-        table = the_job.table(part)
-        if "instruction" in table.column_names:
-            codes, values = index.codes(table, "instruction")
-            first = codes[index.numbers(table, "step") == 0]
-            seen.update({str(values[c]): int(n) for c, n in zip(*np.unique(first[first >= 0], return_counts=True), strict=True)})
-    return {"distinct": len(seen), "most_frequent": [[text, n] for text, n in sorted(seen.items(), key=lambda i: (-i[1], i[0]))[:10]]}
 
 
 def text(stats: Json) -> str:

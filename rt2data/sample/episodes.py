@@ -16,10 +16,10 @@ from rt2data.rlds_write import ImageSpec, TensorSpec, TextSpec, write_rlds
 from rt2data.sample.motion import Course, Task, make_task, run
 from rt2data.sample.pose import rotation
 from rt2data.sample.robot import Arm
-from rt2data.sample.scene import PRIMARY, WRIST, Scene
+from rt2data.sample.scene import PRIMARY, WRIST, Scene, make_camera
 
 NAME, VERSION = "tabletop", "1.0.0"
-SPLITS = {"train": 60, "val": 8}  # episodes
+SPLITS = {"train": 56, "val": 8}  # episodes
 SHARDS = {"train": 4, "val": 1}
 _KINDS = ("pick", "push", "slide", "place", "pick", "push")
 
@@ -76,13 +76,14 @@ def _episodes(ids: range, seed: int, tables: Mapping[str, Image.Image]) -> Itera
         rng = Random(f"rt2data tabletop {seed} episode {episode}")
         task = make_task(rng, _KINDS[episode % len(_KINDS)])
         course = run(rng, task)
-        yield _episode(episode, seed, task, course, Scene(rng, tables, task.things[1:], task.plate))
+        scene = Scene(rng, make_camera(rng), tables, task.things[1:], task.plate)
+        yield _episode(episode, seed, task, course, scene)
 
 
 def _episode(episode: int, seed: int, task: Task, course: Course, scene: Scene) -> dict[str, Any]:
     primary, wrist = [], []
     for state, mover in zip(course.states, course.movers, strict=True):
-        arm = Arm(state[:3], rotation(*state[3:6]), state[6], scene.arm_colour, scene.metal)
+        arm = Arm(state[:3], rotation(*state[3:6]), state[6], scene.paint)
         pictures = scene.pictures(arm, [mover])
         primary.append(encoded(pictures[0], "jpeg"))
         wrist.append(encoded(pictures[1], "png"))

@@ -1,7 +1,7 @@
 """What happens in an episode: a task, the arm's way through it, and how the objects move.
 
-State and action are x y z roll pitch yaw gripper; metres, radians, openness in [0, 1] with 1 = open. The state at t + 1 is
-exactly `moved(state, action)` at t: p' = p + dp, R' = R(d) R in the base frame, and the gripper is where the action says.
+State and action are x y z roll pitch yaw gripper; metres, radians, openness in [0, 1] with 1 = open. The state at t + 1
+is exactly `moved(state, action)` at t: p' = p + dp, R' = R(d) R in the base frame, the gripper where the action says.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TypeAlias
 
-from rt2data.sample.pose import IDENTITY, Matrix, Vector, add, dot, euler, product, rotation, transposed, turned
+from rt2data.sample.pose import Matrix, Vector, add, dot, euler, product, rotation, transposed, turned
 from rt2data.sample.render import scaled
 from rt2data.sample.robot import FINGER_BACK, FINGER_GAP, FINGER_TIP
 from rt2data.sample.scene import COLOURS, Thing
@@ -29,7 +29,7 @@ _WAYS["away from the robot"] = (1.0, 0.0)  # left and right are those of the pic
 TEMPLATES = {
     "pick": ("pick up the {a}", "grab the {a}", "lift the {a} off the table", "pick the {a} up"),
     "push": ("push the {a} to the {b}", "slide the {a} over to the {b}", "push the {a} until it touches the {b}"),
-    "place": ("put the {a} on the plate", "place the {a} on the white plate", "pick up the {a} and set it on the plate"),
+    "place": ("put the {a} on the plate", "place the {a} on the white plate", "set the {a} down on the plate"),
     "slide": ("push the {a} {b}", "slide the {a} {b}", "move the {a} {b}"),
 }
 
@@ -83,6 +83,7 @@ def moved(state: State, action: State) -> State:
 
 
 def name(thing: Thing) -> str:
+    """How an instruction calls a thing: "red star"."""
     return f"{thing.colour} {thing.shape}"
 
 
@@ -125,10 +126,9 @@ def make_task(rng: Random, kind: str) -> Task:
 
 
 def _start(rng: Random, openness: float) -> State:
-    tilt = [rng.uniform(-0.14, 0.14) for _ in range(2)]
-    values = (rng.uniform(0.36, 0.50), rng.uniform(-0.14, 0.14), rng.uniform(0.20, 0.27), *tilt, rng.uniform(-0.7, 0.7), openness)
-    a, b, c, d, e, f, g = map(single, values)
-    return a, b, c, d, e, f, g
+    low, high = (0.36, -0.14, 0.20, -0.14, -0.14, -0.7), (0.50, 0.14, 0.27, 0.14, 0.14, 0.7)
+    a, b, c, d, e, f = (single(rng.uniform(*ends)) for ends in zip(low, high, strict=True))
+    return a, b, c, d, e, f, single(openness)
 
 
 def _folded(angle: float, period: float) -> float:
@@ -200,7 +200,7 @@ def _push(rng: Random, kind: str, things: list[Thing]) -> Task | None:
     hover = Key((before[0], before[1], 0.12), level, 0.0, rng.randrange(7, 10))
     down = Key((before[0], before[1], low), level, 0.0, rng.randrange(4, 6), 0.3)
     through = add(add(end, ahead, -contact), (0.0, 0.0, low))
-    push = Key(through, lean, 0.0, max(6, min(13, round(far / 0.018))), 0.3)
+    push = Key(through, lean, 0.0, max(6, min(11, round(far / 0.02))), 0.3)
     away = Key(add(add(through, ahead, -0.04), (0.0, 0.0, 0.09)), level, 0.0, rng.randrange(3, 5))
     text = _say(rng, kind, name(thing), goal)
     return Task(kind, text, things, None, start, [hover, down, push, away], ahead, contact)

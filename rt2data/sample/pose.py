@@ -35,23 +35,28 @@ def euler(r: Matrix) -> Vector:
 
 
 def dot(a: Vector, b: Vector) -> float:
+    """The scalar product."""
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 def cross(a: Vector, b: Vector) -> Vector:
+    """The vector product."""
     return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
 
 
 def unit(a: Vector) -> Vector:
+    """The vector of length 1 in the direction of a."""
     length = math.sqrt(dot(a, a))
     return a[0] / length, a[1] / length, a[2] / length
 
 
 def add(a: Vector, b: Vector, factor: float = 1.0) -> Vector:
+    """The sum a + factor b."""
     return a[0] + factor * b[0], a[1] + factor * b[1], a[2] + factor * b[2]
 
 
 def transposed(r: Matrix) -> Matrix:
+    """The transpose; of a rotation, its inverse."""
     (a, b, c), (d, e, f), (g, h, i) = r
     return (a, d, g), (b, e, h), (c, f, i)
 

@@ -16,6 +16,7 @@ from rt2data.sample.shapes import Mesh, Point
 Colour: TypeAlias = tuple[float, float, float]  # red, green, blue, each in [0, 255]
 # A polygon of three or more corners, or the box of an ellipse as two corners; and its fill.
 Stroke: TypeAlias = tuple[list[Point], tuple[int, int, int]]
+Box: TypeAlias = tuple[float, float, float, float]  # left, top, right, bottom
 
 SCALE = 2  # pictures are drawn this many times larger and reduced, which smooths edges
 
@@ -97,6 +98,7 @@ def fill(colour: Colour) -> tuple[int, int, int]:
 
 
 def scaled(v: tuple[float, float, float], factor: float) -> tuple[float, float, float]:
+    """A vector or colour times a number."""
     return v[0] * factor, v[1] * factor, v[2] * factor
 
 
@@ -106,6 +108,7 @@ def lit(colour: Colour, light: Light) -> Colour:
 
 
 def disc(x: float, y: float, radius: float, colour: Colour) -> Stroke:
+    """A filled circle."""
     return [(x - radius, y - radius), (x + radius, y + radius)], fill(colour)
 
 
@@ -164,7 +167,7 @@ def _ball_strokes(body: Body, camera: Camera, light: Light) -> list[Stroke]:
 
 
 def tube(a: tuple[float, float, float], b: tuple[float, float, float], radii: Point, colour: Colour) -> list[Stroke]:
-    """A tapered round bar between two projected points (Camera.pixel), lighter along a stripe, round at b."""
+    """A tapered round bar between two projected points (Camera.pixel), lighter along a stripe, with round ends."""
     ra, rb = radii[0] * a[2], radii[1] * b[2]
     dx, dy = b[0] - a[0], b[1] - a[1]
     length = math.sqrt(dx * dx + dy * dy) or 1.0
@@ -179,7 +182,32 @@ def tube(a: tuple[float, float, float], b: tuple[float, float, float], radii: Po
         corners = [(ax + nx * wa, ay + ny * wa), (bx + nx * wb, by + ny * wb)]
         corners += [(bx - nx * wb, by - ny * wb), (ax - nx * wa, ay - ny * wa)]
         found += [(corners, fill(tone)), disc(bx, by, wb, tone)]
+        if t > 0.6:  # the narrow stripes meet those of the link before
+            found.append(disc(ax, ay, wa, tone))
     return found
+
+
+def bounds(body: Body, camera: Camera) -> Box:
+    """The box of a body, in pixels of the finished picture."""
+    x, y = zip(*_project(body, camera), strict=True)
+    return min(x) / SCALE, min(y) / SCALE, max(x) / SCALE, max(y) / SCALE
+
+
+def box_of(drawn: Sequence[Stroke]) -> Box:
+    """The box of strokes."""
+    x, y = zip(*[point for points, _ in drawn for point in points], strict=True)
+    return min(x), min(y), max(x), max(y)
+
+
+def joined(a: Box, b: Box) -> Box:
+    """The box of two boxes."""
+    return min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
+
+
+def overlap(a: Box, b: Box, margin: float = 0.0) -> bool:
+    """Whether two boxes share more than `margin` pixels across and down."""
+    across, down = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    return across > margin and down > margin
 
 
 def paint(draw: ImageDraw.ImageDraw, drawn: Sequence[Stroke]) -> None:

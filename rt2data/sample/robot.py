@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 
 from rt2data.sample.pose import Matrix, Vector, add, cross, dot, turned, unit
-from rt2data.sample.render import Body, Camera, Colour, Light, Stroke, lit, scaled, tube
-from rt2data.sample.shapes import Mesh, box, shaded
+from rt2data.sample.render import Body, Camera, Colour, Light, Stroke, lit, scaled, strokes, tube
+from rt2data.sample.shapes import Mesh, box, circle, prism, shaded
 
 FINGER_GAP = 0.085  # metres between the fingers where openness is 1
 FINGER_TIP = 0.014  # metres from the tool's point down to the finger tips
@@ -15,9 +15,11 @@ FINGER_BACK = 0.012  # metres from the tool's point to the fingers' flat side, a
 _FINGER = shaded(box((-FINGER_BACK, FINGER_BACK), (0.0, 0.012), (-FINGER_TIP, 0.050)), (0.0, -1.0, 0.0), 0.4)
 _PALM = box((-0.022, 0.022), (-0.060, 0.060), (0.048, 0.074))
 _HAND = box((-0.026, 0.026), (-0.034, 0.034), (0.074, 0.104))
+_METAL: Colour = (158.0, 162.0, 170.0)
 _RUBBER: Colour = (56.0, 58.0, 64.0)
 
-_BASE: Vector = (-0.03, 0.0, 0.0)
+_BASE: Vector = (-0.03, 0.0, 0.05)
+FOOT = Body(prism(circle(0.105, 28), 0.035, top=0.82), _RUBBER, (-0.03, 0.0, 0.0))  # what the arm stands on
 _SHOULDER: Vector = (-0.03, 0.0, 0.30)
 _UPPER, _FORE = 0.42, 0.42  # lengths of the links, metres
 
@@ -30,39 +32,44 @@ class Arm:
     turn: Matrix
     openness: float
     colour: Colour
-    metal: Colour
 
     def at(self, local: Vector) -> Vector:
         """A point of the tool's frame in the world."""
         return add(self.position, turned(self.turn, local))
 
     def fingers(self) -> list[Body]:
-        """Both fingers, their inner sides dark with rubber."""
+        """Both fingers; their inner sides are dark with rubber."""
         gap = self.openness * FINGER_GAP / 2
         a, b, c = self.turn
         # The other finger is the same one turned by half a circle about the tool's z.
         back: Matrix = (-a[0], -a[1], a[2]), (-b[0], -b[1], b[2]), (-c[0], -c[1], c[2])
-        parts = []
-        for turn in (self.turn, back):
-            parts.append(Body(_FINGER, self.metal, add(self.position, turned(turn, (0.0, gap, 0.0))), turn))
-        return parts
+        return [Body(_FINGER, _METAL, add(self.position, turned(t, (0.0, gap, 0.0))), t) for t in (self.turn, back)]
 
     def hand(self) -> list[Body]:
-        return [self._part(_HAND, self.metal), self._part(_PALM, _RUBBER)]
+        """What the fingers are fixed to."""
+        return [self._part(_HAND, _METAL), self._part(_PALM, _RUBBER)]
 
     def _part(self, mesh: Mesh, colour: Colour) -> Body:
         return Body(mesh, colour, self.position, self.turn)
 
     def links(self, camera: Camera, light: Light) -> list[Stroke]:
-        """The arm from its base to the hand."""
-        flange, wrist = self.at((0.0, 0.0, 0.104)), self.at((0.0, 0.0, 0.140))
-        base, shoulder, elbow, end, last = (camera.pixel(p) for p in (_BASE, _SHOULDER, _elbow(wrist), wrist, flange))
-        colour = scaled(lit(self.colour, light), light.ambient + 0.55 * light.lamp)
-        metal = scaled(lit(self.metal, light), light.ambient + 0.55 * light.lamp)
-        found = tube(base, shoulder, (0.075, 0.055), colour)
-        found += tube(shoulder, elbow, (0.052, 0.044), colour)
-        found += tube(elbow, end, (0.043, 0.033), colour)
-        return found + tube(end, last, (0.034, 0.031), metal)
+        """The arm from its shoulder to the hand."""
+        wrist = self.at((0.0, 0.0, 0.140))
+        points = (_SHOULDER, _elbow(wrist), wrist, self.at((0.0, 0.0, 0.104)))
+        shoulder, elbow, end, flange = (camera.pixel(p) for p in points)
+        colour, metal = _shaded(self.colour, light), _shaded(_METAL, light)
+        found = tube(shoulder, elbow, (0.052, 0.044), colour)
+        return found + tube(elbow, end, (0.043, 0.033), colour) + tube(end, flange, (0.034, 0.031), metal)
+
+
+def pillar(colour: Colour, camera: Camera, light: Light) -> list[Stroke]:
+    """What never moves of the arm: its foot and the link up to the shoulder."""
+    link = tube(camera.pixel(_BASE), camera.pixel(_SHOULDER), (0.066, 0.055), _shaded(colour, light))
+    return strokes(FOOT, camera, light) + link
+
+
+def _shaded(colour: Colour, light: Light) -> Colour:
+    return scaled(lit(colour, light), light.ambient + 0.55 * light.lamp)
 
 
 def _elbow(wrist: Vector) -> Vector:

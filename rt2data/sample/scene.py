@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
 
 from PIL import Image, ImageDraw, ImageFilter
 
 from rt2data.sample.pose import Matrix, Vector, add, cross, turned, unit
-from rt2data.sample.render import SCALE, Body, Camera, Colour, Light, Stroke, paint, shadow, strokes
-from rt2data.sample.robot import Arm
+from rt2data.sample.render import (
+    SCALE,
+    Body,
+    Box,
+    Camera,
+    Colour,
+    Light,
+    Stroke,
+    box_of,
+    joined,
+    overlap,
+    paint,
+    shadow,
+    strokes,
+)
+from rt2data.sample.robot import FOOT, Arm, pillar
 from rt2data.sample.shapes import BALL_RADIUS, PLATE, PLATE_INNER, SHAPES, Point
 from rt2data.sample.surface import TABLES, table_top, wall
 
@@ -28,7 +42,14 @@ _PLATE: Colour = (226.0, 228.0, 230.0)
 # The table's texture: pixels across, pixels per metre, and x and y in metres of its first pixel.
 _TEXTURE, _DENSITY, _X, _Y = 1024, 640.0, -0.45, -0.80
 _EDGE = ((-0.24, -0.66), (-0.24, 0.66), (0.98, 0.66), (0.98, -0.66))  # the table's corners, metres
-_PAINTS: tuple[Colour, ...] = ((236, 236, 232), (228, 126, 46), (70, 78, 92), (214, 204, 90), (120, 160, 196))
+_PAINTS = (
+    (236.0, 236.0, 232.0),
+    (228.0, 126.0, 46.0),
+    (84.0, 92.0, 106.0),
+    (214.0, 204.0, 90.0),
+    (120.0, 160.0, 196.0),
+)
+_TINTS = ((1.0, 1.0, 1.0), (1.03, 1.0, 0.94), (0.96, 0.99, 1.04), (1.02, 0.99, 0.97))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,46 +66,59 @@ class Thing:
         return Body(SHAPES[self.shape].mesh, COLOURS[self.colour], self.position, self.turn, ball)
 
 
-class Scene:
-    """A lit table; `still` things and the plate (x, y) never move, so they are drawn only once per camera."""
+def make_camera(rng: Random) -> Camera:
+    """A primary camera: before the table, higher than the objects, facing the robot."""
+    side = rng.uniform(-0.30, 0.30)
+    position = rng.uniform(1.04, 1.14), side, rng.uniform(0.56, 0.68)
+    target = rng.uniform(0.41, 0.43), side * 0.1, 0.10
+    return Camera.looking(position, target, (0.0, 0.0, 1.0), rng.uniform(390.0, 414.0), PRIMARY)
 
-    def __init__(self, rng: Random, tables: dict[str, Image.Image], still: Sequence[Thing], plate: Vector | None) -> None:
-        self.light = Light(
-            unit((rng.uniform(-0.1, 0.6), rng.uniform(-0.7, 0.7), 1.0)),
-            rng.uniform(0.52, 0.62),
-            rng.uniform(0.44, 0.56),
-            rng.choice(((1.0, 1.0, 1.0), (1.03, 1.0, 0.94), (0.96, 0.99, 1.04), (1.02, 0.99, 0.97))),
-        )
-        self.arm_colour, self.metal = rng.choice(_PAINTS), (158.0, 162.0, 170.0)
-        side = rng.uniform(-0.30, 0.30)
-        position = (rng.uniform(1.04, 1.14), side, rng.uniform(0.56, 0.68))
-        target = (rng.uniform(0.41, 0.43), side * 0.1, 0.10)
-        self.camera = Camera.looking(position, target, (0.0, 0.0, 1.0), rng.uniform(370.0, 395.0), PRIMARY)
-        self.still = [thing.body() for thing in still]
+
+class Scene:
+    """A lit table. What stands `still`, the plate at `plate` among it, is drawn only once per camera.
+
+    Public: `paint`, the robot's colour; `style`, the table's.
+    """
+
+    def __init__(
+        self,
+        rng: Random,
+        camera: Camera,
+        tables: Mapping[str, Image.Image],
+        still: Sequence[Thing],
+        plate: Vector | None = None,
+    ) -> None:
+        self.camera, self.still = camera, [thing.body() for thing in still]
         self.plate = Body(PLATE, _PLATE, plate) if plate else None
-        self.texture = self._table(tables[rng.choice(sorted(tables))])
+        towards = unit((rng.uniform(-0.1, 0.6), rng.uniform(-0.7, 0.7), 1.0))
+        self.light = Light(towards, rng.uniform(0.52, 0.62), rng.uniform(0.44, 0.56), rng.choice(_TINTS))
+        self.paint = rng.choice(_PAINTS)
+        self.style = rng.choice(sorted(tables))
+        self._texture = self._table(tables[self.style])
+        self._still = [(camera.depth(middle(b)), strokes(b, camera, self.light)) for b in self.still]
         self._base = self._background(rng)
-        camera, light = self.camera, self.light
-        self._still = [(camera.depth(b.position), strokes(b, camera, light)) for b in self.still]
 
     def _table(self, style: Image.Image) -> Image.Image:
         """The table's texture with the shadows of what stands still."""
         texture = style.copy()
-        for body in [*self.still, *([self.plate] if self.plate else [])]:
-            _darken(texture, [[((x - _X) * _DENSITY, (y - _Y) * _DENSITY) for x, y in shadow(body, self.light)]], 2, 2.2)
+        for body in [FOOT, *self.still, *([self.plate] if self.plate else [])]:
+            outline = [((x - _X) * _DENSITY, (y - _Y) * _DENSITY) for x, y in shadow(body, self.light)]
+            _darken(texture, [outline], 2, 2.2)
         return texture
 
     def _background(self, rng: Random) -> Image.Image:
-        """Wall, table and plate as the primary camera sees them, large."""
+        """All that never moves as the primary camera sees it, large."""
         width, height = self.camera.width * SCALE, self.camera.height * SCALE
         picture = wall(rng, width, height)
         mask = Image.new("L", (width, height), 0)
         corners = [self.camera.pixel((x, y, 0.0))[:2] for x, y in _EDGE]
         ImageDraw.Draw(mask).polygon(corners, fill=255)
-        rim = [self.camera.pixel((x, y, z))[:2] for (x, y), z in zip([*_EDGE[:2], *_EDGE[1::-1]], (0, 0, -0.04, -0.04), strict=True)]
-        ImageDraw.Draw(picture).polygon(rim, fill=(70, 58, 50))
         picture.paste(self._plane(self.camera, SCALE, Image.Resampling.NEAREST), (0, 0), mask)
-        self._draw_plate(ImageDraw.Draw(picture), self.camera)
+        draw = ImageDraw.Draw(picture)
+        self._draw_plate(draw, self.camera)
+        paint(draw, pillar(self.paint, self.camera, self.light))
+        for _, marks in sorted(self._still, key=_far):
+            paint(draw, marks)
         return picture
 
     def _draw_plate(self, draw: ImageDraw.ImageDraw, camera: Camera) -> None:
@@ -106,7 +140,12 @@ class Scene:
         inverse = [*cross(b, c), *cross(c, a), *cross(a, b)]
         coefficients = [v / inverse[8] for v in inverse[:8]]
         size, kind = (camera.width * scale, camera.height * scale), Image.Transform.PERSPECTIVE
-        return self.texture.transform(size, kind, coefficients, resample, fillcolor=(60, 56, 54))
+        return self._texture.transform(size, kind, coefficients, resample, fillcolor=(60, 56, 54))
+
+    def primary(self, arm: Arm, moving: Sequence[Thing]) -> Image.Image:
+        """The picture of the primary camera."""
+        bodies, hand = [thing.body() for thing in moving], [*arm.fingers(), *arm.hand()]
+        return self._primary(arm, bodies, hand, [shadow(body, self.light) for body in (*bodies, *hand)])
 
     def pictures(self, arm: Arm, moving: Sequence[Thing]) -> tuple[Image.Image, Image.Image]:
         """The pictures of the primary and the wrist camera."""
@@ -117,12 +156,16 @@ class Scene:
     def _primary(self, arm: Arm, bodies: list[Body], hand: list[Body], shadows: list[list[Point]]) -> Image.Image:
         picture = self._base.copy()
         camera, light = self.camera, self.light
-        self._cast(picture, camera, shadows)
-        draw = ImageDraw.Draw(picture)
+        box = _darken(picture, [camera.ground(outline) for outline in shadows], 4, 1.6)
         parts = [(camera.depth(middle(b)), strokes(b, camera, light)) for b in hand]
         links = (max(depth for depth, _ in parts) + 0.001, arm.links(camera, light))
-        loose = [(camera.depth(middle(b)), strokes(b, camera, light)) for b in bodies]
-        for _, marks in sorted([*self._still, *loose, links, *parts], key=_far):
+        loose = [*((camera.depth(middle(b)), strokes(b, camera, light)) for b in bodies), links, *parts]
+        for _, marks in loose:
+            box = joined(box, box_of(marks))
+        # What stands still is in the base already; it is drawn again where what moves may hide it.
+        near = [still for still in self._still if overlap(box, box_of(still[1]))]
+        draw = ImageDraw.Draw(picture)
+        for _, marks in sorted([*near, *loose], key=_far):
             paint(draw, marks)
         return picture.reduce(SCALE)
 
@@ -133,32 +176,33 @@ class Scene:
         picture = plane.resize((SCALE * plane.width, SCALE * plane.height), Image.Resampling.NEAREST)
         draw = ImageDraw.Draw(picture)
         self._draw_plate(draw, camera)
-        self._cast(picture, camera, shadows)
+        _darken(picture, [camera.ground(outline) for outline in shadows], 4, 1.6)
         near = [b for b in (*self.still, *bodies) if camera.sees(middle(b), 0.045)]
         for body in sorted([*near, *fingers], key=lambda b: -camera.depth(middle(b))):
             paint(draw, strokes(body, camera, self.light))
         return picture.reduce(SCALE)
 
-    def _cast(self, picture: Image.Image, camera: Camera, shadows: list[list[Point]]) -> None:
-        """Darkens the table in a picture where shadows fall."""
-        _darken(picture, [camera.ground(outline) for outline in shadows], 4, 1.6)
 
+def _darken(picture: Image.Image, outlines: list[list[Point]], scale: int, blur: float) -> Box:
+    """Darkens a picture inside of outlines, softly, and returns the box of what changed.
 
-def _darken(picture: Image.Image, outlines: list[list[Point]], scale: int, blur: float) -> None:
-    """Darkens a picture inside of outlines, softly; the mask is made `scale` times smaller, which is quick."""
+    The mask is made `scale` times smaller and enlarged, which is quick.
+    """
     xs, ys = [x for o in outlines for x, _ in o], [y for o in outlines for _, y in o]
     left, top = max(0, int(min(xs) / scale) - 5), max(0, int(min(ys) / scale) - 5)
     right = min(picture.width // scale, int(max(xs) / scale) + 6)
     bottom = min(picture.height // scale, int(max(ys) / scale) + 6)
+    box = (left * scale, top * scale, right * scale, bottom * scale)
     if left >= right or top >= bottom:
-        return
+        return box
     mask = Image.new("L", (right - left, bottom - top), 0)
     draw = ImageDraw.Draw(mask)
     for outline in outlines:
         draw.polygon([(x / scale - left, y / scale - top) for x, y in outline], fill=115)
     mask = mask.filter(ImageFilter.BoxBlur(blur))
     mask = mask.resize((mask.width * scale, mask.height * scale), Image.Resampling.BILINEAR)
-    picture.paste(_SHADOW, (left * scale, top * scale, right * scale, bottom * scale), mask)
+    picture.paste(_SHADOW, box, mask)
+    return box
 
 
 def _far(drawn: tuple[float, list[Stroke]]) -> float:

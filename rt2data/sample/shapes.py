@@ -20,9 +20,9 @@ Point: TypeAlias = tuple[float, float]
 class Mesh:
     """Flat faces, each counter-clockwise as seen from outside.
 
-    vertices: x, y and z (n,) each, float64. faces: vertex numbers of m faces. normals and centres: x, y and z (m,) each;
-    offsets (m,): normal times centre. shades (m,): 1, or less in the inside of a cup. convex: whether no face
-    that looks towards a camera can hide another. middle: of the mesh's box.
+    vertices: x, y and z (n,) each, float64. faces: vertex numbers of m faces. normals and centres: x, y and z (m,)
+    each; offsets (m,): normal times centre. shades (m,): 1, or less where a face is darker than its colour. convex:
+    whether no face that looks towards a camera can hide another. middle: of the mesh's box.
     """
 
     vertices: tuple[Floats, Floats, Floats]
@@ -156,7 +156,7 @@ def _shapes() -> dict[str, Shape]:
         Shape("cube", box((-0.026, 0.026), (-0.026, 0.026), (0, 0.052)), 0.052, 0.034, 0.052, quarter),
         Shape("cup", _cup(), 0.056, 0.032, 0.054, math.pi),
         Shape("ball", prism(circle(0.027, 16), 0.054), 0.054, 0.027, 0.052, any_turn),
-        Shape("can", prism(circle(0.024, 24), 0.062), 0.062, 0.024, 0.048, any_turn),
+        Shape("cylinder", prism(circle(0.024, 24), 0.062), 0.062, 0.024, 0.048, any_turn),
         Shape("star", prism(_star(), 0.028, convex=False), 0.028, 0.035, 0.044, 2 * math.pi / 5),
         Shape("heart", prism(_heart(), 0.028, convex=False), 0.028, 0.034, 0.056, math.pi),
         Shape("moon", prism(_moon(), 0.028, convex=False), 0.028, 0.034, 0.060, math.pi),

@@ -85,17 +85,19 @@ def table_top(style: str, seed: int, size: int) -> Image.Image:
     fine = noise(seed, size, size, (size, size))
     cloud = noise(seed + 1, size, size, (9, 9))
     if style == "slate":
-        return coloured(mixed([(cloud, 1.0), (noise(seed + 2, size, size, (90, 90)), 0.6), (fine, 0.25)]), (66, 74, 84), (108, 116, 124), 1.6)
+        stone = mixed([(cloud, 1.0), (noise(seed + 2, size, size, (90, 90)), 0.6), (fine, 0.2)])
+        return coloured(stone, (66, 74, 84), (108, 116, 124), 1.6)
     if style == "linen":
-        weave = mixed([(noise(seed + 2, size, size, (size // 2, 60)), 1.0), (noise(seed + 3, size, size, (60, size // 2)), 1.0), (cloud, 0.4)])
-        return coloured(weave, (186, 184, 178), (226, 223, 214), 1.8)
-    mat = coloured(mixed([(cloud, 1.0), (fine, 0.35)]), (30, 92, 88), (50, 122, 114), 1.2)
+        warp, weft = (size // 4, 90), (90, size // 4)
+        threads = [(noise(seed + 2, size, size, warp), 1.0), (noise(seed + 3, size, size, weft), 1.0), (cloud, 1.0)]
+        return coloured(mixed(threads), (196, 193, 186), (226, 223, 215), 1.6)
+    mat = coloured(mixed([(cloud, 1.0), (fine, 0.25)]), (30, 92, 88), (50, 122, 114), 1.2)
     draw = ImageDraw.Draw(mat)
     step = size // 24
     for i in range(0, size, step):
-        tone = (104, 164, 152) if i // step % 4 == 0 else (64, 132, 122)
-        draw.line((i, 0, i, size), fill=tone, width=2 if i // step % 4 == 0 else 1)
-        draw.line((0, i, size, i), fill=tone, width=2 if i // step % 4 == 0 else 1)
+        tone, width = ((104, 164, 152), 2) if i // step % 4 == 0 else ((64, 132, 122), 1)
+        draw.line((i, 0, i, size), fill=tone, width=width)
+        draw.line((0, i, size, i), fill=tone, width=width)
     return mat
 
 

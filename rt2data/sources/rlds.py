@@ -114,7 +114,7 @@ class _Rows:
         action = actions.at_rest(robot, actions.canonical(robot, lambda path: np.asarray(episode[path]), steps, where), ok)
         with np.errstate(over="ignore"):
             action32 = action.astype(np.float32)
-        finite = np.isfinite(action32).all(axis=1)
+        finite = np.asarray(np.isfinite(action32).all(axis=1))
         reject = np.where(finite, np.where(ok | ends, 0, index.CODE["invalid_action"]), index.CODE["not_finite"])
         texts = episode[robot.instruction]
         texts = [texts] * steps if isinstance(texts, bytes) else texts

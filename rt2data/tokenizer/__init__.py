@@ -1,9 +1,9 @@
 """The action tokenizer. Needs numpy and nothing else; loads in milliseconds.
 
-    >>> tok = ActionTokenizer.from_pretrained("rt2")
-    >>> bins = tok.encode([0.0, -0.28, 0.89, -1.5, -0.33, 0.0, 0.85], False)
-    >>> tok.format(bins)
-    '1 128 92 241 5 101 128 217'
+>>> tok = ActionTokenizer.from_pretrained("rt2")
+>>> bins = tok.encode([0.0, -0.28, 0.89, -1.5, -0.33, 0.0, 0.85], False)
+>>> tok.format(bins)
+'1 128 92 241 5 101 128 217'
 """
 
 from rt2data.tokenizer.errors import ActionError as ActionError

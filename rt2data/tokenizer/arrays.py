@@ -32,10 +32,10 @@ def namespace(x: Array) -> Namespace:
     try:
         import array_api_compat  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError as e:
+        kind = f"{type(x).__module__}.{type(x).__name__}"
         raise ActionError(
-            f"{type(x).__module__}.{type(x).__name__}", "array-api-compat is not installed", "it, for arrays other than numpy's",
-            "Install rt2data[arrays]",
-        ) from e  # fmt: skip
+            kind, "array-api-compat is not installed", "it, for this array", "Install rt2data[arrays]"
+        ) from e
     try:
         return array_api_compat.array_namespace(x)
     except TypeError as e:
@@ -50,6 +50,7 @@ def name_of(dtype: object) -> str:
 
 
 def dtype_name(x: Array) -> str:
+    """The name of an array's dtype, as `name_of` gives it."""
     return name_of(x.dtype)
 
 

@@ -55,7 +55,10 @@ class Elementwise:
 
     def clipped(self, xp: Namespace, x: Array) -> Array:
         """Where actions (..., D) lie below (-1) or above (+1) the bounds, as int8."""
-        low, high = self._constant(xp, f"lows {self._kind(xp, x)}", x), self._constant(xp, f"highs {self._kind(xp, x)}", x)
+        low, high = (
+            self._constant(xp, f"lows {self._kind(xp, x)}", x),
+            self._constant(xp, f"highs {self._kind(xp, x)}", x),
+        )
         y = xp.astype(x, low.dtype, copy=False)
         return xp.astype(y > high, xp.int8) - xp.astype(y < low, xp.int8)
 
@@ -72,7 +75,7 @@ class Elementwise:
         changed, injective = [], True
         for dtype in ("float32", "float64"):
             values = self.rule.values(dtype)
-            changed.append(int((self.encode(np, np.ascontiguousarray(values.T)).T != np.arange(self.rule.bins)).sum()))
+            changed.append(int((np.arange(self.rule.bins) != self.encode(np, np.ascontiguousarray(values.T)).T).sum()))
             injective &= all(len(np.unique(row)) == self.rule.bins for row in values)
         return changed == [0, 0], injective, changed[0]
 
@@ -84,7 +87,9 @@ class Elementwise:
         return "float64" if arrays.has_float64(xp, x) else "float32"
 
     def _constant(self, xp: Namespace, name: str, like: Array) -> Array:
-        """A table on the device of `like`. Kept for numpy and torch; JAX gets it anew, since a kept one may be a tracer."""
+        """A table on the device of `like`. Kept for numpy and torch; JAX gets it anew, since a kept one may be a
+        tracer.
+        """
         host = self._cache.get(("numpy", name))
         if host is None:
             host = self._cache["numpy", name] = self._table(name)

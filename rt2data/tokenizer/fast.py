@@ -1,15 +1,16 @@
 """``fast``: chunks of actions as quantised cosine coefficients, and byte-pair encoding over them.
 
 Rule: y = 2 (x - low) / (high - low + 1e-6) - 1, not clipped (bounds of exactly -1 and 1 take the number as it is); the
-orthonormal DCT-II of y along time; q = round(scale * coefficient), half to even; code = q - min_code, kept in 0..bins-1.
-Codes are laid out frequency by frequency, all dimensions of the lowest first. Decoding runs backwards, without the clip.
-Source: FAST (arXiv 2501.09747) and its published processor; Physical-Intelligence/openpi, src/openpi/models/tokenizer.py and
-transforms.py (scale 10; -354 is FAST+'s smallest q; ids are vocabulary size - 1 - 128 - code).
+orthonormal DCT-II of y along time; q = round(scale * coefficient), half to even; code = q - min_code, kept in
+0..bins-1. Codes are laid out frequency by frequency, all dimensions of the lowest first. Decoding runs backwards,
+without the clip. Source: FAST (arXiv 2501.09747) and its published processor; Physical-Intelligence/openpi,
+src/openpi/models/tokenizer.py and transforms.py (scale 10; -354 is FAST+'s smallest q; ids are vocabulary size - 1
+- 128 - code).
 
-What differs, because the original fails there: it clamps codes only below, and a code outside the alphabet is dropped by
-its byte-pair encoder, so that the chunk decodes to zeros; here codes clamp on both sides, and clipping is reported. It
-writes codes as characters, of which 0xD800..0xDFFF crash; here merges are pairs of integers. A sequence that does not
-expand to horizon * dimensions codes raises; it never becomes zeros.
+What differs, because the original fails there: it clamps codes only below, and a code outside the alphabet is
+dropped by its byte-pair encoder, so that the chunk decodes to zeros; here codes clamp on both sides, and clipping
+is reported. It writes codes as characters, of which 0xD800..0xDFFF crash; here merges are pairs of integers. A
+sequence that does not expand to horizon * dimensions codes raises; it never becomes zeros.
 """
 
 from __future__ import annotations
@@ -34,14 +35,18 @@ MAX_EXPANSIONS = 1 << 24
 
 
 class Dct:
-    """The rule above over arrays (..., horizon, D), in float64; in float32 where the library has no float64 (JAX without x64).
+    """The rule above over arrays (..., horizon, D), in float64; in float32 where the library has no float64 (JAX
+    without x64).
 
     Sums run over time in order, one product after another, so that numpy gives the same codes on every machine.
     """
 
     __slots__ = ("bins", "dims", "half", "horizon", "matrix", "middle", "min_code", "scale")
 
-    faults = ("quantised coefficients: every number of a chunk is off by a little", "values far outside the bounds clamp in the coefficients")
+    faults = (
+        "quantised coefficients: every number of a chunk is off by a little",
+        "values far outside the bounds clamp in the coefficients",
+    )
 
     def __init__(self, spec: Spec) -> None:
         self.bins, self.horizon, self.dims = spec.bins, spec.horizon, len(spec.dims)
@@ -72,17 +77,22 @@ class Dct:
     def measure(self) -> tuple[bool, bool, int]:
         """See Properties: idempotent, injective, changed; over chunks that hold each code everywhere."""
         codes = np.arange(self.bins, dtype=np.int32)[:, None, None] * np.ones((1, self.horizon, self.dims), np.int32)
-        changed = [int((self.encode(np, self.decode(np, codes, kind)) != codes).any(axis=(1, 2)).sum()) for kind in ("float32", "float64")]
+        changed = [
+            int((self.encode(np, self.decode(np, codes, kind)) != codes).any(axis=(1, 2)).sum())
+            for kind in ("float32", "float64")
+        ]
         return changed == [0, 0], True, changed[0]
 
     def quantised(self, xp: Namespace, x: Array) -> Array:
         """The rounded coefficients (..., horizon, D), before min_code and clipping, as whole floats."""
         kind = self._kind(xp, x)
-        y = (xp.astype(x, getattr(xp, kind)) - self._table(xp, self.middle, kind, x)) / self._table(xp, self.half, kind, x)
+        y = (xp.astype(x, getattr(xp, kind)) - self._table(xp, self.middle, kind, x)) / self._table(
+            xp, self.half, kind, x
+        )
         return xp.round(self._product(xp, self.matrix, y, kind) * self.scale)
 
     def _product(self, xp: Namespace, matrix: npt.NDArray[np.float64], y: Array, kind: str) -> Array:
-        """matrix (horizon, horizon) times y (..., horizon, D)."""
+        """Matrix (horizon, horizon) times y (..., horizon, D)."""
         columns = self._table(xp, matrix.T[..., None], kind, y)
         total = columns[0, ...] * y[..., 0:1, :]
         for t in range(1, self.horizon):
@@ -99,13 +109,17 @@ class Dct:
 
 
 def _matrix(n: int) -> npt.NDArray[np.float64]:
-    """The orthonormal DCT-II, (frequency, time). Cosines are rounded from 40 digits: no machine's cosine decides about a bin."""
+    """The orthonormal DCT-II, (frequency, time). Cosines are rounded from 40 digits: no machine's cosine decides
+    about a bin.
+    """
     from decimal import Context, Decimal
 
     c = Context(prec=50)
     cosines = [_cosine(c, Decimal(j), Decimal(2 * n)) for j in range(4 * n)]
     norms = [c.sqrt(c.divide(Decimal(1 if k == 0 else 2), Decimal(n))) for k in range(n)]
-    return np.array([[float(c.multiply(norms[k], cosines[(2 * t + 1) * k % (4 * n)])) for t in range(n)] for k in range(n)])
+    return np.array(
+        [[float(c.multiply(norms[k], cosines[(2 * t + 1) * k % (4 * n)])) for t in range(n)] for k in range(n)]
+    )
 
 
 def _cosine(c: Any, j: Any, n: Any) -> Any:
@@ -125,8 +139,8 @@ def _cosine(c: Any, j: Any, n: Any) -> Any:
 class Merges:
     """Byte-pair encoding over codes: ids 0..bins-1 are the codes; every merge of two ids makes the next id.
 
-    A merge whose expansion exists already makes no new id (as in the `tokenizers` library). Every sequence of ids expands to
-    codes, so only its length can be wrong.
+    A merge whose expansion exists already makes no new id (as in the `tokenizers` library). Every sequence of ids
+    expands to codes, so only its length can be wrong.
     """
 
     __slots__ = ("expansions", "ranks", "where")
@@ -141,7 +155,9 @@ class Merges:
             if max(a, b) >= len(self.expansions):
                 raise ActionError(f"{where}: merges[{rank}]", f"[{a}, {b}]", f"ids below {len(self.expansions)}")
             if len(self.expansions[a]) + len(self.expansions[b]) > MAX_EXPANSION or total > MAX_EXPANSIONS:
-                raise ActionError(f"{where}: merges[{rank}]", "a merge that expands too far", f"at most {MAX_EXPANSION} codes")
+                raise ActionError(
+                    f"{where}: merges[{rank}]", "a merge that expands too far", f"at most {MAX_EXPANSION} codes"
+                )
             expansion = self.expansions[a] + self.expansions[b]
             total += len(expansion)
             if expansion not in known:
@@ -173,12 +189,14 @@ class Merges:
         return ids
 
     def split(self, ids: Sequence[int], count: int, text: str, columns: Sequence[int]) -> list[int]:
-        """Ids to exactly `count` codes; ActionParseError for any other number. `text` and `columns` are for the error."""
+        """Ids to exactly `count` codes; ActionParseError for any other number. `text` and `columns` are for the
+        error.
+        """
         codes: list[int] = []
         for field, i in enumerate(ids):
             codes.extend(self.expansions[i])
             if len(codes) > count:
                 raise ActionParseError(text, field + 1, columns[field], f"more than {count} codes")
         if len(codes) < count:
-            raise ActionParseError(text, len(ids) + 1, len(text) if columns is not ids else len(ids), f"{len(codes)} codes; expected {count}")
+            raise ActionParseError(text, len(ids) + 1, len(text), f"{len(codes)} codes; expected {count}")
         return codes

@@ -32,7 +32,12 @@ def load(name: str | Path, *, revision: str | None = None, repo_type: str | None
     if isinstance(name, str) and _HUB_ID.fullmatch(text) and not text.endswith(".json"):
         return _from_hub(text, revision, repo_type or "model")
     known = ", ".join(sorted(bundled))
-    raise ActionError(text, "no such tokenizer", f"one of {known}; a file; a mixture's directory; or a Hub repository id", near(text, bundled))
+    raise ActionError(
+        text,
+        "no such tokenizer",
+        f"one of {known}; a file; a mixture's directory; or a Hub repository id",
+        near(text, bundled),
+    )
 
 
 def save(spec: Spec, directory: str | Path, filename: str) -> Path:
@@ -44,7 +49,12 @@ def save(spec: Spec, directory: str | Path, filename: str) -> Path:
         try:
             specs.read(path)
         except ActionError as e:
-            raise ActionError(str(path), "exists and is not a tokenizer specification", "a free name", 'Pass filename="action_tokenizer.json"') from e
+            raise ActionError(
+                str(path),
+                "exists and is not a tokenizer specification",
+                "a free name",
+                'Pass filename="action_tokenizer.json"',
+            ) from e
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{filename}.{os.getpid()}.tmp")
     temporary.write_bytes(spec.render().encode())
@@ -56,7 +66,9 @@ def _inside(directory: Path) -> Path:
     for filename in FILENAMES:
         if (directory / filename).is_file():
             return directory / filename
-    raise ActionError(str(directory), "no tokenizer in it", " or ".join(FILENAMES), "A built mixture's directory has one")
+    raise ActionError(
+        str(directory), "no tokenizer in it", " or ".join(FILENAMES), "A built mixture's directory has one"
+    )
 
 
 def _from_hub(repo: str, revision: str | None, repo_type: str) -> Spec:
@@ -75,4 +87,9 @@ def _from_hub(repo: str, revision: str | None, repo_type: str) -> Spec:
             missing = e
         except (HfHubHTTPError, OSError) as e:
             raise ActionError(f"Hub {repo_type} {repo}", str(e).splitlines()[0], "a repository that can be read") from e
-    raise ActionError(f"Hub {repo_type} {repo}", "no tokenizer in it", " or ".join(FILENAMES), 'A mixture is a dataset: repo_type="dataset"') from missing
+    raise ActionError(
+        f"Hub {repo_type} {repo}",
+        "no tokenizer in it",
+        " or ".join(FILENAMES),
+        'A mixture is a dataset: repo_type="dataset"',
+    ) from missing

@@ -36,9 +36,13 @@ def fit(tokenizer: ActionTokenizer, chunks: Iterable[Any], *, vocabulary: int = 
     try:  # the folder tokenizers/ of a checkout is found where the library is missing, hence the names
         from tokenizers import Tokenizer, models, trainers  # type: ignore[attr-defined, import-not-found, unused-ignore]
     except ImportError as e:
-        raise ActionError("fit", "the tokenizers library is not installed", "it, for byte-pair encoding", "Install rt2data[fit]") from e
+        raise ActionError(
+            "fit", "the tokenizers library is not installed", "it, for byte-pair encoding", "Install rt2data[fit]"
+        ) from e
     if tokenizer.spec.scheme != "dct":
-        raise ActionError("fit", f'a tokenizer of the "{tokenizer.spec.scheme}" scheme', 'one of the "dct" scheme (fast)')
+        raise ActionError(
+            "fit", f'a tokenizer of the "{tokenizer.spec.scheme}" scheme', 'one of the "dct" scheme (fast)'
+        )
     codes = list(_codes(tokenizer, chunks))
     if not codes:
         raise ActionError("fit", "no chunks", "at least one")
@@ -46,13 +50,24 @@ def fit(tokenizer: ActionTokenizer, chunks: Iterable[Any], *, vocabulary: int = 
     low = min(low, 0)
     bins = max(high - low + 1, 2)
     if bins > vocabulary:
-        raise ActionError("fit", f"codes from {low} to {high}", f"at most {vocabulary} of them", "Raise `vocabulary`, or look for outliers in the actions")
+        raise ActionError(
+            "fit",
+            f"codes from {low} to {high}",
+            f"at most {vocabulary} of them",
+            "Raise `vocabulary`, or look for outliers in the actions",
+        )
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary, min_frequency=2, show_progress=False, special_tokens=[],
-        initial_alphabet=[chr(_PLANE + i) for i in range(bins)], max_token_length=10000,
-    )  # fmt: skip
+        vocab_size=vocabulary,
+        min_frequency=2,
+        show_progress=False,
+        special_tokens=[],
+        initial_alphabet=[chr(_PLANE + i) for i in range(bins)],
+        max_token_length=10000,
+    )
     bpe = Tokenizer(models.BPE())
-    bpe.train_from_iterator(("".join(chr(_PLANE + int(c) - low) for c in row) for rows in codes for row in rows), trainer=trainer)
+    bpe.train_from_iterator(
+        ("".join(chr(_PLANE + int(c) - low) for c in row) for rows in codes for row in rows), trainer=trainer
+    )
     ids = {chr(_PLANE + i): i for i in range(bins)}
     merges = []
     for left, right in json.loads(bpe.to_str())["model"]["merges"]:
@@ -72,9 +87,18 @@ def _codes(tokenizer: ActionTokenizer, chunks: Iterable[Any]) -> Iterator[np.nda
         rule = rules[source]
         x = to_numpy(array).astype(np.float64)
         if x.shape[-2:] != (rule.horizon, rule.dims) or not np.isfinite(x).all():
-            raise ActionError("chunks", f"shape {x.shape}" if np.isfinite(x).all() else "NaN or infinity", f"finite (..., {rule.horizon}, {rule.dims})")
+            raise ActionError(
+                "chunks",
+                f"shape {x.shape}" if np.isfinite(x).all() else "NaN or infinity",
+                f"finite (..., {rule.horizon}, {rule.dims})",
+            )
         q = rule.quantised(np, x).reshape(-1, rule.horizon * rule.dims)
         if q.size and np.abs(q).max() > min(MAX_BINS, 32767):
-            raise ActionError("chunks", f"a coefficient of {np.abs(q).max() / rule.scale:.3g} widths", "normalised actions", "Check the bounds")
+            raise ActionError(
+                "chunks",
+                f"a coefficient of {np.abs(q).max() / rule.scale:.3g} widths",
+                "normalised actions",
+                "Check the bounds",
+            )
         if q.size:
             yield q.astype(np.int16)

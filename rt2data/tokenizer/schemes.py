@@ -1,8 +1,9 @@
 """The rules that turn one number into a bin and back. Each class states its rule and the rule's source.
 
-A rule is written once, in numpy, as `cells` (numbers to cells, never decreasing) and `values` (the number each bin stands
-for). What other array libraries and the properties need is derived from these two, so all of them agree to the last bit.
-Cells and bins are the same, except where `order` maps a cell to another bin (Octo's Gaussian bins wrap around).
+A rule is written once, in numpy, as `cells` (numbers to cells, never decreasing) and `values` (the number each bin
+stands for). What other array libraries and the properties need is derived from these two, so all of them agree to
+the last bit. Cells and bins are the same, except where `order` maps a cell to another bin (Octo's Gaussian bins
+wrap around).
 
 Schemes of other projects are reproduced with their faults; `faults` lists them in words.
 """
@@ -56,20 +57,25 @@ def quantizer(scheme: str, dims: Sequence[Dim], bins: int, options: Mapping[str,
     if scheme == "openvla":
         return OpenVLA(low, high, bins, np.array([d.constant for d in dims]))
     plain: dict[str, Callable[[Doubles, Doubles, int], Quantizer]] = {
-        "uniform": Uniform, "truncated": Truncated, "integer": Integer, "rounded": Rounded,
-        "octo-uniform": OctoUniform, "octo-normal": OctoNormal,
-    }  # fmt: skip
+        "uniform": Uniform,
+        "truncated": Truncated,
+        "integer": Integer,
+        "rounded": Rounded,
+        "octo-uniform": OctoUniform,
+        "octo-normal": OctoNormal,
+    }
     return plain[scheme](low, high, bins)
 
 
 class Uniform:
     """``rt2``: `bins` bins of equal width between low and high; a bin's value is its centre.
 
-    bin = floor((x - low) * (bins / (high - low))), kept in 0..bins-1; value = low + (bin + 0.5) * ((high - low) / bins).
-    Float64 whatever comes in. The error is at most half a bin, encode(decode(b)) == b for every bin, and 0 is not
-    representable between symmetric bounds.
-    Source: ours (RT-2, arXiv 2307.15818, publishes 256 uniform bins and nothing else). The product with bins / (high - low)
-    instead of a quotient is deliberate: compilers rewrite a quotient by a constant, and then bins differ between machines.
+    bin = floor((x - low) * (bins / (high - low))), kept in 0..bins-1; value = low + (bin + 0.5) * ((high - low) /
+    bins). Float64 whatever comes in. The error is at most half a bin, encode(decode(b)) == b for every bin, and 0
+    is not representable between symmetric bounds.
+    Source: ours (RT-2, arXiv 2307.15818, publishes 256 uniform bins and nothing else). The product with bins /
+    (high - low) instead of a quotient is deliberate: compilers rewrite a quotient by a constant, and then bins
+    differ between machines.
     """
 
     order: Ints | None = None
@@ -94,7 +100,8 @@ class Uniform:
 
 
 class Truncated:
-    """``rt1``, ``rt1x``: clip to [low, high], bin = trunc((x - low) / (high - low) * (bins - 1)); value = low + bin / (bins - 1) * (high - low).
+    """``rt1``, ``rt1x``: clip to [low, high], bin = trunc((x - low) / (high - low) * (bins - 1)); value = low + bin
+    / (bins - 1) * (high - low).
 
     Computed in the type of the numbers given (RT-1 runs in float32, and float64 gives other bins).
     Source: google-research/robotics_transformer, tokenizers/action_tokenizer.py; 512 bins and 11 fields in
@@ -123,7 +130,8 @@ class Truncated:
 
 
 class Integer:
-    """``rt2-language-table``: integers from -n to n, n = (bins - 1) / 2: round(n * x / high), half to even; value = integer * high / n.
+    """``rt2-language-table``: integers from -n to n, n = (bins - 1) / 2: round(n * x / high), half to even; value =
+    integer * high / n.
 
     Bin 0 is the integer -n. Float64.
     Source: RT-2 (arXiv 2307.15818) prints two integers from -10 to 10 for Language-Table and no bound. The bound, 0.1 m
@@ -145,11 +153,11 @@ class Integer:
 
 
 class OpenVLA:
-    """``openvla``: y = clip(2 (x - low) / (high - low + 1e-8) - 1, -1, 1), bin = digitize(y, linspace(-1, 1, bins)) - 1; the
-    value is the middle of the interval, (y + 1) / 2 * (high - low) + low.
+    """``openvla``: y = clip(2 (x - low) / (high - low + 1e-8) - 1, -1, 1), bin = digitize(y, linspace(-1, 1, bins))
+    - 1; the value is the middle of the interval, (y + 1) / 2 * (high - low) + low.
 
-    Bounds of exactly -1 and 1 take the number as it is (OpenVLA's mask, for its gripper); a constant dimension encodes as 0.
-    Float64.
+    Bounds of exactly -1 and 1 take the number as it is (OpenVLA's mask, for its gripper); a constant dimension
+    encodes as 0. Float64.
     Source: openvla/openvla, prismatic/vla/action_tokenizer.py, prismatic/extern/hf/modeling_prismatic.py,
     prismatic/vla/datasets/rlds/utils/data_utils.py (BOUNDS_Q99: low and high are the 1st and 99th percentile).
     """
@@ -180,10 +188,11 @@ class OpenVLA:
 
 
 class OctoUniform:
-    """``octo-uniform``: clip to [low + 1e-6, high - 1e-6]; bins between linspace(low, high, bins + 1); a bin's value is its middle. Float64.
+    """``octo-uniform``: clip to [low + 1e-6, high - 1e-6]; bins between linspace(low, high, bins + 1); a bin's
+    value is its middle. Float64.
 
-    Source: octo-models/octo, octo/model/components/tokenizers.py BinTokenizer. Its DiscreteActionHead passes no bounds, so
-    they are [0, 1], and every negative action falls into bin 0.
+    Source: octo-models/octo, octo/model/components/tokenizers.py BinTokenizer. Its DiscreteActionHead passes no
+    bounds, so they are [0, 1], and every negative action falls into bin 0.
     """
 
     order: Ints | None = None
@@ -202,10 +211,11 @@ class OctoUniform:
 
 
 class OctoNormal:
-    """``octo-normal``: z = (x - mean) / std; bins between the quantiles of a normal distribution, ppf(linspace(1e-6, 1 - 1e-6, bins + 1)).
+    """``octo-normal``: z = (x - mean) / std; bins between the quantiles of a normal distribution,
+    ppf(linspace(1e-6, 1 - 1e-6, bins + 1)).
 
-    low and high of a dimension are mean - std and mean + std; a bin's value is the middle of its bin. Nothing is clipped:
-    beyond 4.7534 standard deviations no bin matches, and the first one is taken, on either side. Float64.
+    low and high of a dimension are mean - std and mean + std; a bin's value is the middle of its bin. Nothing is
+    clipped: beyond 4.7534 standard deviations no bin matches, and the first one is taken, on either side. Float64.
     Source: octo-models/octo, octo/model/components/tokenizers.py BinTokenizer (bin_type "normal").
     """
 
@@ -230,8 +240,8 @@ class OctoNormal:
 
 
 class Rounded:
-    """``dexbotic-255``: clip, y = (x - low) / (high - low + 1e-8) * 2 - 1, bin = round((y + 1) / 2 * (bins - 1)), half to even;
-    value = (bin / (bins - 1) * 2 - 1 + 1) / 2 * (high - low) + low. Float64.
+    """``dexbotic-255``: clip, y = (x - low) / (high - low + 1e-8) * 2 - 1, bin = round((y + 1) / 2 * (bins - 1)),
+    half to even; value = (bin / (bins - 1) * 2 - 1 + 1) / 2 * (high - low) + low. Float64.
 
     Source: dexmal/dexbotic, data/dataset/transform/action.py ActionNormAnd2String (255 bins by default).
     """
@@ -253,11 +263,11 @@ class Rounded:
 
 
 class MuLaw:
-    """``gato``: F(x) = sign(x) ln(mu |x| + 1) / ln(mu M + 1), clipped to [-1, 1], in `bins` uniform bins; a bin's value is F's
-    inverse at its centre. M is the high bound of the dimension (256), mu an option (100).
+    """``gato``: F(x) = sign(x) ln(mu |x| + 1) / ln(mu M + 1), clipped to [-1, 1], in `bins` uniform bins; a bin's
+    value is F's inverse at its centre. M is the high bound of the dimension (256), mu an option (100).
 
-    An error of at most half a bin holds in F. The edges are computed to 40 digits and rounded once, so that no machine's
-    logarithm decides about a bin.
+    An error of at most half a bin holds in F. The edges are computed to 40 digits and rounded once, so that no
+    machine's logarithm decides about a bin.
     Source: Gato, arXiv 2205.06175, appendix B (256 for M, 100 for mu, 1024 bins, ids from 32000 upward).
     """
 
@@ -309,8 +319,8 @@ def _search(edges: Doubles, x: Doubles) -> Ints:
 def thresholds(rule: Quantizer, dtype: npt.DTypeLike, dims: int) -> Floats:
     """Per dimension, the smallest number of `dtype` that reaches each cell from 1 on: (D, cells - 1), ascending.
 
-    A search among them is the rule itself, in any array library and without float64: found by bisection over the ordered
-    bit patterns of the type, by asking the rule. A cell that no number reaches has infinity.
+    A search among them is the rule itself, in any array library and without float64: found by bisection over the
+    ordered bit patterns of the type, by asking the rule. A cell that no number reaches has infinity.
     """
     kind = np.dtype(dtype)
     integer = np.dtype(f"i{kind.itemsize}")
@@ -327,7 +337,7 @@ def thresholds(rule: Quantizer, dtype: npt.DTypeLike, dims: int) -> Floats:
     while (low < high).any():
         middle = (low >> 1) + (high >> 1) + (low & high & 1)
         with np.errstate(all="ignore"):
-            reached = rule.cells(number(middle).T).T >= wanted
+            reached = wanted <= rule.cells(number(middle).T).T
         high = np.where(reached, middle, high)
         low = np.where(reached, low, middle + 1)
     return number(low)

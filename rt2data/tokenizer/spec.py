@@ -1,19 +1,19 @@
 """The specification of a tokenizer: what a file in ``tokenizers/`` or a mixture's ``tokenizer.json`` holds.
 
-A specification is data: names, numbers and short strings. Reading one runs no code, and every key and number is checked.
-``schemas/tokenizer.json`` describes the same format for other tools.
+A specification is data: names, numbers and short strings. Reading one runs no code, and every key and number is
+checked. ``schemas/tokenizer.json`` describes the same format for other tools.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rt2data.errors import near
+from rt2data.tokenizer import checks
 from rt2data.tokenizer.errors import ActionError
 
 if TYPE_CHECKING:
@@ -46,13 +46,12 @@ PLACEMENTS: Mapping[str, frozenset[str]] = {
 MAX_BINS = 65536
 MAX_DIMS = 4096
 MAX_HORIZON = 4096
+MAX_FIELDS = 65536
 MAX_FILE_BYTES = 64 << 20
 
 # A bin of the narrowest allowed dimension is 2**-20 of its largest bound wide, 16 times the step of float32 there, so
 # that every bin's centre survives the rounding to float32. For 256 bins: a width of 2**-12 of the largest bound.
 MIN_RELATIVE_BIN = 2.0**-20
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,79}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,29 +115,37 @@ class Spec:
         Raises:
             ActionError: naming the key at fault.
         """
-        _keys(raw, where, {"format", "name", "scheme", "bins", "dims"},
-              {"horizon", "terminate", "text", "vocabulary", "options", "sources"})  # fmt: skip
+        checks.keys(
+            raw,
+            where,
+            {"format", "name", "scheme", "bins", "dims"},
+            {"horizon", "terminate", "text", "vocabulary", "options", "sources"},
+        )
         if raw["format"] != FORMAT:
             raise ActionError(f"{where}: format", repr(raw["format"]), f'"{FORMAT}"')
         scheme = raw["scheme"]
         if not isinstance(scheme, str) or scheme not in OPTIONS:
-            raise ActionError(f"{where}: scheme", repr(scheme), f"one of {', '.join(OPTIONS)}", near(str(scheme), OPTIONS))
+            raise ActionError(
+                f"{where}: scheme", repr(scheme), f"one of {', '.join(OPTIONS)}", near(str(scheme), OPTIONS)
+            )
         text = raw.get("text", {})
-        _keys(text, f"{where}: text", set(), {"lead", "first"})
+        checks.keys(text, f"{where}: text", set(), {"lead", "first"})
         spec = cls(
-            name=_name(raw["name"], f"{where}: name"),
+            name=checks.name(raw["name"], f"{where}: name"),
             scheme=scheme,
-            bins=_integer(raw["bins"], f"{where}: bins", 2, MAX_BINS),
-            horizon=_integer(raw.get("horizon", 1), f"{where}: horizon", 1, MAX_HORIZON),
+            bins=checks.integer(raw["bins"], f"{where}: bins", 2, MAX_BINS),
+            horizon=checks.integer(raw.get("horizon", 1), f"{where}: horizon", 1, MAX_HORIZON),
             terminate=_terminate(raw.get("terminate"), f"{where}: terminate"),
             dims=_dims(raw["dims"], f"{where}: dims"),
             lead=text.get("lead", ""),
-            first=_integer(text.get("first", 0), f"{where}: text.first", -MAX_BINS, 0),
+            first=checks.integer(text.get("first", 0), f"{where}: text.first", -MAX_BINS, 0),
             vocabulary=_vocabulary(raw.get("vocabulary", {"place": "text"}), f"{where}: vocabulary"),
             options=_options(scheme, raw.get("options", {}), f"{where}: options"),
             sources={
-                _name(name, f"{where}: sources"): _dims(_source(entry, f"{where}: sources.{name}"), f"{where}: sources.{name}.dims")
-                for name, entry in sorted(_mapping(raw.get("sources", {}), f"{where}: sources").items())
+                checks.name(name, f"{where}: sources"): _dims(
+                    _source(entry, f"{where}: sources.{name}"), f"{where}: sources.{name}.dims"
+                )
+                for name, entry in sorted(checks.mapping(raw.get("sources", {}), f"{where}: sources").items())
             },
         )
         spec.check(where)
@@ -146,14 +153,29 @@ class Spec:
 
     def check(self, where: str) -> None:
         """What depends on more than one key. Raises ActionError."""
+        for dims in (self.dims, *self.sources.values()):
+            if self.horizon * (len(dims) + 1) > MAX_FIELDS:
+                raise ActionError(
+                    where, f"{self.horizon} steps of {len(dims)} dimensions", f"at most {MAX_FIELDS} fields"
+                )
         if self.lead not in ("", " "):
             raise ActionError(f"{where}: text.lead", repr(self.lead), 'nothing or one space ("" or " ")')
+        if self.first + self.bins <= 0:
+            raise ActionError(f"{where}: text.first", str(self.first), f"a number above {-self.bins}")
         if self.terminate is not None:
             symbols = (*self.terminate.symbols, self.terminate.true, self.terminate.false)
-            if min(symbols) < 0 or max(symbols) >= max(self.bins, self.terminate.modes) or self.terminate.true == self.terminate.false:
-                raise ActionError(f"{where}: terminate", str(self.terminate), f"two different numbers in 0..{self.bins - 1}")
+            if (
+                min(symbols) < 0
+                or max(symbols) >= max(self.bins, self.terminate.modes)
+                or self.terminate.true == self.terminate.false
+            ):
+                raise ActionError(
+                    f"{where}: terminate", str(self.terminate), f"two different numbers in 0..{self.bins - 1}"
+                )
             if self.scheme == "dct":
-                raise ActionError(f"{where}: terminate", "a terminate field", "null: a chunk of DCT codes has no field for it")
+                raise ActionError(
+                    f"{where}: terminate", "a terminate field", "null: a chunk of DCT codes has no field for it"
+                )
         for name, dims in (("dims", self.dims), *((f"sources.{n}.dims", d) for n, d in self.sources.items())):
             for dim in dims:
                 self._check_dim(dim, f"{where}: {name} {dim.name}")
@@ -164,15 +186,15 @@ class Spec:
         largest = max(abs(dim.low), abs(dim.high))
         least = max(self.bins, 256) * MIN_RELATIVE_BIN * largest if self.scheme != "dct" else 2.0**-12 * largest
         if dim.high - dim.low < least:
-            raise ActionError(
-                where, f"a width of {dim.high - dim.low:.3g} between {dim.low!r} and {dim.high!r}", f"at least {least:.3g}",
-                "A narrower one loses bins when a value is rounded to float32; mark the dimension constant and widen it",
-            )  # fmt: skip
+            found = f"a width of {dim.high - dim.low:.3g} between {dim.low!r} and {dim.high!r}"
+            repair = "A narrower one loses bins when a value is rounded to float32; mark it constant and widen it"
+            raise ActionError(where, found, f"at least {least:.3g}", repair)
         if self.scheme in ("integer", "mu-law") and dim.low != -dim.high:
             raise ActionError(where, f"low {dim.low!r}, high {dim.high!r}", f"low = -high for the {self.scheme} scheme")
 
     @property
     def fields_per_step(self) -> int:
+        """Dimensions, and one for terminate where there is one."""
         return len(self.dims) + (self.terminate is not None)
 
     def to_dict(self) -> dict[str, Any]:
@@ -191,7 +213,9 @@ class Spec:
         return out
 
     def fingerprint(self) -> str:
-        """32 hexadecimal digits over what decides the meaning of a string: everything but the name and the vocabulary."""
+        """32 hexadecimal digits over what decides the meaning of a string: everything but the name and the
+        vocabulary.
+        """
         from hashlib import blake2b  # 2 ms to import, for OpenSSL, which an import of the tokenizer need not pay
 
         content = {k: v for k, v in self.to_dict().items() if k not in ("name", "vocabulary")}
@@ -199,13 +223,17 @@ class Spec:
         return blake2b(data.encode(), digest_size=16).hexdigest()
 
     def render(self) -> str:
-        """The text of a specification file: the same bytes on every machine, one dimension per line, newline at the end."""
+        """The text of a specification file: the same bytes on every machine, one dimension per line, newline at the
+        end.
+        """
         raw = self.to_dict()
         sources = raw.pop("sources", None)
         blocks = [f"  {json.dumps(k)}: {_flat(v)}" for k, v in raw.items() if k != "dims"]
         blocks.append(f'  "dims": {_dim_lines(raw["dims"], 2)}')
         if sources:
-            inner = ",\n".join(f'    {json.dumps(n)}: {{"dims": {_dim_lines(s["dims"], 4)}}}' for n, s in sources.items())
+            inner = ",\n".join(
+                f'    {json.dumps(n)}: {{"dims": {_dim_lines(s["dims"], 4)}}}' for n, s in sources.items()
+            )
             blocks.append(f'  "sources": {{\n{inner}\n  }}')
         return "{\n" + ",\n".join(blocks) + "\n}\n"
 
@@ -213,18 +241,20 @@ class Spec:
         """The specification of one source: its dimensions, and no sources."""
         if source not in self.sources:
             known = ", ".join(self.sources) if self.sources else "none: this tokenizer has one set of bounds"
-            raise ActionError(f'tokenizer "{self.name}"', f'no source "{source}"', f"one of {known}", near(source, self.sources))
+            raise ActionError(
+                f'tokenizer "{self.name}"', f'no source "{source}"', f"one of {known}", near(source, self.sources)
+            )
         return replace(self, dims=self.sources[source], sources={})
 
     def with_sources(self, sources: Mapping[str, Iterable[Dim]]) -> Spec:
-        taken = {_name(name, "sources"): _dim_tuple(dims) for name, dims in sorted(sources.items())}
+        taken = {checks.name(name, "sources"): _dim_tuple(dims) for name, dims in sorted(sources.items())}
         return replace(self, sources=taken).checked()
 
     def with_dims(self, dims: Iterable[Dim]) -> Spec:
         return replace(self, dims=_dim_tuple(dims), sources={}).checked()
 
     def with_horizon(self, horizon: int) -> Spec:
-        return replace(self, horizon=_integer(horizon, "horizon", 1, MAX_HORIZON)).checked()
+        return replace(self, horizon=checks.integer(horizon, "horizon", 1, MAX_HORIZON)).checked()
 
     def checked(self) -> Spec:
         """This specification after the checks that a file passes: through JSON and back."""
@@ -261,51 +291,15 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return out
 
 
-def _mapping(raw: object, where: str) -> Mapping[str, Any]:
-    if not isinstance(raw, Mapping):
-        raise ActionError(where, repr(raw)[:60], "an object")
-    return raw
-
-
-def _keys(raw: object, where: str, required: set[str], optional: set[str]) -> None:
-    found = _mapping(raw, where)
-    for key in found:
-        if key not in required | optional:
-            raise ActionError(where, f'unknown key "{key}"', ", ".join(sorted(required | optional)), near(str(key), required | optional))
-    for key in sorted(required):
-        if key not in found:
-            raise ActionError(where, f'no key "{key}"', f'the keys {", ".join(sorted(required))}')
-
-
-def _name(raw: object, where: str) -> str:
-    if not isinstance(raw, str) or not _NAME.fullmatch(raw):
-        raise ActionError(where, repr(raw)[:100], "a name of 1 to 80 letters, digits and _ . + -")
-    return raw
-
-
-def _integer(raw: object, where: str, low: int, high: int) -> int:
-    if isinstance(raw, bool) or not isinstance(raw, int) or not low <= raw <= high:
-        raise ActionError(where, repr(raw)[:100], f"an integer in {low}..{high}")
-    return raw
-
-
-def _number(raw: object, where: str) -> float:
-    # numpy's float64 is a float; the other numpy scalars are taken through item().
-    value = raw.item() if hasattr(raw, "item") else raw
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ActionError(where, repr(raw)[:100], "a finite number")
-    return float(value) + 0.0  # -0.0 becomes 0.0: equal bounds have equal bytes
-
-
 def _terminate(raw: object, where: str) -> Terminate | None:
     if raw is None:
         return None
-    _keys(raw, where, {"true", "false"}, {"modes"})
-    entry = _mapping(raw, where)
+    checks.keys(raw, where, {"true", "false"}, {"modes"})
+    entry = checks.mapping(raw, where)
     return Terminate(
-        _integer(entry["true"], f"{where}.true", 0, MAX_BINS),
-        _integer(entry["false"], f"{where}.false", 0, MAX_BINS),
-        _integer(entry.get("modes", 2), f"{where}.modes", 2, 16),
+        checks.integer(entry["true"], f"{where}.true", 0, MAX_BINS),
+        checks.integer(entry["false"], f"{where}.false", 0, MAX_BINS),
+        checks.integer(entry.get("modes", 2), f"{where}.modes", 2, 16),
     )
 
 
@@ -320,21 +314,30 @@ def _dims(raw: object, where: str) -> tuple[Dim, ...]:
     dims = []
     for index, entry in enumerate(raw):
         here = f"{where}[{index}]"
-        _keys(entry, here, {"name", "low", "high"}, {"unit", "constant"})
+        checks.keys(entry, here, {"name", "low", "high"}, {"unit", "constant"})
         unit, constant = entry.get("unit", ""), entry.get("constant", False)
         if not isinstance(unit, str) or len(unit) > 40 or not isinstance(constant, bool):
             raise ActionError(here, f"unit {unit!r}, constant {constant!r}", "a short string and true or false")
-        name = _name(entry["name"], f"{here}.name")
-        dims.append(Dim(name, _number(entry["low"], f"{here}.low"), _number(entry["high"], f"{here}.high"), unit, constant))
-    names = [d.name for d in dims]
-    twice = sorted({n for n in names if names.count(n) > 1})
-    if twice:
-        raise ActionError(where, f"the dimension {twice[0]} twice", "names that differ")
+        name = checks.name(entry["name"], f"{here}.name")
+        dims.append(
+            Dim(
+                name,
+                checks.number(entry["low"], f"{here}.low"),
+                checks.number(entry["high"], f"{here}.high"),
+                unit,
+                constant,
+            )
+        )
+    if len({d.name for d in dims}) < len(dims):
+        raise ActionError(where, f"a name twice among {', '.join(d.name for d in dims)[:200]}", "names that differ")
     return tuple(dims)
 
 
 def _dim_tuple(dims: Iterable[Dim]) -> tuple[Dim, ...]:
-    return tuple(replace(d, low=_number(d.low, f"{d.name}.low"), high=_number(d.high, f"{d.name}.high")) for d in dims)
+    return tuple(
+        replace(d, low=checks.number(d.low, f"{d.name}.low"), high=checks.number(d.high, f"{d.name}.high"))
+        for d in dims
+    )
 
 
 def _dim_dict(dim: Dim) -> dict[str, Any]:
@@ -345,45 +348,46 @@ def _dim_dict(dim: Dim) -> dict[str, Any]:
 
 
 def _source(raw: object, where: str) -> object:
-    _keys(raw, where, {"dims"}, set())
-    return _mapping(raw, where)["dims"]
+    checks.keys(raw, where, {"dims"}, set())
+    return checks.mapping(raw, where)["dims"]
 
 
 def _vocabulary(raw: object, where: str) -> dict[str, Any]:
-    entry = _mapping(raw, where)
+    entry = checks.mapping(raw, where)
     place = entry.get("place")
     if not isinstance(place, str) or place not in PLACEMENTS:
         raise ActionError(f"{where}.place", repr(place), f"one of {', '.join(PLACEMENTS)}")
-    _keys(entry, where, {"place"}, set(PLACEMENTS[place]))
+    checks.keys(entry, where, {"place"}, set(PLACEMENTS[place]))
     out: dict[str, Any] = {"place": place}
     for key in ("ids_per_action", "skip", "first", "size"):
         if key in entry:
-            out[key] = _integer(entry[key], f"{where}.{key}", 0, 1 << 31)
+            out[key] = checks.integer(entry[key], f"{where}.{key}", 0, 1 << 31)
     if "ids" in entry:
         if not isinstance(entry["ids"], Sequence) or len(entry["ids"]) > MAX_BINS:
             raise ActionError(f"{where}.ids", repr(entry["ids"])[:60], "a list of token ids")
-        out["ids"] = tuple(_integer(i, f"{where}.ids", 0, 1 << 31) for i in entry["ids"])
+        out["ids"] = tuple(checks.integer(i, f"{where}.ids", 0, 1 << 31) for i in entry["ids"])
         if len(set(out["ids"])) < len(out["ids"]):
             raise ActionError(f"{where}.ids", "a token id twice", "ids that differ")
     return out
 
 
 def _options(scheme: str, raw: object, where: str) -> dict[str, Any]:
-    entry, defaults = _mapping(raw, where), OPTIONS[scheme]
-    _keys(entry, where, set(), set(defaults))
+    entry, defaults = checks.mapping(raw, where), OPTIONS[scheme]
+    checks.keys(entry, where, set(), set(defaults))
     out: dict[str, Any] = dict(defaults)
     for key in ("mu", "scale"):
         if key in entry:
-            out[key] = _number(entry[key], f"{where}.{key}")
+            out[key] = checks.number(entry[key], f"{where}.{key}")
         if key in out and out[key] <= 0:
             raise ActionError(f"{where}.{key}", repr(out[key]), "a number above 0")
     if "min_code" in entry:
-        out["min_code"] = _integer(entry["min_code"], f"{where}.min_code", -MAX_BINS, 0)
+        out["min_code"] = checks.integer(entry["min_code"], f"{where}.min_code", -MAX_BINS, 0)
     if "merges" in entry:
         merges = entry["merges"]
-        if not isinstance(merges, Sequence) or len(merges) > MAX_BINS or any(len(m) != 2 for m in merges):
+        pairs = isinstance(merges, Sequence) and all(isinstance(m, Sequence) and len(m) == 2 for m in merges)
+        if not pairs or len(merges) > MAX_BINS:
             raise ActionError(f"{where}.merges", repr(merges)[:60], "a list of pairs of ids")
-        out["merges"] = tuple((_integer(a, f"{where}.merges", 0, 1 << 31), _integer(b, f"{where}.merges", 0, 1 << 31)) for a, b in merges)
+        out["merges"] = tuple(tuple(checks.integer(i, f"{where}.merges", 0, 1 << 31) for i in m) for m in merges)
     return out
 
 

@@ -2,13 +2,14 @@
 
 The text of an action is its fields as decimal integers with one space between them (and one before the first where the
 specification says so). Canonical: ASCII digits, no sign but the minus of a negative number, no leading zero, no other
-space, nothing before or after. So parse(format(bins)) == bins, format(parse(text)) == text, and every other string raises.
+space, nothing before or after. So parse(format(bins)) == bins, format(parse(text)) == text, and every other string
+raises.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -54,8 +55,8 @@ class Text:
         kinds = {(n, first): {str(i): i - first for i in n} for n, first in {(f.numbers, f.first) for f in self.fields}}
         self.tables = tuple(kinds[f.numbers, f.first] for f in self.fields)
         self.longest = len(lead) + sum(max(map(len, t)) + 1 for t in self.tables) - 1
-        # One row of bytes per number: its digits, a space, zeros up to 4 or 8 bytes. Rows are copied for all fields of all
-        # actions at once and the zeros deleted: 25 times the speed of joining strings, where a list of strings reaches 18.
+        # One row of bytes per number: its digits, a space, zeros up to 4 or 8 bytes. Rows are copied for all fields of
+        # all actions at once and the zeros deleted: 25 times the speed of a loop, where joining strings reaches 18.
         self._width = 4 if max(len(text) for table in kinds.values() for text in table) <= 3 else 8
         self._table: dict[tuple[int, bytes], npt.NDArray[Any]] = {}
 
@@ -74,13 +75,17 @@ class Text:
         else:
             rows = bins.reshape(-1, self.count)
             low, high = rows.min(axis=0).tolist(), rows.max(axis=0).tolist()
-            if all(a >= f.bins[0] and b <= f.bins[-1] and f.dense for a, b, f in zip(low, high, self.fields, strict=True)):
+            if all(
+                a >= f.bins[0] and b <= f.bins[-1] and f.dense for a, b, f in zip(low, high, self.fields, strict=True)
+            ):
                 return
         for index, field in enumerate(self.fields):
             column = bins[..., index]
             wrong = column[~np.isin(column, field.bins)].ravel()
             if len(wrong):
-                raise ActionError(f"bins, field {index + 1} ({field.name})", str(wrong[0]), f"a bin in {_span(field.bins)}")
+                raise ActionError(
+                    f"bins, field {index + 1} ({field.name})", str(wrong[0]), f"a bin in {_span(field.bins)}"
+                )
 
     def format(self, bins: Ints) -> Any:
         """Bins (..., fields) as strings: one for (fields,), else nested lists in the shape of the leading axes."""
@@ -100,7 +105,12 @@ class Text:
         while index < self.count:
             # Neighbouring fields of one kind share a table, except the last, whose separator ends the line.
             end = index + 1
-            while end < self.count - 1 and index < self.count - 1 and self.fields[end].first == self.fields[index].first and self.tables[end] is self.tables[index]:
+            while (
+                end < self.count - 1
+                and index < self.count - 1
+                and self.fields[end].first == self.fields[index].first
+                and self.tables[end] is self.tables[index]
+            ):
                 end += 1
             table = self._bytes(index, b"\n" if end == self.count else b" ")
             words[:, index:end] = table.take(bins[:, index:end])
@@ -125,8 +135,8 @@ class Text:
         """The bins of one string.
 
         Raises:
-            ActionParseError: for any string that `format` does not write. Time is linear in the length of an action, not
-                of the string: a string too long to be one is refused by its length.
+            ActionParseError: for any string that `format` does not write. Time is linear in the length of an
+                action, not of the string: a string too long to be one is refused by its length.
         """
         if not isinstance(text, str):
             raise ActionError("text", f"a {type(text).__name__}", "a string")
@@ -137,23 +147,23 @@ class Text:
                     return [table[part] for table, part in zip(self.tables, parts, strict=True)]
                 except KeyError:
                     pass
-        self._explain(text)
+        raise self._fault(text)
 
-    def _explain(self, text: str) -> NoReturn:
-        """Raise the error for a string that is not an action, at the first field at fault."""
+    def _fault(self, text: str) -> ActionParseError:
+        """The error for a string that is not an action, at the first field at fault."""
         if not text:
-            raise ActionParseError(text, None, 0, f"the string is empty; expected {self.count} integers")
+            return ActionParseError(text, None, 0, f"the string is empty; expected {self.count} integers")
         if not text.startswith(self.lead):
-            raise ActionParseError(text, 1, 0, "no space before the first field")
+            return ActionParseError(text, 1, 0, "no space before the first field")
         column = len(self.lead)
         parts = text[column : column + self.longest + 1].split(" ", self.count)
         for index, (part, field) in enumerate(zip(parts, self.fields, strict=False)):
             if part not in self.tables[index]:
-                raise ActionParseError(text, index + 1, column, f"{_shown(part)} is {_fault(part, field)}")
+                return ActionParseError(text, index + 1, column, f"{_shown(part)} is {_fault(part, field)}")
             column += len(part) + 1
         if len(parts) < self.count:
-            raise ActionParseError(text, len(parts) + 1, len(text), f"{len(parts)} fields; expected {self.count}")
-        raise ActionParseError(text, self.count + 1, column, f"more than {self.count} fields")
+            return ActionParseError(text, len(parts) + 1, len(text), f"{len(parts)} fields; expected {self.count}")
+        return ActionParseError(text, self.count + 1, column, f"more than {self.count} fields")
 
     def says(self) -> str:
         names = [f.name for f in self.fields]
@@ -215,7 +225,7 @@ def _fault(part: str, field: Field) -> str:
         return "no number: one space too many"
     if not (digits.isascii() and digits.isdigit()):
         return "not a decimal integer"
-    if len(digits) > 1 and digits[0] == "0" or part == "-0":
+    if (len(digits) > 1 and digits[0] == "0") or part == "-0":
         return "not the canonical form of a number"
     return f"not in {field.says()}" if isinstance(field.numbers, range) else f"not {field.says()}"
 

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import numpy as np
 
-from rt2data.tokenizer import arrays
+from rt2data.tokenizer import arrays, layout
+from rt2data.tokenizer import grammar as grammars
+from rt2data.tokenizer import vocabulary as vocabularies
 from rt2data.tokenizer.arrays import Array
+from rt2data.tokenizer.binding import Binding
 from rt2data.tokenizer.elementwise import Elementwise
 from rt2data.tokenizer.errors import ActionError
-from rt2data.tokenizer.fast import Dct, Merges
+from rt2data.tokenizer.fast import Dct
 from rt2data.tokenizer.spec import Dim, Spec, Terminate
-from rt2data.tokenizer.text import Field, MergedText, Text
+from rt2data.tokenizer.text import MergedText, Text
+from rt2data.tokenizer.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
 
-_FLOATS = ("float32", "float64", "float16", "bfloat16")
+    from rt2data.tokenizer.check import VocabularyCheck
+    from rt2data.tokenizer.constrain import Automaton
 
 
 class Decoded(NamedTuple):
@@ -55,11 +60,11 @@ class ActionTokenizer:
     """Turns actions into bins, bins into text or token ids, and back. Immutable; safe to share and to pickle.
 
     An action is D numbers (``dims``) and, where the scheme has the field, one bool `terminate`. Its bins are
-    F = D + 1 integers (or D), `terminate` first. With a horizon H > 1 an action is a chunk: (H, D) numbers and (H,) bools,
-    and H * F bins, step after step. All methods take any leading shape.
+    F = D + 1 integers (or D), `terminate` first. With a horizon H > 1 an action is a chunk: (H, D) numbers and (H,)
+    bools, and H * F bins, step after step. All methods take any leading shape.
     """
 
-    __slots__ = ("_codec", "_fingerprint", "_restricted", "_spec", "_text", "_vocabulary")
+    __slots__ = ("_binding", "_codec", "_fingerprint", "_restricted", "_spec", "_text", "_vocabulary")
 
     def __init__(self, spec: Spec, vocabulary: Vocabulary | None = None) -> None:
         self._spec = spec
@@ -68,11 +73,14 @@ class ActionTokenizer:
         self._restricted: dict[str, ActionTokenizer] = {}
         self._codec: Elementwise | Dct | None = None
         self._text: Text | MergedText | None = None
+        self._binding: Binding | None = None
 
     # Where tokenizers come from and go to
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, *, revision: str | None = None, repo_type: str | None = None) -> ActionTokenizer:
+    def from_pretrained(
+        cls, name: str | Path, *, revision: str | None = None, repo_type: str | None = None
+    ) -> ActionTokenizer:
         """Load a tokenizer.
 
         Args:
@@ -195,32 +203,38 @@ class ActionTokenizer:
         where = f"sample {sample.get('key', '?')}"
         for key in ("tokenizer", "source"):
             if not isinstance(sample.get(key), str):
-                raise ActionError(where, f'"{key}" is {sample.get(key)!r}', "a robot sample with its tokenizer's fingerprint and its source")
+                raise ActionError(where, f'"{key}" is {sample.get(key)!r}', "a robot sample, with tokenizer and source")
         own = self.for_source(sample["source"]) if self._spec.sources else self
         if sample["tokenizer"] != own.fingerprint:
-            raise ActionError(
-                where, f"written with the tokenizer {sample['tokenizer']}", f'this one, {own.fingerprint} ("{self.name}")',
-                "Load the tokenizer.json that lies beside the sample's shards",
-            )  # fmt: skip
+            found, expected = f"written with the tokenizer {sample['tokenizer']}", f"this one, {own.fingerprint}"
+            raise ActionError(where, found, expected, "Load the tokenizer.json that lies beside the sample's shards")
         return own
 
     # Actions and bins
 
     @overload
-    def encode(self, actions: Array, terminate: Array = None, *, validate: bool = True, return_clipped: Literal[False] = False) -> Array: ...
+    def encode(
+        self, actions: Array, terminate: Array = None, *, validate: bool = True, return_clipped: Literal[False] = False
+    ) -> Array: ...
     @overload
-    def encode(self, actions: Array, terminate: Array = None, *, validate: bool = True, return_clipped: Literal[True]) -> tuple[Array, Array]: ...
-    def encode(self, actions: Array, terminate: Array = None, *, validate: bool = True, return_clipped: bool = False) -> Any:
+    def encode(
+        self, actions: Array, terminate: Array = None, *, validate: bool = True, return_clipped: Literal[True]
+    ) -> tuple[Array, Array]: ...
+    def encode(
+        self, actions: Array, terminate: Array = None, *, validate: bool = True, return_clipped: bool = False
+    ) -> Any:
         """Actions to bins. Values outside the bounds clip.
 
         Args:
-            actions: (..., D), or (..., horizon, D) for a chunk: an array of floats of any library, or a list. float16 and
-                bfloat16 are taken as the numbers they hold. Units and bounds are those of `dims`.
-            terminate: bool, (...) or (..., horizon); a plain True or False holds for all. Required where the scheme has the
-                field, refused where it has none. For RT-1-X it may be the integer mode (0 terminate, 1 arm, 2 base).
+            actions: (..., D), or (..., horizon, D) for a chunk: an array of floats of any library, or a list.
+                float16 and bfloat16 are taken as the numbers they hold. Units and bounds are those of `dims`.
+            terminate: bool, (...) or (..., horizon); a plain True or False holds for all. Required where the scheme
+                has the field, refused where it has none. For RT-1-X it may be the integer mode (0 terminate, 1 arm,
+                2 base).
             validate: False skips the check for NaN and infinity, for use inside jax.jit and torch.compile. What such a
                 number becomes is then undefined.
-            return_clipped: also return where values were clipped: int8 in the shape of `actions`, -1 below, 1 above, else 0.
+            return_clipped: also return where values were clipped: int8 in the shape of `actions`, -1 below, 1
+                above, else 0.
 
         Returns:
             int32 (..., fields), of the library of `actions` and on its device.
@@ -231,11 +245,14 @@ class ActionTokenizer:
         codec = self._one_source()
         xp = arrays.namespace(actions)
         x = np.asarray(actions, np.float64) if not hasattr(actions, "dtype") else actions
-        shape = self._check_actions(xp, x, validate)
-        cells = codec.encode(xp, x)
-        bins = cells if self._spec.terminate is None else self._with_terminate(xp, cells, terminate, self._spec.terminate)
-        if self._spec.terminate is None and terminate is not None:
-            raise ActionError("terminate", "given", f'nothing: the tokenizer "{self.name}" has no such field', "Leave it out")
+        shape = layout.check_actions(self._spec, xp, x, validate)
+        bins = codec.encode(xp, x)
+        if self._spec.terminate is not None:
+            bins = layout.add_terminate(self._spec.terminate, xp, bins, terminate)
+        elif terminate is not None:
+            raise ActionError(
+                "terminate", "given", f'nothing: the tokenizer "{self.name}" has no such field', "Leave it out"
+            )
         bins = xp.reshape(bins, (*shape, self.fields)) if self.horizon > 1 else bins
         return (bins, codec.clipped(xp, x)) if return_clipped else bins
 
@@ -265,12 +282,12 @@ class ActionTokenizer:
         if "int" not in arrays.dtype_name(bins):
             raise ActionError("bins", f"dtype {arrays.dtype_name(bins)}", "integers")
         if validate:
-            self._check_bins(xp, bins)
+            layout.check_bins(self._spec, self._layout(), xp, bins)
         if self.horizon > 1:
             bins = xp.reshape(bins, (*bins.shape[:-1], self.horizon, self._spec.fields_per_step))
         if self._spec.terminate is None:
             return Decoded(codec.decode(xp, bins, name), None)
-        return Decoded(codec.decode(xp, bins[..., 1:], name), bins[..., 0] == self._spec.terminate.true)
+        return Decoded(codec.decode(xp, bins[..., 1:], name), layout.stops(self._spec, bins[..., 0]))
 
     # Bins and text
 
@@ -298,97 +315,117 @@ class ActionTokenizer:
         rows = [self.parse(t) if isinstance(t, (list, tuple)) else parse(t) for t in text]
         return np.array(rows, np.int32) if rows else np.empty((0, self.fields), np.int32)
 
+    # Bins and token ids
+
+    def with_vocabulary(self, vocabulary: Any) -> ActionTokenizer:
+        """The same tokenizer, bound to the vocabulary of a language model.
+
+        Args:
+            vocabulary: the model's tokenizer (of transformers, tokenizers or sentencepiece); or the number of its
+                ids, where bins lie at fixed places; or, for rt2-palme, how often each id is used, as a sequence or
+                as a mapping of the ids that may be taken.
+
+        Raises:
+            ActionError: when the bins do not fit in, or when this placement needs something else.
+        """
+        place, bound = vocabularies.bind(self._spec.vocabulary, self._bound().numbers, vocabulary)
+        return ActionTokenizer(replace(self._spec, vocabulary=place), bound)
+
+    def token_ids(self, bins: Array) -> Array:
+        """Bins (..., fields) to the model's token ids, int64: (..., fields) where bins lie at fixed places.
+
+        Where the placement is text, or with merges, an action has as many ids as it needs: (n,) for one action,
+        (rows, n) for a batch (rows, fields), and a list of arrays where n differs.
+
+        Raises:
+            ActionError: without a vocabulary, saying how to give one.
+        """
+        return self._bound().token_ids(bins)
+
+    def from_token_ids(self, ids: Array, *, validate: bool = True) -> Array:
+        """Token ids of actions, with nothing before or after them, to bins: the inverse of `token_ids`.
+
+        Args:
+            ids: what `token_ids` returns. For a text placement one space before the action is accepted.
+            validate: False turns an id that is no action token into the bin nearest to it, for fixed places. That is
+                what OpenVLA's decoder does (its end-of-sequence id becomes +0.996); never let a robot execute it.
+
+        Raises:
+            ActionParseError: for ids that are not an action.
+        """
+        return self._bound().from_token_ids(ids, validate)
+
+    def check_vocabulary(self, vocabulary: Any = None, *, prompt: str = "A:") -> VocabularyCheck:
+        """Whether a language model's tokenizer keeps actions intact: every bin, beside every other, there and back.
+
+        For a text placement: text -> ids -> text is the identity, alone and behind `prompt`; no id takes in the
+        prompt; and an action has the number of ids that the specification claims, if it claims one. For the others:
+        the ids exist, are no special tokens, and ids -> text -> ids is the identity (what OpenVLA's issues 226 and
+        246 are about).
+
+        Args:
+            vocabulary: the model's tokenizer; by default the one given to `with_vocabulary`.
+        """
+        return (self if vocabulary is None else self.with_vocabulary(vocabulary))._bound().check(prompt)  # noqa: SLF001
+
+    # Constraints
+
+    def allowed_token_ids(self, prefix_ids: Array = ()) -> npt.NDArray[np.int64]:
+        """The ids that may follow `prefix_ids`, the ids of an action so far: those from which an action can be
+        completed.
+
+        After a complete action: the end-of-sequence id, where the vocabulary has one, with whatever may still follow.
+
+        Raises:
+            ActionParseError: when the prefix is not the beginning of an action.
+        """
+        return self._bound().allowed(prefix_ids)
+
+    def automaton(self) -> Automaton:
+        """The automaton behind `allowed_token_ids`, for decoders that keep a state per sequence (rt2data.serving)."""
+        return self._bound().automaton()
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The language model's tokenizer this one is bound to."""
+        return self._vocabulary
+
+    def regex(self) -> str:
+        """A regular expression that matches exactly the strings of `format`, in the dialect that all engines share."""
+        return grammars.regex(self._layout())
+
+    def grammar(self, form: str = "gbnf") -> str:
+        """A grammar of exactly the strings of `format`: "gbnf" (llama.cpp), "ebnf" (xgrammar) or "lark" (outlines,
+        llguidance).
+        """
+        return grammars.grammar(self._layout(), form)
+
     # Helpers
 
     def _one_source(self) -> Elementwise | Dct:
         """The codec, made on first use. Refused for a tokenizer with bounds per source."""
         if self._codec is None:
             if self._spec.sources:
-                raise ActionError(
-                    f'tokenizer "{self.name}"', f"bounds for the sources {', '.join(self.sources)}", "one set of bounds",
-                    "Choose a source: tokenizer.for_source(name)",
-                )  # fmt: skip
+                found = f"bounds for the sources {', '.join(self.sources)}"
+                repair = "Choose a source: tokenizer.for_source(name)"
+                raise ActionError(f'tokenizer "{self.name}"', found, "one set of bounds", repair)
             self._codec = Dct(self._spec) if self._spec.scheme == "dct" else Elementwise(self._spec)
         return self._codec
 
     def _layout(self) -> Text | MergedText:
         if self._text is None:
-            widths = {len(dims) for dims in self._spec.sources.values()} | ({len(self.dims)} if not self._spec.sources else set())
-            if len(widths) > 1:
-                raise ActionError(
-                    f'tokenizer "{self.name}"', "sources with different numbers of dimensions", "one layout",
-                    "Choose a source: tokenizer.for_source(name)",
-                )  # fmt: skip
-            text = Text(self._fields(), self._spec.lead)
-            merges = self._spec.options.get("merges")
-            self._text = MergedText(text, Merges(self.bins, merges, f'tokenizer "{self.name}"')) if merges else text
+            self._text = layout.text_of(self._spec)
         return self._text
 
-    def _fields(self) -> list[Field]:
-        spec = self._spec
-        dims = next(iter(spec.sources.values()), spec.dims)
-        numbers = range(spec.first, spec.first + spec.bins)
-        if spec.scheme == "dct":
-            return [Field(f"{d.name} at frequency {k}", numbers, spec.first) for k in range(spec.horizon) for d in dims]
-        step = [Field(d.name, numbers, spec.first) for d in dims]
-        if spec.terminate is not None:
-            step.insert(0, Field("terminate", spec.terminate.symbols, 0))
-        return step * spec.horizon
-
-    def _check_actions(self, xp: Any, x: Array, validate: bool) -> tuple[int, ...]:
-        """Check dtype, shape and (validate) values of actions; return the leading shape."""
-        if arrays.dtype_name(x) not in _FLOATS:
-            raise ActionError("actions", f"dtype {arrays.dtype_name(x)}", f"one of {', '.join(_FLOATS)}")
-        tail = (len(self.dims),) if self.horizon == 1 else (self.horizon, len(self.dims))
-        if tuple(x.shape[len(x.shape) - len(tail) :]) != tail or len(x.shape) < len(tail):
-            names = " ".join(d.name for d in self.dims[:16])
-            raise ActionError("actions", f"shape {tuple(x.shape)}", f"(..., {', '.join(map(str, tail))}): {names}")
-        if validate and not bool(xp.all(xp.isfinite(x))):
-            wrong = np.argwhere(~np.isfinite(arrays.to_numpy(x).astype(np.float64)))
-            where = tuple(int(i) for i in wrong[0])
-            raise ActionError("actions", f"{len(wrong)} values are NaN or infinite, the first at {where} ({self.dims[where[-1]].name})", "finite numbers")
-        return tuple(int(n) for n in x.shape[: len(x.shape) - len(tail)])
-
-    def _with_terminate(self, xp: Any, cells: Array, given: Array, terminate: Terminate) -> Array:
-        """Put field 0 before the bins of each step."""
-        shape = tuple(cells.shape[:-1])
-        if given is None:
-            raise ActionError("terminate", "not given", "a bool per step", "Pass False where the episode goes on")
-        if isinstance(given, bool):
-            flags = xp.full(shape, terminate.true if given else terminate.false, dtype=xp.int32, **_on(xp, cells))
-        else:
-            flags = np.asarray(given) if xp is np else given
-            if tuple(flags.shape) != shape:
-                raise ActionError("terminate", f"shape {tuple(flags.shape)}", f"{shape}, one for each step of the actions")
-            kind = arrays.dtype_name(flags)
-            if kind == "bool":
-                flags = terminate.false + xp.astype(flags, xp.int32) * (terminate.true - terminate.false)
-            elif "int" in kind and terminate.modes > 2:
-                if not bool(xp.all((flags >= 0) & (flags < terminate.modes))):
-                    raise ActionError("terminate", "a mode out of range", f"a mode in 0..{terminate.modes - 1}")
-                flags = xp.astype(flags, xp.int32)
-            else:
-                raise ActionError("terminate", f"dtype {kind}", "bool")
-        if xp is np:
-            bins = np.empty((*shape, cells.shape[-1] + 1), np.int32)
-            bins[..., 0], bins[..., 1:] = flags, cells
-            return bins
-        return xp.concat([flags[..., None], cells], axis=-1)
-
-    def _check_bins(self, xp: Any, bins: Array) -> None:
-        text = self._layout()
-        if xp is np:
-            text.check(bins)
-            return
-        step = text.fields[: self._spec.fields_per_step]
-        low = arrays.constant(xp, np.array([f.bins[0] for f in step] * self.horizon, np.int32), bins)
-        high = arrays.constant(xp, np.array([f.bins[-1] for f in step] * self.horizon, np.int32), bins)
-        if not bool(xp.all((bins >= low) & (bins <= high))):
-            text.check(arrays.to_numpy(bins))
+    def _bound(self) -> Binding:
+        if self._binding is None:
+            self._binding = Binding(self._spec, self._layout(), self._vocabulary)
+        return self._binding
 
     def __repr__(self) -> str:
         dims = " ".join(d.name for d in self.dims[:12]) + (" ..." if len(self.dims) > 12 else "")
-        return f"ActionTokenizer({self.name!r}, bins={self.bins}, horizon={self.horizon}, dims={dims!r}, sources={len(self.sources)})"
+        sources = f", sources={len(self.sources)}" if self.sources else ""
+        return f"ActionTokenizer({self.name!r}, bins={self.bins}, horizon={self.horizon}, dims={dims!r}{sources})"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ActionTokenizer) and self._spec == other._spec

@@ -1,0 +1,94 @@
+# Sets up .venv and calls the command line. Needs make and a Python from 3.10 to 3.14; uses uv where it is installed.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/sh
+
+MIXTURE ?= mixtures/quickstart.yaml
+DATA ?=
+OUT ?= out/$(basename $(notdir $(MIXTURE)))
+WORKERS ?=
+PYTHON ?=
+VENV ?= .venv
+PYTEST_ARGS ?= -n 2
+
+BIN := $(VENV)/bin
+SAMPLE := out/sample
+
+.PHONY: help build-mixture test lint format types bench clean
+
+help: ## Show this help
+	@echo 'make TARGET [VARIABLE=value ...]'
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo 'Variables of build-mixture:'
+	@echo '  MIXTURE=FILE   the recipe [$(MIXTURE)]'
+	@echo '  DATA=DIR       where its data is [the embedded sample, rendered into $(SAMPLE)]'
+	@echo '  OUT=DIR        where the mixture goes [$(OUT)]'
+	@echo '  WORKERS=N      worker processes [one per core]'
+	@echo 'Variables of all: PYTHON=COMMAND, the interpreter to set up with [the first one from 3.10 to 3.14]; VENV [$(VENV)]'
+
+build-mixture: $(VENV)/.installed-build $(if $(DATA),,$(SAMPLE)/.rendered) ## Build a mixture: set up, render the sample, build
+	"$(BIN)/rt2data" build "$(MIXTURE)" --data-root "$(or $(DATA),$(SAMPLE))" --out "$(OUT)" $(if $(WORKERS),--workers $(WORKERS))
+
+test: $(VENV)/.installed-test ## Run the tests
+	"$(BIN)/python" -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev ## Check style and formatting
+	"$(BIN)/ruff" check .
+	"$(BIN)/ruff" format --check .
+
+format: $(VENV)/.installed-dev ## Format the code
+	"$(BIN)/ruff" check --fix .
+	"$(BIN)/ruff" format .
+
+types: $(VENV)/.installed-dev ## Check types
+	"$(BIN)/mypy"
+
+bench: $(VENV)/.installed-test ## Run the benchmarks
+	set -e; for file in benchmarks/bench_*.py; do "$(BIN)/python" "$$file"; done
+
+clean: ## Remove what make made: the environment, outputs, caches
+	rm -rf "$(VENV)" out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Written anew when the renderer changes; the mark is last, so an interrupted rendering starts again.
+$(SAMPLE)/.rendered: $(wildcard rt2data/sample/*.py) | $(VENV)/.installed-build
+	rm -rf "$(SAMPLE)"
+	"$(BIN)/rt2data" sample "$(SAMPLE)"
+	touch "$@"
+
+# One mark per set of dependencies, so that building does not wait for the tools of the tests.
+EXTRAS_build := build,train
+EXTRAS_test := test
+EXTRAS_dev := dev
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing rt2data[$(EXTRAS_$*)] into $(VENV); this happens again only when pyproject.toml or constraints.txt changes"
+	@set -e; \
+	if command -v uv >/dev/null 2>&1; then \
+	  uv pip install --quiet --python "$(BIN)/python" --constraint constraints.txt --editable '.[$(EXTRAS_$*)]'; \
+	else \
+	  "$(BIN)/python" -m pip --version >/dev/null 2>&1 || "$(BIN)/python" -m ensurepip >/dev/null; \
+	  "$(BIN)/python" -m pip install --quiet --disable-pip-version-check 'pip>=24'; \
+	  "$(BIN)/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS_$*)]'; \
+	fi
+	@touch "$@"
+
+# An environment that is there already is used as it is, whoever made it. --clear: what an interrupted set-up left behind.
+$(BIN)/python:
+	@set -e; \
+	fits() { "$$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' >/dev/null 2>&1; }; \
+	found=; usable=; uv=; command -v uv >/dev/null 2>&1 && uv=uv; \
+	for python in $(if $(PYTHON),"$(PYTHON)",python3 python3.11 python3.12 python3.13 python3.14 python3.10 python); do \
+	  fits "$$python" || continue; \
+	  found=$${found:-$$python}; \
+	  if test "$$uv" || "$$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then usable=$$python; break; fi; \
+	done; \
+	if test "$$usable" && test "$$uv"; then echo "Setting up $(VENV) with uv and $$usable"; uv venv --quiet --clear --python "$$usable" "$(VENV)"; \
+	elif test "$$usable"; then echo "Setting up $(VENV) with $$usable"; "$$usable" -m venv --clear "$(VENV)"; \
+	elif test "$$found"; then \
+	  echo "$$found has no ensurepip, which a virtual environment needs." >&2; \
+	  echo 'On Debian and Ubuntu: apt install python3-venv. Or install uv: https://docs.astral.sh/uv/' >&2; exit 1; \
+	else \
+	  echo "$(if $(PYTHON),$(PYTHON) is not,There is no) Python from 3.10 to 3.14. Name one with PYTHON=/path/to/python." >&2; exit 1; \
+	fi

@@ -1,0 +1,183 @@
+"""Whether a language model's tokenizer keeps an action's fields apart: every bin, beside every other, there and
+back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from rt2data.tokenizer.errors import ActionError
+from rt2data.tokenizer.text import MergedText, Text
+from rt2data.tokenizer.vocabulary import Ids, Vocabulary
+
+# How many offenders a report keeps; it counts all.
+KEPT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Offender:
+    """An action that does not survive: its text, the ids it has or becomes, the text they give back, and why it
+    fails.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    back: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class VocabularyCheck:
+    """The outcome of `check_vocabulary`.
+
+    Attributes:
+        checked: how many actions were tried; together they hold every bin beside every other.
+        ids_per_action: the fewest and the most ids of an action, after a prompt.
+        found: how many actions failed; `offenders` holds the first 100.
+    """
+
+    checked: int
+    ids_per_action: tuple[int, int]
+    found: int
+    offenders: tuple[Offender, ...]
+
+    @property
+    def ok(self) -> bool:
+        return self.found == 0
+
+    def require(self) -> None:
+        """Raise ActionError, with the first offenders, unless all is well."""
+        if self.found:
+            shown = "; ".join(f'"{o.text}": {o.reason}' for o in self.offenders[:3])
+            raise ActionError(
+                "vocabulary",
+                f"{self.found} of {self.checked} actions do not survive it ({shown})",
+                "text -> ids -> text to be the identity",
+            )
+
+
+class _Report:
+    def __init__(self) -> None:
+        self.checked, self.found, self.offenders, self.counts = 0, 0, list[Offender](), list[int]()
+
+    def add(self, text: str, ids: list[int], back: str, reason: str) -> None:
+        self.found += 1
+        if len(self.offenders) < KEPT:
+            self.offenders.append(Offender(text, tuple(ids), back, reason))
+
+    def close(self) -> VocabularyCheck:
+        return VocabularyCheck(self.checked, (min(self.counts), max(self.counts)), self.found, tuple(self.offenders))
+
+
+def check_text(text: Text, vocabulary: Vocabulary, prompt: str, ids_per_action: int | None) -> VocabularyCheck:
+    """Text placement: text -> ids -> text, alone and behind a prompt, with the claimed number of ids."""
+    report = _Report()
+    space = "" if text.lead else " "
+    before = vocabulary.encode([prompt])[0]
+    for rows in _batches(neighbours(text)):
+        texts = text.format(rows)
+        alone = vocabulary.encode(texts)
+        behind = vocabulary.encode([prompt + space + t for t in texts])
+        backs, behind_backs = (
+            vocabulary.decode_after(alone),
+            vocabulary.decode_after([ids[len(before) :] for ids in behind]),
+        )
+        for t, ids, back, whole, behind_back in zip(texts, alone, backs, behind, behind_backs, strict=True):
+            report.checked += 1
+            rest = whole[len(before) :]
+            report.counts.append(len(rest))
+            if _strip(back, space) != t:
+                report.add(t, ids, back, f'its ids read "{_strip(back, space)}"')
+            elif whole[: len(before)] != before:
+                report.add(t, whole, behind_back, f'behind the prompt "{prompt}" its first id takes in the prompt')
+            elif _strip(behind_back, space) != t:
+                report.add(t, rest, behind_back, f'behind a prompt its ids read "{_strip(behind_back, space)}"')
+            elif ids_per_action is not None and {len(ids), len(rest)} != {ids_per_action}:
+                report.add(
+                    t,
+                    rest,
+                    behind_back,
+                    f"{len(ids)} ids alone and {len(rest)} behind a prompt; the specification claims {ids_per_action}",
+                )
+    return report.close()
+
+
+def check_placed(text: Text | MergedText, vocabulary: Vocabulary, table: Ids) -> VocabularyCheck:
+    """Placement by ids: the ids exist, are no special tokens, and ids -> text -> ids is the identity."""
+    report = _Report()
+    wrong = {int(i): "is a special token" for i in table if int(i) in vocabulary.special}
+    wrong |= {int(i): "is not in the vocabulary" for i in table if not 0 <= i < vocabulary.total}
+    bins = {int(i): n for n, i in enumerate(table)}
+    for i, reason in wrong.items():
+        report.checked += 1
+        report.counts.append(1)
+        report.add(f"bin {bins[i]}", [i], "", f"id {i} {reason}")
+    if wrong:
+        return report.close()
+    rows_of = neighbours(text) if isinstance(text, Text) else _windows(len(table), 32)
+    for rows in _batches(rows_of):
+        ids = table[rows].tolist()
+        strings = vocabulary.decode(ids)
+        again = vocabulary.encode(strings)
+        for row, kept, string, back in zip(rows.tolist(), ids, strings, again, strict=True):
+            report.checked += 1
+            report.counts.append(len(kept))
+            if back != kept:
+                first = next(
+                    (k for k, (a, b) in enumerate(zip(kept, back, strict=False)) if a != b),
+                    min(len(kept), len(back)) - 1,
+                )
+                name = " ".join(map(str, row))
+                report.add(
+                    name,
+                    kept,
+                    string,
+                    f"bin {row[first]} (id {kept[first]}) comes back as id {back[first] if back else None}, from its text {string!a}",
+                )
+    return report.close()
+
+
+def neighbours(text: Text) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
+    """Bins (rows, fields) in which every bin of a dimension follows every other, and each number of field 0 meets
+    each bin.
+    """
+    fields = text.fields
+    dims = [i for i, f in enumerate(fields) if f.name != "terminate"]
+    flags = [i for i, f in enumerate(fields) if f.name == "terminate"]
+    size = len(fields[dims[0]].bins)
+    windows = _windows(size, len(dims))
+    symbols = fields[flags[0]].bins if flags else (0,)
+    constant = np.repeat(np.arange(size, dtype=np.int32), len(symbols))
+    rows = np.empty((len(windows) + len(constant), len(fields)), np.int32)
+    rows[:, dims] = np.concatenate([windows, np.repeat(constant[:, None], len(dims), axis=1)])
+    for i in flags:
+        rows[:, i] = np.resize(np.array(symbols, np.int32), len(rows))
+    return rows
+
+
+def _windows(size: int, width: int) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
+    """Rows of `width` numbers below `size` that hold every ordered pair side by side (for width 1, every number)."""
+    if width == 1:
+        return np.arange(size, dtype=np.int32)[:, None]
+    # A cyclic order of all pairs: a, then a b for every b above a.
+    parts = []
+    for a in range(size):
+        above = np.arange(a + 1, size)
+        parts += [np.array([a]), np.stack([np.full_like(above, a), above], axis=1).ravel()]
+    cycle = np.concatenate([*parts, parts[0]]).astype(np.int32)
+    starts = np.arange(0, len(cycle) - 1, width - 1)
+    return np.asarray(np.resize(cycle, starts[-1] + width)[starts[:, None] + np.arange(width)], np.int32)
+
+
+def _batches(
+    rows: np.ndarray[tuple[int, int], np.dtype[np.int32]],
+) -> Iterator[np.ndarray[tuple[int, int], np.dtype[np.int32]]]:
+    for start in range(0, len(rows), 4096):
+        yield rows[start : start + 4096]
+
+
+def _strip(text: str, space: str) -> str:
+    return text.removeprefix(space) if space else text

@@ -1,0 +1,55 @@
+"""Checks of single values in the JSON of a specification. Each raises ActionError, naming the key at fault."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from rt2data.errors import near
+from rt2data.tokenizer.errors import ActionError
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,79}")
+
+
+def mapping(raw: object, where: str) -> Mapping[str, Any]:
+    """`raw` as a JSON object."""
+    if not isinstance(raw, Mapping):
+        raise ActionError(where, repr(raw)[:60], "an object")
+    return raw
+
+
+def keys(raw: object, where: str, required: set[str], optional: set[str]) -> None:
+    """Every required key is there, and no other than the optional ones."""
+    found = mapping(raw, where)
+    for key in found:
+        if key not in required | optional:
+            known = sorted(required | optional)
+            raise ActionError(where, f'unknown key "{key}"', ", ".join(known) or "no keys", near(str(key), known))
+    for key in sorted(required):
+        if key not in found:
+            raise ActionError(where, f'no key "{key}"', f"the keys {', '.join(sorted(required))}")
+
+
+def name(raw: object, where: str) -> str:
+    """A name as dimensions, sources and tokenizers have them."""
+    if not isinstance(raw, str) or not NAME.fullmatch(raw):
+        raise ActionError(where, repr(raw)[:100], "a name of 1 to 80 letters, digits and _ . + -")
+    return raw
+
+
+def integer(raw: object, where: str, low: int, high: int) -> int:
+    """An integer in low..high; true and false are none."""
+    if isinstance(raw, bool) or not isinstance(raw, int) or not low <= raw <= high:
+        raise ActionError(where, repr(raw)[:100], f"an integer in {low}..{high}")
+    return raw
+
+
+def number(raw: object, where: str) -> float:
+    """A finite number, as float. -0.0 becomes 0.0: equal bounds have equal bytes."""
+    # numpy's float64 is a float; the other numpy scalars are taken through item().
+    value = raw.item() if hasattr(raw, "item") else raw
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ActionError(where, repr(raw)[:100], "a finite number")
+    return float(value) + 0.0

@@ -1,0 +1,156 @@
+"""Which token ids may come next: automata over ids, whose every complete path is an action.
+
+A state is a plain value. `allowed(state)` are the ids that still lead to a complete action, so there is no dead end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+
+from rt2data.tokenizer.errors import ActionError
+from rt2data.tokenizer.fast import Merges
+from rt2data.tokenizer.text import Text
+from rt2data.tokenizer.vocabulary import Ids, Vocabulary
+
+State = Any
+
+
+class Automaton(Protocol):
+    """`start` is the state before the first id; `step` gives the next state, or None for an id that may not come."""
+
+    start: State
+
+    def step(self, state: State, token: int) -> State: ...
+    def allowed(self, state: State) -> Ids: ...
+    def complete(self, state: State) -> bool: ...
+
+
+class Placed:
+    """One id per field. A state is the number of ids so far."""
+
+    __slots__ = ("_allowed", "_sets", "start")
+
+    def __init__(self, text: Text, table: Ids) -> None:
+        self.start = 0
+        kinds = {f.bins: np.sort(table[list(f.bins)]) for f in text.fields}
+        sets = {bins: frozenset(ids.tolist()) for bins, ids in kinds.items()}
+        self._allowed = [kinds[f.bins] for f in text.fields]
+        self._sets = [sets[f.bins] for f in text.fields]
+
+    def step(self, state: State, token: int) -> State:
+        return state + 1 if state < len(self._sets) and token in self._sets[state] else None
+
+    def allowed(self, state: State) -> Ids:
+        return self._allowed[state] if state < len(self._allowed) else np.empty(0, np.int64)
+
+    def complete(self, state: State) -> bool:
+        return bool(state == len(self._allowed))
+
+
+class Merged:
+    """As many ids as expand to the right number of codes. A state is the number of codes still to come."""
+
+    __slots__ = ("_by_length", "_length", "_memo", "start")
+
+    def __init__(self, merges: Merges, codes: int, table: Ids) -> None:
+        self.start = codes
+        self._length = {int(table[i]): len(e) for i, e in enumerate(merges.expansions)}
+        self._memo: dict[int, Ids] = {}
+
+    def step(self, state: State, token: int) -> State:
+        length = self._length.get(token)
+        return state - length if length is not None and length <= state else None
+
+    def allowed(self, state: State) -> Ids:
+        if state not in self._memo:
+            self._memo[state] = np.array(sorted(i for i, n in self._length.items() if n <= state), np.int64)
+        return self._memo[state]
+
+    def complete(self, state: State) -> bool:
+        return bool(state == 0)
+
+
+class Spelled:
+    """The ids of a model's own tokenizer whose texts spell an action. A state is (field, what is written of it).
+
+    Before the first field one space may stand, since a prompt ends without one; where the text form has a space
+    there, it must.
+    """
+
+    __slots__ = ("_complete", "_fields", "_lead", "_live", "_memo", "_pieces", "_prefixes", "_trie", "start")
+
+    def __init__(self, text: Text, vocabulary: Vocabulary) -> None:
+        self.start = (0, None)
+        self._lead, self._fields = text.lead, text.fields
+        kinds = {id(t): (frozenset(t), frozenset(s[:i] for s in t for i in range(1, len(s) + 1))) for t in text.tables}
+        self._complete = [kinds[id(t)][0] for t in text.tables]
+        self._prefixes = [kinds[id(t)][1] for t in text.tables]
+        letters = {c for t in text.tables for s in t for c in s} | {" "}
+        self._pieces = {i: p for i, p in enumerate(vocabulary.pieces) if p and letters.issuperset(p)}
+        self._trie: dict[str, Any] = {}
+        for token, piece in self._pieces.items():
+            node = self._trie
+            for char in piece:
+                node = node.setdefault(char, {})
+            node.setdefault("ids", []).append(token)
+        self._memo: dict[State, Ids] = {}
+        self._live: set[State] = set()
+        self._find_live()
+        if not len(self.allowed(self.start)):
+            raise ActionError(
+                "vocabulary", "no sequence of its tokens spells an action", "tokens for digits and the space"
+            )
+
+    def step(self, state: State, token: int) -> State:
+        for char in self._pieces.get(token, "?"):
+            state = self._char(state, char)
+            if state is None:
+                return None
+        return state if state in self._live else None
+
+    def allowed(self, state: State) -> Ids:
+        if state not in self._memo:
+            self._memo[state] = np.array(sorted(i for i, after in self._walk(state) if after in self._live), np.int64)
+        return self._memo[state]
+
+    def complete(self, state: State) -> bool:
+        field, written = state
+        return field == len(self._fields) - 1 and written in self._complete[field]
+
+    def _char(self, state: State, char: str) -> State:
+        field, written = state
+        if written is None:
+            if char == " ":
+                return (field, "")
+            if self._lead:
+                return None
+            written = ""
+        if char == " ":
+            return (field + 1, "") if written in self._complete[field] and field + 1 < len(self._fields) else None
+        written += char
+        return (field, written) if written in self._prefixes[field] else None
+
+    def _walk(self, state: State) -> Iterator[tuple[int, State]]:
+        """The tokens that may be written in a state, with the states they lead to."""
+        stack = [(self._trie, state)]
+        while stack:
+            node, here = stack.pop()
+            for key, value in node.items():
+                if key == "ids":
+                    for token in value:
+                        yield token, here
+                else:
+                    after = self._char(here, key)
+                    if after is not None:
+                        stack.append((value, after))
+
+    def _find_live(self) -> None:
+        """The states from which an action can be completed, from the last field backward, the longest text first."""
+        for field in range(len(self._fields) - 1, -1, -1):
+            for written in [*sorted(self._prefixes[field], key=len, reverse=True), "", *([None] if field == 0 else [])]:
+                state = (field, written)
+                if self.complete(state) or any(after in self._live for _, after in self._walk(state)):
+                    self._live.add(state)

@@ -1,0 +1,66 @@
+"""`verify`: reads a built mixture back and checks every promise, with nothing of what wrote it.
+
+Shards are read with `tarfile`, `json` and `hashlib`, images are decoded with Pillow, hashes are computed one key at a time
+and bins by `rt2data.reference`. One process reads front to back; memory holds one member, and the set of keys and digests.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rt2data.errors import Rt2dataError
+from rt2data.verify import schema
+from rt2data.verify.mixture import check_manifest
+from rt2data.verify.report import Check, Report
+from rt2data.verify.walk import Walk
+
+__all__ = ["Check", "Report", "verify"]
+
+Json = dict[str, Any]
+
+FILES = ("README.md", "manifest.json", "statistics.json", "tokenizer.json")
+FOREIGN = (".git", ".gitattributes", ".cache")  # a copy from the Hub has them
+
+
+def verify(path: str | Path, *, progress: Callable[[str], None] | None = None) -> Report:
+    """Check a built mixture.
+
+    Args:
+        path: its folder.
+        progress: called with the name of each shard before it is read.
+
+    Returns:
+        What was checked and what failed. Damaged files are failures, not errors.
+
+    Raises:
+        Rt2dataError: `path` holds no manifest: it is no mixture, or one that is not complete.
+    """
+    folder = Path(path)
+    if not (folder / "manifest.json").is_file():
+        raise Rt2dataError(str(path), "no manifest.json", "the folder of a built mixture", "A build that did not end has none: run it again")
+    report = Report(str(path))
+    manifest = schema.read(folder / "manifest.json", report["manifest"])
+    if manifest is None:
+        report.notes.append("nothing else was checked: everything is read by the manifest")
+        return report
+    check_manifest(manifest, report)
+    _check_folder(folder, manifest, report)
+    Walk(folder, manifest, report).run(progress)
+    return report
+
+
+def _check_folder(folder: Path, manifest: Json, report: Report) -> None:
+    wanted = {*FILES, *(shard["name"] for split in manifest["splits"].values() for shard in split["shards"])}
+    found = set()
+    for place, folders, files in os.walk(folder):
+        if Path(place) == folder:
+            folders[:] = [name for name in folders if name not in FOREIGN]
+            files = [name for name in files if name not in FOREIGN]
+        inside = Path(place).relative_to(folder)
+        found |= {(inside / name).as_posix() for name in [*files, *(f for f in folders if (Path(place) / f).is_symlink())]}
+    for name in sorted(wanted | found):
+        state = "not there" if name not in found else "a file too many"
+        report["folder"].hold(name in wanted and name in found, name, state, "the files that the manifest lists, and no others")

@@ -1,0 +1,182 @@
+"""What holds for a mixture as a whole: the manifest's arithmetic, and what the samples say together."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from fractions import Fraction
+from typing import Any
+
+from rt2data.verify import keys
+from rt2data.verify.keys import Key
+from rt2data.verify.report import Report
+
+Json = dict[str, Any]
+
+
+def check_manifest(manifest: Json, report: Report) -> None:
+    """The manifest's numbers follow from its recipe and from one another."""
+    recipe, sources, splits = manifest["recipe"], manifest["sources"], manifest["splits"]
+    check = report["manifest"]
+    check.hold(recipe["name"] == manifest["name"], "manifest.json name", manifest["name"], recipe["name"])
+    names = [source["source"] for source in recipe["sources"]]
+    found = [source["dataset"] for source in sources]
+    check.hold(found == names, "manifest.json sources", ", ".join(found), f"{', '.join(names)}, as in the recipe")
+    ids = [source["source"] for source in sources]
+    check.hold(len(set(ids)) == len(ids), "manifest.json sources", f"ids {', '.join(ids)}", "each id once")
+    wanted = list(dict.fromkeys(["train", *(name for source in recipe["sources"] for name in source["splits"])]))
+    check.hold(list(splits) == wanted, "manifest.json splits", ", ".join(splits), ", ".join(wanted))
+    for name, split in splits.items():
+        _check_shards(f"manifest.json {name}", manifest, name, split, report)
+    if found == names and list(splits) == wanted:
+        _check_quotas(manifest, report)
+        for source, rule in zip(sources, recipe["sources"], strict=True):
+            _check_rows(source, rule, report)
+
+
+def _check_shards(where: str, manifest: Json, name: str, split: Json, report: Report) -> None:
+    shards, samples = split["shards"], split["samples"]
+    wanted = [f"{name}/{manifest['name']}-{name}-{i:05d}-of-{len(shards):05d}.tar" for i in range(len(shards))]
+    report["manifest"].hold([s["name"] for s in shards] == wanted, where, "other names of shards", f"{len(shards)} shards like {wanted[0] if wanted else 'none'}")
+    most = manifest["recipe"]["samples_per_shard"]
+    report["manifest"].hold(len(shards) == -(-samples // most), where, f"{len(shards)} shards", f"{-(-samples // most)} for {samples} samples")
+    counts = [s["samples"] for s in shards]
+    report["quotas"].hold(sum(counts) == samples, where, f"shards of {sum(counts)} samples", f"{samples}, the split's")
+    even = [samples * (i + 1) // len(shards) - samples * i // len(shards) for i in range(len(shards))]
+    report["order"].hold(counts == even, where, f"shards of {counts} samples", f"{even}, which differ by at most one")
+
+
+def _check_quotas(manifest: Json, report: Report) -> None:
+    recipe, sources, check = manifest["recipe"], manifest["sources"], report["quotas"]
+    for name, split in manifest["splits"].items():
+        total = sum(source["samples"].get(name, -1) for source in sources)
+        check.hold(total == split["samples"], f"manifest.json {name}", f"{split['samples']} samples", f"{total}, the sum of the sources")
+    usable = [source["usable"].get("train", 0) for source in sources]
+    rules = recipe["sources"]
+    shares: list[Fraction] | None = None
+    if any("weight" in rule for rule in rules):
+        weights = [Fraction(rule.get("weight", 0)) * (n if recipe.get("weights") == "times_size" else 1) for rule, n in zip(rules, usable, strict=True)]
+        shares = [weight / sum(weights) for weight in weights] if sum(weights) else [Fraction(0)] * len(weights)
+        total = recipe.get("train_samples") or max((math.ceil(n / share) for n, share in zip(usable, shares, strict=True) if share), default=0)
+        quotas = _largest_remainder(total, shares)
+    else:
+        quotas = [rule["samples"] if "samples" in rule else math.floor(n * Fraction(rule.get("repeat", 1)) + Fraction(1, 2)) for rule, n in zip(rules, usable, strict=True)]
+    train = manifest["splits"]["train"]["samples"]
+    for i, (source, n, quota) in enumerate(zip(sources, usable, quotas, strict=True)):
+        where = f"manifest.json {source['source']}"
+        found = source["samples"].get("train")
+        check.hold(found == quota, where, f"{found} train samples", f"{quota}, by the recipe")
+        check.hold(quota <= Fraction(recipe["max_repeat"]) * n, where, f"{quota} train samples of {n}", f"at most {recipe['max_repeat']} copies of each")
+        copies = quota // n if n else 0
+        check.hold(source["copies"] == copies, where, f"{source['copies']} copies", f"{copies}, {quota} samples of {n}")
+        check.hold((source["threshold"] >= 0) == (bool(n) and quota % n > 0), where, f"threshold {source['threshold']}", f"one for {quota % n if n else 0} further copies; -1 for none")
+        others = {name: (source["usable"].get(name), source["samples"].get(name)) for name in manifest["splits"] if name != "train"}
+        check.hold(all(a is not None and a == b for a, b in others.values()), where, f"usable and written samples {others}", "each sample of the other splits once")
+        got = quota / train if train else None
+        check.hold(source["share_got"] == got, where, f"share_got {source['share_got']}", str(got))
+        wish = float(shares[i]) if shares else None
+        check.hold(source["share_wanted"] == wish, where, f"share_wanted {source['share_wanted']}", str(wish))
+
+
+def _largest_remainder(total: int, shares: list[Fraction]) -> list[int]:
+    ideal = [total * share for share in shares]
+    quotas = [math.floor(one) for one in ideal]
+    remainders = sorted(range(len(shares)), key=lambda i: (quotas[i] - ideal[i], i))
+    for i in remainders[: total - sum(quotas)]:
+        quotas[i] += 1
+    return quotas
+
+
+def _check_rows(source: Json, rule: Json, report: Report) -> None:
+    """Every row that was found is a sample, or was left out for a reason that is counted."""
+    where, check = f"manifest.json {source['source']}", report["manifest"]
+    rows = sum(part["rows"] for part in source["parts"])
+    check.hold(source["rows"] == rows, where, f"{source['rows']} rows", f"{rows}, those of its parts")
+    left = Counter(source["left_out"])
+    not_drawn = left.pop("not_drawn", 0)
+    usable, lost = sum(source["usable"].values()), left.total()
+    several = "all" in (rule.get("answers"), rule.get("captions"))
+    accounted = usable >= rows - lost if several else usable + lost == rows
+    check.hold(accounted, where, f"{rows} rows, {usable} usable samples, {lost} rows left out", "every row usable or left out")
+    missing = max(0, source["usable"].get("train", 0) - source["samples"].get("train", 0))
+    check.hold(not_drawn == missing, where, f"{not_drawn} samples not drawn", f"{missing}, those above the quota")
+    check.hold((source["never_terminate"] is not None) == (source["kind"] == "robot"), where, f"never_terminate {source['never_terminate']}", "a number for a robot source only")
+
+
+class Ledger:
+    """What every key and image adds up to. Memory grows with their number, not with their size."""
+
+    def __init__(self, manifest: Json, report: Report) -> None:
+        self.report, self.seed = report, manifest["recipe"]["seed"]
+        self.sources: dict[str, Json] = {source["source"]: source for source in manifest["sources"]}
+        self.splits = list(manifest["splits"])
+        self.wanted = {name: {s["source"]: s["samples"].get(name, 0) for s in manifest["sources"]} for name in self.splits}
+        self.count = {name: Counter[str]() for name in self.splits}
+        # Per split: sample without its copy -> which copies were seen, a bit each.
+        self.copies: dict[str, dict[str, int]] = {name: {} for name in self.splits}
+        self.last: dict[str, tuple[int, str]] = {}
+        self.units: dict[str, str] = {}
+        self.images: dict[bytes, tuple[str, str]] = {}  # digest of the bytes -> split and format
+
+    def add(self, where: str, split: str, text: str) -> Key | None:
+        """Count a key. Returns its parts, or None where it is none of this mixture's keys."""
+        check = self.report["keys"]
+        key = keys.parse(text)
+        if not check.hold(key is not None, where, f'the key "{text}"', "SOURCE-DIGEST-STEP[-vJ][-cK]") or key is None:
+            return None
+        source = self.sources.get(key.source)
+        if source is None:
+            check.fail(where, f'the source "{key.source}"', f"one of {', '.join(self.sources)}")
+            return None
+        most = source["copies"] + (source["threshold"] >= 0) if split == "train" else 1
+        if key.copy >= most:
+            self.report["quotas"].fail(where, f"copy {key.copy}", f"copies 0 to {most - 1} in {split}")
+            return key
+        seen = self.copies[split].get(key.sample, 0)
+        if seen >> key.copy & 1 or any(key.sample in self.copies[name] for name in self.splits if name != split):
+            check.fail(where, "the key again", "each key once in the mixture")
+        self.copies[split][key.sample] = seen | 1 << key.copy
+        self.count[split][key.source] += 1
+        self._order(where, split, key, text)
+        if source["kind"] == "robot":
+            home = self.units.setdefault(key.unit, split)
+            self.report["splits"].hold(home == split, where, f"an episode of {home} in {split}", "all steps of an episode in one split")
+        return key
+
+    def _order(self, where: str, split: str, key: Key, text: str) -> None:
+        mine = (keys.hash64("order", self.seed, key), text)
+        last = self.last.get(split)
+        self.report["order"].hold(last is None or last < mine, where, f"order {mine[0]:016x} after {last[0] if last else 0:016x}", "an ascending order")
+        self.last[split] = mine
+
+    def first(self, key: Key, split: str) -> bool:
+        """Whether just one copy of a sample that was added has been seen."""
+        return self.copies[split].get(key.sample, 0).bit_count() == 1
+
+    def finish(self) -> None:
+        """What can be said only when every sample was seen."""
+        check = self.report["quotas"]
+        for split, wanted in self.wanted.items():
+            for source, number in wanted.items():
+                found = self.count[split][source]
+                check.hold(found == number, f"{split} {source}", f"{found} samples", f"{number}, as the manifest says")
+        for split, copies in self.copies.items():
+            usable: Counter[str] = Counter()
+            for sample, seen in copies.items():
+                key = keys.parse(sample)
+                if key is None:
+                    continue
+                usable[key.source] += 1
+                source = self.sources[key.source]
+                number = 1
+                if split == "train":
+                    number = source["copies"] + (keys.hash64("quota", self.seed, key) <= source["threshold"])
+                check.hold(seen == (1 << number) - 1, f"{split} {sample}", f"the copies {_bits(seen)}", f"copies 0 to {number - 1}" if number else "no copy")
+            for source, entry in self.sources.items():
+                number = entry["usable"].get(split, 0)
+                if split != "train" or entry["copies"]:
+                    check.hold(usable[source] == number, f"{split} {source}", f"{usable[source]} different samples", f"{number}, as the manifest says")
+
+
+def _bits(seen: int) -> str:
+    return ", ".join(str(i) for i in range(seen.bit_length()) if seen >> i & 1) or "none"

@@ -1,0 +1,106 @@
+"""What `rt2data verify` found, as a table for people and as JSON."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass, field
+from typing import Any
+
+KEPT = 50  # failures of one check that are kept; more are counted
+WIDTH = 100  # columns
+
+
+@dataclass(slots=True)
+class Check:
+    """One promise, and how it fared.
+
+    Attributes:
+        name: one word.
+        about: what is checked.
+        number: how many things were checked.
+        failed: how many of them failed; one thing may fail in several ways, each counted.
+        failures: the first KEPT, each ``where: found; expected E``.
+    """
+
+    name: str
+    about: str
+    number: int = 0
+    failed: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    def fail(self, where: str, found: str, expected: str) -> None:
+        """Note a failure."""
+        self.failed += 1
+        if len(self.failures) < KEPT:
+            # Names and values come from files that may be damaged or hostile: nothing in them reaches the terminal raw.
+            text = f"{where}: {found[:300]}; expected {expected[:300]}"
+            self.failures.append("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
+
+    def hold(self, ok: bool, where: str, found: str, expected: str) -> bool:
+        """Count one thing, and note a failure unless `ok`. Returns `ok`."""
+        self.number += 1
+        if not ok:
+            self.fail(where, found, expected)
+        return ok
+
+
+# name -> what is checked, in the order of the table
+CHECKS = {
+    "folder": "the files are the mixture's and no others",
+    "manifest": "manifest.json and its recipe fit their schemas",
+    "shards": "each shard has its size, checksum and samples",
+    "members": "names, order, sizes and checksums of the tars' members; no time or user",
+    "images": "each image decodes and is what its name says",
+    "schema": "each sample's JSON fits the schema, fields in order",
+    "keys": "keys are well formed, unique, and those of their sample",
+    "quotas": "each source has its quota and each sample its copies",
+    "order": "samples are in the order of their hashes, shards even",
+    "splits": "no episode and no picture is in two splits",
+    "texts": "prompts and targets follow from the recipe",
+    "tokenizer": "tokenizer.json, its bounds and fingerprints",
+    "actions": "bins, action string and decoded action agree",
+    "statistics": "statistics.json agrees with the shards",
+    "card": "README.md lists every member and field",
+}
+
+
+class Report:
+    """The checks, by name in ``report[name]`` and in order in ``report.checks``; `notes` are facts that are no failures."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.checks = [Check(name, about) for name, about in CHECKS.items()]
+        self.notes: list[str] = []
+        self._by_name = {check.name: check for check in self.checks}
+
+    def __getitem__(self, name: str) -> Check:
+        return self._by_name[name]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed."""
+        return not any(check.failed for check in self.checks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        checks = [{"name": c.name, "about": c.about, "checked": c.number, "failed": c.failed, "failures": c.failures} for c in self.checks]
+        return {"path": self.path, "ok": self.ok, "checks": checks, "notes": self.notes}
+
+    def text(self) -> str:
+        """The table, the notes and the failures, at most WIDTH columns."""
+        lines = [f"{'check':<11}{'':<65}{'checked':>12}{'failed':>12}"]
+        lines += [f"{c.name:<11}{c.about[:64]:<65}{c.number:>12,}{c.failed:>12,}" for c in self.checks]
+        for note in self.notes:
+            lines += _wrapped(f"note: {note}")
+        for check in self.checks:
+            for failure in check.failures:
+                lines += _wrapped(f"{check.name}: {failure}")
+            if check.failed > len(check.failures):
+                lines.append(f"{check.name}: {check.failed - len(check.failures):,} more")
+        total = sum(c.failed for c in self.checks)
+        lines += _wrapped(f"{self.path}: {'every check passed' if not total else f'{total:,} failures'}")
+        return "\n".join(lines)
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, subsequent_indent="    ", break_on_hyphens=False) or [""]

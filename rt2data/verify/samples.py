@@ -1,0 +1,179 @@
+"""One sample held to the schema, to its members, to the recipe and to the reference tokenizer."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rt2data import prompts
+from rt2data.reference import InvalidAction, Reference, float32
+from rt2data.verify import keys, schema
+from rt2data.verify.keys import Key
+from rt2data.verify.report import Report
+from rt2data.verify.shards import Members
+
+Json = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Facts:
+    """What the samples are held to, all from the manifest and the tokenizer.
+
+    Attributes:
+        recipe: the manifest's recipe.
+        sources: the manifest's entry of each source, by id.
+        rules: the recipe's entry of each source, by id.
+        references: the reference tokenizer of each robot source that has a usable one.
+    """
+
+    recipe: Json
+    sources: dict[str, Json]
+    rules: dict[str, Json]
+    references: dict[str, Reference] = field(default_factory=dict)
+
+
+class SampleCheck:
+    """Checks samples one at a time; what they say together is checked by `rt2data.verify.mixture`."""
+
+    def __init__(self, facts: Facts, report: Report) -> None:
+        self.facts, self.report = facts, report
+        loaded = schema.load("sample")
+        self.fields = list(loaded["properties"])
+        self.fits = schema.compiled(loaded)
+        self.beyond: Counter[str] = Counter()  # samples of a scheme that promises no distance, by source
+
+    def read(self, where: str, members: Members, split: str) -> Json | None:
+        """The sample's JSON, held to schema and members; None where there is none that fits."""
+        check, report = self.report["schema"], self.report
+        suffix, data = members.files[-1]
+        if not report["members"].hold(suffix == "json", where, f'a last member "{suffix}"', "the sample's json after its images"):
+            return None
+        check.number += 1
+        try:
+            sample = json.loads(data.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
+        except (ValueError, RecursionError) as error:
+            check.fail(where, f"not JSON ({error})", "a JSON object in UTF-8")
+            return None
+        if not self.fits(sample):
+            for place, message in schema.errors("sample", sample) or [("", "another shape")]:
+                check.fail(f"{where} {place}".rstrip(), message, "what schemas/sample.json says")
+            return None
+        if list(sample) != self.fields:
+            check.fail(where, "its fields in another order", "the order of schemas/sample.json")
+        names = [name for name, _ in members.files[:-1]]
+        report["members"].hold(names == sample["images"], where, f"the images {', '.join(names)}", f"{', '.join(sample['images'])}, as its JSON says")
+        valid = len(sample["image_valid"])
+        check.hold(valid == len(names), where, f"{valid} values in image_valid", f"one per image, {len(names)}")
+        report["keys"].hold(sample["key"] == members.key, where, f'the key "{sample["key"]}"', "that of its members' names")
+        report["quotas"].hold(sample["split"] == split, where, f'the split "{sample["split"]}"', f'"{split}", whose shard it is in')
+        return dict(sample)
+
+    def hold(self, where: str, sample: Json, key: Key) -> list[int] | None:
+        """Check one sample that fits the schema. Returns the bins of a robot sample's action where they could be recomputed."""
+        entry = self.facts.sources.get(sample["source"])
+        same = entry is not None and (sample["kind"], sample["dataset"]) == (entry["kind"], entry["dataset"]) and key.source == sample["source"]
+        found = f"{sample['kind']} of {sample['dataset']}, source {sample['source']}"
+        if not self.report["keys"].hold(same, where, found, "the source of its key, as the manifest describes it"):
+            return None
+        self._text(where, sample, key)
+        if sample["kind"] != "robot":
+            self.report["keys"].hold(key.step == 0, where, f"step {key.step} in the key", "0 for a web sample")
+            return None
+        known = keys.digest(sample["episode"]).hex() == key.digest and sample["step"] == key.step and key.variant < 0
+        found = f"episode {sample['episode']}, step {sample['step']}"
+        self.report["keys"].hold(known and sample["step"] < sample["steps"], where, found, "the episode's digest and the step in the key, below its length")
+        self._split(where, sample)
+        return self._action(where, sample)
+
+    def _split(self, where: str, sample: Json) -> None:
+        shares = self.facts.rules[sample["source"]]["splits"]
+        if any(isinstance(share, list) for share in shares.values()):
+            return
+        edges, total = [], 0.0
+        for share in list(shares.values())[:-1]:
+            total += share
+            edges.append(min(round(total * 2.0**64), (1 << 64) - 1))
+        place = int.from_bytes(keys.digest("split", sample["dataset"], sample["episode"], size=8), "big")
+        wanted = list(shares)[bisect_right(edges, place)]
+        self.report["splits"].hold(sample["split"] == wanted, where, f"episode {sample['episode']} in {sample['split']}", f"{wanted}, by its hash")
+
+    def _text(self, where: str, sample: Json, key: Key) -> None:
+        check, templates = self.report["texts"], self.facts.recipe["prompts"]
+        if sample["kind"] == "robot":
+            prompt, target = prompts.robot(templates, sample["instruction"]), sample["target"]
+        else:
+            vqa = sample["kind"] == "vqa"
+            prompt = prompts.vqa(templates, sample["question"]) if vqa else templates["caption"]
+            texts = sample["answers"] if vqa else sample["captions"]
+            rule = self.facts.rules[sample["source"]].get("answers" if vqa else "captions")
+            target = self._target(texts, rule, key, unique=vqa)
+            self.report["keys"].hold((key.variant >= 0) == (rule == "all"), where, f"variant {key.variant}", f"one where the recipe takes all texts; it takes {rule}")
+        check.hold(sample["prompt"] == prompt, where, f'the prompt "{sample["prompt"]}"', f'"{prompt}"')
+        check.hold(sample["target"] == target, where, f'the target "{sample["target"]}"', f'"{target}"')
+
+    def _target(self, texts: list[str], rule: str | None, key: Key, *, unique: bool) -> str | None:
+        if rule == "all":
+            texts = list(dict.fromkeys(texts)) if unique else texts
+            return texts[key.variant] if 0 <= key.variant < len(texts) else None
+        if rule == "majority":
+            return max(dict.fromkeys(texts), key=texts.count)
+        return texts[keys.hash64("draw", self.facts.recipe["seed"], key, copy=0) % len(texts)]
+
+    def _action(self, where: str, sample: Json) -> list[int] | None:
+        check, source = self.report["actions"], sample["source"]
+        reference = self.facts.references.get(source)
+        if reference is None:
+            return None  # the check "tokenizer" says why
+        self.report["tokenizer"].hold(sample["tokenizer"] == reference.fingerprint, where, f"fingerprint {sample['tokenizer']}", f"{reference.fingerprint}, of tokenizer.json for {source}")
+        names = [dim["name"] for dim in reference.dims]
+        sizes = (sample["dims"], sample["horizon"], *(len(sample[name]) for name in ("action", "terminate", "bins", "action_valid")))
+        wanted = (names, reference.horizon, reference.horizon * len(names), reference.horizon, reference.fields, reference.horizon)
+        if not check.hold(sizes == wanted, where, f"dims, horizon, and lengths of action, terminate, bins, action_valid {sizes}", str(wanted)):
+            return None
+        rest = all(valid or ends for valid, ends in zip(sample["action_valid"], sample["terminate"], strict=True))
+        check.hold(rest, where, "an invalid action that does not terminate", "such a step left out")
+        action = [float32(value) for value in sample["action"]]
+        try:
+            bins = reference.encode(action, sample["terminate"])
+        except InvalidAction as error:
+            check.fail(where, f"action {sample['action']}: {error}", "an action that can be encoded")
+            return None
+        check.hold(sample["bins"] == bins, where, f"bins {sample['bins']}", f"{bins}, the bins of its action")
+        text = reference.format(bins)
+        check.hold(sample["target"] == text, where, f'the target "{sample["target"]}"', f'"{text}", its action as text')
+        self._near(where, reference, sample, action)
+        return bins
+
+    def _near(self, where: str, reference: Reference, sample: Json, action: list[float]) -> None:
+        """The text, parsed and decoded, is the stored action within half a bin, where that is not clipped."""
+        check = self.report["actions"]
+        try:
+            decoded, ends = reference.decode(reference.parse(sample["target"]))
+        except InvalidAction as error:
+            check.fail(where, f'the target "{sample["target"]}": {error}', "an action string")
+            return
+        if reference.terminate is not None:
+            check.hold(ends == sample["terminate"], where, f"terminate {ends} in the target", str(sample["terminate"]))
+        clipped = reference.clipped(action)
+        for i, (value, stored) in enumerate(zip(decoded, action, strict=True)):
+            near = reference.tolerance(i % len(reference.dims))
+            if near is None:
+                self.beyond[sample["source"]] += 1
+            elif not clipped[i]:
+                name = reference.dims[i % len(reference.dims)]["name"]
+                check.hold(abs(value - stored) <= near, where, f"{name} {stored!r} decodes to {value!r}", f"at most {near:.3g} between them")
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is not a number in JSON")
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
+    out = dict(pairs)
+    if len(out) < len(pairs):
+        raise ValueError(f"a field twice among {', '.join(key for key, _ in pairs)}"[:200])
+    return out

@@ -1,0 +1,121 @@
+"""A shard read back with `tarfile`, `hashlib` and Pillow: its bytes, its members, and the samples they make."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+from PIL import Image
+
+from rt2data.images import MAX_PIXELS
+from rt2data.verify.report import Report
+
+MAX_MEMBER = 1 << 29  # bytes: an encoded picture of half a gigabyte is no picture, and memory is bounded by this
+_BLOCK = 1 << 22
+_FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}  # MPO: a JPEG with further pictures after its end
+
+
+@dataclass(slots=True)
+class Members:
+    """The members of one sample, in order: suffix (what follows the key and a dot) and content."""
+
+    key: str
+    files: list[tuple[str, bytes]]
+
+
+def check_file(path: Path, entry: dict[str, Any], report: Report) -> bool:
+    """Hold a shard's size and CRC32C to its entry in the manifest. False where the file cannot be read."""
+    name, check = entry["name"], report["shards"]
+    crc = size = 0
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                crc, size = google_crc32c.extend(crc, block), size + len(block)
+    except OSError as error:
+        check.hold(False, name, error.strerror or type(error).__name__, "a shard that can be read")
+        return False
+    check.hold(size == entry["bytes"], name, f"{size} bytes", f"{entry['bytes']}, as the manifest says")
+    check.hold(f"{crc:08x}" == entry["crc32c"], name, f"CRC32C {crc:08x}", f"{entry['crc32c']}, as the manifest says")
+    return True
+
+
+def samples(path: Path, entry: dict[str, Any], report: Report) -> Iterator[Members]:
+    """The samples of a shard, in order; checks every header, and in the end the digest of the list of members."""
+    name, check = entry["name"], report["members"]
+    lines = hashlib.sha256()
+    sample: Members | None = None
+    done: set[str] = set()
+    try:
+        for header, data in _read(path, name, report):
+            text = header.name
+            lines.update(f"{text} {len(data)} {google_crc32c.value(data):08x}\n".encode("utf-8", "surrogateescape"))
+            key, dot, suffix = text.partition(".")
+            check.hold(bool(key and dot and suffix) and text.isascii() and len(text) <= 100, name, f'a member "{text}"', "KEY.SUFFIX in at most 100 ASCII characters")
+            if sample is not None and sample.key == key:
+                sample.files.append((suffix, data))
+                continue
+            if sample is not None:
+                done.add(sample.key)
+                yield sample
+            if key in done:
+                check.fail(f"{name} {key}", "members of one key in two places", "all members of a sample together")
+            sample = Members(key, [(suffix, data)])
+    except (tarfile.TarError, OSError, ValueError, MemoryError, OverflowError, EOFError) as error:
+        check.fail(name, f"a tar that cannot be read: {error or type(error).__name__}", "a whole tar")
+    if sample is not None:
+        yield sample
+    found = lines.hexdigest()
+    check.hold(found == entry["members"], name, f"members with the digest {found}", f"{entry['members']}, as the manifest says")
+
+
+def _read(path: Path, name: str, report: Report) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+    check = report["members"]
+    size = path.stat().st_size
+    with tarfile.open(path, "r:") as tar:
+        while (header := tar.next()) is not None:
+            tar.members = []  # tarfile keeps every header it has seen
+            where = f"{name} {header.name}"
+            owner = (header.uid, header.gid, header.uname, header.gname, header.mtime, header.mode)
+            check.hold(owner == (0, 0, "", "", 0, 0o644), where, f"user, group, names, time, mode {owner}", "0, 0, no names, time 0, mode 0644")
+            if header.type != tarfile.REGTYPE or header.pax_headers or header.linkname:
+                check.fail(where, f"a member of type {header.type!r}", "a plain file")
+                continue
+            if header.size > MAX_MEMBER or header.offset_data + header.size > size:
+                check.fail(where, f"{header.size} bytes", f"what is left of the file's {size} bytes, and at most {MAX_MEMBER}")
+                return
+            content = tar.extractfile(header)
+            yield header, content.read() if content else b""
+
+
+def open_image(data: bytes) -> tuple[str, Image.Image]:
+    """Decode an image wholly.
+
+    Returns:
+        Its true format as a file name extension, and the picture.
+
+    Raises:
+        ValueError: bytes that do not decode as a JPEG, PNG or WebP of at most `MAX_PIXELS`.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pillow's own pixel limit: ours is lower
+            picture = Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP"))
+            if picture.width * picture.height > MAX_PIXELS:
+                raise ValueError(f"{picture.width} x {picture.height} pixels, above {MAX_PIXELS}")
+            picture.load()
+    except Exception as error:  # Pillow's decoders raise nearly everything on damaged data
+        raise ValueError(str(error).replace("\n", " ") or type(error).__name__) from None
+    return _FORMATS.get(picture.format or "", str(picture.format)), picture
+
+
+def constant(picture: Image.Image) -> bool:
+    """Whether all pixels are equal: filling, no picture."""
+    extrema: Any = picture.convert("RGBA").getextrema()
+    return all(low == high for low, high in extrema)

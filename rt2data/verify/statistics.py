@@ -1,0 +1,103 @@
+"""`statistics.json` against the steps in the shards, with exact sums in plain integers."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+from rt2data.verify.report import Report
+
+Json = dict[str, Any]
+
+_UNIT = 149  # every float32 is a whole multiple of 2**-149
+_QUANTILES = {"q01": Fraction(0.01), "median": Fraction(0.5), "q99": Fraction(0.99)}
+
+
+class Seen:
+    """Sums over the train steps of one source, each step once.
+
+    Args:
+        stats: the source's ``train`` in statistics.json, whose quantiles are counted against.
+        dims: number of dimensions.
+        fields: number of bins of an action.
+        bins: bins of a dimension.
+    """
+
+    def __init__(self, stats: Json, dims: int, fields: int, bins: int) -> None:
+        self.stats, self.count = stats, 0
+        self.low, self.high = [math.inf] * dims, [-math.inf] * dims
+        self.sums, self.squares = [0] * dims, [0] * dims
+        self.clipped = [0] * dims
+        self.bins = [[0] * bins for _ in range(fields)]
+        # Per quantile and dimension, how many values are below it, and how many are at most it.
+        self.below = {name: [[0, 0] for _ in range(dims)] for name in _QUANTILES}
+
+    def add(self, action: list[float], bins: list[int], clipped: list[bool]) -> None:
+        """Add a step: D float32 values, its bins, and which values lie outside the bounds."""
+        self.count += 1
+        for i, x in enumerate(action):
+            self.low[i], self.high[i] = min(self.low[i], x), max(self.high[i], x)
+            whole = int(math.ldexp(x, _UNIT))
+            self.sums[i] += whole
+            self.squares[i] += whole * whole
+            self.clipped[i] += clipped[i]
+        for row, b in zip(self.bins, bins, strict=True):
+            if b < len(row):
+                row[b] += 1
+        for name, counts in self.below.items():
+            for pair, x, edge in zip(counts, action, self.stats[name], strict=True):
+                pair[0] += x < edge
+                pair[1] += x <= edge
+
+
+def shapes(stats: Json, dims: list[str], fields: int, bins: int) -> str:
+    """What is wrong with the lengths of the lists of a set of statistics; "" where nothing is."""
+    if stats["dims"] != dims:
+        return f"the dimensions {' '.join(stats['dims'])}"
+    for name in ("mean", "std", "min", "q01", "median", "q99", "max", *(["clipped"] if "clipped" in stats else [])):
+        if len(stats[name]) != len(dims):
+            return f"{len(stats[name])} values of {name}"
+    if "bins" in stats and (len(stats["bins"]), {len(row) for row in stats["bins"]}) != (fields, {bins}):
+        return f"bins of {len(stats['bins'])} rows"
+    return ""
+
+
+def compare(where: str, seen: Seen, *, complete: bool, report: Report) -> None:
+    """Hold the statistics of train to the steps that were seen; `complete` where every train step is in the shards."""
+    check, stats, n = report["statistics"], seen.stats, seen.count
+    if not complete:
+        check.hold(n <= stats["count"], where, f"count {stats['count']}", f"at least the {n} steps in the shards")
+        for i, name in enumerate(stats["dims"]):
+            ok = stats["min"][i] <= seen.low[i] and seen.high[i] <= stats["max"][i] and seen.clipped[i] <= stats["clipped"][i]
+            found = f"min {stats['min'][i]!r}, max {stats['max'][i]!r}, {stats['clipped'][i]} clipped"
+            check.hold(ok, f"{where} {name}", found, f"room for {seen.low[i]!r}, {seen.high[i]!r}, {seen.clipped[i]} of the shards")
+        return
+    if not check.hold(n == stats["count"], where, f"count {stats['count']}", f"{n}, the steps in the shards") or n == 0:
+        return
+    for i, name in enumerate(stats["dims"]):
+        mean = Fraction(seen.sums[i], n << _UNIT)
+        variance = Fraction(seen.squares[i], n << 2 * _UNIT) - mean * mean
+        exact = {"min": seen.low[i], "max": seen.high[i], "mean": float(mean), "clipped": seen.clipped[i]}
+        for key, value in exact.items():
+            check.hold(stats[key][i] == value, f"{where} {name}", f"{key} {stats[key][i]!r}", f"{value!r}, that of the shards")
+        std = math.sqrt(variance)
+        check.hold(math.isclose(stats["std"][i], std, rel_tol=1e-12, abs_tol=1e-300), f"{where} {name}", f"std {stats['std'][i]!r}", repr(std))
+        for key, q in _QUANTILES.items():
+            # The quantile lies between the sorted values number k and k + 1, from 0.
+            k = math.floor(q * (n - 1))
+            below, upto = seen.below[key][i]
+            check.hold(upto >= k + 1 and below <= k + 1, f"{where} {name}", f"{key} {stats[key][i]!r}, above {below} of {n} values", f"about {k + 1} values below it")
+    for row, (found, wanted) in enumerate(zip(stats["bins"], seen.bins, strict=True)):
+        check.hold(found == wanted, f"{where} bins, field {row + 1}", "other counts", "those of the shards")
+
+
+def bounds(stats: Json, i: int) -> tuple[float, float, bool]:
+    """(low, high, constant) of dimension `i` by the rule of quantile bounds."""
+    low, high = stats["q01"][i], stats["q99"][i]
+    if low == high:
+        low, high = stats["min"][i], stats["max"][i]
+    if low < high:
+        return low, high, False
+    around = max(1e-6, 1e-3 * abs(low))
+    return low - around, low + around, True
