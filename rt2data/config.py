@@ -6,10 +6,11 @@ The structure of each kind of file is defined once, in ``schemas/NAME.json`` (JS
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Hashable, Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 import yaml
@@ -18,6 +19,7 @@ from rt2data import resources
 from rt2data.errors import Rt2dataError, near
 
 LIMIT = 4 << 20  # bytes: a recipe or declaration is a page of text; more is a mistake or an attack
+MAX_VALUES = 100_000  # with every alias followed: ten lines of aliases can stand for 10**10 values
 
 Where = tuple[Hashable, ...]
 
@@ -33,7 +35,8 @@ class _Loader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             self.aliases += 1
             if self.aliases > 100:
-                raise yaml.MarkedYAMLError(problem="more than 100 aliases", problem_mark=self.peek_event().start_mark)
+                mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+                raise yaml.MarkedYAMLError(problem="more than 100 aliases", problem_mark=mark)
         return super().compose_node(parent, index)
 
 
@@ -66,11 +69,21 @@ def read_yaml(path: Path) -> tuple[Any, dict[Where, int]]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise Rt2dataError(f"{path}:{line}", str(error.problem), "valid YAML") from None
+    except yaml.reader.ReaderError as error:
+        raise Rt2dataError(f"{path}", f"character U+{int(error.character):04X}: {error.reason}", "a YAML file of text") from None
+    except ValueError as error:  # a date that does not exist, an integer of thousands of digits
+        raise error if isinstance(error, Rt2dataError) else Rt2dataError(f"{path}", str(error), "numbers and dates that exist") from None
 
 
 def _lines(node: yaml.Node, where: Where, lines: dict[Where, int], path: Path) -> None:
+    if len(lines) > MAX_VALUES:
+        raise Rt2dataError(str(path), f"more than {MAX_VALUES} values, aliases followed", "a YAML file that a person wrote")
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
+            if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
+                repair = f'Write "{key.value}"' if isinstance(key, yaml.ScalarNode) else ""
+                found = f"the key {key.value} is no text" if repair else "a key that is no text"
+                raise Rt2dataError(f"{path}:{key.start_mark.line + 1}", found, "text as key", repair)
             here = (*where, key.value)
             if here in lines:
                 raise Rt2dataError(f"{path}:{key.start_mark.line + 1}", f'"{key.value}" is given twice', "each key once")
@@ -89,9 +102,25 @@ def schema(name: str) -> dict[str, Any]:
     return loaded
 
 
+# JSON Schema takes 5.0 for an integer, and has never heard of infinity.
+_TYPES = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
+    {
+        "integer": lambda _, value: isinstance(value, int) and not isinstance(value, bool),
+        "number": lambda _, value: isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value),
+    }
+)
+_Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=_TYPES)  # type: ignore[no-untyped-call]
+
+# What a rule asks for, where its schema does not say it in words.
+_WORDS = {
+    "minimum": "at least {}", "maximum": "at most {}", "exclusiveMinimum": "more than {}", "minItems": "{} or more entries",
+    "maxItems": "at most {} entries", "minProperties": "{} or more entries", "uniqueItems": "no entry twice",
+}  # fmt: skip
+
+
 @cache
-def _validator(name: str) -> jsonschema.Draft202012Validator:
-    return jsonschema.Draft202012Validator(schema(name))
+def _validator(name: str) -> Any:
+    return _Validator(schema(name))
 
 
 def check(data: Any, name: str, file: str, lines: dict[Where, int] | None = None) -> None:
@@ -117,16 +146,17 @@ def dotted(where: Iterable[Hashable]) -> str:
 def _explain(error: jsonschema.ValidationError, file: str, lines: dict[Where, int] | None) -> Rt2dataError:
     where: Where = tuple(error.absolute_path)
     value, rule = error.instance, error.validator_value
+    own: Any = error.schema
     field = f'"{dotted(where)}"' if where else "the file"
     repair = ""
     if error.validator == "additionalProperties" and isinstance(value, dict):
-        known = sorted(error.schema.get("properties", {}))
+        known = sorted(own.get("properties", {}))
         unknown = next(key for key in value if key not in known)
         where = (*where, unknown)
         found, expected = f'unknown field "{unknown}"', f"one of {', '.join(known)}"
         repair = near(str(unknown), known)
     elif error.validator == "required" and isinstance(rule, list):
-        missing = next(key for key in rule if key not in value)
+        missing = next(key for key in rule if key not in cast("dict[str, Any]", value))
         found, expected = f'{field} has no "{missing}"', f'the field "{missing}"'
     elif error.validator == "enum" and isinstance(rule, list):
         found, expected = f"{field} is {json.dumps(value)}", f"one of {', '.join(map(str, rule))}"
@@ -135,8 +165,9 @@ def _explain(error: jsonschema.ValidationError, file: str, lines: dict[Where, in
         kinds = rule if isinstance(rule, list) else [rule]
         found, expected = f"{field} is {_short(value)}", f"a value of type {' or '.join(map(str, kinds))}"
     else:
-        text = error.schema.get("description", "") if isinstance(error.schema, dict) else ""
-        found, expected = f"{field} is {_short(value)}", text or f"{error.validator} {_short(rule)}"
+        text = own.get("description", "") if isinstance(own, dict) else ""
+        words = _WORDS.get(str(error.validator), f"{error.validator} {{}}").format(_short(rule))
+        found, expected = f"{field} is {_short(value)}", text or words
     return Rt2dataError(f"{file}:{line_of(lines, where)}" if lines else file, found, expected.rstrip("."), repair)
 
 

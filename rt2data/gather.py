@@ -21,6 +21,7 @@ from rt2data.job import Job
 from rt2data.plan import Plan
 from rt2data.recipe import Recipe, RecipeSource
 from rt2data.render import Rendered
+from rt2data.shard import Ref
 from rt2data.tokenizer import ActionTokenizer
 
 MAX_OPEN = 64
@@ -44,6 +45,18 @@ class Files:
         if len(self._open) > MAX_OPEN:
             os.close(self._open.popitem(last=False)[1])
         return found
+
+    def read(self, ref: Ref, into: shard.Bytes) -> None:
+        """Read exactly one image, and check that it is the one that was indexed."""
+        descriptor, size, done = self.get(ref.file), len(into), 0
+        while done < size:
+            n = os.preadv(descriptor, [into[done:] if done else into], ref.offset + done)
+            if n == 0:
+                break
+            done += n
+        if done < size or google_crc32c.value(into) != ref.crc:
+            found = f"bytes {ref.offset} to {ref.offset + size} are not the image that was indexed"
+            raise Rt2dataError(ref.file, found, f"CRC32C {ref.crc:08x}", "The file changed while it was read; build again")
 
     def close(self) -> None:
         while self._open:
@@ -141,7 +154,7 @@ def _sequence(parts: list[Part]) -> list[tuple[int, int]]:
 def _write(the_job: Job, parts: list[Part], path: Path, files: Files, buffers: shard.Buffers) -> shard.Written:
     names: list[str] = []
     sizes: list[int] = []
-    content: list[bytes | tuple[str, int, int]] = []  # bytes, or (file, offset, CRC32C)
+    content: list[bytes | Ref] = []
     specs = [[_spec(the_job.recipe, the_job.recipe.sources[source], c.name) for c in rendered.cameras] for source, rendered, _ in parts]
     paths = [[[os.path.join(the_job.roots[source], name) for name in refs.files] for refs in rendered.cameras] for source, rendered, _ in parts]
     columns = [[(r.suffix, r.file.tolist(), r.offset.tolist(), r.length.tolist(), r.crc.tolist()) for r in rendered.cameras] for _, rendered, _ in parts]
@@ -149,11 +162,11 @@ def _write(the_job: Job, parts: list[Part], path: Path, files: Files, buffers: s
         rendered = parts[part][1]
         key = rendered.keys[row]
         for camera, (suffix, file, offset, length, crc) in enumerate(columns[part]):
-            ref = (paths[part][camera][file[row]], offset[row], crc[row])
+            ref = Ref(paths[part][camera][file[row]], offset[row], crc[row])
             spec = specs[part][camera]
-            data: bytes | tuple[str, int, int] = ref if spec is None else _reencode(spec, ref, length[row], files)
+            data: bytes | Ref = ref if spec is None else _reencode(spec, ref, length[row], files)
             names.append(f"{key}.{suffix[row]}")
-            sizes.append(length[row] if isinstance(data, tuple) else len(data))
+            sizes.append(len(data) if isinstance(data, bytes) else length[row])
             content.append(data)
         text = rendered.json[row]
         names.append(f"{key}.json")
@@ -163,19 +176,7 @@ def _write(the_job: Job, parts: list[Part], path: Path, files: Files, buffers: s
     if too_long:
         raise Rt2dataError(str(path), f"the member name {too_long} has {len(too_long)} bytes", f"at most {shard.MAX_NAME} bytes")
 
-    def fill(window: shard.Bytes, start: int, stop: int, places: npt.NDArray[np.int64]) -> None:
-        references = []
-        for i, place in enumerate(places.tolist(), start):
-            data = content[i]
-            if isinstance(data, tuple):
-                references.append((data, place, sizes[i]))
-            else:
-                window[place : place + sizes[i]] = np.frombuffer(data, np.uint8)
-        # Read in the order of the files, not of the shard: a disk and its read-ahead like it.
-        for (file, offset, crc), place, size in sorted(references):
-            _read(files.get(file), file, offset, crc, window[place : place + size])
-
-    return shard.write(path, names, np.array(sizes, np.int64), fill, buffers)
+    return shard.write(path, names, sizes, content, files.read, buffers)
 
 
 def _spec(recipe: Recipe, source: RecipeSource, camera: str) -> images.ImageSpec | None:
@@ -189,24 +190,11 @@ def _spec(recipe: Recipe, source: RecipeSource, camera: str) -> images.ImageSpec
     return images.ImageSpec(size=tuple(size) if size else None, swap_bgr=bgr, **wanted)
 
 
-def _read(descriptor: int, file: str, offset: int, crc: int, into: shard.Bytes) -> None:
-    """Read exactly one image and check that it is the one that was indexed."""
-    done = 0
-    while done < len(into):
-        n = os.preadv(descriptor, [into[done:].data], offset + done)
-        if n == 0:
-            break
-        done += n
-    if done < len(into) or google_crc32c.value(into) != crc:
-        found = f"bytes {offset} to {offset + len(into)} are not the image that was indexed"
-        raise Rt2dataError(file, found, f"CRC32C {crc:08x}", "The file changed while it was read; build again")
-
-
-def _reencode(spec: images.ImageSpec, ref: tuple[str, int, int], length: int, files: Files) -> bytes:
+def _reencode(spec: images.ImageSpec, ref: Ref, length: int, files: Files) -> bytes:
     data = np.empty(length, np.uint8)
-    _read(files.get(ref[0]), *ref, data)
+    files.read(ref, data)
     try:
         return images.reencode(data.tobytes(), spec)
     except images.ImageError as error:
         repair = "Set image_check: decode in the recipe, which leaves such images out and counts them"
-        raise Rt2dataError(f"{ref[0]} at byte {ref[1]}", str(error), "an image that decodes", repair) from None
+        raise Rt2dataError(f"{ref.file} at byte {ref.offset}", str(error), "an image that decodes", repair) from None

@@ -111,8 +111,8 @@ def check_header(data: Bytes) -> ImageInfo:
     Bytes after the end marker are allowed (cameras append padding and second pictures); an image without one is not.
 
     Raises:
-        ImageError: `empty_image`, `unknown_format`, `truncated_image`, `damaged_image` (a header that contradicts itself)
-            or `image_too_large` (more than MAX_PIXELS or MAX_SIDE). Nothing else, whatever the bytes.
+        ImageError: `empty_image`, `unknown_format`, `truncated_image`, `damaged_image` (a header that contradicts
+            itself) or `image_too_large` (more than MAX_PIXELS or MAX_SIDE). Nothing else, whatever the bytes.
     """
     return _check(data.data if isinstance(data, np.ndarray) else memoryview(data))[0]
 
@@ -195,8 +195,9 @@ def decode(data: Bytes) -> Image:
 def reencode(data: Bytes, spec: ImageSpec) -> bytes:
     """The picture encoded anew as `spec` says: 8-bit RGB, upright, without metadata or transparency.
 
-    One Pillow version gives the same bytes on every machine. JPEG has 4:2:0 chroma, as TensorFlow's encoder and so most
-    published robot data; resizing is Lanczos with antialiasing. An EXIF orientation is applied, because the tag is lost.
+    One Pillow version gives the same bytes on every machine. JPEG has 4:2:0 chroma, as TensorFlow's encoder has and so
+    most published robot data; resizing is Lanczos with antialiasing. An EXIF orientation is applied, because the tag
+    is lost.
 
     Raises:
         ImageError: the image does not decode, or has 16 bits or more per channel (`unknown_format`).

@@ -154,7 +154,7 @@ class Moments:
         )
 
     def cells(self, qs: Sequence[float]) -> Words:
-        """The cells that hold the order statistics which the quantiles `qs` (each in [0, 1]) need; what pass 2 counts."""
+        """The cells that pass 2 counts: those of the order statistics that the quantiles `qs`, in [0, 1], need."""
         _need_rows(self.count)
         wanted = set[int]()
         for dim in range(self.dims):
@@ -359,7 +359,7 @@ def _floats(ordered: Words) -> Floats:
 
 
 def _cell_of(ordered: Words) -> Words:
-    """dimension << 16 | upper 16 bits, for ordered values (n, D)."""
+    """The cell, dimension << 16 | upper 16 bits, for ordered values (n, D)."""
     return (ordered >> np.uint32(16)) | (np.arange(ordered.shape[1], dtype=np.uint32) << np.uint32(16))
 
 
@@ -389,7 +389,7 @@ def _add_counts(
 
 
 def _ranks(q: float, count: int) -> tuple[int, int, float]:
-    """The two order statistics around quantile `q` of `count` values and the weight of the second, as numpy has them."""
+    """The two order statistics around quantile `q` of `count` values and the weight of the second, as in numpy."""
     if not 0.0 <= q <= 1.0:
         raise ValueError(f"quantile {q} is not in [0, 1]")
     virtual = (count - 1) * float(q)

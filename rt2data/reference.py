@@ -1,8 +1,8 @@
 """The action tokenizer once more, in plain Python: one number at a time, no numpy, no tables, no speed.
 
 It is the oracle of the tests and of `rt2data.verify`, and shares no code with `rt2data.tokenizer`: it reads a
-specification's JSON and follows the rules as their sources state them. Stored actions are float32; a float32 is given here
-as the Python float of the same value.
+specification's JSON and follows the rules as their sources state them. Stored actions are float32; a float32 is given
+here as the Python float of the same value.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ class Reference:
         self.fingerprint = fingerprint(raw, source)
         if self.scheme not in _RULES:
             raise InvalidAction(f'scheme "{self.scheme}"; expected one of {", ".join(_RULES)}')
-        self.rules = [_RULES[self.scheme](float(d["low"]), float(d["high"]), self.bins, d, self.options) for d in self.dims]
+        self.rules = [
+            _RULES[self.scheme](float(d["low"]), float(d["high"]), self.bins, d, self.options) for d in self.dims
+        ]
 
     @property
     def fields(self) -> int:
@@ -78,7 +80,8 @@ class Reference:
         """Bins of an action.
 
         Args:
-            action: horizon x D numbers, step after step, in the units of the dimensions. Computed as float32 where the scheme does so.
+            action: horizon x D numbers, step after step, in the units of the dimensions. Computed as float32 where the
+                scheme does so.
             terminate: one flag per step; ignored where the scheme has no such field.
         """
         width = len(self.dims)
@@ -151,7 +154,7 @@ class Reference:
         return [not limits[i % width][0] <= x <= limits[i % width][1] for i, x in enumerate(action)]
 
     def tolerance(self, dim: int) -> float | None:
-        """How far decode(encode(x)) may be from an x within the bounds; None where the scheme promises nothing of the kind."""
+        """How far decode(encode(x)) may be from an x within the bounds; None where the scheme does not promise it."""
         return self.rules[dim].tolerance
 
     def changed(self) -> int:
@@ -186,7 +189,7 @@ class _Rule:
 
 
 class _Uniform(_Rule):
-    """RT-2 as rt2data defines it: equal bins, their centres, float64; the product with bins / width is part of the rule."""
+    """RT-2 as rt2data defines it: equal bins, their centres, float64; a product with bins / width, not a quotient."""
 
     def bin(self, x: float) -> int:
         u = (x - self.low) * (self.bins / (self.high - self.low))
@@ -197,7 +200,7 @@ class _Uniform(_Rule):
 
 
 class _Truncated(_Rule):
-    """RT-1 (google-research/robotics_transformer): clip, scale to bins - 1, truncate; all in float32. Decodes to lower edges."""
+    """RT-1 (google-research/robotics_transformer): clip, scale to bins - 1, truncate, in float32. Values are lower edges."""
 
     def prepare(self, dim: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         self.tolerance = (self.high - self.low) / (self.bins - 1) + max(abs(self.low), abs(self.high)) * 2.0**-20
@@ -236,7 +239,7 @@ def _linspace(low: float, high: float, count: int) -> list[float]:
 
 
 class _OpenVLA(_Rule):
-    """OpenVLA: normalise by the bounds with 1e-8 in the width, 256 edges, 255 middles; bounds of -1 and 1 mean no normalising."""
+    """OpenVLA: normalise with 1e-8 in the width, 256 edges, 255 middles; bounds of -1 and 1 mean no normalising."""
 
     def prepare(self, dim: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         self.edges = _linspace(-1.0, 1.0, self.bins)
@@ -292,7 +295,9 @@ class _Rounded(_Rule):
     """dexbotic: normalise with 1e-8 in the width, round half to even to bins - 1."""
 
     def prepare(self, dim: Mapping[str, Any], options: Mapping[str, Any]) -> None:
-        self.tolerance = (self.high - self.low) / (self.bins - 1) / 2 + 1e-8 + max(abs(self.low), abs(self.high)) * 2.0**-50
+        self.tolerance = (
+            (self.high - self.low) / (self.bins - 1) / 2 + 1e-8 + max(abs(self.low), abs(self.high)) * 2.0**-50
+        )
 
     def bin(self, x: float) -> int:
         x = min(max(x, self.low), self.high)
@@ -305,7 +310,7 @@ class _Rounded(_Rule):
 
 
 class _MuLaw(_Rule):
-    """Gato: F(x) = sign(x) ln(mu |x| + 1) / ln(mu M + 1) in equal bins; edges and centres to 50 digits, rounded once."""
+    """Gato: F(x) = sign(x) ln(mu |x| + 1) / ln(mu M + 1) in equal bins; edges and centres to 50 digits."""
 
     def prepare(self, dim: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         mu = float(options.get("mu", 100.0))

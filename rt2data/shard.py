@@ -1,4 +1,4 @@
-"""Writing a shard: a tar (POSIX ustar) made in one reused buffer, with no time, user or host in it.
+"""Writing a shard: a tar (POSIX ustar) with no time, user or host in it.
 
 Headers are packed for the whole shard at once: `tarfile` packs 4 to 5 thousand members a second, this a million.
 """
@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import google_crc32c
 import numpy as np
@@ -20,15 +20,17 @@ import numpy.typing as npt
 from rt2data.errors import Rt2dataError
 
 BLOCK, RECORD = 512, 10240
-WINDOW = 16 << 20  # bytes of tar made before each write; more gained nothing, and memory stays small
+WINDOW = 16 << 20  # bytes of members read before they are written
+MAX_PIECES = 1000  # IOV_MAX is 1024
 MAX_NAME = 100
 
 # mode, user, group, time, type, magic and version of a ustar header (POSIX.1-1988), by place
 _CONSTANT = ((100, b"0000644\0"), (108, b"0000000\0"), (116, b"0000000\0"), (136, b"00000000000\0"), (156, b"0"), (257, b"ustar\x0000"))
 
+_ZEROS = bytes(BLOCK)
+
 Bytes = npt.NDArray[np.uint8]
-# Fills windows of the tar with the content of members `start` to `stop`, each at its place.
-Fill = Callable[[Bytes, int, int, npt.NDArray[np.int64]], None]
+Read = Callable[["Ref", Bytes], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,14 @@ def _octal(values: npt.NDArray[np.int64], digits: int) -> Bytes:
     return ((values[:, None] >> shifts) & 7).astype(np.uint8) + np.uint8(ord("0"))
 
 
+class Ref(NamedTuple):
+    """Bytes of a source file that become a member: where they start, and their CRC32C when they were indexed."""
+
+    file: str
+    offset: int
+    crc: int
+
+
 class Buffers:
     """Memory that is used again for every window and shard of a worker: fresh pages cost six times as much."""
 
@@ -73,59 +83,99 @@ class Buffers:
         return self._bytes[:size]
 
 
-def write(path: Path, names: Sequence[str], sizes: npt.NDArray[np.int64], fill: Fill, buffers: Buffers) -> Written:
+def write(path: Path, names: Sequence[str], sizes: Sequence[int], content: Sequence[bytes | Ref], read: Read, buffers: Buffers) -> Written:
     """Write a shard under a temporary name, sync it, rename it.
 
     Args:
         path: the final name.
         names: member names, ASCII, at most 100 bytes.
         sizes: their sizes in bytes.
-        fill: called with (window, first member, last member + 1, the members' places in the window).
+        content: their bytes, or where these lie.
+        read: reads a reference and checks its CRC32C, or raises.
         buffers: the worker's.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    head = headers(names, sizes)
-    padded = (sizes + BLOCK - 1) // BLOCK * BLOCK
-    ends = np.cumsum(BLOCK + padded)
-    begins = ends - BLOCK - padded
-    lines: list[str] = []
-    crc = 0
+    head = headers(names, np.array(sizes, np.int64)).tobytes()
+    lines: list[bytes] = []
+    crc = total = 0
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with temporary.open("wb", buffering=0) as file:
-            start = 0
-            while start < len(names):
-                stop = max(start + 1, int(np.searchsorted(ends, begins[start] + WINDOW, side="right")))
-                window = buffers.get(int(ends[stop - 1] - begins[start]))
-                places = begins[start:stop] - begins[start]
-                for i, place in enumerate(places.tolist(), start):
-                    window[place : place + BLOCK] = head[i]
-                    used = place + BLOCK + int(sizes[i])
-                    window[used : place + BLOCK + int(padded[i])] = 0
-                places += BLOCK
-                fill(window, start, stop, places)
-                for i, place in enumerate(places.tolist(), start):
-                    lines.append(f"{names[i]} {sizes[i]} {google_crc32c.value(window[place : place + int(sizes[i])]):08x}\n")
-                crc = google_crc32c.extend(crc, window)
-                _write_all(file, window)
-                start = stop
-            total = int(ends[-1]) if len(names) else 0
-            end = np.zeros((total + 2 * BLOCK + RECORD - 1) // RECORD * RECORD - total, np.uint8)
+            for start, stop in _windows(sizes):
+                for pieces in _window(start, stop, names, sizes, content, head, lines, read, buffers):
+                    for piece in pieces:
+                        crc = google_crc32c.extend(crc, piece)
+                    total += _write_all(file.fileno(), pieces)
+            end = bytes((total + 2 * BLOCK + RECORD - 1) // RECORD * RECORD - total)
             crc = google_crc32c.extend(crc, end)
-            _write_all(file, end)
+            total += _write_all(file.fileno(), [end])
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         raise Rt2dataError(str(path), error.strerror or str(error), "room and permission to write a shard") from None
     finally:
         temporary.unlink(missing_ok=True)
-    return Written(total + len(end), f"{crc:08x}", hashlib.sha256("".join(lines).encode()).hexdigest())
+    return Written(total, f"{crc:08x}", hashlib.sha256(b"".join(lines)).hexdigest())
 
 
-def _write_all(file: Any, data: Bytes) -> None:
-    done = 0
-    while done < len(data):
-        done += os.write(file.fileno(), data[done:].data)
+def _windows(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Ranges of members that fill WINDOW bytes, or are one larger member."""
+    start = filled = 0
+    for i, size in enumerate(sizes):
+        if filled and filled + size > WINDOW:
+            yield start, i
+            start, filled = i, 0
+        filled += size
+    if sizes:
+        yield start, len(sizes)
+
+
+def _window(
+    start: int, stop: int, names: Sequence[str], sizes: Sequence[int], content: Sequence[bytes | Ref], head: bytes,
+    lines: list[bytes], read: Read, buffers: Buffers,
+) -> Iterator[list[bytes | Bytes]]:  # fmt: skip
+    """The bytes of members `start` to `stop`, in lists that one `writev` takes. Adds the members' lines to `lines`.
+
+    Headers, JSON and padding between two references are joined to one piece; references are read into the buffer, in the
+    order of their files and not of the shard, which is what a disk and its read-ahead like.
+    """
+    references = [(content[i], i) for i in range(start, stop) if isinstance(content[i], Ref)]
+    places: dict[int, int] = {}
+    place = 0
+    for _, i in references:
+        places[i] = place
+        place += sizes[i]
+    buffer = buffers.get(place)
+    for ref, i in sorted(references):
+        read(ref, buffer[places[i] : places[i] + sizes[i]])  # type: ignore[arg-type]
+    pieces: list[bytes | Bytes] = []
+    text: list[bytes] = []
+    for i in range(start, stop):
+        size, data = sizes[i], content[i]
+        text.append(head[BLOCK * i : BLOCK * i + BLOCK])
+        if isinstance(data, bytes):
+            text.append(data)
+            member_crc = google_crc32c.value(data)
+        else:
+            pieces += (b"".join(text), buffer[places[i] : places[i] + size])
+            text = []
+            member_crc = data.crc  # `read` has checked it on these very bytes
+            if len(pieces) >= MAX_PIECES:
+                yield pieces
+                pieces = []
+        text.append(_ZEROS[: -size % BLOCK])
+        lines.append(b"%b %d %08x\n" % (names[i].encode(), size, member_crc))
+    yield [*pieces, b"".join(text)]
+
+
+def _write_all(descriptor: int, pieces: Sequence[bytes | Bytes]) -> int:
+    """Write every piece; returns how many bytes that was."""
+    total = sum(len(piece) for piece in pieces)
+    done = os.writev(descriptor, pieces)
+    while done < total:  # a disk that is full raises; a signal may cut a write short
+        rest = b"".join(bytes(piece) for piece in pieces)[done:]
+        done += os.write(descriptor, rest)
+    return total
 
 
 def crc32c_of(path: Path) -> str:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import small
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,3 +21,53 @@ def shared_data() -> Path:
     if not (folder / "rlds").is_dir():
         pytest.skip(f"real sample data not found in {folder}; set RT2DATA_SAMPLE_DATA")
     return folder
+
+
+@dataclass(frozen=True)
+class Built:
+    """A small mixture that was built: its recipe, data root, folder and manifest."""
+
+    recipe: Path
+    data: Path
+    out: Path
+    manifest: dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with three tiny corpora (`small.write_corpora`); not to be changed."""
+    return small.write_corpora(tmp_path_factory.mktemp("corpora"))
+
+
+@pytest.fixture(scope="session")
+def mixture(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The mixture of `small.RECIPE`, built on Beam with two worker processes; not to be changed."""
+    from rt2data import flow
+
+    folder = tmp_path_factory.mktemp("mixture")
+    recipe = small.write_recipe(folder / "small.yaml")
+    manifest = flow.build(recipe, folder / "out", data_root=corpora, workers=2, progress=False)
+    return Built(recipe, corpora, folder / "out", manifest)
+
+
+@pytest.fixture
+def build(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """`rt2data.flow.build` with its stages run in this process, one task after the other: no Beam, no worker process."""
+    from rt2data import flow, report
+
+    class InProcess(flow.Direct):
+        def __init__(self, *_: Any) -> None:
+            super().__init__(report.Reporter(enabled=False))
+
+        def __enter__(self) -> InProcess:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(flow, "Engine", InProcess)
+
+    def run(recipe: Path, out: Path, **options: Any) -> dict[str, Any]:
+        return flow.build(recipe, out, progress=False, **options)
+
+    return run

@@ -268,7 +268,8 @@ ACTION = {"steps": {"action": TensorSpec((2,), "float32"), "text": TextSpec()}}
 def test_an_episode_that_does_not_match_is_refused(tmp_path: Path, steps: dict[str, Any], message: str) -> None:
     good = {"steps": {"action": np.zeros((3, 2), np.float32), "text": ["a"] * 3}}
     found = refusal(tmp_path, ACTION, [good, {"steps": steps}])
-    assert message in found and "toy/train episode 1: " in found
+    assert message in found
+    assert "toy/train episode 1: " in found
 
 
 def test_other_refusals(tmp_path: Path) -> None:

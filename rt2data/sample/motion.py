@@ -21,7 +21,7 @@ from rt2data.sample.shapes import PLATE_FLOOR, PLATE_RADIUS, SHAPES
 
 State: TypeAlias = tuple[float, float, float, float, float, float, float]
 
-X_RANGE, Y_RANGE = (0.33, 0.60), (-0.22, 0.22)  # where objects may stand, metres
+X_RANGE, Y_RANGE = (0.32, 0.57), (-0.22, 0.22)  # where objects may stand, metres
 _APART = 0.098  # metres between the middles of two objects, so that the open hand fits between them
 _WAYS = {"to the left": (0.0, -1.0), "to the right": (0.0, 1.0), "towards the robot": (-1.0, 0.0)}
 _WAYS["away from the robot"] = (1.0, 0.0)  # left and right are those of the picture, whose camera faces the robot

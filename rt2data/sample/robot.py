@@ -64,7 +64,7 @@ class Arm:
 
 def pillar(colour: Colour, camera: Camera, light: Light) -> list[Stroke]:
     """What never moves of the arm: its foot and the link up to the shoulder."""
-    link = tube(camera.pixel(_BASE), camera.pixel(_SHOULDER), (0.066, 0.055), _shaded(colour, light))
+    link = tube(camera.pixel(_SHOULDER), camera.pixel(_BASE), (0.055, 0.066), _shaded(colour, light))
     return strokes(FOOT, camera, light) + link
 
 

@@ -146,9 +146,10 @@ def _write_questions(folder: Path, rng: Random, views: Sequence[View]) -> None:
 
 def _questions(rng: Random, view: View) -> Iterator[Question]:
     """Three questions about a picture, each of another kind."""
-    kinds = [_colour, _count, _side, _exists, _holding, _shape, _outermost, _count_shape]
+    kinds = [_count, _side, _exists, _holding, _shape, _outermost, _count_shape]
     asked = 0
-    for kind in rng.sample(kinds, len(kinds)):
+    # Colour is what people ask about most; it comes first for every other picture.
+    for kind in [*([_colour] if rng.random() < 0.5 else []), *rng.sample(kinds, len(kinds))]:
         question = kind(rng, view)
         if question is not None:
             yield question
@@ -250,7 +251,7 @@ def _shape(rng: Random, view: View) -> Question | None:
     if not things:
         return None
     thing = rng.choice(things)
-    text = f"What is the {thing.colour} object?"
+    text = f"What is the {thing.colour} toy?"
     return Question(text, thing.shape, words.SYNONYMS[thing.shape], "what is the", "other", "en")
 
 
@@ -259,7 +260,7 @@ def _outermost(_rng: Random, view: View) -> Question | None:
         return None
     name, other = _name(view.things[0]), _name(view.things[1])
     others = [name.noun, other.bare]
-    return Question("Which object on the table is farthest to the left?", name.bare, others, "which", "other", "en")
+    return Question("Which toy on the table is farthest to the left?", name.bare, others, "which", "other", "en")
 
 
 def _count_shape(rng: Random, view: View) -> Question:
@@ -269,7 +270,7 @@ def _count_shape(rng: Random, view: View) -> Question:
         return _number(number, f"How many {shape}s are on the table?", "en")
     colour = rng.choice(list(COLOURS))
     number = sum(thing.colour == colour for thing in view.things)
-    return _number(number, f"How many {colour} objects are on the table?", "en")
+    return _number(number, f"How many {colour} toys are on the table?", "en")
 
 
 def _answers(rng: Random, question: Question) -> list[dict[str, Any]]:
@@ -291,7 +292,9 @@ def _write_captions(folder: Path, rng: Random, views: Sequence[View]) -> None:
         width, height = PRIMARY
         name = IMAGE_NAME.format(view.image_id)
         images.append({"id": view.image_id, "file_name": name, "width": width, "height": height, "license": 1})
-        language = "en" if rng.random() < 0.7 else rng.choice(words.LANGUAGES[1:])
+        # Every third picture is described in another language; each of these has its turn.
+        turn = len(images) - 1
+        language = words.LANGUAGES[1 + turn // 3 % 4] if turn % 3 == 2 else "en"
         for caption in _captions(rng, view, language):
             head = {"id": len(annotations) + 1, "image_id": view.image_id}
             annotations.append(head | {"caption": caption, "language": language})

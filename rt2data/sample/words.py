@@ -212,11 +212,11 @@ COLOUR_QUESTION = {
     "ja": "{0.the_noun}は何色ですか？",
 }
 COUNT_QUESTION = {
-    "en": "How many objects are on the table?",
-    "fr": "Combien d'objets y a-t-il sur la table ?",
-    "de": "Wie viele Gegenstände liegen auf dem Tisch?",
-    "es": "¿Cuántos objetos hay en la mesa?",
-    "ja": "テーブルの上に物はいくつありますか？",
+    "en": "How many toys are on the table?",
+    "fr": "Combien de jouets y a-t-il sur la table ?",
+    "de": "Wie viele Spielsachen liegen auf dem Tisch?",
+    "es": "¿Cuántos juguetes hay en la mesa?",
+    "ja": "テーブルの上におもちゃはいくつありますか？",
 }
 SIDE_QUESTION = {
     "en": ("Is {0.the} to the left of {1.of_the}?", "Is {0.the} to the right of {1.of_the}?"),
@@ -243,27 +243,27 @@ QUESTION_TYPES = {
 CAPTIONS = {
     "en": (
         "A robot arm above a table with {list}.",
-        "There are {n} objects on the table: {list}.",
+        "There are {n} toys on the table: {list}.",
         "{left} is to the left of {right}.",
     ),
     "fr": (
         "Un bras robotique au-dessus d'une table avec {list}.",
-        "Il y a {n} objets sur la table : {list}.",
+        "Il y a {n} jouets sur la table : {list}.",
         "{left} est à gauche {right}.",
     ),
     "de": (
         "Ein Roboterarm über einem Tisch; darauf sieht man {list}.",
-        "Auf dem Tisch sieht man {n} Gegenstände: {list}.",
+        "Auf dem Tisch sieht man {n} Spielsachen: {list}.",
         "{left} liegt links von {right}.",
     ),
     "es": (
         "Un brazo robótico sobre una mesa con {list}.",
-        "Hay {n} objetos en la mesa: {list}.",
+        "Hay {n} juguetes en la mesa: {list}.",
         "{left} está a la izquierda {right}.",
     ),
     "ja": (
         "テーブルの上に{list}があり、その上にロボットアームがあります。",
-        "テーブルの上に物が{n}個あります：{list}。",
+        "テーブルの上におもちゃが{n}個あります：{list}。",
         "{right}の左に{left}があります。",
     ),
 }

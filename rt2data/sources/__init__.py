@@ -104,6 +104,7 @@ def of_format(declaration: Declaration, where: str) -> Any:
 
 def safe_join(root: Path, name: str) -> Path | None:
     """`root`/`name`, or None where `name`, which is read from data, would leave `root`."""
-    joined = os.path.normpath(os.path.join(root, name))
-    inside = os.path.normpath(root) + os.sep
-    return Path(joined) if joined.startswith(inside) and "\0" not in name else None
+    folder = os.path.abspath(root)
+    joined = os.path.normpath(os.path.join(folder, name))
+    inside = joined != folder and joined.startswith(folder.rstrip(os.sep) + os.sep)
+    return Path(joined) if inside and "\0" not in name else None

@@ -15,8 +15,8 @@ from rt2data.tokenizer.text import MergedText, Text
 from rt2data.tokenizer.vocabulary import Ids, Placement, Vocabulary
 
 if TYPE_CHECKING:
-    from rt2data.tokenizer.check import VocabularyCheck
     from rt2data.tokenizer.constrain import Automaton
+    from rt2data.tokenizer.vocabulary_check import VocabularyCheck
 
 
 class Binding:
@@ -72,13 +72,15 @@ class Binding:
         return self._checked(xp, bins) if validate else bins
 
     def check(self, prompt: str) -> VocabularyCheck:
-        from rt2data.tokenizer import check
+        from rt2data.tokenizer import vocabulary_check
 
         if self._spec.vocabulary["place"] != "text":
-            return check.check_placed(self._text, self._tokenizer(), self._place().table)
+            return vocabulary_check.check_placed(self._text, self._tokenizer(), self._place().table)
         if isinstance(self._text, MergedText):
             raise ActionError("vocabulary", "merges in a text placement", 'a placement by ids, such as "tail"')
-        return check.check_text(self._text, self._tokenizer(), prompt, self._spec.vocabulary.get("ids_per_action"))
+        return vocabulary_check.check_text(
+            self._text, self._tokenizer(), prompt, self._spec.vocabulary.get("ids_per_action")
+        )
 
     def automaton(self) -> Automaton:
         from rt2data.tokenizer import constrain

@@ -8,7 +8,7 @@ _SHOWN = 72
 
 
 class ActionError(Rt2dataError):
-    """Actions, bins, a specification or a vocabulary that cannot be used. Reads ``where: found; expected E. repair.``."""
+    """Actions, bins, a specification or a vocabulary that cannot be used."""
 
 
 class ActionParseError(ActionError):

@@ -76,9 +76,10 @@ class Dct:
 
     def measure(self) -> tuple[bool, bool, int]:
         """See Properties: idempotent, injective, changed; over chunks that hold each code everywhere."""
-        codes = np.arange(self.bins, dtype=np.int32)[:, None, None] * np.ones((1, self.horizon, self.dims), np.int32)
+        shape = (self.horizon, self.dims) if self.horizon > 1 else (self.dims,)
+        codes = np.multiply.outer(np.arange(self.bins, dtype=np.int32), np.ones(shape, np.int32))
         changed = [
-            int((self.encode(np, self.decode(np, codes, kind)) != codes).any(axis=(1, 2)).sum())
+            int((self.encode(np, self.decode(np, codes, kind)) != codes).reshape(self.bins, -1).any(axis=1).sum())
             for kind in ("float32", "float64")
         ]
         return changed == [0, 0], True, changed[0]
@@ -93,6 +94,8 @@ class Dct:
 
     def _product(self, xp: Namespace, matrix: npt.NDArray[np.float64], y: Array, kind: str) -> Array:
         """Matrix (horizon, horizon) times y (..., horizon, D)."""
+        if self.horizon == 1:  # the transform of one step is the step, and its arrays have no axis for time
+            return y
         columns = self._table(xp, matrix.T[..., None], kind, y)
         total = columns[0, ...] * y[..., 0:1, :]
         for t in range(1, self.horizon):

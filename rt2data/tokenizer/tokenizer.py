@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from rt2data.tokenizer.check import VocabularyCheck
     from rt2data.tokenizer.constrain import Automaton
+    from rt2data.tokenizer.vocabulary_check import VocabularyCheck
 
 
 class Decoded(NamedTuple):

@@ -1,7 +1,8 @@
 """`verify`: reads a built mixture back and checks every promise, with nothing of what wrote it.
 
-Shards are read with `tarfile`, `json` and `hashlib`, images are decoded with Pillow, hashes are computed one key at a time
-and bins by `rt2data.reference`. One process reads front to back; memory holds one member, and the set of keys and digests.
+Shards are read with `tarfile`, `json` and `hashlib`, images are decoded with Pillow, hashes are computed one key at a
+time and bins by `rt2data.reference`. One process reads front to back; memory holds one sample, and the set of keys and
+digests.
 """
 
 from __future__ import annotations
@@ -40,7 +41,12 @@ def verify(path: str | Path, *, progress: Callable[[str], None] | None = None) -
     """
     folder = Path(path)
     if not (folder / "manifest.json").is_file():
-        raise Rt2dataError(str(path), "no manifest.json", "the folder of a built mixture", "A build that did not end has none: run it again")
+        raise Rt2dataError(
+            str(path),
+            "no manifest.json",
+            "the folder of a built mixture",
+            "A build that did not end has none: run it again",
+        )
     report = Report(str(path))
     manifest = schema.read(folder / "manifest.json", report["manifest"])
     if manifest is None:
@@ -60,7 +66,11 @@ def _check_folder(folder: Path, manifest: Json, report: Report) -> None:
             folders[:] = [name for name in folders if name not in FOREIGN]
             files = [name for name in files if name not in FOREIGN]
         inside = Path(place).relative_to(folder)
-        found |= {(inside / name).as_posix() for name in [*files, *(f for f in folders if (Path(place) / f).is_symlink())]}
+        found |= {
+            (inside / name).as_posix() for name in [*files, *(f for f in folders if (Path(place) / f).is_symlink())]
+        }
     for name in sorted(wanted | found):
         state = "not there" if name not in found else "a file too many"
-        report["folder"].hold(name in wanted and name in found, name, state, "the files that the manifest lists, and no others")
+        report["folder"].hold(
+            name in wanted and name in found, name, state, "the files that the manifest lists, and no others"
+        )

@@ -14,11 +14,16 @@ Json = dict[str, Any]
 
 MAX_CARD = 1 << 20  # bytes
 
-_SCALARS = {"string": ("string",), "integer": ("int64", "int32"), "number": ("float32", "float64"), "boolean": ("bool",)}
+_SCALARS = {
+    "string": ("string",),
+    "integer": ("int64", "int32"),
+    "number": ("float32", "float64"),
+    "boolean": ("bool",),
+}
 
 
 def check(folder: Path, manifest: Json, suffixes: set[str], report: Report) -> None:
-    """Hold ``README.md`` to the members that were seen (`suffixes`), the fields of the schema, and the manifest's splits."""
+    """Hold ``README.md`` to the members that were seen (`suffixes`), the schema's fields, the manifest's splits."""
     held, where = report["card"], "README.md"
     try:
         head = _front(folder / where)
@@ -27,20 +32,41 @@ def check(folder: Path, manifest: Json, suffixes: set[str], report: Report) -> N
         files = {entry["split"]: entry["path"] for entry in config["data_files"]}
         fields = {entry["name"]: entry for entry in features["json"]["struct"]}
     except (OSError, ValueError, KeyError, IndexError, TypeError, yaml.YAMLError, RecursionError) as error:
-        held.hold(False, where, f"{type(error).__name__} {error}".replace("\n", " "), "a dataset card with YAML that has configs and features")
+        held.hold(
+            False,
+            where,
+            f"{type(error).__name__} {error}".replace("\n", " "),
+            "a dataset card with YAML that has configs and features",
+        )
         return
     for suffix in sorted(suffixes):
-        held.hold(features.get(suffix, {}).get("dtype") == "image", where, f"no image feature {suffix}", "every member that a sample has")
+        held.hold(
+            features.get(suffix, {}).get("dtype") == "image",
+            where,
+            f"no image feature {suffix}",
+            "every member that a sample has",
+        )
     for name in ("__key__", "__url__"):
-        held.hold(features.get(name, {}).get("dtype") == "string", where, f"no feature {name}", "the two that datasets adds")
+        held.hold(
+            features.get(name, {}).get("dtype") == "string", where, f"no feature {name}", "the two that datasets adds"
+        )
     wanted = schema.load("sample")["properties"]
     held.hold(list(fields) == list(wanted), where, f"the fields {', '.join(fields)}", ", ".join(wanted))
     for name, rule in wanted.items():
         entry = fields.get(name, {})
         kinds = rule.get("type", "string")
         kind = kinds if isinstance(kinds, str) else kinds[0]
-        found, names = (entry.get("list"), _SCALARS[rule["items"]["type"]]) if kind == "array" else (entry.get("dtype"), _SCALARS[kind])
-        held.hold(found in names, where, f"{name} of type {found}", " or ".join(names) + (" in a list" if kind == "array" else ""))
+        found, names = (
+            (entry.get("list"), _SCALARS[rule["items"]["type"]])
+            if kind == "array"
+            else (entry.get("dtype"), _SCALARS[kind])
+        )
+        held.hold(
+            found in names,
+            where,
+            f"{name} of type {found}",
+            " or ".join(names) + (" in a list" if kind == "array" else ""),
+        )
     there = {name: f"{name}/*.tar" for name, split in manifest["splits"].items() if split["shards"]}
     held.hold(files == there, where, f"data files {files}", str(there))
 

@@ -10,7 +10,9 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
-_KEY = re.compile(r"([a-z0-9][a-z0-9_]{0,39})-([0-9a-f]{20})-(0|[1-9][0-9]{0,9})(?:-v(0|[1-9][0-9]{0,4}))?(?:-c([1-9][0-9]{0,8}))?")
+_KEY = re.compile(
+    r"([a-z0-9][a-z0-9_]{0,39})-([0-9a-f]{20})-(0|[1-9][0-9]{0,9})(?:-v(0|[1-9][0-9]{0,4}))?(?:-c([1-9][0-9]{0,8}))?"
+)
 _MASK = (1 << 64) - 1
 
 

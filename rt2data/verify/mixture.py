@@ -37,9 +37,19 @@ def check_manifest(manifest: Json, report: Report) -> None:
 def _check_shards(where: str, manifest: Json, name: str, split: Json, report: Report) -> None:
     shards, samples = split["shards"], split["samples"]
     wanted = [f"{name}/{manifest['name']}-{name}-{i:05d}-of-{len(shards):05d}.tar" for i in range(len(shards))]
-    report["manifest"].hold([s["name"] for s in shards] == wanted, where, "other names of shards", f"{len(shards)} shards like {wanted[0] if wanted else 'none'}")
+    report["manifest"].hold(
+        [s["name"] for s in shards] == wanted,
+        where,
+        "other names of shards",
+        f"{len(shards)} shards like {wanted[0] if wanted else 'none'}",
+    )
     most = manifest["recipe"]["samples_per_shard"]
-    report["manifest"].hold(len(shards) == -(-samples // most), where, f"{len(shards)} shards", f"{-(-samples // most)} for {samples} samples")
+    report["manifest"].hold(
+        len(shards) == -(-samples // most),
+        where,
+        f"{len(shards)} shards",
+        f"{-(-samples // most)} for {samples} samples",
+    )
     counts = [s["samples"] for s in shards]
     report["quotas"].hold(sum(counts) == samples, where, f"shards of {sum(counts)} samples", f"{samples}, the split's")
     even = [samples * (i + 1) // len(shards) - samples * i // len(shards) for i in range(len(shards))]
@@ -50,28 +60,60 @@ def _check_quotas(manifest: Json, report: Report) -> None:
     recipe, sources, check = manifest["recipe"], manifest["sources"], report["quotas"]
     for name, split in manifest["splits"].items():
         total = sum(source["samples"].get(name, -1) for source in sources)
-        check.hold(total == split["samples"], f"manifest.json {name}", f"{split['samples']} samples", f"{total}, the sum of the sources")
+        check.hold(
+            total == split["samples"],
+            f"manifest.json {name}",
+            f"{split['samples']} samples",
+            f"{total}, the sum of the sources",
+        )
     usable = [source["usable"].get("train", 0) for source in sources]
     rules = recipe["sources"]
     shares: list[Fraction] | None = None
     if any("weight" in rule for rule in rules):
-        weights = [Fraction(rule.get("weight", 0)) * (n if recipe.get("weights") == "times_size" else 1) for rule, n in zip(rules, usable, strict=True)]
+        weights = [
+            Fraction(rule.get("weight", 0)) * (n if recipe.get("weights") == "times_size" else 1)
+            for rule, n in zip(rules, usable, strict=True)
+        ]
         shares = [weight / sum(weights) for weight in weights] if sum(weights) else [Fraction(0)] * len(weights)
-        total = recipe.get("train_samples") or max((math.ceil(n / share) for n, share in zip(usable, shares, strict=True) if share), default=0)
+        total = recipe.get("train_samples") or max(
+            (math.ceil(n / share) for n, share in zip(usable, shares, strict=True) if share), default=0
+        )
         quotas = _largest_remainder(total, shares)
     else:
-        quotas = [rule["samples"] if "samples" in rule else math.floor(n * Fraction(rule.get("repeat", 1)) + Fraction(1, 2)) for rule, n in zip(rules, usable, strict=True)]
+        quotas = [
+            rule["samples"] if "samples" in rule else math.floor(n * Fraction(rule.get("repeat", 1)) + Fraction(1, 2))
+            for rule, n in zip(rules, usable, strict=True)
+        ]
     train = manifest["splits"]["train"]["samples"]
     for i, (source, n, quota) in enumerate(zip(sources, usable, quotas, strict=True)):
         where = f"manifest.json {source['source']}"
         found = source["samples"].get("train")
         check.hold(found == quota, where, f"{found} train samples", f"{quota}, by the recipe")
-        check.hold(quota <= Fraction(recipe["max_repeat"]) * n, where, f"{quota} train samples of {n}", f"at most {recipe['max_repeat']} copies of each")
+        check.hold(
+            quota <= Fraction(recipe["max_repeat"]) * n,
+            where,
+            f"{quota} train samples of {n}",
+            f"at most {recipe['max_repeat']} copies of each",
+        )
         copies = quota // n if n else 0
         check.hold(source["copies"] == copies, where, f"{source['copies']} copies", f"{copies}, {quota} samples of {n}")
-        check.hold((source["threshold"] >= 0) == (bool(n) and quota % n > 0), where, f"threshold {source['threshold']}", f"one for {quota % n if n else 0} further copies; -1 for none")
-        others = {name: (source["usable"].get(name), source["samples"].get(name)) for name in manifest["splits"] if name != "train"}
-        check.hold(all(a is not None and a == b for a, b in others.values()), where, f"usable and written samples {others}", "each sample of the other splits once")
+        check.hold(
+            (source["threshold"] >= 0) == (bool(n) and quota % n > 0),
+            where,
+            f"threshold {source['threshold']}",
+            f"one for {quota % n if n else 0} further copies; -1 for none",
+        )
+        others = {
+            name: (source["usable"].get(name), source["samples"].get(name))
+            for name in manifest["splits"]
+            if name != "train"
+        }
+        check.hold(
+            all(a is not None and a == b for a, b in others.values()),
+            where,
+            f"usable and written samples {others}",
+            "each sample of the other splits once",
+        )
         got = quota / train if train else None
         check.hold(source["share_got"] == got, where, f"share_got {source['share_got']}", str(got))
         wish = float(shares[i]) if shares else None
@@ -92,15 +134,22 @@ def _check_rows(source: Json, rule: Json, report: Report) -> None:
     where, check = f"manifest.json {source['source']}", report["manifest"]
     rows = sum(part["rows"] for part in source["parts"])
     check.hold(source["rows"] == rows, where, f"{source['rows']} rows", f"{rows}, those of its parts")
-    left = Counter(source["left_out"])
+    left: Counter[str] = Counter(source["left_out"])
     not_drawn = left.pop("not_drawn", 0)
     usable, lost = sum(source["usable"].values()), left.total()
     several = "all" in (rule.get("answers"), rule.get("captions"))
     accounted = usable >= rows - lost if several else usable + lost == rows
-    check.hold(accounted, where, f"{rows} rows, {usable} usable samples, {lost} rows left out", "every row usable or left out")
+    check.hold(
+        accounted, where, f"{rows} rows, {usable} usable samples, {lost} rows left out", "every row usable or left out"
+    )
     missing = max(0, source["usable"].get("train", 0) - source["samples"].get("train", 0))
     check.hold(not_drawn == missing, where, f"{not_drawn} samples not drawn", f"{missing}, those above the quota")
-    check.hold((source["never_terminate"] is not None) == (source["kind"] == "robot"), where, f"never_terminate {source['never_terminate']}", "a number for a robot source only")
+    check.hold(
+        (source["never_terminate"] is not None) == (source["kind"] == "robot"),
+        where,
+        f"never_terminate {source['never_terminate']}",
+        "a number for a robot source only",
+    )
 
 
 class Ledger:
@@ -110,7 +159,9 @@ class Ledger:
         self.report, self.seed = report, manifest["recipe"]["seed"]
         self.sources: dict[str, Json] = {source["source"]: source for source in manifest["sources"]}
         self.splits = list(manifest["splits"])
-        self.wanted = {name: {s["source"]: s["samples"].get(name, 0) for s in manifest["sources"]} for name in self.splits}
+        self.wanted = {
+            name: {s["source"]: s["samples"].get(name, 0) for s in manifest["sources"]} for name in self.splits
+        }
         self.count = {name: Counter[str]() for name in self.splits}
         # Per split: sample without its copy -> which copies were seen, a bit each.
         self.copies: dict[str, dict[str, int]] = {name: {} for name in self.splits}
@@ -140,13 +191,20 @@ class Ledger:
         self._order(where, split, key, text)
         if source["kind"] == "robot":
             home = self.units.setdefault(key.unit, split)
-            self.report["splits"].hold(home == split, where, f"an episode of {home} in {split}", "all steps of an episode in one split")
+            self.report["splits"].hold(
+                home == split, where, f"an episode of {home} in {split}", "all steps of an episode in one split"
+            )
         return key
 
     def _order(self, where: str, split: str, key: Key, text: str) -> None:
         mine = (keys.hash64("order", self.seed, key), text)
         last = self.last.get(split)
-        self.report["order"].hold(last is None or last < mine, where, f"order {mine[0]:016x} after {last[0] if last else 0:016x}", "an ascending order")
+        self.report["order"].hold(
+            last is None or last < mine,
+            where,
+            f"order {mine[0]:016x} after {last[0] if last else 0:016x}",
+            "an ascending order",
+        )
         self.last[split] = mine
 
     def first(self, key: Key, split: str) -> bool:
@@ -171,11 +229,21 @@ class Ledger:
                 number = 1
                 if split == "train":
                     number = source["copies"] + (keys.hash64("quota", self.seed, key) <= source["threshold"])
-                check.hold(seen == (1 << number) - 1, f"{split} {sample}", f"the copies {_bits(seen)}", f"copies 0 to {number - 1}" if number else "no copy")
+                check.hold(
+                    seen == (1 << number) - 1,
+                    f"{split} {sample}",
+                    f"the copies {_bits(seen)}",
+                    f"copies 0 to {number - 1}" if number else "no copy",
+                )
             for source, entry in self.sources.items():
                 number = entry["usable"].get(split, 0)
                 if split != "train" or entry["copies"]:
-                    check.hold(usable[source] == number, f"{split} {source}", f"{usable[source]} different samples", f"{number}, as the manifest says")
+                    check.hold(
+                        usable[source] == number,
+                        f"{split} {source}",
+                        f"{usable[source]} different samples",
+                        f"{number}, as the manifest says",
+                    )
 
 
 def _bits(seen: int) -> str:

@@ -65,7 +65,7 @@ CHECKS = {
 
 
 class Report:
-    """The checks, by name in ``report[name]`` and in order in ``report.checks``; `notes` are facts that are no failures."""
+    """The checks, by name in ``report[name]``, in order in ``report.checks``; `notes` are facts that are no failures."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -83,7 +83,10 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
-        checks = [{"name": c.name, "about": c.about, "checked": c.number, "failed": c.failed, "failures": c.failures} for c in self.checks]
+        checks = [
+            {"name": c.name, "about": c.about, "checked": c.number, "failed": c.failed, "failures": c.failures}
+            for c in self.checks
+        ]
         return {"path": self.path, "ok": self.ok, "checks": checks, "notes": self.notes}
 
     def text(self) -> str:

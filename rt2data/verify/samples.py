@@ -50,7 +50,9 @@ class SampleCheck:
         """The sample's JSON, held to schema and members; None where there is none that fits."""
         check, report = self.report["schema"], self.report
         suffix, data = members.files[-1]
-        if not report["members"].hold(suffix == "json", where, f'a last member "{suffix}"', "the sample's json after its images"):
+        if not report["members"].hold(
+            suffix == "json", where, f'a last member "{suffix}"', "the sample's json after its images"
+        ):
             return None
         check.number += 1
         try:
@@ -65,17 +67,30 @@ class SampleCheck:
         if list(sample) != self.fields:
             check.fail(where, "its fields in another order", "the order of schemas/sample.json")
         names = [name for name, _ in members.files[:-1]]
-        report["members"].hold(names == sample["images"], where, f"the images {', '.join(names)}", f"{', '.join(sample['images'])}, as its JSON says")
+        report["members"].hold(
+            names == sample["images"],
+            where,
+            f"the images {', '.join(names)}",
+            f"{', '.join(sample['images'])}, as its JSON says",
+        )
         valid = len(sample["image_valid"])
         check.hold(valid == len(names), where, f"{valid} values in image_valid", f"one per image, {len(names)}")
-        report["keys"].hold(sample["key"] == members.key, where, f'the key "{sample["key"]}"', "that of its members' names")
-        report["quotas"].hold(sample["split"] == split, where, f'the split "{sample["split"]}"', f'"{split}", whose shard it is in')
+        report["keys"].hold(
+            sample["key"] == members.key, where, f'the key "{sample["key"]}"', "that of its members' names"
+        )
+        report["quotas"].hold(
+            sample["split"] == split, where, f'the split "{sample["split"]}"', f'"{split}", whose shard it is in'
+        )
         return dict(sample)
 
     def hold(self, where: str, sample: Json, key: Key) -> list[int] | None:
-        """Check one sample that fits the schema. Returns the bins of a robot sample's action where they could be recomputed."""
+        """Check one sample that fits the schema. Returns the recomputed bins of a robot sample, None where there are none."""
         entry = self.facts.sources.get(sample["source"])
-        same = entry is not None and (sample["kind"], sample["dataset"]) == (entry["kind"], entry["dataset"]) and key.source == sample["source"]
+        same = (
+            entry is not None
+            and (sample["kind"], sample["dataset"]) == (entry["kind"], entry["dataset"])
+            and key.source == sample["source"]
+        )
         found = f"{sample['kind']} of {sample['dataset']}, source {sample['source']}"
         if not self.report["keys"].hold(same, where, found, "the source of its key, as the manifest describes it"):
             return None
@@ -85,7 +100,12 @@ class SampleCheck:
             return None
         known = keys.digest(sample["episode"]).hex() == key.digest and sample["step"] == key.step and key.variant < 0
         found = f"episode {sample['episode']}, step {sample['step']}"
-        self.report["keys"].hold(known and sample["step"] < sample["steps"], where, found, "the episode's digest and the step in the key, below its length")
+        self.report["keys"].hold(
+            known and sample["step"] < sample["steps"],
+            where,
+            found,
+            "the episode's digest and the step in the key, below its length",
+        )
         self._split(where, sample)
         return self._action(where, sample)
 
@@ -99,7 +119,12 @@ class SampleCheck:
             edges.append(min(round(total * 2.0**64), (1 << 64) - 1))
         place = int.from_bytes(keys.digest("split", sample["dataset"], sample["episode"], size=8), "big")
         wanted = list(shares)[bisect_right(edges, place)]
-        self.report["splits"].hold(sample["split"] == wanted, where, f"episode {sample['episode']} in {sample['split']}", f"{wanted}, by its hash")
+        self.report["splits"].hold(
+            sample["split"] == wanted,
+            where,
+            f"episode {sample['episode']} in {sample['split']}",
+            f"{wanted}, by its hash",
+        )
 
     def _text(self, where: str, sample: Json, key: Key) -> None:
         check, templates = self.report["texts"], self.facts.recipe["prompts"]
@@ -111,7 +136,12 @@ class SampleCheck:
             texts = sample["answers"] if vqa else sample["captions"]
             rule = self.facts.rules[sample["source"]].get("answers" if vqa else "captions")
             target = self._target(texts, rule, key, unique=vqa)
-            self.report["keys"].hold((key.variant >= 0) == (rule == "all"), where, f"variant {key.variant}", f"one where the recipe takes all texts; it takes {rule}")
+            self.report["keys"].hold(
+                (key.variant >= 0) == (rule == "all"),
+                where,
+                f"variant {key.variant}",
+                f"one where the recipe takes all texts; it takes {rule}",
+            )
         check.hold(sample["prompt"] == prompt, where, f'the prompt "{sample["prompt"]}"', f'"{prompt}"')
         check.hold(sample["target"] == target, where, f'the target "{sample["target"]}"', f'"{target}"')
 
@@ -128,11 +158,32 @@ class SampleCheck:
         reference = self.facts.references.get(source)
         if reference is None:
             return None  # the check "tokenizer" says why
-        self.report["tokenizer"].hold(sample["tokenizer"] == reference.fingerprint, where, f"fingerprint {sample['tokenizer']}", f"{reference.fingerprint}, of tokenizer.json for {source}")
+        self.report["tokenizer"].hold(
+            sample["tokenizer"] == reference.fingerprint,
+            where,
+            f"fingerprint {sample['tokenizer']}",
+            f"{reference.fingerprint}, of tokenizer.json for {source}",
+        )
         names = [dim["name"] for dim in reference.dims]
-        sizes = (sample["dims"], sample["horizon"], *(len(sample[name]) for name in ("action", "terminate", "bins", "action_valid")))
-        wanted = (names, reference.horizon, reference.horizon * len(names), reference.horizon, reference.fields, reference.horizon)
-        if not check.hold(sizes == wanted, where, f"dims, horizon, and lengths of action, terminate, bins, action_valid {sizes}", str(wanted)):
+        sizes = (
+            sample["dims"],
+            sample["horizon"],
+            *(len(sample[name]) for name in ("action", "terminate", "bins", "action_valid")),
+        )
+        wanted = (
+            names,
+            reference.horizon,
+            reference.horizon * len(names),
+            reference.horizon,
+            reference.fields,
+            reference.horizon,
+        )
+        if not check.hold(
+            sizes == wanted,
+            where,
+            f"dims, horizon, and lengths of action, terminate, bins, action_valid {sizes}",
+            str(wanted),
+        ):
             return None
         rest = all(valid or ends for valid, ends in zip(sample["action_valid"], sample["terminate"], strict=True))
         check.hold(rest, where, "an invalid action that does not terminate", "such a step left out")
@@ -165,7 +216,12 @@ class SampleCheck:
                 self.beyond[sample["source"]] += 1
             elif not clipped[i]:
                 name = reference.dims[i % len(reference.dims)]["name"]
-                check.hold(abs(value - stored) <= near, where, f"{name} {stored!r} decodes to {value!r}", f"at most {near:.3g} between them")
+                check.hold(
+                    abs(value - stored) <= near,
+                    where,
+                    f"{name} {stored!r} decodes to {value!r}",
+                    f"at most {near:.3g} between them",
+                )
 
 
 def _no_constant(text: str) -> float:

@@ -19,7 +19,12 @@ from rt2data.verify.report import Report
 
 MAX_MEMBER = 1 << 29  # bytes: an encoded picture of half a gigabyte is no picture, and memory is bounded by this
 _BLOCK = 1 << 22
-_FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}  # MPO: a JPEG with further pictures after its end
+_FORMATS = {
+    "JPEG": "jpg",
+    "MPO": "jpg",
+    "PNG": "png",
+    "WEBP": "webp",
+}  # MPO: a JPEG with further pictures after its end
 
 
 @dataclass(slots=True)
@@ -57,7 +62,12 @@ def samples(path: Path, entry: dict[str, Any], report: Report) -> Iterator[Membe
             text = header.name
             lines.update(f"{text} {len(data)} {google_crc32c.value(data):08x}\n".encode("utf-8", "surrogateescape"))
             key, dot, suffix = text.partition(".")
-            check.hold(bool(key and dot and suffix) and text.isascii() and len(text) <= 100, name, f'a member "{text}"', "KEY.SUFFIX in at most 100 ASCII characters")
+            check.hold(
+                bool(key and dot and suffix) and text.isascii() and len(text) <= 100,
+                name,
+                f'a member "{text}"',
+                "KEY.SUFFIX in at most 100 ASCII characters",
+            )
             if sample is not None and sample.key == key:
                 sample.files.append((suffix, data))
                 continue
@@ -72,7 +82,9 @@ def samples(path: Path, entry: dict[str, Any], report: Report) -> Iterator[Membe
     if sample is not None:
         yield sample
     found = lines.hexdigest()
-    check.hold(found == entry["members"], name, f"members with the digest {found}", f"{entry['members']}, as the manifest says")
+    check.hold(
+        found == entry["members"], name, f"members with the digest {found}", f"{entry['members']}, as the manifest says"
+    )
 
 
 def _read(path: Path, name: str, report: Report) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
@@ -80,15 +92,22 @@ def _read(path: Path, name: str, report: Report) -> Iterator[tuple[tarfile.TarIn
     size = path.stat().st_size
     with tarfile.open(path, "r:") as tar:
         while (header := tar.next()) is not None:
-            tar.members = []  # tarfile keeps every header it has seen
+            tar.members = []  # type: ignore[attr-defined]  # tarfile keeps every header it has seen
             where = f"{name} {header.name}"
             owner = (header.uid, header.gid, header.uname, header.gname, header.mtime, header.mode)
-            check.hold(owner == (0, 0, "", "", 0, 0o644), where, f"user, group, names, time, mode {owner}", "0, 0, no names, time 0, mode 0644")
+            check.hold(
+                owner == (0, 0, "", "", 0, 0o644),
+                where,
+                f"user, group, names, time, mode {owner}",
+                "0, 0, no names, time 0, mode 0644",
+            )
             if header.type != tarfile.REGTYPE or header.pax_headers or header.linkname:
                 check.fail(where, f"a member of type {header.type!r}", "a plain file")
                 continue
             if header.size > MAX_MEMBER or header.offset_data + header.size > size:
-                check.fail(where, f"{header.size} bytes", f"what is left of the file's {size} bytes, and at most {MAX_MEMBER}")
+                check.fail(
+                    where, f"{header.size} bytes", f"what is left of the file's {size} bytes, and at most {MAX_MEMBER}"
+                )
                 return
             content = tar.extractfile(header)
             yield header, content.read() if content else b""
@@ -110,7 +129,7 @@ def open_image(data: bytes) -> tuple[str, Image.Image]:
             if picture.width * picture.height > MAX_PIXELS:
                 raise ValueError(f"{picture.width} x {picture.height} pixels, above {MAX_PIXELS}")
             picture.load()
-    except Exception as error:  # Pillow's decoders raise nearly everything on damaged data
+    except Exception as error:  # noqa: BLE001 - Pillow's decoders raise nearly everything on damaged data
         raise ValueError(str(error).replace("\n", " ") or type(error).__name__) from None
     return _FORMATS.get(picture.format or "", str(picture.format)), picture
 

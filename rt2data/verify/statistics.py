@@ -69,9 +69,18 @@ def compare(where: str, seen: Seen, *, complete: bool, report: Report) -> None:
     if not complete:
         check.hold(n <= stats["count"], where, f"count {stats['count']}", f"at least the {n} steps in the shards")
         for i, name in enumerate(stats["dims"]):
-            ok = stats["min"][i] <= seen.low[i] and seen.high[i] <= stats["max"][i] and seen.clipped[i] <= stats["clipped"][i]
+            ok = (
+                stats["min"][i] <= seen.low[i]
+                and seen.high[i] <= stats["max"][i]
+                and seen.clipped[i] <= stats["clipped"][i]
+            )
             found = f"min {stats['min'][i]!r}, max {stats['max'][i]!r}, {stats['clipped'][i]} clipped"
-            check.hold(ok, f"{where} {name}", found, f"room for {seen.low[i]!r}, {seen.high[i]!r}, {seen.clipped[i]} of the shards")
+            check.hold(
+                ok,
+                f"{where} {name}",
+                found,
+                f"room for {seen.low[i]!r}, {seen.high[i]!r}, {seen.clipped[i]} of the shards",
+            )
         return
     if not check.hold(n == stats["count"], where, f"count {stats['count']}", f"{n}, the steps in the shards") or n == 0:
         return
@@ -80,14 +89,26 @@ def compare(where: str, seen: Seen, *, complete: bool, report: Report) -> None:
         variance = Fraction(seen.squares[i], n << 2 * _UNIT) - mean * mean
         exact = {"min": seen.low[i], "max": seen.high[i], "mean": float(mean), "clipped": seen.clipped[i]}
         for key, value in exact.items():
-            check.hold(stats[key][i] == value, f"{where} {name}", f"{key} {stats[key][i]!r}", f"{value!r}, that of the shards")
+            check.hold(
+                stats[key][i] == value, f"{where} {name}", f"{key} {stats[key][i]!r}", f"{value!r}, that of the shards"
+            )
         std = math.sqrt(variance)
-        check.hold(math.isclose(stats["std"][i], std, rel_tol=1e-12, abs_tol=1e-300), f"{where} {name}", f"std {stats['std'][i]!r}", repr(std))
+        check.hold(
+            math.isclose(stats["std"][i], std, rel_tol=1e-12, abs_tol=1e-300),
+            f"{where} {name}",
+            f"std {stats['std'][i]!r}",
+            repr(std),
+        )
         for key, q in _QUANTILES.items():
             # The quantile lies between the sorted values number k and k + 1, from 0.
             k = math.floor(q * (n - 1))
             below, upto = seen.below[key][i]
-            check.hold(upto >= k + 1 and below <= k + 1, f"{where} {name}", f"{key} {stats[key][i]!r}, above {below} of {n} values", f"about {k + 1} values below it")
+            check.hold(
+                upto >= k + 1 and below <= k + 1,
+                f"{where} {name}",
+                f"{key} {stats[key][i]!r}, above {below} of {n} values",
+                f"about {k + 1} values below it",
+            )
     for row, (found, wanted) in enumerate(zip(stats["bins"], seen.bins, strict=True)):
         check.hold(found == wanted, f"{where} bins, field {row + 1}", "other counts", "those of the shards")
 

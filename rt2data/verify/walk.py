@@ -9,7 +9,6 @@ from typing import Any
 
 from rt2data.reference import Reference, fingerprint, float32
 from rt2data.verify import card, schema, shards, statistics
-from rt2data.verify.keys import Key
 from rt2data.verify.mixture import Ledger
 from rt2data.verify.report import Report
 from rt2data.verify.samples import Facts, SampleCheck
@@ -41,7 +40,9 @@ class Walk:
         self._statistics()
         card.check(self.folder, self.manifest, self.suffixes, self.report)
         for source, number in self.samples.beyond.items():
-            self.report.notes.append(f"{source}: {number:,} values of a scheme that promises no distance between a value and what it decodes to")
+            self.report.notes.append(
+                f"{source}: {number:,} values of a scheme that promises no distance between a value and what it decodes to"
+            )
 
     def _tokenizer(self) -> None:
         """Load the reference tokenizers, hold the bounds to the statistics."""
@@ -50,24 +51,43 @@ class Walk:
         if raw is None:
             return
         found = fingerprint(raw)
-        check.hold(found == self.manifest["tokenizer"], "tokenizer.json", f"fingerprint {found}", f"{self.manifest['tokenizer']}, as the manifest says")
+        check.hold(
+            found == self.manifest["tokenizer"],
+            "tokenizer.json",
+            f"fingerprint {found}",
+            f"{self.manifest['tokenizer']}, as the manifest says",
+        )
         robots = [s["source"] for s in self.manifest["sources"] if s["kind"] == "robot"]
         there = sorted(raw.get("sources", {}))
-        check.hold(there == sorted(robots), "tokenizer.json sources", ", ".join(there) or "none", f"the robot sources {', '.join(sorted(robots)) or '(none)'}")
+        check.hold(
+            there == sorted(robots),
+            "tokenizer.json sources",
+            ", ".join(there) or "none",
+            f"the robot sources {', '.join(sorted(robots)) or '(none)'}",
+        )
         for source in robots:
             where = f"tokenizer.json {source}"
             try:
                 reference = Reference(raw, source)
             except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-                check.hold(False, where, f"{type(error).__name__} {error}", "a specification that rt2data.reference can follow")
+                check.hold(
+                    False, where, f"{type(error).__name__} {error}", "a specification that rt2data.reference can follow"
+                )
                 continue
             self.facts.references[source] = reference
             changed = reference.changed()
             if changed:
                 total = reference.bins * len(reference.dims)
-                self.report.notes.append(f"{source}: in the scheme {reference.scheme}, encode(decode(b)) is not b for {changed} of {total} bins")
+                self.report.notes.append(
+                    f"{source}: in the scheme {reference.scheme}, encode(decode(b)) is not b for {changed} of {total} bins"
+                )
             stats = (self.stats or {}).get("sources", {}).get(source)
-            if self.report["statistics"].hold(stats is not None, f"statistics.json {source}", "nothing", "the statistics of each robot source") and stats:
+            if (
+                self.report["statistics"].hold(
+                    stats is not None, f"statistics.json {source}", "nothing", "the statistics of each robot source"
+                )
+                and stats
+            ):
                 self._bounds(source, raw, recipe["tokenizer"]["bounds"], stats)
 
     def _bounds(self, source: str, raw: Json, rule: str, stats: Json) -> None:
@@ -75,17 +95,28 @@ class Walk:
         names = [dim["name"] for dim in reference.dims]
         for name in ("train", "all"):
             wrong = statistics.shapes(stats[name], names, reference.fields, reference.bins)
-            if not self.report["statistics"].hold(not wrong, f"statistics.json {source} {name}", wrong, f"{len(names)} dimensions: {' '.join(names)}"):
+            if not self.report["statistics"].hold(
+                not wrong, f"statistics.json {source} {name}", wrong, f"{len(names)} dimensions: {' '.join(names)}"
+            ):
                 return
         self.seen[source] = statistics.Seen(stats["train"], len(names), reference.fields, reference.bins)
         fixed = {dim["name"]: dim for dim in raw["dims"]}
         for i, dim in enumerate(reference.dims):
             if dim["name"] in fixed and (rule == "fixed" or dim["name"] == "gripper"):
-                wanted = (fixed[dim["name"]]["low"], fixed[dim["name"]]["high"], fixed[dim["name"]].get("constant", False))
+                wanted = (
+                    fixed[dim["name"]]["low"],
+                    fixed[dim["name"]]["high"],
+                    fixed[dim["name"]].get("constant", False),
+                )
             else:
                 wanted = statistics.bounds(stats["train"], i)
             found = (dim["low"], dim["high"], dim.get("constant", False))
-            self.report["tokenizer"].hold(found == wanted, f"{where} {dim['name']}", f"low, high, constant {found}", f"{wanted}, by the rule {rule}")
+            self.report["tokenizer"].hold(
+                found == wanted,
+                f"{where} {dim['name']}",
+                f"low, high, constant {found}",
+                f"{wanted}, by the rule {rule}",
+            )
 
     def _shard(self, split: str, entry: Json) -> None:
         path, name = self.folder / entry["name"], entry["name"]
@@ -96,7 +127,9 @@ class Walk:
         for members in shards.samples(path, entry, self.report):
             number += 1
             self._sample(f"{name} {members.key}", split, members)
-        self.report["shards"].hold(number == entry["samples"], name, f"{number} samples", f"{entry['samples']}, as the manifest says")
+        self.report["shards"].hold(
+            number == entry["samples"], name, f"{number} samples", f"{entry['samples']}, as the manifest says"
+        )
 
     def _sample(self, where: str, split: str, members: Members) -> None:
         key = self.ledger.add(where, split, members.key)
@@ -134,22 +167,46 @@ class Walk:
             self.ledger.images[home] = (split, found)
         elif known[0] != split and not filling:
             apart = shards.constant(picture)
-            self.report["splits"].hold(apart, f"{where}.{suffix}", f"a picture of {known[0]} in {split}", "each picture in one split")
+            self.report["splits"].hold(
+                apart, f"{where}.{suffix}", f"a picture of {known[0]} in {split}", "each picture in one split"
+            )
 
     def _statistics(self) -> None:
         check = self.report["statistics"]
         robots = {s["source"] for s in self.manifest["sources"] if s["kind"] == "robot"}
         if self.stats is not None:
             there = set(self.stats["sources"])
-            check.hold(there == robots, "statistics.json", f"the sources {', '.join(sorted(there))}", f"the robot sources {', '.join(sorted(robots))}")
+            check.hold(
+                there == robots,
+                "statistics.json",
+                f"the sources {', '.join(sorted(there))}",
+                f"the robot sources {', '.join(sorted(robots))}",
+            )
         for source, seen in self.seen.items():
             entry, where = self.facts.sources[source], f"statistics.json {source}"
             usable, written = entry["usable"].get("train", 0), entry["samples"].get("train", 0)
-            check.hold(seen.stats["count"] == usable, where, f"count {seen.stats['count']}", f"{usable}, the usable train samples")
+            check.hold(
+                seen.stats["count"] == usable,
+                where,
+                f"count {seen.stats['count']}",
+                f"{usable}, the usable train samples",
+            )
             found, every = self.stats["sources"][source] if self.stats else {}, seen.stats
-            check.hold(found["episodes"] == entry["units"], where, f"{found['episodes']} episodes", f"{entry['units']}, as the manifest says")
-            within = all(a <= b for a, b in zip(found["all"]["min"], every["min"], strict=True)) and all(a >= b for a, b in zip(found["all"]["max"], every["max"], strict=True))
-            check.hold(within and found["all"]["count"] >= every["count"], where, "all steps narrower than train", "train within all")
+            check.hold(
+                found["episodes"] == entry["units"],
+                where,
+                f"{found['episodes']} episodes",
+                f"{entry['units']}, as the manifest says",
+            )
+            within = all(a <= b for a, b in zip(found["all"]["min"], every["min"], strict=True)) and all(
+                a >= b for a, b in zip(found["all"]["max"], every["max"], strict=True)
+            )
+            check.hold(
+                within and found["all"]["count"] >= every["count"],
+                where,
+                "all steps narrower than train",
+                "train within all",
+            )
             statistics.compare(where, seen, complete=written >= usable, report=self.report)
 
 

@@ -13,6 +13,8 @@ from rt2data.tokenizer.errors import ActionError
 from rt2data.tokenizer.text import MergedText, Text
 from rt2data.tokenizer.vocabulary import Ids, Vocabulary
 
+Rows = np.ndarray[tuple[int, int], np.dtype[np.int32]]
+
 # How many offenders a report keeps; it counts all.
 KEPT = 100
 
@@ -126,21 +128,15 @@ def check_placed(text: Text | MergedText, vocabulary: Vocabulary, table: Ids) ->
             report.checked += 1
             report.counts.append(len(kept))
             if back != kept:
-                first = next(
-                    (k for k, (a, b) in enumerate(zip(kept, back, strict=False)) if a != b),
-                    min(len(kept), len(back)) - 1,
-                )
-                name = " ".join(map(str, row))
-                report.add(
-                    name,
-                    kept,
-                    string,
-                    f"bin {row[first]} (id {kept[first]}) comes back as id {back[first] if back else None}, from its text {string!a}",
-                )
+                pairs = enumerate(zip(kept, back, strict=False))
+                at = next((k for k, (a, b) in pairs if a != b), min(len(kept), len(back)) - 1)
+                found = f"comes back as id {back[at]}" if back else "does not come back"
+                reason = f"bin {row[at]} (id {kept[at]}) {found}, from the text {string!a}"
+                report.add(" ".join(map(str, row)), kept, string, reason)
     return report.close()
 
 
-def neighbours(text: Text) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
+def neighbours(text: Text) -> Rows:
     """Bins (rows, fields) in which every bin of a dimension follows every other, and each number of field 0 meets
     each bin.
     """
@@ -158,7 +154,7 @@ def neighbours(text: Text) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
     return rows
 
 
-def _windows(size: int, width: int) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
+def _windows(size: int, width: int) -> Rows:
     """Rows of `width` numbers below `size` that hold every ordered pair side by side (for width 1, every number)."""
     if width == 1:
         return np.arange(size, dtype=np.int32)[:, None]
@@ -172,9 +168,7 @@ def _windows(size: int, width: int) -> np.ndarray[tuple[int, int], np.dtype[np.i
     return np.asarray(np.resize(cycle, starts[-1] + width)[starts[:, None] + np.arange(width)], np.int32)
 
 
-def _batches(
-    rows: np.ndarray[tuple[int, int], np.dtype[np.int32]],
-) -> Iterator[np.ndarray[tuple[int, int], np.dtype[np.int32]]]:
+def _batches(rows: Rows) -> Iterator[Rows]:
     for start in range(0, len(rows), 4096):
         yield rows[start : start + 4096]
 

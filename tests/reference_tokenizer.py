@@ -1,0 +1,184 @@
+"""The tokenizer, one number at a time, in plain Python: what the fast code is tested against.
+
+Written from the definitions, without numpy and without the package. `float32` is a number rounded to float32, so that
+RT-1's arithmetic in float32 can be followed step by step (a float64 result of two float32 numbers, rounded once, is the
+float32 result).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from dataclasses import dataclass
+from functools import cache
+from statistics import NormalDist
+from typing import Any
+
+
+def float32(x: float) -> float:
+    return struct.unpack("<f", struct.pack("<f", x))[0]
+
+
+def same(x: float) -> float:
+    return x
+
+
+@dataclass(frozen=True)
+class Dim:
+    low: float
+    high: float
+    constant: bool = False
+
+
+def clip(x: float, low: float, high: float) -> float:
+    return low if x < low else high if x > high else x
+
+
+def half_even(x: float) -> int:
+    return round(x)
+
+
+def encode(scheme: str, x: float, dim: Dim, bins: int, options: dict[str, Any], rounded: Any = same) -> int:
+    """The bin of one number. `rounded` is float32 where the scheme computes in the type it is given, and that is float32."""
+    low, high = dim.low, dim.high
+    if scheme == "uniform":
+        return int(clip(math.floor((x - low) * (bins / (high - low))), 0, bins - 1))
+    if scheme == "truncated":
+        low, high = rounded(low), rounded(high)
+        u = rounded(rounded(clip(x, low, high) - low) / rounded(high - low))
+        return int(rounded(u * rounded(bins - 1)))
+    if scheme == "integer":
+        n = (bins - 1) / 2
+        return int(clip(half_even(n * x / high), -n, n) + n)
+    if scheme == "openvla":
+        y = x if (low, high) == (-1, 1) else 2 * (x - low) / (high - low + 1e-8) - 1
+        y = 0.0 if dim.constant else clip(y, -1, 1)
+        # numpy.digitize: how many edges are not above y
+        return sum(edge <= y for edge in linspace(-1, 1, bins)) - 1
+    if scheme == "octo-uniform":
+        y = clip(x, low + 1e-6, high - 1e-6)
+        return octo(y, linspace(low, high, bins + 1))
+    if scheme == "octo-normal":
+        return octo((x - (low + high) / 2) / ((high - low) / 2), normal_edges(bins))
+    if scheme == "rounded":
+        y = (clip(x, low, high) - low) / (high - low + 1e-8) * 2 - 1
+        return int(clip(half_even((y + 1) / 2 * (bins - 1)), 0, bins - 1))
+    if scheme == "mu-law":
+        f = math.copysign(math.log(abs(x) * options["mu"] + 1) / math.log(high * options["mu"] + 1), x)
+        return int(clip(math.floor((clip(f, -1, 1) + 1) / 2 * bins), 0, bins - 1))
+    raise ValueError(scheme)
+
+
+def decode(scheme: str, b: int, dim: Dim, bins: int, options: dict[str, Any], rounded: Any = same) -> float:
+    """The number of one bin."""
+    low, high = dim.low, dim.high
+    if scheme == "uniform":
+        return rounded(low + (b + 0.5) * ((high - low) / bins))
+    if scheme == "truncated":
+        low, high = rounded(low), rounded(high)
+        return rounded(rounded(rounded(rounded(b) / rounded(bins - 1)) * rounded(high - low)) + low)
+    if scheme == "integer":
+        n = (bins - 1) / 2
+        return rounded((b - n) * high / n)
+    if scheme == "openvla":
+        edges = linspace(-1, 1, bins)
+        b = min(b, bins - 2)
+        y = (edges[b] + edges[b + 1]) / 2
+        return rounded(y if (low, high) == (-1, 1) else 0.5 * (y + 1) * (high - low) + low)
+    if scheme == "octo-uniform":
+        edges = linspace(low, high, bins + 1)
+        return rounded((edges[b] + edges[b + 1]) / 2)
+    if scheme == "octo-normal":
+        edges = normal_edges(bins)
+        return rounded((low + high) / 2 + (high - low) / 2 * ((edges[b] + edges[b + 1]) / 2))
+    if scheme == "rounded":
+        y = b / (bins - 1) * 2 - 1
+        return rounded((y + 1) / 2 * (high - low) + low)
+    if scheme == "mu-law":
+        f = (b + 0.5) / bins * 2 - 1
+        return rounded(math.copysign((math.exp(abs(f) * math.log(high * options["mu"] + 1)) - 1) / options["mu"], f))
+    raise ValueError(scheme)
+
+
+@cache
+def linspace(low: float, high: float, count: int) -> list[float]:
+    step = (high - low) / (count - 1)
+    return [low + i * step for i in range(count - 1)] + [high]
+
+
+@cache
+def normal_edges(bins: int) -> list[float]:
+    return [NormalDist().inv_cdf(p) for p in linspace(1e-6, 1 - 1e-6, bins + 1)]
+
+
+def octo(y: float, edges: list[float]) -> int:
+    """The first bin that holds y; argmax over all-zeros is 0."""
+    return next((i for i in range(len(edges) - 1) if edges[i] <= y < edges[i + 1]), 0)
+
+
+def dct(chunk: list[list[float]], scale: float, min_code: int, bins: int) -> list[int]:
+    """FAST's codes of a normalised chunk (time, dimension): frequency by frequency."""
+    n = len(chunk)
+    codes = []
+    for k in range(n):
+        norm = math.sqrt((1 if k == 0 else 2) / n)
+        for d in range(len(chunk[0])):
+            c = norm * math.fsum(chunk[t][d] * math.cos(math.pi * (2 * t + 1) * k / (2 * n)) for t in range(n))
+            codes.append(int(clip(half_even(c * scale) - min_code, 0, bins - 1)))
+    return codes
+
+
+def inverse_dct(codes: list[int], n: int, scale: float, min_code: int) -> list[list[float]]:
+    dims = len(codes) // n
+    out = []
+    for t in range(n):
+        row = []
+        for d in range(dims):
+            terms = []
+            for k in range(n):
+                norm = math.sqrt((1 if k == 0 else 2) / n)
+                c = (codes[k * dims + d] + min_code) / scale
+                terms.append(norm * c * math.cos(math.pi * (2 * t + 1) * k / (2 * n)))
+            row.append(math.fsum(terms))
+        out.append(row)
+    return out
+
+
+def parse(text: str, fields: list[tuple[int, int, int]], lead: str = "") -> list[int] | None:
+    """The bins of a string, or None. A field is (lowest number, highest number, the number of bin 0)."""
+    number = r"(-?[1-9][0-9]*|0)"
+    found = re.fullmatch(lead + " ".join([number] * len(fields)), text, re.ASCII) if len(text) < 10_000 else None
+    if not found:
+        return None
+    bins = []
+    for group, (low, high, first) in zip(found.groups(), fields, strict=True):
+        if not low <= int(group) <= high:
+            return None
+        bins.append(int(group) - first)
+    return bins
+
+
+def format(bins: list[int], fields: list[tuple[int, int, int]], lead: str = "") -> str:
+    return lead + " ".join(str(b + first) for b, (_, _, first) in zip(bins, fields, strict=True))
+
+
+def join(codes: list[int], merges: list[tuple[int, int]], bins: int) -> list[int]:
+    """Byte-pair encoding: each merge in turn, over the whole row, from left to right."""
+    expansions = {i: (i,) for i in range(bins)}
+    ids = list(codes)
+    for a, b in merges:
+        expansion = expansions[a] + expansions[b]
+        made = next((i for i, e in expansions.items() if e == expansion), len(expansions))
+        expansions[made] = expansion
+        out: list[int] = []
+        i = 0
+        while i < len(ids):
+            if ids[i : i + 2] == [a, b]:
+                out.append(made)
+                i += 2
+            else:
+                out.append(ids[i])
+                i += 1
+        ids = out
+    return ids

@@ -1,0 +1,128 @@
+"""YAML files that a person writes: what is refused, and that each error names the file and line."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rt2data import config
+from rt2data.errors import Rt2dataError
+
+
+def refused(tmp_path: Path, text: str | bytes, schema: str = "recipe") -> str:
+    """The message for a recipe of this text, without the folder."""
+    path = tmp_path / "r.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(Rt2dataError) as caught:
+        config.check(*_swap(config.read_yaml(path), schema, str(path)))
+    return str(caught.value).replace(f"{tmp_path}/", "")
+
+
+def _swap(read: tuple[Any, Any], schema: str, file: str) -> tuple[Any, str, str, Any]:
+    return read[0], schema, file, read[1]
+
+
+def test_lines_of_values(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("# a comment\nname: x\nsources:\n  - source: a\n    weight: 2\n  - {source: b}\n")
+    data, lines = config.read_yaml(path)
+    assert data == {"name": "x", "sources": [{"source": "a", "weight": 2}, {"source": "b"}]}
+    assert lines["name",] == 2
+    assert lines["sources", 0, "weight"] == 5
+    assert lines["sources", 1, "source"] == 6
+    assert config.line_of(lines, ("sources", 1, "no", "such")) == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: a\nname: b\n", 'r.yaml:2: "name" is given twice; expected each key once.'),
+        ("a: {b: 1, c: 2, b: 3}\n", 'r.yaml:1: "b" is given twice; expected each key once.'),
+        ("name: [1, 2\nsources: 3\n", "r.yaml:2: expected ',' or ']', but got ':'; expected valid YAML."),
+        ("name: x\n\tsources: 1\n", r"r.yaml:2: found character '\t' that cannot start any token; expected valid YAML."),
+        ("name: !!python/object/apply:os.system [id]\n", "r.yaml:1: could not determine a constructor for the tag "
+         "'tag:yaml.org,2002:python/object/apply:os.system'; expected valid YAML."),
+        ("name: *x\n", "r.yaml:1: found undefined alias 'x'; expected valid YAML."),
+        (b"name: \xff\n", "r.yaml: byte 6 is not UTF-8; expected a YAML file in UTF-8."),
+        ("? [a, b]\n: 1\n", "r.yaml:1: a key that is no text; expected text as key."),
+        ("name: x\n1: 2\n", 'r.yaml:2: the key 1 is no text; expected text as key. Write "1".'),
+        ("name: x\nyes: 2\n", 'r.yaml:2: the key yes is no text; expected text as key. Write "yes".'),
+        ("name: x\nseed: 1\n---\nname: y\n", "r.yaml:3: but found another document; expected valid YAML."),
+        ("- &a\n" + "- *a\n" * 101, "r.yaml:102: more than 100 aliases; expected valid YAML."),
+        ("[" * 5000, "r.yaml: lists or mappings nested too deeply; expected a YAML file that a person wrote."),
+        ("a: &a [*a]\n", "r.yaml: lists or mappings nested too deeply; expected a YAML file that a person wrote."),
+        ("seed: 2024-13-45\n", "r.yaml: month must be in 1..12; expected numbers and dates that exist."),
+        ("name: a\x07b\n", "r.yaml: character U+0007: special characters are not allowed; expected a YAML file of text."),
+    ],
+)  # fmt: skip
+def test_what_is_not_yaml(tmp_path: Path, text: str | bytes, message: str) -> None:
+    assert refused(tmp_path, text) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "r.yaml:1: the file is null; expected a value of type object."),
+        ("- 1\n", "r.yaml:1: the file is [1]; expected a value of type object."),
+        ("name: x\n", 'r.yaml:1: the file has no "sources"; expected the field "sources".'),
+        ("name: x\nsources: []\n", 'r.yaml:2: "sources" is []; expected 1 or more entries.'),
+        ("name: X y\nsources: [{source: a}]\n",
+         'r.yaml:1: "name" is "X y"; expected The mixture\'s name: at most 40 lower-case letters, digits and underscores.'),
+        ("name: x\nsources:\n- {source: a, wieght: 2}\n", 'r.yaml:3: unknown field "wieght"; expected one of answers, captions, path, '
+         'repeat, samples, source, splits, weight. Did you mean "weight"?'),
+        ("name: x\nweights: shares\nsources: [{source: a}]\n",
+         'r.yaml:2: "weights" is "shares"; expected one of share, times_size. Did you mean "share"?'),
+        ("name: x\nseed: 1.0\nsources: [{source: a}]\n", 'r.yaml:2: "seed" is 1.0; expected a value of type integer.'),
+        ("name: x\nseed: true\nsources: [{source: a}]\n", 'r.yaml:2: "seed" is true; expected a value of type integer.'),
+        ("name: x\nseed: 2024-01-01\nsources: [{source: a}]\n", 'r.yaml:2: "seed" is "2024-01-01"; expected a value of type integer.'),
+        ("name: x\nsources:\n- {source: a, weight: .inf}\n", 'r.yaml:3: "sources.0.weight" is Infinity; expected a value of type number.'),
+        ("name: x\nsources:\n- {source: a, weight: .nan}\n", 'r.yaml:3: "sources.0.weight" is NaN; expected a value of type number.'),
+        ("name: x\nmax_repeat: .inf\nsources: [{source: a}]\n", 'r.yaml:2: "max_repeat" is Infinity; expected a value of type number.'),
+        ("name: x\nsources:\n- {source: a, weight: 0}\n", 'r.yaml:3: "sources.0.weight" is 0; expected more than 0.'),
+        ("name: x\nimage: {format: gif}\nsources: [{source: a}]\n", None),
+    ],
+)  # fmt: skip
+def test_what_the_schema_refuses(tmp_path: Path, text: str, message: str | None) -> None:
+    found = refused(tmp_path, text)
+    assert message is None or found == message
+    assert re.match(r"r\.yaml:\d+: .+; expected .+\.|\?$", found)
+
+
+def test_the_first_offence_is_named(tmp_path: Path) -> None:
+    text = "name: x\nseed: -1\nsources:\n- {source: 5}\n"
+    assert refused(tmp_path, text).startswith('r.yaml:2: "seed" is -1;')
+
+
+def test_a_long_value_is_shortened(tmp_path: Path) -> None:
+    assert len(refused(tmp_path, f"name: {'x' * 5000}\nsources: [{{source: a}}]\n")) < 300
+    assert "Exceeds the limit" in refused(tmp_path, f"name: x\nseed: {'9' * 5000}\nsources: [{{source: a}}]\n")
+
+
+def test_few_aliases_cannot_stand_for_many_values(tmp_path: Path) -> None:
+    """90 aliases that double and double again: 9**10 values if each were followed."""
+    text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
+    text += "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 11))
+    start = time.monotonic()
+    assert refused(tmp_path, text).startswith("r.yaml:")
+    assert time.monotonic() - start < 5
+
+
+def test_an_anchor_and_a_merge_are_fine(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("a: &a {x: 1}\nb: {<<: *a, y: 2}\n")
+    assert config.read_yaml(path)[0] == {"a": {"x": 1}, "b": {"x": 1, "y": 2}}
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(Rt2dataError, match=r"none\.yaml: No such file or directory; expected a readable YAML file\."):
+        config.read_yaml(tmp_path / "none.yaml")
+    with pytest.raises(Rt2dataError, match="Is a directory; expected a readable YAML file"):
+        config.read_yaml(tmp_path)
+    path = tmp_path / "big.yaml"
+    path.write_bytes(b"#" * (config.LIMIT + 1))
+    with pytest.raises(Rt2dataError, match=f"{config.LIMIT + 1} bytes; expected a YAML file of at most"):
+        config.read_yaml(path)

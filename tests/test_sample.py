@@ -1,0 +1,403 @@
+"""The embedded sample: true physics, true RLDS, true answers, and the same bytes every time."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rt2data.errors import Rt2dataError
+from rt2data.sample import CORPORA, write_sample
+from rt2data.sample.episodes import FEATURES, SHARDS, SPLITS
+from rt2data.sample.motion import make_task, moved, run
+from rt2data.sample.pose import euler, product, rotation, transposed
+from rt2data.sample.scene import make_tables
+from rt2data.sample.shapes import SHAPES
+from rt2data.sample.web import make_view
+from rt2data.sample.words import LANGUAGES, NO, NOUNS, YES, Name
+
+Example = dict[str, Any]
+
+
+def digest(folder: Path) -> dict[str, str]:
+    """Every file below a folder with its digest."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample, written once for this file."""
+    folder = tmp_path_factory.mktemp("sample")
+    write_sample(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def episodes(sample: Path) -> list[Example]:
+    """All episodes as TFDS reads them, images left encoded; steps as arrays of the whole episode."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+    features = tfds.builder_from_directory(sample / "tabletop/1.0.0").info.features
+    found = []
+    for file in sorted((sample / "tabletop/1.0.0").glob("*.tfrecord*")):
+        data, at = file.read_bytes(), 0
+        while at < len(data):
+            length = int.from_bytes(data[at : at + 8], "little")
+            found.append(features._example_parser_np.parse_example(data[at + 12 : at + 12 + length]))
+            at += 16 + length
+    return found
+
+
+def test_tfds_reads_the_dataset(sample: Path) -> None:
+    tfds = pytest.importorskip("tensorflow_datasets")
+    info = tfds.builder_from_directory(sample / "tabletop/1.0.0").info
+    assert {n: s.num_examples for n, s in info.splits.items()} == SPLITS
+    assert {n: s.num_shards for n, s in info.splits.items()} == SHARDS
+    assert set(info.features["steps"].feature["observation"]) == set(FEATURES["steps"]["observation"])
+    source = tfds.builder_from_directory(sample / "tabletop/1.0.0")
+    file = next((sample / "tabletop/1.0.0").glob("*val*"))
+    data = file.read_bytes()
+    read = source.info.features.deserialize_example_np(data[12 : 12 + int.from_bytes(data[:8], "little")])
+    step = list(read["steps"])[3]
+    assert step["observation"]["image"].shape == (256, 320, 3)
+    assert step["observation"]["wrist_image"].shape == (96, 96, 3)
+    assert step["action"].shape == (7,)
+    assert step["action"].dtype == np.float32
+
+
+def test_episodes_are_of_the_promised_kind(episodes: list[Example]) -> None:
+    assert len(episodes) >= 60
+    assert sorted(int(e["episode_metadata"]["episode_id"]) for e in episodes) == list(range(len(episodes)))
+    for episode in episodes:
+        steps = episode["steps"]
+        n = len(steps["action"])
+        assert 20 <= n <= 40
+        for flag in ("terminate", "is_last", "is_terminal"):
+            assert steps[flag].tolist() == [False] * (n - 1) + [True], flag
+        assert steps["is_first"].tolist() == [True] + [False] * (n - 1)
+        assert len(set(steps["language_instruction"].tolist())) == 1
+    assert len({e["steps"]["language_instruction"][0] for e in episodes}) > 50
+    assert {e["episode_metadata"]["task"] for e in episodes} == {b"pick", b"push", b"slide", b"place"}
+
+
+def test_states_integrate_the_actions(episodes: list[Example]) -> None:
+    for episode in episodes:
+        state, action = episode["steps"]["observation"]["state"], episode["steps"]["action"]
+        # Independent of the code that made them: plain matrices.
+        assert np.array_equal(
+            state[1:, :3], (state[:-1, :3].astype(np.float64) + action[:-1, :3].astype(np.float64)).astype(np.float32)
+        )
+        assert np.array_equal(state[1:, 6], action[:-1, 6])
+        turned = matrices(action[:-1, 3:6]) @ matrices(state[:-1, 3:6])
+        assert np.abs(turned - matrices(state[1:, 3:6])).max() < 1e-6
+        assert not action[-1, :6].any()
+        assert action[-1, 6] == state[-1, 6]
+
+
+def matrices(angles: np.ndarray) -> np.ndarray:
+    """Rz(yaw) Ry(pitch) Rx(roll) of angles (n, 3), by NumPy."""
+    roll, pitch, yaw = np.moveaxis(angles.astype(np.float64), -1, 0)
+    zero, one = np.zeros_like(roll), np.ones_like(roll)
+
+    def stack(*rows: tuple[np.ndarray, ...]) -> np.ndarray:
+        return np.stack([np.stack(row, -1) for row in rows], -2)
+
+    c, s = np.cos(roll), np.sin(roll)
+    rx = stack((one, zero, zero), (zero, c, -s), (zero, s, c))
+    c, s = np.cos(pitch), np.sin(pitch)
+    ry = stack((c, zero, s), (zero, one, zero), (-s, zero, c))
+    c, s = np.cos(yaw), np.sin(yaw)
+    rz = stack((c, -s, zero), (s, c, zero), (zero, zero, one))
+    return rz @ ry @ rx
+
+
+def test_no_dimension_of_the_action_is_constant(episodes: list[Example]) -> None:
+    actions = np.concatenate([e["steps"]["action"] for e in episodes])
+    low, high = np.quantile(actions, [0.01, 0.99], axis=0)
+    assert (high - low > [0.02, 0.02, 0.02, 0.01, 0.01, 0.05, 0.9]).all()
+    assert actions[:, 6].min() == 0.0
+    assert 0.9 < actions[:, 6].max() <= 1.0
+    assert np.abs(actions[:, :3]).max() < 0.2
+
+
+def test_every_picture_is_different_and_decodes(episodes: list[Example]) -> None:
+    seen: set[bytes] = set()
+    for episode in episodes:
+        steps = episode["steps"]["observation"]
+        for image, wrist in zip(steps["image"], steps["wrist_image"], strict=True):
+            seen |= {image, wrist}
+        first = Image.open(io.BytesIO(steps["image"][0])), Image.open(io.BytesIO(steps["wrist_image"][0]))
+        assert [(i.format, i.size, i.mode) for i in first] == [("JPEG", (320, 256), "RGB"), ("PNG", (96, 96), "RGB")]
+        for image in first:
+            assert np.asarray(image).std() > 15
+    assert len(seen) == 2 * sum(len(e["steps"]["action"]) for e in episodes)
+
+
+@pytest.mark.parametrize("kind", ["pick", "push", "slide", "place"])
+@pytest.mark.parametrize("seed", range(6))
+def test_the_task_is_done_in_the_end(kind: str, seed: int) -> None:
+    rng = Random(f"{kind} {seed}")
+    task = make_task(rng, kind)
+    course = run(rng, task)
+    before, after = course.movers[0], course.movers[-1]
+    assert f"{before.colour} {before.shape}" in task.instruction.lower()
+    moved_by = math.dist(before.position, after.position)
+    if kind == "pick":
+        assert after.position[2] > 0.08
+        assert math.dist(after.position[:2], before.position[:2]) < 0.06
+        assert math.dist(after.position, course.states[-1][:3]) < 0.06  # still in the hand
+    elif kind == "place":
+        assert task.plate is not None
+        assert math.dist(after.position[:2], task.plate[:2]) < 0.01
+        assert after.position[2] == pytest.approx(0.0102)
+        assert upright(after.turn)
+        assert course.states[-1][2] > 0.1  # the hand has gone
+    elif kind == "push":
+        other = task.things[1]
+        assert f"{other.colour} {other.shape}" in task.instruction.lower()
+        touching = SHAPES[before.shape].radius + SHAPES[other.shape].radius
+        assert math.dist(after.position, other.position) == pytest.approx(touching, abs=0.01)
+        assert after.position[2] == 0
+        assert after.turn == before.turn
+    else:
+        line = [a - b for a, b in zip(after.position, before.position, strict=True)]
+        ways = {"to the left": -line[1], "to the right": line[1], "towards": -line[0], "away": line[0]}
+        wanted = next(along for way, along in ways.items() if way in task.instruction.lower())
+        assert wanted == pytest.approx(moved_by, abs=0.002)
+        assert moved_by > 0.06
+    for other in task.things[1:]:
+        apart = SHAPES[other.shape].radius + SHAPES[before.shape].radius
+        gaps = [math.dist(m.position[:2], other.position[:2]) for m in course.movers if m.position[2] < 0.06]
+        assert min(gaps) > apart * 0.7, "things do not run into each other"
+
+
+def upright(turn: Any) -> bool:
+    return abs(turn[2][2] - 1.0) < 1e-9
+
+
+def test_an_object_moves_only_with_the_hand() -> None:
+    for seed in range(8):
+        rng = Random(seed)
+        course = run(rng, make_task(rng, "pick"))
+        held = None
+        for state, mover in zip(course.states, course.movers, strict=True):
+            tool = rotation(*state[3:6])
+            local = product(transposed(tool), mover.turn)
+            if mover.position == course.movers[0].position:
+                continue
+            if held is not None:
+                assert np.allclose(local, held, atol=1e-9)
+            held = local
+        assert held is not None
+
+
+def test_moved_is_the_composition_in_the_base_frame() -> None:
+    state = moved((0.0, 0.0, 0.0, 0.0, 0.0, math.pi / 2, 1.0), (0.1, 0.0, 0.0, 0.2, 0.0, 0.0, 0.5))
+    # A roll of 0.2 about the base's x, of a tool that is turned by a quarter: seen from the tool it is a pitch of -0.2.
+    assert state == pytest.approx((0.1, 0.0, 0.0, 0.0, -0.2, math.pi / 2, 0.5), abs=1e-6)
+    for angles in ((0.1, -0.2, 0.3), (-1.0, 0.5, 3.0)):
+        assert euler(rotation(*angles)) == pytest.approx(angles)
+
+
+def test_vqa_layout(sample: Path) -> None:
+    vqa = sample / "tabletop_vqa"
+    questions = json.loads((vqa / "v2_OpenEnded_tabletop_train_questions.json").read_text())
+    annotations = json.loads((vqa / "v2_tabletop_train_annotations.json").read_text())
+    assert set(questions) == {"info", "task_type", "data_type", "license", "data_subtype", "questions"}
+    assert set(annotations) == {"info", "data_type", "license", "data_subtype", "annotations"}
+    assert len(questions["questions"]) >= 200
+    by_id = {a["question_id"]: a for a in annotations["annotations"]}
+    assert len(by_id) == len(questions["questions"]) == len({q["question_id"] for q in questions["questions"]})
+    for question in questions["questions"]:
+        assert set(question) == {"image_id", "question", "question_id", "language"}
+        annotation = by_id[question["question_id"]]
+        assert annotation["image_id"] == question["image_id"]
+        assert (vqa / f"images/tabletop_{question['image_id']:012d}.jpg").is_file()
+        answers = [a["answer"] for a in annotation["answers"]]
+        assert [a["answer_id"] for a in annotation["answers"]] == list(range(1, 11))
+        assert {a["answer_confidence"] for a in annotation["answers"]} <= {"yes", "maybe", "no"}
+        assert answers.count(annotation["multiple_choice_answer"]) >= 6
+        assert annotation["answer_type"] in ("yes/no", "number", "other")
+        if annotation["answer_type"] == "yes/no":
+            language = question["language"]
+            assert annotation["multiple_choice_answer"] in (YES[language], NO[language])
+    assert any(len({a["answer"] for a in v["answers"]}) > 1 for v in by_id.values())
+    languages = Counter(q["language"] for q in questions["questions"])
+    assert set(languages) == set(LANGUAGES)
+    assert languages["en"] > 100
+
+
+def test_captions_layout(sample: Path) -> None:
+    folder = sample / "tabletop_captions"
+    captions = json.loads((folder / "annotations/captions_tabletop_train.json").read_text())
+    images = {i["id"]: i for i in captions["images"]}
+    assert len(images) >= 60
+    for image in images.values():
+        with Image.open(folder / "images" / image["file_name"]) as picture:
+            assert picture.size == (image["width"], image["height"])
+    per_image = Counter(a["image_id"] for a in captions["annotations"])
+    assert per_image.keys() == images.keys()
+    assert set(per_image.values()) == {5}
+    assert len({a["id"] for a in captions["annotations"]}) == len(captions["annotations"])
+    assert {a["language"] for a in captions["annotations"]} == set(LANGUAGES)
+    questioned = {p.name: p for p in (sample / "tabletop_vqa/images").iterdir()}
+    common = [p for p in (folder / "images").iterdir() if p.name in questioned]
+    assert len(common) >= 20
+    assert all(p.read_bytes() == questioned[p.name].read_bytes() for p in common)
+
+
+# The colours as they come out of lamp, shade and JPEG: hue in degrees.
+HUES = {
+    "red": (345, 13),
+    "orange": (15, 38),
+    "yellow": (40, 66),
+    "green": (95, 165),
+    "blue": (205, 240),
+    "purple": (260, 300),
+}
+
+
+def hue_of(pixel: np.ndarray) -> float:
+    r, g, b = (float(v) for v in pixel)
+    high, low = max(r, g, b), min(r, g, b)
+    if high == low:
+        return -1.0
+    sector = {r: (g - b) / (high - low), g: 2 + (b - r) / (high - low), b: 4 + (r - g) / (high - low)}[high]
+    return sector * 60 % 360
+
+
+def test_answers_are_true_of_the_pixels() -> None:
+    # The pictures themselves are asked: the colour where a thing stands, and the order from left to right.
+    tables = make_tables(3)
+    for seed in range(12):
+        view = make_view(Random(seed), 1, tables)
+        picture = np.asarray(Image.open(io.BytesIO(view.jpeg)).convert("RGB"))
+        assert view.middles == sorted(view.middles)
+        for thing, middle in zip(view.things, view.middles, strict=True):
+            low, high = HUES[thing.colour]
+            hues = [hue_of(p) for p in picture[40:, max(0, int(middle) - 6) : int(middle) + 7].reshape(-1, 3)]
+            right = sum((low <= h <= high) if low < high else (h >= low or 0 <= h <= high) for h in hues)
+            assert right > 40, (seed, thing, right)
+
+
+def test_names_in_five_languages() -> None:
+    def forms(language: str, shape: str, colour: str) -> tuple[str, str, str]:
+        name = Name(language, shape, colour)
+        return name.a, name.the, name.of_the
+
+    assert forms("en", "star", "orange") == ("an orange star", "the orange star", "the orange star")
+    assert forms("fr", "star", "green") == ("une étoile verte", "l'étoile verte", "de l'étoile verte")
+    assert forms("fr", "cube", "blue") == ("un cube bleu", "le cube bleu", "du cube bleu")
+    assert forms("fr", "hexagon", "blue") == ("un hexagone bleu", "l'hexagone bleu", "de l'hexagone bleu")
+    assert forms("fr", "cup", "purple") == ("une tasse violette", "la tasse violette", "de la tasse violette")
+    assert forms("de", "cube", "red") == ("einen roten Würfel", "der rote Würfel", "dem roten Würfel")
+    assert forms("de", "cup", "blue") == ("eine blaue Tasse", "die blaue Tasse", "der blauen Tasse")
+    assert forms("de", "heart", "orange") == (
+        "ein orangefarbenes Herz",
+        "das orangefarbene Herz",
+        "dem orangefarbenen Herz",
+    )
+    assert forms("es", "cube", "red") == ("un cubo rojo", "el cubo rojo", "del cubo rojo")
+    assert forms("es", "star", "red") == ("una estrella roja", "la estrella roja", "de la estrella roja")
+    assert forms("ja", "star", "red") == ("赤い星",) * 3
+    assert all(NOUNS[language].keys() == SHAPES.keys() for language in LANGUAGES)
+
+
+def test_bytes_depend_on_the_seed_alone(sample: Path, tmp_path: Path) -> None:
+    # Another process, another hash seed, NumPy and the C library without the CPU's extensions.
+    extensions = np.show_config("dicts").get("SIMD Extensions", {}).get("found", [])
+    environment = os.environ | {
+        "NPY_DISABLE_CPU_FEATURES": " ".join(extensions),
+        "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-FMA4,-AVX512F",
+        "PYTHONHASHSEED": "7",
+    }
+    code = f"from rt2data.sample import write_sample; from pathlib import Path; write_sample(Path({str(tmp_path)!r}))"
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True)
+    assert digest(tmp_path) == digest(sample)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Replaces what is dear in write_sample by a file per corpus; returns the seeds that it was called with."""
+    calls: list[int] = []
+
+    def episodes(folder: Path, seed: int, tables: object) -> None:
+        calls.append(seed)
+        (folder / "tabletop/1.0.0").mkdir(parents=True)
+        (folder / "tabletop/1.0.0/record").write_text(f"seed {seed}")
+
+    def web(folder: Path, seed: int, tables: object) -> None:
+        for corpus in CORPORA[1:]:
+            (folder / corpus).mkdir()
+            (folder / corpus / "file").write_text(f"seed {seed}")
+
+    monkeypatch.setattr("rt2data.sample.episodes.write_episodes", episodes)
+    monkeypatch.setattr("rt2data.sample.web.write_web", web)
+    monkeypatch.setattr("rt2data.sample.scene.make_tables", lambda seed: {})
+    return calls
+
+
+def test_running_again_does_nothing_and_another_seed_writes_anew(quick: list[int], tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    for seed in (17, 17, 18, 18, 17):
+        write_sample(folder, seed)
+    assert quick == [17, 18, 17]
+    assert (folder / "tabletop/1.0.0/record").read_text() == "seed 17"
+    assert sorted(p.name for p in folder.iterdir()) == ["sample.json", *CORPORA]
+
+
+def test_a_damaged_sample_is_written_anew(quick: list[int], tmp_path: Path) -> None:
+    write_sample(tmp_path)
+    (tmp_path / "tabletop_vqa/file").unlink()
+    write_sample(tmp_path)
+    (tmp_path / "tabletop/1.0.0/record").write_text("short")
+    write_sample(tmp_path)
+    (tmp_path / "sample.json").write_text("{}")
+    write_sample(tmp_path)
+    assert quick == [17] * 4
+    assert (tmp_path / "tabletop/1.0.0/record").read_text() == "seed 17"
+
+
+def test_a_failure_leaves_what_was_there(quick: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(folder: Path, seed: int, tables: object) -> None:
+        raise KeyboardInterrupt
+
+    write_sample(tmp_path)
+    before = digest(tmp_path)
+    monkeypatch.setattr("rt2data.sample.web.write_web", fail)
+    with pytest.raises(KeyboardInterrupt):
+        write_sample(tmp_path, 18)
+    assert digest(tmp_path) == before
+    with pytest.raises(KeyboardInterrupt):
+        write_sample(tmp_path / "new")
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_a_folder_of_someone_else_is_left_alone(quick: list[int], tmp_path: Path) -> None:
+    (tmp_path / "tabletop").mkdir()
+    (tmp_path / "tabletop/precious").write_text("data")
+    with pytest.raises(Rt2dataError, match="that `rt2data sample` did not write; expected nothing there. Choose"):
+        write_sample(tmp_path)
+    assert quick == []
+    assert (tmp_path / "tabletop/precious").read_text() == "data"
+
+
+def test_no_tensorflow_and_no_tfds_is_needed() -> None:
+    code = (
+        "import sys; import rt2data.sample.web; "
+        "print([m for m in ('tensorflow', 'tensorflow_datasets', 'apache_beam') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "[]\n"
