@@ -29,8 +29,9 @@ def canonical(robot: Robot, read: Callable[[str], Array], steps: int, where: str
     out = np.empty((steps, len(robot.dims)), np.float64)
     for term in robot.terms:
         values = read(term.field)
-        if values.dtype.kind not in "fiub" or values.ndim > 2:
-            raise Rt2dataError(where, f"{term.field} is {values.dtype} of shape {values.shape}", "numbers of shape (T,) or (T, n)")
+        if values.dtype.kind not in "fiub" or values.ndim not in (1, 2) or len(values) != steps:
+            expected = f"numbers of shape (T,) or (T, n), T = {steps}"
+            raise Rt2dataError(where, f"{term.field} is {values.dtype} of shape {values.shape}", expected)
         table = values.reshape(steps, -1)
         columns = term.columns if term.columns is not None else tuple(range(table.shape[1]))
         if len(columns) != len(term.to) or (columns and max(columns) >= table.shape[1]):

@@ -239,7 +239,7 @@ def _linspace(low: float, high: float, count: int) -> list[float]:
 
 
 class _OpenVLA(_Rule):
-    """OpenVLA: normalise with 1e-8 in the width, 256 edges, 255 middles; bounds of -1 and 1 mean no normalising."""
+    """OpenVLA: normalise with 1e-8 in the width, 256 edges, 255 middles; bounds of -1 and 1: no normalising."""
 
     def prepare(self, dim: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         self.edges = _linspace(-1.0, 1.0, self.bins)

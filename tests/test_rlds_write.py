@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from rt2data.errors import Rt2dataError
+from rt2data.rlds import RldsDataset, read_episodes
 from rt2data.rlds_write import ImageSpec, RaggedSpec, TensorSpec, TextSpec, _varints, encode_episode, write_rlds
 
 tfds = pytest.importorskip("tensorflow_datasets")
@@ -209,6 +210,35 @@ def compare(features: Any, given_: dict[str, Any], read: Any) -> None:
         else:
             value = list(given_[name]) if isinstance(spec, RaggedSpec) else given_[name]  # TFDS gives a list of rows
             assert same(value, read[name]), name
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested dict as path to leaf."""
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        found |= flat(value, f"{prefix}{name}/") if isinstance(value, dict) else {prefix + name: value}
+    return found
+
+
+def test_our_reader_reads_every_value(written: Path) -> None:
+    dataset, specs = RldsDataset.open(written), flat(FEATURES)
+    assert (dataset.name, dataset.version, dataset.licence) == ("toy", "1.2.3", "CC0")
+    assert dataset.fields.keys() == specs.keys()
+    seeds = iter([0, 2, 4, 1, 3, 5])
+    for path in [*dataset.paths("train"), *dataset.paths("val")]:
+        data = path.read_bytes()
+        for episode in read_episodes(data, str(path), dataset.fields, list(specs), check=True):
+            seed = next(seeds)
+            assert episode.steps == seed + 1
+            for name, value in flat(an_episode(seed)).items():
+                read: Any = episode[name]
+                if isinstance(specs[name], ImageSpec):
+                    read = [data[o : o + n] for o, n in zip(read.offset, read.length, strict=True)]
+                    value = value if name.startswith("steps/") else [value]
+                elif isinstance(specs[name], RaggedSpec):
+                    value, read = list(value), list(read)
+                assert same(value, read), name
+    assert next(seeds, None) is None
 
 
 @given(hnp.arrays(np.int64, st.integers(0, 20), elements=st.integers(-(2**63), 2**63 - 1)))

@@ -43,8 +43,13 @@ class View:
     image_id: int
     jpeg: bytes
     things: list[Thing]
-    middles: list[float]  # of the things, pixels from the left
+    boxes: list[Box]  # of the things, in pixels
     held: Thing | None
+
+    @property
+    def middles(self) -> list[float]:
+        """Of the things, pixels from the left."""
+        return [_middle(box) for box in self.boxes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +105,18 @@ def make_view(rng: Random, image_id: int, tables: Mapping[str, Image.Image]) -> 
         boxes = [bounds(thing.body(), camera) for thing in things]
         hand = Arm(position, turn, openness, (0.0, 0.0, 0.0))
         hiding = [bounds(b, camera) for b in (*hand.fingers(), *hand.hand(), *([held.body()] if held else []))]
-        middles = [(box[0] + box[2]) / 2 for box in boxes]
+        middles = [_middle(box) for box in boxes]
         if _all_seen(boxes, hiding, camera) and max(middles) - min(middles) > _APART:
             break
     scene = Scene(rng, camera, tables, things)
     arm = Arm(position, turn, openness, scene.paint)
     picture = scene.primary(arm, [held] if held else [])
     order = sorted(range(len(things)), key=middles.__getitem__)
-    return View(image_id, encoded(picture, "jpeg"), [things[i] for i in order], [middles[i] for i in order], held)
+    return View(image_id, encoded(picture, "jpeg"), [things[i] for i in order], [boxes[i] for i in order], held)
+
+
+def _middle(box: Box) -> float:
+    return (box[0] + box[2]) / 2
 
 
 def _all_seen(boxes: Sequence[Box], hiding: Sequence[Box], camera: Camera) -> bool:

@@ -338,6 +338,6 @@ def thresholds(rule: Quantizer, dtype: npt.DTypeLike, dims: int) -> Floats:
         middle = (low >> 1) + (high >> 1) + (low & high & 1)
         with np.errstate(all="ignore"):
             reached = wanted <= rule.cells(number(middle).T).T
+        low = np.where(reached | (low == high), low, middle + 1)
         high = np.where(reached, middle, high)
-        low = np.where(reached, low, middle + 1)
     return number(low)

@@ -65,7 +65,7 @@ CHECKS = {
 
 
 class Report:
-    """The checks, by name in ``report[name]``, in order in ``report.checks``; `notes` are facts that are no failures."""
+    """The checks, by name in ``report[name]``, in order in ``report.checks``; `notes` are facts, not failures."""
 
     def __init__(self, path: str) -> None:
         self.path = path

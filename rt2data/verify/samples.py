@@ -84,7 +84,7 @@ class SampleCheck:
         return dict(sample)
 
     def hold(self, where: str, sample: Json, key: Key) -> list[int] | None:
-        """Check one sample that fits the schema. Returns the recomputed bins of a robot sample, None where there are none."""
+        """Check a sample that fits the schema. Returns the recomputed bins of a robot sample, else None."""
         entry = self.facts.sources.get(sample["source"])
         same = (
             entry is not None

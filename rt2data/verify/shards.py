@@ -69,6 +69,8 @@ def samples(path: Path, entry: dict[str, Any], report: Report) -> Iterator[Membe
                 "KEY.SUFFIX in at most 100 ASCII characters",
             )
             if sample is not None and sample.key == key:
+                if any(suffix == one for one, _ in sample.files):
+                    check.fail(f"{name} {text}", "a member twice", "each member once")
                 sample.files.append((suffix, data))
                 continue
             if sample is not None:

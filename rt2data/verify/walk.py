@@ -40,9 +40,7 @@ class Walk:
         self._statistics()
         card.check(self.folder, self.manifest, self.suffixes, self.report)
         for source, number in self.samples.beyond.items():
-            self.report.notes.append(
-                f"{source}: {number:,} values of a scheme that promises no distance between a value and what it decodes to"
-            )
+            self.report.notes.append(f"{source}: {number:,} values whose scheme does not promise how near they decode")
 
     def _tokenizer(self) -> None:
         """Load the reference tokenizers, hold the bounds to the statistics."""
@@ -79,7 +77,7 @@ class Walk:
             if changed:
                 total = reference.bins * len(reference.dims)
                 self.report.notes.append(
-                    f"{source}: in the scheme {reference.scheme}, encode(decode(b)) is not b for {changed} of {total} bins"
+                    f"{source}: in the scheme {reference.scheme}, encode(decode(b)) != b for {changed} of {total} bins"
                 )
             stats = (self.stats or {}).get("sources", {}).get(source)
             if (

@@ -1,0 +1,158 @@
+"""Writes an RLDS dataset of any size, to measure with: photographic pictures, no two of the same bytes.
+
+    python benchmarks/generate.py DIR --gigabytes 1.5
+    python benchmarks/generate.py DIR --gigabytes 4 --cameras 3 --png --name bench_png
+
+The fields are those of the embedded sample, with more cameras on request: ``observation/image``, ``image_1``, ... A few
+hundred pictures are rendered and reused; each use carries a comment of its own, so that its bytes are unique.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import struct
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from rt2data.rlds_write import ImageSpec, TensorSpec, TextSpec, write_rlds
+
+HEIGHT, WIDTH = 256, 320
+JPEG_BYTES = 20_000  # of one picture, about
+PART_BYTES = 100_000_000  # of one file, about
+POOL = 300
+STEPS = (100, 200)  # per episode
+TASKS = ("push the red star to the blue cube", "pick up the green cup", "open the drawer", "wipe the table")
+
+
+def picture(rng: np.random.Generator) -> Image.Image:
+    """Smoothed noise with fine texture: about as hard to compress as a photograph."""
+    layers = np.zeros((HEIGHT, WIDTH, 3), np.float32)
+    for cells, weight in ((3, 90.0), (9, 45.0), (30, 22.0), (90, 12.0)):
+        small = rng.integers(0, 256, (cells, cells * WIDTH // HEIGHT, 3), np.uint8)
+        large = Image.fromarray(small).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
+        layers += (np.asarray(large, np.float32) / 127.5 - 1.0) * weight
+    layers += rng.normal(0.0, 4.0, (HEIGHT, WIDTH, 1)).astype(np.float32)
+    return Image.fromarray(np.clip(layers + 128, 0, 255).astype(np.uint8))
+
+
+def encoded(image: Image.Image, quality: int | None) -> bytes:
+    """A picture as JPEG of the given quality, or as PNG."""
+    out = io.BytesIO()
+    if quality is None:
+        image.save(out, "PNG", compress_level=1)
+    else:
+        image.save(out, "JPEG", quality=quality)
+    return out.getvalue()
+
+
+def unique(data: bytes, number: int) -> bytes:
+    """The same picture with a comment that says `number`."""
+    text = b"rt2data %012d" % number
+    if data[:2] == b"\xff\xd8":
+        return b"".join((data[:2], b"\xff\xfe", struct.pack(">H", len(text) + 2), text, data[2:]))
+    body = b"tEXtComment\0" + text
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return b"".join((data[:33], chunk, data[33:]))  # after the signature and IHDR
+
+
+def make_pool(seed: int, png: bool) -> list[bytes]:
+    """The pictures that are reused."""
+    rng = np.random.default_rng(seed)
+    images = [picture(rng) for _ in range(POOL)]
+    if png:  # dear to encode, and large: fewer will do
+        return [encoded(image, None) for image in images[: POOL // 3]]
+    quality = min(range(40, 98, 2), key=lambda q: abs(len(encoded(images[0], q)) - JPEG_BYTES))
+    return [encoded(image, quality) for image in images]
+
+
+def features(cameras: int, png: bool) -> dict[str, Any]:
+    """The fields: those of the sample, with `cameras` pictures per step."""
+    image = ImageSpec((HEIGHT, WIDTH, 3), "png" if png else "jpeg")
+    return {
+        "steps": {
+            "observation": dict.fromkeys(names(cameras), image) | {"state": TensorSpec((7,), "float32")},
+            "action": TensorSpec((7,), "float32"),
+            "language_instruction": TextSpec(),
+            "reward": TensorSpec((), "float32"),
+            "discount": TensorSpec((), "float32"),
+            **{flag: TensorSpec((), "bool") for flag in ("terminate", "is_first", "is_last", "is_terminal")},
+        },
+        "episode_metadata": {"episode_id": TensorSpec((), "int64")},
+    }
+
+
+def names(cameras: int) -> list[str]:
+    return ["image", *(f"image_{i}" for i in range(1, cameras))]
+
+
+def episodes(pool: list[bytes], cameras: int, size: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Episodes until their pictures have `size` bytes."""
+    rng = np.random.default_rng([seed, 1])
+    written = used = episode = 0
+    while written < size:
+        steps = int(rng.integers(STEPS[0], STEPS[1] + 1))
+        choice = rng.integers(0, len(pool), (cameras, steps)).tolist()
+        pictures = {}
+        for camera, row in zip(names(cameras), choice, strict=True):
+            pictures[camera] = [unique(pool[index], used + k) for k, index in enumerate(row)]
+            used += steps
+            written += sum(map(len, pictures[camera]))
+        gripper = (np.arange(steps) // 40 % 2).astype(np.float32)
+        action = rng.normal(0.0, [0.01, 0.01, 0.01, 0.03, 0.03, 0.03, 0.0], (steps, 7)).astype(np.float32)
+        action[:, 6] = gripper
+        last = np.arange(steps) == steps - 1
+        yield {
+            "steps": {
+                "observation": pictures | {"state": action.cumsum(axis=0, dtype=np.float32)},
+                "action": action,
+                "language_instruction": [TASKS[episode % len(TASKS)]] * steps,
+                "reward": last.astype(np.float32),
+                "discount": np.ones(steps, np.float32),
+                "terminate": last,
+                "is_first": np.arange(steps) == 0,
+                "is_last": last,
+                "is_terminal": last,
+            },
+            "episode_metadata": {"episode_id": episode},
+        }
+        episode += 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dir", type=Path)
+    parser.add_argument("--gigabytes", type=float, default=1.5, help="of 10^9 bytes (default: %(default)s)")
+    parser.add_argument("--cameras", type=int, default=1)
+    parser.add_argument("--png", action="store_true", help="PNG, about 160 KB each, instead of JPEG of about 20 KB")
+    parser.add_argument("--name", default="bench")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    start = time.perf_counter()
+    size = int(arguments.gigabytes * 1e9)
+    pool = make_pool(arguments.seed, arguments.png)
+    folder = write_rlds(
+        arguments.dir,
+        name=arguments.name,
+        version="1.0.0",
+        features=features(arguments.cameras, arguments.png),
+        splits={"train": episodes(pool, arguments.cameras, size, arguments.seed)},
+        shards={"train": max(1, round(size / PART_BYTES))},
+        description="Noise that compresses like photographs, to measure with.",
+    )
+    files = [p.stat().st_size for p in folder.iterdir()]
+    mean = sum(map(len, pool)) / len(pool)
+    seconds = time.perf_counter() - start
+    print(
+        f"{folder}: {len(files) - 2} parts, {sum(files) / 1e9:.2f} GB, pictures of {mean / 1e3:.1f} KB, {seconds:.1f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()

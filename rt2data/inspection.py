@@ -1,0 +1,195 @@
+"""`rt2data inspect`: some samples of a built mixture, as text for the terminal or as JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from rt2data.errors import Rt2dataError
+from rt2data.tokenizer import ActionTokenizer
+
+WIDTH = 100  # columns
+LOOKED_AT = 400  # samples of a shard that are searched for a kind before the next shard is opened
+
+Json = dict[str, Any]
+
+
+def inspect(path: str | Path, limit: int = 5, as_json: bool = False) -> Iterator[str]:
+    """Samples of a mixture, of every source as far as `limit` reaches, the first of each in the order of the shards.
+
+    Args:
+        path: the mixture's folder, or one of its shards.
+        limit: how many samples.
+        as_json: a line of JSON each: the sample's own JSON, with the list ``images`` replaced by objects (name, format,
+            width and height in pixels, bytes), and ``shard`` and ``decoded`` added.
+
+    Yields:
+        Text of at most 100 columns, or a line of JSON, per sample.
+
+    Raises:
+        Rt2dataError: no mixture there, or a shard that cannot be read.
+    """
+    folder, shards, kinds = _shards(Path(path))
+    tokenizer = _tokenizer(folder)
+    for shard, sample, images in _chosen(folder, shards, kinds, limit):
+        pictures = [_picture(name, data) for name, data in images]
+        decoded = _decoded(sample, tokenizer)
+        if as_json:
+            yield json.dumps(sample | {"images": pictures, "shard": shard, "decoded": decoded}, ensure_ascii=False)
+        else:
+            yield _text(shard, sample, pictures, decoded, tokenizer)
+
+
+def _shards(path: Path) -> tuple[Path, list[str], set[str]]:
+    """(the mixture's folder, its shards, its sources)"""
+    if path.suffix == ".tar" and path.is_file():
+        return path.parent.parent, [f"{path.parent.name}/{path.name}"], set()
+    try:
+        manifest = json.loads((path / "manifest.json").read_bytes())
+        splits, sources = manifest["splits"], manifest["sources"]
+        return path, [s["name"] for split in splits.values() for s in split["shards"]], {s["source"] for s in sources}
+    except OSError:
+        raise Rt2dataError(str(path), "no manifest.json", "the folder of a built mixture, or a shard") from None
+    except (ValueError, KeyError, TypeError):
+        raise Rt2dataError(
+            str(path / "manifest.json"), "no manifest of a mixture", "the manifest that a build wrote"
+        ) from None
+
+
+def _tokenizer(folder: Path) -> ActionTokenizer | None:
+    return ActionTokenizer.from_pretrained(folder) if (folder / "tokenizer.json").is_file() else None
+
+
+def _chosen(
+    folder: Path, shards: list[str], sources: set[str], limit: int
+) -> Iterator[tuple[str, Json, list[tuple[str, bytes]]]]:
+    """The first sample of each source, then further ones in turn, from as few shards as that takes."""
+    waiting: list[tuple[str, Json, list[tuple[str, bytes]]]] = []
+    given: dict[str, int] = {}
+    left = limit
+    for shard in shards:
+        for seen, (sample, images) in enumerate(_samples(folder / shard)):
+            source = sample.get("source", "")
+            if source not in given:
+                given[source] = 1
+                yield shard, sample, images
+                left -= 1
+            elif len(waiting) < limit:
+                waiting.append((shard, sample, images))
+            missing = sources - given.keys()
+            if left == 0:
+                return
+            if seen >= LOOKED_AT or (not missing and len(waiting) >= left):
+                break
+        if not sources - given.keys() and len(waiting) >= left:
+            break
+    while left and waiting:
+        at = min(range(len(waiting)), key=lambda i: (given[waiting[i][1].get("source", "")], i))
+        chosen = waiting.pop(at)
+        given[chosen[1].get("source", "")] += 1
+        yield chosen
+        left -= 1
+
+
+def _samples(path: Path) -> Iterator[tuple[Json, list[tuple[str, bytes]]]]:
+    """(JSON, images as suffix and bytes) of each sample of a shard, as it is read."""
+    images: list[tuple[str, bytes]] = []
+    try:
+        with tarfile.open(path, "r:") as tar:
+            while (member := tar.next()) is not None:
+                tar.members = []  # type: ignore[attr-defined]  # tarfile keeps every header it has seen
+                content = tar.extractfile(member)
+                data = content.read() if content else b""
+                suffix = member.name.partition(".")[2]
+                if suffix != "json":
+                    images.append((suffix, data))
+                    continue
+                yield json.loads(data), images
+                images = []
+    except (OSError, tarfile.TarError, ValueError) as error:
+        raise Rt2dataError(
+            str(path), str(error), "a whole shard", "`rt2data verify` says what is wrong with it"
+        ) from None
+
+
+def _picture(name: str, data: bytes) -> Json:
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as picture:
+            form, (width, height) = str(picture.format), picture.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        raise Rt2dataError(
+            name, "an image that cannot be opened", "a JPEG, PNG or WebP", "Run `rt2data verify`"
+        ) from None
+    return {"name": name, "format": form, "width": width, "height": height, "bytes": len(data)}
+
+
+def _decoded(sample: Json, tokenizer: ActionTokenizer | None) -> list[float] | None:
+    """The action that the target decodes to, float32 values, horizon x D; None for a sample without one."""
+    if sample.get("kind") != "robot" or tokenizer is None:
+        return None
+    mine = tokenizer.check_sample(sample)
+    return [float(x) for x in mine.decode(mine.parse(sample["target"])).actions.reshape(-1)]
+
+
+def _text(
+    shard: str, sample: Json, pictures: list[Json], decoded: list[float] | None, tokenizer: ActionTokenizer | None
+) -> str:
+    title = f"{sample['key']}  {sample['kind']}  {sample['dataset']}  {sample['split']}"
+    lines = [title if len(title) <= WIDTH else title[: WIDTH - 3] + "..."]
+    rows = [("prompt", sample["prompt"]), ("target", sample["target"])]
+    rows += [
+        ("image", f"{p['name']}  {p['format']}, {p['width']} x {p['height']} pixels, {p['bytes']:,} bytes")
+        for p in pictures
+    ]
+    if decoded is not None and tokenizer is not None:
+        rows += _action(sample, decoded, tokenizer)
+        rows.append(("episode", f"{sample['episode']}, step {sample['step']} of {sample['steps']}"))
+    for name in ("question", "answers", "captions"):
+        value = sample.get(name)
+        if value:
+            rows.append((name, value if isinstance(value, str) else " | ".join(value)))
+    if sample.get("language"):
+        rows.append(("language", sample["language"]))
+    rows.append(("shard", shard))
+    for name, value in rows:
+        lines += textwrap.wrap(
+            _plain(value),
+            WIDTH,
+            initial_indent=f"  {name:<9}",
+            subsequent_indent=" " * 11,
+            max_lines=6,
+            placeholder=" ...",
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _action(sample: Json, decoded: list[float], tokenizer: ActionTokenizer) -> list[tuple[str, str]]:
+    """The action as the target decodes, and as it was stored, with units."""
+    dims = tokenizer.for_source(sample["source"]).dims if tokenizer.sources else tokenizer.dims
+    rows = []
+    for step in range(sample["horizon"]):
+        own = slice(step * len(dims), (step + 1) * len(dims))
+        place = "" if sample["horizon"] == 1 else f" {step}"
+        ends = "terminate" if sample["terminate"][step] else "go on"
+        values = [
+            f"{d.name} {_number(x)}{' ' + d.unit if d.unit else ''}" for d, x in zip(dims, decoded[own], strict=True)
+        ]
+        rows.append((f"decoded{place}", f"{ends}; {', '.join(values)}"))
+        rows.append((f"stored{place}", ", ".join(_number(x) for x in sample["action"][own])))
+    return rows
+
+
+def _number(x: float) -> str:
+    return f"{x:+.4f}" if abs(x) >= 1e-4 or x == 0 else f"{x:+.1e}"
+
+
+def _plain(text: str) -> str:
+    """Without control characters: a dataset's text must not steer the terminal."""
+    return "".join(c if c.isprintable() else " " for c in text)
