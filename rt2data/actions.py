@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from rt2data.declaration import Robot
+from rt2data import operations, rotation
 from rt2data.errors import Rt2dataError
+from rt2data.robot import ROTATION, TRANSLATION, Ref, Robot, Rule, Term, split
 
 Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Read = Callable[[str], Array]
 
 
-def canonical(robot: Robot, read: Callable[[str], Array], steps: int, where: str) -> npt.NDArray[np.float64]:
+class Actions(NamedTuple):
+    """float64 (T, D) in the order of ``robot.dims``, and bool (T,): False where the data do not say what the action is."""
+
+    values: Floats
+    known: Bools
+
+
+@np.errstate(over="ignore", invalid="ignore")  # what is not finite is left out by its row, and counted
+def canonical(robot: Robot, read: Read, steps: int, where: str) -> Actions:
     """The action of every step, as the declaration composes it.
 
     Args:
@@ -24,63 +37,145 @@ def canonical(robot: Robot, read: Callable[[str], Array], steps: int, where: str
         where: dataset, part and episode, for errors.
 
     Returns:
-        float64 (steps, D) in the order of ``robot.dims``; metres, radians, gripper openness for an arm.
+        Metres, radians, gripper openness for an arm; where the action is not known, its values mean nothing.
     """
-    out = np.empty((steps, len(robot.dims)), np.float64)
-    for term in robot.terms:
-        values = read(term.field)
-        if values.dtype.kind not in "fiub" or values.ndim not in (1, 2) or len(values) != steps:
-            expected = f"numbers of shape (T,) or (T, n), T = {steps}"
-            raise Rt2dataError(where, f"{term.field} is {values.dtype} of shape {values.shape}", expected)
-        table = values.reshape(steps, -1)
-        columns = term.columns if term.columns is not None else tuple(range(table.shape[1]))
-        if len(columns) != len(term.to) or (columns and max(columns) >= table.shape[1]):
-            wanted = f"(T, {max(columns, default=0) + 1 if term.columns is not None else len(term.to)})"
-            raise Rt2dataError(where, f"{term.field} has shape {values.shape}", wanted)
-        for column, name in zip(columns, term.to, strict=True):
-            out[:, robot.dims.index(name)] = table[:, column]
-    return out
+    known = np.ones(steps, np.bool_)
+    numbers, turns = _terms(robot.terms, read, steps, where, known)
+    if robot.kind == "pose":
+        _displacements(robot, read, steps, where, numbers, turns, known)
+    for arm, turn in turns.items():
+        numbers |= {_name(arm, which): column for which, column in zip(ROTATION, rotation.to_rpy(turn).T, strict=True)}
+    return Actions(np.stack([numbers[name] for name in robot.dims], axis=1), known)
 
 
-def terminate(robot: Robot, flags: Mapping[str, Array], steps: int) -> npt.NDArray[np.bool_]:
-    """Whether each step ends the episode, bool (steps,). `flags` holds the RLDS flag that the rule names."""
+def _terms(
+    terms: Sequence[Term], read: Read, steps: int, where: str, known: Bools
+) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """Columns (T,) by dimension, and rotation matrices (T, 3, 3) by arm; `known` becomes False where data are missing."""
+    numbers: dict[str, Floats] = {}
+    turns: dict[str, Floats] = {}
+    for term in terms:
+        values = _columns(Ref(term.field, term.columns), term.width, read, steps, where)
+        if term.factors:
+            values = values * np.array(term.factors)
+        for op in term.ops:
+            if op.other:
+                values = operations.TWO_FIELDS[op.name](values, _columns(op.other, term.width, read, steps, where))
+            elif op.rotation:
+                turn, there = rotation.matrices(values, op.name, op.word)
+                known &= there
+                turns[split(term.to[0])[0]] = turn
+            else:
+                values = operations.apply(op.name, values, op.numbers)
+                if op.name == "euler_difference":
+                    known[-1:] = False
+        if not (term.ops and term.ops[-1].rotation):
+            numbers |= dict(zip(term.to, values.T, strict=True))
+    return numbers, turns
+
+
+def _columns(ref: Ref, width: int, read: Read, steps: int, where: str) -> Floats:
+    values = read(ref.field)
+    if values.dtype.kind not in "fiub" or values.shape[:1] != (steps,):
+        found = f"{ref.field} is {values.dtype} of shape {values.shape}"
+        raise Rt2dataError(where, found, f"numbers of shape (T, ...), T = {steps}")
+    table = values.reshape(steps, math.prod(values.shape[1:]))
+    if ref.columns is None and table.shape[1] != width:
+        raise Rt2dataError(where, f"{ref.field} has shape {values.shape}", f"(T, {width})")
+    if ref.columns is not None and max(ref.columns) >= table.shape[1]:
+        raise Rt2dataError(where, f"{ref.field} has shape {values.shape}", f"at least {max(ref.columns) + 1} columns")
+    return table.astype(np.float64) if ref.columns is None else table[:, list(ref.columns)].astype(np.float64)
+
+
+def _displacements(
+    robot: Robot, read: Read, steps: int, where: str, numbers: dict[str, Floats], turns: dict[str, Floats], known: Bools
+) -> None:
+    """Replace the target pose of each arm by the displacement that leads to it."""
+    before = known.copy()
+    if robot.against == "state":
+        start, start_turns = _terms(robot.state, read, steps, where, known)
+    for arm in dict.fromkeys(split(name)[0] for name in robot.dims if split(name)[1] in (*TRANSLATION, *ROTATION)):
+        target, turn = _pose(arm, numbers, turns, steps)
+        if robot.against == "state":
+            origin, origin_turn = _pose(arm, start, start_turns, steps)
+        elif robot.against == "previous_target":
+            origin, origin_turn = _shift(target, 1), _shift(turn, 1)
+        else:
+            origin, origin_turn = target, turn
+            target, turn = _shift(target, -1), _shift(turn, -1)
+        back = rotation.transpose(origin_turn)
+        tool = robot.frame == "tool"
+        moved = rotation.rotate(back, target - origin) if tool else target - origin
+        turned = rotation.product(back, turn) if tool else rotation.product(turn, back)
+        numbers |= {_name(arm, which): moved[:, i] for i, which in enumerate(TRANSLATION)}
+        if arm in turns or any(_name(arm, which) in numbers for which in ROTATION):
+            turns[arm] = turned
+    if robot.against == "previous_target":
+        known[1:] &= before[:-1]
+        known[:1] = False
+    elif robot.against == "next_target":
+        known[:-1] &= before[1:]
+        known[-1:] = False
+
+
+def _pose(arm: str, numbers: Mapping[str, Floats], turns: Mapping[str, Floats], steps: int) -> tuple[Floats, Floats]:
+    """Position (T, 3) and rotation (T, 3, 3) of an arm; a part that is not declared stays 0."""
+    zero = np.zeros(steps)
+    position = np.stack([numbers.get(_name(arm, which), zero) for which in TRANSLATION], axis=1)
+    if arm in turns:
+        return position, turns[arm]
+    return position, rotation.from_rpy(np.stack([numbers.get(_name(arm, which), zero) for which in ROTATION], axis=1))
+
+
+def _shift(values: Floats, by: int) -> Floats:
+    """The values of the step `by` before; at the end that has none, the step's own."""
+    return np.concatenate([values[:1], values[:-1]]) if by > 0 else np.concatenate([values[1:], values[-1:]])
+
+
+def _name(arm: str, which: str) -> str:
+    return f"{arm}_{which}" if arm else which
+
+
+def terminate(robot: Robot, read: Read, steps: int, where: str = "") -> Bools:
+    """Whether each step ends the episode, bool (steps,)."""
+    if isinstance(robot.terminate, Rule):
+        return holds(robot.terminate, read, steps, where)
     if robot.terminate in ("is_last", "is_terminal"):
-        return np.asarray(flags[f"steps/{robot.terminate}"], np.bool_).reshape(steps)
+        return np.asarray(read(f"steps/{robot.terminate}"), np.bool_).reshape(steps)
     out = np.zeros(steps, np.bool_)
     if robot.terminate == "last_step":
         out[-1:] = True
     return out
 
 
-def valid(robot: Robot, flags: Mapping[str, Array], steps: int) -> npt.NDArray[np.bool_]:
+def valid(robot: Robot, read: Read, steps: int, where: str = "") -> Bools:
     """Whether each step's action means something, bool (steps,)."""
+    if isinstance(robot.valid_action, Rule):
+        return holds(robot.valid_action, read, steps, where)
     if robot.valid_action == "not_last":
-        return ~np.asarray(flags["steps/is_last"], np.bool_).reshape(steps)
+        return ~np.asarray(read("steps/is_last"), np.bool_).reshape(steps)
     return np.ones(steps, np.bool_)
 
 
-def flag_fields(robot: Robot) -> tuple[str, ...]:
-    """The RLDS flags that `terminate` and `valid` need."""
-    wanted = {f"steps/{robot.terminate}"} if robot.terminate in ("is_last", "is_terminal") else set[str]()
-    wanted |= {"steps/is_last"} if robot.valid_action == "not_last" else set()
-    return tuple(sorted(wanted))
+def holds(rule: Rule, read: Read, steps: int, where: str) -> Bools:
+    """Whether a rule holds at each step, bool (steps,). A NaN holds for none but `nonzero`."""
+    values = read(rule.field)
+    if rule.above is None and rule.below is None:
+        width = math.prod(values.shape[1:]) if rule.columns is None else len(rule.columns)
+        return np.asarray((_columns(Ref(rule.field, rule.columns), width, read, steps, where) != 0.0).any(axis=1))
+    column = _columns(Ref(rule.field, rule.columns), 1, read, steps, where)[:, 0]
+    return column > rule.above if rule.above is not None else column < rule.below  # type: ignore[operator]
 
 
-def at_rest(robot: Robot, action: npt.NDArray[np.float64], ok: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+def at_rest(robot: Robot, action: Floats, ok: Bools) -> Floats:
     """`action` with each row that is not `ok` replaced by rest: displacement 0 and the gripper of the step before.
 
     The first step has none before it and takes that of the first valid step; dimensions of an absolute action hold.
     """
     if ok.all():
         return action
-    out = action.copy()
-    gripper = [i for i, name in enumerate(robot.dims) if name == "gripper" or robot.kind == "absolute"]
-    last = int(np.argmax(ok)) if ok.any() else -1
-    for row in range(len(out)):
-        if ok[row]:
-            last = row
-            continue
-        out[row] = 0.0
-        if last >= 0:
-            out[row, gripper] = action[last, gripper]
+    out = np.where(ok[:, None], action, 0.0)
+    if ok.any():
+        last = np.maximum.accumulate(np.where(ok, np.arange(len(ok)), int(np.argmax(ok))))
+        out[:, robot.held] = action[last][:, robot.held]
     return out

@@ -1,4 +1,4 @@
-"""Declarations: one YAML file in ``builders/`` per dataset, which says where its fields are and what they mean."""
+"""Declarations: YAML files in ``builders/`` that say where a dataset's fields are and what they mean."""
 
 from __future__ import annotations
 
@@ -9,47 +9,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rt2data import config, resources
+from rt2data import config, resources, robot
 from rt2data.errors import Rt2dataError, near
+from rt2data.robot import Robot
 
-ARM = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
+UNDECLARED = "undeclared.yaml"
+"""The file in ``builders/`` that lists datasets that are not declared, with the reason."""
 
-
-@dataclass(frozen=True, slots=True)
-class Camera:
-    """One camera: its name, the field of its images, and whether they are mere padding."""
-
-    name: str
-    field: str
-    padding: bool
-    colour: str
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """Columns of one numeric field that become dimensions of the action, in order."""
-
-    field: str
-    columns: tuple[int, ...] | None
-    to: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Robot:
-    """What a robot dataset's fields mean. Units after the terms: metres, radians, gripper openness 0..1."""
-
-    episode_id: tuple[str, ...]
-    cameras: tuple[Camera, ...]
-    instruction: str
-    proprio: str | None
-    proprio_dims: tuple[str, ...]
-    dims: tuple[str, ...]
-    terms: tuple[Term, ...]
-    kind: str
-    frame: str
-    terminate: str
-    valid_action: str
-    control_hz: float | None
+# Only what changes the index belongs to the digest: prose may be improved without re-reading the data.
+_PROSE = {
+    "title", "licence", "citation", "homepage", "bucket", "published", "verified", "notes", "conflicts", "unverified", "aliases",
+    "paths", "versions", "robot", "depth",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +34,10 @@ class Web:
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """A dataset as declared. `digest` is of the file's meaning: a comment does not change it."""
+    """A dataset as declared. `digest` is of its meaning: a comment does not change it.
+
+    `reference` finds it again in another process (`load`): the file, and the name where the file declares several.
+    """
 
     name: str
     id: str
@@ -71,10 +45,12 @@ class Declaration:
     format: str
     aliases: tuple[str, ...]
     paths: tuple[str, ...]
+    versions: tuple[str, ...]
     language: str | None
     raw: dict[str, Any] = field(repr=False, compare=False)
     digest: str
     file: str
+    reference: str
     robot: Robot | None
     web: Web | None
 
@@ -83,64 +59,64 @@ class Declaration:
         """Names of the cameras; a web corpus has the one camera ``image``."""
         return tuple(c.name for c in self.robot.cameras) if self.robot else ("image",)
 
+    @property
+    def unverified(self) -> tuple[tuple[str, str], ...]:
+        """What no source settles, each (about, reason)."""
+        return tuple((one["about"], one["reason"]) for one in self.raw.get("unverified", ()))
+
 
 def read(path: Path) -> Declaration:
-    """Read and check one declaration file. Raises Rt2dataError that names the line."""
+    """Read and check a file that declares one dataset. Raises Rt2dataError that names the line."""
+    found = read_all(path)
+    if len(found) > 1:
+        raise Rt2dataError(str(path), f"{len(found)} variants", "a declaration of one dataset")
+    return found[0]
+
+
+def read_all(path: Path) -> list[Declaration]:
+    """Read and check one declaration file: each of its variants, or the one dataset that it declares."""
     raw, lines = config.read_yaml(path)
     config.check(raw, "declaration", str(path), lines)
-    robot = _robot(raw, path, lines) if raw["kind"] == "robot" else None
-    web = None
-    if robot is None:
-        for split, files in raw["splits"].items():
-            if raw["kind"] == "vqa" and "questions" not in files:
-                line = config.line_of(lines, ("splits", split))
-                raise Rt2dataError(f"{path}:{line}", f'split "{split}" has no "questions"', "question files of a VQA corpus")
-        splits = {s: {k: tuple(v) for k, v in files.items()} for s, files in raw["splits"].items()}
-        web = Web(splits, tuple(raw["images"]), raw["image_namespace"])
-    # Only what changes the index belongs to the digest: prose may be improved without re-reading the data.
-    prose = {"title", "licence", "citation", "homepage", "bucket", "published", "verified", "notes", "conflicts", "aliases", "paths"}
-    meaning = {key: value for key, value in raw.items() if key not in prose}
-    digest = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
+    if "variants" not in raw:
+        return [_one(raw, path, lines, str(path))]
+    for key in ("name", "id", "aliases"):
+        if key in raw:
+            where = f"{path}:{config.line_of(lines, (key,))}"
+            raise Rt2dataError(where, f'"{key}" beside variants', f'a "{key}" in each variant')
+    common = {key: value for key, value in raw.items() if key != "variants"}
+    return [_one(common | variant, path, lines, f"{path}#{variant['name']}") for variant in raw["variants"]]
+
+
+def _one(raw: dict[str, Any], path: Path, lines: dict[config.Where, int], reference: str) -> Declaration:
+    if raw["kind"] == "robot":
+        arm, web = robot.parse(raw, str(path), lines), None
+    else:
+        arm, web = None, _web(raw, path, lines)
+    names = (raw["name"], *raw.get("aliases", ()))
+    paths = raw.get("paths") or [*names, *(f"rlds/{name}" for name in names)]
     return Declaration(
         name=raw["name"], id=raw["id"], kind=raw["kind"], format=raw["format"], aliases=tuple(raw.get("aliases", ())),
-        paths=tuple(raw["paths"]), language=raw.get("language"), raw=raw, digest=digest, file=str(path), robot=robot, web=web,
+        paths=tuple(paths), versions=tuple(raw.get("versions", ())), language=raw.get("language"), raw=raw, digest=_digest(raw),
+        file=str(path), reference=reference, robot=arm, web=web,
     )  # fmt: skip
 
 
-def _robot(raw: dict[str, Any], path: Path, lines: dict[config.Where, int]) -> Robot:
-    action = raw["action"]
-    dims = tuple(action["dims"])
-    terms = tuple(
-        Term(t["field"], tuple(t["columns"]) if "columns" in t else None, tuple(t["to"])) for t in action["terms"]
-    )
-    given = [name for term in terms for name in term.to]
-    if sorted(given) != sorted(dims):
-        where = f"{path}:{config.line_of(lines, ('action', 'terms'))}"
-        raise Rt2dataError(where, f"the terms give {', '.join(given)}", f"each of {', '.join(dims)} once")
-    for index, term in enumerate(terms):
-        if term.columns is not None and len(term.columns) != len(term.to):
-            where = f"{path}:{config.line_of(lines, ('action', 'terms', index))}"
-            raise Rt2dataError(where, f"{len(term.columns)} columns for {len(term.to)} dimensions", "as many columns as dimensions")
-    if action["kind"] == "displacement" and dims != ARM:
-        where = f"{path}:{config.line_of(lines, ('action', 'dims'))}"
-        raise Rt2dataError(where, f"dims are {', '.join(dims)}", f"{', '.join(ARM)} for a displacement of an arm")
-    proprio = raw.get("proprio", {})
-    return Robot(
-        episode_id=tuple(raw.get("episode_id", ())),
-        cameras=tuple(
-            Camera(name, c["field"], c.get("padding", False), c.get("colour", "rgb")) for name, c in raw["cameras"].items()
-        ),
-        instruction=raw["instruction"],
-        proprio=proprio.get("field"),
-        proprio_dims=tuple(proprio.get("dims", ())),
-        dims=dims,
-        terms=terms,
-        kind=action["kind"],
-        frame=action["frame"],
-        terminate=raw["terminate"],
-        valid_action=raw["valid_action"],
-        control_hz=raw.get("control_hz"),
-    )  # fmt: skip
+def _web(raw: dict[str, Any], path: Path, lines: dict[config.Where, int]) -> Web:
+    for split, files in raw["splits"].items():
+        if raw["kind"] == "vqa" and "questions" not in files:
+            line = config.line_of(lines, ("splits", split))
+            raise Rt2dataError(f"{path}:{line}", f'split "{split}" has no "questions"', "question files of a VQA corpus")
+    splits = {s: {k: tuple(v) for k, v in files.items()} for s, files in raw["splits"].items()}
+    return Web(splits, tuple(raw["images"]), raw["image_namespace"])
+
+
+def _digest(raw: dict[str, Any]) -> str:
+    meaning = {key: value for key, value in raw.items() if key not in _PROSE}
+    if isinstance(meaning.get("action"), dict):
+        meaning["action"] = {key: value for key, value in meaning["action"].items() if key != "gripper"}
+    if isinstance(meaning.get("instruction"), dict):
+        meaning["instruction"] = {key: value for key, value in meaning["instruction"].items() if key != "evidence"}
+    return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
 
 
 @cache
@@ -149,13 +125,24 @@ def declared() -> dict[str, Declaration]:
     found: dict[str, Declaration] = {}
     taken: dict[tuple[str, str], str] = {}
     for path in resources.files("builders", ".yaml"):
-        one = read(path)
-        for claim in (("name", one.name), *(("name", alias) for alias in one.aliases), ("id", one.id)):
-            if claim in taken:
-                raise Rt2dataError(str(path), f'{claim[0]} "{claim[1]}" is also that of {taken[claim]}', "a name of its own")
-            taken[claim] = str(path)
-        found[one.name] = one
+        if path.name == UNDECLARED:
+            continue
+        for one in read_all(path):
+            for claim in (("name", one.name), *(("name", alias) for alias in one.aliases), ("id", one.id)):
+                if claim in taken:
+                    raise Rt2dataError(str(path), f'{claim[0]} "{claim[1]}" is also that of {taken[claim]}', "a name of its own")
+                taken[claim] = one.reference
+            found[one.name] = one
     return found
+
+
+def load(reference: str) -> Declaration:
+    """The declaration of a `Declaration.reference`."""
+    known = next((one for one in declared().values() if one.reference == reference), None)
+    if known:
+        return known
+    file, _, name = reference.partition("#")
+    return next((one for one in read_all(Path(file)) if one.reference == reference), None) or read(Path(reference))
 
 
 def find(name: str, where: str = "datasets") -> Declaration:

@@ -20,6 +20,7 @@ import pyarrow.compute
 import pyarrow.ipc
 
 from rt2data import index, job, plan, select, statistics
+from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.plan import Plan
 from rt2data.recipe import RecipeSource
@@ -56,11 +57,11 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
     the_plan = plan.load(folder)
     path = run_file(folder, task["group"])
     if not path.is_file():
-        spec = ActionTokenizer.from_pretrained(str(folder))
-        _write(path, _rows(the_job, the_plan, task["group"]), buckets(the_plan, len(the_job.parts)), bucket_size(the_plan, len(the_job.parts)))
         if the_job.source(the_job.parts[the_job.groups[task["group"]][0].part]).declaration.robot:
-            bins, clipped = count_bins(the_job, [task["group"]], spec)
+            bins, clipped = count_bins(the_job, [task["group"]], ActionTokenizer.from_pretrained(str(folder)))
             statistics.save(str(path.with_suffix(".bins.npz")), {"bins": bins, "clipped": clipped})
+        # The run comes last: where it is, all that the task leaves is.
+        _write(path, _rows(the_job, the_plan, task["group"]), buckets(the_plan, len(the_job.parts)), bucket_size(the_plan, len(the_job.parts)))
     return {}
 
 
@@ -102,17 +103,20 @@ def _write(path: Path, table: pa.Table, count: int, size: int) -> None:
     by_bucket = np.argsort(bucket, kind="stable")
     table = table.take(by_bucket).combine_chunks()
     edges = np.searchsorted(bucket[by_bucket], np.arange(count + 1))
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
             empty = pa.record_batch([pa.array([], f.type) for f in table.schema], schema=table.schema)
             for number in range(count):
                 rows = table.slice(edges[number], edges[number + 1] - edges[number]).to_batches()
                 writer.write_batch(rows[0] if rows else empty)
         os.replace(temporary, path)
+    except OSError as error:
+        raise Rt2dataError(str(path), error.strerror or str(error), "a place that can be written to") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.exists():
+            temporary.unlink()
 
 
 def count_bins(the_job: Job, groups: Iterable[int], tokenizer: ActionTokenizer) -> tuple[Counts, Counts]:

@@ -139,15 +139,18 @@ def codes(table: pa.Table, name: str) -> tuple[npt.NDArray[np.int32], list[str |
 
 def write(path: Path, table: pa.Table, meta: dict[str, str]) -> None:
     """Write an index or run file under a temporary name of its own, then rename: it appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     table = table.replace_schema_metadata(meta).unify_dictionaries()
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table, max_chunksize=BATCH)
         os.replace(temporary, path)
+    except OSError as error:
+        raise Rt2dataError(str(path), error.strerror or str(error), "a place that can be written to") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.exists():
+            temporary.unlink()
 
 
 def read(path: Path) -> pa.Table:

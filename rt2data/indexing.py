@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from rt2data.sources import Part, Source
 def task(source: Source, part: Part, work: Path, *, check: str) -> dict[str, Any]:
     """The task of indexing one part, as JSON."""
     return {
-        "declaration": source.declaration.file, "root": str(source.root), "split": part.split, "name": part.name,
+        "declaration": source.declaration.reference, "root": str(source.root), "split": part.split, "name": part.name,
         "files": list(part.files), "start": part.start, "stop": part.stop, "work": str(work), "check": check,
     }  # fmt: skip
 
@@ -27,8 +28,9 @@ def cached(task: dict[str, Any]) -> dict[str, Any] | None:
     seen = _seen(task)
     try:
         known = json.loads(seen.read_bytes())
-        if known["stat"] == _stat(task) and known["declaration"] == _declaration(task["declaration"]).digest:
-            return _usable(task, known["result"])
+        if known["stat"] == _stat(task) and known["declaration"] == declaration.load(task["declaration"]).digest:
+            same = known["watched_stat"] == _watched_stat(task, known["watched"])
+            return _usable(task, known["result"]) if same else None
     except (OSError, ValueError, KeyError):
         pass  # not seen before, or unreadable: it is made anew
     return None
@@ -43,32 +45,28 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     found = cached(task)
     if found:
         return found
-    declared = _declaration(task["declaration"])
+    declared = declaration.load(task["declaration"])
     source: Source = sources.of_format(declared, task["declaration"])(declared, Path(task["root"]))
     part = Part(task["split"], task["name"], tuple(task["files"]), task["start"], task["stop"])
-    stat = _stat(task)
+    watched = source.watched(part)
+    seen = {"stat": _stat(task), "watched": watched, "watched_stat": _watched_stat(task, watched), "declaration": declared.digest}
     if _seen(task).exists():  # size or time changed, but perhaps not the content
         digest = source.digest(part)
         result = _usable(task, {"digest": digest, "file": _file(declared, digest, check=task["check"])})
         if result:
-            return _remember(task, stat, declared, result)
+            return _remember(task, seen, result)
     table = source.index(part, check=task["check"])
     meta = index.meta(table) | {
         "source": declared.id, "dataset": declared.name, "split": part.split, "part": part.name, "check": task["check"],
     }  # fmt: skip
     file = _file(declared, meta["digest"], check=task["check"])
     index.write(Path(task["work"]) / file, table, meta)
-    return _remember(task, stat, declared, {"digest": meta["digest"], "file": file, "rows": table.num_rows})
+    return _remember(task, seen, {"digest": meta["digest"], "file": file, "rows": table.num_rows})
 
 
 def indexed(position: int, task: dict[str, Any], result: dict[str, Any]) -> IndexedPart:
     """The indexed part of a finished task of the recipe's source number `position`."""
     return IndexedPart(position, task["split"], task["name"], result["digest"], result["file"], result["rows"])
-
-
-def _declaration(file: str) -> Declaration:
-    known = {one.file: one for one in declaration.declared().values()}
-    return known.get(file) or declaration.read(Path(file))
 
 
 def _file(declared: Declaration, digest: str, *, check: str) -> str:
@@ -88,6 +86,18 @@ def _stat(task: dict[str, Any]) -> list[list[int]]:
     return stats
 
 
+def _watched_stat(task: dict[str, Any], names: list[str]) -> str:
+    """A digest of size and time of each of a part's further files; one that is not there counts as such."""
+    h = hashlib.blake2b(digest_size=16)
+    for name in names:
+        try:
+            found = os.stat(os.path.join(task["root"], name))
+            h.update(b"%d %d\n" % (found.st_size, found.st_mtime_ns))
+        except OSError:
+            h.update(b"none\n")
+    return h.hexdigest()
+
+
 def _seen(task: dict[str, Any]) -> Path:
     name = index.digest(str(Path(task["root"]).resolve()), task["name"], task["declaration"], size=16).hex()
     return Path(task["work"]) / "seen" / f"{name}-v{index.VERSION}-{task['check']}.json"
@@ -100,7 +110,6 @@ def _usable(task: dict[str, Any], result: dict[str, Any]) -> dict[str, Any] | No
     return result if "rows" in result else result | {"rows": index.read(path).num_rows}
 
 
-def _remember(task: dict[str, Any], stat: list[list[int]], declared: Declaration, result: dict[str, Any]) -> dict[str, Any]:
-    known = {"stat": stat, "declaration": declared.digest, "result": result}
-    job.write_whole(_seen(task), json.dumps(known).encode())
+def _remember(task: dict[str, Any], seen: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    job.write_whole(_seen(task), json.dumps(seen | {"result": result}).encode())
     return result

@@ -6,6 +6,8 @@ import io
 import json
 import tarfile
 import textwrap
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -154,19 +156,12 @@ def _text(
     for name in ("question", "answers", "captions"):
         value = sample.get(name)
         if value:
-            rows.append((name, value if isinstance(value, str) else " | ".join(value)))
+            rows.append((name, value if isinstance(value, str) else " | ".join(_counted(value))))
     if sample.get("language"):
         rows.append(("language", sample["language"]))
     rows.append(("shard", shard))
     for name, value in rows:
-        lines += textwrap.wrap(
-            _plain(value),
-            WIDTH,
-            initial_indent=f"  {name:<9}",
-            subsequent_indent=" " * 11,
-            max_lines=6,
-            placeholder=" ...",
-        )
+        lines += _wrapped(f"  {name:<9}", _plain(value))
     return "\n".join(lines) + "\n"
 
 
@@ -184,6 +179,20 @@ def _action(sample: Json, decoded: list[float], tokenizer: ActionTokenizer) -> l
         rows.append((f"decoded{place}", f"{ends}; {', '.join(values)}"))
         rows.append((f"stored{place}", ", ".join(_number(x) for x in sample["action"][own])))
     return rows
+
+
+def _counted(texts: list[str]) -> list[str]:
+    """Each text once, with how often it was given."""
+    return [text if n == 1 else f"{text} ({n})" for text, n in Counter(texts).items()]
+
+
+def _wrapped(head: str, text: str) -> list[str]:
+    # A Chinese character takes two columns, which textwrap does not know: such a text gets half of them.
+    wide = any(unicodedata.east_asian_width(c) in "WF" for c in text)
+    width = len(head) + (WIDTH - len(head)) // (2 if wide else 1)
+    rest = " " * len(head)
+    lines = textwrap.wrap(text, width, initial_indent=head, subsequent_indent=rest, max_lines=6, placeholder=" ...")
+    return lines or [head]
 
 
 def _number(x: float) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from rt2data import index, recipe
+from rt2data import declaration, index, recipe
 from rt2data.errors import Rt2dataError
 from rt2data.recipe import Recipe, RecipeSource
 
@@ -79,6 +79,7 @@ class Job:
         """Write the job below its work directory; the same content gives the same file."""
         content = {
             "recipe": self.recipe.resolved, "file": self.recipe.file, "roots": self.roots,
+            "declarations": [s.declaration.reference for s in self.recipe.sources],
             "parts": [asdict(p) for p in self.parts],
         }  # fmt: skip
         raw = json.dumps(content).encode()
@@ -115,19 +116,21 @@ def load(path: str) -> Job:
     """Read a job that `save` wrote."""
     file = Path(path)
     content: dict[str, Any] = json.loads(file.read_bytes())
-    parsed = recipe.parse(content["recipe"], content["file"])
+    declarations = [declaration.load(reference) for reference in content["declarations"]]
+    parsed = recipe.parse(content["recipe"], content["file"], declarations=declarations)
     parts = [IndexedPart(**p) for p in content["parts"]]
     return make(file.parent.parent, parsed, content["roots"], parts)
 
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file that appears whole or not at all, under a temporary name of its own until then."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(data)
         os.replace(temporary, path)
     except OSError as error:
         raise Rt2dataError(str(path), error.strerror or str(error), "a place that can be written to") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.exists():
+            temporary.unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,8 +96,14 @@ def read(path: Path) -> Recipe:
     return parse(raw, str(path), lines)
 
 
-def parse(raw: Any, file: str, lines: dict[config.Where, int] | None = None) -> Recipe:
-    """The recipe of data that was read from `file`; ``Recipe.resolved`` of a recipe parses to the same recipe."""
+def parse(
+    raw: Any, file: str, lines: dict[config.Where, int] | None = None, declarations: Sequence[Declaration] = ()
+) -> Recipe:
+    """The recipe of data that was read from `file`.
+
+    ``Recipe.resolved`` of a recipe parses to the same recipe, given the `declarations` of its sources that do not come with
+    rt2data.
+    """
     config.check(raw, "recipe", file, lines)
 
     def at(*where: str | int) -> str:
@@ -109,7 +116,7 @@ def parse(raw: Any, file: str, lines: dict[config.Where, int] | None = None) -> 
     common = raw.get("splits", {"train": 1.0})
     for index, entry in enumerate(raw["sources"]):
         here = at("sources", index, "source")
-        found = declaration.find(entry["source"], here)
+        found = _declared(entry["source"], file, here, declarations)
         amounts = [key for key in ("weight", "repeat", "samples") if key in entry] or ["repeat"]
         if len(amounts) > 1:
             raise Rt2dataError(at("sources", index, amounts[1]), f"{' and '.join(amounts)} together", "one of weight, repeat, samples")
@@ -139,6 +146,16 @@ def parse(raw: Any, file: str, lines: dict[config.Where, int] | None = None) -> 
     )  # fmt: skip
     recipe.resolved.update(_resolve(recipe, raw))
     return recipe
+
+
+def _declared(name: str, file: str, where: str, given: Sequence[Declaration]) -> Declaration:
+    """A source's declaration: one of `given`, one that comes with rt2data, or a file beside the recipe."""
+    for one in given:
+        if one.name == name:
+            return one
+    if ".yaml" in name:
+        return declaration.load(str(Path(file).parent / name))
+    return declaration.find(name, where)
 
 
 def _check_prompt(text: str, allowed: set[str], where: str) -> None:

@@ -27,7 +27,7 @@ class InvalidAction(ValueError):
 def float32(x: float) -> float:
     """The float32 nearest to `x`, ties to even; infinity where it is too large."""
     try:
-        return float(struct.unpack("<f", struct.pack("<f", x))[0])
+        return float(struct.unpack("<f", struct.pack("<f", float(x)))[0])
     except OverflowError:
         return math.inf if x > 0 else -math.inf
 
@@ -200,7 +200,7 @@ class _Uniform(_Rule):
 
 
 class _Truncated(_Rule):
-    """RT-1 (google-research/robotics_transformer): clip, scale to bins - 1, truncate, in float32. Values are lower edges."""
+    """RT-1 (google-research/robotics_transformer): clip, scale to bins - 1, truncate, in float32; values are edges."""
 
     def prepare(self, dim: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         self.tolerance = (self.high - self.low) / (self.bins - 1) + max(abs(self.low), abs(self.high)) * 2.0**-20

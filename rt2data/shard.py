@@ -94,12 +94,12 @@ def write(path: Path, names: Sequence[str], sizes: Sequence[int], content: Seque
         read: reads a reference and checks its CRC32C, or raises.
         buffers: the worker's.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     head = headers(names, np.array(sizes, np.int64)).tobytes()
     lines: list[bytes] = []
     crc = total = 0
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb", buffering=0) as file:
             for start, stop in _windows(sizes):
                 for pieces in _window(start, stop, names, sizes, content, head, lines, read, buffers):
@@ -114,7 +114,8 @@ def write(path: Path, names: Sequence[str], sizes: Sequence[int], content: Seque
     except OSError as error:
         raise Rt2dataError(str(path), error.strerror or str(error), "room and permission to write a shard") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.exists():
+            temporary.unlink()
     return Written(total, f"{crc:08x}", hashlib.sha256(b"".join(lines)).hexdigest())
 
 

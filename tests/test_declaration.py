@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rt2data import declaration, recipe, resources, sources
+from rt2data import declaration, recipe, resources, robot, sources
 from rt2data.errors import Rt2dataError
 
 ROBOT: dict[str, Any] = {
@@ -63,7 +63,7 @@ def test_a_robot_is_read(tmp_path: Path) -> None:
     one = declaration.read(written(tmp_path, ROBOT))
     assert one.robot is not None
     assert one.cameras == ("front",)
-    assert one.robot.cameras == (declaration.Camera("front", "steps/observation/image", padding=False, colour="rgb"),)
+    assert one.robot.cameras == (robot.Camera("front", "steps/observation/image", padding=False, colour="rgb"),)
     assert one.robot.terms[0].columns == tuple(range(7))
     assert one.robot.proprio is None
     assert one.robot.control_hz is None
@@ -90,7 +90,7 @@ def test_the_digest_is_of_what_is_declared_not_of_prose(tmp_path: Path) -> None:
         (ROBOT | {"paths": ["/etc"]}, None),
         (ROBOT | {"code": "import os"}, 'toy.yaml:36: unknown field "code"; expected one of '),
         (action(dims=["x", "y"]), "toy.yaml:18: the terms give x, y, z, roll, pitch, yaw, gripper; expected each of x, y once."),
-        (action(terms=[{"field": "a", "columns": [0, 1], "to": list(declaration.ARM)}]),
+        (action(terms=[{"field": "a", "columns": [0, 1], "to": list(robot.ARM)}]),
          "toy.yaml:25: 2 columns for 7 dimensions; expected as many columns as dimensions."),
         (action(dims=["x", "y"], terms=[{"field": "a", "to": ["x", "y"]}]),
          "toy.yaml:14: dims are x, y; expected x, y, z, roll, pitch, yaw, gripper for a displacement of an arm."),

@@ -422,7 +422,7 @@ def test_a_damaged_sample_is_written_anew(quick: list[int], tmp_path: Path) -> N
     write_sample(tmp_path)
     (tmp_path / "tabletop/1.0.0/record").write_text("short")
     write_sample(tmp_path)
-    (tmp_path / "sample.json").write_text("{}")
+    (tmp_path / "sample.json").write_text('{"format": "rt2data.sample/1", "seed": 17}')  # as a run that was killed
     write_sample(tmp_path)
     assert quick == [17] * 4
     assert (tmp_path / "tabletop/1.0.0/record").read_text() == "seed 17"
@@ -445,9 +445,12 @@ def test_a_failure_leaves_what_was_there(quick: list[int], tmp_path: Path, monke
 
 def test_a_folder_of_someone_else_is_left_alone(quick: list[int], tmp_path: Path) -> None:
     (tmp_path / "tabletop").mkdir()
+    (tmp_path / "sample.json").write_text("{}")
     (tmp_path / "tabletop/precious").write_text("data")
     with pytest.raises(Rt2dataError, match="that `rt2data sample` did not write; expected nothing there"):
         write_sample(tmp_path)
+    with pytest.raises(Rt2dataError, match="sample: seed: -1; expected a whole number from 0"):
+        write_sample(tmp_path / "new", -1)
     assert quick == []
     assert (tmp_path / "tabletop/precious").read_text() == "data"
 

@@ -17,28 +17,40 @@ from hypothesis import strategies as st
 from rt2data import shard
 from rt2data.errors import Rt2dataError
 
-
-def filler(content: list[bytes]) -> shard.Fill:
-    """Fills a window from `content`."""
-
-    def fill(window: shard.Bytes, start: int, stop: int, places: Any) -> None:
-        assert len(places) == stop - start
-        for data, place in zip(content[start:stop], places.tolist(), strict=True):
-            window[place : place + len(data)] = np.frombuffer(data, np.uint8)
-
-    return fill
+# A member: its name, its bytes, and whether they are given as a reference into a file.
+Member = tuple[str, bytes, bool]
 
 
-def write(path: Path, members: list[tuple[str, bytes]], buffers: shard.Buffers | None = None) -> shard.Written:
-    sizes = np.array([len(data) for _, data in members], np.int64)
-    return shard.write(path, [name for name, _ in members], sizes, filler([data for _, data in members]), buffers or shard.Buffers())
+class Store:
+    """A source file in memory; notes the order of the reads."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.offsets: list[int] = []
+
+    def ref(self, data: bytes) -> shard.Ref:
+        self.data += data
+        return shard.Ref("file", len(self.data) - len(data), google_crc32c.value(data))
+
+    def read(self, ref: shard.Ref, into: shard.Bytes) -> None:
+        self.offsets.append(ref.offset)
+        into[:] = np.frombuffer(bytes(self.data[ref.offset : ref.offset + len(into)]), np.uint8)
 
 
-def by_tarfile(members: list[tuple[str, bytes]]) -> bytes:
+def write(path: Path, members: list[Member], buffers: shard.Buffers | None = None) -> tuple[shard.Written, Store]:
+    store = Store()
+    # referred to from the last to the first: the order in the file is another one than in the shard
+    refs = {i: store.ref(data) for i, (_, data, by_ref) in reversed(list(enumerate(members))) if by_ref}
+    content = [refs.get(i, data) for i, (_, data, _) in enumerate(members)]
+    sizes = [len(data) for _, data, _ in members]
+    return shard.write(path, [name for name, *_ in members], sizes, content, store.read, buffers or shard.Buffers()), store
+
+
+def by_tarfile(members: list[Member]) -> bytes:
     """The same archive by the standard library."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, data in members:
+        for name, data, _ in members:
             info = tarfile.TarInfo(name)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
@@ -46,19 +58,21 @@ def by_tarfile(members: list[tuple[str, bytes]]) -> bytes:
 
 
 NAMES = st.text("abcXYZ019_-.", min_size=1, max_size=100)
+MEMBERS = st.lists(st.tuples(NAMES, st.binary(max_size=1500), st.booleans()), max_size=30)
 
 
 @settings(max_examples=60)
-@given(st.lists(st.tuples(NAMES, st.binary(max_size=1500)), max_size=30))
-def test_the_file_is_that_of_tarfile(tmp_path_factory: pytest.TempPathFactory, members: list[tuple[str, bytes]]) -> None:
+@given(MEMBERS)
+def test_the_file_is_that_of_tarfile(tmp_path_factory: pytest.TempPathFactory, members: list[Member]) -> None:
     path = tmp_path_factory.mktemp("shard") / "a.tar"
-    found = write(path, members)
+    found, store = write(path, members)
     data = path.read_bytes()
     assert data == by_tarfile(members)
     assert found.bytes == len(data)
     assert found.crc32c == f"{google_crc32c.value(data):08x}" == shard.crc32c_of(path)
-    lines = "".join(f"{name} {len(body)} {google_crc32c.value(body):08x}\n" for name, body in members)
+    lines = "".join(f"{name} {len(body)} {google_crc32c.value(body):08x}\n" for name, body, _ in members)
     assert found.members == hashlib.sha256(lines.encode()).hexdigest()
+    assert store.offsets == sorted(store.offsets)
 
 
 @given(st.lists(st.integers(0, 8**11 - 1), min_size=1, max_size=50))
@@ -71,44 +85,73 @@ def test_headers_are_those_of_tarfile(sizes: list[int]) -> None:
         assert header.tobytes() == info.tobuf(tarfile.USTAR_FORMAT)
 
 
-@pytest.mark.parametrize("extra", [-1025, -1024, -513, -512, -1, 0, 1, 512])
-def test_members_on_the_border_of_a_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extra: int) -> None:
-    """Two members that end a little before, on, or after the end of the window, and more after them."""
+@pytest.mark.parametrize("by_ref", [True, False])
+@pytest.mark.parametrize("extra", [-1025, -513, -512, -1, 0, 1, 512])
+def test_members_on_the_border_of_a_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extra: int, by_ref: bool) -> None:
+    """Two members that end a little before, on, or after the end of the window, and larger and smaller ones after them."""
     monkeypatch.setattr(shard, "WINDOW", 8192)
-    second = shard.WINDOW - 2 * shard.BLOCK - 2048 + extra
-    members = [("a.jpg", b"\1" * 2048), ("b.json", b"\2" * second), ("c.jpg", b"\3" * 20_000), ("d.json", b""), ("e.json", b"\4")]
+    sizes = [2048, shard.WINDOW - 2048 + extra, 20_000, 0, 1, 8192, 8191, 1]
+    members = [(f"{i}.jpg", bytes([i + 1]) * size, by_ref) for i, size in enumerate(sizes)]
     buffers = shard.Buffers()
     for _ in range(2):  # a buffer that was used before holds other bytes
         path = tmp_path / "a.tar"
-        found = write(path, members, buffers)
+        found, _ = write(path, members, buffers)
         assert path.read_bytes() == by_tarfile(members)
         assert found.crc32c == shard.crc32c_of(path)
 
 
-def test_padding_is_zero_even_in_a_used_buffer(tmp_path: Path) -> None:
-    buffers = shard.Buffers()
-    write(tmp_path / "a.tar", [("a", b"\xff" * 5000)], buffers)
-    write(tmp_path / "b.tar", [("b", b"x"), ("c", b"y" * 513)], buffers)
-    assert (tmp_path / "b.tar").read_bytes() == by_tarfile([("b", b"x"), ("c", b"y" * 513)])
+@pytest.mark.parametrize("count", [shard.MAX_PIECES // 2 - 1, shard.MAX_PIECES // 2, shard.MAX_PIECES // 2 + 1, 3 * shard.MAX_PIECES])
+def test_more_members_than_one_write_takes(tmp_path: Path, count: int) -> None:
+    members = [(f"{i}.jpg", b"%d" % i, True) for i in range(count)]
+    write(tmp_path / "a.tar", members)
+    assert (tmp_path / "a.tar").read_bytes() == by_tarfile(members)
+
+
+@pytest.mark.parametrize("most", [1, 511, 512, 513, 10_000])
+def test_a_write_that_is_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    import os
+
+    whole, write_all = os.write, os.writev
+    calls = []
+
+    def short(descriptor: int, pieces: Any) -> int:
+        calls.append(1)
+        joined = b"".join(bytes(p) for p in pieces)
+        return whole(descriptor, joined[:most]) if len(calls) == 1 else write_all(descriptor, pieces)
+
+    monkeypatch.setattr(shard.os, "writev", short)
+    members = [(f"{i}.jpg", bytes([i]) * 700, i % 2 == 0) for i in range(5)]
+    write(tmp_path / "a.tar", members)
+    assert (tmp_path / "a.tar").read_bytes() == by_tarfile(members)
 
 
 def test_nothing_is_left_behind_when_it_fails(tmp_path: Path) -> None:
-    def fill(*_: Any) -> None:
+    def read(ref: shard.Ref, into: shard.Bytes) -> None:
         raise Rt2dataError("w", "f", "e")
 
     with pytest.raises(Rt2dataError, match="w: f"):
-        shard.write(tmp_path / "a.tar", ["a"], np.array([1]), fill, shard.Buffers())
+        shard.write(tmp_path / "a.tar", ["a"], [1], [shard.Ref("x", 0, 0)], read, shard.Buffers())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(Rt2dataError, match=r"a\.tar: (Not a directory|File exists); expected room and permission to write a shard\."):
-        write(tmp_path / "file" / "a.tar", [("a", b"")])
+        write(tmp_path / "file" / "a.tar", [("a", b"", False)])
+
+
+def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shard.os, "writev", full)
+    with pytest.raises(Rt2dataError, match=r"a\.tar: No space left on device; expected room and permission to write a shard\."):
+        write(tmp_path / "a.tar", [("a", b"x", False)])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_older_file_is_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     path.write_bytes(b"old" * 100_000)
-    write(path, [("a", b"new")])
-    assert path.read_bytes() == by_tarfile([("a", b"new")])
+    write(path, [("a", b"new", False)])
+    assert path.read_bytes() == by_tarfile([("a", b"new", False)])

@@ -202,7 +202,8 @@ def test_json_that_is_none(copy: Path, raw: bytes) -> None:
     content[at] = content[at][0], raw
     rewrite(copy, name, content)
     report = verify(copy)
-    assert "schema" in failing(report) and failing(report) <= {"schema", "statistics"}
+    assert "schema" in failing(report)
+    assert failing(report) <= {"schema", "statistics"}
 
 
 def test_swapped_samples(copy: Path) -> None:
@@ -357,7 +358,7 @@ def test_shard_behind_a_link(copy: Path, tmp_path: Path) -> None:
     assert "shards" in failing(verify(copy))
 
 
-@pytest.mark.parametrize("part", [0.0, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("part", [0.0, 0.1, 0.3, 0.6])
 def test_truncated_tar(copy: Path, part: float) -> None:
     path = copy / entry(copy)["name"]
     raw = path.read_bytes()
@@ -401,10 +402,15 @@ def test_renamed_member(copy: Path) -> None:
     assert failing(verify(copy)) == {"members", "card"}
 
 
+def first(manifest: Any) -> dict[str, Any]:
+    shard: dict[str, Any] = manifest["splits"]["train"]["shards"][0]
+    return shard
+
+
 MANIFEST: list[tuple[str, Callable[[Any], None], set[str]]] = [
     ("a quota", lambda m: m["sources"][0]["samples"].update(train=m["sources"][0]["samples"]["train"] + 1), {"quotas"}),
     ("copies", lambda m: m["sources"][1].update(copies=m["sources"][1]["copies"] + 1), {"quotas"}),
-    ("the threshold", lambda m: m["sources"][1].update(threshold=0 if m["sources"][1]["threshold"] > 0 else 5), {"quotas"}),
+    ("the threshold", lambda m: m["sources"][1].update(threshold=5 - min(m["sources"][1]["threshold"], 5)), {"quotas"}),
     ("usable samples", lambda m: m["sources"][0]["usable"].update(val=0), {"quotas", "manifest"}),
     ("a split's samples", lambda m: m["splits"]["val"].update(samples=m["splits"]["val"]["samples"] + 1), {"quotas"}),
     ("the seed", lambda m: m["recipe"].update(seed=6), {"order"}),
@@ -413,15 +419,15 @@ MANIFEST: list[tuple[str, Callable[[Any], None], set[str]]] = [
     ("rows", lambda m: m["sources"][0].update(rows=m["sources"][0]["rows"] + 1), {"manifest"}),
     ("what was left out", lambda m: m["sources"][0]["left_out"].update(not_finite=3), {"manifest"}),
     ("the tokenizer", lambda m: m.update(tokenizer="0" * 32), {"tokenizer"}),
-    ("a checksum", lambda m: m["splits"]["train"]["shards"][0].update(crc32c="00000000"), {"shards"}),
-    ("the members' digest", lambda m: m["splits"]["train"]["shards"][0].update(members="0" * 64), {"members"}),
-    ("a shard's name", lambda m: m["splits"]["train"]["shards"][0].update(name="train/small-train-00009-of-00009.tar"), {"folder", "manifest"}),
+    ("a checksum", lambda m: first(m).update(crc32c="00000000"), {"shards"}),
+    ("the members' digest", lambda m: first(m).update(members="0" * 64), {"members"}),
+    ("a shard's name", lambda m: first(m).update(name="train/small-train-00009-of-00009.tar"), {"folder", "manifest"}),
     ("the sources", lambda m: m["sources"].reverse(), {"manifest"}),
     ("a source less", lambda m: m["sources"].pop(), {"manifest", "keys"}),
     ("the recipe's sources", lambda m: m["recipe"]["sources"].pop(), {"manifest"}),
     ("an unknown key", lambda m: m.update(more=1), {"manifest"}),
     ("a type", lambda m: m.update(splits=[]), {"manifest"}),
-    ("a path that leaves", lambda m: m["splits"]["train"]["shards"][0].update(name="../../../etc/passwd"), {"manifest"}),
+    ("a path that leaves", lambda m: first(m).update(name="../../../etc/passwd"), {"manifest"}),
 ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from rt2data.errors import Rt2dataError
 
+_FORMAT = "rt2data.sample/"
 VERSION = 1  # of the sample's content: a folder written by another version is written anew
 CORPORA = ("tabletop", "tabletop_vqa", "tabletop_captions")
 _MARKER = "sample.json"
@@ -27,16 +28,19 @@ def write_sample(folder: Path, seed: int = 17) -> None:
     They are made in a folder beside and moved into place when they are complete; ``folder/sample.json`` comes last.
 
     Raises:
-        Rt2dataError: `folder` holds a folder of a corpus's name that is not from here.
+        Rt2dataError: `folder` holds a folder of a corpus's name that is not from here; `seed` is not in [0, 2^63).
     """
     folder = Path(folder)
+    if not 0 <= seed < 2**63:
+        raise Rt2dataError("sample: seed", str(seed), "a whole number from 0 to 2^63 - 1")
     marker = _marker(folder)
     if marker is None:
         for corpus in CORPORA:
             if (folder / corpus).exists():
                 where, repair = str(folder / corpus), "Choose another folder, or remove it."
                 raise Rt2dataError(where, "something that `rt2data sample` did not write", "nothing there", repair)
-    elif marker == {"version": VERSION, "seed": seed, "files": _sizes(folder)}:
+    state = {"format": f"{_FORMAT}{VERSION}", "seed": seed}
+    if marker == state | {"files": _sizes(folder)}:
         return
     partial = folder / f".sample.partial-{os.getpid()}-{secrets.token_hex(4)}"
     partial.mkdir(parents=True)
@@ -49,12 +53,12 @@ def write_sample(folder: Path, seed: int = 17) -> None:
         tables = make_tables(seed)
         write_episodes(partial, seed, tables)
         write_web(partial, seed, tables)
-        _write_marker(folder, {"version": VERSION, "seed": seed})  # says whose the folders are, should we be stopped
+        _write_marker(folder, state)  # says whose the folders are, should we be stopped
         for corpus in CORPORA:
             if (folder / corpus).exists():
                 (folder / corpus).rename(partial / f"old {corpus}")
             (partial / corpus).rename(folder / corpus)
-        _write_marker(folder, {"version": VERSION, "seed": seed, "files": _sizes(folder)})
+        _write_marker(folder, state | {"files": _sizes(folder)})
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -66,11 +70,13 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 
 def _marker(folder: Path) -> dict[str, Any] | None:
+    """What an earlier run said of the folder; None where there was none."""
     try:
         marker = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
-    return marker if isinstance(marker, dict) else None
+    ours = isinstance(marker, dict) and str(marker.get("format")).startswith(_FORMAT)
+    return marker if ours else None
 
 
 def _write_marker(folder: Path, value: dict[str, Any]) -> None:

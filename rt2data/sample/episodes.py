@@ -65,7 +65,6 @@ def write_episodes(folder: Path, seed: int, tables: Mapping[str, Image.Image]) -
         features=FEATURES,
         splits=splits,
         shards=SHARDS,
-        citation="",
         description="A rendered robot arm that picks up, pushes and places objects on a table; made by rt2data.",
         licence="Apache-2.0",
     )

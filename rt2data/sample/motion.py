@@ -23,8 +23,13 @@ State: TypeAlias = tuple[float, float, float, float, float, float, float]
 
 X_RANGE, Y_RANGE = (0.32, 0.57), (-0.22, 0.22)  # where objects may stand, metres
 _APART = 0.098  # metres between the middles of two objects, so that the open hand fits between them
-_WAYS = {"to the left": (0.0, -1.0), "to the right": (0.0, 1.0), "towards the robot": (-1.0, 0.0)}
-_WAYS["away from the robot"] = (1.0, 0.0)  # left and right are those of the picture, whose camera faces the robot
+# Ways to push, as x and y. Left and right are those of the picture, whose camera faces the robot.
+_WAYS = {
+    "to the left": (0.0, -1.0),
+    "to the right": (0.0, 1.0),
+    "towards the robot": (-1.0, 0.0),
+    "away from the robot": (1.0, 0.0),
+}
 
 TEMPLATES = {
     "pick": ("pick up the {a}", "grab the {a}", "lift the {a} off the table", "pick the {a} up"),
@@ -36,13 +41,18 @@ TEMPLATES = {
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Where the tool shall be after `steps` steps: position, roll pitch yaw, openness. `rough`: by a shaky hand."""
+    """Where the tool shall be after `steps` steps: position, roll pitch yaw, openness.
+
+    `rough` scales the shaking of the hand. `grasp`: true where the hand has the thing at the end, false where it lets
+    go at the beginning.
+    """
 
     position: Vector
     angles: Vector
     openness: float
     steps: int
     rough: float = 1.0
+    grasp: bool | None = None
 
 
 @dataclass(slots=True)
@@ -55,8 +65,8 @@ class Task:
     plate: Vector | None
     start: State
     keys: list[Key]
-    push: Vector | None = None  # the direction of a push, and how far before the object's middle the tool touches it
-    contact: float = 0.0
+    push: Vector | None = None  # the direction of a push
+    contact: float = 0.0  # how far before the thing's middle the tool touches it, metres
 
 
 @dataclass(slots=True)
@@ -155,7 +165,7 @@ def _pick(rng: Random, kind: str, things: list[Thing], plate: Vector | None) -> 
     level = rng.uniform(-0.03, 0.03), rng.uniform(-0.03, 0.03), yaw
     hover = Key((x, y, shape.height + rng.uniform(0.05, 0.09)), level, start[6], rng.randrange(7, 10))
     down = Key((x, y, low), level, start[6], rng.randrange(4, 6), 0.2)
-    close = Key((x, y, low), level, grip, rng.randrange(2, 4), 0.1)
+    close = Key((x, y, low), level, grip, rng.randrange(2, 4), 0.1, grasp=True)
     tilt = level[0] + rng.uniform(-0.08, 0.08), level[1] + rng.uniform(-0.08, 0.08), yaw + rng.uniform(-0.2, 0.2)
     high = low + rng.uniform(0.12, 0.16)
     if plate is None:
@@ -165,7 +175,7 @@ def _pick(rng: Random, kind: str, things: list[Thing], plate: Vector | None) -> 
     lift = Key((x, y, high), tilt, grip, rng.randrange(4, 6))
     over = Key((plate[0], plate[1], high), settled, grip, rng.randrange(6, 9))
     lower = Key((plate[0], plate[1], low + PLATE_FLOOR), settled, grip, rng.randrange(3, 5), 0.1)
-    release = Key(lower.position, settled, single(min(1.0, grip + 0.3)), 2, 0.1)
+    release = Key(lower.position, settled, single(min(1.0, grip + 0.3)), 2, 0.1, grasp=False)
     away = Key((plate[0], plate[1], high), settled, release.openness, rng.randrange(2, 4))
     keys = [hover, down, close, lift, over, lower, release, away]
     return Task(kind, _say(rng, kind, name(thing), ""), things, plate, start, keys)
@@ -229,7 +239,6 @@ def run(rng: Random, task: Task) -> Course:
     drift = [0.0] * 6
     position, angles, openness = task.start[:3], task.start[3:6], task.start[6]
     held: tuple[Vector, Matrix] | None = None  # the mover's pose in the tool's frame
-    grasped = task.keys[2].openness if task.push is None else -1.0
     for key in task.keys:
         for i in range(key.steps):
             t = (i + 1) / key.steps
@@ -247,16 +256,12 @@ def run(rng: Random, task: Task) -> Course:
             tool = rotation(*after[3:6])
             if task.push is not None:
                 mover = _pushed(mover, task.push, task.contact, after)
-            elif held is None and key is task.keys[2] and i == key.steps - 1:
+            elif key.grasp and i == key.steps - 1:
                 back = transposed(tool)
                 held = turned(back, add(mover.position, after[:3], -1.0)), product(back, mover.turn)
-            elif held is not None and after[6] > grasped + 0.05:
-                # Let go: it stands on the plate, upright.
-                held = None
-                x, y, _ = mover.position
-                yaw = math.atan2(mover.turn[1][0], mover.turn[0][0])
-                mover = replace(mover, position=(x, y, PLATE_FLOOR), turn=rotation(0.0, 0.0, yaw))
-            elif held is not None:
+            elif held and key.grasp is False:
+                held, mover = None, _put_down(mover)
+            elif held:
                 mover = replace(mover, position=add(after[:3], turned(tool, held[0])), turn=product(tool, held[1]))
             course.movers.append(mover)
         position, angles, openness = key.position, key.angles, key.openness
@@ -270,6 +275,13 @@ def _action(state: State, position: Sequence[float], angles: Sequence[float], op
     values = [p - s for p, s in zip(position, state, strict=False)] + [*euler(wanted), openness]
     a, b, c, d, e, f, g = map(single, values)
     return a, b, c, d, e, f, g
+
+
+def _put_down(mover: Thing) -> Thing:
+    """The thing let go over the plate: it stands there, upright."""
+    x, y, _ = mover.position
+    yaw = math.atan2(mover.turn[1][0], mover.turn[0][0])
+    return replace(mover, position=(x, y, PLATE_FLOOR), turn=rotation(0.0, 0.0, yaw))
 
 
 def _pushed(mover: Thing, ahead: Vector, contact: float, state: State) -> Thing:

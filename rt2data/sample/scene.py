@@ -75,9 +75,9 @@ def make_camera(rng: Random) -> Camera:
 
 
 class Scene:
-    """A lit table. What stands `still`, the plate at `plate` among it, is drawn only once per camera.
+    """A lit table with things that stand `still` and perhaps a plate; its pictures add the robot and what moves.
 
-    Public: `paint`, the robot's colour; `style`, the table's.
+    `paint` is the colour of the robot.
     """
 
     def __init__(
@@ -93,8 +93,7 @@ class Scene:
         towards = unit((rng.uniform(-0.1, 0.6), rng.uniform(-0.7, 0.7), 1.0))
         self.light = Light(towards, rng.uniform(0.52, 0.62), rng.uniform(0.44, 0.56), rng.choice(_TINTS))
         self.paint = rng.choice(_PAINTS)
-        self.style = rng.choice(sorted(tables))
-        self._texture = self._table(tables[self.style])
+        self._texture = self._table(tables[rng.choice(sorted(tables))])
         self._still = [(camera.depth(middle(b)), strokes(b, camera, self.light)) for b in self.still]
         self._base = self._background(rng)
 

@@ -53,20 +53,18 @@ def _planks(seed: int, size: int, dark: Sequence[int], light: Sequence[int], wid
             (noise(seed + 4, size, size, (3, 40)), 1.0),
         ]
     )
-    table = coloured(grain, dark, light, 1.7)
-    draw = ImageDraw.Draw(table)
     tone = Image.new("L", (size, size), 255)
     shade = ImageDraw.Draw(tone)
     seams: list[tuple[int, int, int, int]] = []
-    for row, y in enumerate(range(0, size, width)):
+    for y in range(0, size, width):
         x = -rng.randrange(size // 2)
         while x < size:
             length = rng.randrange(size // 3, size // 2 + size // 5)
             shade.rectangle((x, y, x + length - 1, y + width - 1), fill=rng.randrange(214, 256))
-            seams += [(x, y, x, y + width)] if row or x > 0 else []
+            seams.append((x, y, x, y + width))
             x += length
         seams.append((0, y, size, y))
-    table = ImageChops.multiply(table, Image.merge("RGB", (tone, tone, tone)))
+    table = ImageChops.multiply(coloured(grain, dark, light, 1.7), Image.merge("RGB", (tone, tone, tone)))
     draw = ImageDraw.Draw(table)
     line = tuple(int(c * 0.62) for c in dark)
     for seam in seams:

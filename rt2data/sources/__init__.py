@@ -54,6 +54,10 @@ class Source(Protocol):
         """The part's identity: a hex digest of its content, made without reading the images."""
         ...
 
+    def watched(self, part: Part) -> list[str]:
+        """Further files below `root` whose change means that the part has changed, such as pictures; they need not exist."""
+        ...
+
     def index(self, part: Part, *, check: str) -> pa.Table:
         """The index of a part (`rt2data.index`), with its images checked as far as `check` (of `index.LEVELS`) says."""
         ...

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import actions, images, index, tfrecord
-from rt2data.declaration import Declaration, Robot
-from rt2data.errors import Rt2dataError, near
-from rt2data.features import Field
+from rt2data import actions, fit, images, index, instruction, tfrecord
+from rt2data.declaration import Declaration
+from rt2data.errors import Rt2dataError
 from rt2data.rlds import Episode, ImageRefs, RldsDataset, read_episodes
+from rt2data.robot import Robot
 from rt2data.sources import Part
 
 Bytes = npt.NDArray[np.uint8]
@@ -28,25 +28,14 @@ class Rlds:
 
     def __init__(self, declaration: Declaration, root: Path) -> None:
         self.declaration = declaration
-        self.dataset = RldsDataset.open(root)
+        self.dataset = RldsDataset.open(root, _version(declaration, root))
         self.root = Path(self.dataset.directory)
         if declaration.robot is None:
             raise Rt2dataError(declaration.file, f"kind {declaration.kind} in format rlds", "kind robot")
         self.robot: Robot = declaration.robot
-        self.fields = {path: self._field(path) for path in self._wanted()}
-
-    def _wanted(self) -> tuple[str, ...]:
-        robot = self.robot
-        wanted = [*robot.episode_id, *(c.field for c in robot.cameras), robot.instruction]
-        wanted += [term.field for term in robot.terms] + ([robot.proprio] if robot.proprio else [])
-        return tuple(dict.fromkeys([*wanted, *actions.flag_fields(robot)]))
-
-    def _field(self, path: str) -> Field:
-        known = self.dataset.fields
-        if path not in known:
-            where = f"{self.declaration.name} {self.dataset.version}"
-            raise Rt2dataError(where, f'no field "{path}" in features.json', f"the field that {self.declaration.file} names", near(path, known))
-        return known[path]
+        for problem in fit.problems(self.robot, self.dataset.fields, f"{declaration.name} {self.dataset.version}"):
+            raise problem
+        self.fields = {path: self.dataset.fields[path] for path in self.robot.fields}
 
     def splits(self) -> dict[str, int]:
         return {name: sum(split.shard_lengths) for name, split in self.dataset.splits.items()}
@@ -57,6 +46,10 @@ class Rlds:
     def digest(self, part: Part) -> str:
         buffer = tfrecord.map_file(self.root / part.name)
         return _digest(part.name, ((r.length, r.length_crc, r.data_crc) for r in tfrecord.scan(buffer, path=part.name, check=False)))
+
+    def watched(self, part: Part) -> list[str]:
+        """Nothing else: a part is its file."""
+        return []
 
     def estimate(self, split: str, cameras: Sequence[str]) -> tuple[int, int]:
         """From the first 8 episodes of the split's first file."""
@@ -94,6 +87,7 @@ class _Rows:
         self.columns: dict[str, list[Any]] = {name: [] for name in (
             "unit", "hash", "length", "instruction", "reject", "action", "terminate", "valid", "proprio")}  # fmt: skip
         self.refs: dict[str, list[ImageRefs]] = {camera.name: [] for camera in self.robot.cameras}
+        self.hidden: dict[str, list[npt.NDArray[np.bool_]]] = {camera.name: [] for camera in self.robot.cameras}
         self.records: list[tuple[int, int, int]] = []
 
     def add(self, episode: Episode) -> None:
@@ -108,43 +102,50 @@ class _Rows:
             columns["hash"].append(index.split_hash(self.name, name))
             columns["length"].append(0)
             return
-        flags = {path: np.asarray(episode[path]) for path in actions.flag_fields(robot)}
-        ok = actions.valid(robot, flags, steps)
-        ends = actions.terminate(robot, flags, steps)
-        action = actions.at_rest(robot, actions.canonical(robot, lambda path: np.asarray(episode[path]), steps, where), ok)
+        read = self._reader(episode)
+        found = actions.canonical(robot, read, steps, where)
+        ok = actions.valid(robot, read, steps, where) & found.known
+        ends = actions.terminate(robot, read, steps, where)
+        action = actions.at_rest(robot, found.values, ok)
         with np.errstate(over="ignore"):
             action32 = action.astype(np.float32)
         finite = np.asarray(np.isfinite(action32).all(axis=1))
         reject = np.where(finite, np.where(ok | ends, 0, index.CODE["invalid_action"]), index.CODE["not_finite"])
-        texts = episode[robot.instruction]
-        texts = [texts] * steps if isinstance(texts, bytes) else texts
-        instruction = np.fromiter((self._instruction(text) for text in texts), np.int32, steps)
-        reject = np.where((reject == 0) & (instruction < 0), index.CODE["no_instruction"], reject)
+        texts = instruction.texts(robot.instruction, episode.__getitem__, steps)
+        said = np.fromiter((self._instruction(text) for text in texts), np.int32, steps)
+        reject = np.where((reject == 0) & (said < 0), index.CODE["no_instruction"], reject)
         self.episodes.append(name)
         columns["unit"].append(index.digest(name))
         columns["hash"].append(index.split_hash(self.name, name))
         columns["length"].append(steps)
-        columns["instruction"].append(instruction)
+        columns["instruction"].append(said)
         columns["reject"].append(reject.astype(np.uint8))
         columns["action"].append(np.where(finite[:, None], action32, np.float32(0)))
         columns["terminate"].append(ends)
         columns["valid"].append(ok)
         if robot.proprio:
-            proprio = np.asarray(episode[robot.proprio], np.float32).reshape(steps, -1)
-            if proprio.shape[1] != len(robot.proprio_dims):
-                raise Rt2dataError(where, f"{robot.proprio} has shape {proprio.shape}", f"(T, {len(robot.proprio_dims)})")
-            columns["proprio"].append(proprio)
+            tables = [(ref, read(ref.field).reshape(steps, -1)) for ref in robot.proprio]
+            picked = [table if ref.columns is None else table[:, list(ref.columns)] for ref, table in tables]
+            columns["proprio"].append(np.concatenate(picked, axis=1, dtype=np.float32))
         for camera in robot.cameras:
             refs = episode[camera.field]
             if not isinstance(refs, ImageRefs):
                 raise Rt2dataError(where, f"{camera.field} is not an encoded image", "an image feature")
             self.refs[camera.name].append(refs)
+            if camera.valid:
+                self.hidden[camera.name].append(~actions.holds(camera.valid, read, steps, where))
 
-    def _instruction(self, text: bytes) -> int:
-        decoded = text.decode("utf-8", "backslashreplace")
-        if not decoded.strip():
-            return -1
-        return self.instructions.setdefault(decoded, len(self.instructions))
+    def _reader(self, episode: Episode) -> actions.Read:
+        """Numeric fields by path, (T, ...); what is stored once per episode is the same at each step."""
+
+        def read(path: str) -> npt.NDArray[Any]:
+            values = np.asarray(episode[path])
+            return values if self.source.fields[path].per_step else np.broadcast_to(values, (episode.steps, *values.shape))
+
+        return read
+
+    def _instruction(self, text: str | None) -> int:
+        return -1 if text is None else self.instructions.setdefault(text, len(self.instructions))
 
     def table(self, buffer: Bytes, check: str) -> pa.Table:
         columns, robot = self.columns, self.robot
@@ -174,6 +175,8 @@ class _Rows:
             length = _concat([r.length for r in refs], np.int64)
             checks = images.check_refs(buffer, offset, length, crc=check != "quick")
             state = index.IMAGE_STATE[checks.state]
+            if camera.valid:
+                state = np.where(_concat(self.hidden[camera.name], np.bool_), index.CODE["missing_image"], state).astype(np.uint8)
             if check == "decode":
                 state = np.array([index.decode_state(buffer[o : o + n], s) for o, n, s in zip(offset, length, state, strict=True)], np.uint8)
             arrays |= {
@@ -191,6 +194,12 @@ class _Rows:
             "units": json.dumps([[name, length] for name, length in zip(self.episodes, lengths.tolist(), strict=True)]),
         }
         return pa.table(arrays).replace_schema_metadata(meta)
+
+
+def _version(declaration: Declaration, root: Path) -> str | None:
+    """The version folder that the declaration prefers, of those in `root`; None leaves the choice to the reader."""
+    there = [version for version in declaration.versions if (root / version / "dataset_info.json").is_file()]
+    return max(there, key=lambda version: tuple(map(int, version.split(".")))) if there else None
 
 
 def _digest(name: str, records: Any) -> str:

@@ -6,44 +6,47 @@ from typing import Any
 
 from rt2data import index
 from rt2data.errors import Rt2dataError
-from rt2data.sources.web import Example, WebCorpus, texts
+from rt2data.sources.web import Example, WebCorpus, checked, texts
 
 
 class VqaJson(WebCorpus):
     """Questions with several human answers each. Fields: https://visualqa.org/download.html."""
 
     def read(self, split: str) -> list[Example]:
-        questions = self._list(split, "questions")
-        annotations = {a.get("question_id"): a for a in self._list(split, "annotations")}
-        shared = {"data_subtype": self.subtype}
-        examples: list[Example] = []
-        for row, entry in enumerate(questions):
-            if "question_id" not in entry or "image_id" not in entry:
-                missing = "question_id" if "question_id" not in entry else "image_id"
-                where = f"{self.root / self.file(split, 'questions')} questions[{row}]"
-                raise Rt2dataError(where, f'no "{missing}"', "question_id, image_id and question in each entry")
-            question = entry.get("question")
-            annotation = annotations.get(entry["question_id"], {})
-            answers = texts(a.get("answer") if isinstance(a, dict) else a for a in annotation.get("answers", []))
-            if not answers:
-                answers = texts([annotation.get("multiple_choice_answer")])
-            usable = isinstance(question, str) and bool(question.strip())
-            reject = index.CODE["no_question"] if not usable else 0 if answers else index.CODE["no_answer"]
-            examples.append(
-                Example(
-                    id=str(entry["question_id"]), image_unit=str(entry["image_id"]), image=self.picture(shared | entry),
-                    language=entry.get("language") or self.declaration.language, question=question if usable else None,
-                    answers=answers, reject=reject,
-                )  # fmt: skip
-            )
-        return examples
+        questions, subtype = self._list(split, "questions", ("question_id", "image_id"))
+        entries, _ = self._list(split, "annotations", ("question_id",))
+        annotations: dict[Any, dict[str, Any]] = {}
+        for row, entry in enumerate(entries):
+            if annotations.setdefault(entry["question_id"], entry) is not entry:
+                where = f"{self.root / self.file(split, 'annotations')} annotations[{row}]"
+                raise Rt2dataError(where, f"question_id {entry['question_id']} a second time", "one entry for each question")
+        asked = {entry["question_id"] for entry in questions}
+        # Answers whose question is not listed are an example too: it is left out and counted, not forgotten.
+        unasked = [{"image_id": ""} | entry for entry in entries if entry["question_id"] not in asked]
+        return [self._example(entry, annotations.get(entry["question_id"], {}), subtype) for entry in [*questions, *unasked]]
 
-    def _list(self, split: str, key: str) -> list[dict[str, Any]]:
+    def _example(self, entry: dict[str, Any], annotation: dict[str, Any], subtype: str) -> Example:
+        given = annotation.get("answers")
+        answers = texts([a.get("answer") if isinstance(a, dict) else a for a in given] if isinstance(given, list) else None)
+        if not answers:
+            answers = texts([annotation.get("multiple_choice_answer")])
+        question = entry.get("question")
+        usable = isinstance(question, str) and bool(question.strip())
+        return Example(
+            id=str(entry["question_id"]),
+            image_unit=str(entry["image_id"]),
+            language=self.language(entry),
+            question=question if usable else None,
+            answers=answers,
+            reject=index.CODE["no_question"] if not usable else 0 if answers else index.CODE["no_answer"],
+            **self.picture({"data_subtype": subtype} | entry),
+        )
+
+    def _list(self, split: str, key: str, ids: tuple[str, ...]) -> tuple[list[dict[str, Any]], str]:
+        """The entries under `key`, and what the file calls the split of its pictures."""
         data = self.load(split, key)
         found = data.get(key) if isinstance(data, dict) else None
-        if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
-            where = str(self.root / self.file(split, key))
-            raise Rt2dataError(where, f'no list of objects under "{key}"', f'VQA v2.0 JSON with a list "{key}"')
-        if key == "questions":
-            self.subtype = data.get("data_subtype", split)
-        return found
+        where = str(self.root / self.file(split, key))
+        if not isinstance(found, list):
+            raise Rt2dataError(where, f'no list under "{key}"', f'VQA v2.0 JSON with a list "{key}"')
+        return list(checked(found, f"{where} {key}", ids)), str(data.get("data_subtype", split))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import google_crc32c
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
@@ -21,20 +23,26 @@ from rt2data.errors import Rt2dataError
 from rt2data.sources import Part, safe_join
 
 PART_ROWS = 20_000  # examples in a part: about a minute of opening pictures on a slow disk
+MAX_BYTES = 1 << 28  # of a picture file: an annotation may name anything below the folder, and a picture is read whole
 
 
 @dataclass(slots=True)
 class Example:
-    """A picture with its texts, as a corpus states it. `image` is None where no picture file was found."""
+    """A picture with its texts, as a corpus states it. `image` is None where no picture file was found, for `no_image`."""
 
     id: str
     image_unit: str
     image: str | None
+    no_image: int
     language: str | None
     question: str | None = None
     answers: list[str] = field(default_factory=list)
     captions: list[str] = field(default_factory=list)
     reject: int = 0
+    candidates: list[str] = field(default_factory=list)
+
+
+Facts: TypeAlias = npt.NDArray[np.int64]
 
 
 class WebCorpus:
@@ -89,41 +97,53 @@ class WebCorpus:
         return [Part(split, f"{files[0]}[{a}:{min(a + PART_ROWS, total)}]", files, a, min(a + PART_ROWS, total)) for a in starts]
 
     def digest(self, part: Part) -> str:
-        """Of the annotation files' content and of the pictures' names and sizes."""
-        h = hashlib.blake2b(part.name.encode(), digest_size=20)
-        for name in part.files:
-            h.update(hashlib.blake2b((self.root / name).read_bytes(), digest_size=20).digest())
-        for example in self.examples(part.split)[part.start : part.stop]:
-            size = (self.root / example.image).stat().st_size if example.image else -1
-            h.update(f"{example.image}\0{size}\0".encode())
-        return h.hexdigest()
+        """Of the part's texts and of its pictures' names, sizes and CRC32Cs."""
+        examples = self.examples(part.split)[part.start : part.stop]
+        return _digest(part, examples, _facts(self.root, examples, check="header")[0])
+
+    def watched(self, part: Part) -> list[str]:
+        """The pictures, and where missing ones would be."""
+        examples = self.examples(part.split)[part.start : part.stop]
+        return list(dict.fromkeys(name for e in examples for name in e.candidates))
 
     def estimate(self, split: str, cameras: Sequence[str]) -> tuple[int, int]:
         """Every example; the size of the first 100 pictures."""
         examples = self.examples(split)
-        sizes = [(self.root / e.image).stat().st_size for e in examples[:100] if e.image]
+        sizes = [os.path.getsize(self.root / e.image) for e in examples[:100] if e.image]
         samples = sum(max(1, len(e.captions)) for e in examples)
         return samples, round(samples * sum(sizes) / len(sizes)) if sizes else 0
 
-    def picture(self, values: dict[str, Any]) -> str | None:
-        """The picture's file below the dataset's folder, by the declared patterns; None where there is none.
+    def picture(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The fields of an Example that say where its picture is, by the declared patterns.
 
         ``{name}`` in a pattern stands for a value of the annotation, ``{name:012d}`` for an integer with 12 digits.
         """
+        tried: list[str] = []
+        reason = "missing_image"
         for pattern in self.web.images:
             try:
                 name = re.sub(r"\{(\w+)(?::0(\d+)d)?\}", lambda m: _value(values, m), pattern)
-            except (KeyError, TypeError, ValueError):
+            except (KeyError, TypeError, ValueError, OverflowError):
                 continue
             path = safe_join(self.root, name)
-            if path is not None and path.is_file():
-                return name
-        return None
+            if path is None:
+                reason = "unsafe_path"
+                continue
+            tried.append(name)
+            if os.path.isfile(path):
+                return {"image": name, "no_image": 0, "candidates": tried}
+        return {"image": None, "no_image": index.CODE[reason], "candidates": tried}
+
+    def language(self, entry: dict[str, Any]) -> str | None:
+        """The language tag of an entry, else the declared one."""
+        found = entry.get("language")
+        return found if isinstance(found, str) and found.strip() else self.declaration.language
 
     def index(self, part: Part, *, check: str) -> pa.Table:
         examples = self.examples(part.split)[part.start : part.stop]
-        table = pa.table(_columns(self.declaration, examples) | _pictures(self.root, examples, check=check))
-        return table.replace_schema_metadata({"digest": self.digest(part), "units": json.dumps([[e.id, 1] for e in examples])})
+        facts, names = _facts(self.root, examples, check=check)
+        table = pa.table(_columns(self.declaration, examples) | _pictures(examples, facts, names, check=check))
+        return table.replace_schema_metadata({"digest": _digest(part, examples, facts), "units": json.dumps([[e.id, 1] for e in examples])})
 
 
 def _value(values: dict[str, Any], match: re.Match[str]) -> str:
@@ -154,30 +174,49 @@ def _columns(declaration: Declaration, examples: Sequence[Example]) -> dict[str,
     return columns
 
 
-def _pictures(root: Path, examples: Sequence[Example], *, check: str) -> dict[str, Any]:
-    rows = len(examples)
+def _facts(root: Path, examples: Sequence[Example], *, check: str) -> tuple[Facts, list[str]]:
+    """What each example's picture is, int64 (n, 6): size, CRC32C, format, state, width, height. And the pictures' names."""
     names = list(dict.fromkeys(e.image for e in examples if e.image is not None))
-    facts = np.zeros((len(names) + 1, 6), np.int64)
-    facts[-1, 3] = index.CODE["missing_image"]
-    for row, name in enumerate(names):
-        try:
-            data = (root / name).read_bytes()
-            info = images.check_header(data)
-            kind = images.FORMATS.index(info.format)
-            state = index.decode_state(data, 0) if check == "decode" else 0
-            facts[row] = (len(data), google_crc32c.value(data) if check != "quick" else 0, kind, state, info.width, info.height)
-        except images.ImageError as error:
-            facts[row] = (len(data), 0, 0, index.CODE[error.reason], 0, 0)
-        except OSError:
-            facts[row, 3] = index.CODE["unreadable_image"]
+    found = {name: _fact(root / name, check) for name in names}
+    rows = [found[e.image] if e.image is not None else (0, 0, 0, e.no_image, 0, 0) for e in examples]
+    return np.array(rows, np.int64).reshape(-1, 6), names
+
+
+def _fact(path: Path, check: str) -> tuple[int, int, int, int, int, int]:
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_BYTES:
+                return MAX_BYTES, 0, 0, index.CODE["image_too_large"], 0, 0
+            data = file.read(size)
+    except OSError:
+        return 0, 0, 0, index.CODE["unreadable_image"], 0, 0
+    crc = google_crc32c.value(data)
+    try:
+        info = images.check_header(data)
+    except images.ImageError as error:
+        return len(data), crc, 0, index.CODE[error.reason], 0, 0
+    state = index.decode_state(data, 0) if check == "decode" else 0
+    return len(data), crc, images.FORMATS.index(info.format), state, info.width, info.height
+
+
+def _digest(part: Part, examples: Sequence[Example], facts: Facts) -> str:
+    h = hashlib.blake2b(part.name.encode() + b"\0", digest_size=20)
+    for e, (size, crc, *_) in zip(examples, facts.tolist(), strict=True):
+        h.update(orjson.dumps([e.id, e.image_unit, e.image, e.language, e.question, e.answers, e.captions, e.reject, size, crc]))
+    return h.hexdigest()
+
+
+def _pictures(examples: Sequence[Example], facts: Facts, names: list[str], *, check: str) -> dict[str, Any]:
+    rows = len(examples)
     position = {name: code for code, name in enumerate(names)}
-    which = np.array([position.get(e.image or "", -1) for e in examples], np.int32)
-    length, checksum, kind, state, width, height = facts[which].T if rows else np.zeros((6, 0), np.int64)
+    which = np.array([-1 if e.image is None else position[e.image] for e in examples], np.int32)
+    length, checksum, kind, state, width, height = facts.T
     return {
         "image.file": index.dictionary(which, names),
         "image.offset": np.zeros(rows, np.int64),
         "image.length": length.astype(np.int32),
-        "image.crc": checksum.astype(np.uint32),
+        "image.crc": checksum.astype(np.uint32) if check != "quick" else np.zeros(rows, np.uint32),
         "image.format": kind.astype(np.uint8),
         "image.state": state.astype(np.uint8),
         "image.width": width.astype(np.uint16),
@@ -185,6 +224,22 @@ def _pictures(root: Path, examples: Sequence[Example], *, check: str) -> dict[st
     }
 
 
-def texts(values: Iterable[Any]) -> list[str]:
-    """The non-empty strings of a list that was read from data."""
-    return [value for value in values if isinstance(value, str) and value.strip()]
+def texts(values: Any) -> list[str]:
+    """The non-empty strings of what should be a list of strings, and was read from data."""
+    return [value for value in values if isinstance(value, str) and value.strip()] if isinstance(values, list) else []
+
+
+def checked(entries: Iterable[Any], where: str, ids: Sequence[str], others: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """The entries of a list that was read from data: objects whose `ids` are whole numbers or texts, and that have `others`.
+
+    Raises:
+        Rt2dataError: the first entry that is otherwise, as ``WHERE[ROW]``.
+    """
+    for row, entry in enumerate(entries):
+        missing = [name for name in (*ids, *others) if not isinstance(entry, dict) or name not in entry]
+        if missing:
+            raise Rt2dataError(f"{where}[{row}]", f'no "{missing[0]}"', f"{' and '.join((*ids, *others))} in each entry")
+        for name in ids:
+            if not isinstance(entry[name], (int, str)) or isinstance(entry[name], bool):
+                raise Rt2dataError(f"{where}[{row}]", f"{name} is {json.dumps(entry[name])[:80]}", "a whole number or a text")
+        yield entry

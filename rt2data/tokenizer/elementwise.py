@@ -47,7 +47,10 @@ class Elementwise:
         name = "float64" if arrays.dtype_name(x) == "float64" else "float32"
         y = xp.astype(x, getattr(xp, name), copy=False)
         table = self._constant(xp, f"thresholds {name}", x)
-        columns = [xp.searchsorted(table[d, :], y[..., d], side="right") for d in range(self.dims)]
+        # Copies: torch warns about searching in strided columns, and makes them itself.
+        columns = [
+            xp.searchsorted(table[d, :], xp.asarray(y[..., d], copy=True), side="right") for d in range(self.dims)
+        ]
         cells = xp.astype(xp.stack(columns, axis=-1), xp.int32)
         if self.rule.order is None:
             return cells

@@ -230,7 +230,7 @@ class Ledger:
                 if split == "train":
                     number = source["copies"] + (keys.hash64("quota", self.seed, key) <= source["threshold"])
                 check.hold(
-                    seen == (1 << number) - 1,
+                    seen.bit_count() == seen.bit_length() == number,
                     f"{split} {sample}",
                     f"the copies {_bits(seen)}",
                     f"copies 0 to {number - 1}" if number else "no copy",

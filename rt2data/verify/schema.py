@@ -41,8 +41,6 @@ def validator(name: str) -> jsonschema.Draft202012Validator:
 def errors(name: str, value: Any) -> list[tuple[str, str]]:
     """Where `value` breaks the schema, as (place, what is wrong), at most 20."""
     out: list[tuple[str, str]] = []
-    if not (resources.folder("schemas") / f"{name}.json").is_file():  # TEMPORARY
-        return out
     for error in validator(name).iter_errors(value):
         place = ".".join(str(p) for p in error.absolute_path)
         out.append(
@@ -63,10 +61,10 @@ def read(path: Path, check: Check) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError) as error:
         check.fail(path.name, str(error) or type(error).__name__, "a JSON file that can be read")
         return None
-    wrong = errors(path.stem, found)
+    wrong = errors(path.stem, found) if isinstance(found, dict) else [("", "no JSON object")]
     for place, message in wrong:
         check.fail(f"{path.name} {place}".rstrip(), message, f"what schemas/{path.stem}.json says")
-    return None if wrong else dict(found)
+    return None if wrong else found
 
 
 def compiled(schema: dict[str, Any]) -> Test:

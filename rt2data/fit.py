@@ -1,0 +1,81 @@
+"""Whether a robot declaration fits the fields that a dataset's ``features.json`` declares: names, kinds, shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from math import prod
+
+from rt2data.errors import Rt2dataError, near
+from rt2data.features import Field
+from rt2data.robot import Ref, Robot, Rule, Term
+
+_NUMBERS = ("bool", "float", "int", "uint")
+
+
+def problems(robot: Robot, fields: Mapping[str, Field], where: str) -> Iterator[Rt2dataError]:
+    """Each way in which the declaration does not fit, as the error that indexing would raise. `where` begins them."""
+    for path in robot.fields:
+        if path not in fields:
+            yield Rt2dataError(where, f'no field "{path}" in features.json', "the field that the declaration names", near(path, fields))
+    known = {path: fields[path] for path in robot.fields if path in fields}
+    for camera in robot.cameras:
+        field = known.get(camera.field)
+        if field and not (field.kind == "image" and field.per_step and not field.ragged and field.shape[-1:] in ((3,), (None,))):
+            yield _wrong(where, field, "an image of three colours per step")
+    for path in robot.episode_id:
+        field = known.get(path)
+        if field and (field.per_step or field.shape or field.kind not in ("text", "tensor")):
+            yield _wrong(where, field, "one text or number per episode")
+    for path in robot.instruction.fields:
+        field = known.get(path)
+        if field and robot.instruction.codes and not (_is_table(field) and field.dtype.lstrip("u").startswith("int") and len(field.shape) == 1):
+            yield _wrong(where, field, "integers of shape (n,)")
+        elif field and not robot.instruction.codes and (field.shape or field.kind not in (("text", "tensor") if robot.instruction.table else ("text",))):
+            yield _wrong(where, field, "a text")
+    for ref, width in [*_refs(robot)]:
+        field = known.get(ref.field)
+        if field is None:
+            continue
+        columns = prod(n for n in field.shape if n is not None) if _is_table(field) else 0
+        if ref.columns is None and columns != (width or columns) or columns == 0:
+            yield _wrong(where, field, f"numbers of shape ({width or 'n'},)")
+        elif ref.columns is not None and max(ref.columns) >= columns:
+            yield _wrong(where, field, f"numbers of at least {max(ref.columns) + 1} columns")
+    wanted = sum(_width(ref, known) for ref in robot.proprio if ref.field in known)
+    if robot.proprio and all(ref.field in known for ref in robot.proprio) and wanted != len(robot.proprio_dims):
+        yield Rt2dataError(where, f"proprio has {wanted} columns", f"{len(robot.proprio_dims)}, one for each of its dims")
+
+
+def _refs(robot: Robot) -> Iterator[tuple[Ref, int]]:
+    """Each use of a numeric field, with the columns it needs; 0: any."""
+    rules = [rule for rule in (robot.terminate, robot.valid_action, *(c.valid for c in robot.cameras)) if isinstance(rule, Rule)]
+    for rule in rules:
+        yield Ref(rule.field, rule.columns), 0 if rule.above is None and rule.below is None else 1
+    for term in (*robot.terms, *robot.state):
+        yield from _of_term(term)
+    for ref in robot.proprio:
+        yield ref, 0
+    for word in (robot.terminate, robot.valid_action):
+        if word in ("is_last", "is_terminal", "not_last"):
+            yield Ref("steps/is_terminal" if word == "is_terminal" else "steps/is_last", None), 1
+
+
+def _of_term(term: Term) -> Iterator[tuple[Ref, int]]:
+    yield Ref(term.field, term.columns), term.width
+    for op in term.ops:
+        if op.other:
+            yield op.other, term.width
+
+
+def _is_table(field: Field) -> bool:
+    return field.kind == "tensor" and field.dtype.startswith(_NUMBERS) and None not in field.shape and not field.ragged
+
+
+def _width(ref: Ref, fields: Mapping[str, Field]) -> int:
+    return len(ref.columns) if ref.columns is not None else prod(n or 0 for n in fields[ref.field].shape)
+
+
+def _wrong(where: str, field: Field, expected: str) -> Rt2dataError:
+    shape = ", ".join("?" if n is None else str(n) for n in field.shape)
+    kind = field.kind if field.kind != "tensor" else field.dtype
+    return Rt2dataError(where, f'"{field.path}" is {kind} ({shape}) per {"step" if field.per_step else "episode"}', expected)

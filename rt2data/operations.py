@@ -1,0 +1,111 @@
+"""The operations of a declaration's action terms: small functions on float64 arrays.
+
+Each takes the columns of a term, (T, n) for the T steps of an episode, and its argument, and gives (T, n). Rotations are in
+`rt2data.rotation`. Each docstring says what the operation does to one number x.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+TRIGGER = 0.1  # of a relative gripper command: more closes, less than its negative opens (Octo's and OpenVLA's threshold)
+OPEN, CLOSED = 0.95, 0.05  # of `binarize` (Octo's and OpenVLA's thresholds)
+
+
+def scale(values: Floats, factor: Floats) -> Floats:
+    """x * factor, one factor or one per column."""
+    return values * factor
+
+
+def offset(values: Floats, amount: Floats) -> Floats:
+    """x + amount, one amount or one per column."""
+    return values + amount
+
+
+def clip(values: Floats, limits: Floats) -> Floats:
+    """min(max(x, low), high)."""
+    return np.minimum(np.maximum(values, limits[0]), limits[1])
+
+
+def invert(values: Floats) -> Floats:
+    """1 - x."""
+    return 1.0 - values
+
+
+def negate(values: Floats) -> Floats:
+    """-x."""
+    return -values
+
+
+def threshold(values: Floats, limit: Floats) -> Floats:
+    """1 where x > limit, else 0; a NaN stays."""
+    return np.where(np.isnan(values), values, (values > limit).astype(np.float64))
+
+
+def following(values: Floats) -> Floats:
+    """x of the next step; the last step keeps its own."""
+    return np.concatenate([values[1:], values[-1:]])
+
+
+def difference(values: Floats) -> Floats:
+    """x of the next step minus x of this one; 0 at the last step, which has no next."""
+    return following(values) - values
+
+
+def binarize(values: Floats) -> Floats:
+    """1 where x > 0.95, 0 where x < 0.05; between them the next of these that the episode reaches.
+
+    Where it reaches neither any more, 1 where the episode's last value is > 0.5, else 0. A NaN stays.
+    """
+    state = np.where(values > OPEN, 1.0, np.where(values < CLOSED, 0.0, np.nan))
+    steps = np.arange(len(values))[:, None]
+    decided = np.where(np.isnan(state), len(values), steps)
+    reached = np.minimum.accumulate(decided[::-1], axis=0)[::-1]  # the first decided step from here on
+    tail = (values[-1:] > 0.5).astype(np.float64)
+    out = np.where(reached < len(values), np.take_along_axis(state, np.minimum(reached, len(values) - 1), axis=0), tail)
+    return np.where(np.isnan(values), values, out)
+
+
+def relative_to_absolute(values: Floats) -> Floats:
+    """A trigger x to openness: x > 0.1 closes (0), x < -0.1 opens (1), else the state stays.
+
+    Before the first trigger the gripper is in the state opposite to it; without any trigger it is open. A NaN is no trigger.
+    """
+    state = np.where(values > TRIGGER, 0.0, np.where(values < -TRIGGER, 1.0, np.nan))
+    steps = np.arange(len(values))[:, None]
+    last = np.maximum.accumulate(np.where(np.isnan(state), -1, steps), axis=0)  # the last trigger up to here
+    first = np.nan_to_num(1.0 - np.take_along_axis(state, np.argmax(~np.isnan(state), axis=0)[None], axis=0), nan=1.0)
+    return np.where(last < 0, first, np.take_along_axis(state, np.maximum(last, 0), axis=0))
+
+
+# Name in a declaration: (function, how many numbers its argument has: 0, 1, 2, or None for one or one per column;
+# whether it works on a single column only).
+OPERATIONS: dict[str, tuple[Callable[..., Floats], int | None, bool]] = {
+    "scale": (scale, None, False),
+    "offset": (offset, None, False),
+    "clip": (clip, 2, False),
+    "invert": (invert, 0, False),
+    "negate": (negate, 0, False),
+    "threshold": (threshold, 1, False),
+    "next": (following, 0, False),
+    "binarize": (binarize, 0, True),
+    "relative_to_absolute": (relative_to_absolute, 0, True),
+    "euler_difference": (difference, 0, False),
+}
+
+# Those that take another field's values of the same steps.
+TWO_FIELDS: dict[str, Callable[[Any, Any], Floats]] = {"add": np.add, "subtract": np.subtract}
+
+
+def apply(name: str, values: Floats, numbers: tuple[float, ...]) -> Floats:
+    """The result of operation `name` (of OPERATIONS) on `values` (T, n)."""
+    if not len(values):
+        return values
+    function, count, _ = OPERATIONS[name]
+    return function(values) if count == 0 else function(values, np.array(numbers, np.float64))

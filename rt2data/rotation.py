@@ -1,0 +1,152 @@
+"""Rotations in float64: what datasets store, as matrices; matrices as roll, pitch, yaw.
+
+R = Rz(yaw) Ry(pitch) Rx(roll), pitch in [-pi/2, pi/2]. Every product is written out: a BLAS may round differently from one
+machine to the next, and these numbers reach the shards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+# Where cos(pitch) is below this, only yaw - roll (or their sum) is determined. At the square root of the float64 epsilon
+# the two ways to compute the angles are equally exact.
+GIMBAL = 1e-8
+
+
+def product(a: Floats, b: Floats) -> Floats:
+    """Matrix products ``a[i] b[i]`` of (n, 3, 3) arrays."""
+    return a[:, :, 0, None] * b[:, None, 0] + a[:, :, 1, None] * b[:, None, 1] + a[:, :, 2, None] * b[:, None, 2]
+
+
+def rotate(a: Floats, v: Floats) -> Floats:
+    """``a[i] v[i]`` of (n, 3, 3) matrices and (n, 3) vectors."""
+    return a[:, :, 0] * v[:, 0, None] + a[:, :, 1] * v[:, 1, None] + a[:, :, 2] * v[:, 2, None]
+
+
+def transpose(a: Floats) -> Floats:
+    """The inverse of rotation matrices (n, 3, 3)."""
+    return a.transpose(0, 2, 1)
+
+
+def to_rpy(a: Floats) -> Floats:
+    """Roll, pitch, yaw (n, 3) in radians of rotation matrices (n, 3, 3); roll is 0 where pitch is plus or minus pi/2."""
+    cos = np.hypot(a[:, 0, 0], a[:, 1, 0])
+    pitch = np.arctan2(-a[:, 2, 0], cos)
+    lock = cos < GIMBAL
+    roll = np.where(lock, 0.0, np.arctan2(a[:, 2, 1], a[:, 2, 2]))
+    yaw = np.where(lock, np.arctan2(-a[:, 0, 1], a[:, 1, 1]), np.arctan2(a[:, 1, 0], a[:, 0, 0]))
+    return np.stack([roll, pitch, yaw], axis=1)
+
+
+def from_rpy(angles: Floats) -> Floats:
+    """Rotation matrices (n, 3, 3) of roll, pitch, yaw (n, 3) in radians."""
+    return from_euler(angles, "xyz")
+
+
+def from_euler(angles: Floats, order: str) -> Floats:
+    """Rotation matrices (n, 3, 3) of turns by the columns of `angles` (n, 3) about the axes of `order`, one after the other.
+
+    Small letters: about axes that stay; capitals: about axes that turn along (scipy's convention).
+    """
+    first, second, third = (_turn(angles[:, i], "xyz".index(axis)) for i, axis in enumerate(order.lower()))
+    return product(product(first, second), third) if order.isupper() else product(product(third, second), first)
+
+
+def _turn(angle: Floats, axis: int) -> Floats:
+    out = np.zeros((len(angle), 3, 3))
+    out[:, axis, axis] = 1.0
+    i, j = (axis + 1) % 3, (axis + 2) % 3
+    out[:, i, i] = out[:, j, j] = np.cos(angle)
+    out[:, j, i] = np.sin(angle)
+    out[:, i, j] = -out[:, j, i]
+    return out
+
+
+def from_quaternion(values: Floats, order: str) -> Floats:
+    """Rotation matrices of quaternions (n, 4) of any length, `order` ``xyzw`` or ``wxyz``."""
+    x, y, z, w = (values[:, order.index(c)] for c in "xyzw")
+    # Scaled by the largest part first: the square of a tiny or huge one would leave the range of float64.
+    largest = np.abs(values).max(axis=1, initial=0.0)
+    x, y, z, w = (part / largest for part in (x, y, z, w))
+    s = 2.0 / (x * x + y * y + z * z + w * w)
+    return _matrix(
+        (1.0 - s * (y * y + z * z), s * (x * y - z * w), s * (x * z + y * w)),
+        (s * (x * y + z * w), 1.0 - s * (x * x + z * z), s * (y * z - x * w)),
+        (s * (x * z - y * w), s * (y * z + x * w), 1.0 - s * (x * x + y * y)),
+    )
+
+
+def from_axis_angle(values: Floats) -> Floats:
+    """Rotation matrices of rotation vectors (n, 3): axis times angle in radians."""
+    x, y, z = values.T
+    angle = np.sqrt(x * x + y * y + z * z)
+    with np.errstate(invalid="ignore"):
+        a = np.where(angle == 0.0, 1.0, np.sin(angle) / angle)
+        half = np.where(angle == 0.0, 1.0, np.sin(angle / 2) / (angle / 2))
+    b = 0.5 * half * half  # (1 - cos(angle)) / angle^2 without its cancellation
+    return _matrix(
+        (1.0 - b * (y * y + z * z), b * x * y - a * z, b * x * z + a * y),
+        (b * x * y + a * z, 1.0 - b * (x * x + z * z), b * y * z - a * x),
+        (b * x * z - a * y, b * y * z + a * x, 1.0 - b * (x * x + y * y)),
+    )
+
+
+def from_6d(values: Floats, layout: str) -> Floats:
+    """Rotation matrices of their first two columns (`layout` ``columns``) or rows, (n, 6), made orthogonal (arXiv 1812.07035)."""
+    first = values[:, :3] / _length(values[:, :3])
+    second = values[:, 3:] - first * _dot(first, values[:, 3:])
+    second = second / _length(second)
+    out = np.stack([first, second, _cross(first, second)], axis=2)
+    return out if layout == "columns" else transpose(out)
+
+
+def from_matrix(values: Floats) -> Floats:
+    """Rotation matrices stored row by row, (n, 9)."""
+    return values.reshape(-1, 3, 3)
+
+
+# Name of the operation: columns of the field, the arguments it takes, the matrices of (values, argument).
+REPRESENTATIONS: dict[str, tuple[int, tuple[str, ...], Callable[[Floats, Any], Floats]]] = {
+    "quaternion": (4, ("xyzw", "wxyz"), from_quaternion),
+    "axis_angle": (3, (), lambda values, _: from_axis_angle(values)),
+    "euler": (3, tuple(
+        order for word in ("xyz", "xzy", "yxz", "yzx", "zxy", "zyx", "xyx", "xzx", "yxy", "yzy", "zxz", "zyz") for order in (word, word.upper())
+    ), from_euler),
+    "rotation_6d": (6, ("columns", "rows"), from_6d),
+    "matrix": (9, (), lambda values, _: from_matrix(values)),
+}  # fmt: skip
+
+
+def matrices(values: Floats, name: str, argument: str) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """The matrices (n, 3, 3) of what a dataset stores, and where there is one (n,).
+
+    Four, six or nine zeros are no rotation but missing data (the matrix is then the identity); three zeros are the identity.
+    """
+    known = (values != 0.0).any(axis=1) if name in ("quaternion", "rotation_6d", "matrix") else np.ones(len(values), np.bool_)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        out = REPRESENTATIONS[name][2](values, argument)
+    return np.where(known[:, None, None], out, np.eye(3)), known
+
+
+def _matrix(*rows: tuple[Floats, Floats, Floats]) -> Floats:
+    return np.stack([np.stack(row, axis=1) for row in rows], axis=1)
+
+
+def _dot(a: Floats, b: Floats) -> Floats:
+    return a[:, :1] * b[:, :1] + a[:, 1:2] * b[:, 1:2] + a[:, 2:] * b[:, 2:]
+
+
+def _length(a: Floats) -> Floats:
+    return np.sqrt(_dot(a, a))
+
+
+def _cross(a: Floats, b: Floats) -> Floats:
+    x, y, z = a.T
+    u, v, w = b.T
+    return np.stack([y * w - z * v, z * u - x * w, x * v - y * u], axis=1)
