@@ -70,7 +70,19 @@ def copy(parts: list[Path], target: Path) -> float:
 
 def build(root: Path, out: Path, workers: int) -> float:
     """Seconds of the build command, from nothing to the manifest."""
-    command = [sys.executable, "-m", "rt2data.cli", "build", str(HERE / "bench.yaml"), "--data-root", str(root), "--out", str(out), "--workers", str(workers)]
+    command = [
+        sys.executable,
+        "-m",
+        "rt2data.cli",
+        "build",
+        str(HERE / "bench.yaml"),
+        "--data-root",
+        str(root),
+        "--out",
+        str(out),
+        "--workers",
+        str(workers),
+    ]
     start = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     seconds = time.perf_counter() - start

@@ -32,7 +32,10 @@ def main(argv: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name and error.name.partition(".")[0] == "rt2data":
             raise
-        print(f'error: {args.command}: the package {error.name} is not installed; expected the build extra. Run pip install "rt2data[build]".', file=sys.stderr)
+        print(
+            f'error: {args.command}: the package {error.name} is not installed; expected the build extra. Run pip install "rt2data[build]".',
+            file=sys.stderr,
+        )
         return 2
     except BrokenPipeError:  # `rt2data inspect … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -44,12 +47,20 @@ def main(argv: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The parser of every command."""
-    top = argparse.ArgumentParser(prog="rt2data", description="Robot demonstrations and web data as one shuffled, weighted, reproducible mixture.")
+    top = argparse.ArgumentParser(
+        prog="rt2data", description="Robot demonstrations and web data as one shuffled, weighted, reproducible mixture."
+    )
     top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, run: Any, text: str, example: str) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", epilog=f"example: {example}", formatter_class=argparse.RawDescriptionHelpFormatter)
+        made = commands.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=f"example: {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         made.set_defaults(run=run)
         return made
 
@@ -57,7 +68,12 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("dir", type=Path, metavar="DIR", help="the folder to write; it becomes a data root")
     one.add_argument("--seed", type=int, default=17, help="of the world that is rendered (default 17)")
 
-    one = command("plan", _plan, "show what a recipe would build, and build nothing", "rt2data plan quickstart --data-root out/sample")
+    one = command(
+        "plan",
+        _plan,
+        "show what a recipe would build, and build nothing",
+        "rt2data plan quickstart --data-root out/sample",
+    )
     one.add_argument("recipe", metavar="RECIPE", help="a recipe file, or the name of one that comes with rt2data")
     _data(one)
     one.add_argument("--out", type=Path, help="where the mixture would be (default out/NAME)")
@@ -65,14 +81,27 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--check", action="store_true", help="with --index: verify every checksum of the source files too")
     one.add_argument("--json", action="store_true", help="print JSON")
 
-    one = command("build", _build, "build a mixture", "rt2data build quickstart --data-root out/sample --out out/quickstart")
+    one = command(
+        "build", _build, "build a mixture", "rt2data build quickstart --data-root out/sample --out out/quickstart"
+    )
     one.add_argument("recipe", metavar="RECIPE", help="a recipe file, or the name of one that comes with rt2data")
-    one.add_argument("--out", type=Path, required=True, metavar="DIR", help="the mixture's folder: new, or of an earlier build of the same")
+    one.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="the mixture's folder: new, or of an earlier build of the same",
+    )
     _data(one)
     one.add_argument("--workers", type=_positive, metavar="N", help="worker processes (default: one per processor)")
     one.usage = "rt2data build [-h] RECIPE --out DIR [--data-root DIR] [--work DIR] [--workers N] [-- BEAM OPTIONS]"
 
-    one = command("stats", _stats, "print the statistics of a mixture, or of a dataset that was never built", "rt2data stats out/quickstart")
+    one = command(
+        "stats",
+        _stats,
+        "print the statistics of a mixture, or of a dataset that was never built",
+        "rt2data stats out/quickstart",
+    )
     one.add_argument("path", type=Path, metavar="PATH", help="a built mixture, or a dataset's folder")
     one.add_argument("--check", action="store_true", help="verify every checksum of a dataset's files too")
     one.add_argument("--json", action="store_true", help="print JSON")
@@ -86,15 +115,21 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("path", type=Path, metavar="PATH", help="a built mixture")
     one.add_argument("--json", action="store_true", help="print JSON")
 
-    one = command("datasets", _datasets, "list the declared datasets and corpora, or show one in full", "rt2data datasets bridge")
+    one = command(
+        "datasets", _datasets, "list the declared datasets and corpora, or show one in full", "rt2data datasets bridge"
+    )
     one.add_argument("name", nargs="?", metavar="NAME", help="a name or alias")
     one.add_argument("--json", action="store_true", help="print JSON")
 
     text = "turn actions into action strings"
     one = command("tokenize", _tokenize, text, 'echo "0 0.01 -0.02 0.005 0 0 0.1 1" | rt2data tokenize')
-    one.add_argument("numbers", nargs="*", metavar="NUMBER", help="terminate (0 or 1), then the action; none: lines of stdin")
+    one.add_argument(
+        "numbers", nargs="*", metavar="NUMBER", help="terminate (0 or 1), then the action; none: lines of stdin"
+    )
     _tokenizer(one)
-    one = command("detokenize", _detokenize, "turn action strings into actions", "rt2data detokenize 1 128 91 241 5 101 127 217")
+    one = command(
+        "detokenize", _detokenize, "turn action strings into actions", "rt2data detokenize 1 128 91 241 5 101 127 217"
+    )
     one.add_argument("numbers", nargs="*", metavar="NUMBER", help="the action string; none: lines of stdin")
     _tokenizer(one)
     return top
@@ -102,11 +137,18 @@ def parser() -> argparse.ArgumentParser:
 
 def _data(one: argparse.ArgumentParser) -> None:
     one.add_argument("--data-root", type=Path, metavar="DIR", help="the folder that holds the datasets")
-    one.add_argument("--work", type=Path, metavar="DIR", help="the folder of indexes and intermediate files (default OUT.work)")
+    one.add_argument(
+        "--work", type=Path, metavar="DIR", help="the folder of indexes and intermediate files (default OUT.work)"
+    )
 
 
 def _tokenizer(one: argparse.ArgumentParser) -> None:
-    one.add_argument("--tokenizer", default="rt2", metavar="SPEC", help="a bundled tokenizer, a file, or a built mixture (default rt2)")
+    one.add_argument(
+        "--tokenizer",
+        default="rt2",
+        metavar="SPEC",
+        help="a bundled tokenizer, a file, or a built mixture (default rt2)",
+    )
     one.add_argument("--source", metavar="NAME", help="the source whose bounds to use, where a mixture has several")
 
 
@@ -136,7 +178,9 @@ def _build(args: argparse.Namespace) -> None:
     print(f"rt2data {__version__}: building {args.recipe} into {args.out}", file=sys.stderr, flush=True)
     from rt2data import flow
 
-    flow.build(args.recipe, args.out, data_root=args.data_root, work=args.work, workers=args.workers, beam_options=args.beam)
+    flow.build(
+        args.recipe, args.out, data_root=args.data_root, work=args.work, workers=args.workers, beam_options=args.beam
+    )
     print(args.out)
 
 

@@ -65,19 +65,29 @@ def read_yaml(path: Path) -> tuple[Any, dict[Where, int]]:
     except UnicodeDecodeError as error:
         raise Rt2dataError(f"{path}", f"byte {error.start} is not UTF-8", "a YAML file in UTF-8") from None
     except RecursionError:
-        raise Rt2dataError(f"{path}", "lists or mappings nested too deeply", "a YAML file that a person wrote") from None
+        raise Rt2dataError(
+            f"{path}", "lists or mappings nested too deeply", "a YAML file that a person wrote"
+        ) from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise Rt2dataError(f"{path}:{line}", str(error.problem), "valid YAML") from None
     except yaml.reader.ReaderError as error:
-        raise Rt2dataError(f"{path}", f"character U+{int(error.character):04X}: {error.reason}", "a YAML file of text") from None
+        raise Rt2dataError(
+            f"{path}", f"character U+{int(error.character):04X}: {error.reason}", "a YAML file of text"
+        ) from None
     except ValueError as error:  # a date that does not exist, an integer of thousands of digits
-        raise error if isinstance(error, Rt2dataError) else Rt2dataError(f"{path}", str(error), "numbers and dates that exist") from None
+        raise (
+            error
+            if isinstance(error, Rt2dataError)
+            else Rt2dataError(f"{path}", str(error), "numbers and dates that exist")
+        ) from None
 
 
 def _lines(node: yaml.Node, where: Where, lines: dict[Where, int], path: Path) -> None:
     if len(lines) > MAX_VALUES:
-        raise Rt2dataError(str(path), f"more than {MAX_VALUES} values, aliases followed", "a YAML file that a person wrote")
+        raise Rt2dataError(
+            str(path), f"more than {MAX_VALUES} values, aliases followed", "a YAML file that a person wrote"
+        )
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
@@ -86,7 +96,9 @@ def _lines(node: yaml.Node, where: Where, lines: dict[Where, int], path: Path) -
                 raise Rt2dataError(f"{path}:{key.start_mark.line + 1}", found, "text as key", repair)
             here = (*where, key.value)
             if here in lines:
-                raise Rt2dataError(f"{path}:{key.start_mark.line + 1}", f'"{key.value}" is given twice', "each key once")
+                raise Rt2dataError(
+                    f"{path}:{key.start_mark.line + 1}", f'"{key.value}" is given twice', "each key once"
+                )
             lines[here] = key.start_mark.line + 1
             _lines(value, here, lines, path)
     elif isinstance(node, yaml.SequenceNode):
@@ -106,7 +118,9 @@ def schema(name: str) -> dict[str, Any]:
 _TYPES = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
     {
         "integer": lambda _, value: isinstance(value, int) and not isinstance(value, bool),
-        "number": lambda _, value: isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value),
+        "number": lambda _, value: (
+            isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        ),
     }
 )
 _Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=_TYPES)  # type: ignore[no-untyped-call]

@@ -29,8 +29,18 @@ def make(recipe: Recipe, data_root: Path | None, work: Path, *, index: bool, che
     opened = [one for one in found if one is not None]
     if len(opened) == len(found):
         engine = flow.Direct(report.Reporter(enabled=True))
-        for level in levels(recipe) if not index else ["header" if check else "quick"] if recipe.image_check == "header" else ["decode"]:
-            the_job = flow.index_all(recipe, opened, work, engine, check=level) if index else _all_cached(recipe, opened, work, level)
+        for level in (
+            levels(recipe)
+            if not index
+            else ["header" if check else "quick"]
+            if recipe.image_check == "header"
+            else ["decode"]
+        ):
+            the_job = (
+                flow.index_all(recipe, opened, work, engine, check=level)
+                if index
+                else _all_cached(recipe, opened, work, level)
+            )
             if the_job is not None:
                 others = [flow.other_splits_of(s, one) for s, one in zip(recipe.sources, opened, strict=True)]
                 return plan.make(the_job, {}, others)
@@ -93,12 +103,16 @@ def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -
     return Plan("", plans, splits, plan.warnings(recipe, plans, splits))
 
 
-def _cached(recipe: Recipe, number: int, one: Source, work: Path, allowed: Sequence[str]) -> list[job.IndexedPart] | None:
+def _cached(
+    recipe: Recipe, number: int, one: Source, work: Path, allowed: Sequence[str]
+) -> list[job.IndexedPart] | None:
     for level in allowed:
         tasks = [indexing.task(one, part, work, check=level) for part in flow.parts(recipe.sources[number], one)]
         results = [indexing.cached(task) for task in tasks]
         if all(results):
-            return [indexing.indexed(number, task, result) for task, result in zip(tasks, results, strict=True) if result]
+            return [
+                indexing.indexed(number, task, result) for task, result in zip(tasks, results, strict=True) if result
+            ]
     return None
 
 
@@ -110,9 +124,17 @@ def _guess(recipe: Recipe, source: RecipeSource, one: Source | None, into: Sourc
     units = one.splits() if one else published.get("episodes") or stated
     if not units or (one is None and not stated):
         places = ", ".join(source.declaration.paths)
-        raise Rt2dataError(source.where, f"{source.declaration.name} is not on disk, and no counts of it are published", f"its folder at one of {places} below --data-root")
+        raise Rt2dataError(
+            source.where,
+            f"{source.declaration.name} is not on disk, and no counts of it are published",
+            f"its folder at one of {places} below --data-root",
+        )
     for name in flow.taken_splits(source, units):
-        samples, size = one.estimate(name, select.cameras(recipe, source)) if one else (stated.get(name, 0), stated.get(name, 0) * published.get("image_bytes", 0))
+        samples, size = (
+            one.estimate(name, select.cameras(recipe, source))
+            if one
+            else (stated.get(name, 0), stated.get(name, 0) * published.get("image_bytes", 0))
+        )
         into.units += units[name]
         into.rows += samples
         into.image_bytes += size

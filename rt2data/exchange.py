@@ -44,6 +44,7 @@ def buckets(the_plan: Plan, parts: int) -> int:
 
 
 def run_file(folder: Path, group: int) -> Path:
+    """The run of a group, below the plan's state folder."""
     return folder / "runs" / f"{group:06d}.arrow"
 
 
@@ -61,7 +62,12 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
             bins, clipped = count_bins(the_job, [task["group"]], ActionTokenizer.from_pretrained(str(folder)))
             statistics.save(str(path.with_suffix(".bins.npz")), {"bins": bins, "clipped": clipped})
         # The run comes last: where it is, all that the task leaves is.
-        _write(path, _rows(the_job, the_plan, task["group"]), buckets(the_plan, len(the_job.parts)), bucket_size(the_plan, len(the_job.parts)))
+        _write(
+            path,
+            _rows(the_job, the_plan, task["group"]),
+            buckets(the_plan, len(the_job.parts)),
+            bucket_size(the_plan, len(the_job.parts)),
+        )
     return {}
 
 
@@ -81,13 +87,16 @@ def _rows(the_job: Job, the_plan: Plan, group: int) -> pa.Table:
         if source.declaration.kind != "robot":
             texts = np.array(select.targets(table, source, the_job.recipe.seed, samples), object)
             columns["target"] = pa.array(texts[positions], pa.string())
-        pieces.append(_with(table.take(samples.rows[positions]), columns, source, select.cameras(the_job.recipe, source)))
+        pieces.append(
+            _with(table.take(samples.rows[positions]), columns, source, select.cameras(the_job.recipe, source))
+        )
     return pa.concat_tables(pieces)
 
 
 def _with(table: pa.Table, columns: dict[str, Any], source: RecipeSource, cameras: tuple[str, ...]) -> pa.Table:
     """`table` without what GATHER does not need, and with `columns`. Dictionaries become plain text: a reader of one
-    batch would have to load the dictionaries of the whole file."""
+    batch would have to load the dictionaries of the whole file.
+    """
     unused = {f"{c}." for c in source.declaration.cameras if c not in cameras}
     arrays: dict[str, Any] = {}
     for name in table.column_names:
@@ -121,14 +130,18 @@ def _write(path: Path, table: pa.Table, count: int, size: int) -> None:
 
 def count_bins(the_job: Job, groups: Iterable[int], tokenizer: ActionTokenizer) -> tuple[Counts, Counts]:
     """How often each bin occurs, and how many values are clipped, in the train steps of robot groups, each once whatever
-    its copies: int64 (1 + D, 256), the first row of the terminate field, and int64 (D,)."""
+    its copies: int64 (fields, bins), the first row of the terminate field, and int64 (D,).
+    """
     bins: Any = 0
     clipped: Any = 0
     for part, source, table in (piece for group in groups for piece in the_job.slices(group)):
         samples = select.select(table, the_job.recipe, source, part.split)
         rows = np.flatnonzero(samples.kept & (samples.row_split == 0))
         mine = tokenizer.for_source(source.id)
-        coded, outside = mine.encode(index.matrix(table.column("action"))[rows], index.numbers(table, "terminate")[rows], return_clipped=True)
-        bins = bins + np.stack([np.bincount(column, minlength=256) for column in np.asarray(coded).T]).astype(np.int64)
+        ends = index.numbers(table, "terminate")[rows] if mine.terminate else None
+        coded, outside = mine.encode(index.matrix(table.column("action"))[rows], ends, return_clipped=True)
+        bins = bins + np.stack([np.bincount(column, minlength=mine.bins) for column in np.asarray(coded).T]).astype(
+            np.int64
+        )
         clipped = clipped + np.count_nonzero(np.asarray(outside), axis=0)
     return bins, clipped

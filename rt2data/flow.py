@@ -62,7 +62,11 @@ def build(
         the_job = index_all(the_recipe, found, folder, engine, check=the_recipe.image_check)
         measured = measure_all(the_job, engine)
         tokenizer = resolve(the_recipe, spec, measured)
-        the_plan = plan.make(the_job, tokenizer.to_dict(), [other_splits_of(s, one) for s, one in zip(the_recipe.sources, found, strict=True)])
+        the_plan = plan.make(
+            the_job,
+            tokenizer.to_dict(),
+            [other_splits_of(s, one) for s, one in zip(the_recipe.sources, found, strict=True)],
+        )
         say.line(report.plan_text(the_recipe, the_plan))
         state = folder / "builds" / the_plan.digest[:32]
         if (done := manifest.complete(target, the_plan)) is not None:
@@ -92,7 +96,9 @@ def parts(source: RecipeSource, found: Source) -> list[Part]:
     for _, names in source.taken or ():
         for name in names:
             if name not in there:
-                raise Rt2dataError(source.where, f'{source.declaration.name} has no split "{name}"', f"one of {', '.join(there)}")
+                raise Rt2dataError(
+                    source.where, f'{source.declaration.name} has no split "{name}"', f"one of {', '.join(there)}"
+                )
     return [part for split in taken_splits(source, there) for part in found.parts(split)]
 
 
@@ -108,7 +114,9 @@ def other_splits_of(source: RecipeSource, found: Source) -> dict[str, int]:
     return {name: n for name, n in there.items() if name not in taken_splits(source, there)}
 
 
-def index_all(the_recipe: Recipe, found: Sequence[Source], work: Path, engine: Engine | Direct, *, check: str) -> job.Job:
+def index_all(
+    the_recipe: Recipe, found: Sequence[Source], work: Path, engine: Engine | Direct, *, check: str
+) -> job.Job:
     """INDEX: every part that has no index yet."""
     tasks = [
         (number, indexing.task(one, part, work, check=check))
@@ -131,15 +139,27 @@ def measure_all(the_job: job.Job, engine: Engine | Direct) -> dict[int, dict[str
     file = the_job.save()
     folder = the_job.work / "measure" / file.stem
     robots = [n for n, s in enumerate(the_job.recipe.sources) if s.declaration.robot]
-    groups = {n: [g for g, slices in enumerate(the_job.groups) if the_job.parts[slices[0].part].source == n] for n in robots}
-    every = [{"job": str(file), "group": g, "out": str(folder / f"{g:06d}.moments.npz")} for n in robots for g in groups[n]]
+    groups = {
+        n: [g for g, slices in enumerate(the_job.groups) if the_job.parts[slices[0].part].source == n] for n in robots
+    }
+    every = [
+        {"job": str(file), "group": g, "out": str(folder / f"{g:06d}.moments.npz")} for n in robots for g in groups[n]
+    ]
     engine.run([("moments", [t for t in every if not os.path.exists(str(t["out"]))])])
     moments = {n: statistics.merged((folder / f"{g:06d}.moments.npz" for g in groups[n]), Moments) for n in robots}
     second = []
     for n in robots:
         wanted = {name: one.cells(statistics.QUANTILES) for name, one in moments[n].items() if one.count}
         statistics.save(str(folder / f"{n}.wanted.npz"), wanted)
-        second += [{"job": str(file), "group": g, "cells": str(folder / f"{n}.wanted.npz"), "out": str(folder / f"{g:06d}.cells.npz")} for g in groups[n]]
+        second += [
+            {
+                "job": str(file),
+                "group": g,
+                "cells": str(folder / f"{n}.wanted.npz"),
+                "out": str(folder / f"{g:06d}.cells.npz"),
+            }
+            for g in groups[n]
+        ]
     engine.run([("cells", [t for t in second if not os.path.exists(str(t["out"]))])])
     found = {}
     for n in robots:
@@ -177,7 +197,9 @@ class Direct:
     def __init__(self, say: report.Reporter) -> None:
         self.say = say
 
-    def run(self, stages: Sequence[tuple[str, Tasks]], word: str = "", done: Callable[[], int] | None = None, total: int = 0) -> None:
+    def run(
+        self, stages: Sequence[tuple[str, Tasks]], word: str = "", done: Callable[[], int] | None = None, total: int = 0
+    ) -> None:
         """As `Engine.run`."""
         with self.say.progress(word, done, total):
             for stage, tasks in stages:
@@ -202,13 +224,17 @@ class Engine:
         if self.pool:
             self.pool.__exit__(*exit_info)
 
-    def run(self, stages: Sequence[tuple[str, Tasks]], word: str = "", done: Callable[[], int] | None = None, total: int = 0) -> None:
+    def run(
+        self, stages: Sequence[tuple[str, Tasks]], word: str = "", done: Callable[[], int] | None = None, total: int = 0
+    ) -> None:
         """Run stages one after the other, in one pipeline. `done` counts finished files for the progress line."""
         if not any(tasks for _, tasks in stages):
             return
         from rt2data import pipeline
 
         with self.say.progress(word, done, total):
-            errors = pipeline.run([(s, [json.dumps(t) for t in tasks]) for s, tasks in stages], self.work, self.options, local=self.local)
+            errors = pipeline.run(
+                [(s, [json.dumps(t) for t in tasks]) for s, tasks in stages], self.work, self.options, local=self.local
+            )
         if errors:
             raise Rt2dataError(*errors[0])

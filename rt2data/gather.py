@@ -56,7 +56,9 @@ class Files:
             done += n
         if done < size or google_crc32c.value(into) != ref.crc:
             found = f"bytes {ref.offset} to {ref.offset + size} are not the image that was indexed"
-            raise Rt2dataError(ref.file, found, f"CRC32C {ref.crc:08x}", "The file changed while it was read; build again")
+            raise Rt2dataError(
+                ref.file, found, f"CRC32C {ref.crc:08x}", "The file changed while it was read; build again"
+            )
 
     def close(self) -> None:
         while self._open:
@@ -126,7 +128,9 @@ def _rows(the_job: Job, folder: Path, bucket: int) -> dict[int, pa.Table]:
 Part = tuple[int, Rendered, npt.NDArray[np.uint64]]
 
 
-def _render(the_job: Job, the_plan: Plan, rows: dict[int, pa.Table], number: int, tokenizer: ActionTokenizer) -> list[Part]:
+def _render(
+    the_job: Job, the_plan: Plan, rows: dict[int, pa.Table], number: int, tokenizer: ActionTokenizer
+) -> list[Part]:
     """The samples of one shard, source by source: (source, samples, orders)."""
     split = the_plan.shard(number)[0].name
     parts = []
@@ -155,28 +159,43 @@ def _write(the_job: Job, parts: list[Part], path: Path, files: Files, buffers: s
     names: list[str] = []
     sizes: list[int] = []
     content: list[bytes | Ref] = []
-    specs = [[_spec(the_job.recipe, the_job.recipe.sources[source], c.name) for c in rendered.cameras] for source, rendered, _ in parts]
-    paths = [[[os.path.join(the_job.roots[source], name) for name in refs.files] for refs in rendered.cameras] for source, rendered, _ in parts]
-    columns = [[(r.suffix, r.file.tolist(), r.offset.tolist(), r.length.tolist(), r.crc.tolist()) for r in rendered.cameras] for _, rendered, _ in parts]
+    members = [_members(the_job, source, rendered, files) for source, rendered, _ in parts]
     for part, row in _sequence(parts):
-        rendered = parts[part][1]
-        key = rendered.keys[row]
-        for camera, (suffix, file, offset, length, crc) in enumerate(columns[part]):
-            ref = Ref(paths[part][camera][file[row]], offset[row], crc[row])
-            spec = specs[part][camera]
-            data: bytes | Ref = ref if spec is None else _reencode(spec, ref, length[row], files)
-            names.append(f"{key}.{suffix[row]}")
-            sizes.append(len(data) if isinstance(data, bytes) else length[row])
-            content.append(data)
-        text = rendered.json[row]
-        names.append(f"{key}.json")
-        sizes.append(len(text))
-        content.append(text)
+        own_names, own_sizes, own_content = members[part]
+        names += own_names[row]
+        sizes += own_sizes[row]
+        content += own_content[row]
     too_long = next((name for name in names if len(name) > shard.MAX_NAME), None)
     if too_long:
-        raise Rt2dataError(str(path), f"the member name {too_long} has {len(too_long)} bytes", f"at most {shard.MAX_NAME} bytes")
-
+        expected = f"at most {shard.MAX_NAME} bytes"
+        raise Rt2dataError(str(path), f"the member name {too_long} has {len(too_long)} bytes", expected)
     return shard.write(path, names, sizes, content, files.read, buffers)
+
+
+Members = tuple[list[tuple[str, ...]], list[tuple[int, ...]], list[tuple[bytes | Ref, ...]]]
+
+
+def _members(the_job: Job, source: int, rendered: Rendered, files: Files) -> Members:
+    """The names, sizes and contents of each sample's members: its images, then its JSON."""
+    names, sizes, content = [], [], []
+    for refs in rendered.cameras:
+        paths = [os.path.join(the_job.roots[source], name) for name in refs.files]
+        found = [paths[code] for code in refs.file.tolist()]
+        images_of = list(map(Ref, found, refs.offset.tolist(), refs.crc.tolist()))
+        lengths = refs.length.tolist()
+        spec = _spec(the_job.recipe, the_job.recipe.sources[source], refs.name)
+        if spec is None:
+            content.append(images_of)
+            sizes.append(lengths)
+        else:
+            anew = [_reencode(spec, ref, length, files) for ref, length in zip(images_of, lengths, strict=True)]
+            content.append(anew)
+            sizes.append([len(data) for data in anew])
+        names.append([f"{key}.{suffix}" for key, suffix in zip(rendered.keys, refs.suffix, strict=True)])
+    names.append([f"{key}.json" for key in rendered.keys])
+    sizes.append([len(text) for text in rendered.json])
+    content.append(rendered.json)
+    return list(zip(*names, strict=True)), list(zip(*sizes, strict=True)), list(zip(*content, strict=True))
 
 
 def _spec(recipe: Recipe, source: RecipeSource, camera: str) -> images.ImageSpec | None:

@@ -158,7 +158,9 @@ def read(path: Path) -> pa.Table:
     try:
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except (OSError, pa.ArrowInvalid) as error:
-        raise Rt2dataError(str(path), str(error).splitlines()[0], "an index file", "Delete it; it will be made anew") from None
+        raise Rt2dataError(
+            str(path), str(error).splitlines()[0], "an index file", "Delete it; it will be made anew"
+        ) from None
 
 
 def meta(table: pa.Table) -> dict[str, str]:

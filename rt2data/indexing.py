@@ -49,7 +49,12 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     source: Source = sources.of_format(declared, task["declaration"])(declared, Path(task["root"]))
     part = Part(task["split"], task["name"], tuple(task["files"]), task["start"], task["stop"])
     watched = source.watched(part)
-    seen = {"stat": _stat(task), "watched": watched, "watched_stat": _watched_stat(task, watched), "declaration": declared.digest}
+    seen = {
+        "stat": _stat(task),
+        "watched": watched,
+        "watched_stat": _watched_stat(task, watched),
+        "declaration": declared.digest,
+    }
     if _seen(task).exists():  # size or time changed, but perhaps not the content
         digest = source.digest(part)
         result = _usable(task, {"digest": digest, "file": _file(declared, digest, check=task["check"])})

@@ -69,6 +69,7 @@ class Job:
         """Names the job by its content: recipe, declarations and parts, but no path."""
         content = {
             "recipe": self.recipe.resolved,
+            "splits": [s.splits for s in self.recipe.sources],  # their order decides which hashes go where
             "declarations": [s.declaration.digest for s in self.recipe.sources],
             "parts": [[p.source, p.split, p.name, p.digest] for p in self.parts],
             "index": index.VERSION,

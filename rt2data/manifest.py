@@ -33,7 +33,11 @@ def load_manifest(path: str | Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_bytes())
     except FileNotFoundError:
-        repair = "A build that did not end has none: run the same build again, and it continues" if (file.parent / CLAIM).exists() else ""
+        repair = (
+            "A build that did not end has none: run the same build again, and it continues"
+            if (file.parent / CLAIM).exists()
+            else ""
+        )
         raise Rt2dataError(str(path), "no manifest.json", "the folder of a built mixture", repair) from None
     except (OSError, ValueError) as error:
         raise Rt2dataError(str(file), str(error), "a manifest in JSON") from None
@@ -52,10 +56,20 @@ def refuse_foreign(out: Path, name: str) -> None:
     if (out / "manifest.json").exists():
         found = load_manifest(out)["name"]
         if found != name:
-            raise Rt2dataError(str(out), f'the mixture "{found}" is there', f'an empty folder, or one with the mixture "{name}"', "Choose another --out")
+            raise Rt2dataError(
+                str(out),
+                f'the mixture "{found}" is there',
+                f'an empty folder, or one with the mixture "{name}"',
+                "Choose another --out",
+            )
     elif not (out / CLAIM).exists() and any(out.iterdir()):
         some = ", ".join(sorted(p.name for p in out.iterdir())[:3])
-        raise Rt2dataError(str(out), f"other files are there ({some})", "an empty folder, or an earlier build of this recipe", "Choose another --out")
+        raise Rt2dataError(
+            str(out),
+            f"other files are there ({some})",
+            "an empty folder, or an earlier build of this recipe",
+            "Choose another --out",
+        )
 
 
 def complete(out: Path, the_plan: Plan) -> dict[str, Any] | None:
@@ -65,7 +79,12 @@ def complete(out: Path, the_plan: Plan) -> dict[str, Any] | None:
     found = load_manifest(out)
     if found["plan"] != the_plan.digest:
         expected = "an empty folder, or a mixture of the same recipe and data"
-        raise Rt2dataError(str(out), "a mixture of another recipe, or of other data, is there", expected, "Choose another --out, or remove it")
+        raise Rt2dataError(
+            str(out),
+            "a mixture of another recipe, or of other data, is there",
+            expected,
+            "Choose another --out, or remove it",
+        )
     whole = all((out / s["name"]).is_file() and (out / s["name"]).stat().st_size == s["bytes"] for s in shards(found))
     return found if whole else None
 
@@ -75,7 +94,12 @@ def claim(out: Path, the_plan: Plan) -> None:
     mark = out / CLAIM
     if mark.exists() and mark.read_text().strip() != the_plan.digest:
         expected = "an empty folder, or an unfinished build of the same recipe and data"
-        raise Rt2dataError(str(out), "an unfinished build of another recipe, or of other data, is there", expected, "Remove it, or choose another --out")
+        raise Rt2dataError(
+            str(out),
+            "an unfinished build of another recipe, or of other data, is there",
+            expected,
+            "Remove it, or choose another --out",
+        )
     job.write_whole(mark, the_plan.digest.encode())
 
 
@@ -85,7 +109,14 @@ def shards(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from split["shards"]
 
 
-def commit(out: Path, the_job: Job, the_plan: Plan, tokenizer: ActionTokenizer, measured: dict[int, dict[str, Any]], state: Path) -> dict[str, Any]:
+def commit(
+    out: Path,
+    the_job: Job,
+    the_plan: Plan,
+    tokenizer: ActionTokenizer,
+    measured: dict[int, dict[str, Any]],
+    state: Path,
+) -> dict[str, Any]:
     """Write ``statistics.json``, ``tokenizer.json``, ``README.md`` and, last, ``manifest.json``.
 
     Raises:
@@ -97,7 +128,11 @@ def commit(out: Path, the_job: Job, the_plan: Plan, tokenizer: ActionTokenizer, 
         own, records = records[: split.shards], records[split.shards :]
         for number, record in enumerate(own):
             if record["samples"] != split.shard_samples(number):
-                raise Rt2dataError(str(out / record["name"]), f"{record['samples']} samples", f"{split.shard_samples(number)} as planned")
+                raise Rt2dataError(
+                    str(out / record["name"]),
+                    f"{record['samples']} samples",
+                    f"{split.shard_samples(number)} as planned",
+                )
         splits[split.name] = {"samples": split.samples, "shards": own}
     measures = {"format": "rt2data.statistics/1", "sources": _statistics(the_job, the_plan, tokenizer, measured, state)}
     train = the_plan.splits[0].samples
@@ -149,7 +184,9 @@ def _source(the_job: Job, the_plan: Plan, number: int, train: int) -> dict[str, 
     }
 
 
-def _statistics(the_job: Job, the_plan: Plan, tokenizer: ActionTokenizer, measured: dict[int, dict[str, Any]], state: Path) -> dict[str, Any]:
+def _statistics(
+    the_job: Job, the_plan: Plan, tokenizer: ActionTokenizer, measured: dict[int, dict[str, Any]], state: Path
+) -> dict[str, Any]:
     out = {}
     for number, stats in sorted(measured.items()):
         source = the_job.recipe.sources[number]
@@ -159,7 +196,8 @@ def _statistics(the_job: Job, the_plan: Plan, tokenizer: ActionTokenizer, measur
         out[source.id] = {
             "episodes": the_plan.sources[number].units,
             "instructions": statistics.instructions(the_job, number),
-            "train": stats["train"] | {"clipped": [int(n) for n in clipped], "bins": [[int(n) for n in row] for row in bins]},
+            "train": stats["train"]
+            | {"clipped": [int(n) for n in clipped], "bins": [[int(n) for n in row] for row in bins]},
             "all": stats["all"],
         }
     return out

@@ -37,7 +37,15 @@ def mix(x: U64) -> U64:
     return x ^ (x >> np.uint64(31))
 
 
-def hashes(tag: str, seed: int, source: str, units: bytes, step: npt.NDArray[np.int32], variant: npt.NDArray[np.int32], copy: int | npt.NDArray[np.int64] = 0) -> U64:
+def hashes(
+    tag: str,
+    seed: int,
+    source: str,
+    units: bytes,
+    step: npt.NDArray[np.int32],
+    variant: npt.NDArray[np.int32],
+    copy: int | npt.NDArray[np.int64] = 0,
+) -> U64:
     """The hash of each key, uint64 (n,).
 
     Args:
@@ -58,7 +66,9 @@ def hashes(tag: str, seed: int, source: str, units: bytes, step: npt.NDArray[np.
     return mix(h + np.asarray(copy, np.uint64) * _GOLDEN)
 
 
-def keys(source: str, units: bytes, step: npt.NDArray[np.int32], variant: npt.NDArray[np.int32], copy: npt.NDArray[np.int32]) -> list[str]:
+def keys(
+    source: str, units: bytes, step: npt.NDArray[np.int32], variant: npt.NDArray[np.int32], copy: npt.NDArray[np.int32]
+) -> list[str]:
     """The keys' texts."""
     digests = units.hex()
     out = []
@@ -77,7 +87,9 @@ def cuts(order: U64, pieces: int, where: str) -> U64:
     n = len(order)
     first = np.array([n * i // pieces for i in range(1, pieces)], np.int64)
     if np.any(order[first] == order[first - 1]):
-        raise Rt2dataError(where, "two samples of the same order at the border of a shard", "distinct hashes", "Choose another seed")
+        raise Rt2dataError(
+            where, "two samples of the same order at the border of a shard", "distinct hashes", "Choose another seed"
+        )
     return order[first]
 
 
@@ -87,7 +99,9 @@ def threshold(quota: U64, drawn: int, where: str) -> int:
         return -1
     last = int(np.partition(quota, drawn - 1)[drawn - 1])
     if int(np.count_nonzero(quota <= np.uint64(last))) != drawn:
-        raise Rt2dataError(where, "two samples of the same quota hash at the threshold", "distinct hashes", "Choose another seed")
+        raise Rt2dataError(
+            where, "two samples of the same quota hash at the threshold", "distinct hashes", "Choose another seed"
+        )
     return last
 
 

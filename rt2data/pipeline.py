@@ -26,7 +26,6 @@ from rt2data import worker
 from rt2data.errors import Rt2dataError
 from rt2data.job import write_whole
 
-
 MARK = ".rt2data-work"  # a file of the work directory that every worker must see
 
 
@@ -74,7 +73,9 @@ def _write_errors(path: str, errors: Sequence[str]) -> None:
     write_whole(Path(path), json.dumps(sorted(errors)).encode())
 
 
-def run(stages: Sequence[tuple[str, Sequence[str]]], work: Path, options: Sequence[str], *, local: bool) -> list[list[str]]:
+def run(
+    stages: Sequence[tuple[str, Sequence[str]]], work: Path, options: Sequence[str], *, local: bool
+) -> list[list[str]]:
     """Run the stages in order.
 
     Args:
@@ -95,7 +96,9 @@ def run(stages: Sequence[tuple[str, Sequence[str]]], work: Path, options: Sequen
             failed: list[Any] = []
             for stage, tasks in stages:
                 before = {"before": AsList(failed[-1])} if failed else {}
-                created = pipeline | f"{stage}: tasks" >> beam.Create(list(tasks)) | f"{stage}: spread" >> beam.Reshuffle()
+                created = (
+                    pipeline | f"{stage}: tasks" >> beam.Create(list(tasks)) | f"{stage}: spread" >> beam.Reshuffle()
+                )
                 errors = created | f"{stage}: run" >> beam.ParDo(RunTasks(stage, str(work)), **before)
                 failed.append(errors)
             every = failed | "errors" >> beam.Flatten()

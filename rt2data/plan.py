@@ -24,6 +24,7 @@ from rt2data.recipe import Recipe, RecipeSource
 from rt2data.select import Samples
 
 VERSION = 1
+LISTED = 100  # duplicates that an error lists
 
 
 @dataclass(slots=True)
@@ -168,7 +169,11 @@ def make(job: Job, tokenizer: dict[str, Any], other_splits: list[dict[str, int]]
     for name, parts in zip(recipe.splits, orders, strict=True):
         merged = np.sort(np.concatenate(parts)) if parts else np.empty(0, np.uint64)
         shards = math.ceil(len(merged) / recipe.samples_per_shard)
-        splits.append(SplitPlan(name, len(merged), shards, order.cuts(merged, shards, recipe.file) if shards else np.empty(0, np.uint64)))
+        splits.append(
+            SplitPlan(
+                name, len(merged), shards, order.cuts(merged, shards, recipe.file) if shards else np.empty(0, np.uint64)
+            )
+        )
     content = json.dumps([VERSION, job.digest(), tokenizer], sort_keys=True)
     return Plan(hashlib.sha256(content.encode()).hexdigest(), plans, splits, warnings(recipe, plans, splits))
 
@@ -222,36 +227,33 @@ def drawn(recipe: Recipe, source: RecipeSource, plan: SourcePlan, samples: Sampl
 def image_bytes(job: Job, part: Any, source: RecipeSource, rows: Any) -> int:
     """Bytes of the images of `rows` of a part, of the recipe's cameras."""
     table = job.table(part)
-    return sum(int(index.numbers(table, f"{c}.length")[rows].sum(dtype=np.int64)) for c in select.cameras(job.recipe, source))
+    return sum(
+        int(index.numbers(table, f"{c}.length")[rows].sum(dtype=np.int64)) for c in select.cameras(job.recipe, source)
+    )
 
 
 def refuse_duplicates(job: Job, number: int) -> None:
-    """Raise where two episodes or examples of a source have one id, listing both places of each."""
+    """Raise where two episodes or examples of a source have one id, listing the places of each."""
     parts = [p for p in job.parts if p.source == number]
-    units = []
-    for part in parts:
-        names = json.loads(index.meta(job.table(part))["units"])
-        units.append(np.frombuffer(b"".join(index.digest(name) for name, _ in names), "V10"))
-    if not parts:
+    names = [json.loads(index.meta(job.table(part))["units"]) for part in parts]
+    units = np.frombuffer(b"".join(index.digest(name) for own in names for name, _ in own), "S10")
+    _, which, counts = np.unique(units, return_inverse=True, return_counts=True)
+    if len(counts) == len(units):
         return
-    merged = np.concatenate(units)
-    unique, counts = np.unique(merged, return_counts=True)
-    if len(unique) == len(merged):
-        return
-    twice = set(unique[counts > 1].tolist())
-    places: dict[bytes, list[str]] = {}
-    text: dict[bytes, str] = {}
-    for part, found in zip(parts, units, strict=True):
-        names = json.loads(index.meta(job.table(part))["units"])
-        for position in np.flatnonzero(np.isin(found, list(twice))).tolist():
-            unit = found[position].tobytes()
-            places.setdefault(unit, []).append(f"{part.split} {part.name}[{position}]")
-            text[unit] = names[position][0]
+    places: dict[str, list[str]] = {}
+    first = 0
+    for part, own in zip(parts, names, strict=True):
+        for position in np.flatnonzero(counts[which[first : first + len(own)]] > 1).tolist():
+            places.setdefault(own[position][0], []).append(f"{part.split} {part.name}[{position}]")
+        first += len(own)
     source = job.recipe.sources[number]
-    word = "episodes" if source.declaration.kind == "robot" else "examples"
-    listed = "".join(f"\n  {text[unit]}: {' and '.join(places[unit])}" for unit in sorted(places, key=lambda u: places[u]))
-    repair = "Take only one of the dataset's splits with splits:" if len({p.split for p in parts}) > 1 else "Remove the second ones from the data"
-    raise Rt2dataError(source.where, f"{source.declaration.name} has {len(places)} {word} twice", f"each id once; these are double:{listed}\n", repair)
+    word = "episode" if source.declaration.kind == "robot" else "example"
+    listed = "".join(f"\n  {name}: {' and '.join(found[:4])}" for name, found in list(places.items())[:LISTED])
+    listed += f"\n  and {len(places) - LISTED:,} more" if len(places) > LISTED else ""
+    several = len({p.split for p in parts}) > 1
+    repair = "Take only one of the dataset's splits with splits:" if several else "Remove the second ones from the data"
+    found = f"{source.declaration.name} has {len(places):,} {word}{'s' if len(places) > 1 else ''} twice"
+    raise Rt2dataError(source.where, found, f"each id once; these are double:{listed}\n", repair)
 
 
 def check_usable(source: RecipeSource, plan: SourcePlan) -> None:
@@ -262,26 +264,43 @@ def check_usable(source: RecipeSource, plan: SourcePlan) -> None:
     reasons = ", ".join(f"{n} {reason}" for reason, n in plan.left_out.most_common()) or "none left out"
     others = ", ".join(f"{n} in {name}" for name, n in plan.samples.items() if n)
     found = f"{plan.dataset} gives train no sample: {plan.rows} {word} ({reasons}{'; ' + others if others else ''})"
-    raise Rt2dataError(source.where, found, "at least one usable train sample", "Check the dataset's folder and its splits:")
+    raise Rt2dataError(
+        source.where, found, "at least one usable train sample", "Check the dataset's folder and its splits:"
+    )
 
 
 def set_quotas(recipe: Recipe, plans: list[SourcePlan]) -> None:
     """Fill in each source's quota and copies. Raises where a sample would be repeated more than `max_repeat` times."""
     n = [plan.samples["train"] for plan in plans]
     if recipe.sources[0].weight is not None:
-        weights = [Fraction(s.weight or 0) * (size if recipe.weights == "times_size" else 1) for s, size in zip(recipe.sources, n, strict=True)]
+        weights = [
+            Fraction(s.weight or 0) * (size if recipe.weights == "times_size" else 1)
+            for s, size in zip(recipe.sources, n, strict=True)
+        ]
         shares = [w / sum(weights) for w in weights]
         total = recipe.train_samples or max(math.ceil(size / share) for size, share in zip(n, shares, strict=True))
         quotas = order.largest_remainder(total, shares)
         for plan, share in zip(plans, shares, strict=True):
             plan.wanted = float(share)
     else:
-        quotas = [s.samples if s.samples is not None else math.floor(size * Fraction(s.repeat or 0) + Fraction(1, 2)) for s, size in zip(recipe.sources, n, strict=True)]
+        quotas = [
+            s.samples if s.samples is not None else math.floor(size * Fraction(s.repeat or 0) + Fraction(1, 2))
+            for s, size in zip(recipe.sources, n, strict=True)
+        ]
     for source, plan, size, quota in zip(recipe.sources, plans, n, quotas, strict=True):
         if quota > Fraction(recipe.max_repeat) * size:
             found = f"{plan.dataset} would be repeated {quota / size:.1f} times ({size} samples for a quota of {quota})"
             way = "lower its weight" if plan.wanted is not None else "ask for less of it"
-            raise Rt2dataError(source.where, found, f"at most max_repeat: {recipe.max_repeat:g} times", f"Either {way}, or raise max_repeat")
+            raise Rt2dataError(
+                source.where,
+                found,
+                f"at most max_repeat: {recipe.max_repeat:g} times",
+                f"Either {way}, or raise max_repeat",
+            )
+        if not quota:
+            way = "Raise its weight or train_samples" if plan.wanted is not None else "Ask for more of it"
+            found = f"{plan.dataset} would give train 0 of its {size} samples"
+            raise Rt2dataError(source.where, found, "at least one", f"{way}, or take the source out")
         plan.copies = quota // size
         for name in recipe.splits:
             plan.quota[name] = quota if name == "train" else plan.samples[name]

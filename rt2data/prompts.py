@@ -17,7 +17,11 @@ def no_final_stop(text: str) -> str:
     return text[:-1].rstrip() if text.endswith(".") and not text.endswith("..") else text
 
 
-OPERATIONS: dict[str, Callable[[str], str]] = {"strip": str.strip, "lower_first": lower_first, "no_final_stop": no_final_stop}
+OPERATIONS: dict[str, Callable[[str], str]] = {
+    "strip": str.strip,
+    "lower_first": lower_first,
+    "no_final_stop": no_final_stop,
+}
 
 
 def robot(prompts: dict[str, Any], instruction: str) -> str:

@@ -87,7 +87,9 @@ def find(name: str) -> Path:
     if (path.parent == Path(".") or path.parent.name == "mixtures") and bundled.is_file():
         return bundled
     known = [p.stem for p in resources.files("mixtures", ".yaml")]
-    raise Rt2dataError(str(name), "no such recipe", f"a YAML file, or one of {', '.join(known)}", near(path.stem, known))
+    raise Rt2dataError(
+        str(name), "no such recipe", f"a YAML file, or one of {', '.join(known)}", near(path.stem, known)
+    )
 
 
 def read(path: Path) -> Recipe:
@@ -119,18 +121,30 @@ def parse(
         found = _declared(entry["source"], file, here, declarations)
         amounts = [key for key in ("weight", "repeat", "samples") if key in entry] or ["repeat"]
         if len(amounts) > 1:
-            raise Rt2dataError(at("sources", index, amounts[1]), f"{' and '.join(amounts)} together", "one of weight, repeat, samples")
-        splits, where = (entry["splits"], at("sources", index, "splits")) if "splits" in entry else (common, at("splits"))
+            raise Rt2dataError(
+                at("sources", index, amounts[1]), f"{' and '.join(amounts)} together", "one of weight, repeat, samples"
+            )
+        splits, where = (
+            (entry["splits"], at("sources", index, "splits")) if "splits" in entry else (common, at("splits"))
+        )
         hashed, taken = _splits(splits, where)
         if "answers" in entry and found.kind != "vqa":
             raise Rt2dataError(at("sources", index, "answers"), f'"answers" for a {found.kind} source', "a VQA source")
         if "captions" in entry and found.kind != "caption":
-            raise Rt2dataError(at("sources", index, "captions"), f'"captions" for a {found.kind} source', "a caption source")
+            raise Rt2dataError(
+                at("sources", index, "captions"), f'"captions" for a {found.kind} source', "a caption source"
+            )
         sources.append(
             RecipeSource(
-                declaration=found, path=entry.get("path"), weight=entry.get("weight"),
-                repeat=entry.get("repeat", 1 if amounts == ["repeat"] else None), samples=entry.get("samples"),
-                hashed=hashed, taken=taken, answers=entry.get("answers", "majority"), captions=entry.get("captions", "all"),
+                declaration=found,
+                path=entry.get("path"),
+                weight=entry.get("weight"),
+                repeat=entry.get("repeat", 1 if amounts == ["repeat"] else None),
+                samples=entry.get("samples"),
+                hashed=hashed,
+                taken=taken,
+                answers=entry.get("answers", "majority"),
+                captions=entry.get("captions", "all"),
                 where=here,
             )  # fmt: skip
         )
@@ -192,7 +206,9 @@ def _check_together(sources: list[RecipeSource], raw: dict[str, Any], at: Any) -
     if len(kinds) > 1:
         found = " and ".join(sorted(kinds, reverse=True))
         repair = "A source that names none of them has repeat: 1"
-        raise Rt2dataError(at("sources"), f"{found} mixed in one recipe", "one of weight, repeat, samples for all sources", repair)
+        raise Rt2dataError(
+            at("sources"), f"{found} mixed in one recipe", "one of weight, repeat, samples for all sources", repair
+        )
     for option in ("train_samples", "weights"):
         if option in raw and kinds != {"weight"}:
             raise Rt2dataError(at(option), f'"{option}" with {" ".join(kinds)}', "sources with weights")
@@ -214,7 +230,9 @@ def _resolve(recipe: Recipe, raw: dict[str, Any]) -> dict[str, Any]:
     for s in recipe.sources:
         entry: dict[str, Any] = {"source": s.declaration.name}
         entry |= {key: getattr(s, key) for key in ("weight", "repeat", "samples") if getattr(s, key) is not None}
-        entry["splits"] = {name: list(value) if isinstance(value, tuple) else value for name, value in s.hashed or s.taken or ()}
+        entry["splits"] = {
+            name: list(value) if isinstance(value, tuple) else value for name, value in s.hashed or s.taken or ()
+        }
         entry |= {"answers": s.answers} if s.declaration.kind == "vqa" else {}
         entry |= {"captions": s.captions} if s.declaration.kind == "caption" else {}
         sources.append(entry)

@@ -31,7 +31,8 @@ FIELDS = (
 @dataclass(slots=True)
 class Refs:
     """The images of camera `name`: `suffix` per sample (``jpg``, ``wrist.png``), `files` the distinct file names, and arrays
-    (n,) of the file's position, offset, length and CRC32C."""
+    (n,) of the file's position, offset, length and CRC32C.
+    """
 
     name: str
     suffix: list[str]
@@ -51,7 +52,14 @@ class Rendered:
     cameras: list[Refs]
 
 
-def render(table: pa.Table, recipe: Recipe, source: RecipeSource, split: str, cameras: tuple[str, ...], tokenizer: ActionTokenizer | None) -> Rendered:
+def render(
+    table: pa.Table,
+    recipe: Recipe,
+    source: RecipeSource,
+    split: str,
+    cameras: tuple[str, ...],
+    tokenizer: ActionTokenizer | None,
+) -> Rendered:
     """Render rows of a run.
 
     Args:
@@ -69,7 +77,17 @@ def render(table: pa.Table, recipe: Recipe, source: RecipeSource, split: str, ca
     language = _each(table, "language", lambda text: _piece(language=text))
     body = _robot(table, recipe, source, tokenizer) if tokenizer is not None else _web(table, recipe, source)
     json = [
-        b'{"key":"' + key.encode() + b'",' + head + prompt + target + suffixes[names][0] + lang + middle + suffixes[names][1] + tail
+        b'{"key":"'
+        + key.encode()
+        + b'",'
+        + head
+        + prompt
+        + target
+        + suffixes[names][0]
+        + lang
+        + middle
+        + suffixes[names][1]
+        + tail
         for key, names, lang, (prompt, target, middle, tail) in zip(keys, pictures, language, body, strict=True)
     ]
     return Rendered(keys, json, refs)
@@ -99,13 +117,17 @@ _NO_WEB = _piece(question=None, answers=None, captions=None)[:-1] + b"}"
 def _robot(table: pa.Table, recipe: Recipe, source: RecipeSource, tokenizer: ActionTokenizer) -> Any:
     robot = source.declaration.robot
     action, ends = index.matrix(table.column("action")), index.numbers(table, "terminate")
-    bins = np.asarray(tokenizer.encode(action, ends))
+    bins = np.asarray(tokenizer.encode(action, ends if tokenizer.terminate else None))
     targets = tokenizer.format(bins)
-    instruction = _each(table, "instruction", lambda t: (_piece(prompt=prompts.robot(recipe.prompts, t)), _piece(instruction=t)))
+    instruction = _each(
+        table, "instruction", lambda t: (_piece(prompt=prompts.robot(recipe.prompts, t)), _piece(instruction=t))
+    )
     episode = _each(table, "episode", lambda t: _piece(episode=t))
     steps = zip(index.numbers(table, "step").tolist(), index.numbers(table, "steps").tolist(), strict=True)
     shape = _piece(dims=robot.dims if robot else (), horizon=1)
-    proprio = _rows(index.matrix(table.column("proprio"))) if "proprio" in table.column_names else [b"null"] * len(targets)
+    proprio = (
+        _rows(index.matrix(table.column("proprio"))) if "proprio" in table.column_names else [b"null"] * len(targets)
+    )
     fingerprint = _piece(tokenizer=tokenizer.fingerprint)
     words = {True: b"[true]", False: b"[false]"}
     ends, valid = ends.tolist(), index.numbers(table, "valid").tolist()
@@ -130,14 +152,21 @@ def _rows(values: npt.NDArray[Any]) -> list[bytes]:
 def _web(table: pa.Table, recipe: Recipe, source: RecipeSource) -> Any:
     targets = table.column("target").to_pylist()
     if source.declaration.kind == "vqa":
-        for question, answers, target in zip(table.column("question").to_pylist(), table.column("answers").to_pylist(), targets, strict=True):
+        for question, answers, target in zip(
+            table.column("question").to_pylist(), table.column("answers").to_pylist(), targets, strict=True
+        ):
             prompt = _piece(prompt=prompts.vqa(recipe.prompts, question))
             tail = _piece(question=question, answers=answers, captions=None)[:-1] + b"}"
             yield prompt, _piece(target=target), _NO_ROBOT, tail
         return
     prompt = _piece(prompt=recipe.prompts["caption"])
     for captions, target in zip(table.column("captions").to_pylist(), targets, strict=True):
-        yield prompt, _piece(target=target), _NO_ROBOT, _piece(question=None, answers=None, captions=captions)[:-1] + b"}"
+        yield (
+            prompt,
+            _piece(target=target),
+            _NO_ROBOT,
+            _piece(question=None, answers=None, captions=captions)[:-1] + b"}",
+        )
 
 
 def _refs(table: pa.Table, camera: str, *, first: bool, recipe: Recipe) -> Refs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,7 +45,16 @@ class Samples:
     def take(self, mask: npt.NDArray[np.bool_]) -> Samples:
         """The samples where `mask` (n,) is true; counts stay."""
         units = np.frombuffer(self.units, np.uint8).reshape(-1, 10)[mask].tobytes()
-        return Samples(self.rows[mask], self.variant[mask], self.split[mask], units, self.step[mask], self.left_out, self.row_split, self.kept)
+        return Samples(
+            self.rows[mask],
+            self.variant[mask],
+            self.split[mask],
+            units,
+            self.step[mask],
+            self.left_out,
+            self.row_split,
+            self.kept,
+        )
 
 
 def cameras(recipe: Recipe, source: RecipeSource) -> tuple[str, ...]:
@@ -54,7 +64,12 @@ def cameras(recipe: Recipe, source: RecipeSource) -> tuple[str, ...]:
     found = tuple(name for name in recipe.cameras if name in source.declaration.cameras)
     if not found:
         expected = f"one of {', '.join(source.declaration.cameras)}"
-        raise Rt2dataError(source.where, f"none of the cameras {', '.join(recipe.cameras)}", expected, "Add it to cameras: in the recipe")
+        raise Rt2dataError(
+            source.where,
+            f"none of the cameras {', '.join(recipe.cameras)}",
+            expected,
+            "Add it to cameras: in the recipe",
+        )
     return found
 
 
@@ -81,7 +96,16 @@ def select(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split:
         positions = np.repeat(positions, number)
     units = units_of(table)
     picked = np.frombuffer(units, np.uint8).reshape(-1, 10)[positions].tobytes() if rows else b""
-    return Samples(positions, variant, row_split[positions], picked, index.numbers(table, "step")[positions], left_out, row_split, kept)
+    return Samples(
+        positions,
+        variant,
+        row_split[positions],
+        picked,
+        index.numbers(table, "step")[positions],
+        left_out,
+        row_split,
+        kept,
+    )
 
 
 def units_of(table: pa.Table) -> bytes:
@@ -133,10 +157,11 @@ def majority(answers: list[str]) -> str:
 
 def count_units(table: pa.Table, samples: Samples) -> Mapping[str, Any]:
     """Episodes or examples as found, and how many of them have no step that terminates (robot data only)."""
-    first = index.numbers(table, "step") == 0
-    out = {"units": int(np.count_nonzero(first)), "rows": table.num_rows}
+    out = {"units": len(json.loads(index.meta(table)["units"])), "rows": table.num_rows}
     if "terminate" in table.column_names:
         ends = index.numbers(table, "terminate")
-        begin = np.flatnonzero(first)
-        out["never_terminate"] = len(begin) - int(np.count_nonzero(np.logical_or.reduceat(ends, begin))) if len(begin) else 0
+        begin = np.flatnonzero(index.numbers(table, "step") == 0)
+        out["never_terminate"] = (
+            len(begin) - int(np.count_nonzero(np.logical_or.reduceat(ends, begin))) if len(begin) else 0
+        )
     return out

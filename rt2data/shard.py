@@ -10,6 +10,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,14 @@ MAX_PIECES = 1000  # IOV_MAX is 1024
 MAX_NAME = 100
 
 # mode, user, group, time, type, magic and version of a ustar header (POSIX.1-1988), by place
-_CONSTANT = ((100, b"0000644\0"), (108, b"0000000\0"), (116, b"0000000\0"), (136, b"00000000000\0"), (156, b"0"), (257, b"ustar\x0000"))
+_CONSTANT = (
+    (100, b"0000644\0"),
+    (108, b"0000000\0"),
+    (116, b"0000000\0"),
+    (136, b"00000000000\0"),
+    (156, b"0"),
+    (257, b"ustar\x0000"),
+)
 
 _ZEROS = bytes(BLOCK)
 
@@ -36,7 +44,8 @@ Read = Callable[["Ref", Bytes], None]
 @dataclass(frozen=True, slots=True)
 class Written:
     """What the manifest says of a shard: `crc32c` is of the whole file (as object stores report it), `members` the
-    SHA-256 of the lines ``NAME SIZE CRC32C`` of its members, in order."""
+    SHA-256 of the lines ``NAME SIZE CRC32C`` of its members, in order.
+    """
 
     bytes: int
     crc32c: str
@@ -83,7 +92,9 @@ class Buffers:
         return self._bytes[:size]
 
 
-def write(path: Path, names: Sequence[str], sizes: Sequence[int], content: Sequence[bytes | Ref], read: Read, buffers: Buffers) -> Written:
+def write(
+    path: Path, names: Sequence[str], sizes: Sequence[int], content: Sequence[bytes | Ref], read: Read, buffers: Buffers
+) -> Written:
     """Write a shard under a temporary name, sync it, rename it.
 
     Args:
@@ -132,41 +143,53 @@ def _windows(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 def _window(
-    start: int, stop: int, names: Sequence[str], sizes: Sequence[int], content: Sequence[bytes | Ref], head: bytes,
-    lines: list[bytes], read: Read, buffers: Buffers,
-) -> Iterator[list[bytes | Bytes]]:  # fmt: skip
+    start: int,
+    stop: int,
+    names: Sequence[str],
+    sizes: Sequence[int],
+    content: Sequence[bytes | Ref],
+    head: bytes,
+    lines: list[bytes],
+    read: Read,
+    buffers: Buffers,
+) -> Iterator[list[bytes | Bytes]]:
     """The bytes of members `start` to `stop`, in lists that one `writev` takes. Adds the members' lines to `lines`.
 
-    Headers, JSON and padding between two references are joined to one piece; references are read into the buffer, in the
-    order of their files and not of the shard, which is what a disk and its read-ahead like.
+    Headers, JSON and padding between two references are joined to one piece. References are read into the buffer in the
+    order of their files, not of the shard: a disk and its read-ahead like it. The loops are written as comprehensions
+    because they run for every member: each microsecond here is a twentieth of the time that copying an image takes.
     """
-    references = [(content[i], i) for i in range(start, stop) if isinstance(content[i], Ref)]
-    places: dict[int, int] = {}
-    place = 0
-    for _, i in references:
-        places[i] = place
-        place += sizes[i]
-    buffer = buffers.get(place)
-    for ref, i in sorted(references):
-        read(ref, buffer[places[i] : places[i] + sizes[i]])  # type: ignore[arg-type]
-    pieces: list[bytes | Bytes] = []
-    text: list[bytes] = []
-    for i in range(start, stop):
-        size, data = sizes[i], content[i]
-        text.append(head[BLOCK * i : BLOCK * i + BLOCK])
-        if isinstance(data, bytes):
-            text.append(data)
-            member_crc = google_crc32c.value(data)
-        else:
-            pieces += (b"".join(text), buffer[places[i] : places[i] + size])
-            text = []
-            member_crc = data.crc  # `read` has checked it on these very bytes
-            if len(pieces) >= MAX_PIECES:
-                yield pieces
-                pieces = []
-        text.append(_ZEROS[: -size % BLOCK])
-        lines.append(b"%b %d %08x\n" % (names[i].encode(), size, member_crc))
-    yield [*pieces, b"".join(text)]
+    references = [(i, ref) for i, ref in enumerate(content[start:stop], start) if type(ref) is Ref]
+    at = [i for i, _ in references]
+    ends = list(accumulate(sizes[i] for i in at))
+    buffer = buffers.get(ends[-1] if ends else 0)
+    views = [buffer[end - sizes[i] : end] for i, end in zip(at, ends, strict=True)]
+    for (_, ref), view in sorted(zip(references, views, strict=True), key=_by_place):
+        read(ref, view)
+
+    def text(after: int, before: int) -> bytes:
+        """Everything between references `after` and `before`."""
+        pieces = [_ZEROS[: -sizes[after] % BLOCK]] if after >= start else []
+        for i in range(after + 1, before):
+            data = content[i]
+            pieces += (head[BLOCK * i : BLOCK * i + BLOCK], data, _ZEROS[: -len(data) % BLOCK])  # type: ignore[arg-type]
+        if before < stop:
+            pieces.append(head[BLOCK * before : BLOCK * before + BLOCK])
+        return b"".join(pieces)
+
+    crcs = [data.crc if type(data) is Ref else google_crc32c.value(data) for data in content[start:stop]]
+    encoded = [name.encode() for name in names[start:stop]]
+    lines += [b"%b %d %08x\n" % line for line in zip(encoded, sizes[start:stop], crcs, strict=True)]
+    edges = [start - 1, *at, stop]
+    texts = [text(after, before) for after, before in pairwise(edges)]
+    pieces: list[bytes | Bytes] = [texts[0]]
+    pieces += [piece for pair in zip(views, texts[1:], strict=True) for piece in pair]
+    for first in range(0, len(pieces), MAX_PIECES):
+        yield pieces[first : first + MAX_PIECES]
+
+
+def _by_place(item: tuple[tuple[int, Ref], Bytes]) -> Ref:
+    return item[0][1]
 
 
 def _write_all(descriptor: int, pieces: Sequence[bytes | Bytes]) -> int:

@@ -29,7 +29,9 @@ def moments_task(task: dict[str, Any]) -> dict[str, Any]:
     totals: dict[str, Moments] = {}
     for name, values in _values(job.load(task["job"]), task["group"]):
         totals[name] = totals[name].merge(Moments.of(values)) if name in totals else Moments.of(values)
-    save(task["out"], {f"{name}.{key}": value for name, one in totals.items() for key, value in one.to_arrays().items()})
+    save(
+        task["out"], {f"{name}.{key}": value for name, one in totals.items() for key, value in one.to_arrays().items()}
+    )
     return {}
 
 
@@ -42,7 +44,9 @@ def cells_task(task: dict[str, Any]) -> dict[str, Any]:
             continue
         found = Cells.of(values, wanted[name])
         totals[name] = totals[name].merge(found) if name in totals else found
-    save(task["out"], {f"{name}.{key}": value for name, one in totals.items() for key, value in one.to_arrays().items()})
+    save(
+        task["out"], {f"{name}.{key}": value for name, one in totals.items() for key, value in one.to_arrays().items()}
+    )
     return {}
 
 
@@ -66,7 +70,10 @@ def load(path: str | Path, kind: type[Any]) -> dict[str, Any]:
     """The Moments or Cells of each set that a task wrote."""
     stored = np.load(path, allow_pickle=False)
     names = dict.fromkeys(key.partition(".")[0] for key in stored.files)
-    return {n: kind.from_arrays({k.partition(".")[2]: stored[k] for k in stored.files if k.startswith(n + ".")}) for n in names}
+    return {
+        n: kind.from_arrays({k.partition(".")[2]: stored[k] for k in stored.files if k.startswith(n + ".")})
+        for n in names
+    }
 
 
 def merged(paths: Iterable[str | Path], kind: type[Any]) -> dict[str, Any]:
@@ -83,8 +90,18 @@ def summary(moments: Moments, cells: Cells | None, dims: Sequence[str]) -> dict[
     if cells is None:
         return {"count": 0}
     q01, median, q99 = measure.quantiles(moments, cells, QUANTILES)
-    values = {"mean": moments.mean, "std": moments.std, "min": moments.min, "q01": q01, "median": median, "q99": q99, "max": moments.max}
-    return {"count": moments.count, "dims": list(dims)} | {name: [float(v) for v in value] for name, value in values.items()}
+    values = {
+        "mean": moments.mean,
+        "std": moments.std,
+        "min": moments.min,
+        "q01": q01,
+        "median": median,
+        "q99": q99,
+        "max": moments.max,
+    }
+    return {"count": moments.count, "dims": list(dims)} | {
+        name: [float(v) for v in value] for name, value in values.items()
+    }
 
 
 def instructions(the_job: job.Job, source: int) -> dict[str, Any]:
@@ -95,8 +112,13 @@ def instructions(the_job: job.Job, source: int) -> dict[str, Any]:
             table = the_job.table(part)
             codes, values = index.codes(table, "instruction")
             first = codes[index.numbers(table, "step") == 0]
-            seen.update({str(values[c]): int(n) for c, n in zip(*np.unique(first[first >= 0], return_counts=True), strict=True)})
-    return {"distinct": len(seen), "most_frequent": [[text, n] for text, n in sorted(seen.items(), key=lambda i: (-i[1], i[0]))[:10]]}
+            seen.update(
+                {str(values[c]): int(n) for c, n in zip(*np.unique(first[first >= 0], return_counts=True), strict=True)}
+            )
+    return {
+        "distinct": len(seen),
+        "most_frequent": [[text, n] for text, n in sorted(seen.items(), key=lambda i: (-i[1], i[0]))[:10]],
+    }
 
 
 def bounds(source: RecipeSource, stats: dict[str, Any], spec: ActionTokenizer, rule: str) -> list[Dim]:

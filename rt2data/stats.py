@@ -73,13 +73,17 @@ def _declaration_of(path: Path) -> Declaration:
             try:
                 name = json.loads(info.read_bytes()).get("name", "")
             except ValueError:
-                raise Rt2dataError(str(info), "not JSON", "dataset_info.json as TensorFlow Datasets writes it") from None
+                raise Rt2dataError(
+                    str(info), "not JSON", "dataset_info.json as TensorFlow Datasets writes it"
+                ) from None
             return declaration.find(name, str(info))
     for one in declaration.declared().values():
         for roles in (one.web.splits if one.web else {}).values():
             if all(any((path / name).is_file() for name in names) for names in roles.values()):
                 return one
-    expected = "manifest.json of a mixture, dataset_info.json of an RLDS dataset, or the annotation files of a declared corpus"
+    expected = (
+        "manifest.json of a mixture, dataset_info.json of an RLDS dataset, or the annotation files of a declared corpus"
+    )
     raise Rt2dataError(str(path), "nothing that rt2data knows", expected, "`rt2data datasets` lists what is declared")
 
 
@@ -90,18 +94,25 @@ def text(stats: Json) -> str:
         lines.append("checksums of the files were not verified; --check verifies them")
     for s in stats["sources"]:
         word = ("episodes", "steps") if s["kind"] == "robot" else ("examples", "examples")
-        found = f"{s['units']:,} {word[0]}, {s['rows']:,} {word[1]}" if s["kind"] == "robot" else f"{s['rows']:,} examples"
+        found = (
+            f"{s['units']:,} {word[0]}, {s['rows']:,} {word[1]}" if s["kind"] == "robot" else f"{s['rows']:,} examples"
+        )
         lines += ["", f"{s['dataset']} ({s['kind']}): {found}"]
         if s.get("share_got") is not None:
             wanted = f"{100 * s['share_wanted']:.2f} %" if s["share_wanted"] is not None else "not asked"
-            lines.append(f"  share of train: wanted {wanted}, got {100 * s['share_got']:.2f} % ({s['samples']['train']:,} samples)")
+            lines.append(
+                f"  share of train: wanted {wanted}, got {100 * s['share_got']:.2f} % ({s['samples']['train']:,} samples)"
+            )
         left = ", ".join(f"{n:,} {reason}" for reason, n in s["left_out"].items())
         lines.append(f"  left out: {left or 'nothing'}")
         if s.get("never_terminate"):
             lines.append(f"  episodes in which no step terminates: {s['never_terminate']:,}")
         if s.get("instructions") and s["instructions"]["distinct"]:
             lines.append(f"  instructions: {s['instructions']['distinct']:,} distinct; most frequent, by episodes:")
-            lines += [f"    {n:>6,}  {text if len(text) <= 84 else text[:81] + '...'}" for text, n in s["instructions"]["most_frequent"][:5]]
+            lines += [
+                f"    {n:>6,}  {text if len(text) <= 84 else text[:81] + '...'}"
+                for text, n in s["instructions"]["most_frequent"][:5]
+            ]
         if s["actions"]:
             lines += _action_table(s["actions"]["train"])
     return "\n".join(lines)
@@ -111,7 +122,10 @@ def _action_table(train: Json) -> list[str]:
     if not train["count"]:
         return ["  no train step"]
     names = ("mean", "std", "min", "q01", "median", "q99", "max")
-    lines = [f"  actions of {train['count']:,} train steps:", f"  {'':<10}" + "".join(f"{n:>10}" for n in names) + f"{'clipped':>9}{'unused':>8}"]
+    lines = [
+        f"  actions of {train['count']:,} train steps:",
+        f"  {'':<10}" + "".join(f"{n:>10}" for n in names) + f"{'clipped':>9}{'unused':>8}",
+    ]
     for i, dim in enumerate(train["dims"]):
         numbers = "".join(f"{train[n][i]:>10.4f}" for n in names)
         unused = sum(n == 0 for n in train["bins"][i + 1])

@@ -59,7 +59,9 @@ class Pool:
         # One thread of BLAS each: the processes are the parallelism.
         environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "ARROW_NUM_THREADS": "1"} | dict(os.environ)
         command = [sys.executable, "-m", "rt2data.worker"]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=environment)
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=environment
+        )
 
     def _serve(self, process: subprocess.Popen[str]) -> None:
         while (item := self._tasks.get()) is not None:
@@ -67,7 +69,8 @@ class Pool:
             if not future.set_running_or_notify_cancel():
                 continue
             try:
-                assert process.stdin and process.stdout
+                if process.stdin is None or process.stdout is None:
+                    raise BrokenPipeError
                 process.stdin.write(json.dumps({"stage": stage, "task": task}) + "\n")
                 process.stdin.flush()
                 line = process.stdout.readline()
@@ -81,8 +84,13 @@ class Pool:
             except (BrokenPipeError, ValueError):
                 code = process.wait()
                 cause = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
-                expected, repair = "a worker that lives until it is told to end", "If memory ran out, use fewer --workers; a new build continues"
-                future.set_exception(Rt2dataError(f"worker process {process.pid}", f"{cause} during {stage}", expected, repair))
+                expected, repair = (
+                    "a worker that lives until it is told to end",
+                    "If memory ran out, use fewer --workers; a new build continues",
+                )
+                future.set_exception(
+                    Rt2dataError(f"worker process {process.pid}", f"{cause} during {stage}", expected, repair)
+                )
                 process = self._start()
                 self._processes.append(process)
 

@@ -296,7 +296,7 @@ def test_rlds_without_a_declared_field(tmp_path: Path) -> None:
     with pytest.raises(Rt2dataError) as caught:
         opened(tmp_path, "bridge")
     assert str(caught.value).startswith('bridge_dataset 1.0.0: no field "steps/language_instruction" in features.json; expected the field that ')
-    assert str(caught.value).endswith('bridge.yaml names. Did you mean "steps/language_instructions"?')
+    assert str(caught.value).endswith('the declaration names. Did you mean "steps/language_instructions"?')
 
 
 def test_rlds_part_digest_is_of_the_content(tmp_path: Path) -> None:

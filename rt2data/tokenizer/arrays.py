@@ -7,6 +7,7 @@ nothing is copied to the host.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,3 +79,40 @@ def to_numpy(x: Array) -> npt.NDArray[Any]:
     if hasattr(x, "detach"):
         x = x.detach().cpu()
     return np.asarray(x)
+
+
+class Tables:
+    """Tables of numbers that a rule needs, made by numpy on first use and kept, for arrays of any library and device.
+
+    torch.compile takes a table as a constant: what makes it is no part of what is compiled. JAX gets the numpy table each
+    time, since what it makes of one inside jit is valid there only.
+    """
+
+    __slots__ = ("_kept", "_make")
+
+    def __init__(self, make: Callable[[str], npt.NDArray[Any]]) -> None:
+        self._make = make
+        self._kept: dict[tuple[str, str], Array] = {}
+
+    def get(self, xp: Namespace, name: str, like: Array) -> Array:
+        """The table `name` as an array of library `xp`, where `like` lies."""
+        if xp is np:
+            return self._host(name)
+        torch = sys.modules.get("torch")
+        if torch is not None and isinstance(like, torch.Tensor):
+            return self._device(name, str(like.device))
+        return constant(xp, self._host(name), like)
+
+    def _host(self, name: str) -> npt.NDArray[Any]:
+        kept = self._kept.get((name, ""))
+        if kept is None:
+            kept = self._kept[name, ""] = self._make(name)
+        return kept
+
+    def _device(self, name: str, device: str) -> Array:
+        if (name, device) not in self._kept:
+            self._kept[name, device] = sys.modules["torch"].asarray(self._host(name), device=device)
+        return self._kept[name, device]
+
+    # What torch.compiler.assume_constant_result sets.
+    _device._dynamo_marked_constant = True  # type: ignore[attr-defined]

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rt2data.tokenizer import arrays
-from rt2data.tokenizer.arrays import Array, Namespace
+from rt2data.tokenizer.arrays import Array, Namespace, Tables
 from rt2data.tokenizer.errors import ActionError, ActionParseError
 from rt2data.tokenizer.spec import Spec
 
@@ -41,7 +41,7 @@ class Dct:
     Sums run over time in order, one product after another, so that numpy gives the same codes on every machine.
     """
 
-    __slots__ = ("bins", "dims", "half", "horizon", "matrix", "middle", "min_code", "scale")
+    __slots__ = ("_spec", "_tables")
 
     faults = (
         "quantised coefficients: every number of a chunk is off by a little",
@@ -49,80 +49,87 @@ class Dct:
     )
 
     def __init__(self, spec: Spec) -> None:
-        self.bins, self.horizon, self.dims = spec.bins, spec.horizon, len(spec.dims)
-        self.scale, self.min_code = float(spec.options["scale"]), int(spec.options["min_code"])
-        low, high = np.array([d.low for d in spec.dims]), np.array([d.high for d in spec.dims])
-        # y = (x - middle) / half is the rule with fewer roundings.
-        self.half = np.where((low == -1) & (high == 1), 2.0, high - low + 1e-6) / 2
-        self.middle = low + self.half
-        self.matrix = _matrix(spec.horizon)
+        self._spec = spec
+        self._tables = Tables(self._table)
 
     def encode(self, xp: Namespace, x: Array) -> Array:
         """Codes (..., horizon, D) as int32: axis -2 is the frequency."""
-        return xp.astype(xp.clip(self.quantised(xp, x) - self.min_code, 0.0, self.bins - 1.0), xp.int32)
+        return xp.astype(xp.clip(self._codes(xp, x), 0.0, self._spec.bins - 1.0), xp.int32)
 
     def clipped(self, xp: Namespace, x: Array) -> Array:
         """Where codes (not actions) were clipped, int8 (..., horizon, D): -1 below, 1 above."""
-        code = self.quantised(xp, x) - self.min_code
-        return xp.astype(code > self.bins - 1, xp.int8) - xp.astype(code < 0, xp.int8)
+        codes = self._codes(xp, x)
+        return xp.astype(codes > self._spec.bins - 1, xp.int8) - xp.astype(codes < 0, xp.int8)
 
     def decode(self, xp: Namespace, bins: Array, dtype: str) -> Array:
         """Actions (..., horizon, D) of codes of the same shape."""
-        kind = self._kind(xp, bins)
-        coefficients = (xp.astype(bins, getattr(xp, kind)) + float(self.min_code)) / self.scale
-        y = self._product(xp, self.matrix.T, coefficients, kind)
-        x = y * self._table(xp, self.half, kind, bins) + self._table(xp, self.middle, kind, bins)
+        kind, options = _kind(xp, bins), self._spec.options
+        coefficients = (xp.astype(bins, getattr(xp, kind)) + float(options["min_code"])) / options["scale"]
+        y = self._product(xp, f"inverse {kind}", coefficients)
+        x = y * self._tables.get(xp, f"half {kind}", bins) + self._tables.get(xp, f"middle {kind}", bins)
         return xp.astype(x, getattr(xp, dtype if kind == "float64" else "float32"))
 
     def measure(self) -> tuple[bool, bool, int]:
         """See Properties: idempotent, injective, changed; over chunks that hold each code everywhere."""
-        shape = (self.horizon, self.dims) if self.horizon > 1 else (self.dims,)
-        codes = np.multiply.outer(np.arange(self.bins, dtype=np.int32), np.ones(shape, np.int32))
-        changed = [
-            int((self.encode(np, self.decode(np, codes, kind)) != codes).reshape(self.bins, -1).any(axis=1).sum())
-            for kind in ("float32", "float64")
-        ]
+        spec = self._spec
+        shape = (spec.horizon, len(spec.dims)) if spec.horizon > 1 else (len(spec.dims),)
+        codes = np.multiply.outer(np.arange(spec.bins, dtype=np.int32), np.ones(shape, np.int32))
+        changed = []
+        for dtype in ("float32", "float64"):
+            again = self.encode(np, self.decode(np, codes, dtype))
+            changed.append(int((again != codes).reshape(spec.bins, -1).any(axis=1).sum()))
         return changed == [0, 0], True, changed[0]
 
     def quantised(self, xp: Namespace, x: Array) -> Array:
         """The rounded coefficients (..., horizon, D), before min_code and clipping, as whole floats."""
-        kind = self._kind(xp, x)
-        y = (xp.astype(x, getattr(xp, kind)) - self._table(xp, self.middle, kind, x)) / self._table(
-            xp, self.half, kind, x
-        )
-        return xp.round(self._product(xp, self.matrix, y, kind) * self.scale)
+        kind = _kind(xp, x)
+        y = xp.astype(x, getattr(xp, kind)) - self._tables.get(xp, f"middle {kind}", x)
+        y = y / self._tables.get(xp, f"half {kind}", x)
+        return xp.round(self._product(xp, f"forward {kind}", y) * self._spec.options["scale"])
 
-    def _product(self, xp: Namespace, matrix: npt.NDArray[np.float64], y: Array, kind: str) -> Array:
-        """Matrix (horizon, horizon) times y (..., horizon, D)."""
-        if self.horizon == 1:  # the transform of one step is the step, and its arrays have no axis for time
+    def _codes(self, xp: Namespace, x: Array) -> Array:
+        return self.quantised(xp, x) - float(self._spec.options["min_code"])
+
+    def _product(self, xp: Namespace, matrix: str, y: Array) -> Array:
+        """A matrix (horizon, horizon) times y (..., horizon, D)."""
+        if self._spec.horizon == 1:  # the transform of one step is the step, and its arrays have no axis for time
             return y
-        columns = self._table(xp, matrix.T[..., None], kind, y)
+        columns = self._tables.get(xp, matrix, y)
         total = columns[0, ...] * y[..., 0:1, :]
-        for t in range(1, self.horizon):
+        for t in range(1, self._spec.horizon):
             total = total + columns[t, ...] * y[..., t : t + 1, :]
         return total
 
-    @staticmethod
-    def _kind(xp: Namespace, x: Array) -> str:
-        return "float64" if arrays.has_float64(xp, x) else "float32"
+    def _table(self, name: str) -> npt.NDArray[Any]:
+        what, _, dtype = name.partition(" ")
+        if what in ("forward", "inverse"):
+            matrix = _matrix(self._spec.horizon)
+            # Column after column of the matrix (of its transpose), each (horizon, 1).
+            return np.ascontiguousarray(matrix.T if what == "forward" else matrix)[..., None].astype(dtype)
+        low, high = np.array([d.low for d in self._spec.dims]), np.array([d.high for d in self._spec.dims])
+        # y = (x - middle) / half is the rule with fewer roundings.
+        half = np.where((low == -1) & (high == 1), 2.0, high - low + 1e-6) / 2
+        return (half if what == "half" else low + half).astype(dtype)
 
-    @staticmethod
-    def _table(xp: Namespace, table: npt.NDArray[np.float64], kind: str, like: Array) -> Array:
-        return arrays.constant(xp, table.astype(kind), like)
+
+def _kind(xp: Namespace, x: Array) -> str:
+    return "float64" if arrays.has_float64(xp, x) else "float32"
 
 
 def _matrix(n: int) -> npt.NDArray[np.float64]:
-    """The orthonormal DCT-II, (frequency, time). Cosines are rounded from 40 digits: no machine's cosine decides
-    about a bin.
+    """The orthonormal DCT-II, (frequency, time): norm[k] * cos(pi * (2 t + 1) * k / (2 n)).
+
+    Entries are rounded once, from 40 digits: no machine's cosine decides about a code.
     """
     from decimal import Context, Decimal
 
     c = Context(prec=50)
-    cosines = [_cosine(c, Decimal(j), Decimal(2 * n)) for j in range(4 * n)]
-    norms = [c.sqrt(c.divide(Decimal(1 if k == 0 else 2), Decimal(n))) for k in range(n)]
-    return np.array(
-        [[float(c.multiply(norms[k], cosines[(2 * t + 1) * k % (4 * n)])) for t in range(n)] for k in range(n)]
-    )
+    norm = c.sqrt(c.divide(Decimal(2), Decimal(n)))
+    entries = np.array([float(c.multiply(norm, _cosine(c, Decimal(j), Decimal(2 * n)))) for j in range(4 * n)])
+    k, t = np.arange(n)[:, None], np.arange(n)
+    matrix: npt.NDArray[np.float64] = entries[(2 * t + 1) * k % (4 * n)]
+    matrix[0] = float(c.sqrt(c.divide(Decimal(1), Decimal(n))))
+    return matrix
 
 
 def _cosine(c: Any, j: Any, n: Any) -> Any:

@@ -47,6 +47,7 @@ MAX_BINS = 65536
 MAX_DIMS = 4096
 MAX_HORIZON = 4096
 MAX_FIELDS = 65536
+MAX_DCT_HORIZON = 1024
 MAX_FILE_BYTES = 64 << 20
 
 # A bin of the narrowest allowed dimension is 2**-20 of its largest bound wide, 16 times the step of float32 there, so
@@ -158,6 +159,8 @@ class Spec:
                 raise ActionError(
                     where, f"{self.horizon} steps of {len(dims)} dimensions", f"at most {MAX_FIELDS} fields"
                 )
+        if self.scheme == "dct" and self.horizon > MAX_DCT_HORIZON:
+            raise ActionError(f"{where}: horizon", str(self.horizon), f"at most {MAX_DCT_HORIZON} steps for dct")
         if self.lead not in ("", " "):
             raise ActionError(f"{where}: text.lead", repr(self.lead), 'nothing or one space ("" or " ")')
         if self.first + self.bins <= 0:

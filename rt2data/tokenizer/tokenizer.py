@@ -71,7 +71,8 @@ class ActionTokenizer:
         self._vocabulary = vocabulary
         self._fingerprint: str | None = None
         self._restricted: dict[str, ActionTokenizer] = {}
-        self._codec: Elementwise | Dct | None = None
+        # Made at once, since it may first be used inside torch.compile; what it needs is made when it is used.
+        self._codec = None if spec.sources else Dct(spec) if spec.scheme == "dct" else Elementwise(spec)
         self._text: Text | MergedText | None = None
         self._binding: Binding | None = None
 
@@ -403,13 +404,11 @@ class ActionTokenizer:
     # Helpers
 
     def _one_source(self) -> Elementwise | Dct:
-        """The codec, made on first use. Refused for a tokenizer with bounds per source."""
+        """The codec. Refused for a tokenizer with bounds per source."""
         if self._codec is None:
-            if self._spec.sources:
-                found = f"bounds for the sources {', '.join(self.sources)}"
-                repair = "Choose a source: tokenizer.for_source(name)"
-                raise ActionError(f'tokenizer "{self.name}"', found, "one set of bounds", repair)
-            self._codec = Dct(self._spec) if self._spec.scheme == "dct" else Elementwise(self._spec)
+            found = f"bounds for the sources {', '.join(self.sources)}"
+            repair = "Choose a source: tokenizer.for_source(name)"
+            raise ActionError(f'tokenizer "{self.name}"', found, "one set of bounds", repair)
         return self._codec
 
     def _layout(self) -> Text | MergedText:
