@@ -10,19 +10,9 @@ from rt2data import images, select
 from rt2data.job import Job
 
 _STRINGS = (
-    "key",
-    "kind",
-    "source",
-    "dataset",
-    "split",
-    "prompt",
-    "target",
-    "language",
-    "instruction",
-    "episode",
-    "tokenizer",
-    "question",
-)
+    "key", "kind", "source", "dataset", "split", "prompt", "target", "language", "instruction", "episode", "tokenizer",
+    "example", "question",
+)  # fmt: skip
 _NUMBERS = ("step", "steps", "horizon")
 _LISTS = {
     "images": "string", "dims": "string", "action": "float32", "terminate": "bool", "bins": "int32", "proprio": "float32",

@@ -12,11 +12,11 @@ from rt2data.robot import Ref, Robot, Rule, Term
 _NUMBERS = ("bool", "float", "int", "uint")
 
 
-def problems(robot: Robot, fields: Mapping[str, Field], where: str) -> Iterator[Rt2dataError]:
-    """Each way in which the declaration does not fit, as the error that indexing would raise. `where` begins them."""
+def problems(robot: Robot, fields: Mapping[str, Field], where: str, file: str) -> Iterator[Rt2dataError]:
+    """Each way in which the declaration in `file` does not fit, as an error that begins with `where`."""
     for path in robot.fields:
         if path not in fields:
-            yield Rt2dataError(where, f'no field "{path}" in features.json', "the field that the declaration names", near(path, fields))
+            yield Rt2dataError(where, f'no field "{path}" in features.json', f"the field that {file} names", near(path, fields))
     known = {path: fields[path] for path in robot.fields if path in fields}
     for camera in robot.cameras:
         field = known.get(camera.field)

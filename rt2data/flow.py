@@ -57,7 +57,7 @@ def build(
     say = report.Reporter(enabled=progress)
     found = [open_source(s, data_root) for s in the_recipe.sources]
     manifest.refuse_foreign(target, the_recipe.name)
-    spec = ActionTokenizer.from_pretrained(the_recipe.tokenizer)
+    spec = open_tokenizer(the_recipe)
     with Engine(folder, workers, beam_options, say) as engine:
         the_job = index_all(the_recipe, found, folder, engine, check=the_recipe.image_check)
         measured = measure_all(the_job, engine)
@@ -83,6 +83,15 @@ def build(
         written = manifest.commit(target, the_job, the_plan, tokenizer, measured, state)
     say.summary(target, written)
     return written
+
+
+def open_tokenizer(the_recipe: Recipe) -> ActionTokenizer:
+    """The recipe's tokenizer, before any source's bounds are known."""
+    spec = ActionTokenizer.from_pretrained(the_recipe.tokenizer)
+    if spec.horizon != 1:
+        where = f"{the_recipe.file}: tokenizer {the_recipe.tokenizer}"
+        raise Rt2dataError(where, f"a horizon of {spec.horizon} steps", "a horizon of 1: a mixture's samples hold one step each")
+    return spec
 
 
 def open_source(source: RecipeSource, data_root: str | Path | None) -> Source:

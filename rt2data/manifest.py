@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from rt2data.tokenizer import ActionTokenizer
 
 FORMAT = "rt2data.mixture/1"
 CLAIM = ".rt2data-building"  # holds the plan's digest while a build is under way
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")  # names that `shard.write` and `job.write_whole` give until they rename
 
 
 def load_manifest(path: str | Path) -> dict[str, Any]:
@@ -86,6 +88,8 @@ def complete(out: Path, the_plan: Plan) -> dict[str, Any] | None:
             "Choose another --out, or remove it",
         )
     whole = all((out / s["name"]).is_file() and (out / s["name"]).stat().st_size == s["bytes"] for s in shards(found))
+    if whole:
+        (out / CLAIM).unlink(missing_ok=True)  # of a build that was killed right after its manifest
     return found if whole else None
 
 
@@ -101,6 +105,7 @@ def claim(out: Path, the_plan: Plan) -> None:
             "Remove it, or choose another --out",
         )
     job.write_whole(mark, the_plan.digest.encode())
+    (out / "manifest.json").unlink(missing_ok=True)  # some of its shards are gone: it is complete no more
 
 
 def shards(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -149,6 +154,9 @@ def commit(
     _json(out / "statistics.json", measures)
     tokenizer.save_pretrained(str(out))
     job.write_whole(out / "README.md", card.text(manifest, the_job).encode())
+    for left in out.rglob(".*"):
+        if _TEMPORARY.fullmatch(left.name):  # of an attempt that was killed while it wrote
+            left.unlink(missing_ok=True)
     _json(out / "manifest.json", manifest)
     (out / CLAIM).unlink(missing_ok=True)
     return manifest

@@ -24,7 +24,7 @@ from rt2data.tokenizer import ActionTokenizer
 FIELDS = (
     "key", "kind", "source", "dataset", "split", "prompt", "target", "images", "language",
     "instruction", "episode", "step", "steps", "dims", "horizon", "action", "terminate", "bins", "proprio", "tokenizer",
-    "action_valid", "image_valid", "question", "answers", "captions",
+    "action_valid", "image_valid", "example", "question", "answers", "captions",
 )  # fmt: skip
 
 
@@ -70,26 +70,19 @@ def render(
     keys = order.keys(source.id, units_of(table), step, variant, copy)
     refs = [_refs(table, camera, first=i == 0, recipe=recipe) for i, camera in enumerate(cameras)]
     head = _piece(kind=source.declaration.kind, source=source.id, dataset=source.declaration.name, split=split)
-    suffixes: dict[tuple[str, ...], tuple[bytes, bytes]] = {}
+    robot = source.declaration.robot
+    padding = {camera.name for camera in robot.cameras if camera.padding} if robot else set()
+    image_valid = _piece(image_valid=[camera not in padding for camera in cameras])
     pictures = list(zip(*(r.suffix for r in refs), strict=True))
-    for names in set(pictures):
-        suffixes[names] = _piece(images=names), _piece(image_valid=[True] * len(names))
+    images_of = {names: _piece(images=names) for names in set(pictures)}
     language = _each(table, "language", lambda text: _piece(language=text))
     body = _robot(table, recipe, source, tokenizer) if tokenizer is not None else _web(table, recipe, source)
+    # fmt: off
     json = [
-        b'{"key":"'
-        + key.encode()
-        + b'",'
-        + head
-        + prompt
-        + target
-        + suffixes[names][0]
-        + lang
-        + middle
-        + suffixes[names][1]
-        + tail
+        b'{"key":"%b",' % key.encode() + head + prompt + target + images_of[names] + lang + middle + image_valid + tail
         for key, names, lang, (prompt, target, middle, tail) in zip(keys, pictures, language, body, strict=True)
     ]
+    # fmt: on
     return Rendered(keys, json, refs)
 
 
@@ -111,7 +104,8 @@ _NO_ROBOT = _piece(
     instruction=None, episode=None, step=None, steps=None, dims=None, horizon=None, action=None, terminate=None, bins=None,
     proprio=None, tokenizer=None, action_valid=None,
 )  # fmt: skip
-_NO_WEB = _piece(question=None, answers=None, captions=None)[:-1] + b"}"
+_WEB_COLUMNS = ("episode", "target")
+_NO_WEB = _piece(example=None, question=None, answers=None, captions=None)[:-1] + b"}"
 
 
 def _robot(table: pa.Table, recipe: Recipe, source: RecipeSource, tokenizer: ActionTokenizer) -> Any:
@@ -150,23 +144,13 @@ def _rows(values: npt.NDArray[Any]) -> list[bytes]:
 
 
 def _web(table: pa.Table, recipe: Recipe, source: RecipeSource) -> Any:
-    targets = table.column("target").to_pylist()
-    if source.declaration.kind == "vqa":
-        for question, answers, target in zip(
-            table.column("question").to_pylist(), table.column("answers").to_pylist(), targets, strict=True
-        ):
-            prompt = _piece(prompt=prompts.vqa(recipe.prompts, question))
-            tail = _piece(question=question, answers=answers, captions=None)[:-1] + b"}"
-            yield prompt, _piece(target=target), _NO_ROBOT, tail
-        return
-    prompt = _piece(prompt=recipe.prompts["caption"])
-    for captions, target in zip(table.column("captions").to_pylist(), targets, strict=True):
-        yield (
-            prompt,
-            _piece(target=target),
-            _NO_ROBOT,
-            _piece(question=None, answers=None, captions=captions)[:-1] + b"}",
-        )
+    vqa = source.declaration.kind == "vqa"
+    caption = _piece(prompt=recipe.prompts["caption"])
+    for row in table.select([*_WEB_COLUMNS, *(("question", "answers") if vqa else ("captions",))]).to_pylist():
+        prompt = _piece(prompt=prompts.vqa(recipe.prompts, row["question"])) if vqa else caption
+        own = {"example": row["episode"], "question": None, "answers": None, "captions": None} | row
+        tail = _piece(**{name: own[name] for name in ("example", "question", "answers", "captions")})
+        yield prompt, _piece(target=row["target"]), _NO_ROBOT, tail[:-1] + b"}"
 
 
 def _refs(table: pa.Table, camera: str, *, first: bool, recipe: Recipe) -> Refs:

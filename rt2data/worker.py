@@ -6,10 +6,12 @@ The same functions run inside Beam's own workers on a remote runner.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -50,6 +52,7 @@ class Pool:
 
     def __init__(self, workers: int) -> None:
         self._tasks: queue.SimpleQueue[tuple[Future[dict[str, Any]], str, dict[str, Any]] | None] = queue.SimpleQueue()
+        self._lock, self._closed = threading.Lock(), False
         self._processes = [self._start() for _ in range(workers)]
         self._threads = [threading.Thread(target=self._serve, args=(p,), daemon=True) for p in self._processes]
         for thread in self._threads:
@@ -84,15 +87,16 @@ class Pool:
             except (BrokenPipeError, ValueError):
                 code = process.wait()
                 cause = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
-                expected, repair = (
-                    "a worker that lives until it is told to end",
-                    "If memory ran out, use fewer --workers; a new build continues",
-                )
+                expected = "a worker that lives until it is told to end"
+                repair = "If memory ran out, use fewer --workers; a new build continues"
                 future.set_exception(
                     Rt2dataError(f"worker process {process.pid}", f"{cause} during {stage}", expected, repair)
                 )
-                process = self._start()
-                self._processes.append(process)
+                with self._lock:
+                    if self._closed:
+                        return
+                    process = self._start()
+                    self._processes.append(process)
 
     def submit(self, stage: str, task: dict[str, Any]) -> Future[dict[str, Any]]:
         """Queue a task."""
@@ -108,6 +112,11 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         global _POOL
         _POOL = None
+        with self._lock:
+            self._closed = True  # from here on no lost process is replaced
+        with contextlib.suppress(queue.Empty):
+            while (item := self._tasks.get_nowait()) is not None:
+                item[0].cancel()
         for _thread in self._threads:
             self._tasks.put(None)
         for process in self._processes:
@@ -127,10 +136,14 @@ def main() -> None:
     """Serve tasks from stdin until it ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints must not look like an answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the client ends its workers
     for line in sys.stdin:
         request = json.loads(line)
         try:
             answer = run(request["stage"], request["task"])
+        except OSError as error:  # a full disk, a file without permission: what the user can repair
+            where, found = str(error.filename or request["stage"]), error.strerror or str(error)
+            answer = {"error": [where, found, "files that can be read, and room and permission to write", ""]}
         except Exception:
             answer = {"crash": traceback.format_exc()}
         answers.write(json.dumps(answer) + "\n")

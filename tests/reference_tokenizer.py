@@ -32,7 +32,7 @@ class Dim:
 
 
 def clip(x: float, low: float, high: float) -> float:
-    return low if x < low else high if x > high else x
+    return low if x < low else min(x, high)
 
 
 def half_even(x: float) -> int:

@@ -43,19 +43,25 @@ def test_import_needs_numpy_and_nothing_else() -> None:
         "t = ActionTokenizer.from_pretrained('rt2'); t.decode(t.parse('1 128 91 241 5 101 127 217')); t.fingerprint;"
         "print(*sorted(m for m in set(sys.modules) - before))"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout.split()
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    ).stdout.split()
     roots = {m.split(".")[0] for m in out}
     assert {m for m in roots if m not in sys.stdlib_module_names} == {"rt2data"}
     assert not roots & {"asyncio", "multiprocessing", "ssl", "email", "http", "unittest", "concurrent", "statistics"}
     ours = {m for m in out if m.startswith("rt2data")}
-    assert all(m in ("rt2data", "rt2data.errors", "rt2data.resources") or m.startswith("rt2data.tokenizer") for m in ours)
+    assert all(
+        m in ("rt2data", "rt2data.errors", "rt2data.resources") or m.startswith("rt2data.tokenizer") for m in ours
+    )
 
 
 def test_import_is_quick() -> None:
     """Under 15 ms beyond numpy on an idle machine; measured against numpy's own import, which is 60 to 100 ms there."""
     code = "import time; a = time.perf_counter(); import numpy; b = time.perf_counter(); import rt2data.tokenizer; print((time.perf_counter() - b) / (b - a))"
     ratios = [
-        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout)
+        float(
+            subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout
+        )
         for _ in range(3)
     ]
     assert min(ratios) < 0.5
@@ -131,7 +137,10 @@ def test_unknown_names_list_what_there_is(tmp_path: Path) -> None:
         ({"vocabulary": {"place": "head"}}, "place"),
         ({"vocabulary": {"place": "ids", "ids": [1, 1]}}, "ids that differ"),
         ({"sources": {"a b": {"dims": []}}}, "sources"),
-        ({"horizon": 4096, "dims": [{"name": f"d{i}", "low": 0, "high": 1} for i in range(4096)]}, "at most 65536 fields"),
+        (
+            {"horizon": 4096, "dims": [{"name": f"d{i}", "low": 0, "high": 1} for i in range(4096)]},
+            "at most 65536 fields",
+        ),
         ({"scheme": "dct", "terminate": {"true": 0, "false": 1}}, "terminate"),
         ({"scheme": "mu-law", "dims": [{"name": "x", "low": 0, "high": 1}]}, "low = -high"),
     ],
@@ -154,7 +163,9 @@ def test_sources(mixture: ActionTokenizer) -> None:
     bridge = mixture.for_source("bridge")
     assert bridge.dims == tuple(Dim(d.name, float(d.low), float(d.high), d.unit) for d in BRIDGE)
     assert not bridge.sources
-    with pytest.raises(ActionError, match=r'no source "brigde"; expected one of bridge, kuka\. Did you mean "bridge"\?'):
+    with pytest.raises(
+        ActionError, match=r'no source "brigde"; expected one of bridge, kuka\. Did you mean "bridge"\?'
+    ):
         mixture.for_source("brigde")
     with pytest.raises(ActionError, match="one set of bounds"):
         bridge.for_source("bridge")
@@ -167,7 +178,18 @@ def test_sources(mixture: ActionTokenizer) -> None:
 def test_fingerprint_is_what_a_string_means(mixture: ActionTokenizer) -> None:
     tok = ActionTokenizer.from_pretrained("rt2")
     bridge, kuka = mixture.for_source("bridge"), mixture.for_source("kuka")
-    assert len({tok.fingerprint, bridge.fingerprint, kuka.fingerprint, mixture.fingerprint, tok.with_horizon(2).fingerprint}) == 5
+    assert (
+        len(
+            {
+                tok.fingerprint,
+                bridge.fingerprint,
+                kuka.fingerprint,
+                mixture.fingerprint,
+                tok.with_horizon(2).fingerprint,
+            }
+        )
+        == 5
+    )
     assert bridge.fingerprint == tok.with_dims(BRIDGE).fingerprint
     assert ActionTokenizer.from_dict(tok.to_dict() | {"name": "mine"}).fingerprint == tok.fingerprint
     # Stored in shards: a change of this number is a change of the format.
@@ -179,7 +201,12 @@ def test_fingerprint_is_what_a_string_means(mixture: ActionTokenizer) -> None:
 
 def test_a_sample_of_another_fingerprint_is_refused(mixture: ActionTokenizer) -> None:
     bridge = mixture.for_source("bridge")
-    sample = {"key": "bridge-0-0", "source": "bridge", "tokenizer": bridge.fingerprint, "target": "1 128 91 241 5 101 127 217"}
+    sample = {
+        "key": "bridge-0-0",
+        "source": "bridge",
+        "tokenizer": bridge.fingerprint,
+        "target": "1 128 91 241 5 101 127 217",
+    }
     assert mixture.check_sample(sample) == bridge
     assert bridge.check_sample(sample) is bridge
     with pytest.raises(ActionError, match=r"bridge-0-0: written with the tokenizer .*tokenizer\.json"):
@@ -308,5 +335,9 @@ def test_errors_cross_processes() -> None:
     with pytest.raises(ActionParseError) as caught:
         tok.parse("1 128 91 300 5 101 127 217")
     again = pickle.loads(pickle.dumps(caught.value))
-    assert str(again) == str(caught.value) == 'cannot parse action "1 128 91 300 5 101 127 217" at field 4 (column 9): 300 is not in 0..255.'
+    assert (
+        str(again)
+        == str(caught.value)
+        == 'cannot parse action "1 128 91 300 5 101 127 217" at field 4 (column 9): 300 is not in 0..255.'
+    )
     assert (again.field, again.column, again.reason) == (4, 9, "300 is not in 0..255")

@@ -22,7 +22,10 @@ ELEMENTWISE = [
 # The schemes that claim encode(decode(b)) == b.
 IDEMPOTENT = ["rt2", "rt2-palme", "rt2-language-table", "octo-uniform", "octo-normal", "dexbotic-255", "gato"]
 
-NARROW = [Dim(f"d{i}", low, high) for i, (low, high) in enumerate([(-0.0287, 0.0283), (0.4999, 0.5003), (-3e-5, 2e-5), (-1e4, 1.0), (0.0, 1e-9)])]
+NARROW = [
+    Dim(f"d{i}", low, high)
+    for i, (low, high) in enumerate([(-0.0287, 0.0283), (0.4999, 0.5003), (-3e-5, 2e-5), (-1e4, 1.0), (0.0, 1e-9)])
+]
 
 
 def load(name: str) -> ActionTokenizer:
@@ -52,13 +55,25 @@ def all_bins(tok: ActionTokenizer) -> np.ndarray:
     return bins
 
 
-
 # Published numbers
 
 
 def test_rt1_vectors() -> None:
     tok = load("rt1")
-    wanted = {-1.5: 0, -1: 0, -0.99: 1, -0.5: 63, -0.1: 114, 0: 127, 0.1: 140, 0.5: 191, 0.9: 242, 0.99: 253, 0.999: 254, 1: 255}
+    wanted = {
+        -1.5: 0,
+        -1: 0,
+        -0.99: 1,
+        -0.5: 63,
+        -0.1: 114,
+        0: 127,
+        0.1: 140,
+        0.5: 191,
+        0.9: 242,
+        0.99: 253,
+        0.999: 254,
+        1: 255,
+    }
     assert {x: one(tok, x) for x in wanted} == wanted
     for x, b in {-0.1: 119, 0: 127, 0.1: 135, 0.2: 143, 0.6: 176}.items():
         assert tok.encode([0, 0, 0, x, 0, 0, 0], False)[4] == b
@@ -138,7 +153,13 @@ def test_openvla_ids_that_are_no_actions() -> None:
 
 def test_openvla_quantile_vectors() -> None:
     tok = load("openvla").with_dims([Dim("x", -0.0287, 0.0283), Dim("gripper", -1, 1)]).with_vocabulary(32000)
-    wanted = {-0.05: (31999, -0.028588), 0: (31871, 2.4e-05), 0.01: (31826, 0.010082), 0.0283: (31745, 0.028188), 0.05: (31744, 0.028188)}
+    wanted = {
+        -0.05: (31999, -0.028588),
+        0: (31871, 2.4e-05),
+        0.01: (31826, 0.010082),
+        0.0283: (31745, 0.028188),
+        0.05: (31744, 0.028188),
+    }
     for x, (token, back) in wanted.items():
         bins = tok.encode(np.array([x, 0.0]))
         assert tok.token_ids(bins)[0] == token
@@ -287,17 +308,29 @@ def test_against_the_reference(name: str, data: st.DataObject) -> None:
     ours = tok.encode(np.array(x, dtype), None if tok.terminate is None else False)
     spec = tok.spec
     bounds = [reference.Dim(d.low, d.high, d.constant) for d in dims]
-    wanted = [reference.encode(spec.scheme, v, d, tok.bins, dict(spec.options), rounded) for v, d in zip(x, bounds, strict=True)]
+    wanted = [
+        reference.encode(spec.scheme, v, d, tok.bins, dict(spec.options), rounded)
+        for v, d in zip(x, bounds, strict=True)
+    ]
     bins = ours[int(tok.terminate is not None) :].tolist()
     if spec.scheme == "mu-law":  # an edge is a logarithm: within its rounding both bins are right
-        assert all(abs(a - b) <= (abs(_position(v) - round(_position(v))) < 1e-9) for a, b, v in zip(bins, wanted, x, strict=True))
+        assert all(
+            abs(a - b) <= (abs(_position(v) - round(_position(v))) < 1e-9)
+            for a, b, v in zip(bins, wanted, x, strict=True)
+        )
     else:
         assert bins == wanted
     back = tok.decode(ours, dtype=dtype).actions.tolist()
-    values = [reference.decode(spec.scheme, b, d, tok.bins, dict(spec.options), rounded) for b, d in zip(bins, bounds, strict=True)]
+    values = [
+        reference.decode(spec.scheme, b, d, tok.bins, dict(spec.options), rounded)
+        for b, d in zip(bins, bounds, strict=True)
+    ]
     # Reductions of the same formula in another order differ in the last places.
     scale = [max(abs(d.low), abs(d.high)) for d in bounds]
-    assert all(abs(a - b) <= 4e-7 * s if dtype == "float32" else abs(a - b) <= 1e-14 * s for a, b, s in zip(back, values, scale, strict=True))
+    assert all(
+        abs(a - b) <= 4e-7 * s if dtype == "float32" else abs(a - b) <= 1e-14 * s
+        for a, b, s in zip(back, values, scale, strict=True)
+    )
     if spec.scheme in ("uniform", "truncated"):
         assert back == values
 
@@ -356,7 +389,9 @@ def test_horizon_is_time_major() -> None:
 
 def test_joint_space_and_two_arms() -> None:
     joints = [Dim(f"{side}_joint_{i}", -math.pi, math.pi, "rad") for side in ("left", "right") for i in range(7)]
-    tok = load("rt2").with_dims([*joints, Dim("left_gripper", 0, 1), Dim("right_gripper", 0, 1), Dim("base_speed", -0.5, 0.5, "m/s")])
+    tok = load("rt2").with_dims(
+        [*joints, Dim("left_gripper", 0, 1), Dim("right_gripper", 0, 1), Dim("base_speed", -0.5, 0.5, "m/s")]
+    )
     assert tok.fields == 18
     bins = all_bins(tok)
     np.testing.assert_array_equal(tok.encode(*tok.decode(bins)), bins)

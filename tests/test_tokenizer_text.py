@@ -87,7 +87,29 @@ def test_a_leading_space_belongs_to_dexbotics_strings() -> None:
         tok.parse(text[1:])
 
 
-PIECES = [" ", "  ", "0", "7", "255", "256", "-", "+", "\0", "\n", "\u00a0", "٣", "９", "²", ".", "e", "x", "1 ", " 1", "", "999999999999999999999999"]
+PIECES = [
+    " ",
+    "  ",
+    "0",
+    "7",
+    "255",
+    "256",
+    "-",
+    "+",
+    "\0",
+    "\n",
+    "\u00a0",
+    "٣",
+    "９",
+    "²",
+    ".",
+    "e",
+    "x",
+    "1 ",
+    " 1",
+    "",
+    "999999999999999999999999",
+]
 
 
 def mutate(rng: np.random.Generator, text: str) -> str:
@@ -145,7 +167,18 @@ def test_any_text(text: str) -> None:
         assert wanted is None
 
 
-@pytest.mark.parametrize("text", ["1 " * 5_000_000, "1" * 10_000_000, " " * 10_000_000, "\0" * 10_000_000, GOOD + "9" * 10_000_000, "٣ " * 5_000_000, "-" * 10_000_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1 " * 5_000_000,
+        "1" * 10_000_000,
+        " " * 10_000_000,
+        "\0" * 10_000_000,
+        GOOD + "9" * 10_000_000,
+        "٣ " * 5_000_000,
+        "-" * 10_000_000,
+    ],
+)
 def test_ten_megabytes_cost_no_more_than_a_line(text: str) -> None:
     for name in ("rt2", "rt2-language-table", "dexbotic-255"):
         tok = ActionTokenizer.from_pretrained(name)
@@ -167,12 +200,17 @@ def test_every_number_of_every_field_is_in_the_regex() -> None:
             assert pattern.fullmatch(line)
         spec = tok.spec
         head = tok.format(bins[0]).rsplit(" ", 1)[0]
-        for number in (*range(spec.first - 300, spec.first), *range(spec.first + spec.bins, spec.first + spec.bins + 3000)):
+        for number in (
+            *range(spec.first - 300, spec.first),
+            *range(spec.first + spec.bins, spec.first + spec.bins + 3000),
+        ):
             assert not pattern.fullmatch(f"{head} {number}")
 
 
 def test_regex_uses_what_all_engines_share() -> None:
-    assert ActionTokenizer.from_pretrained("rt2").regex() == "[01]( (1[0-9][0-9]|2[0-4][0-9]|25[0-5]|[1-9][0-9]|[0-9])){7}"
+    assert (
+        ActionTokenizer.from_pretrained("rt2").regex() == "[01]( (1[0-9][0-9]|2[0-4][0-9]|25[0-5]|[1-9][0-9]|[0-9])){7}"
+    )
     for name in NAMES:
         pattern = ActionTokenizer.from_pretrained(name).with_horizon(2).regex()
         assert not re.search(r"\\|\?|\^|\$", pattern)

@@ -33,7 +33,8 @@ class Rlds:
         if declaration.robot is None:
             raise Rt2dataError(declaration.file, f"kind {declaration.kind} in format rlds", "kind robot")
         self.robot: Robot = declaration.robot
-        for problem in fit.problems(self.robot, self.dataset.fields, f"{declaration.name} {self.dataset.version}"):
+        where = f"{declaration.name} {self.dataset.version}"
+        for problem in fit.problems(self.robot, self.dataset.fields, where, declaration.file):
             raise problem
         self.fields = {path: self.dataset.fields[path] for path in self.robot.fields}
 

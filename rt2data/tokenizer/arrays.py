@@ -6,6 +6,7 @@ nothing is copied to the host.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -84,15 +85,16 @@ def to_numpy(x: Array) -> npt.NDArray[Any]:
 class Tables:
     """Tables of numbers that a rule needs, made by numpy on first use and kept, for arrays of any library and device.
 
-    torch.compile takes a table as a constant: what makes it is no part of what is compiled. JAX gets the numpy table each
-    time, since what it makes of one inside jit is valid there only.
+    torch.compile takes a table as a constant: what makes it is no part of what is compiled. JAX gets the numpy table
+    each time, since what it makes of one inside jit is valid there only.
     """
 
-    __slots__ = ("_kept", "_make")
+    __slots__ = ("_kept", "_key", "_make")
 
     def __init__(self, make: Callable[[str], npt.NDArray[Any]]) -> None:
         self._make = make
         self._kept: dict[tuple[str, str], Array] = {}
+        self._key = str(next(_COUNTER))
 
     def get(self, xp: Namespace, name: str, like: Array) -> Array:
         """The table `name` as an array of library `xp`, where `like` lies."""
@@ -100,7 +102,7 @@ class Tables:
             return self._host(name)
         torch = sys.modules.get("torch")
         if torch is not None and isinstance(like, torch.Tensor):
-            return self._device(name, str(like.device))
+            return self._device(name, str(like.device), self._key)
         return constant(xp, self._host(name), like)
 
     def _host(self, name: str) -> npt.NDArray[Any]:
@@ -109,10 +111,17 @@ class Tables:
             kept = self._kept[name, ""] = self._make(name)
         return kept
 
-    def _device(self, name: str, device: str) -> Array:
+    def _device(self, name: str, device: str, key: str) -> Array:
+        """`key` is only there to be read: torch.compile guards a string that it reads, and not the object of a method
+        whose result is constant. Without it a compiled function would keep the bounds of the first tokenizer it met.
+        """
+        del key
         if (name, device) not in self._kept:
             self._kept[name, device] = sys.modules["torch"].asarray(self._host(name), device=device)
         return self._kept[name, device]
 
     # What torch.compiler.assume_constant_result sets.
-    _device._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    _device._dynamo_marked_constant = True  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+_COUNTER = itertools.count()

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class Elementwise:
     """A rule of schemes.py over an array (..., D).
 
-    numpy runs the rule itself. Other libraries run it too where it is plain arithmetic ("uniform", in float64); else they
-    search the rule's thresholds, tables made by asking the rule, so that they agree with it to the last bit, with or
-    without float64.
+    numpy runs the rule itself. Other libraries run it too where it is plain arithmetic ("uniform", in float64); else
+    they search the rule's thresholds, tables made by asking the rule, so that they agree with it to the last bit, with
+    or without float64.
     """
 
     __slots__ = ("_rule", "_spec", "_tables")

@@ -12,7 +12,7 @@ import numpy as np
 from rt2data.tokenizer.arrays import to_numpy
 from rt2data.tokenizer.errors import ActionError
 from rt2data.tokenizer.fast import Dct
-from rt2data.tokenizer.spec import MAX_BINS
+from rt2data.tokenizer.layout import check_actions
 from rt2data.tokenizer.tokenizer import ActionTokenizer
 
 # Codes as characters for the trainer: a private plane, whose characters no rule of text touches.
@@ -79,26 +79,15 @@ def fit(tokenizer: ActionTokenizer, chunks: Iterable[Any], *, vocabulary: int = 
 
 def _codes(tokenizer: ActionTokenizer, chunks: Iterable[Any]) -> Iterator[np.ndarray[Any, np.dtype[np.int16]]]:
     """The rounded coefficients of each array of chunks, (n, horizon * D), before any clipping."""
-    rules: dict[str | None, Dct] = {}
     for item in chunks:
         source, array = item if isinstance(item, tuple) else (None, item)
-        if source not in rules:
-            rules[source] = Dct((tokenizer if source is None else tokenizer.for_source(source)).spec)
-        rule = rules[source]
-        x = to_numpy(array).astype(np.float64)
-        if x.shape[-2:] != (rule.horizon, rule.dims) or not np.isfinite(x).all():
-            raise ActionError(
-                "chunks",
-                f"shape {x.shape}" if np.isfinite(x).all() else "NaN or infinity",
-                f"finite (..., {rule.horizon}, {rule.dims})",
-            )
-        q = rule.quantised(np, x).reshape(-1, rule.horizon * rule.dims)
-        if q.size and np.abs(q).max() > min(MAX_BINS, 32767):
-            raise ActionError(
-                "chunks",
-                f"a coefficient of {np.abs(q).max() / rule.scale:.3g} widths",
-                "normalised actions",
-                "Check the bounds",
-            )
-        if q.size:
-            yield q.astype(np.int16)
+        spec = (tokenizer if source is None else tokenizer.for_source(source)).spec
+        x = to_numpy(array)
+        check_actions(spec, np, x, validate=True)
+        q = Dct(spec).quantised(np, x).reshape(-1, spec.horizon * len(spec.dims))
+        if not q.size:
+            continue
+        if np.abs(q).max() > np.iinfo(np.int16).max:
+            found = f"a coefficient of {np.abs(q).max() / spec.options['scale']:.3g} half widths"
+            raise ActionError("chunks", found, "actions of about the size of their bounds", "Check the bounds")
+        yield q.astype(np.int16)
