@@ -66,7 +66,7 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing rt2data[$(EXTRAS_$*)] into $(VENV); this happens again only when pyproject.toml or constraints.txt changes"
 	@set -e; \
 	if command -v uv >/dev/null 2>&1; then \
-	  uv pip install --quiet --python "$(BIN)/python" --constraint constraints.txt --editable '.[$(EXTRAS_$*)]'; \
+	  uv pip install --quiet --compile-bytecode --python "$(BIN)/python" --constraint constraints.txt --editable '.[$(EXTRAS_$*)]'; \
 	else \
 	  "$(BIN)/python" -m pip --version >/dev/null 2>&1 || "$(BIN)/python" -m ensurepip >/dev/null; \
 	  "$(BIN)/python" -m pip install --quiet --disable-pip-version-check 'pip>=24'; \

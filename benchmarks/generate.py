@@ -53,10 +53,13 @@ def encoded(image: Image.Image, quality: int | None) -> bytes:
 
 
 def unique(data: bytes, number: int) -> bytes:
-    """The same picture with a comment that says `number`."""
+    """The same picture with a comment that says `number`, behind the headers, which the frames of a camera share."""
     text = b"rt2data %012d" % number
     if data[:2] == b"\xff\xd8":
-        return b"".join((data[:2], b"\xff\xfe", struct.pack(">H", len(text) + 2), text, data[2:]))
+        at = 2
+        while data[at + 1] != 0xDA:  # up to the start of the scan
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        return b"".join((data[:at], b"\xff\xfe", struct.pack(">H", len(text) + 2), text, data[at:]))
     body = b"tEXtComment\0" + text
     chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
     return b"".join((data[:33], chunk, data[33:]))  # after the signature and IHDR

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rt2data import operations, rotation
+from rt2data import kinematics, operations, rotation
 from rt2data.errors import Rt2dataError
 from rt2data.robot import ROTATION, TRANSLATION, Ref, Robot, Rule, Term, split
 
@@ -43,9 +43,15 @@ def canonical(robot: Robot, read: Read, steps: int, where: str) -> Actions:
     numbers, turns = _terms(robot.terms, read, steps, where, known)
     if robot.kind == "pose":
         _displacements(robot, read, steps, where, numbers, turns, known)
+    if robot.rotation_frame == "tool":
+        _to_base(robot, read, steps, where, numbers, turns, known)
     for arm, turn in turns.items():
         numbers |= {_name(arm, which): column for which, column in zip(ROTATION, rotation.to_rpy(turn).T, strict=True)}
-    return Actions(np.stack([numbers[name] for name in robot.dims], axis=1), known)
+    values = np.stack([numbers[name] for name in robot.dims], axis=1)
+    if robot.missing == "rest":
+        values[np.ix_(~known, [i for i in range(len(robot.dims)) if i not in robot.held])] = 0.0
+        known[:] = True
+    return Actions(values, known)
 
 
 def _terms(
@@ -65,11 +71,14 @@ def _terms(
                 turn, there = rotation.matrices(values, op.name, op.word)
                 known &= there
                 turns[split(term.to[0])[0]] = turn
+            elif op.kinematics:
+                position, turns[split(term.to[0])[0]] = kinematics.forward(values, op.word)
+                numbers |= dict(zip(term.to[:3], position.T, strict=True))
             else:
                 values = operations.apply(op.name, values, op.numbers)
                 if op.name == "euler_difference":
                     known[-1:] = False
-        if not (term.ops and term.ops[-1].rotation):
+        if not (term.ops and (term.ops[-1].rotation or term.ops[-1].kinematics)):
             numbers |= dict(zip(term.to, values.T, strict=True))
     return numbers, turns
 
@@ -116,6 +125,16 @@ def _displacements(
     elif robot.against == "next_target":
         known[:-1] &= before[1:]
         known[-1:] = False
+
+
+def _to_base(
+    robot: Robot, read: Read, steps: int, where: str, numbers: dict[str, Floats], turns: dict[str, Floats], known: Bools
+) -> None:
+    """Replace each arm's rotation in the tool's frame, R' = R R(d), by that in the base frame: R(d) becomes R R(d) R^-1."""
+    here, here_turns = _terms(robot.state, read, steps, where, known)
+    for arm in dict.fromkeys(split(name)[0] for name in robot.dims if split(name)[1] in ROTATION):
+        now, turn = _pose(arm, here, here_turns, steps)[1], _pose(arm, numbers, turns, steps)[1]
+        turns[arm] = rotation.product(rotation.product(now, turn), rotation.transpose(now))
 
 
 def _pose(arm: str, numbers: Mapping[str, Floats], turns: Mapping[str, Floats], steps: int) -> tuple[Floats, Floats]:

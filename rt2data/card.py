@@ -16,7 +16,7 @@ _STRINGS = (
 _NUMBERS = ("step", "steps", "horizon")
 _LISTS = {
     "images": "string", "dims": "string", "action": "float32", "terminate": "bool", "bins": "int32", "proprio": "float32",
-    "action_valid": "bool", "image_valid": "bool", "answers": "string", "captions": "string",
+    "action_valid": "bool", "image_valid": "bool", "turns": "string", "answers": "string", "captions": "string",
 }  # fmt: skip
 
 

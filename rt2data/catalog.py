@@ -51,8 +51,13 @@ def page(d: Declaration) -> str:
     if d.web:
         for split, roles in d.web.splits.items():
             say(f"split {split}", "; ".join(f"{role}: {' or '.join(names)}" for role, names in roles.items()))
-        say("pictures", " or ".join(d.web.images))
-        say("picture ids", f"{d.web.image_namespace}:ID")
+        say("records", d.web.records if d.web.fields else "")
+        for meaning, way in (d.web.fields | d.web.captions).items():
+            say(meaning, way)
+        for column, way in d.web.columns.items():
+            say(f"column {column}", way)
+        say("pictures", " or ".join(d.web.images) or "in the files themselves")
+        say("picture ids", f"{d.web.image_namespace}:ID" if d.web.image_namespace else "by content")
     say("checked against", raw.get("verified", "unverified"))
     lines += ["", *(f"- {note}" for note in raw.get("notes", []))] if raw.get("notes") else []
     for conflict in raw.get("conflicts", []):

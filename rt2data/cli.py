@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,10 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # `rt2data inspect … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    except OSError as error:
+        found = f"{error.filename or args.command}: {error.strerror or error}"
+        print(f"error: {found}; expected files that can be read, and room and permission to write.", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted; the same command continues where this one stopped", file=sys.stderr)
         return 130
@@ -94,7 +100,10 @@ def parser() -> argparse.ArgumentParser:
     )
     _data(one)
     one.add_argument("--workers", type=_positive, metavar="N", help="worker processes (default: one per processor)")
-    one.usage = "rt2data build [-h] RECIPE --out DIR [--data-root DIR] [--work DIR] [--workers N] [-- BEAM OPTIONS]"
+    one.usage = (
+        "rt2data build [-h] RECIPE --out DIR [--data-root DIR] [--work DIR] [--workers N]\n"
+        "                     [-- BEAM OPTIONS]"
+    )
 
     one = command(
         "stats",
@@ -126,6 +135,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "numbers", nargs="*", metavar="NUMBER", help="terminate (0 or 1), then the action; none: lines of stdin"
     )
+    one._negative_number_matcher = re.compile(r"-\.?\d")  # noqa: SLF001  # argparse takes -1e-3 for an option
     _tokenizer(one)
     one = command(
         "detokenize", _detokenize, "turn action strings into actions", "rt2data detokenize 1 128 91 241 5 101 127 217"
@@ -220,6 +230,8 @@ def _datasets(args: argparse.Namespace) -> None:
 def _lines(args: argparse.Namespace) -> Any:
     if args.numbers:
         return [("arguments", " ".join(args.numbers))]
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="backslashreplace")  # what is no text is no number either: say so
     return ((f"stdin line {number}", line.rstrip("\r\n")) for number, line in enumerate(sys.stdin, 1))
 
 

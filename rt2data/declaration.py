@@ -9,7 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rt2data import config, resources, robot
+from rt2data import config, corpus, resources, robot
+from rt2data.corpus import Web
 from rt2data.errors import Rt2dataError, near
 from rt2data.robot import Robot
 
@@ -21,15 +22,6 @@ _PROSE = {
     "title", "licence", "citation", "homepage", "bucket", "published", "verified", "notes", "conflicts", "unverified", "aliases",
     "paths", "versions", "robot", "depth",
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Web:
-    """Where a VQA or caption corpus keeps its annotations and pictures."""
-
-    splits: dict[str, dict[str, tuple[str, ...]]]
-    images: tuple[str, ...]
-    image_namespace: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +48,8 @@ class Declaration:
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        """Names of the cameras; a web corpus has the one camera ``image``."""
-        return tuple(c.name for c in self.robot.cameras) if self.robot else ("image",)
+        """Names of the cameras; a web corpus has ``image``, and ``i1``, ``i2``, ... where examples have several."""
+        return tuple(c.name for c in self.robot.cameras) if self.robot else self.web.cameras if self.web else ()
 
     @property
     def unverified(self) -> tuple[tuple[str, str], ...]:
@@ -91,7 +83,7 @@ def _one(raw: dict[str, Any], path: Path, lines: dict[config.Where, int], refere
     if raw["kind"] == "robot":
         arm, web = robot.parse(raw, str(path), lines), None
     else:
-        arm, web = None, _web(raw, path, lines)
+        arm, web = None, corpus.parse(raw, str(path), lines)
     names = (raw["name"], *raw.get("aliases", ()))
     paths = raw.get("paths") or [*names, *(f"rlds/{name}" for name in names)]
     return Declaration(
@@ -99,15 +91,6 @@ def _one(raw: dict[str, Any], path: Path, lines: dict[config.Where, int], refere
         paths=tuple(paths), versions=tuple(raw.get("versions", ())), language=raw.get("language"), raw=raw, digest=_digest(raw),
         file=str(path), reference=reference, robot=arm, web=web,
     )  # fmt: skip
-
-
-def _web(raw: dict[str, Any], path: Path, lines: dict[config.Where, int]) -> Web:
-    for split, files in raw["splits"].items():
-        if raw["kind"] == "vqa" and "questions" not in files:
-            line = config.line_of(lines, ("splits", split))
-            raise Rt2dataError(f"{path}:{line}", f'split "{split}" has no "questions"', "question files of a VQA corpus")
-    splits = {s: {k: tuple(v) for k, v in files.items()} for s, files in raw["splits"].items()}
-    return Web(splits, tuple(raw["images"]), raw["image_namespace"])
 
 
 def _digest(raw: dict[str, Any]) -> str:

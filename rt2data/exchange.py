@@ -100,7 +100,7 @@ def _with(table: pa.Table, columns: dict[str, Any], source: RecipeSource, camera
     unused = {f"{c}." for c in source.declaration.cameras if c not in cameras}
     arrays: dict[str, Any] = {}
     for name in table.column_names:
-        if name in ("split_hash", "reject") or any(name.startswith(prefix) for prefix in unused):
+        if name in ("split_hash", "reject") or name.startswith((index.COLUMN, *unused)):
             continue
         column = table.column(name)
         arrays[name] = column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column

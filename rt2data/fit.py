@@ -41,9 +41,6 @@ def problems(robot: Robot, fields: Mapping[str, Field], where: str, file: str) -
             yield _wrong(where, field, f"numbers of shape ({width or 'n'},)")
         elif ref.columns is not None and max(ref.columns) >= columns:
             yield _wrong(where, field, f"numbers of at least {max(ref.columns) + 1} columns")
-    wanted = sum(_width(ref, known) for ref in robot.proprio if ref.field in known)
-    if robot.proprio and all(ref.field in known for ref in robot.proprio) and wanted != len(robot.proprio_dims):
-        yield Rt2dataError(where, f"proprio has {wanted} columns", f"{len(robot.proprio_dims)}, one for each of its dims")
 
 
 def _refs(robot: Robot) -> Iterator[tuple[Ref, int]]:
@@ -53,8 +50,8 @@ def _refs(robot: Robot) -> Iterator[tuple[Ref, int]]:
         yield Ref(rule.field, rule.columns), 0 if rule.above is None and rule.below is None else 1
     for term in (*robot.terms, *robot.state):
         yield from _of_term(term)
-    for ref in robot.proprio:
-        yield ref, 0
+    for one in robot.proprio:
+        yield Ref(one.field, one.columns), len(one.dims)
     for word in (robot.terminate, robot.valid_action):
         if word in ("is_last", "is_terminal", "not_last"):
             yield Ref("steps/is_terminal" if word == "is_terminal" else "steps/is_last", None), 1
@@ -69,10 +66,6 @@ def _of_term(term: Term) -> Iterator[tuple[Ref, int]]:
 
 def _is_table(field: Field) -> bool:
     return field.kind == "tensor" and field.dtype.startswith(_NUMBERS) and None not in field.shape and not field.ragged
-
-
-def _width(ref: Ref, fields: Mapping[str, Field]) -> int:
-    return len(ref.columns) if ref.columns is not None else prod(n or 0 for n in fields[ref.field].shape)
 
 
 def _wrong(where: str, field: Field, expected: str) -> Rt2dataError:

@@ -54,6 +54,10 @@ def build(
     """
     the_recipe = recipes.read(recipes.find(str(recipe)))
     target, folder = Path(out).absolute(), Path(work or f"{str(out).rstrip('/')}.work").absolute()
+    if target in (folder, *folder.parents):
+        raise Rt2dataError(
+            str(folder), f"the work directory is inside {target}", "a folder outside of it", "Choose another --work"
+        )
     say = report.Reporter(enabled=progress)
     found = [open_source(s, data_root) for s in the_recipe.sources]
     manifest.refuse_foreign(target, the_recipe.name)
@@ -90,13 +94,17 @@ def open_tokenizer(the_recipe: Recipe) -> ActionTokenizer:
     spec = ActionTokenizer.from_pretrained(the_recipe.tokenizer)
     if spec.horizon != 1:
         where = f"{the_recipe.file}: tokenizer {the_recipe.tokenizer}"
-        raise Rt2dataError(where, f"a horizon of {spec.horizon} steps", "a horizon of 1: a mixture's samples hold one step each")
+        raise Rt2dataError(
+            where, f"a horizon of {spec.horizon} steps", "a horizon of 1: a mixture's samples hold one step each"
+        )
     return spec
 
 
 def open_source(source: RecipeSource, data_root: str | Path | None) -> Source:
     """The dataset of a recipe's source, on disk."""
-    return sources.open_source(source.declaration, Path(data_root) if data_root else None, source.path, source.where)
+    return sources.open_source(
+        source.declaration, Path(data_root).absolute() if data_root else None, source.path, source.where
+    )
 
 
 def parts(source: RecipeSource, found: Source) -> list[Part]:

@@ -6,6 +6,7 @@ import json
 import os
 from collections import OrderedDict
 from dataclasses import asdict
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -177,10 +178,10 @@ Members = tuple[list[tuple[str, ...]], list[tuple[int, ...]], list[tuple[bytes |
 
 def _members(the_job: Job, source: int, rendered: Rendered, files: Files) -> Members:
     """The names, sizes and contents of each sample's members: its images, then its JSON."""
-    names, sizes, content = [], [], []
+    names, sizes, content, gaps = [], [], [], False
     for refs in rendered.cameras:
         paths = [os.path.join(the_job.roots[source], name) for name in refs.files]
-        found = [paths[code] for code in refs.file.tolist()]
+        found = [paths[code] if code >= 0 else "" for code in refs.file.tolist()]
         images_of = list(map(Ref, found, refs.offset.tolist(), refs.crc.tolist()))
         lengths = refs.length.tolist()
         spec = _spec(the_job.recipe, the_job.recipe.sources[source], refs.name)
@@ -188,14 +189,20 @@ def _members(the_job: Job, source: int, rendered: Rendered, files: Files) -> Mem
             content.append(images_of)
             sizes.append(lengths)
         else:
-            anew = [_reencode(spec, ref, length, files) for ref, length in zip(images_of, lengths, strict=True)]
+            pairs = zip(images_of, lengths, strict=True)
+            anew = [_reencode(spec, ref, length, files) if ref.file else b"" for ref, length in pairs]
             content.append(anew)
             sizes.append([len(data) for data in anew])
         names.append([f"{key}.{suffix}" for key, suffix in zip(rendered.keys, refs.suffix, strict=True)])
+        gaps = gaps or "" in refs.suffix
     names.append([f"{key}.json" for key in rendered.keys])
     sizes.append([len(text) for text in rendered.json])
     content.append(rendered.json)
-    return list(zip(*names, strict=True)), list(zip(*sizes, strict=True)), list(zip(*content, strict=True))
+    rows = [list(zip(*columns, strict=True)) for columns in (names, sizes, content)]
+    if gaps:  # samples with fewer images than others
+        there = [[not name.endswith(".") for name in row] for row in rows[0]]
+        rows = [[tuple(compress(row, keep)) for row, keep in zip(one, there, strict=True)] for one in rows]
+    return rows[0], rows[1], rows[2]
 
 
 def _spec(recipe: Recipe, source: RecipeSource, camera: str) -> images.ImageSpec | None:

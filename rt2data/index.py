@@ -18,12 +18,14 @@ valid               bool                    robot: false where the action was re
 proprio             list<float32>[P]        robot, where declared
 question, answers   string, list<string>    vqa
 captions            list<string>            caption
+turns               list<string>            vqa: the questions and answers before this question; null where there are none
+column.NAME         struct                  web: a declared column, {number: float64, text: string}
 CAMERA.file         dict<string>            file of the image below the dataset's folder; ``blob:NAME`` for a blob
 CAMERA.offset       int64                   bytes from the start of the file
 CAMERA.length       int32                   bytes
 CAMERA.crc          uint32                  CRC32C of the image; 0 in a quick index
 CAMERA.format       uint8                   index into images.FORMATS
-CAMERA.state        uint8                   index into REASONS; 0 = usable
+CAMERA.state        uint8                   index into REASONS; 0 = usable, or no picture where the file is null
 CAMERA.width/height uint16                  pixels
 =================== ======================= =========================================================================
 
@@ -48,7 +50,7 @@ import pyarrow.ipc
 from rt2data import images
 from rt2data.errors import Rt2dataError
 
-VERSION = 1
+VERSION = 2
 
 # How far images are checked. quick: header and end of each, no CRC; what `plan` and `stats` need. header: also every CRC
 # of the source is verified, and one kept per image; what a build needs. decode: also each image is decoded once.
@@ -71,10 +73,19 @@ REASONS = (
     "no_answer",
     "no_caption",
     "unsafe_path",
+    "no_image",
+    "url_without_file",
+    "duplicate_id",
+    "too_many_images",
+    "bad_conversation",
+    "other_image_count",
+    "bad_record",
 )
 CODE = {reason: code for code, reason in enumerate(REASONS)}
 # From `images.check_refs`' own numbering.
 IMAGE_STATE = np.array([CODE[reason] for reason in images.REASONS], np.uint8)
+
+COLUMN = "column."  # begins the name of a declared column
 
 BATCH = 65536  # rows a record batch: a reader that walks the index needs memory for one
 

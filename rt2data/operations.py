@@ -48,6 +48,11 @@ def threshold(values: Floats, limit: Floats) -> Floats:
     return np.where(np.isnan(values), values, (values > limit).astype(np.float64))
 
 
+def wrap(values: Floats) -> Floats:
+    """x - 2 pi n, an angle in [-pi, pi) that turns as far as x."""
+    return values - 2.0 * np.pi * np.floor((values + np.pi) / (2.0 * np.pi))
+
+
 def following(values: Floats) -> Floats:
     """x of the next step; the last step keeps its own."""
     return np.concatenate([values[1:], values[-1:]])
@@ -93,6 +98,7 @@ OPERATIONS: dict[str, tuple[Callable[..., Floats], int | None, bool]] = {
     "invert": (invert, 0, False),
     "negate": (negate, 0, False),
     "threshold": (threshold, 1, False),
+    "wrap": (wrap, 0, False),
     "next": (following, 0, False),
     "binarize": (binarize, 0, True),
     "relative_to_absolute": (relative_to_absolute, 0, True),

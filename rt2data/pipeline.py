@@ -92,17 +92,24 @@ def run(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Beam's own, about packages that rt2data does not use
         runner = FnApiRunner() if local else None
-        with beam.Pipeline(runner=runner, options=PipelineOptions(list(options))) as pipeline:
-            failed: list[Any] = []
-            for stage, tasks in stages:
-                before = {"before": AsList(failed[-1])} if failed else {}
-                created = (
-                    pipeline | f"{stage}: tasks" >> beam.Create(list(tasks)) | f"{stage}: spread" >> beam.Reshuffle()
-                )
-                errors = created | f"{stage}: run" >> beam.ParDo(RunTasks(stage, str(work)), **before)
-                failed.append(errors)
-            every = failed | "errors" >> beam.Flatten()
-            pipeline | "answer" >> beam.Create([str(answer)]) | "write" >> beam.Map(_write_errors, AsList(every))
+        try:
+            with beam.Pipeline(runner=runner, options=PipelineOptions(list(options))) as pipeline:
+                failed: list[Any] = []
+                for stage, tasks in stages:
+                    before = {"before": AsList(failed[-1])} if failed else {}
+                    created = (
+                        pipeline
+                        | f"{stage}: tasks" >> beam.Create(list(tasks))
+                        | f"{stage}: spread" >> beam.Reshuffle()
+                    )
+                    errors = created | f"{stage}: run" >> beam.ParDo(RunTasks(stage, str(work)), **before)
+                    failed.append(errors)
+                every = failed | "errors" >> beam.Flatten()
+                pipeline | "answer" >> beam.Create([str(answer)]) | "write" >> beam.Map(_write_errors, AsList(every))
+        except RuntimeError as error:
+            if str(error).startswith("KeyboardInterrupt"):  # what Beam makes of Ctrl-C
+                raise KeyboardInterrupt from None
+            raise
     try:
         return [json.loads(error) for error in json.loads(answer.read_bytes())]
     finally:

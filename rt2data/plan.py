@@ -319,6 +319,10 @@ def warnings(recipe: Recipe, plans: list[SourcePlan], splits: list[SplitPlan]) -
         if plan.never_terminate:
             found.append(f"{plan.dataset}: in {plan.never_terminate} of {plan.units} episodes no step terminates")
         robot = source.declaration.robot
+        found += [f"{plan.dataset}: {about} is unverified: {reason}" for about, reason in source.declaration.unverified]
+        if robot and robot.controller:
+            names = ", ".join(name for name, unit in zip(robot.dims, robot.units, strict=True) if unit == "controller")
+            found.append(f"{plan.dataset}: {names} are in units of a controller, no metres or radians")
         missing = [c for c in recipe.cameras if robot and c not in source.declaration.cameras]
         if missing:
             found.append(f"{plan.dataset} has no camera {', '.join(missing)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 
@@ -32,6 +32,8 @@ def robot(prompts: dict[str, Any], instruction: str) -> str:
     return str(prompts["robot"]).replace("{instruction}", instruction)
 
 
-def vqa(prompts: dict[str, Any], question: str) -> str:
-    """The VQA prompt of a question."""
-    return str(prompts["vqa"]).replace("{question}", question.strip())
+def vqa(prompts: dict[str, Any], question: str, turns: Sequence[str] = ()) -> str:
+    """The VQA prompt of a question, after the questions and answers of the earlier `turns`, each in the same prompt."""
+    template = str(prompts["vqa"])
+    asked = [template.replace("{question}", text.strip()) for text in (*turns[::2], question)]
+    return " ".join(part for pair in zip(asked, (*turns[1::2], ""), strict=True) for part in pair).removesuffix(" ")

@@ -212,12 +212,20 @@ def _check_together(sources: list[RecipeSource], raw: dict[str, Any], at: Any) -
     for option in ("train_samples", "weights"):
         if option in raw and kinds != {"weight"}:
             raise Rt2dataError(at(option), f'"{option}" with {" ".join(kinds)}', "sources with weights")
+    for index, source in enumerate(sources):
+        robot = source.declaration.robot
+        if robot and robot.controller and raw.get("tokenizer", {}).get("bounds") == "fixed":
+            found = f"fixed bounds for {source.declaration.name}, whose actions are in units of a controller"
+            repair = "Fixed bounds are in metres and radians; nobody documents this controller's scale"
+            raise Rt2dataError(at("sources", index), found, "bounds: quantiles", repair)
     # A picture's hash is the same everywhere, but two different cuts of the hashes could put it in two splits.
     cut: dict[str, RecipeSource] = {}
     for index, source in enumerate(sources):
         if source.declaration.web is None:
             continue
         namespace = source.declaration.web.image_namespace
+        if namespace is None:  # known by content: no two corpora are meant to share pictures
+            continue
         first = cut.setdefault(namespace, source)
         if (first.hashed, first.taken) != (source.hashed, source.taken):
             found = f"{first.declaration.name} and {source.declaration.name} share the pictures of {namespace} but not the splits"

@@ -24,14 +24,14 @@ from rt2data.tokenizer import ActionTokenizer
 FIELDS = (
     "key", "kind", "source", "dataset", "split", "prompt", "target", "images", "language",
     "instruction", "episode", "step", "steps", "dims", "horizon", "action", "terminate", "bins", "proprio", "tokenizer",
-    "action_valid", "image_valid", "example", "question", "answers", "captions",
+    "action_valid", "image_valid", "example", "turns", "question", "answers", "captions",
 )  # fmt: skip
 
 
 @dataclass(slots=True)
 class Refs:
-    """The images of camera `name`: `suffix` per sample (``jpg``, ``wrist.png``), `files` the distinct file names, and arrays
-    (n,) of the file's position, offset, length and CRC32C.
+    """The images of camera `name`: `suffix` per sample (``jpg``, ``wrist.png``; "" where a sample has none), `files` the
+    distinct file names, and arrays (n,) of the file's position (-1: none), offset, length and CRC32C.
     """
 
     name: str
@@ -72,14 +72,16 @@ def render(
     head = _piece(kind=source.declaration.kind, source=source.id, dataset=source.declaration.name, split=split)
     robot = source.declaration.robot
     padding = {camera.name for camera in robot.cameras if camera.padding} if robot else set()
-    image_valid = _piece(image_valid=[camera not in padding for camera in cameras])
     pictures = list(zip(*(r.suffix for r in refs), strict=True))
-    images_of = {names: _piece(images=names) for names in set(pictures)}
+    images_of: dict[tuple[str, ...], tuple[bytes, bytes]] = {}
+    for names in set(pictures):
+        there = [(name, camera not in padding) for name, camera in zip(names, cameras, strict=True) if name]
+        images_of[names] = _piece(images=[name for name, _ in there]), _piece(image_valid=[ok for _, ok in there])
     language = _each(table, "language", lambda text: _piece(language=text))
     body = _robot(table, recipe, source, tokenizer) if tokenizer is not None else _web(table, recipe, source)
     # fmt: off
     json = [
-        b'{"key":"%b",' % key.encode() + head + prompt + target + images_of[names] + lang + middle + image_valid + tail
+        b'{"key":"%b",' % key.encode() + head + prompt + target + images_of[names][0] + lang + middle + images_of[names][1] + tail
         for key, names, lang, (prompt, target, middle, tail) in zip(keys, pictures, language, body, strict=True)
     ]
     # fmt: on
@@ -105,7 +107,7 @@ _NO_ROBOT = _piece(
     proprio=None, tokenizer=None, action_valid=None,
 )  # fmt: skip
 _WEB_COLUMNS = ("episode", "target")
-_NO_WEB = _piece(example=None, question=None, answers=None, captions=None)[:-1] + b"}"
+_NO_WEB = _piece(example=None, turns=None, question=None, answers=None, captions=None)[:-1] + b"}"
 
 
 def _robot(table: pa.Table, recipe: Recipe, source: RecipeSource, tokenizer: ActionTokenizer) -> Any:
@@ -146,10 +148,10 @@ def _rows(values: npt.NDArray[Any]) -> list[bytes]:
 def _web(table: pa.Table, recipe: Recipe, source: RecipeSource) -> Any:
     vqa = source.declaration.kind == "vqa"
     caption = _piece(prompt=recipe.prompts["caption"])
-    for row in table.select([*_WEB_COLUMNS, *(("question", "answers") if vqa else ("captions",))]).to_pylist():
-        prompt = _piece(prompt=prompts.vqa(recipe.prompts, row["question"])) if vqa else caption
-        own = {"example": row["episode"], "question": None, "answers": None, "captions": None} | row
-        tail = _piece(**{name: own[name] for name in ("example", "question", "answers", "captions")})
+    for row in table.select([*_WEB_COLUMNS, *(("turns", "question", "answers") if vqa else ("captions",))]).to_pylist():
+        prompt = _piece(prompt=prompts.vqa(recipe.prompts, row["question"], row["turns"] or ())) if vqa else caption
+        own = {"example": row["episode"], "turns": None, "question": None, "answers": None, "captions": None} | row
+        tail = _piece(**{name: own[name] for name in ("example", "turns", "question", "answers", "captions")})
         yield prompt, _piece(target=row["target"]), _NO_ROBOT, tail[:-1] + b"}"
 
 
@@ -158,11 +160,15 @@ def _refs(table: pa.Table, camera: str, *, first: bool, recipe: Recipe) -> Refs:
     encoded = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     before = "" if first else f"{camera}."
     names = [before + (recipe.image["format"] if recipe.image else kind) for kind in images.FORMATS]
+    file = np.asarray(encoded.indices.fill_null(-1) if encoded.null_count else encoded.indices)
+    suffix = [names[code] for code in index.numbers(table, f"{camera}.format").tolist()]
+    if encoded.null_count:  # a web example with fewer pictures than others
+        suffix = [name if code >= 0 else "" for name, code in zip(suffix, file.tolist(), strict=True)]
     return Refs(
         camera,
-        [names[code] for code in index.numbers(table, f"{camera}.format").tolist()],
+        suffix,
         encoded.dictionary.to_pylist(),
-        np.asarray(encoded.indices),
+        file,
         index.numbers(table, f"{camera}.offset"),
         index.numbers(table, f"{camera}.length").astype(np.int64),
         index.numbers(table, f"{camera}.crc"),

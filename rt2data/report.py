@@ -81,7 +81,9 @@ def plan_text(recipe: Recipe, plan: Plan) -> str:
         left = "?" if s.estimated else count(sum(s.left_out.values()))
         units, rows, train, drawn = (mark + count(n) for n in (s.units, s.rows, s.samples["train"], s.quota["train"]))
         used = s.quota["train"] / s.samples["train"]
-        lines.append(f"{s.dataset[:23]:<24}{s.kind:<8}{units:>11}{rows:>12}{left:>10}{train:>11}{used:>8.2f}{drawn:>11}")
+        lines.append(
+            f"{s.dataset[:23]:<24}{s.kind:<8}{units:>11}{rows:>12}{left:>10}{train:>11}{used:>8.2f}{drawn:>11}"
+        )
         wanted = f", wanted {100 * s.wanted:.2f} %" if s.wanted is not None else ""
         lines.append(f"  {100 * s.quota['train'] / total:.2f} % of train{wanted}")
         reasons = [f"{n:,} {reason}" for reason, n in s.left_out.most_common()]

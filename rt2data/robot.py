@@ -8,11 +8,13 @@ from typing import Any
 
 from rt2data import config
 from rt2data.errors import Rt2dataError, near
+from rt2data.kinematics import JOINTS, TOOLS
 from rt2data.operations import OPERATIONS, TWO_FIELDS
 from rt2data.rotation import REPRESENTATIONS
 
 ARM = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
 TRANSLATION, ROTATION = ARM[:3], ARM[3:6]
+FORWARD_KINEMATICS = "forward_kinematics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,15 @@ class Ref:
 
     field: str
     columns: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Proprio:
+    """Columns of one numeric field that belong to the proprioception, as stored; all where `columns` is None."""
+
+    field: str
+    columns: tuple[int, ...] | None
+    dims: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +83,11 @@ class Op:
         """Whether it turns a stored rotation into roll, pitch, yaw."""
         return self.name in REPRESENTATIONS
 
+    @property
+    def kinematics(self) -> bool:
+        """Whether it turns joint angles into a pose."""
+        return self.name == FORWARD_KINEMATICS
+
 
 @dataclass(frozen=True, slots=True)
 class Term:
@@ -93,7 +109,7 @@ class Term:
     @property
     def width(self) -> int:
         """How many columns it reads."""
-        return next((REPRESENTATIONS[op.name][0] for op in self.ops if op.rotation), len(self.to))
+        return next((_width(op.name) for op in self.ops if op.rotation or op.kinematics), len(self.to))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +119,9 @@ class Robot:
     Attributes:
         kind: ``displacement``, ``pose`` or ``absolute``, as declared; the canonical action of a pose is a displacement.
         state: the terms of the pose that a ``pose`` is taken `against`.
+        rotation_frame: ``tool`` where the displacement is in the base frame but its rotation in the tool's; the canonical
+            action has both in the base frame, by the rotation that `state` gives.
+        missing: what a step without data is (a quaternion of zeros): ``invalid``, or at ``rest``.
         rates: dimensions for which 0 is rest, beside the displacement of an arm.
         units: unit of each dimension: m, rad, openness, ``controller``, or as declared.
     """
@@ -111,8 +130,7 @@ class Robot:
     cameras: tuple[Camera, ...]
     depth: tuple[Camera, ...]
     instruction: Instruction
-    proprio: tuple[Ref, ...]
-    proprio_dims: tuple[str, ...]
+    proprio: tuple[Proprio, ...]
     dims: tuple[str, ...]
     units: tuple[str, ...]
     rates: tuple[str, ...]
@@ -121,6 +139,8 @@ class Robot:
     kind: str
     against: str
     frame: str | None
+    rotation_frame: str | None
+    missing: str
     terminate: str | Rule
     valid_action: str | Rule
     control_hz: float | None
@@ -130,6 +150,11 @@ class Robot:
         """Positions of the dimensions that keep their value at rest: grippers and commanded values. The others go to 0."""
         moves = self.kind != "absolute"
         return tuple(i for i, name in enumerate(self.dims) if name not in self.rates and not (moves and split(name)[1] in ARM[:6]))
+
+    @property
+    def proprio_dims(self) -> tuple[str, ...]:
+        """Names of the numbers of the proprioception."""
+        return tuple(name for one in self.proprio for name in one.dims)
 
     @property
     def controller(self) -> bool:
@@ -171,7 +196,8 @@ class _Parser:
         dims = tuple(action["dims"])
         units = self.units(action, dims)
         terms = self.terms("terms", dims)
-        state = self.terms("state", tuple(n for n in dims if split(n)[1] in ARM[:6])) if "state" in action else ()
+        wanted = ROTATION if "rotation_frame" in action else ARM[:6]
+        state = self.terms("state", tuple(n for n in dims if split(n)[1] in wanted)) if "state" in action else ()
         against = action.get("against", "state")
         self.check_kind(action, dims, frame, against)
         proprio = raw.get("proprio", [])
@@ -191,11 +217,12 @@ class _Parser:
             ),
             depth=tuple(Camera(name, c["field"], padding=False, colour="") for name, c in raw.get("depth", {}).items()),
             instruction=self.instruction(),
-            proprio=tuple(Ref(one["field"], self.columns(one, ("proprio", n))) for n, one in enumerate(proprio)),
-            proprio_dims=tuple(name for one in proprio for name in one["dims"]),
+            proprio=tuple(
+                Proprio(one["field"], self.columns(one, ("proprio", n)), tuple(one["dims"])) for n, one in enumerate(proprio)
+            ),
             dims=dims, units=units, rates=tuple(action.get("rates", ())), terms=terms, state=state,
-            kind=kind, against=against, frame=frame,
-            terminate=self.word_or_rule("terminate"), valid_action=self.word_or_rule("valid_action"),
+            kind=kind, against=against, frame=frame, rotation_frame=action.get("rotation_frame"),
+            missing=action.get("missing", "invalid"), terminate=self.word_or_rule("terminate"), valid_action=self.word_or_rule("valid_action"),
             control_hz=raw.get("control_hz"),
         )  # fmt: skip
 
@@ -216,6 +243,15 @@ class _Parser:
             raise self.refuse(("action",), f'a {kind} without "frame"', "frame: base, tool or unverified")
         if any(split(name)[1] == "gripper" for name in dims) and "gripper" not in action:
             raise self.refuse(("action",), 'a gripper dimension without "gripper"', "what the stored values mean, in words")
+        if "missing" in action and (kind == "absolute" or against != "state"):
+            raise self.refuse(("action", "missing"), '"missing" where no step is at rest', "a displacement, or a pose against its state")
+        if "rotation_frame" in action:
+            arms = {split(name)[0] for name in moves}
+            full = all({f"{arm}_{which}" if arm else which for which in ROTATION} <= set(dims) for arm in arms)
+            if kind != "displacement" or frame != "base" or "state" not in action or not full:
+                expected = "a displacement in the base frame, with roll, pitch, yaw and the terms of the present rotation under state:"
+                raise self.refuse(("action", "rotation_frame"), f"rotation_frame in this {kind}", expected)
+            return
         if kind != "pose":
             for key in ("state", "against"):
                 if key in action:
@@ -272,7 +308,8 @@ class _Parser:
             where = ("action", key, number)
             to = tuple(t["to"])
             factors = tuple(self.factor(name) for name in to)
-            ops = tuple(self.op(op, (*where, "ops", i), to) for i, op in enumerate(t.get("ops", ())))
+            width = next((_width(name) for name in map(_op_name, t.get("ops", ())) if _width(name)), len(to))
+            ops = tuple(self.op(op, (*where, "ops", i), width) for i, op in enumerate(t.get("ops", ())))
             term = Term(t["field"], self.columns(t, where), to, ops, factors if set(factors) != {1.0} else ())
             self.check_term(term, where)
             terms.append(term)
@@ -282,16 +319,22 @@ class _Parser:
         return tuple(terms)
 
     def check_term(self, term: Term, where: config.Where) -> None:
-        turning = [op.name for op in term.ops if op.rotation]
+        turning = [op.name for op in term.ops if op.rotation or op.kinematics]
         if term.columns is not None and len(term.columns) != term.width:
             if turning:
                 raise self.refuse(where, f"{len(term.columns)} columns for {turning[0]}", f"{term.width} columns")
             raise self.refuse(where, f"{len(term.columns)} columns for {len(term.to)} dimensions", "as many columns as dimensions")
         if not turning:
             return
-        if not term.ops[-1].rotation or len(turning) > 1:
+        if not (term.ops[-1].rotation or term.ops[-1].kinematics) or len(turning) > 1:
             raise self.refuse(where, f"operations after {turning[0]}", f"{turning[0]} as the last operation of its term")
         arms, which = zip(*(split(name) for name in term.to), strict=True)
+        if term.ops[-1].kinematics:
+            if which != (*TRANSLATION, *ROTATION) or len(set(arms)) > 1:
+                raise self.refuse(where, f"{turning[0]} gives {', '.join(term.to)}", "to: [x, y, z, roll, pitch, yaw] of one arm")
+            if self.raw["action"]["kind"] != "pose":
+                raise self.refuse(where, f"{turning[0]} in a {self.raw['action']['kind']}", "kind pose: joint angles give a pose")
+            return
         if which != ROTATION or len(set(arms)) > 1:
             raise self.refuse(where, f"{turning[0]} gives {', '.join(term.to)}", "to: [roll, pitch, yaw] of one arm")
         if self.raw["action"].get("unit") == "controller" and "rotation" not in self.raw["action"].get("scale", {}):
@@ -300,31 +343,31 @@ class _Parser:
         if term.factors and term.width != 3:
             raise self.refuse(where, f"{turning[0]} in {self.raw['action']['unit']}", "axis_angle or euler: only angles can be scaled")
 
-    def op(self, raw: Any, where: config.Where, to: tuple[str, ...]) -> Op:
+    def op(self, raw: Any, where: config.Where, width: int) -> Op:
         name, argument = (raw, None) if isinstance(raw, str) else next(iter(raw.items()))
         if name in TWO_FIELDS:
             ref = {"field": argument} if isinstance(argument, str) else argument
             if not isinstance(ref, dict) or "field" not in ref or set(ref) - {"field", "columns"}:
                 raise self.refuse(where, f"{name}: {argument}", f"{name}: FIELD, or {name}: {{field: FIELD, columns: ...}}")
             return Op(name, other=Ref(ref["field"], self.columns(ref, where)))
-        if name in REPRESENTATIONS:
-            words = REPRESENTATIONS[name][1]
+        if name in REPRESENTATIONS or name == FORWARD_KINEMATICS:
+            words = REPRESENTATIONS[name][1] if name in REPRESENTATIONS else tuple(TOOLS)
             if (argument or "") not in (words or ("",)):
                 expected = f"{name}: {'one of ' + ', '.join(words[:12]) if words else 'no argument'}"
                 raise self.refuse(where, f"{name}: {argument}", expected)
             return Op(name, word=argument or "")
         if name not in OPERATIONS or name == "euler_difference":
-            known = [*(n for n in OPERATIONS if n != "euler_difference"), *TWO_FIELDS, *REPRESENTATIONS]
+            known = [*(n for n in OPERATIONS if n != "euler_difference"), *TWO_FIELDS, *REPRESENTATIONS, FORWARD_KINEMATICS]
             raise self.refuse(where, f'unknown operation "{name}"', f"one of {', '.join(known)}", near(str(name), known))
         _, count, single = OPERATIONS[name]
         numbers = argument if isinstance(argument, list) else [] if argument is None else [argument]
         if any(isinstance(n, bool) or not isinstance(n, (int, float)) for n in numbers):
             raise self.refuse(where, f"{name}: {argument}", "numbers")
-        if len(numbers) not in ({1, len(to)} if count is None else {count}):
-            expected = {None: f"1 or {len(to)} numbers", 0: "no argument", 1: "1 number", 2: "2 numbers"}[count]
+        if len(numbers) not in ({1, width} if count is None else {count}):
+            expected = {None: f"1 or {width} numbers", 0: "no argument", 1: "1 number", 2: "2 numbers"}[count]
             raise self.refuse(where, f"{name} with {len(numbers)} numbers", expected)
-        if single and len(to) != 1:
-            raise self.refuse(where, f"{name} for {len(to)} dimensions", "a term of one dimension")
+        if single and width != 1:
+            raise self.refuse(where, f"{name} for {width} dimensions", "a term of one dimension")
         return Op(name, tuple(float(n) for n in numbers))
 
     def columns(self, raw: dict[str, Any], where: config.Where) -> tuple[int, ...] | None:
@@ -369,3 +412,12 @@ class _Parser:
 
 def _stripped(texts: Iterable[str]) -> list[str]:
     return [text.strip() for text in texts]
+
+
+def _op_name(raw: Any) -> str:
+    return raw if isinstance(raw, str) else str(next(iter(raw)))
+
+
+def _width(name: str) -> int:
+    """How many columns an operation takes that gives others; 0 for one that keeps their number."""
+    return JOINTS if name == FORWARD_KINEMATICS else REPRESENTATIONS[name][0] if name in REPRESENTATIONS else 0

@@ -127,10 +127,13 @@ def matrices(values: Floats, name: str, argument: str) -> tuple[Floats, npt.NDAr
     """The matrices (n, 3, 3) of what a dataset stores, and where there is one (n,).
 
     Four, six or nine zeros are no rotation but missing data (the matrix is then the identity); three zeros are the identity.
+    The matrix of values that are not finite is NaN.
     """
     known = (values != 0.0).any(axis=1) if name in ("quaternion", "rotation_6d", "matrix") else np.ones(len(values), np.bool_)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         out = REPRESENTATIONS[name][2](values, argument)
+    # arctan2(inf, inf) is an angle; what is not finite must not become one.
+    out = np.where(np.isfinite(values).all(axis=1)[:, None, None], out, np.nan)
     return np.where(known[:, None, None], out, np.eye(3)), known
 
 

@@ -58,9 +58,9 @@ class Samples:
 
 
 def cameras(recipe: Recipe, source: RecipeSource) -> tuple[str, ...]:
-    """The cameras of the recipe that a source has, in the recipe's order. A web source has the one camera ``image``."""
+    """The cameras of the recipe that a source has, in the recipe's order; of a web source the places for its pictures."""
     if source.declaration.kind != "robot":
-        return ("image",)
+        return source.declaration.cameras
     found = tuple(name for name in recipe.cameras if name in source.declaration.cameras)
     if not found:
         expected = f"one of {', '.join(source.declaration.cameras)}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 from rt2data import index, job, measure, select
 from rt2data.measure import Cells, Moments
 from rt2data.recipe import RecipeSource
+from rt2data.robot import split
 from rt2data.tokenizer import ActionTokenizer, Dim
 
 QUANTILES = (0.01, 0.5, 0.99)
@@ -132,10 +134,13 @@ def bounds(source: RecipeSource, stats: dict[str, Any], spec: ActionTokenizer, r
     fixed = {dim.name: dim for dim in spec.dims}
     dims = []
     for i, name in enumerate(robot.dims):
-        if name in fixed and (rule == "fixed" or name == "gripper"):
+        if split(name)[1] == "gripper" and "gripper" in fixed:
+            dims.append(replace(fixed["gripper"], name=name))
+            continue
+        if name in fixed and rule == "fixed":
             dims.append(fixed[name])
             continue
         where = f"{source.declaration.name} dimension {name}"
         low, high, constant = measure.bounds(*(stats[key][i] for key in ("q01", "q99", "min", "max")), where=where)
-        dims.append(Dim(name, low, high, fixed[name].unit if name in fixed else "", constant))
+        dims.append(Dim(name, low, high, robot.units[i], constant))
     return dims

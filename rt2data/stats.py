@@ -79,7 +79,7 @@ def _declaration_of(path: Path) -> Declaration:
             return declaration.find(name, str(info))
     for one in declaration.declared().values():
         for roles in (one.web.splits if one.web else {}).values():
-            if all(any((path / name).is_file() for name in names) for names in roles.values()):
+            if all(any("*" not in name and (path / name).is_file() for name in names) for names in roles.values()):
                 return one
     expected = (
         "manifest.json of a mixture, dataset_info.json of an RLDS dataset, or the annotation files of a declared corpus"

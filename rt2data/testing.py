@@ -103,8 +103,8 @@ def _uses(robot: Robot) -> Iterator[tuple[Ref, int]]:
         yield from ((op.other, term.width) for op in term.ops if op.other)
     for rule in _rules(robot):
         yield Ref(rule.field, rule.columns), 1
-    for ref in robot.proprio:
-        yield ref, len(robot.proprio_dims) - sum(len(other.columns or ()) for other in robot.proprio if other != ref)
+    for one in robot.proprio:
+        yield Ref(one.field, one.columns), len(one.dims)
 
 
 def _rules(robot: Robot) -> list[Rule]:
@@ -230,7 +230,7 @@ class _Maker:
                 [matrix[:, :, 0], matrix[:, :, 1]] if word == "columns" else [matrix[:, 0], matrix[:, 1]], axis=1
             )  # fmt: skip
         if missing:
-            table[0] = 0.0
+            table[1:2] = 0.0
         _put(flat, term.field, term.columns, table)
 
     def _flag(self, rule: Rule, flat: dict[str, Any], on: np.ndarray[Any, Any]) -> None:

@@ -11,7 +11,6 @@ import importlib
 import json
 import os
 import queue
-import signal
 import subprocess
 import sys
 import threading
@@ -63,7 +62,13 @@ class Pool:
         environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "ARROW_NUM_THREADS": "1"} | dict(os.environ)
         command = [sys.executable, "-m", "rt2data.worker"]
         return subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=environment
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            env=environment,
+            start_new_session=True,  # Ctrl-C goes to the client alone, which ends its workers
         )
 
     def _serve(self, process: subprocess.Popen[str]) -> None:
@@ -136,7 +141,6 @@ def main() -> None:
     """Serve tasks from stdin until it ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints must not look like an answer
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the client ends its workers
     for line in sys.stdin:
         request = json.loads(line)
         try:

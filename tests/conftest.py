@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real sample data: RT2DATA_SAMPLE_DATA, else ../shared/data; the test is skipped where neither is."""
+    """The folder of real data: RT2DATA_SAMPLE_DATA, else ../shared/data; the test is skipped where neither is."""
     folder = Path(os.environ.get("RT2DATA_SAMPLE_DATA", ROOT.parent / "shared" / "data"))
     if not (folder / "rlds").is_dir():
         pytest.skip(f"real sample data not found in {folder}; set RT2DATA_SAMPLE_DATA")
@@ -52,20 +52,10 @@ def mixture(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 @pytest.fixture
 def build(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    """`rt2data.flow.build` with its stages run in this process, one task after the other: no Beam, no worker process."""
-    from rt2data import flow, report
+    """`rt2data.flow.build` with its stages run in this process, one task after the other: no Beam, no workers."""
+    from rt2data import flow
 
-    class InProcess(flow.Direct):
-        def __init__(self, *_: Any) -> None:
-            super().__init__(report.Reporter(enabled=False))
-
-        def __enter__(self) -> InProcess:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-    monkeypatch.setattr(flow, "Engine", InProcess)
+    monkeypatch.setattr(flow, "Engine", small.in_process())
 
     def run(recipe: Path, out: Path, **options: Any) -> dict[str, Any]:
         return flow.build(recipe, out, progress=False, **options)

@@ -1,6 +1,6 @@
 """The published layouts of robot datasets, from ``layouts.json``: per dataset a path and a type for each field.
 
-A type is ``float32[7]``, ``float32[3] zlib``, ``image[480, 640, 3] jpeg``, ``text``, ``text[] sequence``. The file is made anew from a
+A type is ``float32[7]``, ``float32[3] zlib``, ``image[480, 640, 3] jpeg``, ``image_uint16[256, 256, 1] png``, ``text``, ``text[] sequence``. The file is made anew from a
 folder of ``features.json`` files and of catalog pages as JSON with ``python tests/layouts.py FACTS``.
 """
 
@@ -18,6 +18,10 @@ FILE = Path(__file__).with_name("layouts.json")
 _TYPE = re.compile(r"(\w+)(?:\[([^\]]*)\])?(?: (jpeg|png|zlib|bytes))?(?: (sequence))?")
 
 
+_IMAGES = {"image": "uint8", "image_uint16": "uint16", "image_float32": "float32"}
+_NAMES = {dtype: name for name, dtype in _IMAGES.items()}
+
+
 def load() -> dict[str, dict[str, Field]]:
     """The fields of every known layout, by dataset."""
     content = json.loads(FILE.read_text("utf-8"))
@@ -31,8 +35,8 @@ def field(path: str, text: str) -> Field:
     dims = tuple(None if n == "?" else int(n) for n in (shape or "").split(", ") if n)
     per_step = path.startswith("steps/")
     levels = per_step + bool(sequence)
-    if kind == "image":
-        return Field(path, "image", "float32" if dims[-1] == 1 and not encoding else "uint8", dims, per_step, encoding, levels)
+    if kind in _IMAGES:
+        return Field(path, "image", _IMAGES[kind], dims, per_step, encoding, levels)
     if kind == "text":
         return Field(path, "text", "string", dims, per_step, None, levels)
     return Field(path, "tensor", kind, dims, per_step, encoding or "none", levels)
@@ -40,7 +44,7 @@ def field(path: str, text: str) -> Field:
 
 def text(one: Field) -> str:
     """The inverse of `field`."""
-    kind = one.kind if one.kind in ("image", "text") else one.dtype
+    kind = _NAMES[one.dtype] if one.kind == "image" else "text" if one.kind == "text" else one.dtype
     shape = f"[{', '.join('?' if n is None else str(n) for n in one.shape)}]" if one.shape else ""
     encoding = f" {one.encoding}" if one.encoding not in (None, "none") else ""
     return kind + shape + encoding + (" sequence" if one.sequence > one.per_step else "")
@@ -64,7 +68,7 @@ def _walk(node: dict[str, Any], path: str) -> Any:
     if isinstance(kind, str) and kind != "Dataset":
         if kind == "Sequence":
             return  # only one dataset has them, and it is not declared
-        name = "image" if kind == "Image" else "text" if node["dtype"] == "string" else node["dtype"]
+        name = _NAMES[node["dtype"]] if kind == "Image" else "text" if node["dtype"] == "string" else node["dtype"]
         shape = f"[{', '.join('?' if n is None else str(n) for n in node['shape'])}]" if node.get("shape") else ""
         encoding = node.get("encoding_format") or node.get("encoding")
         yield path, field(path, name + shape + (f" {encoding}" if encoding else ""))

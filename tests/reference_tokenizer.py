@@ -40,7 +40,7 @@ def half_even(x: float) -> int:
 
 
 def encode(scheme: str, x: float, dim: Dim, bins: int, options: dict[str, Any], rounded: Any = same) -> int:
-    """The bin of one number. `rounded` is float32 where the scheme computes in the type it is given, and that is float32."""
+    """The bin of one number. `rounded` is float32 where a scheme that computes in the type it is given gets float32."""
     low, high = dim.low, dim.high
     if scheme == "uniform":
         return int(clip(math.floor((x - low) * (bins / (high - low))), 0, bins - 1))
@@ -159,7 +159,7 @@ def parse(text: str, fields: list[tuple[int, int, int]], lead: str = "") -> list
     return bins
 
 
-def format(bins: list[int], fields: list[tuple[int, int, int]], lead: str = "") -> str:
+def write(bins: list[int], fields: list[tuple[int, int, int]], lead: str = "") -> str:
     return lead + " ".join(str(b + first) for b, (_, _, first) in zip(bins, fields, strict=True))
 
 

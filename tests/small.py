@@ -18,7 +18,8 @@ CAMERAS = ("image_0", "image_1", "image_2", "image_3")
 FEATURES: Any = {
     "steps": {
         "action": TensorSpec((7,), "float32"),
-        "observation": {name: ImageSpec((12, 16, 3), "jpeg") for name in CAMERAS} | {"state": TensorSpec((7,), "float32")},
+        "observation": {name: ImageSpec((12, 16, 3), "jpeg") for name in CAMERAS}
+        | {"state": TensorSpec((7,), "float32")},
         "language_instruction": TextSpec(),
         "is_first": TensorSpec((), "bool"),
         "is_last": TensorSpec((), "bool"),
@@ -59,7 +60,13 @@ def episode(number: int, steps: int | None = None, **changes: Any) -> dict[str, 
     return {"steps": inner, "episode_metadata": {"file_path": f"/data/{number // 2}/out.npy", "episode_id": number}}
 
 
-def write_bridge(root: Path, episodes: list[dict[str, Any]] | None = None, *, shards: int = 3, val: list[dict[str, Any]] | None = None) -> Path:
+def write_bridge(
+    root: Path,
+    episodes: list[dict[str, Any]] | None = None,
+    *,
+    shards: int = 3,
+    val: list[dict[str, Any]] | None = None,
+) -> Path:
     """Write ``root/bridge_dataset/1.0.0``, by default 12 episodes of train in 3 files, and perhaps a val split."""
     splits = {"train": [episode(n) for n in range(12)] if episodes is None else episodes}
     files = {"train": shards}
@@ -75,10 +82,17 @@ def write_json(path: Path, content: Any) -> Path:
     return path
 
 
-def write_vqa(root: Path, questions: list[Mapping[str, Any]], annotations: list[Mapping[str, Any]], pictures: Mapping[int, bytes] | None = None) -> Path:
+def write_vqa(
+    root: Path,
+    questions: list[Mapping[str, Any]],
+    annotations: list[Mapping[str, Any]],
+    pictures: Mapping[int, bytes] | None = None,
+) -> Path:
     """Write ``root/vqav2`` in the layout of VQA v2.0."""
     folder = root / "vqav2"
-    write_json(folder / "v2_OpenEnded_mscoco_train2014_questions.json", {"data_subtype": "train2014", "questions": questions})
+    write_json(
+        folder / "v2_OpenEnded_mscoco_train2014_questions.json", {"data_subtype": "train2014", "questions": questions}
+    )
     write_json(folder / "v2_mscoco_train2014_annotations.json", {"annotations": annotations})
     for number, data in (pictures or {}).items():
         path = folder / "train2014" / f"COCO_train2014_{number:012d}.jpg"
@@ -95,7 +109,12 @@ def answers(number: int, *texts: str) -> dict[str, Any]:
     return {"question_id": number, "answers": [{"answer": text, "answer_id": i} for i, text in enumerate(texts, 1)]}
 
 
-def write_coco(root: Path, images: list[Mapping[str, Any]], captions: list[Mapping[str, Any]], pictures: Mapping[str, bytes] | None = None) -> Path:
+def write_coco(
+    root: Path,
+    images: list[Mapping[str, Any]],
+    captions: list[Mapping[str, Any]],
+    pictures: Mapping[str, bytes] | None = None,
+) -> Path:
     """Write ``root/coco_captions`` in COCO's layout."""
     folder = root / "coco_captions"
     write_json(folder / "annotations" / "captions_train2017.json", {"images": images, "annotations": captions})
@@ -107,14 +126,28 @@ def write_coco(root: Path, images: list[Mapping[str, Any]], captions: list[Mappi
 
 
 def write_corpora(root: Path) -> Path:
-    """Write all three: 12 episodes, 24 questions and 10 captioned pictures, among them a PNG and a WebP, not all English."""
+    """Write all three: 12 episodes, 24 questions, 10 captioned pictures; a PNG and a WebP, not all English."""
     write_bridge(root)
     numbers = range(1, 11)
     pictures = {n: picture(n, {3: "PNG", 4: "WEBP"}.get(n, "JPEG")) for n in numbers}
-    asked = [question(100 + n, 1 + n % 10, f"Wie viele Würfel sind hier, {n}?" if n % 4 == 0 else f"Is {n} red?", **({"language": "de"} if n % 4 == 0 else {})) for n in range(24)]
-    write_vqa(root, asked, [answers(100 + n, "yes", "no" if n % 2 else "yes", "да", "yes") for n in range(24)], pictures)
+    asked = [
+        question(
+            100 + n,
+            1 + n % 10,
+            f"Wie viele Würfel sind hier, {n}?" if n % 4 == 0 else f"Is {n} red?",
+            **({"language": "de"} if n % 4 == 0 else {}),
+        )
+        for n in range(24)
+    ]
+    write_vqa(
+        root, asked, [answers(100 + n, "yes", "no" if n % 2 else "yes", "да", "yes") for n in range(24)], pictures
+    )
     entries = [{"id": n, "file_name": f"{n:012d}.jpg"} for n in numbers]
-    texts = [{"id": 10 * n + k, "image_id": n, "caption": f"A picture of {n}, caption {k}."} for n in numbers for k in range(2)]
+    texts = [
+        {"id": 10 * n + k, "image_id": n, "caption": f"A picture of {n}, caption {k}."}
+        for n in numbers
+        for k in range(2)
+    ]
     write_coco(root, entries, texts, {f"{n:012d}.jpg": data for n, data in pictures.items()})
     return root
 
@@ -142,7 +175,11 @@ def write_recipe(path: Path, **changes: Any) -> Path:
 
 def tree(folder: Path) -> dict[str, str]:
     """Every file below `folder` with the SHA-256 of its bytes."""
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
 
 
 def edit(path: Path, change: Callable[[bytearray], None]) -> None:
@@ -150,3 +187,20 @@ def edit(path: Path, change: Callable[[bytearray], None]) -> None:
     data = bytearray(path.read_bytes())
     change(data)
     path.write_bytes(data)
+
+
+def in_process() -> type[Any]:
+    """What stands in for `rt2data.flow.Engine` in tests: the stages run here, one after the other, without Beam."""
+    from rt2data import flow, report
+
+    class InProcess(flow.Direct):
+        def __init__(self, *_: Any) -> None:
+            super().__init__(report.Reporter(enabled=False))
+
+        def __enter__(self) -> InProcess:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    return InProcess

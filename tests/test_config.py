@@ -43,9 +43,17 @@ def test_lines_of_values(tmp_path: Path) -> None:
         ("name: a\nname: b\n", 'r.yaml:2: "name" is given twice; expected each key once.'),
         ("a: {b: 1, c: 2, b: 3}\n", 'r.yaml:1: "b" is given twice; expected each key once.'),
         ("name: [1, 2\nsources: 3\n", "r.yaml:2: expected ',' or ']', but got ':'; expected valid YAML."),
-        ("name: x\n\tsources: 1\n", r"r.yaml:2: found character '\t' that cannot start any token; expected valid YAML."),
-        ("name: !!python/object/apply:os.system [id]\n", "r.yaml:1: could not determine a constructor for the tag "
-         "'tag:yaml.org,2002:python/object/apply:os.system'; expected valid YAML."),
+        (
+            "name: x\n\tsources: 1\n",
+            r"r.yaml:2: found character '\t' that cannot start any token; expected valid YAML.",
+        ),
+        (
+            "name: !!python/object/apply:os.system [id]\n",
+            (
+                "r.yaml:1: could not determine a constructor for the tag "
+                "'tag:yaml.org,2002:python/object/apply:os.system'; expected valid YAML."
+            ),
+        ),
         ("name: *x\n", "r.yaml:1: found undefined alias 'x'; expected valid YAML."),
         (b"name: \xff\n", "r.yaml: byte 6 is not UTF-8; expected a YAML file in UTF-8."),
         ("? [a, b]\n: 1\n", "r.yaml:1: a key that is no text; expected text as key."),
@@ -56,9 +64,12 @@ def test_lines_of_values(tmp_path: Path) -> None:
         ("[" * 5000, "r.yaml: lists or mappings nested too deeply; expected a YAML file that a person wrote."),
         ("a: &a [*a]\n", "r.yaml: lists or mappings nested too deeply; expected a YAML file that a person wrote."),
         ("seed: 2024-13-45\n", "r.yaml: month must be in 1..12; expected numbers and dates that exist."),
-        ("name: a\x07b\n", "r.yaml: character U+0007: special characters are not allowed; expected a YAML file of text."),
+        (
+            "name: a\x07b\n",
+            "r.yaml: character U+0007: special characters are not allowed; expected a YAML file of text.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_yaml(tmp_path: Path, text: str | bytes, message: str) -> None:
     assert refused(tmp_path, text) == message
 
@@ -70,22 +81,49 @@ def test_what_is_not_yaml(tmp_path: Path, text: str | bytes, message: str) -> No
         ("- 1\n", "r.yaml:1: the file is [1]; expected a value of type object."),
         ("name: x\n", 'r.yaml:1: the file has no "sources"; expected the field "sources".'),
         ("name: x\nsources: []\n", 'r.yaml:2: "sources" is []; expected 1 or more entries.'),
-        ("name: X y\nsources: [{source: a}]\n",
-         'r.yaml:1: "name" is "X y"; expected The mixture\'s name: at most 40 lower-case letters, digits and underscores.'),
-        ("name: x\nsources:\n- {source: a, wieght: 2}\n", 'r.yaml:3: unknown field "wieght"; expected one of answers, captions, path, '
-         'repeat, samples, source, splits, weight. Did you mean "weight"?'),
-        ("name: x\nweights: shares\nsources: [{source: a}]\n",
-         'r.yaml:2: "weights" is "shares"; expected one of share, times_size. Did you mean "share"?'),
+        (
+            "name: X y\nsources: [{source: a}]\n",
+            (
+                'r.yaml:1: "name" is "X y"; expected The mixture\'s name: at most 40 lower-case letters, digits and '
+                "underscores."
+            ),
+        ),
+        (
+            "name: x\nsources:\n- {source: a, wieght: 2}\n",
+            (
+                'r.yaml:3: unknown field "wieght"; expected one of answers, captions, path, '
+                'repeat, samples, source, splits, weight. Did you mean "weight"?'
+            ),
+        ),
+        (
+            "name: x\nweights: shares\nsources: [{source: a}]\n",
+            'r.yaml:2: "weights" is "shares"; expected one of share, times_size. Did you mean "share"?',
+        ),
         ("name: x\nseed: 1.0\nsources: [{source: a}]\n", 'r.yaml:2: "seed" is 1.0; expected a value of type integer.'),
-        ("name: x\nseed: true\nsources: [{source: a}]\n", 'r.yaml:2: "seed" is true; expected a value of type integer.'),
-        ("name: x\nseed: 2024-01-01\nsources: [{source: a}]\n", 'r.yaml:2: "seed" is "2024-01-01"; expected a value of type integer.'),
-        ("name: x\nsources:\n- {source: a, weight: .inf}\n", 'r.yaml:3: "sources.0.weight" is Infinity; expected a value of type number.'),
-        ("name: x\nsources:\n- {source: a, weight: .nan}\n", 'r.yaml:3: "sources.0.weight" is NaN; expected a value of type number.'),
-        ("name: x\nmax_repeat: .inf\nsources: [{source: a}]\n", 'r.yaml:2: "max_repeat" is Infinity; expected a value of type number.'),
+        (
+            "name: x\nseed: true\nsources: [{source: a}]\n",
+            'r.yaml:2: "seed" is true; expected a value of type integer.',
+        ),
+        (
+            "name: x\nseed: 2024-01-01\nsources: [{source: a}]\n",
+            'r.yaml:2: "seed" is "2024-01-01"; expected a value of type integer.',
+        ),
+        (
+            "name: x\nsources:\n- {source: a, weight: .inf}\n",
+            'r.yaml:3: "sources.0.weight" is Infinity; expected a value of type number.',
+        ),
+        (
+            "name: x\nsources:\n- {source: a, weight: .nan}\n",
+            'r.yaml:3: "sources.0.weight" is NaN; expected a value of type number.',
+        ),
+        (
+            "name: x\nmax_repeat: .inf\nsources: [{source: a}]\n",
+            'r.yaml:2: "max_repeat" is Infinity; expected a value of type number.',
+        ),
         ("name: x\nsources:\n- {source: a, weight: 0}\n", 'r.yaml:3: "sources.0.weight" is 0; expected more than 0.'),
         ("name: x\nimage: {format: gif}\nsources: [{source: a}]\n", None),
     ],
-)  # fmt: skip
+)
 def test_what_the_schema_refuses(tmp_path: Path, text: str, message: str | None) -> None:
     found = refused(tmp_path, text)
     assert message is None or found == message

@@ -138,7 +138,7 @@ def test_a_format_is_looked_up_or_imported(tmp_path: Path) -> None:
     one = declaration.read(written(tmp_path, ROBOT | {"format": "rt2data.sources.rlds:Rlds"}))
     assert sources.of_format(one, "w").__name__ == "Rlds"
     for text, message in [
-        ("rldz", 'w: unknown format "rldz"; expected one of rlds, vqa_json, coco_captions, or module:Class. Did you mean "rlds"?'),
+        ("rldz", f'w: unknown format "rldz"; expected one of {", ".join(sources.FORMATS)}, or module:Class. Did you mean "rlds"?'),
         ("no_such_module:Class", "w: format \"no_such_module:Class\": No module named 'no_such_module'; expected a class that can be imported."),
     ]:
         one = declaration.read(written(tmp_path, ROBOT | {"format": text}))

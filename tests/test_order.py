@@ -57,10 +57,12 @@ def test_a_hash_is_the_same_forever() -> None:
 def test_each_part_of_a_key_changes_the_hash(unit: bytes, step: int, variant: int, copy: int) -> None:
     first = scalar("order", 1, "a", unit, step, variant, copy)
     others = [
-        scalar("quota", 1, "a", unit, step, variant, copy), scalar("order", 2, "a", unit, step, variant, copy),
-        scalar("order", 1, "b", unit, step, variant, copy), scalar("order", 1, "a", bytes(reversed(unit)) + b"", step ^ 1, variant, copy),
+        scalar("quota", 1, "a", unit, step, variant, copy),
+        scalar("order", 2, "a", unit, step, variant, copy),
+        scalar("order", 1, "b", unit, step, variant, copy),
+        scalar("order", 1, "a", bytes(reversed(unit)) + b"", step ^ 1, variant, copy),
         scalar("order", 1, "a", unit, step, variant, copy + 1),
-    ]  # fmt: skip
+    ]
     assert first not in others
 
 
@@ -93,7 +95,10 @@ def test_cuts_give_pieces_that_differ_by_at_most_one(values: list[int], data: st
 
 def test_a_tie_at_a_cut_raises() -> None:
     assert order.cuts(np.array([1, 1, 2, 3], np.uint64), 2, "r").tolist() == [2]
-    with pytest.raises(Rt2dataError, match=r"^r\.yaml: two samples of the same order at the border of a shard; .*Choose another seed\.$"):
+    with pytest.raises(
+        Rt2dataError,
+        match=r"^r\.yaml: two samples of the same order at the border of a shard; .*Choose another seed\.$",
+    ):
         order.cuts(np.array([1, 2, 2, 3], np.uint64), 2, "r.yaml")
 
 

@@ -32,7 +32,10 @@ def test_robot_prompts(instruction: str, wanted: str) -> None:
 
 
 def test_operations_run_in_the_order_of_the_recipe() -> None:
-    assert prompts.robot({"robot": "{instruction}|{instruction}", "instruction": []}, " As it is. ") == " As it is. | As it is. "
+    assert (
+        prompts.robot({"robot": "{instruction}|{instruction}", "instruction": []}, " As it is. ")
+        == " As it is. | As it is. "
+    )
     assert prompts.robot({"robot": "{instruction}", "instruction": ["no_final_stop", "strip"]}, "Up. ") == "Up."
 
 

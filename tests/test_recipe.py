@@ -27,44 +27,108 @@ COUNT = len(declaration.declared())
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (HEAD + "- source: brigde\n", f'r.yaml:3: unknown source "brigde"; expected one of {COUNT} declarations. Did you mean "bridge"?'),
-        (HEAD + "- source: bridge\n- source: bridge_orig\n  weight: 1\n",
-         'r.yaml:4: source "bridge_dataset" is given twice; expected each source once. '
-         "Take more dataset splits with splits:, or more copies with repeat:."),
-        (HEAD + "- source: bridge\n  weight: 1\n  repeat: 2\n", "r.yaml:5: weight and repeat together; expected one of weight, repeat, samples."),
-        (HEAD + "- {source: bridge, weight: 1}\n- {source: vqav2, samples: 5}\n",
-         "r.yaml:2: weight and samples mixed in one recipe; expected one of weight, repeat, samples for all sources. "
-         "A source that names none of them has repeat: 1."),
-        (HEAD + "- {source: bridge, weight: 1}\n- {source: vqav2}\n",
-         "r.yaml:2: weight and repeat mixed in one recipe; expected one of weight, repeat, samples for all sources. "
-         "A source that names none of them has repeat: 1."),
-        ("name: x\ntrain_samples: 5\nsources: [{source: bridge}]\n", 'r.yaml:2: "train_samples" with repeat; expected sources with weights.'),
-        ("name: x\nweights: share\nsources: [{source: bridge, samples: 2}]\n", 'r.yaml:2: "weights" with samples; expected sources with weights.'),
+        (
+            HEAD + "- source: brigde\n",
+            f'r.yaml:3: unknown source "brigde"; expected one of {COUNT} declarations. Did you mean "bridge"?',
+        ),
+        (
+            HEAD + "- source: bridge\n- source: bridge_orig\n  weight: 1\n",
+            (
+                'r.yaml:4: source "bridge_dataset" is given twice; expected each source once. '
+                "Take more dataset splits with splits:, or more copies with repeat:."
+            ),
+        ),
+        (
+            HEAD + "- source: bridge\n  weight: 1\n  repeat: 2\n",
+            "r.yaml:5: weight and repeat together; expected one of weight, repeat, samples.",
+        ),
+        (
+            HEAD + "- {source: bridge, weight: 1}\n- {source: vqav2, samples: 5}\n",
+            (
+                "r.yaml:2: weight and samples mixed in one recipe; expected one of weight, repeat, samples for all "
+                "sources. "
+                "A source that names none of them has repeat: 1."
+            ),
+        ),
+        (
+            HEAD + "- {source: bridge, weight: 1}\n- {source: vqav2}\n",
+            (
+                "r.yaml:2: weight and repeat mixed in one recipe; expected one of weight, repeat, samples for all "
+                "sources. "
+                "A source that names none of them has repeat: 1."
+            ),
+        ),
+        (
+            "name: x\ntrain_samples: 5\nsources: [{source: bridge}]\n",
+            'r.yaml:2: "train_samples" with repeat; expected sources with weights.',
+        ),
+        (
+            "name: x\nweights: share\nsources: [{source: bridge, samples: 2}]\n",
+            'r.yaml:2: "weights" with samples; expected sources with weights.',
+        ),
         (HEAD + "- source: bridge\n  answers: all\n", 'r.yaml:4: "answers" for a robot source; expected a VQA source.'),
-        (HEAD + "- source: vqav2\n  captions: all\n", 'r.yaml:4: "captions" for a vqa source; expected a caption source.'),
-        ("name: x\nsplits: {train: 0.9, val: 0.2}\nsources: [{source: bridge}]\n",
-         "r.yaml:2: shares that add up to 1.1; expected shares that add up to 1."),
-        ("name: x\nsplits: {train: 1, val: [a]}\nsources: [{source: bridge}]\n",
-         "r.yaml:2: shares and dataset splits mixed; expected either a share for each split or a list for each."),
-        (HEAD + "- source: bridge\n  splits: {train: [a], val: [b, a]}\n",
-         'r.yaml:4: the dataset split "a" is taken twice; expected each dataset split in one split.'),
-        ("name: x\nsplits: {val: 1}\nsources: [{source: bridge}]\n", 'r.yaml:2: "splits" has no "train"; expected the field "train".'),
-        ("name: x\nprompts: {robot: \"do it\"}\nsources: [{source: bridge}]\n",
-         'r.yaml:2: prompt "do it" has no placeholder; expected the placeholder {instruction} and no other.'),
-        ("name: x\nprompts:\n  vqa: \"{question} {answer}\"\nsources: [{source: bridge}]\n",
-         'r.yaml:3: prompt "{question} {answer}" has answer, question; expected the placeholder {question} and no other.'),
-        ("name: x\nprompts: {caption: \"{instruction}\"}\nsources: [{source: bridge}]\n",
-         'r.yaml:2: prompt "{instruction}" has instruction; expected no placeholder.'),
-        ("name: x\nprompts: {instruction: [upper]}\nsources: [{source: bridge}]\n",
-         'r.yaml:2: "prompts.instruction.0" is "upper"; expected one of strip, lower_first, no_final_stop.'),
-        (HEAD + "- {source: vqav2, splits: {train: 0.9, val: 0.1}}\n- {source: coco, splits: {train: 0.8, val: 0.2}}\n",
-         "r.yaml:4: vqav2 and coco_captions share the pictures of coco but not the splits; expected the same splits for both. "
-         "A picture could be in train through one and in val through the other."),
-        ("name: x\nimage: jpg\nsources: [{source: bridge}]\n", 'r.yaml:2: "image" is "jpg"; expected The word keep, or a mapping of format, quality, size.'),
-        ("name: x\ncameras: []\nsources: [{source: bridge}]\n", 'r.yaml:2: "cameras" is []; expected 1 or more entries.'),
-        ("name: x\ncameras: [a, a]\nsources: [{source: bridge}]\n", 'r.yaml:2: "cameras" is ["a", "a"]; expected no entry twice.'),
+        (
+            HEAD + "- source: vqav2\n  captions: all\n",
+            'r.yaml:4: "captions" for a vqa source; expected a caption source.',
+        ),
+        (
+            "name: x\nsplits: {train: 0.9, val: 0.2}\nsources: [{source: bridge}]\n",
+            "r.yaml:2: shares that add up to 1.1; expected shares that add up to 1.",
+        ),
+        (
+            "name: x\nsplits: {train: 1, val: [a]}\nsources: [{source: bridge}]\n",
+            "r.yaml:2: shares and dataset splits mixed; expected either a share for each split or a list for each.",
+        ),
+        (
+            HEAD + "- source: bridge\n  splits: {train: [a], val: [b, a]}\n",
+            'r.yaml:4: the dataset split "a" is taken twice; expected each dataset split in one split.',
+        ),
+        (
+            "name: x\nsplits: {val: 1}\nsources: [{source: bridge}]\n",
+            'r.yaml:2: "splits" has no "train"; expected the field "train".',
+        ),
+        (
+            'name: x\nprompts: {robot: "do it"}\nsources: [{source: bridge}]\n',
+            'r.yaml:2: prompt "do it" has no placeholder; expected the placeholder {instruction} and no other.',
+        ),
+        (
+            'name: x\nprompts:\n  vqa: "{question} {answer}"\nsources: [{source: bridge}]\n',
+            (
+                'r.yaml:3: prompt "{question} {answer}" has answer, question; expected the placeholder {question} '
+                "and no other."
+            ),
+        ),
+        (
+            'name: x\nprompts: {caption: "{instruction}"}\nsources: [{source: bridge}]\n',
+            'r.yaml:2: prompt "{instruction}" has instruction; expected no placeholder.',
+        ),
+        (
+            "name: x\nprompts: {instruction: [upper]}\nsources: [{source: bridge}]\n",
+            'r.yaml:2: "prompts.instruction.0" is "upper"; expected one of strip, lower_first, no_final_stop.',
+        ),
+        (
+            HEAD
+            + "- {source: vqav2, splits: {train: 0.9, val: 0.1}}\n- {source: coco, splits: {train: 0.8, val: 0.2}}\n",
+            (
+                "r.yaml:4: vqav2 and coco_captions share the pictures of coco but not the splits; expected the same "
+                "splits for both. "
+                "A picture could be in train through one and in val through the other."
+            ),
+        ),
+        (
+            "name: x\nimage: jpg\nsources: [{source: bridge}]\n",
+            'r.yaml:2: "image" is "jpg"; expected The word keep, or a mapping of format, quality, size.',
+        ),
+        (
+            "name: x\ncameras: []\nsources: [{source: bridge}]\n",
+            'r.yaml:2: "cameras" is []; expected 1 or more entries.',
+        ),
+        (
+            "name: x\ncameras: [a, a]\nsources: [{source: bridge}]\n",
+            'r.yaml:2: "cameras" is ["a", "a"]; expected no entry twice.',
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(Rt2dataError) as caught:
         read(tmp_path, text)
@@ -83,25 +147,58 @@ def test_defaults(tmp_path: Path) -> None:
 
 
 def test_train_is_the_first_split_whatever_the_order(tmp_path: Path) -> None:
-    text = HEAD + "- {source: bridge, splits: {test: 0.1, val: 0.2, train: 0.7}}\n- {source: vqav2, splits: {train: [train], dev: [val]}}\n"
+    text = (
+        HEAD
+        + "- {source: bridge, splits: {test: 0.1, val: 0.2, train: 0.7}}\n"
+        + "- {source: vqav2, splits: {train: [train], dev: [val]}}\n"
+    )
     assert read(tmp_path, text).splits == ("train", "test", "val", "dev")
 
 
-@pytest.mark.parametrize("changes", [
-    {}, {"image": {"format": "png", "size": [64, 48]}, "image_check": "decode", "description": "d"},
-    {"train_samples": 100, "weights": "times_size", "max_repeat": 3.5}, {"prompts": {"robot": "do {instruction}", "instruction": []}},
-    {"sources": [{"source": "bridge", "splits": {"val": ["a", "b"], "train": ["c"]}}, {"source": "vqav2", "repeat": 0.5, "answers": "all"}], "splits": None},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"image": {"format": "png", "size": [64, 48]}, "image_check": "decode", "description": "d"},
+        {"train_samples": 100, "weights": "times_size", "max_repeat": 3.5},
+        {"prompts": {"robot": "do {instruction}", "instruction": []}},
+        {
+            "sources": [
+                {"source": "bridge", "splits": {"val": ["a", "b"], "train": ["c"]}},
+                {"source": "vqav2", "repeat": 0.5, "answers": "all"},
+            ],
+            "splits": None,
+        },
+    ],
+)
 def test_the_resolved_recipe_parses_to_the_same_recipe(tmp_path: Path, changes: dict[str, object]) -> None:
     """Workers read the recipe from its resolved form, and the manifest keeps it."""
     first = recipe.read(small.write_recipe(tmp_path / "r.yaml", **changes))
     again = recipe.parse(json.loads(json.dumps(first.resolved)), first.file)
     assert again.resolved == first.resolved
-    for name in ("name", "seed", "samples_per_shard", "train_samples", "weights", "max_repeat", "cameras", "image", "image_check",
-                 "tokenizer", "bounds", "prompts", "splits"):  # fmt: skip
+    for name in (
+        "name",
+        "seed",
+        "samples_per_shard",
+        "train_samples",
+        "weights",
+        "max_repeat",
+        "cameras",
+        "image",
+        "image_check",
+        "tokenizer",
+        "bounds",
+        "prompts",
+        "splits",
+    ):
         assert getattr(again, name) == getattr(first, name)
     for one, two in zip(again.sources, first.sources, strict=True):
-        assert (one.declaration, one.weight, one.repeat, one.samples) == (two.declaration, two.weight, two.repeat, two.samples)
+        assert (one.declaration, one.weight, one.repeat, one.samples) == (
+            two.declaration,
+            two.weight,
+            two.repeat,
+            two.samples,
+        )
         assert (one.hashed, one.taken, one.answers, one.captions) == (two.hashed, two.taken, two.answers, two.captions)
 
 
@@ -134,12 +231,15 @@ def test_finding_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_cameras_of_a_source(tmp_path: Path) -> None:
-    found = read(tmp_path, "name: x\ncameras: [tertiary, left, primary]\nsources: [{source: bridge}, {source: vqav2}]\n")
+    found = read(
+        tmp_path, "name: x\ncameras: [tertiary, left, primary]\nsources: [{source: bridge}, {source: vqav2}]\n"
+    )
     assert select.cameras(found, found.sources[0]) == ("tertiary", "primary")
     assert select.cameras(found, found.sources[1]) == ("image",)
     found = read(tmp_path, "name: x\ncameras: [left]\nsources:\n- source: bridge\n")
     with pytest.raises(Rt2dataError) as caught:
         select.cameras(found, found.sources[0])
     assert str(caught.value).endswith(
-        "r.yaml:4: none of the cameras left; expected one of primary, secondary, tertiary, fourth. Add it to cameras: in the recipe."
+        "r.yaml:4: none of the cameras left; expected one of primary, secondary, tertiary, fourth. Add it to "
+        "cameras: in the recipe."
     )

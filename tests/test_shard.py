@@ -43,7 +43,9 @@ def write(path: Path, members: list[Member], buffers: shard.Buffers | None = Non
     refs = {i: store.ref(data) for i, (_, data, by_ref) in reversed(list(enumerate(members))) if by_ref}
     content = [refs.get(i, data) for i, (_, data, _) in enumerate(members)]
     sizes = [len(data) for _, data, _ in members]
-    return shard.write(path, [name for name, *_ in members], sizes, content, store.read, buffers or shard.Buffers()), store
+    return shard.write(
+        path, [name for name, *_ in members], sizes, content, store.read, buffers or shard.Buffers()
+    ), store
 
 
 def by_tarfile(members: list[Member]) -> bytes:
@@ -87,8 +89,10 @@ def test_headers_are_those_of_tarfile(sizes: list[int]) -> None:
 
 @pytest.mark.parametrize("by_ref", [True, False])
 @pytest.mark.parametrize("extra", [-1025, -513, -512, -1, 0, 1, 512])
-def test_members_on_the_border_of_a_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extra: int, by_ref: bool) -> None:
-    """Two members that end a little before, on, or after the end of the window, and larger and smaller ones after them."""
+def test_members_on_the_border_of_a_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extra: int, by_ref: bool
+) -> None:
+    """Two members that end a little before, on, or after the end of the window, and others after them."""
     monkeypatch.setattr(shard, "WINDOW", 8192)
     sizes = [2048, shard.WINDOW - 2048 + extra, 20_000, 0, 1, 8192, 8191, 1]
     members = [(f"{i}.jpg", bytes([i + 1]) * size, by_ref) for i, size in enumerate(sizes)]
@@ -100,7 +104,9 @@ def test_members_on_the_border_of_a_window(tmp_path: Path, monkeypatch: pytest.M
         assert found.crc32c == shard.crc32c_of(path)
 
 
-@pytest.mark.parametrize("count", [shard.MAX_PIECES // 2 - 1, shard.MAX_PIECES // 2, shard.MAX_PIECES // 2 + 1, 3 * shard.MAX_PIECES])
+@pytest.mark.parametrize(
+    "count", [shard.MAX_PIECES // 2 - 1, shard.MAX_PIECES // 2, shard.MAX_PIECES // 2 + 1, 3 * shard.MAX_PIECES]
+)
 def test_more_members_than_one_write_takes(tmp_path: Path, count: int) -> None:
     members = [(f"{i}.jpg", b"%d" % i, True) for i in range(count)]
     write(tmp_path / "a.tar", members)
@@ -136,7 +142,9 @@ def test_nothing_is_left_behind_when_it_fails(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(Rt2dataError, match=r"a\.tar: (Not a directory|File exists); expected room and permission to write a shard\."):
+    with pytest.raises(
+        Rt2dataError, match=r"a\.tar: (Not a directory|File exists); expected room and permission to write a shard\."
+    ):
         write(tmp_path / "file" / "a.tar", [("a", b"", False)])
 
 
@@ -145,7 +153,9 @@ def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(shard.os, "writev", full)
-    with pytest.raises(Rt2dataError, match=r"a\.tar: No space left on device; expected room and permission to write a shard\."):
+    with pytest.raises(
+        Rt2dataError, match=r"a\.tar: No space left on device; expected room and permission to write a shard\."
+    ):
         write(tmp_path / "a.tar", [("a", b"x", False)])
     assert list(tmp_path.iterdir()) == []
 

@@ -17,10 +17,14 @@ from rt2data import resources
 from rt2data.tokenizer import ActionError, ActionParseError, ActionTokenizer, Dim
 
 BRIDGE = [
-    Dim("x", -0.0287, 0.0283, "m"), Dim("y", -0.0418, 0.0409, "m"), Dim("z", -0.026, 0.0404, "m"),
-    Dim("roll", -0.0803, 0.0818, "rad"), Dim("pitch", -0.0921, 0.0784, "rad"), Dim("yaw", -0.2074, 0.2034, "rad"),
+    Dim("x", -0.0287, 0.0283, "m"),
+    Dim("y", -0.0418, 0.0409, "m"),
+    Dim("z", -0.026, 0.0404, "m"),
+    Dim("roll", -0.0803, 0.0818, "rad"),
+    Dim("pitch", -0.0921, 0.0784, "rad"),
+    Dim("yaw", -0.2074, 0.2034, "rad"),
     Dim("gripper", 0, 1),
-]  # fmt: skip
+]
 KUKA = [Dim(d.name, 2 * d.low, 2 * d.high, d.unit) for d in BRIDGE]
 BUNDLED = sorted(p.stem for p in resources.files("tokenizers", ".json"))
 
@@ -57,7 +61,10 @@ def test_import_needs_numpy_and_nothing_else() -> None:
 
 def test_import_is_quick() -> None:
     """Under 15 ms beyond numpy on an idle machine; measured against numpy's own import, which is 60 to 100 ms there."""
-    code = "import time; a = time.perf_counter(); import numpy; b = time.perf_counter(); import rt2data.tokenizer; print((time.perf_counter() - b) / (b - a))"
+    clock = "time.perf_counter()"
+    code = (
+        f"import time; a = {clock}; import numpy; b = {clock}; import rt2data.tokenizer; print(({clock} - b) / (b - a))"
+    )
     ratios = [
         float(
             subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout
@@ -253,14 +260,21 @@ def test_encode_refuses() -> None:
             tok.encode(bad, flags)
         assert tok.encode(bad, flags, validate=False).shape == (3, 8)
     for actions, message in [
-        (good[:, :6], r"shape \(3, 6\); expected \(\.\.\., 7\)"), (good.astype(int), "dtype int64"), (np.float32(0), "shape"),
-        (good.astype(complex), "complex"), ([[0.0] * 6], "shape"), (np.zeros((3, 8)), "shape"),
-    ]:  # fmt: skip
+        (good[:, :6], r"shape \(3, 6\); expected \(\.\.\., 7\)"),
+        (good.astype(int), "dtype int64"),
+        (np.float32(0), "shape"),
+        (good.astype(complex), "complex"),
+        ([[0.0] * 6], "shape"),
+        (np.zeros((3, 8)), "shape"),
+    ]:
         with pytest.raises(ActionError, match=message):
             tok.encode(actions, flags)
     for terminate, message in [
-        (None, "not given"), (np.zeros(2, bool), "shape"), (np.zeros(3), "float64"), (np.zeros(3, int), "int64"),
-    ]:  # fmt: skip
+        (None, "not given"),
+        (np.zeros(2, bool), "shape"),
+        (np.zeros(3), "float64"),
+        (np.zeros(3, int), "int64"),
+    ]:
         with pytest.raises(ActionError, match=message):
             tok.encode(good, terminate)
     with pytest.raises(ActionError, match="no such field"):
@@ -335,9 +349,6 @@ def test_errors_cross_processes() -> None:
     with pytest.raises(ActionParseError) as caught:
         tok.parse("1 128 91 300 5 101 127 217")
     again = pickle.loads(pickle.dumps(caught.value))
-    assert (
-        str(again)
-        == str(caught.value)
-        == 'cannot parse action "1 128 91 300 5 101 127 217" at field 4 (column 9): 300 is not in 0..255.'
-    )
+    wanted = 'cannot parse action "1 128 91 300 5 101 127 217" at field 4 (column 9): 300 is not in 0..255.'
+    assert str(again) == str(caught.value) == wanted
     assert (again.field, again.column, again.reason) == (4, 9, "300 is not in 0..255")

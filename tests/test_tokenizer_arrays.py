@@ -11,8 +11,17 @@ import pytest
 from rt2data.tokenizer import ActionError, ActionTokenizer, Dim
 
 NAMES = [
-    "rt2", "rt2-language-table", "rt1", "rt1x", "openvla", "octo-uniform", "octo-normal", "dexbotic-255", "gato", "fast",
-]  # fmt: skip
+    "rt2",
+    "rt2-language-table",
+    "rt1",
+    "rt1x",
+    "openvla",
+    "octo-uniform",
+    "octo-normal",
+    "dexbotic-255",
+    "gato",
+    "fast",
+]
 LIBRARIES = ["torch", "jax", "jax-x64", "array_api_strict"]
 
 

@@ -16,9 +16,18 @@ from rt2data.tokenizer import ActionError, ActionTokenizer, Dim
 TRIES = int(os.environ.get("RT2DATA_TRIES", "200"))
 
 ELEMENTWISE = [
-    "rt2", "rt2-palme", "rt2-language-table", "rt1", "rt1-base", "rt1x", "openvla", "octo-uniform", "octo-normal",
-    "dexbotic-255", "gato",
-]  # fmt: skip
+    "rt2",
+    "rt2-palme",
+    "rt2-language-table",
+    "rt1",
+    "rt1-base",
+    "rt1x",
+    "openvla",
+    "octo-uniform",
+    "octo-normal",
+    "dexbotic-255",
+    "gato",
+]
 # The schemes that claim encode(decode(b)) == b.
 IDEMPOTENT = ["rt2", "rt2-palme", "rt2-language-table", "octo-uniform", "octo-normal", "dexbotic-255", "gato"]
 
@@ -125,10 +134,18 @@ def test_rt1_modes() -> None:
 def test_openvla_vectors() -> None:
     tok = load("openvla").with_vocabulary(32000)
     wanted = {
-        -2: (31999, -0.9960784), -1: (31999, -0.9960784), -0.5: (31936, -0.5019608), -0.1: (31885, -0.1019608),
-        0: (31872, 0.0), 0.1: (31859, 0.1019608), 0.5: (31808, 0.5019608), 0.9999: (31745, 0.9960784),
-        1: (31744, 0.9960784), 2: (31744, 0.9960784), -0.073: (31881, -0.0705882),
-    }  # fmt: skip
+        -2: (31999, -0.9960784),
+        -1: (31999, -0.9960784),
+        -0.5: (31936, -0.5019608),
+        -0.1: (31885, -0.1019608),
+        0: (31872, 0.0),
+        0.1: (31859, 0.1019608),
+        0.5: (31808, 0.5019608),
+        0.9999: (31745, 0.9960784),
+        1: (31744, 0.9960784),
+        2: (31744, 0.9960784),
+        -0.073: (31881, -0.0705882),
+    }
     for x, (token, back) in wanted.items():
         ids = tok.token_ids(tok.encode(np.full(7, float(x)), None))
         assert ids.tolist() == [token] * 7, x
@@ -291,9 +308,11 @@ def test_a_width_that_loses_bins_is_refused() -> None:
 
 
 NUMBERS = st.one_of(
-    st.floats(-1.25, 1.25, width=32), st.floats(width=32, allow_nan=False, allow_infinity=False), st.floats(-400, 400, width=32),
+    st.floats(-1.25, 1.25, width=32),
+    st.floats(width=32, allow_nan=False, allow_infinity=False),
+    st.floats(-400, 400, width=32),
     st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.0, 0.5, 256.0, -256.0, 1e-45, 4.7534]),
-)  # fmt: skip
+)
 
 
 @settings(max_examples=TRIES, deadline=None)

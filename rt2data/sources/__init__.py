@@ -19,6 +19,16 @@ FORMATS = {
     "rlds": "rt2data.sources.rlds:Rlds",
     "vqa_json": "rt2data.sources.vqa_json:VqaJson",
     "coco_captions": "rt2data.sources.coco_captions:CocoCaptions",
+    "coco_instances": "rt2data.sources.coco_instances:CocoInstances",
+    "json": "rt2data.sources.records:Json",
+    "json_columns": "rt2data.sources.records:JsonColumns",
+    "jsonl": "rt2data.sources.records:Jsonl",
+    "csv": "rt2data.sources.records:Csv",
+    "tsv": "rt2data.sources.records:Tsv",
+    "webdataset": "rt2data.sources.tars:WebDataset",
+    "parquet": "rt2data.sources.tables:Parquet",
+    "arrow": "rt2data.sources.tables:Arrow",
+    "hub": "rt2data.sources.hub:Hub",
 }
 
 
@@ -81,7 +91,9 @@ def open_source(declaration: Declaration, data_root: Path | None, path: str | No
     """
     where = where or declaration.name
     if path is None and data_root is None:
-        raise Rt2dataError(where, "no data root", f"the folder that holds {declaration.name}", "Give it with --data-root")
+        raise Rt2dataError(
+            where, "no data root", f"the folder that holds {declaration.name}", "Give it with --data-root"
+        )
     tried = [(data_root or Path()) / p for p in ([path] if path else declaration.paths)]
     for folder in tried:
         if folder.is_dir():
@@ -89,7 +101,11 @@ def open_source(declaration: Declaration, data_root: Path | None, path: str | No
             return source
     places = ", ".join(str(p) for p in tried)
     copy = declaration.raw.get("bucket", {}).get("copy")
-    repair = f"`rt2data datasets {declaration.name}` prints the command that copies it" if copy else "Give its folder with path:"
+    repair = (
+        f"`rt2data datasets {declaration.name}` prints the command that copies it"
+        if copy
+        else "Give its folder with path:"
+    )
     raise Rt2dataError(where, f'dataset "{declaration.name}" is not on disk', f"a folder at one of {places}", repair)
 
 
@@ -99,7 +115,12 @@ def of_format(declaration: Declaration, where: str) -> Any:
     module, _, name = reference.partition(":")
     if not name:
         known = ", ".join(FORMATS)
-        raise Rt2dataError(where, f'unknown format "{declaration.format}"', f"one of {known}, or module:Class", near(declaration.format, FORMATS))
+        raise Rt2dataError(
+            where,
+            f'unknown format "{declaration.format}"',
+            f"one of {known}, or module:Class",
+            near(declaration.format, FORMATS),
+        )
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:

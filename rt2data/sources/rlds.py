@@ -46,7 +46,10 @@ class Rlds:
 
     def digest(self, part: Part) -> str:
         buffer = tfrecord.map_file(self.root / part.name)
-        return _digest(part.name, ((r.length, r.length_crc, r.data_crc) for r in tfrecord.scan(buffer, path=part.name, check=False)))
+        return _digest(
+            part.name,
+            ((r.length, r.length_crc, r.data_crc) for r in tfrecord.scan(buffer, path=part.name, check=False)),
+        )
 
     def watched(self, part: Part) -> list[str]:
         """Nothing else: a part is its file."""
@@ -73,7 +76,9 @@ class Rlds:
         stated = split.shard_lengths[split.files.index(part.name)]
         if len(rows.records) != stated:
             expected = f"{stated} as dataset_info.json states"
-            raise Rt2dataError(str(self.root / part.name), f"{len(rows.records)} episodes", expected, "Copy the file again")
+            raise Rt2dataError(
+                str(self.root / part.name), f"{len(rows.records)} episodes", expected, "Copy the file again"
+            )
         return rows.table(buffer, check)
 
 
@@ -141,7 +146,9 @@ class _Rows:
 
         def read(path: str) -> npt.NDArray[Any]:
             values = np.asarray(episode[path])
-            return values if self.source.fields[path].per_step else np.broadcast_to(values, (episode.steps, *values.shape))
+            return (
+                values if self.source.fields[path].per_step else np.broadcast_to(values, (episode.steps, *values.shape))
+            )
 
         return read
 
@@ -177,9 +184,14 @@ class _Rows:
             checks = images.check_refs(buffer, offset, length, crc=check != "quick")
             state = index.IMAGE_STATE[checks.state]
             if camera.valid:
-                state = np.where(_concat(self.hidden[camera.name], np.bool_), index.CODE["missing_image"], state).astype(np.uint8)
+                state = np.where(
+                    _concat(self.hidden[camera.name], np.bool_), index.CODE["missing_image"], state
+                ).astype(np.uint8)
             if check == "decode":
-                state = np.array([index.decode_state(buffer[o : o + n], s) for o, n, s in zip(offset, length, state, strict=True)], np.uint8)
+                state = np.array(
+                    [index.decode_state(buffer[o : o + n], s) for o, n, s in zip(offset, length, state, strict=True)],
+                    np.uint8,
+                )
             arrays |= {
                 f"{camera.name}.file": index.dictionary(np.zeros(rows, np.int32), [self.part.name]),
                 f"{camera.name}.offset": offset,
@@ -207,7 +219,11 @@ def _digest(name: str, records: Any) -> str:
     """A part's identity: its name, and each record's length and its two stored CRCs, which stand for the content."""
     h = hashlib.blake2b(name.encode() + b"\0", digest_size=20)
     for length, length_crc, data_crc in records:
-        h.update(int(length).to_bytes(8, "little") + int(length_crc).to_bytes(4, "little") + int(data_crc).to_bytes(4, "little"))
+        h.update(
+            int(length).to_bytes(8, "little")
+            + int(length_crc).to_bytes(4, "little")
+            + int(data_crc).to_bytes(4, "little")
+        )
     return h.hexdigest()
 
 

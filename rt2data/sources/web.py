@@ -1,15 +1,21 @@
-"""What VQA and caption corpora share: annotation files as JSON, pictures as files, and the index rows made of them."""
+"""What VQA and caption corpora share: annotation files, pictures, and the index rows made of them.
+
+A format says how one file becomes examples (`WebCorpus.read`). Where pictures lie, what they are, splits, keys and columns
+are the same for all.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import re
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import google_crc32c
 import numpy as np
@@ -17,211 +23,404 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
-from rt2data import images, index
-from rt2data.declaration import Declaration, Web
+from rt2data import boxes, images, index
+from rt2data.corpus import Web
+from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.sources import Part, safe_join
 
 PART_ROWS = 20_000  # examples in a part: about a minute of opening pictures on a slow disk
-MAX_BYTES = 1 << 28  # of a picture file: an annotation may name anything below the folder, and a picture is read whole
+MAX_BYTES = 1 << 28  # of a picture: an annotation may name anything below the folder, and a picture is read whole
+
+
+class Picture(NamedTuple):
+    """Bytes `offset` to `offset + length` of a file below the dataset's folder; a length of -1 is the whole file."""
+
+    file: str
+    offset: int = 0
+    length: int = -1
+
+
+class Names(NamedTuple):
+    """File names below the dataset's folder at which a picture may be, in the order of preference.
+
+    `reason` is that of a picture at none of them.
+    """
+
+    tried: tuple[str, ...]
+    reason: str = "missing_image"
 
 
 @dataclass(slots=True)
 class Example:
-    """A picture with its texts, as a corpus states it. `image` is None where no picture file was found, for `no_image`."""
+    """Pictures with their texts, as a corpus states them.
+
+    Attributes:
+        id: in the corpus, unique.
+        image_unit: what the split is made by, in the corpus's namespace; "" stands for the content of `anchor`.
+        pictures: in the order of the prompt; empty where the example names none.
+        anchor: the picture whose content decides the split; the first one unless pictures are tied together.
+        turns: earlier questions and answers, one after the other.
+        boxes: (y0, x0, y1, x1, label), as shares of the picture or in pixels of `size`; they become the answer.
+        size: width and height that the corpus states, (0, 0) for those of the picture itself.
+        columns: values of the declared columns.
+        reject: why it is no sample, a code of index.REASONS; 0 = nothing known against it.
+    """
 
     id: str
     image_unit: str
-    image: str | None
-    no_image: int
+    pictures: list[Picture | Names]
     language: str | None
     question: str | None = None
     answers: list[str] = field(default_factory=list)
     captions: list[str] = field(default_factory=list)
+    turns: list[str] = field(default_factory=list)
+    boxes: list[boxes.Box] | None = None
+    size: tuple[int, int] = (0, 0)
+    columns: dict[str, Any] = field(default_factory=dict)
+    anchor: Picture | Names | None = None
     reject: int = 0
-    candidates: list[str] = field(default_factory=list)
 
 
-Facts: TypeAlias = npt.NDArray[np.int64]
+class Fact(NamedTuple):
+    """What a picture is: where it lies, its size in bytes, CRC32C, format, state, pixels, and digest of its content."""
+
+    picture: Picture | None
+    size: int = 0
+    crc: int = 0
+    format: int = 0
+    state: int = 0
+    width: int = 0
+    height: int = 0
+    content: str = ""
+
+
+# One file's examples, for the parts of it that this process indexes one after the other.
+_LOADED: OrderedDict[Any, list[Example]] = OrderedDict()
+
+Facts: TypeAlias = list[list[Fact]]
 
 
 class WebCorpus:
     """The common half of a web source. A format says how its files become examples: `read`."""
 
+    roles = ("annotations",)
+
     def __init__(self, declaration: Declaration, root: Path) -> None:
         if declaration.web is None:
-            raise Rt2dataError(declaration.file, f"kind {declaration.kind} in format {declaration.format}", "kind vqa or caption")
+            found = f"kind {declaration.kind} in format {declaration.format}"
+            raise Rt2dataError(declaration.file, found, "kind vqa or caption")
         self.declaration, self.root = declaration, root
         self.web: Web = declaration.web
-        self._loaded: dict[str, list[Example]] = {}
 
-    def read(self, split: str) -> list[Example]:
-        """Every example of a split, in the order of its file."""
+    def read(self, split: str, files: Sequence[str]) -> list[Example]:
+        """Every example of some files that belong together, one for each of `roles`, in their order."""
         raise NotImplementedError
 
-    def file(self, split: str, role: str) -> str:
-        """The annotation file of `role` in a split: the first of the declared names that exists."""
-        names = self.web.splits[split][role]
-        found = next((name for name in names if (self.root / name).is_file()), None)
-        if found is None:
+    # Files
+
+    def volumes(self, split: str) -> list[tuple[str, ...]]:
+        """The files of a split that are read together: one of each role. Of declared names the first that exists counts."""
+        found = [self._files(split, role) for role in self.roles]
+        if len({len(files) for files in found}) > 1:
             where = f"{self.declaration.name}/{split} in {self.root}"
-            raise Rt2dataError(where, f"no {role} file", f"one of {', '.join(names)}")
-        return found
+            numbers = " and ".join(f"{len(f)} {role} files" for f, role in zip(found, self.roles, strict=True))
+            raise Rt2dataError(where, numbers, "as many of each")
+        return list(zip(*found, strict=True))
 
-    def load(self, split: str, role: str) -> Any:
-        """The parsed JSON of an annotation file."""
-        path = self.root / self.file(split, role)
-        try:
-            return orjson.loads(path.read_bytes())
-        except orjson.JSONDecodeError as error:
-            raise Rt2dataError(str(path), f"not JSON ({error})", f"{role} in JSON") from None
+    def _files(self, split: str, role: str) -> list[str]:
+        names = self.web.splits[split][role]
+        for name in names:
+            if found := list(self._matching(name)):
+                return found
+        where = f"{self.declaration.name}/{split} in {self.root}"
+        raise Rt2dataError(where, f"no {role} file", f"one of {', '.join(names)}")
 
-    def examples(self, split: str) -> list[Example]:
-        if split not in self._loaded:
-            self._loaded = {split: self.read(split)}  # one split at a time: an annotation file may be 1 GB
-        return self._loaded[split]
+    def _matching(self, name: str) -> Iterator[str]:
+        if "*" not in name:
+            path = safe_join(self.root, name)
+            yield from [name] if path is not None and path.is_file() else []
+            return
+        if safe_join(self.root, name) is not None:
+            yield from sorted(p.relative_to(self.root).as_posix() for p in self.root.glob(name) if p.is_file())
 
     def splits(self) -> dict[str, int]:
         """The splits whose files are there. Raises where none is."""
-        there = [s for s, roles in self.web.splits.items() if all(any((self.root / n).is_file() for n in names) for names in roles.values())]
+        there = [
+            split
+            for split, roles in self.web.splits.items()
+            if all(any(any(True for _ in self._matching(name)) for name in roles[role]) for role in self.roles)
+        ]
         if not there:
-            split = next(iter(self.web.splits))
-            for role in self.web.splits[split]:
-                self.file(split, role)
-        return {split: len(self.examples(split)) for split in there}
+            self.volumes(next(iter(self.web.splits)))
+        return {split: sum(self.count(split, files) for files in self.volumes(split)) for split in there}
+
+    def count(self, split: str, files: tuple[str, ...]) -> int:
+        """How many examples some files hold, or records where that is known at once."""
+        return len(self.examples(split, files))
+
+    def examples(self, split: str, files: tuple[str, ...]) -> list[Example]:
+        """`read`, once for all parts of some files. Examples of an id that was there before are marked."""
+        stats = tuple((s.st_size, s.st_mtime_ns) for s in (os.stat(self.root / name) for name in files))
+        key = (type(self), self.declaration.digest, str(self.root), split, files, stats)
+        if key not in _LOADED:
+            found = self.read(split, files)
+            _mark_duplicates(found)
+            _LOADED[key] = found
+            while len(_LOADED) > 1:  # an annotation file may have 1 GB
+                _LOADED.popitem(last=False)
+        return _LOADED[key]
+
+    # What a source offers
 
     def parts(self, split: str) -> list[Part]:
-        files = tuple(self.file(split, role) for role in self.web.splits[split])
-        total = len(self.examples(split))
-        starts = range(0, max(total, 1), PART_ROWS)
-        return [Part(split, f"{files[0]}[{a}:{min(a + PART_ROWS, total)}]", files, a, min(a + PART_ROWS, total)) for a in starts]
+        found = []
+        for files in self.volumes(split):
+            total = self.count(split, files)
+            for start in range(0, max(total, 1), PART_ROWS):
+                stop = min(start + PART_ROWS, total)
+                found.append(Part(split, f"{files[0]}[{start}:{stop}]", files, start, stop))
+        return found
+
+    def of_part(self, part: Part) -> list[Example]:
+        """The examples of a part."""
+        examples = self.examples(part.split, part.files)
+        return examples if part.stop < 0 else examples[part.start : part.stop]
 
     def digest(self, part: Part) -> str:
         """Of the part's texts and of its pictures' names, sizes and CRC32Cs."""
-        examples = self.examples(part.split)[part.start : part.stop]
-        return _digest(part, examples, _facts(self.root, examples, check="header")[0])
+        examples = self.of_part(part)
+        return _digest(part, examples, self._facts(examples, check="header"))
 
     def watched(self, part: Part) -> list[str]:
         """The pictures, and where missing ones would be."""
-        examples = self.examples(part.split)[part.start : part.stop]
-        return list(dict.fromkeys(name for e in examples for name in e.candidates))
+        names = (n for e in self.of_part(part) for p in e.pictures if isinstance(p, Names) for n in p.tried)
+        return list(dict.fromkeys(names))
 
     def estimate(self, split: str, cameras: Sequence[str]) -> tuple[int, int]:
         """Every example; the size of the first 100 pictures."""
-        examples = self.examples(split)
-        sizes = [os.path.getsize(self.root / e.image) for e in examples[:100] if e.image]
-        samples = sum(max(1, len(e.captions)) for e in examples)
+        samples, sizes = 0, []
+        for files in self.volumes(split):
+            examples = self.examples(split, files)
+            samples += sum(max(1, len(e.captions)) for e in examples)
+            for e in examples[: 100 - len(sizes)]:
+                found = [self._place(p) for p in e.pictures[: len(cameras)]]
+                sizes.append(sum(self._size(p) for p in found if isinstance(p, Picture)))
         return samples, round(samples * sum(sizes) / len(sizes)) if sizes else 0
 
-    def picture(self, values: dict[str, Any]) -> dict[str, Any]:
-        """The fields of an Example that say where its picture is, by the declared patterns.
+    def index(self, part: Part, *, check: str) -> pa.Table:
+        examples = self.of_part(part)
+        facts = self._facts(examples, check=check)
+        columns = _columns(self.declaration, examples, facts)
+        for place, camera in enumerate(self.web.cameras):
+            slot = [row[place] if place < len(row) else Fact(None) for row in facts]
+            columns |= _pictures(camera, slot, check=check)
+        meta = {"digest": _digest(part, examples, facts), "units": json.dumps([[e.id, 1] for e in examples])}
+        return pa.table(columns).replace_schema_metadata(meta)
 
-        ``{name}`` in a pattern stands for a value of the annotation, ``{name:012d}`` for an integer with 12 digits.
+    # Pictures
+
+    def names(self, values: dict[str, Any]) -> Names:
+        """Where a record's picture may be, by the declared patterns.
+
+        ``{name}`` in a pattern stands for a value of the record, ``{name:012d}`` for an integer with 12 digits.
         """
         tried: list[str] = []
         reason = "missing_image"
         for pattern in self.web.images:
             try:
-                name = re.sub(r"\{(\w+)(?::0(\d+)d)?\}", lambda m: _value(values, m), pattern)
+                name = re.sub(r"\{([^{}:]+)(?::0(\d+)d)?\}", lambda m: _value(values, m), pattern)
             except (KeyError, TypeError, ValueError, OverflowError):
                 continue
-            path = safe_join(self.root, name)
-            if path is None:
+            if safe_join(self.root, name) is None:
                 reason = "unsafe_path"
                 continue
             tried.append(name)
-            if os.path.isfile(path):
-                return {"image": name, "no_image": 0, "candidates": tried}
-        return {"image": None, "no_image": index.CODE[reason], "candidates": tried}
+        return Names(tuple(tried), reason)
+
+    def _place(self, picture: Picture | Names) -> Picture | str:
+        """A picture that is there, else the reason why it is not."""
+        if isinstance(picture, Picture):
+            return picture
+        found = next((name for name in picture.tried if os.path.isfile(self.root / name)), None)
+        return Picture(found) if found is not None else picture.reason
+
+    def _size(self, picture: Picture) -> int:
+        return picture.length if picture.length >= 0 else os.path.getsize(self.root / picture.file)
+
+    def _facts(self, examples: Sequence[Example], *, check: str) -> Facts:
+        """What each example's pictures are. Each is read once, whoever shows it. Completes examples that need them."""
+        files = _Files(self.root)
+        known: dict[Picture, Fact] = {}
+
+        def fact(picture: Picture | Names) -> Fact:
+            place = self._place(picture)
+            if isinstance(place, str):
+                return Fact(None, state=index.CODE[place])
+            if place not in known:
+                known[place] = _fact(place, files, check, content=self.web.image_namespace is None)
+            return known[place]
+
+        found: Facts = []
+        try:
+            for e in examples:
+                row = [fact(p) for p in e.pictures[: self.web.max_images]]
+                found.append(row or [Fact(None, state=index.CODE["no_image"])])
+                if not e.image_unit:
+                    e.image_unit = (fact(e.anchor) if e.anchor is not None else found[-1][0]).content or e.id
+                if e.boxes is not None and self.web.boxes and not e.answers and found[-1][0].state == 0:
+                    size = e.size if all(e.size) else (found[-1][0].width, found[-1][0].height)
+                    e.answers = [boxes.text(e.boxes, size, self.web.boxes)] if e.boxes else []
+        finally:
+            files.close()
+        return found
 
     def language(self, entry: dict[str, Any]) -> str | None:
         """The language tag of an entry, else the declared one."""
         found = entry.get("language")
         return found if isinstance(found, str) and found.strip() else self.declaration.language
 
-    def index(self, part: Part, *, check: str) -> pa.Table:
-        examples = self.examples(part.split)[part.start : part.stop]
-        facts, names = _facts(self.root, examples, check=check)
-        table = pa.table(_columns(self.declaration, examples) | _pictures(examples, facts, names, check=check))
-        return table.replace_schema_metadata({"digest": _digest(part, examples, facts), "units": json.dumps([[e.id, 1] for e in examples])})
+
+class _Files:
+    """Reads pictures. The last file of many pictures stays mapped."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self._name = root, ""
+        self._map: mmap.mmap | None = None
+
+    def read(self, picture: Picture) -> bytes:
+        """The bytes of a picture; MAX_BYTES at most, and one more where there are more."""
+        if picture.length < 0:
+            with (self.root / picture.file).open("rb") as file:
+                return file.read(min(MAX_BYTES, os.fstat(file.fileno()).st_size) + 1)
+        if picture.file != self._name or self._map is None:
+            self.close()
+            with (self.root / picture.file).open("rb") as file:
+                self._map, self._name = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), picture.file
+        return self._map[picture.offset : picture.offset + min(picture.length, MAX_BYTES + 1)]
+
+    def close(self) -> None:
+        if self._map is not None:
+            self._map.close()
+            self._map = None
+
+
+def _fact(picture: Picture, files: _Files, check: str, *, content: bool) -> Fact:
+    try:
+        data = files.read(picture)
+    except OSError:
+        return Fact(picture, state=index.CODE["unreadable_image"])
+    if len(data) > MAX_BYTES:
+        return Fact(picture, MAX_BYTES, state=index.CODE["image_too_large"])
+    crc = google_crc32c.value(data)
+    digest = hashlib.blake2b(data, digest_size=20).hexdigest() if content else ""
+    try:
+        info = images.check_header(data)
+    except images.ImageError as error:
+        return Fact(picture, len(data), crc, state=index.CODE[error.reason], content=digest)
+    state = index.decode_state(data, 0) if check == "decode" else 0
+    form = images.FORMATS.index(info.format)
+    return Fact(picture, len(data), crc, form, state, info.width, info.height, digest)
 
 
 def _value(values: dict[str, Any], match: re.Match[str]) -> str:
-    value = values[match[1]]
+    from rt2data.sources.fields import lookup
+
+    value = values[match[1]] if match[1] in values else lookup(values, match[1])
+    if value is None:
+        raise KeyError(match[1])
     return f"{int(value):0{int(match[2])}d}" if match[2] else str(value)
 
 
-def _columns(declaration: Declaration, examples: Sequence[Example]) -> dict[str, Any]:
-    rows = len(examples)
-    namespace = declaration.web.image_namespace if declaration.web else declaration.name
+def _mark_duplicates(examples: Sequence[Example]) -> None:
+    """An id that is there already: the example is left out, under a name that tells which one it is."""
+    seen: set[str] = set()
+    for row, e in enumerate(examples):
+        if e.id in seen:
+            e.id, e.reject = f"{e.id}/duplicate-{row}", e.reject or index.CODE["duplicate_id"]
+        seen.add(e.id)
+
+
+def _columns(declaration: Declaration, examples: Sequence[Example], facts: Facts) -> dict[str, Any]:
+    rows, web = len(examples), declaration.web
+    namespace = (web.image_namespace or "") if web else ""
     units = b"".join(index.digest(e.id) for e in examples)
     languages = list(dict.fromkeys(e.language for e in examples if e.language))
     position = {language: code for code, language in enumerate(languages)}
+    language = np.array([position.get(e.language or "", -1) for e in examples], np.int32)
     columns: dict[str, Any] = {
         "unit": pa.FixedSizeBinaryArray.from_buffers(pa.binary(10), rows, [None, pa.py_buffer(units)]),
         "split_hash": np.array([index.split_hash(namespace, e.image_unit) for e in examples], np.uint64),
         "step": np.zeros(rows, np.int32),
         "steps": np.ones(rows, np.int32),
         "episode": index.dictionary(np.arange(rows, dtype=np.int32), [e.id for e in examples]),
-        "language": index.dictionary(np.array([position.get(e.language or "", -1) for e in examples], np.int32), languages),
-        "reject": np.array([e.reject for e in examples], np.uint8),
+        "language": index.dictionary(language, languages),
+        "reject": np.array([_reject(e, web.max_images if web else 1) for e in examples], np.uint8),
     }
     if declaration.kind == "vqa":
         columns["question"] = pa.array([e.question for e in examples], pa.string())
         columns["answers"] = pa.array([e.answers for e in examples], pa.list_(pa.string()))
+        columns["turns"] = pa.array([e.turns or None for e in examples], pa.list_(pa.string()))
     else:
         columns["captions"] = pa.array([e.captions for e in examples], pa.list_(pa.string()))
+    for name in web.columns if web else ():
+        columns[f"{index.COLUMN}{name}"] = _column([e.columns.get(name) for e in examples])
     return columns
 
 
-def _facts(root: Path, examples: Sequence[Example], *, check: str) -> tuple[Facts, list[str]]:
-    """What each example's picture is, int64 (n, 6): size, CRC32C, format, state, width, height. And the pictures' names."""
-    names = list(dict.fromkeys(e.image for e in examples if e.image is not None))
-    found = {name: _fact(root / name, check) for name in names}
-    rows = [found[e.image] if e.image is not None else (0, 0, 0, e.no_image, 0, 0) for e in examples]
-    return np.array(rows, np.int64).reshape(-1, 6), names
+def _reject(e: Example, max_images: int) -> int:
+    if e.reject == 0 and len(e.pictures) > max_images:
+        return index.CODE["too_many_images"]
+    if e.reject == 0 and e.boxes is not None and not e.boxes:
+        return index.CODE["no_answer"]
+    return e.reject
 
 
-def _fact(path: Path, check: str) -> tuple[int, int, int, int, int, int]:
-    try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > MAX_BYTES:
-                return MAX_BYTES, 0, 0, index.CODE["image_too_large"], 0, 0
-            data = file.read(size)
-    except OSError:
-        return 0, 0, 0, index.CODE["unreadable_image"], 0, 0
-    crc = google_crc32c.value(data)
-    try:
-        info = images.check_header(data)
-    except images.ImageError as error:
-        return len(data), crc, 0, index.CODE[error.reason], 0, 0
-    state = index.decode_state(data, 0) if check == "decode" else 0
-    return len(data), crc, images.FORMATS.index(info.format), state, info.width, info.height
+def _column(values: list[Any]) -> pa.Array:
+    """A declared column: numbers where every value is one, else text. Parts must agree, so text that holds numbers stays
+    text, and both forms are kept: a struct of `number` and `text`.
+    """
+    numbers = [float(v) if isinstance(v, (int, float)) and not isinstance(v, bool) else None for v in values]
+    texts = [v if isinstance(v, str) else str(v).lower() if isinstance(v, bool) else None for v in values]
+    return pa.StructArray.from_arrays(
+        [pa.array(numbers, pa.float64()), pa.array(texts, pa.string())], ["number", "text"]
+    )
 
 
 def _digest(part: Part, examples: Sequence[Example], facts: Facts) -> str:
     h = hashlib.blake2b(part.name.encode() + b"\0", digest_size=20)
-    for e, (size, crc, *_) in zip(examples, facts.tolist(), strict=True):
-        h.update(orjson.dumps([e.id, e.image_unit, e.image, e.language, e.question, e.answers, e.captions, e.reject, size, crc]))
+    for e, row in zip(examples, facts, strict=True):
+        places = [[f.picture, f.size, f.crc, f.state] for f in row]
+        texts = [e.id, e.image_unit, e.language, e.question, e.answers, e.captions, e.turns, e.columns, e.reject]
+        h.update(orjson.dumps([texts, places], default=str))
     return h.hexdigest()
 
 
-def _pictures(examples: Sequence[Example], facts: Facts, names: list[str], *, check: str) -> dict[str, Any]:
-    rows = len(examples)
+def _pictures(camera: str, facts: Sequence[Fact], *, check: str) -> dict[str, Any]:
+    names = list(dict.fromkeys(f.picture.file for f in facts if f.picture))
     position = {name: code for code, name in enumerate(names)}
-    which = np.array([-1 if e.image is None else position[e.image] for e in examples], np.int32)
-    length, checksum, kind, state, width, height = facts.T
+    which = np.array([position[f.picture.file] if f.picture else -1 for f in facts], np.int32)
+    offset = np.array([f.picture.offset if f.picture else 0 for f in facts], np.int64)
+    numbers = np.array([(f.size, f.crc, f.format, f.state, f.width, f.height) for f in facts], np.int64).reshape(-1, 6)
+    length, checksum, form, state, width, height = numbers.T
     return {
-        "image.file": index.dictionary(which, names),
-        "image.offset": np.zeros(rows, np.int64),
-        "image.length": length.astype(np.int32),
-        "image.crc": checksum.astype(np.uint32) if check != "quick" else np.zeros(rows, np.uint32),
-        "image.format": kind.astype(np.uint8),
-        "image.state": state.astype(np.uint8),
-        "image.width": width.astype(np.uint16),
-        "image.height": height.astype(np.uint16),
+        f"{camera}.file": index.dictionary(which, names),
+        f"{camera}.offset": offset,
+        f"{camera}.length": length.astype(np.int32),
+        f"{camera}.crc": checksum.astype(np.uint32) if check != "quick" else np.zeros(len(facts), np.uint32),
+        f"{camera}.format": form.astype(np.uint8),
+        f"{camera}.state": state.astype(np.uint8),
+        f"{camera}.width": width.astype(np.uint16),
+        f"{camera}.height": height.astype(np.uint16),
     }
+
+
+def load_json(path: Path, role: str) -> Any:
+    """The parsed JSON of an annotation file."""
+    try:
+        return orjson.loads(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+    except orjson.JSONDecodeError as error:
+        raise Rt2dataError(str(path), f"not JSON ({error})", f"{role} in JSON") from None
 
 
 def texts(values: Any) -> list[str]:
@@ -229,7 +428,9 @@ def texts(values: Any) -> list[str]:
     return [value for value in values if isinstance(value, str) and value.strip()] if isinstance(values, list) else []
 
 
-def checked(entries: Iterable[Any], where: str, ids: Sequence[str], others: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+def checked(
+    entries: Iterable[Any], where: str, ids: Sequence[str], others: Sequence[str] = ()
+) -> Iterator[dict[str, Any]]:
     """The entries of a list that was read from data: objects whose `ids` are whole numbers or texts, and that have `others`.
 
     Raises:
@@ -238,8 +439,10 @@ def checked(entries: Iterable[Any], where: str, ids: Sequence[str], others: Sequ
     for row, entry in enumerate(entries):
         missing = [name for name in (*ids, *others) if not isinstance(entry, dict) or name not in entry]
         if missing:
-            raise Rt2dataError(f"{where}[{row}]", f'no "{missing[0]}"', f"{' and '.join((*ids, *others))} in each entry")
+            expected = f"{' and '.join((*ids, *others))} in each entry"
+            raise Rt2dataError(f"{where}[{row}]", f'no "{missing[0]}"', expected)
         for name in ids:
             if not isinstance(entry[name], (int, str)) or isinstance(entry[name], bool):
-                raise Rt2dataError(f"{where}[{row}]", f"{name} is {json.dumps(entry[name])[:80]}", "a whole number or a text")
+                found = f"{name} is {json.dumps(entry[name])[:80]}"
+                raise Rt2dataError(f"{where}[{row}]", found, "a whole number or a text")
         yield entry

@@ -19,19 +19,25 @@ State = Any
 
 
 class Automaton(Protocol):
-    """`start` is the state before the first id; `step` gives the next state, or None for an id that may not come."""
+    """`start` is the state before the first id; `step` gives the next state, or None for an id that may not come; `ids`
+    are all that an action can hold.
+    """
 
     start: State
+    ids: frozenset[int]
 
     def step(self, state: State, token: int) -> State: ...
     def allowed(self, state: State) -> Ids: ...
     def complete(self, state: State) -> bool: ...
+    def behind(self, text: str) -> State:
+        """The state behind the text that begins an action, or None where no action begins so."""
+        ...
 
 
 class Placed:
     """One id per field. A state is the number of ids so far."""
 
-    __slots__ = ("_allowed", "_sets", "start")
+    __slots__ = ("_allowed", "_sets", "ids", "start")
 
     def __init__(self, text: Text, table: Ids) -> None:
         self.start = 0
@@ -39,6 +45,7 @@ class Placed:
         sets = {bins: frozenset(ids.tolist()) for bins, ids in kinds.items()}
         self._allowed = [kinds[f.bins] for f in text.fields]
         self._sets = [sets[f.bins] for f in text.fields]
+        self.ids = frozenset().union(*sets.values())
 
     def step(self, state: State, token: int) -> State:
         return state + 1 if state < len(self._sets) and token in self._sets[state] else None
@@ -49,15 +56,19 @@ class Placed:
     def complete(self, state: State) -> bool:
         return bool(state == len(self._allowed))
 
+    def behind(self, text: str) -> State:
+        return None if text else self.start
+
 
 class Merged:
     """As many ids as expand to the right number of codes. A state is the number of codes still to come."""
 
-    __slots__ = ("_by_length", "_length", "_memo", "start")
+    __slots__ = ("_length", "_memo", "ids", "start")
 
     def __init__(self, merges: Merges, codes: int, table: Ids) -> None:
         self.start = codes
         self._length = {int(table[i]): len(e) for i, e in enumerate(merges.expansions)}
+        self.ids = frozenset(self._length)
         self._memo: dict[int, Ids] = {}
 
     def step(self, state: State, token: int) -> State:
@@ -72,6 +83,9 @@ class Merged:
     def complete(self, state: State) -> bool:
         return bool(state == 0)
 
+    def behind(self, text: str) -> State:
+        return None if text else self.start
+
 
 class Spelled:
     """The ids of a model's own tokenizer whose texts spell an action. A state is (field, what is written of it).
@@ -80,7 +94,7 @@ class Spelled:
     there, it must.
     """
 
-    __slots__ = ("_complete", "_fields", "_lead", "_live", "_memo", "_pieces", "_prefixes", "_trie", "start")
+    __slots__ = ("_complete", "_fields", "_lead", "_live", "_memo", "_pieces", "_prefixes", "_trie", "ids", "start")
 
     def __init__(self, text: Text, vocabulary: Vocabulary) -> None:
         self.start = (0, None)
@@ -90,6 +104,7 @@ class Spelled:
         self._prefixes = [kinds[id(t)][1] for t in text.tables]
         letters = {c for t in text.tables for s in t for c in s} | {" "}
         self._pieces = {i: p for i, p in enumerate(vocabulary.pieces) if p and letters.issuperset(p)}
+        self.ids = frozenset(self._pieces)
         self._trie: dict[str, Any] = {}
         for token, piece in self._pieces.items():
             node = self._trie
@@ -105,11 +120,10 @@ class Spelled:
             )
 
     def step(self, state: State, token: int) -> State:
-        for char in self._pieces.get(token, "?"):
-            state = self._char(state, char)
-            if state is None:
-                return None
-        return state if state in self._live else None
+        return self._read(state, self._pieces.get(token, "?"))
+
+    def behind(self, text: str) -> State:
+        return self._read(self.start, text)
 
     def allowed(self, state: State) -> Ids:
         if state not in self._memo:
@@ -119,6 +133,13 @@ class Spelled:
     def complete(self, state: State) -> bool:
         field, written = state
         return field == len(self._fields) - 1 and written in self._complete[field]
+
+    def _read(self, state: State, text: str) -> State:
+        for char in text:
+            state = self._char(state, char)
+            if state is None:
+                return None
+        return state if state in self._live else None
 
     def _char(self, state: State, char: str) -> State:
         field, written = state

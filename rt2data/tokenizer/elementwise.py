@@ -48,14 +48,16 @@ class Elementwise:
             with np.errstate(invalid="ignore", over="ignore"):
                 cells = self.rule.cells(kept)
             return cells if self.rule.order is None else self.rule.order[cells]
-        if self._spec.scheme == "uniform" and arrays.has_float64(xp, x):
-            # In place: a GPU is done when the numbers have passed its memory, and every new array is a pass.
-            y = xp.astype(x, xp.float64, copy=True)
-            y -= self._tables.get(xp, "low", x)
-            y *= self._tables.get(xp, "scale", x)
-            return xp.astype(xp.clip(y, 0.0, self._spec.bins - 1.0), xp.int32)
         name = "float64" if arrays.dtype_name(x) == "float64" else "float32"
         y = xp.astype(x, getattr(xp, name), copy=False)
+        if self._spec.scheme == "uniform" and arrays.has_float64(xp, x):
+            # On a GPU the time is that of the passes through memory, so: clipped while it is float32, widened by the
+            # subtraction. clamp is torch's clip, which takes arrays as bounds in one pass.
+            clip = getattr(xp, "clamp", xp.clip)
+            y = clip(y, self._tables.get(xp, f"least {name}", x), self._tables.get(xp, f"most {name}", x))
+            z = y - self._tables.get(xp, "low", x)
+            z *= self._tables.get(xp, "scale", x)
+            return xp.astype(z, xp.int32)
         table = self._tables.get(xp, f"thresholds {name}", x)
         # Copies: torch warns about searching in strided columns, and makes them itself.
         columns = [
@@ -102,9 +104,24 @@ class Elementwise:
         if what == "thresholds":
             return schemes.thresholds(self.rule, dtype, len(self._spec.dims))
         if what in ("lows", "highs"):
-            bound = self.rule.limits[what == "highs"]
-            kept = bound.astype(dtype)
-            # The nearest float32 inside the bound: comparing a float32 with it is comparing with the bound.
-            inside = kept < bound if what == "lows" else kept > bound
-            return np.where(inside, np.nextafter(kept, kept.dtype.type(np.inf if what == "lows" else -np.inf)), kept)
+            return _inside(self.rule.limits[what == "highs"], dtype, up=what == "lows")
+        if what == "least":
+            return _inside(self.rule.limits[0], dtype, up=True)
+        if what == "most":
+            # The largest number of the type that is in the last bin without clipping.
+            most, rule = _inside(self.rule.limits[1], dtype, up=False), self.rule
+            while (
+                over := (most.astype(np.float64) - getattr(rule, "low")) * getattr(rule, "scale") >= rule.bins
+            ).any():
+                most = np.where(over, np.nextafter(most, most.dtype.type(-np.inf)), most)
+            return most
         return np.asarray(getattr(self.rule, what))
+
+
+def _inside(bound: npt.NDArray[np.float64], dtype: str, *, up: bool) -> npt.NDArray[Any]:
+    """The number of the type nearest to a bound from within: comparing numbers of the type with it is comparing
+    with the bound.
+    """
+    kept = bound.astype(dtype)
+    outside = kept < bound if up else kept > bound
+    return np.where(outside, np.nextafter(kept, kept.dtype.type(np.inf if up else -np.inf)), kept)

@@ -16,45 +16,50 @@ FORMATS = ("gbnf", "ebnf", "lark")
 Digits = tuple[str, tuple[tuple[int, int], ...]]
 
 
-def regex(text: Text | MergedText) -> str:
-    """A regular expression that matches the canonical strings and no others: no lookaround, no backreference, no
-    anchors.
-    """
-    fields = _fields(text)
-    runs = [(pattern, len(list(run))) for pattern, run in groupby(_number_regex(f) for f in fields)]
+# A plan (RT-2's chain of thought): no line break, and nowhere "Action:". Written without lookaround, which the engines
+# of servers do not have: behind an A, either the marker breaks off before its colon, or another A begins.
+_BEGUN = "(c(t(i(o(n)?)?)?)?)?"
+_BROKEN = r"([^Ac\n]|c([^At\n]|t([^Ai\n]|i([^Ao\n]|o([^An\n]|n[^A:\n])))))"
+_PLAN = rf"([^A\n]|A({_BEGUN}A)*{_BROKEN})*(A({_BEGUN}A)*{_BEGUN})?"
+
+# The same as rules: `plan` has seen nothing of the marker, `plan1` its first letter, and so on.
+_PLAN_RULES = [
+    r'plan ::= " Action: " | "A" plan1 | [^A\n] plan',
+    *(rf'plan{i} ::= " Action: " | "A" plan1 | "{c}" plan{i + 1} | [^A{c}\n] plan' for i, c in enumerate("ction", 1)),
+    r'plan6 ::= " Action: " | "A" plan1 | [^A:\n] plan',
+]
+
+
+def regex(text: Text | MergedText, *, plan: bool) -> str:
+    """A regular expression that matches the canonical strings and no others: no lookaround, backreference or anchor."""
+    runs = [(pattern, len(list(run))) for pattern, run in groupby(_number_regex(f) for f in _fields(text))]
     first, count = runs[0]
     out = text.lead + first
     for pattern, more in [(first, count - 1), *runs[1:]]:
         if more:
             out += f"( {pattern})" + (f"{{{more}}}" if more > 1 else "")
-    return out
+    return f"Plan: {_PLAN} Action:{'' if text.lead else ' '}{out}" if plan else out
 
 
-def grammar(text: Text | MergedText, form: str, before: str = "") -> str:
-    """A grammar of the canonical strings: "gbnf" (llama.cpp), "ebnf" (xgrammar; the same notation) or "lark"
-    (outlines, llguidance).
-
-    Args:
-        before: the right-hand side of a rule for what comes before the action, in GBNF, with its rules after the
-            first line.
+def grammar(text: Text | MergedText, form: str, *, plan: bool) -> str:
+    """A grammar of the canonical strings: "gbnf" (llama.cpp), "ebnf" (xgrammar; the same notation) or "lark" (outlines,
+    llguidance).
     """
     if form not in FORMATS:
         raise ActionError("grammar", repr(form), f"one of {', '.join(FORMATS)}")
     fields = _fields(text)
-    names: dict[tuple[tuple[int, ...] | range, int], str] = {}
-    for field in fields:
-        names.setdefault((field.numbers, field.first), "flag" if field.name == "terminate" else "bin")
-    sequence = ' " " '.join(names[f.numbers, f.first] for f in fields)
-    if text.lead:
-        sequence = f'"{text.lead}" {sequence}'
+    names = {(f.numbers, f.first): "flag" if f.name == "terminate" else "bin" for f in fields}
     kinds = {names[f.numbers, f.first]: f for f in fields}
+    sequence = ' " " '.join(names[f.numbers, f.first] for f in fields)
+    if text.lead and not plan:  # the plan ends with a space
+        sequence = f'"{text.lead}" {sequence}'
     if form == "lark":
-        rules = [f"start: {sequence}", *(f"{name}: /{_number_regex(f)}/" for name, f in kinds.items())]
+        start = rf'"Plan: " /{_PLAN} Action: /' if plan else ""
+        rules = [f"start: {start} {sequence}", *(f"{name}: /{_number_regex(f)}/" for name, f in kinds.items())]
         return "\n".join(rules) + "\n"
-    first, _, rest = before.partition("\n")
-    root = f"root ::= {first} action\naction ::= {sequence}" if before else f"root ::= {sequence}"
     rules = [f"{name} ::= " + " | ".join(map(_gbnf, _ways(f.numbers))) for name, f in kinds.items()]
-    return "\n".join([root, *([rest] if rest else []), *rules]) + "\n"
+    root = [f'root ::= "Plan: " plan {sequence}', *_PLAN_RULES] if plan else [f"root ::= {sequence}"]
+    return "\n".join([*root, *rules]) + "\n"
 
 
 def _fields(text: Text | MergedText) -> Sequence[Field]:

@@ -48,7 +48,7 @@ class Text:
     Tables are kept per kind of field: the number of each string for parsing, the bytes of each number for formatting.
     """
 
-    __slots__ = ("_table", "_width", "count", "fields", "lead", "longest", "tables")
+    __slots__ = ("_least", "_most", "_table", "_width", "count", "fields", "lead", "longest", "tables")
 
     def __init__(self, fields: Sequence[Field], lead: str) -> None:
         self.fields, self.lead, self.count = tuple(fields), lead, len(fields)
@@ -58,6 +58,8 @@ class Text:
         # One row of bytes per number: its digits, a space, zeros up to 4 or 8 bytes. Rows are copied for all fields of
         # all actions at once and the zeros deleted: 25 times the speed of a loop, where joining strings reaches 18.
         self._width = 4 if max(len(text) for table in kinds.values() for text in table) <= 3 else 8
+        self._least = np.array([f.bins[0] for f in self.fields], np.int32)
+        self._most = np.array([f.bins[-1] for f in self.fields], np.int32)
         self._table: dict[tuple[int, bytes], npt.NDArray[Any]] = {}
 
     def check(self, bins: Ints) -> None:
@@ -73,11 +75,8 @@ class Text:
             if all(b in f.bins for b, f in zip(bins.tolist(), self.fields, strict=True)):
                 return
         else:
-            rows = bins.reshape(-1, self.count)
-            low, high = rows.min(axis=0).tolist(), rows.max(axis=0).tolist()
-            if all(
-                a >= f.bins[0] and b <= f.bins[-1] and f.dense for a, b, f in zip(low, high, self.fields, strict=True)
-            ):
+            fits = not (bins > self._most).any() and not (bins < self._least).any()
+            if fits and all(f.dense for f in self.fields):
                 return
         for index, field in enumerate(self.fields):
             column = bins[..., index]

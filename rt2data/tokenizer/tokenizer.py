@@ -391,15 +391,22 @@ class ActionTokenizer:
         """The language model's tokenizer this one is bound to."""
         return self._vocabulary
 
-    def regex(self) -> str:
-        """A regular expression that matches exactly the strings of `format`, in the dialect that all engines share."""
-        return grammars.regex(self._layout())
+    def regex(self, *, plan: bool = False) -> str:
+        """A regular expression that matches exactly the strings of `format`, in the dialect that all engines share.
 
-    def grammar(self, form: str = "gbnf") -> str:
-        """A grammar of exactly the strings of `format`: "gbnf" (llama.cpp), "ebnf" (xgrammar) or "lark" (outlines,
-        llguidance).
+        Args:
+            plan: match ``Plan: ... Action: `` and the string: RT-2's chain of thought.
         """
-        return grammars.grammar(self._layout(), form)
+        return grammars.regex(self._layout(), plan=plan)
+
+    def grammar(self, form: str = "gbnf", *, plan: bool = False) -> str:
+        """A grammar of exactly the strings of `format`, for servers that take one.
+
+        Args:
+            form: "gbnf" (llama.cpp), "ebnf" (xgrammar) or "lark" (outlines, llguidance).
+            plan: with ``Plan: ... Action: `` before the string: RT-2's chain of thought.
+        """
+        return grammars.grammar(self._layout(), form, plan=plan)
 
     # Helpers
 

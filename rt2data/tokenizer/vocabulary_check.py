@@ -141,17 +141,20 @@ def neighbours(text: Text) -> Rows:
     each bin.
     """
     fields = text.fields
-    dims = [i for i, f in enumerate(fields) if f.name != "terminate"]
-    flags = [i for i, f in enumerate(fields) if f.name == "terminate"]
-    size = len(fields[dims[0]].bins)
-    windows = _windows(size, len(dims))
-    symbols = fields[flags[0]].bins if flags else (0,)
-    constant = np.repeat(np.arange(size, dtype=np.int32), len(symbols))
-    rows = np.empty((len(windows) + len(constant), len(fields)), np.int32)
-    rows[:, dims] = np.concatenate([windows, np.repeat(constant[:, None], len(dims), axis=1)])
+    flags = [i for i, field in enumerate(fields) if field.name == "terminate"]
+    dims = [i for i in range(len(fields)) if i not in set(flags)]
+    size, steps = len(fields[dims[0]].bins), max(len(flags), 1)
+    symbols = fields[0].bins if flags else (0,)
+    # Windows stay within a step: terminate stands between two.
+    windows = _windows(size, len(dims) // steps)
+    rows = -(-len(windows) // steps)
+    pairs = np.resize(windows, (rows * steps, windows.shape[1])).reshape(rows, -1)
+    same = np.repeat(np.arange(size, dtype=np.int32), len(symbols))[:, None]
+    out = np.empty((rows + len(same), len(fields)), np.int32)
+    out[:, dims] = np.concatenate([pairs, np.repeat(same, len(dims), axis=1)])
     for i in flags:
-        rows[:, i] = np.resize(np.array(symbols, np.int32), len(rows))
-    return rows
+        out[:, i] = np.concatenate([np.resize(symbols, rows), np.resize(symbols, len(same))])
+    return out
 
 
 def _windows(size: int, width: int) -> Rows:

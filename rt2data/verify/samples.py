@@ -134,7 +134,7 @@ class SampleCheck:
             prompt, target = prompts.robot(templates, sample["instruction"]), sample["target"]
         else:
             vqa = sample["kind"] == "vqa"
-            prompt = prompts.vqa(templates, sample["question"]) if vqa else templates["caption"]
+            prompt = prompts.vqa(templates, sample["question"], sample["turns"] or ()) if vqa else templates["caption"]
             texts = sample["answers"] if vqa else sample["captions"]
             rule = self.facts.rules[sample["source"]].get("answers" if vqa else "captions")
             target = self._target(texts, rule, key, unique=vqa)

@@ -1,0 +1,128 @@
+"""What a declaration says about a web corpus: its files, where records are in them, and which fields mean what."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rt2data import config
+from rt2data.errors import Rt2dataError
+
+# A field is the way to a value in a record: keys joined by dots, `*` for each element of a list, and functions after `|`.
+# `$row` counts the records of a file from 0, `$key` is a record's name in a mapping or a tar, `$file` its file without
+# suffix, `$digest` a digest of its content.
+FIELD = re.compile(r"[^|]+(\|(md5|sha1|crc32|name|stem|json|before\([^()]+\)|after\([^()]+\)))*")
+MAX_IMAGES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """Box annotations as text: what is asked, and how boxes become integers (`rt2data.boxes`).
+
+    Attributes:
+        question: the prompt's question.
+        bins: integers per axis.
+        order: ``area`` (largest first) or ``stored``.
+        form: of the stored numbers: ``xywh`` or ``xyxy`` in pixels, ``yxyx`` as shares of the picture.
+    """
+
+    question: str
+    bins: int = 1000
+    order: str = "area"
+    form: str = "xywh"
+
+
+@dataclass(frozen=True, slots=True)
+class Web:
+    """A VQA or caption corpus as declared.
+
+    Attributes:
+        splits: per split and role the names of its annotation files, in the order of preference; `*` in a name stands
+            for any text, and all files that match are read.
+        images: patterns of picture files below the dataset's folder, in the order of preference.
+        image_namespace: of picture ids; None where a picture is known by its content alone.
+        where: per split, the values that fields of its records must have.
+        records: the way to the records in a file.
+        fields: the meaning of fields: id, image, image_id, question, answers, captions, conversation, language, url, ...
+        captions: per language the field of its captions, where one record holds several languages.
+        columns: further fields that the index keeps, for filters.
+        group: records of one id are one example with several texts.
+        max_images: examples with more pictures are left out.
+    """
+
+    splits: dict[str, dict[str, tuple[str, ...]]]
+    images: tuple[str, ...]
+    image_namespace: str | None
+    where: dict[str, dict[str, tuple[Any, ...]]] = field(default_factory=dict)
+    records: str = "*"
+    fields: dict[str, str] = field(default_factory=dict)
+    captions: dict[str, str] = field(default_factory=dict)
+    columns: dict[str, str] = field(default_factory=dict)
+    header: tuple[str, ...] = ()
+    delimiter: str = ","
+    group: bool = False
+    max_images: int = 1
+    boxes: Boxes | None = None
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Names of the places for pictures: ``image``, ``i1``, ``i2``, ..."""
+        return ("image", *(f"i{n}" for n in range(1, self.max_images)))
+
+
+def parse(raw: Mapping[str, Any], file: str, lines: dict[config.Where, int]) -> Web:
+    """The web half of a declaration that fits the schema.
+
+    Raises:
+        Rt2dataError: fields that do not go together.
+    """
+
+    def fail(where: config.Where, found: str, expected: str) -> Rt2dataError:
+        return Rt2dataError(f"{file}:{config.line_of(lines, where)}", found, expected)
+
+    kind, fields = raw["kind"], raw.get("fields", {})
+    if raw["format"] == "vqa_json":
+        for split, files in raw["splits"].items():
+            if "questions" not in files:
+                raise fail(("splits", split), f'split "{split}" has no "questions"', "question files of a VQA corpus")
+    inside = raw["format"] in ("webdataset", "parquet", "arrow", "hub") or ":" in raw["format"]
+    if not inside and "images" not in raw and "image" not in fields:
+        raise fail((), 'the file has no "images"', 'the field "images"')
+    texts = [name for name in ("answers", "captions", "conversation", "boxes") if name in fields]
+    if (fields or "records" in raw) and not texts:
+        raise fail(("fields",), "no text among the fields", "one of answers, captions, conversation, boxes")
+    wrong = {"vqa": ["captions"], "caption": ["answers", "conversation", "question", "boxes"]}[kind]
+    for name in wrong:
+        if name in fields:
+            raise fail(("fields", name), f'the field "{name}" for kind {kind}', f"the fields of kind {kind}")
+    if "answers" in fields and "question" not in fields:
+        raise fail(("fields",), '"answers" without "question"', 'the field "question" too')
+    if "boxes" in fields and "boxes" not in raw:
+        raise fail(("fields", "boxes"), 'the field "boxes" without boxes:', "boxes: with the question")
+    ways = [("fields", name) for name in fields if not isinstance(fields[name], dict)]
+    for where in [*ways, *(("columns", name) for name in raw.get("columns", {}))]:
+        way = raw[where[0]][where[1]]
+        if not FIELD.fullmatch(way):
+            raise fail(where, f'the field "{way}"', "keys joined by dots, and functions of a known name after |")
+    captions = fields.get("captions", "")
+    plain = {name: way for name, way in fields.items() if isinstance(way, str)}
+    return Web(
+        splits={s: {k: tuple(v) for k, v in files.items() if k != "where"} for s, files in raw["splits"].items()},
+        images=tuple(raw.get("images", ())),
+        image_namespace=raw.get("image_namespace"),
+        where={
+            s: {k: tuple(v) if isinstance(v, list) else (v,) for k, v in files.get("where", {}).items()}
+            for s, files in raw["splits"].items()
+        },
+        records=raw.get("records", "*"),
+        fields=plain,
+        captions=dict(captions) if isinstance(captions, dict) else {},
+        columns=dict(raw.get("columns", {})),
+        header=tuple(raw.get("header", ())),
+        delimiter=raw.get("delimiter", ","),
+        group=bool(raw.get("group", False)),
+        max_images=raw.get("max_images", 1),
+        boxes=Boxes(**raw["boxes"]) if "boxes" in raw else None,
+    )

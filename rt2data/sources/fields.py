@@ -1,0 +1,245 @@
+"""Records become examples by the declared fields; no format needs code for names alone."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import orjson
+
+from rt2data import boxes, conversation, index
+from rt2data.corpus import Web
+from rt2data.sources.web import Example, Names, Picture, WebCorpus, texts
+
+_CALL = re.compile(r"(before|after)\((.*)\)", re.DOTALL)
+
+
+class Records(WebCorpus):
+    """A corpus whose files hold records. A format says how a file becomes records: `records`.
+
+    A record is a mapping. Values of the type `Picture` stand for pictures inside the file itself.
+    """
+
+    def records(self, split: str, name: str) -> Iterator[dict[str, Any]]:
+        """The records of a file, with their ``$row`` and perhaps ``$key``."""
+        raise NotImplementedError
+
+    def read(self, split: str, files: Sequence[str]) -> list[Example]:
+        (name,) = files
+        where, file = self.web.where.get(split, {}), PurePosixPath(name)
+        made: list[Example] = []
+        for record in self.records(split, name):
+            record["$file"], record["$folder"] = file.with_suffix("").as_posix(), name[: -len(file.name)]
+            if record.get("$bad"):
+                made.append(Example(record["$key"], "", self.pictures(record), None, reject=index.CODE["bad_record"]))
+            elif all(lookup(record, way) in wanted for way, wanted in where.items()):
+                made += self.make(record)
+        if self.web.group:
+            made = _grouped(made)
+        if self.web.max_images > 1:
+            _tie(made, numbered=self.web.image_namespace is not None)
+        return made
+
+    def make(self, record: dict[str, Any]) -> Iterator[Example]:
+        """The examples of a record: one per answer of a conversation, one per language of its captions, else one."""
+        web, get = self.web, lambda name: lookup(record, web.fields[name]) if name in web.fields else None
+        own = _text(get("id")) if "id" in web.fields else digest(record)
+        pictures = self.pictures(record)
+        unit = get("image_id") if web.image_namespace is not None else ""
+        language = get("language")
+        common: dict[str, Any] = {
+            "image_unit": own if unit is None else _text(unit),
+            "language": language if isinstance(language, str) and language.strip() else self.declaration.language,
+            "columns": {name: _plain(lookup(record, way)) for name, way in web.columns.items()},
+        }
+        url = get("url")
+        if isinstance(url, str) and url.strip():
+            pictures = [p._replace(reason="url_without_file") if isinstance(p, Names) and p.reason == "missing_image" else p for p in pictures]  # fmt: skip
+        if "conversation" in web.fields:
+            yield from self._turns(own, get("conversation"), pictures, common)
+        elif "boxes" in web.fields and web.boxes:
+            stored, label = get("boxes"), get("label")
+            labels = label if isinstance(label, list) else [label]
+            rows = stored if isinstance(label, list) and isinstance(stored, list) else [stored]
+            found = [boxes.read(b, n, web.boxes.form) for b, n in zip(rows, labels, strict=False)]
+            size = (get("width"), get("height"))
+            yield Example(
+                own, pictures=pictures, question=web.boxes.question, boxes=[b for b in found if b is not None],
+                size=(int(size[0]), int(size[1])) if all(isinstance(v, int) and v > 0 for v in size) else (0, 0), **common,
+            )  # fmt: skip
+        elif self.declaration.kind == "vqa":
+            question, answers = get("question"), strings(get("answers"))
+            asked = isinstance(question, str) and bool(question.strip())
+            reject = index.CODE["no_question"] if not asked else 0 if answers else index.CODE["no_answer"]
+            question = question if asked else None
+            yield Example(own, pictures=pictures, question=question, answers=answers, reject=reject, **common)
+        elif web.captions:
+            for language, way in web.captions.items():
+                main = language == self.declaration.language
+                yield self._caption(own if main else f"{own}/{language}", strings(lookup(record, way)), pictures, common | {"language": language})  # fmt: skip
+        else:
+            yield self._caption(own, strings(get("captions")), pictures, common)
+
+    def _caption(self, own: str, found: list[str], pictures: list[Picture | Names], common: dict[str, Any]) -> Example:
+        reject = 0 if found else index.CODE["no_caption"]
+        return Example(own, pictures=pictures, captions=found, reject=reject, **common)
+
+    def _turns(
+        self, own: str, stored: Any, pictures: list[Picture | Names], common: dict[str, Any]
+    ) -> Iterator[Example]:
+        """An example for each answer; the first has the conversation's own id, the others `/1`, `/2`, ... after it."""
+        found = conversation.read(stored, len(pictures))
+        if isinstance(found, str):
+            yield Example(own, pictures=pictures, reject=index.CODE[found], **common)
+            return
+        for n, turn in enumerate(found):
+            reject = index.CODE["no_question"] if not turn.question.strip() else 0 if turn.answer.strip() else index.CODE["no_answer"]  # fmt: skip
+            yield Example(
+                f"{own}/{n}" if n else own, pictures=pictures[: turn.pictures], question=turn.question or None,
+                answers=texts([turn.answer]), turns=turn.before, reject=reject, **common,
+            )  # fmt: skip
+
+    def pictures(self, record: dict[str, Any]) -> list[Picture | Names]:
+        """The pictures that a record names, in their order."""
+        if "image" not in self.web.fields:
+            return [self.names(record)] if self.web.images else []
+        stored = lookup(record, self.web.fields["image"])
+        found: list[Picture | Names] = []
+        for one in stored if isinstance(stored, list) else [stored]:
+            if isinstance(one, Picture):
+                found.append(one)
+            elif one is not None and one != "":
+                found.append(self.names(record | {"image": one}) if self.web.images else self.names_of(str(one)))
+        return found
+
+    def names_of(self, name: str) -> Names:
+        """Where a picture is that a record names by its file."""
+        from rt2data.sources import safe_join
+
+        return Names((name,)) if safe_join(self.root, name) is not None else Names((), "unsafe_path")
+
+
+def lookup(record: Any, way: str) -> Any:
+    """The value at a declared field (`rt2data.corpus.FIELD`); None where there is none."""
+    keys, *calls = way.split("|")
+    if keys == "$digest":
+        value: Any = digest(record)
+    elif keys in record:  # a key that has dots of its own, such as the column of a table
+        value = record[keys]
+    else:
+        value = _walk(record, keys.split("."))
+    for call in calls:
+        value = [_apply(call, v) for v in value] if isinstance(value, list) else _apply(call, value)
+    return value
+
+
+def _walk(value: Any, keys: Sequence[str]) -> Any:
+    for n, key in enumerate(keys):
+        if key == "*":
+            inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+            found = [_walk(one, keys[n + 1 :]) for one in inner]
+            return [v for one in found for v in (one if isinstance(one, list) else [one])]
+        if isinstance(value, dict):
+            value = value.get(key)
+        elif isinstance(value, list) and key.isdecimal() and len(key) < 10 and int(key) < len(value):
+            value = value[int(key)]
+        else:
+            return None
+    return value
+
+
+def _apply(call: str, value: Any) -> Any:
+    if not isinstance(value, (str, int)) or isinstance(value, bool):
+        return None
+    text = str(value)
+    raw = text.encode("utf-8", "surrogatepass")
+    if match := _CALL.fullmatch(call):
+        before, found, after = text.partition(match[2])
+        return before if match[1] == "before" else after if found else None
+    match call:
+        case "md5" | "sha1":  # of file names that downloaders make of URLs
+            return hashlib.new(call, raw, usedforsecurity=False).hexdigest()
+        case "crc32":
+            return zlib.crc32(raw)
+        case "name" | "stem":
+            name = unquote(urlsplit(text).path if "://" in text else text).rpartition("/")[2]
+            return name if call == "name" else PurePosixPath(name).stem
+        case _:
+            try:
+                return orjson.loads(raw)
+            except orjson.JSONDecodeError:
+                return None
+
+
+def digest(record: dict[str, Any]) -> str:
+    """A digest of a record's content, which is the same wherever it stands in whichever file."""
+    content = {key: value for key, value in record.items() if not key.startswith("$")}
+    text = orjson.dumps(content, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
+    return hashlib.blake2b(text, digest_size=10).hexdigest()
+
+
+def strings(value: Any) -> list[str]:
+    """The texts of a value: a text, a list of texts, or of objects with `answer`, `text` or `caption`."""
+    found = []
+    for one in value if isinstance(value, list) else [value]:
+        if isinstance(one, dict):
+            one = next((one[key] for key in ("answer", "text", "caption", "raw") if key in one), None)
+        found.append(one)
+    return texts(found)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, (str, int, float, bool)) else None
+
+
+def _grouped(examples: Sequence[Example]) -> list[Example]:
+    """Examples of one id as one, with the texts of all."""
+    found: dict[str, Example] = {}
+    for e in examples:
+        first = found.setdefault(e.id, e)
+        if first is not e:
+            first.captions += e.captions
+            first.answers += e.answers
+            first.boxes = None if first.boxes is None else first.boxes + (e.boxes or [])
+            first.reject = 0 if first.captions or first.answers or first.boxes else first.reject
+    return list(found.values())
+
+
+def _tie(examples: Sequence[Example], *, numbered: bool) -> None:
+    """Pictures that stand in one example must not be in two splits: all that hang together go by the first of them.
+
+    That holds within a file. `numbered`: a picture's id stands for it, else the content of the one with the first name.
+    """
+    parent: dict[Picture | Names, Picture | Names] = {}
+
+    def root(one: Picture | Names) -> Picture | Names:
+        while (above := parent.setdefault(one, one)) != one:
+            parent[one] = parent[above]
+            one = parent[one]
+        return one
+
+    for e in examples:
+        for other in e.pictures[1:]:
+            a, b = sorted((root(e.pictures[0]), root(other)), key=str)
+            parent[b] = a
+    units: dict[Picture | Names, str] = {}
+    for e in examples:
+        if not e.pictures:
+            continue
+        top = root(e.pictures[0])
+        if numbered:
+            units[top] = min(units.get(top, e.image_unit), e.image_unit)
+        else:
+            e.anchor = top
+    if numbered:
+        for e in examples:
+            e.image_unit = units[root(e.pictures[0])] if e.pictures else e.image_unit

@@ -1,0 +1,143 @@
+"""Records in text files: JSON, JSON Lines, CSV and TSV."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from rt2data.errors import Rt2dataError
+from rt2data.sources.fields import Records
+from rt2data.sources.web import load_json
+
+MAX_LINE = 64 << 20  # bytes: a line is held in memory, and a record is a page of text
+MAX_FIELD = 1 << 20  # characters of a field in CSV
+
+
+class Json(Records):
+    """One JSON per file. `records` is the way to the records: ``*`` for each of a list or mapping, keys between."""
+
+    def records(self, split: str, name: str) -> Iterator[dict[str, Any]]:
+        path = self.root / name
+        data = load_json(path, "annotations")
+        row = 0
+        for key, record in self._of(data, self.web.records.split("."), path, {}):
+            yield record | {"$row": row, "$key": key}
+            row += 1
+
+    def _of(self, data: Any, way: list[str], path: Path, above: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(key, record) for each record. A record inside another one has the fields of that one too."""
+        key, *rest = way
+        if key != "*":
+            if not isinstance(data, dict) or key not in data:
+                raise Rt2dataError(str(path), f'no "{key}"', f'records at "{self.web.records}"')
+            yield from self._of(data[key], rest, path, above) if rest else _one(data[key], "", path, above)
+            return
+        if not isinstance(data, (list, dict)):
+            found = f"{type(data).__name__} in place of records"
+            raise Rt2dataError(str(path), found, f'a list or mapping at "{self.web.records}"')
+        entries = data.items() if isinstance(data, dict) else enumerate(data)
+        for own, entry in entries:
+            if not rest:
+                yield from _one(entry, str(own), path, above)
+            elif isinstance(entry, dict):
+                plain = {k: v for k, v in entry.items() if k != rest[0]}
+                yield from self._of(entry, rest, path, above | plain)
+            else:
+                raise Rt2dataError(f"{path}[{own}]", "no object", f'records at "{self.web.records}"')
+
+
+def _one(entry: Any, key: str, path: Path, above: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    if not isinstance(entry, dict):
+        raise Rt2dataError(f"{path}[{key}]", "no object", "an object for each record")
+    yield key, above | entry
+
+
+class JsonColumns(Records):
+    """One JSON of lists of one length, a list per field, as SBU's ``sbu-captions-all.json``."""
+
+    def records(self, split: str, name: str) -> Iterator[dict[str, Any]]:
+        path = self.root / name
+        data = load_json(path, "annotations")
+        lists = {k: v for k, v in data.items() if isinstance(v, list)} if isinstance(data, dict) else {}
+        sizes = {len(v) for v in lists.values()}
+        if len(sizes) != 1:
+            found = ", ".join(f"{k} has {len(v)}" for k, v in lists.items()) or "no lists"
+            raise Rt2dataError(str(path), found, "a mapping of lists of one length")
+        for row, values in enumerate(zip(*lists.values(), strict=True)):
+            yield dict(zip(lists, values, strict=True)) | {"$row": row}
+
+
+class Jsonl(Records):
+    """A JSON object per line."""
+
+    def records(self, split: str, name: str) -> Iterator[dict[str, Any]]:
+        path = self.root / name
+        for row, line in enumerate(_lines(path)):
+            if not line.strip():
+                continue
+            try:
+                record = orjson.loads(line)
+            except orjson.JSONDecodeError as error:
+                raise Rt2dataError(f"{path}:{row + 1}", f"not JSON ({error})", "a JSON object per line") from None
+            if not isinstance(record, dict):
+                raise Rt2dataError(f"{path}:{row + 1}", "no object", "a JSON object per line")
+            yield record | {"$row": row}
+
+
+class Csv(Records):
+    """A table as text, with quotes as RFC 4180 has them; `delimiter`, and `header` where the file has none."""
+
+    def records(self, split: str, name: str) -> Iterator[dict[str, Any]]:
+        path = self.root / name
+        csv.field_size_limit(MAX_FIELD)
+        yield from self._table(path, csv.reader(_texts(path), delimiter=self.web.delimiter, skipinitialspace=True))
+
+    def _table(self, path: Path, rows: Iterator[list[str]]) -> Iterator[dict[str, Any]]:
+        header, row = list(self.web.header), -1
+        try:
+            for cells in rows:
+                if not cells:
+                    continue
+                if not header:
+                    header = [cell.strip() for cell in cells]
+                    continue
+                row += 1
+                if len(cells) != len(header):
+                    found, expected = f"{len(cells)} columns", f"{len(header)}: {', '.join(header)}"
+                    raise Rt2dataError(f"{path} row {row + 1}", found, expected)
+                yield dict(zip(header, cells, strict=True)) | {"$row": row}
+        except csv.Error as error:
+            raise Rt2dataError(f"{path} row {row + 2}", str(error), "a table as text") from None
+
+
+class Tsv(Csv):
+    """Columns with tabs between them and no quotes: a quote is a character like any other."""
+
+    def records(self, split: str, name: str) -> Iterator[dict[str, Any]]:
+        path = self.root / name
+        yield from self._table(path, (line.rstrip("\r\n").split("\t") for line in _texts(path) if line.strip()))
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(MAX_LINE + 1):
+            number += 1
+            if len(line) > MAX_LINE:
+                found = f"a line of more than {MAX_LINE >> 20} MiB"
+                raise Rt2dataError(f"{path}:{number}", found, "a record per line")
+            yield line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+
+
+def _texts(path: Path) -> Iterator[str]:
+    for number, line in enumerate(_lines(path), 1):
+        try:
+            yield line.decode()
+        except UnicodeDecodeError as error:
+            raise Rt2dataError(
+                f"{path}:{number}", f"byte {error.start} of the line is not UTF-8", "text in UTF-8"
+            ) from None

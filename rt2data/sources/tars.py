@@ -1,0 +1,173 @@
+"""Webdataset tars, such as img2dataset writes: members of one key are a sample; pictures are addressed where they lie."""
+
+from __future__ import annotations
+
+import json
+import mmap
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+import orjson
+
+from rt2data.errors import Rt2dataError
+from rt2data.sources import Part
+from rt2data.sources.fields import Records
+from rt2data.sources.web import Picture
+
+BLOCK = 512
+MAX_TEXT = 1 << 24  # bytes of a text or JSON member
+MAX_PATH = 1 << 16  # bytes of a long name or of extended headers
+IMAGES = frozenset({"jpg", "jpeg", "png", "webp"})
+TEXTS = frozenset({"txt", "text", "caption", "cls"})
+
+
+class Member(NamedTuple):
+    """A file in a tar."""
+
+    name: str
+    offset: int
+    size: int
+
+
+class WebDataset(Records):
+    """Tars of samples; a part is a tar. A record has each member by its extension: pictures, texts, parsed JSON.
+
+    The first picture is also the field ``image``, whatever its extension. The key of a sample is the member's name up to
+    the first dot after its last slash, as webdataset has it; ``$key`` has the tar's name before it.
+    """
+
+    def parts(self, split: str) -> list[Part]:
+        return [Part(split, files[0], files) for files in self.volumes(split)]
+
+    def count(self, split: str, files: tuple[str, ...]) -> int:
+        """As img2dataset's ``NAME_stats.json`` says, else from the headers."""
+        path = self.root / files[0]
+        stats = path.with_name(f"{path.stem}_stats.json")
+        try:
+            stated = json.loads(stats.read_bytes())["successes"]
+            if isinstance(stated, int) and stated >= 0:
+                return stated
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        return sum(1 for _ in _samples(members(path)))
+
+    def records(self, split: str, name: str) -> Iterator[dict[str, Any]]:
+        path = self.root / name
+        stem = PurePosixPath(name).with_suffix("").as_posix()
+        with path.open("rb") as file:
+            if not file.seek(0, 2):
+                return
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                for row, (key, parts) in enumerate(_samples(scan(data, str(path)))):
+                    yield self._record(name, data, parts) | {"$row": row, "$key": f"{stem}/{key}"}
+
+    def _record(self, name: str, data: mmap.mmap, parts: dict[str, Member]) -> dict[str, Any]:
+        record: dict[str, Any] = {}
+        for extension, member in parts.items():
+            kind = extension.rpartition(".")[2].lower()
+            if kind in IMAGES:
+                picture = Picture(name, member.offset, member.size)
+                record[extension] = picture
+                record.setdefault("image", picture)
+            elif kind in TEXTS or kind == "json":
+                raw = data[member.offset : member.offset + min(member.size, MAX_TEXT)]
+                try:
+                    record[extension] = orjson.loads(raw) if kind == "json" else raw.decode()
+                except ValueError:
+                    record["$bad"] = True
+        return record
+
+
+def _samples(found: Iterator[Member]) -> Iterator[tuple[str, dict[str, Member]]]:
+    """Members by key: those of one key follow one another. A key that comes again later begins another sample."""
+    key, parts = "", dict[str, Member]()
+    for member in found:
+        folder, slash, base = member.name.rpartition("/")
+        stem, dot, extension = base.partition(".")
+        if not stem or not dot:  # a hidden file, or one that webdataset passes over too
+            continue
+        own = f"{folder}{slash}{stem}"
+        if parts and own != key:
+            yield key, parts
+            parts = {}
+        key = own
+        parts[extension] = member
+    if parts:
+        yield key, parts
+
+
+def members(path: Any) -> Iterator[Member]:
+    """The files of a tar."""
+    with path.open("rb") as file:
+        if not file.seek(0, 2):
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            yield from scan(data, str(path))
+
+
+def scan(data: mmap.mmap, where: str) -> Iterator[Member]:
+    """The regular files of a tar, in order. Links, devices and folders are passed over; names are not paths here.
+
+    Raises:
+        Rt2dataError: a header that is none, a member that is longer than the file: no data is made up.
+    """
+    at, long_name, size_override = 0, "", -1
+    total = len(data)
+    while at + BLOCK <= total:
+        head = data[at : at + BLOCK]
+        if not head.strip(b"\0"):
+            return
+        if _octal(head[148:156]) != sum(head[:148]) + 8 * 32 + sum(head[156:]):
+            found = "no tar header" + (" (compressed?)" if at == 0 else f" at byte {at}")
+            raise Rt2dataError(where, found, "an uncompressed tar", "Copy it again, or unpack it with gunzip")
+        size = _octal(head[124:136]) if size_override < 0 else size_override
+        kind, start = head[156:157], at + BLOCK
+        if size is None or start + size > total:
+            found = f"the member at byte {at} has {size} bytes, of which {total - start} are there"
+            raise Rt2dataError(where, found, "a whole tar", "Copy it again")
+        at = start + (size + BLOCK - 1) // BLOCK * BLOCK
+        if kind in (b"L", b"x", b"g"):
+            if size > MAX_PATH:
+                raise Rt2dataError(where, f"an extended header of {size} bytes", f"at most {MAX_PATH}")
+            if kind == b"L":
+                long_name = data[start : start + size].split(b"\0")[0].decode("utf-8", "replace")
+            elif kind == b"x":
+                fields = _extended(data[start : start + size])
+                long_name = fields.get("path", long_name)
+                size_override = int(fields["size"]) if fields.get("size", "").isdecimal() else -1
+            continue
+        name = long_name or _name(head)
+        long_name, size_override = "", -1
+        if kind in (b"0", b"\0") and not name.endswith("/"):
+            yield Member(name, start, size)
+
+
+def _name(head: bytes) -> str:
+    name = head[:100].split(b"\0")[0]
+    prefix = head[345:500].split(b"\0")[0] if head[257:263] == b"ustar\0" else b""
+    return (prefix + b"/" + name if prefix else name).decode("utf-8", "replace")
+
+
+def _octal(raw: bytes) -> int | None:
+    """A number of a header: octal text, or base 256 where its first bit is set (GNU, for large files)."""
+    if raw[0] & 0x80:
+        return int.from_bytes(bytes([raw[0] & 0x7F]) + raw[1:], "big")
+    text = raw.strip(b"\0 ")
+    try:
+        return int(text, 8) if text else 0
+    except ValueError:
+        return None
+
+
+def _extended(raw: bytes) -> dict[str, str]:
+    """The records ``LENGTH KEY=VALUE\\n`` of a pax header."""
+    found: dict[str, str] = {}
+    while raw:
+        length, space, _ = raw.partition(b" ")
+        if not space or not length.isdigit() or not 0 < int(length) <= len(raw):
+            break
+        key, _, value = raw[len(length) + 1 : int(length)].rstrip(b"\n").partition(b"=")
+        found[key.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
+        raw = raw[int(length) :]
+    return found

@@ -1,0 +1,247 @@
+"""Every robot declaration: held to the published layout, and its map computed a second time on a fake dataset of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import layouts
+import numpy as np
+import pytest
+import scalar_actions
+import yaml
+
+from rt2data import declaration, fit, index, instruction, sources, testing
+from rt2data.declaration import Declaration
+from rt2data.features import Field, load_features
+from rt2data.rlds import RldsDataset, read_episodes
+from rt2data.robot import Robot
+from rt2data.tfrecord import map_file, scan
+
+ROBOTS = [one for one in declaration.declared().values() if one.kind == "robot" and one.format == "rlds"]
+PUBLISHED = layouts.load()
+EVERY = pytest.mark.parametrize("one", [pytest.param(one, id=one.name) for one in ROBOTS])
+
+
+def published(one: Declaration) -> dict[str, Field] | None:
+    """The published layout of a dataset."""
+    return next((PUBLISHED[name] for name in (one.name, *one.aliases) if name in PUBLISHED), None)
+
+
+def robot_of(one: Declaration) -> Robot:
+    assert one.robot is not None
+    return one.robot
+
+
+def fake(one: Declaration, folder: Path, **options: Any) -> Path:
+    """A fake of the dataset, of its published layout or, where there is none, of the least that fits the declaration."""
+    fields = published(one) or testing.layout(robot_of(one))
+    version = one.versions[0] if one.versions else "0.1.0"
+    return testing.fake_dataset(fields, folder, name=one.name, version=version, robot=one.robot, **options)
+
+
+@EVERY
+def test_a_declaration_fits_the_published_layout(one: Declaration) -> None:
+    fields = published(one)
+    if fields is None:
+        level = one.raw.get("verified")
+        assert level in ("documentation", "own data"), f"{one.name} has no published layout but says it is verified by {level}"
+        pytest.skip(f"no layout of {one.name} is at hand; it is declared from {level}")
+    assert [str(problem) for problem in fit.problems(robot_of(one), fields, one.name, one.file)] == []
+
+
+@EVERY
+def test_a_declaration_says_what_a_reader_needs(one: Declaration) -> None:
+    raw = one.raw
+    assert raw.get("verified")
+    assert raw["licence"].strip()
+    assert not one.id.endswith("_converted_externally_to_rlds")
+    for key in ("robot", "title"):
+        assert raw.get(key), f"{one.name} has no {key}"
+    if robot_of(one).frame == "unverified":
+        assert any("frame" in about for about, _ in one.unverified), f"{one.name}: the frame is unverified, and no reason is given"
+
+
+@EVERY
+def test_the_actions_are_those_of_the_scalar_computation(one: Declaration, tmp_path: Path) -> None:
+    check_actions(one, fake(one, tmp_path, episodes=4, steps=5))
+
+
+ACTION = "steps/action"
+ARM = ["x", "y", "z", "roll", "pitch", "yaw", "gripper"]
+MOVE = {"field": ACTION, "columns": "0:3", "to": ARM[:3]}
+TURN = {"field": ACTION, "columns": "3:6", "to": ARM[3:6]}
+GRIP = {"field": ACTION, "columns": [9], "to": ["gripper"]}
+HERE = [{"field": "steps/state", "columns": [2, 0, 1], "to": ARM[:3]}, {"field": "steps/state", "columns": "3:7", "ops": [{"quaternion": "wxyz"}], "to": ARM[3:6]}]
+MAPS: dict[str, dict[str, Any]] = {
+    "rates": {"unit": "m_rad_per_s", "terms": [MOVE, TURN | {"ops": ["axis_angle"]}, GRIP | {"ops": [{"clip": [0, 1]}, "invert"]}]},
+    "controller": {"unit": "controller", "scale": {"translation": 0.05, "rotation": 0.5},
+                   "terms": [MOVE, TURN | {"ops": ["negate", "axis_angle"]}, GRIP | {"ops": ["binarize"]}]},
+    "controller without a scale": {"unit": "controller", "terms": [MOVE | {"ops": [{"scale": [1, -1, 2]}]}, TURN, GRIP | {"ops": ["relative_to_absolute"]}]},
+    "degrees": {"terms": [MOVE | {"ops": [{"scale": 0.001}]}, TURN | {"ops": [{"scale": 0.017453292519943295}, {"euler": "ZYX"}]}, GRIP | {"ops": ["next"]}]},
+    "6d": {"terms": [MOVE, TURN | {"columns": "3:9", "ops": [{"rotation_6d": "rows"}]}, GRIP | {"ops": [{"threshold": 0.5}]}]},
+    "matrix": {"terms": [MOVE, {"field": "steps/pose", "columns": [0, 1, 2, 4, 5, 6, 8, 9, 10], "ops": ["matrix"], "to": ARM[3:6]}, GRIP]},
+    "pose": {"kind": "pose", "terms": [MOVE, TURN | {"columns": "3:7", "ops": [{"quaternion": "xyzw"}]}, GRIP], "state": HERE},
+    "tool pose": {"kind": "pose", "frame": "tool", "terms": [MOVE, TURN | {"ops": [{"euler": "zxy"}]}, GRIP], "state": HERE},
+    "residual": {"kind": "pose", "terms": [
+        MOVE | {"ops": [{"add": {"field": "steps/state", "columns": [2, 0, 1]}}]},
+        TURN | {"ops": [{"add": {"field": "steps/turn"}}, "axis_angle"]}, GRIP],
+        "state": [HERE[0], {"field": "steps/turn", "ops": ["axis_angle"], "to": ARM[3:6]}]},
+    "a turn in the tool's frame": {"rotation_frame": "tool", "terms": [MOVE, TURN | {"ops": ["axis_angle"]}, GRIP], "state": [HERE[1]]},
+    "rest": {"kind": "pose", "missing": "rest", "terms": [MOVE, TURN | {"columns": "3:7", "ops": [{"quaternion": "xyzw"}]}, GRIP], "state": HERE},
+    "wrap": {"terms": [MOVE, TURN | {"ops": [{"scale": 100}, "wrap"]}, GRIP]},
+    "previous": {"kind": "pose", "against": "previous_target", "terms": [MOVE, TURN, GRIP]},
+    "next": {"kind": "pose", "against": "next_target", "frame": "tool", "terms": [MOVE, TURN | {"columns": "3:7", "ops": [{"quaternion": "xyzw"}]}, GRIP]},
+    "position": {"kind": "pose", "dims": ["x", "y", "z", "gripper"], "against": "next_target", "terms": [MOVE, GRIP]},
+    "yaw": {"kind": "pose", "frame": "tool", "dims": ["x", "y", "z", "yaw"], "against": "previous_target",
+            "terms": [MOVE, {"field": ACTION, "columns": [3], "to": ["yaw"]}]},
+    "two arms": {"kind": "pose", "frame": "tool", "against": "next_target", "dims": [f"{side}_{name}" for side in ("left", "right") for name in ARM],
+                 "terms": [term | {"field": f"steps/{side}", "to": [f"{side}_{name}" for name in term["to"]]}
+                           for side in ("left", "right") for term in (MOVE, TURN | {"ops": [{"euler": "ZYX"}]}, GRIP)]},
+    "joints and a base": {"kind": "absolute", "dims": ["joint_0", "joint_1", "gripper", "forward"], "rates": ["forward"],
+                          "units": {"joint_0": "rad", "joint_1": "rad", "forward": "m/s"},
+                          "terms": [{"field": ACTION, "columns": [0, 1, 2, 3], "to": ["joint_0", "joint_1", "gripper", "forward"]}]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rules", ["flags", "fields"])
+@pytest.mark.parametrize("name", MAPS)
+def test_every_operation_against_the_scalar_computation(name: str, rules: str, tmp_path: Path) -> None:
+    """The whole language on made-up datasets: kinds, units, operations and rules."""
+    base = {"kind": "displacement", "frame": "base", "unit": "m_rad", "dims": ARM, "gripper": "any"}
+    ends: dict[str, Any] = {"terminate": {"field": "steps/end", "column": 1, "above": 0.7}, "valid_action": {"field": "steps/go", "nonzero": True}}
+    content = {
+        "name": "toy", "id": "toy", "kind": "robot", "format": "rlds", "licence": "none", "control_hz": 7, "cameras": {"primary": {"field": "steps/image"}},
+        "instruction": {"field": "steps/text", "dummy": ["none"]}, "action": base | MAPS[name],
+    } | (ends if rules == "fields" else {"terminate": "is_last", "valid_action": "not_last"})  # fmt: skip
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(content))
+    one = declaration.read(tmp_path / "toy.yaml")
+    check_actions(one, fake(one, tmp_path, episodes=6, steps=4))
+
+
+def check_actions(one: Declaration, folder: Path) -> None:
+    robot = robot_of(one)
+    source: Any = sources.of_format(one, one.file)(one, folder)
+    for part in source.parts("train"):
+        table = source.index(part, check="quick")
+        got = {name: index.numbers(table, name) for name in ("terminate", "valid")}
+        action = index.matrix(table.column("action"))
+        reject = index.numbers(table, "reject")
+        texts = table.column("instruction").to_pylist()
+        row = 0
+        path = source.root / part.name
+        for episode in read_episodes(map_file(path), part.name, source.dataset.fields, list(robot.fields), check=True):
+            values = numbers(episode, source.dataset.fields, robot)
+            wanted, ok, ends = scalar_actions.actions(one.raw, values, episode.steps)
+            rows = slice(row, row := row + episode.steps)
+            assert got["valid"][rows].tolist() == ok
+            assert got["terminate"][rows].tolist() == ends
+            same(action[rows], wanted, one.name)
+            said = instruction.texts(robot.instruction, episode.__getitem__, episode.steps)
+            assert texts[rows] == said
+            reason = [index.REASONS[code] for code in reject[rows]]
+            expected = ["invalid_action" if not o and not e else "" if s else "no_instruction" for o, e, s in zip(ok, ends, said, strict=True)]
+            assert reason == expected
+        assert row == table.num_rows
+
+
+def numbers(episode: Any, fields: dict[str, Field], robot: Robot) -> scalar_actions.Values:
+    """Each numeric field as a list of flat rows, one per step."""
+    out = {}
+    for path in robot.fields:
+        if fields[path].kind == "tensor":
+            table = np.asarray(episode[path])
+            table = table if fields[path].per_step else np.broadcast_to(table, (episode.steps, *table.shape))
+            out[path] = [[float(v) for v in np.ravel(step)] for step in table]
+    return out
+
+
+def same(got: np.ndarray[Any, Any], wanted: list[list[float]], name: str) -> None:
+    """`got` is `wanted` rounded to float32, where `wanted` may be off by the rounding errors of float64."""
+    exact = np.array(wanted)
+    tolerance = 4e-15 * np.maximum(1.0, np.abs(exact)) * 100
+    low, high = (exact - tolerance).astype(np.float32), (exact + tolerance).astype(np.float32)
+    assert got.shape == exact.shape
+    assert ((low <= got) & (got <= high)).all(), f"{name}: {got} instead of {exact}"
+
+
+def test_every_field_of_every_published_layout_can_be_faked_and_read(tmp_path: Path) -> None:
+    for name, fields in PUBLISHED.items():
+        folder = testing.fake_dataset(fields, tmp_path, name=name, version="0.1.0", episodes=2, steps=3)
+        dataset = RldsDataset.open(folder)
+        assert {p: dataclasses.replace(f, encoding=None) for p, f in dataset.fields.items()} == {
+            p: dataclasses.replace(f, encoding=None, dtype="uint8" if f.kind == "image" else f.dtype) for p, f in fields.items()
+        }
+        for path in dataset.paths("train"):
+            for episode in read_episodes(map_file(path), path.name, dataset.fields, list(fields), check=True):
+                assert all(episode[field] is not None for field in fields)
+
+
+def test_the_layouts_are_those_of_the_facts(shared_data: Path) -> None:
+    facts = shared_data.parent / "facts"
+    if not facts.is_dir():
+        pytest.skip(f"no published schemas in {facts}")
+    wanted = layouts.collect(facts)
+    assert {name: {p: layouts.text(f) for p, f in fields.items()} for name, fields in PUBLISHED.items()} == wanted
+    for file in sorted(facts.glob("rlds_schemas/*/*/features.json")):
+        known = PUBLISHED[file.parent.parent.name]
+        assert known == {p: dataclasses.replace(f, doc="") for p, f in load_features(file.parent).items() if f.ragged < 2}
+
+
+def test_a_fake_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
+    one = declaration.find("bridge")
+    first, second, third = (fake(one, tmp_path / str(n), seed=n // 2) for n in range(3))
+    files = sorted(p.name for p in first.iterdir())
+    assert all((first / n).read_bytes() == (second / n).read_bytes() for n in files)
+    assert any((first / n).read_bytes() != (third / n).read_bytes() for n in files)
+
+
+@pytest.mark.parametrize(("name", "size"), [("fractal20220817_data", (320, 256)), ("kuka", (640, 512)), ("viola", (224, 224))])
+def test_tfds_reads_a_fake(shared_data: Path, tmp_path: Path, name: str, size: tuple[int, int]) -> None:
+    tfds = pytest.importorskip("tensorflow_datasets")
+    schema = shared_data.parent / "facts" / "rlds_schemas" / name / "0.1.0"
+    if not schema.is_dir():
+        pytest.skip(f"no published schema in {schema}")
+    folder = testing.fake_dataset(schema, tmp_path, image_size=size, episodes=2)
+    assert (folder / "features.json").read_bytes() == (schema / "features.json").read_bytes()
+    info = tfds.builder_from_directory(folder).info
+    assert info.splits["train"].num_examples == 2
+    dataset = RldsDataset.open(folder)
+    plain = [path for path, field in dataset.fields.items() if field.kind == "tensor" and field.per_step]
+    for path in dataset.paths("train"):
+        buffer = map_file(path)
+        records = [bytes(record.data) for record in scan(buffer, path=path.name, check=True)]
+        for record, mine in zip(records, read_episodes(buffer, path.name, dataset.fields, plain, check=True), strict=True):
+            steps = list(info.features.deserialize_example_np(record)["steps"])
+            assert len(steps) == mine.steps
+            assert steps[-1]["is_last"]
+            assert steps[0]["observation"][next(iter(steps[0]["observation"]))] is not None
+            for field in plain:
+                for ours, theirs in zip(mine[field], steps, strict=True):
+                    assert np.array_equal(ours, leaf(theirs, field.removeprefix("steps/")))
+
+
+def leaf(tree: dict[str, Any], path: str) -> Any:
+    """The value at `path`; kuka has names with a slash in them."""
+    if path in tree:
+        return tree[path]
+    name = next(name for name in tree if path.startswith(f"{name}/"))
+    return leaf(tree[name], path.removeprefix(f"{name}/"))
+
+
+@pytest.mark.timeout(180)  # the promise: all datasets in under three minutes
+def test_all_datasets_in_one_mixture(tmp_path: Path) -> None:
+    from rt2data import flow, verify
+
+    for one in ROBOTS:
+        fake(one, tmp_path / "data", episodes=6, steps=3)
+    recipe = {
+        "name": "everything", "samples_per_shard": 100, "cameras": ["primary", *sorted({c for one in ROBOTS for c in one.cameras} - {"primary"})],
+        "sources": [{"source": one.name} for one in ROBOTS if robot_of(one).instruction.fields or robot_of(one).instruction.text],
+    }  # fmt: skip
+    (tmp_path / "everything.yaml").write_text(yaml.safe_dump(recipe))
+    manifest = flow.build(tmp_path / "everything.yaml", tmp_path / "out", data_root=tmp_path / "data", workers=2, progress=False)
+    assert {s["source"] for s in manifest["sources"]} == {one.id for one in ROBOTS if one.name in {s["source"] for s in recipe["sources"]}}
+    report = verify.verify(tmp_path / "out")
+    assert report.ok

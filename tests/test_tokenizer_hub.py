@@ -1,0 +1,105 @@
+"""Tokenizers in Hub repositories, against a server on this machine that answers as the Hub does."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from rt2data.tokenizer import ActionTokenizer
+
+pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def hub() -> Iterator[tuple[str, dict[str, bytes]]]:
+    """The address of a server, and the files it serves by path: org/name/file, datasets/org/name/file."""
+    files: dict[str, bytes] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.answer(head=True)
+
+        def do_GET(self) -> None:
+            self.answer(head=False)
+
+        def answer(self, *, head: bool) -> None:
+            repo, _, rest = self.path.strip("/").partition("/resolve/")
+            name = rest.partition("/")[2]
+            data = files.get(f"{repo}/{name}")
+            known = any(path.startswith(repo + "/") for path in files)
+            self.send_response(200 if data is not None else 404)
+            if data is None:
+                self.send_header("X-Error-Code", "EntryNotFound" if known else "RepoNotFound")
+                data = b""
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()[:40]}"')
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            if not head:
+                self.wfile.write(data)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", files
+    server.shutdown()
+
+
+def load(hub: str, cache: Path, call: str, *, offline: bool = False) -> str:
+    """Load in a process of its own: huggingface_hub reads its settings when it is imported."""
+    code = (
+        "import sys\nfrom rt2data import ActionTokenizer, ActionError\n"
+        f"try:\n    print(ActionTokenizer.from_pretrained({call}).fingerprint)\n"
+        "except ActionError as e:\n    print('ActionError', e)\n"
+        "print('torch' in sys.modules, 'pickle' in sys.argv)\n"
+    )
+    env = {
+        "HF_ENDPOINT": hub,
+        "HF_HOME": str(cache),
+        "HF_HUB_OFFLINE": str(int(offline)),
+        "PATH": "/usr/bin:/bin",
+        "HF_HUB_DISABLE_XET": "1",
+    }
+    env |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=120, check=False
+    )
+    assert out.returncode == 0, out.stderr
+    return out.stdout.splitlines()[0]
+
+
+def test_from_the_hub(hub: tuple[str, dict[str, bytes]], tmp_path: Path) -> None:
+    address, files = hub
+    tok = ActionTokenizer.from_pretrained("rt2").with_horizon(3)
+    spec = tok.spec.render().encode()
+    files["me/policy/action_tokenizer.json"] = spec
+    files["me/policy/tokenizer.json"] = b'{"version": "1.0", "model": {"type": "BPE"}}'
+    files["datasets/me/mixture/tokenizer.json"] = spec
+    files["me/llm/tokenizer.json"] = b'{"version": "1.0", "model": {"type": "BPE"}}'
+    files["me/empty/README.md"] = b""
+    assert load(address, tmp_path, "'me/policy'") == tok.fingerprint
+    assert load(address, tmp_path, "'me/policy', revision='main'") == tok.fingerprint
+    assert load(address, tmp_path, "'me/mixture', repo_type='dataset'") == tok.fingerprint
+    assert "a Hugging Face tokenizer; expected a specification" in load(address, tmp_path, "'me/llm'")
+    assert "no tokenizer in it" in load(address, tmp_path, "'me/empty'")
+    assert load(address, tmp_path, "'me/nothing'").startswith("ActionError Hub model me/nothing")
+    # What is in the cache needs no network.
+    assert load("http://127.0.0.1:9", tmp_path, "'me/policy'", offline=True) == tok.fingerprint
+    assert load("http://127.0.0.1:9", tmp_path, "'me/other'", offline=True).startswith("ActionError")
+
+
+def test_without_huggingface_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ValueError, match=r"Install rt2data\[hub\]"):
+        ActionTokenizer.from_pretrained("me/policy")
