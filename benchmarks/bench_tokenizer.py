@@ -55,7 +55,7 @@ def batches(tok: ActionTokenizer, steps: int, rounds: int) -> None:
         lines = []
         for a, t in zip(actions[few], terminate[few], strict=True):
             clipped = np.clip(a, low, high)
-            bins = [min(int(np.digitize(x, edges[:, d])) - 1, tok.bins - 1) for d, x in enumerate(clipped)]
+            bins = [min(int(np.digitize(x, e)) - 1, tok.bins - 1) for x, e in zip(clipped, edges.T, strict=True)]
             lines.append(" ".join(map(str, [0 if t else 1, *bins])))
         return lines
 

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from rt2data.declaration import Declaration
+from rt2data.robot import Instruction, Op, Robot, Rule, Term
 
 
-def table(declared: Iterable[Declaration]) -> str:
-    """One line each, at most 100 columns."""
+def table(declared: Iterable[Declaration], undeclared: Mapping[str, str]) -> str:
+    """One line each, at most 100 columns; then those that are not declared, with the reason."""
     lines = [f"{'name':<28}{'kind':<9}{'format':<15}{'checked against':<18}licence"]
     for d in declared:
         licence = d.raw["licence"]
-        lines.append(f"{d.name[:27]:<28}{d.kind:<9}{d.format[:14]:<15}{d.raw.get('verified', 'unverified'):<18}{licence if len(licence) <= 30 else licence[:27] + '...'}")
+        short = licence if len(licence) <= 30 else licence[:27] + "..."
+        lines.append(f"{_short(d.name):<28}{d.kind:<9}{d.format[:14]:<15}{d.raw.get('verified', 'unverified'):<18}{short}")
+    lines += ["", "not declared:"] if undeclared else []
+    lines += [f"- {name}: {reason}" for name, reason in undeclared.items()]
     return "\n".join(lines)
+
+
+def _short(name: str) -> str:
+    """A name in 27 columns."""
+    name = name.removesuffix("_converted_externally_to_rlds")
+    return name if len(name) <= 27 else name[:24] + "..."
 
 
 def page(d: Declaration) -> str:
@@ -37,17 +48,8 @@ def page(d: Declaration) -> str:
     say("copy it with", bucket.get("copy"))
     for word, counts in raw.get("published", {}).items():
         say(f"published {word}", ", ".join(f"{k} {v:,}" for k, v in counts.items()) if isinstance(counts, dict) else counts)
-    if d.robot:
-        for camera in d.robot.cameras:
-            say(f"camera {camera.name}", camera.field + (" (padding)" if camera.padding else "") + (" (BGR)" if camera.colour == "bgr" else ""))
-        say("instruction", d.robot.instruction)
-        for term in d.robot.terms:
-            columns = f"[{', '.join(map(str, term.columns))}]" if term.columns is not None else ""
-            say("action", f"{term.field}{columns} -> {' '.join(term.to)}")
-        say("meaning", f"{d.robot.kind} in the {d.robot.frame} frame, {raw['action']['unit'].replace('_', ' and ')}")
-        say("gripper", raw["action"].get("gripper"))
-        say("terminate", d.robot.terminate)
-        say("control rate", f"{d.robot.control_hz:g} Hz" if d.robot.control_hz else None)
+    for word, value in _robot(d) if d.robot else ():
+        say(word, value)
     if d.web:
         for split, roles in d.web.splits.items():
             say(f"split {split}", "; ".join(f"{role}: {' or '.join(names)}" for role, names in roles.items()))
@@ -59,7 +61,93 @@ def page(d: Declaration) -> str:
         say("pictures", " or ".join(d.web.images) or "in the files themselves")
         say("picture ids", f"{d.web.image_namespace}:ID" if d.web.image_namespace else "by content")
     say("checked against", raw.get("verified", "unverified"))
-    lines += ["", *(f"- {note}" for note in raw.get("notes", []))] if raw.get("notes") else []
-    for conflict in raw.get("conflicts", []):
-        lines.append(f"- on {conflict['about']}: {conflict['choice']}, because {conflict['evidence']}")
+    caveats = [*raw.get("notes", ())]
+    caveats += [f"{about} is unverified: {reason}" for about, reason in d.unverified]
+    caveats += [f"on {c['about']}: {c['choice']}, because {c['evidence']}" for c in raw.get("conflicts", ())]
+    lines += ["", *(f"- {caveat}" for caveat in caveats)] if caveats else []
     return "\n".join(lines)
+
+
+def _robot(d: Declaration) -> Iterator[tuple[str, object]]:
+    """What is declared of a robot's fields, as (word, text)."""
+    robot, action = d.robot, d.raw["action"]
+    if robot is None:
+        return
+    for camera in (*robot.cameras, *robot.depth):
+        marks = [" (padding)"] if camera.padding else []
+        marks += [" (BGR)"] if camera.colour == "bgr" else []
+        marks += [f" (where {_rule(camera.valid)})"] if camera.valid else []
+        depth = camera in robot.depth
+        yield f"{'depth' if depth else 'camera'} {camera.name}", camera.field + "".join(marks) + (", not read" if depth else "")
+    yield "instruction", _instruction(robot.instruction)
+    for one in robot.proprio:
+        yield "proprioception", f"{' '.join(one.dims)} = {_ref(one.field, one.columns)}"
+    for term in robot.terms:
+        yield "action", _term(term)
+    for term in robot.state:
+        yield "state", _term(term)
+    yield "meaning", _meaning(robot, action)
+    own = [f"{n} {u}" for n, u in zip(robot.dims, robot.units, strict=True) if u not in ("m", "rad", "openness")]
+    yield "units", ", ".join(own)
+    yield "stored gripper", action.get("gripper")
+    yield "terminate", robot.terminate if isinstance(robot.terminate, str) else f"where {_rule(robot.terminate)}"
+    yield "valid action", robot.valid_action if isinstance(robot.valid_action, str) else f"where {_rule(robot.valid_action)}"
+    yield "control rate", f"{robot.control_hz:g} Hz" if robot.control_hz else None
+
+
+def _meaning(robot: Robot, action: dict[str, Any]) -> str:
+    if robot.kind == "absolute":
+        rest = f"; at rest {', '.join(robot.rates)} are 0" if robot.rates else ""
+        return f"commanded values{rest}"
+    where = f"in the {robot.frame} frame" if robot.frame != "unverified" else "in a frame that nobody documents"
+    if robot.rotation_frame:
+        where += ", its stored rotation in the tool's"
+    origin = {"state": "the state to the target", "previous_target": "the previous target to this one", "next_target": "this pose to the next"}
+    what = f"displacement from {origin[robot.against]}" if robot.kind == "pose" else "displacement"
+    unit = {"m_rad": "", "m_rad_per_s": f", stored per second (times 1 / {robot.control_hz or 0:g})", "controller": ", stored in controller units"}
+    scale = "".join(f", {word} times {factor:g}" for word, factor in action.get("scale", {}).items())
+    rest = "; a target of zeros is rest" if robot.missing == "rest" else ""
+    return f"{what} {where}{unit[action['unit']]}{scale}{rest}"
+
+
+def _instruction(declared: Instruction) -> str:
+    if declared.text is not None:
+        return f'"{declared.text}" for every step'
+    if not declared.fields:
+        return "none: every step is left out"
+    text = ", else ".join(declared.fields)
+    text += ", the bytes of the text as integers" if declared.codes else ""
+    text += f", by a table of {len(declared.table)} codes" if declared.table else ""
+    return text + (f"; says nothing: {', '.join(repr(t) for t in declared.dummy)}" if declared.dummy else "")
+
+
+def _ref(field: str, columns: tuple[int, ...] | None) -> str:
+    if columns is None:
+        return field
+    if len(columns) > 1 and columns == tuple(range(columns[0], columns[-1] + 1)):
+        return f"{field}[{columns[0]}:{columns[-1] + 1}]"
+    return f"{field}[{', '.join(map(str, columns))}]"
+
+
+def _rule(rule: Rule) -> str:
+    name = _ref(rule.field, rule.columns)
+    return f"{name} > {rule.above:g}" if rule.above is not None else f"{name} < {rule.below:g}" if rule.below is not None else f"{name} is not 0"
+
+
+def _term(term: Term) -> str:
+    words = [_ref(term.field, term.columns), *(_op(op) for op in term.ops)]
+    return f"{' '.join(term.to)} = {', '.join(words)}"
+
+
+_OPS = {
+    "scale": "times {}", "offset": "plus {}", "clip": "limited to {}", "invert": "1 - x", "negate": "-x", "threshold": "1 where > {}, else 0",
+    "wrap": "wrapped to [-pi, pi)", "next": "of the next step", "binarize": "binarized as Octo and OpenVLA do for Bridge",
+    "relative_to_absolute": "a trigger (1 closes, -1 opens) to openness", "quaternion": "a quaternion ({})", "axis_angle": "a rotation vector",
+    "euler": "Euler angles ({})", "rotation_6d": "two {} of a rotation matrix", "matrix": "a rotation matrix", "add": "plus {}", "subtract": "minus {}",
+}  # fmt: skip
+
+
+def _op(op: Op) -> str:
+    numbers = (".." if op.name == "clip" else ", ").join(f"{n:g}" for n in op.numbers)
+    argument = numbers or op.word or (_ref(op.other.field, op.other.columns) if op.other else "")
+    return _OPS.get(op.name, f"{op.name.replace('_', ' ')} {{}}").format(argument).strip()

@@ -224,7 +224,7 @@ def _datasets(args: argparse.Namespace) -> None:
         print(json.dumps(found.raw, indent=1, ensure_ascii=False) if args.json else catalog.page(found))
     else:
         every = sorted(declaration.declared().values(), key=lambda d: (d.kind, d.name))
-        print(json.dumps([d.raw for d in every], indent=1, ensure_ascii=False) if args.json else catalog.table(every))
+        print(json.dumps([d.raw for d in every], indent=1, ensure_ascii=False) if args.json else catalog.table(every, declaration.undeclared()))
 
 
 def _lines(args: argparse.Namespace) -> Any:

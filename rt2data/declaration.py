@@ -119,6 +119,14 @@ def declared() -> dict[str, Declaration]:
     return found
 
 
+@cache
+def undeclared() -> dict[str, str]:
+    """Datasets in use that are not declared, each with the reason."""
+    path = resources.folder("builders") / UNDECLARED
+    entries = config.read_yaml(path)[0] if path.is_file() else []
+    return {entry["name"]: entry["reason"] for entry in entries}
+
+
 def load(reference: str) -> Declaration:
     """The declaration of a `Declaration.reference`."""
     known = next((one for one in declared().values() if one.reference == reference), None)
@@ -136,4 +144,6 @@ def find(name: str, where: str = "datasets") -> Declaration:
     names = {alias: one for one in known.values() for alias in one.aliases}
     if name in names:
         return names[name]
+    if name in undeclared():
+        raise Rt2dataError(where, f'"{name}" is not declared: {undeclared()[name]}', "a dataset that `rt2data datasets` lists")
     raise Rt2dataError(where, f'unknown source "{name}"', f"one of {len(known)} declarations", near(name, [*known, *names]))

@@ -8,7 +8,7 @@ import numpy as np
 
 from rt2data.tokenizer import arrays, schemes
 from rt2data.tokenizer.arrays import Array, Namespace, Tables
-from rt2data.tokenizer.schemes import Quantizer
+from rt2data.tokenizer.schemes import Quantizer, Uniform
 from rt2data.tokenizer.spec import Spec
 
 if TYPE_CHECKING:
@@ -104,24 +104,7 @@ class Elementwise:
         if what == "thresholds":
             return schemes.thresholds(self.rule, dtype, len(self._spec.dims))
         if what in ("lows", "highs"):
-            return _inside(self.rule.limits[what == "highs"], dtype, up=what == "lows")
-        if what == "least":
-            return _inside(self.rule.limits[0], dtype, up=True)
-        if what == "most":
-            # The largest number of the type that is in the last bin without clipping.
-            most, rule = _inside(self.rule.limits[1], dtype, up=False), self.rule
-            while (
-                over := (most.astype(np.float64) - getattr(rule, "low")) * getattr(rule, "scale") >= rule.bins
-            ).any():
-                most = np.where(over, np.nextafter(most, most.dtype.type(-np.inf)), most)
-            return most
+            return schemes.inside(self.rule.limits[what == "highs"], dtype, up=what == "lows")
+        if what in ("least", "most") and isinstance(self.rule, Uniform):
+            return self.rule.reach(dtype)[what == "most"]
         return np.asarray(getattr(self.rule, what))
-
-
-def _inside(bound: npt.NDArray[np.float64], dtype: str, *, up: bool) -> npt.NDArray[Any]:
-    """The number of the type nearest to a bound from within: comparing numbers of the type with it is comparing
-    with the bound.
-    """
-    kept = bound.astype(dtype)
-    outside = kept < bound if up else kept > bound
-    return np.where(outside, np.nextafter(kept, kept.dtype.type(np.inf if up else -np.inf)), kept)

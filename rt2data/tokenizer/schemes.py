@@ -98,6 +98,13 @@ class Uniform:
         centres = self.low[:, None] + (np.arange(self.bins) + 0.5) * width[:, None]
         return centres.astype(dtype)
 
+    def reach(self, dtype: npt.DTypeLike) -> tuple[Floats, Floats]:
+        """The smallest and the largest number of a type, per dimension, whose bin needs no clipping."""
+        least, most = inside(self.low, dtype, up=True), inside(self.high, dtype, up=False)
+        while (over := (most.astype(np.float64) - self.low) * self.scale >= self.bins).any():
+            most = np.where(over, np.nextafter(most, most.dtype.type(-np.inf)), most)
+        return least, most
+
 
 class Truncated:
     """``rt1``, ``rt1x``: clip to [low, high], bin = trunc((x - low) / (high - low) * (bins - 1)); value = low + bin
@@ -314,6 +321,15 @@ def _search(edges: Doubles, x: Doubles) -> Ints:
     for d, row in enumerate(edges):
         out[..., d] = np.searchsorted(row, x[..., d], side="right")
     return out
+
+
+def inside(bound: Doubles, dtype: npt.DTypeLike, *, up: bool) -> Floats:
+    """The number of a type nearest to a bound, not below it (`up`) or not above it: to compare a number of that
+    type with it is to compare with the bound.
+    """
+    kept: Floats = bound.astype(dtype)
+    outside = kept < bound if up else kept > bound
+    return np.where(outside, np.nextafter(kept, kept.dtype.type(np.inf if up else -np.inf)), kept)
 
 
 def thresholds(rule: Quantizer, dtype: npt.DTypeLike, dims: int) -> Floats:

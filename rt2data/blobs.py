@@ -1,0 +1,59 @@
+"""Blobs: images that no file of the dataset holds as bytes, encoded once into a file of the work directory.
+
+A source that needs one has an attribute `blobs`, the folder for them; `rt2data.indexing` sets it. In an index such an image
+has ``blob:NAME`` for its file. NAME is made of the part's digest, so a blob never goes stale: other content has another name,
+and several declarations of one dataset share it. A blob appears whole or not at all, and may be written twice.
+
+A file is the images one after the other, the length of each (int64, little-endian), and their number (int64).
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rt2data.errors import Rt2dataError
+
+PREFIX = "blob:"
+
+
+def folder(work: Path) -> Path:
+    """The folder of blobs in a work directory."""
+    return work / "blobs"
+
+
+def locate(file: str, root: str, work: Path) -> str:
+    """The path of an index's image file: below `root`, the dataset's folder, or a blob of the work directory."""
+    return str(folder(work) / file[len(PREFIX) :]) if file.startswith(PREFIX) else os.path.join(root, file)
+
+
+def write(path: Path, pictures: Iterable[bytes]) -> None:
+    """Write a blob of encoded images, which are taken one at a time."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    lengths: list[int] = []
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            for picture in pictures:
+                file.write(picture)
+                lengths.append(len(picture))
+            file.write(np.array([*lengths, len(lengths)], "<i8").tobytes())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise Rt2dataError(str(path), error.strerror or str(error), "room and permission to write a blob") from None
+    finally:
+        if temporary.exists():
+            temporary.unlink()
+
+
+def refs(data: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Offsets and lengths of the images of a blob whose bytes are `data`, each int64 (n,)."""
+    count = int(data[-8:].view("<i8")[0])
+    lengths = data[-8 * (count + 1) : -8].copy().view("<i8").astype(np.int64)
+    return np.cumsum(lengths) - lengths, lengths
