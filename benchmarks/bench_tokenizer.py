@@ -76,9 +76,13 @@ def batches(tok: ActionTokenizer, steps: int, rounds: int) -> None:
         best(textbook_batch, 1) / steps,
     )
     report(
-        "encode and format a batch", steps=steps, steps_per_s=round(1 / ours), times_loop=round(each / ours, 1),
-        times_digitize_loop=round(digitize / ours, 1), times_digitize_batch=round(columns / ours, 1),
-    )  # fmt: skip
+        "encode and format a batch",
+        steps=steps,
+        steps_per_s=round(1 / ours),
+        times_loop=round(each / ours, 1),
+        times_digitize_loop=round(digitize / ours, 1),
+        times_digitize_batch=round(columns / ours, 1),
+    )
     encoded = tok.encode(actions, terminate)
     report("encode a batch", steps_per_s=round(steps / best(lambda: tok.encode(actions, terminate), rounds)))
     report("format a batch", steps_per_s=round(steps / best(lambda: tok.format(encoded), rounds)))
@@ -99,10 +103,13 @@ def single_steps(tok: ActionTokenizer, rounds: int) -> None:
 
     bins = tok.parse(text)
     report(
-        "one step, microseconds", encode=times(lambda: tok.encode(action, False)), format=times(lambda: tok.format(bins)),
-        parse=times(lambda: tok.parse(text)), decode=times(lambda: tok.decode(bins)),
+        "one step, microseconds",
+        encode=times(lambda: tok.encode(action, False)),
+        format=times(lambda: tok.format(bins)),
+        parse=times(lambda: tok.parse(text)),
+        decode=times(lambda: tok.decode(bins)),
         parse_and_decode=times(lambda: tok.decode(tok.parse(text))),
-    )  # fmt: skip
+    )
 
 
 def gpu(tok: ActionTokenizer, count: int, rounds: int) -> None:
@@ -126,11 +133,13 @@ def gpu(tok: ActionTokenizer, count: int, rounds: int) -> None:
     compiled = torch.compile(lambda a, t: tok.encode(a, t, validate=False))
     copy = timed(actions.clone)
     report(
-        "encode on a GPU, times a device copy", actions=count, copy_ms=round(copy * 1e3, 2),
+        "encode on a GPU, times a device copy",
+        actions=count,
+        copy_ms=round(copy * 1e3, 2),
         checked=round(timed(lambda: tok.encode(actions, flags)) / copy, 2),
         unchecked=round(timed(lambda: tok.encode(actions, flags, validate=False)) / copy, 2),
         compiled=round(timed(lambda: compiled(actions, flags)) / copy, 2),
-    )  # fmt: skip
+    )
 
 
 def import_seconds() -> float:

@@ -1,7 +1,7 @@
 """rt2data: robot demonstrations and web data as one shuffled, weighted, reproducible mixture, and its action tokenizer.
 
-The data model in one sentence: sources give samples (images, prompt, target), a recipe says how many of each, and a build
-writes them as shards whose bytes depend on nothing else.
+The data model in one sentence: sources give samples (images, prompt, target), a recipe says how many of each, and a
+build writes them as shards whose bytes depend on nothing else.
 """
 
 from __future__ import annotations

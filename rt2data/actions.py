@@ -49,7 +49,8 @@ def canonical(robot: Robot, read: Read, steps: int, where: str) -> Actions:
         numbers |= {_name(arm, which): column for which, column in zip(ROTATION, rotation.to_rpy(turn).T, strict=True)}
     values = np.stack([numbers[name] for name in robot.dims], axis=1)
     if robot.missing == "rest":
-        values[np.ix_(~known, [i for i in range(len(robot.dims)) if i not in robot.held])] = 0.0
+        moving = np.array([i not in robot.held for i in range(len(robot.dims))])
+        values[~known[:, None] & moving] = 0.0
         known[:] = True
     return Actions(values, known)
 

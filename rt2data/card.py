@@ -15,8 +15,8 @@ _STRINGS = (
 )  # fmt: skip
 _NUMBERS = ("step", "steps", "horizon")
 _LISTS = {
-    "images": "string", "dims": "string", "action": "float32", "terminate": "bool", "bins": "int32", "proprio": "float32",
-    "action_valid": "bool", "image_valid": "bool", "turns": "string", "answers": "string", "captions": "string",
+    "images": "string", "dims": "string", "action": "float32", "terminate": "bool", "bins": "int32",
+    "proprio": "float32", "action_valid": "bool", "image_valid": "bool", "turns": "string", "answers": "string", "captions": "string",
 }  # fmt: skip
 
 
@@ -30,7 +30,9 @@ def members(the_job: Job) -> list[str]:
 
 
 def features(the_job: Job) -> list[dict[str, Any]]:
-    """The features of a sample as `datasets` writes them in YAML. Without them types are guessed from five samples, and a
+    """The features of a sample as `datasets` writes them in YAML.
+
+    Without them types are guessed from five samples, and a
     null or another image format in the sixth fails.
     """
     from rt2data.render import FIELDS
@@ -52,8 +54,13 @@ def text(manifest: dict[str, Any], the_job: Job) -> str:
             "data_files": [{"split": s, "path": f"{s}/*.tar"} for s, v in manifest["splits"].items() if v["shards"]],
         }
     ]
-    head = {"pretty_name": name, "task_categories": ["robotics", "visual-question-answering", "image-to-text"], "tags": ["rt2data", "webdataset"],
-            "configs": configs, "dataset_info": {"features": features(the_job)}}  # fmt: skip
+    head = {
+        "pretty_name": name,
+        "task_categories": ["robotics", "visual-question-answering", "image-to-text"],
+        "tags": ["rt2data", "webdataset"],
+        "configs": configs,
+        "dataset_info": {"features": features(the_job)},
+    }
     lines = ["---", yaml.safe_dump(head, sort_keys=False, allow_unicode=True).rstrip(), "---", "", f"# {name}", ""]
     lines += [
         manifest["recipe"].get("description", "A mixture of robot demonstrations and web data, built by rt2data."),
@@ -62,7 +69,8 @@ def text(manifest: dict[str, Any], the_job: Job) -> str:
     lines += ["| source | kind | train samples | share | licence |", "| --- | --- | ---: | ---: | --- |"]
     for s in manifest["sources"]:
         lines.append(
-            f"| {s['dataset']} | {s['kind']} | {s['samples']['train']:,} | {100 * (s['share_got'] or 0):.1f} % | {s['licence']} |"
+            f"| {s['dataset']} | {s['kind']} | {s['samples']['train']:,} "
+            f"| {100 * (s['share_got'] or 0):.1f} % | {s['licence']} |"
         )
     lines += ["", "| split | samples | shards |", "| --- | ---: | ---: |"]
     lines += [f"| {split} | {v['samples']:,} | {len(v['shards'])} |" for split, v in manifest["splits"].items()]
@@ -71,7 +79,8 @@ def text(manifest: dict[str, Any], the_job: Job) -> str:
         "A robot sample's target is an action string, written and read by the tokenizer in `tokenizer.json`:",
         "",
     ]
-    lines += ["```python", "from rt2data import ActionTokenizer", f'tok = ActionTokenizer.from_pretrained("{name}").for_source(sample["json"]["source"])',
+    lines += ["```python", "from rt2data import ActionTokenizer",
+              f'tok = ActionTokenizer.from_pretrained("{name}").for_source(sample["json"]["source"])',
               'action = tok.decode(tok.parse(sample["json"]["target"]))', "```", ""]  # fmt: skip
     cited = [s for s in manifest["sources"] if s["citation"]]
     lines += ["## Citations", "", *(f"- {s['dataset']}: {s['citation']}" for s in cited), ""] if cited else []

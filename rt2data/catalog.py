@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rt2data.declaration import Declaration
-from rt2data.robot import Instruction, Op, Robot, Rule, Term
+from rt2data.robot import ARM, Instruction, Op, Robot, Rule, Term, split
 
 
 def table(declared: Iterable[Declaration], undeclared: Mapping[str, str]) -> str:
     """One line each, at most 100 columns; then those that are not declared, with the reason."""
-    lines = [f"{'name':<28}{'kind':<9}{'format':<15}{'checked against':<18}licence"]
+    lines = [f"{'name':<47}{'kind':<8}{'checked against':<17}licence"]
     for d in declared:
         licence = d.raw["licence"]
-        short = licence if len(licence) <= 30 else licence[:27] + "..."
-        lines.append(f"{_short(d.name):<28}{d.kind:<9}{d.format[:14]:<15}{d.raw.get('verified', 'unverified'):<18}{short}")
+        short = licence if len(licence) <= 28 else licence[:25] + "..."
+        lines.append(f"{_short(d):<47}{d.kind:<8}{d.raw.get('verified', 'unverified'):<17}{short}")
     lines += ["", "not declared:"] if undeclared else []
-    lines += [f"- {name}: {reason}" for name, reason in undeclared.items()]
+    for name, reason in undeclared.items():
+        lines += textwrap.wrap(f"- {name}: {reason}", 100, subsequent_indent="  ")
     return "\n".join(lines)
 
 
-def _short(name: str) -> str:
-    """A name in 27 columns."""
-    name = name.removesuffix("_converted_externally_to_rlds")
-    return name if len(name) <= 27 else name[:24] + "..."
+def _short(d: Declaration) -> str:
+    """The name; without the suffix that half of Open X-Embodiment has, where that is one of its names too."""
+    short = d.name.removesuffix("_converted_externally_to_rlds")
+    return short if short in d.aliases else d.name
 
 
 def page(d: Declaration) -> str:
@@ -34,7 +36,7 @@ def page(d: Declaration) -> str:
 
     def say(word: str, value: object) -> None:
         if value:
-            lines.append(f"{word + ':':<18}{value}")
+            lines.append(f"{word + ': ':<18}{value}")
 
     say("kind", f"{d.kind}, format {d.format}")
     say("aliases", ", ".join(d.aliases))
@@ -47,7 +49,10 @@ def page(d: Declaration) -> str:
     say("size", bucket.get("size", "not stated by its publisher" if bucket else None))
     say("copy it with", bucket.get("copy"))
     for word, counts in raw.get("published", {}).items():
-        say(f"published {word}", ", ".join(f"{k} {v:,}" for k, v in counts.items()) if isinstance(counts, dict) else counts)
+        say(
+            f"published {word}",
+            ", ".join(f"{k} {v:,}" for k, v in counts.items()) if isinstance(counts, dict) else counts,
+        )
     for word, value in _robot(d) if d.robot else ():
         say(word, value)
     if d.web:
@@ -78,7 +83,10 @@ def _robot(d: Declaration) -> Iterator[tuple[str, object]]:
         marks += [" (BGR)"] if camera.colour == "bgr" else []
         marks += [f" (where {_rule(camera.valid)})"] if camera.valid else []
         depth = camera in robot.depth
-        yield f"{'depth' if depth else 'camera'} {camera.name}", camera.field + "".join(marks) + (", not read" if depth else "")
+        yield (
+            f"{'depth' if depth else 'camera'} {camera.name}",
+            camera.field + "".join(marks) + (", not read" if depth else ""),
+        )
     yield "instruction", _instruction(robot.instruction)
     for one in robot.proprio:
         yield "proprioception", f"{' '.join(one.dims)} = {_ref(one.field, one.columns)}"
@@ -87,11 +95,15 @@ def _robot(d: Declaration) -> Iterator[tuple[str, object]]:
     for term in robot.state:
         yield "state", _term(term)
     yield "meaning", _meaning(robot, action)
-    own = [f"{n} {u}" for n, u in zip(robot.dims, robot.units, strict=True) if u not in ("m", "rad", "openness")]
+    units = zip(robot.dims, robot.units, strict=True)
+    own = [f"{name} {unit}" for name, unit in units if split(name)[1] not in ARM or unit == "controller"]
     yield "units", ", ".join(own)
     yield "stored gripper", action.get("gripper")
     yield "terminate", robot.terminate if isinstance(robot.terminate, str) else f"where {_rule(robot.terminate)}"
-    yield "valid action", robot.valid_action if isinstance(robot.valid_action, str) else f"where {_rule(robot.valid_action)}"
+    yield (
+        "valid action",
+        robot.valid_action if isinstance(robot.valid_action, str) else f"where {_rule(robot.valid_action)}",
+    )
     yield "control rate", f"{robot.control_hz:g} Hz" if robot.control_hz else None
 
 
@@ -102,9 +114,17 @@ def _meaning(robot: Robot, action: dict[str, Any]) -> str:
     where = f"in the {robot.frame} frame" if robot.frame != "unverified" else "in a frame that nobody documents"
     if robot.rotation_frame:
         where += ", its stored rotation in the tool's"
-    origin = {"state": "the state to the target", "previous_target": "the previous target to this one", "next_target": "this pose to the next"}
+    origin = {
+        "state": "the state to the target",
+        "previous_target": "the previous target to this one",
+        "next_target": "this pose to the next",
+    }
     what = f"displacement from {origin[robot.against]}" if robot.kind == "pose" else "displacement"
-    unit = {"m_rad": "", "m_rad_per_s": f", stored per second (times 1 / {robot.control_hz or 0:g})", "controller": ", stored in controller units"}
+    unit = {
+        "m_rad": "",
+        "m_rad_per_s": f", stored per second (times 1 / {robot.control_hz or 0:g})",
+        "controller": ", stored in controller units",
+    }
     scale = "".join(f", {word} times {factor:g}" for word, factor in action.get("scale", {}).items())
     rest = "; a target of zeros is rest" if robot.missing == "rest" else ""
     return f"{what} {where}{unit[action['unit']]}{scale}{rest}"
@@ -131,7 +151,13 @@ def _ref(field: str, columns: tuple[int, ...] | None) -> str:
 
 def _rule(rule: Rule) -> str:
     name = _ref(rule.field, rule.columns)
-    return f"{name} > {rule.above:g}" if rule.above is not None else f"{name} < {rule.below:g}" if rule.below is not None else f"{name} is not 0"
+    return (
+        f"{name} > {rule.above:g}"
+        if rule.above is not None
+        else f"{name} < {rule.below:g}"
+        if rule.below is not None
+        else f"{name} is not 0"
+    )
 
 
 def _term(term: Term) -> str:

@@ -35,7 +35,8 @@ def main(argv: list[str] | None = None) -> int:
         if error.name and error.name.partition(".")[0] == "rt2data":
             raise
         print(
-            f'error: {args.command}: the package {error.name} is not installed; expected the build extra. Run pip install "rt2data[build]".',
+            f"error: {args.command}: the package {error.name} is not installed; expected the build extra. "
+            'Run pip install "rt2data[build]".',
             file=sys.stderr,
         )
         return 2
@@ -224,7 +225,8 @@ def _datasets(args: argparse.Namespace) -> None:
         print(json.dumps(found.raw, indent=1, ensure_ascii=False) if args.json else catalog.page(found))
     else:
         every = sorted(declaration.declared().values(), key=lambda d: (d.kind, d.name))
-        print(json.dumps([d.raw for d in every], indent=1, ensure_ascii=False) if args.json else catalog.table(every, declaration.undeclared()))
+        as_json = json.dumps([d.raw for d in every], indent=1, ensure_ascii=False) if args.json else ""
+        print(as_json or catalog.table(every, declaration.undeclared()))
 
 
 def _lines(args: argparse.Namespace) -> Any:

@@ -127,7 +127,8 @@ _Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_
 
 # What a rule asks for, where its schema does not say it in words.
 _WORDS = {
-    "minimum": "at least {}", "maximum": "at most {}", "exclusiveMinimum": "more than {}", "minItems": "{} or more entries",
+    "minimum": "at least {}", "maximum": "at most {}", "exclusiveMinimum": "more than {}",
+    "minItems": "{} or more entries",
     "maxItems": "at most {} entries", "minProperties": "{} or more entries", "uniqueItems": "no entry twice",
 }  # fmt: skip
 

@@ -80,8 +80,8 @@ def _rows(the_job: Job, the_plan: Plan, group: int) -> pa.Table:
         positions = np.concatenate([rows for _, rows, _, _ in drawn]) if drawn else np.empty(0, np.int64)
         columns: dict[str, Any] = {
             "order": np.concatenate([values for *_, values in drawn]) if drawn else np.empty(0, np.uint64),
-            "shard": np.concatenate([the_plan.shard_of(s, v) for s, _, _, v in drawn]) if drawn else np.empty(0, np.int64),
-            "copy": np.concatenate([np.full(len(rows), copy, np.int32) for _, rows, copy, _ in drawn]) if drawn else np.empty(0, np.int32),
+            "shard": _joined([the_plan.shard_of(s, v) for s, _, _, v in drawn], np.int64),
+            "copy": _joined([np.full(len(rows), copy, np.int32) for _, rows, copy, _ in drawn], np.int32),
             "variant": samples.variant[positions],
         }  # fmt: skip
         if source.declaration.kind != "robot":
@@ -91,6 +91,10 @@ def _rows(the_job: Job, the_plan: Plan, group: int) -> pa.Table:
             _with(table.take(samples.rows[positions]), columns, source, select.cameras(the_job.recipe, source))
         )
     return pa.concat_tables(pieces)
+
+
+def _joined(arrays: list[Any], dtype: Any) -> Any:
+    return np.concatenate(arrays) if arrays else np.empty(0, dtype)
 
 
 def _with(table: pa.Table, columns: dict[str, Any], source: RecipeSource, cameras: tuple[str, ...]) -> pa.Table:
@@ -118,7 +122,9 @@ def _write(path: Path, table: pa.Table, count: int, size: int) -> None:
         with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
             empty = pa.record_batch([pa.array([], f.type) for f in table.schema], schema=table.schema)
             for number in range(count):
-                rows = table.slice(edges[number], edges[number + 1] - edges[number]).to_batches()
+                rows = table.slice(edges[number], edges[number + 1] - edges[number]).combine_chunks().to_batches()
+                if len(rows) > 1:  # Arrow's texts of one batch end at 2 GiB
+                    raise Rt2dataError(str(path), "more than 2 GiB of text in one bucket", "smaller samples_per_shard")
                 writer.write_batch(rows[0] if rows else empty)
         os.replace(temporary, path)
     except OSError as error:
@@ -129,8 +135,9 @@ def _write(path: Path, table: pa.Table, count: int, size: int) -> None:
 
 
 def count_bins(the_job: Job, groups: Iterable[int], tokenizer: ActionTokenizer) -> tuple[Counts, Counts]:
-    """How often each bin occurs, and how many values are clipped, in the train steps of robot groups, each once whatever
-    its copies: int64 (fields, bins), the first row of the terminate field, and int64 (D,).
+    """How often each bin occurs, and how many values are clipped, in the train steps of robot groups.
+
+    Each step counts once whatever its copies: int64 (fields, bins), the first row of the terminate field, and int64 (D,).
     """
     bins: Any = 0
     clipped: Any = 0

@@ -1,13 +1,15 @@
 """The flow, top to bottom: INDEX, MEASURE, PLAN, EXCHANGE, GATHER, COMMIT.
 
-Beam moves file names; files move bytes. Each stage is one pure function of one small task (`rt2data.worker.STAGES`), which
-leaves its work in a file below the work directory and may run twice without harm. Local builds drive the stages from one
-in-process runner and do the work in plain worker processes; on any other runner Beam's workers run the same functions.
+Beam moves file names; files move bytes. Each stage is one pure function of one small task (`rt2data.worker.STAGES`),
+which leaves its work in a file below the work directory and may run twice without harm. Local builds drive the stages
+from one in-process runner and do the work in plain worker processes; on any other runner Beam's workers run the same
+functions.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -79,6 +81,7 @@ def build(
         manifest.claim(target, the_plan)
         the_plan.save(state)
         tokenizer.save_pretrained(str(state))
+        the_job = the_job.for_exchange([sum(s.quota.values()) for s in the_plan.sources])
         common = {"job": str(the_job.save()), "folder": str(state), "out": str(target)}
         runs = [common | {"group": g} for g in range(len(the_job.groups))]
         shards = [common | {"bucket": b} for b in range(exchange.buckets(the_plan, len(the_job.parts)))]
@@ -197,7 +200,10 @@ def resolve(the_recipe: Recipe, spec: ActionTokenizer, measured: dict[int, dict[
 
 
 def finished(things: Iterable[T], is_done: Callable[[T], bool]) -> Callable[[], int]:
-    """A function that counts how many of `things` are done. It looks at the first 256 that were not: they end in order."""
+    """A function that counts how many of `things` are done.
+
+    It looks at the first 256 that were not: they end in order.
+    """
     pending = list(things)
     total = len(pending)
 
@@ -247,7 +253,12 @@ class Engine:
         """Run stages one after the other, in one pipeline. `done` counts finished files for the progress line."""
         if not any(tasks for _, tasks in stages):
             return
-        from rt2data import pipeline
+        # Beam warns on import about clients of services that rt2data does not use.
+        logging.disable(logging.WARNING)
+        try:
+            from rt2data import pipeline
+        finally:
+            logging.disable(logging.NOTSET)
 
         with self.say.progress(word, done, total):
             errors = pipeline.run(

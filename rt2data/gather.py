@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from rt2data import exchange, images, index, job, plan, render, select, shard
+from rt2data import blobs, exchange, images, index, job, plan, render, select, shard
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.plan import Plan
@@ -58,7 +58,10 @@ class Files:
         if done < size or google_crc32c.value(into) != ref.crc:
             found = f"bytes {ref.offset} to {ref.offset + size} are not the image that was indexed"
             raise Rt2dataError(
-                ref.file, found, f"CRC32C {ref.crc:08x}", "The file changed while it was read; build again"
+                ref.file,
+                found,
+                f"CRC32C {ref.crc:08x}",
+                "The file changed or is damaged: copy it again if it is, and build again",
             )
 
     def close(self) -> None:
@@ -178,9 +181,12 @@ Members = tuple[list[tuple[str, ...]], list[tuple[int, ...]], list[tuple[bytes |
 
 def _members(the_job: Job, source: int, rendered: Rendered, files: Files) -> Members:
     """The names, sizes and contents of each sample's members: its images, then its JSON."""
-    names, sizes, content, gaps = [], [], [], False
+    names: list[list[str]] = []
+    sizes: list[list[int]] = []
+    content: list[Any] = []
+    gaps = False
     for refs in rendered.cameras:
-        paths = [os.path.join(the_job.roots[source], name) for name in refs.files]
+        paths = [blobs.locate(name, the_job.roots[source], the_job.work) for name in refs.files]
         found = [paths[code] if code >= 0 else "" for code in refs.file.tolist()]
         images_of = list(map(Ref, found, refs.offset.tolist(), refs.crc.tolist()))
         lengths = refs.length.tolist()
@@ -198,7 +204,7 @@ def _members(the_job: Job, source: int, rendered: Rendered, files: Files) -> Mem
     names.append([f"{key}.json" for key in rendered.keys])
     sizes.append([len(text) for text in rendered.json])
     content.append(rendered.json)
-    rows = [list(zip(*columns, strict=True)) for columns in (names, sizes, content)]
+    rows: list[Any] = [list(zip(*columns, strict=True)) for columns in (names, sizes, content)]
     if gaps:  # samples with fewer images than others
         there = [[not name.endswith(".") for name in row] for row in rows[0]]
         rows = [[tuple(compress(row, keep)) for row, keep in zip(one, there, strict=True)] for one in rows]

@@ -18,16 +18,14 @@ valid               bool                    robot: false where the action was re
 proprio             list<float32>[P]        robot, where declared
 question, answers   string, list<string>    vqa
 captions            list<string>            caption
-turns               list<string>            vqa: the questions and answers before this question; null where there are none
-column.NAME         struct                  web: a declared column, {number: float64, text: string}
-CAMERA.file         dict<string>            file of the image below the dataset's folder; ``blob:NAME`` for a blob
-CAMERA.offset       int64                   bytes from the start of the file
-CAMERA.length       int32                   bytes
-CAMERA.crc          uint32                  CRC32C of the image; 0 in a quick index
-CAMERA.format       uint8                   index into images.FORMATS
-CAMERA.state        uint8                   index into REASONS; 0 = usable, or no picture where the file is null
-CAMERA.width/height uint16                  pixels
-=================== ======================= =========================================================================
+turns               list<string>            vqa: the questions and answers before this question; null where there are
+none column.NAME         struct                  web: a declared column, {number: float64, text: string} CAMERA.file
+dict<string>            file of the image below the dataset's folder; ``blob:NAME`` for a blob CAMERA.offset
+int64                   bytes from the start of the file CAMERA.length       int32                   bytes CAMERA.crc
+uint32                  CRC32C of the image; 0 in a quick index CAMERA.format       uint8                   index into
+images.FORMATS CAMERA.state        uint8                   index into REASONS; 0 = usable, or no picture where the
+file is null CAMERA.width/height uint16                  pixels =================== =======================
+=========================================================================
 
 A part is identified by a digest of its content that needs no reading of the content, and an index by (part digest,
 declaration digest, level of checking, VERSION).
@@ -52,8 +50,8 @@ from rt2data.errors import Rt2dataError
 
 VERSION = 2
 
-# How far images are checked. quick: header and end of each, no CRC; what `plan` and `stats` need. header: also every CRC
-# of the source is verified, and one kept per image; what a build needs. decode: also each image is decoded once.
+# How far images are checked. quick: header and end of each, no CRC; what `plan` and `stats` need. header: also every
+# CRC of the source is verified, and one kept per image; what a build needs. decode: also each image is decoded once.
 LEVELS = ("quick", "header", "decode")
 
 # Why a row cannot be a sample. A code is a position, so new reasons go to the end and VERSION is raised.
@@ -80,6 +78,7 @@ REASONS = (
     "bad_conversation",
     "other_image_count",
     "bad_record",
+    "unequal_length",
 )
 CODE = {reason: code for code, reason in enumerate(REASONS)}
 # From `images.check_refs`' own numbering.

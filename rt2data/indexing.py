@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from rt2data import declaration, index, job, sources
+from rt2data import blobs, declaration, index, job, sources
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.job import IndexedPart
@@ -40,13 +40,15 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     """Index one part.
 
     Returns:
-        ``{"digest", "file", "rows"}``; `file` is below the work directory.
+        ``{"digest", "file", "rows", "blobs"}``; `file` is below the work directory.
     """
     found = cached(task)
     if found:
         return found
     declared = declaration.load(task["declaration"])
     source: Source = sources.of_format(declared, task["declaration"])(declared, Path(task["root"]))
+    if hasattr(source, "blobs"):
+        source.blobs = blobs.folder(Path(task["work"]))
     part = Part(task["split"], task["name"], tuple(task["files"]), task["start"], task["stop"])
     watched = source.watched(part)
     seen = {
@@ -66,7 +68,8 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
     file = _file(declared, meta["digest"], check=task["check"])
     index.write(Path(task["work"]) / file, table, meta)
-    return _remember(task, seen, {"digest": meta["digest"], "file": file, "rows": table.num_rows})
+    result = {"digest": meta["digest"], "file": file, "rows": table.num_rows, "blobs": _blobs(meta)}
+    return _remember(task, seen, result)
 
 
 def indexed(position: int, task: dict[str, Any], result: dict[str, Any]) -> IndexedPart:
@@ -112,7 +115,15 @@ def _usable(task: dict[str, Any], result: dict[str, Any]) -> dict[str, Any] | No
     path = Path(task["work"]) / result["file"]
     if not path.is_file():
         return None
-    return result if "rows" in result else result | {"rows": index.read(path).num_rows}
+    if "rows" not in result:
+        table = index.read(path)
+        result = result | {"rows": table.num_rows, "blobs": _blobs(index.meta(table))}
+    return result if all(os.path.exists(blobs.locate(name, "", Path(task["work"]))) for name in result["blobs"]) else None
+
+
+def _blobs(meta: dict[str, str]) -> list[str]:
+    """The blobs in which an index's images lie."""
+    return list(json.loads(meta.get("blobs", "[]")))
 
 
 def _remember(task: dict[str, Any], seen: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:

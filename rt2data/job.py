@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -51,6 +51,7 @@ class Job:
     roots: tuple[str, ...]
     parts: tuple[IndexedPart, ...]
     groups: tuple[tuple[Slice, ...], ...]
+    limits: tuple[int, ...]
 
     def source(self, part: IndexedPart) -> RecipeSource:
         return self.recipe.sources[part.source]
@@ -64,6 +65,15 @@ class Job:
         for piece in self.groups[group]:
             part = self.parts[piece.part]
             yield part, self.source(part), self.table(part).slice(piece.start, piece.stop - piece.start)
+
+    def for_exchange(self, drawn: Sequence[int]) -> Job:
+        """The same job in groups that draw at most GROUP_ROWS samples, where `drawn` gives each source's samples in all.
+
+        A row that is drawn ten times stands ten times in its run.
+        """
+        rows = [sum(p.rows for p in self.parts if p.source == n) for n in range(len(drawn))]
+        limits = [max(1000, GROUP_ROWS // max(1, -(-d // max(1, r)))) for d, r in zip(drawn, rows, strict=True)]
+        return make(self.work, self.recipe, self.roots, self.parts, limits)
 
     def digest(self) -> str:
         """Names the job by its content: recipe, declarations and parts, but no path."""
@@ -79,7 +89,7 @@ class Job:
     def save(self) -> Path:
         """Write the job below its work directory; the same content gives the same file."""
         content = {
-            "recipe": self.recipe.resolved, "file": self.recipe.file, "roots": self.roots,
+            "recipe": self.recipe.resolved, "file": self.recipe.file, "roots": self.roots, "limits": self.limits,
             "declarations": [s.declaration.reference for s in self.recipe.sources],
             "parts": [asdict(p) for p in self.parts],
         }  # fmt: skip
@@ -89,8 +99,13 @@ class Job:
         return path
 
 
-def make(work: Path, the_recipe: Recipe, roots: list[str], parts: list[IndexedPart]) -> Job:
-    """A job, with its parts in the one order that does not depend on how they were found, cut into groups."""
+def make(
+    work: Path, the_recipe: Recipe, roots: Sequence[str], parts: Sequence[IndexedPart], limits: Sequence[int] = ()
+) -> Job:
+    """A job, with its parts in the one order that does not depend on how they were found, cut into groups.
+
+    `limits` gives the rows of a group per source, where it is not GROUP_ROWS.
+    """
     ordered = sorted(parts, key=lambda p: (p.source, p.split, p.name))
     groups: list[tuple[Slice, ...]] = []
     open_group: list[Slice] = []
@@ -100,7 +115,7 @@ def make(work: Path, the_recipe: Recipe, roots: list[str], parts: list[IndexedPa
             open_group = []
         start = 0
         while start < part.rows:
-            room = GROUP_ROWS - sum(s.stop - s.start for s in open_group)
+            room = (limits[part.source] if limits else GROUP_ROWS) - sum(s.stop - s.start for s in open_group)
             stop = min(part.rows, start + room)
             open_group.append(Slice(number, start, stop))
             if stop - start == room:
@@ -109,7 +124,7 @@ def make(work: Path, the_recipe: Recipe, roots: list[str], parts: list[IndexedPa
             start = stop
     if open_group:
         groups.append(tuple(open_group))
-    return Job(work, the_recipe, tuple(roots), tuple(ordered), tuple(groups))
+    return Job(work, the_recipe, tuple(roots), tuple(ordered), tuple(groups), tuple(limits))
 
 
 @lru_cache(maxsize=4)
@@ -120,7 +135,7 @@ def load(path: str) -> Job:
     declarations = [declaration.load(reference) for reference in content["declarations"]]
     parsed = recipe.parse(content["recipe"], content["file"], declarations=declarations)
     parts = [IndexedPart(**p) for p in content["parts"]]
-    return make(file.parent.parent, parsed, content["roots"], parts)
+    return make(file.parent.parent, parsed, content["roots"], parts, content["limits"])
 
 
 def write_whole(path: Path, data: bytes) -> None:

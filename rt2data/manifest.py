@@ -50,7 +50,7 @@ def load_manifest(path: str | Path) -> dict[str, Any]:
 
 
 def refuse_foreign(out: Path, name: str) -> None:
-    """Raise where `out` is a file, or a folder that holds something other than a mixture called `name`, before any work is done."""
+    """Raise where `out` is a file, or a folder that holds something other than a mixture called `name`."""
     if not out.exists():
         return
     if not out.is_dir():
@@ -75,7 +75,11 @@ def refuse_foreign(out: Path, name: str) -> None:
 
 
 def complete(out: Path, the_plan: Plan) -> dict[str, Any] | None:
-    """The manifest of this very plan, with every shard there in its size; None where there is none yet. Another plan's raises."""
+    """The manifest of this very plan, with every shard there in its size; None where there is none yet.
+
+    Raises:
+        Rt2dataError: the manifest of another plan is there.
+    """
     if not (out / "manifest.json").exists():
         return None
     found = load_manifest(out)
@@ -139,7 +143,7 @@ def commit(
                     f"{split.shard_samples(number)} as planned",
                 )
         splits[split.name] = {"samples": split.samples, "shards": own}
-    measures = {"format": "rt2data.statistics/1", "sources": _statistics(the_job, the_plan, tokenizer, measured, state)}
+    measures = {"format": "rt2data.statistics/1", "sources": _statistics(the_job, the_plan, measured, state)}
     train = the_plan.splits[0].samples
     manifest = {
         "format": FORMAT,
@@ -192,9 +196,7 @@ def _source(the_job: Job, the_plan: Plan, number: int, train: int) -> dict[str, 
     }
 
 
-def _statistics(
-    the_job: Job, the_plan: Plan, tokenizer: ActionTokenizer, measured: dict[int, dict[str, Any]], state: Path
-) -> dict[str, Any]:
+def _statistics(the_job: Job, the_plan: Plan, measured: dict[int, dict[str, Any]], state: Path) -> dict[str, Any]:
     out = {}
     for number, stats in sorted(measured.items()):
         source = the_job.recipe.sources[number]

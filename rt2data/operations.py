@@ -30,7 +30,7 @@ def offset(values: Floats, amount: Floats) -> Floats:
 
 def clip(values: Floats, limits: Floats) -> Floats:
     """min(max(x, low), high)."""
-    return np.minimum(np.maximum(values, limits[0]), limits[1])
+    return np.clip(values, limits[0], limits[1])
 
 
 def invert(values: Floats) -> Floats:

@@ -79,8 +79,9 @@ def keys(
 
 
 def cuts(order: U64, pieces: int, where: str) -> U64:
-    """Where a sorted `order` (n,) is cut into `pieces` that differ by at most one element: the first order of each piece but the first.
+    """Where a sorted `order` (n,) is cut into `pieces` that differ by at most one element.
 
+    Returns the first order of each piece but the first.
     Piece i holds the orders from cuts[i-1] up to, not including, cuts[i]. Ties at a cut, which 64 bits make a matter of
     one in 10**9, cannot be cut: Rt2dataError.
     """
@@ -106,7 +107,7 @@ def threshold(quota: U64, drawn: int, where: str) -> int:
 
 
 def largest_remainder(total: int, shares: Sequence[float | Fraction]) -> list[int]:
-    """Quotas of `total` by largest remainder; ties go to the earlier share. Exact: shares are taken as the fractions they are."""
+    """Quotas of `total` by largest remainder; ties go to the earlier share. Shares are taken as the fractions they are."""
     exact = [Fraction(s) for s in shares]
     whole = sum(exact)
     ideal = [total * s / whole for s in exact]

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import json
-import logging
 import uuid
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-# Beam warns on import about clients of services that rt2data does not use.
-logging.disable(logging.WARNING)
-import apache_beam as beam  # noqa: E402
+import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import AsList
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
-
-logging.disable(logging.NOTSET)
 
 from rt2data import worker
 from rt2data.errors import Rt2dataError

@@ -103,8 +103,8 @@ def parse(
 ) -> Recipe:
     """The recipe of data that was read from `file`.
 
-    ``Recipe.resolved`` of a recipe parses to the same recipe, given the `declarations` of its sources that do not come with
-    rt2data.
+    ``Recipe.resolved`` of a recipe parses to the same recipe, given the `declarations` of its sources that do not
+    come with rt2data.
     """
     config.check(raw, "recipe", file, lines)
 
@@ -228,7 +228,8 @@ def _check_together(sources: list[RecipeSource], raw: dict[str, Any], at: Any) -
             continue
         first = cut.setdefault(namespace, source)
         if (first.hashed, first.taken) != (source.hashed, source.taken):
-            found = f"{first.declaration.name} and {source.declaration.name} share the pictures of {namespace} but not the splits"
+            names = f"{first.declaration.name} and {source.declaration.name}"
+            found = f"{names} share the pictures of {namespace} but not the splits"
             repair = "A picture could be in train through one and in val through the other"
             raise Rt2dataError(at("sources", index), found, "the same splits for both", repair)
 

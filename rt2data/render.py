@@ -1,8 +1,8 @@
 """Rendering: the rows of one source in one shard become keys, JSON members and references to images.
 
 The fields of a sample's JSON are the same, in the same order, in every sample of every mixture; `schemas/sample.json`
-defines them. JSON is put together from pieces that many samples share, since making an object per sample and encoding it
-costs more than copying its image does.
+defines them. JSON is put together from pieces that many samples share, since making an object per sample and encoding
+it costs more than copying its image does.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ FIELDS = (
 
 @dataclass(slots=True)
 class Refs:
-    """The images of camera `name`: `suffix` per sample (``jpg``, ``wrist.png``; "" where a sample has none), `files` the
-    distinct file names, and arrays (n,) of the file's position (-1: none), offset, length and CRC32C.
+    """The images of camera `name`.
+
+    `suffix` per sample (``jpg``, ``wrist.png``; "" where a sample has none), `files` the distinct file names, and arrays
+    (n,) of the file's position (-1: none), offset, length and CRC32C.
     """
 
     name: str
@@ -81,7 +83,8 @@ def render(
     body = _robot(table, recipe, source, tokenizer) if tokenizer is not None else _web(table, recipe, source)
     # fmt: off
     json = [
-        b'{"key":"%b",' % key.encode() + head + prompt + target + images_of[names][0] + lang + middle + images_of[names][1] + tail
+        b'{"key":"%b",' % key.encode() + head + prompt + target + images_of[names][0] + lang + middle
+        + images_of[names][1] + tail
         for key, names, lang, (prompt, target, middle, tail) in zip(keys, pictures, language, body, strict=True)
     ]
     # fmt: on
@@ -103,8 +106,8 @@ def _each(table: pa.Table, column: str, make: Any) -> list[Any]:
 
 
 _NO_ROBOT = _piece(
-    instruction=None, episode=None, step=None, steps=None, dims=None, horizon=None, action=None, terminate=None, bins=None,
-    proprio=None, tokenizer=None, action_valid=None,
+    instruction=None, episode=None, step=None, steps=None, dims=None, horizon=None, action=None, terminate=None,
+    bins=None, proprio=None, tokenizer=None, action_valid=None,
 )  # fmt: skip
 _WEB_COLUMNS = ("episode", "target")
 _NO_WEB = _piece(example=None, turns=None, question=None, answers=None, captions=None)[:-1] + b"}"
@@ -131,8 +134,8 @@ def _robot(table: pa.Table, recipe: Recipe, source: RecipeSource, tokenizer: Act
         targets, instruction, episode, steps, _rows(action), ends, _rows(bins), proprio, valid, strict=True
     ):
         middle = (
-            text + name + b'"step":%d,"steps":%d,' % (step, length) + shape + b'"action":' + values + b',"terminate":' + words[end]
-            + b',"bins":' + codes + b',"proprio":' + state + b"," + fingerprint + b'"action_valid":' + words[ok] + b","
+            text + name + b'"step":%d,"steps":%d,' % (step, length) + shape + b'"action":' + values
+            + b',"terminate":' + words[end] + b',"bins":' + codes + b',"proprio":' + state + b"," + fingerprint + b'"action_valid":' + words[ok] + b","
         )  # fmt: skip
         yield prompt, b'"target":"%s",' % target.encode(), middle, _NO_WEB
 

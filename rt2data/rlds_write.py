@@ -134,7 +134,7 @@ def write_rlds(
         if licence:
             info["redistributionInfo"] = {"license": licence}
         _write_json(partial / "dataset_info.json", info)
-        _write_json(partial / "features.json", _features_json(features))
+        _write_json(partial / "features.json", features_json(features))
         partial.rename(target)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
@@ -325,7 +325,8 @@ def _check_spec(path: str, spec: Spec) -> None:
             raise Rt2dataError(f"features: {path}", found, "encoding bytes or zlib, or RaggedSpec")
 
 
-def _features_json(features: Features) -> dict[str, Any]:
+def features_json(features: Features) -> dict[str, Any]:
+    """The content of ``features.json``, as TFDS writes it."""
     inner = {name: _feature_json(spec, f"{name}/") for name, spec in sorted(features.items())}
     return {"featuresDict": {"features": inner}, "pythonClassName": f"{_CLASSES}.features_dict.FeaturesDict"}
 
@@ -333,7 +334,7 @@ def _features_json(features: Features) -> dict[str, Any]:
 def _feature_json(spec: Spec | Features, path: str) -> dict[str, Any]:
     """The entry of features.json, as TFDS's FeatureConnector.to_proto lays it out."""
     if isinstance(spec, Mapping):
-        inner = _features_json(spec)
+        inner = features_json(spec)
         if path != "steps/":
             return inner
         steps = {"feature": inner, "length": "-1"}

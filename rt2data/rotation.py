@@ -129,12 +129,15 @@ def matrices(values: Floats, name: str, argument: str) -> tuple[Floats, npt.NDAr
     Four, six or nine zeros are no rotation but missing data (the matrix is then the identity); three zeros are the identity.
     The matrix of values that are not finite is NaN.
     """
-    known = (values != 0.0).any(axis=1) if name in ("quaternion", "rotation_6d", "matrix") else np.ones(len(values), np.bool_)
+    known = np.ones(len(values), np.bool_)
+    if name in ("quaternion", "rotation_6d", "matrix"):
+        known &= (values != 0.0).any(axis=1)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        out = REPRESENTATIONS[name][2](values, argument)
+        out = REPRESENTATIONS[name][2](values, argument).copy()
     # arctan2(inf, inf) is an angle; what is not finite must not become one.
-    out = np.where(np.isfinite(values).all(axis=1)[:, None, None], out, np.nan)
-    return np.where(known[:, None, None], out, np.eye(3)), known
+    out[~np.asarray(np.isfinite(values).all(axis=1))] = np.nan
+    out[~known] = np.eye(3)
+    return out, known
 
 
 def _matrix(*rows: tuple[Floats, Floats, Floats]) -> Floats:

@@ -1,8 +1,8 @@
 """Statistics of a job's robot sources: exact, from the index alone; no image is read.
 
-Two passes (`rt2data.measure`) over the action columns, divided among tasks; each task leaves its sums in a file. `train`
-is the train split after filters, each step once whatever its copies: what the tokenizer's bounds come from. `all` is
-every step as found.
+Two passes (`rt2data.measure`) over the action columns, divided among tasks; each task leaves its sums in a file.
+`train` is the train split after filters, each step once whatever its copies: what the tokenizer's bounds come from.
+`all` is every step as found.
 """
 
 from __future__ import annotations
@@ -132,10 +132,11 @@ def bounds(source: RecipeSource, stats: dict[str, Any], spec: ActionTokenizer, r
     if robot is None:
         return []
     fixed = {dim.name: dim for dim in spec.dims}
+    gripper = next((dim for name, dim in fixed.items() if name.startswith("gripper")), Dim("gripper", 0.0, 1.0))
     dims = []
     for i, name in enumerate(robot.dims):
-        if split(name)[1] == "gripper" and "gripper" in fixed:
-            dims.append(replace(fixed["gripper"], name=name))
+        if split(name)[1] == "gripper":
+            dims.append(replace(gripper, name=name))
             continue
         if name in fixed and rule == "fixed":
             dims.append(fixed[name])

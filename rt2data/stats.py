@@ -33,8 +33,12 @@ def of_mixture(path: Path) -> Json:
     """The statistics of a built mixture: of its manifest and its ``statistics.json``."""
     found = manifest.load_manifest(path)
     measured = json.loads((path / "statistics.json").read_bytes())["sources"]
-    return {"name": found["name"], "what": "mixture", "checked": True, "splits": {k: v["samples"] for k, v in found["splits"].items()},
-            "sources": [s | {"instructions": m.get("instructions"), "actions": m or None} for s in found["sources"] for m in [measured.get(s["source"], {})]]}  # fmt: skip
+    sources = []
+    for source in found["sources"]:
+        own = measured.get(source["source"])
+        sources.append(source | {"instructions": own["instructions"] if own else None, "actions": own})
+    splits = {name: split["samples"] for name, split in found["splits"].items()}
+    return {"name": found["name"], "what": "mixture", "checked": True, "splits": splits, "sources": sources}
 
 
 def of_dataset(path: Path, *, check: bool) -> Json:
@@ -57,16 +61,20 @@ def of_dataset(path: Path, *, check: bool) -> Json:
         if measured and measured[0]["train"]["count"]:
             tokenizer = flow.resolve(the_recipe, ActionTokenizer.from_pretrained("rt2"), measured)
             bins, clipped = exchange.count_bins(the_job, range(len(the_job.groups)), tokenizer)
-            actions = {"episodes": counted[0].units, "all": measured[0]["all"],
-                       "train": measured[0]["train"] | {"clipped": clipped.tolist(), "bins": bins.tolist()}}  # fmt: skip
+            train = measured[0]["train"] | {"clipped": clipped.tolist(), "bins": bins.tolist()}
+            actions = {"episodes": counted[0].units, "all": measured[0]["all"], "train": train}
     one = counted[0]
-    return {"name": declared.name, "what": "dataset", "checked": check, "splits": {name: opened[0].splits()[name] for name in taken},
-            "sources": [{"source": one.source, "dataset": one.dataset, "kind": one.kind, "units": one.units, "rows": one.rows, "left_out": dict(one.left_out),
-                         "never_terminate": one.never_terminate, "usable": dict(one.samples), "instructions": instructions, "actions": actions}]}  # fmt: skip
+    found = {
+        "source": one.source, "dataset": one.dataset, "kind": one.kind, "units": one.units, "rows": one.rows,
+        "left_out": dict(one.left_out), "never_terminate": one.never_terminate, "usable": dict(one.samples),
+        "instructions": instructions, "actions": actions,
+    }  # fmt: skip
+    splits = {name: opened[0].splits()[name] for name in taken}
+    return {"name": declared.name, "what": "dataset", "checked": check, "splits": splits, "sources": [found]}
 
 
 def _declaration_of(path: Path) -> Declaration:
-    """The declaration of a folder: by the name in ``dataset_info.json``, else the one whose annotation files are there."""
+    """The declaration of a folder: by ``dataset_info.json``, else the one whose annotation files are there."""
     infos = [path / "dataset_info.json", *sorted(path.glob("*/dataset_info.json"))]
     for info in infos:
         if info.is_file():
@@ -101,7 +109,8 @@ def text(stats: Json) -> str:
         if s.get("share_got") is not None:
             wanted = f"{100 * s['share_wanted']:.2f} %" if s["share_wanted"] is not None else "not asked"
             lines.append(
-                f"  share of train: wanted {wanted}, got {100 * s['share_got']:.2f} % ({s['samples']['train']:,} samples)"
+                f"  share of train: wanted {wanted}, got {100 * s['share_got']:.2f} % "
+                f"({s['samples']['train']:,} samples)"
             )
         left = ", ".join(f"{n:,} {reason}" for reason, n in s["left_out"].items())
         lines.append(f"  left out: {left or 'nothing'}")

@@ -35,8 +35,8 @@ def run(stage: str, task: dict[str, Any]) -> dict[str, Any]:
     """Run one task in this process.
 
     Returns:
-        ``{"result": ...}``, or ``{"error": [where, found, expected, repair]}`` for input that cannot be used: an answer,
-        not an exception, so that no runner tries again what cannot succeed.
+        ``{"result": ...}``, or ``{"error": [where, found, expected, repair]}`` for input that cannot be used: an
+        answer, not an exception, so that no runner tries again what cannot succeed.
     """
     module, _, name = STAGES[stage].partition(":")
     function: Callable[[dict[str, Any]], dict[str, Any]] = getattr(importlib.import_module(module), name)
@@ -58,8 +58,10 @@ class Pool:
             thread.start()
 
     def _start(self) -> subprocess.Popen[str]:
-        # One thread of BLAS each: the processes are the parallelism.
-        environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "ARROW_NUM_THREADS": "1"} | dict(os.environ)
+        # One thread each: the processes are the parallelism. The folder we stand in may hold a queue.py: not
+        # importable.
+        threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ARROW_NUM_THREADS")
+        environment = dict.fromkeys(threads, "1") | dict(os.environ) | {"PYTHONSAFEPATH": "1"}
         command = [sys.executable, "-m", "rt2data.worker"]
         return subprocess.Popen(
             command,
@@ -110,12 +112,12 @@ class Pool:
         return future
 
     def __enter__(self) -> Pool:
-        global _POOL
+        global _POOL  # noqa: PLW0603  # Beam's workers in this process find it by the module
         _POOL = self
         return self
 
     def __exit__(self, *_: object) -> None:
-        global _POOL
+        global _POOL  # noqa: PLW0603
         _POOL = None
         with self._lock:
             self._closed = True  # from here on no lost process is replaced
@@ -148,7 +150,7 @@ def main() -> None:
         except OSError as error:  # a full disk, a file without permission: what the user can repair
             where, found = str(error.filename or request["stage"]), error.strerror or str(error)
             answer = {"error": [where, found, "files that can be read, and room and permission to write", ""]}
-        except Exception:
+        except Exception:  # noqa: BLE001  # a bug must reach the client, not end the worker
             answer = {"crash": traceback.format_exc()}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()

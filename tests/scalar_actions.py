@@ -64,6 +64,11 @@ def pose(terms: list[dict[str, Any]], raw: dict[str, Any], values: Values, t: in
                     return None
                 out[arm_of(term["to"][0])] = ROTATIONS[name](now, argument)
                 now = []
+            elif name == "forward_kinematics":
+                place, turn = franka(now, argument)
+                out |= zip(term["to"][:3], place, strict=True)
+                out[arm_of(term["to"][3])] = turn
+                now = []
             else:
                 now = simple(name, argument, now, values, t)
         if now:
@@ -167,6 +172,22 @@ def opened(column: Vector, t: int) -> float:
         return state
     later = [value for value in column if abs(value) > 0.1]
     return 1.0 if not later or later[0] > 0 else 0.0
+
+
+# Franka's modified Denavit-Hartenberg table: a, d in metres, alpha in quarter turns.
+FRANKA = [(0, 0.333, 0), (0, 0, -1), (0, 0.316, 1), (0.0825, 0, 1), (-0.0825, 0.384, -1), (0, 0, 1), (0.088, 0, 1)]
+TOOLS = {"franka": (0.107, 0.0), "franka_hand": (0.107 + 0.1034, -math.pi / 4)}
+
+
+def franka(joints: Vector, tool: str) -> tuple[Vector, Matrix]:
+    """Position and rotation of the tool: a product of 4x4 matrices."""
+    far, turned = TOOLS[tool]
+    total = [[float(i == j) for j in range(4)] for i in range(4)]
+    for (a, d, alpha), theta in zip([*FRANKA, (0, far, 0)], [*joints, turned], strict=True):
+        c, s, ca, sa = math.cos(theta), math.sin(theta), math.cos(alpha * math.pi / 2), math.sin(alpha * math.pi / 2)
+        step = [[c, -s, 0, a], [s * ca, c * ca, -sa, -d * sa], [s * sa, c * sa, ca, d * ca], [0, 0, 0, 1]]
+        total = [[math.fsum(total[i][k] * step[k][j] for k in range(4)) for j in range(4)] for i in range(4)]
+    return [total[i][3] for i in range(3)], [row[:3] for row in total[:3]]
 
 
 def cross(a: Vector, b: Vector) -> Vector:

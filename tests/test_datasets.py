@@ -12,7 +12,7 @@ import pytest
 import scalar_actions
 import yaml
 
-from rt2data import declaration, fit, index, instruction, sources, testing
+from rt2data import catalog, declaration, fit, index, instruction, sources, testing
 from rt2data.declaration import Declaration
 from rt2data.features import Field, load_features
 from rt2data.rlds import RldsDataset, read_episodes
@@ -26,7 +26,8 @@ EVERY = pytest.mark.parametrize("one", [pytest.param(one, id=one.name) for one i
 
 def published(one: Declaration) -> dict[str, Field] | None:
     """The published layout of a dataset."""
-    return next((PUBLISHED[name] for name in (one.name, *one.aliases) if name in PUBLISHED), None)
+    names = (one.name, *one.aliases, *one.paths)
+    return next((PUBLISHED[name] for name in names if name in PUBLISHED), None)
 
 
 def robot_of(one: Declaration) -> Robot:
@@ -61,6 +62,18 @@ def test_a_declaration_says_what_a_reader_needs(one: Declaration) -> None:
         assert raw.get(key), f"{one.name} has no {key}"
     if robot_of(one).frame == "unverified":
         assert any("frame" in about for about, _ in one.unverified), f"{one.name}: the frame is unverified, and no reason is given"
+
+
+@EVERY
+def test_a_page_says_it_in_words(one: Declaration) -> None:
+    page = catalog.page(one)
+    robot = robot_of(one)
+    assert "{}" not in page
+    assert "None" not in page
+    for what in (*(c.field for c in robot.cameras), *(t.field for t in robot.terms), *robot.instruction.fields, one.raw["licence"]):
+        assert what in page
+    for about, reason in one.unverified:
+        assert f"{about} is unverified: {reason}" in page
 
 
 @EVERY

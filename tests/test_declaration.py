@@ -172,3 +172,144 @@ def test_names_that_stay_in_a_folder(tmp_path: Path, root: str, name: str) -> No
     joined = sources.safe_join(folder, name)
     assert joined is not None
     assert joined.resolve() == (folder / name).resolve()
+
+
+def test_variants_share_a_file(tmp_path: Path) -> None:
+    common = {k: v for k, v in ROBOT.items() if k not in ("name", "id", "paths")}
+    variants = [{"name": "a", "id": "a_id"}, {"name": "b", "id": "b_id", "aliases": ["bee"], "control_hz": 5, "title": "B"}]
+    path = written(tmp_path, common | {"variants": variants, "title": "A"})
+    first, second = declaration.read_all(path)
+    assert (first.name, first.id, first.aliases, first.raw["title"]) == ("a", "a_id", (), "A")
+    assert (second.name, second.id, second.aliases, second.raw["title"]) == ("b", "b_id", ("bee",), "B")
+    assert first.paths == ("a", "rlds/a")
+    assert second.paths == ("b", "bee", "rlds/b", "rlds/bee")
+    assert first.digest != second.digest
+    assert second.robot is not None
+    assert second.robot.control_hz == 5
+    assert "variants" not in first.raw
+    for one in (first, second):
+        assert declaration.load(one.reference) == one
+    with pytest.raises(Rt2dataError, match=r"toy\.yaml: 2 variants; expected a declaration of one dataset"):
+        declaration.read(path)
+    assert "the file has no \"name\"" in refused(tmp_path, common)
+    assert '"name" beside variants; expected a "name" in each variant.' in refused(tmp_path, ROBOT | {"variants": variants})
+
+
+def test_a_reference_finds_its_declaration_again(tmp_path: Path) -> None:
+    one = declaration.read(written(tmp_path, ROBOT))
+    assert declaration.load(one.reference) == one
+    for known in declaration.declared().values():
+        assert declaration.load(known.reference) is known
+
+
+def test_a_dataset_that_cannot_be_declared_says_why() -> None:
+    assert len(declaration.undeclared()) > 0
+    assert not set(declaration.undeclared()) & set(declaration.declared())
+    for name, reason in declaration.undeclared().items():
+        with pytest.raises(Rt2dataError, match=re.escape(f'w: "{name}" is not declared: {reason}')):
+            declaration.find(name, "w")
+
+
+def test_prose_and_evidence_do_not_change_the_digest(tmp_path: Path) -> None:
+    first = declaration.read(written(tmp_path, ROBOT)).digest
+    prose = {"unverified": [{"about": "frame", "reason": "r"}], "versions": ["1.0.0"], "depth": {"primary": {"field": "d"}}, "verified": "documentation"}
+    assert declaration.read(written(tmp_path, ROBOT | prose)).digest == first
+    assert declaration.read(written(tmp_path, action(gripper="other words"))).digest == first
+    told = [declaration.read(written(tmp_path, ROBOT | {"instruction": {"text": "t", "evidence": e}})).digest for e in ("a", "b")]
+    assert told[0] == told[1] != first
+    assert declaration.read(written(tmp_path, ROBOT | {"control_hz": 7})).digest != first
+    for change in ({"unit": "controller"}, {"frame": "tool"}, {"missing": "rest"}):
+        assert declaration.read(written(tmp_path, action(**change))).digest != first
+
+
+ARM = list(robot.ARM)
+POSE = {
+    "kind": "pose", "terms": [{"field": "t", "to": ARM}], "state": [{"field": "s", "to": ARM[:6]}],
+}  # fmt: skip
+
+
+def turned(*ops: Any, **changes: Any) -> dict[str, Any]:
+    """An action whose rotation goes through `ops`."""
+    terms = [{"field": "a", "columns": "0:3", "to": ARM[:3]}, {"field": "a", "columns": "3:6", "ops": list(ops), "to": ARM[3:6]}, {"field": "g", "to": ["gripper"]}]
+    return action(terms=terms, **changes)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (turned("axis_angel"), 'unknown operation "axis_angel"; expected one of '),
+        (turned({"scale": [1, 2]}), "scale with 2 numbers; expected 1 or 3 numbers."),
+        (turned({"scale": "x"}), "scale: x; expected numbers."),
+        (turned({"clip": [1]}), "clip with 1 numbers; expected 2 numbers."),
+        (turned({"negate": 1}), "negate with 1 numbers; expected no argument."),
+        (turned("binarize"), "binarize for 3 dimensions; expected a term of one dimension."),
+        (turned("euler_difference"), 'unknown operation "euler_difference"; expected one of '),
+        (turned({"quaternion": "xyzw"}), "3 columns for quaternion; expected 4 columns."),
+        (turned({"euler": "xxx"}), "euler: xxx; expected euler: one of xyz, XYZ, "),
+        (turned("axis_angle", "negate"), "operations after axis_angle; expected axis_angle as the last operation of its term."),
+        (turned("axis_angle", "axis_angle"), "operations after axis_angle; expected axis_angle as the last operation of its term."),
+        (turned({"add": {"fild": "b"}}), "add: {'fild': 'b'}; expected add: FIELD, or add: {field: FIELD, columns: ...}."),
+        (turned("axis_angle", unit="controller"), "axis_angle of controller units; expected a rotation in radians."),
+        (turned("negate", scale={"rotation": 1}), "a scale for m_rad; expected unit: controller; or the operation scale."),
+        (turned("negate", unit="m_rad_per_s"), "m_rad_per_s without control_hz; expected control_hz: the rate in steps per second."),
+        (action(terms=[{"field": "a", "ops": ["axis_angle"], "to": ["x", "y", "z"]}, {"field": "b", "to": ARM[3:]}]),
+         "axis_angle gives x, y, z; expected to: [roll, pitch, yaw] of one arm."),
+        (action(terms=[{"field": "a", "columns": "3:3", "to": ARM}]), 'columns "3:3"; expected a range such as "0:3"'),
+        (action(dims=["y", "x"], terms=[{"field": "a", "to": ["y", "x"]}]), "dims are y, x; expected those of the arm in the order x, y, z,"),
+        (action(dims=["x", "gripper"], terms=[{"field": "a", "to": ["x", "gripper"]}], kind="absolute"),
+         "x in an absolute action; expected names of its own. x to yaw mean a displacement; a commanded position is target_x."),
+        (action(dims=["joint_0"], terms=[{"field": "a", "to": ["joint_0"]}], units={"joint_0": "rad"}), "kind displacement without any of x, y,"),
+        (action(dims=["x", "joint_0"], terms=[{"field": "a", "to": ["x", "joint_0"]}]), "units for none; expected one for each of joint_0: those with"),
+        (action(units={"x": "m"}), "units for x; expected one for each of no dimension: those with a name of their own."),
+        (action(rates=["x"]), '"x" in rates; expected one of no dimension.'),
+        (action(state=POSE["state"]), '"state" in a displacement; expected kind pose.'),
+        (action(against="next_target"), '"against" in a displacement; expected kind pose.'),
+        (action(**POSE, against="next_target"), '"state" for a pose against its next_target; expected terms under state:'),
+        (action(kind="pose"), "a pose against its state without the state; expected terms under state:"),
+        (action(**POSE | {"frame": "unverified"}), "a pose in an unverified frame; expected base or tool"),
+        (action(**POSE | {"unit": "controller"}), "a pose in controller; expected unit: m_rad; other units by the operation scale."),
+        (action(**POSE | {"state": [{"field": "s", "to": ARM[:3]}]}), "the state give x, y, z; expected each of x, y, z, roll, pitch, yaw once."),
+        (action(kind="pose", against="next_target", frame="tool", dims=ARM[:3], terms=[{"field": "a", "to": ARM[:3]}]),
+         "a pose in the tool's frame without a rotation; expected frame: base."),
+        (action(kind="pose", against="next_target", dims=["x", "roll"], terms=[{"field": "a", "to": ["x", "roll"]}]),
+         "a pose with roll; expected roll, pitch and yaw, or yaw alone."),
+        (action(rotation_frame="tool"), "rotation_frame in this displacement; expected a displacement in the base frame, with roll"),
+        (action(kind="pose", against="next_target", missing="rest"), '"missing" where no step is at rest; expected a displacement, or a pose'),
+        ({k: v for k, v in action().items() if k != "x"} | {"action": {k: v for k, v in ROBOT["action"].items() if k != "unit"}},
+         'x to yaw without "unit"; expected unit: m_rad, m_rad_per_s or controller.'),
+        (ROBOT | {"action": {k: v for k, v in ROBOT["action"].items() if k != "frame"}}, 'a displacement without "frame"; expected frame: base, tool or unverified.'),
+        (ROBOT | {"action": {k: v for k, v in ROBOT["action"].items() if k != "gripper"}}, 'a gripper dimension without "gripper"; expected what the stored'),
+        (ROBOT | {"terminate": {"field": "a", "above": 1, "below": 2}}, "above and below; expected one of above, below, nonzero."),
+        (ROBOT | {"terminate": {"field": "a", "columns": "0:2"}}, "several columns; expected column:, or nonzero: true."),
+        (ROBOT | {"valid_action": {"field": "a", "columns": "0:2", "column": 1}}, "column and columns; expected one of them."),
+        (ROBOT | {"instruction": {"field": "a", "text": "b"}}, "both field and text; expected field:, or text:, or none."),
+        (ROBOT | {"instruction": {"dummy": ["b"]}}, "neither field nor text; expected field:, or text:, or none."),
+        (ROBOT | {"instruction": {"text": "b"}}, "a text that the data does not have, without evidence; expected evidence: where it comes from."),
+        (ROBOT | {"instruction": {"text": "b", "evidence": "c", "dummy": ["d"]}}, "text with dummy; expected text and evidence."),
+        (ROBOT | {"proprio": {"field": "s", "columns": "0:2", "dims": ["a"]}}, "2 columns for 1 dimensions; expected as many columns as dimensions."),
+    ],
+)  # fmt: skip
+def test_what_a_robot_is_refused_for(tmp_path: Path, content: dict[str, Any], message: str) -> None:
+    found = refused(tmp_path, content)
+    assert re.sub(r"^toy\.yaml:\d+: ", "", found).startswith(message)
+    assert 1 < int(found.split(":")[1]) <= len(written(tmp_path, content).read_text().splitlines())
+
+
+def test_a_plan_says_what_nobody_verified(tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    from rt2data import plan
+
+    content = action(unit="controller", scale={"translation": 0.05}) | {"unverified": [{"about": "frame", "reason": "nobody says it"}]}
+    source: Any = SimpleNamespace(declaration=declaration.read(written(tmp_path, content)), splits=("train",))
+    the_recipe: Any = SimpleNamespace(sources=[source], cameras=("front",))
+    said = plan.warnings(the_recipe, [plan.SourcePlan("toy", "toy", "robot")], [])
+    assert "toy: frame is unverified: nobody says it" in said
+    assert "toy: roll, pitch, yaw are in units of a controller, no metres or radians" in said
+
+
+def test_fixed_bounds_of_controller_units_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, action(unit="controller"))
+    (tmp_path / "r.yaml").write_text(f"name: r\ntokenizer: {{bounds: fixed}}\nsources:\n- {{source: {path}}}\n")
+    with pytest.raises(Rt2dataError, match=r"r\.yaml:4: fixed bounds for toy, whose actions are in units of a controller; expected bounds: quantiles\."):
+        recipe.read(tmp_path / "r.yaml")

@@ -31,8 +31,8 @@ class CocoInstances(WebCorpus):
                 found.setdefault(entry["image_id"], []).append(box)
         examples = []
         for entry in with_unlisted(pictures, found):
-            width, height = entry.get("width"), entry.get("height")
-            known = isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0
+            stated = (entry.get("width"), entry.get("height"))
+            width, height = (n if isinstance(n, int) and n > 0 else 0 for n in stated)
             examples.append(
                 Example(
                     str(entry["id"]),
@@ -41,7 +41,7 @@ class CocoInstances(WebCorpus):
                     self.declaration.language,
                     question=self.web.boxes.question,
                     boxes=found.get(entry["id"], []),
-                    size=(width, height) if known else (0, 0),
+                    size=(width, height),
                 )  # fmt: skip
             )
         return examples

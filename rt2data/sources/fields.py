@@ -31,23 +31,34 @@ class Records(WebCorpus):
 
     def read(self, split: str, files: Sequence[str]) -> list[Example]:
         (name,) = files
-        where, file = self.web.where.get(split, {}), PurePosixPath(name)
         made: list[Example] = []
         for record in self.records(split, name):
-            record["$file"], record["$folder"] = file.with_suffix("").as_posix(), name[: -len(file.name)]
-            if record.get("$bad"):
-                made.append(Example(record["$key"], "", self.pictures(record), None, reject=index.CODE["bad_record"]))
-            elif all(lookup(record, way) in wanted for way, wanted in where.items()):
-                made += self.make(record)
-        if self.web.group:
-            made = _grouped(made)
+            made += self.of_record(record, split, name)
+        return self.complete(made)
+
+    def of_record(self, record: dict[str, Any], split: str, name: str) -> list[Example]:
+        """The examples of a record of the file `name`; none where it belongs to another split."""
+        file = PurePosixPath(name)
+        record["$file"], record["$folder"] = file.with_suffix("").as_posix(), name[: -len(file.name)]
+        if record.get("$bad"):
+            return [Example(record["$key"], "", self.pictures(record), None, reject=index.CODE["bad_record"])]
+        where = self.web.where.get(split, {})
+        return list(self.make(record)) if all(lookup(record, way) in wanted for way, wanted in where.items()) else []
+
+    def complete(self, examples: list[Example]) -> list[Example]:
+        """The examples of a file, once all are there."""
+        found = _grouped(examples) if self.web.group else examples
         if self.web.max_images > 1:
-            _tie(made, numbered=self.web.image_namespace is not None)
-        return made
+            _tie(found, numbered=self.web.image_namespace is not None)
+        return found
 
     def make(self, record: dict[str, Any]) -> Iterator[Example]:
         """The examples of a record: one per answer of a conversation, one per language of its captions, else one."""
-        web, get = self.web, lambda name: lookup(record, web.fields[name]) if name in web.fields else None
+        web = self.web
+
+        def get(name: str) -> Any:
+            return lookup(record, web.fields[name]) if name in web.fields else None
+
         own = _text(get("id")) if "id" in web.fields else digest(record)
         pictures = self.pictures(record)
         unit = get("image_id") if web.image_namespace is not None else ""
@@ -111,6 +122,8 @@ class Records(WebCorpus):
         stored = lookup(record, self.web.fields["image"])
         found: list[Picture | Names] = []
         for one in stored if isinstance(stored, list) else [stored]:
+            if isinstance(one, dict):  # as `datasets` stores a picture
+                one = one.get("bytes") or one.get("path")
             if isinstance(one, Picture):
                 found.append(one)
             elif one is not None and one != "":

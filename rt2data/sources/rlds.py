@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import pyarrow as pa
 from rt2data import actions, fit, images, index, instruction, tfrecord
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
+from rt2data.features import Field
 from rt2data.rlds import Episode, ImageRefs, RldsDataset, read_episodes
 from rt2data.robot import Robot
 from rt2data.sources import Part
@@ -69,7 +70,7 @@ class Rlds:
 
     def index(self, part: Part, *, check: str) -> pa.Table:
         buffer = tfrecord.map_file(self.root / part.name)
-        rows = _Rows(self, part)
+        rows = Rows(self, part)
         for episode in read_episodes(buffer, part.name, self.fields, list(self.fields), check=check != "quick"):
             rows.add(episode)
         split = self.dataset.splits[part.split]
@@ -82,11 +83,19 @@ class Rlds:
         return rows.table(buffer, check)
 
 
-class _Rows:
-    """Collects the episodes of one part, column by column."""
+class Opened(Protocol):
+    """What `Rows` needs to know of a source."""
 
-    def __init__(self, source: Rlds, part: Part) -> None:
-        self.source, self.robot, self.part = source, source.robot, part
+    declaration: Declaration
+    robot: Robot
+    fields: dict[str, Field]
+
+
+class Rows:
+    """Collects the episodes of one part, column by column. Their images lie in `file`, by default the part's."""
+
+    def __init__(self, source: Opened, part: Part, file: str = "") -> None:
+        self.source, self.robot, self.part, self.file = source, source.robot, part, file or part.name
         self.name = source.declaration.name
         self.episodes: list[str] = []
         self.instructions: dict[str, int] = {}
@@ -193,7 +202,7 @@ class _Rows:
                     np.uint8,
                 )
             arrays |= {
-                f"{camera.name}.file": index.dictionary(np.zeros(rows, np.int32), [self.part.name]),
+                f"{camera.name}.file": index.dictionary(np.zeros(rows, np.int32), [self.file]),
                 f"{camera.name}.offset": offset,
                 f"{camera.name}.length": length.astype(np.int32),
                 f"{camera.name}.crc": checks.crc32c,

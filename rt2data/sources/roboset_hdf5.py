@@ -149,7 +149,9 @@ class Trial:
 
 def files(root: Path) -> list[str]:
     """The HDF5 files below a folder, in sorted order, as paths relative to it."""
-    return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    return sorted(
+        p.relative_to(root).as_posix() for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()
+    )
 
 
 def trials(root: Path, file: str) -> Iterator[Trial]:
@@ -176,7 +178,14 @@ def opened(path: Path) -> Iterator[h5py.File]:
 def _names(content: h5py.Group) -> list[str]:
     """The groups of the trials, Trial2 before Trial10."""
     found = [name for name in content if isinstance(_hard(content, name), h5py.Group)]
-    return sorted(found, key=lambda name: (re.sub(r"\d+$", "", name), int(re.findall(r"\d+$", name)[0]) if name[-1:].isdigit() else -1, name))
+    return sorted(
+        found,
+        key=lambda name: (
+            re.sub(r"\d+$", "", name),
+            int(re.findall(r"\d+$", name)[0]) if name[-1:].isdigit() else -1,
+            name,
+        ),
+    )
 
 
 def _hard(group: h5py.Group, path: str) -> Any:
@@ -218,7 +227,9 @@ def _trial(trial: h5py.Group, file: str, name: str, where: str) -> Trial:
     cameras = _cameras(trial, where)
     lengths = [len(table) for table in tables.values()] + [len(dataset) for dataset in cameras.values()]
     whole, longest = min(lengths), max(lengths)
-    action = np.concatenate([tables[key][:whole] for key in ("ctrl_arm", "ctrl_ee", "actions") if key in tables], axis=1)
+    action = np.concatenate(
+        [tables[key][:whole] for key in ("ctrl_arm", "ctrl_ee", "actions") if key in tables], axis=1
+    )
     state = np.concatenate([tables["qp_arm"][:whole], tables["qp_ee"][:whole]], axis=1)
     velocity = np.concatenate([tables["qv_arm"][:whole], tables["qv_ee"][:whole]], axis=1)
     finite = np.isfinite(np.concatenate([action, state, velocity], axis=1)).all(axis=1)
@@ -253,7 +264,9 @@ def _cameras(trial: h5py.Group, where: str) -> dict[str, h5py.Dataset]:
             shape = dataset.shape or ()
             good = dataset.dtype == np.uint8 and len(shape) == 4 and shape[3] == 3 and min(shape[1:]) > 0
             if not good or shape[1] * shape[2] > images.MAX_PIXELS or max(shape[1:3]) > images.MAX_SIDE:
-                raise Rt2dataError(where, f"{dataset.name} is {dataset.dtype} of shape {shape}", "pictures: uint8 (T, H, W, 3)")
+                raise Rt2dataError(
+                    where, f"{dataset.name} is {dataset.dtype} of shape {shape}", "pictures: uint8 (T, H, W, 3)"
+                )
             cameras[match[1].lower()] = dataset
     return cameras
 
@@ -308,7 +321,9 @@ class RobosetHdf5:
             raise Rt2dataError(where, found, "instruction: a table of episode_metadata/file_task, or none")
         self.files = files(root)
         if not self.files:
-            raise Rt2dataError(str(root), "no HDF5 file", f"files of RoboSet ({', '.join(SUFFIXES)}) in this folder or below")
+            raise Rt2dataError(
+                str(root), "no HDF5 file", f"files of RoboSet ({', '.join(SUFFIXES)}) in this folder or below"
+            )
 
     def splits(self) -> dict[str, int]:
         count = 0
@@ -351,7 +366,9 @@ class RobosetHdf5:
                 offset, length = refs
                 span = slice(place, place + (1 if quick else steps))
                 one = ImageRefs(offset[span], length[span])
-                pictures[camera] = ImageRefs(np.repeat(one.offset, steps), np.repeat(one.length, steps)) if quick else one
+                pictures[camera] = (
+                    ImageRefs(np.repeat(one.offset, steps), np.repeat(one.length, steps)) if quick else one
+                )
                 place += 1 if quick else steps
             rows.add(_Episode(trial, record, pictures))
             left_out.append((trial.not_finite, trial.unequal))
@@ -364,7 +381,10 @@ class RobosetHdf5:
         assert self.blobs is not None  # noqa: S101  # the caller saw it
         path = self.blobs / name[len(blobs.PREFIX) :]
         if not path.is_file():
-            blobs.write(path, (p for trial in trials(self.root, part.name) for camera in CAMERAS for p in trial.pictures(camera)))
+            blobs.write(
+                path,
+                (p for trial in trials(self.root, part.name) for camera in CAMERAS for p in trial.pictures(camera)),
+            )
         data = tfrecord.map_file(path)
         return data, blobs.refs(data)
 

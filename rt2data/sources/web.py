@@ -19,7 +19,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 import google_crc32c
 import numpy as np
-import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
@@ -104,7 +103,7 @@ Facts: TypeAlias = list[list[Fact]]
 class WebCorpus:
     """The common half of a web source. A format says how its files become examples: `read`."""
 
-    roles = ("annotations",)
+    roles: tuple[str, ...] = ("annotations",)
 
     def __init__(self, declaration: Declaration, root: Path) -> None:
         if declaration.web is None:
@@ -120,7 +119,7 @@ class WebCorpus:
     # Files
 
     def volumes(self, split: str) -> list[tuple[str, ...]]:
-        """The files of a split that are read together: one of each role. Of declared names the first that exists counts."""
+        """The files of a split that are read together, one of each role. Of declared names the first that exists counts."""
         found = [self._files(split, role) for role in self.roles]
         if len({len(files) for files in found}) > 1:
             where = f"{self.declaration.name}/{split} in {self.root}"
@@ -165,7 +164,7 @@ class WebCorpus:
         key = (type(self), self.declaration.digest, str(self.root), split, files, stats)
         if key not in _LOADED:
             found = self.read(split, files)
-            _mark_duplicates(found)
+            mark_duplicates(found)
             _LOADED[key] = found
             while len(_LOADED) > 1:  # an annotation file may have 1 GB
                 _LOADED.popitem(last=False)
@@ -190,7 +189,7 @@ class WebCorpus:
     def digest(self, part: Part) -> str:
         """Of the part's texts and of its pictures' names, sizes and CRC32Cs."""
         examples = self.of_part(part)
-        return _digest(part, examples, self._facts(examples, check="header"))
+        return _digest(part, examples, self.facts(examples, check="header"))
 
     def watched(self, part: Part) -> list[str]:
         """The pictures, and where missing ones would be."""
@@ -199,7 +198,8 @@ class WebCorpus:
 
     def estimate(self, split: str, cameras: Sequence[str]) -> tuple[int, int]:
         """Every example; the size of the first 100 pictures."""
-        samples, sizes = 0, []
+        samples = 0
+        sizes: list[int] = []
         for files in self.volumes(split):
             examples = self.examples(split, files)
             samples += sum(max(1, len(e.captions)) for e in examples)
@@ -210,12 +210,16 @@ class WebCorpus:
 
     def index(self, part: Part, *, check: str) -> pa.Table:
         examples = self.of_part(part)
-        facts = self._facts(examples, check=check)
-        columns = _columns(self.declaration, examples, facts)
+        return self.table(part, examples, self.facts(examples, check=check), check=check)
+
+    def table(self, part: Part, examples: Sequence[Example], facts: Facts, *, check: str, **meta: str) -> pa.Table:
+        """The index of a part, of its examples and their pictures. `meta` takes the place of its metadata."""
+        columns = _columns(self.declaration, examples)
         for place, camera in enumerate(self.web.cameras):
             slot = [row[place] if place < len(row) else Fact(None) for row in facts]
             columns |= _pictures(camera, slot, check=check)
-        meta = {"digest": _digest(part, examples, facts), "units": json.dumps([[e.id, 1] for e in examples])}
+        units = json.dumps([[e.id, 1] for e in examples])
+        meta = {"digest": meta.get("digest") or _digest(part, examples, facts), "units": units} | meta
         return pa.table(columns).replace_schema_metadata(meta)
 
     # Pictures
@@ -248,10 +252,13 @@ class WebCorpus:
     def _size(self, picture: Picture) -> int:
         return picture.length if picture.length >= 0 else os.path.getsize(self.root / picture.file)
 
-    def _facts(self, examples: Sequence[Example], *, check: str) -> Facts:
-        """What each example's pictures are. Each is read once, whoever shows it. Completes examples that need them."""
+    def facts(self, examples: Sequence[Example], *, check: str, known: dict[Picture, Fact] | None = None) -> Facts:
+        """What each example's pictures are. Each is read once, whoever shows it. Completes examples that need them.
+
+        `known` are pictures that were read already.
+        """
         files = _Files(self.root)
-        known: dict[Picture, Fact] = {}
+        known = {} if known is None else known
 
         def fact(picture: Picture | Names) -> Fact:
             place = self._place(picture)
@@ -310,6 +317,11 @@ def _fact(picture: Picture, files: _Files, check: str, *, content: bool) -> Fact
         data = files.read(picture)
     except OSError:
         return Fact(picture, state=index.CODE["unreadable_image"])
+    return describe(picture, data, check, content=content)
+
+
+def describe(picture: Picture, data: bytes, check: str, *, content: bool) -> Fact:
+    """What a picture with the bytes `data` is. `content`: with a digest of them."""
     if len(data) > MAX_BYTES:
         return Fact(picture, MAX_BYTES, state=index.CODE["image_too_large"])
     crc = google_crc32c.value(data)
@@ -332,7 +344,7 @@ def _value(values: dict[str, Any], match: re.Match[str]) -> str:
     return f"{int(value):0{int(match[2])}d}" if match[2] else str(value)
 
 
-def _mark_duplicates(examples: Sequence[Example]) -> None:
+def mark_duplicates(examples: Sequence[Example]) -> None:
     """An id that is there already: the example is left out, under a name that tells which one it is."""
     seen: set[str] = set()
     for row, e in enumerate(examples):
@@ -341,7 +353,7 @@ def _mark_duplicates(examples: Sequence[Example]) -> None:
         seen.add(e.id)
 
 
-def _columns(declaration: Declaration, examples: Sequence[Example], facts: Facts) -> dict[str, Any]:
+def _columns(declaration: Declaration, examples: Sequence[Example]) -> dict[str, Any]:
     rows, web = len(examples), declaration.web
     namespace = (web.image_namespace or "") if web else ""
     units = b"".join(index.digest(e.id) for e in examples)
@@ -377,9 +389,7 @@ def _reject(e: Example, max_images: int) -> int:
 
 
 def _column(values: list[Any]) -> pa.Array:
-    """A declared column: numbers where every value is one, else text. Parts must agree, so text that holds numbers stays
-    text, and both forms are kept: a struct of `number` and `text`.
-    """
+    """A declared column. All parts have one type, so numbers and texts stand beside one another."""
     numbers = [float(v) if isinstance(v, (int, float)) and not isinstance(v, bool) else None for v in values]
     texts = [v if isinstance(v, str) else str(v).lower() if isinstance(v, bool) else None for v in values]
     return pa.StructArray.from_arrays(
@@ -431,7 +441,7 @@ def texts(values: Any) -> list[str]:
 def checked(
     entries: Iterable[Any], where: str, ids: Sequence[str], others: Sequence[str] = ()
 ) -> Iterator[dict[str, Any]]:
-    """The entries of a list that was read from data: objects whose `ids` are whole numbers or texts, and that have `others`.
+    """The entries of a list that was read from data: objects with `ids`, whole numbers or texts, and with `others`.
 
     Raises:
         Rt2dataError: the first entry that is otherwise, as ``WHERE[ROW]``.

@@ -71,7 +71,7 @@ def _check_quotas(manifest: Json, report: Report) -> None:
     shares: list[Fraction] | None = None
     if any("weight" in rule for rule in rules):
         weights = [
-            Fraction(rule.get("weight", 0)) * (n if recipe.get("weights") == "times_size" else 1)
+            Fraction(str(rule.get("weight", 0))) * (n if recipe.get("weights") == "times_size" else 1)
             for rule, n in zip(rules, usable, strict=True)
         ]
         shares = [weight / sum(weights) for weight in weights] if sum(weights) else [Fraction(0)] * len(weights)
@@ -81,7 +81,7 @@ def _check_quotas(manifest: Json, report: Report) -> None:
         quotas = _largest_remainder(total, shares)
     else:
         quotas = [
-            rule["samples"] if "samples" in rule else math.floor(n * Fraction(rule.get("repeat", 1)) + Fraction(1, 2))
+            rule["samples"] if "samples" in rule else math.floor(n * Fraction(str(rule.get("repeat", 1))) + Fraction(1, 2))
             for rule, n in zip(rules, usable, strict=True)
         ]
     train = manifest["splits"]["train"]["samples"]
@@ -90,7 +90,7 @@ def _check_quotas(manifest: Json, report: Report) -> None:
         found = source["samples"].get("train")
         check.hold(found == quota, where, f"{found} train samples", f"{quota}, by the recipe")
         check.hold(
-            quota <= Fraction(recipe["max_repeat"]) * n,
+            quota <= Fraction(str(recipe["max_repeat"])) * n,
             where,
             f"{quota} train samples of {n}",
             f"at most {recipe['max_repeat']} copies of each",

@@ -1,0 +1,70 @@
+"""RoboSet for `tfds build`: ``tfds build builders/roboset --manual_dir=FOLDER`` converts the HDF5 files in FOLDER to RLDS.
+
+Reading, encoding and the instructions are `rt2data`'s; ``rt2data convert roboset FOLDER DST`` writes the same without
+TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from rt2data import convert, declaration
+from rt2data.rlds_write import ImageSpec, TensorSpec
+from rt2data.sources import roboset_hdf5
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """RoboSet, converted from its HDF5 files."""
+
+    VERSION = tfds.core.Version(convert.VERSION)
+    RELEASE_NOTES = {convert.VERSION: "Initial release."}  # noqa: RUF012  # TFDS reads it as it is
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "Unpack RoboSet's archives (https://robopen.github.io/roboset/) into one folder."
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        found = declaration.find(convert.DECLARATION).raw
+        return self.dataset_info_from_configs(
+            features=features(roboset_hdf5.FEATURES), description=convert.DESCRIPTION,
+            homepage=found["homepage"], citation=found["citation"],
+        )  # fmt: skip
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        source = roboset_hdf5.RobosetHdf5(declaration.find(convert.DECLARATION), dl_manager.manual_dir)
+        return {"train": self._generate_examples(source)}
+
+    def _generate_examples(self, source: roboset_hdf5.RobosetHdf5) -> Iterator[tuple[str, dict[str, Any]]]:
+        for episode in convert.episodes(source):
+            named = episode["episode_metadata"]
+            yield f"{named['file_path'].decode()}:{named['trial_id'].decode()}", with_steps(episode)
+
+
+def features(specs: dict[str, Any], inside: str = "") -> tfds.features.FeatureConnector:
+    """`rt2data.rlds_write` specs as TFDS features."""
+    made = {}
+    for name, spec in specs.items():
+        if isinstance(spec, dict):
+            made[name] = features(spec, name)
+        elif isinstance(spec, ImageSpec):
+            made[name] = tfds.features.Image(shape=spec.shape, encoding_format=spec.encoding, doc=spec.doc)
+        elif isinstance(spec, TensorSpec):
+            kind = tfds.features.Tensor if spec.shape else tfds.features.Scalar
+            shape = {"shape": spec.shape} if spec.shape else {}
+            made[name] = kind(**shape, dtype=np.dtype(spec.dtype).type, doc=spec.doc)
+        else:
+            made[name] = tfds.features.Text(doc=spec.doc)
+    return tfds.features.Dataset(made) if inside == "steps" else tfds.features.FeaturesDict(made)
+
+
+def with_steps(episode: dict[str, Any]) -> dict[str, Any]:
+    """An episode of columns as one of steps, which TFDS wants."""
+    steps = episode["steps"]
+    observation = steps["observation"]
+    count = len(steps["action"])
+    plain = [name for name in steps if name != "observation"]
+    rows = [
+        {name: steps[name][t] for name in plain} | {"observation": {name: column[t] for name, column in observation.items()}}
+        for t in range(count)
+    ]  # fmt: skip
+    return {"steps": rows, "episode_metadata": episode["episode_metadata"]}

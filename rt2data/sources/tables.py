@@ -1,0 +1,198 @@
+"""Tables in Parquet and Arrow with encoded pictures in them, as `datasets` writes them.
+
+Pictures in Parquet are compressed pages, so they are copied into a blob once. In an Arrow file that is not compressed they
+are a range of the file, and stay there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet
+
+from rt2data import blobs
+from rt2data.errors import Rt2dataError
+from rt2data.sources import Part
+from rt2data.sources.fields import Records
+from rt2data.sources.web import MAX_BYTES, Example, Fact, Picture, describe, mark_duplicates
+
+BATCH = 64  # rows that are held at once: a picture may have some megabytes
+_BINARY = ("binary", "large_binary", "binary_view", "fixed_size_binary")
+
+
+class Copied(Records):
+    """Records whose pictures are no range of a file: they are copied into a blob per part. A part is a file.
+
+    `blobs` is the folder for them (`rt2data.blobs`); None, or a quick index, and none is written.
+    """
+
+    blobs: Path | None = None
+
+    def rows(self, part: Part) -> Iterator[list[dict[str, Any]]]:
+        """The records of a part, some at a time, with the pictures as `put` made them."""
+        raise NotImplementedError
+
+    def parts(self, split: str) -> list[Part]:
+        return [Part(split, files[0], files) for files in self.volumes(split)]
+
+    def watched(self, part: Part) -> list[str]:
+        """The part's files alone: pictures that it names by path are found while it is read."""
+        return []
+
+    def put(self, data: bytes) -> Picture:
+        """A picture with these bytes, in the blob of the part that is being read."""
+        picture = Picture(self._name, self._at, len(data))
+        self._at += len(data)
+        self._known[picture] = describe(picture, data, self._check, content=self.web.image_namespace is None)
+        self._pending.append(data)
+        return picture
+
+    def index(self, part: Part, *, check: str) -> pa.Table:
+        digest = self.digest(part)
+        self._name, self._at, self._check = f"{blobs.PREFIX}tables/{digest}", 0, check
+        self._known: dict[Picture, Fact] = {}
+        self._pending: list[bytes] = []
+        examples: list[Example] = []
+        path = self.blobs / self._name.removeprefix(blobs.PREFIX) if self.blobs and check != "quick" else None
+        pictures = self._pictures(part, examples)
+        if path is None or path.is_file():
+            for _ in pictures:
+                pass
+        else:
+            blobs.write(path, pictures)
+        examples = self.complete(examples)
+        mark_duplicates(examples)
+        facts = self.facts(examples, check=check, known=self._known)
+        names = [self._name] if path is not None and self._known else []
+        return self.table(part, examples, facts, check=check, digest=digest, blobs=json.dumps(names))
+
+    def _pictures(self, part: Part, examples: list[Example]) -> Iterator[bytes]:
+        """The bytes of each picture of a part; its examples are added to `examples` on the way."""
+        for records in self.rows(part):
+            yield from self._pending
+            self._pending = []
+            for record in records:
+                examples += self.of_record(record, part.split, part.name)
+
+
+class Tables(Copied):
+    """Rows of columns. Binary values, also within structs and lists, are pictures."""
+
+    def batches(self, name: str) -> Iterator[pa.RecordBatch]:
+        """The rows of a file, some at a time."""
+        raise NotImplementedError
+
+    def length(self, name: str) -> int:
+        """How many rows a file has, as it says itself."""
+        raise NotImplementedError
+
+    def count(self, split: str, files: tuple[str, ...]) -> int:
+        try:
+            return self.length(files[0])
+        except (OSError, pa.ArrowInvalid) as error:
+            raise self._damaged(files[0], error) from None
+
+    def digest(self, part: Part) -> str:
+        """Of the file's bytes."""
+        h = hashlib.blake2b(part.name.encode() + b"\0", digest_size=20)
+        with (self.root / part.name).open("rb") as file:
+            while block := file.read(1 << 22):
+                h.update(block)
+        return h.hexdigest()
+
+    def estimate(self, split: str, cameras: Sequence[str]) -> tuple[int, int]:
+        """Every row; a file is mostly pictures."""
+        files = [name for names in self.volumes(split) for name in names]
+        size = sum((self.root / name).stat().st_size for name in files)
+        return sum(self.count(split, (name,)) for name in files), size
+
+    def rows(self, part: Part) -> Iterator[list[dict[str, Any]]]:
+        row = 0
+        try:
+            for batch in self.batches(part.name):
+                columns = [self._values(part.name, column) for column in batch.columns]
+                found = [dict(zip(batch.schema.names, values, strict=True)) for values in zip(*columns, strict=True)]
+                for record in found:
+                    record |= {"$row": row, "$key": f"{part.name}/{row}"}
+                    row += 1
+                yield found
+        except (OSError, pa.ArrowInvalid) as error:
+            raise self._damaged(part.name, error) from None
+
+    def _damaged(self, name: str, error: Exception) -> Rt2dataError:
+        expected = f"a whole {self.declaration.format} file"
+        return Rt2dataError(str(self.root / name), str(error).splitlines()[0], expected, "Copy it again")
+
+    def _values(self, name: str, column: pa.Array) -> list[Any]:
+        """A column as Python values, with a `Picture` in place of binary values."""
+        kind = column.type
+        if any(getattr(pa.types, f"is_{word}")(kind) for word in _BINARY):
+            return self.binary(name, column)
+        if pa.types.is_struct(kind):
+            inner = [self._values(name, child) for child in column.flatten()]
+            names, whole = [field.name for field in kind], column.is_valid().to_pylist()
+            rows = zip(whole, zip(*inner, strict=True), strict=True)
+            return [dict(zip(names, values, strict=True)) if ok else None for ok, values in rows]
+        if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+            items = iter(self._values(name, column.flatten()))
+            lengths = column.value_lengths().to_pylist()
+            return [None if n is None else [next(items) for _ in range(n)] for n in lengths]
+        return list(column.to_pylist())
+
+    def binary(self, name: str, column: pa.Array) -> list[Picture | None]:
+        """The pictures of a column of binary values of a file. Of more than MAX_BYTES the first are kept, to be refused."""
+        buffers = [value.as_buffer() for value in column]
+        return [None if b is None else self.put(b[: MAX_BYTES + 1].to_pybytes()) for b in buffers]
+
+
+class Parquet(Tables):
+    """Parquet files."""
+
+    def batches(self, name: str) -> Iterator[pa.RecordBatch]:
+        with pa.parquet.ParquetFile(self.root / name) as file:
+            yield from file.iter_batches(batch_size=BATCH)
+
+    def length(self, name: str) -> int:
+        return int(pa.parquet.read_metadata(self.root / name).num_rows)
+
+
+class Arrow(Tables):
+    """Arrow IPC files and streams, as ``Dataset.save_to_disk`` writes them."""
+
+    def batches(self, name: str) -> Iterator[pa.RecordBatch]:
+        with pa.memory_map(str(self.root / name)) as file:
+            self._whole = file.read_buffer()
+            for batch in _ipc(self._whole):
+                yield from (batch.slice(start, BATCH) for start in range(0, batch.num_rows, BATCH))
+
+    def length(self, name: str) -> int:
+        with pa.memory_map(str(self.root / name)) as file:
+            return sum(batch.num_rows for batch in _ipc(file.read_buffer()))
+
+    def binary(self, name: str, column: pa.Array) -> list[Picture | None]:
+        if column.type not in (pa.binary(), pa.large_binary()) or not len(column):
+            return super().binary(name, column)
+        _, ends, data = column.buffers()
+        first = (data.address if data is not None else 0) - self._whole.address
+        if data is None or not 0 <= first <= self._whole.size - data.size:
+            return super().binary(name, column)  # compressed: the values are not in the file
+        wide = np.dtype(np.int32 if column.type == pa.binary() else np.int64)
+        at = np.frombuffer(ends, wide, len(column) + 1, column.offset * wide.itemsize).tolist()
+        places = zip(column.is_valid().to_pylist(), at[:-1], at[1:], strict=True)
+        return [Picture(name, first + start, stop - start) if ok else None for ok, start, stop in places]
+
+
+def _ipc(whole: pa.Buffer) -> Iterator[pa.RecordBatch]:
+    source = pa.BufferReader(whole)
+    if whole[:6].to_pybytes() == b"ARROW1":
+        file = pa.ipc.open_file(source)
+        yield from (file.get_batch(n) for n in range(file.num_record_batches))
+    else:
+        yield from pa.ipc.open_stream(source)
