@@ -20,7 +20,7 @@ Read = Callable[[str], Array]
 
 
 class Actions(NamedTuple):
-    """float64 (T, D) in the order of ``robot.dims``, and bool (T,): False where the data do not say what the action is."""
+    """float64 (T, D) in the order of ``robot.dims``, and bool (T,): whether the data say what the action is."""
 
     values: Floats
     known: Bools
@@ -40,7 +40,7 @@ def canonical(robot: Robot, read: Read, steps: int, where: str) -> Actions:
         Metres, radians, gripper openness for an arm; where the action is not known, its values mean nothing.
     """
     known = np.ones(steps, np.bool_)
-    numbers, turns = _terms(robot.terms, read, steps, where, known)
+    numbers, turns = evaluate(robot.terms, read, steps, where, known)
     if robot.kind == "pose":
         _displacements(robot, read, steps, where, numbers, turns, known)
     if robot.rotation_frame == "tool":
@@ -55,13 +55,16 @@ def canonical(robot: Robot, read: Read, steps: int, where: str) -> Actions:
     return Actions(values, known)
 
 
-def _terms(
+def evaluate(
     terms: Sequence[Term], read: Read, steps: int, where: str, known: Bools
 ) -> tuple[dict[str, Floats], dict[str, Floats]]:
-    """Columns (T,) by dimension, and rotation matrices (T, 3, 3) by arm; `known` becomes False where data are missing."""
+    """Columns (T,) by dimension, rotation matrices (T, 3, 3) by arm; `known` becomes False where data are missing."""
     numbers: dict[str, Floats] = {}
     turns: dict[str, Floats] = {}
     for term in terms:
+        if term.pad is not None:
+            numbers |= {name: np.full(steps, term.pad) for name in term.to}
+            continue
         values = _columns(Ref(term.field, term.columns), term.width, read, steps, where)
         if term.factors:
             values = values * np.array(term.factors)
@@ -103,7 +106,7 @@ def _displacements(
     """Replace the target pose of each arm by the displacement that leads to it."""
     before = known.copy()
     if robot.against == "state":
-        start, start_turns = _terms(robot.state, read, steps, where, known)
+        start, start_turns = evaluate(robot.state, read, steps, where, known)
     for arm in dict.fromkeys(split(name)[0] for name in robot.dims if split(name)[1] in (*TRANSLATION, *ROTATION)):
         target, turn = _pose(arm, numbers, turns, steps)
         if robot.against == "state":
@@ -131,8 +134,8 @@ def _displacements(
 def _to_base(
     robot: Robot, read: Read, steps: int, where: str, numbers: dict[str, Floats], turns: dict[str, Floats], known: Bools
 ) -> None:
-    """Replace each arm's rotation in the tool's frame, R' = R R(d), by that in the base frame: R(d) becomes R R(d) R^-1."""
-    here, here_turns = _terms(robot.state, read, steps, where, known)
+    """Put each arm's rotation, which is in the tool's frame (R' = R R(d)), into the base frame: R R(d) R^-1."""
+    here, here_turns = evaluate(robot.state, read, steps, where, known)
     for arm in dict.fromkeys(split(name)[0] for name in robot.dims if split(name)[1] in ROTATION):
         now, turn = _pose(arm, here, here_turns, steps)[1], _pose(arm, numbers, turns, steps)[1]
         turns[arm] = rotation.product(rotation.product(now, turn), rotation.transpose(now))

@@ -3,11 +3,11 @@
 >>> line = text([Box(10, 20, 30, 40, "cup")], (100, 200), Boxes("Which things are where?"))
 >>> line
 '50 200 150 400 cup'
->>> parse(line, (100, 200), 1000)
-[Box(y0=10.1, x0=20.05, y1=30.1, x1=40.05, label='cup')]
+>>> parse(line, (100, 200), 1000)[0].x0
+20.05
 
-The integers are bins of the action tokenizer's uniform scheme over [0, 1], so that `parse` gives a box back to within half
-a bin. Boxes are joined by "; ".
+The integers are bins of the action tokenizer's uniform scheme over [0, 1], so that `parse` gives a box back to within
+half a bin. Boxes are joined by "; ".
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def read(stored: Any, label: Any, form: str) -> Box | None:
 
 
 def text(boxes: Sequence[Box], size: tuple[int, int], rule: Boxes) -> str:
-    """The text of boxes in a picture of `size` (width, height) pixels. Corners outside the picture are moved to its edge.
+    """The text of boxes in a picture of `size` (width, height) pixels. Corners outside it are moved to its edge.
 
     The order of boxes is the largest first, or as given (`rule.order`); ties keep their order.
     """

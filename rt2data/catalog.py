@@ -65,6 +65,7 @@ def page(d: Declaration) -> str:
             say(f"column {column}", way)
         say("pictures", " or ".join(d.web.images) or "in the files themselves")
         say("picture ids", f"{d.web.image_namespace}:ID" if d.web.image_namespace else "by content")
+    say("compat", ", ".join(d.compat))
     say("checked against", raw.get("verified", "unverified"))
     caveats = [*raw.get("notes", ())]
     caveats += [f"{about} is unverified: {reason}" for about, reason in d.unverified]
@@ -166,11 +167,24 @@ def _term(term: Term) -> str:
 
 
 _OPS = {
-    "scale": "times {}", "offset": "plus {}", "clip": "limited to {}", "invert": "1 - x", "negate": "-x", "threshold": "1 where > {}, else 0",
-    "wrap": "wrapped to [-pi, pi)", "next": "of the next step", "binarize": "binarized as Octo and OpenVLA do for Bridge",
-    "relative_to_absolute": "a trigger (1 closes, -1 opens) to openness", "quaternion": "a quaternion ({})", "axis_angle": "a rotation vector",
-    "euler": "Euler angles ({})", "rotation_6d": "two {} of a rotation matrix", "matrix": "a rotation matrix", "add": "plus {}", "subtract": "minus {}",
-}  # fmt: skip
+    "scale": "times {}",
+    "offset": "plus {}",
+    "clip": "limited to {}",
+    "invert": "1 - x",
+    "negate": "-x",
+    "threshold": "1 where > {}, else 0",
+    "wrap": "wrapped to [-pi, pi)",
+    "next": "of the next step",
+    "binarize": "binarized as Octo and OpenVLA do for Bridge",
+    "relative_to_absolute": "a trigger (1 closes, -1 opens) to openness",
+    "quaternion": "a quaternion ({})",
+    "axis_angle": "a rotation vector",
+    "euler": "Euler angles ({})",
+    "rotation_6d": "two {} of a rotation matrix",
+    "matrix": "a rotation matrix",
+    "add": "plus {}",
+    "subtract": "minus {}",
+}
 
 
 def _op(op: Op) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import io
 import json
 import os
@@ -84,8 +85,10 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("recipe", metavar="RECIPE", help="a recipe file, or the name of one that comes with rt2data")
     _data(one)
     one.add_argument("--out", type=Path, help="where the mixture would be (default out/NAME)")
+    one.add_argument("--workers", type=_positive, metavar="N", help="for how many the hours are (default: one per processor)")
     one.add_argument("--index", action="store_true", help="index what is not indexed yet: the plan is exact then")
     one.add_argument("--check", action="store_true", help="with --index: verify every checksum of the source files too")
+    one.add_argument("--left-out", type=Path, metavar="FILE", help="write what is left out, a line each (needs an exact plan)")
     one.add_argument("--json", action="store_true", help="print JSON")
 
     one = command(
@@ -128,8 +131,21 @@ def parser() -> argparse.ArgumentParser:
     one = command(
         "datasets", _datasets, "list the declared datasets and corpora, or show one in full", "rt2data datasets bridge"
     )
-    one.add_argument("name", nargs="?", metavar="NAME", help="a name or alias")
+    one.usage = (
+        "rt2data datasets [-h] [--json] [NAME]\n"
+        "       rt2data datasets check NAME --data-root DIR [--path DIR] [--episodes N] [--json]"
+    )
+    one.add_argument("words", nargs="*", metavar="NAME", help="a name or alias; check NAME: test its claims on the data")
+    one.add_argument("--data-root", type=Path, metavar="DIR", help="check: the folder that holds the datasets")
+    one.add_argument("--path", metavar="DIR", help="check: the dataset's folder, where it is not a declared one")
+    one.add_argument("--episodes", type=_positive, default=50, metavar="N", help="check: how many are read (default 50)")
     one.add_argument("--json", action="store_true", help="print JSON")
+
+    text = "write a dataset of another format as RLDS"
+    one = command("convert", _convert, text, "rt2data convert roboset downloads/RoboSet data")
+    one.add_argument("format", choices=["roboset"], help="roboset: a folder of RoboSet's HDF5 files")
+    one.add_argument("source", type=Path, metavar="SRC", help="the folder to read")
+    one.add_argument("target", type=Path, metavar="DST", help="the folder to write into; it becomes a data root")
 
     text = "turn actions into action strings"
     one = command("tokenize", _tokenize, text, 'echo "0 0.01 -0.02 0.005 0 0 0.1 1" | rt2data tokenize')
@@ -143,6 +159,18 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument("numbers", nargs="*", metavar="NUMBER", help="the action string; none: lines of stdin")
     _tokenizer(one)
+
+    one = command(
+        "tokenizer", _tokenizer_fit, "fit a tokenizer to a recipe's actions",
+        "rt2data tokenizer fit quickstart --data-root out/sample --out out/fast",
+    )  # fmt: skip
+    one.add_argument("verb", choices=["fit"], metavar="fit")
+    one.add_argument("recipe", metavar="RECIPE", help="a recipe file, or the name of one that comes with rt2data")
+    _data(one)
+    one.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder for tokenizer.json")
+    one.add_argument("--spec", default="fast", help="the tokenizer to fit (default fast)")
+    one.add_argument("--horizon", type=_positive, metavar="H", help="steps of a chunk (default: the spec's)")
+    one.add_argument("--vocabulary", type=_positive, default=1024, metavar="N", help="ids in all (default 1024)")
     return top
 
 
@@ -177,12 +205,18 @@ def _sample(args: argparse.Namespace) -> None:
 
 
 def _plan(args: argparse.Namespace) -> None:
-    from rt2data import estimate, recipe, report
+    from rt2data import estimate, forecast, recipe, report
 
     found = recipe.read(recipe.find(args.recipe))
     work = args.work or Path(f"{args.out or Path('out') / found.name}.work")
     made = estimate.make(found, args.data_root, work.absolute(), index=args.index, check=args.check)
-    print(json.dumps(made.to_dict(), indent=1) if args.json else report.plan_text(found, made))
+    if args.left_out:
+        estimate.write_left_out(found, args.data_root, work.absolute(), args.left_out)
+    if args.json:
+        needs = dataclasses.asdict(forecast.make(found, made, args.workers))
+        print(json.dumps(made.to_dict() | {"forecast": needs}, indent=1))
+    else:
+        print(report.plan_text(found, made, args.workers))
 
 
 def _build(args: argparse.Namespace) -> None:
@@ -217,16 +251,31 @@ def _verify(args: argparse.Namespace) -> int:
     return 0 if found.ok else 1
 
 
-def _datasets(args: argparse.Namespace) -> None:
+def _datasets(args: argparse.Namespace) -> int:
     from rt2data import catalog, declaration
 
-    if args.name:
-        found = declaration.find(args.name)
+    if len(args.words) > 1 + (args.words[:1] == ["check"]) or args.words == ["check"]:
+        raise Rt2dataError("datasets", " ".join(args.words), "one NAME, or check NAME")
+    if args.words[:1] == ["check"]:
+        from rt2data import check
+
+        report = check.check(declaration.find(args.words[1]), args.data_root, path=args.path, episodes=args.episodes)
+        print(json.dumps(report.to_dict(), ensure_ascii=False) if args.json else report.text())
+        return 0 if report.ok else 1
+    if args.words:
+        found = declaration.find(args.words[0])
         print(json.dumps(found.raw, indent=1, ensure_ascii=False) if args.json else catalog.page(found))
     else:
         every = sorted(declaration.declared().values(), key=lambda d: (d.kind, d.name))
         as_json = json.dumps([d.raw for d in every], indent=1, ensure_ascii=False) if args.json else ""
         print(as_json or catalog.table(every, declaration.undeclared()))
+    return 0
+
+
+def _convert(args: argparse.Namespace) -> None:
+    from rt2data import convert
+
+    print(convert.roboset(args.source, args.target).text())
 
 
 def _lines(args: argparse.Namespace) -> Any:
@@ -246,16 +295,24 @@ def _load_tokenizer(args: argparse.Namespace) -> Any:
 
 def _tokenize(args: argparse.Namespace) -> None:
     tokenizer = _load_tokenizer(args)
+    ends = [] if tokenizer.terminate is None else ["terminate"]
+    names = [*ends, *(dim.name for dim in tokenizer.dims)]
+    steps = f" for each of {tokenizer.horizon} steps" if tokenizer.horizon > 1 else ""
+    expected = f"{len(names)} numbers{steps}: {' '.join(names)}" + ("; terminate is 0 or 1" if ends else "")
     for where, line in _lines(args):
-        words = line.split()
-        names = ["terminate", *(dim.name for dim in tokenizer.dims)]
         try:
-            numbers = [float(word) for word in words]
+            numbers = [float(word) for word in line.split()]
         except ValueError:
-            raise Rt2dataError(where, f'"{line}"', f"{len(names)} numbers: {' '.join(names)}") from None
-        if len(numbers) != len(names) or numbers[0] not in (0, 1):
-            raise Rt2dataError(where, f'"{line}"', f"{len(names)} numbers: {' '.join(names)}; terminate is 0 or 1")
-        print(tokenizer.format(tokenizer.encode(numbers[1:], bool(numbers[0]))))
+            raise Rt2dataError(where, f'"{line}"', expected) from None
+        rows = [numbers[i : i + len(names)] for i in range(0, len(numbers), len(names))]
+        flags = [row[0] for row in rows] if ends else []
+        if len(numbers) != len(names) * tokenizer.horizon or any(flag not in (0, 1) for flag in flags):
+            raise Rt2dataError(where, f'"{line}"', expected)
+        actions, stops = [row[len(ends) :] for row in rows], [bool(flag) for flag in flags]
+        if tokenizer.horizon == 1:
+            print(tokenizer.format(tokenizer.encode(actions[0], stops[0] if ends else None)))
+        else:
+            print(tokenizer.format(tokenizer.encode(actions, stops if ends else None)))
 
 
 def _detokenize(args: argparse.Namespace) -> None:
@@ -265,7 +322,22 @@ def _detokenize(args: argparse.Namespace) -> None:
             found = tokenizer.decode(tokenizer.parse(line))
         except Rt2dataError as error:
             raise Rt2dataError(where, str(error).rstrip("."), "an action string") from None
-        print(int(found.terminate), *(f"{value:.9g}" for value in found.actions.tolist()))
+        rows = found.actions.reshape(tokenizer.horizon, -1).tolist()
+        flags = [] if found.terminate is None else found.terminate.reshape(-1).tolist()
+        numbers = [[int(flag), *row] for flag, row in zip(flags, rows, strict=True)] if flags else rows
+        print(*(f"{value:.9g}" for row in numbers for value in row))
+
+
+def _tokenizer_fit(args: argparse.Namespace) -> None:
+    from rt2data import chunks, recipe
+
+    found = recipe.read(recipe.find(args.recipe))
+    work = (args.work or Path(f"{Path('out') / found.name}.work")).absolute()
+    fitted = chunks.fit_recipe(
+        found, args.data_root, work, spec=args.spec, horizon=args.horizon, vocabulary=args.vocabulary
+    )
+    fitted.save_pretrained(str(args.out))
+    print(args.out)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Conversations about pictures: LLaVA's ``{"from": "human", "value": ...}`` and ``{"role": "user", "content": ...}``."""
+"""Conversations about pictures: ``{"from": "human", "value": ...}`` (LLaVA), ``{"role": "user", "content": ...}``."""
 
 from __future__ import annotations
 
@@ -41,9 +41,11 @@ def read(stored: Any, pictures: int) -> list[Turn] | str:
     marks = [text.count(PLACEHOLDER) for _, text in questions]
     if sum(marks) not in (0, pictures):
         return "other_image_count"
-    bare = [_bare(text) for _, text in questions]
-    inside = pictures > 1 and any(PLACEHOLDER in text for text in bare)
-    asked = [text.strip() if inside else one.replace(PLACEHOLDER, " ").strip() for (_, text), one in zip(questions, bare, strict=True)]  # fmt: skip
+    asked = [_bare(text) for _, text in questions]
+    if pictures > 1 and any(PLACEHOLDER in text for text in asked):
+        asked = [text.strip() for _, text in questions]
+    else:
+        asked = [text.replace(PLACEHOLDER, " ").strip() for text in asked]
     asked[0] = f"{system}\n{asked[0]}".strip() if system else asked[0]
     turns, before, shown = [], list[str](), 0
     for question, (_, answer), mark in zip(asked, answers, marks, strict=False):

@@ -58,9 +58,15 @@ def roboset(source: Path, target: Path) -> Converted:
     trials, (_, size) = one.splits()["train"], one.estimate("train", one.declaration.cameras)
     shards = max(1, min(math.ceil(size / SHARD_BYTES), trials, MAX_SHARDS))
     write_rlds(
-        target, name=NAME, version=VERSION, features=roboset_hdf5.FEATURES, splits={"train": episodes(one, found)},
-        shards={"train": shards}, description=DESCRIPTION, citation=str(one.declaration.raw["citation"]),
-    )  # fmt: skip
+        target,
+        name=NAME,
+        version=VERSION,
+        features=roboset_hdf5.FEATURES,
+        splits={"train": episodes(one, found)},
+        shards={"train": shards},
+        description=DESCRIPTION,
+        citation=str(one.declaration.raw["citation"]),
+    )
     return found
 
 

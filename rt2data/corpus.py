@@ -10,9 +10,9 @@ from typing import Any
 from rt2data import config
 from rt2data.errors import Rt2dataError
 
-# A field is the way to a value in a record: keys joined by dots, `*` for each element of a list, and functions after `|`.
+# A field is the way to a value in a record: keys joined by dots, `*` for each element of a list, functions after `|`.
 # `$row` counts the records of a file from 0, `$key` is a record's name in a mapping or a tar, `$file` its file without
-# suffix, `$digest` a digest of its content.
+# suffix, `$folder` that file's folder, `$digest` a digest of the record's content.
 FIELD = re.compile(r"[^|]+(\|(md5|sha1|crc32|name|stem|json|before\([^()]+\)|after\([^()]+\)))*")
 MAX_IMAGES = 16
 
@@ -45,7 +45,7 @@ class Web:
         image_namespace: of picture ids; None where a picture is known by its content alone.
         where: per split, the values that fields of its records must have.
         records: the way to the records in a file.
-        fields: the meaning of fields: id, image, image_id, question, answers, captions, conversation, language, url, ...
+        fields: the field that holds each of id, image, image_id, question, answers, captions, conversation, url, ...
         captions: per language the field of its captions, where one record holds several languages.
         columns: further fields that the index keeps, for filters.
         group: records of one id are one example with several texts.
@@ -87,6 +87,8 @@ def parse(raw: Mapping[str, Any], file: str, lines: dict[config.Where, int]) -> 
         for split, files in raw["splits"].items():
             if "questions" not in files:
                 raise fail(("splits", split), f'split "{split}" has no "questions"', "question files of a VQA corpus")
+    if raw["format"] == "hub" and "hub" not in raw:
+        raise fail((), 'the file has no "hub"', "hub: with the id of a repository")
     inside = raw["format"] in ("webdataset", "parquet", "arrow", "hub") or ":" in raw["format"]
     if not inside and "images" not in raw and "image" not in fields:
         raise fail((), 'the file has no "images"', 'the field "images"')

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rt2data import config, corpus, resources, robot
+from rt2data import config, corpus, resources, robot_parser
 from rt2data.corpus import Web
 from rt2data.errors import Rt2dataError, near
 from rt2data.robot import Robot
@@ -17,10 +18,13 @@ from rt2data.robot import Robot
 UNDECLARED = "undeclared.yaml"
 """The file in ``builders/`` that lists datasets that are not declared, with the reason."""
 
+COMPAT = ("openvla", "octo")
+"""The projects whose standardisation a declaration may hold."""
+
 # Only what changes the index belongs to the digest: prose may be improved without re-reading the data.
 _PROSE = {
-    "title", "licence", "citation", "homepage", "bucket", "published", "verified", "notes", "conflicts", "unverified", "aliases",
-    "paths", "versions", "robot", "depth",
+    "title", "licence", "citation", "homepage", "bucket", "published", "verified", "notes", "conflicts", "unverified",
+    "aliases", "paths", "versions", "robot", "depth", "compat",
 }  # fmt: skip
 
 
@@ -29,6 +33,7 @@ class Declaration:
     """A dataset as declared. `digest` is of its meaning: a comment does not change it.
 
     `reference` finds it again in another process (`load`): the file, and the name where the file declares several.
+    `compat` holds the same dataset as other projects standardise it, by the project's name.
     """
 
     name: str
@@ -45,6 +50,7 @@ class Declaration:
     reference: str
     robot: Robot | None
     web: Web | None
+    compat: dict[str, Declaration] = field(repr=False, compare=False)
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -80,16 +86,42 @@ def read_all(path: Path) -> list[Declaration]:
 
 
 def _one(raw: dict[str, Any], path: Path, lines: dict[config.Where, int], reference: str) -> Declaration:
+    compat = {}
     if raw["kind"] == "robot":
-        arm, web = robot.parse(raw, str(path), lines), None
+        arm, web = robot_parser.parse(raw, str(path), lines), None
+        for name, block in raw.get("compat", {}).items():
+            compat[name] = _compat(raw, name, block, path, lines, f"{reference}@{name}")
     else:
         arm, web = None, corpus.parse(raw, str(path), lines)
+    return _declaration(raw, path, reference, arm, web, compat)
+
+
+def _compat(
+    raw: dict[str, Any], name: str, block: dict[str, Any], path: Path, lines: dict[config.Where, int], reference: str
+) -> Declaration:
+    """The declaration as project `name` reads the dataset. None of them keeps a terminate flag."""
+    changed = {key: value for key, value in block.items() if key != "quirks"}
+    own = {key: value for key, value in raw.items() if key not in ("compat", "notes", "conflicts", "unverified")}
+    own |= {"terminate": "none"} | changed | {"notes": block["quirks"], "standardisation": name}
+    start = ("compat", name)
+    here = {
+        where[2:]: line for where, line in lines.items() if where[:2] == start and where[2:3] and where[2] in changed
+    }
+    arm = robot_parser.parse(
+        own, str(path), {w: n for w, n in lines.items() if w[:1] not in {h[:1] for h in here}} | here, compat=True
+    )
+    return _declaration(own, path, reference, arm, None, {})
+
+
+def _declaration(
+    raw: dict[str, Any], path: Path, reference: str, arm: Robot | None, web: Web | None, compat: dict[str, Declaration]
+) -> Declaration:
     names = (raw["name"], *raw.get("aliases", ()))
     paths = raw.get("paths") or [*names, *(f"rlds/{name}" for name in names)]
     return Declaration(
         name=raw["name"], id=raw["id"], kind=raw["kind"], format=raw["format"], aliases=tuple(raw.get("aliases", ())),
-        paths=tuple(paths), versions=tuple(raw.get("versions", ())), language=raw.get("language"), raw=raw, digest=_digest(raw),
-        file=str(path), reference=reference, robot=arm, web=web,
+        paths=tuple(paths), versions=tuple(raw.get("versions", ())), language=raw.get("language"), raw=raw,
+        digest=_digest(raw), file=str(path), reference=reference, robot=arm, web=web, compat=compat,
     )  # fmt: skip
 
 
@@ -113,7 +145,9 @@ def declared() -> dict[str, Declaration]:
         for one in read_all(path):
             for claim in (("name", one.name), *(("name", alias) for alias in one.aliases), ("id", one.id)):
                 if claim in taken:
-                    raise Rt2dataError(str(path), f'{claim[0]} "{claim[1]}" is also that of {taken[claim]}', "a name of its own")
+                    raise Rt2dataError(
+                        str(path), f'{claim[0]} "{claim[1]}" is also that of {taken[claim]}', "a name of its own"
+                    )
                 taken[claim] = one.reference
             found[one.name] = one
     return found
@@ -129,11 +163,31 @@ def undeclared() -> dict[str, str]:
 
 def load(reference: str) -> Declaration:
     """The declaration of a `Declaration.reference`."""
-    known = next((one for one in declared().values() if one.reference == reference), None)
+    known = next((one for one in _with_compat(declared().values()) if one.reference == reference), None)
     if known:
         return known
-    file, _, name = reference.partition("#")
-    return next((one for one in read_all(Path(file)) if one.reference == reference), None) or read(Path(reference))
+    base, _, compat = reference.rpartition("@")
+    file, _, variant = (base if compat in COMPAT else reference).partition("#")
+    for one in _with_compat(read_all(Path(file))):
+        if one.reference == reference:
+            return one
+    raise Rt2dataError(
+        file, f'no variant "{variant}" {compat}'.rstrip(), "the declaration that it had when the job began"
+    )
+
+
+def _with_compat(declarations: Iterable[Declaration]) -> Iterator[Declaration]:
+    for one in declarations:
+        yield one
+        yield from one.compat.values()
+
+
+def standardised(one: Declaration, project: str, where: str) -> Declaration:
+    """The declaration of the same dataset as `project` (of COMPAT) standardises it. `where` begins the error."""
+    if project in one.compat:
+        return one.compat[project]
+    expected = f"compat: {project}: in {one.file}"
+    raise Rt2dataError(where, f"nobody has declared how {project} standardises {one.name}", expected)
 
 
 def find(name: str, where: str = "datasets") -> Declaration:
@@ -145,5 +199,9 @@ def find(name: str, where: str = "datasets") -> Declaration:
     if name in names:
         return names[name]
     if name in undeclared():
-        raise Rt2dataError(where, f'"{name}" is not declared: {undeclared()[name]}', "a dataset that `rt2data datasets` lists")
-    raise Rt2dataError(where, f'unknown source "{name}"', f"one of {len(known)} declarations", near(name, [*known, *names]))
+        raise Rt2dataError(
+            where, f'"{name}" is not declared: {undeclared()[name]}', "a dataset that `rt2data datasets` lists"
+        )
+    raise Rt2dataError(
+        where, f'unknown source "{name}"', f"one of {len(known)} declarations", near(name, [*known, *names])
+    )

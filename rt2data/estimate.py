@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from rt2data import flow, indexing, job, plan, report, select
+from rt2data import index as index_of
 from rt2data.errors import Rt2dataError
 from rt2data.plan import Plan, SourcePlan, SplitPlan
 from rt2data.recipe import Recipe, RecipeSource
@@ -49,6 +52,29 @@ def make(recipe: Recipe, data_root: Path | None, work: Path, *, index: bool, che
     return estimated_plan(recipe, found, work)
 
 
+def write_left_out(recipe: Recipe, data_root: Path | None, work: Path, file: Path) -> None:
+    """Write each row that is no sample as a line: source, reason, id, step, split and part of the dataset, image file.
+
+    Raises:
+        Rt2dataError: a source is not indexed.
+    """
+    found = [flow.open_source(source, data_root) for source in recipe.sources]
+    the_job = next((made for level in levels(recipe) if (made := _all_cached(recipe, found, work, level))), None)
+    if the_job is None:
+        raise Rt2dataError(recipe.file, "sources without an index", "an exact plan", "Add --index")
+    with file.open("w", encoding="utf-8") as out:
+        out.write("source\treason\tid\tstep\tsplit\tpart\timage\n")
+        for part in the_job.parts:
+            source, table = the_job.source(part), the_job.table(part)
+            camera = select.cameras(the_job.recipe, source)[0]
+            names, files = index_of.codes(table, "episode"), index_of.codes(table, f"{camera}.file")
+            steps = index_of.numbers(table, "step")
+            for row, reason in select.reasons(table, the_job.recipe, source):
+                image = files[1][files[0][row]] if files[0][row] >= 0 else ""
+                cells = (source.id, reason, names[1][names[0][row]], steps[row], part.split, part.name, image)
+                out.write("\t".join(" ".join(str(cell).split()) for cell in cells) + "\n")
+
+
 def _on_disk(source: RecipeSource, data_root: Path | None) -> Source | None:
     folders = [source.path] if source.path else source.declaration.paths
     there = any(((data_root or Path()) / folder).is_dir() for folder in folders) and (data_root or source.path)
@@ -75,11 +101,9 @@ def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -
 
     Args:
         recipe: the recipe.
-        found: each source's dataset on disk; None where it is not there, and its published counts are used.
+        found: each source's dataset on disk; None where it is not there, and its published counts are used. What
+            these do not say is named in `SourcePlan.unknown`.
         work: where indexes of earlier builds may be.
-
-    Raises:
-        Rt2dataError: a source without data and without published counts.
     """
     others = [flow.other_splits_of(s, one) if one else {} for s, one in zip(recipe.sources, found, strict=True)]
     plans = plan.empty(recipe, others)
@@ -92,13 +116,16 @@ def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -
                 plans[number].image_bytes += plan.image_bytes(made, part, source, samples.rows)
         else:
             _guess(recipe, source, one, plans[number])
-        plan.check_usable(source, plans[number])
+        if "samples" not in plans[number].unknown:
+            plan.check_usable(source, plans[number])
     plan.set_quotas(recipe, plans)
     splits = []
     for name in recipe.splits:
         samples = sum(p.quota[name] for p in plans)
         splits.append(SplitPlan(name, samples, math.ceil(samples / recipe.samples_per_shard), np.empty(0, np.uint64)))
     for p in plans:  # so far of every sample once; of the drawn ones they grow with the quota
+        if "samples" in p.unknown and "images" not in p.unknown:
+            p.unknown.append("images")
         p.image_bytes = round(p.image_bytes * sum(p.quota.values()) / max(1, sum(p.samples.values())))
     return Plan("", plans, splits, plan.warnings(recipe, plans, splits))
 
@@ -119,22 +146,15 @@ def _cached(
 def _guess(recipe: Recipe, source: RecipeSource, one: Source | None, into: SourcePlan) -> None:
     """Fill in the counts of a source from its metadata, else from what its publisher states."""
     into.estimated = True
-    published = source.declaration.raw.get("published", {})
-    stated = published.get("steps") or published.get("examples") or {}
-    units = one.splits() if one else published.get("episodes") or stated
-    if not units or (one is None and not stated):
-        places = ", ".join(source.declaration.paths)
-        raise Rt2dataError(
-            source.where,
-            f"{source.declaration.name} is not on disk, and no counts of it are published",
-            f"its folder at one of {places} below --data-root",
-        )
-    for name in flow.taken_splits(source, units):
-        samples, size = (
-            one.estimate(name, select.cameras(recipe, source))
-            if one
-            else (stated.get(name, 0), stated.get(name, 0) * published.get("image_bytes", 0))
-        )
+    stated = _Stated.of(source, select.cameras(recipe, source)) if one is None else None
+    units = one.splits() if one else stated.units if stated else {}
+    taken = flow.taken_splits(source, units)
+    into.other_splits = {name: count for name, count in units.items() if name not in taken}
+    for name in taken:
+        samples, size = one.estimate(name, select.cameras(recipe, source)) if one else (0, 0)
+        if stated:
+            samples = stated.samples.get(name, 0)
+            size = round(samples * (stated.image_bytes or 0))
         into.units += units[name]
         into.rows += samples
         into.image_bytes += size
@@ -144,3 +164,52 @@ def _guess(recipe: Recipe, source: RecipeSource, one: Source | None, into: Sourc
         else:
             for split, share in source.hashed or ():
                 into.samples[split] += round(samples * share)
+    if stated:
+        known = {"units": taken, "samples": set(taken) & set(stated.samples), "images": stated.image_bytes}
+        into.unknown = [word for word, there in known.items() if not there]
+        if stated.silent:
+            into.left_out["no_instruction"], into.samples = into.rows, Counter()
+
+
+@dataclass(frozen=True, slots=True)
+class _Stated:
+    """What the publisher of a dataset states of it.
+
+    Attributes:
+        units, samples: per split of the dataset; episodes or examples, steps or texts.
+        image_bytes: of the images of one sample; None where nobody says.
+        silent: that no step has an instruction.
+    """
+
+    units: dict[str, int]
+    samples: dict[str, int]
+    image_bytes: float | None
+    silent: bool
+
+    @classmethod
+    def of(cls, source: RecipeSource, cameras: Sequence[str]) -> _Stated:
+        one, robot = source.declaration, source.declaration.robot
+        published = one.raw.get("published", {})
+        units = published.get("episodes" if robot else "examples", {})
+        samples = dict(published.get("steps", {})) if robot else dict(units)
+        if one.kind == "caption" and source.captions == "all":
+            samples |= published.get("captions", {})
+        counted = sum(units.get(name, 0) for name in samples)
+        length = published.get("mean_steps") or (sum(samples.values()) / counted if robot and counted else None)
+        if robot and length:
+            samples = {name: round(count * length) for name, count in units.items()} | samples
+        size, pictures = published.get("image_bytes"), 1
+        if robot:
+            pictures = len(robot.cameras) + len(robot.depth)
+        if size is None and "size" in one.raw.get("bucket", {}) and samples:
+            # What is no image is small beside them.
+            size = _bytes(one.raw["bucket"]["size"]) / sum(samples.values()) / pictures
+        silent = robot is not None and robot.instruction.text is None and not robot.instruction.fields
+        return cls(units or samples, samples, size * len(cameras) if size else None, silent)
+
+
+def _bytes(size: str) -> float:
+    """Bytes of a size as publishers write it: ``47.42 GiB``, ``43 MB``."""
+    number, unit = size.split()
+    base = 1024 if "i" in unit else 1000
+    return float(number) * float(base ** "BKMGT".index(unit[0].upper()))

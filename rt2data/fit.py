@@ -7,7 +7,7 @@ from math import prod
 
 from rt2data.errors import Rt2dataError, near
 from rt2data.features import Field
-from rt2data.robot import Ref, Robot, Rule, Term
+from rt2data.robot import Ref, Robot, Term
 
 _NUMBERS = ("bool", "float", "int", "uint")
 
@@ -16,11 +16,15 @@ def problems(robot: Robot, fields: Mapping[str, Field], where: str, file: str) -
     """Each way in which the declaration in `file` does not fit, as an error that begins with `where`."""
     for path in robot.fields:
         if path not in fields:
-            yield Rt2dataError(where, f'no field "{path}" in features.json', f"the field that {file} names", near(path, fields))
+            yield Rt2dataError(
+                where, f'no field "{path}" in features.json', f"the field that {file} names", near(path, fields)
+            )
     known = {path: fields[path] for path in robot.fields if path in fields}
     for camera in robot.cameras:
         field = known.get(camera.field)
-        if field and not (field.kind == "image" and field.per_step and not field.ragged and field.shape[-1:] in ((3,), (None,))):
+        if field and not (
+            field.kind == "image" and field.per_step and not field.ragged and field.shape[-1:] in ((3,), (None,))
+        ):
             yield _wrong(where, field, "an image of three colours per step")
     for path in robot.episode_id:
         field = known.get(path)
@@ -28,16 +32,24 @@ def problems(robot: Robot, fields: Mapping[str, Field], where: str, file: str) -
             yield _wrong(where, field, "one text or number per episode")
     for path in robot.instruction.fields:
         field = known.get(path)
-        if field and robot.instruction.codes and not (_is_table(field) and field.dtype.lstrip("u").startswith("int") and len(field.shape) == 1):
+        if (
+            field
+            and robot.instruction.codes
+            and not (_is_table(field) and field.dtype.lstrip("u").startswith("int") and len(field.shape) == 1)
+        ):
             yield _wrong(where, field, "integers of shape (n,)")
-        elif field and not robot.instruction.codes and (field.shape or field.kind not in (("text", "tensor") if robot.instruction.table else ("text",))):
+        elif (
+            field
+            and not robot.instruction.codes
+            and (field.shape or field.kind not in (("text", "tensor") if robot.instruction.table else ("text",)))
+        ):
             yield _wrong(where, field, "a text")
     for ref, width in [*_refs(robot)]:
         field = known.get(ref.field)
         if field is None:
             continue
         columns = prod(n for n in field.shape if n is not None) if _is_table(field) else 0
-        if ref.columns is None and columns != (width or columns) or columns == 0:
+        if (ref.columns is None and columns != (width or columns)) or columns == 0:
             yield _wrong(where, field, f"numbers of shape ({width or 'n'},)")
         elif ref.columns is not None and max(ref.columns) >= columns:
             yield _wrong(where, field, f"numbers of at least {max(ref.columns) + 1} columns")
@@ -45,8 +57,7 @@ def problems(robot: Robot, fields: Mapping[str, Field], where: str, file: str) -
 
 def _refs(robot: Robot) -> Iterator[tuple[Ref, int]]:
     """Each use of a numeric field, with the columns it needs; 0: any."""
-    rules = [rule for rule in (robot.terminate, robot.valid_action, *(c.valid for c in robot.cameras)) if isinstance(rule, Rule)]
-    for rule in rules:
+    for rule in robot.rules:
         yield Ref(rule.field, rule.columns), 0 if rule.above is None and rule.below is None else 1
     for term in (*robot.terms, *robot.state):
         yield from _of_term(term)
@@ -58,7 +69,8 @@ def _refs(robot: Robot) -> Iterator[tuple[Ref, int]]:
 
 
 def _of_term(term: Term) -> Iterator[tuple[Ref, int]]:
-    yield Ref(term.field, term.columns), term.width
+    if term.field:
+        yield Ref(term.field, term.columns), term.width
     for op in term.ops:
         if op.other:
             yield op.other, term.width
@@ -71,4 +83,6 @@ def _is_table(field: Field) -> bool:
 def _wrong(where: str, field: Field, expected: str) -> Rt2dataError:
     shape = ", ".join("?" if n is None else str(n) for n in field.shape)
     kind = field.kind if field.kind != "tensor" else field.dtype
-    return Rt2dataError(where, f'"{field.path}" is {kind} ({shape}) per {"step" if field.per_step else "episode"}', expected)
+    return Rt2dataError(
+        where, f'"{field.path}" is {kind} ({shape}) per {"step" if field.per_step else "episode"}', expected
+    )

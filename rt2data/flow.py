@@ -73,7 +73,7 @@ def build(
             tokenizer.to_dict(),
             [other_splits_of(s, one) for s, one in zip(the_recipe.sources, found, strict=True)],
         )
-        say.line(report.plan_text(the_recipe, the_plan))
+        say.line(report.plan_text(the_recipe, the_plan, workers))
         state = folder / "builds" / the_plan.digest[:32]
         if (done := manifest.complete(target, the_plan)) is not None:
             say.line(f"{target} holds this mixture already")

@@ -32,8 +32,16 @@ def _of_field(declared: Instruction, value: Any, steps: int) -> list[str | None]
     """One field's instructions; a step is looked at only where it differs from those seen."""
     if isinstance(value, np.ndarray) and value.dtype != object:
         one_each = value.ndim == (2 if declared.codes else 1)
-        stored = [row.tobytes() if declared.codes else row.item() for row in _codes(value, declared.codes)] if one_each else None
-        values: list[Any] = stored if stored is not None else [_codes(value[None], declared.codes)[0].tobytes() if declared.codes else value.item()]
+        stored = (
+            [row.tobytes() if declared.codes else row.item() for row in _codes(value, declared.codes)]
+            if one_each
+            else None
+        )
+        values: list[Any] = (
+            stored
+            if stored is not None
+            else [_codes(value[None], declared.codes)[0].tobytes() if declared.codes else value.item()]
+        )
     else:
         values = list(value) if isinstance(value, list) else [value.item() if isinstance(value, np.ndarray) else value]
     meaning = {one: _meaning(declared, one) for one in set(values)}

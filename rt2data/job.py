@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute
 
-from rt2data import declaration, index, recipe
+from rt2data import declaration, filters, index, recipe, select
 from rt2data.errors import Rt2dataError
 from rt2data.recipe import Recipe, RecipeSource
 
@@ -57,8 +59,8 @@ class Job:
         return self.recipe.sources[part.source]
 
     def table(self, part: IndexedPart) -> pa.Table:
-        """The index of a part, mapped into memory."""
-        return index.read(self.work / part.file)
+        """The index of a part, mapped into memory, with its texts normalised where the recipe asks for it."""
+        return normalised(index.read(self.work / part.file), self.source(part).normalise)
 
     def slices(self, group: int) -> Iterator[tuple[IndexedPart, RecipeSource, pa.Table]]:
         """The slices of a group with their source and rows. A group holds slices of one source."""
@@ -92,6 +94,7 @@ class Job:
             "recipe": self.recipe.resolved, "file": self.recipe.file, "roots": self.roots, "limits": self.limits,
             "declarations": [s.declaration.reference for s in self.recipe.sources],
             "parts": [asdict(p) for p in self.parts],
+            "lowest": [{one.column: one.low for one in s.filters if math.isfinite(one.low)} for s in self.recipe.sources],
         }  # fmt: skip
         raw = json.dumps(content).encode()
         path = self.work / "jobs" / f"{hashlib.sha256(raw).hexdigest()[:32]}.json"
@@ -124,7 +127,42 @@ def make(
             start = stop
     if open_group:
         groups.append(tuple(open_group))
-    return Job(work, the_recipe, tuple(roots), tuple(ordered), tuple(groups), tuple(limits))
+    made = Job(work, the_recipe, tuple(roots), tuple(ordered), tuple(groups), tuple(limits))
+    return _resolved(made) if any(one.top is not None for s in the_recipe.sources for one in s.filters) else made
+
+
+def _resolved(job: Job) -> Job:
+    """The job with filters that name numbers in place of shares: which rows are the top tenth, all parts together."""
+
+    def rows(number: int, found: Sequence[filters.Filter]) -> Iterator[tuple[pa.Table, Any]]:
+        source = replace(job.recipe.sources[number], filters=tuple(found))
+        for part in job.parts:
+            if part.source == number:
+                table = job.table(part)
+                yield table, select.rejected(table, job.recipe, source)[1]
+
+    sources = list(job.recipe.sources)
+    for number, source in enumerate(sources):
+        camera = select.cameras(job.recipe, source)[0]
+        sources[number] = replace(source, filters=filters.resolve(source.filters, partial(rows, number), camera))
+    return replace(job, recipe=replace(job.recipe, sources=tuple(sources)))
+
+
+def normalised(table: pa.Table, form: str | None) -> pa.Table:
+    """An index whose texts are in a Unicode normal form: ``nfc`` or ``nfkc``; as they are where it is None."""
+    for name in ("question", "answers", "captions", "turns") if form else ():
+        if name not in table.column_names:
+            continue
+        chunks = []
+        for chunk in table.column(name).chunks:
+            if pa.types.is_list(chunk.type):
+                texts = pa.compute.utf8_normalize(chunk.values, form=str(form).upper())
+                chunks.append(pa.ListArray.from_arrays(chunk.offsets, texts, mask=chunk.is_null()))
+            else:
+                chunks.append(pa.compute.utf8_normalize(chunk, form=str(form).upper()))
+        column = pa.chunked_array(chunks, table.schema.field(name).type)
+        table = table.set_column(table.column_names.index(name), name, column)
+    return table
 
 
 @lru_cache(maxsize=4)
@@ -134,6 +172,12 @@ def load(path: str) -> Job:
     content: dict[str, Any] = json.loads(file.read_bytes())
     declarations = [declaration.load(reference) for reference in content["declarations"]]
     parsed = recipe.parse(content["recipe"], content["file"], declarations=declarations)
+    # What a share of the rows means was found once, from all parts.
+    sources = [
+        replace(s, filters=tuple(replace(one, low=lowest.get(one.column, one.low), top=None) for one in s.filters))
+        for s, lowest in zip(parsed.sources, content["lowest"], strict=True)
+    ]
+    parsed = replace(parsed, sources=tuple(sources))
     parts = [IndexedPart(**p) for p in content["parts"]]
     return make(file.parent.parent, parsed, content["roots"], parts, content["limits"])
 

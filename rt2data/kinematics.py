@@ -66,7 +66,7 @@ def forward(joints: Floats, tool: str) -> tuple[Floats, Floats]:
         turn = _about_z(turn, angle)
     position = position + turn[:, :, 2] * ahead
     turn = _about_z(turn, np.full(len(joints), turned)) if turned else turn
-    finite = np.isfinite(joints).all(axis=1)
+    finite = np.asarray(np.isfinite(joints).all(axis=1))
     return np.where(finite[:, None], position, np.nan), np.where(finite[:, None, None], turn, np.nan)
 
 

@@ -143,7 +143,11 @@ def commit(
                     f"{split.shard_samples(number)} as planned",
                 )
         splits[split.name] = {"samples": split.samples, "shards": own}
-    measures = {"format": "rt2data.statistics/1", "sources": _statistics(the_job, the_plan, measured, state)}
+    measures = {
+        "format": "rt2data.statistics/1",
+        "sources": _statistics(the_job, the_plan, measured, state),
+        "languages": {s.source: {k: dict(sorted(v.items())) for k, v in s.languages.items()} for s in the_plan.sources},
+    }
     train = the_plan.splits[0].samples
     manifest = {
         "format": FORMAT,

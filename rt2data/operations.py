@@ -1,7 +1,7 @@
 """The operations of a declaration's action terms: small functions on float64 arrays.
 
-Each takes the columns of a term, (T, n) for the T steps of an episode, and its argument, and gives (T, n). Rotations are in
-`rt2data.rotation`. Each docstring says what the operation does to one number x.
+Each takes the columns of a term, (T, n) for the T steps of an episode, and its argument, and gives (T, n). Rotations
+are in `rt2data.rotation`. Each docstring says what the operation does to one number x.
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-TRIGGER = 0.1  # of a relative gripper command: more closes, less than its negative opens (Octo's and OpenVLA's threshold)
+TRIGGER = (
+    0.1  # of a relative gripper command: more closes, less than its negative opens (Octo's and OpenVLA's threshold)
+)
 OPEN, CLOSED = 0.95, 0.05  # of `binarize` (Octo's and OpenVLA's thresholds)
 
 
 def scale(values: Floats, factor: Floats) -> Floats:
-    """x * factor, one factor or one per column."""
+    """X * factor, one factor or one per column."""
     return values * factor
 
 
 def offset(values: Floats, amount: Floats) -> Floats:
-    """x + amount, one amount or one per column."""
+    """X + amount, one amount or one per column."""
     return values + amount
 
 
@@ -49,17 +51,17 @@ def threshold(values: Floats, limit: Floats) -> Floats:
 
 
 def wrap(values: Floats) -> Floats:
-    """x - 2 pi n, an angle in [-pi, pi) that turns as far as x."""
+    """X - 2 pi n, an angle in [-pi, pi) that turns as far as x."""
     return values - 2.0 * np.pi * np.floor((values + np.pi) / (2.0 * np.pi))
 
 
 def following(values: Floats) -> Floats:
-    """x of the next step; the last step keeps its own."""
+    """X of the next step; the last step keeps its own."""
     return np.concatenate([values[1:], values[-1:]])
 
 
 def difference(values: Floats) -> Floats:
-    """x of the next step minus x of this one; 0 at the last step, which has no next."""
+    """X of the next step minus x of this one; 0 at the last step, which has no next."""
     return following(values) - values
 
 
@@ -80,12 +82,13 @@ def binarize(values: Floats) -> Floats:
 def relative_to_absolute(values: Floats) -> Floats:
     """A trigger x to openness: x > 0.1 closes (0), x < -0.1 opens (1), else the state stays.
 
-    Before the first trigger the gripper is in the state opposite to it; without any trigger it is open. A NaN is no trigger.
+    Before the first trigger the gripper is in the state opposite to it; without any trigger it is open. A NaN is none.
     """
     state = np.where(values > TRIGGER, 0.0, np.where(values < -TRIGGER, 1.0, np.nan))
     steps = np.arange(len(values))[:, None]
     last = np.maximum.accumulate(np.where(np.isnan(state), -1, steps), axis=0)  # the last trigger up to here
-    first = np.nan_to_num(1.0 - np.take_along_axis(state, np.argmax(~np.isnan(state), axis=0)[None], axis=0), nan=1.0)
+    first = 1.0 - np.take_along_axis(state, np.argmax(~np.isnan(state), axis=0)[None], axis=0)
+    first = np.where(np.isnan(first), 1.0, first)
     return np.where(last < 0, first, np.take_along_axis(state, np.maximum(last, 0), axis=0))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 import warnings
 from collections.abc import Iterator, Sequence
@@ -68,6 +69,15 @@ def _write_errors(path: str, errors: Sequence[str]) -> None:
     write_whole(Path(path), json.dumps(sorted(errors)).encode())
 
 
+def _job_failed(options: Sequence[str], error: RuntimeError) -> Rt2dataError:
+    """What to say of a job that the runner tried as often as it would. Beam has logged the whole of it by then."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = re.search(r"--runner[= ](\S+)", " ".join(options))
+    where = named.group(1) if named else "the runner"
+    repair = "Its log says more; the same command continues where the job stopped"
+    return Rt2dataError(where, lines[-1] if lines else "the job failed", "a job that ends", repair)
+
+
 def run(
     stages: Sequence[tuple[str, Sequence[str]]], work: Path, options: Sequence[str], *, local: bool
 ) -> list[list[str]]:
@@ -81,6 +91,9 @@ def run(
 
     Returns:
         The errors of the first stage that has any, each as (where, found, expected, repair), sorted.
+
+    Raises:
+        Rt2dataError: the runner gave the job up.
     """
     write_whole(work / MARK, b"")
     answer = work / f".errors-{uuid.uuid4().hex}.json"
@@ -104,7 +117,9 @@ def run(
         except RuntimeError as error:
             if str(error).startswith("KeyboardInterrupt"):  # what Beam makes of Ctrl-C
                 raise KeyboardInterrupt from None
-            raise
+            if local:
+                raise
+            raise _job_failed(options, error) from error
     try:
         return [json.loads(error) for error in json.loads(answer.read_bytes())]
     finally:

@@ -5,6 +5,7 @@ The planner holds at most 16 bytes per sample: one source's quota hashes, and th
 
 from __future__ import annotations
 
+import decimal
 import hashlib
 import io
 import json
@@ -21,9 +22,11 @@ from rt2data import index, order, select
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job, write_whole
 from rt2data.recipe import Recipe, RecipeSource
+from rt2data.robot import ARM
 from rt2data.select import Samples
 
 VERSION = 1
+_UNKNOWN = {"units": "its episodes", "samples": "its steps", "images": "the bytes of its images"}
 LISTED = 100  # duplicates that an error lists
 
 
@@ -43,6 +46,8 @@ class SourcePlan:
         image_bytes: of all drawn samples of all splits, copies included.
         other_splits: the dataset's own splits that the recipe does not take, with their episodes or examples.
         estimated: true where the counts come from metadata and not from an index.
+        unknown: what nobody states, of a source that is not at hand: "units", "samples", "images" (their bytes).
+        languages: usable samples per split and language, before quotas; ``und`` where the language is unknown.
     """
 
     source: str
@@ -60,6 +65,8 @@ class SourcePlan:
     image_bytes: int = 0
     other_splits: dict[str, int] = field(default_factory=dict)
     estimated: bool = False
+    unknown: list[str] = field(default_factory=list)
+    languages: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def not_drawn(self) -> int:
@@ -203,6 +210,9 @@ def walk(job: Job, plans: list[SourcePlan] | None) -> Any:
             plan.left_out += samples.left_out
             for number, name in enumerate(job.recipe.splits):
                 plan.samples[name] += int(np.count_nonzero(samples.split == number))
+                into = plan.languages.setdefault(name, {})
+                for language, count in select.languages(table, samples.rows[samples.split == number]):
+                    into[language] = into.get(language, 0) + count
         yield part, source, samples
 
 
@@ -276,20 +286,25 @@ def set_quotas(recipe: Recipe, plans: list[SourcePlan]) -> None:
     n = [plan.samples["train"] for plan in plans]
     if recipe.sources[0].weight is not None:
         weights = [
-            Fraction(str(s.weight or 0)) * (size if recipe.weights == "times_size" else 1)
-            for s, size in zip(recipe.sources, n, strict=True)
+            Fraction(str(s.weight or 0)) * _factor(recipe, size) for s, size in zip(recipe.sources, n, strict=True)
         ]
-        shares = [w / sum(weights) for w in weights]
-        total = recipe.train_samples or max(math.ceil(size / share) for size, share in zip(n, shares, strict=True))
-        quotas = order.largest_remainder(total, shares)
-        for plan, share in zip(plans, shares, strict=True):
-            plan.wanted = float(share)
+        every = sum(weights) or Fraction(1)  # 0: of no source is the size known
+        if recipe.weights == "times_size":
+            total = math.floor(every + Fraction(1, 2))
+        else:
+            total = max(math.ceil(size * every / weight) if weight else 0 for size, weight in zip(n, weights, strict=True))
+        quotas = order.largest_remainder(recipe.train_samples or total, weights) if any(weights) else [0] * len(plans)
+        for plan, weight in zip(plans, weights, strict=True):
+            plan.wanted = float(weight / every) if weight else None
     else:
         quotas = [
             s.samples if s.samples is not None else math.floor(size * Fraction(str(s.repeat or 0)) + Fraction(1, 2))
             for s, size in zip(recipe.sources, n, strict=True)
         ]
     for source, plan, size, quota in zip(recipe.sources, plans, n, quotas, strict=True):
+        plan.quota["train"] = quota
+        if "samples" in plan.unknown:
+            continue
         if quota > Fraction(str(recipe.max_repeat)) * size:
             found = f"{plan.dataset} would be repeated {quota / size:.1f} times ({size} samples for a quota of {quota})"
             way = "lower its weight" if plan.wanted is not None else "ask for less of it"
@@ -304,8 +319,23 @@ def set_quotas(recipe: Recipe, plans: list[SourcePlan]) -> None:
             found = f"{plan.dataset} would give train 0 of its {size} samples"
             raise Rt2dataError(source.where, found, "at least one", f"{way}, or take the source out")
         plan.copies = quota // size
-        for name in recipe.splits:
-            plan.quota[name] = quota if name == "train" else plan.samples[name]
+        for name in recipe.splits[1:]:
+            plan.quota[name] = plan.samples[name]
+
+
+def _factor(recipe: Recipe, size: int) -> Fraction:
+    """What a weight is multiplied with, for a source of `size` samples.
+
+    With a temperature T, size ** (1 / T) = exp(ln(size) / T) in decimal arithmetic of 50 digits, each of the three
+    operations rounded half to even, then rounded to 30 digits: defined to the last digit, whatever the machine.
+    """
+    if recipe.weights == "share" or size == 0:
+        return Fraction(size > 0 or recipe.weights == "share")
+    if recipe.temperature is None:
+        return Fraction(size)
+    wide, narrow = decimal.Context(prec=50), decimal.Context(prec=30)
+    power = wide.exp(wide.divide(wide.ln(decimal.Decimal(size)), decimal.Decimal(str(recipe.temperature))))
+    return Fraction(narrow.plus(power))
 
 
 def warnings(recipe: Recipe, plans: list[SourcePlan], splits: list[SplitPlan]) -> list[str]:
@@ -313,7 +343,11 @@ def warnings(recipe: Recipe, plans: list[SourcePlan], splits: list[SplitPlan]) -
     found = [f"split {split.name} is empty" for split in splits if not split.samples]
     for source, plan in zip(recipe.sources, plans, strict=True):
         filled = [s.name for s in splits if s.samples and s.name != "train" and s.name in source.splits]
-        found += [f"{plan.dataset} gives {name} no sample" for name in filled if not plan.samples[name]]
+        if plan.unknown:
+            what = " and ".join(_UNKNOWN[word] for word in plan.unknown)
+            found.append(f"{plan.dataset}: {what} are published nowhere; with its data at hand the plan knows them")
+        else:
+            found += [f"{plan.dataset} gives {name} no sample" for name in filled if not plan.samples[name]]
         if plan.never_terminate:
             found.append(f"{plan.dataset}: in {plan.never_terminate} of {plan.units} episodes no step terminates")
         robot = source.declaration.robot
@@ -321,7 +355,21 @@ def warnings(recipe: Recipe, plans: list[SourcePlan], splits: list[SplitPlan]) -
         if robot and robot.controller:
             names = ", ".join(name for name, unit in zip(robot.dims, robot.units, strict=True) if unit == "controller")
             found.append(f"{plan.dataset}: {names} are in units of a controller, no metres or radians")
-        missing = [c for c in recipe.cameras if robot and c not in source.declaration.cameras]
+        missing = [c for c in source.cameras if robot and c not in source.declaration.cameras]
         if missing:
             found.append(f"{plan.dataset} has no camera {', '.join(missing)}")
-    return found
+    return found + _lengths(recipe)
+
+
+def _lengths(recipe: Recipe) -> list[str]:
+    """A sentence about arms whose actions have different dimensions: no prompt tells them apart, the picture must."""
+    names: dict[str, list[str]] = {}
+    for source in recipe.sources:
+        robot = source.declaration.robot
+        if robot and set(robot.dims) <= set(ARM):
+            names.setdefault(" ".join(robot.dims), []).append(source.id)
+    if len(names) < 2:
+        return []
+    every = sorted(names.items(), key=lambda item: -len(item[1]))
+    parts = [f"{dims} ({', '.join(ids)})" for dims, ids in every[1:]]
+    return [f"the arms have actions of different dimensions: most {every[0][0]}; {'; '.join(parts)}"]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rt2data import config, declaration, resources
+from rt2data import config, filters, include, resources
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError, near
+from rt2data.filters import Filter
+from rt2data.include import AMOUNTS, Entry, Written
+from rt2data.robot import ARM, Robot
 
 # RT-2 prints the robot and the VQA prompt (arXiv 2307.15818, section 3.2); its captioning prompt was never published.
 PROMPTS: dict[str, Any] = {
@@ -21,6 +24,8 @@ PROMPTS: dict[str, Any] = {
     "instruction": ["strip", "lower_first", "no_final_stop"],
 }
 _PLACEHOLDERS = {"robot": {"instruction"}, "vqa": {"question"}, "caption": set[str]()}
+_PROMPTS_OF = {"robot": ("robot", "instruction"), "vqa": ("vqa",), "caption": ("caption",)}
+_OWN = ("cameras", "prompts", "filters", "normalise")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,8 @@ class RecipeSource:
     """One source of a recipe. Exactly one of `weight`, `repeat`, `samples` is not None.
 
     `hashed` gives each split's share of the split units (episodes, pictures) in order; `taken` gives the dataset's own
-    splits per split. One of the two is None.
+    splits per split. One of the two is None. `cameras` and `prompts` are its own where the recipe gives it some, else
+    those of the recipe; `own` holds what it gives, as written.
     """
 
     declaration: Declaration
@@ -40,6 +46,11 @@ class RecipeSource:
     taken: tuple[tuple[str, tuple[str, ...]], ...] | None
     answers: str
     captions: str
+    cameras: tuple[str, ...]
+    prompts: dict[str, Any]
+    filters: tuple[Filter, ...]
+    normalise: str | None
+    own: dict[str, Any]
     where: str
 
     @property
@@ -61,6 +72,7 @@ class Recipe:
     samples_per_shard: int
     train_samples: int | None
     weights: str
+    temperature: float | None
     max_repeat: float
     cameras: tuple[str, ...]
     image: dict[str, Any] | None
@@ -93,9 +105,8 @@ def find(name: str) -> Path:
 
 
 def read(path: Path) -> Recipe:
-    """Read and check a recipe, and fill in its defaults. Errors name the line."""
-    raw, lines = config.read_yaml(path)
-    return parse(raw, str(path), lines)
+    """Read and check a recipe with what it includes, and fill in its defaults. Errors name the line."""
+    return _recipe(include.read(path))
 
 
 def parse(
@@ -106,70 +117,68 @@ def parse(
     ``Recipe.resolved`` of a recipe parses to the same recipe, given the `declarations` of its sources that do not
     come with rt2data.
     """
-    config.check(raw, "recipe", file, lines)
+    return _recipe(include.parse(raw, file, lines, declarations))
 
-    def at(*where: str | int) -> str:
-        return f"{file}:{config.line_of(lines, where)}"
 
-    prompts = PROMPTS | raw.get("prompts", {})
-    for kind, allowed in _PLACEHOLDERS.items():
-        _check_prompt(prompts[kind], allowed, at("prompts", kind))
-    sources = []
-    common = raw.get("splits", {"train": 1.0})
-    for index, entry in enumerate(raw["sources"]):
-        here = at("sources", index, "source")
-        found = _declared(entry["source"], file, here, declarations)
-        amounts = [key for key in ("weight", "repeat", "samples") if key in entry] or ["repeat"]
-        if len(amounts) > 1:
-            raise Rt2dataError(
-                at("sources", index, amounts[1]), f"{' and '.join(amounts)} together", "one of weight, repeat, samples"
-            )
-        splits, where = (
-            (entry["splits"], at("sources", index, "splits")) if "splits" in entry else (common, at("splits"))
-        )
-        hashed, taken = _splits(splits, where)
-        if "answers" in entry and found.kind != "vqa":
-            raise Rt2dataError(at("sources", index, "answers"), f'"answers" for a {found.kind} source', "a VQA source")
-        if "captions" in entry and found.kind != "caption":
-            raise Rt2dataError(
-                at("sources", index, "captions"), f'"captions" for a {found.kind} source', "a caption source"
-            )
-        sources.append(
-            RecipeSource(
-                declaration=found,
-                path=entry.get("path"),
-                weight=entry.get("weight"),
-                repeat=entry.get("repeat", 1 if amounts == ["repeat"] else None),
-                samples=entry.get("samples"),
-                hashed=hashed,
-                taken=taken,
-                answers=entry.get("answers", "majority"),
-                captions=entry.get("captions", "all"),
-                where=here,
-            )  # fmt: skip
-        )
-    _check_together(sources, raw, at)
+def _recipe(written: Written) -> Recipe:
+    raw = written.fields
+    prompts = _prompts(PROMPTS, raw.get("prompts", {}), lambda kind: written.at("prompts", kind))
     image = raw.get("image", "keep")
     tokenizer = raw.get("tokenizer", {})
     recipe = Recipe(
-        name=raw["name"], file=file, seed=raw.get("seed", 0), samples_per_shard=raw.get("samples_per_shard", 5000),
-        train_samples=raw.get("train_samples"), weights=raw.get("weights", "share"), max_repeat=raw.get("max_repeat", 10),
-        cameras=tuple(raw.get("cameras", ["primary"])), image=None if image == "keep" else image,
-        image_check=raw.get("image_check", "header"), tokenizer=tokenizer.get("spec", "rt2"),
-        bounds=tokenizer.get("bounds", "quantiles"), prompts=prompts, sources=tuple(sources), resolved={},
+        name=raw["name"], file=written.file, seed=raw.get("seed", 0),
+        samples_per_shard=raw.get("samples_per_shard", 5000), train_samples=raw.get("train_samples"),
+        weights=raw.get("weights", "share"), temperature=raw.get("temperature"),
+        max_repeat=raw.get("max_repeat", 10), cameras=tuple(raw.get("cameras", ["primary"])),
+        image=None if image == "keep" else image, image_check=raw.get("image_check", "header"),
+        tokenizer=tokenizer.get("spec", "rt2"), bounds=tokenizer.get("bounds", "quantiles"), prompts=prompts,
+        sources=(), resolved={},
     )  # fmt: skip
+    common = raw.get("splits", {"train": 1.0}), written.at("splits")
+    recipe = replace(recipe, sources=tuple(_source(recipe, entry, common) for entry in written.entries))
+    _check_amounts(recipe, written)
+    _check_bounds(recipe, written)
+    _check_pictures(recipe, written)
+    _check_spaces(recipe, written)
     recipe.resolved.update(_resolve(recipe, raw))
     return recipe
 
 
-def _declared(name: str, file: str, where: str, given: Sequence[Declaration]) -> Declaration:
-    """A source's declaration: one of `given`, one that comes with rt2data, or a file beside the recipe."""
-    for one in given:
-        if one.name == name:
-            return one
-    if ".yaml" in name:
-        return declaration.load(str(Path(file).parent / name))
-    return declaration.find(name, where)
+def _source(recipe: Recipe, entry: Entry, common: tuple[dict[str, Any], str]) -> RecipeSource:
+    fields, found = entry.fields, entry.declaration
+    default = "repeat" if recipe.weights == "share" else "weight"
+    amounts = [key for key in AMOUNTS if key in fields] or [default]
+    if len(amounts) > 1:
+        raise Rt2dataError(
+            entry.at(amounts[1]), f"{' and '.join(amounts)} together", "one of weight, repeat, samples"
+        )
+    hashed, taken = _splits(fields["splits"], entry.at("splits")) if "splits" in fields else _splits(*common)
+    for key, kind in (("answers", "vqa"), ("captions", "caption"), ("cameras", "robot")):
+        if key in fields and found.kind != kind:
+            wanted = f"a {'VQA' if kind == 'vqa' else kind} source"
+            raise Rt2dataError(entry.at(key), f'"{key}" for a {found.kind} source', wanted)
+    allowed = _PROMPTS_OF[found.kind]
+    for key in fields.get("prompts", ()):
+        if key not in allowed:
+            where = entry.at("prompts", key)
+            raise Rt2dataError(where, f'the prompt "{key}" for a {found.kind} source', " or ".join(allowed))
+    return RecipeSource(
+        declaration=found, path=fields.get("path"), weight=fields.get("weight", 1 if amounts == ["weight"] else None),
+        repeat=fields.get("repeat", 1 if amounts == ["repeat"] else None), samples=fields.get("samples"),
+        hashed=hashed, taken=taken, answers=fields.get("answers", "majority"), captions=fields.get("captions", "all"),
+        cameras=tuple(fields.get("cameras", recipe.cameras)),
+        prompts=_prompts(recipe.prompts, fields.get("prompts", {}), lambda kind: entry.at("prompts", kind)),
+        filters=filters.parse(fields.get("filters", {}), found, lambda column: entry.at("filters", column)),
+        normalise=fields.get("normalise"), own={key: fields[key] for key in _OWN if key in fields}, where=entry.place,
+    )  # fmt: skip
+
+
+def _prompts(under: dict[str, Any], own: dict[str, Any], at: Callable[[str], str]) -> dict[str, Any]:
+    """The prompts `own` over those of `under`."""
+    for kind, text in own.items():
+        if kind in _PLACEHOLDERS:
+            _check_prompt(text, _PLACEHOLDERS[kind], at(kind))
+    return under | own
 
 
 def _check_prompt(text: str, allowed: set[str], where: str) -> None:
@@ -195,35 +204,42 @@ def _splits(
     return tuple((name, float(share)) for name, share in raw.items()), None
 
 
-def _check_together(sources: list[RecipeSource], raw: dict[str, Any], at: Any) -> None:
-    ids = [source.id for source in sources]
-    for index, one in enumerate(ids):
-        if one in ids[:index]:
-            name = sources[index].declaration.name
-            repair = "Take more dataset splits with splits:, or more copies with repeat:"
-            raise Rt2dataError(at("sources", index), f'source "{name}" is given twice', "each source once", repair)
-    kinds = {kind for s in sources for kind in ("weight", "repeat", "samples") if getattr(s, kind) is not None}
+def _check_amounts(recipe: Recipe, written: Written) -> None:
+    """All sources by the same kind of amount, and options only where they mean something."""
+    kinds = {kind for s in recipe.sources for kind in AMOUNTS if getattr(s, kind) is not None}
     if len(kinds) > 1:
         found = " and ".join(sorted(kinds, reverse=True))
-        repair = "A source that names none of them has repeat: 1"
+        none = "repeat: 1" if recipe.weights == "share" else "weight: 1"
         raise Rt2dataError(
-            at("sources"), f"{found} mixed in one recipe", "one of weight, repeat, samples for all sources", repair
-        )
+            written.at("sources"), f"{found} mixed in one recipe", "one of weight, repeat, samples for all sources",
+            f"A source that names none of them has {none}",
+        )  # fmt: skip
     for option in ("train_samples", "weights"):
-        if option in raw and kinds != {"weight"}:
-            raise Rt2dataError(at(option), f'"{option}" with {" ".join(kinds)}', "sources with weights")
-    for index, source in enumerate(sources):
+        if option in written.fields and kinds != {"weight"}:
+            raise Rt2dataError(written.at(option), f'"{option}" with {" ".join(kinds)}', "sources with weights")
+    if recipe.weights == "temperature" and recipe.temperature is None:
+        raise Rt2dataError(written.at("weights"), 'weights: temperature without "temperature"', 'the field "temperature"')
+    if recipe.weights != "temperature" and recipe.temperature is not None:
+        raise Rt2dataError(written.at("temperature"), f"a temperature with weights: {recipe.weights}", "weights: temperature")
+
+
+def _check_bounds(recipe: Recipe, written: Written) -> None:
+    for source, entry in zip(recipe.sources, written.entries, strict=True):
         robot = source.declaration.robot
-        if robot and robot.controller and raw.get("tokenizer", {}).get("bounds") == "fixed":
+        if robot and robot.controller and recipe.bounds == "fixed":
             found = f"fixed bounds for {source.declaration.name}, whose actions are in units of a controller"
             repair = "Fixed bounds are in metres and radians; nobody documents this controller's scale"
-            raise Rt2dataError(at("sources", index), found, "bounds: quantiles", repair)
-    # A picture's hash is the same everywhere, but two different cuts of the hashes could put it in two splits.
+            raise Rt2dataError(entry.place, found, "bounds: quantiles", repair)
+
+
+def _check_pictures(recipe: Recipe, written: Written) -> None:
+    """Sources that share pictures are split in the same way.
+
+    A picture's hash is the same everywhere, but two different cuts of the hashes could put it in two splits.
+    """
     cut: dict[str, RecipeSource] = {}
-    for index, source in enumerate(sources):
-        if source.declaration.web is None:
-            continue
-        namespace = source.declaration.web.image_namespace
+    for source, entry in zip(recipe.sources, written.entries, strict=True):
+        namespace = source.declaration.web.image_namespace if source.declaration.web else None
         if namespace is None:  # known by content: no two corpora are meant to share pictures
             continue
         first = cut.setdefault(namespace, source)
@@ -231,7 +247,32 @@ def _check_together(sources: list[RecipeSource], raw: dict[str, Any], at: Any) -
             names = f"{first.declaration.name} and {source.declaration.name}"
             found = f"{names} share the pictures of {namespace} but not the splits"
             repair = "A picture could be in train through one and in val through the other"
-            raise Rt2dataError(at("sources", index), found, "the same splits for both", repair)
+            raise Rt2dataError(entry.place, found, "the same splits for both", repair)
+
+
+def space(robot: Robot) -> str:
+    """The action space of a robot source, in words: that of the arm, or the names of its own dimensions.
+
+    An arm may lack some of the seven dimensions (a table top has no z); its numbers still mean the same.
+    """
+    if set(robot.dims) <= set(ARM):
+        return f"displacement of an arm ({' '.join(ARM)})"
+    names = robot.dims if len(robot.dims) <= 8 else (*robot.dims[:3], "...", robot.dims[-1])
+    return f"{robot.kind} {' '.join(names)}"
+
+
+def _check_spaces(recipe: Recipe, written: Written) -> None:
+    """No robot prompt stands for two action spaces: the same picture and text would have answers of two kinds."""
+    first: dict[str, tuple[str, str]] = {}
+    for source, entry in zip(recipe.sources, written.entries, strict=True):
+        if source.declaration.robot is None:
+            continue
+        mine = source.declaration.name, space(source.declaration.robot)
+        other = first.setdefault(source.prompts["robot"], mine)
+        if other[1] != mine[1]:
+            found = f"{other[0]} ({other[1]}) and {mine[0]} ({mine[1]}) have the same prompt"
+            repair = 'Give one of them its own, such as prompts: {robot: "Q: how should the arm move to {instruction}? A:"}'
+            raise Rt2dataError(entry.place, found, "a robot prompt of its own for each action space", repair)
 
 
 def _resolve(recipe: Recipe, raw: dict[str, Any]) -> dict[str, Any]:
@@ -244,6 +285,7 @@ def _resolve(recipe: Recipe, raw: dict[str, Any]) -> dict[str, Any]:
         }
         entry |= {"answers": s.answers} if s.declaration.kind == "vqa" else {}
         entry |= {"captions": s.captions} if s.declaration.kind == "caption" else {}
+        entry |= s.own
         sources.append(entry)
     resolved: dict[str, Any] = {
         "name": recipe.name, "seed": recipe.seed, "samples_per_shard": recipe.samples_per_shard,
@@ -253,6 +295,8 @@ def _resolve(recipe: Recipe, raw: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
     if recipe.sources[0].weight is not None:
         resolved["weights"] = recipe.weights
+    if recipe.temperature is not None:
+        resolved["temperature"] = recipe.temperature
     if recipe.train_samples is not None:
         resolved["train_samples"] = recipe.train_samples
     if "description" in raw:

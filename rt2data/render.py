@@ -80,7 +80,7 @@ def render(
         there = [(name, camera not in padding) for name, camera in zip(names, cameras, strict=True) if name]
         images_of[names] = _piece(images=[name for name, _ in there]), _piece(image_valid=[ok for _, ok in there])
     language = _each(table, "language", lambda text: _piece(language=text))
-    body = _robot(table, recipe, source, tokenizer) if tokenizer is not None else _web(table, recipe, source)
+    body = _robot(table, source, tokenizer) if tokenizer is not None else _web(table, source)
     # fmt: off
     json = [
         b'{"key":"%b",' % key.encode() + head + prompt + target + images_of[names][0] + lang + middle
@@ -113,13 +113,13 @@ _WEB_COLUMNS = ("episode", "target")
 _NO_WEB = _piece(example=None, turns=None, question=None, answers=None, captions=None)[:-1] + b"}"
 
 
-def _robot(table: pa.Table, recipe: Recipe, source: RecipeSource, tokenizer: ActionTokenizer) -> Any:
+def _robot(table: pa.Table, source: RecipeSource, tokenizer: ActionTokenizer) -> Any:
     robot = source.declaration.robot
     action, ends = index.matrix(table.column("action")), index.numbers(table, "terminate")
     bins = np.asarray(tokenizer.encode(action, ends if tokenizer.terminate else None))
     targets = tokenizer.format(bins)
     instruction = _each(
-        table, "instruction", lambda t: (_piece(prompt=prompts.robot(recipe.prompts, t)), _piece(instruction=t))
+        table, "instruction", lambda t: (_piece(prompt=prompts.robot(source.prompts, t)), _piece(instruction=t))
     )
     episode = _each(table, "episode", lambda t: _piece(episode=t))
     steps = zip(index.numbers(table, "step").tolist(), index.numbers(table, "steps").tolist(), strict=True)
@@ -148,11 +148,11 @@ def _rows(values: npt.NDArray[Any]) -> list[bytes]:
     return [b"[" + row + b"]" for row in text[2:-2].split(b"],[")]
 
 
-def _web(table: pa.Table, recipe: Recipe, source: RecipeSource) -> Any:
+def _web(table: pa.Table, source: RecipeSource) -> Any:
     vqa = source.declaration.kind == "vqa"
-    caption = _piece(prompt=recipe.prompts["caption"])
+    caption = _piece(prompt=source.prompts["caption"])
     for row in table.select([*_WEB_COLUMNS, *(("turns", "question", "answers") if vqa else ("captions",))]).to_pylist():
-        prompt = _piece(prompt=prompts.vqa(recipe.prompts, row["question"], row["turns"] or ())) if vqa else caption
+        prompt = _piece(prompt=prompts.vqa(source.prompts, row["question"], row["turns"] or ())) if vqa else caption
         own = {"example": row["episode"], "turns": None, "question": None, "answers": None, "captions": None} | row
         tail = _piece(**{name: own[name] for name in ("example", "turns", "question", "answers", "captions")})
         yield prompt, _piece(target=row["target"]), _NO_ROBOT, tail[:-1] + b"}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import textwrap
 import threading
@@ -10,11 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rt2data.plan import Plan
+from rt2data import forecast
+from rt2data.plan import Plan, SourcePlan
 from rt2data.recipe import Recipe
-
-# Bytes of a sample in a shard beyond its image, and in the work directory: of the bridge_coco_vqa mixture, rounded up.
-SAMPLE_BYTES, WORK_BYTES = 2400, 600
 
 
 class Reporter:
@@ -68,42 +67,69 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def plan_text(recipe: Recipe, plan: Plan) -> str:
-    """The plan as a table of at most 100 columns. ``~`` marks what is estimated."""
+def plan_text(recipe: Recipe, plan: Plan, workers: int | None = None) -> str:
+    """The plan as a table of at most 100 columns. ``~`` marks what is estimated, ``?`` what nobody states."""
     guessed = any(s.estimated for s in plan.sources)
     how = "estimated where marked ~" if guessed else "exact"
+    how += ", unknown where marked ?" if any(s.unknown for s in plan.sources) else ""
     lines = [f"plan of {recipe.name} ({Path(recipe.file).name}): {how}"]
-    heads = ("units", 11), ("rows", 12), ("left out", 10), ("train", 11), ("copies", 8), ("drawn", 11)
+    heads = ("units", 11), ("rows", 12), ("left out", 10), ("train", 11), ("epochs", 8), ("drawn", 11)
     lines.append(f"{'source':<24}{'kind':<8}" + "".join(f"{head:>{width}}" for head, width in heads))
-    total = plan.splits[0].samples
     for s in plan.sources:
-        mark = "~" if s.estimated else ""
-        left = "?" if s.estimated else count(sum(s.left_out.values()))
-        units, rows, train, drawn = (mark + count(n) for n in (s.units, s.rows, s.samples["train"], s.quota["train"]))
-        used = s.quota["train"] / s.samples["train"]
-        lines.append(
-            f"{s.dataset[:23]:<24}{s.kind:<8}{units:>11}{rows:>12}{left:>10}{train:>11}{used:>8.2f}{drawn:>11}"
-        )
-        wanted = f", wanted {100 * s.wanted:.2f} %" if s.wanted is not None else ""
-        lines.append(f"  {100 * s.quota['train'] / total:.2f} % of train{wanted}")
-        reasons = [f"{n:,} {reason}" for reason, n in s.left_out.most_common()]
-        reasons += [f"{s.not_drawn:,} not_drawn"] if s.not_drawn else []
-        if reasons:
-            lines += _wrapped(f"left out: {', '.join(reasons)}")
-        if s.other_splits:
-            others = ", ".join(f"split {name} ({n:,})" for name, n in s.other_splits.items())
-            lines += _wrapped(f"not taken: {others}")
+        lines += _source_lines(s, plan.splits[0].samples)
     mark = "~" if guessed else ""
+    more = " and those of unknown sources" if any("samples" in s.unknown for s in plan.sources) else ""
     for split in plan.splits:
-        lines.append(f"{split.name}: {mark}{split.samples:,} samples in {mark}{split.shards:,} shards")
-    images = sum(s.image_bytes for s in plan.sources)
-    samples = sum(s.samples for s in plan.splits)
-    shards = images + samples * SAMPLE_BYTES
-    disk = size(shards + samples * WORK_BYTES)
-    lines.append(f"images {mark}{size(images)}; shards ~{size(shards)}; disk needed ~{disk} with the work directory")
+        lines.append(f"{split.name}: {mark}{split.samples:,} samples in {mark}{split.shards:,} shards{more}")
+    needs = forecast.make(recipe, plan, workers)
+    least = "" if needs.complete else ", without what is unknown"
+    lines.append(f"text ~{short(needs.tokens)} tokens, images {mark}{size(needs.images)}{least}")
+    disk = f"shards ~{size(needs.shards)}; disk needed ~{size(needs.disk)} with the work directory"
+    lines.append(f"{disk}; ~{duration(needs.hours)} with {needs.workers} worker{'s' if needs.workers > 1 else ''}")
     for warning in plan.warnings:
         lines += textwrap.wrap(f"note: {warning}", 100, subsequent_indent="      ")
     return "\n".join(lines)
+
+
+def _source_lines(s: SourcePlan, total: int) -> list[str]:
+    """The lines of one source in a plan whose train split has `total` samples."""
+    mark = "~" if s.estimated else ""
+    unknown, drawn = "samples" in s.unknown, s.quota["train"]
+    units = "?" if "units" in s.unknown else mark + count(s.units)
+    rows, train = ("?", "?") if unknown else (mark + count(s.rows), mark + count(s.samples["train"]))
+    left = "?" if s.estimated else count(sum(s.left_out.values()))
+    epochs = "?" if unknown else f"{drawn / s.samples['train']:.2f}"
+    got = mark + count(drawn) if drawn or not unknown else "?"
+    lines = [f"{s.dataset[:23]:<24}{s.kind:<8}{units:>11}{rows:>12}{left:>10}{train:>11}{epochs:>8}{got:>11}"]
+    share = f"{mark}{100 * drawn / total:.2f}" if total and got != "?" else "?"
+    wanted = f", wanted {100 * s.wanted:.2f} %" if s.wanted is not None else ""
+    images = "?" if "images" in s.unknown else mark + size(s.image_bytes)
+    lines.append(f"  {share} % of train{wanted}; images {images}")
+    reasons = [f"{n:,} {reason}" for reason, n in s.left_out.most_common()]
+    reasons += [f"{s.not_drawn:,} not_drawn"] if s.not_drawn else []
+    if reasons:
+        lines += _wrapped(f"left out: {', '.join(reasons)}")
+    if s.other_splits:
+        others = ", ".join(f"split {name} ({n:,})" for name, n in s.other_splits.items())
+        lines += _wrapped(f"not taken: {others}")
+    return lines
+
+
+def short(number: int) -> str:
+    """A large number for a person: 850, 12.3 k, 1.2 M, 3.4 G."""
+    value = float(number)
+    for unit in ("", " k", " M", " G"):
+        if value < 1000:
+            return f"{value:.1f}{unit}" if unit else f"{number}"
+        value /= 1000
+    return f"{value:.1f} T"
+
+
+def duration(hours: float) -> str:
+    """A time for a person: minutes below two hours, days from two days on."""
+    if hours < 2:
+        return f"{max(1, math.ceil(hours * 60))} min"
+    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"
 
 
 def count(number: int) -> str:

@@ -1,7 +1,7 @@
 """Rotations in float64: what datasets store, as matrices; matrices as roll, pitch, yaw.
 
-R = Rz(yaw) Ry(pitch) Rx(roll), pitch in [-pi/2, pi/2]. Every product is written out: a BLAS may round differently from one
-machine to the next, and these numbers reach the shards.
+R = Rz(yaw) Ry(pitch) Rx(roll), pitch in [-pi/2, pi/2]. Every product is written out: a BLAS may round differently from
+one machine to the next, and these numbers reach the shards.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-# Where cos(pitch) is below this, only yaw - roll (or their sum) is determined. At the square root of the float64 epsilon
-# the two ways to compute the angles are equally exact.
+# Where cos(pitch) is below this, only yaw - roll (or their sum) is determined. At the square root of the float64
+# epsilon the two ways to compute the angles are equally exact.
 GIMBAL = 1e-8
 
 
@@ -35,7 +35,7 @@ def transpose(a: Floats) -> Floats:
 
 
 def to_rpy(a: Floats) -> Floats:
-    """Roll, pitch, yaw (n, 3) in radians of rotation matrices (n, 3, 3); roll is 0 where pitch is plus or minus pi/2."""
+    """Roll, pitch, yaw (n, 3) in radians of rotation matrices (n, 3, 3); roll is 0 where pitch is pi/2 or -pi/2."""
     cos = np.hypot(a[:, 0, 0], a[:, 1, 0])
     pitch = np.arctan2(-a[:, 2, 0], cos)
     lock = cos < GIMBAL
@@ -50,7 +50,7 @@ def from_rpy(angles: Floats) -> Floats:
 
 
 def from_euler(angles: Floats, order: str) -> Floats:
-    """Rotation matrices (n, 3, 3) of turns by the columns of `angles` (n, 3) about the axes of `order`, one after the other.
+    """Rotation matrices (n, 3, 3) of turns by the columns of `angles` (n, 3) about the axes of `order`, in that order.
 
     Small letters: about axes that stay; capitals: about axes that turn along (scipy's convention).
     """
@@ -98,7 +98,7 @@ def from_axis_angle(values: Floats) -> Floats:
 
 
 def from_6d(values: Floats, layout: str) -> Floats:
-    """Rotation matrices of their first two columns (`layout` ``columns``) or rows, (n, 6), made orthogonal (arXiv 1812.07035)."""
+    """Rotation matrices of their first two columns or rows (`layout`), (n, 6), made orthogonal (arXiv 1812.07035)."""
     first = values[:, :3] / _length(values[:, :3])
     second = values[:, 3:] - first * _dot(first, values[:, 3:])
     second = second / _length(second)
@@ -111,22 +111,22 @@ def from_matrix(values: Floats) -> Floats:
     return values.reshape(-1, 3, 3)
 
 
-# Name of the operation: columns of the field, the arguments it takes, the matrices of (values, argument).
+_AXES = ("xyz", "xzy", "yxz", "yzx", "zxy", "zyx", "xyx", "xzx", "yxy", "yzy", "zxz", "zyz")
+
+# Name of the operation: columns of the field, the words that it takes, the matrices of (values, word).
 REPRESENTATIONS: dict[str, tuple[int, tuple[str, ...], Callable[[Floats, Any], Floats]]] = {
     "quaternion": (4, ("xyzw", "wxyz"), from_quaternion),
     "axis_angle": (3, (), lambda values, _: from_axis_angle(values)),
-    "euler": (3, tuple(
-        order for word in ("xyz", "xzy", "yxz", "yzx", "zxy", "zyx", "xyx", "xzx", "yxy", "yzy", "zxz", "zyz") for order in (word, word.upper())
-    ), from_euler),
+    "euler": (3, (*_AXES, *(order.upper() for order in _AXES)), from_euler),
     "rotation_6d": (6, ("columns", "rows"), from_6d),
     "matrix": (9, (), lambda values, _: from_matrix(values)),
-}  # fmt: skip
+}
 
 
 def matrices(values: Floats, name: str, argument: str) -> tuple[Floats, npt.NDArray[np.bool_]]:
     """The matrices (n, 3, 3) of what a dataset stores, and where there is one (n,).
 
-    Four, six or nine zeros are no rotation but missing data (the matrix is then the identity); three zeros are the identity.
+    Four, six or nine zeros are no rotation but missing data (the matrix is then the identity); three zeros are one.
     The matrix of values that are not finite is NaN.
     """
     known = np.ones(len(values), np.bool_)

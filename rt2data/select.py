@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
-from rt2data import index, order
+from rt2data import filters, index, order
 from rt2data.errors import Rt2dataError
 from rt2data.recipe import Recipe, RecipeSource
 
@@ -61,12 +61,12 @@ def cameras(recipe: Recipe, source: RecipeSource) -> tuple[str, ...]:
     """The cameras of the recipe that a source has, in the recipe's order; of a web source the places for its pictures."""
     if source.declaration.kind != "robot":
         return source.declaration.cameras
-    found = tuple(name for name in recipe.cameras if name in source.declaration.cameras)
+    found = tuple(name for name in source.cameras if name in source.declaration.cameras)
     if not found:
         expected = f"one of {', '.join(source.declaration.cameras)}"
         raise Rt2dataError(
             source.where,
-            f"none of the cameras {', '.join(recipe.cameras)}",
+            f"none of the cameras {', '.join(source.cameras)}",
             expected,
             "Add it to cameras: in the recipe",
         )
@@ -76,13 +76,7 @@ def cameras(recipe: Recipe, source: RecipeSource) -> tuple[str, ...]:
 def select(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split: str) -> Samples:
     """The samples of an index table (all of one part, or a slice of it). Rejection happens here and nowhere else."""
     rows = table.num_rows
-    reject = index.numbers(table, "reject").copy()
-    for camera in cameras(recipe, source):
-        state = index.numbers(table, f"{camera}.state")
-        reject = np.where(reject == 0, state, reject)
-    kept = reject == 0
-    counts = np.bincount(reject, minlength=1)
-    left_out = Counter({index.REASONS[code]: int(n) for code, n in enumerate(counts) if code and n})
+    _, kept, left_out = rejected(table, recipe, source)
     row_split = splits(table, recipe, source, dataset_split)
     positions = np.flatnonzero(kept)
     number = variants(table, source)
@@ -106,6 +100,42 @@ def select(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split:
         row_split,
         kept,
     )
+
+
+def rejected(
+    table: pa.Table, recipe: Recipe, source: RecipeSource
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_], Counter[str]]:
+    """Why rows are no samples: a code of `index.REASONS` per row, which rows stay after the filters too, and the counts."""
+    reject = index.numbers(table, "reject").copy()
+    taken = cameras(recipe, source)
+    for camera in taken:
+        reject = np.where(reject == 0, index.numbers(table, f"{camera}.state"), reject)
+    counts = np.bincount(reject, minlength=1)
+    left_out = Counter({index.REASONS[code]: int(n) for code, n in enumerate(counts) if code and n})
+    kept = reject == 0
+    for one in source.filters:
+        lost = kept & ~filters.passes(table, one, taken[0])
+        if lost.any():
+            left_out[filters.PREFIX + one.column] = int(np.count_nonzero(lost))
+        kept = kept & ~lost
+    return reject, kept, left_out
+
+
+def reasons(table: pa.Table, recipe: Recipe, source: RecipeSource) -> Iterator[tuple[int, str]]:
+    """The rows that are no samples, each with the reason that counts for it."""
+    reject, kept, _ = rejected(table, recipe, source)
+    taken = cameras(recipe, source)[0]
+    passed = [(one.column, filters.passes(table, one, taken)) for one in source.filters]
+    for row in np.flatnonzero(~kept).tolist():
+        lost = next((filters.PREFIX + column for column, ok in passed if not ok[row]), "")
+        yield row, index.REASONS[reject[row]] or lost
+
+
+def languages(table: pa.Table, rows: npt.NDArray[np.int64]) -> Iterator[tuple[str, int]]:
+    """How many of some rows have each language; ``und`` stands for an unknown one."""
+    codes, values = index.codes(table, "language")
+    for code, count in zip(*np.unique(codes[rows], return_counts=True), strict=True):
+        yield (values[code] if code >= 0 else None) or "und", int(count)
 
 
 def units_of(table: pa.Table) -> bytes:

@@ -2,8 +2,8 @@
 
     fake_dataset("facts/fmb/0.1.0", "data", robot=declaration.find("fmb").robot, episodes=4)
 
-writes ``data/fmb/0.1.0`` from ``facts/fmb/0.1.0/features.json``. The values are sane: small displacements, unit quaternions, flags
-that mark the ends, instructions, small pictures.
+writes ``data/fmb/0.1.0`` from ``facts/fmb/0.1.0/features.json``. The values are sane: small displacements, unit
+quaternions, flags that mark the ends, instructions, small pictures.
 """
 
 from __future__ import annotations
@@ -25,11 +25,17 @@ from rt2data.features import Field, load_features, read_json
 from rt2data.rlds_write import ImageSpec, RaggedSpec, Spec, TensorSpec, TextSpec, write_rlds
 from rt2data.robot import Ref, Robot, Rule, Term
 
-TEXTS = ("Put the pot on the stove.", "pick up the USB stick", "MOVE it", "将红色方块推向蓝色方块", "open the drawer, then close it")
+TEXTS = (
+    "Put the pot on the stove.",
+    "pick up the USB stick",
+    "MOVE it",
+    "将红色方块推向蓝色方块",
+    "open the drawer, then close it",
+)
 """Instructions; episode n has the n-th, and the first again after the last."""
 
 Value = Callable[[np.random.Generator, int, int], Any]
-"""Gives a field's value of one episode from (generator, number of the episode, steps), as `rlds_write.write_rlds` takes it."""
+"""Gives a field's value of one episode, as `write_rlds` takes it, from (generator, number of the episode, steps)."""
 
 
 def fake_dataset(
@@ -49,7 +55,7 @@ def fake_dataset(
     """Write a dataset of the layout `schema` to ``OUT/NAME/VERSION`` and return that folder.
 
     Args:
-        schema: a folder with ``features.json`` (copied as it is) and perhaps ``dataset_info.json``; or the fields themselves.
+        schema: a folder with ``features.json`` (copied as it is) and perhaps ``dataset_info.json``; or the fields.
         out: where to write.
         name, version: of the dataset; by default those of ``dataset_info.json``.
         robot: a declaration of the dataset, so that its rotations are rotations and its flags are right.
@@ -83,7 +89,9 @@ def layout(robot: Robot) -> dict[str, Field]:
     columns: dict[str, int] = {}
     for ref, width in _uses(robot):
         columns[ref.field] = max(columns.get(ref.field, 0), width, *(c + 1 for c in ref.columns or ()))
-    fields = {path: Field(path, "tensor", "float32", (n,), path.startswith("steps/"), "none") for path, n in columns.items()}
+    fields = {
+        path: Field(path, "tensor", "float32", (n,), path.startswith("steps/"), "none") for path, n in columns.items()
+    }
     for path in robot.fields:
         if path in ("steps/is_first", "steps/is_last", "steps/is_terminal"):
             fields[path] = Field(path, "tensor", "bool", (), per_step=True, encoding="none")
@@ -99,17 +107,13 @@ def layout(robot: Robot) -> dict[str, Field]:
 def _uses(robot: Robot) -> Iterator[tuple[Ref, int]]:
     """Each use of numbers, with the columns that it needs where it names none."""
     for term in (*robot.terms, *robot.state):
-        yield Ref(term.field, term.columns), term.width
+        if term.field:
+            yield Ref(term.field, term.columns), term.width
         yield from ((op.other, term.width) for op in term.ops if op.other)
-    for rule in _rules(robot):
+    for rule in robot.rules:
         yield Ref(rule.field, rule.columns), 1
     for one in robot.proprio:
         yield Ref(one.field, one.columns), len(one.dims)
-
-
-def _rules(robot: Robot) -> list[Rule]:
-    rules = (robot.terminate, robot.valid_action, *(camera.valid for camera in robot.cameras))
-    return [rule for rule in rules if isinstance(rule, Rule)]
 
 
 def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,7 +139,9 @@ def _spec(field: Field) -> Spec:
             return RaggedSpec(item, field.dtype)
         encoding = field.encoding if field.encoding in ("bytes", "zlib") else "none"
         return TensorSpec(field.shape, field.dtype, encoding)  # type: ignore[arg-type]
-    raise Rt2dataError(f'field "{field.path}"', f"a {field.kind} in {field.sequence} sequences", "a layout that can be faked")
+    raise Rt2dataError(
+        f'field "{field.path}"', f"a {field.kind} in {field.sequence} sequences", "a layout that can be faked"
+    )
 
 
 class _Maker:
@@ -189,15 +195,17 @@ class _Maker:
 
     def _picture(self, field: Field, seed: int) -> bytes:
         channels = field.shape[-1] if field.shape else 3
-        return _picture("JPEG" if field.encoding == "jpeg" else "PNG", self.image_size, channels or 3, field.dtype, seed % 16)
+        return _picture(
+            "JPEG" if field.encoding == "jpeg" else "PNG", self.image_size, channels or 3, field.dtype, seed % 16
+        )
 
     def _mean(self, robot: Robot, flat: dict[str, Any], rng: np.random.Generator, number: int, steps: int) -> None:
         """Make the values mean what the declaration says."""
-        for term in (*robot.terms, *robot.state):
+        for term in (t for t in (*robot.terms, *robot.state) if t.field):
             self._rotation(term, flat, rng, steps, missing=number % 3 == 2)
             if term.to[0].endswith("gripper") and not np.issubdtype(flat[term.field].dtype, np.bool_):
                 _put(flat, term.field, term.columns, rng.choice([-1.0, 0.0, 0.03, 0.4, 0.97, 1.0], (steps, term.width)))
-        for rule in _rules(robot):
+        for rule in robot.rules:
             on = np.arange(steps) == steps - 1 if rule is robot.terminate else np.arange(steps) > 0
             self._flag(rule, flat, on)
         texts = robot.instruction
@@ -209,9 +217,17 @@ class _Maker:
             if texts.codes:
                 length = field.shape[0] or 512
                 value = np.frombuffer(text.encode()[:length].ljust(length, b"\0"), np.uint8).astype(field.dtype)
-            flat[path] = value if not field.per_step else [value] * steps if field.kind == "text" else np.array([value] * steps, field.dtype)
+            flat[path] = (
+                value
+                if not field.per_step
+                else [value] * steps
+                if field.kind == "text"
+                else np.array([value] * steps, field.dtype)
+            )
 
-    def _rotation(self, term: Term, flat: dict[str, Any], rng: np.random.Generator, steps: int, *, missing: bool) -> None:
+    def _rotation(
+        self, term: Term, flat: dict[str, Any], rng: np.random.Generator, steps: int, *, missing: bool
+    ) -> None:
         kind = next((op.name for op in term.ops if op.rotation), "")
         if kind not in ("quaternion", "rotation_6d", "matrix"):
             return
@@ -239,9 +255,18 @@ class _Maker:
         if rule.above is None and rule.below is None:
             table = flat[rule.field].reshape(len(on), -1)
             columns = list(rule.columns or range(table.shape[1]))
-            _put(flat, rule.field, tuple(columns), np.where(on[:, None], np.where(table[:, columns] == 0, 1, table[:, columns]), 0))
+            _put(
+                flat,
+                rule.field,
+                tuple(columns),
+                np.where(on[:, None], np.where(table[:, columns] == 0, 1, table[:, columns]), 0),
+            )
             return
-        high, low = (rule.above + 0.5, rule.above - 0.5) if rule.above is not None else ((rule.below or 0) - 0.5, (rule.below or 0) + 0.5)
+        high, low = (
+            (rule.above + 0.5, rule.above - 0.5)
+            if rule.above is not None
+            else ((rule.below or 0) - 0.5, (rule.below or 0) + 0.5)
+        )
         _put(flat, rule.field, rule.columns, np.where(on, high, low)[:, None])
 
 

@@ -1,7 +1,8 @@
 """The published layouts of robot datasets, from ``layouts.json``: per dataset a path and a type for each field.
 
-A type is ``float32[7]``, ``float32[3] zlib``, ``image[480, 640, 3] jpeg``, ``image_uint16[256, 256, 1] png``, ``text``, ``text[] sequence``. The file is made anew from a
-folder of ``features.json`` files and of catalog pages as JSON with ``python tests/layouts.py FACTS``.
+A type is ``float32[7]``, ``float32[3] zlib``, ``image[480, 640, 3] jpeg``, ``image_uint16[256, 256, 1] png``, ``text``
+or ``text[] sequence``. The file is made anew from a folder of ``features.json`` files and of catalog pages as JSON with
+``python tests/layouts.py FACTS``.
 """
 
 from __future__ import annotations
@@ -79,5 +80,7 @@ def _walk(node: dict[str, Any], path: str) -> Any:
 
 
 if __name__ == "__main__":
-    blocks = [f"{json.dumps(name)}: {json.dumps(fields, indent=1)}" for name, fields in collect(Path(sys.argv[1])).items()]
+    blocks = [
+        f"{json.dumps(name)}: {json.dumps(fields, indent=1)}" for name, fields in collect(Path(sys.argv[1])).items()
+    ]
     FILE.write_text("{\n" + ",\n".join(blocks) + "\n}\n", "utf-8")

@@ -1,7 +1,7 @@
-"""A second computation of canonical actions: the declared map, step by step from the YAML, in plain Python with `math` alone.
+"""A second computation of canonical actions: the declared map, step by step from the YAML, in plain Python with `math`.
 
-It shares no code with rt2data and uses other formulas where there are others. Input: `declaration.raw`, and the values of each
-field as a list with, per step, the flat list of its numbers.
+It shares no code with rt2data and uses other formulas where there are others. Input: `declaration.raw`, and the values
+of each field as a list with, per step, the flat list of its numbers.
 """
 
 from __future__ import annotations
@@ -49,11 +49,19 @@ def pose(terms: list[dict[str, Any]], raw: dict[str, Any], values: Values, t: in
     """Dimension -> number, and arm -> rotation matrix where a term has one; None where data are missing."""
     out: dict[str, Any] = {}
     for term in terms:
+        if "pad" in term:
+            out |= dict.fromkeys(term["to"], term["pad"])
+            continue
         now = apply(term, raw, values, t)
         for index, op in enumerate(term.get("ops", ())):
             name, argument = (op, None) if isinstance(op, str) else next(iter(op.items()))
             before = {**term, "ops": term["ops"][:index]}
-            if name == "next":
+            if name == "euler_difference":
+                if t + 1 == steps:
+                    return None
+                rows = history(before, raw, values, steps)
+                now = [after - value for value, after in zip(rows[t], rows[t + 1], strict=True)]
+            elif name == "next":
                 now = history(before, raw, values, steps)[min(t + 1, steps - 1)]
             elif name == "binarize":
                 now = [binarized([row[0] for row in history(before, raw, values, steps)], t)]
@@ -84,7 +92,9 @@ def in_base(found: Any, block: dict[str, Any], raw: dict[str, Any], values: Valu
     if here is None:
         return None
     out = dict(found)
-    for arm in {key[1] for key in here if not isinstance(key, str)} | {k[: -len(k.split("_")[-1])] for k in here if isinstance(k, str)}:
+    for arm in {key[1] for key in here if not isinstance(key, str)} | {
+        k[: -len(k.split("_")[-1])] for k in here if isinstance(k, str)
+    }:
         now = turn_of(arm, here)
         out["rotation", arm] = times(now, times(turn_of(arm, found), flipped(now)))
     return out
@@ -136,7 +146,7 @@ def simple(name: str, argument: Any, row: Vector, values: Values, t: int) -> Vec
     if name == "offset":
         return [v + k for v, k in zip(row, numbers if len(numbers) == len(row) else numbers * len(row), strict=True)]
     if name == "clip":
-        return [argument[0] if v < argument[0] else argument[1] if v > argument[1] else v for v in row]
+        return [argument[0] if v < argument[0] else min(v, argument[1]) for v in row]
     if name == "invert":
         return [1 - v for v in row]
     if name == "negate":
@@ -233,7 +243,7 @@ def axis_angle(v: Vector, _: Any) -> Matrix:
 def euler(angles_: Vector, order: str) -> Matrix:
     turns = [(BASIS["xyz".index(letter.lower())], angle) for letter, angle in zip(order, angles_, strict=True)]
     if order.isupper():  # moving axes: the same turns about fixed axes in the opposite order
-        turns = turns[::-1]
+        turns.reverse()
     columns = []
     for e in BASIS:
         v = e
@@ -263,7 +273,7 @@ ROTATIONS: dict[str, Any] = {
 
 def arm_of(name: str) -> tuple[str, str]:
     """The key of an arm's rotation matrix in a pose."""
-    return ("rotation", name[: -len(name.split("_")[-1])])
+    return ("rotation", name[: -len(name.rsplit("_", maxsplit=1)[-1])])
 
 
 def times(a: Matrix, b: Matrix) -> Matrix:
@@ -329,7 +339,7 @@ def terminate(raw: dict[str, Any], values: Values, t: int, steps: int) -> bool:
     word = raw["terminate"]
     if isinstance(word, dict):
         return rule(word, values, t)
-    return word == "last_step" and t == steps - 1 or word.startswith("is_") and values[f"steps/{word}"][t][0] != 0
+    return (word == "last_step" and t == steps - 1) or (word.startswith("is_") and values[f"steps/{word}"][t][0] != 0)
 
 
 def valid(raw: dict[str, Any], values: Values, t: int, steps: int) -> bool:
@@ -340,7 +350,7 @@ def valid(raw: dict[str, Any], values: Values, t: int, steps: int) -> bool:
 
 
 def rested(block: dict[str, Any], rows: list[dict[str, float] | None], ok: list[bool]) -> list[Vector]:
-    """Undefined actions at rest: no movement; what is held is that of the last defined step, before it that of the first."""
+    """Undefined actions at rest: no movement; what is held is that of the last defined step, else that of the first."""
     out = []
     first = next((t for t, fine in enumerate(ok) if fine), None)
     last = None

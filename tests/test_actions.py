@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rt2data import actions, declaration, robot
+from rt2data import actions, declaration, robot_parser
 from rt2data.errors import Rt2dataError
 from rt2data.robot import Op, Ref, Robot, Rule, Term
 
@@ -29,7 +29,7 @@ def declared(**action: Any) -> Robot:
     """A robot of an `action` block, over Bridge's other fields."""
     base = {"kind": "displacement", "frame": "base", "unit": "m_rad", "gripper": "1 = open"}
     raw = declaration.find("bridge").raw | {"action": {k: v for k, v in (base | action).items() if v is not None}}
-    return robot.parse(raw, "toy.yaml", {(): 1})
+    return robot_parser.parse(raw, "toy.yaml", {(): 1})
 
 
 def degrees(*angles: float) -> list[float]:
@@ -37,16 +37,27 @@ def degrees(*angles: float) -> list[float]:
 
 
 def test_columns_go_where_the_terms_say() -> None:
-    one = replace(BRIDGE, terms=(
-        Term("b", (2, 0), ("yaw", "z")), Term("a", None, ("x", "y", "roll", "pitch")), Term("g", None, ("gripper",)),
-    ))  # fmt: skip
+    one = replace(
+        BRIDGE,
+        terms=(
+            Term("b", (2, 0), ("yaw", "z")),
+            Term("a", None, ("x", "y", "roll", "pitch")),
+            Term("g", None, ("gripper",)),
+        ),
+    )
     b, a, g = np.arange(6).reshape(2, 3), np.arange(8.0).reshape(2, 4), np.array([True, False])
     found = actions.canonical(one, fields(a=a, b=b, g=g), 2, "w")
     assert found.values.dtype == np.float64
     assert found.known.tolist() == [True, True]
     assert dict(zip(DIMS, found.values.T.tolist(), strict=True)) == {
-        "x": [0, 4], "y": [1, 5], "z": [0, 3], "roll": [2, 6], "pitch": [3, 7], "yaw": [2, 5], "gripper": [1, 0]
-    }  # fmt: skip
+        "x": [0, 4],
+        "y": [1, 5],
+        "z": [0, 3],
+        "roll": [2, 6],
+        "pitch": [3, 7],
+        "yaw": [2, 5],
+        "gripper": [1, 0],
+    }
 
 
 def test_float32_is_kept_exactly() -> None:
@@ -77,7 +88,9 @@ def test_a_term_without_columns_takes_all_of_them() -> None:
 
 
 def test_a_matrix_of_a_step_is_its_columns_row_by_row() -> None:
-    one = declared(dims=["x", "y", "z"], terms=[{"field": "pose", "columns": [3, 7, 11], "to": ["x", "y", "z"]}], gripper=None)
+    one = declared(
+        dims=["x", "y", "z"], terms=[{"field": "pose", "columns": [3, 7, 11], "to": ["x", "y", "z"]}], gripper=None
+    )
     pose = np.arange(32.0).reshape(2, 4, 4)
     assert actions.canonical(one, fields(pose=pose), 2, "w").values.tolist() == [[3, 7, 11], [19, 23, 27]]
 
@@ -92,35 +105,53 @@ def test_the_unit_comes_before_the_operations() -> None:
     one = declared(dims=list(DIMS), terms=terms, unit="controller", scale={"translation": 0.05, "rotation": 0.5})
     assert one.units == ("m", "m", "m", "rad", "rad", "rad", "openness")
     assert not one.controller
-    assert actions.canonical(one, fields(a=a), 1, "w").values[0].tolist() == pytest.approx([1.05, 1.1, 1.15, -2, -2.5, -3, 0.5])
+    assert actions.canonical(one, fields(a=a), 1, "w").values[0].tolist() == pytest.approx(
+        [1.05, 1.1, 1.15, -2, -2.5, -3, 0.5]
+    )
     one = declared(dims=list(DIMS), terms=terms, unit="m_rad_per_s")  # at Bridge's 5 Hz
-    assert actions.canonical(one, fields(a=a), 1, "w").values[0].tolist() == pytest.approx([1.2, 1.4, 1.6, -0.8, -1, -1.2, 0.5])
+    assert actions.canonical(one, fields(a=a), 1, "w").values[0].tolist() == pytest.approx(
+        [1.2, 1.4, 1.6, -0.8, -1, -1.2, 0.5]
+    )
     one = declared(dims=list(DIMS), terms=terms, unit="controller", scale={"rotation": 0.5})
     assert one.controller
     assert one.units[:4] == ("controller", "controller", "controller", "rad")
 
 
 def test_another_field_is_added_and_subtracted() -> None:
-    one = declared(dims=["x", "y", "z", "gripper"], terms=[
-        {"field": "a", "ops": [{"add": {"field": "s", "columns": "1:4"}}], "to": ["x", "y", "z"]},
-        {"field": "close", "ops": [{"subtract": "open"}, "relative_to_absolute"], "to": ["gripper"]},
-    ])  # fmt: skip
-    read = fields(a=np.ones((3, 3)), s=np.arange(15.0).reshape(3, 5), close=np.array([0, 1, 0], bool), open=np.array([0, 0, 1], bool))
+    one = declared(
+        dims=["x", "y", "z", "gripper"],
+        terms=[
+            {"field": "a", "ops": [{"add": {"field": "s", "columns": "1:4"}}], "to": ["x", "y", "z"]},
+            {"field": "close", "ops": [{"subtract": "open"}, "relative_to_absolute"], "to": ["gripper"]},
+        ],
+    )
+    read = fields(
+        a=np.ones((3, 3)),
+        s=np.arange(15.0).reshape(3, 5),
+        close=np.array([0, 1, 0], bool),
+        open=np.array([0, 0, 1], bool),
+    )
     assert actions.canonical(one, read, 3, "w").values.tolist() == [[2, 3, 4, 1], [7, 8, 9, 0], [12, 13, 14, 1]]
 
 
 POSE: dict[str, Any] = {
-    "dims": ["x", "y", "z", "roll", "pitch", "yaw", "gripper"], "kind": "pose",
-    "terms": [{"field": "t", "columns": "0:3", "to": ["x", "y", "z"]}, {"field": "t", "columns": "3:6", "to": ["roll", "pitch", "yaw"]},
-              {"field": "t", "columns": [6], "to": ["gripper"]}],
-    "state": [{"field": "s", "columns": "0:3", "to": ["x", "y", "z"]}, {"field": "s", "columns": "3:6", "to": ["roll", "pitch", "yaw"]}],
-}  # fmt: skip
+    "dims": ["x", "y", "z", "roll", "pitch", "yaw", "gripper"],
+    "kind": "pose",
+    "terms": [
+        {"field": "t", "columns": "0:3", "to": ["x", "y", "z"]},
+        {"field": "t", "columns": "3:6", "to": ["roll", "pitch", "yaw"]},
+        {"field": "t", "columns": [6], "to": ["gripper"]},
+    ],
+    "state": [
+        {"field": "s", "columns": "0:3", "to": ["x", "y", "z"]},
+        {"field": "s", "columns": "3:6", "to": ["roll", "pitch", "yaw"]},
+    ],
+}
 
 
 def test_a_pose_becomes_the_displacement_that_leads_to_it() -> None:
-    # The hand looks along base y (yaw 90 degrees); the target is 10 cm further along y, turned by 90 degrees about base x.
+    # The hand looks along base y (yaw 90 degrees); the target is 10 cm further along y, turned by 30 degrees about z.
     state = np.array([[0.5, 0, 0, *degrees(0, 0, 90)]])
-    # Rx(90) Rz(90), taken apart by hand: roll 90, pitch -90 would lock, so the target is given by its angles.
     target = np.array([[0.5, 0.1, 0, *degrees(0, 0, 120), 1.0]])
     base = actions.canonical(declared(**POSE), fields(t=target, s=state), 1, "w").values[0]
     assert base.tolist() == pytest.approx([0, 0.1, 0, 0, 0, math.radians(30), 1], abs=1e-15)
@@ -141,7 +172,9 @@ def test_the_rotation_of_a_pose_is_no_difference_of_angles() -> None:
 def test_a_turn_across_the_end_of_the_angles_is_small() -> None:
     state, target = np.zeros((1, 6)), np.zeros((1, 7))
     state[0, 5], target[0, 5] = degrees(179, -179)
-    assert actions.canonical(declared(**POSE), fields(t=target, s=state), 1, "w").values[0, 5] == pytest.approx(math.radians(2))
+    assert actions.canonical(declared(**POSE), fields(t=target, s=state), 1, "w").values[0, 5] == pytest.approx(
+        math.radians(2)
+    )
 
 
 def test_a_pose_against_other_targets() -> None:
@@ -159,7 +192,10 @@ def test_a_pose_against_other_targets() -> None:
 
 
 def test_a_zero_quaternion_is_missing_wherever_the_displacement_needs_it() -> None:
-    terms = [{"field": "p", "to": ["x", "y", "z"]}, {"field": "q", "ops": [{"quaternion": "xyzw"}], "to": ["roll", "pitch", "yaw"]}]
+    terms = [
+        {"field": "p", "to": ["x", "y", "z"]},
+        {"field": "q", "ops": [{"quaternion": "xyzw"}], "to": ["roll", "pitch", "yaw"]},
+    ]
     dims = ["x", "y", "z", "roll", "pitch", "yaw"]
     q = np.array([[0.0, 0, 0, 0], [0, 0, 0, 2], [0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 1, 0]])
     read = fields(p=np.zeros((5, 3)), q=q, s=np.zeros((5, 3)))
@@ -180,7 +216,12 @@ def test_two_arms() -> None:
     sides = [f"{side}_{name}" for side in ("left", "right") for name in arm]
     terms = [
         {"field": "t", "columns": [k + i for i in range(n)], "ops": ops, "to": sides[d : d + 3]}
-        for k, n, ops, d in ((0, 3, [{"scale": 1}], 0), (3, 4, [{"quaternion": "wxyz"}], 3), (7, 3, [{"scale": 1}], 6), (10, 4, [{"quaternion": "wxyz"}], 9))
+        for k, n, ops, d in (
+            (0, 3, [{"scale": 1}], 0),
+            (3, 4, [{"quaternion": "wxyz"}], 3),
+            (7, 3, [{"scale": 1}], 6),
+            (10, 4, [{"quaternion": "wxyz"}], 9),
+        )
     ]
     state = [term | {"field": "s"} for term in terms]
     one = declared(dims=sides, kind="pose", terms=terms, state=state, frame="tool", gripper=None)
@@ -230,10 +271,15 @@ def test_valid() -> None:
 
 def test_the_fields_that_a_declaration_reads() -> None:
     one = replace(
-        BRIDGE, terminate=Rule("steps/end", None, 0.5, None), valid_action="not_last", state=(Term("steps/pose", None, ("x",)),),
+        BRIDGE,
+        terminate=Rule("steps/end", None, 0.5, None),
+        valid_action="not_last",
+        state=(Term("steps/pose", None, ("x",)),),
         terms=(Term("steps/action", None, ("x",), (Op("add", other=Ref("steps/more", None)),)),),
-    )  # fmt: skip
-    assert {"steps/action", "steps/more", "steps/pose", "steps/end", "steps/is_last", "steps/observation/state"} < set(one.fields)
+    )
+    assert {"steps/action", "steps/more", "steps/pose", "steps/end", "steps/is_last", "steps/observation/state"} < set(
+        one.fields
+    )
     assert "steps/is_terminal" not in one.fields
 
 
@@ -249,9 +295,14 @@ def test_a_step_at_rest_has_no_displacement_and_the_gripper_before() -> None:
 
 def test_an_absolute_action_holds_but_for_its_rates() -> None:
     one = declared(
-        dims=["joint_0", "gripper", "forward"], kind="absolute", units={"joint_0": "rad", "forward": "m/s"}, rates=["forward"],
-        terms=[{"field": "a", "to": ["joint_0", "gripper", "forward"]}], frame=None, unit=None,
-    )  # fmt: skip
+        dims=["joint_0", "gripper", "forward"],
+        kind="absolute",
+        units={"joint_0": "rad", "forward": "m/s"},
+        rates=["forward"],
+        terms=[{"field": "a", "to": ["joint_0", "gripper", "forward"]}],
+        frame=None,
+        unit=None,
+    )
     found = actions.at_rest(one, np.arange(1.0, 7.0).reshape(2, 3), np.array([True, False]))
     assert found.tolist() == [[1, 2, 3], [1, 2, 0]]
 
@@ -262,4 +313,7 @@ def test_no_valid_step_at_all() -> None:
 
 
 def test_an_episode_without_steps() -> None:
-    assert actions.canonical(declared(**POSE), fields(t=np.zeros((0, 7)), s=np.zeros((0, 6))), 0, "w").values.shape == (0, 7)
+    assert actions.canonical(declared(**POSE), fields(t=np.zeros((0, 7)), s=np.zeros((0, 6))), 0, "w").values.shape == (
+        0,
+        7,
+    )

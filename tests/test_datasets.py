@@ -36,7 +36,7 @@ def robot_of(one: Declaration) -> Robot:
 
 
 def fake(one: Declaration, folder: Path, **options: Any) -> Path:
-    """A fake of the dataset, of its published layout or, where there is none, of the least that fits the declaration."""
+    """A fake of the dataset, of its published layout or, without one, of the least that the declaration fits."""
     fields = published(one) or testing.layout(robot_of(one))
     version = one.versions[0] if one.versions else "0.1.0"
     return testing.fake_dataset(fields, folder, name=one.name, version=version, robot=one.robot, **options)
@@ -47,7 +47,9 @@ def test_a_declaration_fits_the_published_layout(one: Declaration) -> None:
     fields = published(one)
     if fields is None:
         level = one.raw.get("verified")
-        assert level in ("documentation", "own data"), f"{one.name} has no published layout but says it is verified by {level}"
+        assert level in ("documentation", "own data"), (
+            f"{one.name} has no published layout but says it is verified by {level}"
+        )
         pytest.skip(f"no layout of {one.name} is at hand; it is declared from {level}")
     assert [str(problem) for problem in fit.problems(robot_of(one), fields, one.name, one.file)] == []
 
@@ -61,7 +63,9 @@ def test_a_declaration_says_what_a_reader_needs(one: Declaration) -> None:
     for key in ("robot", "title"):
         assert raw.get(key), f"{one.name} has no {key}"
     if robot_of(one).frame == "unverified":
-        assert any("frame" in about for about, _ in one.unverified), f"{one.name}: the frame is unverified, and no reason is given"
+        assert any("frame" in about for about, _ in one.unverified), (
+            f"{one.name}: the frame is unverified, and no reason is given"
+        )
 
 
 @EVERY
@@ -70,7 +74,12 @@ def test_a_page_says_it_in_words(one: Declaration) -> None:
     robot = robot_of(one)
     assert "{}" not in page
     assert "None" not in page
-    for what in (*(c.field for c in robot.cameras), *(t.field for t in robot.terms), *robot.instruction.fields, one.raw["licence"]):
+    for what in (
+        *(c.field for c in robot.cameras),
+        *(t.field for t in robot.terms),
+        *robot.instruction.fields,
+        one.raw["licence"],
+    ):
         assert what in page
     for about, reason in one.unverified:
         assert f"{about} is unverified: {reason}" in page
@@ -81,41 +90,126 @@ def test_the_actions_are_those_of_the_scalar_computation(one: Declaration, tmp_p
     check_actions(one, fake(one, tmp_path, episodes=4, steps=5))
 
 
+COMPAT = [other for one in ROBOTS for other in one.compat.values()]
+
+
+@pytest.mark.parametrize("one", [pytest.param(one, id=one.reference.rpartition("/")[2]) for one in COMPAT])
+def test_the_actions_of_other_projects_are_those_of_the_scalar_computation(one: Declaration, tmp_path: Path) -> None:
+    fields = published(one)
+    assert fields is None or not [*fit.problems(robot_of(one), fields, one.name, one.file)]
+    check_actions(one, fake(one, tmp_path, episodes=4, steps=5))
+
+
 ACTION = "steps/action"
 ARM = ["x", "y", "z", "roll", "pitch", "yaw", "gripper"]
 MOVE = {"field": ACTION, "columns": "0:3", "to": ARM[:3]}
 TURN = {"field": ACTION, "columns": "3:6", "to": ARM[3:6]}
 GRIP = {"field": ACTION, "columns": [9], "to": ["gripper"]}
-HERE = [{"field": "steps/state", "columns": [2, 0, 1], "to": ARM[:3]}, {"field": "steps/state", "columns": "3:7", "ops": [{"quaternion": "wxyz"}], "to": ARM[3:6]}]
+HERE = [
+    {"field": "steps/state", "columns": [2, 0, 1], "to": ARM[:3]},
+    {"field": "steps/state", "columns": "3:7", "ops": [{"quaternion": "wxyz"}], "to": ARM[3:6]},
+]
 MAPS: dict[str, dict[str, Any]] = {
-    "rates": {"unit": "m_rad_per_s", "terms": [MOVE, TURN | {"ops": ["axis_angle"]}, GRIP | {"ops": [{"clip": [0, 1]}, "invert"]}]},
-    "controller": {"unit": "controller", "scale": {"translation": 0.05, "rotation": 0.5},
-                   "terms": [MOVE, TURN | {"ops": ["negate", "axis_angle"]}, GRIP | {"ops": ["binarize"]}]},
-    "controller without a scale": {"unit": "controller", "terms": [MOVE | {"ops": [{"scale": [1, -1, 2]}]}, TURN, GRIP | {"ops": ["relative_to_absolute"]}]},
-    "degrees": {"terms": [MOVE | {"ops": [{"scale": 0.001}]}, TURN | {"ops": [{"scale": 0.017453292519943295}, {"euler": "ZYX"}]}, GRIP | {"ops": ["next"]}]},
-    "6d": {"terms": [MOVE, TURN | {"columns": "3:9", "ops": [{"rotation_6d": "rows"}]}, GRIP | {"ops": [{"threshold": 0.5}]}]},
-    "matrix": {"terms": [MOVE, {"field": "steps/pose", "columns": [0, 1, 2, 4, 5, 6, 8, 9, 10], "ops": ["matrix"], "to": ARM[3:6]}, GRIP]},
-    "pose": {"kind": "pose", "terms": [MOVE, TURN | {"columns": "3:7", "ops": [{"quaternion": "xyzw"}]}, GRIP], "state": HERE},
-    "tool pose": {"kind": "pose", "frame": "tool", "terms": [MOVE, TURN | {"ops": [{"euler": "zxy"}]}, GRIP], "state": HERE},
-    "residual": {"kind": "pose", "terms": [
-        MOVE | {"ops": [{"add": {"field": "steps/state", "columns": [2, 0, 1]}}]},
-        TURN | {"ops": [{"add": {"field": "steps/turn"}}, "axis_angle"]}, GRIP],
-        "state": [HERE[0], {"field": "steps/turn", "ops": ["axis_angle"], "to": ARM[3:6]}]},
-    "a turn in the tool's frame": {"rotation_frame": "tool", "terms": [MOVE, TURN | {"ops": ["axis_angle"]}, GRIP], "state": [HERE[1]]},
-    "rest": {"kind": "pose", "missing": "rest", "terms": [MOVE, TURN | {"columns": "3:7", "ops": [{"quaternion": "xyzw"}]}, GRIP], "state": HERE},
+    "rates": {
+        "unit": "m_rad_per_s",
+        "terms": [MOVE, TURN | {"ops": ["axis_angle"]}, GRIP | {"ops": [{"clip": [0, 1]}, "invert"]}],
+    },
+    "controller": {
+        "unit": "controller",
+        "scale": {"translation": 0.05, "rotation": 0.5},
+        "terms": [MOVE, TURN | {"ops": ["negate", "axis_angle"]}, GRIP | {"ops": ["binarize"]}],
+    },
+    "controller without a scale": {
+        "unit": "controller",
+        "terms": [MOVE | {"ops": [{"scale": [1, -1, 2]}]}, TURN, GRIP | {"ops": ["relative_to_absolute"]}],
+    },
+    "degrees": {
+        "terms": [
+            MOVE | {"ops": [{"scale": 0.001}]},
+            TURN | {"ops": [{"scale": 0.017453292519943295}, {"euler": "ZYX"}]},
+            GRIP | {"ops": ["next"]},
+        ]
+    },
+    "6d": {
+        "terms": [
+            MOVE,
+            TURN | {"columns": "3:9", "ops": [{"rotation_6d": "rows"}]},
+            GRIP | {"ops": [{"threshold": 0.5}]},
+        ]
+    },
+    "matrix": {
+        "terms": [
+            MOVE,
+            {"field": "steps/pose", "columns": [0, 1, 2, 4, 5, 6, 8, 9, 10], "ops": ["matrix"], "to": ARM[3:6]},
+            GRIP,
+        ]
+    },
+    "pose": {
+        "kind": "pose",
+        "terms": [MOVE, TURN | {"columns": "3:7", "ops": [{"quaternion": "xyzw"}]}, GRIP],
+        "state": HERE,
+    },
+    "tool pose": {
+        "kind": "pose",
+        "frame": "tool",
+        "terms": [MOVE, TURN | {"ops": [{"euler": "zxy"}]}, GRIP],
+        "state": HERE,
+    },
+    "residual": {
+        "kind": "pose",
+        "terms": [
+            MOVE | {"ops": [{"add": {"field": "steps/state", "columns": [2, 0, 1]}}]},
+            TURN | {"ops": [{"add": {"field": "steps/turn"}}, "axis_angle"]},
+            GRIP,
+        ],
+        "state": [HERE[0], {"field": "steps/turn", "ops": ["axis_angle"], "to": ARM[3:6]}],
+    },
+    "a turn in the tool's frame": {
+        "rotation_frame": "tool",
+        "terms": [MOVE, TURN | {"ops": ["axis_angle"]}, GRIP],
+        "state": [HERE[1]],
+    },
+    "rest": {
+        "kind": "pose",
+        "missing": "rest",
+        "terms": [MOVE, TURN | {"columns": "3:7", "ops": [{"quaternion": "xyzw"}]}, GRIP],
+        "state": HERE,
+    },
     "wrap": {"terms": [MOVE, TURN | {"ops": [{"scale": 100}, "wrap"]}, GRIP]},
     "previous": {"kind": "pose", "against": "previous_target", "terms": [MOVE, TURN, GRIP]},
-    "next": {"kind": "pose", "against": "next_target", "frame": "tool", "terms": [MOVE, TURN | {"columns": "3:7", "ops": [{"quaternion": "xyzw"}]}, GRIP]},
+    "next": {
+        "kind": "pose",
+        "against": "next_target",
+        "frame": "tool",
+        "terms": [MOVE, TURN | {"columns": "3:7", "ops": [{"quaternion": "xyzw"}]}, GRIP],
+    },
     "position": {"kind": "pose", "dims": ["x", "y", "z", "gripper"], "against": "next_target", "terms": [MOVE, GRIP]},
-    "yaw": {"kind": "pose", "frame": "tool", "dims": ["x", "y", "z", "yaw"], "against": "previous_target",
-            "terms": [MOVE, {"field": ACTION, "columns": [3], "to": ["yaw"]}]},
-    "two arms": {"kind": "pose", "frame": "tool", "against": "next_target", "dims": [f"{side}_{name}" for side in ("left", "right") for name in ARM],
-                 "terms": [term | {"field": f"steps/{side}", "to": [f"{side}_{name}" for name in term["to"]]}
-                           for side in ("left", "right") for term in (MOVE, TURN | {"ops": [{"euler": "ZYX"}]}, GRIP)]},
-    "joints and a base": {"kind": "absolute", "dims": ["joint_0", "joint_1", "gripper", "forward"], "rates": ["forward"],
-                          "units": {"joint_0": "rad", "joint_1": "rad", "forward": "m/s"},
-                          "terms": [{"field": ACTION, "columns": [0, 1, 2, 3], "to": ["joint_0", "joint_1", "gripper", "forward"]}]},
-}  # fmt: skip
+    "yaw": {
+        "kind": "pose",
+        "frame": "tool",
+        "dims": ["x", "y", "z", "yaw"],
+        "against": "previous_target",
+        "terms": [MOVE, {"field": ACTION, "columns": [3], "to": ["yaw"]}],
+    },
+    "two arms": {
+        "kind": "pose",
+        "frame": "tool",
+        "against": "next_target",
+        "dims": [f"{side}_{name}" for side in ("left", "right") for name in ARM],
+        "terms": [
+            term | {"field": f"steps/{side}", "to": [f"{side}_{name}" for name in term["to"]]}
+            for side in ("left", "right")
+            for term in (MOVE, TURN | {"ops": [{"euler": "ZYX"}]}, GRIP)
+        ],
+    },
+    "joints and a base": {
+        "kind": "absolute",
+        "dims": ["joint_0", "joint_1", "gripper", "forward"],
+        "rates": ["forward"],
+        "units": {"joint_0": "rad", "joint_1": "rad", "forward": "m/s"},
+        "terms": [{"field": ACTION, "columns": [0, 1, 2, 3], "to": ["joint_0", "joint_1", "gripper", "forward"]}],
+    },
+}
 
 
 @pytest.mark.parametrize("rules", ["flags", "fields"])
@@ -123,14 +217,62 @@ MAPS: dict[str, dict[str, Any]] = {
 def test_every_operation_against_the_scalar_computation(name: str, rules: str, tmp_path: Path) -> None:
     """The whole language on made-up datasets: kinds, units, operations and rules."""
     base = {"kind": "displacement", "frame": "base", "unit": "m_rad", "dims": ARM, "gripper": "any"}
-    ends: dict[str, Any] = {"terminate": {"field": "steps/end", "column": 1, "above": 0.7}, "valid_action": {"field": "steps/go", "nonzero": True}}
+    ends: dict[str, Any] = {
+        "terminate": {"field": "steps/end", "column": 1, "above": 0.7},
+        "valid_action": {"field": "steps/go", "nonzero": True},
+    }
     content = {
-        "name": "toy", "id": "toy", "kind": "robot", "format": "rlds", "licence": "none", "control_hz": 7, "cameras": {"primary": {"field": "steps/image"}},
-        "instruction": {"field": "steps/text", "dummy": ["none"]}, "action": base | MAPS[name],
-    } | (ends if rules == "fields" else {"terminate": "is_last", "valid_action": "not_last"})  # fmt: skip
+        "name": "toy",
+        "id": "toy",
+        "kind": "robot",
+        "format": "rlds",
+        "licence": "none",
+        "control_hz": 7,
+        "cameras": {"primary": {"field": "steps/image"}},
+        "instruction": {"field": "steps/text", "dummy": ["none"]},
+        "action": base | MAPS[name],
+    } | (ends if rules == "fields" else {"terminate": "is_last", "valid_action": "not_last"})
     (tmp_path / "toy.yaml").write_text(yaml.safe_dump(content))
     one = declaration.read(tmp_path / "toy.yaml")
     check_actions(one, fake(one, tmp_path, episodes=6, steps=4))
+
+
+def test_padding_and_differences_against_the_scalar_computation(tmp_path: Path) -> None:
+    terms = [
+        MOVE | {"ops": ["euler_difference"]},
+        {"pad": 0.25, "to": ["roll", "pitch"]},
+        {"pad": 0, "to": ["yaw"]},
+        GRIP,
+    ]
+    other = {
+        "kind": "displacement",
+        "frame": "base",
+        "unit": "controller",
+        "dims": ARM,
+        "gripper": "any",
+        "terms": terms,
+    }
+    base = other | {"terms": [MOVE, TURN, GRIP], "unit": "m_rad"}
+    content = {
+
+            "name": "toy",
+            "id": "toy",
+            "kind": "robot",
+            "format": "rlds",
+            "licence": "none",
+            "instruction": "steps/text"
+        ,
+
+            "cameras": {"primary": {"field": "steps/image"}},
+            "action": base,
+            "terminate": "is_last",
+            "valid_action": "all"
+        ,
+        "compat": {"octo": {"action": other, "quirks": ["It pads."]}},
+    }
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(content))
+    one = declaration.read(tmp_path / "toy.yaml").compat["octo"]
+    check_actions(one, fake(one, tmp_path, episodes=4, steps=4))
 
 
 def check_actions(one: Declaration, folder: Path) -> None:
@@ -154,7 +296,10 @@ def check_actions(one: Declaration, folder: Path) -> None:
             said = instruction.texts(robot.instruction, episode.__getitem__, episode.steps)
             assert texts[rows] == said
             reason = [index.REASONS[code] for code in reject[rows]]
-            expected = ["invalid_action" if not o and not e else "" if s else "no_instruction" for o, e, s in zip(ok, ends, said, strict=True)]
+            expected = [
+                "invalid_action" if not o and not e else "" if s else "no_instruction"
+                for o, e, s in zip(ok, ends, said, strict=True)
+            ]
             assert reason == expected
         assert row == table.num_rows
 
@@ -184,7 +329,8 @@ def test_every_field_of_every_published_layout_can_be_faked_and_read(tmp_path: P
         folder = testing.fake_dataset(fields, tmp_path, name=name, version="0.1.0", episodes=2, steps=3)
         dataset = RldsDataset.open(folder)
         assert {p: dataclasses.replace(f, encoding=None) for p, f in dataset.fields.items()} == {
-            p: dataclasses.replace(f, encoding=None, dtype="uint8" if f.kind == "image" else f.dtype) for p, f in fields.items()
+            p: dataclasses.replace(f, encoding=None, dtype="uint8" if f.kind == "image" else f.dtype)
+            for p, f in fields.items()
         }
         for path in dataset.paths("train"):
             for episode in read_episodes(map_file(path), path.name, dataset.fields, list(fields), check=True):
@@ -199,7 +345,9 @@ def test_the_layouts_are_those_of_the_facts(shared_data: Path) -> None:
     assert {name: {p: layouts.text(f) for p, f in fields.items()} for name, fields in PUBLISHED.items()} == wanted
     for file in sorted(facts.glob("rlds_schemas/*/*/features.json")):
         known = PUBLISHED[file.parent.parent.name]
-        assert known == {p: dataclasses.replace(f, doc="") for p, f in load_features(file.parent).items() if f.ragged < 2}
+        assert known == {
+            p: dataclasses.replace(f, doc="") for p, f in load_features(file.parent).items() if f.ragged < 2
+        }
 
 
 def test_a_fake_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
@@ -210,7 +358,9 @@ def test_a_fake_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
     assert any((first / n).read_bytes() != (third / n).read_bytes() for n in files)
 
 
-@pytest.mark.parametrize(("name", "size"), [("fractal20220817_data", (320, 256)), ("kuka", (640, 512)), ("viola", (224, 224))])
+@pytest.mark.parametrize(
+    ("name", "size"), [("fractal20220817_data", (320, 256)), ("kuka", (640, 512)), ("viola", (224, 224))]
+)
 def test_tfds_reads_a_fake(shared_data: Path, tmp_path: Path, name: str, size: tuple[int, int]) -> None:
     tfds = pytest.importorskip("tensorflow_datasets")
     schema = shared_data.parent / "facts" / "rlds_schemas" / name / "0.1.0"
@@ -225,7 +375,9 @@ def test_tfds_reads_a_fake(shared_data: Path, tmp_path: Path, name: str, size: t
     for path in dataset.paths("train"):
         buffer = map_file(path)
         records = [bytes(record.data) for record in scan(buffer, path=path.name, check=True)]
-        for record, mine in zip(records, read_episodes(buffer, path.name, dataset.fields, plain, check=True), strict=True):
+        for record, mine in zip(
+            records, read_episodes(buffer, path.name, dataset.fields, plain, check=True), strict=True
+        ):
             steps = list(info.features.deserialize_example_np(record)["steps"])
             assert len(steps) == mine.steps
             assert steps[-1]["is_last"]
@@ -249,12 +401,20 @@ def test_all_datasets_in_one_mixture(tmp_path: Path) -> None:
 
     for one in ROBOTS:
         fake(one, tmp_path / "data", episodes=6, steps=3)
+    spoken = [one for one in ROBOTS if robot_of(one).instruction.fields or robot_of(one).instruction.text]
     recipe = {
-        "name": "everything", "samples_per_shard": 100, "cameras": ["primary", *sorted({c for one in ROBOTS for c in one.cameras} - {"primary"})],
-        "sources": [{"source": one.name} for one in ROBOTS if robot_of(one).instruction.fields or robot_of(one).instruction.text],
-    }  # fmt: skip
+        "name": "everything",
+        "samples_per_shard": 100,
+        "cameras": ["primary", *sorted({camera for one in ROBOTS for camera in one.cameras} - {"primary"})],
+        "sources": [  # each with a prompt of its own, because their actions have different meanings
+            {"source": one.name, "prompts": {"robot": f"Q: what should {one.id} do to {{instruction}}? A:"}}
+            for one in spoken
+        ],
+    }
     (tmp_path / "everything.yaml").write_text(yaml.safe_dump(recipe))
-    manifest = flow.build(tmp_path / "everything.yaml", tmp_path / "out", data_root=tmp_path / "data", workers=2, progress=False)
-    assert {s["source"] for s in manifest["sources"]} == {one.id for one in ROBOTS if one.name in {s["source"] for s in recipe["sources"]}}
+    manifest = flow.build(
+        tmp_path / "everything.yaml", tmp_path / "out", data_root=tmp_path / "data", workers=2, progress=False
+    )
+    assert {s["source"] for s in manifest["sources"]} == {one.id for one in spoken}
     report = verify.verify(tmp_path / "out")
     assert report.ok

@@ -9,23 +9,46 @@ from typing import Any
 import pytest
 import yaml
 
-from rt2data import declaration, recipe, resources, robot, sources
+from rt2data import declaration, plan, recipe, resources, robot, sources
 from rt2data.errors import Rt2dataError
 
 ROBOT: dict[str, Any] = {
-    "name": "toy", "id": "toy", "kind": "robot", "format": "rlds", "paths": ["toy"], "licence": "none",
-    "cameras": {"front": {"field": "steps/observation/image"}}, "instruction": "steps/language_instruction",
+    "name": "toy",
+    "id": "toy",
+    "kind": "robot",
+    "format": "rlds",
+    "paths": ["toy"],
+    "licence": "none",
+    "cameras": {"front": {"field": "steps/observation/image"}},
+    "instruction": "steps/language_instruction",
     "action": {
-        "dims": ["x", "y", "z", "roll", "pitch", "yaw", "gripper"], "kind": "displacement", "frame": "base", "unit": "m_rad",
+        "dims": ["x", "y", "z", "roll", "pitch", "yaw", "gripper"],
+        "kind": "displacement",
+        "frame": "base",
+        "unit": "m_rad",
         "gripper": "1 = open",
-        "terms": [{"field": "steps/action", "columns": [0, 1, 2, 3, 4, 5, 6], "to": ["x", "y", "z", "roll", "pitch", "yaw", "gripper"]}],
+        "terms": [
+            {
+                "field": "steps/action",
+                "columns": [0, 1, 2, 3, 4, 5, 6],
+                "to": ["x", "y", "z", "roll", "pitch", "yaw", "gripper"],
+            }
+        ],
     },
-    "terminate": "is_last", "valid_action": "all",
-}  # fmt: skip
+    "terminate": "is_last",
+    "valid_action": "all",
+}
 WEB: dict[str, Any] = {
-    "name": "web", "id": "web", "kind": "vqa", "format": "vqa_json", "paths": ["web"], "licence": "none",
-    "splits": {"train": {"questions": ["q.json"], "annotations": ["a.json"]}}, "images": ["{image_id}.jpg"], "image_namespace": "web",
-}  # fmt: skip
+    "name": "web",
+    "id": "web",
+    "kind": "vqa",
+    "format": "vqa_json",
+    "paths": ["web"],
+    "licence": "none",
+    "splits": {"train": {"questions": ["q.json"], "annotations": ["a.json"]}},
+    "images": ["{image_id}.jpg"],
+    "image_namespace": "web",
+}
 
 
 def written(tmp_path: Path, content: dict[str, Any]) -> Path:
@@ -74,7 +97,10 @@ def test_a_robot_is_read(tmp_path: Path) -> None:
 
 def test_the_digest_is_of_what_is_declared_not_of_prose(tmp_path: Path) -> None:
     first = declaration.read(written(tmp_path, ROBOT)).digest
-    assert declaration.read(written(tmp_path, ROBOT | {"notes": ["seen"], "citation": "x", "paths": ["elsewhere"]})).digest == first
+    assert (
+        declaration.read(written(tmp_path, ROBOT | {"notes": ["seen"], "citation": "x", "paths": ["elsewhere"]})).digest
+        == first
+    )
     assert declaration.read(written(tmp_path, dict(reversed(ROBOT.items())))).digest == first
     assert declaration.read(written(tmp_path, ROBOT | {"terminate": "is_terminal"})).digest != first
     assert declaration.read(written(tmp_path, ROBOT | {"id": "other"})).digest != first
@@ -83,22 +109,43 @@ def test_the_digest_is_of_what_is_declared_not_of_prose(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({k: v for k, v in ROBOT.items() if k != "cameras"}, 'toy.yaml:1: the file has no "cameras"; expected the field "cameras".'),
-        ({k: v for k, v in WEB.items() if k != "images"}, 'toy.yaml:1: the file has no "images"; expected the field "images".'),
-        (ROBOT | {"id": "Toy-1"}, 'toy.yaml:2: "id" is "Toy-1"; expected The short id that begins each sample\'s key: '
-         "at most 40 lower-case letters, digits and underscores."),
-        (ROBOT | {"kind": "robots"}, 'toy.yaml:3: "kind" is "robots"; expected one of robot, vqa, caption. Did you mean "robot"?'),
+        (
+            {k: v for k, v in ROBOT.items() if k != "cameras"},
+            'toy.yaml:1: the file has no "cameras"; expected the field "cameras".',
+        ),
+        (
+            {k: v for k, v in WEB.items() if k != "images"},
+            'toy.yaml:1: the file has no "images"; expected the field "images".',
+        ),
+        (
+            ROBOT | {"id": "Toy-1"},
+            (
+                'toy.yaml:2: "id" is "Toy-1"; expected The short id that begins each sample\'s key: '
+                "at most 40 lower-case letters, digits and underscores."
+            ),
+        ),
+        (
+            ROBOT | {"kind": "robots"},
+            'toy.yaml:3: "kind" is "robots"; expected one of robot, vqa, caption. Did you mean "robot"?',
+        ),
         (ROBOT | {"cameras": {"Front": {"field": "a"}}}, None),
         (ROBOT | {"cameras": {"json.x": {"field": "a"}}}, None),
         (ROBOT | {"paths": ["/etc"]}, None),
         (ROBOT | {"code": "import os"}, 'toy.yaml:36: unknown field "code"; expected one of '),
-        (action(dims=["x", "y"]), "toy.yaml:18: the terms give x, y, z, roll, pitch, yaw, gripper; expected each of x, y once."),
-        (action(terms=[{"field": "a", "columns": [0, 1], "to": list(robot.ARM)}]),
-         "toy.yaml:25: 2 columns for 7 dimensions; expected as many columns as dimensions."),
-        (WEB | {"splits": {"train": {"annotations": ["a.json"]}}},
-         'toy.yaml:9: split "train" has no "questions"; expected question files of a VQA corpus.'),
+        (
+            action(dims=["x", "y"]),
+            "toy.yaml:18: the terms give x, y, z, roll, pitch, yaw, gripper; expected each of x, y once.",
+        ),
+        (
+            action(terms=[{"field": "a", "columns": [0, 1], "to": list(robot.ARM)}]),
+            "toy.yaml:25: 2 columns for 7 dimensions; expected as many columns as dimensions.",
+        ),
+        (
+            WEB | {"splits": {"train": {"annotations": ["a.json"]}}},
+            'toy.yaml:9: split "train" has no "questions"; expected question files of a VQA corpus.',
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_refused(tmp_path: Path, content: dict[str, Any], message: str | None) -> None:
     found = refused(tmp_path, content)
     assert re.match(r"toy\.yaml:\d+: .*; expected ", found)
@@ -113,7 +160,10 @@ def test_lines_of_errors(tmp_path: Path) -> None:
     text = yaml.safe_dump(ROBOT, sort_keys=False).replace("terminate: is_last", "terminate: never")
     path.write_text(text)
     line = 1 + text.splitlines().index("terminate: never")
-    with pytest.raises(Rt2dataError, match=f'toy.yaml:{line}: "terminate" is "never"; expected One of is_terminal, is_last, last_step, none'):
+    with pytest.raises(
+        Rt2dataError,
+        match=f'toy.yaml:{line}: "terminate" is "never"; expected One of is_terminal, is_last, last_step, none',
+    ):
         declaration.read(path)
 
 
@@ -123,14 +173,19 @@ def test_two_declarations_of_one_name(tmp_path: Path, monkeypatch: pytest.Monkey
     files[0].write_text(yaml.safe_dump(ROBOT))
     files[1].write_text(yaml.safe_dump(ROBOT | {"name": "other", "id": "other"} | claim))
     monkeypatch.setattr(resources, "files", lambda *_: iter(files))
-    with pytest.raises(Rt2dataError, match=r'b\.yaml: (name|id) "toy" is also that of .*a\.yaml; expected a name of its own'):
+    with pytest.raises(
+        Rt2dataError, match=r'b\.yaml: (name|id) "toy" is also that of .*a\.yaml; expected a name of its own'
+    ):
         declaration.declared.__wrapped__()
 
 
 def test_names_and_aliases() -> None:
     assert declaration.find("bridge").name == "bridge_dataset"
     assert declaration.find("bridge_orig") is declaration.find("bridge_dataset")
-    with pytest.raises(Rt2dataError, match=r'^r\.yaml:9: unknown source "brigde"; expected one of \d+ declarations\. Did you mean "bridge"\?$'):
+    with pytest.raises(
+        Rt2dataError,
+        match=r'^r\.yaml:9: unknown source "brigde"; expected one of \d+ declarations\. Did you mean "bridge"\?$',
+    ):
         declaration.find("brigde", "r.yaml:9")
 
 
@@ -138,8 +193,20 @@ def test_a_format_is_looked_up_or_imported(tmp_path: Path) -> None:
     one = declaration.read(written(tmp_path, ROBOT | {"format": "rt2data.sources.rlds:Rlds"}))
     assert sources.of_format(one, "w").__name__ == "Rlds"
     for text, message in [
-        ("rldz", f'w: unknown format "rldz"; expected one of {", ".join(sources.FORMATS)}, or module:Class. Did you mean "rlds"?'),
-        ("no_such_module:Class", "w: format \"no_such_module:Class\": No module named 'no_such_module'; expected a class that can be imported."),
+        (
+            "rldz",
+            (
+                f'w: unknown format "rldz"; expected one of {", ".join(sources.FORMATS)}, or module:Class. '
+                'Did you mean "rlds"?'
+            ),
+        ),
+        (
+            "no_such_module:Class",
+            (
+                "w: format \"no_such_module:Class\": No module named 'no_such_module'; "
+                "expected a class that can be imported."
+            ),
+        ),
     ]:
         one = declaration.read(written(tmp_path, ROBOT | {"format": text}))
         with pytest.raises(Rt2dataError) as caught:
@@ -156,7 +223,10 @@ def test_a_dataset_that_is_not_there(tmp_path: Path) -> None:
         f'r.yaml:3: dataset "bridge_dataset" is not on disk; expected a folder at one of {places}. '
         "`rt2data datasets bridge_dataset` prints the command that copies it."
     )
-    with pytest.raises(Rt2dataError, match=r"^r\.yaml:3: no data root; expected the folder that holds bridge_dataset\. Give it with --data-root\.$"):
+    with pytest.raises(
+        Rt2dataError,
+        match=r"^r\.yaml:3: no data root; expected the folder that holds bridge_dataset\. Give it with --data-root\.$",
+    ):
         sources.open_source(one, None, where="r.yaml:3")
 
 
@@ -176,7 +246,10 @@ def test_names_that_stay_in_a_folder(tmp_path: Path, root: str, name: str) -> No
 
 def test_variants_share_a_file(tmp_path: Path) -> None:
     common = {k: v for k, v in ROBOT.items() if k not in ("name", "id", "paths")}
-    variants = [{"name": "a", "id": "a_id"}, {"name": "b", "id": "b_id", "aliases": ["bee"], "control_hz": 5, "title": "B"}]
+    variants = [
+        {"name": "a", "id": "a_id"},
+        {"name": "b", "id": "b_id", "aliases": ["bee"], "control_hz": 5, "title": "B"},
+    ]
     path = written(tmp_path, common | {"variants": variants, "title": "A"})
     first, second = declaration.read_all(path)
     assert (first.name, first.id, first.aliases, first.raw["title"]) == ("a", "a_id", (), "A")
@@ -191,8 +264,10 @@ def test_variants_share_a_file(tmp_path: Path) -> None:
         assert declaration.load(one.reference) == one
     with pytest.raises(Rt2dataError, match=r"toy\.yaml: 2 variants; expected a declaration of one dataset"):
         declaration.read(path)
-    assert "the file has no \"name\"" in refused(tmp_path, common)
-    assert '"name" beside variants; expected a "name" in each variant.' in refused(tmp_path, ROBOT | {"variants": variants})
+    assert 'the file has no "name"' in refused(tmp_path, common)
+    assert '"name" beside variants; expected a "name" in each variant.' in refused(
+        tmp_path, ROBOT | {"variants": variants}
+    )
 
 
 def test_a_reference_finds_its_declaration_again(tmp_path: Path) -> None:
@@ -212,10 +287,18 @@ def test_a_dataset_that_cannot_be_declared_says_why() -> None:
 
 def test_prose_and_evidence_do_not_change_the_digest(tmp_path: Path) -> None:
     first = declaration.read(written(tmp_path, ROBOT)).digest
-    prose = {"unverified": [{"about": "frame", "reason": "r"}], "versions": ["1.0.0"], "depth": {"primary": {"field": "d"}}, "verified": "documentation"}
+    prose = {
+        "unverified": [{"about": "frame", "reason": "r"}],
+        "versions": ["1.0.0"],
+        "depth": {"primary": {"field": "d"}},
+        "verified": "documentation",
+    }
     assert declaration.read(written(tmp_path, ROBOT | prose)).digest == first
     assert declaration.read(written(tmp_path, action(gripper="other words"))).digest == first
-    told = [declaration.read(written(tmp_path, ROBOT | {"instruction": {"text": "t", "evidence": e}})).digest for e in ("a", "b")]
+    told = [
+        declaration.read(written(tmp_path, ROBOT | {"instruction": {"text": "t", "evidence": e}})).digest
+        for e in ("a", "b")
+    ]
     assert told[0] == told[1] != first
     assert declaration.read(written(tmp_path, ROBOT | {"control_hz": 7})).digest != first
     for change in ({"unit": "controller"}, {"frame": "tool"}, {"missing": "rest"}):
@@ -224,13 +307,19 @@ def test_prose_and_evidence_do_not_change_the_digest(tmp_path: Path) -> None:
 
 ARM = list(robot.ARM)
 POSE = {
-    "kind": "pose", "terms": [{"field": "t", "to": ARM}], "state": [{"field": "s", "to": ARM[:6]}],
-}  # fmt: skip
+    "kind": "pose",
+    "terms": [{"field": "t", "to": ARM}],
+    "state": [{"field": "s", "to": ARM[:6]}],
+}
 
 
 def turned(*ops: Any, **changes: Any) -> dict[str, Any]:
     """An action whose rotation goes through `ops`."""
-    terms = [{"field": "a", "columns": "0:3", "to": ARM[:3]}, {"field": "a", "columns": "3:6", "ops": list(ops), "to": ARM[3:6]}, {"field": "g", "to": ["gripper"]}]
+    terms = [
+        {"field": "a", "columns": "0:3", "to": ARM[:3]},
+        {"field": "a", "columns": "3:6", "ops": list(ops), "to": ARM[3:6]},
+        {"field": "g", "to": ["gripper"]},
+    ]
     return action(terms=terms, **changes)
 
 
@@ -245,50 +334,132 @@ def turned(*ops: Any, **changes: Any) -> dict[str, Any]:
         (turned("binarize"), "binarize for 3 dimensions; expected a term of one dimension."),
         (turned("euler_difference"), 'unknown operation "euler_difference"; expected one of '),
         (turned({"quaternion": "xyzw"}), "3 columns for quaternion; expected 4 columns."),
-        (turned({"euler": "xxx"}), "euler: xxx; expected euler: one of xyz, XYZ, "),
-        (turned("axis_angle", "negate"), "operations after axis_angle; expected axis_angle as the last operation of its term."),
-        (turned("axis_angle", "axis_angle"), "operations after axis_angle; expected axis_angle as the last operation of its term."),
-        (turned({"add": {"fild": "b"}}), "add: {'fild': 'b'}; expected add: FIELD, or add: {field: FIELD, columns: ...}."),
+        (turned({"euler": "xxx"}), "euler: xxx; expected euler: one of xyz, xzy, "),
+        (
+            turned("axis_angle", "negate"),
+            "operations after axis_angle; expected axis_angle as the last operation of its term.",
+        ),
+        (
+            turned("axis_angle", "axis_angle"),
+            "operations after axis_angle; expected axis_angle as the last operation of its term.",
+        ),
+        (
+            turned({"add": {"fild": "b"}}),
+            "add: {'fild': 'b'}; expected add: FIELD, or add: {field: FIELD, columns: ...}.",
+        ),
         (turned("axis_angle", unit="controller"), "axis_angle of controller units; expected a rotation in radians."),
-        (turned("negate", scale={"rotation": 1}), "a scale for m_rad; expected unit: controller; or the operation scale."),
-        (turned("negate", unit="m_rad_per_s"), "m_rad_per_s without control_hz; expected control_hz: the rate in steps per second."),
-        (action(terms=[{"field": "a", "ops": ["axis_angle"], "to": ["x", "y", "z"]}, {"field": "b", "to": ARM[3:]}]),
-         "axis_angle gives x, y, z; expected to: [roll, pitch, yaw] of one arm."),
+        (
+            turned("negate", scale={"rotation": 1}),
+            "a scale for m_rad; expected unit: controller; or the operation scale.",
+        ),
+        (
+            turned("negate", unit="m_rad_per_s"),
+            "m_rad_per_s without control_hz; expected control_hz: the rate in steps per second.",
+        ),
+        (
+            action(terms=[{"field": "a", "ops": ["axis_angle"], "to": ["x", "y", "z"]}, {"field": "b", "to": ARM[3:]}]),
+            "axis_angle gives x, y, z; expected to: [roll, pitch, yaw] of one arm.",
+        ),
         (action(terms=[{"field": "a", "columns": "3:3", "to": ARM}]), 'columns "3:3"; expected a range such as "0:3"'),
-        (action(dims=["y", "x"], terms=[{"field": "a", "to": ["y", "x"]}]), "dims are y, x; expected those of the arm in the order x, y, z,"),
-        (action(dims=["x", "gripper"], terms=[{"field": "a", "to": ["x", "gripper"]}], kind="absolute"),
-         "x in an absolute action; expected names of its own. x to yaw mean a displacement; a commanded position is target_x."),
-        (action(dims=["joint_0"], terms=[{"field": "a", "to": ["joint_0"]}], units={"joint_0": "rad"}), "kind displacement without any of x, y,"),
-        (action(dims=["x", "joint_0"], terms=[{"field": "a", "to": ["x", "joint_0"]}]), "units for none; expected one for each of joint_0: those with"),
-        (action(units={"x": "m"}), "units for x; expected one for each of no dimension: those with a name of their own."),
+        (
+            action(dims=["y", "x"], terms=[{"field": "a", "to": ["y", "x"]}]),
+            "dims are y, x; expected those of the arm in the order x, y, z,",
+        ),
+        (
+            action(dims=["x", "gripper"], terms=[{"field": "a", "to": ["x", "gripper"]}], kind="absolute"),
+            "x in an absolute action; expected names of its own. x to yaw mean a displacement; a commanded position ",
+        ),
+        (
+            action(dims=["joint_0"], terms=[{"field": "a", "to": ["joint_0"]}], units={"joint_0": "rad"}),
+            "kind displacement without any of x, y,",
+        ),
+        (
+            action(dims=["x", "joint_0"], terms=[{"field": "a", "to": ["x", "joint_0"]}]),
+            "units for none; expected one for each of joint_0: those with",
+        ),
+        (
+            action(units={"x": "m"}),
+            "units for x; expected one for each of no dimension: those with a name of their own.",
+        ),
         (action(rates=["x"]), '"x" in rates; expected one of no dimension.'),
         (action(state=POSE["state"]), '"state" in a displacement; expected kind pose.'),
         (action(against="next_target"), '"against" in a displacement; expected kind pose.'),
-        (action(**POSE, against="next_target"), '"state" for a pose against its next_target; expected terms under state:'),
+        (
+            action(**POSE, against="next_target"),
+            '"state" for a pose against its next_target; expected terms under state:',
+        ),
         (action(kind="pose"), "a pose against its state without the state; expected terms under state:"),
         (action(**POSE | {"frame": "unverified"}), "a pose in an unverified frame; expected base or tool"),
-        (action(**POSE | {"unit": "controller"}), "a pose in controller; expected unit: m_rad; other units by the operation scale."),
-        (action(**POSE | {"state": [{"field": "s", "to": ARM[:3]}]}), "the state give x, y, z; expected each of x, y, z, roll, pitch, yaw once."),
-        (action(kind="pose", against="next_target", frame="tool", dims=ARM[:3], terms=[{"field": "a", "to": ARM[:3]}]),
-         "a pose in the tool's frame without a rotation; expected frame: base."),
-        (action(kind="pose", against="next_target", dims=["x", "roll"], terms=[{"field": "a", "to": ["x", "roll"]}]),
-         "a pose with roll; expected roll, pitch and yaw, or yaw alone."),
-        (action(rotation_frame="tool"), "rotation_frame in this displacement; expected a displacement in the base frame, with roll"),
-        (action(kind="pose", against="next_target", missing="rest"), '"missing" where no step is at rest; expected a displacement, or a pose'),
-        ({k: v for k, v in action().items() if k != "x"} | {"action": {k: v for k, v in ROBOT["action"].items() if k != "unit"}},
-         'x to yaw without "unit"; expected unit: m_rad, m_rad_per_s or controller.'),
-        (ROBOT | {"action": {k: v for k, v in ROBOT["action"].items() if k != "frame"}}, 'a displacement without "frame"; expected frame: base, tool or unverified.'),
-        (ROBOT | {"action": {k: v for k, v in ROBOT["action"].items() if k != "gripper"}}, 'a gripper dimension without "gripper"; expected what the stored'),
-        (ROBOT | {"terminate": {"field": "a", "above": 1, "below": 2}}, "above and below; expected one of above, below, nonzero."),
-        (ROBOT | {"terminate": {"field": "a", "columns": "0:2"}}, "several columns; expected column:, or nonzero: true."),
-        (ROBOT | {"valid_action": {"field": "a", "columns": "0:2", "column": 1}}, "column and columns; expected one of them."),
-        (ROBOT | {"instruction": {"field": "a", "text": "b"}}, "both field and text; expected field:, or text:, or none."),
+        (
+            action(**POSE | {"unit": "controller"}),
+            "a pose in controller; expected unit: m_rad; other units by the operation scale.",
+        ),
+        (
+            action(**POSE | {"state": [{"field": "s", "to": ARM[:3]}]}),
+            "the state give x, y, z; expected each of x, y, z, roll, pitch, yaw once.",
+        ),
+        (
+            action(
+                kind="pose", against="next_target", frame="tool", dims=ARM[:3], terms=[{"field": "a", "to": ARM[:3]}]
+            ),
+            "a pose in the tool's frame without a rotation; expected frame: base.",
+        ),
+        (
+            action(kind="pose", against="next_target", dims=["x", "roll"], terms=[{"field": "a", "to": ["x", "roll"]}]),
+            "a pose with roll; expected roll, pitch and yaw, or yaw alone.",
+        ),
+        (
+            action(rotation_frame="tool"),
+            "rotation_frame in this displacement; expected a displacement in the base frame, with roll",
+        ),
+        (
+            action(kind="pose", against="next_target", missing="rest"),
+            '"missing" where no step is at rest; expected a displacement, or a pose',
+        ),
+        (
+            {k: v for k, v in action().items() if k != "x"}
+            | {"action": {k: v for k, v in ROBOT["action"].items() if k != "unit"}},
+            'x to yaw without "unit"; expected unit: m_rad, m_rad_per_s or controller.',
+        ),
+        (
+            ROBOT | {"action": {k: v for k, v in ROBOT["action"].items() if k != "frame"}},
+            'a displacement without "frame"; expected frame: base, tool or unverified.',
+        ),
+        (
+            ROBOT | {"action": {k: v for k, v in ROBOT["action"].items() if k != "gripper"}},
+            'a gripper dimension without "gripper"; expected what the stored',
+        ),
+        (
+            ROBOT | {"terminate": {"field": "a", "above": 1, "below": 2}},
+            "above and below; expected one of above, below, nonzero.",
+        ),
+        (
+            ROBOT | {"terminate": {"field": "a", "columns": "0:2"}},
+            "several columns; expected column:, or nonzero: true.",
+        ),
+        (
+            ROBOT | {"valid_action": {"field": "a", "columns": "0:2", "column": 1}},
+            "column and columns; expected one of them.",
+        ),
+        (
+            ROBOT | {"instruction": {"field": "a", "text": "b"}},
+            "both field and text; expected field:, or text:, or none.",
+        ),
         (ROBOT | {"instruction": {"dummy": ["b"]}}, "neither field nor text; expected field:, or text:, or none."),
-        (ROBOT | {"instruction": {"text": "b"}}, "a text that the data does not have, without evidence; expected evidence: where it comes from."),
-        (ROBOT | {"instruction": {"text": "b", "evidence": "c", "dummy": ["d"]}}, "text with dummy; expected text and evidence."),
-        (ROBOT | {"proprio": {"field": "s", "columns": "0:2", "dims": ["a"]}}, "2 columns for 1 dimensions; expected as many columns as dimensions."),
+        (
+            ROBOT | {"instruction": {"text": "b"}},
+            "a text that the data does not have, without evidence; expected evidence: where it comes from.",
+        ),
+        (
+            ROBOT | {"instruction": {"text": "b", "evidence": "c", "dummy": ["d"]}},
+            "text with dummy; expected text and evidence.",
+        ),
+        (
+            ROBOT | {"proprio": {"field": "s", "columns": "0:2", "dims": ["a"]}},
+            "2 columns for 1 dimensions; expected as many columns as dimensions.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_a_robot_is_refused_for(tmp_path: Path, content: dict[str, Any], message: str) -> None:
     found = refused(tmp_path, content)
     assert re.sub(r"^toy\.yaml:\d+: ", "", found).startswith(message)
@@ -296,14 +467,11 @@ def test_what_a_robot_is_refused_for(tmp_path: Path, content: dict[str, Any], me
 
 
 def test_a_plan_says_what_nobody_verified(tmp_path: Path) -> None:
-    from types import SimpleNamespace
-
-    from rt2data import plan
-
-    content = action(unit="controller", scale={"translation": 0.05}) | {"unverified": [{"about": "frame", "reason": "nobody says it"}]}
-    source: Any = SimpleNamespace(declaration=declaration.read(written(tmp_path, content)), splits=("train",))
-    the_recipe: Any = SimpleNamespace(sources=[source], cameras=("front",))
-    said = plan.warnings(the_recipe, [plan.SourcePlan("toy", "toy", "robot")], [])
+    content = action(unit="controller", scale={"translation": 0.05})
+    path = written(tmp_path, content | {"unverified": [{"about": "frame", "reason": "nobody says it"}]})
+    (tmp_path / "r.yaml").write_text(f"name: r\ncameras: [front]\nsources:\n- {{source: {path}}}\n")
+    the_recipe = recipe.read(tmp_path / "r.yaml")
+    said = plan.warnings(the_recipe, plan.empty(the_recipe, [{}]), [])
     assert "toy: frame is unverified: nobody says it" in said
     assert "toy: roll, pitch, yaw are in units of a controller, no metres or radians" in said
 
@@ -311,5 +479,40 @@ def test_a_plan_says_what_nobody_verified(tmp_path: Path) -> None:
 def test_fixed_bounds_of_controller_units_are_refused(tmp_path: Path) -> None:
     path = written(tmp_path, action(unit="controller"))
     (tmp_path / "r.yaml").write_text(f"name: r\ntokenizer: {{bounds: fixed}}\nsources:\n- {{source: {path}}}\n")
-    with pytest.raises(Rt2dataError, match=r"r\.yaml:4: fixed bounds for toy, whose actions are in units of a controller; expected bounds: quantiles\."):
+    found = "fixed bounds for toy, whose actions are in units of a controller"
+    with pytest.raises(Rt2dataError, match=rf"r\.yaml:4: {found}; expected bounds: quantiles\."):
         recipe.read(tmp_path / "r.yaml")
+
+
+def test_another_projects_standardisation(tmp_path: Path) -> None:
+    terms = [
+        {"field": "s", "columns": "0:3", "ops": ["euler_difference"], "to": ARM[:3]},
+        {"pad": 0, "to": ARM[3:6]},
+        {"field": "steps/action", "columns": [6], "to": ["gripper"]},
+    ]
+    block = {"action": ROBOT["action"] | {"terms": terms}, "quirks": ["It pads."]}
+    content = ROBOT | {"compat": {"openvla": block}, "notes": ["ours"]}
+    one = declaration.read(written(tmp_path, content))
+    other = declaration.standardised(one, "openvla", "w")
+    assert other is one.compat["openvla"]
+    assert (other.name, other.id, other.raw["notes"], other.raw["terminate"]) == ("toy", "toy", ["It pads."], "none")
+    assert other.robot is not None
+    assert other.robot.terms[1] == robot.Term("", None, ("roll", "pitch", "yaw"), pad=0)
+    assert one.robot is not None
+    assert one.robot.terminate == "is_last"
+    assert one.digest == declaration.read(written(tmp_path, ROBOT)).digest != other.digest
+    written(tmp_path, content)
+    assert declaration.load(other.reference) == other
+    assert other.compat == {}
+    with pytest.raises(
+        Rt2dataError, match=r"^w: nobody has declared how octo standardises toy; expected compat: octo: in "
+    ):
+        declaration.standardised(one, "octo", "w")
+    wrong = {"openvla": block | {"action": block["action"] | {"dims": ["x"]}}}
+    found = refused(tmp_path, ROBOT | {"compat": wrong})
+    assert "the terms give x, y, z, roll, pitch, yaw, gripper; expected each of x once." in found
+    lines = (tmp_path / "toy.yaml").read_text().splitlines()
+    line = int(found.split(":")[1])
+    assert line > lines.index("compat:")
+    assert lines[line - 1].strip() == "terms:"
+    assert "a term of pad, to; expected a field." in refused(tmp_path, action(terms=terms[1:]))

@@ -98,7 +98,9 @@ def test_relative_to_absolute(values: list[float], wanted: list[float]) -> None:
     assert applied("relative_to_absolute", column(*values)) == [[w] for w in wanted]
 
 
-GRIPPER = st.lists(st.sampled_from([-1.0, -0.11, -0.1, 0.0, 0.04, 0.05, 0.1, 0.3, 0.5, 0.6, 0.95, 0.96, 1.0]), min_size=1, max_size=30)
+GRIPPER = st.lists(
+    st.sampled_from([-1.0, -0.11, -0.1, 0.0, 0.04, 0.05, 0.1, 0.3, 0.5, 0.6, 0.95, 0.96, 1.0]), min_size=1, max_size=30
+)
 
 
 @settings(max_examples=200, deadline=None)

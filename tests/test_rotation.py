@@ -1,4 +1,4 @@
-"""Rotations: each representation against published examples, scipy, and itself; roll, pitch, yaw at and near the lock."""
+"""Rotations: each representation by hand and against the scalar computation; angles at and near the gimbal lock."""
 
 from __future__ import annotations
 
@@ -55,10 +55,14 @@ def test_euler_angles_are_turns_one_after_the_other(order: str) -> None:
 def test_the_order_of_letters() -> None:
     angles = random(20, 3)
     for word in ("xyz", "zxy", "zyx", "yzx"):  # about fixed axes is about moving axes backwards
-        assert np.allclose(rotation.from_euler(angles, word), rotation.from_euler(angles[:, ::-1], word[::-1].upper()), atol=1e-15)
+        assert np.allclose(
+            rotation.from_euler(angles, word), rotation.from_euler(angles[:, ::-1], word[::-1].upper()), atol=1e-15
+        )
     assert np.allclose(rotation.from_rpy(angles), rotation.from_euler(angles[:, ::-1], "ZYX"), atol=1e-15)
     # scipy 1.17.1: Rotation.from_euler("zxy", [0.1, 0.2, 0.3]).as_euler("xyz")
-    assert rotation.to_rpy(rotation.from_euler(np.array([[0.1, 0.2, 0.3]]), "zxy"))[0].tolist() == pytest.approx(SCIPY, abs=1e-15)
+    assert rotation.to_rpy(rotation.from_euler(np.array([[0.1, 0.2, 0.3]]), "zxy"))[0].tolist() == pytest.approx(
+        SCIPY, abs=1e-15
+    )
 
 
 def test_quaternions_and_vectors_are_those_of_the_scalar_computation() -> None:
@@ -98,7 +102,9 @@ def test_6d_is_the_first_two_columns_or_rows_made_orthogonal() -> None:
     assert_rotations(rotation.from_6d(random(20, 6), "columns"))
 
 
-@pytest.mark.parametrize(("name", "width", "word"), [("quaternion", 4, "wxyz"), ("rotation_6d", 6, "rows"), ("matrix", 9, "")])
+@pytest.mark.parametrize(
+    ("name", "width", "word"), [("quaternion", 4, "wxyz"), ("rotation_6d", 6, "rows"), ("matrix", 9, "")]
+)
 def test_zeros_are_missing_data(name: str, width: int, word: str) -> None:
     values = np.concatenate([np.zeros((1, width)), np.eye(3).reshape(1, 9)[:, :width], np.full((1, width), -0.0)])
     found, known = rotation.matrices(values, name, word)
@@ -147,7 +153,9 @@ def test_rpy_there_and_back(roll: float, pitch: float, yaw: float) -> None:
         assert angles[0, 1] == pytest.approx(pitch, abs=1e-14)
 
 
-@pytest.mark.parametrize("pitch", [math.pi / 2, -math.pi / 2, math.pi / 2 - 1e-9, -math.pi / 2 + 1e-12, math.pi / 2 - 1e-7])
+@pytest.mark.parametrize(
+    "pitch", [math.pi / 2, -math.pi / 2, math.pi / 2 - 1e-9, -math.pi / 2 + 1e-12, math.pi / 2 - 1e-7]
+)
 def test_the_gimbal_lock(pitch: float) -> None:
     turn = rotation.from_rpy(np.array([[0.3, pitch, 1.1]]))
     angles = rotation.to_rpy(turn)

@@ -132,6 +132,9 @@ def test_unknown_names_list_what_there_is(tmp_path: Path) -> None:
         ({"bins": True}, "bins"),
         ({"horizon": 0}, "horizon"),
         ({"terminate": {"true": 1, "false": 1}}, "two different numbers"),
+        ({"terminate": {"true": 1, "false": 256}}, r"two different numbers in 0\.\.255"),
+        ({"terminate": {"true": 0, "false": 4, "modes": 3}}, r"two different numbers in 0\.\.2"),
+        ({"scheme": "truncated", "terminate": {"true": 0, "false": 2}}, r"two different numbers in 0\.\.1"),
         ({"terminate": {"true": 1}}, 'no key "false"'),
         ({"bin": 256}, 'unknown key "bin"; .*Did you mean "bins"'),
         ({"dims": []}, "dims"),
@@ -326,6 +329,21 @@ def test_decode_refuses() -> None:
     actions, terminate = tok.decode(good.tolist(), dtype=np.float64)
     assert actions.dtype == np.float64
     assert terminate.tolist() == [False, False]
+
+
+def test_terminate_symbols_that_are_no_index() -> None:
+    raw = ActionTokenizer.from_pretrained("rt2").to_dict()
+    tok = ActionTokenizer.from_dict(raw | {"terminate": {"true": 200, "false": 7}})
+    bins = tok.encode(np.zeros((2, 7)), np.array([True, False]))
+    assert bins[:, 0].tolist() == [200, 7]
+    assert tok.decode(bins).terminate.tolist() == [True, False]
+    assert tok.format(bins) == ["200 128 128 128 128 128 128 0", "7 128 128 128 128 128 128 0"]
+    assert tok.regex().startswith("(7|200)")
+    np.testing.assert_array_equal(tok.parse(tok.format(bins)), bins)
+    with pytest.raises(ActionParseError, match="8 is not 7 or 200"):
+        tok.parse("8 128 128 128 128 128 128 0")
+    with pytest.raises(ActionError, match="8; expected a bin in 7 or 200"):
+        tok.format(np.where(bins == 7, 8, bins))
 
 
 def test_shapes_of_text() -> None:

@@ -150,6 +150,17 @@ def test_what_is_refused(library: Library) -> None:
         tok.format(library.make(bins))
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "int64"])
+def test_decode_takes_any_integers(library: Library, dtype: str) -> None:
+    if dtype == "int64" and library.name == "jax":
+        pytest.skip("no int64 without x64")
+    tok = ActionTokenizer.from_pretrained("rt2")
+    bins = np.random.default_rng(0).integers(0, 256, (50, 8))
+    bins[:, 0] %= 2
+    decoded = tok.decode(library.make(bins.astype(dtype)))
+    np.testing.assert_array_equal(library.back(decoded.actions), tok.decode(bins).actions)
+
+
 def test_a_plain_bool_and_text(library: Library) -> None:
     tok = ActionTokenizer.from_pretrained("rt2")
     x = np.linspace(-1, 1, 14, dtype=np.float32).reshape(2, 7)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from rt2data.tokenizer import ActionError, ActionTokenizer, Dim
 
+# RT2DATA_TRIES=20000 for a thorough run, of minutes.
 TRIES = int(os.environ.get("RT2DATA_TRIES", "200"))
 
 ELEMENTWISE = [

@@ -1,4 +1,4 @@
-"""RoboSet for `tfds build`: ``tfds build builders/roboset --manual_dir=FOLDER`` converts the HDF5 files in FOLDER to RLDS.
+"""RoboSet for TFDS: ``tfds build builders/roboset --manual_dir=FOLDER`` converts the HDF5 files in FOLDER to RLDS.
 
 Reading, encoding and the instructions are `rt2data`'s; ``rt2data convert roboset FOLDER DST`` writes the same without
 TensorFlow.
@@ -7,10 +7,12 @@ TensorFlow.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+
 from rt2data import convert, declaration
 from rt2data.rlds_write import ImageSpec, TensorSpec
 from rt2data.sources import roboset_hdf5
@@ -26,12 +28,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         found = declaration.find(convert.DECLARATION).raw
         return self.dataset_info_from_configs(
-            features=features(roboset_hdf5.FEATURES), description=convert.DESCRIPTION,
-            homepage=found["homepage"], citation=found["citation"],
-        )  # fmt: skip
+            features=features(roboset_hdf5.FEATURES),
+            description=convert.DESCRIPTION,
+            homepage=found["homepage"],
+            citation=found["citation"],
+        )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        source = roboset_hdf5.RobosetHdf5(declaration.find(convert.DECLARATION), dl_manager.manual_dir)
+        source = roboset_hdf5.RobosetHdf5(declaration.find(convert.DECLARATION), Path(dl_manager.manual_dir))
         return {"train": self._generate_examples(source)}
 
     def _generate_examples(self, source: roboset_hdf5.RobosetHdf5) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -60,11 +64,11 @@ def features(specs: dict[str, Any], inside: str = "") -> tfds.features.FeatureCo
 def with_steps(episode: dict[str, Any]) -> dict[str, Any]:
     """An episode of columns as one of steps, which TFDS wants."""
     steps = episode["steps"]
-    observation = steps["observation"]
+    seen = steps["observation"]
     count = len(steps["action"])
     plain = [name for name in steps if name != "observation"]
     rows = [
-        {name: steps[name][t] for name in plain} | {"observation": {name: column[t] for name, column in observation.items()}}
+        {name: steps[name][t] for name in plain} | {"observation": {name: column[t] for name, column in seen.items()}}
         for t in range(count)
-    ]  # fmt: skip
+    ]
     return {"steps": rows, "episode_metadata": episode["episode_metadata"]}

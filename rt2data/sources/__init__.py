@@ -66,7 +66,7 @@ class Source(Protocol):
         ...
 
     def watched(self, part: Part) -> list[str]:
-        """Further files below `root` whose change means that the part has changed, such as pictures; they need not exist."""
+        """Further files below `root` whose change means that the part has changed, such as pictures, there or not."""
         ...
 
     def index(self, part: Part, *, check: str) -> pa.Table:
@@ -100,6 +100,11 @@ def open_source(declaration: Declaration, data_root: Path | None, path: str | No
         if folder.is_dir():
             source: Source = of_format(declaration, where)(declaration, folder)
             return source
+    if declaration.format == "hub":
+        from rt2data.sources import hub
+
+        found: Source = hub.Hub(declaration, hub.place(declaration, tried[0]))
+        return found
     places = ", ".join(str(p) for p in tried)
     copy = declaration.raw.get("bucket", {}).get("copy")
     repair = (

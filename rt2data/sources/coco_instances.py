@@ -42,6 +42,6 @@ class CocoInstances(WebCorpus):
                     question=self.web.boxes.question,
                     boxes=found.get(entry["id"], []),
                     size=(width, height),
-                )  # fmt: skip
+                )
             )
         return examples

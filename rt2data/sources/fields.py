@@ -13,8 +13,7 @@ from urllib.parse import unquote, urlsplit
 import orjson
 
 from rt2data import boxes, conversation, index
-from rt2data.corpus import Web
-from rt2data.sources.web import Example, Names, Picture, WebCorpus, texts
+from rt2data.sources.web import MAX_BYTES, Example, Names, Picture, WebCorpus, texts
 
 _CALL = re.compile(r"(before|after)\((.*)\)", re.DOTALL)
 
@@ -40,10 +39,27 @@ class Records(WebCorpus):
         """The examples of a record of the file `name`; none where it belongs to another split."""
         file = PurePosixPath(name)
         record["$file"], record["$folder"] = file.with_suffix("").as_posix(), name[: -len(file.name)]
+        if "id" not in self.web.fields or any("$digest" in way for way in self.web.fields.values()):
+            record["$digest"] = self.digest_of(record)
         if record.get("$bad"):
             return [Example(record["$key"], "", self.pictures(record), None, reject=index.CODE["bad_record"])]
         where = self.web.where.get(split, {})
         return list(self.make(record)) if all(lookup(record, way) in wanted for way, wanted in where.items()) else []
+
+    def digest_of(self, record: dict[str, Any]) -> str:
+        """A digest of a record's content, pictures inside the file included: the same wherever it stands."""
+        content = {key: value for key, value in record.items() if not key.startswith("$")}
+        text = orjson.dumps(content, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=self._default)
+        return hashlib.blake2b(text, digest_size=10).hexdigest()
+
+    def _default(self, value: Any) -> str:
+        return self.content(value) if isinstance(value, Picture) else str(value)
+
+    def content(self, picture: Picture) -> str:
+        """A digest of the bytes of a picture inside a file."""
+        with open(self.root / picture.file, "rb") as file:
+            file.seek(picture.offset)
+            return hashlib.blake2b(file.read(min(picture.length, MAX_BYTES + 1)), digest_size=20).hexdigest()
 
     def complete(self, examples: list[Example]) -> list[Example]:
         """The examples of a file, once all are there."""
@@ -59,7 +75,7 @@ class Records(WebCorpus):
         def get(name: str) -> Any:
             return lookup(record, web.fields[name]) if name in web.fields else None
 
-        own = _text(get("id")) if "id" in web.fields else digest(record)
+        own = _text(get("id")) if "id" in web.fields else record["$digest"]
         pictures = self.pictures(record)
         unit = get("image_id") if web.image_namespace is not None else ""
         language = get("language")
@@ -70,7 +86,7 @@ class Records(WebCorpus):
         }
         url = get("url")
         if isinstance(url, str) and url.strip():
-            pictures = [p._replace(reason="url_without_file") if isinstance(p, Names) and p.reason == "missing_image" else p for p in pictures]  # fmt: skip
+            pictures = [_of_url(picture) for picture in pictures]
         if "conversation" in web.fields:
             yield from self._turns(own, get("conversation"), pictures, common)
         elif "boxes" in web.fields and web.boxes:
@@ -78,11 +94,10 @@ class Records(WebCorpus):
             labels = label if isinstance(label, list) else [label]
             rows = stored if isinstance(label, list) and isinstance(stored, list) else [stored]
             found = [boxes.read(b, n, web.boxes.form) for b, n in zip(rows, labels, strict=False)]
-            size = (get("width"), get("height"))
-            yield Example(
-                own, pictures=pictures, question=web.boxes.question, boxes=[b for b in found if b is not None],
-                size=(int(size[0]), int(size[1])) if all(isinstance(v, int) and v > 0 for v in size) else (0, 0), **common,
-            )  # fmt: skip
+            size = [n if isinstance(n, int) and n > 0 else 0 for n in (get("width"), get("height"))]
+            kept = [box for box in found if box is not None]
+            asked = web.boxes.question
+            yield Example(own, pictures=pictures, question=asked, boxes=kept, size=(size[0], size[1]), **common)
         elif self.declaration.kind == "vqa":
             question, answers = get("question"), strings(get("answers"))
             asked = isinstance(question, str) and bool(question.strip())
@@ -91,8 +106,8 @@ class Records(WebCorpus):
             yield Example(own, pictures=pictures, question=question, answers=answers, reject=reject, **common)
         elif web.captions:
             for language, way in web.captions.items():
-                main = language == self.declaration.language
-                yield self._caption(own if main else f"{own}/{language}", strings(lookup(record, way)), pictures, common | {"language": language})  # fmt: skip
+                name = own if language == self.declaration.language else f"{own}/{language}"
+                yield self._caption(name, strings(lookup(record, way)), pictures, common | {"language": language})
         else:
             yield self._caption(own, strings(get("captions")), pictures, common)
 
@@ -109,11 +124,16 @@ class Records(WebCorpus):
             yield Example(own, pictures=pictures, reject=index.CODE[found], **common)
             return
         for n, turn in enumerate(found):
-            reject = index.CODE["no_question"] if not turn.question.strip() else 0 if turn.answer.strip() else index.CODE["no_answer"]  # fmt: skip
+            reason = "" if turn.answer.strip() else "no_answer"
             yield Example(
-                f"{own}/{n}" if n else own, pictures=pictures[: turn.pictures], question=turn.question or None,
-                answers=texts([turn.answer]), turns=turn.before, reject=reject, **common,
-            )  # fmt: skip
+                f"{own}/{n}" if n else own,
+                pictures=pictures[: turn.pictures],
+                question=turn.question or None,
+                answers=texts([turn.answer]),
+                turns=turn.before,
+                reject=index.CODE[reason if turn.question.strip() else "no_question"],
+                **common,
+            )
 
     def pictures(self, record: dict[str, Any]) -> list[Picture | Names]:
         """The pictures that a record names, in their order."""
@@ -137,13 +157,17 @@ class Records(WebCorpus):
         return Names((name,)) if safe_join(self.root, name) is not None else Names((), "unsafe_path")
 
 
+def _of_url(picture: Picture | Names) -> Picture | Names:
+    """The same, for a picture that has a URL: without its file it was not fetched."""
+    named = isinstance(picture, Names) and picture.reason == "missing_image"
+    return Names(picture.tried, "url_without_file") if named and isinstance(picture, Names) else picture
+
+
 def lookup(record: Any, way: str) -> Any:
     """The value at a declared field (`rt2data.corpus.FIELD`); None where there is none."""
     keys, *calls = way.split("|")
-    if keys == "$digest":
-        value: Any = digest(record)
-    elif keys in record:  # a key that has dots of its own, such as the column of a table
-        value = record[keys]
+    if keys in record:  # also a key that has dots of its own, such as the column of a table
+        value: Any = record[keys]
     else:
         value = _walk(record, keys.split("."))
     for call in calls:
@@ -187,13 +211,6 @@ def _apply(call: str, value: Any) -> Any:
                 return orjson.loads(raw)
             except orjson.JSONDecodeError:
                 return None
-
-
-def digest(record: dict[str, Any]) -> str:
-    """A digest of a record's content, which is the same wherever it stands in whichever file."""
-    content = {key: value for key, value in record.items() if not key.startswith("$")}
-    text = orjson.dumps(content, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
-    return hashlib.blake2b(text, digest_size=10).hexdigest()
 
 
 def strings(value: Any) -> list[str]:

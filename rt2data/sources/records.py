@@ -23,10 +23,8 @@ class Json(Records):
     def records(self, split: str, name: str) -> Iterator[dict[str, Any]]:
         path = self.root / name
         data = load_json(path, "annotations")
-        row = 0
-        for key, record in self._of(data, self.web.records.split("."), path, {}):
+        for row, (key, record) in enumerate(self._of(data, self.web.records.split("."), path, {})):
             yield record | {"$row": row, "$key": key}
-            row += 1
 
     def _of(self, data: Any, way: list[str], path: Path, above: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         """(key, record) for each record. A record inside another one has the fields of that one too."""

@@ -91,6 +91,20 @@ class Opened(Protocol):
     fields: dict[str, Field]
 
 
+class Values(Protocol):
+    """An episode as `Rows` takes it: what `rt2data.episodes.Episode` offers."""
+
+    record: int
+    steps: int
+    length: int
+    length_crc: int
+    data_crc: int
+
+    def __getitem__(self, path: str) -> Any:
+        """The value of a field."""
+        ...
+
+
 class Rows:
     """Collects the episodes of one part, column by column. Their images lie in `file`, by default the part's."""
 
@@ -105,7 +119,7 @@ class Rows:
         self.hidden: dict[str, list[npt.NDArray[np.bool_]]] = {camera.name: [] for camera in self.robot.cameras}
         self.records: list[tuple[int, int, int]] = []
 
-    def add(self, episode: Episode) -> None:
+    def add(self, episode: Values) -> None:
         robot, steps, columns = self.robot, episode.steps, self.columns
         self.records.append((episode.length, episode.length_crc, episode.data_crc))
         name = ":".join(_text(episode[path]) for path in robot.episode_id)
@@ -150,7 +164,7 @@ class Rows:
             if camera.valid:
                 self.hidden[camera.name].append(~actions.holds(camera.valid, read, steps, where))
 
-    def _reader(self, episode: Episode) -> actions.Read:
+    def _reader(self, episode: Values) -> actions.Read:
         """Numeric fields by path, (T, ...); what is stored once per episode is the same at each step."""
 
         def read(path: str) -> npt.NDArray[Any]:

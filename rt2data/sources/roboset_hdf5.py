@@ -56,7 +56,10 @@ FEATURES: dict[str, Any] = {
     "steps": {
         "observation": {
             **{f"image_{name}": ImageSpec((None, None, 3), "png", f"The {name} camera.") for name in CAMERAS},
-            **{f"has_image_{name}": TensorSpec((), "bool", doc="False where that image is black filling.") for name in CAMERAS},
+            **{
+                f"has_image_{name}": TensorSpec((), "bool", doc="False where that image is black filling.")
+                for name in CAMERAS
+            },
             "state": TensorSpec((8,), "float32", doc="qp_arm and qp_ee: joint angles in radians, and the gripper."),
             "state_velocity": TensorSpec((8,), "float32", doc="qv_arm and qv_ee."),
         },
@@ -65,7 +68,9 @@ FEATURES: dict[str, Any] = {
         "is_first": TensorSpec((), "bool"),
         "is_last": TensorSpec((), "bool", doc="The last step that has a command."),
         "is_terminal": TensorSpec((), "bool"),
-        "reward": TensorSpec((), "float32", doc="At the last step the operator's verdict, 1 where there is none; else 0."),
+        "reward": TensorSpec(
+            (), "float32", doc="At the last step the operator's verdict, 1 where there is none; else 0."
+        ),
         "discount": TensorSpec((), "float32"),
     },
     "episode_metadata": {
@@ -77,9 +82,11 @@ FEATURES: dict[str, Any] = {
         "folder_task": TextSpec("The same without the scene."),
         "success": TensorSpec((), "float32", doc="The operator's verdict, 0 to 1; -1 where there is none."),
         "rows_not_finite": TensorSpec((), "int64", doc="Rows left out because a number in them is no number."),
-        "rows_unequal": TensorSpec((), "int64", doc="Rows left out because not every dataset of the trial reaches them."),
+        "rows_unequal": TensorSpec(
+            (), "int64", doc="Rows left out because not every dataset of the trial reaches them."
+        ),
     },
-}  # fmt: skip
+}
 FIELDS = features.parse_features(features_json(FEATURES))
 
 
@@ -117,6 +124,11 @@ class Trial:
             pixels = dataset[low : int(some[-1]) + 1]
             for row in some:
                 yield _encode(pixels[row - low])
+
+    def picture(self, camera: str, step: int) -> bytes:
+        """The picture of one step, PNG."""
+        dataset = self.cameras.get(camera)
+        return _encode(np.zeros((1, 1, 3), np.uint8) if dataset is None else dataset[int(self.rows[step])])
 
     def values(self) -> dict[str, Any]:
         """Every field of FEATURES by its path but the images and the instruction, as `rt2data.episodes.Episode` gives them."""
@@ -211,34 +223,37 @@ def _trial(trial: h5py.Group, file: str, name: str, where: str) -> Trial:
     found = {key: _find(trial, _GROUPS, key) for key in _NUMBERS}
     command = next((d for d in map(lambda path: _hard(trial, path), _COMMANDS) if isinstance(d, h5py.Dataset)), None)
     arm, hand = (_find(trial, _GROUPS, key) for key in ("ctrl_arm", "ctrl_ee"))
-    tables: dict[str, Array] = {}
+    split = arm is not None and hand is not None
     missing = [key for key, dataset in found.items() if dataset is None]
-    if arm is not None and hand is not None:
-        tables |= {"ctrl_arm": _numbers(arm, 7, where), "ctrl_ee": _numbers(hand, 1, where)}
-    elif command is not None:
-        tables["actions"] = _numbers(command, 8, where)
-    else:
-        missing += [key for key, d in (("ctrl_arm", arm), ("ctrl_ee", hand)) if d is None]
+    missing += [key for key, d in (("ctrl_arm", arm), ("ctrl_ee", hand)) if d is None and not split and command is None]
     if missing:
         there = list(trial["data"]) if isinstance(_hard(trial, "data"), h5py.Group) else list(trial)
         expected = "the datasets of a RoboSet trial below data/, or of RoboHive's log"
         raise Rt2dataError(where, f"no {', '.join(missing)}; there is {', '.join(there[:12])}", expected)
-    tables |= {key: _numbers(dataset, _NUMBERS[key], where) for key, dataset in found.items() if dataset is not None}
+    commands = [(arm, 7), (hand, 1)] if split else [(command, 8)]
+    orders = [_numbers(dataset, width, where) for dataset, width in commands if dataset is not None]
+    tables = {key: _numbers(dataset, _NUMBERS[key], where) for key, dataset in found.items() if dataset is not None}
     cameras = _cameras(trial, where)
-    lengths = [len(table) for table in tables.values()] + [len(dataset) for dataset in cameras.values()]
+    lengths = [len(table) for table in (*orders, *tables.values(), *cameras.values())]
     whole, longest = min(lengths), max(lengths)
-    action = np.concatenate(
-        [tables[key][:whole] for key in ("ctrl_arm", "ctrl_ee", "actions") if key in tables], axis=1
-    )
+    action = np.concatenate([table[:whole] for table in orders], axis=1)
     state = np.concatenate([tables["qp_arm"][:whole], tables["qp_ee"][:whole]], axis=1)
     velocity = np.concatenate([tables["qv_arm"][:whole], tables["qv_ee"][:whole]], axis=1)
     finite = np.isfinite(np.concatenate([action, state, velocity], axis=1)).all(axis=1)
     rows = np.flatnonzero(finite)
     solved = next((d for d in map(lambda path: _hard(trial, path), _SOLVED) if isinstance(d, h5py.Dataset)), None)
     return Trial(
-        file, name, rows.astype(np.int64), action[rows], state[rows], velocity[rows], cameras, _success(solved),
-        whole - len(rows), longest - whole,
-    )  # fmt: skip
+        file,
+        name,
+        rows.astype(np.int64),
+        action[rows],
+        state[rows],
+        velocity[rows],
+        cameras,
+        _success(solved),
+        whole - len(rows),
+        longest - whole,
+    )
 
 
 def _numbers(dataset: h5py.Dataset, width: int, where: str) -> npt.NDArray[np.float32]:

@@ -1,7 +1,7 @@
 """Tables in Parquet and Arrow with encoded pictures in them, as `datasets` writes them.
 
-Pictures in Parquet are compressed pages, so they are copied into a blob once. In an Arrow file that is not compressed they
-are a range of the file, and stay there.
+Pictures in Parquet are compressed pages, so they are copied into a blob once. In an Arrow file that is not compressed
+they are a range of the file, and stay there.
 """
 
 from __future__ import annotations
@@ -50,9 +50,12 @@ class Copied(Records):
         """A picture with these bytes, in the blob of the part that is being read."""
         picture = Picture(self._name, self._at, len(data))
         self._at += len(data)
-        self._known[picture] = describe(picture, data, self._check, content=self.web.image_namespace is None)
+        self._known[picture] = describe(picture, data, self._check, content=True)
         self._pending.append(data)
         return picture
+
+    def content(self, picture: Picture) -> str:
+        return self._known[picture].content if picture in self._known else super().content(picture)
 
     def index(self, part: Part, *, check: str) -> pa.Table:
         digest = self.digest(part)
@@ -147,7 +150,7 @@ class Tables(Copied):
         return list(column.to_pylist())
 
     def binary(self, name: str, column: pa.Array) -> list[Picture | None]:
-        """The pictures of a column of binary values of a file. Of more than MAX_BYTES the first are kept, to be refused."""
+        """The pictures of a column of binary values. Of more than MAX_BYTES the first are kept, to be refused."""
         buffers = [value.as_buffer() for value in column]
         return [None if b is None else self.put(b[: MAX_BYTES + 1].to_pybytes()) for b in buffers]
 

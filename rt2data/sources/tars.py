@@ -1,4 +1,4 @@
-"""Webdataset tars, such as img2dataset writes: members of one key are a sample; pictures are addressed where they lie."""
+"""Webdataset tars, as img2dataset writes them: members of one key are a sample; pictures stay where they lie."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Member(NamedTuple):
 class WebDataset(Records):
     """Tars of samples; a part is a tar. A record has each member by its extension: pictures, texts, parsed JSON.
 
-    The first picture is also the field ``image``, whatever its extension. The key of a sample is the member's name up to
-    the first dot after its last slash, as webdataset has it; ``$key`` has the tar's name before it.
+    The first picture is also the field ``image``, whatever its extension. The key of a sample is the member's name up
+    to the first dot after its last slash, as webdataset has it; ``$key`` has the tar's name before it.
     """
 
     def parts(self, split: str) -> list[Part]:
@@ -114,8 +114,11 @@ def scan(data: mmap.mmap, where: str) -> Iterator[Member]:
     """
     at, long_name, size_override = 0, "", -1
     total = len(data)
-    while at + BLOCK <= total:
+    while True:
         head = data[at : at + BLOCK]
+        if len(head) < BLOCK:
+            found = f"it ends at byte {total} without the empty block that ends a tar"
+            raise Rt2dataError(where, found, "a whole tar", "Copy it again")
         if not head.strip(b"\0"):
             return
         if _octal(head[148:156]) != sum(head[:148]) + 8 * 32 + sum(head[156:]):
@@ -161,7 +164,7 @@ def _octal(raw: bytes) -> int | None:
 
 
 def _extended(raw: bytes) -> dict[str, str]:
-    """The records ``LENGTH KEY=VALUE\\n`` of a pax header."""
+    """The records of a pax header: LENGTH KEY=VALUE, each with a newline."""
     found: dict[str, str] = {}
     while raw:
         length, space, _ = raw.partition(b" ")

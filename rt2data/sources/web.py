@@ -1,7 +1,7 @@
 """What VQA and caption corpora share: annotation files, pictures, and the index rows made of them.
 
-A format says how one file becomes examples (`WebCorpus.read`). Where pictures lie, what they are, splits, keys and columns
-are the same for all.
+A format says how one file becomes examples (`WebCorpus.read`). Where pictures lie, what they are, splits, keys and
+columns are the same for all.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class WebCorpus:
     # Files
 
     def volumes(self, split: str) -> list[tuple[str, ...]]:
-        """The files of a split that are read together, one of each role. Of declared names the first that exists counts."""
+        """The files of a split that are read together, one of each role; of declared names the first that exists."""
         found = [self._files(split, role) for role in self.roles]
         if len({len(files) for files in found}) > 1:
             where = f"{self.declaration.name}/{split} in {self.root}"

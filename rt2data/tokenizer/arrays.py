@@ -65,6 +65,13 @@ def has_float64(xp: Namespace, x: Array) -> bool:
     return getattr(getattr(x, "device", None), "type", "") != "mps"
 
 
+def cast(xp: Namespace, x: Array, dtype: str) -> Array:
+    """An array as another dtype, by its name; itself where it has that dtype already."""
+    if xp is np:  # whose older versions have no function of that name
+        return x.astype(dtype, copy=False)
+    return xp.astype(x, getattr(xp, dtype), copy=False)
+
+
 def constant(xp: Namespace, table: npt.NDArray[Any], like: Array) -> Array:
     """A numpy table as an array of library `xp` on the device of `like`."""
     if xp is np:

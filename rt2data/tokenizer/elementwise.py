@@ -49,7 +49,7 @@ class Elementwise:
                 cells = self.rule.cells(kept)
             return cells if self.rule.order is None else self.rule.order[cells]
         name = "float64" if arrays.dtype_name(x) == "float64" else "float32"
-        y = xp.astype(x, getattr(xp, name), copy=False)
+        y = arrays.cast(xp, x, name)
         if self._spec.scheme == "uniform" and arrays.has_float64(xp, x):
             # On a GPU the time is that of the passes through memory, so: clipped while it is float32, widened by the
             # subtraction. clamp is torch's clip, which takes arrays as bounds in one pass.
@@ -57,14 +57,14 @@ class Elementwise:
             y = clip(y, self._tables.get(xp, f"least {name}", x), self._tables.get(xp, f"most {name}", x))
             z = y - self._tables.get(xp, "low", x)
             z *= self._tables.get(xp, "scale", x)
-            return xp.astype(z, xp.int32)
+            return arrays.cast(xp, z, "int32")
         table = self._tables.get(xp, f"thresholds {name}", x)
         # Copies: torch warns about searching in strided columns, and makes them itself.
         columns = [
             xp.searchsorted(table[d, :], xp.asarray(y[..., d], copy=True), side="right")
             for d in range(len(self._spec.dims))
         ]
-        cells = xp.astype(xp.stack(columns, axis=-1), xp.int32)
+        cells = arrays.cast(xp, xp.stack(columns, axis=-1), "int32")
         if self._spec.scheme != "octo-normal":
             return cells
         order = self._tables.get(xp, "order", x)
@@ -74,15 +74,16 @@ class Elementwise:
         """Where actions (..., D) lie below (-1) or above (+1) the bounds, as int8."""
         kind = "float64" if arrays.has_float64(xp, x) else "float32"
         low, high = self._tables.get(xp, f"lows {kind}", x), self._tables.get(xp, f"highs {kind}", x)
-        y = xp.astype(x, low.dtype, copy=False)
-        return xp.astype(y > high, xp.int8) - xp.astype(y < low, xp.int8)
+        y = arrays.cast(xp, x, kind)
+        return arrays.cast(xp, y > high, "int8") - arrays.cast(xp, y < low, "int8")
 
     def decode(self, xp: Namespace, bins: Array, dtype: str) -> Array:
         """Actions (..., D) of bins (..., D)."""
         table = self._tables.get(xp, f"values {dtype}", bins)
         if xp is np:
             return table.take(bins + self._tables.get(np, "rows int64", bins))
-        flat = bins + self._tables.get(xp, f"rows {arrays.dtype_name(bins)}", bins)
+        wide = bins if arrays.dtype_name(bins) == "int64" else arrays.cast(xp, bins, "int32")
+        flat = wide + self._tables.get(xp, f"rows {arrays.dtype_name(wide)}", bins)
         return xp.reshape(xp.take(table, xp.reshape(flat, (-1,)), axis=0), bins.shape)
 
     def measure(self) -> tuple[bool, bool, int]:

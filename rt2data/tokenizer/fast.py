@@ -54,20 +54,20 @@ class Dct:
 
     def encode(self, xp: Namespace, x: Array) -> Array:
         """Codes (..., horizon, D) as int32: axis -2 is the frequency."""
-        return xp.astype(xp.clip(self._codes(xp, x), 0.0, self._spec.bins - 1.0), xp.int32)
+        return arrays.cast(xp, xp.clip(self._codes(xp, x), 0.0, self._spec.bins - 1.0), "int32")
 
     def clipped(self, xp: Namespace, x: Array) -> Array:
         """Where codes (not actions) were clipped, int8 (..., horizon, D): -1 below, 1 above."""
         codes = self._codes(xp, x)
-        return xp.astype(codes > self._spec.bins - 1, xp.int8) - xp.astype(codes < 0, xp.int8)
+        return arrays.cast(xp, codes > self._spec.bins - 1, "int8") - arrays.cast(xp, codes < 0, "int8")
 
     def decode(self, xp: Namespace, bins: Array, dtype: str) -> Array:
         """Actions (..., horizon, D) of codes of the same shape."""
         kind, options = _kind(xp, bins), self._spec.options
-        coefficients = (xp.astype(bins, getattr(xp, kind)) + float(options["min_code"])) / options["scale"]
+        coefficients = (arrays.cast(xp, bins, kind) + float(options["min_code"])) / options["scale"]
         y = self._product(xp, f"inverse {kind}", coefficients)
         x = y * self._tables.get(xp, f"half {kind}", bins) + self._tables.get(xp, f"middle {kind}", bins)
-        return xp.astype(x, getattr(xp, dtype if kind == "float64" else "float32"))
+        return arrays.cast(xp, x, dtype if kind == "float64" else "float32")
 
     def measure(self) -> tuple[bool, bool, int]:
         """See Properties: idempotent, injective, changed; over chunks that hold each code everywhere."""
@@ -83,7 +83,7 @@ class Dct:
     def quantised(self, xp: Namespace, x: Array) -> Array:
         """The rounded coefficients (..., horizon, D), before min_code and clipping, as whole floats."""
         kind = _kind(xp, x)
-        y = xp.astype(x, getattr(xp, kind)) - self._tables.get(xp, f"middle {kind}", x)
+        y = arrays.cast(xp, x, kind) - self._tables.get(xp, f"middle {kind}", x)
         y = y / self._tables.get(xp, f"half {kind}", x)
         return xp.round(self._product(xp, f"forward {kind}", y) * self._spec.options["scale"])
 

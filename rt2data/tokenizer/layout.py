@@ -85,12 +85,12 @@ def _symbols(terminate: Terminate, xp: Namespace, flags: Array, shape: tuple[int
         raise ActionError("terminate", f"shape {tuple(flags.shape)}", f"{shape}, one for each step of the actions")
     name = arrays.dtype_name(flags)
     if name == "bool":
-        return terminate.false + xp.astype(flags, xp.int32) * (terminate.true - terminate.false)
+        return terminate.false + arrays.cast(xp, flags, "int32") * (terminate.true - terminate.false)
     if "int" not in name or terminate.modes == 2:
         raise ActionError("terminate", f"dtype {name}", "bool" if terminate.modes == 2 else "bool, or the integer mode")
     if not bool(xp.all((flags >= 0) & (flags < terminate.modes))):
         raise ActionError("terminate", "a mode out of range", f"modes in 0..{terminate.modes - 1}")
-    return xp.astype(flags, xp.int32)
+    return arrays.cast(xp, flags, "int32")
 
 
 def check_bins(spec: Spec, text: Text | MergedText, xp: Namespace, bins: Array) -> None:
@@ -107,12 +107,11 @@ def check_bins(spec: Spec, text: Text | MergedText, xp: Namespace, bins: Array) 
 
 
 def stops(spec: Spec, symbols: Array) -> Array:
-    """Which numbers of field 0 mean terminate. In RT-1 also those beyond its modes, which only unchecked bins can
-    hold.
+    """Which numbers of field 0 mean terminate. RT-1 takes a number beyond its modes, which only unchecked bins hold,
+    for 0.
     """
     terminate = spec.terminate
     if terminate is None:
         return None
-    if spec.scheme == "truncated":
-        return (symbols == terminate.true) | (symbols >= terminate.modes)
-    return symbols == terminate.true
+    found = symbols == terminate.true
+    return found | (symbols >= terminate.modes) if spec.scheme == "truncated" and terminate.true == 0 else found

@@ -166,22 +166,21 @@ class Spec:
         if self.first + self.bins <= 0:
             raise ActionError(f"{where}: text.first", str(self.first), f"a number above {-self.bins}")
         if self.terminate is not None:
-            symbols = (*self.terminate.symbols, self.terminate.true, self.terminate.false)
-            if (
-                min(symbols) < 0
-                or max(symbols) >= max(self.bins, self.terminate.modes)
-                or self.terminate.true == self.terminate.false
-            ):
-                raise ActionError(
-                    f"{where}: terminate", str(self.terminate), f"two different numbers in 0..{self.bins - 1}"
-                )
-            if self.scheme == "dct":
-                raise ActionError(
-                    f"{where}: terminate", "a terminate field", "null: a chunk of DCT codes has no field for it"
-                )
+            self._check_terminate(self.terminate, f"{where}: terminate")
         for name, dims in (("dims", self.dims), *((f"sources.{n}.dims", d) for n, d in self.sources.items())):
             for dim in dims:
                 self._check_dim(dim, f"{where}: {name} {dim.name}")
+
+    def _check_terminate(self, terminate: Terminate, where: str) -> None:
+        if self.scheme == "dct":
+            raise ActionError(where, "a terminate field", "null: a chunk of DCT codes has no field for it")
+        # RT-1's modes are an index; elsewhere two numbers of any size do.
+        count = terminate.modes if terminate.modes > 2 or self.scheme == "truncated" else self.bins
+        low, high = sorted((terminate.true, terminate.false))
+        if low == high or high >= count:
+            raise ActionError(
+                where, f"{terminate.true} and {terminate.false}", f"two different numbers in 0..{count - 1}"
+            )
 
     def _check_dim(self, dim: Dim, where: str) -> None:
         if not (math.isfinite(dim.low) and math.isfinite(dim.high) and dim.low < dim.high):

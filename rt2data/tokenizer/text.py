@@ -146,9 +146,9 @@ class Text:
                     return [table[part] for table, part in zip(self.tables, parts, strict=True)]
                 except KeyError:
                     pass
-        raise self._fault(text)
+        raise self._error(text)
 
-    def _fault(self, text: str) -> ActionParseError:
+    def _error(self, text: str) -> ActionParseError:
         """The error for a string that is not an action, at the first field at fault."""
         if not text:
             return ActionParseError(text, None, 0, f"the string is empty; expected {self.count} integers")

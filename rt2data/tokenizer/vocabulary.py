@@ -207,7 +207,7 @@ class Placement:
         """
         table, order = arrays.constant(xp, self._sorted, ids), arrays.constant(xp, self._order.astype(np.int32), ids)
         flat = xp.reshape(ids, (-1,))
-        found = xp.clip(xp.searchsorted(table, xp.astype(flat, table.dtype)), 0, len(self.table) - 1)
+        found = xp.clip(xp.searchsorted(table, arrays.cast(xp, flat, arrays.dtype_name(table))), 0, len(self.table) - 1)
         if validate and not bool(xp.all(xp.take(table, found, axis=0) == flat)):
             self._refuse(arrays.to_numpy(ids))
         return xp.reshape(xp.take(order, found, axis=0), ids.shape)

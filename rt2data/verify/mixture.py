@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from decimal import Context, Decimal, localcontext
 from fractions import Fraction
 from typing import Any
 
@@ -56,6 +57,16 @@ def _check_shards(where: str, manifest: Json, name: str, split: Json, report: Re
     report["order"].hold(counts == even, where, f"shards of {counts} samples", f"{even}, which differ by at most one")
 
 
+def _factor(recipe: Json, n: int) -> Fraction:
+    """What the recipe's rule multiplies the weight of a source of n samples with."""
+    if recipe.get("weights") == "temperature":
+        with localcontext(Context(prec=50)):
+            power = (Decimal(n).ln() / Decimal(str(recipe["temperature"]))).exp()
+        with localcontext(Context(prec=30)):
+            return Fraction(+power)
+    return Fraction(n if recipe.get("weights") == "times_size" else 1)
+
+
 def _check_quotas(manifest: Json, report: Report) -> None:
     recipe, sources, check = manifest["recipe"], manifest["sources"], report["quotas"]
     for name, split in manifest["splits"].items():
@@ -71,12 +82,13 @@ def _check_quotas(manifest: Json, report: Report) -> None:
     shares: list[Fraction] | None = None
     if any("weight" in rule for rule in rules):
         weights = [
-            Fraction(str(rule.get("weight", 0))) * (n if recipe.get("weights") == "times_size" else 1)
-            for rule, n in zip(rules, usable, strict=True)
+            Fraction(str(rule.get("weight", 0))) * _factor(recipe, n) for rule, n in zip(rules, usable, strict=True)
         ]
         shares = [weight / sum(weights) for weight in weights] if sum(weights) else [Fraction(0)] * len(weights)
-        total = recipe.get("train_samples") or max(
-            (math.ceil(n / share) for n, share in zip(usable, shares, strict=True) if share), default=0
+        total = recipe.get("train_samples") or (
+            math.floor(sum(weights) + Fraction(1, 2))
+            if recipe.get("weights") == "times_size"
+            else max((math.ceil(n / share) for n, share in zip(usable, shares, strict=True) if share), default=0)
         )
         quotas = _largest_remainder(total, shares)
     else:

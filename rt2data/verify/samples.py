@@ -129,7 +129,8 @@ class SampleCheck:
         )
 
     def _text(self, where: str, sample: Json, key: Key) -> None:
-        check, templates = self.report["texts"], self.facts.recipe["prompts"]
+        check, own = self.report["texts"], self.facts.rules[sample["source"]].get("prompts", {})
+        templates = self.facts.recipe["prompts"] | own
         if sample["kind"] == "robot":
             prompt, target = prompts.robot(templates, sample["instruction"]), sample["target"]
         else:

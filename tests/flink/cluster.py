@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import importlib.util
 import json
 import os
@@ -61,8 +62,8 @@ def flink_home() -> Path:
 
 
 def job_server() -> Path:
-    """Beam's job server, once fetched."""
-    return CACHE / "job-server.jar"
+    """Beam's job server, once fetched; another one where pom.xml is another."""
+    return CACHE / f"job-server-{hashlib.sha256((HERE / 'pom.xml').read_bytes()).hexdigest()[:12]}.jar"
 
 
 def fetch() -> None:
@@ -80,7 +81,7 @@ def fetch() -> None:
             _call([*_installer(), "--quiet", "--no-deps", "--target", scratch, f"apache-flink-libraries=={FLINK}"])
             os.replace(scratch, flink_home().parent)
             Path(scratch).mkdir()  # which its context removes
-    if not job_server().is_file() or job_server().stat().st_mtime < (HERE / "pom.xml").stat().st_mtime:
+    if not job_server().is_file():
         with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
             shutil.copy(HERE / "pom.xml", scratch)
             _call(["mvn", "--batch-mode", "--quiet", "-Dmaven.artifact.threads=10", "package"], cwd=scratch)

@@ -1,0 +1,93 @@
+"""What a build will need: tokens, bytes, hours. The measured constants are here and nowhere else."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from rt2data import select
+from rt2data.plan import Plan, SourcePlan
+from rt2data.recipe import Recipe, RecipeSource
+
+# Bytes of a sample in a shard beyond its image, and in the work directory: of the bridge_coco_vqa mixture, rounded up.
+SAMPLE_BYTES, WORK_BYTES = 2400, 600
+
+# Characters of a text: means over the test data, rounded (the instructions of BridgeData V2 and of its annotated
+# episodes, 21 questions and 133 answers of VQAv2, GQA and TextVQA, 400 captions of COCO). Characters per token: a rule
+# of thumb for English. An action is one token per number, as for RT-2.
+CHARACTERS = {"instruction": 40, "question": 35, "answer": 7, "caption": 54}
+CHARACTERS_PER_TOKEN = 4
+
+# Seconds of one worker, on two datasets of benchmarks/generate.py, 1.5 GB each: 78,206 steps with a JPEG of 20 kB, 9,344
+# with a PNG of 160 kB. `plan --index --check` gives those per step and byte that are indexed, `build --workers 1` the
+# rest; files in the page cache, two cores of which others used one or two. START is Beam and the imports, whatever the
+# size. An image of 256x320 decoded, resized and encoded anew as JPEG: 370 a second.
+START_S = 6.0
+INDEX_S, INDEX_BYTE_S = 2.2e-5, 0.2e-9
+SAMPLE_S, BYTE_S = 1.7e-5, 0.5e-9
+REENCODE_S = 1 / 370
+
+# Bytes per second of the disk of the same machine, whatever the workers: dd of 2 GB, iflag=direct and conv=fsync.
+READ_RATE, WRITE_RATE = 2.6e9, 1.3e9
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a build will need, about. Unknown sources are not in it.
+
+    Attributes:
+        tokens: of the prompts and targets of all samples.
+        images: bytes of the images; in the source's form, also where they are encoded anew.
+        shards, disk: bytes of the shards; of the shards and the work directory.
+        workers, hours: how long so many workers take, with a disk like the one that was measured (READ_RATE).
+        complete: whether every source's samples and bytes are known.
+    """
+
+    tokens: int
+    images: int
+    shards: int
+    disk: int
+    workers: int
+    hours: float
+    complete: bool
+
+
+def make(recipe: Recipe, plan: Plan, workers: int | None = None) -> Forecast:
+    """The forecast of a plan for `workers` workers; for as many as there are processors where None."""
+    workers = workers or os.cpu_count() or 1
+    images = sum(source.image_bytes for source in plan.sources)
+    samples = sum(split.samples for split in plan.splits)
+    seconds = read = 0.0
+    for source, found in zip(recipe.sources, plan.sources, strict=True):
+        drawn = sum(found.quota.values())
+        once = found.image_bytes * min(1.0, sum(found.samples.values()) / max(1, drawn))
+        seconds += found.rows * INDEX_S + once * INDEX_BYTE_S + drawn * SAMPLE_S + found.image_bytes * BYTE_S
+        seconds += drawn * _reencoded(recipe, source) * REENCODE_S
+        read += once + found.image_bytes
+    shards = images + samples * SAMPLE_BYTES
+    seconds = START_S + max(seconds / workers, read / READ_RATE + shards / WRITE_RATE)
+    return Forecast(
+        tokens=round(sum(tokens(s, p) for s, p in zip(recipe.sources, plan.sources, strict=True))),
+        images=images, shards=shards, disk=shards + samples * WORK_BYTES,
+        workers=workers, hours=seconds / 3600,
+        complete=not any(p.unknown for p in plan.sources),
+    )  # fmt: skip
+
+
+def tokens(source: RecipeSource, plan: SourcePlan) -> float:
+    """Tokens of the text of a source's drawn samples."""
+    kind, robot = source.declaration.kind, source.declaration.robot
+    blank = {"robot": "{instruction}", "vqa": "{question}", "caption": ""}[kind]
+    characters = len(source.prompts[kind]) - len(blank)
+    characters += {"robot": CHARACTERS["instruction"], "vqa": CHARACTERS["question"], "caption": 0}[kind]
+    characters += {"robot": 0, "vqa": CHARACTERS["answer"], "caption": CHARACTERS["caption"]}[kind]
+    numbers = 1 + len(robot.dims) if robot else 0
+    return sum(plan.quota.values()) * (characters / CHARACTERS_PER_TOKEN + numbers)
+
+
+def _reencoded(recipe: Recipe, source: RecipeSource) -> int:
+    """How many images of a sample are encoded anew."""
+    robot, used = source.declaration.robot, select.cameras(recipe, source)
+    if recipe.image is not None:
+        return len(used) if robot else 1
+    return sum(camera.name in used and camera.colour == "bgr" for camera in robot.cameras) if robot else 0

@@ -1,0 +1,159 @@
+"""A recipe as it is written, together with the recipes that it includes: merged, and every value with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rt2data import config, declaration, resources
+from rt2data.config import Where
+from rt2data.declaration import Declaration
+from rt2data.errors import Rt2dataError, near
+
+AMOUNTS = ("weight", "repeat", "samples")
+MERGED = ("tokenizer", "prompts")
+OF_ONE_FILE = ("description", "include", "without", "sources")
+
+
+@dataclass(slots=True)
+class Entry:
+    """One source as written: its declaration, its fields, and the place (FILE:LINE) of the entry and of each field."""
+
+    declaration: Declaration
+    fields: dict[str, Any]
+    place: str
+    places: dict[Where, str]
+
+    def at(self, *where: str) -> str:
+        """Where a field is written."""
+        return _nearest(self.places, where, self.place)
+
+
+@dataclass(slots=True)
+class Written:
+    """A recipe after its includes: the fields but for the sources, each with its place, and the sources."""
+
+    file: str
+    fields: dict[str, Any]
+    places: dict[Where, str]
+    entries: list[Entry] = field(default_factory=list)
+
+    def at(self, *where: str) -> str:
+        """Where a field is written."""
+        return _nearest(self.places, where, f"{self.file}:1")
+
+
+def _nearest(places: dict[Where, str], where: Where, else_: str) -> str:
+    """The place of a field; of the nearest field around it where it is written nowhere."""
+    while where and where not in places:
+        where = where[:-1]
+    return places.get(where, else_)
+
+
+def read(path: Path) -> Written:
+    """Read a recipe file and what it includes. Raises Rt2dataError that names the file and the line."""
+    raw, lines = config.read_yaml(path)
+    return parse(raw, str(path), lines)
+
+
+def parse(
+    raw: Any, file: str, lines: dict[Where, int] | None, given: Sequence[Declaration] = (), above: tuple[str, ...] = ()
+) -> Written:
+    """The recipe of data that was read from `file`.
+
+    Args:
+        raw: the data.
+        file: the recipe file, beside which files that it names are looked for.
+        lines: the line of each value, where known.
+        given: declarations that do not come with rt2data.
+        above: the recipe files that include this one.
+    """
+    config.check(raw, "recipe", file, lines)
+
+    def at(*where: str | int) -> str:
+        return f"{file}:{config.line_of(lines, where)}"
+
+    places = {where: f"{file}:{line}" for where, line in (lines or {}).items()}
+    own = Written(file, {key: value for key, value in raw.items() if key != "sources"}, places)
+    for number, entry in enumerate(raw.get("sources", ())):
+        here = at("sources", number, "source")
+        inside = {where[2:]: place for where, place in places.items() if where[:2] == ("sources", number) and where[2:]}
+        own.entries.append(Entry(_declared(entry["source"], file, here, given), entry, here, inside))
+    once(own.entries)
+    if "include" not in raw:
+        if "without" in raw:
+            raise Rt2dataError(at("without"), '"without" and no include', "a recipe to leave sources out of")
+        return own
+    path = _included(raw["include"], file, at("include"), above)
+    base_raw, base_lines = config.read_yaml(path)
+    base = parse(base_raw, str(path), base_lines, given, (*above, str(Path(file).resolve())))
+    return _merge(_without(base, own), own)
+
+
+def once(entries: Sequence[Entry]) -> None:
+    """Raise where two sources have one id."""
+    ids = [entry.declaration.id for entry in entries]
+    for number, entry in enumerate(entries):
+        if ids[number] in ids[:number]:
+            found = f'source "{entry.declaration.name}" is given twice'
+            repair = "Take more dataset splits with splits:, or more copies with repeat:"
+            raise Rt2dataError(entry.place, found, "each source once", repair)
+
+
+def _declared(name: str, file: str, where: str, given: Sequence[Declaration]) -> Declaration:
+    """A source's declaration: one of `given`, one that comes with rt2data, or a file beside the recipe."""
+    for one in given:
+        if one.name == name:
+            return one
+    if ".yaml" in name:
+        return declaration.load(str(Path(file).parent / name))
+    return declaration.find(name, where)
+
+
+def _included(name: str, file: str, where: str, above: tuple[str, ...]) -> Path:
+    known = {path.stem: path for path in resources.files("mixtures", ".yaml")}
+    path = Path(file).parent / name if name.endswith(".yaml") else known.get(name)
+    if path is None or not path.is_file():
+        expected = f"a file beside this one, or one of {', '.join(known)}"
+        raise Rt2dataError(where, f'no recipe "{name}" to include', expected, near(name, known))
+    if str(path.resolve()) in (*above, str(Path(file).resolve())):
+        raise Rt2dataError(where, f"{Path(file).name} includes itself, by {name}", "a recipe that stands on others")
+    return path
+
+
+def _without(base: Written, own: Written) -> Written:
+    """`base` without the sources that `own` takes out."""
+    left = list(base.entries)
+    for name in own.fields.get("without", ()):
+        entry = next((e for e in left if name in (e.declaration.name, *e.declaration.aliases)), None)
+        if entry is None:
+            names = [e.declaration.name for e in left]
+            found = f'without "{name}", which {Path(base.file).stem} does not have'
+            raise Rt2dataError(own.at("without"), found, f"one of {', '.join(names)}", near(name, names))
+        left.remove(entry)
+    return Written(base.file, base.fields, base.places, left)
+
+
+def _merge(base: Written, own: Written) -> Written:
+    """`own` over `base`.
+
+    A field of `own` takes the place of that of `base`; `tokenizer` and `prompts` are merged key by key, sources by name
+    and field by field. An amount (AMOUNTS) takes the place of any amount. What is new comes last.
+    """
+    fields = {key: value for key, value in base.fields.items() if key not in OF_ONE_FILE} | own.fields
+    for key in MERGED:
+        if key in base.fields and key in own.fields:
+            fields[key] = base.fields[key] | own.fields[key]
+    entries = {entry.declaration.name: entry for entry in base.entries}
+    for entry in own.entries:
+        under = entries.get(entry.declaration.name)
+        if under is not None:
+            gone = AMOUNTS if any(amount in entry.fields for amount in AMOUNTS) else ()
+            kept = {key: value for key, value in under.fields.items() if key not in gone}
+            entry = Entry(entry.declaration, kept | entry.fields, entry.place, under.places | entry.places)
+        entries[entry.declaration.name] = entry
+    merged = Written(own.file, fields, base.places | own.places, list(entries.values()))
+    once(merged.entries)
+    return merged
