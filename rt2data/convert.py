@@ -43,13 +43,13 @@ class Converted:
 def roboset(source: Path, target: Path) -> Converted:
     """Convert a folder of RoboSet's HDF5 files to ``TARGET/roboset/1.0.0``.
 
-    The fields are those of `rt2data.sources.roboset_hdf5.FEATURES`; pictures become PNG. Trials in which no row is complete
+    The fields are those of `rt2data.sources.roboset_trials.FEATURES`; pictures become PNG. Trials in which no row is complete
     are left out, and counted.
 
     Raises:
         Rt2dataError: no HDF5 file in `source`, one that cannot be read, or the target exists. Nothing is left behind then.
     """
-    from rt2data.sources import roboset_hdf5
+    from rt2data.sources import roboset_hdf5, roboset_trials
 
     if not source.is_dir():
         raise Rt2dataError(str(source), "no such folder", "a folder of RoboSet's HDF5 files")
@@ -61,7 +61,7 @@ def roboset(source: Path, target: Path) -> Converted:
         target,
         name=NAME,
         version=VERSION,
-        features=roboset_hdf5.FEATURES,
+        features=roboset_trials.FEATURES,
         splits={"train": episodes(one, found)},
         shards={"train": shards},
         description=DESCRIPTION,
@@ -72,17 +72,17 @@ def roboset(source: Path, target: Path) -> Converted:
 
 def episodes(one: Any, found: Converted | None = None) -> Iterator[dict[str, Any]]:
     """The episodes of a `RobosetHdf5`, as `write_rlds` takes them; counted into `found`."""
-    from rt2data.sources import roboset_hdf5
+    from rt2data.sources import roboset_trials
 
     counts = found if found is not None else Converted(Path())
     for file in one.files:
-        for trial in roboset_hdf5.trials(one.root, file):
+        for trial in roboset_trials.trials(one.root, file):
             counts.left_out["not_finite"] += trial.not_finite
             counts.left_out["unequal_length"] += trial.unequal
             if not len(trial.rows):
                 counts.left_out["trials without a complete row"] += 1
                 continue
-            episode = roboset_hdf5.rlds_episode(trial, one.robot)
+            episode = roboset_trials.rlds_episode(trial, one.robot)
             counts.episodes += 1
             counts.steps += len(trial.rows)
             if not any(episode["steps"]["language_instruction"]):

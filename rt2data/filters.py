@@ -149,7 +149,7 @@ def resolve(
             continue
         values = np.concatenate([np.empty(0), *(_values(t, one.column, camera)[0][kept] for t, kept in rows(found))])
         values = values[~np.isnan(values)]
-        number = math.ceil(Fraction(one.top) * len(values))
+        number = math.ceil(Fraction(repr(one.top)) * len(values))  # 0.2 is a fifth
         low = float(np.partition(values, len(values) - number)[len(values) - number]) if number else -math.inf
         found.append(replace(one, low=max(low, one.low), top=None))
     return tuple(sorted(found, key=lambda one: [f.column for f in filters].index(one.column)))

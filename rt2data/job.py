@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import unicodedata
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
 
 from rt2data import declaration, filters, index, recipe, select
 from rt2data.errors import Rt2dataError
@@ -149,17 +149,17 @@ def _resolved(job: Job) -> Job:
 
 
 def normalised(table: pa.Table, form: str | None) -> pa.Table:
-    """An index whose texts are in a Unicode normal form: ``nfc`` or ``nfkc``; as they are where it is None."""
+    """An index whose texts are in a Unicode normal form, ``nfc`` or ``nfkc``; as they are where it is None."""
     for name in ("question", "answers", "captions", "turns") if form else ():
         if name not in table.column_names:
             continue
         chunks = []
         for chunk in table.column(name).chunks:
-            if pa.types.is_list(chunk.type):
-                texts = pa.compute.utf8_normalize(chunk.values, form=str(form).upper())
-                chunks.append(pa.ListArray.from_arrays(chunk.offsets, texts, mask=chunk.is_null()))
-            else:
-                chunks.append(pa.compute.utf8_normalize(chunk, form=str(form).upper()))
+            several = pa.types.is_list(chunk.type)
+            stored = (chunk.values if several else chunk).to_pylist()
+            # Arrow's own utf8_normalize leaves texts as they are (seen with 25.0.1).
+            texts = pa.array([t if t is None else unicodedata.normalize(str(form).upper(), t) for t in stored], pa.string())
+            chunks.append(pa.ListArray.from_arrays(chunk.offsets, texts, mask=chunk.is_null()) if several else texts)
         column = pa.chunked_array(chunks, table.schema.field(name).type)
         table = table.set_column(table.column_names.index(name), name, column)
     return table

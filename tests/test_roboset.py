@@ -28,7 +28,7 @@ from rt2data.tfrecord import map_file
 pytest.importorskip("h5py")
 import h5py
 
-from rt2data.sources import roboset_hdf5
+from rt2data.sources import roboset_hdf5, roboset_trials
 
 OFFSET = np.array([0, 0, 0, 0, 0, np.pi / 2, np.pi / 4])
 
@@ -186,7 +186,7 @@ def test_what_is_written_is_rlds(root: Path, converted: tuple[Path, convert.Conv
     dataset = RldsDataset.open(folder / "roboset")
     assert dataset.name == "roboset"
     fields = load_features(folder / "roboset" / "1.0.0")
-    assert fields == roboset_hdf5.FIELDS
+    assert fields == roboset_trials.FIELDS
     path = Path(dataset.directory) / dataset.splits["train"].files[0]
     episodes = {
         (e["episode_metadata/file_path"].decode(), e["episode_metadata/trial_id"].decode()): e
@@ -260,7 +260,7 @@ def builder() -> Any:
 def test_the_tfds_builder_gives_the_same_episodes(
     builder: Any, root: Path, converted: tuple[Path, Any], tmp_path: Path
 ) -> None:
-    found = builder.features(roboset_hdf5.FEATURES)
+    found = builder.features(roboset_trials.FEATURES)
     written = json.loads((converted[0] / "roboset" / "1.0.0" / "features.json").read_bytes())
     found.save_config(tmp_path)
     assert json.loads((tmp_path / "features.json").read_bytes()) == written
@@ -299,7 +299,7 @@ def test_tfds_build(root: Path, tmp_path: Path) -> None:
 
 def test_trials_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     robofiles.write(tmp_path / "a.h5", *(robofiles.trial(4, n) for n in range(12)))
-    assert [t.name for t in roboset_hdf5.trials(tmp_path, "a.h5")] == [f"Trial{n}" for n in range(12)]
+    assert [t.name for t in roboset_trials.trials(tmp_path, "a.h5")] == [f"Trial{n}" for n in range(12)]
 
 
 def test_robohives_own_layouts(tmp_path: Path) -> None:
@@ -314,10 +314,10 @@ def test_robohives_own_layouts(tmp_path: Path) -> None:
         changed[f"{prefix}/obs_dict/d:right_cam:240x424:2d"] = base["data/rgb_right"]
         robofiles.write(tmp_path / "a.h5", changed)
         robofiles.write(tmp_path / "b.h5", base)
-        (mine,), (same,) = ([t.values() for t in roboset_hdf5.trials(tmp_path, name)] for name in ("a.h5", "b.h5"))
+        (mine,), (same,) = ([t.values() for t in roboset_trials.trials(tmp_path, name)] for name in ("a.h5", "b.h5"))
         for key in ("steps/action", "steps/observation/state", "steps/observation/state_velocity"):
             np.testing.assert_array_equal(mine[key], same[key])
-        (found,) = [sorted(t.cameras) for t in roboset_hdf5.trials(tmp_path, "a.h5")]
+        (found,) = [sorted(t.cameras) for t in roboset_trials.trials(tmp_path, "a.h5")]
         assert found == ["left", "wrist"]
 
 
@@ -325,7 +325,7 @@ def test_a_real_log_of_robohive(shared_data: Path) -> None:
     file = "robohive_real_one_step.h5"
     if not (shared_data / "roboset" / file).is_file():
         pytest.skip(f"no {file}")
-    (one,) = [t.values() for t in roboset_hdf5.trials(shared_data / "roboset", file)]
+    (one,) = [t.values() for t in roboset_trials.trials(shared_data / "roboset", file)]
     np.testing.assert_allclose(
         one["steps/observation/state"], [[-0.1137, 0.1451, -0.114, -1.889, 0.0906, 0.417, -0.1918, 0.1704]], atol=1e-3
     )
@@ -339,7 +339,7 @@ def test_a_log_of_another_environment_is_refused(shared_data: Path) -> None:
     with pytest.raises(
         Rt2dataError, match=r"Trial0: no qp_arm, qp_ee, qv_arm, qv_ee; there is actions, done, env_infos"
     ) as caught:
-        list(roboset_hdf5.trials(shared_data / "roboset", file))
+        list(roboset_trials.trials(shared_data / "roboset", file))
     assert file in caught.value.where
 
 
@@ -362,7 +362,7 @@ def test_a_log_of_another_environment_is_refused(shared_data: Path) -> None:
 def test_what_is_no_trial_is_refused(changes: dict[str, Any], text: str, tmp_path: Path) -> None:
     robofiles.write(tmp_path / "a.h5", robofiles.trial(5, **changes))
     with pytest.raises(Rt2dataError, match=text):
-        list(roboset_hdf5.trials(tmp_path, "a.h5"))
+        list(roboset_trials.trials(tmp_path, "a.h5"))
 
 
 def test_links_out_of_the_file_are_not_followed(tmp_path: Path) -> None:
@@ -375,11 +375,11 @@ def test_links_out_of_the_file_are_not_followed(tmp_path: Path) -> None:
         layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "Trial0/data/rgb_left", (5, 120, 212, 3))[:, :4, :4]
         file["Trial0/data"].create_virtual_dataset("rgb_left", layout)
     with pytest.raises(Rt2dataError, match="Trial0: no qp_arm"):
-        list(roboset_hdf5.trials(tmp_path, "a.h5"))
+        list(roboset_trials.trials(tmp_path, "a.h5"))
     robofiles.write(tmp_path / "b.h5", robofiles.trial(5, **{"data/rgb_left": None}))
     with h5py.File(tmp_path / "b.h5", "a") as file:
         file["Trial0/data"].create_virtual_dataset("rgb_left", layout)
-    (found,) = [set(t.cameras) for t in roboset_hdf5.trials(tmp_path, "b.h5")]
+    (found,) = [set(t.cameras) for t in roboset_trials.trials(tmp_path, "b.h5")]
     assert found == {"right", "top", "wrist"}
 
 
@@ -405,9 +405,9 @@ def test_a_declaration_of_a_text_that_hdf5_lacks_is_refused(tmp_path: Path) -> N
 
 
 def test_trials_of_any_length_are_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(roboset_hdf5, "BLOCK", 3 * 120 * 212 * 3)
+    monkeypatch.setattr(roboset_trials, "BLOCK", 3 * 120 * 212 * 3)
     robofiles.write(tmp_path / "a.h5", robofiles.trial(11))
-    (found,) = [list(t.pictures("top")) for t in roboset_hdf5.trials(tmp_path, "a.h5")]
+    (found,) = [list(t.pictures("top")) for t in roboset_trials.trials(tmp_path, "a.h5")]
     for row, picture in enumerate(found):
         np.testing.assert_array_equal(
             np.asarray(Image.open(io.BytesIO(picture))), np.roll(robofiles.frames(11), 2, axis=2)[row]

@@ -80,7 +80,9 @@ def test_built_mixture_fits(mixture: Built) -> None:
 @pytest.mark.parametrize("folder", ["mixtures", "builders", "tokenizers"])
 def test_files_that_ship_fit(folder: str) -> None:
     name = {"mixtures": "recipe", "builders": "declaration", "tokenizers": "tokenizer"}[folder]
-    found = [p for p in sorted((ROOT / folder).rglob("*")) if p.suffix in (".yaml", ".json") and p.name != "undeclared.yaml"]
+    found = [
+        p for p in sorted((ROOT / folder).rglob("*")) if p.suffix in (".yaml", ".json") and p.name != "undeclared.yaml"
+    ]
     assert found
     for path in found:
         assert schema.errors(name, yaml.safe_load(path.read_text())) == [], path

@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 
 from rt2data import convert, declaration
 from rt2data.rlds_write import ImageSpec, TensorSpec
-from rt2data.sources import roboset_hdf5
+from rt2data.sources import roboset_hdf5, roboset_trials
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -28,7 +28,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         found = declaration.find(convert.DECLARATION).raw
         return self.dataset_info_from_configs(
-            features=features(roboset_hdf5.FEATURES),
+            features=features(roboset_trials.FEATURES),
             description=convert.DESCRIPTION,
             homepage=found["homepage"],
             citation=found["citation"],

@@ -1,313 +1,39 @@
-"""RoboSet as its authors publish it: HDF5 files of RoboHive's logger, with a group per trial.
+"""RoboSet as its authors publish it, in HDF5 files.
 
-A trial is ``TrialN/data/{ctrl_arm, ctrl_ee, qp_arm, qp_ee, qv_arm, qv_ee, rgb_left, ...}``, one row per step. Row t holds the
-state at t and the command that was given in it; the last one or two rows hold the final state, and a command of NaN. RoboHive's
-own layout (``TrialN/env_infos/obs_dict/...`` and ``TrialN/actions``, also below ``env_info``) is read as well.
-
-A trial is presented as the episode of `FEATURES`, which is the published RLDS ``robo_set`` and a few fields more. So one
-declaration reads this format and, with ``format: rlds``, what `rt2data.convert` writes of it: with the same samples.
+One declaration reads this format and, with ``format: rlds``, what `rt2data.convert` writes of it: with the same samples.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import blobs, features, fit, images, index, instruction, tfrecord
+from rt2data import blobs, fit, index, tfrecord
 from rt2data.declaration import Declaration
 from rt2data.episodes import ImageRefs
 from rt2data.errors import Rt2dataError
-from rt2data.rlds_write import ImageSpec, TensorSpec, TextSpec, features_json
-from rt2data.robot import Robot
-from rt2data.sample.episodes import encoded
 from rt2data.sources import Part
 from rt2data.sources.rlds import Rows
+from rt2data.sources.roboset_trials import CAMERAS, FIELDS, SUFFIXES, Trial, files, names, opened, trials
 
 Array = npt.NDArray[Any]
 
-SUFFIXES = (".h5", ".hdf5")
-CAMERAS = ("left", "right", "top", "wrist")
-BLOCK = 1 << 26  # bytes of pictures that are read at once
-MAX_NUMBERS = 1 << 26  # of a dataset of numbers: a day at 100 Hz
 ENCODING = "png1"  # of the pictures in a blob: another one has another name
-
-# Where a trial keeps what, the first that is there. "" is the trial itself.
-_GROUPS = ("data", "env_info/env_infos/obs_dict", "env_infos/obs_dict", "")
-_PICTURES = (*_GROUPS, "env_info/visual_dict", "env_info/env_infos/visual_dict", "env_infos/visual_dict")
-_COMMANDS = ("env_info/actions", "actions")
-_SOLVED = ("config/solved", "env_info/user_cmt", "user_cmt")
-_NUMBERS = {"qp_arm": 7, "qp_ee": 1, "qv_arm": 7, "qv_ee": 1}
-_CAMERA = re.compile(r"rgb[_:](?:franka_)?(left|right|top|wrist)(?:_cam\b.*)?", re.IGNORECASE)
-_STAMP = re.compile(r"[-_ ]*\d{8}[-_]\d{6}.*$")
-_SCENE = re.compile(r"[-_ ]+(?:s[-_])?scene[-_ ]*\d+.*$")
-
-FEATURES: dict[str, Any] = {
-    "steps": {
-        "observation": {
-            **{f"image_{name}": ImageSpec((None, None, 3), "png", f"The {name} camera.") for name in CAMERAS},
-            **{
-                f"has_image_{name}": TensorSpec((), "bool", doc="False where that image is black filling.")
-                for name in CAMERAS
-            },
-            "state": TensorSpec((8,), "float32", doc="qp_arm and qp_ee: joint angles in radians, and the gripper."),
-            "state_velocity": TensorSpec((8,), "float32", doc="qv_arm and qv_ee."),
-        },
-        "action": TensorSpec((8,), "float32", doc="ctrl_arm and ctrl_ee, the command given at this step."),
-        "language_instruction": TextSpec("The sentence that belongs to the file's name; empty where there is none."),
-        "is_first": TensorSpec((), "bool"),
-        "is_last": TensorSpec((), "bool", doc="The last step that has a command."),
-        "is_terminal": TensorSpec((), "bool"),
-        "reward": TensorSpec(
-            (), "float32", doc="At the last step the operator's verdict, 1 where there is none; else 0."
-        ),
-        "discount": TensorSpec((), "float32"),
-    },
-    "episode_metadata": {
-        "file_path": TextSpec("Path of the HDF5 file below the folder that was converted."),
-        "trial_id": TextSpec("Name of the trial's group."),
-        "file_scene": TextSpec("The file's name in small letters, without its time."),
-        "file_task": TextSpec("The same without the scene."),
-        "folder_scene": TextSpec("The name of the file's folder in small letters, without a time."),
-        "folder_task": TextSpec("The same without the scene."),
-        "success": TensorSpec((), "float32", doc="The operator's verdict, 0 to 1; -1 where there is none."),
-        "rows_not_finite": TensorSpec((), "int64", doc="Rows left out because a number in them is no number."),
-        "rows_unequal": TensorSpec(
-            (), "int64", doc="Rows left out because not every dataset of the trial reaches them."
-        ),
-    },
-}
-FIELDS = features.parse_features(features_json(FEATURES))
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One trial: T rows that are complete, of `found` in the file.
-
-    `rows` are their positions in the datasets; `cameras` the datasets of pictures, (n, H, W, 3), that it has. They can be
-    read while the file is open.
-    """
-
-    file: str
-    name: str
-    rows: npt.NDArray[np.int64]
-    action: npt.NDArray[np.float32]
-    state: npt.NDArray[np.float32]
-    velocity: npt.NDArray[np.float32]
-    cameras: Mapping[str, h5py.Dataset]
-    success: float
-    not_finite: int
-    unequal: int
-
-    def pictures(self, camera: str, count: int | None = None) -> Iterator[bytes]:
-        """The first `count` pictures of a camera, PNG; black ones of its size, or of 1 x 1, where the trial has no such camera."""
-        rows = self.rows[:count]
-        if camera not in self.cameras:
-            size = next((d.shape[1:3] for d in self.cameras.values()), (1, 1))
-            yield from [_encode(np.zeros((*size, 3), np.uint8))] * len(rows)
-            return
-        dataset = self.cameras[camera]
-        block = max(1, BLOCK // max(1, int(np.prod(dataset.shape[1:]))))
-        for first in range(0, len(rows), block):
-            some = rows[first : first + block]
-            low = int(some[0])
-            pixels = dataset[low : int(some[-1]) + 1]
-            for row in some:
-                yield _encode(pixels[row - low])
-
-    def picture(self, camera: str, step: int) -> bytes:
-        """The picture of one step, PNG."""
-        dataset = self.cameras.get(camera)
-        return _encode(np.zeros((1, 1, 3), np.uint8) if dataset is None else dataset[int(self.rows[step])])
-
-    def values(self) -> dict[str, Any]:
-        """Every field of FEATURES by its path but the images and the instruction, as `rt2data.episodes.Episode` gives them."""
-        steps = len(self.rows)
-        last = np.arange(steps) == steps - 1
-        path = Path(self.file)
-        names = {"file": path.stem, "folder": path.parent.name}
-        out: dict[str, Any] = {
-            **{f"steps/observation/has_image_{c}": np.full(steps, c in self.cameras) for c in CAMERAS},
-            "steps/observation/state": self.state,
-            "steps/observation/state_velocity": self.velocity,
-            "steps/action": self.action,
-            "steps/is_first": np.arange(steps) == 0,
-            "steps/is_last": last,
-            "steps/is_terminal": last,
-            "steps/reward": (last * (self.success if self.success >= 0 else 1.0)).astype(np.float32),
-            "steps/discount": np.ones(steps, np.float32),
-            "episode_metadata/file_path": self.file.encode(),
-            "episode_metadata/trial_id": self.name.encode(),
-            "episode_metadata/success": np.float32(self.success),
-            "episode_metadata/rows_not_finite": np.int64(self.not_finite),
-            "episode_metadata/rows_unequal": np.int64(self.unequal),
-        }
-        for which, name in names.items():
-            scene = _STAMP.sub("", name).lower()
-            out[f"episode_metadata/{which}_scene"] = scene.encode()
-            out[f"episode_metadata/{which}_task"] = _SCENE.sub("", scene).encode()
-        return out
-
-
-def files(root: Path) -> list[str]:
-    """The HDF5 files below a folder, in sorted order, as paths relative to it."""
-    return sorted(
-        p.relative_to(root).as_posix() for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()
-    )
-
-
-def trials(root: Path, file: str) -> Iterator[Trial]:
-    """The trials of a file in the order of their numbers; each can be read until the next is taken.
-
-    Raises:
-        Rt2dataError: no HDF5 file, or a trial that lacks a dataset, or has one of another shape; names all of them.
-    """
-    with opened(root / file) as content:
-        for name in _names(content):
-            yield _trial(content[name], file, name, f"{root / file}: {name}")
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file, whose errors say which one it is."""
-    try:
-        with h5py.File(path, "r") as content:
-            yield content
-    except (OSError, KeyError, RuntimeError) as error:
-        raise Rt2dataError(str(path), str(error), "an HDF5 file that can be read", "Copy the file again") from None
-
-
-def _names(content: h5py.Group) -> list[str]:
-    """The groups of the trials, Trial2 before Trial10."""
-    found = [name for name in content if isinstance(_hard(content, name), h5py.Group)]
-    return sorted(
-        found,
-        key=lambda name: (
-            re.sub(r"\d+$", "", name),
-            int(re.findall(r"\d+$", name)[0]) if name[-1:].isdigit() else -1,
-            name,
-        ),
-    )
-
-
-def _hard(group: h5py.Group, path: str) -> Any:
-    """What lies at a path, None where nothing does. A link may name any file of the machine: it is not followed."""
-    for name in path.split("/"):
-        if not isinstance(group, h5py.Group) or not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            return None
-        group = group[name]
-    if isinstance(group, h5py.Dataset) and (group.external or group.is_virtual):
-        return None
-    return group
-
-
-def _find(trial: h5py.Group, groups: Sequence[str], name: str) -> h5py.Dataset | None:
-    for group in groups:
-        found = _hard(trial, f"{group}/{name}" if group else name)
-        if isinstance(found, h5py.Dataset):
-            return found
-    return None
-
-
-def _trial(trial: h5py.Group, file: str, name: str, where: str) -> Trial:
-    found = {key: _find(trial, _GROUPS, key) for key in _NUMBERS}
-    command = next((d for d in map(lambda path: _hard(trial, path), _COMMANDS) if isinstance(d, h5py.Dataset)), None)
-    arm, hand = (_find(trial, _GROUPS, key) for key in ("ctrl_arm", "ctrl_ee"))
-    split = arm is not None and hand is not None
-    missing = [key for key, dataset in found.items() if dataset is None]
-    missing += [key for key, d in (("ctrl_arm", arm), ("ctrl_ee", hand)) if d is None and not split and command is None]
-    if missing:
-        there = list(trial["data"]) if isinstance(_hard(trial, "data"), h5py.Group) else list(trial)
-        expected = "the datasets of a RoboSet trial below data/, or of RoboHive's log"
-        raise Rt2dataError(where, f"no {', '.join(missing)}; there is {', '.join(there[:12])}", expected)
-    commands = [(arm, 7), (hand, 1)] if split else [(command, 8)]
-    orders = [_numbers(dataset, width, where) for dataset, width in commands if dataset is not None]
-    tables = {key: _numbers(dataset, _NUMBERS[key], where) for key, dataset in found.items() if dataset is not None}
-    cameras = _cameras(trial, where)
-    lengths = [len(table) for table in (*orders, *tables.values(), *cameras.values())]
-    whole, longest = min(lengths), max(lengths)
-    action = np.concatenate([table[:whole] for table in orders], axis=1)
-    state = np.concatenate([tables["qp_arm"][:whole], tables["qp_ee"][:whole]], axis=1)
-    velocity = np.concatenate([tables["qv_arm"][:whole], tables["qv_ee"][:whole]], axis=1)
-    finite = np.isfinite(np.concatenate([action, state, velocity], axis=1)).all(axis=1)
-    rows = np.flatnonzero(finite)
-    solved = next((d for d in map(lambda path: _hard(trial, path), _SOLVED) if isinstance(d, h5py.Dataset)), None)
-    return Trial(
-        file,
-        name,
-        rows.astype(np.int64),
-        action[rows],
-        state[rows],
-        velocity[rows],
-        cameras,
-        _success(solved),
-        whole - len(rows),
-        longest - whole,
-    )
-
-
-def _numbers(dataset: h5py.Dataset, width: int, where: str) -> npt.NDArray[np.float32]:
-    """A dataset of numbers as (n, width), float32 as RLDS stores it."""
-    shape = dataset.shape or ()
-    wide = shape[1:] == (width,) or (width == 1 and len(shape) == 1)
-    if dataset.dtype.kind not in "fiu" or not wide or dataset.size > MAX_NUMBERS:
-        found = f"{dataset.name} is {dataset.dtype} of shape {shape}"
-        raise Rt2dataError(where, found, f"numbers of shape (T, {width})")
-    with np.errstate(over="ignore"):
-        return np.asarray(dataset[()].astype(np.float32).reshape(-1, width))
-
-
-def _cameras(trial: h5py.Group, where: str) -> dict[str, h5py.Dataset]:
-    cameras: dict[str, h5py.Dataset] = {}
-    for group in _PICTURES:
-        inside = _hard(trial, group) if group else trial
-        for key in inside if isinstance(inside, h5py.Group) else ():
-            match = _CAMERA.fullmatch(key)
-            dataset = _hard(inside, key) if match else None
-            if not match or not isinstance(dataset, h5py.Dataset) or match[1].lower() in cameras:
-                continue
-            shape = dataset.shape or ()
-            good = dataset.dtype == np.uint8 and len(shape) == 4 and shape[3] == 3 and min(shape[1:]) > 0
-            if not good or shape[1] * shape[2] > images.MAX_PIXELS or max(shape[1:3]) > images.MAX_SIDE:
-                raise Rt2dataError(
-                    where, f"{dataset.name} is {dataset.dtype} of shape {shape}", "pictures: uint8 (T, H, W, 3)"
-                )
-            cameras[match[1].lower()] = dataset
-    return cameras
-
-
-def _success(solved: h5py.Dataset | None) -> float:
-    """The operator's last verdict, 0 to 1; -1 where there is none."""
-    if solved is None or solved.dtype.kind not in "fiub" or not solved.size or solved.size > MAX_NUMBERS:
-        return -1.0
-    value = float(np.asarray(solved[()]).reshape(-1)[-1])
-    return value if 0.0 <= value <= 1.0 else -1.0
-
-
-def _encode(pixels: Array) -> bytes:
-    """PNG, because no picture may lose by being read. By runs alone: the bytes do not depend on the build of zlib."""
-    from PIL import Image
-
-    return encoded(Image.fromarray(pixels), "png")
 
 
 class _Episode:
     """A trial as `Rows` takes an episode."""
 
-    length = length_crc = data_crc = 0
-
     def __init__(self, trial: Trial, record: int, pictures: Mapping[str, ImageRefs]) -> None:
         self.record, self.steps = record, len(trial.rows)
+        self.length = self.length_crc = self.data_crc = 0  # of a TFRecord
         self._values: dict[str, Any] = trial.values()
         self._values |= {f"steps/observation/image_{name}": refs for name, refs in pictures.items()}
 
@@ -344,7 +70,7 @@ class RobosetHdf5:
         count = 0
         for file in self.files:
             with opened(self.root / file) as content:
-                count += len(_names(content))
+                count += len(names(content))
         return {"train": count}
 
     def parts(self, split: str) -> list[Part]:
@@ -449,24 +175,3 @@ def _nothing(kind: pa.DataType, count: int) -> Any:
     if pa.types.is_fixed_size_list(kind):
         return index.fixed(np.zeros((count, kind.list_size), np.float32))
     return np.zeros(count, kind.to_pandas_dtype())
-
-
-def rlds_episode(trial: Trial, robot: Robot) -> dict[str, Any]:
-    """A trial as `rlds_write.write_rlds` takes an episode of FEATURES, with the instruction that the declaration gives it."""
-    values = trial.values()
-    texts = instruction.texts(robot.instruction, values.__getitem__, len(trial.rows))
-    values["steps/language_instruction"] = [text or "" for text in texts]
-    values |= {f"steps/observation/image_{name}": list(trial.pictures(name)) for name in CAMERAS}
-    return nested(values)
-
-
-def nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """``{"a/b": x}`` as ``{"a": {"b": x}}``."""
-    out: dict[str, Any] = {}
-    for path, value in values.items():
-        *above, last = path.split("/")
-        inner = out
-        for name in above:
-            inner = inner.setdefault(name, {})
-        inner[last] = value
-    return out

@@ -24,6 +24,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +77,20 @@ def fetch() -> None:
         if not shutil.which(tool):
             raise Missing(f"{tool} is not installed")
     CACHE.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor() as both:
+        for done in [both.submit(_fetch_flink), both.submit(_fetch_job_server)]:
+            done.result()
+
+
+def _fetch_flink() -> None:
     if not flink_home().is_dir():
         with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
-            _call([*_installer(), "--quiet", "--no-deps", "--target", scratch, f"apache-flink-libraries=={FLINK}"])
-            os.replace(scratch, flink_home().parent)
-            Path(scratch).mkdir()  # which its context removes
+            folder = Path(scratch) / "flink"
+            _call([*_installer(), "--quiet", "--no-deps", "--target", str(folder), f"apache-flink-libraries=={FLINK}"])
+            os.replace(folder, flink_home().parent)
+
+
+def _fetch_job_server() -> None:
     if not job_server().is_file():
         with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
             shutil.copy(HERE / "pom.xml", scratch)
