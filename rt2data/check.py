@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rt2data import actions, claims, instruction, sources, tfrecord
-from rt2data.claims import Claim, Seen
+from rt2data import actions, claims, evidence, instruction, sources, tfrecord
 from rt2data.declaration import Declaration
 from rt2data.episodes import ImageRefs
 from rt2data.errors import Rt2dataError
+from rt2data.evidence import Claim, Seen
 from rt2data.rlds import read_episodes
 from rt2data.robot import Robot
 
@@ -41,7 +41,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        return not any(claim.verdict == claims.OBJECTS for claim in self.claims)
+        return not any(claim.verdict == evidence.OBJECTS for claim in self.claims)
 
     def to_dict(self) -> dict[str, Any]:
         """As ``--json`` prints it."""
@@ -68,7 +68,7 @@ class Report:
                 )
         count = {
             word: sum(c.verdict == word for c in self.claims)
-            for word in (claims.AGREES, claims.OBJECTS, claims.UNKNOWN)
+            for word in (evidence.AGREES, evidence.OBJECTS, evidence.UNKNOWN)
         }
         lines += ["", ", ".join(f"{n} {word}" for word, n in count.items() if n)]
         return "\n".join(lines)

@@ -158,7 +158,8 @@ def normalised(table: pa.Table, form: str | None) -> pa.Table:
             several = pa.types.is_list(chunk.type)
             stored = (chunk.values if several else chunk).to_pylist()
             # Arrow's own utf8_normalize leaves texts as they are (seen with 25.0.1).
-            texts = pa.array([t if t is None else unicodedata.normalize(str(form).upper(), t) for t in stored], pa.string())
+            unicode: Any = str(form).upper()
+            texts = pa.array([t if t is None else unicodedata.normalize(unicode, t) for t in stored], pa.string())
             chunks.append(pa.ListArray.from_arrays(chunk.offsets, texts, mask=chunk.is_null()) if several else texts)
         column = pa.chunked_array(chunks, table.schema.field(name).type)
         table = table.set_column(table.column_names.index(name), name, column)

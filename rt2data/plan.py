@@ -26,7 +26,10 @@ from rt2data.robot import ARM
 from rt2data.select import Samples
 
 VERSION = 1
-_UNKNOWN = {"units": "its episodes", "samples": "its steps", "images": "the bytes of its images"}
+_UNKNOWN = (
+    {"units": "number of examples", "samples": "number of texts", "images": "bytes of the images"},
+    {"units": "number of episodes", "samples": "number of steps", "images": "bytes of the images"},
+)
 LISTED = 100  # duplicates that an error lists
 
 
@@ -340,12 +343,14 @@ def _factor(recipe: Recipe, size: int) -> Fraction:
 
 def warnings(recipe: Recipe, plans: list[SourcePlan], splits: list[SplitPlan]) -> list[str]:
     """What a user should know before the build, a sentence each."""
-    found = [f"split {split.name} is empty" for split in splits if not split.samples]
+    unknown = any("samples" in plan.unknown for plan in plans)
+    found = [f"split {split.name} is empty" for split in splits if not split.samples and not unknown]
     for source, plan in zip(recipe.sources, plans, strict=True):
         filled = [s.name for s in splits if s.samples and s.name != "train" and s.name in source.splits]
         if plan.unknown:
-            what = " and ".join(_UNKNOWN[word] for word in plan.unknown)
-            found.append(f"{plan.dataset}: {what} are published nowhere; with its data at hand the plan knows them")
+            words = _UNKNOWN[plan.kind == "robot"]
+            what = ", ".join(words[word] for word in plan.unknown)
+            found.append(f"{plan.dataset}: not known without its data: {what}")
         else:
             found += [f"{plan.dataset} gives {name} no sample" for name in filled if not plan.samples[name]]
         if plan.never_terminate:

@@ -72,27 +72,29 @@ def plan_text(recipe: Recipe, plan: Plan, workers: int | None = None) -> str:
     guessed = any(s.estimated for s in plan.sources)
     how = "estimated where marked ~" if guessed else "exact"
     how += ", unknown where marked ?" if any(s.unknown for s in plan.sources) else ""
-    lines = [f"plan of {recipe.name} ({Path(recipe.file).name}): {how}"]
-    heads = ("units", 11), ("rows", 12), ("left out", 10), ("train", 11), ("epochs", 8), ("drawn", 11)
+    lines = _wrapped(f"plan of {recipe.name} ({Path(recipe.file).name}): {how}", "")
+    heads = ("units", 12), ("rows", 12), ("left out", 10), ("train", 12), ("epochs", 8), ("drawn", 12)
     lines.append(f"{'source':<24}{'kind':<8}" + "".join(f"{head:>{width}}" for head, width in heads))
+    whole = not any("samples" in s.unknown and not s.quota["train"] for s in plan.sources)
     for s in plan.sources:
-        lines += _source_lines(s, plan.splits[0].samples)
+        lines += _source_lines(s, plan.splits[0].samples, "of train" if whole else "of what is known")
     mark = "~" if guessed else ""
-    more = " and those of unknown sources" if any("samples" in s.unknown for s in plan.sources) else ""
     for split in plan.splits:
-        lines.append(f"{split.name}: {mark}{split.samples:,} samples in {mark}{split.shards:,} shards{more}")
+        known = whole and not (split.name != "train" and any("samples" in s.unknown for s in plan.sources))
+        counts = f"{mark}{split.samples:,} samples in {mark}{split.shards:,} shards" if split.samples or known else "?"
+        lines.append(f"{split.name}: {counts}{'' if known or not split.samples else ', and what is unknown'}")
     needs = forecast.make(recipe, plan, workers)
-    least = "" if needs.complete else ", without what is unknown"
+    least = "" if needs.complete else "; without what is unknown"
     lines.append(f"text ~{short(needs.tokens)} tokens, images {mark}{size(needs.images)}{least}")
     disk = f"shards ~{size(needs.shards)}; disk needed ~{size(needs.disk)} with the work directory"
     lines.append(f"{disk}; ~{duration(needs.hours)} with {needs.workers} worker{'s' if needs.workers > 1 else ''}")
     for warning in plan.warnings:
-        lines += textwrap.wrap(f"note: {warning}", 100, subsequent_indent="      ")
+        lines += _wrapped(f"note: {warning}", "", "      ")
     return "\n".join(lines)
 
 
-def _source_lines(s: SourcePlan, total: int) -> list[str]:
-    """The lines of one source in a plan whose train split has `total` samples."""
+def _source_lines(s: SourcePlan, total: int, whole: str) -> list[str]:
+    """The lines of one source in a plan with `total` samples in train; `whole` says of what its share is."""
     mark = "~" if s.estimated else ""
     unknown, drawn = "samples" in s.unknown, s.quota["train"]
     units = "?" if "units" in s.unknown else mark + count(s.units)
@@ -100,11 +102,11 @@ def _source_lines(s: SourcePlan, total: int) -> list[str]:
     left = "?" if s.estimated else count(sum(s.left_out.values()))
     epochs = "?" if unknown else f"{drawn / s.samples['train']:.2f}"
     got = mark + count(drawn) if drawn or not unknown else "?"
-    lines = [f"{s.dataset[:23]:<24}{s.kind:<8}{units:>11}{rows:>12}{left:>10}{train:>11}{epochs:>8}{got:>11}"]
+    lines = [f"{s.dataset[:23]:<24}{s.kind:<8}{units:>12}{rows:>12}{left:>10}{train:>12}{epochs:>8}{got:>12}"]
     share = f"{mark}{100 * drawn / total:.2f}" if total and got != "?" else "?"
     wanted = f", wanted {100 * s.wanted:.2f} %" if s.wanted is not None else ""
     images = "?" if "images" in s.unknown else mark + size(s.image_bytes)
-    lines.append(f"  {share} % of train{wanted}; images {images}")
+    lines.append(f"  {share} % {whole}{wanted}; images {images}")
     reasons = [f"{n:,} {reason}" for reason, n in s.left_out.most_common()]
     reasons += [f"{s.not_drawn:,} not_drawn"] if s.not_drawn else []
     if reasons:
@@ -137,5 +139,5 @@ def count(number: int) -> str:
     return f"{number:,}" if number < 100_000_000 else f"{number / 1e6:,.1f}M"
 
 
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, 100, initial_indent="  ", subsequent_indent="    ")
+def _wrapped(text: str, first: str = "  ", others: str = "    ") -> list[str]:
+    return textwrap.wrap(text, 100, initial_indent=first, subsequent_indent=others)

@@ -58,7 +58,7 @@ class Samples:
 
 
 def cameras(recipe: Recipe, source: RecipeSource) -> tuple[str, ...]:
-    """The cameras of the recipe that a source has, in the recipe's order; of a web source the places for its pictures."""
+    """The cameras of the recipe that a source has, in its order; of a web source the places for its pictures."""
     if source.declaration.kind != "robot":
         return source.declaration.cameras
     found = tuple(name for name in source.cameras if name in source.declaration.cameras)
@@ -105,7 +105,7 @@ def select(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split:
 def rejected(
     table: pa.Table, recipe: Recipe, source: RecipeSource
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_], Counter[str]]:
-    """Why rows are no samples: a code of `index.REASONS` per row, which rows stay after the filters too, and the counts."""
+    """Why rows are no samples: a code of `index.REASONS` per row, which rows pass the filters too, and the counts."""
     reject = index.numbers(table, "reject").copy()
     taken = cameras(recipe, source)
     for camera in taken:

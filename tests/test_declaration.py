@@ -181,7 +181,7 @@ def test_two_declarations_of_one_name(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_names_and_aliases() -> None:
     assert declaration.find("bridge").name == "bridge_dataset"
-    assert declaration.find("bridge_orig") is declaration.find("bridge_dataset")
+    assert declaration.find("bridge_orig") == declaration.find("bridge_dataset")
     with pytest.raises(
         Rt2dataError,
         match=r'^r\.yaml:9: unknown source "brigde"; expected one of \d+ declarations\. Did you mean "bridge"\?$',
@@ -274,7 +274,7 @@ def test_a_reference_finds_its_declaration_again(tmp_path: Path) -> None:
     one = declaration.read(written(tmp_path, ROBOT))
     assert declaration.load(one.reference) == one
     for known in declaration.declared().values():
-        assert declaration.load(known.reference) is known
+        assert declaration.load(known.reference) == known
 
 
 def test_a_dataset_that_cannot_be_declared_says_why() -> None:

@@ -96,8 +96,8 @@ class Records(WebCorpus):
             found = [boxes.read(b, n, web.boxes.form) for b, n in zip(rows, labels, strict=False)]
             size = [n if isinstance(n, int) and n > 0 else 0 for n in (get("width"), get("height"))]
             kept = [box for box in found if box is not None]
-            asked = web.boxes.question
-            yield Example(own, pictures=pictures, question=asked, boxes=kept, size=(size[0], size[1]), **common)
+            where = web.boxes.question
+            yield Example(own, pictures=pictures, question=where, boxes=kept, size=(size[0], size[1]), **common)
         elif self.declaration.kind == "vqa":
             question, answers = get("question"), strings(get("answers"))
             asked = isinstance(question, str) and bool(question.strip())

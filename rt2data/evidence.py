@@ -1,0 +1,113 @@
+"""Evidence: what the claims of a declaration are tested with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rt2data import actions, rotation
+from rt2data.robot import ROTATION, TRANSLATION, Robot, Term
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+AGREES, OBJECTS, UNKNOWN = "agrees", "objects", "cannot tell"
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claim of the declaration in words, what the data show, and AGREES, OBJECTS or UNKNOWN."""
+
+    claim: str
+    evidence: str
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An episode of T steps as the declaration reads it: `action` (T, D) float64, `known` and `ends` bool (T,)."""
+
+    steps: int
+    read: actions.Read
+    action: Floats
+    known: Bools
+    ends: Bools
+    texts: list[str | None]
+    flags: dict[str, Bools]
+    pictures: dict[str, list[bytes]]
+
+
+def columns(robot: Robot, seen: Sequence[Seen], arm: str, which: Sequence[str]) -> tuple[list[int], Floats]:
+    """Positions of an arm's dimensions in the action, and their values (n, k) where the action is known and finite."""
+    at = [robot.dims.index(f"{arm}_{w}" if arm else w) for w in which if (f"{arm}_{w}" if arm else w) in robot.dims]
+    rows = [one.action[one.known][:, at] for one in seen]
+    values = np.concatenate(rows)
+    return at, values[np.isfinite(values).all(axis=1)]
+
+
+def named(arm: str) -> str:
+    return f"{arm} " if arm else ""
+
+
+def stored(one: Seen, term: Term) -> Floats:
+    """The columns of a term, in the declared unit, after those of its operations that only scale."""
+    with np.errstate(all="ignore"):
+        table = one.read(term.field).reshape(one.steps, -1).astype(np.float64)
+        values = table if term.columns is None else table[:, list(term.columns)]
+        values = values * np.array(term.factors) if term.factors else values
+        for op in term.ops:
+            if op.name == "scale":
+                values = values * np.array(op.numbers)
+    return np.asarray(values)
+
+
+def state_of(robot: Robot, one: Seen, arm: str) -> tuple[Floats, Floats | None] | None:
+    """Position (T, 3) and rotation (T, 3, 3) of an arm by its declared state, else by the proprioception's names."""
+    names = [f"{arm}_{w}" if arm else w for w in (*TRANSLATION, *ROTATION)]
+    if robot.kind == "pose" and robot.state:
+        where = positions(robot, one, robot.state, arm)
+        _, turns = actions.evaluate(robot.state, one.read, one.steps, "", np.ones(one.steps, np.bool_))
+        return None if where is None else (where, turns.get(arm, _rpy(robot, one, names[3:])))
+    table = proprio(robot, one)
+    if not all(name in table for name in names[:3]):
+        return None
+    where = np.stack([table[name] for name in names[:3]], axis=1)
+    quaternion = [f"{arm}_{w}" if arm else w for w in ("qx", "qy", "qz", "qw")]
+    if all(name in table for name in quaternion):
+        return where, rotation.matrices(np.stack([table[n] for n in quaternion], axis=1), "quaternion", "xyzw")[0]
+    return where, _rpy(robot, one, names[3:])
+
+
+def _rpy(robot: Robot, one: Seen, names: Sequence[str]) -> Floats | None:
+    table = proprio(robot, one)
+    return (
+        rotation.from_rpy(np.stack([table[name] for name in names], axis=1))
+        if all(name in table for name in names)
+        else None
+    )
+
+
+def proprio(robot: Robot, one: Seen) -> dict[str, Floats]:
+    """The proprioception by name, each (T,)."""
+    out: dict[str, Floats] = {}
+    for part in robot.proprio:
+        table = one.read(part.field).reshape(one.steps, -1).astype(np.float64)
+        columns = table if part.columns is None else table[:, list(part.columns)]
+        out |= dict(zip(part.dims, columns.T, strict=True))
+    return out
+
+
+def positions(robot: Robot, one: Seen, terms: Sequence[Term], arm: str) -> Floats | None:
+    names = [f"{arm}_{w}" if arm else w for w in TRANSLATION]
+    found, _ = actions.evaluate(terms, one.read, one.steps, "", np.ones(one.steps, np.bool_))
+    return np.stack([found[name] for name in names], axis=1) if all(name in found for name in names) else None
+
+
+def chance(hits: int, count: int) -> float:
+    """The chance of at least `hits` heads in `count` throws."""
+    return sum(math.comb(count, k) for k in range(hits, count + 1)) / 2.0**count
