@@ -1,4 +1,4 @@
-"""The claims of a declaration, one after the other. Each function takes episodes and gives `Claim`s; nothing is read here."""
+"""The claims of a declaration, one after the other. Each function takes episodes and gives `Claim`s."""
 
 from __future__ import annotations
 
@@ -129,13 +129,14 @@ def numbers(robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:
 
 
 def gripper(declared: Declaration, robot: Robot, seen: Sequence[Seen], arm: str) -> Iterator[Claim]:
-    """The gripper's range and polarity: 1 is open, and a hand opens before it approaches and closes when it is there."""
+    """The gripper's range and polarity: 1 is open; a hand opens before it approaches, and closes when it is there."""
     name = f"{arm}_gripper" if arm else "gripper"
     at, values = columns(robot, seen, arm, ["gripper"])
     if not at or not len(values):
         return
     outside = float(((values < -0.01) | (values > 1.01)).mean())
-    text = f"{values.min():.3g} to {values.max():.3g}; {100 * (values > 0.9).mean():.0f} % above 0.9, {100 * (values < 0.1).mean():.0f} % below 0.1"
+    high, low = (100 * float(part.mean()) for part in (values > 0.9, values < 0.1))
+    text = f"{values.min():.3g} to {values.max():.3g}; {high:.0f} % above 0.9, {low:.0f} % below 0.1"
     wide = float(np.ptp(values)) > 0.3
     yield Claim(
         f"{name} lies in [0, 1] and uses both ends", text, OBJECTS if outside > 0.01 else AGREES if wide else UNKNOWN

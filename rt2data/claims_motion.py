@@ -35,6 +35,7 @@ LARGEST, SMALLEST = 0.7, 0.0004  # metres per step, where the rate is not declar
 
 REACH = 3.0  # metres from the base of an arm, or from the origin of its room
 TURN = 12.0  # radians per second; more than pi in a step is no displacement
+STILL, ASIDE = 0.02, 0.2  # radians: a joint that moves less stands still; a command farther off is another angle
 FOLLOWS = 0.5  # correlation from which a robot counts as doing what it is told
 
 
@@ -55,7 +56,7 @@ def translation(robot: Robot, seen: Sequence[Seen], arm: str) -> Iterator[Claim]
     # Much data stands still; what moves slower than any hand is no data of metres.
     yield Claim(claim, text, OBJECTS if not low <= top <= high else AGREES)
     if robot.kind == "pose":
-        places = [p for one in seen if (p := positions(robot, one, robot.terms, arm)) is not None]
+        places = [p for one in seen if (p := positions(one, robot.terms, arm)) is not None]
         where = np.concatenate(places) if places else np.empty((0, 3))
         where = where[np.isfinite(where).all(axis=1)]
         if len(where):
@@ -143,7 +144,9 @@ def _compared(robot: Robot, what: str, found: Sequence[Readings], controller: bo
         return
     correlation, slope = fits[frame]
     text = f"correlation {correlation:.2f}; per unit of the command the state moves {slope:.3g}"
-    if correlation < -0.3:
+    told, did = (np.concatenate([np.abs(one[frame][i]).max(axis=1) for one in found]) for i in (0, 1))
+    far = float(np.median(told)) > 10 * max(float(np.median(did)), 1e-4)  # a place taken for a displacement is far away
+    if correlation < -0.3 or (correlation < FOLLOWS and far and not controller):
         verdict = OBJECTS
     elif correlation < FOLLOWS:
         verdict = UNKNOWN
@@ -157,7 +160,8 @@ def _compared(robot: Robot, what: str, found: Sequence[Readings], controller: bo
         mine, theirs = fits[robot.frame][0], fits[other][0]
         pairs = [(_fit(*one[robot.frame])[0], _fit(*one[other])[0]) for one in found]
         better, worse = sum(a > b for a, b in pairs), sum(a < b for a, b in pairs)
-        text = f"correlation {mine:.2f} in the {robot.frame} frame, {theirs:.2f} in the {other} frame; better in {better} of {better + worse} episodes"
+        text = f"correlation {mine:.2f} in the {robot.frame} frame, {theirs:.2f} in the {other} frame; "
+        text += f"better in {better} of {better + worse} episodes"
         clear = (
             max(mine, theirs) >= FOLLOWS
             and abs(mine - theirs) > 0.01
@@ -210,28 +214,27 @@ def commands(robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:
         return
     top = float(np.quantile(np.abs(values), 0.99))
     yield Claim("commands in radians", f"99 % are below {top:.3g}", OBJECTS if top > 2 * math.pi + 0.1 else AGREES)
-    told, did = [], []
-    for one in seen:
-        table = proprio(robot, one)
-        for i in joints:
-            if robot.dims[i] in table and one.steps > 2:
-                good = one.known[:-1]
-                told.append(one.action[:-1, i][good])
-                did.append(table[robot.dims[i]][1:][good])
-    if not told:
-        return
-    x, y = np.concatenate(told), np.concatenate(did)
-    finite = np.isfinite(x) & np.isfinite(y)
-    x, y = x[finite], y[finite]
-    if len(x) < 20 or np.ptp(y) == 0:
-        return
-    off, spread = float(np.median(np.abs(x - y))), float(np.std(y))
-    text = f"median distance to the angle that is reached next {off:.3g} rad, spread of the angles {spread:.3g} rad"
-    yield Claim(
-        "commands are the angles that the joints reach",
-        text,
-        AGREES if off < 0.2 * spread else OBJECTS if off > 0.5 * spread else UNKNOWN,
-    )
+    off, named_joint = -1.0, ""
+    worst = 0.0
+    for i in joints:
+        pairs = [
+            (one.action[:-1, i], table[robot.dims[i]][1:])
+            for one in seen
+            if robot.dims[i] in (table := proprio(robot, one))
+        ]
+        if not pairs:
+            continue
+        told, did = (np.concatenate([pair[k] for pair in pairs]) for k in (0, 1))
+        finite = np.isfinite(told) & np.isfinite(did)
+        if finite.sum() < 20:
+            continue
+        distance, spread = float(np.median(np.abs(told - did)[finite])), float(np.std(did[finite]))
+        if distance > off:
+            off, worst, named_joint = distance, distance / max(spread, STILL), robot.dims[i]
+    if off >= 0:
+        text = f"median distance to the angle reached next {off:.3g} rad in {named_joint}, {worst:.2g} times its spread"
+        verdict = OBJECTS if off > ASIDE and worst > 2 else AGREES if worst < 1 else UNKNOWN
+        yield Claim("commands are the angles that the joints reach", text, verdict)
 
 
 def quaternions(robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:

@@ -85,10 +85,14 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("recipe", metavar="RECIPE", help="a recipe file, or the name of one that comes with rt2data")
     _data(one)
     one.add_argument("--out", type=Path, help="where the mixture would be (default out/NAME)")
-    one.add_argument("--workers", type=_positive, metavar="N", help="for how many the hours are (default: one per processor)")
+    one.add_argument(
+        "--workers", type=_positive, metavar="N", help="how many the hours are for (default: all processors)"
+    )
     one.add_argument("--index", action="store_true", help="index what is not indexed yet: the plan is exact then")
     one.add_argument("--check", action="store_true", help="with --index: verify every checksum of the source files too")
-    one.add_argument("--left-out", type=Path, metavar="FILE", help="write what is left out, a line each (needs an exact plan)")
+    one.add_argument(
+        "--left-out", type=Path, metavar="FILE", help="write what is left out, a line each (needs an exact plan)"
+    )
     one.add_argument("--json", action="store_true", help="print JSON")
 
     one = command(
@@ -135,10 +139,10 @@ def parser() -> argparse.ArgumentParser:
         "rt2data datasets [-h] [--json] [NAME]\n"
         "       rt2data datasets check NAME --data-root DIR [--path DIR] [--episodes N] [--json]"
     )
-    one.add_argument("words", nargs="*", metavar="NAME", help="a name or alias; check NAME: test its claims on the data")
+    one.add_argument("words", nargs="*", metavar="NAME", help="a name or alias; check NAME: test its claims")
     one.add_argument("--data-root", type=Path, metavar="DIR", help="check: the folder that holds the datasets")
     one.add_argument("--path", metavar="DIR", help="check: the dataset's folder, where it is not a declared one")
-    one.add_argument("--episodes", type=_positive, default=50, metavar="N", help="check: how many are read (default 50)")
+    one.add_argument("--episodes", type=_positive, default=50, metavar="N", help="check: how many (default 50)")
     one.add_argument("--json", action="store_true", help="print JSON")
 
     text = "write a dataset of another format as RLDS"

@@ -1,4 +1,4 @@
-"""Datasets of other formats as RLDS on disk, which TensorFlow Datasets and `rlds` read; no TensorFlow is needed to write it."""
+"""Datasets of other formats as RLDS on disk, which TensorFlow Datasets and `rlds` read; written without TensorFlow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DESCRIPTION = "RoboSet (https://robopen.github.io/roboset/), converted from its 
 
 @dataclass(slots=True)
 class Converted:
-    """What `roboset` wrote: the folder, how many episodes and steps, what it left out, and instructions that are missing."""
+    """What `roboset` wrote and left out. `nameless`: names of files that have no instruction, and their episodes."""
 
     folder: Path
     episodes: int = 0
@@ -43,11 +43,11 @@ class Converted:
 def roboset(source: Path, target: Path) -> Converted:
     """Convert a folder of RoboSet's HDF5 files to ``TARGET/roboset/1.0.0``.
 
-    The fields are those of `rt2data.sources.roboset_trials.FEATURES`; pictures become PNG. Trials in which no row is complete
-    are left out, and counted.
+    The fields are those of `rt2data.sources.roboset_trials.FEATURES`; pictures become PNG. Trials in which no row is
+    complete are left out, and counted.
 
     Raises:
-        Rt2dataError: no HDF5 file in `source`, one that cannot be read, or the target exists. Nothing is left behind then.
+        Rt2dataError: no HDF5 file in `source`, one that cannot be read, or the target exists. Nothing stays then.
     """
     from rt2data.sources import roboset_hdf5, roboset_trials
 

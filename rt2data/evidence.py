@@ -51,6 +51,7 @@ def columns(robot: Robot, seen: Sequence[Seen], arm: str, which: Sequence[str]) 
 
 
 def named(arm: str) -> str:
+    """How a claim on one of several arms begins."""
     return f"{arm} " if arm else ""
 
 
@@ -70,7 +71,7 @@ def state_of(robot: Robot, one: Seen, arm: str) -> tuple[Floats, Floats | None] 
     """Position (T, 3) and rotation (T, 3, 3) of an arm by its declared state, else by the proprioception's names."""
     names = [f"{arm}_{w}" if arm else w for w in (*TRANSLATION, *ROTATION)]
     if robot.kind == "pose" and robot.state:
-        where = positions(robot, one, robot.state, arm)
+        where = positions(one, robot.state, arm)
         _, turns = actions.evaluate(robot.state, one.read, one.steps, "", np.ones(one.steps, np.bool_))
         return None if where is None else (where, turns.get(arm, _rpy(robot, one, names[3:])))
     table = proprio(robot, one)
@@ -102,7 +103,8 @@ def proprio(robot: Robot, one: Seen) -> dict[str, Floats]:
     return out
 
 
-def positions(robot: Robot, one: Seen, terms: Sequence[Term], arm: str) -> Floats | None:
+def positions(one: Seen, terms: Sequence[Term], arm: str) -> Floats | None:
+    """The position (T, 3) that `terms` give an arm; None where they give none."""
     names = [f"{arm}_{w}" if arm else w for w in TRANSLATION]
     found, _ = actions.evaluate(terms, one.read, one.steps, "", np.ones(one.steps, np.bool_))
     return np.stack([found[name] for name in names], axis=1) if all(name in found for name in names) else None

@@ -237,6 +237,9 @@ class Engine:
     def __init__(self, work: Path, workers: int | None, beam_options: Sequence[str], say: report.Reporter) -> None:
         self.work, self.options, self.say = work, list(beam_options), say
         self.local = not any(o.startswith("--runner") for o in self.options)
+        if self.local and self.options:
+            repair = "A local build takes --workers, and no options of Beam"
+            raise Rt2dataError("Beam's options", f"{self.options[0]} without a runner", "--runner=NAME too", repair)
         self._workers = workers or os.cpu_count() or 1
 
     def __enter__(self) -> Engine:

@@ -51,7 +51,7 @@ class Files:
         """Read exactly one image, and check that it is the one that was indexed."""
         descriptor, size, done = self.get(ref.file), len(into), 0
         while done < size:
-            n = os.preadv(descriptor, [into[done:] if done else into], ref.offset + done)
+            n = os.preadv(descriptor, [into[done:].data if done else into.data], ref.offset + done)
             if n == 0:
                 break
             done += n

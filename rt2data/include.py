@@ -155,5 +155,7 @@ def _merge(base: Written, own: Written) -> Written:
             entry = Entry(entry.declaration, kept | entry.fields, entry.place, under.places | entry.places)
         entries[entry.declaration.name] = entry
     merged = Written(own.file, fields, base.places | own.places, list(entries.values()))
+    if not entries:
+        raise Rt2dataError(own.at("without"), "no source is left", "at least one source")
     once(merged.entries)
     return merged

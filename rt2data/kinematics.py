@@ -1,9 +1,9 @@
 """Forward kinematics: joint angles of an arm as the pose of its tool in the base frame.
 
 The Denavit-Hartenberg parameters of the Franka Emika robot (Panda, Research 3) are those that Franka publishes: Franka
-Control Interface documentation, "Robot and interface specifications", in Craig's convention. Each twist is 0 or a quarter
-turn, so no product here is inexact but those of the joint angles themselves. Written out, without BLAS: the numbers reach
-the shards.
+Control Interface documentation, "Robot and interface specifications", in Craig's convention. Each twist is 0 or a
+quarter turn, so no product is inexact but those of the joint angles themselves. Written out, without BLAS: the numbers
+reach the shards.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class Link(NamedTuple):
-    """One row of Craig's table: a step of `a` metres along x, of `twist` quarter turns about x, then of `d` metres along z."""
+    """A row of Craig's table: `a` metres along x, `twist` quarter turns about x, then `d` metres along z."""
 
     a: float
     d: float
@@ -57,6 +57,8 @@ def forward(joints: Floats, tool: str) -> tuple[Floats, Floats]:
         joint is not finite.
     """
     ahead, turned = TOOLS[tool]
+    finite = np.asarray(np.isfinite(joints).all(axis=1))
+    joints = np.where(finite[:, None], joints, 0.0)
     position = np.zeros((len(joints), 3))
     turn = np.broadcast_to(np.eye(3), (len(joints), 3, 3))
     for link, angle in zip(FRANKA, joints.T, strict=True):
@@ -66,7 +68,6 @@ def forward(joints: Floats, tool: str) -> tuple[Floats, Floats]:
         turn = _about_z(turn, angle)
     position = position + turn[:, :, 2] * ahead
     turn = _about_z(turn, np.full(len(joints), turned)) if turned else turn
-    finite = np.asarray(np.isfinite(joints).all(axis=1))
     return np.where(finite[:, None], position, np.nan), np.where(finite[:, None, None], turn, np.nan)
 
 

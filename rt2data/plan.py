@@ -295,10 +295,13 @@ def set_quotas(recipe: Recipe, plans: list[SourcePlan]) -> None:
         if recipe.weights == "times_size":
             total = math.floor(every + Fraction(1, 2))
         else:
-            total = max(math.ceil(size * every / weight) if weight else 0 for size, weight in zip(n, weights, strict=True))
+            total = max(
+                math.ceil(size * every / weight) if weight else 0 for size, weight in zip(n, weights, strict=True)
+            )
         quotas = order.largest_remainder(recipe.train_samples or total, weights) if any(weights) else [0] * len(plans)
-        for plan, weight in zip(plans, weights, strict=True):
-            plan.wanted = float(weight / every) if weight else None
+        if recipe.weights == "share" or all(n):
+            for plan, weight in zip(plans, weights, strict=True):
+                plan.wanted = float(weight / every)
     else:
         quotas = [
             s.samples if s.samples is not None else math.floor(size * Fraction(str(s.repeat or 0)) + Fraction(1, 2))
@@ -344,6 +347,7 @@ def _factor(recipe: Recipe, size: int) -> Fraction:
 def warnings(recipe: Recipe, plans: list[SourcePlan], splits: list[SplitPlan]) -> list[str]:
     """What a user should know before the build, a sentence each."""
     unknown = any("samples" in plan.unknown for plan in plans)
+    without: dict[str, list[str]] = {}
     found = [f"split {split.name} is empty" for split in splits if not split.samples and not unknown]
     for source, plan in zip(recipe.sources, plans, strict=True):
         filled = [s.name for s in splits if s.samples and s.name != "train" and s.name in source.splits]
@@ -362,7 +366,9 @@ def warnings(recipe: Recipe, plans: list[SourcePlan], splits: list[SplitPlan]) -
             found.append(f"{plan.dataset}: {names} are in units of a controller, no metres or radians")
         missing = [c for c in source.cameras if robot and c not in source.declaration.cameras]
         if missing:
-            found.append(f"{plan.dataset} has no camera {', '.join(missing)}")
+            without.setdefault(", ".join(missing), []).append(plan.dataset)
+    for cameras, whose in without.items():
+        found.append(f"{', '.join(whose)} {'has' if len(whose) == 1 else 'have'} no camera {cameras}")
     return found + _lengths(recipe)
 
 

@@ -149,9 +149,7 @@ def _source(recipe: Recipe, entry: Entry, common: tuple[dict[str, Any], str]) ->
     default = "repeat" if recipe.weights == "share" else "weight"
     amounts = [key for key in AMOUNTS if key in fields] or [default]
     if len(amounts) > 1:
-        raise Rt2dataError(
-            entry.at(amounts[1]), f"{' and '.join(amounts)} together", "one of weight, repeat, samples"
-        )
+        raise Rt2dataError(entry.at(amounts[1]), f"{' and '.join(amounts)} together", "one of weight, repeat, samples")
     hashed, taken = _splits(fields["splits"], entry.at("splits")) if "splits" in fields else _splits(*common)
     for key, kind in (("answers", "vqa"), ("captions", "caption"), ("cameras", "robot")):
         if key in fields and found.kind != kind:
@@ -218,9 +216,13 @@ def _check_amounts(recipe: Recipe, written: Written) -> None:
         if option in written.fields and kinds != {"weight"}:
             raise Rt2dataError(written.at(option), f'"{option}" with {" ".join(kinds)}', "sources with weights")
     if recipe.weights == "temperature" and recipe.temperature is None:
-        raise Rt2dataError(written.at("weights"), 'weights: temperature without "temperature"', 'the field "temperature"')
+        raise Rt2dataError(
+            written.at("weights"), 'weights: temperature without "temperature"', 'the field "temperature"'
+        )
     if recipe.weights != "temperature" and recipe.temperature is not None:
-        raise Rt2dataError(written.at("temperature"), f"a temperature with weights: {recipe.weights}", "weights: temperature")
+        raise Rt2dataError(
+            written.at("temperature"), f"a temperature with weights: {recipe.weights}", "weights: temperature"
+        )
 
 
 def _check_bounds(recipe: Recipe, written: Written) -> None:
@@ -271,7 +273,7 @@ def _check_spaces(recipe: Recipe, written: Written) -> None:
         other = first.setdefault(source.prompts["robot"], mine)
         if other[1] != mine[1]:
             found = f"{other[0]} ({other[1]}) and {mine[0]} ({mine[1]}) have the same prompt"
-            repair = 'Give one of them its own, such as prompts: {robot: "Q: how should the arm move to {instruction}? A:"}'
+            repair = 'Give one of them its own with prompts: {robot: "... {instruction} ..."}'
             raise Rt2dataError(entry.place, found, "a robot prompt of its own for each action space", repair)
 
 

@@ -102,7 +102,8 @@ def _source_lines(s: SourcePlan, total: int, whole: str) -> list[str]:
     left = "?" if s.estimated else count(sum(s.left_out.values()))
     epochs = "?" if unknown else f"{drawn / s.samples['train']:.2f}"
     got = mark + count(drawn) if drawn or not unknown else "?"
-    lines = [f"{s.dataset[:23]:<24}{s.kind:<8}{units:>12}{rows:>12}{left:>10}{train:>12}{epochs:>8}{got:>12}"]
+    name = s.dataset.removesuffix("_converted_externally_to_rlds")[:23]
+    lines = [f"{name:<24}{s.kind:<8}{units:>12}{rows:>12}{left:>10}{train:>12}{epochs:>8}{got:>12}"]
     share = f"{mark}{100 * drawn / total:.2f}" if total and got != "?" else "?"
     wanted = f", wanted {100 * s.wanted:.2f} %" if s.wanted is not None else ""
     images = "?" if "images" in s.unknown else mark + size(s.image_bytes)

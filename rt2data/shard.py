@@ -195,7 +195,7 @@ def _by_place(item: tuple[tuple[int, Ref], Bytes]) -> Ref:
 def _write_all(descriptor: int, pieces: Sequence[bytes | Bytes]) -> int:
     """Write every piece; returns how many bytes that was."""
     total = sum(len(piece) for piece in pieces)
-    done = os.writev(descriptor, pieces)
+    done = os.writev(descriptor, pieces)  # type: ignore[arg-type]  # arrays are buffers; numpy's types do not say so
     while done < total:  # a disk that is full raises; a signal may cut a write short
         rest = b"".join(bytes(piece) for piece in pieces)[done:]
         done += os.write(descriptor, rest)

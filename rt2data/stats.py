@@ -85,14 +85,21 @@ def _declaration_of(path: Path) -> Declaration:
                     str(info), "not JSON", "dataset_info.json as TensorFlow Datasets writes it"
                 ) from None
             return declaration.find(name, str(info))
-    for one in declaration.declared().values():
-        for roles in (one.web.splits if one.web else {}).values():
-            if all(any("*" not in name and (path / name).is_file() for name in names) for names in roles.values()):
-                return one
+    known = [one for one in declaration.declared().values() if one.web]
+    for exact in (True, False):  # any folder of tars fits `*.tar`, so the names of files come first
+        for one in known:
+            for roles in one.web.splits.values() if one.web else ():
+                if all(any(_holds(path, name) for name in names if exact != ("*" in name)) for names in roles.values()):
+                    return one
     expected = (
         "manifest.json of a mixture, dataset_info.json of an RLDS dataset, or the annotation files of a declared corpus"
     )
     raise Rt2dataError(str(path), "nothing that rt2data knows", expected, "`rt2data datasets` lists what is declared")
+
+
+def _holds(path: Path, name: str) -> bool:
+    """Whether a folder holds files of a declared name."""
+    return any(found.is_file() for found in path.glob(name)) if "*" in name else (path / name).is_file()
 
 
 def text(stats: Json) -> str:

@@ -19,13 +19,23 @@ from rt2data.errors import Rt2dataError
 
 RULE = Boxes("Where?", order="stored")
 sides = st.floats(0, 1)
-labels = st.text(st.characters(codec="utf-8", exclude_categories=["Z", "C"], exclude_characters=";"), min_size=1, max_size=8)
+labels = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Z", "C"], exclude_characters=";"), min_size=1, max_size=8
+)
 
 
-@given(st.lists(st.tuples(sides, sides, sides, sides, labels), max_size=5), st.integers(1, 5000), st.integers(1, 5000), st.integers(2, 2000))
+@given(
+    st.lists(st.tuples(sides, sides, sides, sides, labels), max_size=5),
+    st.integers(1, 5000),
+    st.integers(1, 5000),
+    st.integers(2, 2000),
+)
 def test_a_box_is_read_back_within_half_a_bin(corners: list[Any], width: int, height: int, bins: int) -> None:
     rule = Boxes("?", bins=bins, order="stored")
-    given_boxes = [boxes.Box(min(a, c) * height, min(b, d) * width, max(a, c) * height, max(b, d) * width, label) for a, b, c, d, label in corners]
+    given_boxes = [
+        boxes.Box(min(a, c) * height, min(b, d) * width, max(a, c) * height, max(b, d) * width, label)
+        for a, b, c, d, label in corners
+    ]
     line = boxes.text(given_boxes, (width, height), rule)
     if not line:
         return
@@ -66,7 +76,9 @@ def test_boxes_as_corpora_store_them(stored: Any, label: Any, form: str, wanted:
     assert boxes.read(stored, label, form) == wanted
 
 
-@pytest.mark.parametrize("text", ["", "1 2 3 cup", "1 2 3 4", "a b c d cup", "1 2 3 4 cup;5 6 7 8", "1 2 3 1000 cup", "1 2 3 -4 cup"])
+@pytest.mark.parametrize(
+    "text", ["", "1 2 3 cup", "1 2 3 4", "a b c d cup", "1 2 3 4 cup;5 6 7 8", "1 2 3 1000 cup", "1 2 3 -4 cup"]
+)
 def test_texts_that_are_no_boxes(text: str) -> None:
     if text == "1 2 3 4 cup;5 6 7 8":  # no separator: a label
         assert boxes.parse(text, (10, 10), 1000)[0].label == "cup;5 6 7 8"
@@ -92,25 +104,42 @@ def test_real_coco_instances(shared_data: Path) -> None:
         for a in wanted:
             x, y, w, h = a["bbox"]
             assert any(
-                abs(b.x0 - x) <= width / 2000 + 1e-6 and abs(b.y1 - y - h) <= height / 2000 + 0.02 and abs(b.x1 - x - w) <= width / 2000 + 0.02 and abs(b.y0 - y) <= height / 2000 + 1e-6
+                abs(b.x0 - x) <= width / 2000 + 1e-6
+                and abs(b.y1 - y - h) <= height / 2000 + 0.02
+                and abs(b.x1 - x - w) <= width / 2000 + 0.02
+                and abs(b.y0 - y) <= height / 2000 + 1e-6
                 for b in read
-            ), (a["bbox"], row["episode"])  # fmt: skip
+            ), (a["bbox"], row["episode"])
     assert total == sum(not a["iscrowd"] for a in data["annotations"])
 
 
 def test_coco_instances_without_boxes_or_picture(tmp_path: Path) -> None:
     folder = tmp_path / "coco_captions"
-    write(folder / "annotations" / "instances_train2017.json", {
-        "categories": [{"id": 1, "name": "cup"}],
-        "images": [{"id": 1, "file_name": "1.jpg", "width": 16, "height": 12}, {"id": 2, "file_name": "1.jpg"}, {"id": 3, "file_name": "3.jpg"}],
-        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [4, 3, 8, 6]}, {"id": 2, "image_id": 1, "category_id": 9, "bbox": [4, 3, 8, 6]},
-                        {"id": 3, "image_id": 1, "category_id": 1, "bbox": [0, 0, 16, 12], "iscrowd": 1}, {"id": 4, "image_id": 3, "category_id": 1, "bbox": [0, 0, 9, 9]}],
-    })  # fmt: skip
+    write(
+        folder / "annotations" / "instances_train2017.json",
+        {
+            "categories": [{"id": 1, "name": "cup"}],
+            "images": [
+                {"id": 1, "file_name": "1.jpg", "width": 16, "height": 12},
+                {"id": 2, "file_name": "1.jpg"},
+                {"id": 3, "file_name": "3.jpg"},
+            ],
+            "annotations": [
+                {"id": 1, "image_id": 1, "category_id": 1, "bbox": [4, 3, 8, 6]},
+                {"id": 2, "image_id": 1, "category_id": 9, "bbox": [4, 3, 8, 6]},
+                {"id": 3, "image_id": 1, "category_id": 1, "bbox": [0, 0, 16, 12], "iscrowd": 1},
+                {"id": 4, "image_id": 3, "category_id": 1, "bbox": [0, 0, 9, 9]},
+            ],
+        },
+    )
     write(folder / "train2017" / "1.jpg", small.picture(1))
     found = table(tmp_path, "coco_instances")
     assert reasons(found) == {"": 1, "no_answer": 1, "missing_image": 1}
     assert found.column("answers").to_pylist()[0] == ["250 250 750 750 cup"]
-    write(folder / "annotations" / "instances_train2017.json", {"images": [], "annotations": [{"image_id": 1, "bbox": []}]})
+    write(
+        folder / "annotations" / "instances_train2017.json",
+        {"images": [], "annotations": [{"image_id": 1, "bbox": []}]},
+    )
     with pytest.raises(Rt2dataError, match=r'annotations\[0\]: no "category_id"'):
         table(tmp_path, "coco_instances")
 
@@ -119,13 +148,24 @@ def test_visual_genome_regions(tmp_path: Path, build: Callable[..., dict[str, An
     """Regions have no size of the picture with them: it is the picture's own."""
     folder = tmp_path / "visual_genome"
     region = {"region_id": 1, "image_id": 1, "x": 8, "y": 6, "width": 8, "height": 6, "phrase": "the clock; green"}
-    write(folder / "region_descriptions.json", [{"id": 1, "regions": [region, region | {"phrase": "shade", "width": 0}, region | {"x": 0, "phrase": "sign"}]}, {"id": 2, "regions": []}])
+    write(
+        folder / "region_descriptions.json",
+        [
+            {
+                "id": 1,
+                "regions": [region, region | {"phrase": "shade", "width": 0}, region | {"x": 0, "phrase": "sign"}],
+            },
+            {"id": 2, "regions": []},
+        ],
+    )
     for n in (1, 2):
         write(folder / "VG_100K" / f"{n}.jpg", small.picture(n))
     found = table(tmp_path, "visual_genome_regions")
     assert found.column("answers").to_pylist() == [["500 500 999 999 the clock, green; 500 0 999 500 sign"], []]
     assert reasons(found) == {"": 1, "no_answer": 1}
-    recipe = small.write_recipe(tmp_path / "r.yaml", sources=[{"source": "visual_genome_regions"}], splits=None, cameras=None)
+    recipe = small.write_recipe(
+        tmp_path / "r.yaml", sources=[{"source": "visual_genome_regions"}], splits=None, cameras=None
+    )
     build(recipe, tmp_path / "out", data_root=tmp_path)
     from rt2data import verify
 

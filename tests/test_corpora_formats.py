@@ -27,13 +27,16 @@ def rows(found: Any) -> dict[str, dict[str, Any]]:
 
 
 def test_gqa(tmp_path: Path) -> None:
-    write(tmp_path / "gqa" / "train_balanced_questions.json", {
-        "20": {"question": "Is it red?", "imageId": "n7", "answer": "yes", "types": {"semantic": "attr"}},
-        "3": {"question": "Wo?", "imageId": "8", "answer": "links", "fullAnswer": "Es ist links.", "types": None},
-        "4": {"question": "No picture?", "imageId": "9", "answer": "no"},
-        "5": {"question": None, "imageId": "8", "answer": "no"},
-        "6": {"question": "No answer?", "imageId": "8"},
-    })  # fmt: skip
+    write(
+        tmp_path / "gqa" / "train_balanced_questions.json",
+        {
+            "20": {"question": "Is it red?", "imageId": "n7", "answer": "yes", "types": {"semantic": "attr"}},
+            "3": {"question": "Wo?", "imageId": "8", "answer": "links", "fullAnswer": "Es ist links.", "types": None},
+            "4": {"question": "No picture?", "imageId": "9", "answer": "no"},
+            "5": {"question": None, "imageId": "8", "answer": "no"},
+            "6": {"question": "No answer?", "imageId": "8"},
+        },
+    )
     for name in ("n7", "8"):
         write(tmp_path / "gqa" / "images" / f"{name}.jpg", JPG)
     found = table(tmp_path, "gqa")
@@ -45,26 +48,47 @@ def test_gqa(tmp_path: Path) -> None:
 
 
 def test_textvqa_and_aokvqa_and_okvqa(tmp_path: Path) -> None:
-    write(tmp_path / "textvqa" / "TextVQA_0.5.1_train.json", {"data": [
-        {"question_id": 1, "image_id": "ab", "question": "brand?", "answers": ["nokia", "nokia", "Nokia "]},
-        {"question_id": 2, "image_id": "ab", "question": "brand?"},
-    ]})  # fmt: skip
+    write(
+        tmp_path / "textvqa" / "TextVQA_0.5.1_train.json",
+        {
+            "data": [
+                {"question_id": 1, "image_id": "ab", "question": "brand?", "answers": ["nokia", "nokia", "Nokia "]},
+                {"question_id": 2, "image_id": "ab", "question": "brand?"},
+            ]
+        },
+    )
     write(tmp_path / "textvqa" / "train_images" / "ab.jpg", JPG)
     found = table(tmp_path, "textvqa")
     assert found.column("answers").to_pylist() == [["nokia", "nokia", "Nokia "], []]
     assert reasons(found) == {"": 1, "no_answer": 1}
 
-    asked = {"split": "train", "image_id": 299207, "question_id": "22Mex", "question": "What?", "choices": ["a", "b"], "correct_choice_idx": 1}
+    asked = {
+        "split": "train",
+        "image_id": 299207,
+        "question_id": "22Mex",
+        "question": "What?",
+        "choices": ["a", "b"],
+        "correct_choice_idx": 1,
+    }
     write(tmp_path / "aokvqa" / "aokvqa_v1p0_train.json", [asked | {"direct_answers": ["ride", "ride", "go"]}])
     write(tmp_path / "aokvqa" / "train2017" / "000000299207.jpg", JPG)
     found = table(tmp_path, "aokvqa")
-    assert (found.column("answers").to_pylist(), found.column("episode").to_pylist()) == ([["ride", "ride", "go"]], ["22Mex"])
+    assert (found.column("answers").to_pylist(), found.column("episode").to_pylist()) == (
+        [["ride", "ride", "go"]],
+        ["22Mex"],
+    )
     assert found.column("split_hash").to_pylist() == [index.split_hash("coco", "299207")]
     assert reasons(found) == {"": 1}
 
     folder = tmp_path / "okvqa"
-    write(folder / "OpenEnded_mscoco_train2014_questions.json", {"data_subtype": "train2014", "questions": [small.question(1, 7)]})
-    write(folder / "mscoco_train2014_annotations.json", {"annotations": [{"question_id": 1, "answers": [{"answer": "race", "raw_answer": "racing"}]}]})
+    write(
+        folder / "OpenEnded_mscoco_train2014_questions.json",
+        {"data_subtype": "train2014", "questions": [small.question(1, 7)]},
+    )
+    write(
+        folder / "mscoco_train2014_annotations.json",
+        {"annotations": [{"question_id": 1, "answers": [{"answer": "race", "raw_answer": "racing"}]}]},
+    )
     write(folder / "train2014" / "COCO_train2014_000000000007.jpg", JPG)
     assert table(tmp_path, "okvqa").column("answers").to_pylist() == [["race"]]
 
@@ -72,11 +96,20 @@ def test_textvqa_and_aokvqa_and_okvqa(tmp_path: Path) -> None:
 def test_visual_genome(tmp_path: Path) -> None:
     """Questions stand inside their picture's entry; a picture is in one of two folders."""
     folder = tmp_path / "visual_genome"
-    write(folder / "question_answers.json", [
-        {"id": 1, "qas": [{"qa_id": 10, "image_id": 1, "question": "What?", "answer": "A clock."}, {"qa_id": 11, "image_id": 1, "question": "Who?", "answer": "No one."}]},
-        {"id": 2, "qas": [{"qa_id": 12, "image_id": 2, "question": "Where?", "answer": "Outside."}]},
-        {"id": 3, "qas": []},
-    ])  # fmt: skip
+    write(
+        folder / "question_answers.json",
+        [
+            {
+                "id": 1,
+                "qas": [
+                    {"qa_id": 10, "image_id": 1, "question": "What?", "answer": "A clock."},
+                    {"qa_id": 11, "image_id": 1, "question": "Who?", "answer": "No one."},
+                ],
+            },
+            {"id": 2, "qas": [{"qa_id": 12, "image_id": 2, "question": "Where?", "answer": "Outside."}]},
+            {"id": 3, "qas": []},
+        ],
+    )
     write(folder / "VG_100K" / "1.jpg", JPG)
     write(folder / "VG_100K_2" / "2.jpg", PNG)
     found = table(tmp_path, "visual_genome_qa")
@@ -115,7 +148,10 @@ def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
 
 def test_ids_given_twice_are_counted_and_named(tmp_path: Path) -> None:
     entry = {"question_id": 1, "image_id": "ab", "question": "brand?", "answers": ["nokia"]}
-    write(tmp_path / "textvqa" / "TextVQA_0.5.1_train.json", {"data": [entry, entry | {"answers": ["other"]}, entry | {"question_id": "1"}]})
+    write(
+        tmp_path / "textvqa" / "TextVQA_0.5.1_train.json",
+        {"data": [entry, entry | {"answers": ["other"]}, entry | {"question_id": "1"}]},
+    )
     write(tmp_path / "textvqa" / "train_images" / "ab.jpg", JPG)
     found = table(tmp_path, "textvqa")
     assert reasons(found) == {"": 1, "duplicate_id": 2}
@@ -131,21 +167,35 @@ def say(*texts: str) -> list[dict[str, str]]:
 
 
 def test_llava(tmp_path: Path) -> None:
-    write(tmp_path / "llava" / "llava_v1_5_mix665k.json", [
-        {"id": "1", "image": "a.jpg", "conversations": say("<image>\nWhat is it?", "A cup.", "And the colour?", "Rot.")},
-        {"id": "1", "image": "a.jpg", "conversations": say("Where?\n<image>", "Here.")},
-        {"id": "text", "conversations": say("Hello", "Hi")},
-        {"id": "none", "image": "b.jpg", "conversations": say("<image>\nWhat?", "A cup.")},
-        {"id": "two marks", "image": "a.jpg", "conversations": say("<image> or <image>?", "Both.")},
-        {"id": "odd", "image": "a.jpg", "conversations": [{"from": "gpt", "value": "I begin."}]},
-        {"id": "bad", "image": "a.jpg", "conversations": "text"},
-        {"id": "no answer", "image": "a.jpg", "conversations": say("What?")},
-        {"id": "tool", "image": "a.jpg", "conversations": [{"from": "tool", "value": "x"}]},
-        {"id": "empty", "image": "a.jpg", "conversations": say("<image>\nWhat?", "  ", "<image>", "x")},
-    ])  # fmt: skip
+    write(
+        tmp_path / "llava" / "llava_v1_5_mix665k.json",
+        [
+            {
+                "id": "1",
+                "image": "a.jpg",
+                "conversations": say("<image>\nWhat is it?", "A cup.", "And the colour?", "Rot."),
+            },
+            {"id": "1", "image": "a.jpg", "conversations": say("Where?\n<image>", "Here.")},
+            {"id": "text", "conversations": say("Hello", "Hi")},
+            {"id": "none", "image": "b.jpg", "conversations": say("<image>\nWhat?", "A cup.")},
+            {"id": "two marks", "image": "a.jpg", "conversations": say("<image> or <image>?", "Both.")},
+            {"id": "odd", "image": "a.jpg", "conversations": [{"from": "gpt", "value": "I begin."}]},
+            {"id": "bad", "image": "a.jpg", "conversations": "text"},
+            {"id": "no answer", "image": "a.jpg", "conversations": say("What?")},
+            {"id": "tool", "image": "a.jpg", "conversations": [{"from": "tool", "value": "x"}]},
+            {"id": "empty", "image": "a.jpg", "conversations": say("<image>\nWhat?", "  ", "<image>", "x")},
+        ],
+    )
     write(tmp_path / "llava" / "images" / "a.jpg", JPG)
     found = table(tmp_path, "llava_instruct")
-    assert reasons(found) == {"": 3, "no_image": 1, "missing_image": 1, "other_image_count": 2, "bad_conversation": 3, "no_answer": 1}
+    assert reasons(found) == {
+        "": 3,
+        "no_image": 1,
+        "missing_image": 1,
+        "other_image_count": 2,
+        "bad_conversation": 3,
+        "no_answer": 1,
+    }
     first, second, other = found.to_pylist()[:3]
     assert (first["question"], first["answers"], first["turns"]) == ("What is it?", ["A cup."], None)
     assert (second["question"], second["answers"]) == ("And the colour?", ["Rot."])
@@ -156,7 +206,16 @@ def test_llava(tmp_path: Path) -> None:
 
 
 def test_turns_become_the_prompt(tmp_path: Path, build: Callable[..., dict[str, Any]]) -> None:
-    write(tmp_path / "llava" / "llava_instruct_150k.json", [{"id": "1", "image": "a.jpg", "conversations": say("<image>\nWhat is it?", "A cup.", "Which colour?", "Red.")}])
+    write(
+        tmp_path / "llava" / "llava_instruct_150k.json",
+        [
+            {
+                "id": "1",
+                "image": "a.jpg",
+                "conversations": say("<image>\nWhat is it?", "A cup.", "Which colour?", "Red."),
+            }
+        ],
+    )
     write(tmp_path / "llava" / "a.jpg", JPG)
     recipe = small.write_recipe(tmp_path / "r.yaml", sources=[{"source": "llava_instruct"}], splits=None, cameras=None)
     build(recipe, tmp_path / "out", data_root=tmp_path)
@@ -178,17 +237,34 @@ def verified(out: Path) -> None:
 
 
 def test_messages_with_several_pictures(tmp_path: Path, build: Callable[..., dict[str, Any]]) -> None:
-    two = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "<image><image>Same?"}, {"role": "assistant", "content": "No."},
-           {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "And this?"}]}, {"role": "assistant", "content": [{"type": "text", "text": "Yes."}]}]  # fmt: skip
+    two = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "<image><image>Same?"},
+        {"role": "assistant", "content": "No."},
+        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "And this?"}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "Yes."}]},
+    ]
     inside = [{"role": "user", "content": "Is <image> like <image>?"}, {"role": "assistant", "content": "No."}]
-    write(tmp_path / "sharegpt" / "train.json", [
-        {"images": ["a.jpg", "b.png", "c.webp"], "messages": two},
-        {"images": ["a.jpg", "b.png"], "messages": inside},
-        {"images": ["a.jpg"], "messages": inside[:1] + inside[1:]},
-        {"images": ["a.jpg"] * 9, "messages": [{"role": "user", "content": "Many?"}, {"role": "assistant", "content": "Yes."}]},
-        {"images": ["d.jpg"], "messages": [{"role": "user", "content": "No mark?"}, {"role": "assistant", "content": "Fine."}]},
-        {"images": ["d.jpg", "none.jpg"], "messages": [{"role": "user", "content": "Second missing?"}, {"role": "assistant", "content": "Yes."}]},
-    ])  # fmt: skip
+    write(
+        tmp_path / "sharegpt" / "train.json",
+        [
+            {"images": ["a.jpg", "b.png", "c.webp"], "messages": two},
+            {"images": ["a.jpg", "b.png"], "messages": inside},
+            {"images": ["a.jpg"], "messages": inside[:1] + inside[1:]},
+            {
+                "images": ["a.jpg"] * 9,
+                "messages": [{"role": "user", "content": "Many?"}, {"role": "assistant", "content": "Yes."}],
+            },
+            {
+                "images": ["d.jpg"],
+                "messages": [{"role": "user", "content": "No mark?"}, {"role": "assistant", "content": "Fine."}],
+            },
+            {
+                "images": ["d.jpg", "none.jpg"],
+                "messages": [{"role": "user", "content": "Second missing?"}, {"role": "assistant", "content": "Yes."}],
+            },
+        ],
+    )
     pictures = {"a.jpg": JPG, "b.png": PNG, "c.webp": small.picture(3, "WEBP"), "d.jpg": small.picture(4)}
     for name, data in pictures.items():
         write(tmp_path / "sharegpt" / "images" / name, data)
@@ -220,10 +296,15 @@ def test_messages_with_several_pictures(tmp_path: Path, build: Callable[..., dic
 
 def test_samples_with_fewer_pictures_are_re_encoded_too(tmp_path: Path, build: Callable[..., dict[str, Any]]) -> None:
     talk = [{"role": "user", "content": "Same?"}, {"role": "assistant", "content": "No."}]
-    write(tmp_path / "sharegpt" / "train.json", [{"images": ["a.jpg", "b.jpg"], "messages": talk}, {"images": ["c.jpg"], "messages": talk}])
+    write(
+        tmp_path / "sharegpt" / "train.json",
+        [{"images": ["a.jpg", "b.jpg"], "messages": talk}, {"images": ["c.jpg"], "messages": talk}],
+    )
     for n, name in enumerate("abc"):
         write(tmp_path / "sharegpt" / f"{name}.jpg", small.picture(n))
-    recipe = small.write_recipe(tmp_path / "r.yaml", sources=[{"source": "sharegpt"}], splits=None, cameras=None, image={"format": "png"})
+    recipe = small.write_recipe(
+        tmp_path / "r.yaml", sources=[{"source": "sharegpt"}], splits=None, cameras=None, image={"format": "png"}
+    )
     build(recipe, tmp_path / "out", data_root=tmp_path)
     verified(tmp_path / "out")
 
@@ -252,7 +333,10 @@ def test_json_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_conceptual_captions_have_their_columns_in_different_order(tmp_path: Path, shared_data: Path) -> None:
     """The first lines of both files as published; no picture was fetched but one."""
-    for name, head, file in (("cc3m", "cc3m_train_head.tsv", "Train_GCC-training.tsv"), ("cc12m", "cc12m_head.tsv", "cc12m.tsv")):
+    for name, head, file in (
+        ("cc3m", "cc3m_train_head.tsv", "Train_GCC-training.tsv"),
+        ("cc12m", "cc12m_head.tsv", "cc12m.tsv"),
+    ):
         content = (shared_data / "captions" / "conceptual_captions" / head).read_bytes()
         write(tmp_path / name / file, content)
         lines = [line.split("\t") for line in content.decode().splitlines()]
@@ -267,7 +351,10 @@ def test_conceptual_captions_have_their_columns_in_different_order(tmp_path: Pat
 
 
 def test_names_that_downloaders_give_to_pictures(tmp_path: Path) -> None:
-    write(tmp_path / "cc3m" / "train.tsv", 'a "quoted" caption\thttp://x/y/zoo.jpg?size=3\nb\thttp://x/b.jpg\nc\thttp://x/c.jpg\n'.encode())
+    write(
+        tmp_path / "cc3m" / "train.tsv",
+        b'a "quoted" caption\thttp://x/y/zoo.jpg?size=3\nb\thttp://x/b.jpg\nc\thttp://x/c.jpg\n',
+    )
     write(tmp_path / "cc3m" / "images" / "zoo.jpg", JPG)
     write(tmp_path / "cc3m" / "images" / "000000001.jpg", PNG)
     write(tmp_path / "cc3m" / "training" / f"2_{__import__('zlib').crc32(b'http://x/c.jpg')}", JPG)
@@ -293,12 +380,22 @@ def test_tables_that_cannot_be_read(tmp_path: Path, content: bytes, message: str
 
 
 def test_csv(tmp_path: Path) -> None:
-    path = declared(tmp_path, format="csv", delimiter="|", splits={"train": {"annotations": ["results.csv"]}}, group=True,
-                    fields={"id": "image_name", "image": "image_name", "captions": "comment"}, images=["{image}"])  # fmt: skip
-    write(tmp_path / "data" / "results.csv", 'image_name| comment_number| comment\na.jpg| 0| Two "men" |\n'.encode())
+    path = declared(
+        tmp_path,
+        format="csv",
+        delimiter="|",
+        splits={"train": {"annotations": ["results.csv"]}},
+        group=True,
+        fields={"id": "image_name", "image": "image_name", "captions": "comment"},
+        images=["{image}"],
+    )
+    write(tmp_path / "data" / "results.csv", b'image_name| comment_number| comment\na.jpg| 0| Two "men" |\n')
     with pytest.raises(Rt2dataError, match=r"row 1: 4 columns; expected 3: image_name, comment_number, comment\."):
         table(tmp_path, path)
-    write(tmp_path / "data" / "results.csv", 'image_name| comment_number| comment\na.jpg| 0| "Two\nmen"\na.jpg| 1| Männer\n'.encode())
+    write(
+        tmp_path / "data" / "results.csv",
+        'image_name| comment_number| comment\na.jpg| 0| "Two\nmen"\na.jpg| 1| Männer\n'.encode(),
+    )
     write(tmp_path / "data" / "a.jpg", JPG)
     assert table(tmp_path, path).column("captions").to_pylist() == [["Two\nmen", "Männer"]]
     write(tmp_path / "data" / "results.csv", b"image_name|x|comment\na|b|" + b"c" * (records.MAX_FIELD + 1))
@@ -307,25 +404,35 @@ def test_csv(tmp_path: Path) -> None:
 
 
 def test_sbu(tmp_path: Path) -> None:
-    write(tmp_path / "sbu" / "sbu-captions-all.json", {"image_urls": ["http://f/1.jpg", "http://f/2.jpg"], "user_ids": ["a", "b"], "captions": ["one", "two"]})
+    write(
+        tmp_path / "sbu" / "sbu-captions-all.json",
+        {"image_urls": ["http://f/1.jpg", "http://f/2.jpg"], "user_ids": ["a", "b"], "captions": ["one", "two"]},
+    )
     write(tmp_path / "sbu" / "dataset" / "1.jpg", JPG)
     found = table(tmp_path, "sbu_captions")
     assert reasons(found) == {"": 1, "url_without_file": 1}
     assert found.column("captions").to_pylist() == [["one"], ["two"]]
     write(tmp_path / "sbu" / "sbu-captions-all.json", {"image_urls": ["http://f/1.jpg"], "captions": []})
-    with pytest.raises(Rt2dataError, match="image_urls has 1, captions has 0; expected a mapping of lists of one length"):
+    with pytest.raises(
+        Rt2dataError, match="image_urls has 1, captions has 0; expected a mapping of lists of one length"
+    ):
         table(tmp_path, "sbu_captions")
 
 
 def test_flickr30k_in_both_layouts(tmp_path: Path) -> None:
     folder = tmp_path / "flickr30k"
     sentences = [{"raw": "Two men.", "tokens": ["two", "men"]}, {"raw": "Men outside.", "tokens": []}]
-    write(folder / "dataset_flickr30k.json", {"images": [
-        {"imgid": 0, "filename": "a.jpg", "split": "train", "sentences": sentences},
-        {"imgid": 1, "filename": "b.jpg", "split": "val", "sentences": sentences[:1]},
-        {"imgid": 2, "filename": "c.jpg", "split": "train", "sentences": []},
-    ]})  # fmt: skip
-    write(folder / "results_20130124.token", "a.jpg#0\tTwo men.\na.jpg#1\tMen outside.\nb.jpg#0\tTwo men.\n".encode())
+    write(
+        folder / "dataset_flickr30k.json",
+        {
+            "images": [
+                {"imgid": 0, "filename": "a.jpg", "split": "train", "sentences": sentences},
+                {"imgid": 1, "filename": "b.jpg", "split": "val", "sentences": sentences[:1]},
+                {"imgid": 2, "filename": "c.jpg", "split": "train", "sentences": []},
+            ]
+        },
+    )
+    write(folder / "results_20130124.token", b"a.jpg#0\tTwo men.\na.jpg#1\tMen outside.\nb.jpg#0\tTwo men.\n")
     for name in "abc":
         write(folder / "flickr30k-images" / f"{name}.jpg", JPG)
     found = table(tmp_path, "flickr30k")
@@ -338,14 +445,25 @@ def test_flickr30k_in_both_layouts(tmp_path: Path) -> None:
 
 
 def test_captions_in_several_languages(tmp_path: Path) -> None:
-    path = declared(tmp_path, format="jsonl", language="en", splits={"train": {"annotations": ["x.jsonl"]}}, images=["{key}.jpg"],
-                    fields={"id": "key", "captions": {"en": "en.caption", "de": "de.caption", "zh": "zh.caption"}})  # fmt: skip
-    write(tmp_path / "data" / "x.jsonl", {"key": "a", "en": {"caption": ["A cup.", "One cup."]}, "de": {"caption": ["Eine Tasse."]}})
+    path = declared(
+        tmp_path,
+        format="jsonl",
+        language="en",
+        splits={"train": {"annotations": ["x.jsonl"]}},
+        images=["{key}.jpg"],
+        fields={"id": "key", "captions": {"en": "en.caption", "de": "de.caption", "zh": "zh.caption"}},
+    )
+    write(
+        tmp_path / "data" / "x.jsonl",
+        {"key": "a", "en": {"caption": ["A cup.", "One cup."]}, "de": {"caption": ["Eine Tasse."]}},
+    )
     write(tmp_path / "data" / "a.jpg", JPG)
     found = table(tmp_path, path)
     assert [(r["episode"], r["language"], r["captions"]) for r in found.to_pylist()] == [
-        ("a", "en", ["A cup.", "One cup."]), ("a/de", "de", ["Eine Tasse."]), ("a/zh", "zh", []),
-    ]  # fmt: skip
+        ("a", "en", ["A cup.", "One cup."]),
+        ("a/de", "de", ["Eine Tasse."]),
+        ("a/zh", "zh", []),
+    ]
     assert reasons(found) == {"": 2, "no_caption": 1}
 
 
@@ -353,7 +471,12 @@ def test_captions_in_several_languages(tmp_path: Path) -> None:
 
 
 def test_an_image_folder(tmp_path: Path) -> None:
-    lines = [{"file_name": "a.jpg", "text": "Eine Tasse"}, {"file_name": "sub/ü.png", "text": "x"}, {"file_name": "../../out.jpg", "text": "x"}, {"file_name": "none.jpg", "text": "x"}]
+    lines = [
+        {"file_name": "a.jpg", "text": "Eine Tasse"},
+        {"file_name": "sub/ü.png", "text": "x"},
+        {"file_name": "../../out.jpg", "text": "x"},
+        {"file_name": "none.jpg", "text": "x"},
+    ]
     write(tmp_path / "out.jpg", JPG)
     write(tmp_path / "image_folder" / "train" / "metadata.jsonl", b"\n".join(json.dumps(one).encode() for one in lines))
     write(tmp_path / "image_folder" / "train" / "a.jpg", PNG)
@@ -366,21 +489,44 @@ def test_an_image_folder(tmp_path: Path) -> None:
 # Tars
 
 
-def sample(key: str, data: bytes = JPG, caption: str = "a cup", extension: str = "jpg", **fields: Any) -> list[tuple[str, bytes]]:
+def sample(
+    key: str, data: bytes = JPG, caption: str = "a cup", extension: str = "jpg", **fields: Any
+) -> list[tuple[str, bytes]]:
     about = json.dumps({"caption": caption, "url": "http://x", "similarity": 0.3} | fields).encode()
     return [(f"{key}.{extension}", data), (f"{key}.txt", caption.encode()), (f"{key}.json", about)]
 
 
 def test_tars(tmp_path: Path) -> None:
     folder = tmp_path / "img2dataset"
-    write_tar(folder / "00000.tar", [*sample("000"), *sample("001", PNG, extension="png"), ("002.txt", b"no picture"), *sample("003")[:1], *sample("004", JPG[:-20]),
-                                     *sample("005", b"<html>"), ("006.jpg", JPG), ("006.json", b"{"), ("006.txt", b"x"), ("007.jpg", JPG), ("007.txt", b"\xff")])  # fmt: skip
+    write_tar(
+        folder / "00000.tar",
+        [
+            *sample("000"),
+            *sample("001", PNG, extension="png"),
+            ("002.txt", b"no picture"),
+            *sample("003")[:1],
+            *sample("004", JPG[:-20]),
+            *sample("005", b"<html>"),
+            ("006.jpg", JPG),
+            ("006.json", b"{"),
+            ("006.txt", b"x"),
+            ("007.jpg", JPG),
+            ("007.txt", b"\xff"),
+        ],
+    )
     write_tar(folder / "00001.tar", sample("000", small.picture(9, "WEBP"), "eine Tasse", "webp"))
     source = opened(tmp_path, "img2dataset")
     assert [p.name for p in source.parts("train")] == ["00000.tar", "00001.tar"]
     assert source.splits() == {"train": 9}
     first, second = (source.index(p, check="header") for p in source.parts("train"))
-    assert reasons(first) == {"": 2, "no_image": 1, "no_caption": 1, "truncated_image": 1, "unknown_format": 1, "bad_record": 2}
+    assert reasons(first) == {
+        "": 2,
+        "no_image": 1,
+        "no_caption": 1,
+        "truncated_image": 1,
+        "unknown_format": 1,
+        "bad_record": 2,
+    }
     assert rows(first)["00000/000"]["column.similarity"]["number"] == 0.3
     assert second.column("episode").to_pylist() == ["00001/000"]  # keys may repeat from tar to tar
     for found in (first, second):
@@ -412,7 +558,13 @@ def test_members_that_are_no_files(tmp_path: Path) -> None:
     path = tmp_path / "img2dataset" / "0.tar"
     path.parent.mkdir()
     with tarfile.open(path, "w") as out:
-        for kind, name in ((tarfile.SYMTYPE, "a.jpg"), (tarfile.LNKTYPE, "b.jpg"), (tarfile.DIRTYPE, "c.jpg"), (tarfile.FIFOTYPE, "d.jpg"), (tarfile.CHRTYPE, "e.jpg")):
+        for kind, name in (
+            (tarfile.SYMTYPE, "a.jpg"),
+            (tarfile.LNKTYPE, "b.jpg"),
+            (tarfile.DIRTYPE, "c.jpg"),
+            (tarfile.FIFOTYPE, "d.jpg"),
+            (tarfile.CHRTYPE, "e.jpg"),
+        ):
             info = tarfile.TarInfo(name)
             info.type, info.linkname = kind, "/etc/passwd"
             out.addfile(info)
@@ -423,11 +575,14 @@ def test_members_that_are_no_files(tmp_path: Path) -> None:
     ("damage", "message"),
     [
         (lambda raw: raw[:1000], "bytes, of which 488 are there; expected a whole tar. Copy it again."),
-        (lambda raw: raw.rstrip(b"\0") + b"\0" * (-len(raw.rstrip(b"\0")) % 512), "without the empty block that ends a tar"),
+        (
+            lambda raw: raw.rstrip(b"\0") + b"\0" * (-len(raw.rstrip(b"\0")) % 512),
+            "without the empty block that ends a tar",
+        ),
         (lambda raw: b"\x1f\x8b" + raw[2:], "no tar header (compressed?); expected an uncompressed tar"),
         (lambda raw: raw[:124] + b"77777777777\0" + raw[136:], "no tar header"),
     ],
-)  # fmt: skip
+)
 def test_tars_that_are_damaged(tmp_path: Path, damage: Callable[[bytes], bytes], message: str) -> None:
     path = write_tar(tmp_path / "img2dataset" / "0.tar", sample("a"))
     path.write_bytes(damage(path.read_bytes()))
@@ -470,7 +625,10 @@ def test_a_bomb_in_a_tar_is_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"fields": {"id": "x"}, "images": ["{x}"]}, "no text among the fields; expected one of answers, captions, conversation, boxes."),
+        (
+            {"fields": {"id": "x"}, "images": ["{x}"]},
+            "no text among the fields; expected one of answers, captions, conversation, boxes.",
+        ),
         ({"fields": {"answers": "a", "captions": "b"}, "images": ["{x}"]}, 'the field "answers" for kind caption'),
         ({"kind": "vqa", "fields": {"answers": "a"}, "images": ["{x}"]}, '"answers" without "question"'),
         ({"fields": {"captions": "a|eval"}, "images": ["{x}"]}, 'the field "a|eval"; expected keys joined by dots'),
@@ -496,14 +654,22 @@ def test_a_format_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "            yield {'$row': row, 'file': file, 'text': text}\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    path = declared(tmp_path, format="my_format:Lines", splits={"train": {"annotations": ["x.txt"]}}, fields={"id": "file", "image": "file", "captions": "text"}, images=["{image}"])
+    path = declared(
+        tmp_path,
+        format="my_format:Lines",
+        splits={"train": {"annotations": ["x.txt"]}},
+        fields={"id": "file", "image": "file", "captions": "text"},
+        images=["{image}"],
+    )
     write(tmp_path / "data" / "x.txt", b"a.jpg a red cup\n")
     write(tmp_path / "data" / "a.jpg", JPG)
     assert table(tmp_path, path).column("captions").to_pylist() == [["a red cup"]]
 
 
 def test_patterns_never_leave_the_folder(tmp_path: Path) -> None:
-    path = declared(tmp_path, splits={"train": {"annotations": ["../*.json", "x.json"]}}, fields={"captions": "c"}, images=["{f}"])
+    path = declared(
+        tmp_path, splits={"train": {"annotations": ["../*.json", "x.json"]}}, fields={"captions": "c"}, images=["{f}"]
+    )
     write(tmp_path / "secret.json", [{"c": "x", "f": "a.jpg"}])
     (tmp_path / "data").mkdir()
     with pytest.raises(Rt2dataError, match="no annotations file"):
@@ -515,3 +681,25 @@ def test_every_shipped_format_is_known() -> None:
     assert len(web) > 20
     for one in web:
         sources.of_format(one, one.name)
+
+
+def test_the_declarations_of_the_docs(tmp_path: Path) -> None:
+    """Each example in docs/corpora.md is a declaration once it has a name."""
+    import re
+
+    text = (Path(__file__).parent.parent / "docs" / "corpora.md").read_text("utf-8")
+    found = [block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "fields:" in block]
+    assert len(found) >= 8
+    for number, block in enumerate(found):
+        known = re.findall(r"^(\w+):", block, re.MULTILINE)
+        plain = {
+            "name": f"d{number}",
+            "id": f"d{number}",
+            "licence": "none",
+            "kind": "vqa" if "conversation" in block else "caption",
+            "splits": "{train: {annotations: [a.json]}}",
+            "images": '["{id}.jpg"]',
+        }
+        file = tmp_path / f"{number}.yaml"
+        file.write_text("".join(f"{k}: {v}\n" for k, v in plain.items() if k not in known) + block, "utf-8")
+        declaration.read_all(file)

@@ -1,4 +1,4 @@
-"""What the index of a corpus points at is what the format's own reader gives: `webdataset`, `datasets`, pyarrow, and JSON."""
+"""What the index of a corpus points at is what the format's own reader gives: `webdataset`, `datasets`, pyarrow."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ def test_tars_as_webdataset_reads_them(tmp_path: Path) -> None:
     members = []
     for n, data in enumerate(PICTURES):
         key = f"sub/{n:03d}"
-        members += [(f"{key}.{('jpg', 'png', 'webp')[n % 3]}", data), (f"{key}.txt", f"Tasse {n} ü".encode()), (f"{key}.json", json.dumps({"n": n}).encode())]
+        members += [
+            (f"{key}.{('jpg', 'png', 'webp')[n % 3]}", data),
+            (f"{key}.txt", f"Tasse {n} ü".encode()),
+            (f"{key}.json", json.dumps({"n": n}).encode()),
+        ]
     path = write_tar(tmp_path / "img2dataset" / "0.tar", members)
     found = table(tmp_path, "img2dataset").to_pylist()
     read = list(webdataset.WebDataset(str(path), shardshuffle=False))
@@ -39,7 +43,9 @@ def test_tars_as_webdataset_reads_them(tmp_path: Path) -> None:
     for row, sample in zip(found, read, strict=True):
         assert row["episode"] == f"0/{sample['__key__']}"
         assert row["captions"] == [sample["txt"].decode()]
-        assert picture(tmp_path, row, root="img2dataset") == next(sample[k] for k in ("jpg", "png", "webp") if k in sample)
+        assert picture(tmp_path, row, root="img2dataset") == next(
+            sample[k] for k in ("jpg", "png", "webp") if k in sample
+        )
 
 
 def test_img2dataset_as_webdataset_reads_it(shared_data: Path) -> None:
@@ -66,14 +72,23 @@ def test_real_gqa_and_textvqa(shared_data: Path) -> None:
     root = shared_data / "vqa"
     asked = json.loads((root / "gqa" / "questions.json").read_bytes())
     found = table(root, "gqa").to_pylist()
-    assert {r["episode"]: (r["question"], r["answers"]) for r in found} == {k: (v["question"], [v["answer"]]) for k, v in asked.items()}
+    assert {r["episode"]: (r["question"], r["answers"]) for r in found} == {
+        k: (v["question"], [v["answer"]]) for k, v in asked.items()
+    }
     for row in found:
-        assert picture(root, row, root="gqa") == (root / "gqa" / "images" / f"{asked[row['episode']]['imageId']}.jpg").read_bytes()
+        assert (
+            picture(root, row, root="gqa")
+            == (root / "gqa" / "images" / f"{asked[row['episode']]['imageId']}.jpg").read_bytes()
+        )
     for split, folder in (("train", "train_images"), ("val", "train_images"), ("test", "test_images")):
         entries = json.loads((root / "textvqa" / f"TextVQA_0.5.1_{split}.json").read_bytes())["data"]
         found = table(root, "textvqa", split=split)
         for row, entry in zip(found.to_pylist(), entries, strict=True):
-            assert (row["episode"], row["question"], row["answers"]) == (str(entry["question_id"]), entry["question"], entry.get("answers", []))
+            assert (row["episode"], row["question"], row["answers"]) == (
+                str(entry["question_id"]),
+                entry["question"],
+                entry.get("answers", []),
+            )
             assert row["image.file"] == f"{folder}/{entry['image_id']}.jpg"
         assert reasons(found) == ({"no_answer": 5} if split == "test" else {"": 5})
 
@@ -82,7 +97,9 @@ def test_real_gqa_and_textvqa(shared_data: Path) -> None:
 
 
 def rows_of(n: int = 7) -> list[dict[str, Any]]:
-    return [{"key": f"k{i}", "caption": f"Tasse {i}", "image": {"bytes": PICTURES[i], "path": f"{i}.jpg"}} for i in range(n)]
+    return [
+        {"key": f"k{i}", "caption": f"Tasse {i}", "image": {"bytes": PICTURES[i], "path": f"{i}.jpg"}} for i in range(n)
+    ]
 
 
 def parquet(folder: Path, rows: list[dict[str, Any]], **options: Any) -> Path:
@@ -93,7 +110,11 @@ def parquet(folder: Path, rows: list[dict[str, Any]], **options: Any) -> Path:
 
 
 def declare(folder: Path, **changes: Any) -> Path:
-    plain = {"format": "parquet", "splits": {"train": {"annotations": ["*.parquet"]}}, "fields": {"id": "key", "image": "image", "captions": "caption"}}
+    plain = {
+        "format": "parquet",
+        "splits": {"train": {"annotations": ["*.parquet"]}},
+        "fields": {"id": "key", "image": "image", "captions": "caption"},
+    }
     return declared(folder, **plain | changes)
 
 
@@ -115,7 +136,11 @@ def test_parquet(tmp_path: Path) -> None:
 
 def test_parquet_with_lists_of_pictures(tmp_path: Path, build: Callable[..., dict[str, Any]]) -> None:
     talk = [{"from": "human", "value": "<image><image> Same?"}, {"from": "gpt", "value": "No."}]
-    rows = [{"images": [{"bytes": PICTURES[0], "path": None}, {"bytes": PICTURES[1], "path": None}], "talk": talk}, {"images": None, "talk": talk[:0]}, {"images": [], "talk": talk}]
+    rows = [
+        {"images": [{"bytes": PICTURES[0], "path": None}, {"bytes": PICTURES[1], "path": None}], "talk": talk},
+        {"images": None, "talk": talk[:0]},
+        {"images": [], "talk": talk},
+    ]
     path = declare(tmp_path, kind="vqa", max_images=2, fields={"image": "images", "conversation": "talk"})
     parquet(tmp_path, rows)
     found = table(tmp_path, path)
@@ -155,7 +180,15 @@ def test_a_blob_is_written_once_and_again_when_it_is_gone(tmp_path: Path, build:
     assert small.tree(tmp_path / "out") == small.tree(tmp_path / "third")
 
 
-@pytest.mark.parametrize("damage", [lambda raw: raw[:-20], lambda raw: b"", lambda raw: b"PAR1" + bytes(100), lambda raw: raw[:300] + bytes(200) + raw[500:]])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda raw: raw[:-20],
+        lambda raw: b"",
+        lambda raw: b"PAR1" + bytes(100),
+        lambda raw: raw[:300] + bytes(200) + raw[500:],
+    ],
+)
 def test_parquet_that_is_damaged(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     path, file = declare(tmp_path), parquet(tmp_path, rows_of(), compression="snappy")
     file.write_bytes(damage(file.read_bytes()))
@@ -176,7 +209,10 @@ def test_arrow(tmp_path: Path, compression: str | None, form: str) -> None:
     file = tmp_path / "data" / "a.arrow"
     file.parent.mkdir()
     options = pa.ipc.IpcWriteOptions(compression=compression)
-    with pa.OSFile(str(file), "wb") as sink, getattr(pa.ipc, f"new_{form}")(sink, made.schema, options=options) as writer:
+    with (
+        pa.OSFile(str(file), "wb") as sink,
+        getattr(pa.ipc, f"new_{form}")(sink, made.schema, options=options) as writer,
+    ):
         writer.write_table(made, max_chunksize=3)
     found = table(tmp_path, path)
     assert reasons(found) == {"": 6, "no_image": 1}
@@ -192,12 +228,16 @@ def test_arrow(tmp_path: Path, compression: str | None, form: str) -> None:
 def test_arrow_as_datasets_saves_it(tmp_path: Path) -> None:
     import datasets
 
-    features = datasets.Features({"key": datasets.Value("string"), "caption": datasets.Value("string"), "image": datasets.Image()})
+    features = datasets.Features(
+        {"key": datasets.Value("string"), "caption": datasets.Value("string"), "image": datasets.Image()}
+    )
     datasets.Dataset.from_list(rows_of(), features=features).save_to_disk(tmp_path / "data" / "train")
     path = declare(tmp_path, format="arrow", splits={"train": {"annotations": ["train/*.arrow"]}})
     found = table(tmp_path, path).to_pylist()
     read = datasets.load_from_disk(str(tmp_path / "data" / "train")).cast_column("image", datasets.Image(decode=False))
-    assert [(r["captions"], picture(tmp_path, r)) for r in found] == [([s["caption"]], s["image"]["bytes"]) for s in read]
+    assert [(r["captions"], picture(tmp_path, r)) for r in found] == [
+        ([s["caption"]], s["image"]["bytes"]) for s in read
+    ]
     assert {r["image.file"] for r in found} == {"train/data-00000-of-00001.arrow"}
 
 
@@ -214,7 +254,12 @@ def repository(folder: Path) -> Path:
 
 
 def declare_hub(folder: Path, **changes: Any) -> Path:
-    plain = {"format": "hub", "hub": {"id": "org/name"}, "splits": {"train": {"annotations": ["train"]}}, "fields": {"id": "key", "image": "image", "captions": "caption"}}
+    plain = {
+        "format": "hub",
+        "hub": {"id": "org/name"},
+        "splits": {"train": {"annotations": ["train"]}},
+        "fields": {"id": "key", "image": "image", "captions": "caption"},
+    }
     return declared(folder, **plain | changes)
 
 
@@ -225,7 +270,9 @@ def test_a_repository_of_the_hub_on_disk(tmp_path: Path, build: Callable[..., di
     assert source.splits() == {"train": 4}
     tables = [source.index(part, check="header") for part in source.parts("train")]
     found = [row for one in tables for row in one.to_pylist()]
-    assert [(r["episode"], r["captions"], picture(tmp_path, r)) for r in found] == [(s["key"], [s["caption"]], s["image"]["bytes"]) for s in rows_of(4)]
+    assert [(r["episode"], r["captions"], picture(tmp_path, r)) for r in found] == [
+        (s["key"], [s["caption"]], s["image"]["bytes"]) for s in rows_of(4)
+    ]
     recipe = small.write_recipe(tmp_path / "r.yaml", sources=[{"source": "toy.yaml"}], splits=None, cameras=None)
     assert build(recipe, tmp_path / "out", data_root=tmp_path)["splits"]["train"]["samples"] == 4
 
@@ -233,11 +280,16 @@ def test_a_repository_of_the_hub_on_disk(tmp_path: Path, build: Callable[..., di
 def test_an_image_folder_read_by_datasets(tmp_path: Path) -> None:
     for n in range(3):
         write(tmp_path / "data" / f"{n}.jpg", PICTURES[3 * (n % 2)])
-    write(tmp_path / "data" / "metadata.jsonl", b"\n".join(json.dumps({"file_name": f"{n}.jpg", "text": f"t{n}"}).encode() for n in range(3)))
+    write(
+        tmp_path / "data" / "metadata.jsonl",
+        b"\n".join(json.dumps({"file_name": f"{n}.jpg", "text": f"t{n}"}).encode() for n in range(3)),
+    )
     path = declare_hub(tmp_path, fields={"id": "text", "image": "image", "captions": "text"})
     found = table(tmp_path, path)
     assert reasons(found) == {"": 3}
-    assert {r["captions"][0]: picture(tmp_path, r) for r in found.to_pylist()} == {f"t{n}": PICTURES[3 * (n % 2)] for n in range(3)}
+    assert {r["captions"][0]: picture(tmp_path, r) for r in found.to_pylist()} == {
+        f"t{n}": PICTURES[3 * (n % 2)] for n in range(3)
+    }
 
 
 def test_code_of_a_repository_is_not_run(tmp_path: Path) -> None:
@@ -250,13 +302,18 @@ def test_code_of_a_repository_is_not_run(tmp_path: Path) -> None:
 
 def test_a_repository_that_is_not_here_is_not_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(Rt2dataError, match=r"expected a copy of org/name in .*/data\. Run hf download org/name --repo-type dataset --local-dir"):
+    with pytest.raises(
+        Rt2dataError,
+        match=r"expected a copy of org/name in .*/data\. Run hf download org/name --repo-type dataset --local-dir",
+    ):
         opened(tmp_path, declare_hub(tmp_path))
 
 
 def test_a_stream_needs_a_commit(tmp_path: Path) -> None:
     for given in ({}, {"revision": "main"}):
-        with pytest.raises(Rt2dataError, match="a stream without a commit; expected revision: a commit of 40 hexadecimal digits"):
+        with pytest.raises(
+            Rt2dataError, match="a stream without a commit; expected revision: a commit of 40 hexadecimal digits"
+        ):
             opened(tmp_path, declare_hub(tmp_path, hub={"id": "org/name", "stream": True} | given))
 
 
@@ -297,3 +354,23 @@ def test_workers_may_read_a_table_that_is_a_link(tmp_path: Path) -> None:
     assert reasons(found) == {"": 7}
     assert index.numbers(found, "image.length").tolist() == [len(data) for data in PICTURES]
     assert hub.Hub.roles == sources.web.WebCorpus.roles
+
+
+def test_a_mixture_of_every_corpus_at_hand(
+    shared_data: Path, tmp_path: Path, build: Callable[..., dict[str, Any]]
+) -> None:
+    """Every web corpus of the real data in one mixture: what is realised is what was planned."""
+    declare(tmp_path, paths=["captions/hf_parquet"], fields={"image": "image_bytes", "captions": "text"})
+    train = {"splits": {"train": ["train"]}}
+    names = ["vqav2", "gqa", "textvqa", "coco_captions", "coco_instances", "img2dataset", "toy.yaml"]
+    chosen = [{"source": name, "weight": 1} | train for name in names]
+    chosen[3] |= {"captions": "draw"}
+    recipe = small.write_recipe(
+        tmp_path / "r.yaml", sources=chosen, splits=None, cameras=None, train_samples=140, max_repeat=100
+    )
+    manifest = build(recipe, tmp_path / "out", data_root=shared_data)
+    assert [s["samples"]["train"] for s in manifest["sources"]] == [20] * 7
+    from rt2data import verify
+
+    report = verify.verify(tmp_path / "out")
+    assert report.ok, str(report)

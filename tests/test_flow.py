@@ -799,3 +799,16 @@ def test_progress_counts_what_is_done(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_shard_name_says_where_it_belongs() -> None:
     assert gather.shard_name("mix", "val", 3, 12) == "val/mix-val-00003-of-00012.tar"
     assert len(shard.headers(["a"], np.array([0]))[0]) == 512
+
+
+def test_options_of_beam_without_a_runner_are_refused(mixture: Any, tmp_path: Path) -> None:
+    """They would be dropped in silence: the build would run here, and not on the cluster that they name."""
+    with pytest.raises(Rt2dataError, match=r"--flink_master=a:1 without a runner; expected --runner=NAME too"):
+        flow.build(
+            mixture.recipe,
+            tmp_path / "out",
+            data_root=mixture.data,
+            beam_options=["--flink_master=a:1"],
+            progress=False,
+        )
+    assert not (tmp_path / "out").exists()

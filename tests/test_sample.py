@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rt2data import cli
 from rt2data.errors import Rt2dataError
 from rt2data.sample import CORPORA, write_sample
 from rt2data.sample.episodes import FEATURES, SHARDS, SPLITS
@@ -462,3 +463,18 @@ def test_no_tensorflow_and_no_tfds_is_needed() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_plan_without_the_sample_is_near_the_truth(
+    sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the declarations of the sample publish is what is rendered."""
+    plans = []
+    for more in ([], ["--data-root", str(sample), "--index"]):
+        assert cli.main(["plan", "quickstart", "--work", str(tmp_path), "--json", *more]) == 0
+        plans.append(json.loads(capsys.readouterr().out))
+    for guessed, exact in zip(plans[0]["sources"], plans[1]["sources"], strict=True):
+        assert guessed["units"] == exact["units"]
+        assert sum(guessed["samples"].values()) == pytest.approx(sum(exact["samples"].values()), abs=1)
+        assert guessed["image_bytes"] == pytest.approx(exact["image_bytes"], rel=0.1)
+    assert plans[0]["forecast"]["shards"] == pytest.approx(plans[1]["forecast"]["shards"], rel=0.1)

@@ -6,6 +6,7 @@ import hashlib
 import re
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -13,7 +14,8 @@ from urllib.parse import unquote, urlsplit
 import orjson
 
 from rt2data import boxes, conversation, index
-from rt2data.sources.web import MAX_BYTES, Example, Names, Picture, WebCorpus, texts
+from rt2data.sources.pictures import MAX_BYTES, Names, Picture
+from rt2data.sources.web import Example, WebCorpus, texts
 
 _CALL = re.compile(r"(before|after)\((.*)\)", re.DOTALL)
 
@@ -37,8 +39,7 @@ class Records(WebCorpus):
 
     def of_record(self, record: dict[str, Any], split: str, name: str) -> list[Example]:
         """The examples of a record of the file `name`; none where it belongs to another split."""
-        file = PurePosixPath(name)
-        record["$file"], record["$folder"] = file.with_suffix("").as_posix(), name[: -len(file.name)]
+        record["$file"], record["$folder"] = _place(name)
         if "id" not in self.web.fields or any("$digest" in way for way in self.web.fields.values()):
             record["$digest"] = self.digest_of(record)
         if record.get("$bad"):
@@ -152,9 +153,14 @@ class Records(WebCorpus):
 
     def names_of(self, name: str) -> Names:
         """Where a picture is that a record names by its file."""
-        from rt2data.sources import safe_join
+        return Names((name,)) if self.inside(name) else Names((), "unsafe_path")
 
-        return Names((name,)) if safe_join(self.root, name) is not None else Names((), "unsafe_path")
+
+@lru_cache
+def _place(name: str) -> tuple[str, str]:
+    """A file's name without its suffix, and its folder with a slash after it."""
+    file = PurePosixPath(name)
+    return file.with_suffix("").as_posix(), name[: -len(file.name)]
 
 
 def _of_url(picture: Picture | Names) -> Picture | Names:

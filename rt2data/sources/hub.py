@@ -19,8 +19,8 @@ import pyarrow.parquet
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.sources import Part
+from rt2data.sources.pictures import MAX_BYTES, Picture
 from rt2data.sources.tables import BATCH, Copied
-from rt2data.sources.web import MAX_BYTES, Picture
 
 
 class Hub(Copied):

@@ -37,8 +37,8 @@ class Json(Records):
         if not isinstance(data, (list, dict)):
             found = f"{type(data).__name__} in place of records"
             raise Rt2dataError(str(path), found, f'a list or mapping at "{self.web.records}"')
-        entries = data.items() if isinstance(data, dict) else enumerate(data)
-        for own, entry in entries:
+        for own in list(data) if isinstance(data, dict) else range(len(data)):
+            entry, data[own] = data[own], None  # what was read is given back: a file may have some GB
             if not rest:
                 yield from _one(entry, str(own), path, above)
             elif isinstance(entry, dict):

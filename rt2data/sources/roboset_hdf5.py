@@ -1,6 +1,7 @@
 """RoboSet as its authors publish it, in HDF5 files.
 
-One declaration reads this format and, with ``format: rlds``, what `rt2data.convert` writes of it: with the same samples.
+One declaration reads this format and, with ``format: rlds``, what `rt2data.convert` writes of it: with the same
+samples.
 """
 
 from __future__ import annotations

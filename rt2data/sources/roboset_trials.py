@@ -1,10 +1,12 @@
 """The trials in RoboSet's HDF5 files, which RoboHive's logger wrote: a group for each.
 
-A trial is ``TrialN/data/{ctrl_arm, ctrl_ee, qp_arm, qp_ee, qv_arm, qv_ee, rgb_left, ...}``, one row per step. Row t holds
-the state at t and the command that was given in it; the last one or two rows hold the final state, and a command of NaN.
-RoboHive's own layout (``TrialN/env_infos/obs_dict/...`` and ``TrialN/actions``, also below ``env_info``) is read as well.
+A trial is ``TrialN/data/{ctrl_arm, ctrl_ee, qp_arm, qp_ee, qv_arm, qv_ee, rgb_left, ...}``, one row per step. Row t
+holds the state at t and the command that was given in it; the last one or two rows hold the final state, and a
+command of NaN. RoboHive's own layout (``TrialN/env_infos/obs_dict/...`` and ``TrialN/actions``, also below
+``env_info``) is read as well.
 
-A trial is presented as the episode of `FEATURES`, which is that of the published RLDS ``robo_set`` and a few fields more.
+A trial is presented as the episode of `FEATURES`, which is that of the published RLDS ``robo_set`` and a few fields
+more.
 """
 
 from __future__ import annotations
@@ -85,8 +87,8 @@ FIELDS = features.parse_features(features_json(FEATURES))
 class Trial:
     """One trial: T rows that are complete, of `found` in the file.
 
-    `rows` are their positions in the datasets; `cameras` the datasets of pictures, (n, H, W, 3), that it has. They can be
-    read while the file is open.
+    `rows` are their positions in the datasets; `cameras` the datasets of pictures, (n, H, W, 3), that it has. They can
+    be read while the file is open.
     """
 
     file: str
@@ -101,7 +103,7 @@ class Trial:
     unequal: int
 
     def pictures(self, camera: str, count: int | None = None) -> Iterator[bytes]:
-        """The first `count` pictures of a camera, PNG; black ones of its size, or of 1 x 1, where the trial has no such camera."""
+        """The first `count` pictures of a camera, PNG; black ones where the trial has no such camera."""
         rows = self.rows[:count]
         if camera not in self.cameras:
             size = next((d.shape[1:3] for d in self.cameras.values()), (1, 1))
@@ -122,7 +124,7 @@ class Trial:
         return _encode(np.zeros((1, 1, 3), np.uint8) if dataset is None else dataset[int(self.rows[step])])
 
     def values(self) -> dict[str, Any]:
-        """Every field of FEATURES by its path but the images and the instruction, as `rt2data.episodes.Episode` gives them."""
+        """Every field of FEATURES but images and instruction, by path, as `rt2data.episodes.Episode` gives them."""
         steps = len(self.rows)
         last = np.arange(steps) == steps - 1
         path = Path(self.file)
@@ -212,7 +214,7 @@ def _find(trial: h5py.Group, groups: Sequence[str], name: str) -> h5py.Dataset |
 
 def _trial(trial: h5py.Group, file: str, name: str, where: str) -> Trial:
     found = {key: _find(trial, _GROUPS, key) for key in _NUMBERS}
-    command = next((d for d in map(lambda path: _hard(trial, path), _COMMANDS) if isinstance(d, h5py.Dataset)), None)
+    command = next((d for d in (_hard(trial, path) for path in _COMMANDS) if isinstance(d, h5py.Dataset)), None)
     arm, hand = (_find(trial, _GROUPS, key) for key in ("ctrl_arm", "ctrl_ee"))
     split = arm is not None and hand is not None
     missing = [key for key, dataset in found.items() if dataset is None]
@@ -232,7 +234,7 @@ def _trial(trial: h5py.Group, file: str, name: str, where: str) -> Trial:
     velocity = np.concatenate([tables["qv_arm"][:whole], tables["qv_ee"][:whole]], axis=1)
     finite = np.isfinite(np.concatenate([action, state, velocity], axis=1)).all(axis=1)
     rows = np.flatnonzero(finite)
-    solved = next((d for d in map(lambda path: _hard(trial, path), _SOLVED) if isinstance(d, h5py.Dataset)), None)
+    solved = next((d for d in (_hard(trial, path) for path in _SOLVED) if isinstance(d, h5py.Dataset)), None)
     return Trial(
         file,
         name,
@@ -293,7 +295,7 @@ def _encode(pixels: Array) -> bytes:
 
 
 def rlds_episode(trial: Trial, robot: Robot) -> dict[str, Any]:
-    """A trial as `rlds_write.write_rlds` takes an episode of FEATURES, with the instruction that the declaration gives it."""
+    """A trial as `rlds_write.write_rlds` takes an episode of FEATURES, with the instruction that is declared for it."""
     values = trial.values()
     texts = instruction.texts(robot.instruction, values.__getitem__, len(trial.rows))
     values["steps/language_instruction"] = [text or "" for text in texts]

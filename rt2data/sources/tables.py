@@ -21,7 +21,8 @@ from rt2data import blobs
 from rt2data.errors import Rt2dataError
 from rt2data.sources import Part
 from rt2data.sources.fields import Records
-from rt2data.sources.web import MAX_BYTES, Example, Fact, Picture, describe, mark_duplicates
+from rt2data.sources.pictures import MAX_BYTES, Fact, Picture, describe
+from rt2data.sources.web import Example, mark_duplicates
 
 BATCH = 64  # rows that are held at once: a picture may have some megabytes
 _BINARY = ("binary", "large_binary", "binary_view", "fixed_size_binary")

@@ -13,7 +13,7 @@ import orjson
 from rt2data.errors import Rt2dataError
 from rt2data.sources import Part
 from rt2data.sources.fields import Records
-from rt2data.sources.web import Picture
+from rt2data.sources.pictures import Picture
 
 BLOCK = 512
 MAX_TEXT = 1 << 24  # bytes of a text or JSON member

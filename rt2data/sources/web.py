@@ -8,46 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 import os
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
-import google_crc32c
 import numpy as np
 import orjson
 import pyarrow as pa
 
-from rt2data import boxes, images, index
+from rt2data import boxes, index
 from rt2data.corpus import Web
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.sources import Part, safe_join
+from rt2data.sources.pictures import Fact, Files, Names, Picture, fact_of
 
 PART_ROWS = 20_000  # examples in a part: about a minute of opening pictures on a slow disk
-MAX_BYTES = 1 << 28  # of a picture: an annotation may name anything below the folder, and a picture is read whole
-
-
-class Picture(NamedTuple):
-    """Bytes `offset` to `offset + length` of a file below the dataset's folder; a length of -1 is the whole file."""
-
-    file: str
-    offset: int = 0
-    length: int = -1
-
-
-class Names(NamedTuple):
-    """File names below the dataset's folder at which a picture may be, in the order of preference.
-
-    `reason` is that of a picture at none of them.
-    """
-
-    tried: tuple[str, ...]
-    reason: str = "missing_image"
 
 
 @dataclass(slots=True)
@@ -79,19 +59,6 @@ class Example:
     columns: dict[str, Any] = field(default_factory=dict)
     anchor: Picture | Names | None = None
     reject: int = 0
-
-
-class Fact(NamedTuple):
-    """What a picture is: where it lies, its size in bytes, CRC32C, format, state, pixels, and digest of its content."""
-
-    picture: Picture | None
-    size: int = 0
-    crc: int = 0
-    format: int = 0
-    state: int = 0
-    width: int = 0
-    height: int = 0
-    content: str = ""
 
 
 # One file's examples, for the parts of it that this process indexes one after the other.
@@ -236,11 +203,16 @@ class WebCorpus:
                 name = re.sub(r"\{([^{}:]+)(?::0(\d+)d)?\}", lambda m: _value(values, m), pattern)
             except (KeyError, TypeError, ValueError, OverflowError):
                 continue
-            if safe_join(self.root, name) is None:
+            if not self.inside(name):
                 reason = "unsafe_path"
                 continue
             tried.append(name)
         return Names(tuple(tried), reason)
+
+    def inside(self, name: str) -> bool:
+        """Whether a name that was read from data stays below the dataset's folder."""
+        plain = name[:1] not in ("", "/", ".") and ".." not in name and "\0" not in name
+        return plain or safe_join(self.root, name) is not None
 
     def _place(self, picture: Picture | Names) -> Picture | str:
         """A picture that is there, else the reason why it is not."""
@@ -257,7 +229,7 @@ class WebCorpus:
 
         `known` are pictures that were read already.
         """
-        files = _Files(self.root)
+        files = Files(self.root)
         known = {} if known is None else known
 
         def fact(picture: Picture | Names) -> Fact:
@@ -265,7 +237,7 @@ class WebCorpus:
             if isinstance(place, str):
                 return Fact(None, state=index.CODE[place])
             if place not in known:
-                known[place] = _fact(place, files, check, content=self.web.image_namespace is None)
+                known[place] = fact_of(place, files, check, content=self.web.image_namespace is None)
             return known[place]
 
         found: Facts = []
@@ -286,53 +258,6 @@ class WebCorpus:
         """The language tag of an entry, else the declared one."""
         found = entry.get("language")
         return found if isinstance(found, str) and found.strip() else self.declaration.language
-
-
-class _Files:
-    """Reads pictures. The last file of many pictures stays mapped."""
-
-    def __init__(self, root: Path) -> None:
-        self.root, self._name = root, ""
-        self._map: mmap.mmap | None = None
-
-    def read(self, picture: Picture) -> bytes:
-        """The bytes of a picture; MAX_BYTES at most, and one more where there are more."""
-        if picture.length < 0:
-            with (self.root / picture.file).open("rb") as file:
-                return file.read(min(MAX_BYTES, os.fstat(file.fileno()).st_size) + 1)
-        if picture.file != self._name or self._map is None:
-            self.close()
-            with (self.root / picture.file).open("rb") as file:
-                self._map, self._name = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), picture.file
-        return self._map[picture.offset : picture.offset + min(picture.length, MAX_BYTES + 1)]
-
-    def close(self) -> None:
-        if self._map is not None:
-            self._map.close()
-            self._map = None
-
-
-def _fact(picture: Picture, files: _Files, check: str, *, content: bool) -> Fact:
-    try:
-        data = files.read(picture)
-    except OSError:
-        return Fact(picture, state=index.CODE["unreadable_image"])
-    return describe(picture, data, check, content=content)
-
-
-def describe(picture: Picture, data: bytes, check: str, *, content: bool) -> Fact:
-    """What a picture with the bytes `data` is. `content`: with a digest of them."""
-    if len(data) > MAX_BYTES:
-        return Fact(picture, MAX_BYTES, state=index.CODE["image_too_large"])
-    crc = google_crc32c.value(data)
-    digest = hashlib.blake2b(data, digest_size=20).hexdigest() if content else ""
-    try:
-        info = images.check_header(data)
-    except images.ImageError as error:
-        return Fact(picture, len(data), crc, state=index.CODE[error.reason], content=digest)
-    state = index.decode_state(data, 0) if check == "decode" else 0
-    form = images.FORMATS.index(info.format)
-    return Fact(picture, len(data), crc, form, state, info.width, info.height, digest)
 
 
 def _value(values: dict[str, Any], match: re.Match[str]) -> str:

@@ -93,7 +93,9 @@ def _check_quotas(manifest: Json, report: Report) -> None:
         quotas = _largest_remainder(total, shares)
     else:
         quotas = [
-            rule["samples"] if "samples" in rule else math.floor(n * Fraction(str(rule.get("repeat", 1))) + Fraction(1, 2))
+            rule["samples"]
+            if "samples" in rule
+            else math.floor(n * Fraction(str(rule.get("repeat", 1))) + Fraction(1, 2))
             for rule, n in zip(rules, usable, strict=True)
         ]
     train = manifest["splits"]["train"]["samples"]

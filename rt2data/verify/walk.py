@@ -99,8 +99,11 @@ class Walk:
                 return
         self.seen[source] = statistics.Seen(stats["train"], len(names), reference.fields, reference.bins)
         fixed = {dim["name"]: dim for dim in raw["dims"]}
+        gripper = next((dim for name, dim in fixed.items() if name.startswith("gripper")), {"low": 0.0, "high": 1.0})
         for i, dim in enumerate(reference.dims):
-            if dim["name"] in fixed and (rule == "fixed" or dim["name"] == "gripper"):
+            if dim["name"] == "gripper" or dim["name"].endswith("_gripper"):
+                wanted = gripper["low"], gripper["high"], gripper.get("constant", False)
+            elif dim["name"] in fixed and rule == "fixed":
                 wanted = (
                     fixed[dim["name"]]["low"],
                     fixed[dim["name"]]["high"],

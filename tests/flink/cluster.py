@@ -4,7 +4,8 @@
     python tests/flink/cluster.py run -- COMMAND   # COMMAND with "{options}" replaced by Beam's options for the cluster
     python tests/flink/cluster.py run              # until Ctrl-C; prints the options
 
-Needs Java 11 or 17, Maven, and a Python with pip or uv. The libraries lie in RT2DATA_FLINK, by default .flink/ of the checkout.
+Needs Java 11 or 17, Maven, and a Python with pip or uv. The libraries lie in RT2DATA_FLINK, by default .flink/ of the
+checkout.
 """
 
 from __future__ import annotations
@@ -36,12 +37,15 @@ FETCH_SECONDS = 480
 START_SECONDS = 90
 
 # What Flink's scripts give to Java 17; they are not in the Python package, which has the libraries alone.
-OPEN = [
-    *("java.base/" + p for p in ("java.lang", "java.lang.invoke", "java.lang.reflect", "java.net", "java.io", "java.nio")),
-    *("java.base/" + p for p in ("java.text", "java.time", "java.util", "java.util.concurrent", "java.util.concurrent.atomic")),
-    *("java.base/" + p for p in ("java.util.concurrent.locks", "sun.nio.ch", "sun.net.util")),
+LANG = ("lang", "lang.invoke", "lang.reflect", "net", "io", "nio", "text", "time")
+UTIL = ("util", "util.concurrent", "util.concurrent.atomic", "util.concurrent.locks")
+OPEN = (*(f"java.{name}" for name in LANG + UTIL), "sun.nio.ch", "sun.net.util")
+JVM = [
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",  # compiles less well and sooner: these processes live for minutes
+    "-XX:MaxMetaspaceSize=384m",
+    *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in OPEN),
 ]
-JVM = ["-XX:+UseSerialGC", "-XX:MaxMetaspaceSize=384m", *(f"--add-opens={package}=ALL-UNNAMED" for package in OPEN)]
 
 LOG4J = """\
 rootLogger.level = INFO
@@ -104,14 +108,18 @@ def _installer() -> list[str]:
     if uv := shutil.which("uv"):
         return [uv, "pip", "install", "--python", sys.executable]
     for python in ("python3", "python"):
-        if shutil.which(python) and not subprocess.run([python, "-m", "pip", "--version"], capture_output=True).returncode:
-            return [python, "-m", "pip", "install", "--disable-pip-version-check"]
+        pip = [python, "-m", "pip"]
+        if (
+            shutil.which(python)
+            and not subprocess.run([*pip, "--version"], check=False, capture_output=True).returncode
+        ):
+            return [*pip, "install", "--disable-pip-version-check"]
     raise Missing("neither pip nor uv is installed")
 
 
 def _call(command: Sequence[str], cwd: str | None = None) -> None:
     try:
-        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=FETCH_SECONDS)
+        done = subprocess.run(command, check=False, cwd=cwd, capture_output=True, text=True, timeout=FETCH_SECONDS)
     except subprocess.TimeoutExpired:
         raise Missing(f"{command[0]} took more than {FETCH_SECONDS} s") from None
     if done.returncode:
@@ -159,7 +167,7 @@ class Cluster:
             for _ in range(self._count):
                 self.add_taskmanager()
             path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # the pool starts "python"
-            self._start("pool", [sys.executable, str(HERE / "worker_pool.py"), str(self._pool)], {"PATH": path})
+            self._start("pool", [sys.executable, str(HERE / "worker_pool.py"), str(self._pool)], PATH=path)
             self._await(lambda: len(self.get("/taskmanagers")["taskmanagers"]) == self._count, "TaskManagers")
             self._await(lambda: socket.create_connection((HOST, self._pool), 1).close() is None, "the worker pool")
         except BaseException:
@@ -199,18 +207,20 @@ class Cluster:
     def _configure(self) -> None:
         settings = {
             "jobmanager.rpc.address": HOST, "jobmanager.rpc.port": self._rpc, "jobmanager.bind-host": HOST,
-            "jobmanager.memory.process.size": "1g", "rest.address": HOST, "rest.bind-address": HOST, "rest.port": self._rest,
+            "jobmanager.memory.process.size": "1g",
+            "rest.address": HOST, "rest.bind-address": HOST, "rest.port": self._rest,
             "taskmanager.host": HOST, "taskmanager.bind-host": HOST, "taskmanager.numberOfTaskSlots": self.slots,
             "taskmanager.load-balance.mode": "SLOTS",
             # What Flink's scripts compute from taskmanager.memory.process.size.
             "taskmanager.cpu.cores": self.slots, "taskmanager.memory.framework.heap.size": "128m",
             "taskmanager.memory.task.heap.size": "384m", "taskmanager.memory.framework.off-heap.size": "64m",
             "taskmanager.memory.task.off-heap.size": "64m", "taskmanager.memory.managed.size": "128m",
-            "taskmanager.memory.network.min": "64m", "taskmanager.memory.network.max": "64m",
+            # Enough for all tasks of a job on one TaskManager: those of a lost one move there.
+            "taskmanager.memory.network.min": "192m", "taskmanager.memory.network.max": "192m",
             "taskmanager.memory.jvm-metaspace.size": "384m", "taskmanager.memory.jvm-overhead.min": "128m",
             "taskmanager.memory.jvm-overhead.max": "128m",
             # Without a restart strategy a lost TaskManager fails the job. A lost one is noticed within seconds here.
-            "restart-strategy.type": "fixed-delay", "restart-strategy.fixed-delay.attempts": 5,
+            "restart-strategy.type": "fixed-delay", "restart-strategy.fixed-delay.attempts": 3,
             "restart-strategy.fixed-delay.delay": "1 s", "heartbeat.interval": 1000, "heartbeat.timeout": 5000,
             "io.tmp.dirs": self.folder / "tmp",
         }  # fmt: skip
@@ -221,12 +231,13 @@ class Cluster:
     def _java(self, name: str, entry: str, heap: str) -> subprocess.Popen[bytes]:
         logging = f"-Dlog4j.configurationFile={self.folder / 'log4j.properties'}"
         flags = [*JVM, f"-Xmx{heap}", "-XX:MaxDirectMemorySize=384m", logging]
-        return self._start(name, ["java", *flags, "-cp", f"{flink_home()}/lib/*", entry, "--configDir", str(self.folder)])
+        classes = ["-cp", f"{flink_home()}/lib/*"]
+        return self._start(name, ["java", *flags, *classes, entry, "--configDir", str(self.folder)])
 
-    def _start(self, name: str, command: Sequence[str], environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+    def _start(self, name: str, command: Sequence[str], **environment: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | (environment or {})
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | environment
             )
         self._all.append(process)
         return process
@@ -239,7 +250,7 @@ class Cluster:
                     return
             dead = next((p for p in self._all if p.poll() is not None), None)
             if dead or time.monotonic() > deadline:
-                tails = "\n".join(f"{f.name}: {f.read_text(errors='replace')[-1500:]}" for f in sorted(self.folder.glob("*.log")))
+                tails = "\n".join(f"{f.stem}: {self.log(f.stem)[-1500:]}" for f in sorted(self.folder.glob("*.log")))
                 raise RuntimeError(f"{what} did not start within {START_SECONDS} s\n{tails}")
             time.sleep(0.2)
 
@@ -271,7 +282,7 @@ def main() -> int:
         options = cluster.options(args.parallelism)
         if args.command:
             command = [one for word in args.command for one in (options if word == "{options}" else [word])]
-            return subprocess.run(command).returncode
+            return subprocess.run(command, check=False).returncode
         print("\n".join(options), flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()

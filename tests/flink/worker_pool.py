@@ -1,8 +1,8 @@
-"""Beam's pool of Python workers for several TaskManagers of one machine, on the loopback interface: ``worker_pool.py PORT``.
+"""Beam's pool of Python workers on the loopback interface, for several TaskManagers: ``worker_pool.py PORT``.
 
-``python -m apache_beam.runners.worker.worker_pool_main --service_port PORT`` is the same service for one TaskManager, and the
-one to use on a cluster, beside each of them. It listens on every interface. And it tells workers apart by their names alone,
-which each TaskManager counts from 1-1: shared by two, it ends the worker of one when the other stops its own.
+On a cluster ``python -m apache_beam.runners.worker.worker_pool_main --service_port PORT`` runs beside each TaskManager.
+It listens on every interface. And it tells workers apart by their names alone, which each TaskManager counts from 1-1:
+shared by two, it ends the worker of one when the other stops its own.
 """
 
 from __future__ import annotations

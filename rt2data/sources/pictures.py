@@ -1,0 +1,92 @@
+"""Pictures of web corpora: where each lies, and what its bytes are."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+from typing import NamedTuple
+
+import google_crc32c
+
+from rt2data import images, index
+
+MAX_BYTES = 1 << 28  # of a picture: an annotation may name anything below the folder, and a picture is read whole
+
+
+class Picture(NamedTuple):
+    """Bytes `offset` to `offset + length` of a file below the dataset's folder; a length of -1 is the whole file."""
+
+    file: str
+    offset: int = 0
+    length: int = -1
+
+
+class Names(NamedTuple):
+    """File names below the dataset's folder at which a picture may be, in the order of preference.
+
+    `reason` is that of a picture at none of them.
+    """
+
+    tried: tuple[str, ...]
+    reason: str = "missing_image"
+
+
+class Fact(NamedTuple):
+    """What a picture is: where it lies, its size in bytes, CRC32C, format, state, pixels, and digest of its content."""
+
+    picture: Picture | None
+    size: int = 0
+    crc: int = 0
+    format: int = 0
+    state: int = 0
+    width: int = 0
+    height: int = 0
+    content: str = ""
+
+
+class Files:
+    """Reads pictures. The last file of many pictures stays mapped."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self._name = root, ""
+        self._map: mmap.mmap | None = None
+
+    def read(self, picture: Picture) -> bytes:
+        """The bytes of a picture; MAX_BYTES at most, and one more where there are more."""
+        if picture.length < 0:
+            with (self.root / picture.file).open("rb") as file:
+                return file.read(min(MAX_BYTES, os.fstat(file.fileno()).st_size) + 1)
+        if picture.file != self._name or self._map is None:
+            self.close()
+            with (self.root / picture.file).open("rb") as file:
+                self._map, self._name = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), picture.file
+        return self._map[picture.offset : picture.offset + min(picture.length, MAX_BYTES + 1)]
+
+    def close(self) -> None:
+        if self._map is not None:
+            self._map.close()
+            self._map = None
+
+
+def fact_of(picture: Picture, files: Files, check: str, *, content: bool) -> Fact:
+    try:
+        data = files.read(picture)
+    except OSError:
+        return Fact(picture, state=index.CODE["unreadable_image"])
+    return describe(picture, data, check, content=content)
+
+
+def describe(picture: Picture, data: bytes, check: str, *, content: bool) -> Fact:
+    """What a picture with the bytes `data` is. `content`: with a digest of them."""
+    if len(data) > MAX_BYTES:
+        return Fact(picture, MAX_BYTES, state=index.CODE["image_too_large"])
+    crc = google_crc32c.value(data)
+    digest = hashlib.blake2b(data, digest_size=20).hexdigest() if content else ""
+    try:
+        info = images.check_header(data)
+    except images.ImageError as error:
+        return Fact(picture, len(data), crc, state=index.CODE[error.reason], content=digest)
+    state = index.decode_state(data, 0) if check == "decode" else 0
+    form = images.FORMATS.index(info.format)
+    return Fact(picture, len(data), crc, form, state, info.width, info.height, digest)
