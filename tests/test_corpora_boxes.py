@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import small
 from corpus_of import declared, reasons, table, write
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rt2data import boxes
@@ -24,6 +24,7 @@ labels = st.text(
 )
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(sides, sides, sides, sides, labels), max_size=5),
     st.integers(1, 5000),

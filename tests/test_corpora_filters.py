@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import small
 from corpus_of import declared, table, write
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rt2data import cli, filters, select
@@ -93,6 +93,7 @@ def test_filters(corpus: Path, build: Build, rules: dict[str, Any], kept: list[i
     assert verify.verify(corpus / "out").ok
 
 
+@settings(deadline=None)  # the first example imports pyarrow
 @given(st.lists(st.one_of(st.none(), st.integers(0, 9)), min_size=1, max_size=40), st.integers(1, 100))
 def test_the_top_share(scores: list[int | None], percent: int) -> None:
     """At least ceil(share x n) of the n rows with a value, and more only for ties with the last of them."""

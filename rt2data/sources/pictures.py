@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 import google_crc32c
@@ -70,6 +71,7 @@ class Files:
 
 
 def fact_of(picture: Picture, files: Files, check: str, *, content: bool) -> Fact:
+    """What a picture is, read from its file."""
     try:
         data = files.read(picture)
     except OSError:
