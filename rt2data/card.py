@@ -16,16 +16,15 @@ _STRINGS = (
 _NUMBERS = ("step", "steps", "horizon")
 _LISTS = {
     "images": "string", "dims": "string", "action": "float32", "terminate": "bool", "bins": "int32",
-    "proprio": "float32", "action_valid": "bool", "image_valid": "bool", "turns": "string", "answers": "string", "captions": "string",
+    "proprio": "float32", "action_valid": "bool", "image_valid": "bool", "turns": "string",
+    "answers": "string", "captions": "string",
 }  # fmt: skip
 
 
 def members(the_job: Job) -> list[str]:
     """Every image member that a sample of the mixture may have: ``jpg``, ``png``, ``webp``, ``wrist.jpg``, …"""
     kinds = [the_job.recipe.image["format"]] if the_job.recipe.image else list(images.FORMATS)
-    later = dict.fromkeys(
-        name for source in the_job.recipe.sources for name in select.cameras(the_job.recipe, source)[1:]
-    )
+    later = dict.fromkeys(name for source in the_job.recipe.sources for name in select.cameras(source)[1:])
     return [f"{before}{kind}" for before in ("", *(f"{name}." for name in later)) for kind in kinds]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rt2data import flow, index, recipe, report, select
+from rt2data import flow, index, report, select
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.recipe import Recipe
@@ -49,7 +49,8 @@ def fit_recipe(
 def of_job(the_job: Job, horizon: int) -> Iterator[Chunk]:
     """Every chunk of `horizon` consecutive train steps, as (source, float32 (n, horizon, D)).
 
-    No chunk crosses an episode or a step that is left out. Chunks overlap: one begins at each step that has enough after it.
+    No chunk crosses an episode or a step that is left out. Chunks overlap: one begins at each step that has enough
+    after it.
     """
     for part in the_job.parts:
         source = the_job.source(part)
@@ -60,7 +61,8 @@ def of_job(the_job: Job, horizon: int) -> Iterator[Chunk]:
         action = index.matrix(table.column("action"))
         usable = samples.kept & (samples.row_split == 0)
         first = index.numbers(table, "step") == 0
-        # A run of usable steps of one episode has one number; it grows at each step that begins an episode or is left out.
+        # A run of usable steps of one episode has one number; it grows at each step that begins an episode or is left
+        # out.
         run = np.cumsum(first | ~usable)
         starts = np.arange(max(0, len(run) - horizon + 1))
         whole = usable[starts] & (run[starts] == run[starts + horizon - 1])

@@ -162,7 +162,10 @@ def undeclared() -> dict[str, str]:
 
 
 def load(reference: str) -> Declaration:
-    """The declaration of a `Declaration.reference`. Reads that one file: workers call it, and reading all takes a second."""
+    """The declaration of a `Declaration.reference`.
+
+    Reads that one file: workers call it, and reading all takes a second.
+    """
     base, _, compat = reference.rpartition("@")
     file = (base if compat in COMPAT else reference).partition("#")[0]
     changed = Path(file).stat().st_mtime_ns if Path(file).is_file() else 0
@@ -170,7 +173,7 @@ def load(reference: str) -> Declaration:
 
 
 @cache
-def _load(reference: str, file: str, changed: int) -> Declaration:
+def _load(reference: str, file: str, changed: int) -> Declaration:  # noqa: ARG001  # part of the cache's key
     for one in _with_compat(read_all(Path(file))):
         if one.reference == reference:
             return one

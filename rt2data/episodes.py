@@ -319,7 +319,8 @@ def _shapes(view: memoryview, stored: _Stored, count: int, found: Mapping[bytes,
 def _array(text: bytes, stored: _Stored, shape: Shape, offset: int) -> NDArray[Any]:
     """The tensor whose (compressed) bytes are `text`."""
     dtype = stored.dtype
-    assert dtype is not None  # strings have been dealt with
+    if dtype is None:  # strings have been dealt with
+        raise TypeError(stored.field.path)
     known = math.prod(size for size in shape if size is not None) * dtype.itemsize
     if stored.field.encoding == "zlib":
         text = _inflate(text, MAX_TENSOR_BYTES if None in shape else min(known, MAX_TENSOR_BYTES), offset)

@@ -66,7 +66,7 @@ def write_left_out(recipe: Recipe, data_root: Path | None, work: Path, file: Pat
         out.write("source\treason\tid\tstep\tsplit\tpart\timage\n")
         for part in the_job.parts:
             source, table = the_job.source(part), the_job.table(part)
-            camera = select.cameras(the_job.recipe, source)[0]
+            camera = select.cameras(source)[0]
             names, files = index_of.codes(table, "episode"), index_of.codes(table, f"{camera}.file")
             steps = index_of.numbers(table, "step")
             for row, reason in select.reasons(table, the_job.recipe, source):
@@ -146,12 +146,12 @@ def _cached(
 def _guess(recipe: Recipe, source: RecipeSource, one: Source | None, into: SourcePlan) -> None:
     """Fill in the counts of a source from its metadata, else from what its publisher states."""
     into.estimated = True
-    stated = _Stated.of(source, select.cameras(recipe, source)) if one is None else None
+    stated = _Stated.of(source, select.cameras(source)) if one is None else None
     units = one.splits() if one else stated.units if stated else {}
     taken = flow.taken_splits(source, units)
     into.other_splits = {name: count for name, count in units.items() if name not in taken}
     for name in taken:
-        samples, size = one.estimate(name, select.cameras(recipe, source)) if one else (0, 0)
+        samples, size = one.estimate(name, select.cameras(source)) if one else (0, 0)
         if stated:
             samples = stated.samples.get(name, 0)
             size = round(samples * (stated.image_bytes or 0))

@@ -87,9 +87,7 @@ def _rows(the_job: Job, the_plan: Plan, group: int) -> pa.Table:
         if source.declaration.kind != "robot":
             texts = np.array(select.targets(table, source, the_job.recipe.seed, samples), object)
             columns["target"] = pa.array(texts[positions], pa.string())
-        pieces.append(
-            _with(table.take(samples.rows[positions]), columns, source, select.cameras(the_job.recipe, source))
-        )
+        pieces.append(_with(table.take(samples.rows[positions]), columns, source, select.cameras(source)))
     return pa.concat_tables(pieces)
 
 
@@ -137,7 +135,8 @@ def _write(path: Path, table: pa.Table, count: int, size: int) -> None:
 def count_bins(the_job: Job, groups: Iterable[int], tokenizer: ActionTokenizer) -> tuple[Counts, Counts]:
     """How often each bin occurs, and how many values are clipped, in the train steps of robot groups.
 
-    Each step counts once whatever its copies: int64 (fields, bins), the first row of the terminate field, and int64 (D,).
+    Each step counts once whatever its copies: int64 (fields, bins), the first row of the terminate field, and int64
+    (D,).
     """
     bins: Any = 0
     clipped: Any = 0

@@ -87,7 +87,7 @@ def tokens(source: RecipeSource, plan: SourcePlan) -> float:
 
 def _reencoded(recipe: Recipe, source: RecipeSource) -> int:
     """How many images of a sample are encoded anew."""
-    robot, used = source.declaration.robot, select.cameras(recipe, source)
+    robot, used = source.declaration.robot, select.cameras(source)
     if recipe.image is not None:
         return len(used) if robot else 1
     return sum(camera.name in used and camera.colour == "bgr" for camera in robot.cameras) if robot else 0

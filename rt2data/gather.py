@@ -143,7 +143,7 @@ def _render(
         if mine.num_rows:
             source = the_job.recipe.sources[position]
             own = tokenizer.for_source(source.id) if source.declaration.kind == "robot" else None
-            rendered = render.render(mine, the_job.recipe, source, split, select.cameras(the_job.recipe, source), own)
+            rendered = render.render(mine, the_job.recipe, source, split, select.cameras(source), own)
             parts.append((position, rendered, index.numbers(mine, "order")))
     return parts
 

@@ -118,7 +118,9 @@ def _usable(task: dict[str, Any], result: dict[str, Any]) -> dict[str, Any] | No
     if "rows" not in result:
         table = index.read(path)
         result = result | {"rows": table.num_rows, "blobs": _blobs(index.meta(table))}
-    return result if all(os.path.exists(blobs.locate(name, "", Path(task["work"]))) for name in result["blobs"]) else None
+    return (
+        result if all(os.path.exists(blobs.locate(name, "", Path(task["work"]))) for name in result["blobs"]) else None
+    )
 
 
 def _blobs(meta: dict[str, str]) -> list[str]:

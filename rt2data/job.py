@@ -69,7 +69,7 @@ class Job:
             yield part, self.source(part), self.table(part).slice(piece.start, piece.stop - piece.start)
 
     def for_exchange(self, drawn: Sequence[int]) -> Job:
-        """The same job in groups that draw at most GROUP_ROWS samples, where `drawn` gives each source's samples in all.
+        """The same job in groups that draw at most GROUP_ROWS samples; `drawn` gives each source's samples in all.
 
         A row that is drawn ten times stands ten times in its run.
         """
@@ -94,7 +94,9 @@ class Job:
             "recipe": self.recipe.resolved, "file": self.recipe.file, "roots": self.roots, "limits": self.limits,
             "declarations": [s.declaration.reference for s in self.recipe.sources],
             "parts": [asdict(p) for p in self.parts],
-            "lowest": [{one.column: one.low for one in s.filters if math.isfinite(one.low)} for s in self.recipe.sources],
+            "lowest": [
+                {one.column: one.low for one in s.filters if math.isfinite(one.low)} for s in self.recipe.sources
+            ],
         }  # fmt: skip
         raw = json.dumps(content).encode()
         path = self.work / "jobs" / f"{hashlib.sha256(raw).hexdigest()[:32]}.json"
@@ -143,7 +145,7 @@ def _resolved(job: Job) -> Job:
 
     sources = list(job.recipe.sources)
     for number, source in enumerate(sources):
-        camera = select.cameras(job.recipe, source)[0]
+        camera = select.cameras(source)[0]
         sources[number] = replace(source, filters=filters.resolve(source.filters, partial(rows, number), camera))
     return replace(job, recipe=replace(job.recipe, sources=tuple(sources)))
 

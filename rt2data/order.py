@@ -107,7 +107,7 @@ def threshold(quota: U64, drawn: int, where: str) -> int:
 
 
 def largest_remainder(total: int, shares: Sequence[float | Fraction]) -> list[int]:
-    """Quotas of `total` by largest remainder; ties go to the earlier share. Shares are taken as the fractions they are."""
+    """Quotas of `total` by largest remainder; ties go to the earlier share. Shares are exact fractions."""
     exact = [Fraction(s) for s in shares]
     whole = sum(exact)
     ideal = [total * s / whole for s in exact]

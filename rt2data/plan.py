@@ -206,7 +206,7 @@ def walk(job: Job, plans: list[SourcePlan] | None) -> Any:
         samples = select.select(table, job.recipe, source, part.split)
         if plans is not None:
             plan = plans[part.source]
-            counts = select.count_units(table, samples)
+            counts = select.count_units(table)
             plan.units += counts["units"]
             plan.rows += counts["rows"]
             plan.never_terminate += counts.get("never_terminate", 0)
@@ -242,9 +242,7 @@ def drawn(recipe: Recipe, source: RecipeSource, plan: SourcePlan, samples: Sampl
 def image_bytes(job: Job, part: Any, source: RecipeSource, rows: Any) -> int:
     """Bytes of the images of `rows` of a part, of the recipe's cameras."""
     table = job.table(part)
-    return sum(
-        int(index.numbers(table, f"{c}.length")[rows].sum(dtype=np.int64)) for c in select.cameras(job.recipe, source)
-    )
+    return sum(int(index.numbers(table, f"{c}.length")[rows].sum(dtype=np.int64)) for c in select.cameras(source))
 
 
 def refuse_duplicates(job: Job, number: int) -> None:

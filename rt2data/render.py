@@ -32,8 +32,8 @@ FIELDS = (
 class Refs:
     """The images of camera `name`.
 
-    `suffix` per sample (``jpg``, ``wrist.png``; "" where a sample has none), `files` the distinct file names, and arrays
-    (n,) of the file's position (-1: none), offset, length and CRC32C.
+    `suffix` per sample (``jpg``, ``wrist.png``; "" where a sample has none), `files` the distinct file names, and
+    arrays (n,) of the file's position (-1: none), offset, length and CRC32C.
     """
 
     name: str
@@ -135,7 +135,8 @@ def _robot(table: pa.Table, source: RecipeSource, tokenizer: ActionTokenizer) ->
     ):
         middle = (
             text + name + b'"step":%d,"steps":%d,' % (step, length) + shape + b'"action":' + values
-            + b',"terminate":' + words[end] + b',"bins":' + codes + b',"proprio":' + state + b"," + fingerprint + b'"action_valid":' + words[ok] + b","
+            + b',"terminate":' + words[end] + b',"bins":' + codes + b',"proprio":' + state + b"," + fingerprint
+            + b'"action_valid":' + words[ok] + b","
         )  # fmt: skip
         yield prompt, b'"target":"%s",' % target.encode(), middle, _NO_WEB
 

@@ -88,7 +88,7 @@ class RldsDataset:
         if not name:
             raise Rt2dataError(where, "no name", '"name"')
         stated = _text(info, "fileFormat", where) or FORMAT
-        splits = _splits(info, name, _shard_format(folder, info, name, stated), where)
+        splits = _splits(info, name, _shard_format(folder, name, stated), where)
         redistribution = info.get("redistributionInfo", {})
         return cls(
             directory=folder,
@@ -197,7 +197,7 @@ def _resolve(directory: Path, version: str | None) -> Path:
     return directory / versions[-1]
 
 
-def _shard_format(folder: Path, info: Json, name: str, stated: str) -> str:
+def _shard_format(folder: Path, name: str, stated: str) -> str:
     """The format in the shards' names: TFRecord where such shards lie in `folder`, whatever dataset_info.json states.
 
     A dataset may be present in several formats, and published copies of Open X-Embodiment state ``array_record``

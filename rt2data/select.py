@@ -57,7 +57,7 @@ class Samples:
         )
 
 
-def cameras(recipe: Recipe, source: RecipeSource) -> tuple[str, ...]:
+def cameras(source: RecipeSource) -> tuple[str, ...]:
     """The cameras of the recipe that a source has, in its order; of a web source the places for its pictures."""
     if source.declaration.kind != "robot":
         return source.declaration.cameras
@@ -107,7 +107,7 @@ def rejected(
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_], Counter[str]]:
     """Why rows are no samples: a code of `index.REASONS` per row, which rows pass the filters too, and the counts."""
     reject = index.numbers(table, "reject").copy()
-    taken = cameras(recipe, source)
+    taken = cameras(source)
     for camera in taken:
         reject = np.where(reject == 0, index.numbers(table, f"{camera}.state"), reject)
     counts = np.bincount(reject, minlength=1)
@@ -124,7 +124,7 @@ def rejected(
 def reasons(table: pa.Table, recipe: Recipe, source: RecipeSource) -> Iterator[tuple[int, str]]:
     """The rows that are no samples, each with the reason that counts for it."""
     reject, kept, _ = rejected(table, recipe, source)
-    taken = cameras(recipe, source)[0]
+    taken = cameras(source)[0]
     passed = [(one.column, filters.passes(table, one, taken)) for one in source.filters]
     for row in np.flatnonzero(~kept).tolist():
         lost = next((filters.PREFIX + column for column, ok in passed if not ok[row]), "")
@@ -185,7 +185,7 @@ def majority(answers: list[str]) -> str:
     return Counter(answers).most_common(1)[0][0]
 
 
-def count_units(table: pa.Table, samples: Samples) -> Mapping[str, Any]:
+def count_units(table: pa.Table) -> Mapping[str, Any]:
     """Episodes or examples as found, and how many of them have no step that terminates (robot data only)."""
     out = {"units": len(json.loads(index.meta(table)["units"])), "rows": table.num_rows}
     if "terminate" in table.column_names:

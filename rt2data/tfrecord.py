@@ -1,7 +1,8 @@
 """TFRecord framing: the records of a file, found without TensorFlow and without copying their bytes.
 
-A file is a row of ``length: uint64, CRC of length: uint32, payload, CRC of payload: uint32``, little-endian. The CRCs are
-CRC-32C, masked (rotated right by 15 bits, plus a constant), as ``tensorflow/core/lib/io/record_writer.h`` defines them.
+A file is a row of ``length: uint64, CRC of length: uint32, payload, CRC of payload: uint32``, little-endian. The CRCs
+are CRC-32C, masked (rotated right by 15 bits, plus a constant), as ``tensorflow/core/lib/io/record_writer.h`` defines
+them.
 """
 
 from __future__ import annotations

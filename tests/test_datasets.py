@@ -254,20 +254,16 @@ def test_padding_and_differences_against_the_scalar_computation(tmp_path: Path) 
     }
     base = other | {"terms": [MOVE, TURN, GRIP], "unit": "m_rad"}
     content = {
-
-            "name": "toy",
-            "id": "toy",
-            "kind": "robot",
-            "format": "rlds",
-            "licence": "none",
-            "instruction": "steps/text"
-        ,
-
-            "cameras": {"primary": {"field": "steps/image"}},
-            "action": base,
-            "terminate": "is_last",
-            "valid_action": "all"
-        ,
+        "name": "toy",
+        "id": "toy",
+        "kind": "robot",
+        "format": "rlds",
+        "licence": "none",
+        "instruction": "steps/text",
+        "cameras": {"primary": {"field": "steps/image"}},
+        "action": base,
+        "terminate": "is_last",
+        "valid_action": "all",
         "compat": {"octo": {"action": other, "quirks": ["It pads."]}},
     }
     (tmp_path / "toy.yaml").write_text(yaml.safe_dump(content))

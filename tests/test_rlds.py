@@ -131,7 +131,7 @@ def test_flat_and_nested_tensors_of_every_dtype() -> None:
         nested = {name: f.Tensor(shape=(2, 3), dtype=np.dtype(name)) for name in dtypes}
         scalars = {f"{name}_scalar": f.Scalar(np.dtype(name)) for name in dtypes}
         return {
-            "steps": f.Dataset({"observation": {**nested, "deep": scalars}, "is_last": np.bool_, "flags": f.Tensor(shape=(3,), dtype=np.bool_)}),
+            "steps": f.Dataset({"observation": {**nested, "deep": scalars}, "is_last": np.bool_, "flags": f.Tensor(shape=(3,), dtype=np.bool_)}),  # noqa: E501
             "meta": {**scalars, "flag": np.bool_, "table": f.Tensor(shape=(2, 2), dtype=np.float64)},
         }  # fmt: skip
 
@@ -169,7 +169,7 @@ def test_uint64_above_int64() -> None:
 
 def test_empty_episode() -> None:
     data = synthetic(
-        lambda f: {"steps": f.Dataset({"a": f.Tensor(shape=(7,), dtype=np.float32), "b": np.bool_, "t": f.Text(), "i": f.Image(shape=(4, 4, 3))})},
+        lambda f: {"steps": f.Dataset({"a": f.Tensor(shape=(7,), dtype=np.float32), "b": np.bool_, "t": f.Text(), "i": f.Image(shape=(4, 4, 3))})},  # noqa: E501
         [{"steps": []}],
     )  # fmt: skip
     (episode,) = read(*data[:2])
@@ -195,7 +195,7 @@ def test_steps_as_dataset_and_as_sequence(container: str) -> None:
         steps = {name: [one[name] for one in steps] for name in steps[0]}  # type: ignore[assignment]
     file, fields, features, payloads = synthetic(
         lambda f: {
-            "steps": getattr(f, container)({"action": f.Tensor(shape=(7,), dtype=np.float32), "is_last": np.bool_, "text": f.Text(), "n": np.int32}),
+            "steps": getattr(f, container)({"action": f.Tensor(shape=(7,), dtype=np.float32), "is_last": np.bool_, "text": f.Text(), "n": np.int32}),  # noqa: E501
             "id": f.Text(),
         },
         [{"steps": steps, "id": "e0"}],
@@ -535,8 +535,8 @@ def test_field_that_a_record_lacks_names_the_near_one() -> None:
         ({"a/value": [bytes(8)], "a/shape": [1, 3]}, declared("a", (None, None), encoding="bytes"), "expected 12"),
         ({"a/value": [bytes(8)], "a/shape": [-1, 2]}, declared("a", (None, None), encoding="bytes"), "lengths from 0"),
         ({"a/value": [bytes(8)]}, declared("a", (None, None), encoding="bytes"), 'no feature "a/shape"'),
-        ({"a/ragged_flat_values": [1.0, 2.0], "a/ragged_row_lengths_0": [1, 2]}, declared("a", (None,), sequence=2), "sum to 2"),
-        ({"a/ragged_flat_values": [1.0], "a/ragged_row_lengths_0": [2, -1]}, declared("a", (None,), sequence=2), "sum to 1"),
+        ({"a/ragged_flat_values": [1.0, 2.0], "a/ragged_row_lengths_0": [1, 2]}, declared("a", (None,), sequence=2), "sum to 2"),  # noqa: E501
+        ({"a/ragged_flat_values": [1.0], "a/ragged_row_lengths_0": [2, -1]}, declared("a", (None,), sequence=2), "sum to 1"),  # noqa: E501
         ({"a/ragged_flat_values": [1.0]}, declared("a", (None,), sequence=2), "no feature"),
         ({"a/ragged_flat_values": [1.0], "a/ragged_row_lengths_0": [1]}, declared("a", (2,), sequence=2), "rows of 2"),
     ],
@@ -659,7 +659,7 @@ def test_features_of_both_forms_agree() -> None:
                         "feature": {
                             "featuresDict": {
                                 "features": {
-                                    "a": {"tensor": {"shape": {"dimensions": ["7"]}, "dtype": "float32"}, "description": "d"},
+                                    "a": {"tensor": {"shape": {"dimensions": ["7"]}, "dtype": "float32"}, "description": "d"},  # noqa: E501
                                     "z": {"tensor": {"shape": {}, "dtype": "float64", "encoding": "zlib"}},
                                     "t": {"text": {}},
                                     "i": {"image": {"shape": {"dimensions": ["-1", "-1", "3"]}, "dtype": "uint8"}},
@@ -686,11 +686,11 @@ def test_features_of_both_forms_agree() -> None:
                         "content": json.dumps(
                             {
                                 "features": {
-                                    "a": {"pythonClassName": "x.Tensor", "description": "d", "tensor": {"shape": {"dimensions": ["7"]}, "dtype": "float32", "encoding": "none"}},
-                                    "z": {"type": "x.Tensor", "content": {"shape": [], "dtype": "float64", "encoding": "zlib"}},
+                                    "a": {"pythonClassName": "x.Tensor", "description": "d", "tensor": {"shape": {"dimensions": ["7"]}, "dtype": "float32", "encoding": "none"}},  # noqa: E501
+                                    "z": {"type": "x.Tensor", "content": {"shape": [], "dtype": "float64", "encoding": "zlib"}},  # noqa: E501
                                     "t": {"type": "x.Text", "content": {"use_encoder": False}},
-                                    "i": {"type": "x.Image", "content": {"shape": [None, None, 3], "dtype": "uint8", "encoding_format": None}},
-                                    "s": {"type": "x.Sequence", "content": {"length": 3, "feature": {"type": "x.ClassLabel", "content": {"num_classes": 4}}}},
+                                    "i": {"type": "x.Image", "content": {"shape": [None, None, 3], "dtype": "uint8", "encoding_format": None}},  # noqa: E501
+                                    "s": {"type": "x.Sequence", "content": {"length": 3, "feature": {"type": "x.ClassLabel", "content": {"num_classes": 4}}}},  # noqa: E501
                                 }
                             }
                         ),
@@ -751,7 +751,7 @@ FEATURES = {"featuresDict": {"features": {"id": {"text": {}}}}}
 def make_dataset(folder: Path, **info: Any) -> Path:
     folder.mkdir(parents=True)
     (folder / "features.json").write_text(json.dumps(FEATURES))
-    split = {"name": "train", "numBytes": "9", "shardLengths": ["1", "2"], "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"}  # fmt: skip
+    split = {"name": "train", "numBytes": "9", "shardLengths": ["1", "2"], "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"}  # fmt: skip  # noqa: E501
     base = {"name": "toy", "version": folder.name, "fileFormat": "tfrecord", "splits": [split]}
     (folder / "dataset_info.json").write_text(json.dumps(base | info))
     return folder
@@ -787,7 +787,7 @@ def test_shards_missing_and_extra(tmp_path: Path) -> None:
     (folder / "notes.txt").write_bytes(b"")
     dataset.paths("train")
     (folder / "toy-train.tfrecord-00002-of-00003").write_bytes(b"")
-    with pytest.raises(Rt2dataError, match="1 shards that dataset_info.json does not state: .*00002-of-00003"):
+    with pytest.raises(Rt2dataError, match=r"1 shards that dataset_info.json does not state: .*00002-of-00003"):
         dataset.paths("train")
     with pytest.raises(Rt2dataError, match=r'no split "trian"; expected train. Did you mean "train"'):
         dataset.paths("trian")
@@ -810,7 +810,7 @@ def test_other_formats(tmp_path: Path) -> None:
         ({"shardLengths": ["3"], "filepathTemplate": ""}, ["toy-train.tfrecord-00000-of-00001"]),
         ({"numShards": "1"}, ["toy-train.tfrecord-00000-of-00001"]),
         ({"shardLengths": [1], "filepathTemplate": "{DATASET}.{FILEFORMAT}"}, ["toy.tfrecord"]),
-        ({"shardLengths": ["1"] * 2, "filepathTemplate": "{SPLIT}/{SHARD_INDEX}.{FILEFORMAT}"}, ["train/00000.tfrecord", "train/00001.tfrecord"]),
+        ({"shardLengths": ["1"] * 2, "filepathTemplate": "{SPLIT}/{SHARD_INDEX}.{FILEFORMAT}"}, ["train/00000.tfrecord", "train/00001.tfrecord"]),  # noqa: E501
         ({"shardLengths": []}, []),
     ],
 )  # fmt: skip
@@ -843,7 +843,7 @@ def test_shard_names_follow_the_template(tmp_path: Path, split: dict[str, Any], 
 )
 def test_splits_that_are_refused(tmp_path: Path, split: Any) -> None:
     folder = make_dataset(tmp_path / "1.0.0", splits=[split])
-    with pytest.raises(Rt2dataError, match="dataset_info.json: "):
+    with pytest.raises(Rt2dataError, match=r"dataset_info.json: "):
         RldsDataset.open(folder)
 
 

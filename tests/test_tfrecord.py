@@ -73,7 +73,7 @@ def test_truncation_names_file_record_and_byte() -> None:
 def test_every_changed_byte_is_found(position: int, change: int) -> None:
     file = bytearray(frame(b"x" * 40))
     file[position] ^= change
-    with pytest.raises(Rt2dataError, match="^f: record 0, byte 0: "):
+    with pytest.raises(Rt2dataError, match=r"^f: record 0, byte 0: "):
         list(scan(bytes(file), path="f", check=True))
 
 

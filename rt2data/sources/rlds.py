@@ -17,7 +17,7 @@ from rt2data import actions, fit, images, index, instruction, tfrecord
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.features import Field
-from rt2data.rlds import Episode, ImageRefs, RldsDataset, read_episodes
+from rt2data.rlds import ImageRefs, RldsDataset, read_episodes
 from rt2data.robot import Robot
 from rt2data.sources import Part
 
@@ -185,13 +185,14 @@ class Rows:
         which = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
         step = np.arange(rows) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         units = np.array(columns["unit"], "S10") if columns["unit"] else np.empty(0, "S10")
+        language = self.source.declaration.language
         arrays: dict[str, Any] = {
             "unit": _binary(units[which]),
             "split_hash": np.array(columns["hash"], np.uint64)[which],
             "step": step.astype(np.int32),
             "steps": lengths[which].astype(np.int32),
             "episode": index.dictionary(which, self.episodes),
-            "language": index.dictionary(np.full(rows, 0 if self.source.declaration.language else -1, np.int32), [self.source.declaration.language]),
+            "language": index.dictionary(np.full(rows, 0 if language else -1, np.int32), [language]),
             "reject": _concat(columns["reject"], np.uint8),
             "instruction": index.dictionary(_concat(columns["instruction"], np.int32), list(self.instructions)),
             "action": index.fixed(_concat(columns["action"], np.float32, len(robot.dims))),
