@@ -69,7 +69,7 @@ def write_left_out(recipe: Recipe, data_root: Path | None, work: Path, file: Pat
             camera = select.cameras(source)[0]
             names, files = index_of.codes(table, "episode"), index_of.codes(table, f"{camera}.file")
             steps = index_of.numbers(table, "step")
-            for row, reason in select.reasons(table, the_job.recipe, source):
+            for row, reason in select.reasons(table, source):
                 image = files[1][files[0][row]] if files[0][row] >= 0 else ""
                 cells = (source.id, reason, names[1][names[0][row]], steps[row], part.split, part.name, image)
                 out.write("\t".join(" ".join(str(cell).split()) for cell in cells) + "\n")
@@ -115,7 +115,7 @@ def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -
             for part, _, samples in plan.walk(made, plans):
                 plans[number].image_bytes += plan.image_bytes(made, part, source, samples.rows)
         else:
-            _guess(recipe, source, one, plans[number])
+            _guess(source, one, plans[number])
         if "samples" not in plans[number].unknown:
             plan.check_usable(source, plans[number])
     plan.set_quotas(recipe, plans)
@@ -143,7 +143,7 @@ def _cached(
     return None
 
 
-def _guess(recipe: Recipe, source: RecipeSource, one: Source | None, into: SourcePlan) -> None:
+def _guess(source: RecipeSource, one: Source | None, into: SourcePlan) -> None:
     """Fill in the counts of a source from its metadata, else from what its publisher states."""
     into.estimated = True
     stated = _Stated.of(source, select.cameras(source)) if one is None else None

@@ -141,7 +141,7 @@ def _resolved(job: Job) -> Job:
         for part in job.parts:
             if part.source == number:
                 table = job.table(part)
-                yield table, select.rejected(table, job.recipe, source)[1]
+                yield table, select.rejected(table, source)[1]
 
     sources = list(job.recipe.sources)
     for number, source in enumerate(sources):

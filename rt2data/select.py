@@ -76,7 +76,7 @@ def cameras(source: RecipeSource) -> tuple[str, ...]:
 def select(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split: str) -> Samples:
     """The samples of an index table (all of one part, or a slice of it). Rejection happens here and nowhere else."""
     rows = table.num_rows
-    _, kept, left_out = rejected(table, recipe, source)
+    _, kept, left_out = rejected(table, source)
     row_split = splits(table, recipe, source, dataset_split)
     positions = np.flatnonzero(kept)
     number = variants(table, source)
@@ -103,7 +103,7 @@ def select(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split:
 
 
 def rejected(
-    table: pa.Table, recipe: Recipe, source: RecipeSource
+    table: pa.Table, source: RecipeSource
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_], Counter[str]]:
     """Why rows are no samples: a code of `index.REASONS` per row, which rows pass the filters too, and the counts."""
     reject = index.numbers(table, "reject").copy()
@@ -121,9 +121,9 @@ def rejected(
     return reject, kept, left_out
 
 
-def reasons(table: pa.Table, recipe: Recipe, source: RecipeSource) -> Iterator[tuple[int, str]]:
+def reasons(table: pa.Table, source: RecipeSource) -> Iterator[tuple[int, str]]:
     """The rows that are no samples, each with the reason that counts for it."""
-    reject, kept, _ = rejected(table, recipe, source)
+    reject, kept, _ = rejected(table, source)
     taken = cameras(source)[0]
     passed = [(one.column, filters.passes(table, one, taken)) for one in source.filters]
     for row in np.flatnonzero(~kept).tolist():

@@ -97,7 +97,7 @@ def test_what_is_not_yaml(tmp_path: Path, text: str | bytes, message: str) -> No
         ),
         (
             "name: x\nweights: shares\nsources: [{source: a}]\n",
-            'r.yaml:2: "weights" is "shares"; expected one of share, times_size. Did you mean "share"?',
+            'r.yaml:2: "weights" is "shares"; expected one of share, times_size, temperature. Did you mean "share"?',
         ),
         ("name: x\nseed: 1.0\nsources: [{source: a}]\n", 'r.yaml:2: "seed" is 1.0; expected a value of type integer.'),
         (

@@ -140,7 +140,7 @@ def test_a_recipe_with_filters_is_built_by_workers(corpus: Path) -> None:
     [
         (
             {"scor": {"min": 1}},
-            'unknown column "scor"; expected one of language, width, height, caption_characters, caption_words, score, tag',
+            'unknown column "scor"; expected one of language, width, height, caption_characters, caption_words, score,',
         ),
         ({"language": {"min": 1}}, "a number for language; expected in: or not:, with language tags."),
         ({"score": {"top": 0}}, "is 0"),

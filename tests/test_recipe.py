@@ -234,11 +234,11 @@ def test_cameras_of_a_source(tmp_path: Path) -> None:
     found = read(
         tmp_path, "name: x\ncameras: [tertiary, left, primary]\nsources: [{source: bridge}, {source: vqav2}]\n"
     )
-    assert select.cameras(found, found.sources[0]) == ("tertiary", "primary")
-    assert select.cameras(found, found.sources[1]) == ("image",)
+    assert select.cameras(found.sources[0]) == ("tertiary", "primary")
+    assert select.cameras(found.sources[1]) == ("image",)
     found = read(tmp_path, "name: x\ncameras: [left]\nsources:\n- source: bridge\n")
     with pytest.raises(Rt2dataError) as caught:
-        select.cameras(found, found.sources[0])
+        select.cameras(found.sources[0])
     assert str(caught.value).endswith(
         "r.yaml:4: none of the cameras left; expected one of primary, secondary, tertiary, fourth. Add it to "
         "cameras: in the recipe."
