@@ -91,8 +91,8 @@ def test_what_is_not_yaml(tmp_path: Path, text: str | bytes, message: str) -> No
         (
             "name: x\nsources:\n- {source: a, wieght: 2}\n",
             (
-                'r.yaml:3: unknown field "wieght"; expected one of answers, captions, path, '
-                'repeat, samples, source, splits, weight. Did you mean "weight"?'
+                'r.yaml:3: unknown field "wieght"; expected one of answers, cameras, captions, filters, normalise, '
+                'path, prompts, repeat, samples, source, splits, weight. Did you mean "weight"?'
             ),
         ),
         (

@@ -231,4 +231,4 @@ def test_reasons_agree_with_the_counts(corpus: Path) -> None:
     recipe = recipes.read(path)
     found = table(corpus, corpus / "toy.yaml")
     samples = select.select(found, recipe, recipe.sources[0], "train")
-    assert Counter(reason for _, reason in select.reasons(found, recipe, recipe.sources[0])) == samples.left_out
+    assert Counter(reason for _, reason in select.reasons(found, recipe.sources[0])) == samples.left_out
