@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rt2data import flow, index, report, select
+from rt2data.engine import Direct
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.recipe import Recipe
@@ -37,7 +38,7 @@ def fit_recipe(
     """
     unfitted = ActionTokenizer.from_pretrained(spec)
     unfitted = unfitted.with_horizon(horizon) if horizon else unfitted
-    engine = flow.Direct(report.Reporter(enabled=True))
+    engine = Direct(report.Reporter(enabled=True))
     opened = [flow.open_source(source, data_root) for source in found.sources]
     the_job = flow.index_all(found, opened, work, engine, check="quick")
     resolved = flow.resolve(found, unfitted, flow.measure_all(the_job, engine))

@@ -12,6 +12,7 @@ import numpy as np
 
 from rt2data import flow, indexing, job, plan, report, select
 from rt2data import index as index_of
+from rt2data.engine import Direct
 from rt2data.errors import Rt2dataError
 from rt2data.plan import Plan, SourcePlan, SplitPlan
 from rt2data.recipe import Recipe, RecipeSource
@@ -31,7 +32,7 @@ def make(recipe: Recipe, data_root: Path | None, work: Path, *, index: bool, che
     found = [_on_disk(source, data_root) for source in recipe.sources]
     opened = [one for one in found if one is not None]
     if len(opened) == len(found):
-        engine = flow.Direct(report.Reporter(enabled=True))
+        engine = Direct(report.Reporter(enabled=True))
         for level in (
             levels(recipe)
             if not index

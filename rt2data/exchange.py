@@ -27,20 +27,24 @@ from rt2data.recipe import RecipeSource
 from rt2data.tokenizer import ActionTokenizer
 
 MIN_BUCKETS = 16
+BUCKET_SAMPLES = 200_000  # at some 200 bytes a row, 40 MB of a worker's memory
 
 Counts = npt.NDArray[np.int64]
 
 
-def bucket_size(the_plan: Plan, parts: int) -> int:
-    """How many consecutive shards make a bucket: about sqrt(parts x shards) buckets in all."""
+def bucket_size(the_plan: Plan) -> int:
+    """How many consecutive shards make a bucket: about BUCKET_SAMPLES samples, in at least MIN_BUCKETS buckets.
+
+    A gather task opens every run: smaller buckets would read runs a few rows at a time, larger ones take more memory.
+    """
     shards = max(1, the_plan.shards)
-    buckets = min(shards, max(MIN_BUCKETS, math.isqrt(parts * shards)))
-    return math.ceil(shards / buckets)
+    samples = sum(split.samples for split in the_plan.splits)
+    return math.ceil(shards / min(shards, max(MIN_BUCKETS, math.ceil(samples / BUCKET_SAMPLES))))
 
 
-def buckets(the_plan: Plan, parts: int) -> int:
+def buckets(the_plan: Plan) -> int:
     """The number of buckets."""
-    return math.ceil(the_plan.shards / bucket_size(the_plan, parts))
+    return math.ceil(the_plan.shards / bucket_size(the_plan))
 
 
 def run_file(folder: Path, group: int) -> Path:
@@ -65,8 +69,8 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
         _write(
             path,
             _rows(the_job, the_plan, task["group"]),
-            buckets(the_plan, len(the_job.parts)),
-            bucket_size(the_plan, len(the_job.parts)),
+            buckets(the_plan),
+            bucket_size(the_plan),
         )
     return {}
 

@@ -8,23 +8,19 @@ functions.
 
 from __future__ import annotations
 
-import json
-import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from rt2data import exchange, gather, indexing, job, manifest, plan, report, sources, statistics, worker
+from rt2data import exchange, gather, indexing, job, manifest, plan, report, sources, statistics
 from rt2data import recipe as recipes
+from rt2data.engine import Direct, Engine, finished
 from rt2data.errors import Rt2dataError
 from rt2data.measure import Cells, Moments
 from rt2data.recipe import Recipe, RecipeSource
 from rt2data.sources import Part, Source
 from rt2data.tokenizer import ActionTokenizer
-
-Tasks = Sequence[dict[str, Any]]
-T = TypeVar("T")
 
 
 def build(
@@ -84,7 +80,7 @@ def build(
         the_job = the_job.for_exchange([sum(s.quota.values()) for s in the_plan.sources])
         common = {"job": str(the_job.save()), "folder": str(state), "out": str(target)}
         runs = [common | {"group": g} for g in range(len(the_job.groups))]
-        shards = [common | {"bucket": b} for b in range(exchange.buckets(the_plan, len(the_job.parts)))]
+        shards = [common | {"bucket": b} for b in range(exchange.buckets(the_plan))]
         records = [gather.record_file(state, n) for n in range(the_plan.shards)]
         engine.run([("exchange", runs), ("gather", shards)], "shards", finished(records, os.path.exists), len(records))
         written = manifest.commit(target, the_job, the_plan, tokenizer, measured, state)
@@ -197,75 +193,3 @@ def resolve(the_recipe: Recipe, spec: ActionTokenizer, measured: dict[int, dict[
         if source.declaration.robot and stats["count"]:
             dims[source.id] = statistics.bounds(source, stats, spec, the_recipe.bounds)
     return spec.with_sources(dims) if dims else spec
-
-
-def finished(things: Iterable[T], is_done: Callable[[T], bool]) -> Callable[[], int]:
-    """A function that counts how many of `things` are done.
-
-    It looks at the first 256 that were not: they end in order.
-    """
-    pending = list(things)
-    total = len(pending)
-
-    def count() -> int:
-        pending[:256] = [thing for thing in pending[:256] if not is_done(thing)]
-        return total - len(pending)
-
-    return count
-
-
-class Direct:
-    """Runs stages in this process, one task after the other: for `plan` and `stats`, which read no image through."""
-
-    def __init__(self, say: report.Reporter) -> None:
-        self.say = say
-
-    def run(
-        self, stages: Sequence[tuple[str, Tasks]], word: str = "", done: Callable[[], int] | None = None, total: int = 0
-    ) -> None:
-        """As `Engine.run`."""
-        with self.say.progress(word, done, total):
-            for stage, tasks in stages:
-                for task in tasks:
-                    if "error" in (answer := worker.run(stage, task)):
-                        raise Rt2dataError(*answer["error"])
-
-
-class Engine:
-    """Runs stages on Beam. Local unless the options name a runner; then worker processes start at once."""
-
-    def __init__(self, work: Path, workers: int | None, beam_options: Sequence[str], say: report.Reporter) -> None:
-        self.work, self.options, self.say = work, list(beam_options), say
-        self.local = not any(o.startswith("--runner") for o in self.options)
-        if self.local and self.options:
-            repair = "A local build takes --workers, and no options of Beam"
-            raise Rt2dataError("Beam's options", f"{self.options[0]} without a runner", "--runner=NAME too", repair)
-        self._workers = workers or os.cpu_count() or 1
-
-    def __enter__(self) -> Engine:
-        self.pool = worker.Pool(self._workers).__enter__() if self.local else None
-        return self
-
-    def __exit__(self, *exit_info: object) -> None:
-        if self.pool:
-            self.pool.__exit__(*exit_info)
-
-    def run(
-        self, stages: Sequence[tuple[str, Tasks]], word: str = "", done: Callable[[], int] | None = None, total: int = 0
-    ) -> None:
-        """Run stages one after the other, in one pipeline. `done` counts finished files for the progress line."""
-        if not any(tasks for _, tasks in stages):
-            return
-        # Beam warns on import about clients of services that rt2data does not use.
-        logging.disable(logging.WARNING)
-        try:
-            from rt2data import pipeline
-        finally:
-            logging.disable(logging.NOTSET)
-
-        with self.say.progress(word, done, total):
-            errors = pipeline.run(
-                [(s, [json.dumps(t) for t in tasks]) for s, tasks in stages], self.work, self.options, local=self.local
-            )
-        if errors:
-            raise Rt2dataError(*errors[0])

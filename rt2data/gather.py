@@ -94,7 +94,7 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
     """Write the shards of bucket ``task["bucket"]`` into ``task["out"]``; those that are there and whole are kept."""
     the_job, folder, out = job.load(task["job"]), Path(task["folder"]), Path(task["out"])
     the_plan = plan.load(folder)
-    size = exchange.bucket_size(the_plan, len(the_job.parts))
+    size = exchange.bucket_size(the_plan)
     numbers = range(task["bucket"] * size, min(the_plan.shards, (task["bucket"] + 1) * size))
     names = {}
     for number in numbers:

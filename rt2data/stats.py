@@ -9,6 +9,7 @@ from typing import Any
 
 from rt2data import declaration, exchange, flow, manifest, plan, recipe, report, sources, statistics
 from rt2data.declaration import Declaration
+from rt2data.engine import Direct
 from rt2data.errors import Rt2dataError
 from rt2data.tokenizer import ActionTokenizer
 
@@ -49,7 +50,7 @@ def of_dataset(path: Path, *, check: bool) -> Json:
     cameras = list(declared.cameras[:1]) if declared.robot else ["image"]
     the_recipe = recipe.parse({"name": "stats", "cameras": cameras, "sources": [source]}, str(path))
     with tempfile.TemporaryDirectory() as work:
-        engine = flow.Direct(report.Reporter(enabled=True))
+        engine = Direct(report.Reporter(enabled=True))
         opened = [flow.open_source(s, None) for s in the_recipe.sources]
         the_job = flow.index_all(the_recipe, opened, Path(work), engine, check="header" if check else "quick")
         measured = flow.measure_all(the_job, engine)
