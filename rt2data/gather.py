@@ -26,6 +26,7 @@ from rt2data.shard import Ref
 from rt2data.tokenizer import ActionTokenizer
 
 MAX_OPEN = 64
+CLAIM = ".rt2data-building"  # lies in OUT and holds the plan's digest while a build is under way
 
 
 class Files:
@@ -103,6 +104,9 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
     missing = [n for n in numbers if finished(folder, out, names[n], n) is None]
     if not missing:
         return {}
+    if not (out / CLAIM).is_file():
+        repair = "Give one that all workers share"
+        raise Rt2dataError(str(out), "not there on a worker, as the build made it", "the folder of --out", repair)
     tokenizer = ActionTokenizer.from_pretrained(str(folder))
     rows = _rows(the_job, folder, task["bucket"])
     files, buffers = Files(), shard.Buffers()

@@ -18,7 +18,6 @@ from rt2data.plan import Plan
 from rt2data.tokenizer import ActionTokenizer
 
 FORMAT = "rt2data.mixture/1"
-CLAIM = ".rt2data-building"  # holds the plan's digest while a build is under way
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")  # names that `shard.write` and `job.write_whole` give until they rename
 
 
@@ -37,7 +36,7 @@ def load_manifest(path: str | Path) -> dict[str, Any]:
     except FileNotFoundError:
         repair = (
             "A build that did not end has none: run the same build again, and it continues"
-            if (file.parent / CLAIM).exists()
+            if (file.parent / gather.CLAIM).exists()
             else ""
         )
         raise Rt2dataError(str(path), "no manifest.json", "the folder of a built mixture", repair) from None
@@ -64,7 +63,7 @@ def refuse_foreign(out: Path, name: str) -> None:
                 f'an empty folder, or one with the mixture "{name}"',
                 "Choose another --out",
             )
-    elif not (out / CLAIM).exists() and any(out.iterdir()):
+    elif not (out / gather.CLAIM).exists() and any(out.iterdir()):
         some = ", ".join(sorted(p.name for p in out.iterdir())[:3])
         raise Rt2dataError(
             str(out),
@@ -93,13 +92,13 @@ def complete(out: Path, the_plan: Plan) -> dict[str, Any] | None:
         )
     whole = all((out / s["name"]).is_file() and (out / s["name"]).stat().st_size == s["bytes"] for s in shards(found))
     if whole:
-        (out / CLAIM).unlink(missing_ok=True)  # of a build that was killed right after its manifest
+        (out / gather.CLAIM).unlink(missing_ok=True)  # of a build that was killed right after its manifest
     return found if whole else None
 
 
 def claim(out: Path, the_plan: Plan) -> None:
     """Mark `out` as this plan's. Raises where an unfinished build of another plan is there."""
-    mark = out / CLAIM
+    mark = out / gather.CLAIM
     if mark.exists() and mark.read_text().strip() != the_plan.digest:
         expected = "an empty folder, or an unfinished build of the same recipe and data"
         raise Rt2dataError(
@@ -166,7 +165,7 @@ def commit(
         if _TEMPORARY.fullmatch(left.name):  # of an attempt that was killed while it wrote
             left.unlink(missing_ok=True)
     _json(out / "manifest.json", manifest)
-    (out / CLAIM).unlink(missing_ok=True)
+    (out / gather.CLAIM).unlink(missing_ok=True)
     return manifest
 
 

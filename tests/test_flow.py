@@ -545,7 +545,7 @@ def other_plan(out: Path) -> None:
 
 def unfinished(out: Path) -> None:
     out.mkdir()
-    (out / manifest.CLAIM).write_text("0" * 64)
+    (out / gather.CLAIM).write_text("0" * 64)
     (out / "train").mkdir()
     (out / "train" / "small-train-00000-of-00001.tar").write_text("half")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -197,3 +198,37 @@ def test_join_and_split_are_inverse(data: st.DataObject) -> None:
     ids = ours.join(codes)
     assert ids == reference.join(codes, merges, bins)
     assert ours.split(ids, len(codes), "", [0] * len(ids)) == codes
+
+
+def test_fit_from_the_command_line(corpora: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`rt2data tokenizer fit` reads a recipe's index, and what it writes round-trips the chunks it was fitted on."""
+    pytest.importorskip("tokenizers", exc_type=ImportError)
+    from rt2data import chunks, cli, flow, recipe, report
+
+    file = tmp_path / "r.yaml"
+    file.write_text("name: r\nsources: [{source: bridge_dataset, splits: {train: 1.0}}]\n")
+    arguments = ["tokenizer", "fit", str(file), "--data-root", str(corpora), "--work", str(tmp_path / "work")]
+    assert cli.main([*arguments, "--out", str(tmp_path / "out"), "--horizon", "3"]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "out")
+    fitted = ActionTokenizer.from_pretrained(str(tmp_path / "out")).for_source("bridge")
+    assert fitted.horizon == 3
+
+    found = recipe.read(file)
+    opened = [flow.open_source(s, corpora) for s in found.sources]
+    the_job = flow.index_all(
+        found, opened, tmp_path / "work", flow.Direct(report.Reporter(enabled=False)), check="quick"
+    )
+    seen = 0
+    for _, array in chunks.of_job(the_job, 3):
+        assert array.shape[1:] == (3, 7)
+        bins = fitted.encode(array)
+        text = fitted.format(bins)
+        assert fitted.format(fitted.parse(text)) == text
+        seen += len(array)
+    lengths = [n for part in the_job.parts for n in _lengths(the_job.table(part))]
+    assert seen == sum(max(0, n - 2) for n in lengths) > 0
+
+
+def _lengths(table: Any) -> list[int]:
+    steps = table.column("steps").to_numpy()
+    return [int(n) for n, s in zip(steps, table.column("step").to_numpy(), strict=True) if s == 0]
