@@ -443,3 +443,15 @@ def test_an_estimate_is_near(tmp_path: Path) -> None:
     assert 300 * samples < size < 1000 * samples
     assert opened(tmp_path, "vqav2").estimate("train", ["image"])[0] == 24
     assert opened(tmp_path, "coco").estimate("train", ["image"])[0] == 20
+
+
+def test_a_corrected_features_json_makes_another_part(tmp_path: Path) -> None:
+    folder = small.write_bridge(tmp_path)
+    source = opened(tmp_path, "bridge")
+    part = source.parts("train")[0]
+    assert folder / "features.json" in [source.root / name for name in part.files]
+    before = source.digest(part)
+    assert source.digest(part) == before
+    file = folder / "features.json"
+    file.write_text(file.read_text() + "\n")
+    assert source.digest(part) != before

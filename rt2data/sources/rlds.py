@@ -23,6 +23,8 @@ from rt2data.sources import Part
 
 Bytes = npt.NDArray[np.uint8]
 
+SCHEMA = "features.json"
+
 
 class Rlds:
     """An RLDS dataset on disk; a part is one TFRecord file."""
@@ -43,11 +45,12 @@ class Rlds:
         return {name: sum(split.shard_lengths) for name, split in self.dataset.splits.items()}
 
     def parts(self, split: str) -> list[Part]:
-        return [Part(split, name, (name,)) for name in self.dataset.splits[split].files]
+        return [Part(split, name, (name, SCHEMA)) for name in self.dataset.splits[split].files]
 
     def digest(self, part: Part) -> str:
         buffer = tfrecord.map_file(self.root / part.name)
         return _digest(
+            self.root,
             part.name,
             ((r.length, r.length_crc, r.data_crc) for r in tfrecord.scan(buffer, path=part.name, check=False)),
         )
@@ -86,6 +89,7 @@ class Rlds:
 class Opened(Protocol):
     """What `Rows` needs to know of a source."""
 
+    root: Path
     declaration: Declaration
     robot: Robot
     fields: dict[str, Field]
@@ -227,7 +231,7 @@ class Rows:
                 f"{camera.name}.height": checks.height.astype(np.uint16),
             }
         meta = {
-            "digest": _digest(self.part.name, self.records),
+            "digest": _digest(self.source.root, self.part.name, self.records),
             "units": json.dumps([[name, length] for name, length in zip(self.episodes, lengths.tolist(), strict=True)]),
         }
         return pa.table(arrays).replace_schema_metadata(meta)
@@ -239,9 +243,15 @@ def _version(declaration: Declaration, root: Path) -> str | None:
     return max(there, key=lambda version: tuple(map(int, version.split(".")))) if there else None
 
 
-def _digest(name: str, records: Any) -> str:
-    """A part's identity: its name, and each record's length and its two stored CRCs, which stand for the content."""
+def _digest(root: Path, name: str, records: Any) -> str:
+    """A part's identity: its name, the schema it is read by, and each record's length and its two stored CRCs.
+
+    The CRCs stand for the content, which is not read.
+    """
     h = hashlib.blake2b(name.encode() + b"\0", digest_size=20)
+    h.update(
+        hashlib.blake2b((root / SCHEMA).read_bytes(), digest_size=20).digest() if (root / SCHEMA).is_file() else b""
+    )
     for length, length_crc, data_crc in records:
         h.update(
             int(length).to_bytes(8, "little")
