@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -29,5 +28,7 @@ class Rt2dataError(ValueError):
 
 def near(name: str, known: Iterable[str]) -> str:
     """A repair sentence that suggests the known name nearest to `name`, or "" when none is near."""
+    import difflib  # here: serving, which imports this module, has milliseconds to start
+
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f'Did you mean "{match[0]}"?' if match else ""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rt2data import resources
 from rt2data.errors import near
 from rt2data.tokenizer import spec as specs
 from rt2data.tokenizer.errors import ActionError
 from rt2data.tokenizer.spec import Spec
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # A language model's repository has a tokenizer.json of its own, hence the first name.
 FILENAMES = ("action_tokenizer.json", "tokenizer.json")
@@ -21,9 +24,11 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 def load(name: str | Path, *, revision: str | None = None, repo_type: str | None = None) -> Spec:
     """The specification that `name` means: a bundled one first, then a path, then a Hub repository id."""
     text = str(name)
-    bundled = {p.stem: p for p in resources.files("tokenizers", ".json")}
+    bundled = [file.removesuffix(".json") for file in os.listdir(resources.place("tokenizers"))]
     if text in bundled:
-        return specs.read(bundled[text])
+        return specs.read(os.path.join(resources.place("tokenizers"), f"{text}.json"))
+    from pathlib import Path  # 3 ms that a bundled name does not need
+
     path = Path(name)
     if path.is_file():
         return specs.read(path)
@@ -42,6 +47,8 @@ def load(name: str | Path, *, revision: str | None = None, repo_type: str | None
 
 def save(spec: Spec, directory: str | Path, filename: str) -> Path:
     """Write `spec` as `directory`/`filename`, through a temporary name, and return the path."""
+    from pathlib import Path
+
     if Path(filename).name != filename or not filename.endswith(".json"):
         raise ActionError("filename", repr(filename), "a plain file name that ends in .json")
     path = Path(directory) / filename
@@ -80,7 +87,7 @@ def _from_hub(repo: str, revision: str | None, repo_type: str) -> Spec:
         raise ActionError(repo, "huggingface_hub is not installed", "it, or a path", "Install rt2data[hub]") from e
     for filename in FILENAMES:
         try:
-            return specs.read(Path(hf_hub_download(repo, filename, revision=revision, repo_type=repo_type)))
+            return specs.read(hf_hub_download(repo, filename, revision=revision, repo_type=repo_type))
         except LocalEntryNotFoundError as e:
             missing: Exception = e
         except EntryNotFoundError as e:

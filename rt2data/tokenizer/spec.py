@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -263,17 +264,19 @@ class Spec:
         return Spec.of(self.to_dict(), f'tokenizer "{self.name}"')
 
 
-def read(path: Path) -> Spec:
+def read(path: str | Path) -> Spec:
     """Read a specification file.
 
     Raises:
         ActionError: when it is not JSON, not of this format, or wrong in a key.
     """
-    size = path.stat().st_size
+    size = os.stat(path).st_size
     if size > MAX_FILE_BYTES:
         raise ActionError(str(path), f"{size} bytes", f"a tokenizer specification of at most {MAX_FILE_BYTES} bytes")
     try:
-        raw = json.loads(path.read_bytes(), parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
+        with open(path, "rb") as file:
+            content = file.read()
+        raw = json.loads(content, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as e:
         raise ActionError(str(path), f"not valid JSON ({e})", "a tokenizer specification") from e
     if not isinstance(raw, dict) or "format" not in raw:
