@@ -11,7 +11,6 @@ A file is the images one after the other, the length of each (int64, little-endi
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rt2data.errors import Rt2dataError
+from rt2data import whole
 
 PREFIX = "blob:"
 
@@ -36,21 +35,12 @@ def locate(file: str, root: str, work: Path) -> str:
 
 def write(path: Path, pictures: Iterable[bytes]) -> None:
     """Write a blob of encoded images, which are taken one at a time."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     lengths: list[int] = []
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            for picture in pictures:
-                file.write(picture)
-                lengths.append(len(picture))
-            file.write(np.array([*lengths, len(lengths)], "<i8").tobytes())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise Rt2dataError(str(path), error.strerror or str(error), "room and permission to write a blob") from None
-    finally:
-        if temporary.exists():
-            temporary.unlink()
+    with whole.replacing(path, "room and permission to write a blob") as temporary, temporary.open("wb") as file:
+        for picture in pictures:
+            file.write(picture)
+            lengths.append(len(picture))
+        file.write(np.array([*lengths, len(lengths)], "<i8").tobytes())
 
 
 def refs(data: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

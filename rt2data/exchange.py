@@ -7,8 +7,6 @@ holds the group's rows for bucket b. The file's own footer is the sidecar of off
 from __future__ import annotations
 
 import math
-import os
-import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.ipc
 
-from rt2data import index, job, plan, select, statistics
+from rt2data import index, job, plan, select, statistics, whole
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.plan import Plan
@@ -118,22 +116,17 @@ def _write(path: Path, table: pa.Table, count: int, size: int) -> None:
     by_bucket = np.argsort(bucket, kind="stable")
     table = table.take(by_bucket).combine_chunks()
     edges = np.searchsorted(bucket[by_bucket], np.arange(count + 1))
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-            empty = pa.record_batch([pa.array([], f.type) for f in table.schema], schema=table.schema)
-            for number in range(count):
-                rows = table.slice(edges[number], edges[number + 1] - edges[number]).combine_chunks().to_batches()
-                if len(rows) > 1:  # Arrow's texts of one batch end at 2 GiB
-                    raise Rt2dataError(str(path), "more than 2 GiB of text in one bucket", "smaller samples_per_shard")
-                writer.write_batch(rows[0] if rows else empty)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise Rt2dataError(str(path), error.strerror or str(error), "a place that can be written to") from None
-    finally:
-        if temporary.exists():
-            temporary.unlink()
+    with (
+        whole.replacing(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, table.schema) as writer,
+    ):
+        empty = pa.record_batch([pa.array([], f.type) for f in table.schema], schema=table.schema)
+        for number in range(count):
+            rows = table.slice(edges[number], edges[number + 1] - edges[number]).combine_chunks().to_batches()
+            if len(rows) > 1:  # Arrow's texts of one batch end at 2 GiB
+                raise Rt2dataError(str(path), "more than 2 GiB of text in one bucket", "smaller samples_per_shard")
+            writer.write_batch(rows[0] if rows else empty)
 
 
 def count_bins(the_job: Job, groups: Iterable[int], tokenizer: ActionTokenizer) -> tuple[Counts, Counts]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from rt2data import blobs, exchange, images, index, job, plan, render, select, shard
+from rt2data import blobs, exchange, images, index, job, plan, render, select, shard, whole
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.plan import Plan
@@ -116,7 +116,7 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
             written = _write(the_job, parts, out / names[number], files, buffers)
             samples = sum(len(r.keys) for _, r, _ in parts)
             record = {"name": names[number], "samples": samples} | asdict(written)
-            job.write_whole(record_file(folder, number), json.dumps(record).encode())
+            whole.write(record_file(folder, number), json.dumps(record).encode())
     finally:
         files.close()
     return {}

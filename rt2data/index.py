@@ -34,8 +34,6 @@ declaration digest, level of checking, VERSION).
 from __future__ import annotations
 
 import hashlib
-import os
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,7 +43,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from rt2data import images
+from rt2data import images, whole
 from rt2data.errors import Rt2dataError
 
 VERSION = 2
@@ -148,19 +146,14 @@ def codes(table: pa.Table, name: str) -> tuple[npt.NDArray[np.int32], list[str |
 
 
 def write(path: Path, table: pa.Table, meta: dict[str, str]) -> None:
-    """Write an index or run file under a temporary name of its own, then rename: it appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    """Write an index file."""
     table = table.replace_schema_metadata(meta).unify_dictionaries()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table, max_chunksize=BATCH)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise Rt2dataError(str(path), error.strerror or str(error), "a place that can be written to") from None
-    finally:
-        if temporary.exists():
-            temporary.unlink()
+    with (
+        whole.replacing(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, table.schema) as writer,
+    ):
+        writer.write_table(table, max_chunksize=BATCH)
 
 
 def read(path: Path) -> pa.Table:

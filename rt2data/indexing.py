@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from rt2data import blobs, declaration, index, job, sources
+from rt2data import blobs, declaration, index, sources, whole
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.job import IndexedPart
@@ -129,5 +129,5 @@ def _blobs(meta: dict[str, str]) -> list[str]:
 
 
 def _remember(task: dict[str, Any], seen: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-    job.write_whole(_seen(task), json.dumps(seen | {"result": result}).encode())
+    whole.write(_seen(task), json.dumps(seen | {"result": result}).encode())
     return result

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import unicodedata
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
@@ -16,8 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from rt2data import declaration, filters, index, recipe, select
-from rt2data.errors import Rt2dataError
+from rt2data import declaration, filters, index, recipe, select, whole
 from rt2data.recipe import Recipe, RecipeSource
 
 GROUP_ROWS = 200_000  # rows that one exchange task holds: 200 bytes each, so some 40 MB
@@ -100,7 +97,7 @@ class Job:
         }  # fmt: skip
         raw = json.dumps(content).encode()
         path = self.work / "jobs" / f"{hashlib.sha256(raw).hexdigest()[:32]}.json"
-        write_whole(path, raw)
+        whole.write(path, raw)
         return path
 
 
@@ -183,17 +180,3 @@ def load(path: str) -> Job:
     parsed = replace(parsed, sources=tuple(sources))
     parts = [IndexedPart(**p) for p in content["parts"]]
     return make(file.parent.parent, parsed, content["roots"], parts, content["limits"])
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that appears whole or not at all, under a temporary name of its own until then."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise Rt2dataError(str(path), error.strerror or str(error), "a place that can be written to") from None
-    finally:
-        if temporary.exists():
-            temporary.unlink()

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 import rt2data
-from rt2data import card, exchange, gather, job, statistics
+from rt2data import card, exchange, gather, statistics, whole
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.plan import Plan
 from rt2data.tokenizer import ActionTokenizer
 
 FORMAT = "rt2data.mixture/1"
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")  # names that `shard.write` and `job.write_whole` give until they rename
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")  # names that `whole.replacing` gives until it renames
 
 
 def load_manifest(path: str | Path) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def claim(out: Path, the_plan: Plan) -> None:
             expected,
             "Remove it, or choose another --out",
         )
-    job.write_whole(mark, the_plan.digest.encode())
+    whole.write(mark, the_plan.digest.encode())
     (out / "manifest.json").unlink(missing_ok=True)  # some of its shards are gone: it is complete no more
 
 
@@ -160,7 +160,7 @@ def commit(
     }
     _json(out / "statistics.json", measures)
     tokenizer.save_pretrained(str(out))
-    job.write_whole(out / "README.md", card.text(manifest, the_job).encode())
+    whole.write(out / "README.md", card.text(manifest, the_job).encode())
     for left in out.rglob(".*"):
         if _TEMPORARY.fullmatch(left.name):  # of an attempt that was killed while it wrote
             left.unlink(missing_ok=True)
@@ -170,7 +170,7 @@ def commit(
 
 
 def _json(path: Path, content: dict[str, Any]) -> None:
-    job.write_whole(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    whole.write(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def _source(the_job: Job, the_plan: Plan, number: int, train: int) -> dict[str, Any]:

@@ -18,9 +18,8 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from rt2data import worker
+from rt2data import whole, worker
 from rt2data.errors import Rt2dataError
-from rt2data.job import write_whole
 
 MARK = ".rt2data-work"  # a file of the work directory that every worker must see
 
@@ -66,7 +65,7 @@ class RunTasks(beam.DoFn):  # type: ignore[misc]  # Beam has no types
 
 
 def _write_errors(path: str, errors: Sequence[str]) -> None:
-    write_whole(Path(path), json.dumps(sorted(errors)).encode())
+    whole.write(Path(path), json.dumps(sorted(errors)).encode())
 
 
 def _job_failed(options: Sequence[str], error: RuntimeError) -> Rt2dataError:
@@ -95,7 +94,7 @@ def run(
     Raises:
         Rt2dataError: the runner gave the job up.
     """
-    write_whole(work / MARK, b"")
+    whole.write(work / MARK, b"")
     answer = work / f".errors-{uuid.uuid4().hex}.json"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Beam's own, about packages that rt2data does not use

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from rt2data import index, order, select
+from rt2data import index, order, select, whole
 from rt2data.errors import Rt2dataError
-from rt2data.job import Job, write_whole
+from rt2data.job import Job
 from rt2data.recipe import Recipe, RecipeSource
 from rt2data.robot import ARM
 from rt2data.select import Samples
@@ -120,8 +120,8 @@ class Plan:
         """Write ``plan.json`` and ``cuts.npz``."""
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **{split.name: split.cuts for split in self.splits})
-        write_whole(folder / "cuts.npz", buffer.getvalue())
-        write_whole(folder / "plan.json", json.dumps(self.to_dict()).encode())
+        whole.write(folder / "cuts.npz", buffer.getvalue())
+        whole.write(folder / "plan.json", json.dumps(self.to_dict()).encode())
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON, but for the cuts."""

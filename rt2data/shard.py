@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -18,7 +17,7 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from rt2data.errors import Rt2dataError
+from rt2data import whole
 
 BLOCK, RECORD = 512, 10240
 WINDOW = 16 << 20  # bytes of members read before they are written
@@ -108,25 +107,19 @@ def write(
     head = headers(names, np.array(sizes, np.int64)).tobytes()
     lines: list[bytes] = []
     crc = total = 0
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb", buffering=0) as file:
-            for start, stop in _windows(sizes):
-                for pieces in _window(start, stop, names, sizes, content, head, lines, read, buffers):
-                    for piece in pieces:
-                        crc = google_crc32c.extend(crc, piece)
-                    total += _write_all(file.fileno(), pieces)
-            end = bytes((total + 2 * BLOCK + RECORD - 1) // RECORD * RECORD - total)
-            crc = google_crc32c.extend(crc, end)
-            total += _write_all(file.fileno(), [end])
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise Rt2dataError(str(path), error.strerror or str(error), "room and permission to write a shard") from None
-    finally:
-        if temporary.exists():
-            temporary.unlink()
+    with (
+        whole.replacing(path, "room and permission to write a shard") as temporary,
+        temporary.open("wb", buffering=0) as file,
+    ):
+        for start, stop in _windows(sizes):
+            for pieces in _window(start, stop, names, sizes, content, head, lines, read, buffers):
+                for piece in pieces:
+                    crc = google_crc32c.extend(crc, piece)
+                total += _write_all(file.fileno(), pieces)
+        end = bytes((total + 2 * BLOCK + RECORD - 1) // RECORD * RECORD - total)
+        crc = google_crc32c.extend(crc, end)
+        total += _write_all(file.fileno(), [end])
+        os.fsync(file.fileno())
     return Written(total, f"{crc:08x}", hashlib.sha256(b"".join(lines)).hexdigest())
 
 

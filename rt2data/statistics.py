@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from rt2data import index, job, measure, select
+from rt2data import index, job, measure, select, whole
 from rt2data.measure import Cells, Moments
 from rt2data.recipe import RecipeSource
 from rt2data.robot import split
@@ -65,7 +65,7 @@ def save(path: str, arrays: dict[str, Any]) -> None:
     """Write arrays as ``.npz``, whole or not at all."""
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
-    job.write_whole(Path(path), buffer.getvalue())
+    whole.write(Path(path), buffer.getvalue())
 
 
 def load(path: str | Path, kind: type[Any]) -> dict[str, Any]:

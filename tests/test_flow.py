@@ -663,7 +663,7 @@ def test_a_work_directory_that_a_runner_does_not_see(tmp_path: Path, monkeypatch
     from rt2data import pipeline
 
     monkeypatch.setattr(pipeline, "MARK", "elsewhere/mark")
-    monkeypatch.setattr(pipeline, "write_whole", lambda *_: None)
+    monkeypatch.setattr(pipeline.whole, "write", lambda *_: None)
     monkeypatch.setattr(pipeline, "_write_errors", lambda path, errors: Path(path).write_text(json.dumps(list(errors))))
     (tmp_path / "work").mkdir()
     errors = pipeline.run([("index", ["{}"])], tmp_path / "work", [], local=True)

@@ -1,0 +1,36 @@
+"""Files that appear whole or not at all, whoever else writes them and whenever the writer is killed."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rt2data.errors import Rt2dataError
+
+
+@contextmanager
+def replacing(path: Path, expected: str = "a place that can be written to") -> Iterator[Path]:
+    """A temporary path beside `path`, of this attempt alone, that becomes `path` when the block ends without an error.
+
+    Raises:
+        Rt2dataError: the system refuses; `expected` is what should be there.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise Rt2dataError(str(path), error.strerror or str(error), expected) from None
+    finally:
+        if temporary.exists():
+            temporary.unlink()
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file of `data`."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
