@@ -155,9 +155,7 @@ def measure_all(the_job: job.Job, engine: Engine | Direct) -> dict[int, dict[str
     file = the_job.save()
     folder = the_job.work / "measure" / file.stem
     robots = [n for n, s in enumerate(the_job.recipe.sources) if s.declaration.robot]
-    groups = {
-        n: [g for g, slices in enumerate(the_job.groups) if the_job.parts[slices[0].part].source == n] for n in robots
-    }
+    groups = {n: the_job.groups_of(n) for n in robots}
     every = [
         {"job": str(file), "group": g, "out": str(folder / f"{g:06d}.moments.npz")} for n in robots for g in groups[n]
     ]

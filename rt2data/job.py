@@ -65,6 +65,10 @@ class Job:
             part = self.parts[piece.part]
             yield part, self.source(part), self.table(part).slice(piece.start, piece.stop - piece.start)
 
+    def groups_of(self, source: int) -> list[int]:
+        """The groups of source `source` (its position in the recipe)."""
+        return [g for g, slices in enumerate(self.groups) if self.parts[slices[0].part].source == source]
+
     def for_exchange(self, drawn: Sequence[int]) -> Job:
         """The same job in groups that draw at most GROUP_ROWS samples; `drawn` gives each source's samples in all.
 

@@ -203,8 +203,10 @@ def _statistics(the_job: Job, the_plan: Plan, measured: dict[int, dict[str, Any]
     out = {}
     for number, stats in sorted(measured.items()):
         source = the_job.recipe.sources[number]
-        groups = [g for g, slices in enumerate(the_job.groups) if the_job.parts[slices[0].part].source == number]
-        found = [np.load(exchange.run_file(state, g).with_suffix(".bins.npz"), allow_pickle=False) for g in groups]
+        found = [
+            np.load(exchange.run_file(state, g).with_suffix(".bins.npz"), allow_pickle=False)
+            for g in the_job.groups_of(number)
+        ]
         bins, clipped = sum(f["bins"] for f in found), sum(f["clipped"] for f in found)
         out[source.id] = {
             "episodes": the_plan.sources[number].units,

@@ -304,6 +304,18 @@ def _flatten(features: Features, prefix: str = "") -> dict[str, Spec]:
     return flat
 
 
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"a/b": x}`` as ``{"a": {"b": x}}``."""
+    out: dict[str, Any] = {}
+    for path, value in values.items():
+        *above, last = path.split("/")
+        inner = out
+        for name in above:
+            inner = inner.setdefault(name, {})
+        inner[last] = value
+    return out
+
+
 def _leaves(values: Mapping[str, Any], flat: Mapping[str, Spec], prefix: str = "") -> Iterable[tuple[str, Any]]:
     for name, value in values.items():
         path = f"{prefix}{name}"

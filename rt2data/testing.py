@@ -22,7 +22,7 @@ from PIL import Image
 
 from rt2data.errors import Rt2dataError
 from rt2data.features import Field, load_features, read_json
-from rt2data.rlds_write import ImageSpec, RaggedSpec, Spec, TensorSpec, TextSpec, write_rlds
+from rt2data.rlds_write import ImageSpec, RaggedSpec, Spec, TensorSpec, TextSpec, nested, write_rlds
 from rt2data.robot import Ref, Robot, Rule, Term
 
 TEXTS = (
@@ -75,7 +75,7 @@ def fake_dataset(
         name, version = name or str(info.get("name", "")), version or str(info.get("version", ""))
     maker = _Maker(fields, robot, dict(values or {}), image_size)
     written = write_rlds(
-        Path(out), name=name, version=version, features=_nested({path: _spec(field) for path, field in fields.items()}),
+        Path(out), name=name, version=version, features=nested({path: _spec(field) for path, field in fields.items()}),
         splits={split: maker.episodes(seed, number, episodes, steps) for number, split in enumerate(splits)},
         shards=dict.fromkeys(splits, 2 if episodes > 1 else 1),
     )  # fmt: skip
@@ -116,17 +116,6 @@ def _uses(robot: Robot) -> Iterator[tuple[Ref, int]]:
         yield Ref(one.field, one.columns), len(one.dims)
 
 
-def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for path, value in flat.items():
-        *parents, name = path.split("/")
-        place = tree
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[name] = value
-    return tree
-
-
 def _spec(field: Field) -> Spec:
     if field.kind == "image" and not field.ragged and (field.per_step or not field.sequence):
         shape = (*field.shape, None, None, None)[:3]
@@ -158,7 +147,7 @@ class _Maker:
             flat = {path: self._value(field, rng, unique, count) for path, field in self.fields.items()}
             if self.robot:
                 self._mean(self.robot, flat, rng, unique, count)
-            yield _nested(flat | {path: make(rng, unique, count) for path, make in self.values.items() if path in flat})
+            yield nested(flat | {path: make(rng, unique, count) for path, make in self.values.items() if path in flat})
 
     def _value(self, field: Field, rng: np.random.Generator, number: int, steps: int) -> Any:
         """A value for a field that is known by its name and type alone."""

@@ -12,7 +12,7 @@ import pytest
 import robofiles
 import yaml
 
-from rt2data import check, cli, declaration, testing
+from rt2data import check, cli, declaration, rlds_write, testing
 from rt2data.errors import Rt2dataError
 from rt2data.evidence import AGREES, OBJECTS, UNKNOWN, chance
 from rt2data.features import load_features
@@ -56,9 +56,9 @@ def copied(source: Path, out: Path, name: str, change: Change, episodes: int = 3
                         value = value if field.per_step else value[0]
                     values[path] = value.copy() if isinstance(value, np.ndarray) else value
                 change(values)
-                yield testing._nested(values)
+                yield rlds_write.nested(values)
 
-    specs = testing._nested({path: testing._spec(field) for path, field in fields.items()})
+    specs = rlds_write.nested({path: testing._spec(field) for path, field in fields.items()})
     write_rlds(out, name=name, version="1.0.0", features=specs, splits={split: every()})
     return out
 

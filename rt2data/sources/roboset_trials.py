@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from rt2data import features, images, instruction
 from rt2data.errors import Rt2dataError
-from rt2data.rlds_write import ImageSpec, TensorSpec, TextSpec, features_json
+from rt2data.rlds_write import ImageSpec, TensorSpec, TextSpec, features_json, nested
 from rt2data.robot import Robot
 from rt2data.sample.episodes import encoded
 
@@ -301,15 +301,3 @@ def rlds_episode(trial: Trial, robot: Robot) -> dict[str, Any]:
     values["steps/language_instruction"] = [text or "" for text in texts]
     values |= {f"steps/observation/image_{name}": list(trial.pictures(name)) for name in CAMERAS}
     return nested(values)
-
-
-def nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """``{"a/b": x}`` as ``{"a": {"b": x}}``."""
-    out: dict[str, Any] = {}
-    for path, value in values.items():
-        *above, last = path.split("/")
-        inner = out
-        for name in above:
-            inner = inner.setdefault(name, {})
-        inner[last] = value
-    return out
