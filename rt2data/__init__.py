@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rt2data.flow import build
-    from rt2data.manifest import load_manifest
+    from rt2data.mix import Mix
+    from rt2data.mixture import load_manifest
     from rt2data.tokenizer import ActionError, ActionParseError, ActionTokenizer
 
 __version__ = "0.1.0"
 
-__all__ = ["ActionError", "ActionParseError", "ActionTokenizer", "build", "load_manifest"]
+__all__ = ["ActionError", "ActionParseError", "ActionTokenizer", "Mix", "build", "load_manifest"]
 
 # Serving imports the tokenizer and nothing else: each name is loaded when it is first used.
 _HOME = {
     "ActionError": "rt2data.tokenizer", "ActionParseError": "rt2data.tokenizer", "ActionTokenizer": "rt2data.tokenizer",
-    "build": "rt2data.flow", "load_manifest": "rt2data.manifest",
+    "Mix": "rt2data.mix", "build": "rt2data.flow", "load_manifest": "rt2data.mixture",
 }  # fmt: skip
 
 

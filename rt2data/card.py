@@ -46,26 +46,29 @@ def features(the_job: Job) -> list[dict[str, Any]]:
 
 def text(manifest: dict[str, Any], the_job: Job) -> str:
     """The card."""
-    name = manifest["name"]
-    configs = [
-        {
-            "config_name": "default",
-            "data_files": [{"split": s, "path": f"{s}/*.tar"} for s, v in manifest["splits"].items() if v["shards"]],
-        }
-    ]
+    name, by_source = manifest["name"], manifest["recipe"]["form"] == "by_source"
+    files = "*/*.tar" if by_source else "*.tar"
+    configs = [_config("default", [s for s, v in manifest["splits"].items() if v["shards"]], files)]
+    info: Any = {"features": features(the_job)}
+    if by_source:
+        for source in manifest["sources"]:
+            there = [split for split, samples in source["samples"].items() if samples]
+            configs.append(_config(source["source"], there, f"{source['source']}/*.tar"))
+        info = [{"config_name": config["config_name"]} | info for config in configs]
     head = {
         "pretty_name": name,
         "task_categories": ["robotics", "visual-question-answering", "image-to-text"],
         "tags": ["rt2data", "webdataset"],
         "configs": configs,
-        "dataset_info": {"features": features(the_job)},
+        "dataset_info": info,
     }
     lines = ["---", yaml.safe_dump(head, sort_keys=False, allow_unicode=True).rstrip(), "---", "", f"# {name}", ""]
     lines += [
         manifest["recipe"].get("description", "A mixture of robot demonstrations and web data, built by rt2data."),
         "",
     ]
-    lines += ["| source | kind | train samples | share | licence |", "| --- | --- | ---: | ---: | --- |"]
+    share = "share of the mix" if by_source else "share"
+    lines += [f"| source | kind | train samples | {share} | licence |", "| --- | --- | ---: | ---: | --- |"]
     for s in manifest["sources"]:
         lines.append(
             f"| {s['dataset']} | {s['kind']} | {s['samples']['train']:,} "
@@ -73,6 +76,7 @@ def text(manifest: dict[str, Any], the_job: Job) -> str:
         )
     lines += ["", "| split | samples | shards |", "| --- | ---: | ---: |"]
     lines += [f"| {split} | {v['samples']:,} | {len(v['shards'])} |" for split, v in manifest["splits"].items()]
+    lines += _loaders(manifest) if by_source else []
     lines += [
         "",
         "A robot sample's target is an action string, written and read by the tokenizer in `tokenizer.json`:",
@@ -84,3 +88,67 @@ def text(manifest: dict[str, Any], the_job: Job) -> str:
     cited = [s for s in manifest["sources"] if s["citation"]]
     lines += ["## Citations", "", *(f"- {s['dataset']}: {s['citation']}" for s in cited), ""] if cited else []
     return "\n".join(lines)
+
+
+def _config(name: str, splits: list[str], files: str) -> dict[str, Any]:
+    return {"config_name": name, "data_files": [{"split": split, "path": f"{split}/{files}"} for split in splits]}
+
+
+def _loaders(manifest: dict[str, Any]) -> list[str]:
+    """How a mixture of the form by_source is read at its weights: by rt2data, by `datasets`, by webdataset."""
+    name, seed = manifest["name"], manifest["recipe"]["seed"]
+    shares = [f'    "{s["source"]}": {s["share_got"]!r},' for s in manifest["sources"]]
+    text = f"""
+## Reading the mix
+
+Every sample is here once, in the shards of its source. The shares are given when it is read; `{name}` stands for this
+folder. With rt2data, evenly, on any number of readers, and from any position on:
+
+```python
+from rt2data import Mix
+
+for sample in Mix("{name}", seed={seed}):  # without end; reader=R, readers=N for rank R of N, start=P to go on after P
+    print(sample.key, sample.meta["prompt"], sample.meta["target"], list(sample.images))
+```
+
+The shares for other loaders:
+
+```python
+shares = {{
+{chr(10).join(shares)}
+}}
+```
+
+With `datasets`; a source that ends begins again until all have ended:
+
+```python
+from datasets import interleave_datasets, load_dataset
+
+parts = [load_dataset("{name}", source, split="train", streaming=True) for source in shares]
+mix = interleave_datasets(
+    parts, probabilities=list(shares.values()), seed={seed}, stopping_strategy="all_exhausted"
+)
+```
+
+With webdataset; its RandomMix draws from Python's unseeded generator and stops where the first source ends, this does
+neither:
+
+```python
+import random
+from glob import glob
+
+import webdataset as wds
+
+
+def draw(seed):
+    rng, weights = random.Random(seed), list(shares.values())
+    files = [sorted(glob(f"{name}/train/{{source}}/*.tar")) for source in shares]
+    parts = [iter(wds.WebDataset(own, shardshuffle=False).repeat()) for own in files]
+    while True:
+        yield next(rng.choices(parts, weights)[0])
+
+
+mix = draw({seed})
+```
+"""
+    return text.rstrip().split("\n")

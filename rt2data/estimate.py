@@ -14,7 +14,7 @@ from rt2data import flow, indexing, job, plan, report, select
 from rt2data import index as index_of
 from rt2data.engine import Direct
 from rt2data.errors import Rt2dataError
-from rt2data.plan import Plan, SourcePlan, SplitPlan
+from rt2data.plan import Plan, SourcePlan, Stream
 from rt2data.recipe import Recipe, RecipeSource
 from rt2data.sources import Source
 
@@ -120,15 +120,18 @@ def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -
         if "samples" not in plans[number].unknown:
             plan.check_usable(source, plans[number])
     plan.set_quotas(recipe, plans)
-    splits = []
-    for name in recipe.splits:
-        samples = sum(p.quota[name] for p in plans)
-        splits.append(SplitPlan(name, samples, math.ceil(samples / recipe.samples_per_shard), np.empty(0, np.uint64)))
+    streams = []
+    for split, name in plan.streams(recipe):
+        samples = sum(p.quota[split] for p in plans if name in (None, p.source))
+        shards = math.ceil(samples / recipe.samples_per_shard)
+        streams.append(Stream(split, name, samples, shards, np.empty(0, np.uint64)))
     for p in plans:  # so far of every sample once; of the drawn ones they grow with the quota
         if "samples" in p.unknown and "images" not in p.unknown:
             p.unknown.append("images")
         p.image_bytes = round(p.image_bytes * sum(p.quota.values()) / max(1, sum(p.samples.values())))
-    return Plan("", plans, splits, plan.warnings(recipe, plans, splits))
+    guessed = Plan("", plans, streams, [])
+    guessed.warnings += plan.warnings(recipe, plans, guessed.splits)
+    return guessed
 
 
 def _cached(

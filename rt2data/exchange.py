@@ -36,7 +36,7 @@ def bucket_size(the_plan: Plan) -> int:
     A gather task opens every run: smaller buckets would read runs a few rows at a time, larger ones take more memory.
     """
     shards = max(1, the_plan.shards)
-    samples = sum(split.samples for split in the_plan.splits)
+    samples = sum(the_plan.splits.values())
     return math.ceil(shards / min(shards, max(MIN_BUCKETS, math.ceil(samples / BUCKET_SAMPLES))))
 
 
@@ -75,14 +75,14 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
 
 def _rows(the_job: Job, the_plan: Plan, group: int) -> pa.Table:
     """The drawn samples of a group: the index's columns, and order, shard, copy, variant and (web) target."""
-    pieces = []
+    pieces, splits = [], the_job.recipe.splits
     for part, source, table in the_job.slices(group):
         samples = select.select(table, the_job.recipe, source, part.split)
         drawn = list(plan.drawn(the_job.recipe, source, the_plan.sources[part.source], samples))
         positions = np.concatenate([rows for _, rows, _, _ in drawn]) if drawn else np.empty(0, np.int64)
         columns: dict[str, Any] = {
             "order": np.concatenate([values for *_, values in drawn]) if drawn else np.empty(0, np.uint64),
-            "shard": _joined([the_plan.shard_of(s, v) for s, _, _, v in drawn], np.int64),
+            "shard": _joined([the_plan.shard_of(splits[s], source.id, v) for s, _, _, v in drawn], np.int64),
             "copy": _joined([np.full(len(rows), copy, np.int32) for _, rows, copy, _ in drawn], np.int32),
             "variant": samples.variant[positions],
         }  # fmt: skip

@@ -56,7 +56,7 @@ def make(recipe: Recipe, plan: Plan, workers: int | None = None) -> Forecast:
     """The forecast of a plan for `workers` workers; for as many as there are processors where None."""
     workers = workers or os.cpu_count() or 1
     images = sum(source.image_bytes for source in plan.sources)
-    samples = sum(split.samples for split in plan.splits)
+    samples = sum(plan.splits.values())
     seconds = read = 0.0
     for source, found in zip(recipe.sources, plan.sources, strict=True):
         drawn = sum(found.quota.values())

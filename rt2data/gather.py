@@ -19,14 +19,14 @@ import pyarrow.ipc
 from rt2data import blobs, exchange, images, index, job, plan, render, select, shard, whole
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
-from rt2data.plan import Plan
+from rt2data.mixture import CLAIM
+from rt2data.plan import Plan, Stream
 from rt2data.recipe import Recipe, RecipeSource
 from rt2data.render import Rendered
 from rt2data.shard import Ref
 from rt2data.tokenizer import ActionTokenizer
 
 MAX_OPEN = 64
-CLAIM = ".rt2data-building"  # lies in OUT and holds the plan's digest while a build is under way
 
 
 class Files:
@@ -70,13 +70,18 @@ class Files:
             os.close(self._open.popitem()[1])
 
 
-def shard_name(recipe_name: str, split: str, number: int, count: int) -> str:
-    """``SPLIT/NAME-SPLIT-00000-of-00008.tar``, below the mixture's folder."""
-    return f"{split}/{recipe_name}-{split}-{number:05d}-of-{count:05d}.tar"
+def shard_name(recipe_name: str, stream: Stream, number: int) -> str:
+    """``SPLIT/NAME-SPLIT-00000-of-00008.tar`` below the mixture's folder; by source
+    ``SPLIT/SOURCE/NAME-SPLIT-SOURCE-00000-of-00008.tar``.
+    """
+    folder, name = stream.split, f"{recipe_name}-{stream.split}"
+    if stream.source is not None:
+        folder, name = f"{folder}/{stream.source}", f"{name}-{stream.source}"
+    return f"{folder}/{name}-{number:05d}-of-{stream.shards:05d}.tar"
 
 
 def record_file(folder: Path, number: int) -> Path:
-    """Where GATHER notes what it wrote as shard `number`, counted over all splits."""
+    """Where GATHER notes what it wrote as shard `number`, counted over all streams."""
     return folder / "shards" / f"{number:06d}.json"
 
 
@@ -99,8 +104,7 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
     numbers = range(task["bucket"] * size, min(the_plan.shards, (task["bucket"] + 1) * size))
     names = {}
     for number in numbers:
-        split, own = the_plan.shard(number)
-        names[number] = shard_name(the_job.recipe.name, split.name, own, split.shards)
+        names[number] = shard_name(the_job.recipe.name, *the_plan.shard(number))
     missing = [n for n in numbers if finished(folder, out, names[n], n) is None]
     if not missing:
         return {}
@@ -140,7 +144,7 @@ def _render(
     the_job: Job, the_plan: Plan, rows: dict[int, pa.Table], number: int, tokenizer: ActionTokenizer
 ) -> list[Part]:
     """The samples of one shard, source by source: (source, samples, orders)."""
-    split = the_plan.shard(number)[0].name
+    split = the_plan.shard(number)[0].split
     parts = []
     for position, table in sorted(rows.items()):
         mine = table.take(np.flatnonzero(index.numbers(table, "shard") == number))

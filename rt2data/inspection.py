@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import tarfile
 import textwrap
 import unicodedata
 from collections import Counter
@@ -14,6 +13,7 @@ from typing import Any
 
 from PIL import Image
 
+from rt2data import mixture
 from rt2data.errors import Rt2dataError
 from rt2data.tokenizer import ActionTokenizer
 
@@ -52,7 +52,9 @@ def inspect(path: str | Path, limit: int = 5, as_json: bool = False) -> Iterator
 def _shards(path: Path) -> tuple[Path, list[str], set[str]]:
     """(the mixture's folder, its shards, its sources)"""
     if path.suffix == ".tar" and path.is_file():
-        return path.parent.parent, [f"{path.parent.name}/{path.name}"], set()
+        inside = path.absolute().parents
+        folder = next((one for one in inside[1:3] if (one / "manifest.json").is_file()), inside[1])
+        return folder, [path.absolute().relative_to(folder).as_posix()], set()
     try:
         manifest = json.loads((path / "manifest.json").read_bytes())
         splits, sources = manifest["splits"], manifest["sources"]
@@ -77,7 +79,8 @@ def _chosen(
     given: dict[str, int] = {}
     left = limit
     for shard in shards:
-        for seen, (sample, images) in enumerate(_samples(folder / shard)):
+        for seen, found in enumerate(mixture.samples(folder / shard)):
+            sample, images = found.meta, list(found.images.items())
             source = sample.get("source", "")
             if source not in given:
                 given[source] = 1
@@ -98,27 +101,6 @@ def _chosen(
         given[chosen[1].get("source", "")] += 1
         yield chosen
         left -= 1
-
-
-def _samples(path: Path) -> Iterator[tuple[Json, list[tuple[str, bytes]]]]:
-    """(JSON, images as suffix and bytes) of each sample of a shard, as it is read."""
-    images: list[tuple[str, bytes]] = []
-    try:
-        with tarfile.open(path, "r:") as tar:
-            while (member := tar.next()) is not None:
-                tar.members = []  # type: ignore[attr-defined]  # tarfile keeps every header it has seen
-                content = tar.extractfile(member)
-                data = content.read() if content else b""
-                suffix = member.name.partition(".")[2]
-                if suffix != "json":
-                    images.append((suffix, data))
-                    continue
-                yield json.loads(data), images
-                images = []
-    except (OSError, tarfile.TarError, ValueError) as error:
-        raise Rt2dataError(
-            str(path), str(error), "a whole shard", "`rt2data verify` says what is wrong with it"
-        ) from None
 
 
 def _picture(name: str, data: bytes) -> Json:

@@ -14,38 +14,11 @@ import rt2data
 from rt2data import card, exchange, gather, statistics, whole
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
+from rt2data.mixture import CLAIM, FORMAT, load_manifest
 from rt2data.plan import Plan
 from rt2data.tokenizer import ActionTokenizer
 
-FORMAT = "rt2data.mixture/1"
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")  # names that `whole.replacing` gives until it renames
-
-
-def load_manifest(path: str | Path) -> dict[str, Any]:
-    """The manifest of a built mixture.
-
-    Args:
-        path: the mixture's folder, or its ``manifest.json``.
-
-    Raises:
-        Rt2dataError: no manifest, or one of another format.
-    """
-    file = Path(path) / "manifest.json" if Path(path).is_dir() else Path(path)
-    try:
-        found = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        repair = (
-            "A build that did not end has none: run the same build again, and it continues"
-            if (file.parent / gather.CLAIM).exists()
-            else ""
-        )
-        raise Rt2dataError(str(path), "no manifest.json", "the folder of a built mixture", repair) from None
-    except (OSError, ValueError) as error:
-        raise Rt2dataError(str(file), str(error), "a manifest in JSON") from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        kind = found.get("format") if isinstance(found, dict) else type(found).__name__
-        raise Rt2dataError(str(file), f"format {kind}", FORMAT)
-    return found
 
 
 def refuse_foreign(out: Path, name: str) -> None:
@@ -63,7 +36,7 @@ def refuse_foreign(out: Path, name: str) -> None:
                 f'an empty folder, or one with the mixture "{name}"',
                 "Choose another --out",
             )
-    elif not (out / gather.CLAIM).exists() and any(out.iterdir()):
+    elif not (out / CLAIM).exists() and any(out.iterdir()):
         some = ", ".join(sorted(p.name for p in out.iterdir())[:3])
         raise Rt2dataError(
             str(out),
@@ -92,13 +65,13 @@ def complete(out: Path, the_plan: Plan) -> dict[str, Any] | None:
         )
     whole = all((out / s["name"]).is_file() and (out / s["name"]).stat().st_size == s["bytes"] for s in shards(found))
     if whole:
-        (out / gather.CLAIM).unlink(missing_ok=True)  # of a build that was killed right after its manifest
+        (out / CLAIM).unlink(missing_ok=True)  # of a build that was killed right after its manifest
     return found if whole else None
 
 
 def claim(out: Path, the_plan: Plan) -> None:
     """Mark `out` as this plan's. Raises where an unfinished build of another plan is there."""
-    mark = out / gather.CLAIM
+    mark = out / CLAIM
     if mark.exists() and mark.read_text().strip() != the_plan.digest:
         expected = "an empty folder, or an unfinished build of the same recipe and data"
         raise Rt2dataError(
@@ -131,23 +104,22 @@ def commit(
         Rt2dataError: a shard of the plan is not there, or does not hold as many samples as planned.
     """
     records = [json.loads(gather.record_file(state, n).read_bytes()) for n in range(the_plan.shards)]
-    splits: dict[str, Any] = {}
-    for split in the_plan.splits:
-        own, records = records[: split.shards], records[split.shards :]
+    splits: dict[str, Any] = {split: {"samples": n, "shards": []} for split, n in the_plan.splits.items()}
+    for stream in the_plan.streams:
+        own, records = records[: stream.shards], records[stream.shards :]
         for number, record in enumerate(own):
-            if record["samples"] != split.shard_samples(number):
+            if record["samples"] != stream.shard_samples(number):
                 raise Rt2dataError(
                     str(out / record["name"]),
                     f"{record['samples']} samples",
-                    f"{split.shard_samples(number)} as planned",
+                    f"{stream.shard_samples(number)} as planned",
                 )
-        splits[split.name] = {"samples": split.samples, "shards": own}
+        splits[stream.split]["shards"] += [{"source": stream.source} | record for record in own]
     measures = {
         "format": "rt2data.statistics/1",
         "sources": _statistics(the_job, the_plan, measured, state),
         "languages": {s.source: {k: dict(sorted(v.items())) for k, v in s.languages.items()} for s in the_plan.sources},
     }
-    train = the_plan.splits[0].samples
     manifest = {
         "format": FORMAT,
         "name": the_job.recipe.name,
@@ -155,7 +127,7 @@ def commit(
         "plan": the_plan.digest,
         "recipe": the_job.recipe.resolved,
         "tokenizer": tokenizer.fingerprint,
-        "sources": [_source(the_job, the_plan, number, train) for number in range(len(the_plan.sources))],
+        "sources": [_source(the_job, the_plan, number) for number in range(len(the_plan.sources))],
         "splits": splits,
     }
     _json(out / "statistics.json", measures)
@@ -165,7 +137,7 @@ def commit(
         if _TEMPORARY.fullmatch(left.name):  # of an attempt that was killed while it wrote
             left.unlink(missing_ok=True)
     _json(out / "manifest.json", manifest)
-    (out / gather.CLAIM).unlink(missing_ok=True)
+    (out / CLAIM).unlink(missing_ok=True)
     return manifest
 
 
@@ -173,7 +145,7 @@ def _json(path: Path, content: dict[str, Any]) -> None:
     whole.write(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def _source(the_job: Job, the_plan: Plan, number: int, train: int) -> dict[str, Any]:
+def _source(the_job: Job, the_plan: Plan, number: int) -> dict[str, Any]:
     source, found = the_job.recipe.sources[number], the_plan.sources[number]
     raw = source.declaration.raw
     own = [p for p in the_job.parts if p.source == number]
@@ -190,12 +162,13 @@ def _source(the_job: Job, the_plan: Plan, number: int, train: int) -> dict[str, 
         "left_out": dict(sorted(found.left_out.items())) | ({"not_drawn": found.not_drawn} if found.not_drawn else {}),
         "never_terminate": found.never_terminate if found.kind == "robot" else None,
         "other_splits": found.other_splits,
-        "usable": {s.name: found.samples[s.name] for s in the_plan.splits},
-        "samples": {s.name: found.quota[s.name] for s in the_plan.splits},
+        "usable": {split: found.samples[split] for split in the_plan.splits},
+        "samples": {split: found.quota[split] for split in the_plan.splits},
         "copies": found.copies,
         "threshold": found.threshold,
         "share_wanted": found.wanted,
-        "share_got": found.quota["train"] / train if train else None,
+        "mix": found.mix,
+        "share_got": found.mix / the_plan.mix if the_plan.mix else None,
     }
 
 

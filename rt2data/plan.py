@@ -42,10 +42,11 @@ class SourcePlan:
         left_out: rows that are no sample, by reason.
         never_terminate: episodes in which no step terminates.
         samples: usable samples per split, before quotas.
-        quota: samples drawn per split.
+        mix: train samples of one pass over the mix, as the recipe's amounts have it.
+        quota: samples drawn per split. Of train that is `mix`, or each sample once where the form is by_source.
         copies, threshold: every train sample stands `copies` times, and once more where its quota hash is at most
             `threshold` (-1: none).
-        wanted: share of train that the recipe asks for, None where it gives `repeat` or `samples`.
+        wanted: share of the mix that the recipe asks for, None where it gives `repeat` or `samples`.
         image_bytes: of all drawn samples of all splits, copies included.
         other_splits: the dataset's own splits that the recipe does not take, with their episodes or examples.
         estimated: true where the counts come from metadata and not from an index.
@@ -61,6 +62,7 @@ class SourcePlan:
     left_out: Counter[str] = field(default_factory=Counter)
     never_terminate: int = 0
     samples: Counter[str] = field(default_factory=Counter)
+    mix: int = 0
     quota: Counter[str] = field(default_factory=Counter)
     copies: int = 1
     threshold: int = -1
@@ -78,10 +80,15 @@ class SourcePlan:
 
 
 @dataclass(slots=True)
-class SplitPlan:
-    """A split: its shards hold ``samples // shards`` or one more; `cuts` (uint64) are where they begin in the order."""
+class Stream:
+    """Samples in order, cut into shards: those of a split, or of one source in a split where the form is by_source.
 
-    name: str
+    Its shards hold ``samples // shards`` or one more; `cuts` (uint64) are where they begin in the order. `source` is
+    the source's short id, None for all together.
+    """
+
+    split: str
+    source: str | None
     samples: int
     shards: int
     cuts: order.U64
@@ -96,30 +103,47 @@ class Plan:
 
     digest: str
     sources: list[SourcePlan]
-    splits: list[SplitPlan]
+    streams: list[Stream]
     warnings: list[str]
 
     @property
     def shards(self) -> int:
-        return sum(split.shards for split in self.splits)
+        return sum(stream.shards for stream in self.streams)
 
-    def shard(self, number: int) -> tuple[SplitPlan, int]:
-        """The split of shard `number`, counted over all splits, and its number there."""
-        for split in self.splits:
-            if number < split.shards:
-                return split, number
-            number -= split.shards
+    @property
+    def splits(self) -> dict[str, int]:
+        """The samples of each split."""
+        found: dict[str, int] = {}
+        for stream in self.streams:
+            found[stream.split] = found.get(stream.split, 0) + stream.samples
+        return found
+
+    @property
+    def mix(self) -> int:
+        """Train samples of one pass over the mix."""
+        return sum(source.mix for source in self.sources)
+
+    def shard(self, number: int) -> tuple[Stream, int]:
+        """The stream of shard `number`, counted over all streams, and its number there."""
+        for stream in self.streams:
+            if number < stream.shards:
+                return stream, number
+            number -= stream.shards
         raise IndexError(number)
 
-    def shard_of(self, split: int, orders: order.U64) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """The shard of each order of split `split`, counted over all splits."""
-        first = sum(s.shards for s in self.splits[:split])
-        return first + np.searchsorted(self.splits[split].cuts, orders, side="right").astype(np.int64)
+    def shard_of(self, split: str, source: str, orders: order.U64) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """The shard of each order of a source's samples in a split, counted over all streams."""
+        first = 0
+        for stream in self.streams:
+            if stream.split == split and stream.source in (None, source):
+                return first + np.searchsorted(stream.cuts, orders, side="right").astype(np.int64)
+            first += stream.shards
+        raise KeyError(split, source)
 
     def save(self, folder: Path) -> None:
         """Write ``plan.json`` and ``cuts.npz``."""
         buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **{split.name: split.cuts for split in self.splits})
+        np.savez(buffer, allow_pickle=False, **{str(number): s.cuts for number, s in enumerate(self.streams)})
         whole.write(folder / "cuts.npz", buffer.getvalue())
         whole.write(folder / "plan.json", json.dumps(self.to_dict()).encode())
 
@@ -129,7 +153,9 @@ class Plan:
             "digest": self.digest,
             "sources": [{f.name: getattr(s, f.name) for f in fields(s)} for s in self.sources],
             "warnings": self.warnings,
-            "splits": [{"name": s.name, "samples": s.samples, "shards": s.shards} for s in self.splits],
+            "streams": [
+                {"split": s.split, "source": s.source, "samples": s.samples, "shards": s.shards} for s in self.streams
+            ],
         }
 
 
@@ -141,8 +167,8 @@ def load(folder: Path) -> Plan:
     for entry in content["sources"]:
         counters = {key: Counter(entry[key]) for key in ("left_out", "samples", "quota")}
         sources.append(SourcePlan(**(entry | counters)))
-    splits = [SplitPlan(s["name"], s["samples"], s["shards"], stored[s["name"]]) for s in content["splits"]]
-    return Plan(content["digest"], sources, splits, content["warnings"])
+    streams = [Stream(**entry, cuts=stored[str(number)]) for number, entry in enumerate(content["streams"])]
+    return Plan(content["digest"], sources, streams, content["warnings"])
 
 
 def make(job: Job, tokenizer: dict[str, Any], other_splits: list[dict[str, int]]) -> Plan:
@@ -170,24 +196,30 @@ def make(job: Job, tokenizer: dict[str, Any], other_splits: list[dict[str, int]]
         hashes = np.concatenate(quota_hashes[number])
         quota_hashes[number] = []
         plans[number].threshold = order.threshold(hashes, plans[number].quota["train"] % len(hashes), source.where)
-    orders: list[list[order.U64]] = [[] for _ in recipe.splits]
+    orders: dict[tuple[str, str | None], list[order.U64]] = {key: [] for key in streams(recipe)}
     for part, source, samples in walk(job, None):
         for split, rows, _copy, values in drawn(recipe, source, plans[part.source], samples):
-            orders[split].append(values)
+            orders[recipe.splits[split], source.id if recipe.form == "by_source" else None].append(values)
             plans[part.source].image_bytes += image_bytes(job, part, source, samples.rows[rows])
-    splits = []
-    for name, parts in zip(recipe.splits, orders, strict=True):
+    made = []
+    for (split, name), parts in orders.items():
         merged = np.concatenate(parts) if parts else np.empty(0, np.uint64)
         parts.clear()
         merged.sort()  # in place: a copy would be 8 more bytes a sample
         shards = math.ceil(len(merged) / recipe.samples_per_shard)
-        splits.append(
-            SplitPlan(
-                name, len(merged), shards, order.cuts(merged, shards, recipe.file) if shards else np.empty(0, np.uint64)
-            )
-        )
+        cuts = order.cuts(merged, shards, recipe.file) if shards else np.empty(0, np.uint64)
+        made.append(Stream(split, name, len(merged), shards, cuts))
     content = json.dumps([VERSION, job.digest(), tokenizer], sort_keys=True)
-    return Plan(hashlib.sha256(content.encode()).hexdigest(), plans, splits, warnings(recipe, plans, splits))
+    found = Plan(hashlib.sha256(content.encode()).hexdigest(), plans, made, [])
+    found.warnings += warnings(recipe, plans, found.splits)
+    return found
+
+
+def streams(recipe: Recipe) -> list[tuple[str, str | None]]:
+    """The streams of a recipe as (split, source): a split each, or each split of each source, in their order."""
+    if recipe.form == "mixed":
+        return [(split, None) for split in recipe.splits]
+    return [(split, s.id) for split in recipe.splits for s in recipe.sources if split in s.splits]
 
 
 def empty(recipe: Recipe, other_splits: list[dict[str, int]]) -> list[SourcePlan]:
@@ -283,7 +315,11 @@ def check_usable(source: RecipeSource, plan: SourcePlan) -> None:
 
 
 def set_quotas(recipe: Recipe, plans: list[SourcePlan]) -> None:
-    """Fill in each source's quota and copies. Raises where a sample would be repeated more than `max_repeat` times."""
+    """Fill in each source's part of the mix, quota and copies.
+
+    Raises:
+        Rt2dataError: a sample would be repeated more than `max_repeat` times, or a source would give nothing.
+    """
     n = [plan.samples["train"] for plan in plans]
     if recipe.sources[0].weight is not None:
         weights = [
@@ -306,7 +342,8 @@ def set_quotas(recipe: Recipe, plans: list[SourcePlan]) -> None:
             for s, size in zip(recipe.sources, n, strict=True)
         ]
     for source, plan, size, quota in zip(recipe.sources, plans, n, quotas, strict=True):
-        plan.quota["train"] = quota
+        plan.mix = quota
+        plan.quota["train"] = size if recipe.form == "by_source" else quota
         if "samples" in plan.unknown:
             continue
         if quota > Fraction(str(recipe.max_repeat)) * size:
@@ -322,7 +359,7 @@ def set_quotas(recipe: Recipe, plans: list[SourcePlan]) -> None:
             way = "Raise its weight or train_samples" if plan.wanted is not None else "Ask for more of it"
             found = f"{plan.dataset} would give train 0 of its {size} samples"
             raise Rt2dataError(source.where, found, "at least one", f"{way}, or take the source out")
-        plan.copies = quota // size
+        plan.copies = plan.quota["train"] // size
         for name in recipe.splits[1:]:
             plan.quota[name] = plan.samples[name]
 
@@ -342,13 +379,13 @@ def _factor(recipe: Recipe, size: int) -> Fraction:
     return Fraction(narrow.plus(power))
 
 
-def warnings(recipe: Recipe, plans: list[SourcePlan], splits: list[SplitPlan]) -> list[str]:
-    """What a user should know before the build, a sentence each."""
+def warnings(recipe: Recipe, plans: list[SourcePlan], splits: dict[str, int]) -> list[str]:
+    """What a user should know before the build, a sentence each; `splits` gives the samples of each."""
     unknown = any("samples" in plan.unknown for plan in plans)
     without: dict[str, list[str]] = {}
-    found = [f"split {split.name} is empty" for split in splits if not split.samples and not unknown]
+    found = [f"split {name} is empty" for name, samples in splits.items() if not samples and not unknown]
     for source, plan in zip(recipe.sources, plans, strict=True):
-        filled = [s.name for s in splits if s.samples and s.name != "train" and s.name in source.splits]
+        filled = [name for name, n in splits.items() if n and name != "train" and name in source.splits]
         if plan.unknown:
             words = _UNKNOWN[plan.kind == "robot"]
             what = ", ".join(words[word] for word in plan.unknown)

@@ -74,6 +74,7 @@ class Recipe:
     weights: str
     temperature: float | None
     max_repeat: float
+    form: str
     cameras: tuple[str, ...]
     image: dict[str, Any] | None
     image_check: str
@@ -129,7 +130,8 @@ def _recipe(written: Written) -> Recipe:
         name=raw["name"], file=written.file, seed=raw.get("seed", 0),
         samples_per_shard=raw.get("samples_per_shard", 5000), train_samples=raw.get("train_samples"),
         weights=raw.get("weights", "share"), temperature=raw.get("temperature"),
-        max_repeat=raw.get("max_repeat", 10), cameras=tuple(raw.get("cameras", ["primary"])),
+        max_repeat=raw.get("max_repeat", 10), form=raw.get("form", "mixed"),
+        cameras=tuple(raw.get("cameras", ["primary"])),
         image=None if image == "keep" else image, image_check=raw.get("image_check", "header"),
         tokenizer=tokenizer.get("spec", "rt2"), bounds=tokenizer.get("bounds", "quantiles"), prompts=prompts,
         sources=(), resolved={},
@@ -291,7 +293,8 @@ def _resolve(recipe: Recipe, raw: dict[str, Any]) -> dict[str, Any]:
         sources.append(entry)
     resolved: dict[str, Any] = {
         "name": recipe.name, "seed": recipe.seed, "samples_per_shard": recipe.samples_per_shard,
-        "max_repeat": recipe.max_repeat, "cameras": list(recipe.cameras), "image": recipe.image or "keep",
+        "max_repeat": recipe.max_repeat, "form": recipe.form, "cameras": list(recipe.cameras),
+        "image": recipe.image or "keep",
         "image_check": recipe.image_check, "tokenizer": {"spec": recipe.tokenizer, "bounds": recipe.bounds},
         "prompts": recipe.prompts, "sources": sources,
     }  # fmt: skip

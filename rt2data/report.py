@@ -15,6 +15,11 @@ from rt2data import forecast
 from rt2data.plan import Plan, SourcePlan
 from rt2data.recipe import Recipe
 
+BY_SOURCE = (
+    "form by_source: each sample is written once, in shards of its source; epochs, drawn and shares are those of one "
+    "pass that a loader makes over the mix"
+)
+
 
 class Reporter:
     """Prints to stderr, or nothing at all."""
@@ -73,16 +78,21 @@ def plan_text(recipe: Recipe, plan: Plan, workers: int | None = None) -> str:
     how = "estimated where marked ~" if guessed else "exact"
     how += ", unknown where marked ?" if any(s.unknown for s in plan.sources) else ""
     lines = _wrapped(f"plan of {recipe.name} ({Path(recipe.file).name}): {how}", "")
+    if recipe.form == "by_source":
+        lines += _wrapped(BY_SOURCE, "")
     heads = ("units", 12), ("rows", 12), ("left out", 10), ("train", 12), ("epochs", 8), ("drawn", 12)
     lines.append(f"{'source':<24}{'kind':<8}" + "".join(f"{head:>{width}}" for head, width in heads))
-    whole = not any("samples" in s.unknown and not s.quota["train"] for s in plan.sources)
+    whole = not any("samples" in s.unknown and not s.mix for s in plan.sources)
+    whose = "of train" if recipe.form == "mixed" else "of the mix"
     for s in plan.sources:
-        lines += _source_lines(s, plan.splits[0].samples, "of train" if whole else "of what is known")
+        lines += _source_lines(s, plan.mix, whose if whole else "of what is known")
     mark = "~" if guessed else ""
-    for split in plan.splits:
-        known = whole and not (split.name != "train" and any("samples" in s.unknown for s in plan.sources))
-        counts = f"{mark}{split.samples:,} samples in {mark}{split.shards:,} shards" if split.samples or known else "?"
-        lines.append(f"{split.name}: {counts}{'' if known or not split.samples else ', and what is unknown'}")
+    counted = whole and recipe.form == "mixed"  # a share says how many are drawn, of a source of unknown size too
+    for split, samples in plan.splits.items():
+        known = (counted and split == "train") or not any("samples" in s.unknown for s in plan.sources)
+        shards = sum(stream.shards for stream in plan.streams if stream.split == split)
+        counts = f"{mark}{samples:,} samples in {mark}{shards:,} shards" if samples or known else "?"
+        lines.append(f"{split}: {counts}{'' if known or not samples else ', and what is unknown'}")
     needs = forecast.make(recipe, plan, workers)
     least = "" if needs.complete else "; without what is unknown"
     lines.append(f"text ~{short(needs.tokens)} tokens, images {mark}{size(needs.images)}{least}")
@@ -94,9 +104,9 @@ def plan_text(recipe: Recipe, plan: Plan, workers: int | None = None) -> str:
 
 
 def _source_lines(s: SourcePlan, total: int, whole: str) -> list[str]:
-    """The lines of one source in a plan with `total` samples in train; `whole` says of what its share is."""
+    """The lines of one source in a plan whose mix has `total` samples; `whole` says of what its share is."""
     mark = "~" if s.estimated else ""
-    unknown, drawn = "samples" in s.unknown, s.quota["train"]
+    unknown, drawn = "samples" in s.unknown, s.mix
     units = "?" if "units" in s.unknown else mark + count(s.units)
     rows, train = ("?", "?") if unknown else (mark + count(s.rows), mark + count(s.samples["train"]))
     left = "?" if s.estimated else count(sum(s.left_out.values()))

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from rt2data import declaration, exchange, flow, manifest, plan, recipe, report, sources, statistics
+from rt2data import declaration, exchange, flow, mixture, plan, recipe, report, sources, statistics
 from rt2data.declaration import Declaration
 from rt2data.engine import Direct
 from rt2data.errors import Rt2dataError
@@ -32,14 +32,17 @@ def of(path: Path, *, check: bool = False) -> Json:
 
 def of_mixture(path: Path) -> Json:
     """The statistics of a built mixture: of its manifest and its ``statistics.json``."""
-    found = manifest.load_manifest(path)
+    found = mixture.load_manifest(path)
     measured = json.loads((path / "statistics.json").read_bytes())["sources"]
     sources = []
     for source in found["sources"]:
         own = measured.get(source["source"])
         sources.append(source | {"instructions": own["instructions"] if own else None, "actions": own})
     splits = {name: split["samples"] for name, split in found["splits"].items()}
-    return {"name": found["name"], "what": "mixture", "checked": True, "splits": splits, "sources": sources}
+    form = found["recipe"]["form"]
+    return {
+        "name": found["name"], "what": "mixture", "form": form, "checked": True, "splits": splits, "sources": sources,
+    }  # fmt: skip
 
 
 def of_dataset(path: Path, *, check: bool) -> Json:
@@ -105,6 +108,7 @@ def _holds(path: Path, name: str) -> bool:
 
 def text(stats: Json) -> str:
     """The statistics as tables of at most 100 columns."""
+    whose = "the mix" if stats.get("form") == "by_source" else "train"
     lines = [f"{stats['what']} {stats['name']}: " + ", ".join(f"{name} {n:,}" for name, n in stats["splits"].items())]
     if not stats["checked"]:
         lines.append("checksums of the files were not verified; --check verifies them")
@@ -117,8 +121,7 @@ def text(stats: Json) -> str:
         if s.get("share_got") is not None:
             wanted = f"{100 * s['share_wanted']:.2f} %" if s["share_wanted"] is not None else "not asked"
             lines.append(
-                f"  share of train: wanted {wanted}, got {100 * s['share_got']:.2f} % "
-                f"({s['samples']['train']:,} samples)"
+                f"  share of {whose}: wanted {wanted}, got {100 * s['share_got']:.2f} % ({s['mix']:,} samples)"
             )
         left = ", ".join(f"{n:,} {reason}" for reason, n in s["left_out"].items())
         lines.append(f"  left out: {left or 'nothing'}")

@@ -26,6 +26,8 @@ from PIL import Image
 from rt2data import declaration, flow, gather, indexing, manifest, report, shard, sources, worker
 from rt2data.errors import Rt2dataError
 from rt2data.measure import Moments
+from rt2data.mixture import CLAIM, FORMAT, load_manifest
+from rt2data.plan import Stream
 
 Build = Callable[..., dict[str, Any]]
 TESTS = Path(__file__).parent
@@ -426,7 +428,7 @@ def test_a_picture_that_is_replaced_is_noticed(build: Build, tmp_path: Path) -> 
     build(recipe, tmp_path / "new", data_root=tmp_path, work=tmp_path / "out.work")
     assert sorted(one["jpg"] for one in samples(tmp_path / "new")) == sorted([bytes(other), small.picture(2)])
     path.write_bytes(small.picture(1))  # and back: only the time is another
-    assert build(recipe, tmp_path / "out", data_root=tmp_path) == manifest.load_manifest(tmp_path / "out")
+    assert build(recipe, tmp_path / "out", data_root=tmp_path) == load_manifest(tmp_path / "out")
 
 
 def test_pictures_that_come_later_are_taken(build: Build, tmp_path: Path) -> None:
@@ -531,21 +533,17 @@ def foreign(out: Path) -> None:
 
 def other_name(out: Path) -> None:
     out.mkdir()
-    (out / "manifest.json").write_text(
-        json.dumps({"format": manifest.FORMAT, "name": "other", "plan": "x", "splits": {}})
-    )
+    (out / "manifest.json").write_text(json.dumps({"format": FORMAT, "name": "other", "plan": "x", "splits": {}}))
 
 
 def other_plan(out: Path) -> None:
     out.mkdir()
-    (out / "manifest.json").write_text(
-        json.dumps({"format": manifest.FORMAT, "name": "small", "plan": "x", "splits": {}})
-    )
+    (out / "manifest.json").write_text(json.dumps({"format": FORMAT, "name": "small", "plan": "x", "splits": {}}))
 
 
 def unfinished(out: Path) -> None:
     out.mkdir()
-    (out / gather.CLAIM).write_text("0" * 64)
+    (out / CLAIM).write_text("0" * 64)
     (out / "train").mkdir()
     (out / "train" / "small-train-00000-of-00001.tar").write_text("half")
 
@@ -797,7 +795,10 @@ def test_progress_counts_what_is_done(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_a_shard_name_says_where_it_belongs() -> None:
-    assert gather.shard_name("mix", "val", 3, 12) == "val/mix-val-00003-of-00012.tar"
+    cuts = np.empty(0, np.uint64)
+    assert gather.shard_name("mix", Stream("val", None, 12, 12, cuts), 3) == "val/mix-val-00003-of-00012.tar"
+    name = gather.shard_name("mix", Stream("val", "coco", 12, 12, cuts), 3)
+    assert name == "val/coco/mix-val-coco-00003-of-00012.tar"
     assert len(shard.headers(["a"], np.array([0]))[0]) == 512
 
 

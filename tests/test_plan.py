@@ -59,7 +59,7 @@ def test_quotas(
     names = ("bridge_dataset", "vqav2", "coco_captions")
     found = made(sources=[{"source": name} | s for name, s in zip(names, sources, strict=True)], **ONLY_TRAIN, **more)
     assert train(found) == wanted
-    assert found.splits[0].samples == sum(wanted)
+    assert found.splits == {"train": sum(wanted)}
     for one, quota in zip(found.sources, wanted, strict=True):
         assert one.copies == quota // one.samples["train"]
         assert one.not_drawn == max(0, one.samples["train"] - quota)
@@ -85,14 +85,14 @@ def test_every_sample_is_drawn_floor_or_ceiling_times(build: Callable[..., Any],
 
 def test_shards_differ_by_at_most_one_sample(made: Callable[..., plan.Plan]) -> None:
     found = made(samples_per_shard=10)
-    for split in found.splits:
-        sizes = [split.shard_samples(n) for n in range(split.shards)]
-        assert sum(sizes) == split.samples
+    for one in found.streams:
+        sizes = [one.shard_samples(n) for n in range(one.shards)]
+        assert sum(sizes) == one.samples
         assert max(sizes) - min(sizes) <= 1
         assert max(sizes) <= 10
-        assert len(split.cuts) == split.shards - 1
-    assert found.shard(0) == (found.splits[0], 0)
-    assert found.shard(found.splits[0].shards) == (found.splits[1], 0)
+        assert len(one.cuts) == one.shards - 1
+    assert found.shard(0) == (found.streams[0], 0)
+    assert found.shard(found.streams[0].shards) == (found.streams[1], 0)
     with pytest.raises(IndexError):
         found.shard(found.shards)
 
@@ -123,7 +123,7 @@ def test_the_plan_is_the_same_whatever_the_order_of_parts(
         monkeypatch.setattr(one, "parts", lambda self, split, forward=forward: forward(self, split)[::-1])
     again = made()
     assert again.to_dict() == first.to_dict()
-    assert all((a.cuts == b.cuts).all() for a, b in zip(first.splits, again.splits, strict=True))
+    assert all((a.cuts == b.cuts).all() for a, b in zip(first.streams, again.streams, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_an_empty_corpus(made: Callable[..., plan.Plan], tmp_path: Path) -> None
 
 def test_an_empty_val_is_a_warning(made: Callable[..., plan.Plan]) -> None:
     found = made(splits={"train": 1.0, "val": 0.0}, sources=[BRIDGE])
-    assert found.splits[1].samples == found.splits[1].shards == 0
+    assert found.streams[1].samples == found.streams[1].shards == 0
     assert "split val is empty" in found.warnings
 
 
@@ -321,7 +321,7 @@ def test_the_exact_plan_is_that_of_the_build(mixture: Any) -> None:
         recipe.read(mixture.recipe), mixture.data, Path(f"{mixture.out}.work"), index=False, check=False
     )
     assert [s.quota["train"] for s in found.sources] == [s["samples"]["train"] for s in mixture.manifest["sources"]]
-    assert [s.samples for s in found.splits] == [mixture.manifest["splits"][s.name]["samples"] for s in found.splits]
+    assert found.splits == {name: split["samples"] for name, split in mixture.manifest["splits"].items()}
 
 
 def test_a_plan_of_data_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,7 +346,7 @@ def test_a_plan_is_read_back_as_it_was_saved(made: Callable[..., plan.Plan], tmp
     found.save(tmp_path / "state")
     again = plan.load(tmp_path / "state")
     assert again.to_dict() == found.to_dict()
-    assert all((a.cuts == b.cuts).all() for a, b in zip(found.splits, again.splits, strict=True))
+    assert all((a.cuts == b.cuts).all() for a, b in zip(found.streams, again.streams, strict=True))
     assert again.sources[0].samples["no such split"] == 0
 
 
@@ -379,14 +379,14 @@ def test_the_table_of_a_plan_fits_whatever_the_numbers() -> None:
         units=123_456_789,
         rows=9_876_543_210,
         samples=Counter(train=9_876_543_210),
+        mix=98_765_432_100,
         quota=Counter(train=98_765_432_100),
         image_bytes=10**15,
         wanted=0.5,
         estimated=True,
     )
-    text = report.plan_text(
-        found, plan.Plan("", [one], [plan.SplitPlan("train", 98_765_432_100, 10**6, order.cuts(*_no_cuts()))], [])
-    )
+    stream = plan.Stream("train", None, 98_765_432_100, 10**6, order.cuts(*_no_cuts()))
+    text = report.plan_text(found, plan.Plan("", [one], [stream], []))
     assert max(map(len, text.splitlines()[1:3])) <= 100
 
 

@@ -23,13 +23,19 @@ _SCALARS = {
 
 
 def check(folder: Path, manifest: Json, suffixes: set[str], report: Report) -> None:
-    """Hold ``README.md`` to the members that were seen (`suffixes`), the schema's fields, the manifest's splits."""
-    held, where = report["card"], "README.md"
+    """Hold ``README.md`` to the members that were seen (`suffixes`), the schema's fields, the manifest's splits.
+
+    A mixture of the form by_source has a configuration for each source besides the default one.
+    """
+    held, where, apart = report["card"], "README.md", manifest["recipe"].get("form") == "by_source"
     try:
         head = _front(folder / where)
-        features = {entry["name"]: entry for entry in head["dataset_info"]["features"]}
-        config = head["configs"][0]
-        files = {entry["split"]: entry["path"] for entry in config["data_files"]}
+        infos = head["dataset_info"] if apart else [{"config_name": "default"} | head["dataset_info"]]
+        features = {entry["name"]: entry for entry in infos[0]["features"]}
+        files = {
+            config["config_name"]: {entry["split"]: entry["path"] for entry in config["data_files"]}
+            for config in head["configs"]
+        }
         fields = {entry["name"]: entry for entry in features["json"]["struct"]}
     except (OSError, ValueError, KeyError, IndexError, TypeError, yaml.YAMLError, RecursionError) as error:
         held.hold(
@@ -67,8 +73,14 @@ def check(folder: Path, manifest: Json, suffixes: set[str], report: Report) -> N
             f"{name} of type {found}",
             " or ".join(names) + (" in a list" if kind == "array" else ""),
         )
-    there = {name: f"{name}/*.tar" for name, split in manifest["splits"].items() if split["shards"]}
+    pattern = "*/*.tar" if apart else "*.tar"
+    there = {"default": {name: f"{name}/{pattern}" for name, split in manifest["splits"].items() if split["shards"]}}
+    for source in manifest["sources"] if apart else ():
+        own = source["source"]
+        there[own] = {name: f"{name}/{own}/*.tar" for name, samples in source["samples"].items() if samples}
     held.hold(files == there, where, f"data files {files}", str(there))
+    same = [info.get("config_name") for info in infos if info.get("features") == infos[0]["features"]]
+    held.hold(same == list(there), where, f"features of {same}", f"the same features for {', '.join(there)}")
 
 
 def _front(path: Path) -> Any:

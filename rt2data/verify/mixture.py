@@ -36,25 +36,43 @@ def check_manifest(manifest: Json, report: Report) -> None:
 
 
 def _check_shards(where: str, manifest: Json, name: str, split: Json, report: Report) -> None:
-    shards, samples = split["shards"], split["samples"]
-    wanted = [f"{name}/{manifest['name']}-{name}-{i:05d}-of-{len(shards):05d}.tar" for i in range(len(shards))]
+    streams: list[tuple[str | None, int]] = [(None, split["samples"])]
+    if by_source(manifest):
+        streams = [(s["source"], s["samples"][name]) for s in manifest["sources"] if s["samples"].get(name)]
     report["manifest"].hold(
-        [s["name"] for s in shards] == wanted,
+        [s["source"] for s in split["shards"]]
+        == [s for s, _ in streams for shard in split["shards"] if shard["source"] == s],
         where,
-        "other names of shards",
-        f"{len(shards)} shards like {wanted[0] if wanted else 'none'}",
+        "shards of other sources, or in another order",
+        "the shards of each source in the order of the recipe, of none where the form is mixed",
     )
-    most = manifest["recipe"]["samples_per_shard"]
-    report["manifest"].hold(
-        len(shards) == -(-samples // most),
-        where,
-        f"{len(shards)} shards",
-        f"{-(-samples // most)} for {samples} samples",
-    )
-    counts = [s["samples"] for s in shards]
-    report["quotas"].hold(sum(counts) == samples, where, f"shards of {sum(counts)} samples", f"{samples}, the split's")
-    even = [samples * (i + 1) // len(shards) - samples * i // len(shards) for i in range(len(shards))]
-    report["order"].hold(counts == even, where, f"shards of {counts} samples", f"{even}, which differ by at most one")
+    for source, samples in streams:
+        shards = [shard for shard in split["shards"] if shard["source"] == source]
+        folder, stem = (name, name) if source is None else (f"{name}/{source}", f"{name}-{source}")
+        wanted = [f"{folder}/{manifest['name']}-{stem}-{i:05d}-of-{len(shards):05d}.tar" for i in range(len(shards))]
+        report["manifest"].hold(
+            [s["name"] for s in shards] == wanted,
+            where,
+            "other names of shards",
+            f"{len(shards)} shards like {wanted[0] if wanted else 'none'}",
+        )
+        most = manifest["recipe"]["samples_per_shard"]
+        report["manifest"].hold(
+            len(shards) == -(-samples // most),
+            where,
+            f"{len(shards)} shards",
+            f"{-(-samples // most)} for {samples} samples",
+        )
+        counts = [s["samples"] for s in shards]
+        report["quotas"].hold(sum(counts) == samples, where, f"shards of {sum(counts)} samples", f"{samples} in all")
+        even = [samples * (i + 1) // len(shards) - samples * i // len(shards) for i in range(len(shards))]
+        found = f"shards of {counts} samples"
+        report["order"].hold(counts == even, where, found, f"{even}, which differ by at most one")
+
+
+def by_source(manifest: Json) -> bool:
+    """Whether a mixture has shards per source."""
+    return bool(manifest["recipe"].get("form") == "by_source")
 
 
 def _factor(recipe: Json, n: int) -> Fraction:
@@ -98,17 +116,21 @@ def _check_quotas(manifest: Json, report: Report) -> None:
             else math.floor(n * Fraction(str(rule.get("repeat", 1))) + Fraction(1, 2))
             for rule, n in zip(rules, usable, strict=True)
         ]
-    train = manifest["splits"]["train"]["samples"]
+    every = sum(quotas)
     for i, (source, n, quota) in enumerate(zip(sources, usable, quotas, strict=True)):
         where = f"manifest.json {source['source']}"
-        found = source["samples"].get("train")
-        check.hold(found == quota, where, f"{found} train samples", f"{quota}, by the recipe")
+        got = quota / every if every else None
+        check.hold(source["mix"] == quota, where, f"{source['mix']} samples in the mix", f"{quota}, by the recipe")
+        check.hold(source["share_got"] == got, where, f"share_got {source['share_got']}", str(got))
         check.hold(
             quota <= Fraction(str(recipe["max_repeat"])) * n,
             where,
             f"{quota} train samples of {n}",
             f"at most {recipe['max_repeat']} copies of each",
         )
+        quota = n if by_source(manifest) else quota
+        found = source["samples"].get("train")
+        check.hold(found == quota, where, f"{found} train samples", f"{quota}, by the recipe")
         copies = quota // n if n else 0
         check.hold(source["copies"] == copies, where, f"{source['copies']} copies", f"{copies}, {quota} samples of {n}")
         check.hold(
@@ -128,8 +150,6 @@ def _check_quotas(manifest: Json, report: Report) -> None:
             f"usable and written samples {others}",
             "each sample of the other splits once",
         )
-        got = quota / train if train else None
-        check.hold(source["share_got"] == got, where, f"share_got {source['share_got']}", str(got))
         wish = float(shares[i]) if shares else None
         check.hold(source["share_wanted"] == wish, where, f"share_wanted {source['share_wanted']}", str(wish))
 
@@ -179,7 +199,8 @@ class Ledger:
         self.count = {name: Counter[str]() for name in self.splits}
         # Per split: sample without its copy -> which copies were seen, a bit each.
         self.copies: dict[str, dict[str, int]] = {name: {} for name in self.splits}
-        self.last: dict[str, tuple[int, str]] = {}
+        self.apart = by_source(manifest)
+        self.last: dict[tuple[str, str], tuple[int, str]] = {}  # per split, or split and source
         self.units: dict[str, str] = {}
         self.images: dict[bytes, tuple[str, str]] = {}  # digest of the bytes -> split and format
 
@@ -212,14 +233,15 @@ class Ledger:
 
     def _order(self, where: str, split: str, key: Key, text: str) -> None:
         mine = (keys.hash64("order", self.seed, key), text)
-        last = self.last.get(split)
+        stream = split, key.source if self.apart else ""
+        last = self.last.get(stream)
         self.report["order"].hold(
             last is None or last < mine,
             where,
             f"order {mine[0]:016x} after {last[0] if last else 0:016x}",
             "an ascending order",
         )
-        self.last[split] = mine
+        self.last[stream] = mine
 
     def first(self, key: Key, split: str) -> bool:
         """Whether just one copy of a sample that was added has been seen."""

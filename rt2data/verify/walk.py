@@ -127,7 +127,10 @@ class Walk:
         number = 0
         for members in shards.samples(path, entry, self.report):
             number += 1
-            self._sample(f"{name} {members.key}", split, members)
+            where, source = f"{name} {members.key}", members.key.partition("-")[0]
+            if entry["source"] not in (None, source):
+                self.report["keys"].fail(where, f"a sample of {source}", f"one of {entry['source']}, whose shard it is")
+            self._sample(where, split, members)
         self.report["shards"].hold(
             number == entry["samples"], name, f"{number} samples", f"{entry['samples']}, as the manifest says"
         )
