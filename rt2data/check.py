@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rt2data import actions, claims, evidence, instruction, sources, tfrecord
+from rt2data import actions, claims, evidence, instruction, sources
 from rt2data.declaration import Declaration
 from rt2data.episodes import ImageRefs
 from rt2data.errors import Rt2dataError
 from rt2data.evidence import Claim, Seen
-from rt2data.rlds import read_episodes
 from rt2data.robot import Robot
 
 EPISODES = 50  # that are read by default
@@ -182,8 +181,7 @@ def _of_part(source: Any, part: Any) -> Iterator[_Raw]:
         )
     flags = tuple(name for name in FLAGS if f"steps/{name}" in there)
     wanted = {path: there[path] for path in [*source.fields, *(f"steps/{name}" for name in flags)]}
-    buffer = tfrecord.map_file(source.root / part.name)
-    for episode in read_episodes(buffer, part.name, wanted, list(wanted), check=False):
+    for episode, buffer in source.episodes(part.name, wanted, list(wanted), check=False):
         pictures = {}
         for camera in cameras:
             refs = episode[camera]

@@ -159,6 +159,8 @@ def _guess(source: RecipeSource, one: Source | None, into: SourcePlan) -> None:
         if stated:
             samples = stated.samples.get(name, 0)
             size = round(samples * (stated.image_bytes or 0))
+        if one and hasattr(one, "blobs") and one.declaration.format != "arrow":  # whose pictures stay where they are
+            into.blob_bytes += one.estimate(name, source.declaration.cameras)[1]
         into.units += units[name]
         into.rows += samples
         into.image_bytes += size

@@ -38,7 +38,7 @@ class Forecast:
     Attributes:
         tokens: of the prompts and targets of all samples.
         images: bytes of the images; in the source's form, also where they are encoded anew.
-        shards, disk: bytes of the shards; of the shards and the work directory.
+        shards, disk: bytes of the shards; of the shards and the work directory with its blobs.
         workers, hours: how long so many workers take, with a disk like the one that was measured (READ_RATE).
         complete: whether every source's samples and bytes are known.
     """
@@ -55,7 +55,7 @@ class Forecast:
 def make(recipe: Recipe, plan: Plan, workers: int | None = None) -> Forecast:
     """The forecast of a plan for `workers` workers; for as many as there are processors where None."""
     workers = workers or os.cpu_count() or 1
-    images = sum(source.image_bytes for source in plan.sources)
+    images, blobs = (sum(getattr(source, what) for source in plan.sources) for what in ("image_bytes", "blob_bytes"))
     samples = sum(plan.splits.values())
     seconds = read = 0.0
     for source, found in zip(recipe.sources, plan.sources, strict=True):
@@ -68,7 +68,7 @@ def make(recipe: Recipe, plan: Plan, workers: int | None = None) -> Forecast:
     seconds = START_S + max(seconds / workers, read / READ_RATE + shards / WRITE_RATE)
     return Forecast(
         tokens=round(sum(tokens(s, p) for s, p in zip(recipe.sources, plan.sources, strict=True))),
-        images=images, shards=shards, disk=shards + samples * WORK_BYTES,
+        images=images, shards=shards, disk=shards + samples * WORK_BYTES + blobs,
         workers=workers, hours=seconds / 3600,
         complete=not any(p.unknown for p in plan.sources),
     )  # fmt: skip

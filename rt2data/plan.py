@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from rt2data import index, order, select, whole
+from rt2data import blobs, index, order, select, whole
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.recipe import Recipe, RecipeSource
@@ -48,6 +48,7 @@ class SourcePlan:
             `threshold` (-1: none).
         wanted: share of the mix that the recipe asks for, None where it gives `repeat` or `samples`.
         image_bytes: of all drawn samples of all splits, copies included.
+        blob_bytes: of pictures that no file holds as they are encoded, and that are copied into the work directory.
         other_splits: the dataset's own splits that the recipe does not take, with their episodes or examples.
         estimated: true where the counts come from metadata and not from an index.
         unknown: what nobody states, of a source that is not at hand: "units", "samples", "images" (their bytes).
@@ -68,6 +69,7 @@ class SourcePlan:
     threshold: int = -1
     wanted: float | None = None
     image_bytes: int = 0
+    blob_bytes: int = 0
     other_splits: dict[str, int] = field(default_factory=dict)
     estimated: bool = False
     unknown: list[str] = field(default_factory=list)
@@ -243,6 +245,7 @@ def walk(job: Job, plans: list[SourcePlan] | None) -> Any:
             plan.rows += counts["rows"]
             plan.never_terminate += counts.get("never_terminate", 0)
             plan.left_out += samples.left_out
+            plan.blob_bytes += blob_bytes(table, source)
             for number, name in enumerate(job.recipe.splits):
                 plan.samples[name] += int(np.count_nonzero(samples.split == number))
                 into = plan.languages.setdefault(name, {})
@@ -275,6 +278,16 @@ def image_bytes(job: Job, part: Any, source: RecipeSource, rows: Any) -> int:
     """Bytes of the images of `rows` of a part, of the recipe's cameras."""
     table = job.table(part)
     return sum(int(index.numbers(table, f"{c}.length")[rows].sum(dtype=np.int64)) for c in select.cameras(source))
+
+
+def blob_bytes(table: Any, source: RecipeSource) -> int:
+    """Bytes of the pictures of a part, of all declared cameras, that lie in a blob."""
+    found = 0
+    for camera in source.declaration.cameras:
+        codes, files = index.codes(table, f"{camera}.file")
+        copied = np.array([bool(name) and str(name).startswith(blobs.PREFIX) for name in (*files, None)], np.bool_)
+        found += int(index.numbers(table, f"{camera}.length")[copied[codes]].sum(dtype=np.int64))
+    return found
 
 
 def refuse_duplicates(job: Job, number: int) -> None:

@@ -117,7 +117,8 @@ def _source_lines(s: SourcePlan, total: int, whole: str) -> list[str]:
     share = f"{mark}{100 * drawn / total:.2f}" if total and got != "?" else "?"
     wanted = f", wanted {100 * s.wanted:.2f} %" if s.wanted is not None else ""
     images = "?" if "images" in s.unknown else mark + size(s.image_bytes)
-    lines.append(f"  {share} % {whole}{wanted}; images {images}")
+    copied = f"; {mark}{size(s.blob_bytes)} of pictures copied into the work directory" if s.blob_bytes else ""
+    lines += _wrapped(f"{share} % {whole}{wanted}; images {images}{copied}")
     reasons = [f"{n:,} {reason}" for reason, n in s.left_out.most_common()]
     reasons += [f"{s.not_drawn:,} not_drawn"] if s.not_drawn else []
     if reasons:

@@ -29,7 +29,8 @@ from rt2data.features import Field, Json, load_features, read_json
 __all__ = ["Episode", "ImageRefs", "RldsDataset", "Split", "read_episodes"]
 
 DEFAULT_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
-FORMAT = "tfrecord"
+FORMATS = ("tfrecord", "array_record")
+"""The containers that are read, as shards are named after them; the first is preferred where both are there."""
 
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
@@ -57,7 +58,8 @@ class RldsDataset:
 
     Attributes:
         directory: the folder with the shards.
-        name, version, file_format, citation, description, licence: as stated; "" where nothing is.
+        name, version, citation, description, licence: as stated; "" where nothing is.
+        file_format: of the shards: one of FORMATS where such shards are there, else as stated.
         fields: the declared fields, by path.
         splits: by name.
     """
@@ -87,14 +89,14 @@ class RldsDataset:
         name = _text(info, "name", where)
         if not name:
             raise Rt2dataError(where, "no name", '"name"')
-        stated = _text(info, "fileFormat", where) or FORMAT
-        splits = _splits(info, name, _shard_format(folder, name, stated), where)
+        file_format = _shard_format(folder, name, _text(info, "fileFormat", where) or FORMATS[0])
+        splits = _splits(info, folder, name, file_format, where)
         redistribution = info.get("redistributionInfo", {})
         return cls(
             directory=folder,
             name=name,
             version=_text(info, "version", where),
-            file_format=stated,
+            file_format=file_format,
             fields=load_features(folder),
             splits=splits,
             citation=_text(info, "citation", where),
@@ -102,24 +104,28 @@ class RldsDataset:
             licence=_text(redistribution, "license", where) if isinstance(redistribution, dict) else "",
         )
 
+    def check_format(self) -> None:
+        """Raise Rt2dataError where the shards are in a container that is not read."""
+        if self.file_format not in FORMATS:
+            raise Rt2dataError(
+                str(self.directory), f"shards in the format {self.file_format}", " or ".join(FORMATS),
+                f"Convert it: tfds convert_format --root_data_dir=... --file_format={FORMATS[0]}",
+            )  # fmt: skip
+
     def paths(self, split: str) -> list[Path]:
         """The shards of `split`, in order.
 
         Raises:
-            Rt2dataError: unknown split; not TFRecord; shards missing, or shards of another build of the split present.
+            Rt2dataError: unknown split; another format; shards missing, or shards of another build of it present.
         """
         if split not in self.splits:
             raise Rt2dataError(
                 str(self.directory), f'no split "{split}"', _listing(self.splits), near(split, self.splits)
             )
         files = self.splits[split].files
-        present = {name for name in _files(self.directory) if _is_shard_of(name, self.name, split)}
+        present = set(_shards_of(self.directory, self.name, split, self.file_format))
         missing = [name for name in files if name not in present and not (self.directory / name).is_file()]
-        if missing and self.file_format != FORMAT:
-            raise Rt2dataError(
-                str(self.directory), f'split "{split}" in the format {self.file_format}', f"{FORMAT} shards",
-                f"Convert it: tfds convert_format --root_data_dir=... --file_format={FORMAT}",
-            )  # fmt: skip
+        self.check_format()
         where = f'{self.directory}: split "{split}"'
         if missing:
             raise Rt2dataError(
@@ -162,13 +168,17 @@ def read_episodes(
 def _read(data: NDArray[np.uint8], path: str, reader: Reader, check: bool) -> Iterator[Episode]:
     view = data.data
     for number, record in enumerate(tfrecord.scan(data, path=path, check=check)):
-        try:
-            episode = reader.episode(view, number, record)
-        except Malformed as problem:
-            where = f"{path}: record {number}, byte {problem.offset}"
-            where += f', field "{problem.field}"' if problem.field else ""
-            raise Rt2dataError(where, problem.found, problem.expected, problem.repair) from None
-        yield episode
+        yield of_record(reader, view, number, record, path)
+
+
+def of_record(reader: Reader, view: memoryview, number: int, record: tfrecord.Record, path: str) -> Episode:
+    """The episode in record `number` of the file `path`. Raises Rt2dataError that names record, byte and field."""
+    try:
+        return reader.episode(view, number, record)
+    except Malformed as problem:
+        where = f"{path}: record {number}, byte {problem.offset}"
+        where += f', field "{problem.field}"' if problem.field else ""
+        raise Rt2dataError(where, problem.found, problem.expected, problem.repair) from None
 
 
 def _resolve(directory: Path, version: str | None) -> Path:
@@ -198,17 +208,16 @@ def _resolve(directory: Path, version: str | None) -> Path:
 
 
 def _shard_format(folder: Path, name: str, stated: str) -> str:
-    """The format in the shards' names: TFRecord where such shards lie in `folder`, whatever dataset_info.json states.
+    """The format in the shards' names: that of the shards which lie in `folder`, whatever dataset_info.json states.
 
     A dataset may be present in several formats, and published copies of Open X-Embodiment state ``array_record``
     beside TFRecord shards.
     """
-    prefix = f"{name}-"
-    here = any(file.startswith(prefix) and f".{FORMAT}" in file for file in _files(folder))
-    return FORMAT if here else stated
+    here = [file for file in _files(folder) if file.startswith(f"{name}-")]
+    return next((one for one in FORMATS if any(f".{one}" in file for file in here)), stated)
 
 
-def _splits(info: Json, name: str, file_format: str, where: str) -> dict[str, Split]:
+def _splits(info: Json, folder: Path, name: str, file_format: str, where: str) -> dict[str, Split]:
     splits: dict[str, Split] = {}
     stated = info.get("splits", [])
     if not isinstance(stated, list) or not all(isinstance(split, dict) for split in stated):
@@ -221,8 +230,10 @@ def _splits(info: Json, name: str, file_format: str, where: str) -> dict[str, Sp
         if not isinstance(lengths, list):
             raise Rt2dataError(where, f'shardLengths of split "{split_name}": {lengths!r}', "a list of numbers")
         shard_lengths = [_number(length, f'shardLengths of split "{split_name}"', where) for length in lengths]
-        count = len(shard_lengths) or _number(split.get("numShards", 0), "numShards", where)
         template = _text(split, "filepathTemplate", where) or DEFAULT_TEMPLATE
+        count = len(shard_lengths) or _number(split.get("numShards", 0), "numShards", where)
+        if not count and template == DEFAULT_TEMPLATE:  # nothing is stated: an empty split, unless its shards are there
+            count = _counted(folder, name, split_name, file_format, where)
         splits[split_name] = Split(
             name=split_name,
             files=_shard_names(template, name, split_name, file_format, count, where),
@@ -263,9 +274,19 @@ MAX_SHARDS = 1_000_000
 """A limit against damaged metadata; the largest datasets have some 10**5 shards."""
 
 
-def _is_shard_of(file: str, name: str, split: str) -> bool:
-    """Whether `file` is named like a TFRecord shard of the split by TFDS's default template, of whatever count."""
-    return bool(re.fullmatch(rf"{re.escape(name)}-{re.escape(split)}\.{FORMAT}-\d{{5,}}-of-\d{{5,}}", file))
+def _counted(folder: Path, name: str, split: str, file_format: str, where: str) -> int:
+    """How many shards of a split there are by the names of those that lie in `folder`; 0 where there is none."""
+    counts = {int(file.rpartition("-of-")[2]) for file in _shards_of(folder, name, split, file_format)}
+    if len(counts) > 1:
+        found = f'no shardLengths of split "{split}", and shards of {_listing([str(n) for n in sorted(counts)])}'
+        raise Rt2dataError(where, found, "the shards of one build", "Remove the files that do not belong")
+    return counts.pop() if counts else 0
+
+
+def _shards_of(folder: Path, name: str, split: str, file_format: str) -> list[str]:
+    """The files in `folder` that are named like shards of the split by TFDS's default template, of whatever count."""
+    shard = re.compile(rf"{re.escape(name)}-{re.escape(split)}\.{re.escape(file_format)}-\d{{5,}}-of-\d{{5,}}")
+    return [file for file in _files(folder) if shard.fullmatch(file)]
 
 
 def _files(folder: Path) -> list[str]:

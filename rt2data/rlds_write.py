@@ -1,7 +1,7 @@
 """Writes RLDS datasets in the on-disk format of TensorFlow Datasets, without TensorFlow.
 
-One record is one episode: a ``tf.train.Example`` in a TFRecord file, with ``features.json`` (what the fields are) and
-``dataset_info.json`` (which files there are) beside it. ``tfds.builder_from_directory`` reads the result.
+One record is one episode: a ``tf.train.Example`` in a TFRecord (or ArrayRecord) file, with ``features.json`` (what the
+fields are) and ``dataset_info.json`` (which files there are) beside it. ``tfds.builder_from_directory`` reads it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import secrets
 import shutil
 import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias
 
@@ -23,6 +24,7 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
+from rt2data import array_record
 from rt2data.errors import Rt2dataError, near
 
 # The template that TFDS writes into dataset_info.json; file names below follow it.
@@ -87,6 +89,7 @@ def write_rlds(
     features: Features,
     splits: Mapping[str, Iterable[Mapping[str, Any]]],
     shards: Mapping[str, int] | None = None,
+    file_format: Literal["tfrecord", "array_record"] = "tfrecord",
     citation: str = "",
     description: str = "",
     licence: str = "",
@@ -101,7 +104,8 @@ def write_rlds(
         splits: split name to episodes. An episode has the nesting of `features`. Under "steps", a tensor is an array
             (T, *shape) of the spec's dtype (a list of T arrays where lengths vary); images, T byte strings; text, T
             strings or UTF-8 byte strings. Elsewhere one value.
-        shards: split name to number of TFRecord files; 1 where not stated.
+        shards: split name to number of files; 1 where not stated.
+        file_format: of these files; ArrayRecord needs the package array-record.
 
     Raises:
         Rt2dataError: the folder exists; an episode does not match `features`; a file would hold no episode.
@@ -115,12 +119,13 @@ def write_rlds(
     flat = _flatten(features)
     for path, spec in flat.items():
         _check_spec(path, spec)
-    partial = target.with_name(f".{version}.partial-{os.getpid()}-{secrets.token_hex(4)}")
-    partial.mkdir(parents=True)
+    hidden = target.with_name(f".{version}.partial-{os.getpid()}-{secrets.token_hex(4)}")
+    hidden.mkdir(parents=True)
     try:
         infos = []
         for split, episodes in splits.items():
-            lengths, size = _write_split(partial, name, split, episodes, flat, (shards or {}).get(split, 1))
+            count = (shards or {}).get(split, 1)
+            lengths, size = _write_split(hidden, name, split, episodes, flat, count, file_format)
             infos.append(
                 {
                     "filepathTemplate": _FILE_TEMPLATE,
@@ -129,38 +134,55 @@ def write_rlds(
                     "shardLengths": [str(n) for n in lengths],
                 }
             )
-        info: dict[str, Any] = {"citation": citation, "description": description, "fileFormat": "tfrecord"}
+        info: dict[str, Any] = {"citation": citation, "description": description, "fileFormat": file_format}
         info |= {"name": name, "splits": infos, "version": version}
         if licence:
             info["redistributionInfo"] = {"license": licence}
-        _write_json(partial / "dataset_info.json", info)
-        _write_json(partial / "features.json", features_json(features))
-        partial.rename(target)
+        _write_json(hidden / "dataset_info.json", info)
+        _write_json(hidden / "features.json", features_json(features))
+        hidden.rename(target)
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(hidden, ignore_errors=True)
         raise
     return target
 
 
 def _write_split(
-    folder: Path, name: str, split: str, episodes: Iterable[Mapping[str, Any]], flat: Mapping[str, Spec], shards: int
+    folder: Path,
+    name: str,
+    split: str,
+    episodes: Iterable[Mapping[str, Any]],
+    flat: Mapping[str, Spec],
+    shards: int,
+    file_format: str,
 ) -> tuple[list[int], int]:
     """Writes one split; returns the episodes per file and the bytes of all records without their framing."""
     lengths, size = [0] * shards, 0
     with ExitStack() as stack:
         files = [
-            stack.enter_context((folder / f"{name}-{split}.tfrecord-{i:05d}-of-{shards:05d}").open("wb"))
+            stack.enter_context(_file(folder / f"{name}-{split}.{file_format}-{i:05d}-of-{shards:05d}", file_format))
             for i in range(shards)
         ]
         for i, episode in enumerate(episodes):
             record = encode_episode(episode, flat, where=f"{name}/{split} episode {i}")
-            write_record(files[i % shards], record)
+            files[i % shards](record)
             lengths[i % shards] += 1
             size += len(record)
     if not all(lengths):
         found = f"{sum(lengths)} episodes for {shards} files"
         raise Rt2dataError(f"{name}/{split}", found, "at least one episode per file", "State fewer shards.")
     return lengths, size
+
+
+@contextmanager
+def _file(path: Path, file_format: str) -> Iterator[Callable[[bytes], None]]:
+    """What appends a record to the new file at `path`."""
+    if file_format == "array_record":
+        with closing(array_record.writer(path)) as writer:
+            yield writer.write
+    else:
+        with path.open("wb") as file:
+            yield partial(write_record, file)
 
 
 def write_record(file: BinaryIO, payload: bytes) -> None:

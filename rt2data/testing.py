@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -51,6 +51,7 @@ def fake_dataset(
     splits: Sequence[str] = ("train",),
     values: Mapping[str, Value] | None = None,
     image_size: tuple[int, int] = (16, 12),
+    file_format: Literal["tfrecord", "array_record"] = "tfrecord",
 ) -> Path:
     """Write a dataset of the layout `schema` to ``OUT/NAME/VERSION`` and return that folder.
 
@@ -64,6 +65,7 @@ def fake_dataset(
         splits: their names.
         values: values of some fields, in place of those made up here.
         image_size: width and height in pixels, whatever the layout says.
+        file_format: of the shards; ArrayRecord needs the package array-record.
 
     Raises:
         Rt2dataError: no layout there, a field that cannot be written, or the folder exists.
@@ -77,7 +79,7 @@ def fake_dataset(
     written = write_rlds(
         Path(out), name=name, version=version, features=nested({path: _spec(field) for path, field in fields.items()}),
         splits={split: maker.episodes(seed, number, episodes, steps) for number, split in enumerate(splits)},
-        shards=dict.fromkeys(splits, 2 if episodes > 1 else 1),
+        shards=dict.fromkeys(splits, 2 if episodes > 1 else 1), file_format=file_format,
     )  # fmt: skip
     if folder:
         shutil.copyfile(folder / "features.json", written / "features.json")

@@ -794,14 +794,32 @@ def test_shards_missing_and_extra(tmp_path: Path) -> None:
 
 
 def test_other_formats(tmp_path: Path) -> None:
+    dataset = RldsDataset.open(make_dataset(tmp_path / "0.9.0", fileFormat="riegeli"))
+    with pytest.raises(Rt2dataError, match="format riegeli; expected tfrecord or array_record"):
+        dataset.paths("train")
     folder = make_dataset(tmp_path / "1.0.0", fileFormat="array_record")
     dataset = RldsDataset.open(folder)
     assert dataset.splits["train"].files[0] == "toy-train.array_record-00000-of-00002"
-    with pytest.raises(Rt2dataError, match="format array_record; expected tfrecord"):
+    with pytest.raises(Rt2dataError, match="2 of 2 shards missing"):
         dataset.paths("train")
     for index in range(2):
         (folder / f"toy-train.tfrecord-0000{index}-of-00002").write_bytes(b"")
-    assert len(RldsDataset.open(folder).paths("train")) == 2
+    dataset = RldsDataset.open(folder)
+    assert (dataset.file_format, len(dataset.paths("train"))) == ("tfrecord", 2)
+    for index in range(2):  # in both formats: TFRecord is read in place
+        (folder / f"toy-train.array_record-0000{index}-of-00002").write_bytes(b"")
+    assert RldsDataset.open(folder).file_format == "tfrecord"
+
+
+def test_shards_that_nobody_counted(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path / "1.0.0", splits=[{"name": "train"}, {"name": "val"}])
+    for index in range(3):
+        (folder / f"toy-train.tfrecord-0000{index}-of-00003").write_bytes(b"")
+    splits = RldsDataset.open(folder).splits
+    assert [len(split.files) for split in splits.values()] == [3, 0]
+    (folder / "toy-train.tfrecord-00000-of-00004").write_bytes(b"")
+    with pytest.raises(Rt2dataError, match=r'no shardLengths of split "train", and shards of 3, 4; expected'):
+        RldsDataset.open(folder)
 
 
 @pytest.mark.parametrize(

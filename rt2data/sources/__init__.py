@@ -16,7 +16,7 @@ from rt2data.errors import Rt2dataError, near
 
 # What a declaration's `format` may name. Anyone's own format is given as module:Class.
 FORMATS = {
-    "rlds": "rt2data.sources.rlds:Rlds",
+    "rlds": "rt2data.sources.rlds:opened",
     "roboset_hdf5": "rt2data.sources.roboset_hdf5:RobosetHdf5",
     "vqa_json": "rt2data.sources.vqa_json:VqaJson",
     "coco_captions": "rt2data.sources.coco_captions:CocoCaptions",

@@ -1,10 +1,13 @@
-"""Robot episodes in RLDS: TFRecord files as TensorFlow Datasets writes them, read without TensorFlow."""
+"""Robot episodes in RLDS, as TensorFlow Datasets writes them, read without TensorFlow.
+
+What lies in ArrayRecord instead of TFRecord files is `rt2data.sources.rlds_array_record`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +20,7 @@ from rt2data import actions, fit, images, index, instruction, tfrecord
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.features import Field
-from rt2data.rlds import ImageRefs, RldsDataset, read_episodes
+from rt2data.rlds import Episode, ImageRefs, RldsDataset, read_episodes
 from rt2data.robot import Robot
 from rt2data.sources import Part
 
@@ -26,23 +29,51 @@ Bytes = npt.NDArray[np.uint8]
 SCHEMA = "features.json"
 
 
+def opened(declaration: Declaration, root: Path) -> Rlds:
+    """The RLDS dataset in `root`, whichever container its records are in."""
+    dataset = RldsDataset.open(root, _version(declaration, root))
+    dataset.check_format()
+    if dataset.file_format == "array_record":
+        from rt2data.sources.rlds_array_record import RldsArrayRecord
+
+        return RldsArrayRecord(declaration, dataset)
+    return Rlds(declaration, dataset)
+
+
 class Rlds:
     """An RLDS dataset on disk; a part is one TFRecord file."""
 
-    def __init__(self, declaration: Declaration, root: Path) -> None:
+    def __init__(self, declaration: Declaration, dataset: RldsDataset) -> None:
         self.declaration = declaration
-        self.dataset = RldsDataset.open(root, _version(declaration, root))
-        self.root = Path(self.dataset.directory)
+        self.dataset = dataset
+        self.root = Path(dataset.directory)
         if declaration.robot is None:
             raise Rt2dataError(declaration.file, f"kind {declaration.kind} in format rlds", "kind robot")
         self.robot: Robot = declaration.robot
-        where = f"{declaration.name} {self.dataset.version}"
-        for problem in fit.problems(self.robot, self.dataset.fields, where, declaration.file):
+        where = f"{declaration.name} {dataset.version}"
+        for problem in fit.problems(self.robot, dataset.fields, where, declaration.file):
             raise problem
-        self.fields = {path: self.dataset.fields[path] for path in self.robot.fields}
+        self.fields = {path: dataset.fields[path] for path in self.robot.fields}
 
     def splits(self) -> dict[str, int]:
-        return {name: sum(split.shard_lengths) for name, split in self.dataset.splits.items()}
+        return {name: sum(self._lengths(name)) for name in self.dataset.splits}
+
+    def _lengths(self, split: str) -> list[int]:
+        """Episodes of each file of a split: as stated, else counted."""
+        found = self.dataset.splits[split]
+        return found.shard_lengths or [self.count(name) for name in found.files]
+
+    def count(self, name: str) -> int:
+        """Episodes in a file, where the metadata do not state them."""
+        return sum(1 for _ in tfrecord.scan(tfrecord.map_file(self.root / name), path=name, check=False))
+
+    def episodes(
+        self, name: str, fields: Mapping[str, Field], wanted: Sequence[str], *, check: bool
+    ) -> Iterator[tuple[Episode, Bytes]]:
+        """The episodes of the file `name` with the `wanted` of `fields`, each with the bytes its images lie in."""
+        buffer = tfrecord.map_file(self.root / name)
+        for episode in read_episodes(buffer, name, fields, wanted, check=check):
+            yield episode, buffer
 
     def parts(self, split: str) -> list[Part]:
         return [Part(split, name, (name, SCHEMA)) for name in self.dataset.splits[split].files]
@@ -61,14 +92,14 @@ class Rlds:
 
     def estimate(self, split: str, cameras: Sequence[str]) -> tuple[int, int]:
         """From the first 8 episodes of the split's first file."""
-        found = self.dataset.splits[split]
-        buffer = tfrecord.map_file(self.root / found.files[0])
+        files = self.dataset.splits[split].files
         fields = [c.field for c in self.robot.cameras if c.name in cameras]
-        episodes = list(islice(read_episodes(buffer, found.files[0], self.fields, fields, check=False), 8))
+        found = self.episodes(files[0], self.fields, fields, check=False) if files else iter(())
+        episodes = [episode for episode, _ in islice(found, 8)]
         if not episodes:
             return 0, 0
         size = sum(int(e[field].length.sum()) for e in episodes for field in fields)
-        scale = sum(found.shard_lengths) / len(episodes)
+        scale = sum(self._lengths(split)) / len(episodes)
         return round(scale * sum(e.steps for e in episodes)), round(scale * size)
 
     def index(self, part: Part, *, check: str) -> pa.Table:
@@ -76,14 +107,16 @@ class Rlds:
         rows = Rows(self, part)
         for episode in read_episodes(buffer, part.name, self.fields, list(self.fields), check=check != "quick"):
             rows.add(episode)
-        split = self.dataset.splits[part.split]
-        stated = split.shard_lengths[split.files.index(part.name)]
-        if len(rows.records) != stated:
-            expected = f"{stated} as dataset_info.json states"
-            raise Rt2dataError(
-                str(self.root / part.name), f"{len(rows.records)} episodes", expected, "Copy the file again"
-            )
+        self.check_length(part, len(rows.records))
         return rows.table(buffer, check)
+
+    def check_length(self, part: Part, episodes: int) -> None:
+        """Raise where a file does not hold as many episodes as are stated of it."""
+        split = self.dataset.splits[part.split]
+        stated = split.shard_lengths[split.files.index(part.name)] if split.shard_lengths else episodes
+        if episodes != stated:
+            expected = f"{stated} as dataset_info.json states"
+            raise Rt2dataError(str(self.root / part.name), f"{episodes} episodes", expected, "Copy the file again")
 
 
 class Opened(Protocol):
@@ -243,22 +276,28 @@ def _version(declaration: Declaration, root: Path) -> str | None:
     return max(there, key=lambda version: tuple(map(int, version.split(".")))) if there else None
 
 
-def _digest(root: Path, name: str, records: Any) -> str:
-    """A part's identity: its name, the schema it is read by, and each record's length and its two stored CRCs.
-
-    The CRCs stand for the content, which is not read.
-    """
+def named_digest(root: Path, name: str) -> Any:
+    """A hash of a part's name and of the schema that it is read by, to which its content is to be added."""
     h = hashlib.blake2b(name.encode() + b"\0", digest_size=20)
     h.update(
         hashlib.blake2b((root / SCHEMA).read_bytes(), digest_size=20).digest() if (root / SCHEMA).is_file() else b""
     )
+    return h
+
+
+def _digest(root: Path, name: str, records: Any) -> str:
+    """A part's identity: its name, its schema, and each record's length and its two stored CRCs.
+
+    The CRCs stand for the content, which is not read.
+    """
+    h = named_digest(root, name)
     for length, length_crc, data_crc in records:
         h.update(
             int(length).to_bytes(8, "little")
             + int(length_crc).to_bytes(4, "little")
             + int(data_crc).to_bytes(4, "little")
         )
-    return h.hexdigest()
+    return str(h.hexdigest())
 
 
 def _text(value: Any) -> str:

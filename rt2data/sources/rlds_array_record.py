@@ -1,0 +1,104 @@
+"""Robot episodes in RLDS whose files are ArrayRecord: what TFDS's own copies of Open X-Embodiment are.
+
+Records are compressed, so no picture is a range of a file. Those of the declared cameras are copied once, as they are
+encoded, into a blob per file; fields are decoded as those of TFRecord are.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from rt2data import array_record, blobs, index, tfrecord
+from rt2data.episodes import Episode, ImageRefs, Reader
+from rt2data.features import Field
+from rt2data.rlds import of_record
+from rt2data.sources import Part
+from rt2data.sources.rlds import Bytes, Rlds, Rows, named_digest
+
+
+class RldsArrayRecord(Rlds):
+    """An RLDS dataset on disk; a part is one ArrayRecord file.
+
+    `blobs`: where pictures go. Without it, and in a quick index, they go to a temporary file that is gone afterwards.
+    """
+
+    blobs: Path | None = None
+
+    def digest(self, part: Part) -> str:
+        """Of the hashes that the headers of the file's chunks hold: they stand for the content, which is not read."""
+        h = named_digest(self.root, part.name)
+        for chunk in array_record.chunks(tfrecord.map_file(self.root / part.name), path=part.name):
+            for number in chunk:
+                h.update(number.to_bytes(8, "little"))
+        return str(h.hexdigest())
+
+    def count(self, name: str) -> int:
+        return array_record.count(self.root / name)
+
+    def episodes(
+        self, name: str, fields: Mapping[str, Field], wanted: Sequence[str], *, check: bool
+    ) -> Iterator[tuple[Episode, Bytes]]:
+        """As of `Rlds`; the bytes are those of one record. What is read is always checked."""
+        reader = Reader(fields, wanted, name)
+        for number, data in enumerate(array_record.records(self.root / name)):
+            payload = tfrecord.byte_view(data)
+            yield of_record(reader, payload.data, number, tfrecord.Record(0, payload, len(data), 0, 0), name), payload
+
+    def index(self, part: Part, *, check: str) -> pa.Table:
+        digest = self.digest(part)
+        cameras = list(dict.fromkeys(camera.field for camera in self.robot.cameras))
+        name = f"{blobs.PREFIX}array_record/{index.digest(digest, *cameras, size=16).hex()}"
+        rows = Rows(self, part, file=name)
+        pictures = self._pictures(part, rows, cameras)
+        if check != "quick" and self.blobs is not None:
+            path = self.blobs / name.removeprefix(blobs.PREFIX)
+            if path.is_file():
+                for _ in pictures:  # they are there; the rows are collected all the same
+                    pass
+            else:
+                blobs.write(path, pictures)
+            table = rows.table(tfrecord.map_file(path), check)
+        else:
+            with tempfile.TemporaryDirectory(prefix="rt2data-") as folder:
+                path, name = Path(folder) / "blob", ""
+                blobs.write(path, pictures)
+                table = rows.table(tfrecord.map_file(path), check)
+        self.check_length(part, len(rows.records))
+        meta = index.meta(table) | {"digest": digest, "blobs": json.dumps([name] if name else [])}
+        return table.replace_schema_metadata(meta)
+
+    def _pictures(self, part: Part, rows: Rows, cameras: Sequence[str]) -> Iterator[bytes]:
+        """The pictures of a part, in the order of the blob; each episode is added to `rows` on the way."""
+        place = 0
+        for episode, payload in self.episodes(part.name, self.fields, list(self.fields), check=True):
+            moved: dict[str, ImageRefs] = {}
+            found: list[tuple[int, int]] = []
+            for field in cameras:
+                refs = episode[field]
+                if isinstance(refs, ImageRefs):  # what is none, `Rows` refuses
+                    ends = place + np.cumsum(refs.length)
+                    moved[field] = ImageRefs(ends - refs.length, refs.length)
+                    place = int(ends[-1]) if len(ends) else place
+                    found += zip(refs.offset.tolist(), refs.length.tolist(), strict=True)
+            rows.add(_Moved(episode, moved))
+            for offset, length in found:
+                yield payload[offset : offset + length].tobytes()
+
+
+class _Moved:
+    """An episode whose pictures lie elsewhere."""
+
+    def __init__(self, episode: Episode, pictures: Mapping[str, ImageRefs]) -> None:
+        self.record, self.steps = episode.record, episode.steps
+        self.length, self.length_crc, self.data_crc = episode.length, episode.length_crc, episode.data_crc
+        self._episode, self._pictures = episode, pictures
+
+    def __getitem__(self, path: str) -> Any:
+        return self._pictures[path] if path in self._pictures else self._episode[path]
