@@ -10,8 +10,8 @@ from rt2data import images, select
 from rt2data.job import Job
 
 _STRINGS = (
-    "key", "kind", "source", "dataset", "split", "prompt", "target", "language", "instruction", "episode", "tokenizer",
-    "example", "question",
+    "key", "kind", "source", "dataset", "split", "prompt", "target", "language", "instruction", "plan", "episode",
+    "tokenizer", "example", "question",
 )  # fmt: skip
 _NUMBERS = ("step", "steps", "horizon")
 _LISTS = {

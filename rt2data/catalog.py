@@ -89,6 +89,8 @@ def _robot(d: Declaration) -> Iterator[tuple[str, object]]:
             camera.field + "".join(marks) + (", not read" if depth else ""),
         )
     yield "instruction", _instruction(robot.instruction)
+    if robot.plan:
+        yield "plan in words", _instruction(robot.plan)
     for one in robot.proprio:
         yield "proprioception", f"{' '.join(one.dims)} = {_ref(one.field, one.columns)}"
     for term in robot.terms:

@@ -7,14 +7,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from rt2data import flow, indexing, job, plan, report, select
+from rt2data import annotation, flow, indexing, job, plan, reasoning, report, select
 from rt2data import index as index_of
 from rt2data.engine import Direct
 from rt2data.errors import Rt2dataError
 from rt2data.plan import Plan, SourcePlan, Stream
+from rt2data.reasoning import Reasoning
 from rt2data.recipe import Recipe, RecipeSource
 from rt2data.sources import Source
 
@@ -41,9 +43,11 @@ def make(recipe: Recipe, data_root: Path | None, work: Path, *, index: bool, che
             else ["decode"]
         ):
             the_job = (
-                flow.index_all(recipe, opened, work, engine, check=level)
+                flow.index_all(
+                    recipe, opened, work, engine, check=level, annotated=flow.annotate(recipe, data_root, work, engine)
+                )
                 if index
-                else _all_cached(recipe, opened, work, level)
+                else _all_cached(recipe, opened, data_root, work, level)
             )
             if the_job is not None:
                 others = [flow.other_splits_of(s, one) for s, one in zip(recipe.sources, opened, strict=True)]
@@ -60,7 +64,9 @@ def write_left_out(recipe: Recipe, data_root: Path | None, work: Path, file: Pat
         Rt2dataError: a source is not indexed.
     """
     found = [flow.open_source(source, data_root) for source in recipe.sources]
-    the_job = next((made for level in levels(recipe) if (made := _all_cached(recipe, found, work, level))), None)
+    the_job = next(
+        (made for level in levels(recipe) if (made := _all_cached(recipe, found, data_root, work, level))), None
+    )
     if the_job is None:
         raise Rt2dataError(recipe.file, "sources without an index", "an exact plan", "Add --index")
     with file.open("w", encoding="utf-8") as out:
@@ -82,14 +88,21 @@ def _on_disk(source: RecipeSource, data_root: Path | None) -> Source | None:
     return flow.open_source(source, data_root) if there else None
 
 
-def _all_cached(recipe: Recipe, opened: Sequence[Source], work: Path, level: str) -> job.Job | None:
+def _all_cached(
+    recipe: Recipe, opened: Sequence[Source], data_root: Path | None, work: Path, level: str
+) -> job.Job | None:
     parts: list[job.IndexedPart] = []
+    tasks = [flow.annotation_task(source, data_root, work) for source in recipe.sources]
+    annotated = [annotation.cached(task) if task else "" for task in tasks]
+    if None in annotated:
+        return None
     for number, one in enumerate(opened):
         own = _cached(recipe, number, one, work, [level])
         if own is None:
             return None
         parts += own
-    return job.make(work, recipe, [str(one.root) for one in opened], parts)
+    roots = [str(one.root) for one in opened]
+    return job.make(work, recipe, roots, parts, annotated=[file or "" for file in annotated])
 
 
 def levels(recipe: Recipe) -> list[str]:
@@ -120,6 +133,9 @@ def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -
         if "samples" not in plans[number].unknown:
             plan.check_usable(source, plans[number])
     plan.set_quotas(recipe, plans)
+    for source, one_plan in zip(recipe.sources, plans, strict=True):
+        if source.reasoning is not None:
+            one_plan.plans = _guess_plans(source.reasoning, one_plan)
     streams = []
     for split, name in plan.streams(recipe):
         samples = sum(p.quota[split] for p in plans if name in (None, p.source))
@@ -145,6 +161,14 @@ def _cached(
                 indexing.indexed(number, task, result) for task, result in zip(tasks, results, strict=True) if result
             ]
     return None
+
+
+def _guess_plans(rule: Reasoning, of: SourcePlan) -> dict[str, Any]:
+    """What a plan says of plans in words: how many are wanted; for every one of a column or file, nobody knows."""
+    every = {name: reasoning.wanted(rule.share, count) for name, count in of.quota.items()}
+    if rule.share is None:
+        every = dict(of.quota) if rule.origin == "template" else {}
+    return {"without": 0, "samples": every or None, "threshold": {}, "annotations": None}
 
 
 def _guess(source: RecipeSource, one: Source | None, into: SourcePlan) -> None:

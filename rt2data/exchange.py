@@ -21,6 +21,7 @@ from rt2data import index, job, plan, select, statistics, whole
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.plan import Plan
+from rt2data.reasoning import Plans
 from rt2data.recipe import RecipeSource
 from rt2data.tokenizer import ActionTokenizer
 
@@ -86,11 +87,29 @@ def _rows(the_job: Job, the_plan: Plan, group: int) -> pa.Table:
             "copy": _joined([np.full(len(rows), copy, np.int32) for _, rows, copy, _ in drawn], np.int32),
             "variant": samples.variant[positions],
         }  # fmt: skip
+        plans = the_job.plans(part, table)
+        if plans is not None:
+            columns["plan"] = _plans(the_job, the_plan, part.source, plans, samples, drawn)
         if source.declaration.kind != "robot":
             texts = np.array(select.targets(table, source, the_job.recipe.seed, samples), object)
             columns["target"] = pa.array(texts[positions], pa.string())
         pieces.append(_with(table.take(samples.rows[positions]), columns, source, select.cameras(source)))
     return pa.concat_tables(pieces)
+
+
+def _plans(
+    the_job: Job, the_plan: Plan, source: int, plans: Plans, samples: select.Samples, drawn: list[Any]
+) -> pa.Array:
+    """The plan in words of each drawn sample; null where it has none."""
+    rule, masks, which = the_job.recipe.sources[source], [], []
+    for split, rows, copy, _ in drawn:
+        last = int((the_plan.sources[source].plans or {})["threshold"][the_job.recipe.splits[split]])
+        hashes = plan.planned(the_job.recipe, rule, samples, rows, copy)
+        which.append(samples.rows[rows])
+        masks.append((plans.which[which[-1]] >= 0) & (last >= 0) & (hashes <= np.uint64(max(0, last))))
+    mask, rows = _joined(masks, np.bool_), _joined(which, np.int64)
+    place = np.cumsum(mask) - 1
+    return plans.take(rows[mask]).take(pa.array(place, mask=~mask))
 
 
 def _joined(arrays: list[Any], dtype: Any) -> Any:
@@ -104,7 +123,7 @@ def _with(table: pa.Table, columns: dict[str, Any], source: RecipeSource, camera
     unused = {f"{c}." for c in source.declaration.cameras if c not in cameras}
     arrays: dict[str, Any] = {}
     for name in table.column_names:
-        if name in ("split_hash", "reject") or name.startswith((index.COLUMN, *unused)):
+        if name in ("split_hash", "reject", "plan") or name.startswith((index.COLUMN, *unused)):
             continue
         column = table.column(name)
         arrays[name] = column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column

@@ -7,7 +7,7 @@ from math import prod
 
 from rt2data.errors import Rt2dataError, near
 from rt2data.features import Field
-from rt2data.robot import Ref, Robot, Term
+from rt2data.robot import Instruction, Ref, Robot, Term
 
 _NUMBERS = ("bool", "float", "int", "uint")
 
@@ -30,20 +30,11 @@ def problems(robot: Robot, fields: Mapping[str, Field], where: str, file: str) -
         field = known.get(path)
         if field and (field.per_step or field.shape or field.kind not in ("text", "tensor")):
             yield _wrong(where, field, "one text or number per episode")
-    for path in robot.instruction.fields:
-        field = known.get(path)
-        if (
-            field
-            and robot.instruction.codes
-            and not (_is_table(field) and field.dtype.lstrip("u").startswith("int") and len(field.shape) == 1)
-        ):
-            yield _wrong(where, field, "integers of shape (n,)")
-        elif (
-            field
-            and not robot.instruction.codes
-            and (field.shape or field.kind not in (("text", "tensor") if robot.instruction.table else ("text",)))
-        ):
-            yield _wrong(where, field, "a text")
+    for declared in (robot.instruction, robot.plan):
+        for path in declared.fields if declared else ():
+            field = known.get(path)
+            if declared and field and (wanted := _no_text(declared, field)):
+                yield _wrong(where, field, wanted)
     for ref, width in [*_refs(robot)]:
         field = known.get(ref.field)
         if field is None:
@@ -53,6 +44,15 @@ def problems(robot: Robot, fields: Mapping[str, Field], where: str, file: str) -
             yield _wrong(where, field, f"numbers of shape ({width or 'n'},)")
         elif ref.columns is not None and max(ref.columns) >= columns:
             yield _wrong(where, field, f"numbers of at least {max(ref.columns) + 1} columns")
+
+
+def _no_text(declared: Instruction, field: Field) -> str:
+    """What is expected of a field of texts that holds none; "" where it does."""
+    if declared.codes:
+        whole = _is_table(field) and field.dtype.lstrip("u").startswith("int") and len(field.shape) == 1
+        return "" if whole else "integers of shape (n,)"
+    kinds = ("text", "tensor") if declared.table else ("text",)
+    return "a text" if field.shape or field.kind not in kinds else ""
 
 
 def _refs(robot: Robot) -> Iterator[tuple[Ref, int]]:

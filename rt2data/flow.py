@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rt2data import exchange, gather, indexing, job, manifest, plan, report, sources, statistics
+from rt2data import annotation, exchange, gather, indexing, job, manifest, plan, report, sources, statistics
 from rt2data import recipe as recipes
 from rt2data.engine import Direct, Engine, finished
 from rt2data.errors import Rt2dataError
@@ -61,7 +61,8 @@ def build(
     manifest.refuse_foreign(target, the_recipe.name)
     spec = open_tokenizer(the_recipe)
     with Engine(folder, workers, beam_options, say) as engine:
-        the_job = index_all(the_recipe, found, folder, engine, check=the_recipe.image_check)
+        annotated = annotate(the_recipe, data_root, folder, engine)
+        the_job = index_all(the_recipe, found, folder, engine, check=the_recipe.image_check, annotated=annotated)
         measured = measure_all(the_job, engine)
         tokenizer = resolve(the_recipe, spec, measured)
         the_plan = plan.make(
@@ -130,10 +131,46 @@ def other_splits_of(source: RecipeSource, found: Source) -> dict[str, int]:
     return {name: n for name, n in there.items() if name not in taken_splits(source, there)}
 
 
+def annotate(the_recipe: Recipe, data_root: str | Path | None, work: Path, engine: Engine | Direct) -> list[str]:
+    """INDEX, of the plans in words: each file of annotations that has no index yet.
+
+    Returns:
+        Per source the index of its annotations, below `work`; "" where it has none.
+    """
+    tasks = [annotation_task(source, data_root, work) for source in the_recipe.sources]
+    missing = [task for task in tasks if task and annotation.cached(task) is None]
+    engine.run(
+        [("annotations", missing)],
+        "annotations",
+        finished(missing, lambda t: annotation.cached(t) is not None),
+        len(missing),
+    )
+    return [(task and annotation.cached(task)) or "" for task in tasks]
+
+
+def annotation_task(source: RecipeSource, data_root: str | Path | None, work: Path) -> dict[str, Any] | None:
+    """The task of indexing a source's annotations; None where it has none. Raises where the file is not there."""
+    rule = source.reasoning
+    if rule is None or rule.origin != "annotations":
+        return None
+    root = Path(data_root).absolute() if data_root else Path.cwd()
+    path = sources.safe_join(root, rule.file)
+    if path is None or not path.is_file():
+        expected = f"a file below {root}" if path is None else f"a file at {path}"
+        raise Rt2dataError(source.where, f'no annotations "{rule.file}"', expected)
+    return annotation.task(path, rule, work)
+
+
 def index_all(
-    the_recipe: Recipe, found: Sequence[Source], work: Path, engine: Engine | Direct, *, check: str
+    the_recipe: Recipe,
+    found: Sequence[Source],
+    work: Path,
+    engine: Engine | Direct,
+    *,
+    check: str,
+    annotated: Sequence[str] = (),
 ) -> job.Job:
-    """INDEX: every part that has no index yet."""
+    """INDEX: every part that has no index yet. `annotated`: what `annotate` gave."""
     tasks = [
         (number, indexing.task(one, part, work, check=check))
         for number, (source, one) in enumerate(zip(the_recipe.sources, found, strict=True))
@@ -147,7 +184,7 @@ def index_all(
         expected = "files that stay as they are while they are read"
         raise Rt2dataError(f"{lost['root']}/{lost['name']}", "changed while it was indexed", expected, "Build again")
     indexed = [indexing.indexed(number, task, result) for number, task, result in results if result is not None]
-    return job.make(work, the_recipe, [str(one.root) for one in found], indexed)
+    return job.make(work, the_recipe, [str(one.root) for one in found], indexed, annotated=annotated)
 
 
 def measure_all(the_job: job.Job, engine: Engine | Direct) -> dict[int, dict[str, Any]]:

@@ -13,9 +13,9 @@ from rt2data.recipe import Recipe, RecipeSource
 SAMPLE_BYTES, WORK_BYTES = 2400, 600
 
 # Characters of a text: means over the test data, rounded (the instructions of BridgeData V2 and of its annotated
-# episodes, 21 questions and 133 answers of VQAv2, GQA and TextVQA, 400 captions of COCO). Characters per token: a rule
-# of thumb for English. An action is one token per number, as for RT-2.
-CHARACTERS = {"instruction": 40, "question": 35, "answer": 7, "caption": 54}
+# episodes, 21 questions and 133 answers of VQAv2, GQA and TextVQA, 400 captions of COCO, 63 plans of annotated steps).
+# Characters per token: a rule of thumb for English. An action is one token per number, as for RT-2.
+CHARACTERS = {"instruction": 40, "question": 35, "answer": 7, "caption": 54, "plan": 136}
 CHARACTERS_PER_TOKEN = 4
 
 # Seconds of one worker, on two datasets of benchmarks/generate.py, 1.5 GB each: 78,206 steps with a JPEG of 20 kB, and
@@ -82,7 +82,18 @@ def tokens(source: RecipeSource, plan: SourcePlan) -> float:
     characters += {"robot": CHARACTERS["instruction"], "vqa": CHARACTERS["question"], "caption": 0}[kind]
     characters += {"robot": 0, "vqa": CHARACTERS["answer"], "caption": CHARACTERS["caption"]}[kind]
     numbers = 1 + len(robot.dims) if robot else 0
-    return sum(plan.quota.values()) * (characters / CHARACTERS_PER_TOKEN + numbers)
+    return sum(plan.quota.values()) * (characters / CHARACTERS_PER_TOKEN + numbers) + _plan_tokens(source, plan)
+
+
+def _plan_tokens(source: RecipeSource, plan: SourcePlan) -> float:
+    """What the text of samples with a plan in words has more than that of others."""
+    rule, prompts = source.reasoning, source.prompts
+    if rule is None or plan.plans is None:
+        return 0.0
+    longer = len(prompts["plan"]) + len(prompts["planned"]) - len("{plan}{action}") - len(prompts["robot"])
+    made = len(rule.text) - len("{instruction}") + CHARACTERS["instruction"]
+    longer += made if rule.origin == "template" else CHARACTERS["plan"]
+    return sum(map(int, (plan.plans["samples"] or {}).values())) * longer / CHARACTERS_PER_TOKEN
 
 
 def _reencoded(recipe: Recipe, source: RecipeSource) -> int:

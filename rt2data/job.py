@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from rt2data import declaration, filters, index, recipe, select, whole
+from rt2data import annotation, declaration, filters, index, reasoning, recipe, select, whole
 from rt2data.recipe import Recipe, RecipeSource
 
 GROUP_ROWS = 200_000  # rows that one exchange task holds: 200 bytes each, so some 40 MB
@@ -43,7 +43,11 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What workers need to know. `roots` holds each source's folder, `groups` the slices of each exchange task."""
+    """What workers need to know.
+
+    `roots` holds each source's folder, `groups` the slices of each exchange task, `annotated` each source's annotations
+    below the work directory ("" where it has none; empty where no source has).
+    """
 
     work: Path
     recipe: Recipe
@@ -51,6 +55,7 @@ class Job:
     parts: tuple[IndexedPart, ...]
     groups: tuple[tuple[Slice, ...], ...]
     limits: tuple[int, ...]
+    annotated: tuple[str, ...] = ()
 
     def source(self, part: IndexedPart) -> RecipeSource:
         return self.recipe.sources[part.source]
@@ -58,6 +63,16 @@ class Job:
     def table(self, part: IndexedPart) -> pa.Table:
         """The index of a part, mapped into memory, with its texts normalised where the recipe asks for it."""
         return normalised(index.read(self.work / part.file), self.source(part).normalise)
+
+    def annotations(self, source: int) -> annotation.Annotations | None:
+        """The annotations that the plans of source `source` (its position in the recipe) come from."""
+        file = self.annotated[source] if self.annotated else ""
+        return annotation.load(str(self.work / file)) if file else None
+
+    def plans(self, part: IndexedPart, table: pa.Table) -> reasoning.Plans | None:
+        """The plans in words of rows of a part's index; None where the recipe asks for none."""
+        rule = self.source(part).reasoning
+        return reasoning.of(table, rule, self.annotations(part.source)) if rule else None
 
     def slices(self, group: int) -> Iterator[tuple[IndexedPart, RecipeSource, pa.Table]]:
         """The slices of a group with their source and rows. A group holds slices of one source."""
@@ -76,7 +91,7 @@ class Job:
         """
         rows = [sum(p.rows for p in self.parts if p.source == n) for n in range(len(drawn))]
         limits = [max(1000, GROUP_ROWS // max(1, -(-d // max(1, r)))) for d, r in zip(drawn, rows, strict=True)]
-        return make(self.work, self.recipe, self.roots, self.parts, limits)
+        return make(self.work, self.recipe, self.roots, self.parts, limits, self.annotated)
 
     def digest(self) -> str:
         """Names the job by its content: recipe, declarations and parts, but no path."""
@@ -86,6 +101,7 @@ class Job:
             "declarations": [s.declaration.digest for s in self.recipe.sources],
             "parts": [[p.source, p.split, p.name, p.digest] for p in self.parts],
             "index": index.VERSION,
+            "annotations": self.annotated,  # named by their content
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -93,6 +109,7 @@ class Job:
         """Write the job below its work directory; the same content gives the same file."""
         content = {
             "recipe": self.recipe.resolved, "file": self.recipe.file, "roots": self.roots, "limits": self.limits,
+            "annotated": self.annotated,
             "declarations": [s.declaration.reference for s in self.recipe.sources],
             "parts": [asdict(p) for p in self.parts],
             "lowest": [
@@ -106,7 +123,12 @@ class Job:
 
 
 def make(
-    work: Path, the_recipe: Recipe, roots: Sequence[str], parts: Sequence[IndexedPart], limits: Sequence[int] = ()
+    work: Path,
+    the_recipe: Recipe,
+    roots: Sequence[str],
+    parts: Sequence[IndexedPart],
+    limits: Sequence[int] = (),
+    annotated: Sequence[str] = (),
 ) -> Job:
     """A job, with its parts in the one order that does not depend on how they were found, cut into groups.
 
@@ -130,7 +152,7 @@ def make(
             start = stop
     if open_group:
         groups.append(tuple(open_group))
-    made = Job(work, the_recipe, tuple(roots), tuple(ordered), tuple(groups), tuple(limits))
+    made = Job(work, the_recipe, tuple(roots), tuple(ordered), tuple(groups), tuple(limits), tuple(annotated))
     return _resolved(made) if any(one.top is not None for s in the_recipe.sources for one in s.filters) else made
 
 
@@ -183,4 +205,4 @@ def load(path: str) -> Job:
     ]
     parsed = replace(parsed, sources=tuple(sources))
     parts = [IndexedPart(**p) for p in content["parts"]]
-    return make(file.parent.parent, parsed, content["roots"], parts, content["limits"])
+    return make(file.parent.parent, parsed, content["roots"], parts, content["limits"], content["annotated"])

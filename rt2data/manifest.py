@@ -162,6 +162,7 @@ def _source(the_job: Job, the_plan: Plan, number: int) -> dict[str, Any]:
         "left_out": dict(sorted(found.left_out.items())) | ({"not_drawn": found.not_drawn} if found.not_drawn else {}),
         "never_terminate": found.never_terminate if found.kind == "robot" else None,
         "other_splits": found.other_splits,
+        "plans": found.plans,
         "usable": {split: found.samples[split] for split in the_plan.splits},
         "samples": {split: found.quota[split] for split in the_plan.splits},
         "copies": found.copies,

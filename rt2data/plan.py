@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from rt2data import blobs, index, order, select, whole
+from rt2data import blobs, index, order, reasoning, select, whole
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.recipe import Recipe, RecipeSource
@@ -52,6 +52,7 @@ class SourcePlan:
         other_splits: the dataset's own splits that the recipe does not take, with their episodes or examples.
         estimated: true where the counts come from metadata and not from an index.
         unknown: what nobody states, of a source that is not at hand: "units", "samples", "images" (their bytes).
+        plans: of a source whose samples have plans in words, what the manifest says of them; None for others.
         languages: usable samples per split and language, before quotas; ``und`` where the language is unknown.
     """
 
@@ -74,6 +75,7 @@ class SourcePlan:
     estimated: bool = False
     unknown: list[str] = field(default_factory=list)
     languages: dict[str, dict[str, int]] = field(default_factory=dict)
+    plans: dict[str, Any] | None = None
 
     @property
     def not_drawn(self) -> int:
@@ -198,6 +200,9 @@ def make(job: Job, tokenizer: dict[str, Any], other_splits: list[dict[str, int]]
         hashes = np.concatenate(quota_hashes[number])
         quota_hashes[number] = []
         plans[number].threshold = order.threshold(hashes, plans[number].quota["train"] % len(hashes), source.where)
+    for number, source in enumerate(recipe.sources):
+        if source.reasoning is not None:
+            plans[number].plans = choose_plans(job, number, plans[number])
     orders: dict[tuple[str, str | None], list[order.U64]] = {key: [] for key in streams(recipe)}
     for part, source, samples in walk(job, None):
         for split, rows, _copy, values in drawn(recipe, source, plans[part.source], samples):
@@ -252,6 +257,50 @@ def walk(job: Job, plans: list[SourcePlan] | None) -> Any:
                 for language, count in select.languages(table, samples.rows[samples.split == number]):
                     into[language] = into.get(language, 0) + count
         yield part, source, samples
+
+
+def choose_plans(job: Job, number: int, found: SourcePlan) -> dict[str, Any]:
+    """Which samples of source `number` have a plan in words: per split how many, and the greatest hash of them."""
+    recipe, source = job.recipe, job.recipe.sources[number]
+    rule, annotated = source.reasoning, job.annotations(number)
+    if rule is None:
+        raise ValueError(source.id)
+    hashes: list[list[order.U64]] = [[] for _ in recipe.splits]
+    matched = np.zeros(len(annotated) if annotated else 0, np.bool_)
+    without = 0
+    for part in job.parts:
+        if part.source != number:
+            continue
+        table = job.table(part)
+        samples = select.select(table, recipe, source, part.split)
+        own = reasoning.of(table, rule, annotated)
+        without += int(np.count_nonzero(samples.kept & (own.which < 0)))
+        if annotated:
+            matched[own.which[own.which >= 0]] = True
+        for split, rows, copy, _ in drawn(recipe, source, found, samples):
+            mine = planned(recipe, source, samples, rows, copy)
+            hashes[split].append(mine[own.which[samples.rows[rows]] >= 0])
+    chosen = {}
+    for split, name in enumerate(recipe.splits):
+        every = np.concatenate(hashes[split]) if hashes[split] else np.empty(0, np.uint64)
+        hashes[split] = []
+        chosen[name] = reasoning.threshold(rule, name, every, found.quota[name], source.where)
+    counts = {}
+    if annotated:
+        counts = {"usable": len(annotated), "unmatched": int(np.count_nonzero(~matched)), **annotated.counts}
+    return {
+        "without": without,
+        "samples": {name: count for name, (count, _) in chosen.items()},
+        "threshold": {name: last for name, (_, last) in chosen.items()},
+        "annotations": counts if annotated else None,
+    }
+
+
+def planned(recipe: Recipe, source: RecipeSource, samples: Samples, rows: Any, copy: int) -> order.U64:
+    """The hash that decides which samples have a plan in words, of the samples at `rows` (ascending), copy `copy`."""
+    mask = np.zeros(len(samples.rows), np.bool_)
+    mask[rows] = True
+    return _hash("plan", recipe, source, samples.take(mask), copy)
 
 
 def _hash(tag: str, recipe: Recipe, source: RecipeSource, samples: Samples, copy: int = 0) -> order.U64:

@@ -1,4 +1,4 @@
-"""Prompts: what a recipe makes of an instruction or a question. The sample's JSON keeps both texts as stored."""
+"""Prompts, and targets with a plan: what a recipe makes of texts that the sample's JSON keeps as stored."""
 
 from __future__ import annotations
 
@@ -24,12 +24,32 @@ OPERATIONS: dict[str, Callable[[str], str]] = {
 }
 
 
-def robot(prompts: dict[str, Any], instruction: str) -> str:
-    """The robot prompt of an instruction, after the recipe's named operations in their order."""
+MARKER = "Action:"
+"""What the action stands behind in a target with a plan; `rt2data.serving` looks for it."""
+
+
+def cleaned(prompts: dict[str, Any], text: str) -> str:
+    """An instruction or a plan after the recipe's named operations, in their order."""
     for name in prompts["instruction"]:
-        instruction = OPERATIONS[name](instruction)
+        text = OPERATIONS[name](text)
+    return text
+
+
+def robot(prompts: dict[str, Any], instruction: str, kind: str = "robot") -> str:
+    """The prompt of an instruction: that of `kind` ``robot``, or of ``plan`` where the target begins with one."""
     # replace, not format: a template is data, and format would let it reach into objects
-    return str(prompts["robot"]).replace("{instruction}", instruction)
+    return str(prompts[kind]).replace("{instruction}", cleaned(prompts, instruction))
+
+
+def planned(prompts: dict[str, Any], plan: str) -> str:
+    """What comes before the action string in the target of a sample with a plan: all of the template but its end."""
+    before, _, _ = str(prompts["planned"]).partition("{action}")
+    return before.replace("{plan}", cleaned(prompts, plan))
+
+
+def with_plan(before: str, action: str) -> str:
+    """The target: `before`, of `planned`, and the action string. One that has a space before it needs no other."""
+    return (before.removesuffix(" ") if action.startswith(" ") else before) + action
 
 
 def vqa(prompts: dict[str, Any], question: str, turns: Sequence[str] = ()) -> str:

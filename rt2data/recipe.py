@@ -9,22 +9,33 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rt2data import config, filters, include, resources
+from rt2data import config, filters, include, reasoning, resources
+from rt2data import prompts as prompts_of
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError, near
 from rt2data.filters import Filter
 from rt2data.include import AMOUNTS, Entry, Written
+from rt2data.reasoning import Reasoning
 from rt2data.robot import ARM, Robot
 
-# RT-2 prints the robot and the VQA prompt (arXiv 2307.15818, section 3.2); its captioning prompt was never published.
+# RT-2 prints the robot and the VQA prompt (arXiv 2307.15818, section 3.2), and the one with a plan and its target
+# (section 4.4); its captioning prompt was never published.
 PROMPTS: dict[str, Any] = {
     "robot": "Q: what action should the robot take to {instruction}? A:",
+    "plan": "Instruction: {instruction}.",
+    "planned": "Plan: {plan}. Action: {action}",
     "vqa": "Q: {question} A:",
     "caption": "Q: What does the image show? A:",
     "instruction": ["strip", "lower_first", "no_final_stop"],
 }
-_PLACEHOLDERS = {"robot": {"instruction"}, "vqa": {"question"}, "caption": set[str]()}
-_PROMPTS_OF = {"robot": ("robot", "instruction"), "vqa": ("vqa",), "caption": ("caption",)}
+_PLACEHOLDERS = {
+    "robot": {"instruction"},
+    "plan": {"instruction"},
+    "planned": {"plan", "action"},
+    "vqa": {"question"},
+    "caption": set[str](),
+}
+_PROMPTS_OF = {"robot": ("robot", "plan", "planned", "instruction"), "vqa": ("vqa",), "caption": ("caption",)}
 _OWN = ("cameras", "prompts", "filters", "normalise")
 
 
@@ -50,6 +61,7 @@ class RecipeSource:
     prompts: dict[str, Any]
     filters: tuple[Filter, ...]
     normalise: str | None
+    reasoning: Reasoning | None
     own: dict[str, Any]
     where: str
 
@@ -161,7 +173,11 @@ def _source(recipe: Recipe, entry: Entry, common: tuple[dict[str, Any], str]) ->
     for key in fields.get("prompts", ()):
         if key not in allowed:
             where = entry.at("prompts", key)
-            raise Rt2dataError(where, f'the prompt "{key}" for a {found.kind} source', " or ".join(allowed))
+            raise Rt2dataError(
+                where,
+                f'the prompt "{key}" for a {found.kind} source',
+                f"{', '.join(allowed[:-1])} or {allowed[-1]}" if allowed[1:] else allowed[0],
+            )
     return RecipeSource(
         declaration=found, path=fields.get("path"), weight=fields.get("weight", 1 if amounts == ["weight"] else None),
         repeat=fields.get("repeat", 1 if amounts == ["repeat"] else None), samples=fields.get("samples"),
@@ -169,7 +185,11 @@ def _source(recipe: Recipe, entry: Entry, common: tuple[dict[str, Any], str]) ->
         cameras=tuple(fields.get("cameras", recipe.cameras)),
         prompts=_prompts(recipe.prompts, fields.get("prompts", {}), lambda kind: entry.at("prompts", kind)),
         filters=filters.parse(fields.get("filters", {}), found, lambda column: entry.at("filters", column)),
-        normalise=fields.get("normalise"), own={key: fields[key] for key in _OWN if key in fields}, where=entry.place,
+        normalise=fields.get("normalise"),
+        reasoning=reasoning.parse(fields["plans"], found, lambda key: entry.at("plans", key))
+        if "plans" in fields
+        else None,
+        own={key: fields[key] for key in _OWN if key in fields}, where=entry.place,
     )  # fmt: skip
 
 
@@ -184,8 +204,15 @@ def _prompts(under: dict[str, Any], own: dict[str, Any], at: Callable[[str], str
 def _check_prompt(text: str, allowed: set[str], where: str) -> None:
     found = set(re.findall(r"\{([^{}]*)\}", text))
     if found - allowed or not allowed <= found:
-        expected = f"the placeholder {{{next(iter(allowed))}}} and no other" if allowed else "no placeholder"
+        names = " and ".join(f"{{{name}}}" for name in sorted(allowed))
+        word = "placeholders" if len(allowed) > 1 else "placeholder"
+        expected = f"the {word} {names} and no other" if allowed else "no placeholder"
         raise Rt2dataError(where, f'prompt "{text}" has {", ".join(sorted(found)) or "no placeholder"}', expected)
+    begin, end = "Plan: {plan}", f" {prompts_of.MARKER} {{action}}"
+    whole = text.startswith(begin) and text.endswith(end) and "\n" not in text
+    if "action" in allowed and not (whole and text.count(prompts_of.MARKER) == text.count("{plan}") == 1):
+        expected = f'"{begin}" at the beginning and "{end}" at the end, in one line'
+        raise Rt2dataError(where, f'the target "{text}"', expected, "A server finds the action by it")
 
 
 def _splits(
@@ -272,11 +299,12 @@ def _check_spaces(recipe: Recipe, written: Written) -> None:
         if source.declaration.robot is None:
             continue
         mine = source.declaration.name, space(source.declaration.robot)
-        other = first.setdefault(source.prompts["robot"], mine)
-        if other[1] != mine[1]:
-            found = f"{other[0]} ({other[1]}) and {mine[0]} ({mine[1]}) have the same prompt"
-            repair = 'Give one of them its own with prompts: {robot: "... {instruction} ..."}'
-            raise Rt2dataError(entry.place, found, "a robot prompt of its own for each action space", repair)
+        for kind in ("robot", "plan") if source.reasoning else ("robot",):
+            other = first.setdefault(source.prompts[kind], mine)
+            if other[1] != mine[1]:
+                found = f"{other[0]} ({other[1]}) and {mine[0]} ({mine[1]}) have the same prompt"
+                repair = f'Give one of them its own with prompts: {{{kind}: "... {{instruction}} ..."}}'
+                raise Rt2dataError(entry.place, found, "a robot prompt of its own for each action space", repair)
 
 
 def _resolve(recipe: Recipe, raw: dict[str, Any]) -> dict[str, Any]:
@@ -289,6 +317,7 @@ def _resolve(recipe: Recipe, raw: dict[str, Any]) -> dict[str, Any]:
         }
         entry |= {"answers": s.answers} if s.declaration.kind == "vqa" else {}
         entry |= {"captions": s.captions} if s.declaration.kind == "caption" else {}
+        entry |= {"plans": s.reasoning.resolved} if s.reasoning else {}
         entry |= s.own
         sources.append(entry)
     resolved: dict[str, Any] = {

@@ -23,8 +23,8 @@ from rt2data.tokenizer import ActionTokenizer
 
 FIELDS = (
     "key", "kind", "source", "dataset", "split", "prompt", "target", "images", "language",
-    "instruction", "episode", "step", "steps", "dims", "horizon", "action", "terminate", "bins", "proprio", "tokenizer",
-    "action_valid", "image_valid", "example", "turns", "question", "answers", "captions",
+    "instruction", "plan", "episode", "step", "steps", "dims", "horizon", "action", "terminate", "bins", "proprio",
+    "tokenizer", "action_valid", "image_valid", "example", "turns", "question", "answers", "captions",
 )  # fmt: skip
 
 
@@ -106,8 +106,8 @@ def _each(table: pa.Table, column: str, make: Any) -> list[Any]:
 
 
 _NO_ROBOT = _piece(
-    instruction=None, episode=None, step=None, steps=None, dims=None, horizon=None, action=None, terminate=None,
-    bins=None, proprio=None, tokenizer=None, action_valid=None,
+    instruction=None, plan=None, episode=None, step=None, steps=None, dims=None, horizon=None, action=None,
+    terminate=None, bins=None, proprio=None, tokenizer=None, action_valid=None,
 )  # fmt: skip
 _WEB_COLUMNS = ("episode", "target")
 _NO_WEB = _piece(example=None, turns=None, question=None, answers=None, captions=None)[:-1] + b"}"
@@ -119,8 +119,15 @@ def _robot(table: pa.Table, source: RecipeSource, tokenizer: ActionTokenizer) ->
     bins = np.asarray(tokenizer.encode(action, ends if tokenizer.terminate else None))
     targets = tokenizer.format(bins)
     instruction = _each(
-        table, "instruction", lambda t: (_piece(prompt=prompts.robot(source.prompts, t)), _piece(instruction=t))
+        table,
+        "instruction",
+        lambda t: (
+            _piece(prompt=prompts.robot(source.prompts, t)),
+            _piece(prompt=prompts.robot(source.prompts, t, "plan")),
+            _piece(instruction=t),
+        ),
     )
+    plan = _plans(table, source)
     episode = _each(table, "episode", lambda t: _piece(episode=t))
     steps = zip(index.numbers(table, "step").tolist(), index.numbers(table, "steps").tolist(), strict=True)
     shape = _piece(dims=robot.dims if robot else (), horizon=1)
@@ -130,15 +137,27 @@ def _robot(table: pa.Table, source: RecipeSource, tokenizer: ActionTokenizer) ->
     fingerprint = _piece(tokenizer=tokenizer.fingerprint)
     words = {True: b"[true]", False: b"[false]"}
     ends, valid = ends.tolist(), index.numbers(table, "valid").tolist()
-    for target, (prompt, text), name, (step, length), values, end, codes, state, ok in zip(
-        targets, instruction, episode, steps, _rows(action), ends, _rows(bins), proprio, valid, strict=True
+    for target, (plain, reasoned, text), (said, before), name, (step, length), values, end, codes, state, ok in zip(
+        targets, instruction, plan, episode, steps, _rows(action), ends, _rows(bins), proprio, valid, strict=True
     ):
+        prompt = plain if before is None else reasoned
+        answer = (
+            b'"target":"%s",' % target.encode() if before is None else _piece(target=prompts.with_plan(before, target))
+        )
         middle = (
-            text + name + b'"step":%d,"steps":%d,' % (step, length) + shape + b'"action":' + values
+            text + said + name + b'"step":%d,"steps":%d,' % (step, length) + shape + b'"action":' + values
             + b',"terminate":' + words[end] + b',"bins":' + codes + b',"proprio":' + state + b"," + fingerprint
             + b'"action_valid":' + words[ok] + b","
         )  # fmt: skip
-        yield prompt, b'"target":"%s",' % target.encode(), middle, _NO_WEB
+        yield prompt, answer, middle, _NO_WEB
+
+
+def _plans(table: pa.Table, source: RecipeSource) -> list[tuple[bytes, str | None]]:
+    """Per row the field `plan`, and what stands before the action in the target; None where there is no plan."""
+    none = (_piece(plan=None), None)
+    if "plan" not in table.column_names:
+        return [none] * table.num_rows
+    return _each(table, "plan", lambda t: none if t is None else (_piece(plan=t), prompts.planned(source.prompts, t)))
 
 
 def _rows(values: npt.NDArray[Any]) -> list[bytes]:

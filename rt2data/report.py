@@ -123,10 +123,25 @@ def _source_lines(s: SourcePlan, total: int, whole: str) -> list[str]:
     reasons += [f"{s.not_drawn:,} not_drawn"] if s.not_drawn else []
     if reasons:
         lines += _wrapped(f"left out: {', '.join(reasons)}")
+    if s.plans is not None:
+        lines += _wrapped(f"plans: {_plans(s)}")
     if s.other_splits:
         others = ", ".join(f"split {name} ({n:,})" for name, n in s.other_splits.items())
         lines += _wrapped(f"not taken: {others}")
     return lines
+
+
+def _plans(s: SourcePlan) -> str:
+    """What a plan says of plans in words."""
+    found = s.plans or {}
+    if found["samples"] is None:
+        return "in every sample for which there is one: not known without the data"
+    mark = "~" if s.estimated else ""
+    counts = [f"{mark}{n:,} of {mark}{s.quota[name]:,} samples of {name}" for name, n in found["samples"].items()]
+    counts += [f"{found['without']:,} usable steps without one"] if found["without"] else []
+    if found["annotations"]:
+        counts += [f"{n:,} annotations {reason}" for reason, n in found["annotations"].items() if n]
+    return ", ".join(counts)
 
 
 def short(number: int) -> str:

@@ -120,6 +120,7 @@ class Robot:
             canonical action has both in the base frame, by the rotation that `state` gives.
         missing: what a step without data is (a quaternion of zeros): ``invalid``, or at ``rest``.
         rates: dimensions for which 0 is rest, beside the displacement of an arm.
+        plan: where the data have a plan in words for each step; None where they have none.
         units: unit of each dimension: m, rad, openness, ``controller``, or as declared.
     """
 
@@ -127,6 +128,7 @@ class Robot:
     cameras: tuple[Camera, ...]
     depth: tuple[Camera, ...]
     instruction: Instruction
+    plan: Instruction | None
     proprio: tuple[Proprio, ...]
     dims: tuple[str, ...]
     units: tuple[str, ...]
@@ -174,7 +176,8 @@ class Robot:
         flags = {"is_terminal": "steps/is_terminal", "is_last": "steps/is_last", "not_last": "steps/is_last"}
         named = [flags[word] for word in (self.terminate, self.valid_action) if isinstance(word, str) and word in flags]
         terms = [field for term in (*self.terms, *self.state) for field in term.fields]
-        others = [*(rule.field for rule in self.rules), *named, *(p.field for p in self.proprio)]
+        said = self.plan.fields if self.plan else ()
+        others = [*(rule.field for rule in self.rules), *named, *(p.field for p in self.proprio), *said]
         return tuple(
             dict.fromkeys(
                 [*self.episode_id, *(c.field for c in self.cameras), *self.instruction.fields, *terms, *others]

@@ -73,7 +73,8 @@ class _Parser:
                 for name, c in raw["cameras"].items()
             ),
             depth=tuple(Camera(name, c["field"], padding=False, colour="") for name, c in raw.get("depth", {}).items()),
-            instruction=self.instruction(),
+            instruction=self.instruction("instruction"),
+            plan=self.instruction("plan") if "plan" in raw else None,
             proprio=tuple(
                 Proprio(one["field"], self.columns(one, ("proprio", n)), tuple(one["dims"]))
                 for n, one in enumerate(proprio)
@@ -316,24 +317,24 @@ class _Parser:
             raise self.refuse(where, "several columns", "column:, or nonzero: true")
         return Rule(raw["field"], columns, raw.get("above", None if kinds else 0.5), raw.get("below"))
 
-    def instruction(self) -> Instruction:
-        raw = self.raw["instruction"]
+    def instruction(self, key: str) -> Instruction:
+        raw = self.raw[key]
         raw = {} if raw == "none" else {"field": raw} if isinstance(raw, str) else raw
         fields = raw.get("field", [])
         fields = (fields,) if isinstance(fields, str) else tuple(fields)
-        if self.raw["instruction"] != "none" and bool(fields) == ("text" in raw):
+        if self.raw[key] != "none" and bool(fields) == ("text" in raw):
             raise self.refuse(
-                ("instruction",),
+                (key,),
                 "both field and text" if fields else "neither field nor text",
                 "field:, or text:, or none",
             )
         if "text" in raw and set(raw) - {"text", "evidence"}:
             raise self.refuse(
-                ("instruction",), f"text with {', '.join(sorted(set(raw) - {'text', 'evidence'}))}", "text and evidence"
+                (key,), f"text with {', '.join(sorted(set(raw) - {'text', 'evidence'}))}", "text and evidence"
             )
         if "text" in raw and "evidence" not in raw:
             raise self.refuse(
-                ("instruction",),
+                (key,),
                 "a text that the data does not have, without evidence",
                 "evidence: where it comes from",
             )

@@ -24,6 +24,7 @@ from rt2data.errors import Rt2dataError
 # Every function that a task may name, by stage. Nothing else can be called.
 STAGES = {
     "index": "rt2data.indexing:run",
+    "annotations": "rt2data.annotation:run",
     "moments": "rt2data.statistics:moments_task",
     "cells": "rt2data.statistics:cells_task",
     "exchange": "rt2data.exchange:task",

@@ -81,7 +81,7 @@ def test_every_declaration_that_comes_with_rt2data_is_read() -> None:
 
 
 def test_the_prompt_templates_of_a_recipe_do_not_reach_into_the_declarations() -> None:
-    assert set(recipe.PROMPTS) == {"robot", "vqa", "caption", "instruction"}
+    assert set(recipe.PROMPTS) == {"robot", "plan", "planned", "vqa", "caption", "instruction"}
 
 
 def test_a_robot_is_read(tmp_path: Path) -> None:

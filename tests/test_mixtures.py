@@ -393,7 +393,7 @@ def test_a_source_has_its_own_prompts_and_cameras(build: Callable[..., Any], tmp
     [
         (
             "{source: bridge, prompts: {vqa: '{question}'}}",
-            'r.yaml:3: the prompt "vqa" for a robot source; expected robot or instruction.',
+            'r.yaml:3: the prompt "vqa" for a robot source; expected robot, plan, planned or instruction.',
         ),
         (
             "{source: vqav2, prompts: {vqa: 'What?'}}",

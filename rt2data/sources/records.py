@@ -74,7 +74,7 @@ class Jsonl(Records):
 
     def records(self, split: str, name: str) -> Iterator[dict[str, Any]]:
         path = self.root / name
-        for row, line in enumerate(_lines(path)):
+        for row, line in enumerate(lines(path)):
             if not line.strip():
                 continue
             try:
@@ -120,7 +120,8 @@ class Tsv(Csv):
         yield from self._table(path, (line.rstrip("\r\n").split("\t") for line in _texts(path) if line.strip()))
 
 
-def _lines(path: Path) -> Iterator[bytes]:
+def lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, MAX_LINE bytes each at most, without a byte order mark."""
     with path.open("rb") as file:
         number = 0
         while line := file.readline(MAX_LINE + 1):
@@ -132,7 +133,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _texts(path: Path) -> Iterator[str]:
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(lines(path), 1):
         try:
             yield line.decode()
         except UnicodeDecodeError as error:

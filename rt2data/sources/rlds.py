@@ -150,8 +150,10 @@ class Rows:
         self.name = source.declaration.name
         self.episodes: list[str] = []
         self.instructions: dict[str, int] = {}
+        self.plans: dict[str, int] = {}
         self.columns: dict[str, list[Any]] = {name: [] for name in (
-            "unit", "hash", "length", "instruction", "reject", "action", "terminate", "valid", "proprio")}  # fmt: skip
+            "unit", "hash", "length", "instruction", "reject", "action", "terminate", "valid", "proprio",
+            "plan")}  # fmt: skip
         self.refs: dict[str, list[ImageRefs]] = {camera.name: [] for camera in self.robot.cameras}
         self.hidden: dict[str, list[npt.NDArray[np.bool_]]] = {camera.name: [] for camera in self.robot.cameras}
         self.records: list[tuple[int, int, int]] = []
@@ -178,7 +180,7 @@ class Rows:
         finite = np.asarray(np.isfinite(action32).all(axis=1))
         reject = np.where(finite, np.where(ok | ends, 0, index.CODE["invalid_action"]), index.CODE["not_finite"])
         texts = instruction.texts(robot.instruction, episode.__getitem__, steps)
-        said = np.fromiter((self._instruction(text) for text in texts), np.int32, steps)
+        said = _codes(texts, self.instructions)
         reject = np.where((reject == 0) & (said < 0), index.CODE["no_instruction"], reject)
         self.episodes.append(name)
         columns["unit"].append(index.digest(name))
@@ -189,6 +191,8 @@ class Rows:
         columns["action"].append(np.where(finite[:, None], action32, np.float32(0)))
         columns["terminate"].append(ends)
         columns["valid"].append(ok)
+        if robot.plan:
+            columns["plan"].append(_codes(instruction.texts(robot.plan, episode.__getitem__, steps), self.plans))
         if robot.proprio:
             tables = [(ref, read(ref.field).reshape(steps, -1)) for ref in robot.proprio]
             picked = [table if ref.columns is None else table[:, list(ref.columns)] for ref, table in tables]
@@ -212,9 +216,6 @@ class Rows:
 
         return read
 
-    def _instruction(self, text: str | None) -> int:
-        return -1 if text is None else self.instructions.setdefault(text, len(self.instructions))
-
     def table(self, buffer: Bytes, check: str) -> pa.Table:
         columns, robot = self.columns, self.robot
         lengths = np.array(columns["length"], np.int64)
@@ -236,6 +237,8 @@ class Rows:
             "terminate": _concat(columns["terminate"], np.bool_),
             "valid": _concat(columns["valid"], np.bool_),
         }  # fmt: skip
+        if robot.plan:
+            arrays["plan"] = index.dictionary(_concat(columns["plan"], np.int32), list(self.plans))
         if robot.proprio:
             arrays["proprio"] = index.fixed(_concat(columns["proprio"], np.float32, len(robot.proprio_dims)))
         for camera in robot.cameras:
@@ -268,6 +271,12 @@ class Rows:
             "units": json.dumps([[name, length] for name, length in zip(self.episodes, lengths.tolist(), strict=True)]),
         }
         return pa.table(arrays).replace_schema_metadata(meta)
+
+
+def _codes(texts: Sequence[str | None], known: dict[str, int]) -> npt.NDArray[np.int32]:
+    """Texts as numbers of `known`, to which new ones are added; -1 where there is none."""
+    coded = (-1 if text is None else known.setdefault(text, len(known)) for text in texts)
+    return np.fromiter(coded, np.int32, len(texts))
 
 
 def _version(declaration: Declaration, root: Path) -> str | None:

@@ -58,6 +58,7 @@ CHECKS = {
     "splits": "no episode and no picture is in two splits",
     "texts": "prompts and targets follow from the recipe",
     "tokenizer": "tokenizer.json, its bounds and fingerprints",
+    "plans": "plans in words stand where their hashes say",
     "actions": "bins, action string and decoded action agree",
     "statistics": "statistics.json agrees with the shards",
     "card": "README.md lists every member and field",

@@ -132,7 +132,8 @@ class SampleCheck:
         check, own = self.report["texts"], self.facts.rules[sample["source"]].get("prompts", {})
         templates = self.facts.recipe["prompts"] | own
         if sample["kind"] == "robot":
-            prompt, target = prompts.robot(templates, sample["instruction"]), sample["target"]
+            kind = "robot" if sample["plan"] is None else "plan"
+            prompt, target = prompts.robot(templates, sample["instruction"], kind), sample["target"]
         else:
             vqa = sample["kind"] == "vqa"
             prompt = prompts.vqa(templates, sample["question"], sample["turns"] or ()) if vqa else templates["caption"]
@@ -197,16 +198,24 @@ class SampleCheck:
             check.fail(where, f"action {sample['action']}: {error}", "an action that can be encoded")
             return None
         check.hold(sample["bins"] == bins, where, f"bins {sample['bins']}", f"{bins}, the bins of its action")
-        text = reference.format(bins)
+        text = self._with_plan(sample, reference.format(bins))
         check.hold(sample["target"] == text, where, f'the target "{sample["target"]}"', f'"{text}", its action as text')
         self._near(where, reference, sample, action)
         return bins
+
+    def _with_plan(self, sample: Json, action: str) -> str:
+        """The target of a sample whose action string is `action`."""
+        if sample["plan"] is None:
+            return action
+        templates = self.facts.recipe["prompts"] | self.facts.rules[sample["source"]].get("prompts", {})
+        before, after = templates["planned"].split("{plan}")
+        return str(before + prompts.cleaned(templates, sample["plan"]) + after.replace("{action}", action.lstrip(" ")))
 
     def _near(self, where: str, reference: Reference, sample: Json, action: list[float]) -> None:
         """The text, parsed and decoded, is the stored action within half a bin, where that is not clipped."""
         check = self.report["actions"]
         try:
-            decoded, ends = reference.decode(reference.parse(sample["target"]))
+            decoded, ends = reference.decode(reference.parse(_action_of(sample, reference)))
         except InvalidAction as error:
             check.fail(where, f'the target "{sample["target"]}": {error}', "an action string")
             return
@@ -225,6 +234,14 @@ class SampleCheck:
                     f"{name} {stored!r} decodes to {value!r}",
                     f"at most {near:.3g} between them",
                 )
+
+
+def _action_of(sample: Json, reference: Reference) -> str:
+    """The action string in a target, found as a server finds it: behind the first ``Action:``."""
+    if sample["plan"] is None:
+        return str(sample["target"])
+    behind = str(sample["target"]).partition("Action:")[2]
+    return behind if reference.lead else behind.removeprefix(" ")
 
 
 def _no_constant(text: str) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 from rt2data.reference import Reference, fingerprint, float32
 from rt2data.verify import card, schema, shards, statistics
 from rt2data.verify.mixture import Ledger
+from rt2data.verify.plans import PlanCheck
 from rt2data.verify.report import Report
 from rt2data.verify.samples import Facts, SampleCheck
 from rt2data.verify.shards import Members
@@ -23,7 +24,7 @@ class Walk:
     def __init__(self, folder: Path, manifest: Json, report: Report) -> None:
         self.folder, self.manifest, self.report = folder, manifest, report
         self.facts = _facts(manifest)
-        self.ledger = Ledger(manifest, report)
+        self.ledger, self.plans = Ledger(manifest, report), PlanCheck(manifest, report)
         self.samples = SampleCheck(self.facts, report)
         self.stats = schema.read(folder / "statistics.json", report["statistics"])
         self.seen: dict[str, statistics.Seen] = {}
@@ -37,6 +38,7 @@ class Walk:
                     progress(shard["name"])
                 self._shard(split, shard)
         self.ledger.finish()
+        self.plans.finish()
         self._statistics()
         card.check(self.folder, self.manifest, self.suffixes, self.report)
         for source, number in self.samples.beyond.items():
@@ -147,6 +149,7 @@ class Walk:
         if sample is None or key is None:
             return
         bins = self.samples.hold(where, sample, key)
+        self.plans.add(where, split, sample, key)
         if bins is not None and split == "train" and key.source in self.seen and self.ledger.first(key, split):
             reference = self.facts.references[key.source]
             action = [float32(value) for value in sample["action"]]

@@ -1,0 +1,248 @@
+"""Annotations of steps, indexed once: the plans of embodied chain-of-thought files, found by episode and step.
+
+Such a file (ECoT's ``reasonings.json``, ``embodied_features_bridge.json``) maps file to episode to step to texts, in up
+to some gigabytes of JSON. It is read as a stream, a file's annotations at a time, into two files of the work directory
+that workers map into memory: the texts in the order of the file, and a sorted table of (unit, step, text). Beside the
+episode's digest, which is also the index's, nothing of a worker's memory is taken until a row asks for its text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.ipc
+
+from rt2data import index, reasoning, whole
+from rt2data.errors import Rt2dataError
+from rt2data.sources.fields import lookup
+from rt2data.sources.records import lines
+
+VERSION = 1
+BATCH = 65536  # texts that are held at once while a file is read
+_PART = re.compile(r"\{([^{}]+)\}")
+
+# Why an annotation is none: no text of that name, a step that is no number, an episode whose id cannot be made of it,
+# the second of one step. What matches no step of the dataset is counted by the plan.
+REASONS = ("no_text", "bad_step", "bad_episode", "duplicate")
+
+
+class Annotations:
+    """The plans of an annotation file, by step."""
+
+    def __init__(self, path: Path) -> None:
+        self._texts = index.read(path).column("text")
+        keys = index.read(_keys(path))
+        self._units, self._steps = units(keys), index.numbers(keys, "step")
+        self._rows = index.numbers(keys, "row")
+        # What is no annotation, by reason.
+        self.counts: dict[str, int] = json.loads(path.with_suffix(".json").read_bytes())["counts"]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def find(self, table: pa.Table) -> npt.NDArray[np.int64]:
+        """The annotation of each row of an index, int64 (rows,); -1 where it has none."""
+        own, steps = units(table), index.numbers(table, "step")
+        out = np.full(len(own), -1, np.int64)
+        if not len(own):
+            return out
+        begins = np.flatnonzero(np.concatenate([[True], own[1:] != own[:-1]]))
+        lows = np.searchsorted(self._units, own[begins], "left")
+        highs = np.searchsorted(self._units, own[begins], "right")
+        for begin, end, low, high in zip(begins, [*begins[1:], len(own)], lows, highs, strict=True):
+            if low < high:
+                annotated = self._steps[low:high]
+                at = np.searchsorted(annotated, steps[begin:end])
+                there = annotated[np.minimum(at, high - low - 1)] == steps[begin:end]
+                out[begin:end] = np.where(there, low + at, -1)
+        return out
+
+    def texts(self, which: npt.NDArray[np.int64]) -> pa.Array:
+        """The texts of some annotations."""
+        found = self._texts.take(pa.array(self._rows[which]))
+        return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+
+
+def units(table: pa.Table) -> npt.NDArray[Any]:
+    """The column ``unit``, S10 (rows,): a view where the table is one chunk."""
+    chunks = [c for c in table.column("unit").chunks if len(c)]
+    raw = [memoryview(c.buffers()[1])[10 * c.offset : 10 * (c.offset + len(c))] for c in chunks]
+    parts = [np.frombuffer(one, "S10") for one in raw] or [np.empty(0, "S10")]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _keys(path: Path) -> Path:
+    return path.with_suffix(".keys.arrow")
+
+
+@lru_cache(maxsize=4)
+def load(path: str) -> Annotations:
+    """The annotations that a task indexed, mapped into memory."""
+    return Annotations(Path(path))
+
+
+def task(path: Path, rule: reasoning.Reasoning, work: Path) -> dict[str, Any]:
+    """The task of indexing a file of annotations, as JSON."""
+    return {"path": str(path), "text": rule.text, "episode": rule.episode, "work": str(work)}
+
+
+def cached(task: dict[str, Any]) -> str | None:
+    """The index of a file that was indexed before and has the size and time it had then: its path below `work`."""
+    try:
+        known = json.loads(_seen(task).read_bytes())
+        there = (Path(task["work"]) / known["file"]).with_suffix(".json").is_file()
+        return str(known["file"]) if known["stat"] == _stat(task["path"]) and there else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def run(task: dict[str, Any]) -> dict[str, Any]:
+    """Index a file of annotations, where that was not done before."""
+    if cached(task) is None:
+        stat, digest = _stat(task["path"]), _digest(task)
+        file = f"annotations/{digest}.arrow"
+        if not (Path(task["work"]) / file).with_suffix(".json").is_file():
+            _write(Path(task["work"]) / file, task, digest)
+        whole.write(_seen(task), json.dumps({"stat": stat, "file": file}).encode())
+    return {}
+
+
+def _write(path: Path, task: dict[str, Any], digest: str) -> None:
+    counts: Counter[str] = Counter()
+    digests, steps = [np.empty(0, "S10")], [np.empty(0, np.int32)]
+    schema = pa.schema({"text": pa.string()})
+    with (
+        whole.replacing(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, schema) as out,
+    ):
+        for batch in _batches(_entries(task, counts)):
+            out.write_batch(pa.record_batch([pa.array([text for *_, text in batch], pa.string())], schema=schema))
+            digests.append(np.array([index.digest(name) for name, *_ in batch], "S10"))
+            steps.append(np.array([step for _, step, _ in batch], np.int32))
+    unit, step = np.concatenate(digests), np.concatenate(steps)
+    if not len(unit) and not counts.total():
+        raise Rt2dataError(task["path"], "no annotation of a step", "a mapping of file to episode to step to texts")
+    row = np.lexsort((step, unit))  # stable: of two annotations of a step the first one counts
+    unit, step = unit[row], step[row]
+    first = np.ones(len(row), np.bool_)
+    first[1:] = (unit[1:] != unit[:-1]) | (step[1:] != step[:-1])
+    counts["duplicate"] = int(np.count_nonzero(~first))
+    raw = pa.py_buffer(unit[first].tobytes())
+    keys = pa.record_batch(
+        {
+            "unit": pa.FixedSizeBinaryArray.from_buffers(pa.binary(10), int(first.sum()), [None, raw]),
+            "step": step[first],
+            "row": row[first].astype(np.int64),
+        }
+    )
+    with (
+        whole.replacing(_keys(path)) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, keys.schema) as out,
+    ):
+        out.write_batch(keys)
+    kept = {reason: counts[reason] for reason in REASONS if counts[reason]}
+    # Comes last: where it is, all is.
+    whole.write(path.with_suffix(".json"), json.dumps({"counts": kept, "digest": digest}).encode())
+
+
+def _batches(entries: Iterator[tuple[str, int, str]]) -> Iterator[list[tuple[str, int, str]]]:
+    batch = []
+    for entry in entries:
+        batch.append(entry)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _entries(task: dict[str, Any], counts: Counter[str]) -> Iterator[tuple[str, int, str]]:
+    """(episode's id, step, plan) of each annotation that is one; the others are counted."""
+    path = Path(task["path"])
+    for file, episode, step, values in _lined(path) if path.suffix == ".jsonl" else _nested(path):
+        name = _episode(task["episode"], {"file": file, "episode": episode})
+        number = int(step) if re.fullmatch("[0-9]{1,9}", str(step)) and not isinstance(step, bool) else None
+        text = reasoning.filled(task["text"], values) if isinstance(values, dict) else None
+        reason = "bad_episode" if name is None else "bad_step" if number is None else "no_text" if text is None else ""
+        if name is None or number is None or text is None:
+            counts[reason] += 1
+        else:
+            yield name, number, text
+
+
+def _episode(template: str, values: dict[str, Any]) -> str | None:
+    parts = {way: lookup(values, way) for way in _PART.findall(template)}
+    if any(part is None or part == "" for part in parts.values()):
+        return None
+    return _PART.sub(lambda m: str(parts[m[1]]), template)
+
+
+def _nested(path: Path) -> Iterator[tuple[str, str, str, Any]]:
+    """The annotations of ``{FILE: {EPISODE: {"reasoning": {STEP: {...}}}}}``; the word "reasoning" may be missing."""
+    import ijson
+
+    with path.open("rb") as source:
+        try:
+            for file, episodes in ijson.kvitems(source, "", use_float=True):
+                for episode, found in _mapping(episodes, f"{path} {file}").items():
+                    steps = _mapping(found, f"{path} {file} {episode}").get("reasoning", found)
+                    for step, values in _mapping(steps or {}, f"{path} {file} {episode}").items():
+                        yield file, episode, step, values
+        except (ijson.JSONError, UnicodeDecodeError) as error:
+            text = str(error).splitlines()[0]
+            raise Rt2dataError(str(path), f"not JSON ({text})", "annotations in JSON", "Copy it again") from None
+
+
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Rt2dataError(where, f"{type(value).__name__} in place of a mapping", "file to episode to step to texts")
+    return value
+
+
+def _lined(path: Path) -> Iterator[tuple[Any, Any, Any, Any]]:
+    """The annotations of a JSON Lines file: an object a line, with file, episode, step and texts."""
+    for number, line in enumerate(lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise Rt2dataError(f"{path}:{number}", f"not JSON ({error})", "a JSON object per line") from None
+        if not isinstance(record, dict):
+            raise Rt2dataError(f"{path}:{number}", "no object", "a JSON object per line")
+        yield record.get("file"), record.get("episode"), record.get("step"), record
+
+
+def _digest(task: dict[str, Any]) -> str:
+    """Names an index by the file's bytes and what is made of them."""
+    h = hashlib.blake2b(digest_size=20)
+    h.update(index.digest(str(VERSION), task["text"], task["episode"], Path(task["path"]).suffix, size=20))
+    with Path(task["path"]).open("rb") as file:
+        while block := file.read(1 << 22):
+            h.update(block)
+    return h.hexdigest()
+
+
+def _stat(path: str) -> list[int]:
+    try:
+        found = Path(path).stat()
+    except OSError as error:
+        raise Rt2dataError(path, error.strerror or str(error), "a file of annotations") from None
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _seen(task: dict[str, Any]) -> Path:
+    name = index.digest(str(Path(task["path"]).resolve()), task["text"], task["episode"], size=16).hex()
+    return Path(task["work"]) / "seen" / f"{name}-annotations-{VERSION}.json"

@@ -1,0 +1,156 @@
+"""Plans in words, RT-2's chain of thought: what some robot samples say before their action.
+
+A plan comes from a template over the instruction, from a text field of the dataset, or from annotations of its steps
+(`rt2data.annotation`). A recipe's source says which, and what share of its samples has one. Of the samples for which
+there is a plan, those with the smallest hash("plan", seed, key) get it, copies apart from one another.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from rt2data import index, order, prompts
+from rt2data.declaration import Declaration
+from rt2data.errors import Rt2dataError
+
+if TYPE_CHECKING:
+    from rt2data.annotation import Annotations
+
+ALL = (1 << 64) - 1  # a threshold that leaves nothing out
+EPISODE = "{file}:{episode}"
+_DEFAULT_TEXT = {"template": "{instruction}", "column": "{plan}", "annotations": "{plan}"}
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """Where a source's plans come from.
+
+    Attributes:
+        origin: ``template``, ``column`` (the declaration's field `plan`) or ``annotations``.
+        text: of a plan, with placeholders: ``{instruction}``; ``{plan}`` of a column; any field of an annotation.
+        file: the annotations, below the data root; "" for other origins.
+        episode: the episode's id as ``{file}`` and ``{episode}`` of an annotation make it.
+        share: of the source's samples that have a plan; None: every one for which there is a plan.
+    """
+
+    origin: str
+    text: str
+    file: str
+    episode: str
+    share: float | None
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """Its form in a recipe, with every default filled in."""
+        own: dict[str, Any] = {"from": self.origin, "text": self.text}
+        own |= {"file": self.file, "episode": self.episode} if self.origin == "annotations" else {}
+        return own | ({"share": self.share} if self.share is not None else {})
+
+
+def parse(raw: Mapping[str, Any], declaration: Declaration, where: Callable[[str], str]) -> Reasoning:
+    """The `plans` of a recipe's source that fits the schema. `where` gives the line of one of its fields."""
+    origin = raw["from"]
+    if declaration.robot is None:
+        raise Rt2dataError(where("from"), f"plans for a {declaration.kind} source", "a robot source")
+    if origin == "column" and declaration.robot.plan is None:
+        expected = "a text field under plan: in its declaration"
+        raise Rt2dataError(where("from"), f"{declaration.name} declares no field of plans", expected)
+    for name in ("file", "episode"):
+        if name in raw and origin != "annotations":
+            raise Rt2dataError(where(name), f'"{name}" for plans from a {origin}', "plans from annotations")
+    if origin == "annotations" and "file" not in raw:
+        raise Rt2dataError(where("from"), "plans from annotations without a file", "file: below the data root")
+    text = raw.get("text", _DEFAULT_TEXT[origin])
+    known = {"template": {"instruction"}, "column": {"instruction", "plan"}}.get(origin)
+    found = set(_PLACEHOLDER.findall(text))
+    wrong = {name for name in found if not re.fullmatch("[a-z][a-z0-9_]*", name)} if known is None else found - known
+    if wrong or not found:
+        what = f"{{{min(wrong)}}}" if wrong else "no placeholder"
+        expected = f"{{{'} or {'.join(sorted(known))}}}" if known else "fields of an annotation, such as {plan}"
+        raise Rt2dataError(where("text"), f'the text "{text}" has {what}', expected)
+    return Reasoning(origin, text, raw.get("file", ""), raw.get("episode", EPISODE), raw.get("share"))
+
+
+def filled(text: str, values: Mapping[str, Any]) -> str | None:
+    """A plan: the template with its values, in one line.
+
+    None where a value is missing or no text, or where it has the marker that a reply's action begins with.
+    """
+    named = {name: values.get(name) for name in _PLACEHOLDER.findall(text)}
+    if not all(isinstance(value, str) and value.strip() for value in named.values()):
+        return None
+    made = " ".join(_PLACEHOLDER.sub(lambda m: str(named[m[1]]).strip(), text).split())
+    return None if prompts.MARKER in made else made
+
+
+@dataclass(slots=True)
+class Plans:
+    """The plans of some rows of an index: `which` int64 (rows,), -1 where there is none."""
+
+    which: npt.NDArray[np.int64]
+    _texts: list[str] | Annotations
+
+    def take(self, rows: npt.NDArray[np.int64]) -> pa.Array:
+        """The texts of `rows`, all of which have one."""
+        which = self.which[rows]
+        if isinstance(self._texts, list):
+            return pa.array(self._texts, pa.string()).take(pa.array(which))
+        return self._texts.texts(which)
+
+
+def of(table: pa.Table, rule: Reasoning, annotated: Annotations | None) -> Plans:
+    """The plans of the rows of an index."""
+    if annotated is not None:
+        return Plans(annotated.find(table), annotated)
+    said, instructions = index.codes(table, "instruction")
+    codes, plans = index.codes(table, "plan") if rule.origin == "column" else (np.zeros(len(said), np.int32), [None])
+    pairs, which = np.unique(said.astype(np.int64) << 32 | codes.astype(np.int64) + 1, return_inverse=True)
+    made: list[str] = []
+    place = np.full(len(pairs), -1, np.int64)
+    for number, pair in enumerate(pairs.tolist()):
+        one, other = pair >> 32, (pair & 0xFFFFFFFF) - 1
+        values = {"instruction": instructions[one] if one >= 0 else None, "plan": plans[other] if other >= 0 else None}
+        text = filled(rule.text, values)
+        if text is not None:
+            place[number] = len(made)
+            made.append(text)
+    return Plans(place[which.reshape(-1)], made)
+
+
+def wanted(share: float | None, samples: int) -> int | None:
+    """How many of `samples` samples have a plan, rounded half up; None: all for which there is one."""
+    return None if share is None else math.floor(samples * Fraction(str(share)) + Fraction(1, 2))
+
+
+def threshold(rule: Reasoning, split: str, hashes: order.U64, samples: int, where: str) -> tuple[int, int]:
+    """How many samples of a split have a plan, and the greatest hash of them (-1: none, `ALL`: no limit).
+
+    Args:
+        rule: the source's.
+        split: train must have its share to the sample; another split has at most as many.
+        hashes: of the drawn samples for which there is a plan.
+        samples: of the source in the split, copies included.
+        where: begins the error.
+
+    Raises:
+        Rt2dataError: train has fewer plans than its share.
+    """
+    number = wanted(rule.share, samples)
+    if number is None or (number >= len(hashes) and split != "train") or number == len(hashes):
+        return len(hashes), ALL if len(hashes) else -1
+    if number > len(hashes):
+        found = f"plans for {len(hashes):,} of {samples:,} train samples, for a share of {rule.share:g}"
+        most = math.floor(1e4 * len(hashes) / samples) / 1e4
+        repair = f"Ask for a share of at most {most:g}, or leave share out: every sample with a plan has it then"
+        raise Rt2dataError(where, found, f"{number:,} plans", repair)
+    return number, order.threshold(hashes, number, where)
