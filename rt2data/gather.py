@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import OrderedDict
 from dataclasses import asdict
 from itertools import compress
 from pathlib import Path
@@ -24,50 +23,47 @@ from rt2data.plan import Plan, Stream
 from rt2data.recipe import Recipe, RecipeSource
 from rt2data.render import Rendered
 from rt2data.shard import Ref
+from rt2data.sink import Bytes, Sink
 from rt2data.tokenizer import ActionTokenizer
 
-MAX_OPEN = 64
+MAX_OPEN = 512  # half of what systems allow a process
 
 
 class Files:
-    """Open source files, the least recently used closed first."""
+    """Open source files; the one opened first is closed first."""
 
     def __init__(self) -> None:
-        self._open: OrderedDict[str, int] = OrderedDict()
+        self._open: dict[str, int] = {}
 
     def get(self, path: str) -> int:
-        if path in self._open:
-            self._open.move_to_end(path)
-            return self._open[path]
-        try:
-            found = os.open(path, os.O_RDONLY)
-        except OSError as error:
-            raise Rt2dataError(path, error.strerror or str(error), "the file that was indexed") from None
-        self._open[path] = found
-        if len(self._open) > MAX_OPEN:
-            os.close(self._open.popitem(last=False)[1])
+        found = self._open.get(path)
+        if found is None:
+            if len(self._open) >= MAX_OPEN:
+                os.close(self._open.pop(next(iter(self._open))))
+            try:
+                found = self._open[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError as error:
+                raise Rt2dataError(path, error.strerror or str(error), "the file that was indexed") from None
         return found
 
-    def read(self, ref: Ref, into: shard.Bytes) -> None:
+    def read(self, ref: Ref, into: Bytes) -> None:
         """Read exactly one image, and check that it is the one that was indexed."""
-        descriptor, size, done = self.get(ref.file), len(into), 0
-        while done < size:
-            n = os.preadv(descriptor, [into[done:].data if done else into.data], ref.offset + done)
-            if n == 0:
-                break
+        path, offset, crc = ref
+        descriptor, size = self.get(path), len(into)
+        done = os.preadv(descriptor, [into], offset)  # type: ignore[list-item]  # an array is a buffer
+        while done < size and (n := os.preadv(descriptor, [into[done:].data], offset + done)):
             done += n
-        if done < size or google_crc32c.value(into) != ref.crc:
-            found = f"bytes {ref.offset} to {ref.offset + size} are not the image that was indexed"
+        if done < size or google_crc32c.value(into) != crc:
+            found = f"bytes {offset} to {offset + size} are not the image that was indexed"
+            expected = f"CRC32C {crc:08x}"
             raise Rt2dataError(
-                ref.file,
-                found,
-                f"CRC32C {ref.crc:08x}",
-                "The file changed or is damaged: copy it again if it is, and build again",
+                path, found, expected, "The file changed or is damaged: copy it again if it is, and build again"
             )
 
     def close(self) -> None:
-        while self._open:
-            os.close(self._open.popitem()[1])
+        for descriptor in self._open.values():
+            os.close(descriptor)
+        self._open.clear()
 
 
 def shard_name(recipe_name: str, stream: Stream, number: int) -> str:
@@ -113,16 +109,17 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
         raise Rt2dataError(str(out), "not there on a worker, as the build made it", "the folder of --out", repair)
     tokenizer = ActionTokenizer.from_pretrained(str(folder))
     rows = _rows(the_job, folder, task["bucket"])
-    files, buffers = Files(), shard.Buffers()
+    files, sink = Files(), Sink()
     try:
         for number in missing:
             parts = _render(the_job, the_plan, rows, number, tokenizer)
-            written = _write(the_job, parts, out / names[number], files, buffers)
+            written = _write(the_job, parts, out / names[number], files, sink)
             samples = sum(len(r.keys) for _, r, _ in parts)
             record = {"name": names[number], "samples": samples} | asdict(written)
             whole.write(record_file(folder, number), json.dumps(record).encode())
     finally:
         files.close()
+        sink.end()
     return {}
 
 
@@ -167,7 +164,7 @@ def _sequence(parts: list[Part]) -> list[tuple[int, int]]:
     return list(zip(which[found].tolist(), row[found].tolist(), strict=True))
 
 
-def _write(the_job: Job, parts: list[Part], path: Path, files: Files, buffers: shard.Buffers) -> shard.Written:
+def _write(the_job: Job, parts: list[Part], path: Path, files: Files, sink: Sink) -> shard.Written:
     names: list[str] = []
     sizes: list[int] = []
     content: list[bytes | Ref] = []
@@ -181,7 +178,7 @@ def _write(the_job: Job, parts: list[Part], path: Path, files: Files, buffers: s
     if too_long:
         expected = f"at most {shard.MAX_NAME} bytes"
         raise Rt2dataError(str(path), f"the member name {too_long} has {len(too_long)} bytes", expected)
-    return shard.write(path, names, sizes, content, files.read, buffers)
+    return shard.write(path, names, sizes, content, files.read, sink)
 
 
 Members = tuple[list[tuple[str, ...]], list[tuple[int, ...]], list[tuple[bytes | Ref, ...]]]

@@ -93,7 +93,7 @@ def test_parts_and_tasks_in_another_order_give_the_same_bytes(
 
 KILL = """
 import os, signal
-from rt2data import exchange, gather, manifest, shard, statistics
+from rt2data import exchange, gather, manifest, sink, statistics
 recipe, data, out, where = sys.argv[1:]
 die = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 if where == "before gather":
@@ -101,14 +101,14 @@ if where == "before gather":
 if where == "inside a run":
     exchange._write = die
 if where == "inside a shard":
-    write, count = shard._write_all, []
-    def some(descriptor, pieces):
+    write, count = sink._write, []
+    def some(descriptor, data):
         count.append(1)
-        if len(count) == 9:
+        if len(count) == 4:
             os.write(descriptor, b"half")
             die()
-        return write(descriptor, pieces)
-    shard._write_all = some
+        return write(descriptor, data)
+    sink._write = some
 if where == "before the record of a shard":
     record = gather.record_file
     there = lambda n: n == 3 and list(gather.job.Path(out).rglob("*00003-of*"))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import io
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -16,36 +19,38 @@ from hypothesis import strategies as st
 
 from rt2data import shard
 from rt2data.errors import Rt2dataError
+from rt2data.sink import Sink
 
 # A member: its name, its bytes, and whether they are given as a reference into a file.
 Member = tuple[str, bytes, bool]
 
 
 class Store:
-    """A source file in memory; notes the order of the reads."""
+    """A source file in memory."""
 
     def __init__(self) -> None:
         self.data = bytearray()
-        self.offsets: list[int] = []
 
     def ref(self, data: bytes) -> shard.Ref:
         self.data += data
         return shard.Ref("file", len(self.data) - len(data), google_crc32c.value(data))
 
     def read(self, ref: shard.Ref, into: shard.Bytes) -> None:
-        self.offsets.append(ref.offset)
         into[:] = np.frombuffer(bytes(self.data[ref.offset : ref.offset + len(into)]), np.uint8)
 
 
-def write(path: Path, members: list[Member], buffers: shard.Buffers | None = None) -> tuple[shard.Written, Store]:
+def write(path: Path, members: list[Member], sink: Sink | None = None) -> shard.Written:
     store = Store()
     # referred to from the last to the first: the order in the file is another one than in the shard
     refs = {i: store.ref(data) for i, (_, data, by_ref) in reversed(list(enumerate(members))) if by_ref}
     content = [refs.get(i, data) for i, (_, data, _) in enumerate(members)]
     sizes = [len(data) for _, data, _ in members]
-    return shard.write(
-        path, [name for name, *_ in members], sizes, content, store.read, buffers or shard.Buffers()
-    ), store
+    own = sink or Sink()
+    try:
+        return shard.write(path, [name for name, *_ in members], sizes, content, store.read, own)
+    finally:
+        if sink is None:
+            own.end()
 
 
 def by_tarfile(members: list[Member]) -> bytes:
@@ -67,14 +72,13 @@ MEMBERS = st.lists(st.tuples(NAMES, st.binary(max_size=1500), st.booleans()), ma
 @given(MEMBERS)
 def test_the_file_is_that_of_tarfile(tmp_path_factory: pytest.TempPathFactory, members: list[Member]) -> None:
     path = tmp_path_factory.mktemp("shard") / "a.tar"
-    found, store = write(path, members)
+    found = write(path, members)
     data = path.read_bytes()
     assert data == by_tarfile(members)
     assert found.bytes == len(data)
     assert found.crc32c == f"{google_crc32c.value(data):08x}" == shard.crc32c_of(path)
     lines = "".join(f"{name} {len(body)} {google_crc32c.value(body):08x}\n" for name, body, _ in members)
     assert found.members == hashlib.sha256(lines.encode()).hexdigest()
-    assert store.offsets == sorted(store.offsets)
 
 
 @given(st.lists(st.integers(0, 8**11 - 1), min_size=1, max_size=50))
@@ -89,45 +93,74 @@ def test_headers_are_those_of_tarfile(sizes: list[int]) -> None:
 
 @pytest.mark.parametrize("by_ref", [True, False])
 @pytest.mark.parametrize("extra", [-1025, -513, -512, -1, 0, 1, 512])
-def test_members_on_the_border_of_a_window(
+def test_members_on_the_border_of_a_chunk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extra: int, by_ref: bool
 ) -> None:
-    """Two members that end a little before, on, or after the end of the window, and others after them."""
-    monkeypatch.setattr(shard, "WINDOW", 8192)
-    sizes = [2048, shard.WINDOW - 2048 + extra, 20_000, 0, 1, 8192, 8191, 1]
+    """Two members that end a little before, on, or after the end of the chunk, and others after them."""
+    monkeypatch.setattr(shard.sink, "CHUNK", 8192)
+    sizes = [2048, 8192 - 2048 + extra, 20_000, 0, 1, 8192, 8191, 1]
     members = [(f"{i}.jpg", bytes([i + 1]) * size, by_ref) for i, size in enumerate(sizes)]
-    buffers = shard.Buffers()
+    own = Sink()
     for _ in range(2):  # a buffer that was used before holds other bytes
         path = tmp_path / "a.tar"
-        found, _ = write(path, members, buffers)
+        found = write(path, members, own)
         assert path.read_bytes() == by_tarfile(members)
         assert found.crc32c == shard.crc32c_of(path)
+    own.end()
 
 
-@pytest.mark.parametrize(
-    "count", [shard.MAX_PIECES // 2 - 1, shard.MAX_PIECES // 2, shard.MAX_PIECES // 2 + 1, 3 * shard.MAX_PIECES]
-)
-def test_more_members_than_one_write_takes(tmp_path: Path, count: int) -> None:
-    members = [(f"{i}.jpg", b"%d" % i, True) for i in range(count)]
+@pytest.mark.parametrize("past_the_cache", [True, False])
+def test_a_file_of_many_chunks_and_one_member_larger_than_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, past_the_cache: bool
+) -> None:
+    if not past_the_cache:
+        monkeypatch.setattr(shard.sink, "_DIRECT", 0)
+    rng = np.random.default_rng(0)
+    sizes = [300_000, 1, shard.sink.CHUNK, 3 * shard.sink.CHUNK + 5, 700_001, 999_999, 12]
+    members = [(f"{i}.png", rng.bytes(size), i % 2 == 0) for i, size in enumerate(sizes)]
+    found = write(tmp_path / "a.tar", members)
+    assert (tmp_path / "a.tar").read_bytes() == by_tarfile(members)
+    assert found.crc32c == shard.crc32c_of(tmp_path / "a.tar")
+
+
+@pytest.mark.parametrize("refused_at", ["open", "write"])
+def test_a_file_system_that_has_no_way_past_its_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused_at: str
+) -> None:
+    """Some refuse at open, some when they see the size or the place."""
+    really_open, really_write = os.open, os.write
+    direct = getattr(os, "O_DIRECT", 0)
+
+    def open_file(path: Any, flags: int, mode: int = 0o777) -> int:
+        if flags & direct and refused_at == "open":
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return really_open(path, flags, mode)
+
+    def write_file(file: int, data: Any) -> int:
+        if fcntl.fcntl(file, fcntl.F_GETFL) & direct and refused_at == "write":
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return really_write(file, data)
+
+    monkeypatch.setattr(shard.sink.os, "open", open_file)
+    monkeypatch.setattr(shard.sink.os, "write", write_file)
+    members = [(f"{i}.png", bytes([i]) * 900_000, i % 2 == 0) for i in range(5)]
     write(tmp_path / "a.tar", members)
     assert (tmp_path / "a.tar").read_bytes() == by_tarfile(members)
 
 
 @pytest.mark.parametrize("most", [1, 511, 512, 513, 10_000])
 def test_a_write_that_is_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-    import os
-
-    whole, write_all = os.write, os.writev
+    whole = os.write
     calls = []
 
-    def short(descriptor: int, pieces: Any) -> int:
+    def short(descriptor: int, data: Any) -> int:
         calls.append(1)
-        joined = b"".join(bytes(p) for p in pieces)
-        return whole(descriptor, joined[:most]) if len(calls) == 1 else write_all(descriptor, pieces)
+        return whole(descriptor, data[:most] if len(calls) == 1 else data)
 
-    monkeypatch.setattr(shard.os, "writev", short)
+    monkeypatch.setattr(shard.sink.os, "write", short)
     members = [(f"{i}.jpg", bytes([i]) * 700, i % 2 == 0) for i in range(5)]
     write(tmp_path / "a.tar", members)
+    assert len(calls) > 1
     assert (tmp_path / "a.tar").read_bytes() == by_tarfile(members)
 
 
@@ -136,7 +169,7 @@ def test_nothing_is_left_behind_when_it_fails(tmp_path: Path) -> None:
         raise Rt2dataError("w", "f", "e")
 
     with pytest.raises(Rt2dataError, match="w: f"):
-        shard.write(tmp_path / "a.tar", ["a"], [1], [shard.Ref("x", 0, 0)], read, shard.Buffers())
+        shard.write(tmp_path / "a.tar", ["a"], [1], [shard.Ref("x", 0, 0)], read, Sink())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -152,11 +185,12 @@ def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     def full(*_: Any) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shard.os, "writev", full)
-    with pytest.raises(
-        Rt2dataError, match=r"a\.tar: No space left on device; expected room and permission to write a shard\."
-    ):
-        write(tmp_path / "a.tar", [("a", b"x", False)])
+    monkeypatch.setattr(shard.sink.os, "write", full)
+    for size in (1, 5_000_000):  # in one chunk, and in several
+        with pytest.raises(
+            Rt2dataError, match=r"a\.tar: No space left on device; expected room and permission to write a shard\."
+        ):
+            write(tmp_path / "a.tar", [("a", b"x" * size, False)])
     assert list(tmp_path.iterdir()) == []
 
 
