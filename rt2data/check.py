@@ -170,9 +170,13 @@ def _of_part(source: Any, part: Any) -> Iterator[_Raw]:
                 pictures[camera] = {t: trial.picture(name, t) for t in _chosen(steps)}
             yield _Raw(trial.values(), steps, source.fields, pictures, FLAGS)
         return
+    if source.declaration.format == "lerobot":
+        for episode, pictures in source.look(part, _chosen):
+            yield _Raw(episode, episode.steps, source.fields, pictures, ())
+        return
     there = source.dataset.fields if hasattr(source, "dataset") else None
     if there is None:
-        expected = "format rlds or roboset_hdf5"
+        expected = "format rlds, roboset_hdf5 or lerobot"
         raise Rt2dataError(
             source.declaration.name,
             f"format {source.declaration.format}",

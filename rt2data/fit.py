@@ -12,12 +12,17 @@ from rt2data.robot import Instruction, Ref, Robot, Term
 _NUMBERS = ("bool", "float", "int", "uint")
 
 
-def problems(robot: Robot, fields: Mapping[str, Field], where: str, file: str) -> Iterator[Rt2dataError]:
-    """Each way in which the declaration in `file` does not fit, as an error that begins with `where`."""
+def problems(
+    robot: Robot, fields: Mapping[str, Field], where: str, file: str, *, listed: str = "features.json"
+) -> Iterator[Rt2dataError]:
+    """Each way in which the declaration in `file` does not fit, as an error that begins with `where`.
+
+    `listed` says where the fields come from.
+    """
     for path in robot.fields:
         if path not in fields:
             yield Rt2dataError(
-                where, f'no field "{path}" in features.json', f"the field that {file} names", near(path, fields)
+                where, f'no field "{path}" in {listed}', f"the field that {file} names", near(path, fields)
             )
     known = {path: fields[path] for path in robot.fields if path in fields}
     for camera in robot.cameras:

@@ -223,7 +223,14 @@ def reencode(data: Bytes, spec: ImageSpec) -> bytes:
         case "webp":
             image.save(out, "WEBP", quality=spec.quality, lossless=lossless and spec.format is None, method=4)
         case _:
-            image.save(out, "JPEG", quality=spec.quality, subsampling="4:2:0")
+            return jpeg(image, spec.quality)
+    return out.getvalue()
+
+
+def jpeg(image: Image, quality: int) -> bytes:
+    """An RGB picture as JPEG of `quality` (1 to 100), with 4:2:0 chroma."""
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=quality, subsampling="4:2:0")
     return out.getvalue()
 
 

@@ -190,7 +190,8 @@ def count_units(table: pa.Table) -> Mapping[str, Any]:
     out = {"units": len(json.loads(index.meta(table)["units"])), "rows": table.num_rows}
     if "terminate" in table.column_names:
         ends = index.numbers(table, "terminate")
-        begin = np.flatnonzero(index.numbers(table, "step") == 0)
+        there = index.numbers(table, "reject") != index.CODE["missing_episode"]
+        begin = np.flatnonzero((index.numbers(table, "step") == 0) & there)
         out["never_terminate"] = (
             len(begin) - int(np.count_nonzero(np.logical_or.reduceat(ends, begin))) if len(begin) else 0
         )

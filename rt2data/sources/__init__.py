@@ -18,6 +18,7 @@ from rt2data.errors import Rt2dataError, near
 FORMATS = {
     "rlds": "rt2data.sources.rlds:opened",
     "roboset_hdf5": "rt2data.sources.roboset_hdf5:RobosetHdf5",
+    "lerobot": "rt2data.sources.lerobot:LeRobot",
     "vqa_json": "rt2data.sources.vqa_json:VqaJson",
     "coco_captions": "rt2data.sources.coco_captions:CocoCaptions",
     "coco_instances": "rt2data.sources.coco_instances:CocoInstances",

@@ -20,7 +20,7 @@ from rt2data import blobs, fit, index, tfrecord
 from rt2data.declaration import Declaration
 from rt2data.episodes import ImageRefs
 from rt2data.errors import Rt2dataError
-from rt2data.sources import Part
+from rt2data.sources import Part, left_out_rows
 from rt2data.sources.rlds import Rows
 from rt2data.sources.roboset_trials import CAMERAS, FIELDS, SUFFIXES, Trial, files, names, opened, trials
 
@@ -113,10 +113,10 @@ class RobosetHdf5:
                 )
                 place += 1 if quick else steps
             rows.add(_Episode(trial, record, pictures))
-            left_out.append((trial.not_finite, trial.unequal))
+            left_out.append(["not_finite"] * trial.not_finite + ["unequal_length"] * trial.unequal)
         table = rows.table(buffer, check)
         meta = index.meta(table) | {"digest": digest, "blobs": json.dumps([] if quick else [name])}
-        return _with_left_out(table, rows, left_out).replace_schema_metadata(meta)
+        return left_out_rows.append(table, rows, left_out).replace_schema_metadata(meta)
 
     def _all(self, part: Part, name: str) -> tuple[Array, tuple[Array, Array]]:
         """The blob of a part, written if it is not there."""
@@ -146,33 +146,3 @@ def _digest(root: Path, file: str) -> str:
         while piece := content.read(1 << 22):
             h.update(piece)
     return h.hexdigest()
-
-
-def _with_left_out(table: pa.Table, rows: Rows, left_out: Sequence[tuple[int, int]]) -> pa.Table:
-    """The index with a row more for each row of the file that is in no step: it is counted, with its reason."""
-    which = np.repeat(np.arange(len(left_out)), [a + b for a, b in left_out])
-    if not len(which):
-        return table
-    codes = [index.CODE[reason] for a, b in left_out for reason in ["not_finite"] * a + ["unequal_length"] * b]
-    steps = np.array(rows.columns["length"], np.int32)
-    first = np.concatenate([[0], np.cumsum([a + b for a, b in left_out])[:-1]])
-    columns: dict[str, Any] = {
-        "unit": pa.array([rows.columns["unit"][i] for i in which], pa.binary(10)),
-        "split_hash": np.array(rows.columns["hash"], np.uint64)[which],
-        "step": (steps[which] + np.arange(len(which)) - first[which]).astype(np.int32),
-        "steps": steps[which],
-        "episode": index.dictionary(which.astype(np.int32), rows.episodes),
-        "reject": np.array(codes, np.uint8),
-    }
-    arrays = [columns[f.name] if f.name in columns else _nothing(f.type, len(which)) for f in table.schema]
-    extra = pa.table(dict(zip(table.column_names, arrays, strict=True)))
-    return pa.concat_tables([table, extra.cast(table.schema)]).combine_chunks()
-
-
-def _nothing(kind: pa.DataType, count: int) -> Any:
-    """A column without content: nulls of a dictionary, zeros of numbers."""
-    if pa.types.is_dictionary(kind):
-        return index.dictionary(np.full(count, -1, np.int32), [])
-    if pa.types.is_fixed_size_list(kind):
-        return index.fixed(np.zeros((count, kind.list_size), np.float32))
-    return np.zeros(count, kind.to_pandas_dtype())

@@ -1,0 +1,221 @@
+"""LeRobot datasets, v2.0, v2.1 and v3.0: Parquet with the numbers, and pictures in mp4 files or in Parquet.
+
+A step is a row. Its picture in a video is the frame at ``frame_index / fps`` seconds, counted from where the episode
+begins in the file: what LeRobot's reader decodes with PyAV. Frames are written once, as JPEG, into a blob of the work
+directory; pictures in Parquet are copied there as they are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from rt2data import blobs, fit, index, tfrecord
+from rt2data.declaration import Declaration
+from rt2data.episodes import ImageRefs
+from rt2data.errors import Rt2dataError
+from rt2data.features import Field
+from rt2data.robot import Robot
+from rt2data.sources import Part, left_out_rows, lerobot_shots, lerobot_table, video
+from rt2data.sources.lerobot_episodes import Episode, Episodes
+from rt2data.sources.lerobot_fields import EPISODE, FRAME, TASK, column_of, fields_of
+from rt2data.sources.lerobot_meta import Meta
+from rt2data.sources.lerobot_shots import Shots
+from rt2data.sources.rlds import Rows
+
+Array = npt.NDArray[Any]
+
+PART = 8  # episode numbers in a part: some thousand frames of each camera, half a minute's work
+QUALITY = 95  # of the JPEGs, unless the declaration says otherwise
+TOLERANCE = 1e-4  # seconds between a frame and its time, LeRobot's own default
+ENCODING = "jpeg1"  # of the frames in a blob: another one has another name
+
+
+class LeRobot:
+    """A LeRobot dataset on disk; a part is some consecutive episodes.
+
+    `blobs`: where encoded pictures go. Without it, and in a quick index, the first picture of each camera of an episode
+    stands for all of them: sizes are estimates then.
+    """
+
+    blobs: Path | None = None
+
+    def __init__(self, declaration: Declaration, root: Path) -> None:
+        if declaration.robot is None:
+            raise Rt2dataError(declaration.file, f"kind {declaration.kind} in format lerobot", "kind robot")
+        self.declaration, self.root = declaration, root
+        self.meta = Meta(root)
+        declared = declaration.robot
+        # An episode's number names it in every version: v2.1 and its conversion to v3.0 have the same keys and splits.
+        self.robot: Robot = dataclasses.replace(declared, episode_id=declared.episode_id or (EPISODE,))
+        rate = declared.control_hz
+        if rate is not None and rate != self.meta.fps:
+            expected = f"{self.meta.fps:g}, the fps of {root / 'meta/info.json'}"
+            raise Rt2dataError(declaration.file, f"control_hz {rate:g}", expected)
+        options = declaration.raw.get("video", {})
+        self.quality = int(options.get("quality", QUALITY))
+        self.tolerance = float(options.get("tolerance", TOLERANCE))
+        self.cameras = tuple(dict.fromkeys(camera.field for camera in declared.cameras))
+        moving = tuple(c for c in self.cameras if self.meta.features.get(c, {}).get("dtype") == "video")
+        self.still = frozenset(self.cameras) - frozenset(moving)
+        self.episodes = Episodes(root, self.meta, moving)
+        sample = self.episodes.sample()
+        self.fields = fields_of(self.meta.features, lerobot_table.columns(root / sample) if sample else {})
+        listed = "meta/info.json or the data"
+        for problem in fit.problems(self.robot, self.fields, declaration.name, declaration.file, listed=listed):
+            raise problem
+
+    def splits(self) -> dict[str, int]:
+        return {name: len(numbers) for name, numbers in self.episodes.numbers.items()}
+
+    def parts(self, split: str) -> list[Part]:
+        groups: dict[int, list[int]] = {}
+        for number in self.episodes.numbers[split]:
+            groups.setdefault(number // PART * PART, []).append(number)
+        made = []
+        for start, numbers in groups.items():
+            named = self.episodes.named(numbers, self.episodes.places)
+            files = (*self.meta.files, *(name for name in named if (self.root / name).is_file()))
+            made.append(Part(split, f"{split}/episodes-{start:06d}", files, start, start + PART))
+        return made
+
+    def watched(self, part: Part) -> list[str]:
+        """The files of its episodes that are not there."""
+        episodes = self.episodes.of(part)
+        places = {one.record: one.place for one in episodes if one.place}
+        names = self.episodes.named([one.record for one in episodes], places)
+        return [name for name in names if not (self.root / name).is_file()]
+
+    def digest(self, part: Part) -> str:
+        """Of what is stored of its episodes: rows, and the declared cameras' frames as they are encoded."""
+        return self.episodes.digests(part, self.episodes.of(part))[1]
+
+    def estimate(self, split: str, cameras: Sequence[str]) -> tuple[int, int]:
+        """From the lengths that ``meta`` lists, and the first pictures of the first episode that is there."""
+        there = [n for n in self.episodes.numbers[split] if n in self.episodes.places]
+        if not there:
+            return 0, 0
+        places = self.episodes.places
+        samples = sum(places[n].stop - places[n].start for n in there)
+        part = next(part for part in self.parts(split) if part.start <= there[0] < part.stop)
+        first = [self._read(one, {}) for one in self.episodes.of(part) if one.record == there[0]]
+        wanted = {c.field for c in self.robot.cameras if c.name in cameras}
+        shots = [one.first() for one in self._shots(first) if one.camera in wanted]
+        return samples, samples * sum(map(len, self._pictures(shots)))
+
+    def index(self, part: Part, *, check: str) -> pa.Table:
+        found = self.episodes.of(part)
+        shown, digest = self.episodes.digests(part, found)
+        tasks = self.meta.tasks()
+        episodes = [self._read(one, tasks) for one in found]
+        quick = check == "quick" or self.blobs is None
+        shots = [one.first() if quick else one for one in self._shots(episodes)]
+        name = blobs.PREFIX + self._blob(shown)
+        buffer, places = self._first(shots) if quick else self._all(shots, name)
+        refs = lerobot_shots.refs(shots, episodes, places, spread=quick)
+        rows = Rows(self, part, file=name)
+        for number, episode in enumerate(episodes):
+            none = ImageRefs(*np.zeros((2, episode.steps), np.int64))
+            episode.values |= {camera: refs[camera][number] if camera in refs else none for camera in self.cameras}
+            rows.add(episode)
+        table = self._with_reasons(rows.table(buffer, check), episodes)
+        lost = [["missing_episode"] * (e.listed.length if e.listed and not e.place else 0) for e in episodes]
+        meta = index.meta(table) | {"digest": digest, "blobs": json.dumps([] if quick or not shots else [name])}
+        return left_out_rows.append(table, rows, lost).replace_schema_metadata(meta)
+
+    def look(self, part: Part, choose: Callable[[int], list[int]]) -> Iterator[tuple[Episode, dict[str, Any]]]:
+        """The episodes of a part that have steps, each with its pictures of the steps ``choose(steps)``.
+
+        The pictures are by camera field, then by step.
+        """
+        tasks = self.meta.tasks()
+        for one in self.episodes.of(part):
+            if one.steps:
+                episode = self._read(one, tasks)
+                pictures: dict[str, dict[int, bytes]] = {camera: {} for camera in self.cameras}
+                for shots in self._shots([episode]):
+                    few = shots.take(np.flatnonzero(np.isin(shots.step, choose(episode.steps))))
+                    pairs = zip(few.step.tolist(), self._pictures([few]), strict=True)
+                    pictures[shots.camera] |= {step: data for step, data in pairs if data}
+                yield episode, pictures
+
+    def _read(self, episode: Episode, tasks: Mapping[int, str]) -> Episode:
+        """The episode with its values. A picture in Parquet has None for now."""
+        values: dict[str, Any] = {EPISODE: np.int64(episode.record), **dict.fromkeys(self.still)}
+        if episode.place:
+            file, start, stop = episode.place
+            stored = lerobot_table.columns(self.root / file)
+            texts = {path: column_of(path) for path in self.robot.fields if path.partition("/")[0] == TASK}
+            # What need not be there: a row has a number and a task even so.
+            spare = [name for name in (*texts.values(), FRAME) if name in stored]
+            needed = [name for name in self.robot.fields if name not in (*texts, EPISODE, *self.cameras)]
+            wanted = [self.fields.get(name) or _number(name) for name in dict.fromkeys([*needed, *spare])]
+            values |= lerobot_table.values(self.root / file, wanted, start, stop)
+            for path, column in texts.items():
+                values[path] = _sentences(episode, values.get(column), tasks)
+        return dataclasses.replace(episode, values=values)
+
+    def _shots(self, episodes: Sequence[Episode]) -> Iterator[Shots]:
+        return lerobot_shots.plan(episodes, self.cameras, self.root, self.meta.fps)
+
+    def _pictures(self, shots: Sequence[Shots]) -> Iterator[bytes]:
+        for one in shots:
+            yield from one.pictures(self.root, self.tolerance, self.quality)
+
+    def _all(self, shots: Sequence[Shots], name: str) -> tuple[Array, tuple[Array, Array]]:
+        """The blob of a part, written if it is not there."""
+        assert self.blobs is not None  # noqa: S101  # the caller saw it
+        path = self.blobs / name[len(blobs.PREFIX) :]
+        if not shots:
+            return self._first(shots)
+        if not path.is_file():
+            blobs.write(path, self._pictures(shots))
+        data = tfrecord.map_file(path)
+        return data, blobs.refs(data)
+
+    def _first(self, shots: Sequence[Shots]) -> tuple[Array, tuple[Array, Array]]:
+        found = list(self._pictures(shots))
+        lengths = np.array([len(picture) for picture in found], np.int64)
+        return np.frombuffer(b"".join(found), np.uint8), (np.cumsum(lengths) - lengths, lengths)
+
+    def _blob(self, shown: str) -> str:
+        """The name of a part's blob: of all that its bytes depend on, but for the versions of PyAV and Pillow."""
+        name = index.digest(shown, *self.cameras, repr((self.quality, self.tolerance)), size=20).hex()
+        return f"lerobot/{name}-{ENCODING}"
+
+    def _with_reasons(self, table: pa.Table, episodes: Sequence[Episode]) -> pa.Table:
+        """The index with the reason why a row has no picture: its video cannot be opened, or has no frame for it."""
+        which = np.repeat(np.arange(len(episodes)), [one.steps for one in episodes])
+        for camera in self.robot.cameras:
+            name = f"{camera.name}.state"
+            none = index.numbers(table, f"{camera.name}.length") == 0
+            state = np.where(none, index.CODE["missing_image"], index.numbers(table, name)).astype(np.uint8)
+            for number in np.unique(which[none]).tolist():
+                where = episodes[number].videos.get(camera.field)
+                if where is not None and video.unreadable(self.root / where.file):
+                    state[none & (which == number)] = index.CODE["unreadable_image"]
+            table = table.set_column(table.column_names.index(name), name, pa.array(state))
+        return table
+
+
+def _number(name: str) -> Field:
+    """A column of numbers that ``meta/info.json`` does not describe."""
+    return Field(name, "tensor", "int64", (), per_step=True)
+
+
+def _sentences(episode: Episode, numbers: Array | None, tasks: Mapping[int, str]) -> list[bytes]:
+    """The sentence of each step: that of its task's number, else the only one of its episode or of all, else none."""
+    told = episode.listed.tasks if episode.listed else ()
+    told = told or tuple(tasks.values())
+    other = told[0] if len(told) == 1 else ""
+    if numbers is None or not episode.steps:
+        return [other.encode()] * episode.steps
+    of_step = np.nan_to_num(numbers.reshape(episode.steps, -1)[:, 0], nan=-1).astype(np.int64)
+    return [tasks.get(number, other).encode() for number in of_step.tolist()]

@@ -1,0 +1,140 @@
+"""The episodes of a LeRobot dataset: which there are, by ``meta`` and by the data files, and where their rows lie."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rt2data import index
+from rt2data.errors import Rt2dataError
+from rt2data.sources import Part, lerobot_table, video
+from rt2data.sources.lerobot_meta import Listed, Meta, Video
+
+
+class Place(NamedTuple):
+    """Where the rows of an episode are: the first, and the one after the last."""
+
+    file: str
+    start: int
+    stop: int
+
+
+@dataclass(slots=True)
+class Episode:
+    """An episode as `rt2data.sources.rlds.Rows` takes it; `record` is its number.
+
+    `listed`: what ``meta`` says of it, None where it is not listed; `place`: None where no file holds it.
+    """
+
+    record: int
+    listed: Listed | None
+    place: Place | None
+    videos: Mapping[str, Video]
+    values: dict[str, Any] = field(default_factory=dict)
+    steps: int = 0
+    length: int = 0  # of a TFRecord, and its checksums
+    length_crc: int = 0
+    data_crc: int = 0
+
+    def __post_init__(self) -> None:
+        self.steps = self.place.stop - self.place.start if self.place else 0
+
+    def __getitem__(self, path: str) -> Any:
+        return self.values[path]
+
+
+class Episodes:
+    """The episodes of the dataset in `root`, with the videos of the cameras `videos`."""
+
+    def __init__(self, root: Path, meta: Meta, videos: tuple[str, ...]) -> None:
+        self.root, self.meta, self.cameras = root, meta, videos
+
+    @cached_property
+    def listed(self) -> dict[int, Listed]:
+        """The episodes that ``meta`` lists, there or not."""
+        return self.meta.episodes(self.cameras)
+
+    @cached_property
+    def places(self) -> dict[int, Place]:
+        """Where the rows of each episode are, listed or not."""
+        return self._places(self._files())
+
+    @cached_property
+    def numbers(self) -> dict[str, list[int]]:
+        """The episodes of each split, listed or not, there or not."""
+        found: dict[str, list[int]] = {}
+        for number in sorted({*self.listed, *self.places}):
+            found.setdefault(self.meta.split(number), []).append(number)
+        return found
+
+    def sample(self) -> str | None:
+        """Some data file that is there, the same each time."""
+        found = (one.data for one in self.listed.values() if (self.root / one.data).is_file())
+        return next(found, None) or next(iter(self._files()), None)
+
+    def of(self, part: Part) -> list[Episode]:
+        """The episodes of a part, in the order of their numbers."""
+        places = self._places(name for name in part.files if name.endswith(".parquet") and name not in self.meta.files)
+        numbers = [n for n in range(part.start, part.stop) if n in self.listed or n in places]
+        return [
+            Episode(n, self.listed.get(n), places.get(n), self.videos(n))
+            for n in numbers
+            if self.meta.split(n) == part.split
+        ]
+
+    def videos(self, number: int) -> Mapping[str, Video]:
+        """The videos of an episode by camera, there or not."""
+        if number in self.listed:
+            return self.listed[number].videos
+        if self.meta.version == 2:
+            return {camera: Video(self.meta.video_file(number, camera)) for camera in self.cameras}
+        return {}  # nothing says where its frames begin
+
+    def named(self, numbers: Iterable[int], places: Mapping[int, Place]) -> list[str]:
+        """The files of some episodes, there or not."""
+        names: dict[str, None] = {}
+        for number in numbers:
+            data = places[number].file if number in places else self.listed[number].data
+            names |= dict.fromkeys([data, *(one.file for one in self.videos(number).values())])
+        return list(names)
+
+    def digests(self, part: Part, episodes: Iterable[Episode]) -> tuple[str, str]:
+        """Digests of a part: of rows and encoded frames, and of these with all that ``meta`` says of them."""
+        content: list[str | bytes] = [repr(self.meta.fps)]
+        told: list[str | bytes] = [part.name, json.dumps(self.meta.tasks(), sort_keys=True)]
+        for one in episodes:
+            told.append(json.dumps([one.record, *((one.listed.length, one.listed.tasks) if one.listed else ())]))
+            if not one.place:
+                continue
+            place = one.place
+            content += [place.file, lerobot_table.fingerprint(self.root / place.file, place.start, place.stop)]
+            for camera, where in one.videos.items():
+                path = self.root / where.file
+                content.append(json.dumps([one.record, camera, repr(where.start), repr(where.stop)]))
+                content.append(video.fingerprint(path, where.start, where.stop) if path.is_file() else b"")
+        shown = index.digest(*content, size=20).hex()
+        return shown, index.digest(shown, *told, size=20).hex()
+
+    def _files(self) -> list[str]:
+        """The data files that are there: those below ``data``, and others that ``meta`` names."""
+        below = (path.relative_to(self.root).as_posix() for path in (self.root / "data").rglob("*.parquet"))
+        there = {name for name in below if not name.rpartition("/")[2].startswith(".")}
+        others = {one.data for one in self.listed.values()} - there
+        return sorted(there | {name for name in others if (self.root / name).is_file()})
+
+    def _places(self, files: Iterable[str]) -> dict[int, Place]:
+        single = {one.data: number for number, one in self.listed.items()} if self.meta.version == 2 else {}
+        found: dict[int, Place] = {}
+        for name in files:
+            path = self.root / name
+            spans = {single[name]: (0, -1)} if name in single else lerobot_table.episodes(path)
+            for number, (start, stop) in spans.items():
+                if number in found:
+                    where = f"rows of episode {number}, which has some in {found[number].file} too"
+                    raise Rt2dataError(str(path), where, "an episode in one file")
+                found[number] = Place(name, start, lerobot_table.count(path) if stop < 0 else stop)
+        return found

@@ -1,0 +1,82 @@
+"""The columns of a LeRobot dataset as fields that a declaration names, by LeRobot's own names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from rt2data.features import Field, Shape
+
+EPISODE, FRAME = "episode_index", "frame_index"
+TASK = "task"  # the sentence of a step; task/COLUMN is that of another column of task numbers
+
+_NUMBERS = ("bool", "float16", "float32", "float64", *(f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)))
+_DEPTH = ("is_depth_map", "video.is_depth_map")
+
+
+def fields_of(features: Mapping[str, Mapping[str, Any]], stored: Mapping[str, pa.DataType]) -> dict[str, Field]:
+    """The fields of a dataset.
+
+    Args:
+        features: of ``meta/info.json``: dtype, shape and names of each column.
+        stored: the columns of a data file, of which some may not be among the features.
+    """
+    found = {name: _declared(name, one) for name, one in features.items()}
+    found |= {name: _stored(name, kind) for name, kind in stored.items() if name not in found}
+    found[EPISODE] = Field(EPISODE, "tensor", "int64", (), per_step=False)
+    texts = [TASK, *(f"{TASK}/{name}" for name, one in found.items() if _is_index(one))]
+    return found | {path: Field(path, "text", "string", (), per_step=True) for path in texts}
+
+
+def column_of(path: str) -> str:
+    """The column of task numbers behind a text ``task`` or ``task/COLUMN``."""
+    return path.partition("/")[2] or "task_index"
+
+
+def _is_index(field: Field) -> bool:
+    return field.kind == "tensor" and field.dtype.startswith("int") and field.shape == () and field.per_step
+
+
+def _declared(name: str, one: Mapping[str, Any]) -> Field:
+    dtype, shape = str(one.get("dtype", "")), _shape(one.get("shape"))
+    if dtype in ("image", "video"):
+        return Field(name, "image", "uint8", _picture(one, shape), per_step=True)
+    shape = () if shape == (1,) else shape  # what LeRobot stores as a plain number
+    if dtype == "string":
+        return Field(name, "text", "string", shape, per_step=True)
+    if dtype not in _NUMBERS:
+        return Field(name, "unsupported", dtype, shape, per_step=True, doc=dtype)
+    return Field(name, "tensor", dtype, shape, per_step=True)
+
+
+def _shape(given: Any) -> Shape:
+    lengths = given if isinstance(given, (list, tuple)) else ()
+    return tuple(n if type(n) is int and n > 0 else None for n in lengths)
+
+
+def _picture(one: Mapping[str, Any], shape: Shape) -> Shape:
+    """Height, width, colours, whichever stands first; depth has one."""
+    about = [one.get(key) for key in ("info", "video_info")]
+    if any(isinstance(info, dict) and info.get(key) for info in about for key in _DEPTH):
+        return (None, None, 1)
+    names = one.get("names")
+    first = isinstance(names, (list, tuple)) and len(names) == 3 and str(names[0]).startswith("c")
+    return (
+        (shape[1], shape[2], shape[0]) if first and len(shape) == 3 else shape if len(shape) == 3 else (None, None, 3)
+    )
+
+
+def _stored(name: str, kind: pa.DataType) -> Field:
+    """A column that ``meta/info.json`` does not describe."""
+    shape: Shape = ()
+    while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        shape = (*shape, kind.list_size if pa.types.is_fixed_size_list(kind) else None)
+        kind = kind.value_type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return Field(name, "text", "string", shape, per_step=True)
+    dtype = {"double": "float64", "float": "float32", "halffloat": "float16"}.get(str(kind), str(kind))
+    if dtype not in _NUMBERS:
+        return Field(name, "unsupported", dtype, shape, per_step=True, doc=dtype)
+    return Field(name, "tensor", dtype, shape, per_step=True)

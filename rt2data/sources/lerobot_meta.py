@@ -1,0 +1,244 @@
+"""What the folder ``meta`` of a LeRobot dataset says, in the layouts v2.0, v2.1 and v3.0.
+
+v2.0 and v2.1 keep a Parquet file and, per camera, an mp4 for each episode; ``episodes.jsonl`` and ``tasks.jsonl`` list
+them. v3.0 keeps several episodes in a file, of data and of video; ``meta/episodes/*/*.parquet`` says in which, and
+between which seconds of the video, and ``tasks.parquet`` has the tasks.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rt2data import sources
+from rt2data.errors import Rt2dataError
+from rt2data.features import read_json
+
+INFO = "meta/info.json"
+EPISODES, TASKS = "meta/episodes.jsonl", "meta/tasks.jsonl"  # of v2
+EPISODES_3, TASKS_3 = "meta/episodes", "meta/tasks.parquet"
+
+# Where files are, should info.json not say it: (data, videos).
+_PATHS = {
+    2: (
+        "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",
+        "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4",
+    ),
+    3: (
+        "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
+        "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
+    ),
+}
+_VERSION = re.compile(r"v?([23])\.\d+(?:\.\d+)?")
+_PLACE = re.compile(r"\{([^{}:]*)(?::0?(\d{1,2})d)?\}")
+_SPAN = re.compile(r"(\d+):(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """Where an episode's frames of one camera are: a file, and the seconds from which and before which."""
+
+    file: str
+    start: float = 0.0
+    stop: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An episode as ``meta`` lists it. `length`: of steps, 0 where it is not said; `videos` by camera."""
+
+    length: int
+    tasks: tuple[str, ...]
+    data: str
+    videos: Mapping[str, Video]
+
+
+class Meta:
+    """``meta`` of the dataset in `root`. `version` is 2 or 3, `features` the columns as info.json describes them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        info = read_json(root / INFO)
+        where = str(root / INFO)
+        version = _VERSION.fullmatch(str(info.get("codebase_version", "")))
+        if not version:
+            found = f"codebase_version {info.get('codebase_version')!r}"
+            raise Rt2dataError(where, found, "v2.0, v2.1 or v3.0", "Convert it with LeRobot's own scripts")
+        self.version = int(version[1])
+        self.fps = _number(info, "fps", where)
+        self.chunk = max(1, int(_number({"chunks_size": 1000} | info, "chunks_size", where)))
+        paths = _PATHS[self.version]
+        self.data_path = str(info.get("data_path") or paths[0])
+        self.video_path = str(info.get("video_path") or paths[1])
+        features = info.get("features")
+        if not isinstance(features, dict) or not all(isinstance(one, dict) for one in features.values()):
+            raise Rt2dataError(where, "no features", "an object that describes each column")
+        self.features: dict[str, dict[str, Any]] = features
+        self.spans = _spans(info.get("splits"), where)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files of ``meta`` that say what an episode is."""
+        if self.version == 2:
+            return tuple(name for name in (INFO, EPISODES, TASKS) if (self.root / name).is_file())
+        return (INFO, *([TASKS_3] if (self.root / TASKS_3).is_file() else []), *self._episode_files())
+
+    def split(self, episode: int) -> str:
+        """The split of an episode: the first whose range holds it, else ``train``."""
+        return next((name for name, low, high in self.spans if low <= episode < high), "train")
+
+    def tasks(self) -> dict[int, str]:
+        """The sentence of each task number."""
+        if self.version == 3:
+            return _tasks(self.root / TASKS_3)
+        return {
+            one["task_index"]: one["task"]
+            for one in _lines(self.root / TASKS)
+            if isinstance(one.get("task_index"), int) and isinstance(one.get("task"), str)
+        }
+
+    def data_file(self, episode: int) -> str:
+        """The data file of an episode of v2."""
+        return self._path(self.data_path, {"episode_index": episode} | self._chunk(episode))
+
+    def video_file(self, episode: int, camera: str) -> str:
+        """The video of an episode of v2."""
+        return self._path(self.video_path, {"episode_index": episode, "video_key": camera} | self._chunk(episode))
+
+    def episodes(self, cameras: Sequence[str]) -> dict[int, Listed]:
+        """The episodes that ``meta`` lists, by number, with their videos of `cameras`."""
+        if self.version == 3:
+            return dict(self._episodes_3(cameras))
+        found = {}
+        for one in _lines(self.root / EPISODES):
+            number = one.get("episode_index")
+            if not _whole(number):
+                raise Rt2dataError(str(self.root / EPISODES), f"episode_index {number!r}", "a number from 0")
+            videos = {camera: Video(self.video_file(number, camera)) for camera in cameras}
+            found[number] = _listed(one, self.data_file(number), videos)
+        return found
+
+    def _chunk(self, episode: int) -> dict[str, int]:
+        return dict.fromkeys(("episode_chunk", "chunk_index"), episode // self.chunk)
+
+    def _episode_files(self) -> list[str]:
+        found = sorted((self.root / EPISODES_3).glob("*/*.parquet"))
+        return [path.relative_to(self.root).as_posix() for path in found]
+
+    def _episodes_3(self, cameras: Sequence[str]) -> Iterator[tuple[int, Listed]]:
+        files = self._episode_files()
+        if not files:
+            expected = f"files {EPISODES_3}/chunk-000/file-000.parquet, ..."
+            raise Rt2dataError(str(self.root), "no list of episodes", expected, "Copy the folder meta again")
+        keys = ("chunk_index", "file_index")
+        plain = ["episode_index", "length", "tasks", *(f"data/{key}" for key in keys)]
+        video = [f"videos/{c}/{key}" for c in cameras for key in (*keys, "from_timestamp", "to_timestamp")]
+        for file in files:
+            for one in _rows(self.root / file, [*plain, *video]):
+                number, data = one.get("episode_index"), [one.get(f"data/{key}") for key in keys]
+                if not _whole(number) or not all(_whole(n) for n in data):
+                    expected = "episode_index, data/chunk_index and data/file_index: numbers from 0"
+                    raise Rt2dataError(str(self.root / file), f"an episode with {[number, *data]}", expected)
+                videos = {}
+                for camera in cameras:
+                    place = [one.get(f"videos/{camera}/{key}") for key in keys]
+                    start, stop = (one.get(f"videos/{camera}/{key}") for key in ("from_timestamp", "to_timestamp"))
+                    if all(_whole(n) for n in place) and isinstance(start, float) and math.isfinite(start):
+                        name = self._path(self.video_path, dict(zip(keys, place, strict=True)) | {"video_key": camera})
+                        videos[camera] = Video(name, start, stop if isinstance(stop, float) else math.inf)
+                data_file = self._path(self.data_path, dict(zip(keys, data, strict=True)))
+                yield number, _listed(one, data_file, videos)
+
+    def _path(self, template: str, values: Mapping[str, Any]) -> str:
+        """A file's name by the template that info.json gives: known names in braces, and widths, nothing else."""
+
+        def value(match: re.Match[str]) -> str:
+            found = values.get(match[1])
+            if found is None or (isinstance(found, str) and match[2]):
+                expected = f"one of {', '.join(values)}, as in {{{next(iter(values))}:03d}}"
+                raise Rt2dataError(str(self.root / INFO), f"{match[0]} in the path {template!r}", expected)
+            return str(found).zfill(int(match[2] or 0))
+
+        name = _PLACE.sub(value, template)
+        if re.search(r"[{}]", _PLACE.sub("", template)):
+            raise Rt2dataError(str(self.root / INFO), f"the path {template!r}", "braces around names alone")
+        if sources.safe_join(self.root, name) is None:
+            raise Rt2dataError(str(self.root / INFO), f"the path {name!r}", "a file inside the dataset's folder")
+        return name
+
+
+def _listed(one: Mapping[str, Any], data: str, videos: Mapping[str, Video]) -> Listed:
+    length, tasks = one.get("length"), one.get("tasks")
+    tasks = [tasks] if isinstance(tasks, str) else tasks if isinstance(tasks, list) else []
+    told = tuple(task for task in tasks if isinstance(task, str))
+    return Listed(length if _whole(length) else 0, told, data, videos)
+
+
+def _whole(value: Any) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value < 1 << 31
+
+
+def _number(info: Mapping[str, Any], key: str, where: str) -> float:
+    value = info.get(key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (0 < value < math.inf):
+        raise Rt2dataError(where, f"{key} {value!r}", "a number above 0")
+    return float(value)
+
+
+def _spans(splits: Any, where: str) -> tuple[tuple[str, int, int], ...]:
+    """The ranges of episodes that info.json calls splits, as (name, first, after the last)."""
+    found = []
+    for name, text in splits.items() if isinstance(splits, dict) else ():
+        span = _SPAN.fullmatch(str(text))
+        if not span:
+            raise Rt2dataError(where, f"split {name}: {text!r}", 'a range of episodes such as "0:25"')
+        found.append((str(name), int(span[1]), int(span[2])))
+    return tuple(found)
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a JSONL file; none where there is no file."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                one = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise Rt2dataError(f"{path}:{number}", f"no readable JSON ({error})", "an object per line") from None
+            if not isinstance(one, dict):
+                raise Rt2dataError(f"{path}:{number}", f"JSON of type {type(one).__name__}", "an object per line")
+            yield one
+
+
+def _rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file, with those of `columns` that it has."""
+    try:
+        with pq.ParquetFile(path) as file:
+            there = [name for name in columns if name in file.schema_arrow.names]
+            for batch in file.iter_batches(columns=there, use_threads=False):
+                yield from batch.select(there).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise Rt2dataError(str(path), str(error).splitlines()[0], "a Parquet file", "Copy it again") from None
+
+
+def _tasks(path: Path) -> dict[int, str]:
+    """tasks.parquet is a pandas table of numbers, whose index, the sentences, has a name of its own or none."""
+    if not path.is_file():
+        return {}
+    found = {}
+    for one in _rows(path, ["task_index", "task", "__index_level_0__"]):
+        text = one.get("task", one.get("__index_level_0__"))
+        if isinstance(one.get("task_index"), int) and isinstance(text, str):
+            found[one["task_index"]] = text
+    return found

@@ -1,0 +1,192 @@
+"""Frames of an mp4 file at given times, decoded once from front to back and encoded as JPEG.
+
+A frame is found as LeRobot finds it: the one whose timestamp is nearest, if that is within a tolerance. Its pixels are
+those of PyAV's ``to_ndarray("rgb24")`` as FFmpeg computes them without SIMD: its vector code rounds otherwise (by at
+most 3 of 255), and differently on every kind of processor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rt2data import images
+from rt2data.errors import Rt2dataError
+
+# Of libswscale: SWS_POINT (a pixel takes the colour that is stored for it, as by default), ACCURATE_RND and BITEXACT.
+_EXACT = 0x10 | 0x40000 | 0x80000
+
+
+def frames(
+    path: Path, times: Sequence[float], limits: Sequence[float], *, tolerance: float, quality: int
+) -> Iterator[bytes]:
+    """The frame at each of some times; b"" where there is none.
+
+    Args:
+        path: the video. One that cannot be opened has no frames.
+        times: in seconds, ascending.
+        limits: for each of `times`, the second from which frames no longer belong to it.
+        tolerance: how far a frame may be from its time, in seconds.
+        quality: of the JPEG, 1 to 100.
+    """
+    at = 0
+    with opened(path) as video:
+        if video is not None and len(times):
+            encoder = _Encoder(quality)
+            last, frame = -math.inf, None
+            for now, following in _from(*video, times[0] - tolerance):
+                while at < len(times) and times[at] <= now:
+                    # As LeRobot does, of two equally near the first.
+                    near = times[at] - last <= now - times[at]
+                    one = (last, frame) if near else (now, following)
+                    yield encoder.picture(one, times[at], limits[at], tolerance)
+                    at += 1
+                if at == len(times):
+                    return
+                last, frame = now, following
+            while at < len(times):
+                yield encoder.picture((last, frame), times[at], limits[at], tolerance)
+                at += 1
+    yield from [b""] * (len(times) - at)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[Any, Any] | None]:
+    """The container and the video stream of an mp4 file; None where it cannot be read or its frames are too large."""
+    av = library()
+    try:
+        # Whatever the bytes pretend to be, such as a playlist, no other file and no network is opened.
+        container = av.open(str(path), format="mp4", options={"protocol_whitelist": "file"})
+    except (av.error.FFmpegError, OSError, ValueError):
+        yield None
+        return
+    with container:
+        stream = next(iter(container.streams.video), None)
+        try:
+            small = stream is not None and _small(stream.codec_context)
+        except (av.error.FFmpegError, AttributeError):  # a codec that FFmpeg does not know
+            small = False
+        if stream is not None and small:
+            stream.codec_context.thread_count = 1  # there is a process for each processor already
+        yield (container, stream) if small else None
+
+
+def fingerprint(path: Path, start: float, stop: float) -> bytes:
+    """A digest of the encoded frames between two times in seconds, without decoding one; of all bytes if unreadable."""
+    h = hashlib.blake2b(digest_size=20)
+    with opened(path) as video:
+        if video is None:
+            with path.open("rb") as file:
+                while piece := file.read(1 << 22):
+                    h.update(piece)
+            return h.digest()
+        container, stream = video
+        h.update(b"%d/%d" % (stream.time_base.numerator, stream.time_base.denominator))
+        h.update(bytes(stream.codec_context.extradata or b""))
+        _seek(container, stream, start)
+        for packet in _packets(container, stream):
+            if packet.dts is not None and float(packet.dts * stream.time_base) > stop:
+                break
+            data = bytes(packet)
+            h.update(b"%d %d " % (packet.pts if packet.pts is not None else -1, len(data)) + data)
+    return h.digest()
+
+
+def unreadable(path: Path) -> bool:
+    """Whether a video is there and cannot be opened."""
+    if not path.is_file():
+        return False
+    with opened(path) as found:
+        return found is None
+
+
+def library() -> Any:
+    """PyAV; raises Rt2dataError where it is not installed."""
+    try:
+        import av
+        import av.error
+    except ImportError:
+        raise Rt2dataError(
+            "video", "PyAV is not installed", "the package av", "pip install 'rt2data[lerobot]'"
+        ) from None
+    return av
+
+
+class _Encoder:
+    def __init__(self, quality: int) -> None:
+        self.quality = quality
+        self.reformatter = library().video.reformatter.VideoReformatter()
+
+    def picture(self, one: tuple[float, Any], wanted: float, limit: float, tolerance: float) -> bytes:
+        """A frame, given with its time, as JPEG; b"" where it is not that of the wanted time, or damaged (None)."""
+        now, frame = one
+        if frame is None or not abs(now - wanted) < tolerance or now >= limit or not _small(frame):
+            return b""
+        from PIL import Image
+
+        pixels = self.reformatter.reformat(frame, format="rgb24", interpolation=_EXACT).to_ndarray()
+        return images.jpeg(Image.fromarray(pixels), self.quality)
+
+
+def _small(size: Any) -> bool:
+    width, height = size.width, size.height
+    return bool(width and height and width * height <= images.MAX_PIXELS and max(width, height) <= images.MAX_SIDE)
+
+
+def _from(container: Any, stream: Any, start: float) -> Iterator[tuple[float, Any]]:
+    """The frames from the key frame before `start` on, each with its time in seconds; None for a damaged one."""
+    late = True
+    if _seek(container, stream, start):
+        for now, frame in _decoded(container, stream):
+            if late and now > start:  # the file's list of key frames is wrong: look from its beginning
+                break
+            late = False
+            yield now, frame
+    if late:
+        container.seek(0, backward=True, stream=stream)
+        yield from _decoded(container, stream)
+
+
+def _seek(container: Any, stream: Any, start: float) -> bool:
+    """Go to the key frame at or before `start`; false where that is the beginning."""
+    first = stream.start_time or 0
+    wanted = math.floor(start / stream.time_base) - 1
+    if wanted <= first:
+        return False
+    try:
+        container.seek(wanted, backward=True, any_frame=False, stream=stream)
+    except library().error.FFmpegError:
+        return False
+    return True
+
+
+def _decoded(container: Any, stream: Any) -> Iterator[tuple[float, Any]]:
+    """Frames in the order in which they are shown. After damage they count again from the next key frame."""
+    error = library().error.FFmpegError
+    sound, last = True, -math.inf
+    for packet in _packets(container, stream):
+        try:
+            found = packet.decode()
+        except error:
+            sound = False
+            continue
+        for frame in found:
+            sound = (sound or frame.key_frame) and not frame.is_corrupt
+            if frame.pts is None:
+                continue
+            now = float(frame.pts * stream.time_base)
+            if now > last:
+                last = now
+                yield now, frame if sound else None
+
+
+def _packets(container: Any, stream: Any) -> Iterator[Any]:
+    """The packets of a stream, until its end or until the file is damaged."""
+    try:
+        yield from container.demux(stream)
+    except library().error.FFmpegError:
+        return
