@@ -69,7 +69,7 @@ def values(path: Path, fields: Sequence[Field], start: int, stop: int) -> dict[s
     """Rows `start` to `stop` of the columns called as `fields`.
 
     Returns:
-        Per field a list of texts (None where there is none), or numbers (T, *shape); NaN where a number is missing.
+        Per field a list of texts ("" where there is none), or numbers (T, *shape); NaN where a number is missing.
 
     Raises:
         Rt2dataError: a column that is not there, or that holds something else.
@@ -165,10 +165,10 @@ def _plain(array: pa.Array) -> pa.Array:
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 
-def _texts(array: pa.Array, path: Path, field: Field) -> list[str | None]:
+def _texts(array: pa.Array, path: Path, field: Field) -> list[str]:
     if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
         raise _wrong(path, field, array.type)
-    return list(array.to_pylist())
+    return [text or "" for text in array.to_pylist()]
 
 
 def _numbers(array: pa.Array, path: Path, field: Field) -> npt.NDArray[Any]:
