@@ -128,6 +128,18 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--limit", type=_positive, default=5, metavar="N", help="how many samples (default 5)")
     one.add_argument("--json", action="store_true", help="print JSON, a sample a line")
 
+    text = "write a mixture in the chat form of a fine-tuning framework"
+    one = command("export", _export, text, "rt2data export out/quickstart out/chat --format messages")
+    one.add_argument("path", type=Path, metavar="OUT", help="a built mixture")
+    one.add_argument("target", type=Path, metavar="DST", help="the folder to write: new or empty")
+    one.add_argument(
+        "--format", choices=["messages", "llava"], required=True,
+        help="messages: LLaMA-Factory, ms-swift; llava: LLaVA, Qwen-VL's own code",
+    )  # fmt: skip
+    one.add_argument(
+        "--images", choices=["files", "parquet"], default="files", help="as files, or inside Parquet (default files)"
+    )
+
     one = command("verify", _verify, "read a mixture back and check every promise", "rt2data verify out/quickstart")
     one.add_argument("path", type=Path, metavar="PATH", help="a built mixture")
     one.add_argument("--json", action="store_true", help="print JSON")
@@ -245,6 +257,12 @@ def _inspect(args: argparse.Namespace) -> None:
 
     for text in inspection.inspect(args.path, args.limit, args.json):
         print(text)
+
+
+def _export(args: argparse.Namespace) -> None:
+    from rt2data import export
+
+    print(export.export(args.path, args.target, args.format, args.images).text())
 
 
 def _verify(args: argparse.Namespace) -> int:

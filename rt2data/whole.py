@@ -1,8 +1,9 @@
-"""Files that appear whole or not at all, whoever else writes them and whenever the writer is killed."""
+"""Files and folders that appear whole or not at all, whoever else writes them and whenever the writer is killed."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,3 +35,22 @@ def write(path: Path, data: bytes) -> None:
     """Write a file of `data`."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+@contextmanager
+def folder(path: Path) -> Iterator[Path]:
+    """A new folder that becomes `path` (not there yet, or empty) when the block ends without an error.
+
+    Raises:
+        Rt2dataError: the system refuses.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        where = error.filename or str(path)
+        raise Rt2dataError(str(where), error.strerror or str(error), "a place that can be written to") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

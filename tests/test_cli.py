@@ -44,7 +44,22 @@ def run(
 
 
 @pytest.mark.parametrize(
-    "command", ["", "sample", "plan", "build", "stats", "inspect", "verify", "datasets", "tokenize", "detokenize"]
+    "command",
+    [
+        "",
+        "sample",
+        "plan",
+        "build",
+        "stats",
+        "inspect",
+        "export",
+        "verify",
+        "datasets",
+        "convert",
+        "tokenize",
+        "detokenize",
+        "tokenizer",
+    ],
 )
 def test_help_imports_no_library(command: str) -> None:
     code = f"""import sys

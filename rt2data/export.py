@@ -1,0 +1,282 @@
+"""`rt2data export`: a built mixture in the chat forms that fine-tuning frameworks read, from its shards alone.
+
+``messages``: a list of ``{role, content}`` and a list of images, which LLaMA-Factory and ms-swift read. ``llava``:
+``conversations`` of ``{from, value}`` and ``image``, which LLaVA and the fine-tuning code of Qwen-VL read. In both the
+text ``<image>`` stands for an image, as often and in the order in which they are listed. Samples stay in the order of
+the shards; memory holds one sample, or one row group of Parquet.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rt2data import mixture, prompts, whole
+from rt2data.errors import Rt2dataError
+from rt2data.mixture import Sample
+
+FORMATS = ("messages", "llava")
+IMAGES = ("files", "parquet")
+PLACEHOLDERS = ("<image>", "<video>", "<audio>")  # texts that a framework takes for a picture, wherever they stand
+GROUP_BYTES = 1 << 26  # images of one row group: a reader of Parquet holds a row group
+
+_KEY = re.compile(r"([a-z0-9][a-z0-9_]*)-([0-9a-f]{20})-([0-9]+)(?:-v[0-9]+)?(?:-c[0-9]+)?")
+_SUFFIX = re.compile(r"(?:[A-Za-z0-9_]+\.)*(?:jpg|png|webp)")
+
+Json = dict[str, Any]
+Add = Callable[[Json], object]
+
+
+@dataclass(slots=True)
+class Exported:
+    """What was written: samples per file (``train``, ``val``; ``train_bridge`` of the form by_source), and image files.
+
+    `left_out` counts samples by reason, `shares` gives the weight of each train file where there are several.
+    """
+
+    target: Path
+    name: str
+    format: str
+    images: str
+    samples: dict[str, int] = field(default_factory=dict)
+    files: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    shares: dict[str, float] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """The numbers, and how a framework is pointed at them."""
+        counted = ", ".join(f"{n:,} samples in {stem}" for stem, n in self.samples.items())
+        lines = [f"{self.target}: {counted}" + (f"; {self.files:,} image files" if self.files else "")]
+        lines += [f"left out: {n:,} {reason}" for reason, n in self.left_out.items()]
+        train = [stem for stem in self.samples if stem.partition("_")[0] == "train"]
+        if self.format == "llava":
+            first = self.target / f"{train[0] if train else next(iter(self.samples), 'train')}.json"
+            lines += [
+                f"LLaVA: --data_path {first} --image_folder {self.target}",
+                f'Qwen-VL: {{"annotation_path": "{first}", "data_path": "{self.target}"}} in its data_dict',
+            ]
+            return "\n".join(lines)
+        mixed = ""
+        if len(train) > 1:
+            shares = ",".join(f"{self.shares[stem]:.6g}" for stem in train)
+            mixed = f" --mix_strategy interleave_over --interleave_probs {shares}"
+        names = ",".join(f"{self.name}_{stem}" for stem in train)
+        lines.append(f"LLaMA-Factory: --dataset_dir {self.target} --dataset {names}{mixed}")
+        if self.images == "files":
+            files = " ".join(str(self.target / f"{stem}.jsonl") for stem in train)
+            lines.append(f"ms-swift: ROOT_IMAGE_DIR={self.target} swift sft --dataset {files}")
+        return "\n".join(lines)
+
+
+def export(path: str | Path, target: str | Path, format: str, images: str = "files") -> Exported:  # noqa: A002
+    """Write a mixture in a chat form into a folder that is there whole in the end, or not at all.
+
+    Args:
+        path: the mixture's folder.
+        target: the folder to write, new or empty.
+        format: ``messages`` or ``llava``.
+        images: ``files``: below ``images/``, once for all copies and variants of a sample; ``parquet``: in the rows.
+
+    Returns:
+        What was written. Samples whose texts hold one of `PLACEHOLDERS` are left out and counted: a framework would
+        look for a picture there.
+
+    Raises:
+        Rt2dataError: no mixture, a target that is in use or inside the mixture, or a shard that cannot be read.
+    """
+    source, into = Path(path).absolute(), Path(target).absolute()
+    manifest = mixture.load_manifest(source)
+    if format == "llava" and images == "parquet":
+        raise Rt2dataError(str(target), "llava with images in Parquet", "image files, which is what LLaVA reads")
+    if into.exists() and (not into.is_dir() or any(into.iterdir())):
+        raise Rt2dataError(str(target), "a file, or a folder with files in it", "a new or an empty folder")
+    if source.resolve() in (into.resolve(), *into.resolve().parents):
+        raise Rt2dataError(str(target), f"a folder inside the mixture {path}", "a folder outside of it")
+    found = Exported(Path(target), manifest["name"], format, images)
+    with whole.folder(into) as folder:
+        _Export(source, manifest, folder, found).run()
+    return found
+
+
+class _Export:
+    """One export into `folder`, which counts into `found`."""
+
+    def __init__(self, source: Path, manifest: Json, folder: Path, found: Exported) -> None:
+        self.source, self.manifest, self.folder, self.found = source, manifest, folder, found
+        rules = manifest["recipe"]["sources"]
+        self.prompts = {
+            entry["source"]: manifest["recipe"]["prompts"] | rule.get("prompts", {})
+            for entry, rule in zip(manifest["sources"], rules, strict=True)
+        }
+        self.made: set[Path] = set()
+
+    def run(self) -> None:
+        """Write every file."""
+        shares = {s["source"]: s["share_got"] for s in self.manifest["sources"]}
+        for split in self.manifest["splits"]:
+            for source, shards in _streams(mixture.shards(self.manifest, split)):
+                stem = split if source is None else f"{split}_{source}"
+                self.found.samples[stem] = 0
+                self.found.shares[stem] = shares.get(source, 1.0)
+                self._stream(stem, split, shards)
+        if self.found.format == "messages":
+            ending = "" if self.found.images == "parquet" else ".jsonl"
+            entries = {f"{self.found.name}_{stem}": _described(stem + ending) for stem in self.found.samples}
+            text = json.dumps(entries, indent=2) + "\n"
+            (self.folder / "dataset_info.json").write_text(text, encoding="utf-8")
+
+    def _stream(self, stem: str, split: str, shards: list[Json]) -> None:
+        """One file of JSON, or a folder with a Parquet file for each shard."""
+        if self.found.images == "parquet":
+            (self.folder / stem).mkdir()
+            for shard in shards:
+                with _parquet(self.folder / stem / f"{Path(shard['name']).stem}.parquet") as add:
+                    self._shard(stem, split, shard, add)
+            return
+        ending, opened = (".json", _json_list) if self.found.format == "llava" else (".jsonl", _json_lines)
+        with opened(self.folder / f"{stem}{ending}") as add:
+            for shard in shards:
+                self._shard(stem, split, shard, add)
+
+    def _shard(self, stem: str, split: str, shard: Json, add: Add) -> None:
+        for sample in mixture.samples(self.source / shard["name"]):
+            turns = self._turns(sample)
+            if any(mark in text for turn in turns for text in turn for mark in PLACEHOLDERS):
+                self.found.left_out["with <image>, <video> or <audio> in a text"] += 1
+                continue
+            add(self._item(split, sample, turns))
+            self.found.samples[stem] += 1
+
+    def _turns(self, sample: Sample) -> list[tuple[str, str]]:
+        """What the user says and what the assistant answers, turn by turn."""
+        meta = sample.meta
+        earlier, templates = meta["turns"] or [], self.prompts[meta["source"]]
+        if not earlier:
+            return [(meta["prompt"], meta["target"])]
+        asked = [prompts.vqa(templates, text) for text in (*earlier[::2], meta["question"])]
+        return list(zip(asked, (*earlier[1::2], meta["target"]), strict=True))
+
+    def _item(self, split: str, sample: Sample, turns: list[tuple[str, str]]) -> Json:
+        """The row of a sample."""
+        pictures: list[Any] = [self._image(split, sample.key, *image) for image in sample.images.items()]
+        if self.found.format == "messages":
+            first = "<image>" * len(pictures)
+            messages = [
+                {"role": role, "content": text}
+                for turn in turns
+                for role, text in zip(("user", "assistant"), turn, strict=True)
+            ]
+            messages[0]["content"] = first + messages[0]["content"]
+            return {"id": sample.key, "messages": messages, "images": pictures}
+        said = [
+            {"from": who, "value": text} for turn in turns for who, text in zip(("human", "gpt"), turn, strict=True)
+        ]
+        said[0]["value"] = "<image>\n" * len(pictures) + said[0]["value"]
+        # LLaVA 1.5 opens one path, its successors and Qwen-VL several as well; without a picture there is no field.
+        image = {} if not pictures else {"image": pictures[0] if len(pictures) == 1 else pictures}
+        return {"id": sample.key, **image, "conversations": said}
+
+    def _image(self, split: str, key: str, suffix: str, data: bytes) -> Any:
+        """The image in a row: its path below the folder, where it is written once, or its bytes."""
+        parts = _KEY.fullmatch(key)
+        if parts is None or not _SUFFIX.fullmatch(suffix):
+            raise Rt2dataError(f"{key}.{suffix}", "no name of an image", "KEY.SUFFIX as docs/format.md has it")
+        source, digest, step = parts.groups()
+        name = f"{source}-{digest}-{step}.{suffix}"
+        if self.found.images == "parquet":
+            return {"bytes": data, "path": name}
+        inside = Path("images", split, source, digest[:2])
+        if inside not in self.made:
+            (self.folder / inside).mkdir(parents=True, exist_ok=True)
+            self.made.add(inside)
+        path = self.folder / inside / name
+        try:
+            if path.stat().st_size != len(data):
+                raise Rt2dataError(f"{key}.{suffix}", "another image than in a copy of the sample", "the same image")
+        except FileNotFoundError:
+            path.write_bytes(data)
+            self.found.files += 1
+        return (inside / name).as_posix()
+
+
+def _streams(shards: list[Json]) -> list[tuple[str | None, list[Json]]]:
+    """Shards by source, in their order."""
+    found: dict[str | None, list[Json]] = {}
+    for shard in shards:
+        found.setdefault(shard["source"], []).append(shard)
+    return list(found.items())
+
+
+def _described(file: str) -> Json:
+    """What LLaMA-Factory's dataset_info.json says of a file of messages, or of a folder of them."""
+    return {
+        "file_name": file, "formatting": "sharegpt", "columns": {"messages": "messages", "images": "images"},
+        "tags": {
+            "role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant",
+            "system_tag": "system",
+        },
+    }  # fmt: skip
+
+
+@contextmanager
+def _json_lines(path: Path) -> Iterator[Add]:
+    with path.open("w", encoding="utf-8") as file:
+        yield lambda item: file.write(json.dumps(item, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def _json_list(path: Path) -> Iterator[Add]:
+    """A list, one item a line: LLaVA reads no JSON lines."""
+    before = "[\n"
+
+    def add(item: Json) -> None:
+        nonlocal before
+        file.write(before + json.dumps(item, ensure_ascii=False))
+        before = ",\n"
+
+    with path.open("w", encoding="utf-8") as file:
+        yield add
+        file.write("\n]\n" if before == ",\n" else "[]\n")
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[Add]:
+    """Rows with the images in them, as `datasets` writes them: its Image feature decodes them."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    text: Any = {"dtype": "string", "_type": "Value"}
+    features = {"id": text, "messages": [{"role": text, "content": text}], "images": [{"_type": "Image"}]}
+    message = pa.struct([("role", pa.string()), ("content", pa.string())])
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    schema = pa.schema(
+        [("id", pa.string()), ("messages", pa.list_(message)), ("images", pa.list_(image))],
+        metadata={"huggingface": json.dumps({"info": {"features": features}})},
+    )
+    rows: list[Json] = []
+    size = 0
+
+    def flush() -> None:
+        nonlocal size
+        if rows:
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+        rows.clear()
+        size = 0
+
+    def add(item: Json) -> None:
+        nonlocal size
+        rows.append(item)
+        size += sum(len(one["bytes"]) for one in item["images"])
+        if size >= GROUP_BYTES:
+            flush()
+
+    opened: AbstractContextManager[Any] = pa.parquet.ParquetWriter(path, schema)
+    with opened as writer:
+        yield add
+        flush()
