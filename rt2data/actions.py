@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from rt2data import kinematics, operations, rotation
 from rt2data.errors import Rt2dataError
-from rt2data.robot import ROTATION, TRANSLATION, Ref, Robot, Rule, Term, split
+from rt2data.robot import ROTATION, TRANSLATION, Ref, Robot, Rule, Success, Term, split
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -178,6 +178,19 @@ def valid(robot: Robot, read: Read, steps: int, where: str = "") -> Bools:
     if robot.valid_action == "not_last":
         return ~np.asarray(read("steps/is_last"), np.bool_).reshape(steps)
     return np.ones(steps, np.bool_)
+
+
+def success(
+    declared: Success, read: Read, value: Callable[[str], Any], steps: int, where: str
+) -> bool | None:
+    """Whether an episode succeeded; None where nobody says. `value` gives any field as it is stored."""
+    if declared.known is not None and not holds(declared.known, read, steps, where).any():
+        return None
+    if declared.rule is not None:
+        return bool(holds(declared.rule, read, steps, where).any())
+    stored = value(declared.field)
+    texts = stored if isinstance(stored, list) else [stored]
+    return any(declared.contains.encode() in text for text in texts)
 
 
 def holds(rule: Rule, read: Read, steps: int, where: str) -> Bools:

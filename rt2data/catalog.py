@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rt2data.declaration import Declaration
-from rt2data.robot import ARM, Instruction, Op, Robot, Rule, Term, split
+from rt2data.robot import ARM, Instruction, Op, Robot, Rule, Success, Term, split
 
 
 def table(declared: Iterable[Declaration], undeclared: Mapping[str, str]) -> str:
@@ -107,6 +107,7 @@ def _robot(d: Declaration) -> Iterator[tuple[str, object]]:
         "valid action",
         robot.valid_action if isinstance(robot.valid_action, str) else f"where {_rule(robot.valid_action)}",
     )
+    yield "success", _success(robot.success) if robot.success else None
     yield "control rate", f"{robot.control_hz:g} Hz" if robot.control_hz else None
 
 
@@ -150,6 +151,11 @@ def _ref(field: str, columns: tuple[int, ...] | None) -> str:
     if len(columns) > 1 and columns == tuple(range(columns[0], columns[-1] + 1)):
         return f"{field}[{columns[0]}:{columns[-1] + 1}]"
     return f"{field}[{', '.join(map(str, columns))}]"
+
+
+def _success(declared: Success) -> str:
+    known = f"; known where {_rule(declared.known)}" if declared.known else ""
+    return f"{_rule(declared.rule) if declared.rule else f'{declared.field} has {declared.contains} in it'}{known}"
 
 
 def _rule(rule: Rule) -> str:

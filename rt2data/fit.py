@@ -40,6 +40,9 @@ def problems(
             field = known.get(path)
             if declared and field and (wanted := _no_text(declared, field)):
                 yield _wrong(where, field, wanted)
+    verdict = known.get(robot.success.field) if robot.success else None
+    if verdict and (verdict.kind != "text" or verdict.shape):
+        yield _wrong(where, verdict, "a text")
     for ref, width in [*_refs(robot)]:
         field = known.get(ref.field)
         if field is None:

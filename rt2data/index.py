@@ -2,34 +2,7 @@
 
 An index file is an Arrow IPC file, read by mapping it into memory. Its columns:
 
-=================== ======================= =========================================================================
-column              type                    meaning
-=================== ======================= =========================================================================
-unit                binary(10)              digest that names the episode or example in the sample's key
-split_hash          uint64                  hash of the split unit (episode, picture): decides the split
-step, steps         int32                   step within the episode and its length; 0 and 1 for an example
-episode             dict<string>            episode id, or the example's id
-language            dict<string>            language tag, null where unknown
-reject              uint8                   index into REASONS; 0 = usable
-instruction         dict<string>            robot: the text as stored
-plan                dict<string>            robot, where declared: the plan in words, null where there is none
-action              list<float32>[D]        robot: canonical action
-terminate           bool                    robot
-valid               bool                    robot: false where the action was replaced by rest, because it is undefined
-proprio             list<float32>[P]        robot, where declared
-question, answers   string, list<string>    vqa
-captions            list<string>            caption
-turns               list<string>            vqa: questions and answers before this question; null where there are none
-column.NAME         struct                  web: a declared column, {number: float64, text: string}
-CAMERA.file         dict<string>            file of the image below the dataset's folder; ``blob:NAME`` for a blob
-CAMERA.offset       int64                   bytes from the start of the file
-CAMERA.length       int32                   bytes
-CAMERA.crc          uint32                  CRC32C of the image; 0 in a quick index
-CAMERA.format       uint8                   index into images.FORMATS
-CAMERA.state        uint8                   index into REASONS; 0 = usable, or no picture where the file is null
-CAMERA.width/height uint16                  pixels
-=================== ======================= =========================================================================
-
+=================== ======================= ==================================================================
 A part is identified by a digest of its content that needs no reading of the content, and an index by (part digest,
 declaration digest, level of checking, VERSION).
 """
@@ -87,6 +60,8 @@ CODE = {reason: code for code, reason in enumerate(REASONS)}
 IMAGE_STATE = np.array([CODE[reason] for reason in images.REASONS], np.uint8)
 
 COLUMN = "column."  # begins the name of a declared column
+
+VERDICTS = ("false", "true")  # the texts of the column `success`
 
 BATCH = 65536  # rows a record batch: a reader that walks the index needs memory for one
 

@@ -65,6 +65,19 @@ class Instruction:
 
 
 @dataclass(frozen=True, slots=True)
+class Success:
+    """Which episodes succeeded: those in which `rule` holds at some step, or the text of `field` has `contains` in it.
+
+    Where there is a rule `known`, an episode has a verdict only where that holds at some step.
+    """
+
+    rule: Rule | None
+    field: str = ""
+    contains: str = ""
+    known: Rule | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Op:
     """One operation of a term: its numbers, its word (an order, a layout), or the other field that it takes."""
 
@@ -143,6 +156,7 @@ class Robot:
     terminate: str | Rule
     valid_action: str | Rule
     control_hz: float | None
+    success: Success | None = None
 
     @property
     def held(self) -> tuple[int, ...]:
@@ -166,8 +180,9 @@ class Robot:
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """Every rule: of terminate, of valid_action, of cameras."""
-        found = (self.terminate, self.valid_action, *(camera.valid for camera in self.cameras))
+        """Every rule: of terminate, of valid_action, of cameras, of success."""
+        success = (self.success.rule, self.success.known) if self.success else ()
+        found = (self.terminate, self.valid_action, *(camera.valid for camera in self.cameras), *success)
         return tuple(rule for rule in found if isinstance(rule, Rule))
 
     @property
@@ -178,6 +193,7 @@ class Robot:
         terms = [field for term in (*self.terms, *self.state) for field in term.fields]
         said = self.plan.fields if self.plan else ()
         others = [*(rule.field for rule in self.rules), *named, *(p.field for p in self.proprio), *said]
+        others += [self.success.field] if self.success and self.success.field else []
         return tuple(
             dict.fromkeys(
                 [*self.episode_id, *(c.field for c in self.cameras), *self.instruction.fields, *terms, *others]

@@ -21,6 +21,7 @@ from rt2data.robot import (
     Ref,
     Robot,
     Rule,
+    Success,
     Term,
     columns_in,
     split,
@@ -83,6 +84,7 @@ class _Parser:
             kind=kind, against=against, frame=frame, rotation_frame=action.get("rotation_frame"),
             missing=action.get("missing", "invalid"), terminate=self.word_or_rule("terminate"),
             valid_action=self.word_or_rule("valid_action"), control_hz=raw.get("control_hz"),
+            success=self.success() if "success" in raw else None,
         )  # fmt: skip
 
     def check_kind(self, action: dict[str, Any], dims: tuple[str, ...], frame: str | None, against: str) -> None:
@@ -316,6 +318,17 @@ class _Parser:
         if "columns" in raw and kinds != ["nonzero"]:
             raise self.refuse(where, "several columns", "column:, or nonzero: true")
         return Rule(raw["field"], columns, raw.get("above", None if kinds else 0.5), raw.get("below"))
+
+    def success(self) -> Success:
+        raw = self.raw["success"]
+        known = self.rule(raw["known"], ("success", "known")) if "known" in raw else None
+        own = {key: value for key, value in raw.items() if key != "known"}
+        if "contains" not in own:
+            return Success(self.rule(own, ("success",)), known=known)
+        if set(own) != {"field", "contains"}:
+            found = f"contains with {', '.join(sorted(set(own) - {'field', 'contains'}))}"
+            raise self.refuse(("success",), found, "contains: alone, of a text; or a rule of numbers")
+        return Success(None, own["field"], own["contains"], known)
 
     def instruction(self, key: str) -> Instruction:
         raw = self.raw[key]

@@ -103,6 +103,9 @@ def layout(robot: Robot) -> dict[str, Field]:
         per_step = path.startswith("steps/")
         text = Field(path, "text", "string", (), per_step)
         fields[path] = Field(path, "tensor", "int32", (512,), per_step, "none") if robot.instruction.codes else text
+    if robot.success and robot.success.field:
+        path = robot.success.field
+        fields[path] = Field(path, "text", "string", (), path.startswith("steps/"))
     return fields
 
 

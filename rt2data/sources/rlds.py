@@ -153,7 +153,7 @@ class Rows:
         self.plans: dict[str, int] = {}
         self.columns: dict[str, list[Any]] = {name: [] for name in (
             "unit", "hash", "length", "instruction", "reject", "action", "terminate", "valid", "proprio",
-            "plan")}  # fmt: skip
+            "plan", "success")}  # fmt: skip
         self.refs: dict[str, list[ImageRefs]] = {camera.name: [] for camera in self.robot.cameras}
         self.hidden: dict[str, list[npt.NDArray[np.bool_]]] = {camera.name: [] for camera in self.robot.cameras}
         self.records: list[tuple[int, int, int]] = []
@@ -169,6 +169,7 @@ class Rows:
             columns["unit"].append(index.digest(name))
             columns["hash"].append(index.split_hash(self.name, name))
             columns["length"].append(0)
+            columns["success"].append(None)
             return
         read = self._reader(episode)
         found = actions.canonical(robot, read, steps, where)
@@ -193,6 +194,9 @@ class Rows:
         columns["valid"].append(ok)
         if robot.plan:
             columns["plan"].append(_codes(instruction.texts(robot.plan, episode.__getitem__, steps), self.plans))
+        columns["success"].append(
+            actions.success(robot.success, read, episode.__getitem__, steps, where) if robot.success else None
+        )
         if robot.proprio:
             tables = [(ref, read(ref.field).reshape(steps, -1)) for ref in robot.proprio]
             picked = [table if ref.columns is None else table[:, list(ref.columns)] for ref, table in tables]
@@ -239,6 +243,9 @@ class Rows:
         }  # fmt: skip
         if robot.plan:
             arrays["plan"] = index.dictionary(_concat(columns["plan"], np.int32), list(self.plans))
+        if robot.success:
+            verdict = np.array([-1 if v is None else int(v) for v in columns["success"]], np.int32)[which]
+            arrays["success"] = index.dictionary(verdict, index.VERDICTS)
         if robot.proprio:
             arrays["proprio"] = index.fixed(_concat(columns["proprio"], np.float32, len(robot.proprio_dims)))
         for camera in robot.cameras:
