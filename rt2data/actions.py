@@ -180,9 +180,7 @@ def valid(robot: Robot, read: Read, steps: int, where: str = "") -> Bools:
     return np.ones(steps, np.bool_)
 
 
-def success(
-    declared: Success, read: Read, value: Callable[[str], Any], steps: int, where: str
-) -> bool | None:
+def success(declared: Success, read: Read, value: Callable[[str], Any], steps: int, where: str) -> bool | None:
     """Whether an episode succeeded; None where nobody says. `value` gives any field as it is stored."""
     if declared.known is not None and not holds(declared.known, read, steps, where).any():
         return None

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rt2data import annotation, flow, indexing, job, plan, reasoning, report, select
+from rt2data import annotation, doubles, flow, indexing, job, pictures, plan, reasoning, report, select
 from rt2data import index as index_of
 from rt2data.engine import Direct
 from rt2data.errors import Rt2dataError
@@ -102,12 +102,17 @@ def _all_cached(
             return None
         parts += own
     roots = [str(one.root) for one in opened]
-    return job.make(work, recipe, roots, parts, annotated=[file or "" for file in annotated])
+    if pictures.tasks(work, recipe, roots, parts):
+        return None
+    made = job.make(work, recipe, roots, parts, annotated=[file or "" for file in annotated])
+    return doubles.find(made, Direct(report.Reporter(enabled=False)))
 
 
 def levels(recipe: Recipe) -> list[str]:
     """The levels of index that a plan of `recipe` may use; the first is preferred."""
-    return ["header", "quick", "decode"] if recipe.image_check == "header" else ["decode"]
+    if recipe.image_check != "header":
+        return ["decode"]
+    return ["header", "decode"] if pictures.needed(recipe) else ["header", "quick", "decode"]
 
 
 def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -> Plan:
@@ -122,7 +127,8 @@ def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -
     others = [flow.other_splits_of(s, one) if one else {} for s, one in zip(recipe.sources, found, strict=True)]
     plans = plan.empty(recipe, others)
     for number, (source, one) in enumerate(zip(recipe.sources, found, strict=True)):
-        parts = _cached(recipe, number, one, work, levels(recipe)) if one else None
+        known = one is not None and not pictures.wanted(source)  # what images show is found with all sources together
+        parts = _cached(recipe, number, one, work, levels(recipe)) if one and known else None
         if parts is not None and one is not None:
             roots = [str(one.root)] * len(recipe.sources)
             made = job.make(work, recipe, roots, parts)

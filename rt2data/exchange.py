@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.ipc
 
-from rt2data import index, job, plan, select, statistics, whole
+from rt2data import index, job, pictures, plan, select, statistics, whole
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.plan import Plan
@@ -123,7 +123,9 @@ def _with(table: pa.Table, columns: dict[str, Any], source: RecipeSource, camera
     unused = {f"{c}." for c in source.declaration.cameras if c not in cameras}
     arrays: dict[str, Any] = {}
     for name in table.column_names:
-        if name in ("split_hash", "reject", "plan") or name.startswith((index.COLUMN, *unused)):
+        if name in ("split_hash", "reject", "plan", "success"):
+            continue
+        if name.startswith((index.COLUMN, pictures.ATTACHED, *unused)):
             continue
         column = table.column(name)
         arrays[name] = column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column

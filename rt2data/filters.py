@@ -25,6 +25,14 @@ _TEXTS = {"vqa": ("question", "answer"), "caption": ("caption",), "robot": ("ins
 _COLUMN = {"question": "question", "answer": "answers", "caption": "captions", "instruction": "instruction"}
 _LENGTHS = ("characters", "words")
 
+PIXELS = ("brightness", "contrast")
+"""Columns that the image pass (`rt2data.pictures`) finds."""
+
+DUPLICATES = {"duplicate_episode": 1, "duplicate_image": 2}
+"""Filters that look at all parts together (`rt2data.doubles`), with their bit in the column DOUBLE."""
+
+DOUBLE = "filter.double"
+
 
 @dataclass(frozen=True, slots=True)
 class Filter:
@@ -47,36 +55,65 @@ class Filter:
 
 
 def parse(raw: Mapping[str, Any], declaration: Declaration, where: Callable[[str], str]) -> tuple[Filter, ...]:
-    """The filters of a recipe's source. `where` names the line of a column."""
+    """The filters of a recipe's source, duplicates last. `where` names the line of a column."""
     known = columns(declaration)
     found = []
     for name, rule in raw.items():
+        if name == "success" and declaration.robot and name not in known:
+            repair = "Declare success: with its field and rule, or leave the filter out"
+            raise Rt2dataError(where(name), f"{declaration.name} does not declare which episodes succeeded",
+                               "a source that does", repair)  # fmt: skip
         if name not in known:
             raise Rt2dataError(where(name), f'unknown column "{name}"', f"one of {', '.join(known)}", near(name, known))
-        if isinstance(rule, list):
-            found.append(Filter(name, wanted=tuple(rule)))
-            continue
+        rule = {"in": [rule]} if isinstance(rule, bool) else {"in": rule} if isinstance(rule, list) else rule
+        _check(name, rule, declaration, where(name))
+        wanted, refused = (tuple(_plain(value) for value in rule.get(key, ())) for key in ("in", "not"))
         bounds = {"low": rule.get("min", -math.inf), "high": rule.get("max", math.inf)}
-        found.append(Filter(name, tuple(rule.get("in", ())), tuple(rule.get("not", ())), top=rule.get("top"), **bounds))
-        if name == "language" and not (found[-1].wanted or found[-1].refused):
-            raise Rt2dataError(where(name), f"a number for {name}", "in: or not:, with language tags")
-    return tuple(found)
+        found.append(Filter(name, wanted, refused, top=rule.get("top"), **bounds))
+    return tuple(sorted(found, key=lambda one: one.column in DUPLICATES))
+
+
+def _check(name: str, rule: dict[str, Any], declaration: Declaration, where: str) -> None:
+    values = [*rule.get("in", ()), *rule.get("not", ())]
+    flags = [isinstance(value, bool) for value in values]
+    if name in DUPLICATES:
+        if rule != {"in": [False]}:
+            raise Rt2dataError(where, f"{name}: {rule}", f"{name}: false, which keeps the first of equal ones")
+    elif name == "success":
+        if not values or not all(flags) or set(rule) - {"in", "not"}:
+            raise Rt2dataError(where, f"success: {rule}", "true; {not: [false]} keeps episodes without a verdict too")
+    elif any(flags) and not (declaration.web and name in declaration.web.columns):
+        raise Rt2dataError(where, f"true or false for {name}", "numbers or texts")
+    if name == "language" and not values:
+        raise Rt2dataError(where, f"a number for {name}", "in: or not:, with language tags")
+
+
+def _plain(value: Any) -> Any:
+    """A value as a column holds it: true and false are texts."""
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def columns(declaration: Declaration) -> list[str]:
     """The columns that a source can be filtered by."""
     lengths = [f"{text}_{what}" for text in _TEXTS[declaration.kind] for what in _LENGTHS]
     own = list(declaration.web.columns) if declaration.web else ["steps"]
-    return ["language", "width", "height", *lengths, *own]
+    own += ["success"] if declaration.robot and declaration.robot.success else []
+    doubles = [name for name in DUPLICATES if declaration.robot or name != "duplicate_episode"]
+    return ["language", "width", "height", *lengths, *own, *PIXELS, *doubles]
 
 
-def passes(table: pa.Table, one: Filter, camera: str) -> Mask:
-    """Which rows of an index meet a filter, bool (rows,). Width and height are those of `camera`'s image."""
-    if one.column == "language":
-        codes, values = index.codes(table, "language")
+def passes(table: pa.Table, one: Filter, cameras: Sequence[str]) -> Mask:
+    """Which rows of an index meet a filter, bool (rows,).
+
+    Width and height are those of the first camera's image, brightness and contrast those of all.
+    """
+    if one.column in ("language", "success"):
+        codes, values = index.codes(table, one.column)
         ok = np.array([_among(one, value) for value in [*values, None]], np.bool_)  # the last one is for null
         return np.asarray(ok[codes]) if len(codes) else np.zeros(0, np.bool_)
-    least, greatest, texts = _values(table, one.column, camera)
+    if one.column in DUPLICATES:
+        return np.asarray(index.numbers(table, DOUBLE) & DUPLICATES[one.column] == 0)
+    least, greatest, texts = _values(table, one.column, cameras)
     found = np.ones(len(least), np.bool_)
     if math.isfinite(one.low) or math.isfinite(one.high):  # a row without a number, NaN, compares as false
         found = (least >= one.low) & (greatest <= one.high)
@@ -91,11 +128,13 @@ def _among(one: Filter, value: Any) -> bool:
     return value not in one.refused and (not one.wanted or value in one.wanted)
 
 
-def _values(table: pa.Table, column: str, camera: str) -> tuple[Numbers, Numbers, list[str | None]]:
+def _values(table: pa.Table, column: str, cameras: Sequence[str]) -> tuple[Numbers, Numbers, list[str | None]]:
     """The least and greatest number of each row (NaN: none), and its text where the column has texts."""
     if column in ("width", "height", "steps"):
-        numbers = index.numbers(table, column if column == "steps" else f"{camera}.{column}").astype(np.float64)
+        numbers = index.numbers(table, column if column == "steps" else f"{cameras[0]}.{column}").astype(np.float64)
         return numbers, numbers, []
+    if column in PIXELS:
+        return *_pixels(table, column, cameras), []
     text, _, what = column.rpartition("_")
     if what in _LENGTHS and text in _COLUMN:
         return *_lengths(table.column(_COLUMN[text]), what), []
@@ -105,6 +144,19 @@ def _values(table: pa.Table, column: str, camera: str) -> tuple[Numbers, Numbers
         return np.empty(0), np.empty(0), []
     numbers = stored.field("number").to_numpy(zero_copy_only=False).astype(np.float64)
     return numbers, numbers, stored.field("text").to_pylist()
+
+
+def _pixels(table: pa.Table, column: str, cameras: Sequence[str]) -> tuple[Numbers, Numbers]:
+    """The least and the greatest brightness or contrast of each row's images; NaN where it has none."""
+    least, greatest = np.full(table.num_rows, np.inf), np.full(table.num_rows, -np.inf)
+    there = [c for c in cameras if f"filter.{c}.{column}" in table.column_names]
+    if not there:
+        raise KeyError(f"filter.{cameras[0]}.{column}")  # a job attaches it: never a reason to pass every row
+    for camera in there:
+        numbers, shown = (index.numbers(table, f"filter.{camera}.{name}") for name in (column, "there"))
+        np.minimum(least, numbers, out=least, where=shown)
+        np.maximum(greatest, numbers, out=greatest, where=shown)
+    return np.where(np.isfinite(least), least, np.nan), np.where(np.isfinite(greatest), greatest, np.nan)
 
 
 def _lengths(column: pa.ChunkedArray, what: str) -> tuple[Numbers, Numbers]:
@@ -134,22 +186,32 @@ def _lengths(column: pa.ChunkedArray, what: str) -> tuple[Numbers, Numbers]:
 
 
 def resolve(
-    filters: Sequence[Filter], rows: Callable[[Sequence[Filter]], Iterable[tuple[pa.Table, Mask]]], camera: str
+    filters: Sequence[Filter],
+    rows: Callable[[Sequence[Filter]], Iterable[tuple[pa.Table, Mask]]],
+    cameras: Sequence[str],
 ) -> tuple[Filter, ...]:
-    """The filters with a number in place of each share.
+    """The filters with a number in place of each share. Memory: 8 bytes a row.
 
     Args:
         filters: of a source.
         rows: the source's index tables, and which of their rows are usable and meet the filters that it is given.
-        camera: whose width and height are meant.
+        cameras: whose images the columns of images are of.
     """
     found = [one for one in filters if one.top is None]
     for one in filters:
         if one.top is None:
             continue
-        values = np.concatenate([np.empty(0), *(_values(t, one.column, camera)[0][kept] for t, kept in rows(found))])
-        values = values[~np.isnan(values)]
+        before = [other for other in found if other.column not in DUPLICATES]
+        values = np.concatenate([np.empty(0), *(_known(t, one.column, cameras, kept) for t, kept in rows(before))])
         number = math.ceil(Fraction(repr(one.top)) * len(values))  # 0.2 is a fifth
-        low = float(np.partition(values, len(values) - number)[len(values) - number]) if number else -math.inf
+        low = -math.inf
+        if number:
+            values.partition(len(values) - number)
+            low = float(values[len(values) - number])
         found.append(replace(one, low=max(low, one.low), top=None))
     return tuple(sorted(found, key=lambda one: [f.column for f in filters].index(one.column)))
+
+
+def _known(table: pa.Table, column: str, cameras: Sequence[str], kept: Mask) -> Numbers:
+    values = _values(table, column, cameras)[0][kept]
+    return values[~np.isnan(values)]

@@ -13,7 +13,20 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rt2data import annotation, exchange, gather, indexing, job, manifest, plan, report, sources, statistics
+from rt2data import (
+    annotation,
+    doubles,
+    exchange,
+    gather,
+    indexing,
+    job,
+    manifest,
+    pictures,
+    plan,
+    report,
+    sources,
+    statistics,
+)
 from rt2data import recipe as recipes
 from rt2data.engine import Direct, Engine, finished
 from rt2data.errors import Rt2dataError
@@ -170,7 +183,11 @@ def index_all(
     check: str,
     annotated: Sequence[str] = (),
 ) -> job.Job:
-    """INDEX: every part that has no index yet. `annotated`: what `annotate` gave."""
+    """INDEX: every part that has no index yet; then what only some filters need, the image pass and duplicates.
+
+    `annotated`: what `annotate` gave.
+    """
+    check = pictures.level(the_recipe, check)
     tasks = [
         (number, indexing.task(one, part, work, check=check))
         for number, (source, one) in enumerate(zip(the_recipe.sources, found, strict=True))
@@ -184,7 +201,10 @@ def index_all(
         expected = "files that stay as they are while they are read"
         raise Rt2dataError(f"{lost['root']}/{lost['name']}", "changed while it was indexed", expected, "Build again")
     indexed = [indexing.indexed(number, task, result) for number, task, result in results if result is not None]
-    return job.make(work, the_recipe, [str(one.root) for one in found], indexed, annotated=annotated)
+    roots = [str(one.root) for one in found]
+    looked = pictures.tasks(work, the_recipe, roots, indexed)
+    engine.run([("pictures", looked)], "images", finished(looked, pictures.done), len(looked))
+    return doubles.find(job.make(work, the_recipe, roots, indexed, annotated=annotated), engine)
 
 
 def measure_all(the_job: job.Job, engine: Engine | Direct) -> dict[int, dict[str, Any]]:

@@ -12,9 +12,21 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from rt2data import annotation, declaration, filters, index, reasoning, recipe, select, whole
+from rt2data import (
+    annotation,
+    declaration,
+    filters,
+    holdout,
+    index,
+    pictures,
+    reasoning,
+    recipe,
+    select,
+    whole,
+)
 from rt2data.recipe import Recipe, RecipeSource
 
 GROUP_ROWS = 200_000  # rows that one exchange task holds: 200 bytes each, so some 40 MB
@@ -46,7 +58,8 @@ class Job:
     """What workers need to know.
 
     `roots` holds each source's folder, `groups` the slices of each exchange task, `annotated` each source's annotations
-    below the work directory ("" where it has none; empty where no source has).
+    below the work directory ("" where it has none; empty where no source has), `doubles` the folder with the marks of
+    duplicates ("" where nobody asks for it, or nobody has looked yet).
     """
 
     work: Path
@@ -56,13 +69,30 @@ class Job:
     groups: tuple[tuple[Slice, ...], ...]
     limits: tuple[int, ...]
     annotated: tuple[str, ...] = ()
+    doubles: str = ""
 
     def source(self, part: IndexedPart) -> RecipeSource:
         return self.recipe.sources[part.source]
 
     def table(self, part: IndexedPart) -> pa.Table:
-        """The index of a part, mapped into memory, with its texts normalised where the recipe asks for it."""
-        return normalised(index.read(self.work / part.file), self.source(part).normalise)
+        """The index of a part, mapped into memory, with its texts normalised where the recipe asks for it.
+
+        And with the columns that its filters and the holdout look at (``filter.``...).
+        """
+        source = self.source(part)
+        table = normalised(index.read(self.work / part.file), source.normalise)
+        if source.filters:
+            table = pictures.attached(table, self.work, part, source)
+            if self.doubles and any(one.column in filters.DUPLICATES for one in source.filters):
+                marks = np.load(self.marks(part), mmap_mode="r", allow_pickle=False)
+                table = table.append_column(filters.DOUBLE, pa.array(marks))
+        if self.recipe.holdout is not None:
+            table = table.append_column(holdout.HELD, pa.array(holdout.mask(table, self.recipe.holdout)))
+        return table
+
+    def marks(self, part: IndexedPart) -> Path:
+        """The marks of a part's duplicates (`rt2data.doubles`)."""
+        return Path(self.doubles) / "marks" / f"{part.source}-{Path(part.file).stem}.npy"
 
     def annotations(self, source: int) -> annotation.Annotations | None:
         """The annotations that the plans of source `source` (its position in the recipe) come from."""
@@ -91,7 +121,8 @@ class Job:
         """
         rows = [sum(p.rows for p in self.parts if p.source == n) for n in range(len(drawn))]
         limits = [max(1000, GROUP_ROWS // max(1, -(-d // max(1, r)))) for d, r in zip(drawn, rows, strict=True)]
-        return make(self.work, self.recipe, self.roots, self.parts, limits, self.annotated)
+        made = make(self.work, self.recipe, self.roots, self.parts, limits, self.annotated)
+        return replace(made, doubles=self.doubles)
 
     def digest(self) -> str:
         """Names the job by its content: recipe, declarations and parts, but no path."""
@@ -111,7 +142,7 @@ class Job:
             "recipe": self.recipe.resolved, "file": self.recipe.file, "roots": self.roots, "limits": self.limits,
             "annotated": self.annotated,
             "declarations": [s.declaration.reference for s in self.recipe.sources],
-            "parts": [asdict(p) for p in self.parts],
+            "parts": [asdict(p) for p in self.parts], "doubles": self.doubles,
             "lowest": [
                 {one.column: one.low for one in s.filters if math.isfinite(one.low)} for s in self.recipe.sources
             ],
@@ -168,8 +199,8 @@ def _resolved(job: Job) -> Job:
 
     sources = list(job.recipe.sources)
     for number, source in enumerate(sources):
-        camera = select.cameras(source)[0]
-        sources[number] = replace(source, filters=filters.resolve(source.filters, partial(rows, number), camera))
+        found = filters.resolve(source.filters, partial(rows, number), select.cameras(source))
+        sources[number] = replace(source, filters=found)
     return replace(job, recipe=replace(job.recipe, sources=tuple(sources)))
 
 
@@ -205,4 +236,5 @@ def load(path: str) -> Job:
     ]
     parsed = replace(parsed, sources=tuple(sources))
     parts = [IndexedPart(**p) for p in content["parts"]]
-    return make(file.parent.parent, parsed, content["roots"], parts, content["limits"], content["annotated"])
+    made = make(file.parent.parent, parsed, content["roots"], parts, content["limits"], content["annotated"])
+    return replace(made, doubles=content["doubles"])

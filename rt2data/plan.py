@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from rt2data import blobs, index, order, reasoning, select, whole
+from rt2data import blobs, filters, holdout, index, order, reasoning, select, whole
 from rt2data.errors import Rt2dataError
+from rt2data.holdout import Holdout
 from rt2data.job import Job
 from rt2data.recipe import Recipe, RecipeSource
 from rt2data.robot import ARM
@@ -187,19 +188,23 @@ def make(job: Job, tokenizer: dict[str, Any], other_splits: list[dict[str, int]]
         Rt2dataError: duplicate episodes, an empty source, a source repeated too often.
     """
     recipe = job.recipe
+    for number in range(len(recipe.sources)):
+        refuse_duplicates(job, number)
+    if recipe.holdout is not None:
+        check_holdout(job, recipe.holdout)
     plans = empty(recipe, other_splits)
     quota_hashes: list[list[order.U64]] = [[] for _ in plans]
     for part, source, samples in walk(job, plans):
         train = samples.take(samples.split == 0)
         quota_hashes[part.source].append(_hash("quota", recipe, source, train))
     for number, source in enumerate(recipe.sources):
-        refuse_duplicates(job, number)
         check_usable(source, plans[number])
     set_quotas(recipe, plans)
     for number, source in enumerate(recipe.sources):
         hashes = np.concatenate(quota_hashes[number])
         quota_hashes[number] = []
         plans[number].threshold = order.threshold(hashes, plans[number].quota["train"] % len(hashes), source.where)
+        del hashes
     for number, source in enumerate(recipe.sources):
         if source.reasoning is not None:
             plans[number].plans = choose_plans(job, number, plans[number])
@@ -340,27 +345,60 @@ def blob_bytes(table: Any, source: RecipeSource) -> int:
 
 
 def refuse_duplicates(job: Job, number: int) -> None:
-    """Raise where two episodes or examples of a source have one id, listing the places of each."""
+    """Raise where two episodes or examples of a source have one id, listing the places of each.
+
+    Episodes that the filter for duplicates leaves out do not count. Memory: 8 bytes an id, and the names of double
+    ones alone.
+    """
     parts = [p for p in job.parts if p.source == number]
-    names = [json.loads(index.meta(job.table(part))["units"]) for part in parts]
-    units = np.frombuffer(b"".join(index.digest(name) for own in names for name, _ in own), "S10")
-    _, which, counts = np.unique(units, return_inverse=True, return_counts=True)
-    if len(counts) == len(units):
-        return
+    heads = np.concatenate([np.empty(0, np.uint64), *(_heads(job.table(part))[0] for part in parts)])
+    heads.sort()
+    double = np.unique(heads[1:][heads[1:] == heads[:-1]])
+    del heads
     places: dict[str, list[str]] = {}
-    first = 0
-    for part, own in zip(parts, names, strict=True):
-        for position in np.flatnonzero(counts[which[first : first + len(own)]] > 1).tolist():
-            places.setdefault(own[position][0], []).append(f"{part.split} {part.name}[{position}]")
-        first += len(own)
+    for part in parts if len(double) else ():
+        table = job.table(part)
+        own, rows = _heads(table)
+        codes, names = index.codes(table, "episode")
+        for position in np.flatnonzero(np.isin(own, double)).tolist():
+            name = str(names[codes[rows[position]]])
+            places.setdefault(name, []).append(f"{part.split} {part.name}[{position}]")
+    places = {name: found for name, found in places.items() if len(found) > 1}  # the heads of two ids may be equal
+    if not places:
+        return
     source = job.recipe.sources[number]
     word = "episode" if source.declaration.kind == "robot" else "example"
     listed = "".join(f"\n  {name}: {' and '.join(found[:4])}" for name, found in list(places.items())[:LISTED])
     listed += f"\n  and {len(places) - LISTED:,} more" if len(places) > LISTED else ""
     several = len({p.split for p in parts}) > 1
     repair = "Take only one of the dataset's splits with splits:" if several else "Remove the second ones from the data"
+    repair += "; where their content is the same, filters: {duplicate_episode: false}" if word == "episode" else ""
     found = f"{source.declaration.name} has {len(places):,} {word}{'s' if len(places) > 1 else ''} twice"
     raise Rt2dataError(source.where, found, f"each id once; these are double:{listed}\n", repair)
+
+
+def _heads(table: Any) -> tuple[order.U64, np.ndarray[Any, np.dtype[np.int64]]]:
+    """The first 8 bytes of each id's digest, and the row where the episode or example begins."""
+    begins = index.numbers(table, "step") == 0
+    if filters.DOUBLE in table.column_names:
+        bit = filters.DUPLICATES["duplicate_episode"]
+        begins &= index.numbers(table, filters.DOUBLE) & bit == 0
+    rows = np.flatnonzero(begins)
+    units = np.frombuffer(select.units_of(table), np.uint8).reshape(-1, 10)
+    return np.ascontiguousarray(units[rows, :8]).view(">u8").reshape(-1).astype(np.uint64), rows
+
+
+def check_holdout(job: Job, held: Holdout) -> None:
+    """Raise where something that is held out is nowhere in the data: it is misspelt, or guards nothing."""
+    missing = set(held.entries())
+    for part in job.parts:
+        if not missing:
+            return
+        missing -= holdout.used(job.table(part), held)
+    if missing:
+        listed = ", ".join(f'"{entry}"' for entry in held.entries() if entry in missing)
+        where = f"{job.recipe.file}: holdout"
+        raise Rt2dataError(where, f"no data for {listed}", "what is held out in the data", "Look at its spelling")
 
 
 def check_usable(source: RecipeSource, plan: SourcePlan) -> None:

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rt2data import config, filters, include, reasoning, resources
+from rt2data import config, filters, holdout, include, reasoning, resources
 from rt2data import prompts as prompts_of
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError, near
 from rt2data.filters import Filter
+from rt2data.holdout import Holdout
 from rt2data.include import AMOUNTS, Entry, Written
 from rt2data.reasoning import Reasoning
 from rt2data.robot import ARM, Robot
@@ -94,13 +95,15 @@ class Recipe:
     bounds: str
     prompts: dict[str, Any]
     sources: tuple[RecipeSource, ...]
+    holdout: Holdout | None
     resolved: dict[str, Any]
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Every split of the mixture, train first, then in the order of the recipe."""
+        """Every split of the mixture: train first, then in the order of the recipe, what is held out last."""
         names = dict.fromkeys(name for source in self.sources for name in source.splits)
-        return ("train", *(name for name in names if name != "train"))
+        held = (self.holdout.split,) if self.holdout else ()
+        return ("train", *(name for name in names if name != "train"), *held)
 
 
 def find(name: str) -> Path:
@@ -146,16 +149,27 @@ def _recipe(written: Written) -> Recipe:
         cameras=tuple(raw.get("cameras", ["primary"])),
         image=None if image == "keep" else image, image_check=raw.get("image_check", "header"),
         tokenizer=tokenizer.get("spec", "rt2"), bounds=tokenizer.get("bounds", "quantiles"), prompts=prompts,
-        sources=(), resolved={},
+        sources=(), holdout=None, resolved={},
     )  # fmt: skip
     common = raw.get("splits", {"train": 1.0}), written.at("splits")
     recipe = replace(recipe, sources=tuple(_source(recipe, entry, common) for entry in written.entries))
+    if "holdout" in raw:
+        recipe = _holdout(recipe, written)
     _check_amounts(recipe, written)
     _check_bounds(recipe, written)
     _check_pictures(recipe, written)
     _check_spaces(recipe, written)
     recipe.resolved.update(_resolve(recipe, raw))
     return recipe
+
+
+def _holdout(recipe: Recipe, written: Written) -> Recipe:
+    declarations = [source.declaration for source in recipe.sources]
+    held = holdout.parse(written.fields["holdout"], declarations, lambda key: written.at("holdout", key))
+    if held.split in recipe.splits:
+        where = written.at("holdout", "split")
+        raise Rt2dataError(where, f'"{held.split}" is also a split of the sources', "a name of its own")
+    return replace(recipe, holdout=held)
 
 
 def _source(recipe: Recipe, entry: Entry, common: tuple[dict[str, Any], str]) -> RecipeSource:
@@ -333,6 +347,8 @@ def _resolve(recipe: Recipe, raw: dict[str, Any]) -> dict[str, Any]:
         resolved["temperature"] = recipe.temperature
     if recipe.train_samples is not None:
         resolved["train_samples"] = recipe.train_samples
+    if "holdout" in raw:
+        resolved["holdout"] = {"split": "holdout"} | raw["holdout"]
     if "description" in raw:
         resolved["description"] = raw["description"]
     return resolved

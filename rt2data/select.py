@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
-from rt2data import filters, index, order
+from rt2data import filters, holdout, index, order
 from rt2data.errors import Rt2dataError
 from rt2data.recipe import Recipe, RecipeSource
 
@@ -73,6 +73,14 @@ def cameras(source: RecipeSource) -> tuple[str, ...]:
     return found
 
 
+def shown(source: RecipeSource) -> tuple[str, ...]:
+    """Of `cameras` those that show something: not those declared as padding, unless all are."""
+    taken = cameras(source)
+    robot = source.declaration.robot
+    padding = {camera.name for camera in robot.cameras if camera.padding} if robot else set()
+    return tuple(name for name in taken if name not in padding) or taken
+
+
 def select(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split: str) -> Samples:
     """The samples of an index table (all of one part, or a slice of it). Rejection happens here and nowhere else."""
     rows = table.num_rows
@@ -110,11 +118,13 @@ def rejected(
     taken = cameras(source)
     for camera in taken:
         reject = np.where(reject == 0, index.numbers(table, f"{camera}.state"), reject)
+        if f"filter.{camera}.state" in table.column_names:  # the image pass decoded it
+            reject = np.where(reject == 0, index.numbers(table, f"filter.{camera}.state"), reject)
     counts = np.bincount(reject, minlength=1)
     left_out = Counter({index.REASONS[code]: int(n) for code, n in enumerate(counts) if code and n})
     kept = reject == 0
     for one in source.filters:
-        lost = kept & ~filters.passes(table, one, taken[0])
+        lost = kept & ~filters.passes(table, one, taken)
         if lost.any():
             left_out[filters.PREFIX + one.column] = int(np.count_nonzero(lost))
         kept = kept & ~lost
@@ -124,7 +134,7 @@ def rejected(
 def reasons(table: pa.Table, source: RecipeSource) -> Iterator[tuple[int, str]]:
     """The rows that are no samples, each with the reason that counts for it."""
     reject, kept, _ = rejected(table, source)
-    taken = cameras(source)[0]
+    taken = cameras(source)
     passed = [(one.column, filters.passes(table, one, taken)) for one in source.filters]
     for row in np.flatnonzero(~kept).tolist():
         lost = next((filters.PREFIX + column for column, ok in passed if not ok[row]), "")
@@ -146,6 +156,14 @@ def units_of(table: pa.Table) -> bytes:
 
 def splits(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split: str) -> npt.NDArray[np.int8]:
     """The split of every row, int8 positions in ``recipe.splits``; -1 where the dataset's split is not taken."""
+    found = _splits(table, recipe, source, dataset_split)
+    if recipe.holdout is not None:
+        held = index.numbers(table, holdout.HELD) & (found >= 0)
+        found[held] = recipe.splits.index(recipe.holdout.split)
+    return found
+
+
+def _splits(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split: str) -> npt.NDArray[np.int8]:
     names = recipe.splits
     if source.taken is not None:
         found = next((name for name, taken in source.taken if dataset_split in taken), None)
@@ -155,6 +173,12 @@ def splits(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split:
     edges = np.array([min(round(float(end) * 2.0**64), 2**64 - 1) for end in ends], np.uint64)
     position = np.array([names.index(name) for name, _ in hashed], np.int8)
     return position[np.searchsorted(edges, index.numbers(table, "split_hash"), side="right")]
+
+
+def unit_starts(table: pa.Table) -> npt.NDArray[np.int64]:
+    """Per row the first row of its episode, in the index of a whole part of robot data."""
+    first = index.numbers(table, "step") == 0
+    return np.maximum.accumulate(np.where(first, np.arange(len(first)), 0))
 
 
 def variants(table: pa.Table, source: RecipeSource) -> npt.NDArray[np.int64] | None:

@@ -25,6 +25,10 @@ from rt2data.errors import Rt2dataError
 STAGES = {
     "index": "rt2data.indexing:run",
     "annotations": "rt2data.annotation:run",
+    "pictures": "rt2data.pictures:task",
+    "spread": "rt2data.doubles:spread",
+    "join": "rt2data.doubles:join",
+    "mark": "rt2data.doubles:mark",
     "moments": "rt2data.statistics:moments_task",
     "cells": "rt2data.statistics:cells_task",
     "exchange": "rt2data.exchange:task",

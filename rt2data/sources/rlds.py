@@ -151,9 +151,8 @@ class Rows:
         self.episodes: list[str] = []
         self.instructions: dict[str, int] = {}
         self.plans: dict[str, int] = {}
-        self.columns: dict[str, list[Any]] = {name: [] for name in (
-            "unit", "hash", "length", "instruction", "reject", "action", "terminate", "valid", "proprio",
-            "plan", "success")}  # fmt: skip
+        names = "unit hash length instruction reject action terminate valid proprio plan success"
+        self.columns: dict[str, list[Any]] = {name: [] for name in names.split()}
         self.refs: dict[str, list[ImageRefs]] = {camera.name: [] for camera in self.robot.cameras}
         self.hidden: dict[str, list[npt.NDArray[np.bool_]]] = {camera.name: [] for camera in self.robot.cameras}
         self.records: list[tuple[int, int, int]] = []

@@ -1,0 +1,124 @@
+"""What a recipe holds out: instructions, objects, episodes, pictures that train must not see.
+
+Where a step's instruction is held out, its whole episode is. What is held out makes a split of its own, wherever the
+recipe's splits would have put it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from rt2data import index
+from rt2data.declaration import Declaration
+from rt2data.errors import Rt2dataError, near
+
+HELD = "filter.held"  # the column that a job adds to an index
+
+# Scripts that are written without spaces: each sign counts as a word.
+_SIGNS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORD = re.compile(f"[{_SIGNS}]|[^\\W_{_SIGNS}]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Holdout:
+    """What is held out, and the name of its split.
+
+    Attributes:
+        split: the split's name.
+        instructions: compared by their words alone: case, signs and spaces do not matter.
+        objects: words, or several one after the other, that are in an instruction.
+        episodes: (dataset, id) each.
+        pictures: (namespace, id) each; the namespace is "" for a digest of the picture's bytes.
+    """
+
+    split: str
+    instructions: tuple[str, ...]
+    objects: tuple[str, ...]
+    episodes: tuple[tuple[str, str], ...]
+    pictures: tuple[tuple[str, str], ...]
+
+    def entries(self) -> list[str]:
+        """Everything that is held out, as a recipe names it."""
+        pictures = [f"{namespace}:{name}" if namespace else name for namespace, name in self.pictures]
+        return [*self.instructions, *self.objects, *(f"{dataset} {name}" for dataset, name in self.episodes), *pictures]
+
+
+def parse(raw: Mapping[str, Any], declarations: Sequence[Declaration], where: Callable[[str], str]) -> Holdout:
+    """The ``holdout`` of a recipe with these sources. `where` names the line of a field."""
+    robots = [one.name for one in declarations if one.robot]
+    episodes = []
+    for dataset, names in raw.get("episodes", {}).items():
+        if dataset not in robots:
+            expected = f"one of the recipe's robot sources: {', '.join(robots) or 'it has none'}"
+            raise Rt2dataError(where("episodes"), f'episodes of "{dataset}"', expected, near(dataset, robots))
+        episodes += [(dataset, str(name)) for name in names]
+    spaces = {one.web.image_namespace or "" for one in declarations if one.web}
+    pictures = []
+    for text in raw.get("pictures", ()):
+        namespace, colon, name = text.partition(":")
+        known = (namespace in spaces and colon) or ("" in spaces and re.fullmatch("[0-9a-f]{40}", text))
+        if not known:
+            named = ", ".join(f"{space}:ID" for space in sorted(spaces) if space)
+            expected = " or ".join([*([named] if named else []), *(["40 digits of a digest"] if "" in spaces else [])])
+            raise Rt2dataError(where("pictures"), f'the picture "{text}"', expected or "a recipe with web sources")
+        pictures.append((namespace, name) if colon else ("", text))
+    for key in ("instructions", "objects"):
+        empty = next((text for text in raw.get(key, ()) if not words(text)), None)
+        if empty is not None:
+            raise Rt2dataError(where(key), f'"{empty}" among the {key}', "texts with a letter or digit in them")
+        if key in raw and not robots:
+            raise Rt2dataError(where(key), f"{key} in a recipe without a robot source", "pictures")
+    return Holdout(
+        raw.get("split", "holdout"), tuple(raw.get("instructions", ())), tuple(raw.get("objects", ())),
+        tuple(episodes), tuple(pictures),
+    )  # fmt: skip
+
+
+def words(text: str) -> str:
+    """The words of a text in small letters with a space between them."""
+    return " ".join(_WORD.findall(text.casefold()))
+
+
+def mask(table: pa.Table, held: Holdout) -> npt.NDArray[np.bool_]:
+    """Which rows of a part's whole index are held out."""
+    hashes = np.array(sorted({h for h, _ in _hashes(held)}), np.uint64)
+    found = np.isin(index.numbers(table, "split_hash"), hashes)
+    if "instruction" in table.column_names and (held.instructions or held.objects):
+        codes, texts = index.codes(table, "instruction")
+        said = np.array([*(any(True for _ in _said(held, str(text))) for text in texts), False], np.bool_)
+        starts = np.flatnonzero(index.numbers(table, "step") == 0)
+        if len(codes):
+            unit = np.cumsum(index.numbers(table, "step") == 0) - 1
+            found |= np.logical_or.reduceat(said[codes], starts)[unit]
+    return found
+
+
+def used(table: pa.Table, held: Holdout) -> set[str]:
+    """The entries of a holdout that some row of a part matches."""
+    there = index.numbers(table, "split_hash")
+    names = {name for h, name in _hashes(held) if (there == np.uint64(h)).any()}
+    if "instruction" in table.column_names:
+        for text in index.codes(table, "instruction")[1]:
+            names.update(_said(held, str(text)))
+    return names
+
+
+def _hashes(held: Holdout) -> Iterable[tuple[int, str]]:
+    for dataset, name in held.episodes:
+        yield index.split_hash(dataset, name), f"{dataset} {name}"
+    for namespace, name in held.pictures:
+        yield index.split_hash(namespace, name), f"{namespace}:{name}" if namespace else name
+
+
+def _said(held: Holdout, instruction: str) -> Iterable[str]:
+    """The entries that an instruction matches."""
+    plain = words(instruction)
+    yield from (text for text in held.instructions if words(text) == plain)
+    yield from (text for text in held.objects if f" {words(text)} " in f" {plain} ")

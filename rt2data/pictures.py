@@ -1,0 +1,152 @@
+"""The image pass: what the bytes and the pixels of images are, read once and kept beside the index.
+
+It runs only where a recipe filters by it, a task per camera of a part. A file holds a row per row of the part's index:
+
+- ``digest``: list<uint64>[2], BLAKE2b of the image's bytes, 16 bytes; 0, 0 where the row has no image;
+- ``pixels``: ``brightness`` and ``contrast`` (`images.look`) uint8, 0 where there is no image; ``state`` uint8, a
+  position in `index.REASONS`: not 0 where the image does not decode; ``there`` bool.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from rt2data import blobs, filters, images, index, select
+from rt2data.recipe import Recipe, RecipeSource
+from rt2data.shard import Ref
+
+VERSION = 1
+ATTACHED = "filter."  # begins the names of columns that a job adds to an index
+
+Part = Any  # a job.IndexedPart, which is above this module
+
+
+def wanted(source: RecipeSource) -> dict[str, set[str]]:
+    """Per camera what the source's filters need: ``digest``, ``pixels``."""
+    columns = {one.column for one in source.filters}
+    needs = {"digest"} if columns & set(filters.DUPLICATES) else set[str]()
+    needs |= {"pixels"} if columns & set(filters.PIXELS) else set()
+    return dict.fromkeys(select.shown(source), needs) if needs else {}
+
+
+def needed(recipe: Recipe) -> bool:
+    """Whether any source of a recipe needs the pass."""
+    return any(wanted(source) for source in recipe.sources)
+
+
+def level(recipe: Recipe, check: str) -> str:
+    """The level of index (`index.LEVELS`) that a recipe needs: the pass reads images, a quick index may lack them."""
+    return "header" if check == "quick" and needed(recipe) else check
+
+
+def tasks(work: Path, recipe: Recipe, roots: Sequence[str], parts: Iterable[Part]) -> list[dict[str, Any]]:
+    """The tasks whose files are not there yet."""
+    found = []
+    for part in parts:
+        source = recipe.sources[part.source]
+        robot = source.declaration.robot
+        swapped = {c.name for c in robot.cameras if c.colour == "bgr"} if robot else set()
+        for camera, needs in wanted(source).items():
+            missing = sorted(need for need in needs if not file(work, part.file, camera, need).is_file())
+            if missing:
+                found.append(
+                    {
+                        "work": str(work),
+                        "root": roots[part.source],
+                        "index": part.file,
+                        "camera": camera,
+                        "bgr": camera in swapped,
+                        "what": missing,
+                    }
+                )
+    return found
+
+
+def done(task: dict[str, Any]) -> bool:
+    """Whether a task has left its files."""
+    return all(file(Path(task["work"]), task["index"], task["camera"], what).is_file() for what in task["what"])
+
+
+def file(work: Path, index_file: str, camera: str, what: str) -> Path:
+    """Where the pass leaves what it found of a camera of an index, which lies at `index_file` below `work`."""
+    stem = PurePosixPath(index_file).relative_to("index").with_suffix("")
+    return work / "pictures" / f"{stem}-{camera}-{what}{VERSION}.arrow"
+
+
+def task(task: dict[str, Any]) -> dict[str, Any]:
+    """Look at every image of one camera of a part, each once whichever rows show it.
+
+    Raises:
+        Rt2dataError: an image that is no longer the one that was indexed.
+    """
+    from rt2data import gather  # which is above this module
+
+    work, camera, what = Path(task["work"]), task["camera"], task["what"]
+    table = index.read(work / task["index"])
+    codes, names = index.codes(table, f"{camera}.file")
+    there = (codes >= 0) & (index.numbers(table, f"{camera}.state") == 0)
+    columns = [index.numbers(table, f"{camera}.{name}") for name in ("offset", "length", "crc")]
+    places, which = np.unique(np.stack([codes, *columns], axis=1).astype(np.int64)[there], axis=0, return_inverse=True)
+    digest = np.zeros((len(places), 2), np.uint64)
+    pixels = np.zeros((len(places), 3), np.uint8)
+    paths = [blobs.locate(str(name), task["root"], work) for name in names]
+    files = gather.Files()
+    try:
+        for row, (code, offset, length, crc) in enumerate(places.tolist()):
+            data = np.empty(length, np.uint8)
+            files.read(Ref(paths[code], offset, crc), data)
+            if "digest" in what:
+                digest[row] = np.frombuffer(hashlib.blake2b(data.data, digest_size=16).digest(), ">u8")
+            if "pixels" in what:
+                pixels[row] = _look(data, bgr=task["bgr"])
+    finally:
+        files.close()
+    found = {"digest": {"digest": index.fixed(_spread(digest, there, which))}}
+    spread = _spread(pixels, there, which)
+    found["pixels"] = {
+        "brightness": pa.array(spread[:, 0]),
+        "contrast": pa.array(spread[:, 1]),
+        "state": pa.array(spread[:, 2]),
+        "there": pa.array(there),
+    }
+    for name in what:
+        index.write(file(work, task["index"], camera, name), pa.table(found[name]), {})
+    return {}
+
+
+def _look(data: npt.NDArray[np.uint8], *, bgr: bool) -> tuple[int, int, int]:
+    """Brightness, contrast, and why there are none; of a picture with swapped colours as a sample will hold it."""
+    try:
+        shown = images.reencode(data, images.ImageSpec(swap_bgr=True)) if bgr else data
+        return (*images.look(shown), 0)
+    except images.ImageError as error:
+        return 0, 0, index.CODE[error.reason]
+
+
+def _spread(values: npt.NDArray[Any], there: npt.NDArray[np.bool_], which: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """The values of each row of an index, from those of each image."""
+    out = np.zeros((len(there), values.shape[1]), values.dtype)
+    out[there] = values[which.reshape(-1)]
+    return out
+
+
+def digests(work: Path, part: Part, camera: str) -> npt.NDArray[np.uint64]:
+    """The digest of each row's image, uint64 (rows, 2)."""
+    return np.asarray(index.matrix(index.read(file(work, part.file, camera, "digest")).column("digest")), np.uint64)
+
+
+def attached(table: pa.Table, work: Path, part: Part, source: RecipeSource) -> pa.Table:
+    """The index of a part with the columns ``filter.CAMERA.brightness``, ``contrast``, ``state`` and ``there``."""
+    for camera, needs in wanted(source).items():
+        if "pixels" in needs:
+            found = index.read(file(work, part.file, camera, "pixels"))
+            for name in found.column_names:
+                table = table.append_column(f"{ATTACHED}{camera}.{name}", found.column(name))
+    return table
