@@ -371,8 +371,9 @@ def refuse_duplicates(job: Job, number: int) -> None:
     listed = "".join(f"\n  {name}: {' and '.join(found[:4])}" for name, found in list(places.items())[:LISTED])
     listed += f"\n  and {len(places) - LISTED:,} more" if len(places) > LISTED else ""
     several = len({p.split for p in parts}) > 1
-    repair = "Take only one of the dataset's splits with splits:" if several else "Remove the second ones from the data"
-    repair += "; where their content is the same, filters: {duplicate_episode: false}" if word == "episode" else ""
+    repair = "take only one of the dataset's splits with splits:" if several else "remove the second ones from the data"
+    equal = "Leave those of equal content out with filters: {duplicate_episode: false}, or "
+    repair = equal + repair if word == "episode" else repair[0].upper() + repair[1:]
     found = f"{source.declaration.name} has {len(places):,} {word}{'s' if len(places) > 1 else ''} twice"
     raise Rt2dataError(source.where, found, f"each id once; these are double:{listed}\n", repair)
 

@@ -230,7 +230,8 @@ def test_duplicate_episodes_are_named_with_both_places(made: Callable[..., plan.
     assert str(caught.value).split(": ", 1)[1] == (
         "bridge_dataset has 2 episodes twice; expected each id once; these are double:"
         f"\n  /data/0/out.npy:0: {file}[0] and {file}[3]\n  /data/1/out.npy:2: {file}[2] and {file}[5]\n. "
-        "Remove the second ones from the data."
+        "Leave those of equal content out with filters: {duplicate_episode: false}, or remove the second ones from the "
+        "data."
     )
 
 
@@ -279,7 +280,7 @@ def test_bridge_with_both_its_splits(shared_data: Path, tmp_path: Path, capsys: 
         " and val bridge_dataset-val.tfrecord-" in line and ": train bridge_dataset-train.tfrecord-" in line
         for line in lines
     )
-    assert err.rstrip().endswith("Take only one of the dataset's splits with splits:.")
+    assert err.rstrip().endswith("or take only one of the dataset's splits with splits:.")
 
 
 def test_what_is_not_taken_is_said(made: Callable[..., plan.Plan], tmp_path: Path) -> None:

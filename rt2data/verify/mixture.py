@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
+from bisect import bisect_right
 from collections import Counter
+from collections.abc import Iterator
 from decimal import Context, Decimal, localcontext
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from rt2data.verify import keys
 from rt2data.verify.keys import Key
+from rt2data.verify.records import Records, Rows, starts
 from rt2data.verify.report import Report
 
 Json = dict[str, Any]
@@ -26,6 +33,7 @@ def check_manifest(manifest: Json, report: Report) -> None:
     ids = [source["source"] for source in sources]
     check.hold(len(set(ids)) == len(ids), "manifest.json sources", f"ids {', '.join(ids)}", "each id once")
     wanted = list(dict.fromkeys(["train", *(name for source in recipe["sources"] for name in source["splits"])]))
+    wanted += [recipe["holdout"].get("split", "holdout")] if "holdout" in recipe else []
     check.hold(list(splits) == wanted, "manifest.json splits", ", ".join(splits), ", ".join(wanted))
     for name, split in splits.items():
         _check_shards(f"manifest.json {name}", manifest, name, split, report)
@@ -186,8 +194,11 @@ def _check_rows(source: Json, rule: Json, report: Report) -> None:
     )
 
 
+OF_A_COPY = ("key", "prompt", "target", "plan")  # fields in which the copies of a sample may differ
+
+
 class Ledger:
-    """What every key and image adds up to. Memory grows with their number, not with their size."""
+    """What every key and image adds up to. Kept as records on disk (`rt2data.verify.records`): 18 to 35 bytes each."""
 
     def __init__(self, manifest: Json, report: Report) -> None:
         self.report, self.seed = report, manifest["recipe"]["seed"]
@@ -197,15 +208,22 @@ class Ledger:
             name: {s["source"]: s["samples"].get(name, 0) for s in manifest["sources"]} for name in self.splits
         }
         self.count = {name: Counter[str]() for name in self.splits}
-        # Per split: sample without its copy -> which copies were seen, a bit each.
-        self.copies: dict[str, dict[str, int]] = {name: {} for name in self.splits}
         self.apart = by_source(manifest)
         self.last: dict[tuple[str, str], tuple[int, str]] = {}  # per split, or split and source
-        self.units: dict[str, str] = {}
-        self.images: dict[bytes, tuple[str, str]] = {}  # digest of the bytes -> split and format
+        self.shards: list[tuple[int, str]] = []  # the number of its first sample, and its name
+        self.number = 0  # of samples seen so far
+        self.samples = Records(sample=8, split=1, copy=4, wanted=4, source=2, place=8, content=8)
+        self.units = Records(unit=8, split=1, place=8)
+        self.images = Records(high=8, low=8, split=1, asked=1, unit=8, place=8)
+        self.steps = Records(unit=8, high=8, low=8, place=8)
 
-    def add(self, where: str, split: str, text: str) -> Key | None:
-        """Count a key. Returns its parts, or None where it is none of this mixture's keys."""
+    def shard(self, name: str) -> None:
+        """Begin a shard."""
+        self.shards.append((self.number, name))
+
+    def add(self, where: str, split: str, text: str, sample: Json | None) -> Key | None:
+        """Count a key and its sample. Returns its parts, or None where it is none of this mixture's keys."""
+        self.number += 1
         check = self.report["keys"]
         key = keys.parse(text)
         if not check.hold(key is not None, where, f'the key "{text}"', "SOURCE-DIGEST-STEP[-vJ][-cK]") or key is None:
@@ -218,18 +236,29 @@ class Ledger:
         if key.copy >= most:
             self.report["quotas"].fail(where, f"copy {key.copy}", f"copies 0 to {most - 1} in {split}")
             return key
-        seen = self.copies[split].get(key.sample, 0)
-        if seen >> key.copy & 1 or any(key.sample in self.copies[name] for name in self.splits if name != split):
-            check.fail(where, "the key again", "each key once in the mixture")
-        self.copies[split][key.sample] = seen | 1 << key.copy
+        number = 1
+        if split == "train":
+            number = source["copies"] + (keys.hash64("quota", self.seed, key, copy=0) <= source["threshold"])
+        at, mine = self.splits.index(split), list(self.sources).index(key.source)
+        told = {name: value for name, value in (sample or {}).items() if name not in OF_A_COPY}
+        content = half(json.dumps(told)) if told else 0
+        self.samples.add(half(key.sample), at, key.copy, number, mine, self.number - 1, content)
         self.count[split][key.source] += 1
         self._order(where, split, key, text)
         if source["kind"] == "robot":
-            home = self.units.setdefault(key.unit, split)
-            self.report["splits"].hold(
-                home == split, where, f"an episode of {home} in {split}", "all steps of an episode in one split"
-            )
+            self.units.add(half(key.unit), at, self.number - 1)
         return key
+
+    def image(self, digest: bytes, split: str, key: Key, *, asked: bool) -> None:
+        """Count an image, with the digest of its bytes, that is no filling. `asked`: it must be in one episode only."""
+        high, low = int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:16], "big")
+        unit = half(key.unit) if self.sources[key.source]["kind"] == "robot" else 0
+        self.images.add(high, low, self.splits.index(split), asked, unit, self.number - 1)
+
+    def step(self, digest: bytes, key: Key) -> None:
+        """Count a step of an episode that must not be there twice, with the digest of what it holds."""
+        high, low = int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:16], "big")
+        self.steps.add(half(key.unit), high, low, self.number - 1)
 
     def _order(self, where: str, split: str, key: Key, text: str) -> None:
         mine = (keys.hash64("order", self.seed, key), text)
@@ -243,9 +272,10 @@ class Ledger:
         )
         self.last[stream] = mine
 
-    def first(self, key: Key, split: str) -> bool:
-        """Whether just one copy of a sample that was added has been seen."""
-        return self.copies[split].get(key.sample, 0).bit_count() == 1
+    def place(self, number: Any) -> str:
+        """The sample that was seen as number `number`."""
+        first, name = self.shards[bisect_right(self.shards, (int(number), "\uffff")) - 1]
+        return f"{name}, sample {int(number) - first + 1}"
 
     def finish(self) -> None:
         """What can be said only when every sample was seen."""
@@ -254,33 +284,105 @@ class Ledger:
             for source, number in wanted.items():
                 found = self.count[split][source]
                 check.hold(found == number, f"{split} {source}", f"{found} samples", f"{number}, as the manifest says")
-        for split, copies in self.copies.items():
-            usable: Counter[str] = Counter()
-            for sample, seen in copies.items():
-                key = keys.parse(sample)
-                if key is None:
-                    continue
-                usable[key.source] += 1
-                source = self.sources[key.source]
-                number = 1
-                if split == "train":
-                    number = source["copies"] + (keys.hash64("quota", self.seed, key) <= source["threshold"])
-                check.hold(
-                    seen.bit_count() == seen.bit_length() == number,
-                    f"{split} {sample}",
-                    f"the copies {_bits(seen)}",
-                    f"copies 0 to {number - 1}" if number else "no copy",
-                )
-            for source, entry in self.sources.items():
+        usable = Counter[tuple[int, int]]()
+        for rows in self.samples.ranges():
+            self._copies(rows, usable)
+        for at, split in enumerate(self.splits):
+            for mine, (source, entry) in enumerate(self.sources.items()):
                 number = entry["usable"].get(split, 0)
                 if split != "train" or entry["copies"]:
+                    found = usable[at, mine]
                     check.hold(
-                        usable[source] == number,
+                        found == number,
                         f"{split} {source}",
-                        f"{usable[source]} different samples",
+                        f"{found} different samples",
                         f"{number}, as the manifest says",
                     )
+        for rows in self.units.ranges():
+            edges = starts(rows, "unit")
+            self.report["splits"].number += len(edges)
+            for one in self._mixed(rows, edges, "split"):
+                first, last = self._splits(one)
+                expected = "all steps of an episode in one split"
+                self.report["splits"].fail(self.place(one["place"][-1]), f"an episode of {first} in {last}", expected)
+        for rows in self.images.ranges():
+            self._images(rows)
+        self._episodes()
+
+    def _copies(self, rows: Rows, usable: Counter[tuple[int, int]]) -> None:
+        """Each sample in one split, with copies 0 to the number wanted."""
+        edges = starts(rows, "sample")
+        ends = np.append(edges[1:], len(rows))
+        position = np.arange(len(rows)) - np.repeat(edges, ends - edges)
+        wrong = (rows["copy"] != position) | (np.repeat(ends - edges, ends - edges) != rows["wanted"])
+        self.report["quotas"].number += len(edges)
+        for at, mine in zip(rows["split"][edges].tolist(), rows["source"][edges].tolist(), strict=True):
+            usable[at, mine] += 1
+        for edge in np.unique(np.searchsorted(edges, np.flatnonzero(wrong), side="right") - 1).tolist():
+            one = rows[edges[edge] : ends[edge]]
+            where, copies = self.place(one["place"][-1]), sorted(one["copy"].tolist())
+            number = int(one["wanted"][0])
+            if len(set(copies)) < len(copies) or len(set(one["split"].tolist())) > 1:
+                self.report["keys"].fail(where, "the key again", "each key once in the mixture")
+            self.report["quotas"].fail(
+                where,
+                f"the copies {', '.join(map(str, copies))} of its sample",
+                f"copies 0 to {number - 1}" if number else "no copy",
+            )
+
+        read = rows[rows["content"] > 0]
+        for one in self._mixed(read, starts(read, "sample"), "content"):
+            where = self.place(one["place"][-1])
+            self.report["quotas"].fail(where, "a copy with other content", "what the first copy holds")
+
+    def _mixed(self, rows: Rows, edges: Any, name: str) -> Iterator[Rows]:
+        """The groups of rows, which begin at `edges`, in which `name` has several values."""
+        if len(rows):
+            low, high = (np.asarray(f.reduceat(rows[name], edges)) for f in (np.minimum, np.maximum))
+            ends = np.append(edges[1:], len(rows))
+            for at in np.flatnonzero(low != high).tolist():
+                yield rows[edges[at] : ends[at]]
+
+    def _splits(self, rows: Rows) -> tuple[str, str]:
+        """The first and the last split of some rows."""
+        return self.splits[int(rows["split"].min())], self.splits[int(rows["split"].max())]
+
+    def _images(self, rows: Rows) -> None:
+        """Each image in one split; where the recipe asks for it, in one episode too."""
+        edges = starts(rows, "high", "low")
+        self.report["splits"].number += len(edges)
+        for one in self._mixed(rows, edges, "split"):
+            first, last = self._splits(one)
+            expected = "each picture in one split; the filter duplicate_image: false sees to it"
+            self.report["splits"].fail(self.place(one["place"][-1]), f"a picture of {first} in {last}", expected)
+        asked = rows[rows["asked"] > 0]
+        edges = starts(asked, "high", "low")
+        self.report["filters"].number += len(edges)
+        for one in self._mixed(asked, edges, "unit"):
+            expected = "each in one episode, by the filter duplicate_image"
+            self.report["filters"].fail(self.place(one["place"][-1]), "an image of another episode", expected)
+
+    def _episodes(self) -> None:
+        """No two episodes with the same steps. Memory: 32 bytes an episode."""
+        found = []
+        for rows in self.steps.ranges():
+            edges = starts(rows, "unit")
+            if len(edges):
+                # A sum of digests does not depend on the order in which steps come.
+                sums = [np.add.reduceat(rows[name], edges) for name in ("high", "low")]
+                found.append(np.stack([*sums, np.diff(np.append(edges, len(rows))), rows["place"][edges]], axis=1))
+        if not found:
+            return
+        episodes = np.concatenate(found).astype(np.uint64)
+        episodes = episodes[np.lexsort(episodes.T[::-1])]
+        self.report["filters"].number += len(episodes)
+        same = (episodes[1:, :3] == episodes[:-1, :3]).all(axis=1)
+        for at in np.flatnonzero(same).tolist():
+            where = self.place(episodes[at + 1, 3])
+            found_at = f"an episode that is also that of {self.place(episodes[at, 3])}"
+            self.report["filters"].fail(where, found_at, "each episode once, by the filter duplicate_episode")
 
 
-def _bits(seen: int) -> str:
-    return ", ".join(str(i) for i in range(seen.bit_length()) if seen >> i & 1) or "none"
+def half(text: str) -> int:
+    """64 bits that stand for a text."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

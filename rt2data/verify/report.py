@@ -56,6 +56,8 @@ CHECKS = {
     "quotas": "each source has its quota and each sample its copies",
     "order": "samples are in the order of their hashes, shards even",
     "splits": "no episode and no picture is in two splits",
+    "filters": "each sample meets the recipe's filters",
+    "holdout": "what is held out is in no other split",
     "texts": "prompts and targets follow from the recipe",
     "tokenizer": "tokenizer.json, its bounds and fingerprints",
     "plans": "plans in words stand where their hashes say",

@@ -136,6 +136,23 @@ def open_image(data: bytes) -> tuple[str, Image.Image]:
     return _FORMATS.get(picture.format or "", str(picture.format)), picture
 
 
+def look(picture: Image.Image) -> tuple[int, int]:
+    """Brightness and contrast, 0 to 255, as docs/format.md defines them."""
+    if picture.mode.startswith(("I", "F")):  # 16 bits a pixel
+        numbers: Any = picture.getdata()
+        narrow = bytes(min(max(int(number), 0), 65535) >> 8 for number in numbers)
+        picture = Image.frombytes("L", picture.size, narrow)
+    picture = picture.convert("RGB")
+    extrema: Any = picture.getextrema()
+    left = -(-picture.width * picture.height // 50)
+    brightness = 255
+    for level, pixels in reversed(list(enumerate(picture.convert("L").histogram()))):
+        brightness, left = level, left - pixels
+        if left <= 0:
+            break
+    return brightness, max(high - low for low, high in extrema)
+
+
 def constant(picture: Image.Image) -> bool:
     """Whether all pixels are equal: filling, no picture."""
     extrema: Any = picture.convert("RGBA").getextrema()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rt2data.reference import Reference, fingerprint, float32
 from rt2data.verify import card, schema, shards, statistics
+from rt2data.verify.conditions import Conditions, Picture
 from rt2data.verify.mixture import Ledger
 from rt2data.verify.plans import PlanCheck
 from rt2data.verify.report import Report
@@ -16,6 +18,8 @@ from rt2data.verify.samples import Facts, SampleCheck
 from rt2data.verify.shards import Members
 
 Json = dict[str, Any]
+
+KNOWN = 100_000  # images whose bytes need no decoding when they come again: some 40 MB
 
 
 class Walk:
@@ -26,6 +30,8 @@ class Walk:
         self.facts = _facts(manifest)
         self.ledger, self.plans = Ledger(manifest, report), PlanCheck(manifest, report)
         self.samples = SampleCheck(self.facts, report)
+        self.conditions = Conditions(self.facts.recipe, self.facts.sources, self.facts.rules, report)
+        self.known: dict[bytes, Picture] = {}
         self.stats = schema.read(folder / "statistics.json", report["statistics"])
         self.seen: dict[str, statistics.Seen] = {}
         self.suffixes: set[str] = set()
@@ -127,6 +133,7 @@ class Walk:
             self.report["shards"].hold(False, name, "no shard", "a file")
             return
         number = 0
+        self.ledger.shard(name)
         for members in shards.samples(path, entry, self.report):
             number += 1
             where, source = f"{name} {members.key}", members.key.partition("-")[0]
@@ -138,45 +145,59 @@ class Walk:
         )
 
     def _sample(self, where: str, split: str, members: Members) -> None:
-        key = self.ledger.add(where, split, members.key)
         sample = self.samples.read(where, members, split)
+        key = self.ledger.add(where, split, members.key, sample)
         filling = set()
         if sample is not None:
             filling = {name for name, valid in zip(sample["images"], sample["image_valid"], strict=False) if not valid}
+        pictures: list[Picture | None] = []
+        digests: list[bytes] = []
         for suffix, data in members.files:
-            if suffix != "json":
-                self._image(where, split, suffix, data, filling=suffix in filling)
+            if suffix == "json":
+                continue
+            digests.append(hashlib.blake2b(data, digest_size=16).digest())
+            pictures.append(self._image(f"{where}.{suffix}", suffix, data, digests[-1]))
+            if key is not None and not (suffix in filling or (pictures[-1] and pictures[-1].constant)):
+                asked = self.conditions.asked(key.source, "duplicate_image")
+                self.ledger.image(digests[-1], split, key, asked=asked)
         if sample is None or key is None:
             return
+        self.conditions.hold(where, sample, pictures)
         bins = self.samples.hold(where, sample, key)
         self.plans.add(where, split, sample, key)
-        if bins is not None and split == "train" and key.source in self.seen and self.ledger.first(key, split):
+        if key.copy:  # the first copy stands for all
+            return
+        if self.conditions.asked(key.source, "duplicate_episode") and self._complete(split, key.source):
+            self.ledger.step(_content(sample, digests), key)
+        if bins is not None and split == "train" and key.source in self.seen:
             reference = self.facts.references[key.source]
             action = [float32(value) for value in sample["action"]]
             self.seen[key.source].add(action, bins, reference.clipped(action))
 
-    def _image(self, where: str, split: str, suffix: str, data: bytes, *, filling: bool) -> None:
-        check, home = self.report["images"], hashlib.blake2b(data, digest_size=16).digest()
+    def _complete(self, split: str, source: str) -> bool:
+        """Whether every usable sample of a source is in the shards."""
+        return split != "train" or self.facts.sources[source]["copies"] > 0
+
+    def _image(self, where: str, suffix: str, data: bytes, digest: bytes) -> Picture | None:
+        """What an image shows; None where it does not decode."""
+        check, wanted = self.report["images"], suffix.rpartition(".")[2]
         self.suffixes.add(suffix)
         check.number += 1
-        known = self.ledger.images.get(home)
-        wanted = suffix.rpartition(".")[2]
-        if known is not None and known == (split, wanted):
-            return  # decoded before
-        try:
-            found, picture = shards.open_image(data)
-        except ValueError as error:
-            check.fail(f"{where}.{suffix}", str(error), "a JPEG, PNG or WebP that decodes")
-            return
-        if found != wanted:
-            check.fail(f"{where}.{suffix}", f"an image of the format {found}", f"{wanted}, as its name says")
-        if known is None:
-            self.ledger.images[home] = (split, found)
-        elif known[0] != split and not filling:
-            apart = shards.constant(picture)
-            self.report["splits"].hold(
-                apart, f"{where}.{suffix}", f"a picture of {known[0]} in {split}", "each picture in one split"
-            )
+        found = self.known.get(digest)
+        if found is None:
+            try:
+                form, picture = shards.open_image(data)
+            except ValueError as error:
+                check.fail(where, str(error), "a JPEG, PNG or WebP that decodes")
+                return None
+            look = shards.look(picture) if self.conditions.pixels else (0, 0)
+            found = Picture(form, picture.width, picture.height, shards.constant(picture), *look)
+            if len(self.known) >= KNOWN:
+                self.known.clear()
+            self.known[digest] = found
+        if found.format != wanted:
+            check.fail(where, f"an image of the format {found.format}", f"{wanted}, as its name says")
+        return found
 
     def _statistics(self) -> None:
         check = self.report["statistics"]
@@ -215,6 +236,12 @@ class Walk:
                 "train within all",
             )
             statistics.compare(where, seen, complete=written >= usable, report=self.report)
+
+
+def _content(sample: Json, digests: list[bytes]) -> bytes:
+    """A digest of what a step holds, wherever it comes from: number, instruction, action, terminate, images."""
+    told = [sample[name] for name in ("step", "instruction", "action", "terminate")]
+    return hashlib.blake2b(json.dumps(told).encode() + b"".join(digests), digest_size=16).digest()
 
 
 def _facts(manifest: Json) -> Facts:
