@@ -22,10 +22,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from rt2data import index, reasoning, whole
+from rt2data import index, reasoning, storage, whole
 from rt2data.errors import Rt2dataError
 from rt2data.sources.fields import lookup
 from rt2data.sources.records import lines
+from rt2data.storage import Place
 
 VERSION = 1
 BATCH = 65536  # texts that are held at once while a file is read
@@ -91,7 +92,7 @@ def load(path: str) -> Annotations:
     return Annotations(Path(path))
 
 
-def task(path: Path, rule: reasoning.Reasoning, work: Path) -> dict[str, Any]:
+def task(path: Place, rule: reasoning.Reasoning, work: Path) -> dict[str, Any]:
     """The task of indexing a file of annotations, as JSON."""
     return {"path": str(path), "text": rule.text, "episode": rule.episode, "work": str(work)}
 
@@ -170,7 +171,7 @@ def _batches(entries: Iterator[tuple[str, int, str]]) -> Iterator[list[tuple[str
 
 def _entries(task: dict[str, Any], counts: Counter[str]) -> Iterator[tuple[str, int, str]]:
     """(episode's id, step, plan) of each annotation that is one; the others are counted."""
-    path = Path(task["path"])
+    path = storage.place(task["path"])
     for file, episode, step, values in _lined(path) if path.suffix == ".jsonl" else _nested(path):
         name = _episode(task["episode"], {"file": file, "episode": episode})
         number = int(step) if re.fullmatch("[0-9]{1,9}", str(step)) and not isinstance(step, bool) else None
@@ -189,7 +190,7 @@ def _episode(template: str, values: dict[str, Any]) -> str | None:
     return _PART.sub(lambda m: str(parts[m[1]]), template)
 
 
-def _nested(path: Path) -> Iterator[tuple[str, str, str, Any]]:
+def _nested(path: Place) -> Iterator[tuple[str, str, str, Any]]:
     """The annotations of ``{FILE: {EPISODE: {"reasoning": {STEP: {...}}}}}``; the word "reasoning" may be missing."""
     import ijson
 
@@ -211,7 +212,7 @@ def _mapping(value: Any, where: str) -> dict[str, Any]:
     return value
 
 
-def _lined(path: Path) -> Iterator[tuple[Any, Any, Any, Any]]:
+def _lined(path: Place) -> Iterator[tuple[Any, Any, Any, Any]]:
     """The annotations of a JSON Lines file: an object a line, with file, episode, step and texts."""
     for number, line in enumerate(lines(path), 1):
         if not line.strip():
@@ -228,21 +229,20 @@ def _lined(path: Path) -> Iterator[tuple[Any, Any, Any, Any]]:
 def _digest(task: dict[str, Any]) -> str:
     """Names an index by the file's bytes and what is made of them."""
     h = hashlib.blake2b(digest_size=20)
-    h.update(index.digest(str(VERSION), task["text"], task["episode"], Path(task["path"]).suffix, size=20))
-    with Path(task["path"]).open("rb") as file:
+    h.update(index.digest(str(VERSION), task["text"], task["episode"], storage.place(task["path"]).suffix, size=20))
+    with storage.place(task["path"]).open("rb") as file:
         while block := file.read(1 << 22):
             h.update(block)
     return h.hexdigest()
 
 
-def _stat(path: str) -> list[int]:
+def _stat(path: str) -> list[int | str]:
     try:
-        found = Path(path).stat()
+        return storage.version(storage.place(path))
     except OSError as error:
         raise Rt2dataError(path, error.strerror or str(error), "a file of annotations") from None
-    return [found.st_size, found.st_mtime_ns]
 
 
 def _seen(task: dict[str, Any]) -> Path:
-    name = index.digest(str(Path(task["path"]).resolve()), task["text"], task["episode"], size=16).hex()
+    name = index.digest(str(storage.place(task["path"]).resolve()), task["text"], task["episode"], size=16).hex()
     return Path(task["work"]) / "seen" / f"{name}-annotations-{VERSION}.json"

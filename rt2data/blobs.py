@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rt2data import whole
+from rt2data import storage, whole
 
 PREFIX = "blob:"
 
@@ -30,7 +30,10 @@ def folder(work: Path) -> Path:
 
 def locate(file: str, root: str, work: Path) -> str:
     """The path of an index's image file: below `root`, the dataset's folder, or a blob of the work directory."""
-    return str(folder(work) / file[len(PREFIX) :]) if file.startswith(PREFIX) else os.path.join(root, file)
+    if file.startswith(PREFIX):
+        return str(folder(work) / file[len(PREFIX) :])
+    found = storage.place(root)
+    return os.path.join(root, file) if isinstance(found, Path) else str(found / file)
 
 
 def write(path: Path, pictures: Iterable[bytes]) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from rt2data.episodes import ImageRefs
 from rt2data.errors import Rt2dataError
 from rt2data.evidence import Claim, Seen
 from rt2data.robot import Robot
+from rt2data.storage import Place
 
 EPISODES = 50  # that are read by default
 PICTURES = 3  # decoded of each camera and episode: the first, the middle and the last
@@ -74,7 +74,7 @@ class Report:
 
 
 def check(
-    declared: Declaration, data_root: Path | None, *, path: str | None = None, episodes: int = EPISODES
+    declared: Declaration, data_root: Place | None, *, path: str | None = None, episodes: int = EPISODES
 ) -> Report:
     """Read `episodes` episodes, spread over the dataset's files, and test the declaration's claims.
 

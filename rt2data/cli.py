@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument("recipe", metavar="RECIPE", help="a recipe file, or the name of one that comes with rt2data")
     _data(one)
-    one.add_argument("--out", type=Path, help="where the mixture would be (default out/NAME)")
+    one.add_argument("--out", type=_place, help="where the mixture would be (default out/NAME)")
     one.add_argument(
         "--workers", type=_positive, metavar="N", help="how many the hours are for (default: all processors)"
     )
@@ -101,10 +101,10 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("recipe", metavar="RECIPE", help="a recipe file, or the name of one that comes with rt2data")
     one.add_argument(
         "--out",
-        type=Path,
+        type=_place,
         required=True,
         metavar="DIR",
-        help="the mixture's folder: new, or of an earlier build of the same",
+        help="the mixture's folder or URL: new, or of an earlier build of the same",
     )
     _data(one)
     one.add_argument("--workers", type=_positive, metavar="N", help="worker processes (default: one per processor)")
@@ -119,12 +119,12 @@ def parser() -> argparse.ArgumentParser:
         "print the statistics of a mixture, or of a dataset that was never built",
         "rt2data stats out/quickstart",
     )
-    one.add_argument("path", type=Path, metavar="PATH", help="a built mixture, or a dataset's folder")
+    one.add_argument("path", type=_place, metavar="PATH", help="a built mixture, or a dataset's folder")
     one.add_argument("--check", action="store_true", help="verify every checksum of a dataset's files too")
     one.add_argument("--json", action="store_true", help="print JSON")
 
     one = command("inspect", _inspect, "show samples of a mixture", "rt2data inspect out/quickstart --limit 3")
-    one.add_argument("path", type=Path, metavar="PATH", help="a built mixture")
+    one.add_argument("path", type=_place, metavar="PATH", help="a built mixture")
     one.add_argument("--limit", type=_positive, default=5, metavar="N", help="how many samples (default 5)")
     one.add_argument("--json", action="store_true", help="print JSON, a sample a line")
 
@@ -141,7 +141,7 @@ def parser() -> argparse.ArgumentParser:
     )
 
     one = command("verify", _verify, "read a mixture back and check every promise", "rt2data verify out/quickstart")
-    one.add_argument("path", type=Path, metavar="PATH", help="a built mixture")
+    one.add_argument("path", type=_place, metavar="PATH", help="a built mixture")
     one.add_argument("--json", action="store_true", help="print JSON")
 
     one = command(
@@ -191,9 +191,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _data(one: argparse.ArgumentParser) -> None:
-    one.add_argument("--data-root", type=Path, metavar="DIR", help="the folder that holds the datasets")
+    one.add_argument("--data-root", type=_place, metavar="DIR", help="the folder or URL that holds the datasets")
     one.add_argument(
-        "--work", type=Path, metavar="DIR", help="the folder of indexes and intermediate files (default OUT.work)"
+        "--work", type=_place, metavar="DIR", help="the folder of indexes and intermediate files (default OUT.work)"
     )
 
 
@@ -205,6 +205,15 @@ def _tokenizer(one: argparse.ArgumentParser) -> None:
         help="a bundled tokenizer, a file, or a built mixture (default rt2)",
     )
     one.add_argument("--source", metavar="NAME", help="the source whose bounds to use, where a mixture has several")
+
+
+def _place(text: str) -> Any:
+    from rt2data import storage
+
+    try:
+        return storage.place(text)
+    except Rt2dataError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _positive(text: str) -> int:
@@ -221,13 +230,13 @@ def _sample(args: argparse.Namespace) -> None:
 
 
 def _plan(args: argparse.Namespace) -> None:
-    from rt2data import estimate, forecast, recipe, report
+    from rt2data import estimate, flow, forecast, recipe, report
 
     found = recipe.read(recipe.find(args.recipe))
-    work = args.work or Path(f"{args.out or Path('out') / found.name}.work")
-    made = estimate.make(found, args.data_root, work.absolute(), index=args.index, check=args.check)
+    work = flow.work_folder((args.out or Path("out") / found.name).absolute(), args.work)
+    made = estimate.make(found, args.data_root, work, index=args.index, check=args.check)
     if args.left_out:
-        estimate.write_left_out(found, args.data_root, work.absolute(), args.left_out)
+        estimate.write_left_out(found, args.data_root, work, args.left_out)
     if args.json:
         needs = dataclasses.asdict(forecast.make(found, made, args.workers))
         print(json.dumps(made.to_dict() | {"forecast": needs}, indent=1))

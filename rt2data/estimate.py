@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rt2data import annotation, doubles, flow, indexing, job, pictures, plan, reasoning, report, select
+from rt2data import annotation, doubles, flow, indexing, job, pictures, plan, reasoning, report, select, storage
 from rt2data import index as index_of
 from rt2data.engine import Direct
 from rt2data.errors import Rt2dataError
@@ -19,9 +19,10 @@ from rt2data.plan import Plan, SourcePlan, Stream
 from rt2data.reasoning import Reasoning
 from rt2data.recipe import Recipe, RecipeSource
 from rt2data.sources import Source
+from rt2data.storage import Place
 
 
-def make(recipe: Recipe, data_root: Path | None, work: Path, *, index: bool, check: bool) -> Plan:
+def make(recipe: Recipe, data_root: Place | None, work: Path, *, index: bool, check: bool) -> Plan:
     """The plan of a recipe, exact where it can be.
 
     Args:
@@ -57,7 +58,7 @@ def make(recipe: Recipe, data_root: Path | None, work: Path, *, index: bool, che
     return estimated_plan(recipe, found, work)
 
 
-def write_left_out(recipe: Recipe, data_root: Path | None, work: Path, file: Path) -> None:
+def write_left_out(recipe: Recipe, data_root: Place | None, work: Path, file: Path) -> None:
     """Write each row that is no sample as a line: source, reason, id, step, split and part of the dataset, image file.
 
     Raises:
@@ -82,14 +83,14 @@ def write_left_out(recipe: Recipe, data_root: Path | None, work: Path, file: Pat
                 out.write("\t".join(" ".join(str(cell).split()) for cell in cells) + "\n")
 
 
-def _on_disk(source: RecipeSource, data_root: Path | None) -> Source | None:
+def _on_disk(source: RecipeSource, data_root: Place | None) -> Source | None:
     folders = [source.path] if source.path else source.declaration.paths
-    there = any(((data_root or Path()) / folder).is_dir() for folder in folders) and (data_root or source.path)
+    there = any(storage.join(data_root, folder).is_dir() for folder in folders) and (data_root or source.path)
     return flow.open_source(source, data_root) if there else None
 
 
 def _all_cached(
-    recipe: Recipe, opened: Sequence[Source], data_root: Path | None, work: Path, level: str
+    recipe: Recipe, opened: Sequence[Source], data_root: Place | None, work: Path, level: str
 ) -> job.Job | None:
     parts: list[job.IndexedPart] = []
     tasks = [flow.annotation_task(source, data_root, work) for source in recipe.sources]

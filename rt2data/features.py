@@ -8,13 +8,12 @@ No class named in the file is imported.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rt2data.errors import Rt2dataError
+from rt2data.storage import Place
 
 STEPS = "steps"
 """Name of the top-level feature that holds the steps, fixed by RLDS."""
@@ -63,13 +62,13 @@ class Field:
         return self.shape[self.ragged if self.per_step else self.sequence :]
 
 
-def load_features(directory: str | os.PathLike[str]) -> dict[str, Field]:
+def load_features(directory: Place) -> dict[str, Field]:
     """The fields declared in `directory`/features.json, by path, in the order of the file.
 
     Raises:
         Rt2dataError: the file is missing, not JSON or not a feature description; names file and field.
     """
-    file = Path(directory) / "features.json"
+    file = directory / "features.json"
     content = read_json(file)
     try:
         return parse_features(content)
@@ -88,7 +87,7 @@ def parse_features(content: Json) -> dict[str, Field]:
     return fields
 
 
-def read_json(file: Path) -> Json:
+def read_json(file: Place) -> Json:
     """The JSON object in `file`; raises Rt2dataError where there is none."""
     try:
         content = json.loads(file.read_bytes())

@@ -26,6 +26,7 @@ from rt2data import (
     report,
     sources,
     statistics,
+    storage,
 )
 from rt2data import recipe as recipes
 from rt2data.engine import Direct, Engine, finished
@@ -33,14 +34,15 @@ from rt2data.errors import Rt2dataError
 from rt2data.measure import Cells, Moments
 from rt2data.recipe import Recipe, RecipeSource
 from rt2data.sources import Part, Source
+from rt2data.storage import Place
 from rt2data.tokenizer import ActionTokenizer
 
 
 def build(
     recipe: str | Path,
-    out: str | Path,
+    out: str | Place,
     *,
-    data_root: str | Path | None = None,
+    data_root: str | Place | None = None,
     work: str | Path | None = None,
     workers: int | None = None,
     beam_options: Sequence[str] = (),
@@ -50,9 +52,10 @@ def build(
 
     Args:
         recipe: a recipe file, or the name of one that comes with rt2data.
-        out: the mixture's folder: new, empty, or of an earlier build of the same recipe and data.
-        data_root: the folder that holds the datasets.
-        work: the folder of indexes and runs; ``OUT.work`` unless given. May serve several mixtures.
+        out: the mixture's folder or URL: new, empty, or of an earlier build of the same recipe and data.
+        data_root: the folder or URL that holds the datasets.
+        work: the folder of indexes and runs; ``OUT.work`` unless given. May serve several mixtures. It is a folder of a
+            file system, which on a remote runner all workers share.
         workers: worker processes of a local build; as many as there are processors unless given.
         beam_options: given to Beam as they are, such as ``["--runner=FlinkRunner"]``.
         progress: print the plan and the progress on stderr.
@@ -64,7 +67,8 @@ def build(
         Rt2dataError: input that cannot be used. OUT is then as it was before.
     """
     the_recipe = recipes.read(recipes.find(str(recipe)))
-    target, folder = Path(out).absolute(), Path(work or f"{str(out).rstrip('/')}.work").absolute()
+    target = storage.place(out).absolute()
+    folder = work_folder(target, work)
     if target in (folder, *folder.parents):
         raise Rt2dataError(
             str(folder), f"the work directory is inside {target}", "a folder outside of it", "Choose another --work"
@@ -102,6 +106,24 @@ def build(
     return written
 
 
+def work_folder(out: Place, work: str | Path | None) -> Path:
+    """The work directory: `work`, else ``OUT.work``.
+
+    Raises:
+        Rt2dataError: it is on object storage, whose objects cannot be mapped into memory, or not given for such an OUT.
+    """
+    if work is None and isinstance(out, Path):
+        return out.with_name(f"{out.name}.work")
+    if work is None:
+        repair = "Give one with --work; on a remote runner it must be one that all workers share"
+        raise Rt2dataError(str(out), "no work directory", "a folder of a file system for intermediate files", repair)
+    found = storage.place(work)
+    if not isinstance(found, Path):
+        repair = "Its files are mapped into memory: give a local folder, or one of storage that all workers mount"
+        raise Rt2dataError(str(found), "a work directory on object storage", "a folder of a file system", repair)
+    return found.absolute()
+
+
 def open_tokenizer(the_recipe: Recipe) -> ActionTokenizer:
     """The recipe's tokenizer, before any source's bounds are known."""
     spec = ActionTokenizer.from_pretrained(the_recipe.tokenizer)
@@ -113,11 +135,10 @@ def open_tokenizer(the_recipe: Recipe) -> ActionTokenizer:
     return spec
 
 
-def open_source(source: RecipeSource, data_root: str | Path | None) -> Source:
-    """The dataset of a recipe's source, on disk."""
-    return sources.open_source(
-        source.declaration, Path(data_root).absolute() if data_root else None, source.path, source.where
-    )
+def open_source(source: RecipeSource, data_root: str | Place | None) -> Source:
+    """The dataset of a recipe's source."""
+    root = storage.place(data_root).absolute() if data_root else None
+    return sources.open_source(source.declaration, root, source.path, source.where)
 
 
 def parts(source: RecipeSource, found: Source) -> list[Part]:
@@ -144,7 +165,7 @@ def other_splits_of(source: RecipeSource, found: Source) -> dict[str, int]:
     return {name: n for name, n in there.items() if name not in taken_splits(source, there)}
 
 
-def annotate(the_recipe: Recipe, data_root: str | Path | None, work: Path, engine: Engine | Direct) -> list[str]:
+def annotate(the_recipe: Recipe, data_root: str | Place | None, work: Path, engine: Engine | Direct) -> list[str]:
     """INDEX, of the plans in words: each file of annotations that has no index yet.
 
     Returns:
@@ -161,12 +182,12 @@ def annotate(the_recipe: Recipe, data_root: str | Path | None, work: Path, engin
     return [(task and annotation.cached(task)) or "" for task in tasks]
 
 
-def annotation_task(source: RecipeSource, data_root: str | Path | None, work: Path) -> dict[str, Any] | None:
+def annotation_task(source: RecipeSource, data_root: str | Place | None, work: Path) -> dict[str, Any] | None:
     """The task of indexing a source's annotations; None where it has none. Raises where the file is not there."""
     rule = source.reasoning
     if rule is None or rule.origin != "annotations":
         return None
-    root = Path(data_root).absolute() if data_root else Path.cwd()
+    root = storage.place(data_root).absolute() if data_root else Path.cwd()
     path = sources.safe_join(root, rule.file)
     if path is None or not path.is_file():
         expected = f"a file below {root}" if path is None else f"a file at {path}"
@@ -187,14 +208,18 @@ def index_all(
 
     `annotated`: what `annotate` gave.
     """
+    storage.forget()
     check = pictures.level(the_recipe, check)
     tasks = [
         (number, indexing.task(one, part, work, check=check))
         for number, (source, one) in enumerate(zip(the_recipe.sources, found, strict=True))
         for part in parts(source, one)
     ]
+    _survey(tasks)
     missing = [task for _, task in tasks if indexing.cached(task) is None]
     engine.run([("index", missing)], "index", finished(missing, lambda t: indexing.cached(t) is not None), len(missing))
+    storage.forget()  # it may have taken hours
+    _survey(tasks)
     results = [(number, task, indexing.cached(task)) for number, task in tasks]
     lost = next((task for _, task, result in results if result is None), None)
     if lost is not None:
@@ -205,6 +230,12 @@ def index_all(
     looked = pictures.tasks(work, the_recipe, roots, indexed)
     engine.run([("pictures", looked)], "images", finished(looked, pictures.done), len(looked))
     return doubles.find(job.make(work, the_recipe, roots, indexed, annotated=annotated), engine)
+
+
+def _survey(tasks: Iterable[tuple[int, dict[str, Any]]]) -> None:
+    """List the folders in which the files of parts lie, where a store would be asked for each of them else."""
+    files = ((task["root"], name) for _, task in tasks for name in task["files"])
+    storage.survey({(storage.place(root) / name).parent for root, name in files if "://" in root})
 
 
 def measure_all(the_job: job.Job, engine: Engine | Direct) -> dict[int, dict[str, Any]]:

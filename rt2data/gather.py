@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from rt2data import blobs, exchange, images, index, job, plan, render, select, shard, whole
+from rt2data import blobs, exchange, images, index, job, plan, render, select, shard, storage, whole
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.mixture import CLAIM
@@ -24,6 +24,7 @@ from rt2data.recipe import Recipe, RecipeSource
 from rt2data.render import Rendered
 from rt2data.shard import Ref
 from rt2data.sink import Bytes, Sink
+from rt2data.storage import Place
 from rt2data.tokenizer import ActionTokenizer
 
 MAX_OPEN = 512  # half of what systems allow a process
@@ -81,11 +82,14 @@ def record_file(folder: Path, number: int) -> Path:
     return folder / "shards" / f"{number:06d}.json"
 
 
-def finished(folder: Path, out: Path, name: str, number: int) -> dict[str, Any] | None:
+def finished(folder: Path, out: Place, name: str, number: int) -> dict[str, Any] | None:
     """The record of a shard that is there already, with the size and checksum it was written with."""
     try:
         record: dict[str, Any] = json.loads(record_file(folder, number).read_bytes())
-        if (out / name).stat().st_size == record["bytes"] and shard.crc32c_of(out / name) == record["crc32c"]:
+        path = out / name
+        if not isinstance(path, Path):  # an object is whole, and its ETag says which one it is
+            return record if storage.version(path) == record["version"] else None
+        if path.stat().st_size == record["bytes"] and shard.crc32c_of(path) == record["crc32c"]:
             return record
     except (OSError, ValueError, KeyError):
         pass
@@ -94,7 +98,7 @@ def finished(folder: Path, out: Path, name: str, number: int) -> dict[str, Any] 
 
 def task(task: dict[str, Any]) -> dict[str, Any]:
     """Write the shards of bucket ``task["bucket"]`` into ``task["out"]``; those that are there and whole are kept."""
-    the_job, folder, out = job.load(task["job"]), Path(task["folder"]), Path(task["out"])
+    the_job, folder, out = job.load(task["job"]), Path(task["folder"]), storage.place(task["out"])
     the_plan = plan.load(folder)
     size = exchange.bucket_size(the_plan)
     numbers = range(task["bucket"] * size, min(the_plan.shards, (task["bucket"] + 1) * size))
@@ -116,6 +120,8 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
             written = _write(the_job, parts, out / names[number], files, sink)
             samples = sum(len(r.keys) for _, r, _ in parts)
             record = {"name": names[number], "samples": samples} | asdict(written)
+            if not isinstance(out, Path):
+                record["version"] = storage.version(out / names[number])
             whole.write(record_file(folder, number), json.dumps(record).encode())
     finally:
         files.close()
@@ -164,7 +170,7 @@ def _sequence(parts: list[Part]) -> list[tuple[int, int]]:
     return list(zip(which[found].tolist(), row[found].tolist(), strict=True))
 
 
-def _write(the_job: Job, parts: list[Part], path: Path, files: Files, sink: Sink) -> shard.Written:
+def _write(the_job: Job, parts: list[Part], path: Place, files: Files, sink: Sink) -> shard.Written:
     names: list[str] = []
     sizes: list[int] = []
     content: list[bytes | Ref] = []

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from rt2data import blobs, declaration, index, sources, whole
+from rt2data import blobs, declaration, index, sources, storage, whole
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.job import IndexedPart
@@ -46,7 +46,7 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     if found:
         return found
     declared = declaration.load(task["declaration"])
-    source: Source = sources.of_format(declared, task["declaration"])(declared, Path(task["root"]))
+    source: Source = sources.of_format(declared, task["declaration"])(declared, storage.place(task["root"]))
     if hasattr(source, "blobs"):
         source.blobs = blobs.folder(Path(task["work"]))
     part = Part(task["split"], task["name"], tuple(task["files"]), task["start"], task["stop"])
@@ -82,32 +82,27 @@ def _file(declared: Declaration, digest: str, *, check: str) -> str:
     return f"index/{declared.id}/{name}-v{index.VERSION}-{check}.arrow"
 
 
-def _stat(task: dict[str, Any]) -> list[list[int]]:
+def _stat(task: dict[str, Any]) -> list[list[int | str]]:
     stats = []
     for name in task["files"]:
-        path = Path(task["root"]) / name
+        path = storage.place(task["root"]) / name
         try:
-            found = path.stat()
+            stats.append(storage.version(path))
         except OSError as error:
             raise Rt2dataError(str(path), error.strerror or str(error), "a file of the dataset") from None
-        stats.append([found.st_size, found.st_mtime_ns])
     return stats
 
 
 def _watched_stat(task: dict[str, Any], names: list[str]) -> str:
     """A digest of size and time of each of a part's further files; one that is not there counts as such."""
     h = hashlib.blake2b(digest_size=16)
-    for name in names:
-        try:
-            found = os.stat(os.path.join(task["root"], name))
-            h.update(b"%d %d\n" % (found.st_size, found.st_mtime_ns))
-        except OSError:
-            h.update(b"none\n")
+    for found in storage.versions(storage.place(task["root"]), names):
+        h.update(b"%d %b\n" % (found[0], str(found[1]).encode()) if found else b"none\n")
     return h.hexdigest()
 
 
 def _seen(task: dict[str, Any]) -> Path:
-    name = index.digest(str(Path(task["root"]).resolve()), task["name"], task["declaration"], size=16).hex()
+    name = index.digest(str(storage.place(task["root"]).resolve()), task["name"], task["declaration"], size=16).hex()
     return Path(task["work"]) / "seen" / f"{name}-v{index.VERSION}-{task['check']}.json"
 
 

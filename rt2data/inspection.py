@@ -8,13 +8,13 @@ import textwrap
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from rt2data import mixture
+from rt2data import mixture, storage
 from rt2data.errors import Rt2dataError
+from rt2data.storage import Place
 from rt2data.tokenizer import ActionTokenizer
 
 WIDTH = 100  # columns
@@ -23,7 +23,7 @@ LOOKED_AT = 400  # samples of a shard that are searched for a kind before the ne
 Json = dict[str, Any]
 
 
-def inspect(path: str | Path, limit: int = 5, as_json: bool = False) -> Iterator[str]:
+def inspect(path: str | Place, limit: int = 5, as_json: bool = False) -> Iterator[str]:
     """Samples of a mixture, of every source as far as `limit` reaches, the first of each in the order of the shards.
 
     Args:
@@ -38,7 +38,7 @@ def inspect(path: str | Path, limit: int = 5, as_json: bool = False) -> Iterator
     Raises:
         Rt2dataError: no mixture there, or a shard that cannot be read.
     """
-    folder, shards, kinds = _shards(Path(path))
+    folder, shards, kinds = _shards(storage.place(path))
     tokenizer = _tokenizer(folder)
     for shard, sample, images in _chosen(folder, shards, kinds, limit):
         pictures = [_picture(name, data) for name, data in images]
@@ -49,12 +49,13 @@ def inspect(path: str | Path, limit: int = 5, as_json: bool = False) -> Iterator
             yield _text(shard, sample, pictures, decoded, tokenizer)
 
 
-def _shards(path: Path) -> tuple[Path, list[str], set[str]]:
+def _shards(path: Place) -> tuple[Place, list[str], set[str]]:
     """(the mixture's folder, its shards, its sources)"""
     if path.suffix == ".tar" and path.is_file():
-        inside = path.absolute().parents
-        folder = next((one for one in inside[1:3] if (one / "manifest.json").is_file()), inside[1])
-        return folder, [path.absolute().relative_to(folder).as_posix()], set()
+        split = path.absolute().parent
+        if (split.parent / "manifest.json").is_file() or not (split.parent.parent / "manifest.json").is_file():
+            return split.parent, [f"{split.name}/{path.name}"], set()
+        return split.parent.parent, [f"{split.parent.name}/{split.name}/{path.name}"], set()
     try:
         manifest = json.loads((path / "manifest.json").read_bytes())
         splits, sources = manifest["splits"], manifest["sources"]
@@ -67,12 +68,13 @@ def _shards(path: Path) -> tuple[Path, list[str], set[str]]:
         ) from None
 
 
-def _tokenizer(folder: Path) -> ActionTokenizer | None:
-    return ActionTokenizer.from_pretrained(folder) if (folder / "tokenizer.json").is_file() else None
+def _tokenizer(folder: Place) -> ActionTokenizer | None:
+    file = folder / "tokenizer.json"
+    return ActionTokenizer.from_pretrained(storage.near(file)) if file.is_file() else None
 
 
 def _chosen(
-    folder: Path, shards: list[str], sources: set[str], limit: int
+    folder: Place, shards: list[str], sources: set[str], limit: int
 ) -> Iterator[tuple[str, Json, list[tuple[str, bytes]]]]:
     """The first sample of each source, then further ones in turn, from as few shards as that takes."""
     waiting: list[tuple[str, Json, list[tuple[str, bytes]]]] = []

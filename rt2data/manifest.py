@@ -16,12 +16,13 @@ from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.mixture import CLAIM, FORMAT, load_manifest
 from rt2data.plan import Plan
+from rt2data.storage import Place
 from rt2data.tokenizer import ActionTokenizer
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")  # names that `whole.replacing` gives until it renames
 
 
-def refuse_foreign(out: Path, name: str) -> None:
+def refuse_foreign(out: Place, name: str) -> None:
     """Raise where `out` is a file, or a folder that holds something other than a mixture called `name`."""
     if not out.exists():
         return
@@ -46,7 +47,7 @@ def refuse_foreign(out: Path, name: str) -> None:
         )
 
 
-def complete(out: Path, the_plan: Plan) -> dict[str, Any] | None:
+def complete(out: Place, the_plan: Plan) -> dict[str, Any] | None:
     """The manifest of this very plan, with every shard there in its size; None where there is none yet.
 
     Raises:
@@ -69,7 +70,7 @@ def complete(out: Path, the_plan: Plan) -> dict[str, Any] | None:
     return found if whole else None
 
 
-def claim(out: Path, the_plan: Plan) -> None:
+def claim(out: Place, the_plan: Plan) -> None:
     """Mark `out` as this plan's. Raises where an unfinished build of another plan is there."""
     mark = out / CLAIM
     if mark.exists() and mark.read_text().strip() != the_plan.digest:
@@ -91,7 +92,7 @@ def shards(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def commit(
-    out: Path,
+    out: Place,
     the_job: Job,
     the_plan: Plan,
     tokenizer: ActionTokenizer,
@@ -108,6 +109,7 @@ def commit(
     for stream in the_plan.streams:
         own, records = records[: stream.shards], records[stream.shards :]
         for number, record in enumerate(own):
+            record.pop("version", None)  # of an object: the store's, not ours
             if record["samples"] != stream.shard_samples(number):
                 raise Rt2dataError(
                     str(out / record["name"]),
@@ -131,9 +133,9 @@ def commit(
         "splits": splits,
     }
     _json(out / "statistics.json", measures)
-    tokenizer.save_pretrained(str(out))
+    whole.write(out / "tokenizer.json", (state / "tokenizer.json").read_bytes())
     whole.write(out / "README.md", card.text(manifest, the_job).encode())
-    for left in out.rglob(".*"):
+    for left in out.rglob(".*") if isinstance(out, Path) else ():
         if _TEMPORARY.fullmatch(left.name):  # of an attempt that was killed while it wrote
             left.unlink(missing_ok=True)
     _json(out / "manifest.json", manifest)
@@ -141,7 +143,7 @@ def commit(
     return manifest
 
 
-def _json(path: Path, content: dict[str, Any]) -> None:
+def _json(path: Place, content: dict[str, Any]) -> None:
     whole.write(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
 

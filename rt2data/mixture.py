@@ -7,10 +7,11 @@ import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from rt2data import storage
 from rt2data.errors import Rt2dataError
+from rt2data.storage import Place
 
 FORMAT = "rt2data.mixture/1"
 CLAIM = ".rt2data-building"  # lies in OUT and holds the plan's digest while a build is under way
@@ -33,7 +34,7 @@ class Sample:
     meta: dict[str, Any]
 
 
-def load_manifest(path: str | Path) -> dict[str, Any]:
+def load_manifest(path: str | Place) -> dict[str, Any]:
     """The manifest of a built mixture.
 
     Args:
@@ -42,7 +43,8 @@ def load_manifest(path: str | Path) -> dict[str, Any]:
     Raises:
         Rt2dataError: no manifest, or one of another format.
     """
-    file = Path(path) / "manifest.json" if Path(path).is_dir() else Path(path)
+    found_at = storage.place(path)
+    file = found_at / "manifest.json" if found_at.is_dir() else found_at
     try:
         found = json.loads(file.read_bytes())
     except FileNotFoundError:
@@ -75,7 +77,7 @@ def shards(manifest: dict[str, Any], split: str, source: str | None = None) -> l
     return found
 
 
-def samples(path: Path, start: int = 0) -> Iterator[Sample]:
+def samples(path: Place, start: int = 0) -> Iterator[Sample]:
     """The samples of a shard from number `start` on; of those before it the headers are read, and no image.
 
     Raises:
@@ -83,7 +85,7 @@ def samples(path: Path, start: int = 0) -> Iterator[Sample]:
     """
     images: dict[str, bytes] = {}
     try:
-        with tarfile.open(path, "r:") as tar:
+        with tarfile.open(storage.near(path), "r:") as tar:
             while (member := tar.next()) is not None:
                 tar.members = []  # type: ignore[attr-defined]  # tarfile keeps every header it has seen
                 key, _, suffix = member.name.partition(".")

@@ -14,6 +14,7 @@ from typing import Any
 from rt2data import forecast
 from rt2data.plan import Plan, SourcePlan
 from rt2data.recipe import Recipe
+from rt2data.storage import Place
 
 BY_SOURCE = (
     "form by_source: each sample is written once, in shards of its source; epochs, drawn and shares are those of one "
@@ -31,7 +32,7 @@ class Reporter:
         if self.enabled:
             print(text, file=sys.stderr, flush=True)
 
-    def summary(self, out: Path, manifest: dict[str, Any]) -> None:
+    def summary(self, out: Place, manifest: dict[str, Any]) -> None:
         total = sum(s["bytes"] for split in manifest["splits"].values() for s in split["shards"])
         found = ", ".join(
             f"{s['samples']:,} samples in {len(s['shards'])} shards of {name}" for name, s in manifest["splits"].items()

@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rt2data import tfrecord
+from rt2data import storage, tfrecord
 from rt2data.episodes import Episode, ImageRefs, Reader
 from rt2data.errors import Rt2dataError, near
 from rt2data.example import Malformed
 from rt2data.features import Field, Json, load_features, read_json
+from rt2data.storage import Place
 
 __all__ = ["Episode", "ImageRefs", "RldsDataset", "Split", "read_episodes"]
 
@@ -64,7 +65,7 @@ class RldsDataset:
         splits: by name.
     """
 
-    directory: Path
+    directory: Place
     name: str
     version: str
     file_format: str
@@ -75,7 +76,7 @@ class RldsDataset:
     licence: str
 
     @classmethod
-    def open(cls, directory: str | os.PathLike[str], version: str | None = None) -> RldsDataset:
+    def open(cls, directory: str | Place, version: str | None = None) -> RldsDataset:
         """The dataset in `directory`, or in its folder `version` (by default the highest).
 
         Reads the two JSON files; whether the shards are there, `paths` finds out.
@@ -83,7 +84,7 @@ class RldsDataset:
         Raises:
             Rt2dataError: no dataset there, no such version, or metadata that cannot be used.
         """
-        folder = _resolve(Path(directory), version)
+        folder = _resolve(storage.place(directory), version)
         where = str(folder / "dataset_info.json")
         info = read_json(folder / "dataset_info.json")
         name = _text(info, "name", where)
@@ -112,7 +113,7 @@ class RldsDataset:
                 f"Convert it: tfds convert_format --root_data_dir=... --file_format={FORMATS[0]}",
             )  # fmt: skip
 
-    def paths(self, split: str) -> list[Path]:
+    def paths(self, split: str) -> list[Place]:
         """The shards of `split`, in order.
 
         Raises:
@@ -181,7 +182,7 @@ def of_record(reader: Reader, view: memoryview, number: int, record: tfrecord.Re
         raise Rt2dataError(where, problem.found, problem.expected, problem.repair) from None
 
 
-def _resolve(directory: Path, version: str | None) -> Path:
+def _resolve(directory: Place, version: str | None) -> Place:
     """The folder that holds dataset_info.json: `directory`, or a version in it."""
     where = str(directory)
     if not directory.is_dir():
@@ -207,7 +208,7 @@ def _resolve(directory: Path, version: str | None) -> Path:
     return directory / versions[-1]
 
 
-def _shard_format(folder: Path, name: str, stated: str) -> str:
+def _shard_format(folder: Place, name: str, stated: str) -> str:
     """The format in the shards' names: that of the shards which lie in `folder`, whatever dataset_info.json states.
 
     A dataset may be present in several formats, and published copies of Open X-Embodiment state ``array_record``
@@ -217,7 +218,7 @@ def _shard_format(folder: Path, name: str, stated: str) -> str:
     return next((one for one in FORMATS if any(f".{one}" in file for file in here)), stated)
 
 
-def _splits(info: Json, folder: Path, name: str, file_format: str, where: str) -> dict[str, Split]:
+def _splits(info: Json, folder: Place, name: str, file_format: str, where: str) -> dict[str, Split]:
     splits: dict[str, Split] = {}
     stated = info.get("splits", [])
     if not isinstance(stated, list) or not all(isinstance(split, dict) for split in stated):
@@ -274,7 +275,7 @@ MAX_SHARDS = 1_000_000
 """A limit against damaged metadata; the largest datasets have some 10**5 shards."""
 
 
-def _counted(folder: Path, name: str, split: str, file_format: str, where: str) -> int:
+def _counted(folder: Place, name: str, split: str, file_format: str, where: str) -> int:
     """How many shards of a split there are by the names of those that lie in `folder`; 0 where there is none."""
     counts = {int(file.rpartition("-of-")[2]) for file in _shards_of(folder, name, split, file_format)}
     if len(counts) > 1:
@@ -283,14 +284,16 @@ def _counted(folder: Path, name: str, split: str, file_format: str, where: str) 
     return counts.pop() if counts else 0
 
 
-def _shards_of(folder: Path, name: str, split: str, file_format: str) -> list[str]:
+def _shards_of(folder: Place, name: str, split: str, file_format: str) -> list[str]:
     """The files in `folder` that are named like shards of the split by TFDS's default template, of whatever count."""
     shard = re.compile(rf"{re.escape(name)}-{re.escape(split)}\.{re.escape(file_format)}-\d{{5,}}-of-\d{{5,}}")
     return [file for file in _files(folder) if shard.fullmatch(file)]
 
 
-def _files(folder: Path) -> list[str]:
-    return [entry.name for entry in os.scandir(folder) if entry.is_file()]
+def _files(folder: Place) -> list[str]:
+    if isinstance(folder, Path):
+        return [entry.name for entry in os.scandir(folder) if entry.is_file()]
+    return [entry.name for entry in folder.iterdir() if entry.is_file()]
 
 
 def _text(content: Json, key: str, where: str) -> str:

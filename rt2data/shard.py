@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from rt2data import sink, whole
 from rt2data.sink import Bytes
+from rt2data.storage import Place
 
 BLOCK, RECORD = 512, 10240
 MAX_NAME = 100
@@ -76,7 +77,7 @@ class Ref(NamedTuple):
 
 
 def write(
-    path: Path, names: Sequence[str], sizes: Sequence[int], content: Sequence[bytes | Ref], read: Read, into: sink.Sink
+    path: Place, names: Sequence[str], sizes: Sequence[int], content: Sequence[bytes | Ref], read: Read, into: sink.Sink
 ) -> Written:
     """Write a shard under a temporary name, sync it, rename it.
 

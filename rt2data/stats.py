@@ -7,16 +7,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from rt2data import declaration, exchange, flow, mixture, plan, recipe, report, sources, statistics
+from rt2data import declaration, exchange, flow, mixture, plan, recipe, report, sources, statistics, storage
 from rt2data.declaration import Declaration
 from rt2data.engine import Direct
 from rt2data.errors import Rt2dataError
+from rt2data.storage import Place
 from rt2data.tokenizer import ActionTokenizer
 
 Json = dict[str, Any]
 
 
-def of(path: Path, *, check: bool = False) -> Json:
+def of(path: Place, *, check: bool = False) -> Json:
     """The statistics of a folder, as ``rt2data stats --json`` prints them.
 
     Args:
@@ -30,7 +31,7 @@ def of(path: Path, *, check: bool = False) -> Json:
     return of_dataset(path, check=check)
 
 
-def of_mixture(path: Path) -> Json:
+def of_mixture(path: Place) -> Json:
     """The statistics of a built mixture: of its manifest and its ``statistics.json``."""
     found = mixture.load_manifest(path)
     measured = json.loads((path / "statistics.json").read_bytes())["sources"]
@@ -45,7 +46,7 @@ def of_mixture(path: Path) -> Json:
     }  # fmt: skip
 
 
-def of_dataset(path: Path, *, check: bool) -> Json:
+def of_dataset(path: Place, *, check: bool) -> Json:
     """The statistics of a dataset's folder, through a declaration that fits it."""
     declared = _declaration_of(path)
     taken = sorted(sources.of_format(declared, str(path))(declared, path).splits())
@@ -77,9 +78,9 @@ def of_dataset(path: Path, *, check: bool) -> Json:
     return {"name": declared.name, "what": "dataset", "checked": check, "splits": splits, "sources": [found]}
 
 
-def _declaration_of(path: Path) -> Declaration:
+def _declaration_of(path: Place) -> Declaration:
     """The declaration of a folder: by ``dataset_info.json``, else the one whose annotation files are there."""
-    infos = [path / "dataset_info.json", *sorted(path.glob("*/dataset_info.json"))]
+    infos = [path / name for name in ("dataset_info.json", *storage.matching(path, "*/dataset_info.json"))]
     for info in infos:
         if info.is_file():
             try:
@@ -101,9 +102,9 @@ def _declaration_of(path: Path) -> Declaration:
     raise Rt2dataError(str(path), "nothing that rt2data knows", expected, "`rt2data datasets` lists what is declared")
 
 
-def _holds(path: Path, name: str) -> bool:
+def _holds(path: Place, name: str) -> bool:
     """Whether a folder holds files of a declared name."""
-    return any(found.is_file() for found in path.glob(name)) if "*" in name else (path / name).is_file()
+    return bool(storage.matching(path, name)) if "*" in name else (path / name).is_file()
 
 
 def text(stats: Json) -> str:

@@ -9,16 +9,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rt2data import storage
 from rt2data.errors import Rt2dataError
+from rt2data.storage import Place
 
 
 @contextmanager
-def replacing(path: Path, expected: str = "a place that can be written to") -> Iterator[Path]:
-    """A temporary path beside `path`, of this attempt alone, that becomes `path` when the block ends without an error.
+def replacing(path: Place, expected: str = "a place that can be written to") -> Iterator[Path]:
+    """A temporary path, of this attempt alone, that becomes `path` when the block ends without an error.
+
+    It lies beside `path`; for an object of a store it is a local file that is uploaded then.
 
     Raises:
         Rt2dataError: the system refuses; `expected` is what should be there.
     """
+    if not isinstance(path, Path):
+        with storage.uploading(path) as local:
+            yield local
+        return
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,10 +39,13 @@ def replacing(path: Path, expected: str = "a place that can be written to") -> I
             temporary.unlink()
 
 
-def write(path: Path, data: bytes) -> None:
+def write(path: Place, data: bytes) -> None:
     """Write a file of `data`."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
+    if isinstance(path, Path):
+        with replacing(path) as temporary:
+            temporary.write_bytes(data)
+    else:
+        path.write_bytes(data)
 
 
 @contextmanager

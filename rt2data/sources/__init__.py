@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from rt2data import storage
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError, near
+from rt2data.storage import Place, Url
 
 # What a declaration's `format` may name. Anyone's own format is given as module:Class.
 FORMATS = {
@@ -52,7 +55,7 @@ class Source(Protocol):
     """What every format offers. `root` is the dataset's folder."""
 
     declaration: Declaration
-    root: Path
+    root: Place
 
     def splits(self) -> dict[str, int]:
         """The dataset's own splits, and how many episodes or examples each holds as its metadata says."""
@@ -79,7 +82,7 @@ class Source(Protocol):
         ...
 
 
-def open_source(declaration: Declaration, data_root: Path | None, path: str | None = None, where: str = "") -> Source:
+def open_source(declaration: Declaration, data_root: Place | None, path: str | None = None, where: str = "") -> Source:
     """Open the dataset of a declaration.
 
     Args:
@@ -96,7 +99,7 @@ def open_source(declaration: Declaration, data_root: Path | None, path: str | No
         raise Rt2dataError(
             where, "no data root", f"the folder that holds {declaration.name}", "Give it with --data-root"
         )
-    tried = [(data_root or Path()) / p for p in ([path] if path else declaration.paths)]
+    tried = [storage.join(data_root, p) for p in ([path] if path else declaration.paths)]
     for folder in tried:
         if folder.is_dir():
             source: Source = of_format(declaration, where)(declaration, folder)
@@ -134,9 +137,13 @@ def of_format(declaration: Declaration, where: str) -> Any:
         raise Rt2dataError(where, f'format "{declaration.format}": {error}', "a class that can be imported") from None
 
 
-def safe_join(root: Path, name: str) -> Path | None:
+def safe_join(root: Place, name: str) -> Place | None:
     """`root`/`name`, or None where `name`, which is read from data, would leave `root`."""
+    if "\0" in name:
+        return None
+    if isinstance(root, Url):
+        plain = posixpath.normpath(name)
+        return None if plain == "." or plain.split("/")[0] in ("", "..") else root / plain
     folder = os.path.abspath(root)
     joined = os.path.normpath(os.path.join(folder, name))
-    inside = joined != folder and joined.startswith(folder.rstrip(os.sep) + os.sep)
-    return Path(joined) if inside and "\0" not in name else None
+    return Path(joined) if joined != folder and joined.startswith(folder.rstrip(os.sep) + os.sep) else None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rt2data import index
 from rt2data.errors import Rt2dataError
 from rt2data.sources.web import Example, WebCorpus, checked, load_json, texts
+from rt2data.storage import Place
 
 
 class CocoCaptions(WebCorpus):
@@ -34,7 +34,7 @@ class CocoCaptions(WebCorpus):
         return examples
 
 
-def lists(path: Path, others: tuple[str, ...]) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any]]:
+def lists(path: Place, others: tuple[str, ...]) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any]]:
     """The pictures and, in the order of their ids, the annotations of a COCO file, and the file."""
     data = load_json(path, "annotations")
     for key in ("images", "annotations"):

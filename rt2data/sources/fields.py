@@ -58,7 +58,7 @@ class Records(WebCorpus):
 
     def content(self, picture: Picture) -> str:
         """A digest of the bytes of a picture inside a file."""
-        with open(self.root / picture.file, "rb") as file:
+        with (self.root / picture.file).open("rb") as file:
             file.seek(picture.offset)
             return hashlib.blake2b(file.read(min(picture.length, MAX_BYTES + 1)), digest_size=20).hexdigest()
 

@@ -21,6 +21,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.sources import Part
 from rt2data.sources.pictures import MAX_BYTES, Picture
 from rt2data.sources.tables import BATCH, Copied
+from rt2data.storage import Place
 
 
 class Hub(Copied):
@@ -29,8 +30,13 @@ class Hub(Copied):
     The declaration's `splits` name the repository's splits: ``{train: {annotations: [train]}}``.
     """
 
-    def __init__(self, declaration: Declaration, root: Path) -> None:
+    def __init__(self, declaration: Declaration, root: Place) -> None:
+        if not isinstance(root, Path):
+            raise Rt2dataError(
+                str(root), "a repository on object storage", "a folder of a file system, or the Hub itself"
+            )
         super().__init__(declaration, root)
+        self.folder = root
         self.hub: dict[str, Any] = declaration.raw.get("hub", {})
         self.remote = bool(self.hub.get("stream")) and not root.is_dir()
 
@@ -106,16 +112,16 @@ class Hub(Copied):
                 value["bytes"] is None
                 and not self.remote
                 and path
-                and os.path.realpath(path).startswith(os.path.realpath(self.root) + os.sep)
+                and os.path.realpath(path).startswith(os.path.realpath(self.folder) + os.sep)
             ):
-                return Picture(os.path.relpath(os.path.realpath(path), os.path.realpath(self.root)))
+                return Picture(os.path.relpath(os.path.realpath(path), os.path.realpath(self.folder)))
             return self.put(value["bytes"][: MAX_BYTES + 1]) if value["bytes"] is not None else None
         if isinstance(value, dict):
             return {k: self._plain(v) for k, v in value.items()}
         return [self._plain(v) for v in value] if isinstance(value, list) else value
 
     def _local(self, name: str) -> tuple[str, ...]:
-        root = os.path.abspath(self.root)
+        root = os.path.abspath(self.folder)
         return tuple(os.path.relpath(os.path.abspath(file), root) for file in self._builder().config.data_files[name])
 
     def _builder(self) -> Any:
@@ -141,7 +147,7 @@ class Hub(Copied):
         return found.decode(False) if hasattr(found, "decode") else found
 
 
-def place(declaration: Declaration, folder: Path) -> Path:
+def place(declaration: Declaration, folder: Place) -> Place:
     """Where a repository is, if not in `folder`: its copy in the Hub's cache, else `folder` again, to be streamed.
 
     Raises:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-from pathlib import Path
 from typing import NamedTuple
 
 import google_crc32c
 
 from rt2data import images, index
+from rt2data.storage import Place
 
 MAX_BYTES = 1 << 28  # of a picture: an annotation may name anything below the folder, and a picture is read whole
 
@@ -49,7 +49,7 @@ class Fact(NamedTuple):
 class Files:
     """Reads pictures. The last file of many pictures stays mapped."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Place) -> None:
         self.root, self._name = root, ""
         self._map: mmap.mmap | None = None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -12,6 +11,7 @@ import orjson
 from rt2data.errors import Rt2dataError
 from rt2data.sources.fields import Records
 from rt2data.sources.web import load_json
+from rt2data.storage import Place
 
 MAX_LINE = 64 << 20  # bytes: a line is held in memory, and a record is a page of text
 MAX_FIELD = 1 << 20  # characters of a field in CSV
@@ -26,7 +26,9 @@ class Json(Records):
         for row, (key, record) in enumerate(self._of(data, self.web.records.split("."), path, {})):
             yield record | {"$row": row, "$key": key}
 
-    def _of(self, data: Any, way: list[str], path: Path, above: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _of(
+        self, data: Any, way: list[str], path: Place, above: dict[str, Any]
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
         """(key, record) for each record. A record inside another one has the fields of that one too."""
         key, *rest = way
         if key != "*":
@@ -48,7 +50,7 @@ class Json(Records):
                 raise Rt2dataError(f"{path}[{own}]", "no object", f'records at "{self.web.records}"')
 
 
-def _one(entry: Any, key: str, path: Path, above: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _one(entry: Any, key: str, path: Place, above: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     if not isinstance(entry, dict):
         raise Rt2dataError(f"{path}[{key}]", "no object", "an object for each record")
     yield key, above | entry
@@ -94,7 +96,7 @@ class Csv(Records):
         csv.field_size_limit(MAX_FIELD)
         yield from self._table(path, csv.reader(_texts(path), delimiter=self.web.delimiter, skipinitialspace=True))
 
-    def _table(self, path: Path, rows: Iterator[list[str]]) -> Iterator[dict[str, Any]]:
+    def _table(self, path: Place, rows: Iterator[list[str]]) -> Iterator[dict[str, Any]]:
         header, row = list(self.web.header), -1
         try:
             for cells in rows:
@@ -120,7 +122,7 @@ class Tsv(Csv):
         yield from self._table(path, (line.rstrip("\r\n").split("\t") for line in _texts(path) if line.strip()))
 
 
-def lines(path: Path) -> Iterator[bytes]:
+def lines(path: Place) -> Iterator[bytes]:
     """The lines of a file, MAX_LINE bytes each at most, without a byte order mark."""
     with path.open("rb") as file:
         number = 0
@@ -132,7 +134,7 @@ def lines(path: Path) -> Iterator[bytes]:
             yield line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
 
 
-def _texts(path: Path) -> Iterator[str]:
+def _texts(path: Place) -> Iterator[str]:
     for number, line in enumerate(lines(path), 1):
         try:
             yield line.decode()

@@ -9,27 +9,27 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import actions, fit, images, index, instruction, tfrecord
+from rt2data import actions, fit, images, index, instruction, storage, tfrecord
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.features import Field
 from rt2data.rlds import Episode, ImageRefs, RldsDataset, read_episodes
 from rt2data.robot import Robot
 from rt2data.sources import Part
+from rt2data.storage import Place
 
 Bytes = npt.NDArray[np.uint8]
 
 SCHEMA = "features.json"
 
 
-def opened(declaration: Declaration, root: Path) -> Rlds:
+def opened(declaration: Declaration, root: Place) -> Rlds:
     """The RLDS dataset in `root`, whichever container its records are in."""
     dataset = RldsDataset.open(root, _version(declaration, root))
     dataset.check_format()
@@ -46,7 +46,7 @@ class Rlds:
     def __init__(self, declaration: Declaration, dataset: RldsDataset) -> None:
         self.declaration = declaration
         self.dataset = dataset
-        self.root = Path(dataset.directory)
+        self.root = dataset.directory
         if declaration.robot is None:
             raise Rt2dataError(declaration.file, f"kind {declaration.kind} in format rlds", "kind robot")
         self.robot: Robot = declaration.robot
@@ -63,15 +63,19 @@ class Rlds:
         found = self.dataset.splits[split]
         return found.shard_lengths or [self.count(name) for name in found.files]
 
+    def mapped(self, name: str) -> Bytes:
+        """The bytes of the file `name`, mapped into memory: of a local copy where it is on object storage."""
+        return tfrecord.map_file(storage.near(self.root / name))
+
     def count(self, name: str) -> int:
         """Episodes in a file, where the metadata do not state them."""
-        return sum(1 for _ in tfrecord.scan(tfrecord.map_file(self.root / name), path=name, check=False))
+        return sum(1 for _ in tfrecord.scan(self.mapped(name), path=name, check=False))
 
     def episodes(
         self, name: str, fields: Mapping[str, Field], wanted: Sequence[str], *, check: bool
     ) -> Iterator[tuple[Episode, Bytes]]:
         """The episodes of the file `name` with the `wanted` of `fields`, each with the bytes its images lie in."""
-        buffer = tfrecord.map_file(self.root / name)
+        buffer = self.mapped(name)
         for episode in read_episodes(buffer, name, fields, wanted, check=check):
             yield episode, buffer
 
@@ -79,7 +83,7 @@ class Rlds:
         return [Part(split, name, (name, SCHEMA)) for name in self.dataset.splits[split].files]
 
     def digest(self, part: Part) -> str:
-        buffer = tfrecord.map_file(self.root / part.name)
+        buffer = self.mapped(part.name)
         return _digest(
             self.root,
             part.name,
@@ -103,7 +107,7 @@ class Rlds:
         return round(scale * sum(e.steps for e in episodes)), round(scale * size)
 
     def index(self, part: Part, *, check: str) -> pa.Table:
-        buffer = tfrecord.map_file(self.root / part.name)
+        buffer = self.mapped(part.name)
         rows = Rows(self, part)
         for episode in read_episodes(buffer, part.name, self.fields, list(self.fields), check=check != "quick"):
             rows.add(episode)
@@ -122,7 +126,7 @@ class Rlds:
 class Opened(Protocol):
     """What `Rows` needs to know of a source."""
 
-    root: Path
+    root: Place
     declaration: Declaration
     robot: Robot
     fields: dict[str, Field]
@@ -285,13 +289,13 @@ def _codes(texts: Sequence[str | None], known: dict[str, int]) -> npt.NDArray[np
     return np.fromiter(coded, np.int32, len(texts))
 
 
-def _version(declaration: Declaration, root: Path) -> str | None:
+def _version(declaration: Declaration, root: Place) -> str | None:
     """The version folder that the declaration prefers, of those in `root`; None leaves the choice to the reader."""
     there = [version for version in declaration.versions if (root / version / "dataset_info.json").is_file()]
     return max(there, key=lambda version: tuple(map(int, version.split(".")))) if there else None
 
 
-def named_digest(root: Path, name: str) -> Any:
+def named_digest(root: Place, name: str) -> Any:
     """A hash of a part's name and of the schema that it is read by, to which its content is to be added."""
     h = hashlib.blake2b(name.encode() + b"\0", digest_size=20)
     h.update(
@@ -300,7 +304,7 @@ def named_digest(root: Path, name: str) -> Any:
     return h
 
 
-def _digest(root: Path, name: str, records: Any) -> str:
+def _digest(root: Place, name: str, records: Any) -> str:
     """A part's identity: its name, its schema, and each record's length and its two stored CRCs.
 
     The CRCs stand for the content, which is not read.

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rt2data import array_record, blobs, index, tfrecord
+from rt2data import array_record, blobs, index, storage, tfrecord
 from rt2data.episodes import Episode, ImageRefs, Reader
 from rt2data.features import Field
 from rt2data.rlds import of_record
@@ -34,20 +34,20 @@ class RldsArrayRecord(Rlds):
     def digest(self, part: Part) -> str:
         """Of the hashes that the headers of the file's chunks hold: they stand for the content, which is not read."""
         h = named_digest(self.root, part.name)
-        for chunk in array_record.chunks(tfrecord.map_file(self.root / part.name), path=part.name):
+        for chunk in array_record.chunks(self.mapped(part.name), path=part.name):
             for number in chunk:
                 h.update(number.to_bytes(8, "little"))
         return str(h.hexdigest())
 
     def count(self, name: str) -> int:
-        return array_record.count(self.root / name)
+        return array_record.count(storage.near(self.root / name))
 
     def episodes(
         self, name: str, fields: Mapping[str, Field], wanted: Sequence[str], *, check: bool
     ) -> Iterator[tuple[Episode, Bytes]]:
         """As of `Rlds`; the bytes are those of one record. What is read is always checked."""
         reader = Reader(fields, wanted, name)
-        for number, data in enumerate(array_record.records(self.root / name)):
+        for number, data in enumerate(array_record.records(storage.near(self.root / name))):
             payload = tfrecord.byte_view(data)
             yield of_record(reader, payload.data, number, tfrecord.Record(0, payload, len(data), 0, 0), name), payload
 

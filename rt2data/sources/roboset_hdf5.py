@@ -23,6 +23,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.sources import Part, left_out_rows
 from rt2data.sources.rlds import Rows
 from rt2data.sources.roboset_trials import CAMERAS, FIELDS, SUFFIXES, Trial, files, names, opened, trials
+from rt2data.storage import Place
 
 Array = npt.NDArray[Any]
 
@@ -51,7 +52,7 @@ class RobosetHdf5:
 
     blobs: Path | None = None
 
-    def __init__(self, declaration: Declaration, root: Path) -> None:
+    def __init__(self, declaration: Declaration, root: Place) -> None:
         if declaration.robot is None:
             raise Rt2dataError(declaration.file, f"kind {declaration.kind} in format roboset_hdf5", "kind robot")
         self.declaration, self.root, self.robot = declaration, root, declaration.robot
@@ -140,7 +141,7 @@ class RobosetHdf5:
         return field.rpartition("_")[2]
 
 
-def _digest(root: Path, file: str) -> str:
+def _digest(root: Place, file: str) -> str:
     h = hashlib.blake2b(file.encode() + b"\0", digest_size=20)
     with (root / file).open("rb") as content:
         while piece := content.read(1 << 22):

@@ -15,18 +15,19 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
-from rt2data import features, images, instruction
+from rt2data import features, images, instruction, storage
 from rt2data.errors import Rt2dataError
 from rt2data.rlds_write import ImageSpec, TensorSpec, TextSpec, features_json, nested
 from rt2data.robot import Robot
 from rt2data.sample.episodes import encoded
+from rt2data.storage import Place
 
 Array = npt.NDArray[Any]
 
@@ -152,14 +153,12 @@ class Trial:
         return out
 
 
-def files(root: Path) -> list[str]:
+def files(root: Place) -> list[str]:
     """The HDF5 files below a folder, in sorted order, as paths relative to it."""
-    return sorted(
-        p.relative_to(root).as_posix() for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()
-    )
+    return [name for name in storage.matching(root, "**/*") if PurePosixPath(name).suffix.lower() in SUFFIXES]
 
 
-def trials(root: Path, file: str) -> Iterator[Trial]:
+def trials(root: Place, file: str) -> Iterator[Trial]:
     """The trials of a file in the order of their numbers; each can be read until the next is taken.
 
     Raises:
@@ -171,10 +170,10 @@ def trials(root: Path, file: str) -> Iterator[Trial]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[h5py.File]:
+def opened(path: Place) -> Iterator[h5py.File]:
     """An HDF5 file, whose errors say which one it is."""
     try:
-        with h5py.File(path, "r") as content:
+        with h5py.File(storage.near(path), "r") as content:
             yield content
     except (OSError, KeyError, RuntimeError) as error:
         raise Rt2dataError(str(path), str(error), "an HDF5 file that can be read", "Copy the file again") from None

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet
 
-from rt2data import blobs
+from rt2data import blobs, storage
 from rt2data.errors import Rt2dataError
 from rt2data.sources import Part
 from rt2data.sources.fields import Records
@@ -160,24 +160,24 @@ class Parquet(Tables):
     """Parquet files."""
 
     def batches(self, name: str) -> Iterator[pa.RecordBatch]:
-        with pa.parquet.ParquetFile(self.root / name) as file:
+        with pa.parquet.ParquetFile(storage.near(self.root / name)) as file:
             yield from file.iter_batches(batch_size=BATCH)
 
     def length(self, name: str) -> int:
-        return int(pa.parquet.read_metadata(self.root / name).num_rows)
+        return int(pa.parquet.read_metadata(storage.near(self.root / name)).num_rows)
 
 
 class Arrow(Tables):
     """Arrow IPC files and streams, as ``Dataset.save_to_disk`` writes them."""
 
     def batches(self, name: str) -> Iterator[pa.RecordBatch]:
-        with pa.memory_map(str(self.root / name)) as file:
+        with pa.memory_map(str(storage.near(self.root / name))) as file:
             self._whole = file.read_buffer()
             for batch in _ipc(self._whole):
                 yield from (batch.slice(start, BATCH) for start in range(0, batch.num_rows, BATCH))
 
     def length(self, name: str) -> int:
-        with pa.memory_map(str(self.root / name)) as file:
+        with pa.memory_map(str(storage.near(self.root / name))) as file:
             return sum(batch.num_rows for batch in _ipc(file.read_buffer()))
 
     def binary(self, name: str, column: pa.Array) -> list[Picture | None]:

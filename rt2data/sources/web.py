@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import orjson
 import pyarrow as pa
 
-from rt2data import boxes, index
+from rt2data import boxes, index, storage
 from rt2data.corpus import Web
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.sources import Part, safe_join
-from rt2data.sources.pictures import Fact, Files, Names, Picture, fact_of
+from rt2data.sources.pictures import MAX_BYTES, Fact, Files, Names, Picture, describe, fact_of
+from rt2data.storage import Place, Url
 
 PART_ROWS = 20_000  # examples in a part: about a minute of opening pictures on a slow disk
 
@@ -72,7 +71,7 @@ class WebCorpus:
 
     roles: tuple[str, ...] = ("annotations",)
 
-    def __init__(self, declaration: Declaration, root: Path) -> None:
+    def __init__(self, declaration: Declaration, root: Place) -> None:
         if declaration.web is None:
             found = f"kind {declaration.kind} in format {declaration.format}"
             raise Rt2dataError(declaration.file, found, "kind vqa or caption")
@@ -108,7 +107,7 @@ class WebCorpus:
             yield from [name] if path is not None and path.is_file() else []
             return
         if safe_join(self.root, name) is not None:
-            yield from sorted(p.relative_to(self.root).as_posix() for p in self.root.glob(name) if p.is_file())
+            yield from storage.matching(self.root, name)
 
     def splits(self) -> dict[str, int]:
         """The splits whose files are there. Raises where none is."""
@@ -127,7 +126,7 @@ class WebCorpus:
 
     def examples(self, split: str, files: tuple[str, ...]) -> list[Example]:
         """`read`, once for all parts of some files. Examples of an id that was there before are marked."""
-        stats = tuple((s.st_size, s.st_mtime_ns) for s in (os.stat(self.root / name) for name in files))
+        stats = tuple(tuple(storage.version(self.root / name)) for name in files)
         key = (type(self), self.declaration.digest, str(self.root), split, files, stats)
         if key not in _LOADED:
             found = self.read(split, files)
@@ -218,11 +217,11 @@ class WebCorpus:
         """A picture that is there, else the reason why it is not."""
         if isinstance(picture, Picture):
             return picture
-        found = next((name for name in picture.tried if os.path.isfile(self.root / name)), None)
+        found = next((name for name in picture.tried if storage.is_file(self.root, name)), None)
         return Picture(found) if found is not None else picture.reason
 
     def _size(self, picture: Picture) -> int:
-        return picture.length if picture.length >= 0 else os.path.getsize(self.root / picture.file)
+        return picture.length if picture.length >= 0 else (self.root / picture.file).stat().st_size
 
     def facts(self, examples: Sequence[Example], *, check: str, known: dict[Picture, Fact] | None = None) -> Facts:
         """What each example's pictures are. Each is read once, whoever shows it. Completes examples that need them.
@@ -231,6 +230,8 @@ class WebCorpus:
         """
         files = Files(self.root)
         known = {} if known is None else known
+        if isinstance(self.root, Url):
+            known |= self._fetched(self.root, examples, check)
 
         def fact(picture: Picture | Names) -> Fact:
             place = self._place(picture)
@@ -253,6 +254,17 @@ class WebCorpus:
         finally:
             files.close()
         return found
+
+    def _fetched(self, root: Url, examples: Sequence[Example], check: str) -> dict[Picture, Fact]:
+        """What pictures are that are objects of their own: of a store, where many must be under way at a time."""
+        shown = [p for e in examples for p in (*e.pictures[: self.web.max_images], e.anchor) if isinstance(p, Names)]
+        storage.survey({(root / name).parent for p in shown for name in p.tried})
+        places = dict.fromkeys(place for p in shown if isinstance(place := self._place(p), Picture))
+        sizes = [min(self._size(place), MAX_BYTES + 1) for place in places]
+        there = [(place, size) for place, size in zip(places, sizes, strict=True) if size]
+        data = storage.fetch((root / place.file, 0, size) for place, size in there)
+        content = self.web.image_namespace is None
+        return {p: describe(p, bytes(b), check, content=content) for (p, _), b in zip(there, data, strict=True)}
 
     def language(self, entry: dict[str, Any]) -> str | None:
         """The language tag of an entry, else the declared one."""
@@ -350,7 +362,7 @@ def _pictures(camera: str, facts: Sequence[Fact], *, check: str) -> dict[str, An
     }
 
 
-def load_json(path: Path, role: str) -> Any:
+def load_json(path: Place, role: str) -> Any:
     """The parsed JSON of an annotation file."""
     try:
         return orjson.loads(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))

@@ -13,7 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rt2data import storage
 from rt2data.errors import Rt2dataError
+from rt2data.storage import Place
 from rt2data.verify import schema
 from rt2data.verify.mixture import check_manifest
 from rt2data.verify.report import Check, Report
@@ -27,11 +29,11 @@ FILES = ("README.md", "manifest.json", "statistics.json", "tokenizer.json")
 FOREIGN = (".git", ".gitattributes", ".cache")  # a copy from the Hub has them
 
 
-def verify(path: str | Path, *, progress: Callable[[str], None] | None = None) -> Report:
+def verify(path: str | Place, *, progress: Callable[[str], None] | None = None) -> Report:
     """Check a built mixture.
 
     Args:
-        path: its folder.
+        path: its folder or URL.
         progress: called with the name of each shard before it is read.
 
     Returns:
@@ -40,7 +42,7 @@ def verify(path: str | Path, *, progress: Callable[[str], None] | None = None) -
     Raises:
         Rt2dataError: `path` holds no manifest: it is no mixture, or one that is not complete.
     """
-    folder = Path(path)
+    folder = storage.place(path)
     if not (folder / "manifest.json").is_file():
         raise Rt2dataError(
             str(path),
@@ -59,8 +61,18 @@ def verify(path: str | Path, *, progress: Callable[[str], None] | None = None) -
     return report
 
 
-def _check_folder(folder: Path, manifest: Json, report: Report) -> None:
+def _check_folder(folder: Place, manifest: Json, report: Report) -> None:
     wanted = {*FILES, *(shard["name"] for split in manifest["splits"].values() for shard in split["shards"])}
+    found = _names(folder) if isinstance(folder, Path) else set(storage.matching(folder, "**/*"))
+    for name in sorted(wanted | found):
+        state = "not there" if name not in found else "a file too many"
+        report["folder"].hold(
+            name in wanted and name in found, name, state, "the files that the manifest lists, and no others"
+        )
+
+
+def _names(folder: Path) -> set[str]:
+    """The files below a folder, and links to folders, as names seen from it."""
     found = set()
     for place, folders, files in os.walk(folder):
         if Path(place) == folder:
@@ -70,8 +82,4 @@ def _check_folder(folder: Path, manifest: Json, report: Report) -> None:
         found |= {
             (inside / name).as_posix() for name in [*files, *(f for f in folders if (Path(place) / f).is_symlink())]
         }
-    for name in sorted(wanted | found):
-        state = "not there" if name not in found else "a file too many"
-        report["folder"].hold(
-            name in wanted and name in found, name, state, "the files that the manifest lists, and no others"
-        )
+    return found

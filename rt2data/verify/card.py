@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import yaml
 
+from rt2data.storage import Place
 from rt2data.verify import schema
 from rt2data.verify.report import Report
 
@@ -22,7 +22,7 @@ _SCALARS = {
 }
 
 
-def check(folder: Path, manifest: Json, suffixes: set[str], report: Report) -> None:
+def check(folder: Place, manifest: Json, suffixes: set[str], report: Report) -> None:
     """Hold ``README.md`` to the members that were seen (`suffixes`), the schema's fields, the manifest's splits.
 
     A mixture of the form by_source has a configuration for each source besides the default one.
@@ -83,7 +83,7 @@ def check(folder: Path, manifest: Json, suffixes: set[str], report: Report) -> N
     held.hold(same == list(there), where, f"features of {same}", f"the same features for {', '.join(there)}")
 
 
-def _front(path: Path) -> Any:
+def _front(path: Place) -> Any:
     raw = path.read_bytes()[: MAX_CARD + 1]
     parts = raw.decode("utf-8").split("---\n", 2)
     if len(raw) > MAX_CARD or len(parts) != 3 or parts[0]:

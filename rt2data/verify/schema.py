@@ -6,13 +6,13 @@ import json
 import re
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 from referencing import Registry, Resource
 
 from rt2data import resources
+from rt2data.storage import Place
 from rt2data.verify.report import Check
 
 Test = Callable[[Any], bool]
@@ -51,7 +51,7 @@ def errors(name: str, value: Any) -> list[tuple[str, str]]:
     return out
 
 
-def read(path: Path, check: Check) -> dict[str, Any] | None:
+def read(path: Place, check: Check) -> dict[str, Any] | None:
     """A JSON file held to the schema of its name; None, and failures of `check`, where it does not fit."""
     check.number += 1
     try:

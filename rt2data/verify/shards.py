@@ -8,13 +8,14 @@ import tarfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import google_crc32c
 from PIL import Image
 
+from rt2data import storage
 from rt2data.images import MAX_PIXELS
+from rt2data.storage import Place
 from rt2data.verify.report import Report
 
 MAX_MEMBER = 1 << 29  # bytes: an encoded picture of half a gigabyte is no picture, and memory is bounded by this
@@ -35,7 +36,7 @@ class Members:
     files: list[tuple[str, bytes]]
 
 
-def check_file(path: Path, entry: dict[str, Any], report: Report) -> bool:
+def check_file(path: Place, entry: dict[str, Any], report: Report) -> bool:
     """Hold a shard's size and CRC32C to its entry in the manifest. False where the file cannot be read."""
     name, check = entry["name"], report["shards"]
     crc = size = 0
@@ -51,7 +52,7 @@ def check_file(path: Path, entry: dict[str, Any], report: Report) -> bool:
     return True
 
 
-def samples(path: Path, entry: dict[str, Any], report: Report) -> Iterator[Members]:
+def samples(path: Place, entry: dict[str, Any], report: Report) -> Iterator[Members]:
     """The samples of a shard, in order; checks every header, and in the end the digest of the list of members."""
     name, check = entry["name"], report["members"]
     lines = hashlib.sha256()
@@ -89,10 +90,10 @@ def samples(path: Path, entry: dict[str, Any], report: Report) -> Iterator[Membe
     )
 
 
-def _read(path: Path, name: str, report: Report) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+def _read(path: Place, name: str, report: Report) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
     check = report["members"]
     size = path.stat().st_size
-    with tarfile.open(path, "r:") as tar:
+    with tarfile.open(storage.near(path), "r:") as tar:
         while (header := tar.next()) is not None:
             tar.members = []  # type: ignore[attr-defined]  # tarfile keeps every header it has seen
             where = f"{name} {header.name}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from rt2data.reference import Reference, fingerprint, float32
+from rt2data.storage import Place
 from rt2data.verify import card, schema, shards, statistics
 from rt2data.verify.conditions import Conditions, Picture
 from rt2data.verify.mixture import Ledger
@@ -25,7 +25,7 @@ KNOWN = 100_000  # images whose bytes need no decoding when they come again: som
 class Walk:
     """Reads every shard once, front to back."""
 
-    def __init__(self, folder: Path, manifest: Json, report: Report) -> None:
+    def __init__(self, folder: Place, manifest: Json, report: Report) -> None:
         self.folder, self.manifest, self.report = folder, manifest, report
         self.facts = _facts(manifest)
         self.ledger, self.plans = Ledger(manifest, report), PlanCheck(manifest, report)
