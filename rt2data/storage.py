@@ -398,7 +398,7 @@ def near(found: Place) -> Path:
 
 @contextmanager
 def uploading(url: Url) -> Iterator[Path]:
-    """A path in the temporary directory; the file there becomes the object `url` when the block ends without an error."""
+    """A local path; what was written there becomes the object `url` when the block ends without an error."""
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="rt2data-") as folder:
