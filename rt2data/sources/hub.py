@@ -31,12 +31,8 @@ class Hub(Copied):
     """
 
     def __init__(self, declaration: Declaration, root: Place) -> None:
-        if not isinstance(root, Path):
-            raise Rt2dataError(
-                str(root), "a repository on object storage", "a folder of a file system, or the Hub itself"
-            )
         super().__init__(declaration, root)
-        self.folder = root
+        self.folder = storage.on_disk(root, "a repository")
         self.hub: dict[str, Any] = declaration.raw.get("hub", {})
         self.remote = bool(self.hub.get("stream")) and not root.is_dir()
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import blobs, fit, index, tfrecord
+from rt2data import blobs, fit, index, storage, tfrecord
 from rt2data.declaration import Declaration
 from rt2data.episodes import ImageRefs
 from rt2data.errors import Rt2dataError
@@ -29,6 +29,7 @@ from rt2data.sources.lerobot_fields import EPISODE, FRAME, TASK, column_of, fiel
 from rt2data.sources.lerobot_meta import Meta
 from rt2data.sources.lerobot_shots import Shots
 from rt2data.sources.rlds import Rows
+from rt2data.storage import Place
 
 Array = npt.NDArray[Any]
 
@@ -47,7 +48,8 @@ class LeRobot:
 
     blobs: Path | None = None
 
-    def __init__(self, declaration: Declaration, root: Path) -> None:
+    def __init__(self, declaration: Declaration, folder: Place) -> None:
+        root = storage.on_disk(folder, "a LeRobot dataset")
         if declaration.robot is None:
             raise Rt2dataError(declaration.file, f"kind {declaration.kind} in format lerobot", "kind robot")
         self.declaration, self.root = declaration, root

@@ -126,10 +126,14 @@ class Rlds:
 class Opened(Protocol):
     """What `Rows` needs to know of a source."""
 
-    root: Place
     declaration: Declaration
     robot: Robot
     fields: dict[str, Field]
+
+    @property
+    def root(self) -> Place:
+        """The dataset's folder."""
+        ...
 
 
 class Values(Protocol):
