@@ -31,7 +31,7 @@ MAX_OPEN = 512  # half of what systems allow a process
 
 
 class Files:
-    """Open source files; the one opened first is closed first."""
+    """Open source files, local copies of those on object storage; the one opened first is closed first."""
 
     def __init__(self) -> None:
         self._open: dict[str, int] = {}
@@ -42,7 +42,8 @@ class Files:
             if len(self._open) >= MAX_OPEN:
                 os.close(self._open.pop(next(iter(self._open))))
             try:
-                found = self._open[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                local = storage.near(storage.place(path)) if "://" in path else path
+                found = self._open[path] = os.open(local, os.O_RDONLY | os.O_CLOEXEC)
             except OSError as error:
                 raise Rt2dataError(path, error.strerror or str(error), "the file that was indexed") from None
         return found
