@@ -55,6 +55,9 @@ def page(d: Declaration) -> str:
         )
     for word, value in _robot(d) if d.robot else ():
         say(word, value)
+    if d.format == "lerobot":
+        how = {"quality": 95, "tolerance": 1e-4} | raw.get("video", {})
+        say("frames of video", f"JPEG of quality {how['quality']}, within {how['tolerance']:g} s of their step")
     if d.web:
         for split, roles in d.web.splits.items():
             say(f"split {split}", "; ".join(f"{role}: {' or '.join(names)}" for role, names in roles.items()))

@@ -273,8 +273,18 @@ def test_further_columns_of_task_numbers(tmp_path: Path) -> None:
     name = "annotation.human.action"
     files.write(tmp_path, steps=(4,), changes={name: lambda n, t: pa.array([1, 1, 9, 0])})
     table = indexed(opened(tmp_path, instruction={"field": [f"task/{name}", "task"]}))
-    # 9 is no task: the episode's only one stands in
+    # 9 is no task: the next field counts
     assert table.column("instruction").to_pylist() == [files.TASKS[1]] * 2 + [files.TASKS[0]] * 2
+
+
+@VERSIONS
+def test_subtasks_as_plans(version: str, tmp_path: Path) -> None:
+    changes = {"subtask_index": lambda n, t: pa.array([1, 0, 5])}
+    folder = files.write(tmp_path, version, steps=(3,), changes=changes)
+    pq.write_table(pa.table({"subtask_index": [0, 1], "subtask": ["reach", "grasp"]}), folder / "meta/subtasks.parquet")
+    table = indexed(opened(tmp_path, plan="subtask"))
+    assert table.column("plan").to_pylist() == ["grasp", "reach", None]
+    assert set(table.column("instruction").to_pylist()) == {files.TASKS[0]}
 
 
 def test_a_text_column_as_instruction(tmp_path: Path) -> None:

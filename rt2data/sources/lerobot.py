@@ -25,7 +25,7 @@ from rt2data.features import Field
 from rt2data.robot import Robot
 from rt2data.sources import Part, left_out_rows, lerobot_shots, lerobot_table, video
 from rt2data.sources.lerobot_episodes import Episode, Episodes
-from rt2data.sources.lerobot_fields import EPISODE, FRAME, TASK, column_of, fields_of
+from rt2data.sources.lerobot_fields import EPISODE, FRAME, SUBTASK, TASK, column_of, fields_of
 from rt2data.sources.lerobot_meta import Meta
 from rt2data.sources.lerobot_shots import Shots
 from rt2data.sources.rlds import Rows
@@ -107,7 +107,7 @@ class LeRobot:
         places = self.episodes.places
         samples = sum(places[n].stop - places[n].start for n in there)
         part = next(part for part in self.parts(split) if part.start <= there[0] < part.stop)
-        first = [self._read(one, {}) for one in self.episodes.of(part) if one.record == there[0]]
+        first = [self._read(one, self.meta.sentences()) for one in self.episodes.of(part) if one.record == there[0]]
         wanted = {c.field for c in self.robot.cameras if c.name in cameras}
         shots = [one.first() for one in self._shots(first) if one.camera in wanted]
         return samples, samples * sum(map(len, self._pictures(shots)))
@@ -115,8 +115,8 @@ class LeRobot:
     def index(self, part: Part, *, check: str) -> pa.Table:
         found = self.episodes.of(part)
         shown, digest = self.episodes.digests(part, found)
-        tasks = self.meta.tasks()
-        episodes = [self._read(one, tasks) for one in found]
+        sentences = self.meta.sentences()
+        episodes = [self._read(one, sentences) for one in found]
         quick = check == "quick" or self.blobs is None
         shots = [one.first() if quick else one for one in self._shots(episodes)]
         name = blobs.PREFIX + self._blob(shown)
@@ -137,10 +137,10 @@ class LeRobot:
 
         The pictures are by camera field, then by step.
         """
-        tasks = self.meta.tasks()
+        sentences = self.meta.sentences()
         for one in self.episodes.of(part):
             if one.steps:
-                episode = self._read(one, tasks)
+                episode = self._read(one, sentences)
                 pictures: dict[str, dict[int, bytes]] = {camera: {} for camera in self.cameras}
                 for shots in self._shots([episode]):
                     few = shots.take(np.flatnonzero(np.isin(shots.step, choose(episode.steps))))
@@ -148,20 +148,22 @@ class LeRobot:
                     pictures[shots.camera] |= {step: data for step, data in pairs if data}
                 yield episode, pictures
 
-    def _read(self, episode: Episode, tasks: Mapping[int, str]) -> Episode:
+    def _read(self, episode: Episode, sentences: Mapping[str, Mapping[int, str]]) -> Episode:
         """The episode with its values. A picture in Parquet has None for now."""
         values: dict[str, Any] = {EPISODE: np.int64(episode.record), **dict.fromkeys(self.still)}
         if episode.place:
             file, start, stop = episode.place
             stored = lerobot_table.columns(self.root / file)
-            texts = {path: column_of(path) for path in self.robot.fields if path.partition("/")[0] == TASK}
+            texts = {path: column for path in self.robot.fields if (column := column_of(path))}
             # What need not be there: a row has a number and a task even so.
             spare = [name for name in (*texts.values(), FRAME) if name in stored]
             needed = [name for name in self.robot.fields if name not in (*texts, EPISODE, *self.cameras)]
             wanted = [self.fields.get(name) or _number(name) for name in dict.fromkeys([*needed, *spare])]
             values |= lerobot_table.values(self.root / file, wanted, start, stop)
             for path, column in texts.items():
-                values[path] = _sentences(episode, values.get(column), tasks)
+                known = sentences[SUBTASK if path == SUBTASK else TASK]
+                other = _only(episode, known) if path == TASK else ""
+                values[path] = _sentences(episode.steps, values.get(column), known, other)
         return dataclasses.replace(episode, values=values)
 
     def _shots(self, episodes: Sequence[Episode]) -> Iterator[Shots]:
@@ -212,12 +214,15 @@ def _number(name: str) -> Field:
     return Field(name, "tensor", "int64", (), per_step=True)
 
 
-def _sentences(episode: Episode, numbers: Array | None, tasks: Mapping[int, str]) -> list[bytes]:
-    """The sentence of each step: that of its task's number, else the only one of its episode or of all, else none."""
-    told = episode.listed.tasks if episode.listed else ()
-    told = told or tuple(tasks.values())
-    other = told[0] if len(told) == 1 else ""
-    if numbers is None or not episode.steps:
-        return [other.encode()] * episode.steps
-    of_step = np.nan_to_num(numbers.reshape(episode.steps, -1)[:, 0], nan=-1).astype(np.int64)
-    return [tasks.get(number, other).encode() for number in of_step.tolist()]
+def _only(episode: Episode, tasks: Mapping[int, str]) -> str:
+    """The only task of an episode, else the only one of all; "" where there are several."""
+    told = (episode.listed.tasks if episode.listed else ()) or tuple(tasks.values())
+    return told[0] if len(told) == 1 else ""
+
+
+def _sentences(steps: int, numbers: Array | None, known: Mapping[int, str], other: str) -> list[bytes]:
+    """The sentence of each step by its number; `other` where there is no number, or none with that number."""
+    if numbers is None or not steps:
+        return [other.encode()] * steps
+    of_step = np.nan_to_num(numbers.reshape(steps, -1)[:, 0], nan=-1).astype(np.int64)
+    return [known.get(number, other).encode() for number in of_step.tolist()]

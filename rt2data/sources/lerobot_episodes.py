@@ -105,7 +105,7 @@ class Episodes:
     def digests(self, part: Part, episodes: Iterable[Episode]) -> tuple[str, str]:
         """Digests of a part: of rows and encoded frames, and of these with all that ``meta`` says of them."""
         content: list[str | bytes] = [repr(self.meta.fps)]
-        told: list[str | bytes] = [part.name, json.dumps(self.meta.tasks(), sort_keys=True)]
+        told: list[str | bytes] = [part.name, json.dumps(self.meta.sentences(), sort_keys=True)]
         for one in episodes:
             told.append(json.dumps([one.record, *((one.listed.length, one.listed.tasks) if one.listed else ())]))
             if not one.place:

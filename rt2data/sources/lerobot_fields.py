@@ -10,7 +10,7 @@ import pyarrow as pa
 from rt2data.features import Field, Shape
 
 EPISODE, FRAME = "episode_index", "frame_index"
-TASK = "task"  # the sentence of a step; task/COLUMN is that of another column of task numbers
+TASK, SUBTASK = "task", "subtask"  # sentences of a step; task/COLUMN is that of another column of task numbers
 
 _NUMBERS = ("bool", "float16", "float32", "float64", *(f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)))
 _DEPTH = ("is_depth_map", "video.is_depth_map")
@@ -27,12 +27,14 @@ def fields_of(features: Mapping[str, Mapping[str, Any]], stored: Mapping[str, pa
     found |= {name: _stored(name, kind) for name, kind in stored.items() if name not in found}
     found[EPISODE] = Field(EPISODE, "tensor", "int64", (), per_step=False)
     texts = [TASK, *(f"{TASK}/{name}" for name, one in found.items() if _is_index(one))]
+    texts += [SUBTASK] if f"{SUBTASK}_index" in found else []
     return found | {path: Field(path, "text", "string", (), per_step=True) for path in texts}
 
 
-def column_of(path: str) -> str:
-    """The column of task numbers behind a text ``task`` or ``task/COLUMN``."""
-    return path.partition("/")[2] or "task_index"
+def column_of(path: str) -> str | None:
+    """The column of numbers behind a text ``task``, ``task/COLUMN`` or ``subtask``; None where `path` is none."""
+    kind, _, column = path.partition("/")
+    return column or f"{kind}_index" if kind in (TASK, SUBTASK) else None
 
 
 def _is_index(field: Field) -> bool:

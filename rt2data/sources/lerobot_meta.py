@@ -24,7 +24,7 @@ from rt2data.features import read_json
 
 INFO = "meta/info.json"
 EPISODES, TASKS = "meta/episodes.jsonl", "meta/tasks.jsonl"  # of v2
-EPISODES_3, TASKS_3 = "meta/episodes", "meta/tasks.parquet"
+EPISODES_3, TASKS_3, SUBTASKS = "meta/episodes", "meta/tasks.parquet", "meta/subtasks.parquet"
 
 # Where files are, should info.json not say it: (data, videos).
 _PATHS = {
@@ -87,23 +87,20 @@ class Meta:
     @property
     def files(self) -> tuple[str, ...]:
         """The files of ``meta`` that say what an episode is."""
-        if self.version == 2:
-            return tuple(name for name in (INFO, EPISODES, TASKS) if (self.root / name).is_file())
-        return (INFO, *([TASKS_3] if (self.root / TASKS_3).is_file() else []), *self._episode_files())
+        names = (EPISODES, TASKS) if self.version == 2 else (TASKS_3, *self._episode_files())
+        return (INFO, *(name for name in (*names, SUBTASKS) if (self.root / name).is_file()))
 
     def split(self, episode: int) -> str:
         """The split of an episode: the first whose range holds it, else ``train``."""
         return next((name for name, low, high in self.spans if low <= episode < high), "train")
 
-    def tasks(self) -> dict[int, str]:
-        """The sentence of each task number."""
-        if self.version == 3:
-            return _tasks(self.root / TASKS_3)
-        return {
-            one["task_index"]: one["task"]
-            for one in _lines(self.root / TASKS)
-            if isinstance(one.get("task_index"), int) and isinstance(one.get("task"), str)
-        }
+    def sentences(self) -> dict[str, dict[int, str]]:
+        """The sentence of each task's number under "task", of each subtask's under "subtask"."""
+        tasks = _sentences(self.root / TASKS_3, "task") if self.version == 3 else {}
+        for one in _lines(self.root / TASKS) if self.version == 2 else ():
+            if isinstance(one.get("task_index"), int) and isinstance(one.get("task"), str):
+                tasks[one["task_index"]] = one["task"]
+        return {"task": tasks, "subtask": _sentences(self.root / SUBTASKS, "subtask")}
 
     def data_file(self, episode: int) -> str:
         """The data file of an episode of v2."""
@@ -232,13 +229,13 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         raise Rt2dataError(str(path), str(error).splitlines()[0], "a Parquet file", "Copy it again") from None
 
 
-def _tasks(path: Path) -> dict[int, str]:
-    """tasks.parquet is a pandas table of numbers, whose index, the sentences, has a name of its own or none."""
+def _sentences(path: Path, kind: str) -> dict[int, str]:
+    """A pandas table of numbers, whose index are the sentences, under a name of its own or none."""
     if not path.is_file():
         return {}
     found = {}
-    for one in _rows(path, ["task_index", "task", "__index_level_0__"]):
-        text = one.get("task", one.get("__index_level_0__"))
-        if isinstance(one.get("task_index"), int) and isinstance(text, str):
-            found[one["task_index"]] = text
+    for one in _rows(path, [f"{kind}_index", kind, "__index_level_0__"]):
+        text = one.get(kind, one.get("__index_level_0__"))
+        if isinstance(one.get(f"{kind}_index"), int) and isinstance(text, str):
+            found[one[f"{kind}_index"]] = text
     return found
