@@ -196,7 +196,7 @@ def _members(the_job: Job, source: int, rendered: Rendered, files: Files) -> lis
     for refs in rendered.cameras:
         paths = [blobs.locate(name, the_job.roots[source], the_job.work) for name in refs.files]
         found = [paths[code] if code >= 0 else "" for code in refs.file.tolist()]
-        content = list(map(_make_ref, zip(found, refs.offset.tolist(), refs.crc.tolist(), strict=True)))
+        content: list[Any] = list(map(_make_ref, zip(found, refs.offset.tolist(), refs.crc.tolist(), strict=True)))
         lengths = refs.length.tolist()
         spec = _spec(the_job.recipe, the_job.recipe.sources[source], refs.name)
         if spec is not None:
