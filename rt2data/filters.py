@@ -70,7 +70,7 @@ def parse(raw: Mapping[str, Any], declaration: Declaration, where: Callable[[str
         wanted, refused = (tuple(_plain(value) for value in rule.get(key, ())) for key in ("in", "not"))
         bounds = {"low": rule.get("min", -math.inf), "high": rule.get("max", math.inf)}
         found.append(Filter(name, wanted, refused, top=rule.get("top"), **bounds))
-    return tuple(sorted(found, key=lambda one: one.column in DUPLICATES))
+    return tuple(sorted(found, key=lambda one: DUPLICATES.get(one.column, 0)))
 
 
 def _check(name: str, rule: dict[str, Any], declaration: Declaration, where: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import google_crc32c
+import numpy as np
 from PIL import Image
 
 from rt2data import storage
@@ -140,9 +141,8 @@ def open_image(data: bytes) -> tuple[str, Image.Image]:
 def look(picture: Image.Image) -> tuple[int, int]:
     """Brightness and contrast, 0 to 255, as docs/format.md defines them."""
     if picture.mode.startswith(("I", "F")):  # 16 bits a pixel
-        numbers: Any = picture.getdata()
-        narrow = bytes(min(max(int(number), 0), 65535) >> 8 for number in numbers)
-        picture = Image.frombytes("L", picture.size, narrow)
+        wide = np.clip(np.asarray(picture).astype(np.int64), 0, 65535)
+        picture = Image.fromarray((wide >> 8).astype(np.uint8))
     picture = picture.convert("RGB")
     extrema: Any = picture.getextrema()
     left = -(-picture.width * picture.height // 50)
