@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+from collections import Counter
 from fractions import Fraction
+from typing import Any, cast
 
 import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
@@ -211,3 +213,22 @@ def test_bins_are_counted() -> None:
     assert (counts.low.tolist(), counts.high.tolist()) == ([1, 0], [0, 2])
     halves: BinCounts = bins_histogram(bins[:1], clipped[:1]).merge(bins_histogram(bins[1:], clipped[1:]))
     assert all(np.array_equal(getattr(counts, name), getattr(halves, name)) for name in ("bins", "low", "high"))
+
+
+@given(st.lists(st.lists(st.sampled_from("abcdefghijklmnopqr"), max_size=30), max_size=5))
+def test_the_most_frequent_instructions(parts: list[list[str]]) -> None:
+    """Counted part by part by their digests: the same as counting all texts at once."""
+    from rt2data import index, statistics
+
+    def found(*_: Any) -> Any:
+        for part in parts:
+            counted = Counter(part)
+            digests = [int.from_bytes(index.digest(text, size=8), "big") for text in counted]
+            yield list(counted), np.array(digests, np.uint64), np.array(list(counted.values()), np.int64)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statistics, "_first_instructions", found)
+        got = statistics.instructions(cast(Any, None), 0)
+    every = Counter(text for part in parts for text in part)
+    wanted = sorted(every.items(), key=lambda i: (-i[1], i[0]))[:10]
+    assert got == {"distinct": len(every), "most_frequent": [list(item) for item in wanted]}

@@ -468,6 +468,19 @@ def test_edited_statistics(copy: Path, change: Callable[[Any], None]) -> None:
     assert "statistics" in failing(verify(copy))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: s["vqav2"]["train"].update(de=s["vqav2"]["train"].pop("de") + 1),
+        lambda s: s["vqav2"]["train"].update(fr=s["vqav2"]["train"].pop("de")),
+        lambda s: s["coco"]["val"].clear(),
+    ],
+)
+def test_edited_languages(copy: Path, change: Callable[[Any], None]) -> None:
+    change_json(copy / "statistics.json", lambda s: change(s["languages"]))
+    assert failing(verify(copy)) == {"statistics"}
+
+
 def test_edited_bounds(copy: Path) -> None:
     """A tokenizer whose bounds are not those that the shards were written with."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,7 @@ class Walk:
         self.samples = SampleCheck(self.facts, report)
         self.conditions = Conditions(self.facts.recipe, self.facts.sources, self.facts.rules, report)
         self.known: dict[bytes, Picture] = {}
+        self.languages: Counter[tuple[str, str, str]] = Counter()  # of source and split, copies not counted
         self.stats = schema.read(folder / "statistics.json", report["statistics"])
         self.seen: dict[str, statistics.Seen] = {}
         self.suffixes: set[str] = set()
@@ -167,6 +169,7 @@ class Walk:
         self.plans.add(where, split, sample, key)
         if key.copy:  # the first copy stands for all
             return
+        self.languages[key.source, split, sample["language"] or "und"] += 1
         if self.conditions.asked(key.source, "duplicate_episode") and self._complete(split, key.source):
             self.ledger.step(_content(sample, digests), key)
         if bins is not None and split == "train" and key.source in self.seen:
@@ -210,6 +213,7 @@ class Walk:
                 f"the sources {', '.join(sorted(there))}",
                 f"the robot sources {', '.join(sorted(robots))}",
             )
+        self._languages()
         for source, seen in self.seen.items():
             entry, where = self.facts.sources[source], f"statistics.json {source}"
             usable, written = entry["usable"].get("train", 0), entry["samples"].get("train", 0)
@@ -236,6 +240,25 @@ class Walk:
                 "train within all",
             )
             statistics.compare(where, seen, complete=written >= usable, report=self.report)
+
+    def _languages(self) -> None:
+        """The languages that statistics.json counts are those of the samples; at least, where not all were drawn."""
+        stated = (self.stats or {}).get("languages", {})
+        for source, entry in self.facts.sources.items() if self.stats else ():
+            for split in self.manifest["splits"]:
+                there = stated.get(source, {}).get(split, {})
+                found = {name: n for (one, home, name), n in self.languages.items() if (one, home) == (source, split)}
+                fits = found == there
+                if not self._complete(split, source):
+                    fits = sum(there.values()) == entry["usable"].get(split) and all(
+                        n <= there.get(name, 0) for name, n in found.items()
+                    )
+                self.report["statistics"].hold(
+                    fits,
+                    f"statistics.json languages {source} {split}",
+                    ", ".join(f"{n} {name}" for name, n in sorted(there.items())) or "none",
+                    ", ".join(f"{n} {name}" for name, n in sorted(found.items())) or "none",
+                )
 
 
 def _content(sample: Json, digests: list[bytes]) -> bytes:
