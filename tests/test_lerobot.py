@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -566,6 +567,13 @@ def test_broken_lists_of_v3(tmp_path: Path) -> None:
     shutil.copy(folder / "data/chunk-000/file-000.parquet", folder / "data/chunk-000/file-007.parquet")
     with pytest.raises(Rt2dataError, match=r"rows of episode 0, which has some in data/chunk-000/file-000"):
         opened(tmp_path).splits()
+
+
+def test_without_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.write(tmp_path, steps=(3,))
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(Rt2dataError, match=r"PyAV is not installed.*pip install 'rt2data\[lerobot\]'"):
+        indexed(opened(tmp_path))
 
 
 def test_a_declaration_that_does_not_fit(tmp_path: Path) -> None:

@@ -104,8 +104,7 @@ class LeRobot:
         there = [n for n in self.episodes.numbers[split] if n in self.episodes.places]
         if not there:
             return 0, 0
-        places = self.episodes.places
-        samples = sum(places[n].stop - places[n].start for n in there)
+        samples = self.episodes.steps(there)
         part = next(part for part in self.parts(split) if part.start <= there[0] < part.stop)
         first = [self._read(one, self.meta.sentences()) for one in self.episodes.of(part) if one.record == there[0]]
         wanted = {c.field for c in self.robot.cameras if c.name in cameras}

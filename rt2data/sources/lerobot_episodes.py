@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from rt2data.sources.lerobot_meta import Listed, Meta, Video
 
 
 class Place(NamedTuple):
-    """Where the rows of an episode are: the first, and the one after the last."""
+    """Where the rows of an episode are: the first, and the one after the last; -1 where nobody has counted yet."""
 
     file: str
     start: int
@@ -56,11 +56,12 @@ class Episodes:
     @cached_property
     def listed(self) -> dict[int, Listed]:
         """The episodes that ``meta`` lists, there or not."""
-        return self.meta.episodes(self.cameras)
+        stamp = tuple((name, (self.root / name).stat().st_mtime_ns) for name in self.meta.files)
+        return _listed(str(self.root), stamp, self.cameras)
 
     @cached_property
     def places(self) -> dict[int, Place]:
-        """Where the rows of each episode are, listed or not."""
+        """Where the rows of each episode are, listed or not. Those of v2 are not counted: it has a file for each."""
         return self._places(self._files())
 
     @cached_property
@@ -78,21 +79,34 @@ class Episodes:
 
     def of(self, part: Part) -> list[Episode]:
         """The episodes of a part, in the order of their numbers."""
-        places = self._places(name for name in part.files if name.endswith(".parquet") and name not in self.meta.files)
-        numbers = [n for n in range(part.start, part.stop) if n in self.listed or n in places]
-        return [
-            Episode(n, self.listed.get(n), places.get(n), self.videos(n))
-            for n in numbers
-            if self.meta.split(n) == part.split
-        ]
+        numbers = [n for n in range(part.start, part.stop) if self.meta.split(n) == part.split]
+        others = {*self.meta.files, *(one.file for n in numbers for one in self.videos(n).values())}
+        places = self._places(name for name in part.files if name not in others)
+        made = []
+        for n in numbers:
+            place = places.get(n)
+            if place and place.stop < 0:
+                place = place._replace(stop=lerobot_table.count(self.root / place.file))
+            if n in self.listed or place:
+                made.append(Episode(n, self.listed.get(n), place, self.videos(n)))
+        return made
+
+    def steps(self, numbers: Iterable[int]) -> int:
+        """The steps of some episodes that are there, as ``meta`` or their files state them."""
+        total = 0
+        for n in numbers:
+            stated = self.listed[n].length if n in self.listed else 0
+            place = self.places[n]
+            total += (
+                place.stop - place.start if place.stop >= 0 else stated or lerobot_table.count(self.root / place.file)
+            )
+        return total
 
     def videos(self, number: int) -> Mapping[str, Video]:
         """The videos of an episode by camera, there or not."""
-        if number in self.listed:
-            return self.listed[number].videos
         if self.meta.version == 2:
             return {camera: Video(self.meta.video_file(number, camera)) for camera in self.cameras}
-        return {}  # nothing says where its frames begin
+        return self.listed[number].videos if number in self.listed else {}  # nothing says where its frames begin
 
     def named(self, numbers: Iterable[int], places: Mapping[int, Place]) -> list[str]:
         """The files of some episodes, there or not."""
@@ -136,5 +150,11 @@ class Episodes:
                 if number in found:
                     where = f"rows of episode {number}, which has some in {found[number].file} too"
                     raise Rt2dataError(str(path), where, "an episode in one file")
-                found[number] = Place(name, start, lerobot_table.count(path) if stop < 0 else stop)
+                found[number] = Place(name, start, stop)
         return found
+
+
+@lru_cache(maxsize=2)
+def _listed(root: str, stamp: tuple[tuple[str, int], ...], cameras: tuple[str, ...]) -> dict[int, Listed]:  # noqa: ARG001  # part of the cache's key
+    """The episodes of a dataset: a worker reads the list once and not for each of its parts."""
+    return Meta(Path(root)).episodes(cameras)

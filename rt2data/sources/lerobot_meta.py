@@ -7,7 +7,6 @@ between which seconds of the video, and ``tasks.parquet`` has the tasks.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -37,6 +37,8 @@ _PATHS = {
         "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
     ),
 }
+CAMERA = "video_key"
+_NUMBERS = {2: ("episode_index", "episode_chunk", "chunk_index"), 3: ("chunk_index", "file_index")}
 _VERSION = re.compile(r"v?([23])\.\d+(?:\.\d+)?")
 _PLACE = re.compile(r"\{([^{}:]*)(?::0?(\d{1,2})d)?\}")
 _SPAN = re.compile(r"(\d+):(\d+)")
@@ -53,12 +55,41 @@ class Video:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An episode as ``meta`` lists it. `length`: of steps, 0 where it is not said; `videos` by camera."""
+    """An episode as ``meta`` lists it. `length`: of steps, 0 where it is not said; `videos` of v3 by camera."""
 
     length: int
     tasks: tuple[str, ...]
     data: str
     videos: Mapping[str, Video]
+
+
+class _Paths:
+    """Names of files by a template of info.json: known names in braces, and widths; nothing is formatted."""
+
+    def __init__(self, template: str, known: Sequence[str], root: Path) -> None:
+        self.root, self.where = root, str(root / INFO)
+        self.pieces: list[tuple[str, str, int]] = []
+        end = 0
+        for match in _PLACE.finditer(template):
+            if match[1] not in known or (match[1] == CAMERA and match[2]):
+                expected = f"one of {', '.join(known)}, as in {{{known[0]}:03d}}"
+                raise Rt2dataError(self.where, f"{match[0]} in the path {template!r}", expected)
+            self.pieces.append((template[end : match.start()], match[1], int(match[2] or 0)))
+            end = match.end()
+        self.rest = template[end:]
+        if re.search(r"[{}]", "".join([*(piece[0] for piece in self.pieces), self.rest])):
+            raise Rt2dataError(self.where, f"the path {template!r}", "braces around names alone")
+        self.safe: set[str] = set()  # cameras: no number leads out of the folder where another does not
+
+    def name(self, numbers: Mapping[str, Any], camera: str = "") -> str:
+        """The file of some numbers, by their name, and of a camera."""
+        parts = [t + (camera if n == CAMERA else str(numbers[n]).zfill(width)) for t, n, width in self.pieces]
+        found = "".join(parts) + self.rest
+        if camera not in self.safe:
+            if sources.safe_join(self.root, found) is None:
+                raise Rt2dataError(self.where, f"the path {found!r}", "a file inside the dataset's folder")
+            self.safe.add(camera)
+        return found
 
 
 class Meta:
@@ -76,8 +107,8 @@ class Meta:
         self.fps = _number(info, "fps", where)
         self.chunk = max(1, int(_number({"chunks_size": 1000} | info, "chunks_size", where)))
         paths = _PATHS[self.version]
-        self.data_path = str(info.get("data_path") or paths[0])
-        self.video_path = str(info.get("video_path") or paths[1])
+        self._data = _Paths(str(info.get("data_path") or paths[0]), _NUMBERS[self.version], root)
+        self._video = _Paths(str(info.get("video_path") or paths[1]), (*_NUMBERS[self.version], CAMERA), root)
         features = info.get("features")
         if not isinstance(features, dict) or not all(isinstance(one, dict) for one in features.values()):
             raise Rt2dataError(where, "no features", "an object that describes each column")
@@ -104,14 +135,14 @@ class Meta:
 
     def data_file(self, episode: int) -> str:
         """The data file of an episode of v2."""
-        return self._path(self.data_path, {"episode_index": episode} | self._chunk(episode))
+        return self._data.name(self._numbers(episode))
 
     def video_file(self, episode: int, camera: str) -> str:
         """The video of an episode of v2."""
-        return self._path(self.video_path, {"episode_index": episode, "video_key": camera} | self._chunk(episode))
+        return self._video.name(self._numbers(episode), camera)
 
     def episodes(self, cameras: Sequence[str]) -> dict[int, Listed]:
-        """The episodes that ``meta`` lists, by number, with their videos of `cameras`."""
+        """The episodes that ``meta`` lists, by number; in v3 with their videos of `cameras`."""
         if self.version == 3:
             return dict(self._episodes_3(cameras))
         found = {}
@@ -119,12 +150,12 @@ class Meta:
             number = one.get("episode_index")
             if not _whole(number):
                 raise Rt2dataError(str(self.root / EPISODES), f"episode_index {number!r}", "a number from 0")
-            videos = {camera: Video(self.video_file(number, camera)) for camera in cameras}
-            found[number] = _listed(one, self.data_file(number), videos)
+            found[number] = _listed(one, self.data_file(number), {})
         return found
 
-    def _chunk(self, episode: int) -> dict[str, int]:
-        return dict.fromkeys(("episode_chunk", "chunk_index"), episode // self.chunk)
+    def _numbers(self, episode: int) -> dict[str, int]:
+        chunk = episode // self.chunk
+        return {"episode_index": episode, "episode_chunk": chunk, "chunk_index": chunk}
 
     def _episode_files(self) -> list[str]:
         found = sorted((self.root / EPISODES_3).glob("*/*.parquet"))
@@ -140,36 +171,18 @@ class Meta:
         video = [f"videos/{c}/{key}" for c in cameras for key in (*keys, "from_timestamp", "to_timestamp")]
         for file in files:
             for one in _rows(self.root / file, [*plain, *video]):
-                number, data = one.get("episode_index"), [one.get(f"data/{key}") for key in keys]
-                if not _whole(number) or not all(_whole(n) for n in data):
+                number, data = one.get("episode_index"), {key: one.get(f"data/{key}") for key in keys}
+                if not _whole(number) or not all(_whole(n) for n in data.values()):
                     expected = "episode_index, data/chunk_index and data/file_index: numbers from 0"
-                    raise Rt2dataError(str(self.root / file), f"an episode with {[number, *data]}", expected)
+                    raise Rt2dataError(str(self.root / file), f"an episode with {[number, *data.values()]}", expected)
                 videos = {}
                 for camera in cameras:
-                    place = [one.get(f"videos/{camera}/{key}") for key in keys]
+                    place = {key: one.get(f"videos/{camera}/{key}") for key in keys}
                     start, stop = (one.get(f"videos/{camera}/{key}") for key in ("from_timestamp", "to_timestamp"))
-                    if all(_whole(n) for n in place) and isinstance(start, float) and math.isfinite(start):
-                        name = self._path(self.video_path, dict(zip(keys, place, strict=True)) | {"video_key": camera})
-                        videos[camera] = Video(name, start, stop if isinstance(stop, float) else math.inf)
-                data_file = self._path(self.data_path, dict(zip(keys, data, strict=True)))
-                yield number, _listed(one, data_file, videos)
-
-    def _path(self, template: str, values: Mapping[str, Any]) -> str:
-        """A file's name by the template that info.json gives: known names in braces, and widths, nothing else."""
-
-        def value(match: re.Match[str]) -> str:
-            found = values.get(match[1])
-            if found is None or (isinstance(found, str) and match[2]):
-                expected = f"one of {', '.join(values)}, as in {{{next(iter(values))}:03d}}"
-                raise Rt2dataError(str(self.root / INFO), f"{match[0]} in the path {template!r}", expected)
-            return str(found).zfill(int(match[2] or 0))
-
-        name = _PLACE.sub(value, template)
-        if re.search(r"[{}]", _PLACE.sub("", template)):
-            raise Rt2dataError(str(self.root / INFO), f"the path {template!r}", "braces around names alone")
-        if sources.safe_join(self.root, name) is None:
-            raise Rt2dataError(str(self.root / INFO), f"the path {name!r}", "a file inside the dataset's folder")
-        return name
+                    if all(_whole(n) for n in place.values()) and _seconds(start):
+                        name = self._video.name(place, camera)
+                        videos[camera] = Video(name, float(start), float(stop) if _seconds(stop) else math.inf)
+                yield number, _listed(one, self._data.name(data), videos)
 
 
 def _listed(one: Mapping[str, Any], data: str, videos: Mapping[str, Video]) -> Listed:
@@ -177,6 +190,10 @@ def _listed(one: Mapping[str, Any], data: str, videos: Mapping[str, Video]) -> L
     tasks = [tasks] if isinstance(tasks, str) else tasks if isinstance(tasks, list) else []
     told = tuple(task for task in tasks if isinstance(task, str))
     return Listed(length if _whole(length) else 0, told, data, videos)
+
+
+def _seconds(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def _whole(value: Any) -> TypeGuard[int]:
@@ -210,8 +227,8 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             if not line.strip():
                 continue
             try:
-                one = json.loads(line)
-            except (ValueError, RecursionError) as error:
+                one = orjson.loads(line)
+            except orjson.JSONDecodeError as error:
                 raise Rt2dataError(f"{path}:{number}", f"no readable JSON ({error})", "an object per line") from None
             if not isinstance(one, dict):
                 raise Rt2dataError(f"{path}:{number}", f"JSON of type {type(one).__name__}", "an object per line")

@@ -30,7 +30,7 @@ BATCH = 64  # rows that are held at once where they carry pictures
 def opened(path: Path) -> Iterator[pq.ParquetFile]:
     """A Parquet file, whose errors say which one it is."""
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, buffer_size=1 << 20) as file:  # a column of pictures is not read all at once
             yield file
     except (OSError, pa.ArrowException) as error:
         raise Rt2dataError(str(path), str(error).splitlines()[0], "a whole Parquet file", "Copy it again") from None

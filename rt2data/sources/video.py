@@ -67,7 +67,7 @@ def opened(path: Path) -> Iterator[tuple[Any, Any] | None]:
     with container:
         stream = next(iter(container.streams.video), None)
         try:
-            small = stream is not None and _small(stream.codec_context)
+            small = stream is not None and bool(stream.time_base) and _small(stream.codec_context)
         except (av.error.FFmpegError, AttributeError):  # a codec that FFmpeg does not know
             small = False
         if stream is not None and small:
