@@ -39,7 +39,7 @@ def fit_recipe(
     unfitted = ActionTokenizer.from_pretrained(spec)
     unfitted = unfitted.with_horizon(horizon) if horizon else unfitted
     engine = Direct(report.Reporter(enabled=True))
-    opened = [flow.open_source(source, data_root) for source in found.sources]
+    opened = [flow.open_source(source, data_root, work) for source in found.sources]
     the_job = flow.index_all(found, opened, work, engine, check="quick")
     resolved = flow.resolve(found, unfitted, flow.measure_all(the_job, engine))
     if not resolved.sources:

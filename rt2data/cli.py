@@ -56,7 +56,9 @@ def main(argv: list[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The parser of every command."""
     top = argparse.ArgumentParser(
-        prog="rt2data", description="Robot demonstrations and web data as one shuffled, weighted, reproducible mixture."
+        prog="rt2data",
+        description="Robot demonstrations and web data as one shuffled, weighted, reproducible mixture.",
+        epilog="`rt2data COMMAND --help` shows an example of each. To begin: rt2data plan quickstart",
     )
     top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -84,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument("recipe", metavar="RECIPE", help="a recipe file, or the name of one that comes with rt2data")
     _data(one)
-    one.add_argument("--out", type=_place, help="where the mixture would be (default out/NAME)")
+    one.add_argument("--out", type=_place, metavar="DIR", help="where the mixture would be (default out/NAME)")
     one.add_argument(
         "--workers", type=_positive, metavar="N", help="how many the hours are for (default: all processors)"
     )
@@ -98,6 +100,8 @@ def parser() -> argparse.ArgumentParser:
     one = command(
         "build", _build, "build a mixture", "rt2data build quickstart --data-root out/sample --out out/quickstart"
     )
+    one.epilog = f"{one.epilog}\nA build that was stopped goes on with the same command. What follows -- goes to Beam"
+    one.epilog += "\nas it is, such as -- --runner=FlinkRunner (docs/scale_out.md)."
     one.add_argument("recipe", metavar="RECIPE", help="a recipe file, or the name of one that comes with rt2data")
     one.add_argument(
         "--out",
@@ -124,14 +128,14 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--json", action="store_true", help="print JSON")
 
     one = command("inspect", _inspect, "show samples of a mixture", "rt2data inspect out/quickstart --limit 3")
-    one.add_argument("path", type=_place, metavar="PATH", help="a built mixture")
+    one.add_argument("path", type=_place, metavar="PATH", help="a built mixture, or one of its shards")
     one.add_argument("--limit", type=_positive, default=5, metavar="N", help="how many samples (default 5)")
     one.add_argument("--json", action="store_true", help="print JSON, a sample a line")
 
     text = "write a mixture in the chat form of a fine-tuning framework"
     one = command("export", _export, text, "rt2data export out/quickstart out/chat --format messages")
-    one.add_argument("path", type=Path, metavar="OUT", help="a built mixture")
-    one.add_argument("target", type=Path, metavar="DST", help="the folder to write: new or empty")
+    one.add_argument("path", type=_place, metavar="OUT", help="a built mixture")
+    one.add_argument("target", type=_place, metavar="DST", help="the folder to write: new or empty")
     one.add_argument(
         "--format", choices=["messages", "llava"], required=True,
         help="messages: LLaMA-Factory, ms-swift; llava: LLaVA, Qwen-VL's own code",

@@ -32,7 +32,7 @@ def make(recipe: Recipe, data_root: Place | None, work: Path, *, index: bool, ch
         index: index what is not indexed yet.
         check: with `index`, verify every checksum of the source files.
     """
-    found = [_on_disk(source, data_root) for source in recipe.sources]
+    found = [_on_disk(source, data_root, work) for source in recipe.sources]
     opened = [one for one in found if one is not None]
     if len(opened) == len(found):
         engine = Direct(report.Reporter(enabled=True))
@@ -64,7 +64,7 @@ def write_left_out(recipe: Recipe, data_root: Place | None, work: Path, file: Pa
     Raises:
         Rt2dataError: a source is not indexed.
     """
-    found = [flow.open_source(source, data_root) for source in recipe.sources]
+    found = [flow.open_source(source, data_root, work) for source in recipe.sources]
     the_job = next(
         (made for level in levels(recipe) if (made := _all_cached(recipe, found, data_root, work, level))), None
     )
@@ -83,10 +83,11 @@ def write_left_out(recipe: Recipe, data_root: Place | None, work: Path, file: Pa
                 out.write("\t".join(" ".join(str(cell).split()) for cell in cells) + "\n")
 
 
-def _on_disk(source: RecipeSource, data_root: Place | None) -> Source | None:
+def _on_disk(source: RecipeSource, data_root: Place | None, work: Path) -> Source | None:
     folders = [source.path] if source.path else source.declaration.paths
     there = any(storage.join(data_root, folder).is_dir() for folder in folders) and (data_root or source.path)
-    return flow.open_source(source, data_root) if there else None
+    # A plan alone makes no work directory.
+    return flow.open_source(source, data_root, work if work.is_dir() else None) if there else None
 
 
 def _all_cached(

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rt2data import mixture, prompts, whole
+from rt2data import mixture, prompts, storage, whole
 from rt2data.errors import Rt2dataError
 from rt2data.mixture import Sample
+from rt2data.storage import Place
 
 FORMATS = ("messages", "llava")
 IMAGES = ("files", "parquet")
@@ -40,7 +41,7 @@ class Exported:
     `left_out` counts samples by reason, `shares` gives the weight of each train file where there are several.
     """
 
-    target: Path
+    target: str
     name: str
     format: str
     images: str
@@ -56,7 +57,7 @@ class Exported:
         lines += [f"left out: {n:,} {reason}" for reason, n in self.left_out.items()]
         train = [stem for stem in self.samples if stem.partition("_")[0] == "train"]
         if self.format == "llava":
-            first = self.target / f"{train[0] if train else next(iter(self.samples), 'train')}.json"
+            first = f"{self.target}/{train[0] if train else next(iter(self.samples), 'train')}.json"
             lines += [
                 f"LLaVA: --data_path {first} --image_folder {self.target}",
                 f'Qwen-VL: {{"annotation_path": "{first}", "data_path": "{self.target}"}} in its data_dict',
@@ -69,17 +70,17 @@ class Exported:
         names = ",".join(f"{self.name}_{stem}" for stem in train)
         lines.append(f"LLaMA-Factory: --dataset_dir {self.target} --dataset {names}{mixed}")
         if self.images == "files":
-            files = " ".join(str(self.target / f"{stem}.jsonl") for stem in train)
+            files = " ".join(f"{self.target}/{stem}.jsonl" for stem in train)
             lines.append(f"ms-swift: ROOT_IMAGE_DIR={self.target} swift sft --dataset {files}")
         return "\n".join(lines)
 
 
-def export(path: str | Path, target: str | Path, format: str, images: str = "files") -> Exported:  # noqa: A002
+def export(path: str | Place, target: str | Place, format: str, images: str = "files") -> Exported:  # noqa: A002
     """Write a mixture in a chat form into a folder that is there whole in the end, or not at all.
 
     Args:
-        path: the mixture's folder.
-        target: the folder to write, new or empty.
+        path: the mixture's folder or URL.
+        target: the folder of this machine to write, new or empty.
         format: ``messages`` or ``llava``.
         images: ``files``: below ``images/``, once for all copies and variants of a sample; ``parquet``: in the rows.
 
@@ -90,7 +91,9 @@ def export(path: str | Path, target: str | Path, format: str, images: str = "fil
     Raises:
         Rt2dataError: no mixture, a target that is in use or inside the mixture, or a shard that cannot be read.
     """
-    source, into = Path(path).absolute(), Path(target).absolute()
+    source, into = storage.place(path).absolute(), storage.place(target).absolute()
+    if not isinstance(into, Path):
+        raise Rt2dataError(str(target), "a URL", "a folder of this machine", "Copy it to the store afterwards")
     manifest = mixture.load_manifest(source)
     if format == "llava" and images == "parquet":
         raise Rt2dataError(str(target), "llava with images in Parquet", "image files, which is what LLaVA reads")
@@ -98,7 +101,7 @@ def export(path: str | Path, target: str | Path, format: str, images: str = "fil
         raise Rt2dataError(str(target), "a file, or a folder with files in it", "a new or an empty folder")
     if source.resolve() in (into.resolve(), *into.resolve().parents):
         raise Rt2dataError(str(target), f"a folder inside the mixture {path}", "a folder outside of it")
-    found = Exported(Path(target), manifest["name"], format, images)
+    found = Exported(str(target), manifest["name"], format, images)
     with whole.folder(into) as folder:
         _Export(source, manifest, folder, found).run()
     return found
@@ -107,7 +110,7 @@ def export(path: str | Path, target: str | Path, format: str, images: str = "fil
 class _Export:
     """One export into `folder`, which counts into `found`."""
 
-    def __init__(self, source: Path, manifest: Json, folder: Path, found: Exported) -> None:
+    def __init__(self, source: Place, manifest: Json, folder: Path, found: Exported) -> None:
         self.source, self.manifest, self.folder, self.found = source, manifest, folder, found
         rules = manifest["recipe"]["sources"]
         self.prompts = {

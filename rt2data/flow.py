@@ -34,6 +34,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.measure import Cells, Moments
 from rt2data.recipe import Recipe, RecipeSource
 from rt2data.sources import Part, Source
+from rt2data.sources.counts import Counts
 from rt2data.storage import Place
 from rt2data.tokenizer import ActionTokenizer
 
@@ -74,7 +75,7 @@ def build(
             str(folder), f"the work directory is inside {target}", "a folder outside of it", "Choose another --work"
         )
     say = report.Reporter(enabled=progress)
-    found = [open_source(s, data_root) for s in the_recipe.sources]
+    found = [open_source(s, data_root, folder) for s in the_recipe.sources]
     manifest.refuse_foreign(target, the_recipe.name)
     spec = open_tokenizer(the_recipe)
     with Engine(folder, workers, beam_options, say) as engine:
@@ -135,10 +136,13 @@ def open_tokenizer(the_recipe: Recipe) -> ActionTokenizer:
     return spec
 
 
-def open_source(source: RecipeSource, data_root: str | Place | None) -> Source:
-    """The dataset of a recipe's source."""
+def open_source(source: RecipeSource, data_root: str | Place | None, work: Path | None = None) -> Source:
+    """The dataset of a recipe's source. What it has to count is kept in `work`."""
     root = storage.place(data_root).absolute() if data_root else None
-    return sources.open_source(source.declaration, root, source.path, source.where)
+    found = sources.open_source(source.declaration, root, source.path, source.where)
+    if work is not None and hasattr(found, "counts"):
+        found.counts = Counts(work / "seen")
+    return found
 
 
 def parts(source: RecipeSource, found: Source) -> list[Part]:

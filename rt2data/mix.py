@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 from hashlib import blake2b
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rt2data import mixture
+from rt2data import mixture, storage
 from rt2data.errors import Rt2dataError, near
 from rt2data.mixture import Sample
+from rt2data.storage import Place
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _CHUNK = 1 << 16  # positions whose sources are found at once: half a megabyte
@@ -45,7 +45,8 @@ class Mix:
     arguments alone.
 
     Args:
-        path: a built mixture. Of the form ``mixed`` its shards are read as they are, at the weights that are in them.
+        path: a built mixture, a folder or a URL. Of the form ``mixed`` its shards are read as they are, at the weights
+            that are in them.
         split: which split.
         weights: a weight per source in place of the recipe's; a source without one is left out.
         seed: another sequence.
@@ -63,14 +64,15 @@ class Mix:
     """
 
     def __init__(
-        self, path: str | Path, split: str = "train", *, weights: Mapping[str, float] | None = None, seed: int = 0,
+        self, path: str | Place, split: str = "train", *, weights: Mapping[str, float] | None = None, seed: int = 0,
         reader: int = 0, readers: int = 1, start: int = 0,
     ) -> None:  # fmt: skip
         manifest = mixture.load_manifest(path)
-        self.folder = Path(path) if Path(path).is_dir() else Path(path).parent
+        found = storage.place(path)
+        self.folder = found if found.is_dir() else found.parent
         if not 0 <= reader < readers or start < 0:
-            found = f"reader {reader} of {readers}, start {start}"
-            raise Rt2dataError(str(path), found, "readers counted from 0, and a start of at least 0")
+            asked = f"reader {reader} of {readers}, start {start}"
+            raise Rt2dataError(str(path), asked, "readers counted from 0, and a start of at least 0")
         self.seed, self.reader, self.position = seed, reader, start
         amounts = _amounts(manifest, str(path), split, weights)
         total = sum(amounts.values())

@@ -218,6 +218,8 @@ def test_a_target_that_is_in_use(mixture: Built, tmp_path: Path) -> None:
     for target in (mixture.out / "chat", mixture.out / "train" / ".." / "chat"):
         with pytest.raises(Rt2dataError, match="a folder inside the mixture"):
             export.export(mixture.out, target, "messages")
+    with pytest.raises(Rt2dataError, match="a URL; expected a folder of this machine"):
+        export.export(mixture.out, "s3://bucket/chat", "messages")
     with pytest.raises(Rt2dataError, match="llava with images in Parquet; expected image files"):
         export.export(mixture.out, tmp_path / "new", "llava", "parquet")
     with pytest.raises(Rt2dataError, match=r"no manifest\.json; expected the folder of a built mixture"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from rt2data.declaration import Declaration
 from rt2data.episodes import ImageRefs
 from rt2data.errors import Rt2dataError
 from rt2data.sources import Part, left_out_rows
+from rt2data.sources.counts import Counts
 from rt2data.sources.rlds import Rows
 from rt2data.sources.roboset_trials import CAMERAS, FIELDS, SUFFIXES, Trial, files, names, opened, trials
 from rt2data.storage import Place
@@ -51,6 +53,7 @@ class RobosetHdf5:
     """
 
     blobs: Path | None = None
+    counts = Counts()
 
     def __init__(self, declaration: Declaration, root: Place) -> None:
         if declaration.robot is None:
@@ -69,11 +72,13 @@ class RobosetHdf5:
             )
 
     def splits(self) -> dict[str, int]:
-        count = 0
-        for file in self.files:
-            with opened(self.root / file) as content:
-                count += len(names(content))
-        return {"train": count}
+        about = (self.declaration.digest,)
+        return {"train": sum(self.counts.of(self.root, (f,), about, partial(self._count, f)) for f in self.files)}
+
+    def _count(self, file: str) -> int:
+        """The trials of a file."""
+        with opened(self.root / file) as content:
+            return len(names(content))
 
     def parts(self, split: str) -> list[Part]:
         return [Part(split, file, (file,)) for file in self.files]

@@ -23,6 +23,7 @@ from rt2data.corpus import Web
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.sources import Part, safe_join
+from rt2data.sources.counts import Counts
 from rt2data.sources.pictures import MAX_BYTES, Fact, Files, Names, Picture, describe, fact_of
 from rt2data.storage import Place, Url
 
@@ -70,6 +71,7 @@ class WebCorpus:
     """The common half of a web source. A format says how its files become examples: `read`."""
 
     roles: tuple[str, ...] = ("annotations",)
+    counts = Counts()
 
     def __init__(self, declaration: Declaration, root: Place) -> None:
         if declaration.web is None:
@@ -118,11 +120,16 @@ class WebCorpus:
         ]
         if not there:
             self.volumes(next(iter(self.web.splits)))
-        return {split: sum(self.count(split, files) for files in self.volumes(split)) for split in there}
+        return {split: sum(self._counted(split, files) for files in self.volumes(split)) for split in there}
 
     def count(self, split: str, files: tuple[str, ...]) -> int:
         """How many examples some files hold, or records where that is known at once."""
         return len(self.examples(split, files))
+
+    def _counted(self, split: str, files: tuple[str, ...]) -> int:
+        """`count`, once for files that stay as they are."""
+        about = (self.declaration.digest, split)
+        return self.counts.of(self.root, files, about, lambda: self.count(split, files))
 
     def examples(self, split: str, files: tuple[str, ...]) -> list[Example]:
         """`read`, once for all parts of some files. Examples of an id that was there before are marked."""
@@ -141,7 +148,7 @@ class WebCorpus:
     def parts(self, split: str) -> list[Part]:
         found = []
         for files in self.volumes(split):
-            total = self.count(split, files)
+            total = self._counted(split, files)
             for start in range(0, max(total, 1), PART_ROWS):
                 stop = min(start + PART_ROWS, total)
                 found.append(Part(split, f"{files[0]}[{start}:{stop}]", files, start, stop))

@@ -1,0 +1,37 @@
+"""How many episodes or examples a file holds, counted once: some formats say so only to who reads the whole file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rt2data import index, storage, whole
+from rt2data.storage import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Counts that are kept below `folder`; nowhere where it is None."""
+
+    folder: Path | None = None
+
+    def of(self, root: Place, names: Sequence[str], about: Sequence[str], count: Callable[[], int]) -> int:
+        """``count()``, or what it was when the files `names` below `root` had the size and time that they have now.
+
+        `about` says what the count depends on besides the files: the declaration's digest, the split.
+        """
+        if self.folder is None:
+            return count()
+        stat = [storage.version(root / name) for name in names]
+        file = self.folder / f"{index.digest(str(root.resolve()), *names, *about, size=16).hex()}-count.json"
+        try:
+            known = json.loads(file.read_bytes())
+            if known["stat"] == stat and isinstance(known["count"], int):
+                return int(known["count"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # not counted before, or unreadable
+        found = count()
+        whole.write(file, json.dumps({"stat": stat, "count": found}).encode())
+        return found
