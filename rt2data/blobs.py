@@ -29,11 +29,13 @@ def folder(work: Path) -> Path:
 
 
 def locate(file: str, root: str, work: Path) -> str:
-    """The path of an index's image file: below `root`, the dataset's folder, or a blob of the work directory."""
+    """The path or URL of an image file: below `root`, the dataset's folder, or a blob of the work directory.
+
+    A file that is absolute, as no file of an index is, stays as it is.
+    """
     if file.startswith(PREFIX):
         return str(folder(work) / file[len(PREFIX) :])
-    found = storage.place(root)
-    return os.path.join(root, file) if isinstance(found, Path) else str(found / file)
+    return os.path.join(root, file) if "://" not in root or os.path.isabs(file) else str(storage.place(root) / file)
 
 
 def write(path: Path, pictures: Iterable[bytes]) -> None:

@@ -112,9 +112,15 @@ def parser() -> argparse.ArgumentParser:
     )
     _data(one)
     one.add_argument("--workers", type=_positive, metavar="N", help="worker processes (default: one per processor)")
+    one.add_argument(
+        "--staged",
+        choices=["auto", "yes", "no"],
+        default="auto",
+        help="first copy images in the order of the shards, in long reads (default auto: where single reads are slow)",
+    )
     one.usage = (
         "rt2data build [-h] RECIPE --out DIR [--data-root DIR] [--work DIR] [--workers N]\n"
-        "                     [-- BEAM OPTIONS]"
+        "                     [--staged auto|yes|no] [-- BEAM OPTIONS]"
     )
 
     one = command(
@@ -242,10 +248,10 @@ def _plan(args: argparse.Namespace) -> None:
     if args.left_out:
         estimate.write_left_out(found, args.data_root, work, args.left_out)
     if args.json:
-        needs = dataclasses.asdict(forecast.make(found, made, args.workers))
+        needs = dataclasses.asdict(forecast.make(found, made, args.workers, args.out))
         print(json.dumps(made.to_dict() | {"forecast": needs}, indent=1))
     else:
-        print(report.plan_text(found, made, args.workers))
+        print(report.plan_text(found, made, args.workers, args.out))
 
 
 def _build(args: argparse.Namespace) -> None:
@@ -253,7 +259,13 @@ def _build(args: argparse.Namespace) -> None:
     from rt2data import flow
 
     flow.build(
-        args.recipe, args.out, data_root=args.data_root, work=args.work, workers=args.workers, beam_options=args.beam
+        args.recipe,
+        args.out,
+        data_root=args.data_root,
+        work=args.work,
+        workers=args.workers,
+        beam_options=args.beam,
+        staged=args.staged,
     )
     print(args.out)
 

@@ -11,7 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from rt2data import annotation, doubles, flow, indexing, job, pictures, plan, reasoning, report, select, storage
+from rt2data import (
+    annotation,
+    doubles,
+    flow,
+    indexing,
+    job,
+    pictures,
+    plan,
+    reasoning,
+    report,
+    select,
+    staging,
+    storage,
+    traffic,
+)
 from rt2data import index as index_of
 from rt2data.engine import Direct
 from rt2data.errors import Rt2dataError
@@ -52,7 +66,10 @@ def make(recipe: Recipe, data_root: Place | None, work: Path, *, index: bool, ch
             )
             if the_job is not None:
                 others = [flow.other_splits_of(s, one) for s, one in zip(recipe.sources, opened, strict=True)]
-                return plan.make(the_job, {}, others)
+                found_plan = plan.make(the_job, {}, others)
+                for one in found_plan.sources:
+                    one.staged = staging.cheaper(one.reads)
+                return found_plan
     elif index:
         flow.open_source(recipe.sources[found.index(None)], data_root)  # raises, and says where it was looked for
     return estimated_plan(recipe, found, work)
@@ -153,6 +170,11 @@ def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -
         if "samples" in p.unknown and "images" not in p.unknown:
             p.unknown.append("images")
         p.image_bytes = round(p.image_bytes * sum(p.quota.values()) / max(1, sum(p.samples.values())))
+    for p, source, one in zip(plans, recipe.sources, found, strict=True):
+        if one is not None and not isinstance(one.root, Path):
+            loose = bool(source.declaration.web and source.declaration.web.images)
+            p.reads = traffic.guessed(p.rows, p.image_bytes, len(flow.parts(source, one)), loose=loose)
+            p.staged = staging.cheaper(p.reads)
     guessed = Plan("", plans, streams, [])
     guessed.warnings += plan.warnings(recipe, plans, guessed.splits)
     return guessed

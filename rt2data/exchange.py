@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.ipc
 
-from rt2data import index, job, pictures, plan, select, statistics, whole
+from rt2data import index, job, pictures, plan, select, staging, statistics, whole
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.plan import Plan
@@ -46,9 +46,9 @@ def buckets(the_plan: Plan) -> int:
     return math.ceil(the_plan.shards / bucket_size(the_plan))
 
 
-def run_file(folder: Path, group: int) -> Path:
+def run_file(folder: Path, the_job: Job, group: int) -> Path:
     """The run of a group, below the plan's state folder."""
-    return folder / "runs" / f"{group:06d}.arrow"
+    return folder / the_job.runs / f"{group:06d}.arrow"
 
 
 def task(task: dict[str, Any]) -> dict[str, Any]:
@@ -59,18 +59,17 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
     """
     the_job, folder = job.load(task["job"]), Path(task["folder"])
     the_plan = plan.load(folder)
-    path = run_file(folder, task["group"])
+    path = run_file(folder, the_job, task["group"])
     if not path.is_file():
         if the_job.source(the_job.parts[the_job.groups[task["group"]][0].part]).declaration.robot:
             bins, clipped = count_bins(the_job, [task["group"]], ActionTokenizer.from_pretrained(str(folder)))
             statistics.save(str(path.with_suffix(".bins.npz")), {"bins": bins, "clipped": clipped})
         # The run comes last: where it is, all that the task leaves is.
-        _write(
-            path,
-            _rows(the_job, the_plan, task["group"]),
-            buckets(the_plan),
-            bucket_size(the_plan),
-        )
+        rows = _rows(the_job, the_plan, task["group"])
+        source = the_job.parts[the_job.groups[task["group"]][0].part].source
+        if the_job.staged and the_job.staged[source] and rows.num_rows:
+            rows = staging.stage(the_job, source, rows, staging.folder(the_job, folder) / path.stem)
+        _write(path, rows, buckets(the_plan), bucket_size(the_plan))
     return {}
 
 

@@ -25,6 +25,7 @@ from rt2data import (
     plan,
     report,
     sources,
+    staging,
     statistics,
     storage,
 )
@@ -47,6 +48,7 @@ def build(
     work: str | Path | None = None,
     workers: int | None = None,
     beam_options: Sequence[str] = (),
+    staged: str = "auto",
     progress: bool = True,
 ) -> dict[str, Any]:
     """Build a mixture.
@@ -59,6 +61,8 @@ def build(
             file system, which on a remote runner all workers share.
         workers: worker processes of a local build; as many as there are processors unless given.
         beam_options: given to Beam as they are, such as ``["--runner=FlinkRunner"]``.
+        staged: copy images in the order of the shards first, in long reads (`rt2data.staging`): ``yes``, ``no``, or
+            ``auto``, where single reads are slow.
         progress: print the plan and the progress on stderr.
 
     Returns:
@@ -88,7 +92,10 @@ def build(
             tokenizer.to_dict(),
             [other_splits_of(s, one) for s, one in zip(the_recipe.sources, found, strict=True)],
         )
-        say.line(report.plan_text(the_recipe, the_plan, workers))
+        chosen = staging.choose(the_job, staged, [s.reads for s in the_plan.sources])
+        for source, one in zip(the_plan.sources, chosen, strict=True):
+            source.staged = one
+        say.line(report.plan_text(the_recipe, the_plan, workers, target))
         state = folder / "builds" / the_plan.digest[:32]
         if (done := manifest.complete(target, the_plan)) is not None:
             say.line(f"{target} holds this mixture already")
@@ -96,7 +103,8 @@ def build(
         manifest.claim(target, the_plan)
         the_plan.save(state)
         tokenizer.save_pretrained(str(state))
-        the_job = the_job.for_exchange([sum(s.quota.values()) for s in the_plan.sources])
+        drawn = [sum(s.quota.values()) for s in the_plan.sources]
+        the_job = the_job.for_exchange(drawn, chosen, [s.image_bytes for s in the_plan.sources])
         common = {"job": str(the_job.save()), "folder": str(state), "out": str(target)}
         runs = [common | {"group": g} for g in range(len(the_job.groups))]
         shards = [common | {"bucket": b} for b in range(exchange.buckets(the_plan))]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from rt2data import select
+from rt2data import select, traffic
 from rt2data.plan import Plan, SourcePlan
 from rt2data.recipe import Recipe, RecipeSource
+from rt2data.storage import Place, Url
 
 # Bytes of a sample in a shard beyond its image, and in the work directory: of the bridge_coco_vqa mixture, rounded up.
 SAMPLE_BYTES, WORK_BYTES = 2400, 600
@@ -41,6 +42,9 @@ class Forecast:
         shards, disk: bytes of the shards; of the shards and the work directory with its blobs.
         workers, hours: how long so many workers take, with a disk like the one that was measured (READ_RATE).
         complete: whether every source's samples and bytes are known.
+        staged: bytes in the work directory of images that are staged, in `disk`; they are removed in the end.
+        lists, gets, puts: requests to object storage, where the build must do everything; a HEAD counts as a GET, and
+            each part of an upload as a PUT.
     """
 
     tokens: int
@@ -50,10 +54,17 @@ class Forecast:
     workers: int
     hours: float
     complete: bool
+    staged: int
+    lists: int
+    gets: int
+    puts: int
 
 
-def make(recipe: Recipe, plan: Plan, workers: int | None = None) -> Forecast:
-    """The forecast of a plan for `workers` workers; for as many as there are processors where None."""
+def make(recipe: Recipe, plan: Plan, workers: int | None = None, out: Place | None = None) -> Forecast:
+    """The forecast of a plan for `workers` workers; for as many as there are processors where None.
+
+    `out` is where the mixture goes.
+    """
     workers = workers or os.cpu_count() or 1
     images, blobs = (sum(getattr(source, what) for source in plan.sources) for what in ("image_bytes", "blob_bytes"))
     samples = sum(plan.splits.values())
@@ -65,12 +76,15 @@ def make(recipe: Recipe, plan: Plan, workers: int | None = None) -> Forecast:
         seconds += drawn * _reencoded(recipe, source) * REENCODE_S
         read += once + found.image_bytes
     shards = images + samples * SAMPLE_BYTES
+    staged = sum(source.image_bytes for source in plan.sources if source.staged)
+    lists, gets, puts = traffic.of_build(plan, shards, remote=isinstance(out, Url))
     seconds = START_S + max(seconds / workers, read / READ_RATE + shards / WRITE_RATE)
     return Forecast(
         tokens=round(sum(tokens(s, p) for s, p in zip(recipe.sources, plan.sources, strict=True))),
-        images=images, shards=shards, disk=shards + samples * WORK_BYTES + blobs,
+        images=images, shards=shards, disk=shards + samples * WORK_BYTES + blobs + staged,
         workers=workers, hours=seconds / 3600,
         complete=not any(p.unknown for p in plan.sources),
+        staged=staged, lists=lists, gets=gets, puts=puts,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from rt2data import blobs, exchange, images, index, job, plan, render, select, shard, storage, whole
+from rt2data import blobs, exchange, images, index, job, plan, render, select, shard, staging, storage, whole
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.mixture import CLAIM
@@ -121,7 +121,10 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
     try:
         for number in missing:
             parts = _render(the_job, the_plan, rows, number, tokenizer)
-            written = _write(the_job, parts, out / names[number], files, sink)
+            with staging.brought(the_job, parts) as here:
+                written = _write(the_job, here, out / names[number], files, sink)
+            if here is not parts:
+                files.close()  # the copies are gone
             samples = sum(len(r.keys) for _, r, _ in parts)
             record = {"name": names[number], "samples": samples} | asdict(written)
             if not isinstance(out, Path):
@@ -137,7 +140,7 @@ def _rows(the_job: Job, folder: Path, bucket: int) -> dict[int, pa.Table]:
     """The rows of a bucket, per source, from every run."""
     found: dict[int, list[pa.Table]] = {}
     for group, slices in enumerate(the_job.groups):
-        run = pa.ipc.open_file(pa.memory_map(str(exchange.run_file(folder, group))))
+        run = pa.ipc.open_file(pa.memory_map(str(exchange.run_file(folder, the_job, group))))
         batch = run.get_batch(bucket)
         if batch.num_rows:
             found.setdefault(the_job.parts[slices[0].part].source, []).append(pa.Table.from_batches([batch]))

@@ -29,6 +29,7 @@ from rt2data import (
 )
 from rt2data.recipe import Recipe, RecipeSource
 
+GROUP_BYTES = 1 << 30  # of staged images that one exchange task writes: enough for long reads, little to do again
 GROUP_ROWS = 200_000  # rows that one exchange task holds: 200 bytes each, so some 40 MB
 
 
@@ -58,7 +59,8 @@ class Job:
     """What workers need to know.
 
     `roots` holds each source's folder, `groups` the slices of each exchange task, `annotated` each source's annotations
-    below the work directory ("" where it has none; empty where no source has), `doubles` the folder with the marks of
+    below the work directory ("" where it has none; empty where no source has), `staged` which sources are staged
+    (`rt2data.staging`; empty where none is), `doubles` the folder with the marks of
     duplicates ("" where nobody asks for it, or nobody has looked yet).
     """
 
@@ -69,6 +71,7 @@ class Job:
     groups: tuple[tuple[Slice, ...], ...]
     limits: tuple[int, ...]
     annotated: tuple[str, ...] = ()
+    staged: tuple[bool, ...] = ()
     doubles: str = ""
 
     def source(self, part: IndexedPart) -> RecipeSource:
@@ -114,15 +117,28 @@ class Job:
         """The groups of source `source` (its position in the recipe)."""
         return [g for g, slices in enumerate(self.groups) if self.parts[slices[0].part].source == source]
 
-    def for_exchange(self, drawn: Sequence[int]) -> Job:
-        """The same job in groups that draw at most GROUP_ROWS samples; `drawn` gives each source's samples in all.
+    @property
+    def runs(self) -> str:
+        """The name of the folder of its runs: other groups and other places of images are other runs."""
+        bits = "".join("01"[one] for one in self.staged)
+        return f"staged-{int(bits, 2):x}" if any(self.staged) else "runs"
+
+    def for_exchange(self, drawn: Sequence[int], staged: Sequence[bool] = (), image_bytes: Sequence[int] = ()) -> Job:
+        """The same job in groups that draw at most GROUP_ROWS samples, of a staged source also GROUP_BYTES of images.
 
         A row that is drawn ten times stands ten times in its run.
+
+        Args:
+            drawn: each source's samples in all.
+            staged: which sources are staged (`rt2data.staging`).
+            image_bytes: of each source's drawn samples.
         """
         rows = [sum(p.rows for p in self.parts if p.source == n) for n in range(len(drawn))]
         limits = [max(1000, GROUP_ROWS // max(1, -(-d // max(1, r)))) for d, r in zip(drawn, rows, strict=True)]
+        for number in np.flatnonzero(staged).tolist():
+            limits[number] = min(limits[number], max(1, GROUP_BYTES * rows[number] // max(1, image_bytes[number])))
         made = make(self.work, self.recipe, self.roots, self.parts, limits, self.annotated)
-        return replace(made, doubles=self.doubles)
+        return replace(made, doubles=self.doubles, staged=tuple(staged))
 
     def digest(self) -> str:
         """Names the job by its content: recipe, declarations and parts, but no path."""
@@ -142,7 +158,7 @@ class Job:
             "recipe": self.recipe.resolved, "file": self.recipe.file, "roots": self.roots, "limits": self.limits,
             "annotated": self.annotated,
             "declarations": [s.declaration.reference for s in self.recipe.sources],
-            "parts": [asdict(p) for p in self.parts], "doubles": self.doubles,
+            "parts": [asdict(p) for p in self.parts], "doubles": self.doubles, "staged": self.staged,
             "lowest": [
                 {one.column: one.low for one in s.filters if math.isfinite(one.low)} for s in self.recipe.sources
             ],
@@ -237,4 +253,4 @@ def load(path: str) -> Job:
     parsed = replace(parsed, sources=tuple(sources))
     parts = [IndexedPart(**p) for p in content["parts"]]
     made = make(file.parent.parent, parsed, content["roots"], parts, content["limits"], content["annotated"])
-    return replace(made, doubles=content["doubles"])
+    return replace(made, doubles=content["doubles"], staged=tuple(content["staged"]))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import rt2data
-from rt2data import card, exchange, gather, statistics, whole
+from rt2data import card, exchange, gather, staging, statistics, whole
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.mixture import CLAIM, FORMAT, load_manifest
@@ -139,6 +139,7 @@ def commit(
         if _TEMPORARY.fullmatch(left.name):  # of an attempt that was killed while it wrote
             left.unlink(missing_ok=True)
     _json(out / "manifest.json", manifest)
+    staging.discard(the_job, state)
     (out / CLAIM).unlink(missing_ok=True)
     return manifest
 
@@ -180,7 +181,7 @@ def _statistics(the_job: Job, the_plan: Plan, measured: dict[int, dict[str, Any]
     for number, stats in sorted(measured.items()):
         source = the_job.recipe.sources[number]
         found = [
-            np.load(exchange.run_file(state, g).with_suffix(".bins.npz"), allow_pickle=False)
+            np.load(exchange.run_file(state, the_job, g).with_suffix(".bins.npz"), allow_pickle=False)
             for g in the_job.groups_of(number)
         ]
         bins, clipped = sum(f["bins"] for f in found), sum(f["clipped"] for f in found)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from rt2data import blobs, filters, holdout, index, order, reasoning, select, whole
+from rt2data import blobs, filters, holdout, index, order, reasoning, select, traffic, whole
 from rt2data.errors import Rt2dataError
 from rt2data.holdout import Holdout
 from rt2data.job import Job
@@ -53,6 +53,8 @@ class SourcePlan:
         other_splits: the dataset's own splits that the recipe does not take, with their episodes or examples.
         estimated: true where the counts come from metadata and not from an index.
         unknown: what nobody states, of a source that is not at hand: "units", "samples", "images" (their bytes).
+        reads: of a source on object storage, the requests that it takes (`rt2data.traffic.of_part`).
+        staged: whether its images are staged (`rt2data.staging`).
         plans: of a source whose samples have plans in words, what the manifest says of them; None for others.
         languages: usable samples per split and language, before quotas; ``und`` where the language is unknown.
     """
@@ -72,6 +74,8 @@ class SourcePlan:
     wanted: float | None = None
     image_bytes: int = 0
     blob_bytes: int = 0
+    reads: dict[str, int] = field(default_factory=dict)
+    staged: bool = False
     other_splits: dict[str, int] = field(default_factory=dict)
     estimated: bool = False
     unknown: list[str] = field(default_factory=list)
@@ -210,9 +214,13 @@ def make(job: Job, tokenizer: dict[str, Any], other_splits: list[dict[str, int]]
             plans[number].plans = choose_plans(job, number, plans[number])
     orders: dict[tuple[str, str | None], list[order.U64]] = {key: [] for key in streams(recipe)}
     for part, source, samples in walk(job, None):
+        taken = []
         for split, rows, _copy, values in drawn(recipe, source, plans[part.source], samples):
+            taken.append(samples.rows[rows])
             orders[recipe.splits[split], source.id if recipe.form == "by_source" else None].append(values)
             plans[part.source].image_bytes += image_bytes(job, part, source, samples.rows[rows])
+        if "://" in job.roots[part.source]:
+            plans[part.source].reads = traffic.added(plans[part.source].reads, traffic.of_part(job, part, taken))
     made = []
     for (split, name), parts in orders.items():
         merged = np.concatenate(parts) if parts else np.empty(0, np.uint64)

@@ -73,8 +73,11 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def plan_text(recipe: Recipe, plan: Plan, workers: int | None = None) -> str:
-    """The plan as a table of at most 100 columns. ``~`` marks what is estimated, ``?`` what nobody states."""
+def plan_text(recipe: Recipe, plan: Plan, workers: int | None = None, out: Place | None = None) -> str:
+    """The plan as a table of at most 100 columns. ``~`` marks what is estimated, ``?`` what nobody states.
+
+    `out` is where the mixture goes: on object storage it takes requests.
+    """
     guessed = any(s.estimated for s in plan.sources)
     how = "estimated where marked ~" if guessed else "exact"
     how += ", unknown where marked ?" if any(s.unknown for s in plan.sources) else ""
@@ -94,11 +97,18 @@ def plan_text(recipe: Recipe, plan: Plan, workers: int | None = None) -> str:
         shards = sum(stream.shards for stream in plan.streams if stream.split == split)
         counts = f"{mark}{samples:,} samples in {mark}{shards:,} shards" if samples or known else "?"
         lines.append(f"{split}: {counts}{'' if known or not samples else ', and what is unknown'}")
-    needs = forecast.make(recipe, plan, workers)
+    needs = forecast.make(recipe, plan, workers, out)
     least = "" if needs.complete else "; without what is unknown"
     lines.append(f"text ~{short(needs.tokens)} tokens, images {mark}{size(needs.images)}{least}")
     disk = f"shards ~{size(needs.shards)}; disk needed ~{size(needs.disk)} with the work directory"
     lines.append(f"{disk}; ~{duration(needs.hours)} with {needs.workers} worker{'s' if needs.workers > 1 else ''}")
+    if needs.staged:
+        whose = ", ".join(s.dataset for s in plan.sources if s.staged)
+        lines += _wrapped(f"of it ~{size(needs.staged)} until the mixture is complete: staged images of {whose}", "")
+    if needs.lists + needs.gets + needs.puts:
+        lines.append(
+            f"requests to object storage: ~{needs.lists:,} list, ~{needs.gets:,} get and head, ~{needs.puts:,} put"
+        )
     for warning in plan.warnings:
         lines += _wrapped(f"note: {warning}", "", "      ")
     return "\n".join(lines)

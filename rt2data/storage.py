@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
 SCHEMES = ("s3", "gs")
+GAP = 1 << 20  # bytes that are read over rather than asked for apart: some 10 ms of a network
 CHUNK = 8 << 20  # bytes of a request: long enough that its latency costs little, short enough to be tried again
 PARALLEL = 16  # requests that a process has under way: at most PARALLEL * CHUNK bytes in memory
 KEPT = 2  # objects of which a process keeps its local copy: the part that it reads, and a file beside it

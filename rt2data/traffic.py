@@ -1,0 +1,96 @@
+"""Requests to object storage: what a build will ask of it, counted before it does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rt2data import blobs, index, select, storage
+from rt2data.job import IndexedPart, Job
+from rt2data.staging import Images, requests
+
+# What opening a source and checking whether it changed takes, each time that a part is indexed: a search for its
+# version's folder, its metadata, and size and ETag of the part's files. Counted on a server (tests/test_storage.py).
+PART_LISTS, PART_GETS = 4, 7
+# A mixture's: is there one, may it be there; mark, statistics, tokenizer, card, manifest; the mark again per bucket.
+MIXTURE_LISTS, MIXTURE_GETS, MIXTURE_PUTS = 4, 8, 5
+
+Ints = npt.NDArray[np.int64]
+Counts = dict[str, int]
+
+
+def added(a: Counts, b: Counts) -> Counts:
+    """The sums of two counts."""
+    return {name: a.get(name, 0) + b.get(name, 0) for name in {**a, **b}}
+
+
+def of_part(job: Job, part: IndexedPart, drawn: Sequence[Ints]) -> Counts:
+    """What a part on object storage takes: ``list`` and ``get`` to index it, and what `of_images` says."""
+    table, source = job.table(part), job.source(part)
+    root = storage.place(job.roots[part.source])
+    own = part.name.partition("[")[0]
+    others = {str(name) for c in source.declaration.cameras for name in index.codes(table, f"{c}.file")[1]} - {own}
+    pictures = sum(not name.startswith(blobs.PREFIX) for name in others)
+    try:
+        size = (root / own).stat().st_size
+    except OSError:
+        size = 0
+    found = {"list": PART_LISTS, "get": PART_GETS + len(storage.pieces(size)) + pictures}
+    return found | of_images(table, select.cameras(source), drawn)
+
+
+def of_images(table: Any, cameras: Sequence[str], drawn: Sequence[Ints]) -> Counts:
+    """What fetching images of a part takes.
+
+    Args:
+        table: the part's index.
+        cameras: whose images.
+        drawn: rows, as often as they are drawn, in arrays.
+
+    Returns:
+        Requests, and bytes that they read, of fetching each image (``direct``) and of staging (``staged``).
+    """
+    every = np.concatenate([*drawn, np.empty(0, np.int64)])
+    found, files, direct, size = [], dict[str, int](), 0, 0
+    for camera in cameras:
+        codes, names = index.codes(table, f"{camera}.file")
+        remote = np.array([not str(name).startswith(blobs.PREFIX) for name in names] + [False], np.bool_)[codes]
+        known = np.array([files.setdefault(str(name), len(files)) for name in names] + [0], np.int64)[codes]
+        length = index.numbers(table, f"{camera}.length").astype(np.int64)
+        mine = every[remote[every]]
+        direct += len(mine)
+        size += int(length[mine].sum())
+        once = np.unique(mine)
+        found.append([known[once], index.numbers(table, f"{camera}.offset")[once], length[once]])
+    file, offset, length = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    wanted = requests(Images([], file, offset, length, offset))
+    read = int((wanted[:, 2] - wanted[:, 1]).sum())
+    return {"direct": direct, "direct_bytes": size, "staged": len(wanted), "staged_bytes": read}
+
+
+def of_build(plan: Any, shard_bytes: int, *, remote: bool) -> tuple[int, int, int]:
+    """(lists, gets, puts) of a whole build; `remote` where the mixture, of `shard_bytes`, goes to object storage."""
+    lists = sum(source.reads.get("list", 0) for source in plan.sources)
+    gets = sum(
+        source.reads["get"] + source.reads["staged" if source.staged else "direct"]
+        for source in plan.sources
+        if source.reads
+    )
+    if not remote:
+        return lists, gets, 0
+    each = [shard_bytes // max(1, plan.shards)] * plan.shards
+    puts = storage.requests_to_write(each) + MIXTURE_PUTS
+    return lists + MIXTURE_LISTS, gets + MIXTURE_GETS + 2 * plan.shards, puts
+
+
+def guessed(rows: int, image_bytes: int, parts: int, *, loose: bool) -> Counts:
+    """The counts of a source that is not indexed: `loose` pictures are objects of their own."""
+    pieces = parts + image_bytes // storage.CHUNK
+    reading = rows if loose else pieces
+    return {
+        "list": PART_LISTS * parts, "get": PART_GETS * parts + reading,
+        "direct": rows, "direct_bytes": image_bytes, "staged": reading, "staged_bytes": image_bytes,
+    }  # fmt: skip

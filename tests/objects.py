@@ -1,0 +1,132 @@
+"""An S3 server on loopback: moto's, counted, and made to fail where a test wants it to.
+
+Every test that uses it speaks HTTP to it. Credentials and endpoint are in the environment, as a user has them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from werkzeug.serving import make_server
+
+BUCKET = "robots"
+SECRET = "a-secret-that-must-not-be-written"
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "AKIDMUSTNOTBEWRITTEN", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}  # fmt: skip
+
+Reply = Callable[..., Any]
+
+
+class Server:
+    """A WSGI server around moto. `asked` counts requests by kind: list, head, get, put, part, delete.
+
+    `before` is called with (kind, path) of each request; it may return a status with which the request fails, or
+    ``"cut"``: the connection then breaks in the middle of the answer.
+    """
+
+    def __init__(self) -> None:
+        from moto.server import DomainDispatcherApplication, create_backend_app
+
+        self.app = DomainDispatcherApplication(create_backend_app)
+        self.asked: Counter[str] = Counter()
+        self.before: Callable[[str, str], int | str | None] = lambda _kind, _path: None
+        self.lock = threading.Lock()
+        logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
+        self.http = make_server("127.0.0.1", 0, self, threaded=True)
+        self.endpoint = f"http://127.0.0.1:{self.http.server_port}"
+        self.thread = threading.Thread(target=self.http.serve_forever, daemon=True)
+        self.thread.start()
+
+    def __call__(self, environ: dict[str, Any], start_response: Reply) -> Iterable[bytes]:
+        kind = self._kind(environ)
+        with self.lock:
+            self.asked[kind] += 1
+            fault = self.before(kind, environ["PATH_INFO"])
+        if isinstance(fault, int):
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            start_response(f"{fault} Made to fail", [("Content-Length", "0")])
+            return [b""]
+        answer: Iterable[bytes] = self.app(environ, start_response)
+        return self._half(answer) if fault == "cut" else answer
+
+    @staticmethod
+    def _half(answer: Iterable[bytes]) -> Iterator[bytes]:
+        whole = b"".join(answer)
+        yield whole[: len(whole) // 2]
+        raise ConnectionResetError("made to fail")
+
+    @staticmethod
+    def _kind(environ: dict[str, Any]) -> str:
+        method, query = environ["REQUEST_METHOD"], environ["QUERY_STRING"]
+        if method == "GET":
+            return "list" if "list-type" in query else "get"
+        if method == "PUT":
+            return "part" if "partNumber" in query else "put"
+        return {"HEAD": "head", "POST": "upload" if "uploads" in query else "complete"}.get(method, method.lower())
+
+    def close(self) -> None:
+        self.http.shutdown()
+        self.thread.join()
+
+    # What lies in the bucket, past what is tested
+
+    def client(self) -> Any:
+        import boto3
+
+        return boto3.client("s3", endpoint_url=self.endpoint)
+
+    def upload(self, folder: Path, prefix: str) -> str:
+        """Copy a folder into the bucket; returns its URL."""
+        client = self.client()
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            client.put_object(
+                Bucket=BUCKET, Key=f"{prefix}/{path.relative_to(folder).as_posix()}", Body=path.read_bytes()
+            )
+        return f"s3://{BUCKET}/{prefix}"
+
+    def download(self, prefix: str, folder: Path) -> Path:
+        """Copy what lies below a prefix into a folder."""
+        client = self.client()
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{prefix}/"):
+            for entry in page.get("Contents", []):
+                path = folder / entry["Key"].removeprefix(f"{prefix}/")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(client.get_object(Bucket=BUCKET, Key=entry["Key"])["Body"].read())
+        return folder
+
+    def names(self, prefix: str) -> list[str]:
+        pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{prefix}/")
+        return sorted(e["Key"].removeprefix(f"{prefix}/") for page in pages for e in page.get("Contents", []))
+
+
+@contextmanager
+def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server with an empty bucket; the environment points to it."""
+    from moto.s3.models import s3_backends
+
+    from rt2data import storage
+
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    server = Server()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+    s3_backends.reset()
+    storage._store.cache_clear()
+    storage.forget()
+    try:
+        server.client().create_bucket(Bucket=BUCKET)
+        server.asked.clear()
+        yield server
+    finally:
+        server.close()
+        storage._store.cache_clear()
+        storage.forget()
