@@ -66,13 +66,25 @@ def read_code(picture: bytes) -> int:
     return int(sum(1 << k for k, bit in enumerate(bits) if bit))
 
 
-def encode(path: Path, frames: list[np.ndarray], codec: str = "libx264", fps: int = FPS, **container: str) -> Path:
+def encode(
+    path: Path,
+    frames: list[np.ndarray],
+    codec: str = "libx264",
+    fps: int = FPS,
+    pixels: str = "yuv420p",
+    **container: str,
+) -> Path:
     """An mp4 of `frames`, with B-frames and a key frame every 7."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    options = {"libx264": {"g": "7", "bf": "2", "crf": "12"}, "libsvtav1": {"g": "2", "crf": "20", "preset": "12"}}
+    options = {
+        "libx264": {"g": "7", "bf": "2", "crf": "12"},
+        "libx265": {"x265-params": "keyint=7:bframes=2:log-level=none", "crf": "12"},
+        "libsvtav1": {"g": "2", "crf": "20", "preset": "11"},
+        "mpeg4": {"g": "7", "bf": "2", "qscale": "2"},
+    }
     with av.open(str(path), "w", format="mp4", options=container) as out:
         stream = out.add_stream(codec, fps, options=options.get(codec, {}))
-        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = frames[0].shape[1], frames[0].shape[0], pixels
         for number, pixels in enumerate(frames):
             one = av.VideoFrame.from_ndarray(pixels, "rgb24")
             one.pts, one.time_base = number, Fraction(1, fps)

@@ -160,6 +160,51 @@ def test_pixels_do_not_depend_on_the_processor_and_are_lerobots_but_for_rounding
     assert found == [out.getvalue()]
 
 
+@pytest.mark.parametrize(
+    ("codec", "pixels", "height", "flags"),
+    [
+        ("libx264", "yuv420p", 48, 0x10),
+        ("libx264", "yuv422p", 48, 0x10),
+        ("libx264", "yuv444p", 48, 0x2),
+        ("libx264", "yuv420p10le", 48, 0x2),
+        ("mjpeg", "yuvj420p", 48, 0x10),
+        ("mjpeg", "yuvj420p", 47, 0x2),
+    ],
+)
+def test_every_form_of_pixels_is_lerobots_but_for_rounding(
+    codec: str, pixels: str, height: int, flags: int, tmp_path: Path
+) -> None:
+    noise = list(np.random.default_rng(0).integers(0, 256, (4, height, files.SIZE[0], 3), np.uint8))
+    path = files.encode(tmp_path / "a.mp4", noise, codec, pixels=pixels)
+    found = video.frames(path, [n / files.FPS for n in range(4)], [9.0] * 4, tolerance=1e-4, quality=95)
+    with av.open(str(path)) as container:
+        for one, data in zip(container.decode(video=0), found, strict=True):
+            assert (one.format.name, one.height) == (pixels, height)
+            exact = one.reformat(format="rgb24", interpolation=flags | 0x40000 | 0x80000).to_ndarray()
+            assert np.abs(exact.astype(int) - one.to_ndarray(format="rgb24")).max() <= 3
+            out = io.BytesIO()
+            Image.fromarray(exact).save(out, "JPEG", quality=95, subsampling=2)
+            assert data == out.getvalue()
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "libsvtav1", "mpeg4"])
+def test_frames_do_not_depend_on_where_reading_begins(codec: str, tmp_path: Path) -> None:
+    """A part of a long video has the bytes that it has where all of it is read; h265 has open groups of pictures."""
+    if codec not in av.codecs_available:
+        pytest.skip(f"this PyAV does not encode {codec}")
+    path = files.encode(tmp_path / "a.mp4", [files.frame(n // 8, 0, n % 8) for n in range(40)], codec)
+    times = [n / files.FPS for n in range(40)]
+
+    def read(start: int, stop: int = 40) -> list[bytes]:
+        some = times[start:stop]
+        return list(video.frames(path, some, [9.0] * len(some), tolerance=1e-4, quality=95))
+
+    every = read(0)
+    assert [files.read_code(one) for one in every] == [files.code(n // 8, 0, n % 8) for n in range(40)]
+    for start in range(40):
+        assert read(start, start + 3) == every[start : start + 3]
+
+
 def test_pictures_in_parquet_are_copied_as_they_are(tmp_path: Path) -> None:
     for version in ("v2.1", "v3.0"):
         files.write(tmp_path / version, version, images=True)

@@ -1,8 +1,8 @@
 """Frames of an mp4 file at given times, decoded once from front to back and encoded as JPEG.
 
 A frame is found as LeRobot finds it: the one whose timestamp is nearest, if that is within a tolerance. Its pixels are
-those of PyAV's ``to_ndarray("rgb24")`` as FFmpeg computes them without SIMD: its vector code rounds otherwise (by at
-most 3 of 255), and differently on every kind of processor.
+those of PyAV's ``to_ndarray("rgb24")`` as FFmpeg computes them without SIMD (``ffmpeg -cpuflags 0`` gives the same):
+its vector code rounds otherwise, by at most 3 of 255, and differently on every kind of processor.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from typing import Any
 from rt2data import images
 from rt2data.errors import Rt2dataError
 
-# Of libswscale: SWS_POINT (a pixel takes the colour that is stored for it, as by default), ACCURATE_RND and BITEXACT.
-_EXACT = 0x10 | 0x40000 | 0x80000
+# Flags of libswscale: SWS_ACCURATE_RND and SWS_BITEXACT make it the same with SIMD and without. What stands for them by
+# default gives each pixel of these formats the colour that is stored for it (SWS_POINT), in pictures of an even height;
+# elsewhere colours are interpolated (SWS_BILINEAR).
+_EXACT, _POINT, _BILINEAR = 0x40000 | 0x80000, 0x10, 0x2
+_POINTWISE = frozenset(["yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuva420p"])
 
 
 def frames(
@@ -128,7 +131,9 @@ class _Encoder:
             return b""
         from PIL import Image
 
-        pixels = self.reformatter.reformat(frame, format="rgb24", interpolation=_EXACT).to_ndarray()
+        pointwise = frame.format.name in _POINTWISE and frame.height % 2 == 0
+        how = _EXACT | (_POINT if pointwise else _BILINEAR)
+        pixels = self.reformatter.reformat(frame, format="rgb24", interpolation=how).to_ndarray()
         return images.jpeg(Image.fromarray(pixels), self.quality)
 
 
