@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,28 @@ class Actions(NamedTuple):
 
     values: Floats
     known: Bools
+
+
+class Episode(NamedTuple):
+    """float64 (T, D), bool (T,) and bool (T,): the actions, whether each is known and valid, whether each step ends."""
+
+    values: Floats
+    known: Bools
+    ends: Bools
+
+
+def of_episode(robot: Robot, read: Read, steps: int, where: str) -> Episode:
+    """All that is declared of an episode's actions. Steps between those that are read (`Robot.every`) have none."""
+    if robot.every > 1:
+        kept = np.arange(0, steps, robot.every)
+        some = of_episode(replace(robot, every=1), lambda path: read(path)[kept], len(kept), where)
+        found = Episode(np.zeros((steps, len(robot.dims))), np.zeros(steps, np.bool_), np.zeros(steps, np.bool_))
+        for whole, part in zip(found, some, strict=True):
+            whole[kept] = part
+        return found
+    actions = canonical(robot, read, steps, where)
+    known = valid(robot, read, steps, where) & actions.known
+    return Episode(actions.values, known, terminate(robot, read, steps, where))
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what is not finite is left out by its row, and counted

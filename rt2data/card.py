@@ -15,7 +15,7 @@ _STRINGS = (
 )  # fmt: skip
 _NUMBERS = ("step", "steps", "horizon")
 _LISTS = {
-    "images": "string", "dims": "string", "action": "float32", "terminate": "bool", "bins": "int32",
+    "images": "string", "dims": "string", "units": "string", "action": "float32", "terminate": "bool", "bins": "int32",
     "proprio": "float32", "action_valid": "bool", "image_valid": "bool", "turns": "string",
     "answers": "string", "captions": "string",
 }  # fmt: skip

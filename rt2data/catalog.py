@@ -68,7 +68,8 @@ def page(d: Declaration) -> str:
             say(f"column {column}", way)
         say("pictures", " or ".join(d.web.images) or "in the files themselves")
         say("picture ids", f"{d.web.image_namespace}:ID" if d.web.image_namespace else "by content")
-    say("compat", ", ".join(d.compat))
+    for name, other in d.compat.items():
+        say(f"as {name} reads it", _as_read(other))
     say("checked against", raw.get("verified", "unverified"))
     caveats = [*raw.get("notes", ())]
     caveats += [f"{about} is unverified: {reason}" for about, reason in d.unverified]
@@ -114,6 +115,14 @@ def _robot(d: Declaration) -> Iterator[tuple[str, object]]:
     yield "control rate", f"{robot.control_hz:g} Hz" if robot.control_hz else None
 
 
+def _as_read(other: Declaration) -> str:
+    """What another project makes of the dataset, in one line."""
+    robot = other.robot
+    terms = "; ".join(_term(term) for term in robot.terms) if robot else ""
+    rate = f"; every {robot.every} steps" if robot and robot.every > 1 else ""
+    return f"{terms}{rate}. {' '.join(other.raw['notes'])}"
+
+
 def _meaning(robot: Robot, action: dict[str, Any]) -> str:
     if robot.kind == "absolute":
         rest = f"; at rest {', '.join(robot.rates)} are 0" if robot.rates else ""
@@ -138,6 +147,8 @@ def _meaning(robot: Robot, action: dict[str, Any]) -> str:
 
 
 def _instruction(declared: Instruction) -> str:
+    if declared.text == "":
+        return "blank"
     if declared.text is not None:
         return f'"{declared.text}" for every step'
     if not declared.fields:
@@ -173,6 +184,8 @@ def _rule(rule: Rule) -> str:
 
 
 def _term(term: Term) -> str:
+    if term.pad is not None:
+        return f"{' '.join(term.to)} = {term.pad:g}"
     words = [_ref(term.field, term.columns), *(_op(op) for op in term.ops)]
     return f"{' '.join(term.to)} = {', '.join(words)}"
 

@@ -115,13 +115,13 @@ class _Raw:
 
 def _seen(robot: Robot, raw: _Raw, where: str) -> Seen:
     with np.errstate(all="ignore"):
-        found = actions.canonical(robot, raw.read, raw.steps, where)
+        found = actions.of_episode(robot, raw.read, raw.steps, where)
     return Seen(
         steps=raw.steps,
         read=raw.read,
         action=found.values,
-        known=actions.valid(robot, raw.read, raw.steps, where) & found.known,
-        ends=actions.terminate(robot, raw.read, raw.steps, where),
+        known=found.known,
+        ends=found.ends,
         texts=instruction.texts(robot.instruction, raw.values.__getitem__, raw.steps),
         flags={name: np.asarray(raw.values[f"steps/{name}"], np.bool_).reshape(raw.steps) for name in raw.flags},
         pictures={

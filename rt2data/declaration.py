@@ -13,7 +13,7 @@ from typing import Any
 from rt2data import config, corpus, resources, robot_parser
 from rt2data.corpus import Web
 from rt2data.errors import Rt2dataError, near
-from rt2data.robot import Robot
+from rt2data.robot import ARM, Robot
 
 UNDECLARED = "undeclared.yaml"
 """The file in ``builders/`` that lists datasets that are not declared, with the reason."""
@@ -58,6 +58,12 @@ class Declaration:
         return tuple(c.name for c in self.robot.cameras) if self.robot else self.web.cameras if self.web else ()
 
     @property
+    def standardisation(self) -> str | None:
+        """The project (of COMPAT) whose reading of the dataset this is; None for the dataset's own meaning."""
+        found: str | None = self.raw.get("standardisation")
+        return found
+
+    @property
     def unverified(self) -> tuple[tuple[str, str], ...]:
         """What no source settles, each (about, reason)."""
         return tuple((one["about"], one["reason"]) for one in self.raw.get("unverified", ()))
@@ -99,10 +105,25 @@ def _one(raw: dict[str, Any], path: Path, lines: dict[config.Where, int], refere
 def _compat(
     raw: dict[str, Any], name: str, block: dict[str, Any], path: Path, lines: dict[config.Where, int], reference: str
 ) -> Declaration:
-    """The declaration as project `name` reads the dataset. None of them keeps a terminate flag."""
+    """The declaration as project `name` reads the dataset.
+
+    None of them keeps a terminate flag or leaves out the last step, and all but a few actions are seven numbers that
+    are taken for the displacement of an arm, whatever they mean.
+    """
+    like = block.get("like")
+    if like is not None:
+        other = raw["compat"].get(like, {})
+        if like == name or "like" in other or "action" not in other:
+            where = f"{path}:{config.line_of(lines, ('compat', name, 'like'))}"
+            raise Rt2dataError(where, f"like: {like}", "the other project, with an action of its own")
+        block = other | {key: value for key, value in block.items() if key != "like"}
     changed = {key: value for key, value in block.items() if key != "quirks"}
+    action = {"gripper": f"as {name} makes it", "kind": "displacement", "dims": list(ARM)}
+    if changed["action"].get("kind", "displacement") == "displacement":
+        action |= {"frame": "unverified", "unit": "controller"}
     own = {key: value for key, value in raw.items() if key not in ("compat", "notes", "conflicts", "unverified")}
-    own |= {"terminate": "none"} | changed | {"notes": block["quirks"], "standardisation": name}
+    own |= {"terminate": "none", "valid_action": "all"} | changed | {"action": action | changed["action"]}
+    own |= {"notes": block["quirks"], "standardisation": name}
     start = ("compat", name)
     here = {
         where[2:]: line for where, line in lines.items() if where[:2] == start and where[2:3] and where[2] in changed
@@ -189,10 +210,13 @@ def _with_compat(declarations: Iterable[Declaration]) -> Iterator[Declaration]:
 
 def standardised(one: Declaration, project: str, where: str) -> Declaration:
     """The declaration of the same dataset as `project` (of COMPAT) standardises it. `where` begins the error."""
+    if one.standardisation == project:
+        return one
     if project in one.compat:
         return one.compat[project]
-    expected = f"compat: {project}: in {one.file}"
-    raise Rt2dataError(where, f"nobody has declared how {project} standardises {one.name}", expected)
+    found = f"nobody has declared how {project} standardises {one.name}"
+    repair = "Take it as it is declared with compat: none, or leave it out"
+    raise Rt2dataError(where, found, f"compat: {project}: in {one.file}", repair)
 
 
 def find(name: str, where: str = "datasets") -> Declaration:

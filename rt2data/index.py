@@ -22,7 +22,7 @@ import pyarrow.ipc
 from rt2data import images, whole
 from rt2data.errors import Rt2dataError
 
-VERSION = 3
+VERSION = 4
 
 # How far images are checked. quick: header and end of each, no CRC; what `plan` and `stats` need. header: also every
 # CRC of the source is verified, and one kept per image; what a build needs. decode: also each image is decoded once.
@@ -54,6 +54,7 @@ REASONS = (
     "bad_record",
     "unequal_length",
     "missing_episode",
+    "between_steps",
 )
 CODE = {reason: code for code, reason in enumerate(REASONS)}
 # From `images.check_refs`' own numbering.

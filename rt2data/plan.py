@@ -505,6 +505,9 @@ def warnings(recipe: Recipe, plans: list[SourcePlan], splits: dict[str, int]) ->
             found.append(f"{plan.dataset}: in {plan.never_terminate} of {plan.units} episodes no step terminates")
         robot = source.declaration.robot
         found += [f"{plan.dataset}: {about} is unverified: {reason}" for about, reason in source.declaration.unverified]
+        project = source.declaration.standardisation
+        if project:
+            found += [f"{plan.dataset}: as {project} reads it: {quirk}" for quirk in source.declaration.raw["notes"]]
         if robot and robot.controller:
             names = ", ".join(name for name, unit in zip(robot.dims, robot.units, strict=True) if unit == "controller")
             found.append(f"{plan.dataset}: {names} are in units of a controller, no metres or radians")

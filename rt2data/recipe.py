@@ -11,7 +11,7 @@ from typing import Any
 
 from rt2data import config, filters, holdout, include, reasoning, resources
 from rt2data import prompts as prompts_of
-from rt2data.declaration import Declaration
+from rt2data.declaration import Declaration, standardised
 from rt2data.errors import Rt2dataError, near
 from rt2data.filters import Filter
 from rt2data.holdout import Holdout
@@ -93,6 +93,7 @@ class Recipe:
     image_check: str
     tokenizer: str
     bounds: str
+    compat: str
     prompts: dict[str, Any]
     sources: tuple[RecipeSource, ...]
     holdout: Holdout | None
@@ -148,7 +149,8 @@ def _recipe(written: Written) -> Recipe:
         max_repeat=raw.get("max_repeat", 10), form=raw.get("form", "mixed"),
         cameras=tuple(raw.get("cameras", ["primary"])),
         image=None if image == "keep" else image, image_check=raw.get("image_check", "header"),
-        tokenizer=tokenizer.get("spec", "rt2"), bounds=tokenizer.get("bounds", "quantiles"), prompts=prompts,
+        tokenizer=tokenizer.get("spec", "rt2"), bounds=tokenizer.get("bounds", "quantiles"),
+        compat=raw.get("compat", "none"), prompts=prompts,
         sources=(), holdout=None, resolved={},
     )  # fmt: skip
     common = raw.get("splits", {"train": 1.0}), written.at("splits")
@@ -173,7 +175,7 @@ def _holdout(recipe: Recipe, written: Written) -> Recipe:
 
 
 def _source(recipe: Recipe, entry: Entry, common: tuple[dict[str, Any], str]) -> RecipeSource:
-    fields, found = entry.fields, entry.declaration
+    fields, found = entry.fields, _standardised(recipe, entry)
     default = "repeat" if recipe.weights == "share" else "weight"
     amounts = [key for key in AMOUNTS if key in fields] or [default]
     if len(amounts) > 1:
@@ -205,6 +207,16 @@ def _source(recipe: Recipe, entry: Entry, common: tuple[dict[str, Any], str]) ->
         else None,
         own={key: fields[key] for key in _OWN if key in fields}, where=entry.place,
     )  # fmt: skip
+
+
+def _standardised(recipe: Recipe, entry: Entry) -> Declaration:
+    """The source's declaration as the project that ``compat`` names reads it: its own, else that of the recipe."""
+    wanted = entry.fields.get("compat", recipe.compat)
+    if "compat" in entry.fields and entry.declaration.kind != "robot":
+        raise Rt2dataError(entry.at("compat"), f'"compat" for a {entry.declaration.kind} source', "a robot source")
+    if wanted == "none" or entry.declaration.kind != "robot":
+        return entry.declaration
+    return standardised(entry.declaration, wanted, entry.at("compat"))
 
 
 def _prompts(under: dict[str, Any], own: dict[str, Any], at: Callable[[str], str]) -> dict[str, Any]:
@@ -331,6 +343,7 @@ def _resolve(recipe: Recipe, raw: dict[str, Any]) -> dict[str, Any]:
         }
         entry |= {"answers": s.answers} if s.declaration.kind == "vqa" else {}
         entry |= {"captions": s.captions} if s.declaration.kind == "caption" else {}
+        entry |= {"compat": s.declaration.standardisation} if s.declaration.standardisation else {}
         entry |= {"plans": s.reasoning.resolved} if s.reasoning else {}
         entry |= s.own
         sources.append(entry)

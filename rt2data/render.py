@@ -24,8 +24,8 @@ from rt2data.tokenizer import ActionTokenizer
 
 FIELDS = (
     "key", "kind", "source", "dataset", "split", "prompt", "target", "images", "language",
-    "instruction", "plan", "episode", "step", "steps", "dims", "horizon", "action", "terminate", "bins", "proprio",
-    "tokenizer", "action_valid", "image_valid", "example", "turns", "question", "answers", "captions",
+    "instruction", "plan", "episode", "step", "steps", "dims", "units", "horizon", "action", "terminate", "bins",
+    "proprio", "tokenizer", "action_valid", "image_valid", "example", "turns", "question", "answers", "captions",
 )  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def _each(table: pa.Table, column: str, make: Any) -> list[Any]:
 
 
 _NO_ROBOT = _piece(
-    instruction=None, plan=None, episode=None, step=None, steps=None, dims=None, horizon=None, action=None,
+    instruction=None, plan=None, episode=None, step=None, steps=None, dims=None, units=None, horizon=None, action=None,
     terminate=None, bins=None, proprio=None, tokenizer=None, action_valid=None,
 )  # fmt: skip
 _WEB_COLUMNS = ("episode", "target")
@@ -133,7 +133,7 @@ def _robot(table: pa.Table, source: RecipeSource, tokenizer: ActionTokenizer) ->
     plan = _plans(table, source)
     episode = _each(table, "episode", lambda t: _piece(episode=t))
     steps = zip(index.numbers(table, "step").tolist(), index.numbers(table, "steps").tolist(), strict=True)
-    shape = _piece(dims=robot.dims if robot else (), horizon=1)
+    shape = _piece(dims=robot.dims if robot else (), units=robot.units if robot else (), horizon=1)
     proprio = (
         _rows(index.matrix(table.column("proprio"))) if "proprio" in table.column_names else [b"null"] * len(targets)
     )

@@ -54,6 +54,8 @@ class Camera:
 class Instruction:
     """Where the instruction is: the first of `fields` that is not empty, or `text` for every step, or nowhere.
 
+    An empty `text` is the blank that Octo has for some datasets.
+
     `codes`: the fields hold UTF-8 bytes as integers. `dummy` texts count as none. `table` maps what is stored to texts.
     """
 
@@ -135,6 +137,7 @@ class Robot:
         rates: dimensions for which 0 is rest, beside the displacement of an arm.
         plan: where the data have a plan in words for each step; None where they have none.
         units: unit of each dimension: m, rad, openness, ``controller``, or as declared.
+        every: of so many steps the first is read, as if the others were not there: another project's way (compat).
     """
 
     episode_id: tuple[str, ...]
@@ -157,6 +160,7 @@ class Robot:
     valid_action: str | Rule
     control_hz: float | None
     success: Success | None = None
+    every: int = 1
 
     @property
     def held(self) -> tuple[int, ...]:

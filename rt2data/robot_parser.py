@@ -85,6 +85,7 @@ class _Parser:
             missing=action.get("missing", "invalid"), terminate=self.word_or_rule("terminate"),
             valid_action=self.word_or_rule("valid_action"), control_hz=raw.get("control_hz"),
             success=self.success() if "success" in raw else None,
+            every=raw.get("every", 1),
         )  # fmt: skip
 
     def check_kind(self, action: dict[str, Any], dims: tuple[str, ...], frame: str | None, against: str) -> None:
@@ -331,6 +332,8 @@ class _Parser:
         return Success(None, own["field"], own["contains"], known)
 
     def instruction(self, key: str) -> Instruction:
+        if self.raw[key] == "blank" and self.compat:
+            return Instruction((), codes=False, dummy=(), table=None, text="")
         raw = self.raw[key]
         raw = {} if raw == "none" else {"field": raw} if isinstance(raw, str) else raw
         fields = raw.get("field", [])

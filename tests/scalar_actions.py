@@ -18,6 +18,13 @@ ARM = ["x", "y", "z", "roll", "pitch", "yaw", "gripper"]
 
 def actions(raw: dict[str, Any], values: Values, steps: int) -> tuple[list[Vector], list[bool], list[bool]]:
     """Per step: the action (at rest where it is undefined), whether it is defined, whether the episode ends."""
+    every = raw.get("every", 1)
+    if every > 1:  # as if the steps between were not there; they have no action
+        some = {path: rows[::every] if len(rows) == steps else rows for path, rows in values.items()}
+        found = actions({**raw, "every": 1}, some, len(range(0, steps, every)))
+        empty = ([0.0] * len(raw["action"]["dims"]), False, False)
+        whole = [tuple(part[t // every] for part in found) if t % every == 0 else empty for t in range(steps)]
+        return [t[0] for t in whole], [t[1] for t in whole], [t[2] for t in whole]
     block = raw["action"]
     rows: list[dict[str, float] | None] = []
     targets = [pose(block["terms"], raw, values, t, steps) for t in range(steps)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -289,13 +291,20 @@ def check_actions(one: Declaration, folder: Path) -> None:
             rows = slice(row, row := row + episode.steps)
             assert got["valid"][rows].tolist() == ok
             assert got["terminate"][rows].tolist() == ends
-            same(action[rows], wanted, one.name)
+            kept = range(0, episode.steps, robot.every)  # between them stands rest, which is no sample
+            same(action[rows][kept], [wanted[t] for t in kept], one.name)
             said = instruction.texts(robot.instruction, episode.__getitem__, episode.steps)
             assert texts[rows] == said
             reason = [index.REASONS[code] for code in reject[rows]]
             expected = [
-                "invalid_action" if not o and not e else "" if s else "no_instruction"
-                for o, e, s in zip(ok, ends, said, strict=True)
+                "between_steps"
+                if t % robot.every
+                else "invalid_action"
+                if not o and not e
+                else "no_instruction"
+                if s is None
+                else ""
+                for t, (o, e, s) in enumerate(zip(ok, ends, said, strict=True))
             ]
             assert reason == expected
         assert row == table.num_rows
@@ -393,6 +402,25 @@ def leaf(tree: dict[str, Any], path: str) -> Any:
         return tree[path]
     name = next(name for name in tree if path.startswith(f"{name}/"))
     return leaf(tree[name], path.removeprefix(f"{name}/"))
+
+
+def test_units_of_a_controller_are_marked_in_sample_and_plan(
+    tmp_path: Path, build: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rt2data import cli, verify
+
+    one = declaration.find("fmb")
+    fake(one, tmp_path / "data", episodes=6, steps=3)
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("name: r\nsources: [{source: fmb}]\n")
+    build(recipe, tmp_path / "out", data_root=tmp_path / "data", workers=1)
+    with tarfile.open(next((tmp_path / "out" / "train").iterdir())) as tar:
+        found = [json.load(tar.extractfile(m)) for m in tar if m.name.endswith(".json")]  # type: ignore[arg-type]
+    assert {tuple(sample["units"]) for sample in found} == {("controller",) * 6 + ("openness",)}
+    assert verify.verify(tmp_path / "out").ok
+    assert cli.main(["plan", str(recipe), "--data-root", str(tmp_path / "data"), "--work", str(tmp_path / "w")]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "fmb: x, y, z, roll, pitch, yaw are in units of a controller, no metres or radians" in printed
 
 
 @pytest.mark.timeout(180)  # the promise: all datasets in under three minutes

@@ -179,14 +179,15 @@ class Rows:
             columns["success"].append(None)
             return
         read = self._reader(episode)
-        found = actions.canonical(robot, read, steps, where)
-        ok = actions.valid(robot, read, steps, where) & found.known
-        ends = actions.terminate(robot, read, steps, where)
+        found = actions.of_episode(robot, read, steps, where)
+        ok, ends = found.known, found.ends
         action = actions.at_rest(robot, found.values, ok)
         with np.errstate(over="ignore"):
             action32 = action.astype(np.float32)
         finite = np.asarray(np.isfinite(action32).all(axis=1))
         reject = np.where(finite, np.where(ok | ends, 0, index.CODE["invalid_action"]), index.CODE["not_finite"])
+        if robot.every > 1:
+            reject = np.where(np.arange(steps) % robot.every, index.CODE["between_steps"], reject)
         texts = instruction.texts(robot.instruction, episode.__getitem__, steps)
         said = _codes(texts, self.instructions)
         reject = np.where((reject == 0) & (said < 0), index.CODE["no_instruction"], reject)

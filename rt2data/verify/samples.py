@@ -134,6 +134,8 @@ class SampleCheck:
         check, own = self.report["texts"], self.facts.rules[sample["source"]].get("prompts", {})
         templates = self.facts.recipe["prompts"] | own
         if sample["kind"] == "robot":
+            said = bool(sample["instruction"].strip()) or "compat" in self.facts.rules[sample["source"]]
+            check.hold(said, where, "an empty instruction", "one that says something, where the recipe has no compat")
             kind = "robot" if sample["plan"] is None else "plan"
             prompt, target = prompts.robot(templates, sample["instruction"], kind), sample["target"]
         else:
@@ -191,6 +193,7 @@ class SampleCheck:
             str(wanted),
         ):
             return None
+        self._units(where, sample, reference)
         rest = all(valid or ends for valid, ends in zip(sample["action_valid"], sample["terminate"], strict=True))
         check.hold(rest, where, "an invalid action that does not terminate", "such a step left out")
         action = [float32(value) for value in sample["action"]]
@@ -204,6 +207,18 @@ class SampleCheck:
         check.hold(sample["target"] == text, where, f'the target "{sample["target"]}"', f'"{text}", its action as text')
         self._near(where, reference, sample, action)
         return bins
+
+    def _units(self, where: str, sample: Json, reference: Reference) -> None:
+        """Units are those of the tokenizer's dimensions; what is in a controller's units has bounds of its own data."""
+        check = self.report["actions"]
+        for dim, unit in zip(reference.dims, sample["units"], strict=False):
+            wanted = dim.get("unit") or ("openness" if dim["name"].rpartition("_")[2] == "gripper" else unit)
+            check.hold(unit == wanted, where, f"{dim['name']} in {unit}", f"{wanted}, by tokenizer.json")
+        lengths = len(sample["units"]), len(sample["dims"])
+        check.hold(lengths[0] == lengths[1], where, f"{lengths[0]} units of {lengths[1]} dims", "a unit for each")
+        fixed = self.facts.recipe["tokenizer"]["bounds"] == "fixed"
+        found = "units of a controller and fixed bounds"
+        check.hold(not (fixed and "controller" in sample["units"]), where, found, "bounds of the data's quantiles")
 
     def _with_plan(self, sample: Json, action: str) -> str:
         """The target of a sample whose action string is `action`."""

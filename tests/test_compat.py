@@ -1,0 +1,174 @@
+"""OpenVLA's and Octo's standardisation: every map against a second one, and recipes that ask for them."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import other_projects
+import pytest
+import small
+from test_datasets import fake, numbers, published, robot_of, same
+
+from rt2data import declaration, fit, index, plan, recipe, sources
+from rt2data.declaration import COMPAT, Declaration
+from rt2data.errors import Rt2dataError
+from rt2data.rlds import read_episodes
+from rt2data.tfrecord import map_file
+
+CASES = [(project, name) for project in COMPAT for name in other_projects.MAPS[project]]
+
+
+def other(project: str, name: str) -> Declaration:
+    return declaration.standardised(declaration.find(name), project, "test")
+
+
+@pytest.mark.parametrize(("project", "name"), CASES)
+def test_each_map_is_that_of_the_project(project: str, name: str, tmp_path: Path) -> None:
+    one = other(project, name)
+    robot = robot_of(one)
+    fields = published(one)
+    assert fields is None or not [*fit.problems(robot, fields, one.name, one.file)]
+    act = other_projects.MAPS[project][name]
+    every = other_projects.EVERY.get(name, 1) if project == "octo" else 1
+    assert robot.every == every
+    folder = fake(one, tmp_path, episodes=4, steps=9)
+    source: Any = sources.of_format(one, one.file)(one, folder)
+    blank = project == "octo" and name in other_projects.BLANK
+    for part in source.parts("train"):
+        table = source.index(part, check="quick")
+        action, reject = index.matrix(table.column("action")), index.numbers(table, "reject")
+        texts = table.column("instruction").to_pylist()
+        assert not index.numbers(table, "terminate").any()  # neither keeps a flag
+        row = 0
+        wanted = list(source.fields)
+        for episode in read_episodes(map_file(source.root / part.name), part.name, source.fields, wanted, check=True):
+            values = numbers(episode, source.fields, robot)
+            read = list(range(0, episode.steps, every))
+            dropped = {read[n] for n in other_projects.DROPPED.get((project, name), ())}
+            if name == "droid":
+                dropped |= {t for t in read if not any(values["steps/action_dict/cartesian_velocity"][t])}
+            if name in other_projects.QUATERNIONS:  # one of zeros is no rotation
+                dropped |= {t for t in read if not any(values["steps/action"][t][3:7])}
+            for t in range(episode.steps):
+                reason = index.REASONS[reject[row + t]]
+                if t not in read:
+                    assert reason == "between_steps"
+                elif t in dropped:
+                    assert reason == "invalid_action"
+                else:
+                    assert reason in ("", "no_instruction")
+                    same(action[row + t : row + t + 1], [act(values, t)], one.name)
+                    assert not blank or texts[row + t] == ""
+            row += episode.steps
+
+
+def test_every_dataset_of_their_mixtures() -> None:
+    """Each source of the published mixtures, but for one that Octo reads in a way of its own."""
+    missing = set()
+    for project, begins in (("openvla", ("oxe_", "bridge", "droid_", "libero_", "tdroid_")), ("octo", ("octo_",))):
+        for path in sorted(recipe.resources.folder("mixtures").glob("*.yaml")):
+            if not path.stem.startswith(begins) or path.stem == "bridge_coco_vqa":
+                continue
+            for source in recipe.read(path).sources:
+                if project not in source.declaration.compat:
+                    missing.add((project, source.declaration.name))
+    assert missing == {("octo", "gnm_dataset")}
+
+
+def test_a_page_says_what_they_do() -> None:
+    from rt2data import catalog
+
+    page = catalog.page(declaration.find("kuka"))
+    assert "as octo reads it" in page
+    assert "blank" in page
+
+
+BRIDGE = {"sources": [{"source": "bridge_dataset"}], "splits": {"train": ["train"]}, "cameras": ["primary"]}
+
+
+def test_a_recipe_asks_for_it(tmp_path: Path, build: Callable[..., dict[str, Any]]) -> None:
+    """Other steps, other numbers, another tokenizer, and the manifest says which."""
+    from rt2data import verify
+
+    small.write_bridge(tmp_path / "data")
+    built = {}
+    for name, more in (("own", {}), ("openvla", {"compat": "openvla"}), ("octo", {"compat": "octo"})):
+        path = small.write_recipe(tmp_path / f"{name}.yaml", **BRIDGE | more)
+        built[name] = build(path, tmp_path / name, data_root=tmp_path / "data", workers=1, work=tmp_path / "work")
+        assert verify.verify(tmp_path / name).ok
+    steps = [3 + n % 5 for n in range(12)]
+    usable = {name: manifest["sources"][0]["usable"]["train"] for name, manifest in built.items()}
+    assert usable == {"own": sum(steps), "openvla": sum(steps) - 24, "octo": sum(steps) - 12}
+    assert len({manifest["tokenizer"] for manifest in built.values()}) == 3
+    assert len({manifest["sources"][0]["declaration"] for manifest in built.values()}) == 3
+    assert [manifest["recipe"]["sources"][0].get("compat") for manifest in built.values()] == [None, "openvla", "octo"]
+    stats = {name: json.loads((tmp_path / name / "statistics.json").read_bytes()) for name in built}
+    assert {name: s["sources"]["bridge"]["train"]["count"] for name, s in stats.items()} == usable
+    # the manifest's recipe is the same recipe
+    again = recipe.parse(built["octo"]["recipe"], "again")
+    assert again.sources[0].declaration == other("octo", "bridge_dataset")
+    assert again.resolved == built["octo"]["recipe"]
+
+
+def test_a_source_may_differ_from_its_recipe(tmp_path: Path) -> None:
+    kuka = {"source": "kuka", "compat": "none"}
+    named = [{"source": "bridge"}, {"source": "fractal20220817_data", "compat": "octo"}, kuka, {"source": "vqav2"}]
+    changes = {"compat": "openvla", "sources": named}
+    found = recipe.read(small.write_recipe(tmp_path / "r.yaml", **BRIDGE | changes))
+    assert [s.declaration.standardisation for s in found.sources] == ["openvla", "octo", None, None]
+    assert [s.get("compat") for s in found.resolved["sources"]] == ["openvla", "octo", None, None]
+    warned = plan.warnings(found, plan.empty(found, [{}] * 4), {})
+    assert "fractal20220817_data: as octo reads it: The terminate flag is dropped." in warned
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"compat": "openvla", "sources": [{"source": "gnm_dataset"}]},
+            r"how openvla standardises gnm_dataset; .*Take it as it is declared with compat: none, or",
+        ),
+        ({"sources": [{"source": "vqav2", "compat": "octo"}]}, r'"compat" for a vqa source; expected a robot source'),
+        ({"compat": "rt1"}, "compat"),
+    ],
+)
+def test_what_a_recipe_cannot_ask_for(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(Rt2dataError, match=message):
+        recipe.read(small.write_recipe(tmp_path / "r.yaml", **BRIDGE | changes))
+
+
+def test_a_blank_instruction_is_one(tmp_path: Path, build: Callable[..., dict[str, Any]]) -> None:
+    """Octo trains on these steps without words: they are samples, and none is lost."""
+    from rt2data import verify
+
+    one = declaration.find("roboturk")
+    fake(one, tmp_path / "data", episodes=4, steps=4)
+    path = small.write_recipe(tmp_path / "r.yaml", **BRIDGE | {"compat": "octo", "sources": [{"source": "roboturk"}]})
+    manifest = build(path, tmp_path / "out", data_root=tmp_path / "data", workers=1)
+    assert manifest["sources"][0]["left_out"] == {}
+    assert verify.verify(tmp_path / "out").ok
+    shard = next((tmp_path / "out" / "train").iterdir())
+    with tarfile.open(shard) as tar:
+        found = [json.load(tar.extractfile(m)) for m in tar.getmembers() if m.name.endswith(".json")]  # type: ignore[arg-type]
+    assert {sample["instruction"] for sample in found} == {""}
+    assert {sample["prompt"] for sample in found} == {"Q: what action should the robot take to ? A:"}
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ({"octo": {"like": "octo"}}, "like: octo; expected the other project, with an action of its own"),
+        ({"octo": {"like": "openvla"}}, "like: openvla; expected the other project, with an action of its own"),
+        ({"octo": {"quirks": ["x"]}}, "octo"),
+        ({"octo": {"like": "openvla", "every": 1}, "openvla": {"like": "octo"}}, "every"),
+    ],
+)
+def test_blocks_that_say_nothing(tmp_path: Path, block: dict[str, Any], message: str) -> None:
+    raw = {k: v for k, v in declaration.find("bridge").raw.items() if k != "compat"}
+    (tmp_path / "toy.yaml").write_text(json.dumps(raw | {"compat": block}))
+    with pytest.raises(Rt2dataError, match=message):
+        declaration.read(tmp_path / "toy.yaml")
