@@ -24,6 +24,7 @@ import pyarrow.ipc
 
 from rt2data import index, reasoning, storage, whole
 from rt2data.errors import Rt2dataError
+from rt2data.sources import stream
 from rt2data.sources.fields import lookup
 from rt2data.sources.records import lines
 from rt2data.storage import Place
@@ -192,18 +193,13 @@ def _episode(template: str, values: dict[str, Any]) -> str | None:
 
 def _nested(path: Place) -> Iterator[tuple[str, str, str, Any]]:
     """The annotations of ``{FILE: {EPISODE: {"reasoning": {STEP: {...}}}}}``; the word "reasoning" may be missing."""
-    import ijson
-
-    with path.open("rb") as source:
-        try:
-            for file, episodes in ijson.kvitems(source, "", use_float=True):
-                for episode, found in _mapping(episodes, f"{path} {file}").items():
-                    steps = _mapping(found, f"{path} {file} {episode}").get("reasoning", found)
-                    for step, values in _mapping(steps or {}, f"{path} {file} {episode}").items():
-                        yield file, episode, step, values
-        except (ijson.JSONError, UnicodeDecodeError) as error:
-            text = str(error).splitlines()[0]
-            raise Rt2dataError(str(path), f"not JSON ({text})", "annotations in JSON", "Copy it again") from None
+    if stream.kind_at(path, ()) != "mapping":
+        return
+    for file, episodes in stream.elements(path):
+        for episode, found in _mapping(episodes, f"{path} {file}").items():
+            steps = _mapping(found, f"{path} {file} {episode}").get("reasoning", found)
+            for step, values in _mapping(steps or {}, f"{path} {file} {episode}").items():
+                yield file, episode, step, values
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:

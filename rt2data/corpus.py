@@ -12,8 +12,10 @@ from rt2data.errors import Rt2dataError
 
 # A field is the way to a value in a record: keys joined by dots, `*` for each element of a list, functions after `|`.
 # `$row` counts the records of a file from 0, `$key` is a record's name in a mapping or a tar, `$file` its file without
-# suffix, `$folder` that file's folder, `$digest` a digest of the record's content.
-FIELD = re.compile(r"[^|]+(\|(md5|sha1|crc32|name|stem|json|before\([^()]+\)|after\([^()]+\)))*")
+# suffix, `$folder` that file's folder, `$digest` a digest of the record's content. `|at(WAY)` is the element whose
+# number another field holds. A field with braces is a text with the values of the ways between them.
+FIELD = re.compile(r"[^|{}]+(\|(md5|sha1|crc32|name|stem|json|(before|after|at)\([^()]+\)))*")
+PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 MAX_IMAGES = 16
 
 
@@ -87,6 +89,10 @@ def parse(raw: Mapping[str, Any], file: str, lines: dict[config.Where, int]) -> 
         for split, files in raw["splits"].items():
             if "questions" not in files:
                 raise fail(("splits", split), f'split "{split}" has no "questions"', "question files of a VQA corpus")
+    roles = ["caption", "url"] if raw["format"] == "lines" else ["annotations"]
+    for split, files in raw["splits"].items():
+        if missing := [role for role in roles if role not in files]:
+            raise fail(("splits", split), f'split "{split}" has no "{missing[0]}"', f"files of {' and '.join(roles)}")
     if raw["format"] == "hub" and "hub" not in raw:
         raise fail((), 'the file has no "hub"', "hub: with the id of a repository")
     inside = raw["format"] in ("webdataset", "parquet", "arrow", "hub") or ":" in raw["format"]
@@ -106,8 +112,14 @@ def parse(raw: Mapping[str, Any], file: str, lines: dict[config.Where, int]) -> 
     ways = [("fields", name) for name in fields if not isinstance(fields[name], dict)]
     for where in [*ways, *(("columns", name) for name in raw.get("columns", {}))]:
         way = raw[where[0]][where[1]]
-        if not FIELD.fullmatch(way):
-            raise fail(where, f'the field "{way}"', "keys joined by dots, and functions of a known name after |")
+        within = PLACEHOLDER.findall(way)
+        bare = PLACEHOLDER.sub("", way)
+        if "{" in bare or "}" in bare or not all(FIELD.fullmatch(one) for one in within or [way]):
+            raise fail(
+                where,
+                f'the field "{way}"',
+                "keys joined by dots, and functions of a known name after |, or a text with such in braces",
+            )
     captions = fields.get("captions", "")
     plain = {name: way for name, way in fields.items() if isinstance(way, str)}
     return Web(

@@ -145,11 +145,13 @@ def open_tokenizer(the_recipe: Recipe) -> ActionTokenizer:
 
 
 def open_source(source: RecipeSource, data_root: str | Place | None, work: Path | None = None) -> Source:
-    """The dataset of a recipe's source. What it has to count is kept in `work`."""
+    """The dataset of a recipe's source. What it reads and counts of annotation files is kept in `work`."""
     root = storage.place(data_root).absolute() if data_root else None
     found = sources.open_source(source.declaration, root, source.path, source.where)
     if work is not None and hasattr(found, "counts"):
         found.counts = Counts(work / "seen")
+    if work is not None:
+        indexing.keep_in(found, work)
     return found
 
 
@@ -221,6 +223,8 @@ def index_all(
     `annotated`: what `annotate` gave.
     """
     storage.forget()
+    for one in found:
+        indexing.keep_in(one, work)
     check = pictures.level(the_recipe, check)
     tasks = [
         (number, indexing.task(one, part, work, check=check))

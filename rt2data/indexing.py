@@ -15,6 +15,14 @@ from rt2data.job import IndexedPart
 from rt2data.sources import Part, Source
 
 
+def keep_in(source: Source, work: Path) -> None:
+    """Tell a source where in the work directory its blobs and what it reads of annotation files belong."""
+    if hasattr(source, "blobs"):
+        source.blobs = blobs.folder(work)
+    if hasattr(source, "kept"):
+        source.kept = work / "examples"
+
+
 def task(source: Source, part: Part, work: Path, *, check: str) -> dict[str, Any]:
     """The task of indexing one part, as JSON."""
     return {
@@ -47,8 +55,7 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
         return found
     declared = declaration.load(task["declaration"])
     source: Source = sources.of_format(declared, task["declaration"])(declared, storage.place(task["root"]))
-    if hasattr(source, "blobs"):
-        source.blobs = blobs.folder(Path(task["work"]))
+    keep_in(source, Path(task["work"]))
     part = Part(task["split"], task["name"], tuple(task["files"]), task["start"], task["stop"])
     watched = source.watched(part)
     seen = {

@@ -403,6 +403,116 @@ def test_csv(tmp_path: Path) -> None:
         table(tmp_path, path)
 
 
+def test_multiple_choice(tmp_path: Path) -> None:
+    """A-OKVQA's choices stand behind the question and the right one is the answer; without them it is no question."""
+    plain = {"image_id": 7, "question": "What?", "choices": ["a cup", "b", "c", "d"], "direct_answers": ["mug"]}
+    entries = [
+        plain | {"question_id": "right", "correct_choice_idx": 2},
+        plain | {"question_id": "test"},
+        plain | {"question_id": "beyond", "correct_choice_idx": 4},
+        plain | {"question_id": "flag", "correct_choice_idx": True},
+        plain | {"question_id": "none", "correct_choice_idx": 0, "choices": []},
+    ]
+    write(tmp_path / "aokvqa" / "aokvqa_v1p0_train.json", entries)
+    write(tmp_path / "aokvqa" / "train2017" / "000000000007.jpg", JPG)
+    found = table(tmp_path, "aokvqa_choices")
+    assert reasons(found) == {"": 1, "no_answer": 3, "no_question": 1}
+    assert rows(found)["right"]["question"] == "What? Choices: a cup, b, c, d."
+    assert rows(found)["right"]["answers"] == ["c"]
+    assert table(tmp_path, "aokvqa").column("answers").to_pylist() == [["mug"]] * 5
+
+
+def test_sbu_in_two_files_of_lines(tmp_path: Path) -> None:
+    folder = tmp_path / "SBU_captioned_photo_dataset"
+    captions, urls = (folder / f"SBU_captioned_photo_dataset_{name}.txt" for name in ("captions", "urls"))
+    write(captions, b'Ein Haus am See\nA "dog", running\n\nlast')
+    write(urls, b"http://f/1/a.jpg\r\nhttp://f/2/b%20c.jpg\r\nhttp://f/3/c.jpg\r\nhttp://f/4/d.jpg")
+    write(folder / "images" / "a.jpg", JPG)
+    write(folder / "images" / "b c.jpg", PNG)
+    write(folder / "images" / "c.jpg", JPG)
+    found = table(tmp_path, "sbu_text")
+    assert reasons(found) == {"": 2, "no_caption": 1, "url_without_file": 1}
+    assert found.column("captions").to_pylist() == [["Ein Haus am See"], ['A "dog", running'], [], ["last"]]
+    write(urls, b"http://f/1/a.jpg\n")
+    with pytest.raises(Rt2dataError, match=r"urls\.txt: 1 lines; expected as many as in the others of .*captions\.txt"):
+        table(tmp_path, "sbu_text")
+    write(urls, b"\xff\n" * 4)
+    with pytest.raises(Rt2dataError, match=r"urls\.txt:1: byte 0 of the line is not UTF-8"):
+        table(tmp_path, "sbu_text")
+    urls.unlink()
+    with pytest.raises(Rt2dataError, match="no url file"):
+        table(tmp_path, "sbu_text")
+
+
+def test_an_annotation_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read is kept in the work directory: each part reads its own examples, and they are the same."""
+    from rt2data.sources import fields, web
+
+    monkeypatch.setattr(web, "PART_ROWS", 3)
+    entries = [
+        {
+            "id": n % 8,
+            "file": f"{n}.jpg",
+            "url": f"u{n}",
+            "captions": [f"caption {n}", "ü"],
+            "score": n / 3,
+            "flag": True,
+        }
+        for n in range(10)
+    ]
+    path = declared(
+        tmp_path, fields={"id": "id", "image": "file", "captions": "captions", "url": "url"},
+        columns={"score": "score", "flag": "flag"}, images=["{image}", "more/{image}"],
+    )  # fmt: skip
+    write(tmp_path / "data" / "train.json", entries)
+    for n in range(0, 10, 2):
+        write(tmp_path / "data" / f"{n}.jpg", small.picture(n))
+    held, kept = opened(tmp_path, path), opened(tmp_path, path)
+    kept.kept = tmp_path / "work" / "examples"
+    assert kept.splits() == held.splits() == {"train": 10}
+    assert kept.estimate("train", ("image",)) == held.estimate("train", ("image",))
+    parts = kept.parts("train")
+    assert len(parts) == 4
+    for one, other in zip(parts, held.parts("train"), strict=True):
+        assert kept.index(one, check="header").equals(held.index(other, check="header"), check_metadata=True)
+        assert kept.watched(one) == held.watched(other)
+        assert kept.digest(one) == held.digest(other)
+    assert reasons(kept.index(parts[3], check="header")) == {"duplicate_id": 1}
+    monkeypatch.setattr(fields.Records, "read", None)
+    again = opened(tmp_path, path)
+    again.kept = kept.kept
+    assert again.index(parts[1], check="header").equals(held.index(parts[1], check="header"))
+    (tmp_path / "data" / "train.json").touch()
+    with pytest.raises(TypeError):  # another time: it is read anew
+        again.splits()
+
+
+def test_kept_boxes_and_conversations_are_the_same(tmp_path: Path) -> None:
+    write(
+        tmp_path / "sharegpt" / "train.json",
+        [
+            {
+                "images": ["a.jpg", "../b.jpg"],
+                "messages": [{"role": "user", "content": "Same?"}, {"role": "assistant", "content": "No."}] * 2,
+            }
+        ],
+    )
+    write(
+        tmp_path / "visual_genome" / "region_descriptions.json",
+        [
+            {"id": 1, "regions": [{"x": 0, "y": 1.5, "width": 5, "height": 4, "phrase": "a cup"}]},
+            {"id": 2, "regions": []},
+        ],
+    )
+    write(tmp_path / "visual_genome" / "VG_100K" / "1.jpg", JPG)
+    write(tmp_path / "sharegpt" / "a.jpg", JPG)
+    for name in ("sharegpt", "visual_genome_regions"):
+        held, kept = opened(tmp_path, name), opened(tmp_path, name)
+        kept.kept = tmp_path / "work"
+        (part,) = kept.parts("train")
+        assert kept.index(part, check="header").equals(held.index(part, check="header"), check_metadata=True)
+
+
 def test_sbu(tmp_path: Path) -> None:
     write(
         tmp_path / "sbu" / "sbu-captions-all.json",

@@ -152,10 +152,16 @@ def test_a_name_that_begins_with_a_slash_stays_inside(tmp_path: Path) -> None:
     assert reasons(table(tmp_path, "coco_captions")) == {"missing_image": 1}
 
 
-@pytest.mark.parametrize("image_id", ["a", "9" * 5000, 2**63, -5, ""])
+@pytest.mark.parametrize("image_id", ["a", "9" * 5000, 2**63 - 1, -5, ""])
 def test_ids_of_pictures_that_are_no_numbers(tmp_path: Path, image_id: Any) -> None:
     small.write_vqa(tmp_path, [small.question(1, image_id)], [small.answers(1, "a")], {7: small.picture(7)})
     assert reasons(table(tmp_path, "vqav2")) == {"missing_image": 1}
+
+
+def test_a_number_that_no_reader_holds_exactly(tmp_path: Path) -> None:
+    small.write_vqa(tmp_path, [small.question(1, 2**63)], [small.answers(1, "a")])
+    with pytest.raises(Rt2dataError, match="a whole number of more than 64 bits; expected numbers that fit"):
+        table(tmp_path, "vqav2")
 
 
 @pytest.mark.parametrize(
@@ -231,7 +237,7 @@ def test_answers_given_twice_for_one_question(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({}, 'no list under "images"; expected COCO JSON with the lists "images" and "annotations".'),
+        ({}, 'no list under "annotations"; expected COCO JSON with the lists "images" and "annotations".'),
         (
             {"images": [], "annotations": 3},
             'no list under "annotations"; expected COCO JSON with the lists "images" and "annotations".',

@@ -28,6 +28,7 @@ FORMATS = {
     "json": "rt2data.sources.records:Json",
     "json_columns": "rt2data.sources.records:JsonColumns",
     "jsonl": "rt2data.sources.records:Jsonl",
+    "lines": "rt2data.sources.records:Lines",
     "csv": "rt2data.sources.records:Csv",
     "tsv": "rt2data.sources.records:Tsv",
     "webdataset": "rt2data.sources.tars:WebDataset",

@@ -2,51 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from rt2data import index
-from rt2data.errors import Rt2dataError
-from rt2data.sources.web import Example, WebCorpus, checked, load_json, texts
+from rt2data.sources.examples import Example
+from rt2data.sources.web import WebCorpus, checked, listed, texts
 from rt2data.storage import Place
+
+_LAYOUT = 'COCO JSON with the lists "images" and "annotations"'
 
 
 class CocoCaptions(WebCorpus):
     """An example is a picture in one language with all its captions. Fields: https://cocodataset.org/#format-data."""
 
-    def read(self, split: str, files: Sequence[str]) -> list[Example]:
+    def read(self, split: str, files: Sequence[str]) -> Iterator[Example]:
         path = self.root / files[0]
-        pictures, annotations, _ = lists(path, ("caption",))
-        captions: dict[tuple[Any, str | None], list[Any]] = {}
-        for entry in annotations:
-            captions.setdefault((entry["image_id"], self.language(entry)), []).append(entry["caption"])
-        languages: dict[Any, list[str | None]] = {}
-        for image, language in captions:
-            languages.setdefault(image, []).append(language)
-        examples = []
-        for entry in with_unlisted(pictures, languages):
+        captions: dict[Any, dict[str | None, list[tuple[str, str]]]] = {}
+        for entry in annotated(path, ("caption",)):
+            if isinstance(entry["caption"], str):
+                own = captions.setdefault(entry["image_id"], {}).setdefault(self.language(entry), [])
+                own.append((order(entry), entry["caption"]))
+        for entry in pictures(path, captions):
             picture = self.names(entry)
-            for language in languages.get(entry["id"], [self.declaration.language]):
-                found = texts(captions.get((entry["id"], language)))
-                own = str(entry["id"]) if language == self.declaration.language else f"{entry['id']}/{language}"
+            of_picture = captions.get(entry["id"], {self.declaration.language: []})
+            for language, stored in of_picture.items():
+                found = texts([text for _, text in sorted(stored, key=itemgetter(0))])
+                name = str(entry["id"]) if language == self.declaration.language else f"{entry['id']}/{language}"
                 reject = 0 if found else index.CODE["no_caption"]
-                examples.append(Example(own, str(entry["id"]), [picture], language, captions=found, reject=reject))
-        return examples
+                yield Example(name, str(entry["id"]), [picture], language, captions=found, reject=reject)
 
 
-def lists(path: Place, others: tuple[str, ...]) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any]]:
-    """The pictures and, in the order of their ids, the annotations of a COCO file, and the file."""
-    data = load_json(path, "annotations")
-    for key in ("images", "annotations"):
-        if not isinstance(data.get(key) if isinstance(data, dict) else None, list):
-            expected = 'COCO JSON with the lists "images" and "annotations"'
-            raise Rt2dataError(str(path), f'no list under "{key}"', expected)
-    pictures = list(checked(data["images"], f"{path} images", ("id",)))
-    annotations = checked(data["annotations"], f"{path} annotations", ("image_id",), others)
-    return pictures, sorted(annotations, key=lambda e: str(e.get("id", "")).zfill(20)), data
+def annotated(path: Place, others: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """The annotations of a COCO file, a stream."""
+    return checked(listed(path, "annotations", _LAYOUT), f"{path} annotations", ("image_id",), others)
 
 
-def with_unlisted(pictures: list[dict[str, Any]], annotated: Any) -> list[dict[str, Any]]:
-    """The pictures, and those that are not listed but annotated: they are left out and counted, not forgotten."""
-    known = {entry["id"] for entry in pictures}
-    return [*pictures, *({"id": image} for image in annotated if image not in known)]
+def order(entry: dict[str, Any]) -> str:
+    """What the annotations of a picture are sorted by: their ids."""
+    return str(entry.get("id", "")).zfill(20)
+
+
+def pictures(path: Place, described: Mapping[Any, Any]) -> Iterator[dict[str, Any]]:
+    """The pictures of a COCO file, and those that are not listed but annotated: they are left out and counted."""
+    known = set()
+    for entry in checked(listed(path, "images", _LAYOUT), f"{path} images", ("id",)):
+        known.add(entry["id"])
+        yield entry
+    yield from ({"id": image} for image in described if image not in known)

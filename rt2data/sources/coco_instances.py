@@ -2,46 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import Any
 
 from rt2data import boxes
 from rt2data.errors import Rt2dataError
-from rt2data.sources.coco_captions import lists, with_unlisted
-from rt2data.sources.web import Example, WebCorpus
+from rt2data.sources import stream
+from rt2data.sources.coco_captions import annotated, order, pictures
+from rt2data.sources.examples import Example
+from rt2data.sources.web import WebCorpus
 
 
 class CocoInstances(WebCorpus):
     """An example is a picture with all its boxes, those of crowds left out. `boxes:` says how they are written."""
 
-    def read(self, split: str, files: Sequence[str]) -> list[Example]:
+    def read(self, split: str, files: Sequence[str]) -> Iterator[Example]:
         path = self.root / files[0]
-        if self.web.boxes is None:
+        rule = self.web.boxes
+        if rule is None:
             raise Rt2dataError(self.declaration.file, "no boxes", "boxes: with the question")
-        pictures, annotations, data = lists(path, ("bbox", "category_id"))
-        stored = data.get("categories")
-        categories = (
-            {c.get("id"): c.get("name") for c in stored if isinstance(c, dict)} if isinstance(stored, list) else {}
-        )
-        found: dict[Any, list[boxes.Box]] = {}
-        for entry in annotations:
+        stored = stream.value_at(path, ("categories",))
+        named = [c for c in stored if isinstance(c, dict)] if isinstance(stored, list) else []
+        categories = {c.get("id"): c.get("name") for c in named}
+        found: dict[Any, list[tuple[str, boxes.Box]]] = {}
+        for entry in annotated(path, ("bbox", "category_id")):
             label = categories.get(entry["category_id"]) if isinstance(entry["category_id"], int) else None
-            box = boxes.read(entry["bbox"], label, self.web.boxes.form)
+            box = boxes.read(entry["bbox"], label, rule.form)
             if box is not None and not entry.get("iscrowd"):
-                found.setdefault(entry["image_id"], []).append(box)
-        examples = []
-        for entry in with_unlisted(pictures, found):
+                found.setdefault(entry["image_id"], []).append((order(entry), box))
+        for entry in pictures(path, found):
             stated = (entry.get("width"), entry.get("height"))
             width, height = (n if isinstance(n, int) and n > 0 else 0 for n in stated)
-            examples.append(
-                Example(
-                    str(entry["id"]),
-                    str(entry["id"]),
-                    [self.names(entry)],
-                    self.declaration.language,
-                    question=self.web.boxes.question,
-                    boxes=found.get(entry["id"], []),
-                    size=(width, height),
-                )
+            yield Example(
+                str(entry["id"]),
+                str(entry["id"]),
+                [self.names(entry)],
+                self.declaration.language,
+                question=rule.question,
+                boxes=[box for _, box in sorted(found.get(entry["id"], ()), key=itemgetter(0))],
+                size=(width, height),
             )
-        return examples

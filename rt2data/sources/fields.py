@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
@@ -14,8 +14,10 @@ from urllib.parse import unquote, urlsplit
 import orjson
 
 from rt2data import boxes, conversation, index
+from rt2data.corpus import PLACEHOLDER
+from rt2data.sources.examples import Example
 from rt2data.sources.pictures import MAX_BYTES, Names, Picture
-from rt2data.sources.web import Example, WebCorpus, texts
+from rt2data.sources.web import WebCorpus, texts
 
 _CALL = re.compile(r"(before|after)\((.*)\)", re.DOTALL)
 
@@ -30,11 +32,9 @@ class Records(WebCorpus):
         """The records of a file, with their ``$row`` and perhaps ``$key``."""
         raise NotImplementedError
 
-    def read(self, split: str, files: Sequence[str]) -> list[Example]:
+    def read(self, split: str, files: Sequence[str]) -> Iterable[Example]:
         (name,) = files
-        made: list[Example] = []
-        for record in self.records(split, name):
-            made += self.of_record(record, split, name)
+        made = (e for record in self.records(split, name) for e in self.of_record(record, split, name))
         return self.complete(made)
 
     def of_record(self, record: dict[str, Any], split: str, name: str) -> list[Example]:
@@ -62,10 +62,11 @@ class Records(WebCorpus):
             file.seek(picture.offset)
             return hashlib.blake2b(file.read(min(picture.length, MAX_BYTES + 1)), digest_size=20).hexdigest()
 
-    def complete(self, examples: list[Example]) -> list[Example]:
-        """The examples of a file, once all are there."""
+    def complete(self, examples: Iterable[Example]) -> Iterable[Example]:
+        """The examples of a file; all of them are held where records or pictures of several belong together."""
         found = _grouped(examples) if self.web.group else examples
         if self.web.max_images > 1:
+            found = list(found)
             _tie(found, numbered=self.web.image_namespace is not None)
         return found
 
@@ -171,14 +172,29 @@ def _of_url(picture: Picture | Names) -> Picture | Names:
 
 def lookup(record: Any, way: str) -> Any:
     """The value at a declared field (`rt2data.corpus.FIELD`); None where there is none."""
+    if "{" in way:
+        return _filled(record, way)
     keys, *calls = way.split("|")
     if keys in record:  # also a key that has dots of its own, such as the column of a table
         value: Any = record[keys]
     else:
         value = _walk(record, keys.split("."))
     for call in calls:
+        if call.startswith("at("):
+            place = lookup(record, call[3:-1])
+            inside = isinstance(value, list) and isinstance(place, int) and 0 <= place < len(value)
+            value = value[place] if inside and not isinstance(place, bool) else None
+            continue
         value = [_apply(call, v) for v in value] if isinstance(value, list) else _apply(call, value)
     return value
+
+
+def _filled(record: Any, text: str) -> str | None:
+    """A text with the values of the fields in braces, those of a list with commas between; None where one has none."""
+    values = {way: strings(lookup(record, way)) for way in PLACEHOLDER.findall(text)}
+    if not all(values.values()):
+        return None
+    return PLACEHOLDER.sub(lambda match: ", ".join(values[match[1]]), text)
 
 
 def _walk(value: Any, keys: Sequence[str]) -> Any:
@@ -237,7 +253,7 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool)) else None
 
 
-def _grouped(examples: Sequence[Example]) -> list[Example]:
+def _grouped(examples: Iterable[Example]) -> list[Example]:
     """Examples of one id as one, with the texts of all."""
     found: dict[str, Example] = {}
     for e in examples:

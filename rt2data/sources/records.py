@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import orjson
 
+from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
+from rt2data.sources import stream
+from rt2data.sources.examples import Example
 from rt2data.sources.fields import Records
-from rt2data.sources.web import load_json
 from rt2data.storage import Place
 
 MAX_LINE = 64 << 20  # bytes: a line is held in memory, and a record is a page of text
@@ -22,9 +25,29 @@ class Json(Records):
 
     def records(self, split: str, name: str) -> Iterator[dict[str, Any]]:
         path = self.root / name
-        data = load_json(path, "annotations")
-        for row, (key, record) in enumerate(self._of(data, self.web.records.split("."), path, {})):
-            yield record | {"$row": row, "$key": key}
+        keys, star, rest = self.web.records.partition("*")
+        way = keys.rstrip(".").split(".") if keys else []
+        if not star:  # the file is one record
+            found: Any = [("", stream.value_at(path, way))] if stream.kind_at(path, way) else []
+            if not found:
+                raise Rt2dataError(str(path), f'no "{keys}"', f'records at "{self.web.records}"')
+        else:
+            found = stream.elements(path, way)
+        inner = rest.removeprefix(".").split(".") if rest else []
+        row = 0
+        for key, entry in found:
+            for own, record in self._below(key, entry, inner, path):
+                yield record | {"$row": row, "$key": own}
+                row += 1
+
+    def _below(self, key: str, entry: Any, way: list[str], path: Place) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(key, record) for an element of the file, or for each record inside it."""
+        if not way:
+            yield from _one(entry, key, path, {})
+        elif isinstance(entry, dict):
+            yield from self._of(entry, way, path, {k: v for k, v in entry.items() if k != way[0]})
+        else:
+            raise Rt2dataError(f"{path}[{key}]", "no object", f'records at "{self.web.records}"')
 
     def _of(
         self, data: Any, way: list[str], path: Place, above: dict[str, Any]
@@ -40,7 +63,7 @@ class Json(Records):
             found = f"{type(data).__name__} in place of records"
             raise Rt2dataError(str(path), found, f'a list or mapping at "{self.web.records}"')
         for own in list(data) if isinstance(data, dict) else range(len(data)):
-            entry, data[own] = data[own], None  # what was read is given back: a file may have some GB
+            entry = data[own]
             if not rest:
                 yield from _one(entry, str(own), path, above)
             elif isinstance(entry, dict):
@@ -61,7 +84,10 @@ class JsonColumns(Records):
 
     def records(self, split: str, name: str) -> Iterator[dict[str, Any]]:
         path = self.root / name
-        data = load_json(path, "annotations")
+        try:
+            data = orjson.loads(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+        except orjson.JSONDecodeError as error:
+            raise Rt2dataError(str(path), f"not JSON ({error})", "annotations in JSON") from None
         lists = {k: v for k, v in data.items() if isinstance(v, list)} if isinstance(data, dict) else {}
         sizes = {len(v) for v in lists.values()}
         if len(sizes) != 1:
@@ -88,13 +114,35 @@ class Jsonl(Records):
             yield record | {"$row": row}
 
 
+class Lines(Records):
+    """A text file per field, line n of each together, as SBU's captions and URLs. Roles are the names of the fields."""
+
+    def __init__(self, declaration: Declaration, root: Place) -> None:
+        super().__init__(declaration, root)
+        self.roles = tuple(next(iter(self.web.splits.values())))
+
+    def read(self, split: str, files: Sequence[str]) -> Iterable[Example]:
+        made = (e for record in self._records(files) for e in self.of_record(record, split, files[0]))
+        return self.complete(made)
+
+    def _records(self, files: Sequence[str]) -> Iterator[dict[str, Any]]:
+        paths = [self.root / name for name in files]
+        for row, values in enumerate(zip_longest(*(texts(path) for path in paths))):
+            short = next((path for path, value in zip(paths, values, strict=True) if value is None), None)
+            if short is not None:
+                names = ", ".join(path.name for path in paths)
+                raise Rt2dataError(str(short), f"{row} lines", f"as many as in the others of {names}")
+            lines = [value.rstrip("\r\n") for value in values]
+            yield dict(zip(self.roles, lines, strict=True)) | {"$row": row}
+
+
 class Csv(Records):
     """A table as text, with quotes as RFC 4180 has them; `delimiter`, and `header` where the file has none."""
 
     def records(self, split: str, name: str) -> Iterator[dict[str, Any]]:
         path = self.root / name
         csv.field_size_limit(MAX_FIELD)
-        yield from self._table(path, csv.reader(_texts(path), delimiter=self.web.delimiter, skipinitialspace=True))
+        yield from self._table(path, csv.reader(texts(path), delimiter=self.web.delimiter, skipinitialspace=True))
 
     def _table(self, path: Place, rows: Iterator[list[str]]) -> Iterator[dict[str, Any]]:
         header, row = list(self.web.header), -1
@@ -119,7 +167,7 @@ class Tsv(Csv):
 
     def records(self, split: str, name: str) -> Iterator[dict[str, Any]]:
         path = self.root / name
-        yield from self._table(path, (line.rstrip("\r\n").split("\t") for line in _texts(path) if line.strip()))
+        yield from self._table(path, (line.rstrip("\r\n").split("\t") for line in texts(path) if line.strip()))
 
 
 def lines(path: Place) -> Iterator[bytes]:
@@ -134,7 +182,8 @@ def lines(path: Place) -> Iterator[bytes]:
             yield line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
 
 
-def _texts(path: Place) -> Iterator[str]:
+def texts(path: Place) -> Iterator[str]:
+    """The lines of a file in UTF-8."""
     for number, line in enumerate(lines(path), 1):
         try:
             yield line.decode()

@@ -20,9 +20,9 @@ import pyarrow.parquet
 from rt2data import blobs, storage
 from rt2data.errors import Rt2dataError
 from rt2data.sources import Part
+from rt2data.sources.examples import Example, mark_duplicates
 from rt2data.sources.fields import Records
 from rt2data.sources.pictures import MAX_BYTES, Fact, Picture, describe
-from rt2data.sources.web import Example, mark_duplicates
 
 BATCH = 64  # rows that are held at once: a picture may have some megabytes
 _BINARY = ("binary", "large_binary", "binary_view", "fixed_size_binary")
@@ -71,7 +71,7 @@ class Copied(Records):
                 pass
         else:
             blobs.write(path, pictures)
-        examples = self.complete(examples)
+        examples = list(self.complete(examples))
         mark_duplicates(examples)
         facts = self.facts(examples, check=check, known=self._known)
         names = [self._name] if path is not None and self._known else []

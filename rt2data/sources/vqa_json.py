@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rt2data import index
 from rt2data.errors import Rt2dataError
-from rt2data.sources.web import Example, WebCorpus, checked, load_json, texts
+from rt2data.sources import stream
+from rt2data.sources.examples import Example
+from rt2data.sources.web import WebCorpus, checked, listed, texts
+
+_LAYOUT = 'VQA v2.0 JSON with a list "{}"'
 
 
 class VqaJson(WebCorpus):
@@ -15,25 +20,37 @@ class VqaJson(WebCorpus):
 
     roles = ("questions", "annotations")
 
-    def read(self, split: str, files: Sequence[str]) -> list[Example]:
-        questions, subtype = self._list(split, files[0], "questions", ("question_id", "image_id"))
-        entries, _ = self._list(split, files[1], "annotations", ("question_id",))
-        annotations: dict[Any, dict[str, Any]] = {}
+    def read(self, split: str, files: Sequence[str]) -> Iterator[Example]:
+        asked = {entry["question_id"] for entry in self._questions(files[0])}
+        path, answers = self.root / files[1], dict[Any, tuple[str, ...]]()
+        known: dict[tuple[str, ...], tuple[str, ...]] = {}  # many questions have the same answers
+        unasked: dict[Any, dict[str, Any]] = {}
+        entries = checked(
+            listed(path, "annotations", _LAYOUT.format("annotations")), f"{path} annotations", ("question_id",)
+        )
         for row, entry in enumerate(entries):
-            if annotations.setdefault(entry["question_id"], entry) is not entry:
-                where = f"{self.root / files[1]} annotations[{row}]"
-                found = f"question_id {entry['question_id']} a second time"
+            name = entry["question_id"]
+            if name in answers or name in unasked:
+                where, found = f"{path} annotations[{row}]", f"question_id {name} a second time"
                 raise Rt2dataError(where, found, "one entry for each question")
-        asked = {entry["question_id"] for entry in questions}
+            if name in asked:
+                own = tuple(map(sys.intern, _answers(entry)))
+                answers[name] = known.setdefault(own, own)
+            else:
+                unasked[name] = entry
+        subtype = str(stream.value_at(self.root / files[0], ("data_subtype",)) or split)
+        for entry in self._questions(files[0]):
+            yield self._example(entry, answers.get(entry["question_id"], ()), subtype)
         # Answers whose question is not listed are an example too: it is left out and counted, not forgotten.
-        unasked = [{"image_id": ""} | entry for entry in entries if entry["question_id"] not in asked]
-        every = [*questions, *unasked]
-        return [self._example(entry, annotations.get(entry["question_id"], {}), subtype) for entry in every]
+        for entry in unasked.values():
+            yield self._example({"image_id": ""} | entry, _answers(entry), subtype)
 
-    def _example(self, entry: dict[str, Any], annotation: dict[str, Any], subtype: str) -> Example:
-        given = annotation.get("answers")
-        stored = [a.get("answer") if isinstance(a, dict) else a for a in given] if isinstance(given, list) else None
-        answers = texts(stored) or texts([annotation.get("multiple_choice_answer")])
+    def _questions(self, name: str) -> Iterator[dict[str, Any]]:
+        path = self.root / name
+        found = listed(path, "questions", _LAYOUT.format("questions"))
+        return checked(found, f"{path} questions", ("question_id", "image_id"))
+
+    def _example(self, entry: dict[str, Any], answers: Sequence[str], subtype: str) -> Example:
         question = entry.get("question")
         usable = isinstance(question, str) and bool(question.strip())
         return Example(
@@ -42,15 +59,12 @@ class VqaJson(WebCorpus):
             pictures=[self.names({"data_subtype": subtype} | entry)],
             language=self.language(entry),
             question=question if usable else None,
-            answers=answers,
+            answers=list(answers),
             reject=index.CODE["no_question"] if not usable else 0 if answers else index.CODE["no_answer"],
         )
 
-    def _list(self, split: str, name: str, key: str, ids: tuple[str, ...]) -> tuple[list[dict[str, Any]], str]:
-        """The entries under `key`, and what the file calls the split of its pictures."""
-        path = self.root / name
-        data = load_json(path, key)
-        found = data.get(key) if isinstance(data, dict) else None
-        if not isinstance(found, list):
-            raise Rt2dataError(str(path), f'no list under "{key}"', f'VQA v2.0 JSON with a list "{key}"')
-        return list(checked(found, f"{path} {key}", ids)), str(data.get("data_subtype", split))
+
+def _answers(annotation: dict[str, Any]) -> list[str]:
+    given = annotation.get("answers")
+    stored = [a.get("answer") if isinstance(a, dict) else a for a in given] if isinstance(given, list) else None
+    return texts(stored) or texts([annotation.get("multiple_choice_answer")])

@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,47 +21,14 @@ from rt2data import boxes, index, storage
 from rt2data.corpus import Web
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
-from rt2data.sources import Part, safe_join
+from rt2data.sources import Part, safe_join, stream
 from rt2data.sources.counts import Counts
+from rt2data.sources.examples import VERSION, Example, Kept, is_kept, keep, mark_duplicates
 from rt2data.sources.pictures import MAX_BYTES, Fact, Files, Names, Picture, describe, fact_of
 from rt2data.storage import Place, Url
 
 PART_ROWS = 20_000  # examples in a part: about a minute of opening pictures on a slow disk
 
-
-@dataclass(slots=True)
-class Example:
-    """Pictures with their texts, as a corpus states them.
-
-    Attributes:
-        id: in the corpus, unique.
-        image_unit: what the split is made by, in the corpus's namespace; "" stands for the content of `anchor`.
-        pictures: in the order of the prompt; empty where the example names none.
-        anchor: the picture whose content decides the split; the first one unless pictures are tied together.
-        turns: earlier questions and answers, one after the other.
-        boxes: (y0, x0, y1, x1, label), as shares of the picture or in pixels of `size`; they become the answer.
-        size: width and height that the corpus states, (0, 0) for those of the picture itself.
-        columns: values of the declared columns.
-        reject: why it is no sample, a code of index.REASONS; 0 = nothing known against it.
-    """
-
-    id: str
-    image_unit: str
-    pictures: list[Picture | Names]
-    language: str | None
-    question: str | None = None
-    answers: list[str] = field(default_factory=list)
-    captions: list[str] = field(default_factory=list)
-    turns: list[str] = field(default_factory=list)
-    boxes: list[boxes.Box] | None = None
-    size: tuple[int, int] = (0, 0)
-    columns: dict[str, Any] = field(default_factory=dict)
-    anchor: Picture | Names | None = None
-    reject: int = 0
-
-
-# One file's examples, for the parts of it that this process indexes one after the other.
-_LOADED: OrderedDict[Any, list[Example]] = OrderedDict()
 
 Facts: TypeAlias = list[list[Fact]]
 
@@ -72,6 +38,7 @@ class WebCorpus:
 
     roles: tuple[str, ...] = ("annotations",)
     counts = Counts()
+    kept: Path | None = None  # the folder for what was read of annotation files, below the work directory
 
     def __init__(self, declaration: Declaration, root: Place) -> None:
         if declaration.web is None:
@@ -79,8 +46,9 @@ class WebCorpus:
             raise Rt2dataError(declaration.file, found, "kind vqa or caption")
         self.declaration, self.root = declaration, root
         self.web: Web = declaration.web
+        self._read: tuple[str, list[Example]] = "", []
 
-    def read(self, split: str, files: Sequence[str]) -> list[Example]:
+    def read(self, split: str, files: Sequence[str]) -> Iterable[Example]:
         """Every example of some files that belong together, one for each of `roles`, in their order."""
         raise NotImplementedError
 
@@ -131,17 +99,24 @@ class WebCorpus:
         about = (self.declaration.digest, split)
         return self.counts.of(self.root, files, about, lambda: self.count(split, files))
 
-    def examples(self, split: str, files: tuple[str, ...]) -> list[Example]:
-        """`read`, once for all parts of some files. Examples of an id that was there before are marked."""
-        stats = tuple(tuple(storage.version(self.root / name)) for name in files)
-        key = (type(self), self.declaration.digest, str(self.root), split, files, stats)
-        if key not in _LOADED:
-            found = self.read(split, files)
-            mark_duplicates(found)
-            _LOADED[key] = found
-            while len(_LOADED) > 1:  # an annotation file may have 1 GB
-                _LOADED.popitem(last=False)
-        return _LOADED[key]
+    def examples(self, split: str, files: tuple[str, ...]) -> list[Example] | Kept:
+        """`read`, once for all parts of some files: kept on disk where `kept` says so, else in memory.
+
+        Examples of an id that was there before are marked.
+        """
+        versions = [storage.version(self.root / name) for name in files]
+        place = [type(self).__name__, self.declaration.digest, str(self.root.resolve()), split, *files]
+        name = index.digest(orjson.dumps([VERSION, place, versions]), size=16).hex()
+        if self.kept is None:
+            if self._read[0] != name:
+                found = list(self.read(split, files))
+                mark_duplicates(found)
+                self._read = name, found
+            return self._read[1]
+        path = self.kept / f"{name}.jsonl"
+        if not is_kept(path):
+            keep(path, self.read(split, files))
+        return Kept(path)
 
     # What a source offers
 
@@ -157,7 +132,9 @@ class WebCorpus:
     def of_part(self, part: Part) -> list[Example]:
         """The examples of a part."""
         examples = self.examples(part.split, part.files)
-        return examples if part.stop < 0 else examples[part.start : part.stop]
+        if isinstance(examples, list):
+            return examples if part.stop < 0 else examples[part.start : part.stop]
+        return list(examples if part.stop < 0 else examples.part(part.start, part.stop))
 
     def digest(self, part: Part) -> str:
         """Of the part's texts and of its pictures' names, sizes and CRC32Cs."""
@@ -174,9 +151,10 @@ class WebCorpus:
         samples = 0
         sizes: list[int] = []
         for files in self.volumes(split):
-            examples = self.examples(split, files)
-            samples += sum(max(1, len(e.captions)) for e in examples)
-            for e in examples[: 100 - len(sizes)]:
+            for e in self.examples(split, files):
+                samples += max(1, len(e.captions))
+                if len(sizes) == 100:
+                    continue
                 found = [self._place(p) for p in e.pictures[: len(cameras)]]
                 sizes.append(sum(self._size(p) for p in found if isinstance(p, Picture)))
         return samples, round(samples * sum(sizes) / len(sizes)) if sizes else 0
@@ -288,15 +266,6 @@ def _value(values: dict[str, Any], match: re.Match[str]) -> str:
     return f"{int(value):0{int(match[2])}d}" if match[2] else str(value)
 
 
-def mark_duplicates(examples: Sequence[Example]) -> None:
-    """An id that is there already: the example is left out, under a name that tells which one it is."""
-    seen: set[str] = set()
-    for row, e in enumerate(examples):
-        if e.id in seen:
-            e.id, e.reject = f"{e.id}/duplicate-{row}", e.reject or index.CODE["duplicate_id"]
-        seen.add(e.id)
-
-
 def _columns(declaration: Declaration, examples: Sequence[Example]) -> dict[str, Any]:
     rows, web = len(examples), declaration.web
     namespace = (web.image_namespace or "") if web else ""
@@ -369,12 +338,11 @@ def _pictures(camera: str, facts: Sequence[Fact], *, check: str) -> dict[str, An
     }
 
 
-def load_json(path: Place, role: str) -> Any:
-    """The parsed JSON of an annotation file."""
-    try:
-        return orjson.loads(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
-    except orjson.JSONDecodeError as error:
-        raise Rt2dataError(str(path), f"not JSON ({error})", f"{role} in JSON") from None
+def listed(path: Place, key: str, expected: str) -> Iterator[Any]:
+    """The elements of the list under `key` of a JSON file, as a stream."""
+    if stream.kind_at(path, (key,)) != "list":
+        raise Rt2dataError(str(path), f'no list under "{key}"', expected)
+    return (value for _, value in stream.elements(path, (key,)))
 
 
 def texts(values: Any) -> list[str]:

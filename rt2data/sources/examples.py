@@ -1,0 +1,155 @@
+"""An example of a web corpus, and the examples of an annotation file as the work directory keeps them.
+
+An annotation file of gigabytes is read once, as a stream, into one line of JSON per example and the place of each line;
+a part then reads its own lines and no others.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from rt2data import boxes, index, whole
+from rt2data.sources.pictures import Names, Picture
+
+VERSION = 1
+
+
+@dataclass(slots=True)
+class Example:
+    """Pictures with their texts, as a corpus states them.
+
+    Attributes:
+        id: in the corpus, unique.
+        image_unit: what the split is made by, in the corpus's namespace; "" stands for the content of `anchor`.
+        pictures: in the order of the prompt; empty where the example names none.
+        anchor: the picture whose content decides the split; the first one unless pictures are tied together.
+        turns: earlier questions and answers, one after the other.
+        boxes: (y0, x0, y1, x1, label), as shares of the picture or in pixels of `size`; they become the answer.
+        size: width and height that the corpus states, (0, 0) for those of the picture itself.
+        columns: values of the declared columns.
+        reject: why it is no sample, a code of index.REASONS; 0 = nothing known against it.
+    """
+
+    id: str
+    image_unit: str
+    pictures: list[Picture | Names]
+    language: str | None
+    question: str | None = None
+    answers: list[str] = field(default_factory=list)
+    captions: list[str] = field(default_factory=list)
+    turns: list[str] = field(default_factory=list)
+    boxes: list[boxes.Box] | None = None
+    size: tuple[int, int] = (0, 0)
+    columns: dict[str, Any] = field(default_factory=dict)
+    anchor: Picture | Names | None = None
+    reject: int = 0
+
+
+class Kept:
+    """The examples that `keep` wrote to a file. One whose id was there before is marked, and named by its row."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._places = np.load(path.with_suffix(".places.npy"), mmap_mode="r", allow_pickle=False)
+        self._again = np.load(path.with_suffix(".again.npy"), allow_pickle=False)
+
+    def __len__(self) -> int:
+        return len(self._places) - 1
+
+    def __iter__(self) -> Iterator[Example]:
+        return self.part(0, len(self))
+
+    def part(self, start: int, stop: int) -> Iterator[Example]:
+        """The examples `start` to `stop`."""
+        again = set(self._again[np.searchsorted(self._again, start) : np.searchsorted(self._again, stop)].tolist())
+        with self._path.open("rb") as file:
+            file.seek(int(self._places[start]))
+            for row in range(start, min(stop, len(self))):
+                example = _read(orjson.loads(file.readline()))
+                if row in again:
+                    mark_duplicate(example, row)
+                yield example
+
+
+def keep(path: Path, examples: Iterable[Example]) -> None:
+    """Write examples for `Kept`. Memory: 24 bytes an example."""
+    places, digests = array("q", [0]), bytearray()
+    with whole.replacing(path) as temporary, temporary.open("wb") as file:
+        for example in examples:
+            digests += index.digest(example.id, size=16)
+            places.append(places[-1] + file.write(orjson.dumps(_plain(example)) + b"\n"))
+    with (
+        whole.replacing(path.with_suffix(".again.npy")) as temporary,
+        temporary.open("wb") as file,
+    ):
+        np.save(file, _again(np.frombuffer(bytes(digests), np.uint64).reshape(-1, 2)), allow_pickle=False)
+    # Comes last: where it is, all is.
+    with whole.replacing(path.with_suffix(".places.npy")) as temporary, temporary.open("wb") as file:
+        np.save(file, np.frombuffer(places, np.int64), allow_pickle=False)
+
+
+def is_kept(path: Path) -> bool:
+    """Whether `keep` has written `path`, whole."""
+    return path.with_suffix(".places.npy").is_file()
+
+
+def mark_duplicates(examples: Iterable[Example]) -> None:
+    """An id that is there already: the example is left out, under a name that tells which one it is."""
+    seen: set[str] = set()
+    for row, example in enumerate(examples):
+        name = example.id
+        if name in seen:
+            mark_duplicate(example, row)
+        seen.add(name)
+
+
+def mark_duplicate(example: Example, row: int) -> None:
+    """Leave out an example whose id was there before."""
+    example.id, example.reject = f"{example.id}/duplicate-{row}", example.reject or index.CODE["duplicate_id"]
+
+
+def _again(digests: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """The rows whose digest stands in an earlier row, int64, ascending."""
+    rows = np.lexsort((digests[:, 0], digests[:, 1]))
+    same = np.all(digests[rows[1:]] == digests[rows[:-1]], axis=1)
+    return np.sort(rows[1:][same]).astype(np.int64)
+
+
+def _plain(example: Example) -> list[Any]:
+    return [*(_stored(getattr(example, n)) for n in _OTHERS), [_picture(one) for one in example.pictures]]
+
+
+def _stored(value: Any) -> Any:
+    """A field as JSON has it; boxes are lists of their numbers and label."""
+    if isinstance(value, (Picture, Names)):
+        return _picture(value)
+    return (
+        [list(box) for box in value] if isinstance(value, list) and value and isinstance(value[0], boxes.Box) else value
+    )
+
+
+def _read(stored: list[Any]) -> Example:
+    *others, pictures = stored
+    values = dict(zip(_OTHERS, others, strict=True))
+    values["boxes"] = None if values["boxes"] is None else [boxes.Box(*one) for one in values["boxes"]]
+    values["anchor"] = None if values["anchor"] is None else _picture_of(values["anchor"])
+    return Example(**values | {"size": tuple(values["size"]), "pictures": [_picture_of(one) for one in pictures]})
+
+
+_OTHERS = [name for name in Example.__slots__ if name != "pictures"]
+
+
+def _picture(one: Picture | Names) -> list[Any]:
+    return [one.file, one.offset, one.length] if isinstance(one, Picture) else [list(one.tried), one.reason]
+
+
+def _picture_of(stored: list[Any]) -> Picture | Names:
+    return Picture(*stored) if len(stored) == 3 else Names(tuple(stored[0]), stored[1])
