@@ -61,6 +61,14 @@ class Mix:
 
     Raises:
         Rt2dataError: no such mixture, split or source.
+
+    In the workers of a PyTorch DataLoader, on every rank::
+
+        class Samples(torch.utils.data.IterableDataset):
+            def __iter__(self):
+                worker = torch.utils.data.get_worker_info()
+                reader, readers = rank * worker.num_workers + worker.id, ranks * worker.num_workers
+                return iter(Mix("out/mine", reader=reader, readers=readers, start=taken[reader]))
     """
 
     def __init__(

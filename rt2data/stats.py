@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rt2data import declaration, exchange, flow, mixture, plan, recipe, report, sources, statistics, storage
-from rt2data.declaration import Declaration
-from rt2data.engine import Direct
+from rt2data import mixture, storage
 from rt2data.errors import Rt2dataError
 from rt2data.storage import Place
-from rt2data.tokenizer import ActionTokenizer
+
+if TYPE_CHECKING:
+    from rt2data.declaration import Declaration
 
 Json = dict[str, Any]
 
@@ -48,6 +48,11 @@ def of_mixture(path: Place) -> Json:
 
 def of_dataset(path: Place, *, check: bool) -> Json:
     """The statistics of a dataset's folder, through a declaration that fits it."""
+    # Here and not above: a built mixture's statistics need the core alone.
+    from rt2data import exchange, flow, plan, recipe, report, sources, statistics
+    from rt2data.engine import Direct
+    from rt2data.tokenizer import ActionTokenizer
+
     declared = _declaration_of(path)
     taken = sorted(sources.of_format(declared, str(path))(declared, path).splits())
     source = {"source": declared.name, "path": str(path.absolute()), "splits": {"train": taken}}
@@ -80,6 +85,8 @@ def of_dataset(path: Place, *, check: bool) -> Json:
 
 def _declaration_of(path: Place) -> Declaration:
     """The declaration of a folder: by ``dataset_info.json``, else the one whose annotation files are there."""
+    from rt2data import declaration
+
     infos = [path / name for name in ("dataset_info.json", *storage.matching(path, "*/dataset_info.json"))]
     for info in infos:
         if info.is_file():

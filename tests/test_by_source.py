@@ -281,17 +281,19 @@ def test_a_shard_that_is_cut_or_named_elsewhere(apart: Built, tmp_path: Path) ->
         Mix(out)
 
 
-def test_the_mix_needs_numpy_alone(apart: Built) -> None:
+def test_the_mix_and_the_statistics_need_numpy_alone(apart: Built) -> None:
     code = """
 import sys, numpy
 before = set(sys.modules)
 from rt2data import Mix
+from rt2data import cli
 next(iter(Mix(sys.argv[1])))
+cli.main(["stats", sys.argv[1]])
 new = {name.partition(".")[0] for name in set(sys.modules) - before}
-print(*sorted(new - set(sys.stdlib_module_names)))
+print(*sorted(new - set(sys.stdlib_module_names)), file=sys.stderr)
 """
     run = subprocess.run([sys.executable, "-c", code, apart.out], capture_output=True, text=True, check=True)
-    assert set(run.stdout.split()) <= {"numpy", "rt2data"}
+    assert set(run.stderr.split()) <= {"numpy", "rt2data"}
 
 
 @pytest.mark.parametrize("name", [None, *SOURCES])
@@ -333,3 +335,19 @@ def printed(code: str, folder: Path, cache: Path) -> list[str]:
         lines = list(islice(run.stdout or (), 600))
         run.kill()
     return [line.split()[0] for line in lines]
+
+
+def test_plans_in_words_keep_their_share(build: Build, corpora: Path, tmp_path: Path) -> None:
+    sources = [dict(s) for s in small.RECIPE["sources"]]
+    sources[0]["plans"] = {"from": "template", "text": "{instruction}", "share": 0.4}
+    path = small.write_recipe(tmp_path / "r.yaml", form="by_source", sources=sources)
+    manifest = build(path, tmp_path / "out", data_root=corpora)
+    found = verify.verify(tmp_path / "out")
+    assert found.ok, found.text()
+    samples = [
+        s
+        for sh in mixtures.shards(manifest, "train", "bridge")
+        for s in mixtures.samples(tmp_path / "out" / sh["name"])
+    ]
+    planned = [s for s in samples if s.meta["target"].startswith("Plan: ")]
+    assert abs(len(planned) - 0.4 * len(samples)) <= 1

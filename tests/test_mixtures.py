@@ -122,6 +122,20 @@ def test_a_weight_of_times_size_is_the_number_of_epochs(tmp_path: Path) -> None:
         assert one.wanted == pytest.approx(one.quota["train"] / total, abs=1e-6)
 
 
+@pytest.mark.parametrize("name", sorted(MIXES))
+def test_the_share_of_a_dataset_is_its_published_weight_times_its_size(name: str, tmp_path: Path) -> None:
+    mix, missing = MIXES[name]
+    weights = {declaration.find(n).name: Fraction(str(w)) for n, w in published(mix).items() if n not in missing}
+    made = planned(recipe.read(RECIPES[name]), tmp_path)
+    wanted = {one.dataset: weights[one.dataset] * one.samples["train"] for one in made.sources}
+    total = sum(wanted.values())
+    assert made.mix == math.floor(total + Fraction(1, 2))
+    for one in made.sources:
+        assert abs(one.mix - wanted[one.dataset]) < 1
+        if not any(s.unknown and "samples" in s.unknown for s in made.sources):
+            assert one.wanted == float(wanted[one.dataset] / total)
+
+
 # --- includes ---------------------------------------------------------------------------------------------------------
 
 BASE = """\
