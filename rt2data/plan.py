@@ -239,7 +239,7 @@ def streams(recipe: Recipe) -> list[tuple[str, str | None]]:
     """The streams of a recipe as (split, source): a split each, or each split of each source, in their order."""
     if recipe.form == "mixed":
         return [(split, None) for split in recipe.splits]
-    return [(split, s.id) for split in recipe.splits for s in recipe.sources if split in s.splits]
+    return [(split, source.id) for split in recipe.splits for source in recipe.sources]
 
 
 def empty(recipe: Recipe, other_splits: list[dict[str, int]]) -> list[SourcePlan]:

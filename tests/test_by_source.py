@@ -337,6 +337,14 @@ def printed(code: str, folder: Path, cache: Path) -> list[str]:
     return [line.split()[0] for line in lines]
 
 
+def test_what_is_held_out_has_shards_of_its_source(build: Build, corpora: Path, tmp_path: Path) -> None:
+    path = small.write_recipe(tmp_path / "r.yaml", form="by_source", holdout={"objects": ["usb stick"]})
+    manifest = build(path, tmp_path / "out", data_root=corpora)
+    assert [s["source"] for s in manifest["splits"]["holdout"]["shards"]] == ["bridge"] * 2
+    found = verify.verify(tmp_path / "out")
+    assert found.ok, found.text()
+
+
 def test_plans_in_words_keep_their_share(build: Build, corpora: Path, tmp_path: Path) -> None:
     sources = [dict(s) for s in small.RECIPE["sources"]]
     sources[0]["plans"] = {"from": "template", "text": "{instruction}", "share": 0.4}
