@@ -221,6 +221,9 @@ def make(job: Job, tokenizer: dict[str, Any], other_splits: list[dict[str, int]]
             plans[part.source].image_bytes += image_bytes(job, part, source, samples.rows[rows])
         if "://" in job.roots[part.source]:
             plans[part.source].reads = traffic.added(plans[part.source].reads, traffic.of_part(job, part, taken))
+    for root, one in zip(job.roots, plans, strict=True):
+        if "://" in root:
+            one.reads = traffic.added(one.reads, {"list": traffic.OPEN_LISTS, "get": traffic.OPEN_GETS})
     made = []
     for (split, name), parts in orders.items():
         merged = np.concatenate(parts) if parts else np.empty(0, np.uint64)

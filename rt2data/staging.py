@@ -187,8 +187,10 @@ def _with(table: pa.Table, name: str, column: Any) -> pa.Table:
 
 
 def discard(the_job: Job, state: Path) -> None:
-    """Remove the staged images of a mixture that is complete."""
-    shutil.rmtree(folder(the_job, state), ignore_errors=True)
+    """Remove the staged images of a mixture that is complete, and the runs that name them."""
+    if any(the_job.staged):
+        shutil.rmtree(state / the_job.runs, ignore_errors=True)
+        shutil.rmtree(folder(the_job, state), ignore_errors=True)
 
 
 # In GATHER

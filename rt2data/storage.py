@@ -341,7 +341,9 @@ def fetch(ranges: Iterable[tuple[Url, int, int]]) -> Iterator[memoryview]:
 
     def one(url: Url, start: int, stop: int) -> memoryview:
         known = _known(url)
-        options = {"range": (start, stop), "if_match": known[0].etag if known and known[0].etag else None}
+        options: dict[str, Any] = {"range": (start, stop)}
+        if known and known[0].etag:
+            options["if_match"] = known[0].etag
         try:
             with _asking(url, "get") as (obstore, store):
                 data = memoryview(obstore.get(store, url.key, options=options).bytes())

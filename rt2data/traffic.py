@@ -12,11 +12,11 @@ from rt2data import blobs, index, select, storage
 from rt2data.job import IndexedPart, Job
 from rt2data.staging import Images, requests
 
-# What opening a source and checking whether it changed takes, each time that a part is indexed: a search for its
-# version's folder, its metadata, and size and ETag of the part's files. Counted on a server (tests/test_storage.py).
-PART_LISTS, PART_GETS = 4, 7
-# A mixture's: is there one, may it be there; mark, statistics, tokenizer, card, manifest; the mark again per bucket.
-MIXTURE_LISTS, MIXTURE_GETS, MIXTURE_PUTS = 4, 8, 5
+# What opening a source takes, once and again in each task that indexes a part of it: a search for the folder of its
+# version, its metadata, size and ETag of some files. Counted on a server for RLDS; corpora take a little less.
+OPEN_LISTS, OPEN_GETS = 3, 5
+# What a mixture takes: is there one, or anything else; mark, statistics, tokenizer, card, manifest.
+MIXTURE_LISTS, MIXTURE_GETS, MIXTURE_PUTS = 4, 7, 5
 
 Ints = npt.NDArray[np.int64]
 Counts = dict[str, int]
@@ -38,7 +38,7 @@ def of_part(job: Job, part: IndexedPart, drawn: Sequence[Ints]) -> Counts:
         size = (root / own).stat().st_size
     except OSError:
         size = 0
-    found = {"list": PART_LISTS, "get": PART_GETS + len(storage.pieces(size)) + pictures}
+    found = {"list": OPEN_LISTS, "get": OPEN_GETS + len(storage.pieces(size)) + pictures}
     return found | of_images(table, select.cameras(source), drawn)
 
 
@@ -83,7 +83,7 @@ def of_build(plan: Any, shard_bytes: int, *, remote: bool) -> tuple[int, int, in
         return lists, gets, 0
     each = [shard_bytes // max(1, plan.shards)] * plan.shards
     puts = storage.requests_to_write(each) + MIXTURE_PUTS
-    return lists + MIXTURE_LISTS, gets + MIXTURE_GETS + 2 * plan.shards, puts
+    return lists + MIXTURE_LISTS, gets + MIXTURE_GETS + plan.shards, puts
 
 
 def guessed(rows: int, image_bytes: int, parts: int, *, loose: bool) -> Counts:
@@ -91,6 +91,6 @@ def guessed(rows: int, image_bytes: int, parts: int, *, loose: bool) -> Counts:
     pieces = parts + image_bytes // storage.CHUNK
     reading = rows if loose else pieces
     return {
-        "list": PART_LISTS * parts, "get": PART_GETS * parts + reading,
+        "list": OPEN_LISTS * (parts + 1), "get": OPEN_GETS * (parts + 1) + reading,
         "direct": rows, "direct_bytes": image_bytes, "staged": reading, "staged_bytes": image_bytes,
     }  # fmt: skip
