@@ -34,6 +34,7 @@ def of_part(job: Job, part: IndexedPart, drawn: Sequence[Ints]) -> Counts:
     own = part.name.partition("[")[0]
     others = {str(name) for c in source.declaration.cameras for name in index.codes(table, f"{c}.file")[1]} - {own}
     pictures = sum(not name.startswith(blobs.PREFIX) for name in others)
+    storage.survey([(root / own).parent])
     try:
         size = (root / own).stat().st_size
     except OSError:
