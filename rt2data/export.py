@@ -94,7 +94,7 @@ def export(path: str | Place, target: str | Place, format: str, images: str = "f
     source, into = storage.place(path).absolute(), storage.place(target).absolute()
     if not isinstance(into, Path):
         raise Rt2dataError(str(target), "a URL", "a folder of this machine", "Copy it to the store afterwards")
-    manifest = mixture.load_manifest(source)
+    manifest = mixture.load_manifest(path)
     if format == "llava" and images == "parquet":
         raise Rt2dataError(str(target), "llava with images in Parquet", "image files, which is what LLaVA reads")
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
