@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rt2data.errors import Rt2dataError, near
-from rt2data.example import BYTES, FLOATS, INTS, KINDS, Malformed, Span, floats, integers, items, names, spans
+from rt2data.example import BYTES, FLOATS, INTS, KINDS, Malformed, Span, floats, integers, items, names, repeated, spans
 from rt2data.features import Field, Shape
 from rt2data.tfrecord import Record
 
@@ -271,8 +271,12 @@ def _varying(flat: NDArray[Any], stored: _Stored, span: Span, steps: int | None)
 
 def _strings(view: memoryview, stored: _Stored, span: Span, found: Mapping[bytes, Span]) -> tuple[Any, int]:
     """The values of a field stored as strings, and their number: image positions, texts or decoded arrays."""
-    starts, lengths = items(view, span)
     field = stored.field
+    if stored.dtype is None and not field.item_shape and field.kind != "image":
+        same = repeated(view, span)  # an instruction is stored with every step
+        if same is not None:
+            return [same[0]] * same[1], same[1]
+    starts, lengths = items(view, span)
     if field.kind == "image":
         return ImageRefs(np.array(starts, np.int64), np.array(lengths, np.int64)), len(starts)
     texts = [view[start : start + length].tobytes() for start, length in zip(starts, lengths, strict=True)]

@@ -143,6 +143,16 @@ def items(view: memoryview, span: Span) -> tuple[list[int], list[int]]:
     return starts, lengths
 
 
+def repeated(view: memoryview, span: Span) -> tuple[bytes, int] | None:
+    """The one value that all of a BytesList are, and how often it stands there; None where they differ, or are long."""
+    raw = view[span.start : span.end].tobytes()
+    if len(raw) < 2 or raw[0] != 0x0A or raw[1] > 127:
+        return None
+    count, rest = divmod(len(raw), 2 + raw[1])
+    first = raw[: 2 + raw[1]]
+    return (first[2:], count) if not rest and raw == first * count else None
+
+
 def floats(view: memoryview, span: Span) -> NDArray[np.float32]:
     """The values of a FloatList, float32 (n,): a view (perhaps unaligned) where they are packed, as writers do."""
     start, end = span.start, span.end

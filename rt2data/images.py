@@ -1,7 +1,7 @@
 """Encoded images: which format, how large, whether complete; decoding and re-encoding where a recipe asks for it.
 
-`check_header` reads the first and the last bytes only and costs a microsecond or two: the index runs it on every image.
-It proves that an image has a known format, a size and an end, not that its pixels decode; that is what `decode` is for.
+`check_header` reads the first and the last bytes only; `headers` does the same for every image of an index. It proves
+that an image has a known format, a size and an end, not that its pixels decode; that is what `decode` is for.
 
 Sources of the layouts: ITU-T T.81 annex B (JPEG), W3C PNG third edition sections 5 and 11, RFC 9649 (WebP).
 """
@@ -23,7 +23,7 @@ FORMATS = ("jpg", "png", "webp")
 """The formats that samples may hold, by their file name extension; the true one, found from the content."""
 
 REASONS = ("", "empty_image", "unknown_format", "truncated_image", "damaged_image", "image_too_large")
-"""What `check_refs` states per image, by position; 0 is a good one."""
+"""What `headers.check_refs` states per image, by position; 0 is a good one."""
 
 MAX_PIXELS = 1 << 26
 """The largest picture that is decoded: 67 million pixels, 200 MB as RGB."""
@@ -34,11 +34,11 @@ MAX_SIDE = 65535
 Bytes: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
 
 _PIL_FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
-_JPEG_START, _PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-_JPEG_END, _PNG_END = b"\xff\xd9", b"\x00\x00\x00\x00IEND\xaeB`\x82"
+_JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", b"\x00\x00\x00\x00IEND\xaeB`\x82"
 # Frame headers are C0 to CF but for DHT, JPG and DAC; no length follows RSTn, SOI, EOI, TEM.
-_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_JPEG_SCAN, _JPEG_BARE = 0xDA, frozenset(range(0xD0, 0xDA)) | {0x00, 0x01}
+JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+JPEG_SCAN, JPEG_BARE = 0xDA, frozenset(range(0xD0, 0xDA)) | {0x00, 0x01}
 # Photographs have 5 to 30 segments, some hundred with large colour profiles: more is an attempt to keep us busy.
 _JPEG_MAX_SEGMENTS = 4096
 
@@ -68,16 +68,6 @@ class ImageInfo(NamedTuple):
     format: str
     width: int
     height: int
-
-
-class ImageChecks(NamedTuple):
-    """`check_refs` of n images, each an array (n,): format and state are positions in FORMATS and REASONS."""
-
-    format: npt.NDArray[np.uint8]
-    width: npt.NDArray[np.int32]
-    height: npt.NDArray[np.int32]
-    state: npt.NDArray[np.uint8]
-    crc32c: npt.NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,59 +104,30 @@ def check_header(data: Bytes) -> ImageInfo:
         ImageError: `empty_image`, `unknown_format`, `truncated_image`, `damaged_image` (a header that contradicts
             itself) or `image_too_large` (more than MAX_PIXELS or MAX_SIDE). Nothing else, whatever the bytes.
     """
-    return _check(data.data if isinstance(data, np.ndarray) else memoryview(data))[0]
-
-
-def check_refs(
-    buffer: npt.NDArray[np.uint8], offsets: npt.ArrayLike, lengths: npt.ArrayLike, *, crc: bool = True
-) -> ImageChecks:
-    """`check_header` and the CRC32C of n images that lie in `buffer`, uint8, at `offsets` and `lengths`, integers (n,).
-
-    Bad images are stated, not raised; their format, width and height are 0. An image that the buffer holds in part only
-    is truncated, and its CRC is that of what is there. Without `crc` the images are not read and all CRCs are 0.
-    """
-    import google_crc32c  # here: reading images back does not need it
-
-    starts, sizes = np.asarray(offsets, np.int64).tolist(), np.asarray(lengths, np.int64).tolist()
-    if starts and (min(starts) < 0 or min(sizes) < 0):
-        raise ValueError("image offsets and lengths must not be negative")
-    infos: list[tuple[int, int, int, int]] = []
-    crcs: list[int] = []
-    known = {name: at for at, name in enumerate(FORMATS)}
-    whole, crc32c = buffer.data, google_crc32c.value
-    # The frames of one camera begin with the same bytes: equal bytes up to the frame header have the same answer.
-    head, head_size, last = b"", 0, (0, 0, 0, 0)
-    empty = (0, 0, 0, REASONS.index("empty_image"))
-    for start, size in zip(starts, sizes, strict=True):
-        if not size:  # cameras that an episode lacks: as many as there are steps
-            infos.append(empty)
-            crcs.append(0)
-            continue
-        crcs.append(crc32c(buffer[start : start + size]) if crc else 0)
-        view = whole[start : start + size]
-        # (bytes compare as a block, a memoryview one by one)
-        if head_size and len(view) == size > head_size and bytes(view[:head_size]) == head and view[-2:] == _JPEG_END:
-            infos.append(last)
-            continue
-        try:
-            if len(view) < size:
-                raise ImageError("truncated_image", f"{len(view)} of {size} bytes are there")
-            info, parsed = _check(view)
-        except ImageError as error:
-            infos.append((0, 0, 0, REASONS.index(error.reason)))
-            continue
-        last = (known[info.format], info.width, info.height, 0)
-        infos.append(last)
-        head_size = parsed if info.format == "jpg" else 0
-        head = bytes(view[:head_size])
-    table = np.array(infos, np.int64).reshape(-1, 4)
-    return ImageChecks(
-        table[:, 0].astype(np.uint8),
-        table[:, 1].astype(np.int32),
-        table[:, 2].astype(np.int32),
-        table[:, 3].astype(np.uint8),
-        np.array(crcs, np.uint32),
-    )
+    view = data.data if isinstance(data, np.ndarray) else memoryview(data)
+    start = bytes(view[:12])
+    try:
+        if start[:3] == _JPEG_START:
+            width, height, header = _jpeg(view)
+            info, end = ImageInfo("jpg", width, height), _JPEG_END
+        elif start[:8] == PNG_START[:8]:
+            width, height, header = _png(view)
+            info, end = ImageInfo("png", width, height), PNG_END
+        elif start[:4] == b"RIFF" and start[8:] == b"WEBP":
+            width, height, header = _webp(view)
+            info, end = ImageInfo("webp", width, height), b""
+        elif not start:
+            raise ImageError("empty_image", "0 bytes")
+        else:
+            raise ImageError("unknown_format", f"the bytes begin with {start.hex(' ')}: not JPEG, PNG or WebP")
+    except struct.error:
+        raise ImageError("truncated_image", f"{len(view)} bytes end inside the header") from None
+    if not (width and height):
+        raise ImageError("damaged_image", f"the {info.format} header says {width} x {height} pixels")
+    _limit(*info)
+    if view[len(view) - len(end) :] != end and bytes(view[header:]).rfind(end) < 0:
+        raise ImageError("truncated_image", f"{info.format} of {len(view)} bytes without an end marker")
+    return info
 
 
 def decode(data: Bytes) -> Image:
@@ -271,33 +232,6 @@ def is_constant(data: Bytes) -> bool:
     return all(low == high for low, high in (band.getextrema() for band in image.split()))
 
 
-def _check(view: memoryview) -> tuple[ImageInfo, int]:
-    """The header, and how many leading bytes decide it (the end marker apart)."""
-    start = bytes(view[:12])
-    try:
-        if start[:3] == _JPEG_START:
-            width, height, header = _jpeg(view)
-            info, end = ImageInfo("jpg", width, height), _JPEG_END
-        elif start[:8] == _PNG_START:
-            width, height, header = _png(view)
-            info, end = ImageInfo("png", width, height), _PNG_END
-        elif start[:4] == b"RIFF" and start[8:] == b"WEBP":
-            width, height, header = _webp(view)
-            info, end = ImageInfo("webp", width, height), b""
-        elif not start:
-            raise ImageError("empty_image", "0 bytes")
-        else:
-            raise ImageError("unknown_format", f"the bytes begin with {start.hex(' ')}: not JPEG, PNG or WebP")
-    except struct.error:
-        raise ImageError("truncated_image", f"{len(view)} bytes end inside the header") from None
-    if not (width and height):
-        raise ImageError("damaged_image", f"the {info.format} header says {width} x {height} pixels")
-    _limit(*info)
-    if view[len(view) - len(end) :] != end and bytes(view[header:]).rfind(end) < 0:
-        raise ImageError("truncated_image", f"{info.format} of {len(view)} bytes without an end marker")
-    return info, header
-
-
 def _limit(name: str, width: int, height: int) -> None:
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
         limit = f"{MAX_PIXELS} pixels or {MAX_SIDE} on a side"
@@ -310,15 +244,15 @@ def _jpeg(view: memoryview) -> tuple[int, int, int]:
     at = 2
     for _ in range(_JPEG_MAX_SEGMENTS):
         lead, marker, length = _marker_at(view, at)
-        if lead != 0xFF or marker in _JPEG_BARE:
+        if lead != 0xFF or marker in JPEG_BARE:
             raise ImageError("damaged_image", f"JPEG without a marker segment at byte {at}")
         if marker == 0xFF:  # a fill byte
             at += 1
             continue
-        if marker in _JPEG_FRAMES:
+        if marker in JPEG_FRAMES:
             height, width = _frame_size_at(view, at + 5)
         at += 2 + length
-        if marker == _JPEG_SCAN:
+        if marker == JPEG_SCAN:
             return width, height, at
     raise ImageError("damaged_image", f"JPEG with more than {_JPEG_MAX_SEGMENTS} segments before its picture")
 

@@ -57,7 +57,7 @@ REASONS = (
     "between_steps",
 )
 CODE = {reason: code for code, reason in enumerate(REASONS)}
-# From `images.check_refs`' own numbering.
+# From `headers.check_refs`' own numbering.
 IMAGE_STATE = np.array([CODE[reason] for reason in images.REASONS], np.uint8)
 
 COLUMN = "column."  # begins the name of a declared column

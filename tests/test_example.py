@@ -11,7 +11,7 @@ from hypothesis import example as case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rt2data.example import BYTES, FLOATS, INTS, Malformed, Span, floats, integers, items, names, spans
+from rt2data.example import BYTES, FLOATS, INTS, Malformed, Span, floats, integers, items, names, repeated, spans
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 FLOAT32 = st.floats(width=32)
@@ -255,3 +255,22 @@ def test_any_bytes_parse_or_are_malformed(data: bytes) -> None:
             decode(memoryview(data), Span(0, 0, len(data)))
         except Malformed:
             pass
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ([b"go"] * 3, (b"go", 3)),
+        ([b""] * 2, (b"", 2)),
+        ([b"x" * 127], (b"x" * 127, 1)),
+        ([b"x" * 128] * 2, None),
+        ([b"go", b"on"], None),
+        ([b"go", b"gone"], None),
+        ([], None),
+    ],
+)
+def test_repeated(values: list[bytes], found: tuple[bytes, int] | None) -> None:
+    raw = b"".join(
+        b"\x0a" + (bytes([n]) if (n := len(v)) < 128 else bytes([n & 127 | 128, n >> 7])) + v for v in values
+    )
+    assert repeated(memoryview(b"?" + raw), Span(BYTES, 1, 1 + len(raw))) == found

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from PIL import Image, features
 
 from rt2data import images
+from rt2data.headers import check_refs
 from rt2data.images import (
     FORMATS,
     MAX_PIXELS,
@@ -26,7 +27,6 @@ from rt2data.images import (
     ImageError,
     ImageSpec,
     check_header,
-    check_refs,
     decode,
     is_constant,
     reencode,

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import actions, fit, images, index, instruction, storage, tfrecord
+from rt2data import actions, fit, headers, index, instruction, storage, tfrecord
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.features import Field
@@ -109,10 +109,29 @@ class Rlds:
     def index(self, part: Part, *, check: str) -> pa.Table:
         buffer = self.mapped(part.name)
         rows = Rows(self, part)
-        for episode in read_episodes(buffer, part.name, self.fields, list(self.fields), check=check != "quick"):
-            rows.add(episode)
+        try:
+            for episode in read_episodes(buffer, part.name, self.fields, list(self.fields), check=False):
+                rows.add(episode)
+        except Rt2dataError:
+            if check != "quick":  # where bytes are damaged, that is what to say, not what became of them
+                tfrecord.check_payloads(buffer, path=part.name)
+            raise
         self.check_length(part, len(rows.records))
-        return rows.table(buffer, check)
+        table = rows.table(buffer, check)
+        if check != "quick":
+            tfrecord.check_payloads(buffer, path=part.name, known=self._images(table))
+        return table
+
+    def _images(self, table: pa.Table) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
+        """Where the images lie that `Rows.table` has hashed, how long they are, and their CRC32Cs."""
+        columns = [
+            np.concatenate([index.numbers(table, f"{c.name}.{column}") for c in self.robot.cameras])
+            for column in ("offset", "length", "crc")
+        ]
+        _, first = np.unique(columns[0], return_index=True)  # two cameras may be of one field
+        rows = first[columns[1][first] > 0]
+        offset, length, crc = (column[rows] for column in columns)
+        return offset, length.astype(np.int64), crc
 
     def check_length(self, part: Part, episodes: int) -> None:
         """Raise where a file does not hold as many episodes as are stated of it."""
@@ -260,7 +279,7 @@ class Rows:
             refs = self.refs[camera.name]
             offset = _concat([r.offset for r in refs], np.int64)
             length = _concat([r.length for r in refs], np.int64)
-            checks = images.check_refs(buffer, offset, length, crc=check != "quick")
+            checks = headers.check_refs(buffer, offset, length, crc=check != "quick")
             state = index.IMAGE_STATE[checks.state]
             if camera.valid:
                 state = np.where(

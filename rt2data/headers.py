@@ -1,0 +1,135 @@
+"""The headers of many encoded images at once: what `images.check_header` finds of each, and their CRC32Cs.
+
+The index looks at every image of a dataset. Calls per image would take longer than reading the images through, so the
+segments of all JPEGs are walked together, one segment at a time; PNG has its size in one place. What deviates from the
+usual form in any way is left to `check_header`, so the answers are the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+
+from rt2data import images
+from rt2data.images import FORMATS, MAX_PIXELS, MAX_SIDE, REASONS, Bytes
+
+SEGMENTS = 64  # of a JPEG; photographs have 5 to 30 before their picture
+
+Numbers = npt.NDArray[np.int64]
+
+
+class ImageChecks(NamedTuple):
+    """`check_refs` of n images, each an array (n,): format and state are positions in FORMATS and REASONS."""
+
+    format: npt.NDArray[np.uint8]
+    width: npt.NDArray[np.int32]
+    height: npt.NDArray[np.int32]
+    state: npt.NDArray[np.uint8]
+    crc32c: npt.NDArray[np.uint32]
+
+
+def check_refs(
+    buffer: npt.NDArray[np.uint8], offsets: npt.ArrayLike, lengths: npt.ArrayLike, *, crc: bool = True
+) -> ImageChecks:
+    """`images.check_header` and the CRC32C of n images that lie in `buffer`, uint8, at `offsets` and `lengths`,
+    integers (n,).
+
+    Bad images are stated, not raised; their format, width and height are 0. An image that the buffer holds in part only
+    is truncated, and its CRC is that of what is there. Without `crc` the images are not read and all CRCs are 0.
+    """
+    starts, sizes = np.asarray(offsets, np.int64), np.asarray(lengths, np.int64)
+    if len(starts) and (starts.min() < 0 or sizes.min() < 0):
+        raise ValueError("image offsets and lengths must not be negative")
+    ends = starts + sizes
+    table = np.zeros((len(starts), 4), np.int64)  # format, width, height, state
+    table[sizes == 0, 3] = REASONS.index("empty_image")  # cameras that an episode lacks: as many as there are steps
+    todo = sizes > 0
+    for number, walk in ((FORMATS.index("jpg"), _jpegs), (FORMATS.index("png"), _pngs)):
+        rows = np.flatnonzero(todo & (sizes >= 64) & (ends <= len(buffer)))
+        found, width, height = walk(buffer, starts[rows], ends[rows])
+        usual = (width > 0) & (height > 0) & (width * height <= MAX_PIXELS) & (np.maximum(width, height) <= MAX_SIDE)
+        rows = rows[found[usual]]
+        table[rows, 0], table[rows, 1], table[rows, 2] = number, width[usual], height[usual]
+        todo[rows] = False
+    for row in np.flatnonzero(todo).tolist():
+        table[row] = _single(buffer[starts[row] : ends[row]], int(sizes[row]))
+    crcs = np.zeros(len(starts), np.uint32)
+    if crc:
+        value = google_crc32c.value
+        crcs[:] = [value(buffer[start:end]) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+    return ImageChecks(
+        table[:, 0].astype(np.uint8),
+        table[:, 1].astype(np.int32),
+        table[:, 2].astype(np.int32),
+        table[:, 3].astype(np.uint8),
+        crcs,
+    )
+
+
+def _single(data: Bytes, size: int) -> tuple[int, int, int, int]:
+    """Format, width, height and state of one image, of which `size` bytes should be there."""
+    try:
+        if len(data) < size:
+            raise images.ImageError("truncated_image", f"{len(data)} of {size} bytes are there")
+        info = images.check_header(data)
+    except images.ImageError as error:
+        return 0, 0, 0, REASONS.index(error.reason)
+    return FORMATS.index(info.format), info.width, info.height, 0
+
+
+Found = tuple[Numbers, Numbers, Numbers]
+
+
+def _jpegs(data: npt.NDArray[np.uint8], starts: Numbers, ends: Numbers) -> Found:
+    """Which images are JPEGs of the usual form, by position, and their width and height.
+
+    Usual: marker segments one after the other up to the scan, and the end marker at the very end.
+    """
+    magic = (data[starts] == 0xFF) & (data[starts + 1] == 0xD8) & (data[ends - 2] == 0xFF) & (data[ends - 1] == 0xD9)
+    rows = np.flatnonzero(magic)
+    at, end = starts[rows] + 2, ends[rows] - 10  # a frame header and the end marker must follow
+    width, height = np.zeros(len(starts), np.int64), np.zeros(len(starts), np.int64)
+    done: list[Numbers] = []
+    for _ in range(SEGMENTS):
+        if not len(rows):
+            break
+        there = at < end
+        rows, at, end = rows[there], at[there], end[there]
+        marker, length = data[at + 1], _big(data, at + 2, 2)
+        usual = (data[at] == 0xFF) & _SEGMENT[marker]
+        frame = usual & _FRAME[marker]
+        height[rows[frame]], width[rows[frame]] = _big(data, at[frame] + 5, 2), _big(data, at[frame] + 7, 2)
+        scan = marker == images.JPEG_SCAN
+        done.append(rows[usual & scan & (at + length < end)])
+        on = usual & ~scan
+        rows, at, end = rows[on], (at + 2 + length)[on], end[on]
+    found = np.concatenate(done) if done else np.empty(0, np.int64)
+    return found, width[found], height[found]
+
+
+def _pngs(data: npt.NDArray[np.uint8], starts: Numbers, ends: Numbers) -> Found:
+    """As `_jpegs`. Usual: the end chunk at the very end."""
+    found = np.arange(len(starts))
+    for first, text in ((starts, images.PNG_START), (ends - len(images.PNG_END), images.PNG_END)):
+        for place, byte in enumerate(text):
+            found = found[data[first[found] + place] == byte]
+    return found, _big(data, starts[found] + 16, 4), _big(data, starts[found] + 20, 4)
+
+
+def _big(data: npt.NDArray[np.uint8], at: Numbers, size: int) -> Numbers:
+    """Big-endian numbers of `size` bytes."""
+    value: Any = 0
+    for place in range(size):
+        value = value << 8 | data[at + place].astype(np.int64)
+    return np.asarray(value)
+
+
+def _markers(codes: frozenset[int]) -> npt.NDArray[np.bool_]:
+    return np.isin(np.arange(256), list(codes))
+
+
+_FRAME = _markers(images.JPEG_FRAMES)
+_SEGMENT = ~_markers(images.JPEG_BARE | {0xFF})
