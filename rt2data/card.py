@@ -22,9 +22,13 @@ _LISTS = {
 
 
 def members(the_job: Job) -> list[str]:
-    """Every image member that a sample of the mixture may have: ``jpg``, ``png``, ``webp``, ``wrist.jpg``, …"""
+    """Every image member that a sample of the mixture may have: ``jpg``, ``wrist.png``, ``wrist.h1.png``, …"""
     kinds = [the_job.recipe.image["format"]] if the_job.recipe.image else list(images.FORMATS)
-    later = dict.fromkeys(name for source in the_job.recipe.sources for name in select.cameras(source)[1:])
+    every = [(source, select.cameras(source)) for source in the_job.recipe.sources]
+    later = dict.fromkeys(name for _, cameras in every for name in cameras[1:])
+    later |= dict.fromkeys(
+        f"{name}.h{back}" for source, cameras in every for back in range(1, source.sampling.history) for name in cameras
+    )
     return [f"{before}{kind}" for before in ("", *(f"{name}." for name in later)) for kind in kinds]
 
 

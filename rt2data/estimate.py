@@ -66,7 +66,7 @@ def make(recipe: Recipe, data_root: Place | None, work: Path, *, index: bool, ch
             )
             if the_job is not None:
                 others = [flow.other_splits_of(s, one) for s, one in zip(recipe.sources, opened, strict=True)]
-                found_plan = plan.make(the_job, {}, others)
+                found_plan = plan.make(the_job, [], others)
                 for one in found_plan.sources:
                     one.staged = staging.cheaper(one.reads)
                 return found_plan
@@ -152,7 +152,7 @@ def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -
             roots = [str(one.root)] * len(recipe.sources)
             made = job.make(work, recipe, roots, parts)
             for part, _, samples in plan.walk(made, plans):
-                plans[number].image_bytes += plan.image_bytes(made, part, source, samples.rows)
+                plans[number].image_bytes += plan.image_bytes(made.table(part), source, samples.rows)
         else:
             _guess(source, one, plans[number])
         if "samples" not in plans[number].unknown:
@@ -217,6 +217,10 @@ def _guess(source: RecipeSource, one: Source | None, into: SourcePlan) -> None:
             into.blob_bytes += one.estimate(name, source.declaration.cameras)[1]
         into.units += units[name]
         into.rows += samples
+        size = round(size * source.sampling.history)
+        if samples:
+            taken_steps = _taken_steps(source, samples, units[name])
+            size, samples = round(size * taken_steps / samples), taken_steps
         into.image_bytes += size
         if source.taken is not None:
             split = next(s for s, names in source.taken if name in names)
@@ -229,6 +233,17 @@ def _guess(source: RecipeSource, one: Source | None, into: SourcePlan) -> None:
         into.unknown = [word for word, there in known.items() if not there]
         if stated.silent:
             into.left_out["no_instruction"], into.samples = into.rows, Counter()
+
+
+def _taken_steps(source: RecipeSource, steps: int, episodes: int) -> int:
+    """About how many samples `steps` steps of `episodes` episodes give.
+
+    The last of the composed steps of an episode has half as many as the others on average. Steps without motion cannot
+    be known.
+    """
+    how = source.sampling
+    steps = round((steps + episodes * (how.stride - 1) / 2) / how.stride) if how.stride > 1 else steps
+    return max(0, steps - episodes * (how.horizon - 1)) if how.past_end == "drop" else steps
 
 
 @dataclass(frozen=True, slots=True)

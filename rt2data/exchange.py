@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.ipc
 
-from rt2data import index, job, pictures, plan, select, staging, statistics, whole
+from rt2data import index, job, pictures, plan, proprio, select, staging, statistics, steps, whole
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.plan import Plan
@@ -26,19 +26,20 @@ from rt2data.recipe import RecipeSource
 from rt2data.tokenizer import ActionTokenizer
 
 MIN_BUCKETS = 16
-BUCKET_SAMPLES = 200_000  # at some 200 bytes a row, 40 MB of a worker's memory
+BLOCK = 8192  # samples whose chunks are made at once
+REFERENCE = ("file", "offset", "length", "crc", "format")  # columns of a camera that GATHER needs
+BUCKET_BYTES = 40_000_000  # of rows in a worker's memory: 200,000 samples of one step
 
 Counts = npt.NDArray[np.int64]
 
 
 def bucket_size(the_plan: Plan) -> int:
-    """How many consecutive shards make a bucket: about BUCKET_SAMPLES samples, in at least MIN_BUCKETS buckets.
+    """How many consecutive shards make a bucket: about BUCKET_BYTES of rows, in at least MIN_BUCKETS buckets.
 
     A gather task opens every run: smaller buckets would read runs a few rows at a time, larger ones take more memory.
     """
     shards = max(1, the_plan.shards)
-    samples = sum(the_plan.splits.values())
-    return math.ceil(shards / min(shards, max(MIN_BUCKETS, math.ceil(samples / BUCKET_SAMPLES))))
+    return math.ceil(shards / min(shards, max(MIN_BUCKETS, math.ceil(the_plan.run_bytes / BUCKET_BYTES))))
 
 
 def buckets(the_plan: Plan) -> int:
@@ -62,8 +63,10 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
     path = run_file(folder, the_job, task["group"])
     if not path.is_file():
         if the_job.source(the_job.parts[the_job.groups[task["group"]][0].part]).declaration.robot:
-            bins, clipped = count_bins(the_job, [task["group"]], ActionTokenizer.from_pretrained(str(folder)))
-            statistics.save(str(path.with_suffix(".bins.npz")), {"bins": bins, "clipped": clipped})
+            tokenizer, state = ActionTokenizer.from_pretrained(str(folder)), proprio.load(folder)
+            counted = count_bins(the_job, [task["group"]], tokenizer, state)
+            arrays = {f"{name}.{i}": array for name, pair in counted.items() for i, array in enumerate(pair)}
+            statistics.save(str(path.with_suffix(".bins.npz")), arrays)
         # The run comes last: where it is, all that the task leaves is.
         rows = _rows(the_job, the_plan, task["group"])
         source = the_job.parts[the_job.groups[task["group"]][0].part].source
@@ -74,9 +77,13 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rows(the_job: Job, the_plan: Plan, group: int) -> pa.Table:
-    """The drawn samples of a group: the index's columns, and order, shard, copy, variant and (web) target."""
+    """The drawn samples of a group: the index's columns, and order, shard, copy, variant and (web) target.
+
+    Where samples hold several steps, the columns of the action are as wide, and the images of N steps back stand in
+    columns of their own, as those of a camera ``CAMERA.hN``.
+    """
     pieces, splits = [], the_job.recipe.splits
-    for part, source, table in the_job.slices(group):
+    for part, source, table, every, start in the_job.slices(group):
         samples = select.select(table, the_job.recipe, source, part.split)
         drawn = list(plan.drawn(the_job.recipe, source, the_plan.sources[part.source], samples))
         positions = np.concatenate([rows for _, rows, _, _ in drawn]) if drawn else np.empty(0, np.int64)
@@ -92,8 +99,28 @@ def _rows(the_job: Job, the_plan: Plan, group: int) -> pa.Table:
         if source.declaration.kind != "robot":
             texts = np.array(select.targets(table, source, the_job.recipe.seed, samples), object)
             columns["target"] = pa.array(texts[positions], pa.string())
+        elif source.sampling.windows:
+            columns |= _window(every, samples.rows[positions] + start, source)
         pieces.append(_with(table.take(samples.rows[positions]), columns, source, select.cameras(source)))
     return pa.concat_tables(pieces)
+
+
+def _window(every: pa.Table, rows: npt.NDArray[np.int64], source: RecipeSource) -> dict[str, Any]:
+    """The columns of the samples that begin at `rows` of a part, as far as they are of more than these rows."""
+    found = steps.Chunks(every, source).of(rows)
+    columns: dict[str, Any] = {
+        "action": index.fixed(found.values.reshape(len(rows), math.prod(found.values.shape[1:]))),
+        "terminate": index.fixed(found.terminate),
+        "valid": index.fixed(found.valid),
+    }
+    for number in range(1, source.sampling.history):
+        at, there = steps.earlier(every, rows, source, number)
+        for camera in select.cameras(source):
+            name = f"{camera}.h{number}"
+            columns |= {f"{name}.{what}": every.column(f"{camera}.{what}").take(at) for what in REFERENCE}
+            columns[f"{name}.file"] = columns[f"{name}.file"].cast(pa.string())
+            columns[f"{name}.there"] = there
+    return columns
 
 
 def _plans(
@@ -122,7 +149,7 @@ def _with(table: pa.Table, columns: dict[str, Any], source: RecipeSource, camera
     unused = {f"{c}." for c in source.declaration.cameras if c not in cameras}
     arrays: dict[str, Any] = {}
     for name in table.column_names:
-        if name in ("split_hash", "reject", "plan", "success"):
+        if name in ("split_hash", "reject", "plan", "success", *steps.WINDOW):
             continue
         if name.startswith((index.COLUMN, pictures.ATTACHED, *unused)):
             continue
@@ -149,22 +176,39 @@ def _write(path: Path, table: pa.Table, count: int, size: int) -> None:
             writer.write_batch(rows[0] if rows else empty)
 
 
-def count_bins(the_job: Job, groups: Iterable[int], tokenizer: ActionTokenizer) -> tuple[Counts, Counts]:
+def count_bins(
+    the_job: Job, groups: Iterable[int], tokenizer: ActionTokenizer, state: ActionTokenizer | None = None
+) -> dict[str, tuple[Counts, Counts]]:
     """How often each bin occurs, and how many values are clipped, in the train steps of robot groups.
 
-    Each step counts once whatever its copies: int64 (fields, bins), the first row of the terminate field, and int64
-    (D,).
+    ``train`` are the actions, and ``proprio`` the states where prompts hold them. Each step counts once whatever its
+    copies and whatever the horizon: int64 (fields of a step, bins), the first row of the terminate field, and int64
+    (D,). Of a scheme whose codes belong to a whole chunk ("dct"), the codes of all frequencies of a dimension count
+    together.
     """
-    bins: Any = 0
-    clipped: Any = 0
-    for part, source, table in (piece for group in groups for piece in the_job.slices(group)):
+    totals: dict[str, tuple[Counts, Counts]] = {}
+
+    def add(name: str, mine: ActionTokenizer, values: Any, ends: Any = None) -> None:
+        coded, outside = mine.encode(values, ends, return_clipped=True)
+        width = len(mine.dims) + (mine.terminate is not None)
+        rows = np.asarray(coded).reshape(-1, width)
+        bins = np.stack([np.bincount(column, minlength=mine.bins) for column in rows.T]).astype(np.int64)
+        clipped = np.count_nonzero(np.asarray(outside).reshape(-1, len(mine.dims)), axis=0)
+        before = totals.get(name, (0, 0))
+        totals[name] = before[0] + bins, before[1] + clipped
+
+    for part, source, table, every, start in (piece for group in groups for piece in the_job.slices(group)):
         samples = select.select(table, the_job.recipe, source, part.split)
         rows = np.flatnonzero(samples.kept & (samples.row_split == 0))
         mine = tokenizer.for_source(source.id)
-        ends = index.numbers(table, "terminate")[rows] if mine.terminate else None
-        coded, outside = mine.encode(index.matrix(table.column("action"))[rows], ends, return_clipped=True)
-        bins = bins + np.stack([np.bincount(column, minlength=mine.bins) for column in np.asarray(coded).T]).astype(
-            np.int64
-        )
-        clipped = clipped + np.count_nonzero(np.asarray(outside), axis=0)
-    return bins, clipped
+        if mine.spec.scheme == "dct":
+            chunks = steps.Chunks(every, source)
+            for block in range(0, max(1, len(rows)), BLOCK):
+                found = chunks.of(rows[block : block + BLOCK] + start).values
+                add("train", mine, found if mine.horizon > 1 else found[:, 0])
+        else:
+            ends = index.numbers(table, "terminate")[rows] if mine.terminate else None
+            add("train", mine.with_horizon(1), index.matrix(table.column("action"))[rows], ends)
+        if state is not None and source.sampling.state:
+            add("proprio", state.for_source(source.id), index.matrix(table.column("proprio"))[rows])
+    return totals

@@ -23,6 +23,7 @@ from rt2data import (
     manifest,
     pictures,
     plan,
+    proprio,
     report,
     sources,
     staging,
@@ -86,10 +87,10 @@ def build(
         annotated = annotate(the_recipe, data_root, folder, engine)
         the_job = index_all(the_recipe, found, folder, engine, check=the_recipe.image_check, annotated=annotated)
         measured = measure_all(the_job, engine)
-        tokenizer = resolve(the_recipe, spec, measured)
+        tokenizer, states = resolve(the_recipe, spec, measured), resolve_proprio(the_recipe, measured)
         the_plan = plan.make(
             the_job,
-            tokenizer.to_dict(),
+            [one.to_dict() for one in (tokenizer, states) if one],
             [other_splits_of(s, one) for s, one in zip(the_recipe.sources, found, strict=True)],
         )
         chosen = staging.choose(the_job, staged, [s.reads for s in the_plan.sources])
@@ -103,6 +104,8 @@ def build(
         manifest.claim(target, the_plan)
         the_plan.save(state)
         tokenizer.save_pretrained(str(state))
+        if states:
+            states.save_pretrained(str(state), proprio.FILE)
         drawn = [sum(s.quota.values()) for s in the_plan.sources]
         the_job = the_job.for_exchange(drawn, chosen, [s.image_bytes for s in the_plan.sources])
         common = {"job": str(the_job.save()), "folder": str(state), "out": str(target)}
@@ -110,7 +113,7 @@ def build(
         shards = [common | {"bucket": b} for b in range(exchange.buckets(the_plan))]
         records = [gather.record_file(state, n) for n in range(the_plan.shards)]
         engine.run([("exchange", runs), ("gather", shards)], "shards", finished(records, os.path.exists), len(records))
-        written = manifest.commit(target, the_job, the_plan, tokenizer, measured, state)
+        written = manifest.commit(target, the_job, the_plan, (tokenizer, states), measured, state)
     say.summary(target, written)
     return written
 
@@ -136,12 +139,7 @@ def work_folder(out: Place, work: str | Path | None) -> Path:
 def open_tokenizer(the_recipe: Recipe) -> ActionTokenizer:
     """The recipe's tokenizer, before any source's bounds are known."""
     spec = ActionTokenizer.from_pretrained(the_recipe.tokenizer)
-    if spec.horizon != 1:
-        where = f"{the_recipe.file}: tokenizer {the_recipe.tokenizer}"
-        raise Rt2dataError(
-            where, f"a horizon of {spec.horizon} steps", "a horizon of 1: a mixture's samples hold one step each"
-        )
-    return spec
+    return spec if spec.horizon == the_recipe.horizon else spec.with_horizon(the_recipe.horizon)
 
 
 def open_source(source: RecipeSource, data_root: str | Place | None, work: Path | None = None) -> Source:
@@ -282,8 +280,13 @@ def measure_all(the_job: job.Job, engine: Engine | Direct) -> dict[int, dict[str
     found = {}
     for n in robots:
         cells = statistics.merged((folder / f"{g:06d}.cells.npz" for g in groups[n]), Cells)
-        dims = the_job.recipe.sources[n].declaration.robot.dims  # type: ignore[union-attr]
-        found[n] = {name: statistics.summary(moments[n][name], cells.get(name), dims) for name in moments[n]}
+        robot = the_job.recipe.sources[n].declaration.robot
+        dims = {"proprio": robot.proprio_dims} if robot else {}
+        every_dim = robot.dims if robot else ()
+        found[n] = {
+            name: statistics.summary(one, cells.get(name), dims.get(name, every_dim))
+            for name, one in moments[n].items()
+        }
     return found
 
 
@@ -295,3 +298,13 @@ def resolve(the_recipe: Recipe, spec: ActionTokenizer, measured: dict[int, dict[
         if source.declaration.robot and stats["count"]:
             dims[source.id] = statistics.bounds(source, stats, spec, the_recipe.bounds)
     return spec.with_sources(dims) if dims else spec
+
+
+def resolve_proprio(the_recipe: Recipe, measured: dict[int, dict[str, Any]]) -> ActionTokenizer | None:
+    """The tokenizer of the states that prompts hold, with the bounds of each source; None where no prompt does."""
+    dims = {}
+    for number, source in enumerate(the_recipe.sources):
+        stats = measured.get(number, {}).get("proprio", {"count": 0})
+        if source.sampling.state and stats["count"]:
+            dims[source.id] = statistics.proprio_bounds(source, stats)
+    return ActionTokenizer.from_dict(proprio.SPEC).with_sources(dims) if dims else None

@@ -95,7 +95,8 @@ def tokens(source: RecipeSource, plan: SourcePlan) -> float:
     characters = len(source.prompts[kind]) - len(blank)
     characters += {"robot": CHARACTERS["instruction"], "vqa": CHARACTERS["question"], "caption": 0}[kind]
     characters += {"robot": 0, "vqa": CHARACTERS["answer"], "caption": CHARACTERS["caption"]}[kind]
-    numbers = 1 + len(robot.dims) if robot else 0
+    numbers = (1 + len(robot.dims)) * source.sampling.horizon if robot else 0
+    numbers += len(robot.proprio_dims) if robot and source.sampling.state else 0
     return sum(plan.quota.values()) * (characters / CHARACTERS_PER_TOKEN + numbers) + _plan_tokens(source, plan)
 
 
@@ -114,5 +115,6 @@ def _reencoded(recipe: Recipe, source: RecipeSource) -> int:
     """How many images of a sample are encoded anew."""
     robot, used = source.declaration.robot, select.cameras(source)
     if recipe.image is not None:
-        return len(used) if robot else 1
-    return sum(camera.name in used and camera.colour == "bgr" for camera in robot.cameras) if robot else 0
+        return len(used) * source.sampling.history if robot else 1
+    swapped = sum(camera.name in used and camera.colour == "bgr" for camera in robot.cameras) if robot else 0
+    return swapped * source.sampling.history

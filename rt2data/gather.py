@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from rt2data import blobs, exchange, images, index, job, plan, render, select, shard, staging, storage, whole
+from rt2data import blobs, exchange, images, index, job, plan, proprio, render, select, shard, staging, storage, whole
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.mixture import CLAIM
@@ -115,12 +115,12 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
     if not (out / CLAIM).is_file():
         repair = "Give one that all workers share"
         raise Rt2dataError(str(out), "not there on a worker, as the build made it", "the folder of --out", repair)
-    tokenizer = ActionTokenizer.from_pretrained(str(folder))
+    tokenizers = ActionTokenizer.from_pretrained(str(folder)), proprio.load(folder)
     rows = _rows(the_job, folder, task["bucket"])
     files, sink = Files(), Sink()
     try:
         for number in missing:
-            parts = _render(the_job, the_plan, rows, number, tokenizer)
+            parts = _render(the_job, the_plan, rows, number, tokenizers)
             with staging.brought(the_job, parts) as here:
                 written = _write(the_job, here, out / names[number], files, sink)
             if here is not parts:
@@ -151,7 +151,11 @@ Part = tuple[int, Rendered, npt.NDArray[np.uint64]]
 
 
 def _render(
-    the_job: Job, the_plan: Plan, rows: dict[int, pa.Table], number: int, tokenizer: ActionTokenizer
+    the_job: Job,
+    the_plan: Plan,
+    rows: dict[int, pa.Table],
+    number: int,
+    tokenizers: tuple[ActionTokenizer, ActionTokenizer | None],
 ) -> list[Part]:
     """The samples of one shard, source by source: (source, samples, orders)."""
     split = the_plan.shard(number)[0].split
@@ -160,8 +164,9 @@ def _render(
         mine = table.take(np.flatnonzero(index.numbers(table, "shard") == number))
         if mine.num_rows:
             source = the_job.recipe.sources[position]
-            own = tokenizer.for_source(source.id) if source.declaration.kind == "robot" else None
-            rendered = render.render(mine, the_job.recipe, source, split, select.cameras(source), own)
+            own = tokenizers[0].for_source(source.id) if source.declaration.kind == "robot" else None
+            state = tokenizers[1].for_source(source.id) if tokenizers[1] and source.sampling.state else None
+            rendered = render.render(mine, the_job.recipe, source, split, select.cameras(source), own, state)
             parts.append((position, rendered, index.numbers(mine, "order")))
     return parts
 
@@ -201,7 +206,7 @@ def _members(the_job: Job, source: int, rendered: Rendered, files: Files) -> lis
         found = [paths[code] if code >= 0 else "" for code in refs.file.tolist()]
         content: list[Any] = list(map(_make_ref, zip(found, refs.offset.tolist(), refs.crc.tolist(), strict=True)))
         lengths = refs.length.tolist()
-        spec = _spec(the_job.recipe, the_job.recipe.sources[source], refs.name)
+        spec = _spec(the_job.recipe, the_job.recipe.sources[source], refs.camera)
         if spec is not None:
             pairs = zip(content, lengths, strict=True)
             content = [_reencode(spec, ref, length, files) if ref.file else b"" for ref, length in pairs]

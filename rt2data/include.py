@@ -13,6 +13,7 @@ from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError, near
 
 AMOUNTS = ("weight", "repeat", "samples")
+RATES = ("stride", "hz")
 MERGED = ("tokenizer", "prompts")
 OF_ONE_FILE = ("description", "include", "without", "sources")
 
@@ -142,7 +143,7 @@ def _merge(base: Written, own: Written) -> Written:
     A field of `own` takes the place of that of `base`; `tokenizer` and `prompts` are merged key by key, sources by name
     and field by field. An amount (AMOUNTS) takes the place of any amount. What is new comes last.
     """
-    fields = {key: value for key, value in base.fields.items() if key not in OF_ONE_FILE} | own.fields
+    fields = _over(own.fields, {key: value for key, value in base.fields.items() if key not in OF_ONE_FILE})
     for key in MERGED:
         if key in base.fields and key in own.fields:
             fields[key] = base.fields[key] | own.fields[key]
@@ -150,12 +151,17 @@ def _merge(base: Written, own: Written) -> Written:
     for entry in own.entries:
         under = entries.get(entry.declaration.name)
         if under is not None:
-            gone = AMOUNTS if any(amount in entry.fields for amount in AMOUNTS) else ()
-            kept = {key: value for key, value in under.fields.items() if key not in gone}
-            entry = Entry(entry.declaration, kept | entry.fields, entry.place, under.places | entry.places)
+            merged_fields = _over(entry.fields, under.fields)
+            entry = Entry(entry.declaration, merged_fields, entry.place, under.places | entry.places)
         entries[entry.declaration.name] = entry
     merged = Written(own.file, fields, base.places | own.places, list(entries.values()))
     if not entries:
         raise Rt2dataError(own.at("without"), "no source is left", "at least one source")
     once(merged.entries)
     return merged
+
+
+def _over(own: dict[str, Any], under: dict[str, Any]) -> dict[str, Any]:
+    """The fields `own` over those of `under`; of some only one can be there."""
+    gone = {key for group in (AMOUNTS, RATES) if any(one in own for one in group) for key in group}
+    return {key: value for key, value in under.items() if key not in gone} | own

@@ -55,6 +55,12 @@ REASONS = (
     "unequal_length",
     "missing_episode",
     "between_steps",
+    # Not in an index: a recipe's own (`rt2data.steps`).
+    "composed",
+    "no_state",
+    "no_op",
+    "cut_window",
+    "past_end",
 )
 CODE = {reason: code for code, reason in enumerate(REASONS)}
 # From `headers.check_refs`' own numbering.
@@ -97,13 +103,13 @@ def dictionary(codes: npt.NDArray[np.int32], values: Sequence[str | None]) -> pa
     return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), pa.array(values, pa.string()))
 
 
-def fixed(values: npt.NDArray[np.float32]) -> pa.FixedSizeListArray:
+def fixed(values: npt.NDArray[Any]) -> pa.FixedSizeListArray:
     """An (n, D) array as a column of lists of D."""
     width = values.shape[1]
     return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values).reshape(-1)), width)
 
 
-def matrix(column: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.float32]:
+def matrix(column: pa.ChunkedArray | pa.Array) -> npt.NDArray[Any]:
     """The (n, D) array of a column of lists of D; a view where the column is one chunk."""
     chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
     width = column.type.list_size

@@ -145,7 +145,7 @@ def _text(
         rows.append(("language", sample["language"]))
     rows.append(("shard", shard))
     for name, value in rows:
-        lines += _wrapped(f"  {name:<9}", _plain(value))
+        lines += _wrapped(f"  {name:<11}" if len(name) > 8 else f"  {name:<9}", _plain(value))
     return "\n".join(lines) + "\n"
 
 

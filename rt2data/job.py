@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -25,12 +25,14 @@ from rt2data import (
     reasoning,
     recipe,
     select,
+    steps,
     whole,
 )
 from rt2data.recipe import Recipe, RecipeSource
 
 GROUP_BYTES = 1 << 30  # of staged images that one exchange task writes: enough for long reads, little to do again
-GROUP_ROWS = 200_000  # rows that one exchange task holds: 200 bytes each, so some 40 MB
+GROUP_ROWS = 200_000  # rows that one exchange task holds, of ROW_BYTES each: some 40 MB
+ROW_BYTES = 200  # of a sample of one step in a run
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,16 @@ class Slice:
     part: int
     start: int
     stop: int
+
+
+class Piece(NamedTuple):
+    """A slice that is read: its rows in `table`, and all of its part's in `every`, where they begin at row `start`."""
+
+    part: IndexedPart
+    source: RecipeSource
+    table: pa.Table
+    every: pa.Table
+    start: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +90,10 @@ class Job:
         return self.recipe.sources[part.source]
 
     def table(self, part: IndexedPart) -> pa.Table:
-        """The index of a part, mapped into memory, with its texts normalised where the recipe asks for it.
+        """The index of a part, mapped into memory, as the recipe takes it; the rows stay.
 
-        And with the columns that its filters and the holdout look at (``filter.``...).
+        Texts are normalised, the columns that filters and the holdout look at (``filter.``...) are there, and steps are
+        composed or left out (`rt2data.steps`).
         """
         source = self.source(part)
         table = normalised(index.read(self.work / part.file), source.normalise)
@@ -91,7 +104,7 @@ class Job:
                 table = table.append_column(filters.DOUBLE, pa.array(marks))
         if self.recipe.holdout is not None:
             table = table.append_column(holdout.HELD, pa.array(holdout.mask(table, self.recipe.holdout)))
-        return table
+        return steps.taken(table, source)
 
     def marks(self, part: IndexedPart) -> Path:
         """The marks of a part's duplicates (`rt2data.doubles`)."""
@@ -107,11 +120,12 @@ class Job:
         rule = self.source(part).reasoning
         return reasoning.of(table, rule, self.annotations(part.source)) if rule else None
 
-    def slices(self, group: int) -> Iterator[tuple[IndexedPart, RecipeSource, pa.Table]]:
-        """The slices of a group with their source and rows. A group holds slices of one source."""
-        for piece in self.groups[group]:
-            part = self.parts[piece.part]
-            yield part, self.source(part), self.table(part).slice(piece.start, piece.stop - piece.start)
+    def slices(self, group: int) -> Iterator[Piece]:
+        """The slices of a group. A group holds slices of one source."""
+        for one in self.groups[group]:
+            part = self.parts[one.part]
+            every = self.table(part)
+            yield Piece(part, self.source(part), every.slice(one.start, one.stop - one.start), every, one.start)
 
     def groups_of(self, source: int) -> list[int]:
         """The groups of source `source` (its position in the recipe)."""
@@ -124,9 +138,9 @@ class Job:
         return f"staged-{int(bits, 2):x}" if any(self.staged) else "runs"
 
     def for_exchange(self, drawn: Sequence[int], staged: Sequence[bool] = (), image_bytes: Sequence[int] = ()) -> Job:
-        """The same job in groups that draw at most GROUP_ROWS samples, of a staged source also GROUP_BYTES of images.
+        """The same job in groups that draw at most GROUP_ROWS samples, fewer where a sample holds several steps.
 
-        A row that is drawn ten times stands ten times in its run.
+        Of a staged source also at most GROUP_BYTES of images. A row drawn ten times stands ten times in its run.
 
         Args:
             drawn: each source's samples in all.
@@ -134,11 +148,20 @@ class Job:
             image_bytes: of each source's drawn samples.
         """
         rows = [sum(p.rows for p in self.parts if p.source == n) for n in range(len(drawn))]
-        limits = [max(1000, GROUP_ROWS // max(1, -(-d // max(1, r)))) for d, r in zip(drawn, rows, strict=True)]
+        times = [max(1, -(-d // max(1, r))) for d, r in zip(drawn, rows, strict=True)]
+        limits = [max(1000, GROUP_ROWS * ROW_BYTES // (t * self.row_bytes(n))) for n, t in enumerate(times)]
         for number in np.flatnonzero(staged).tolist():
             limits[number] = min(limits[number], max(1, GROUP_BYTES * rows[number] // max(1, image_bytes[number])))
         made = make(self.work, self.recipe, self.roots, self.parts, limits, self.annotated)
         return replace(made, doubles=self.doubles, staged=tuple(staged))
+
+    def row_bytes(self, source: int) -> int:
+        """About how many bytes a sample of a source (its position in the recipe) takes in a run."""
+        one = self.recipe.sources[source]
+        robot = one.declaration.robot
+        return (
+            ROW_BYTES if robot is None else one.sampling.row_bytes(ROW_BYTES, len(robot.dims), len(select.cameras(one)))
+        )
 
     def digest(self) -> str:
         """Names the job by its content: recipe, declarations and parts, but no path."""

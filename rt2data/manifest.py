@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import rt2data
-from rt2data import card, exchange, gather, staging, statistics, whole
+from rt2data import card, exchange, gather, proprio, staging, statistics, whole
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.mixture import CLAIM, FORMAT, load_manifest
@@ -95,11 +95,13 @@ def commit(
     out: Place,
     the_job: Job,
     the_plan: Plan,
-    tokenizer: ActionTokenizer,
+    tokenizers: tuple[ActionTokenizer, ActionTokenizer | None],
     measured: dict[int, dict[str, Any]],
     state: Path,
 ) -> dict[str, Any]:
     """Write ``statistics.json``, ``tokenizer.json``, ``README.md`` and, last, ``manifest.json``.
+
+    `tokenizers` are that of the actions and that of the states (``proprio.json``), if prompts hold states.
 
     Raises:
         Rt2dataError: a shard of the plan is not there, or does not hold as many samples as planned.
@@ -128,12 +130,15 @@ def commit(
         "rt2data": rt2data.__version__,
         "plan": the_plan.digest,
         "recipe": the_job.recipe.resolved,
-        "tokenizer": tokenizer.fingerprint,
+        "tokenizer": tokenizers[0].fingerprint,
+        "proprio": tokenizers[1].fingerprint if tokenizers[1] else None,
         "sources": [_source(the_job, the_plan, number) for number in range(len(the_plan.sources))],
         "splits": splits,
     }
     _json(out / "statistics.json", measures)
-    whole.write(out / "tokenizer.json", (state / "tokenizer.json").read_bytes())
+    for name in ("tokenizer.json", proprio.FILE):
+        if (state / name).is_file():
+            whole.write(out / name, (state / name).read_bytes())
     whole.write(out / "README.md", card.text(manifest, the_job).encode())
     for left in out.rglob(".*") if isinstance(out, Path) else ():
         if _TEMPORARY.fullmatch(left.name):  # of an attempt that was killed while it wrote
@@ -159,6 +164,8 @@ def _source(the_job: Job, the_plan: Plan, number: int) -> dict[str, Any]:
         "licence": raw["licence"],
         "citation": raw.get("citation"),
         "declaration": source.declaration.digest,
+        "control_hz": source.declaration.robot.control_hz if source.declaration.robot else None,
+        "stride": source.sampling.pace if source.declaration.robot else None,
         "parts": [{"split": p.split, "name": p.name, "digest": p.digest, "rows": p.rows} for p in own],
         "units": found.units,
         "rows": found.rows,
@@ -184,12 +191,19 @@ def _statistics(the_job: Job, the_plan: Plan, measured: dict[int, dict[str, Any]
             np.load(exchange.run_file(state, the_job, g).with_suffix(".bins.npz"), allow_pickle=False)
             for g in the_job.groups_of(number)
         ]
-        bins, clipped = sum(f["bins"] for f in found), sum(f["clipped"] for f in found)
+        counts = {
+            name: {
+                "clipped": [int(n) for n in sum(f[f"{name}.1"] for f in found)],
+                "bins": [[int(n) for n in row] for row in sum(f[f"{name}.0"] for f in found)],
+            }
+            for name in ("train", "proprio")
+            if name in stats
+        }
         out[source.id] = {
             "episodes": the_plan.sources[number].units,
             "instructions": statistics.instructions(the_job, number),
-            "train": stats["train"]
-            | {"clipped": [int(n) for n in clipped], "bins": [[int(n) for n in row] for row in bins]},
+            "train": stats["train"] | counts["train"],
+            "proprio": stats["proprio"] | counts["proprio"] if "proprio" in stats else None,
             "all": stats["all"],
         }
     return out

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from rt2data import blobs, filters, holdout, index, order, reasoning, select, traffic, whole
+from rt2data import blobs, filters, holdout, index, order, reasoning, select, steps, traffic, whole
 from rt2data.errors import Rt2dataError
 from rt2data.holdout import Holdout
 from rt2data.job import Job
@@ -108,12 +109,13 @@ class Stream:
 
 @dataclass(slots=True)
 class Plan:
-    """The whole plan. `digest` names it by its content."""
+    """The whole plan. `digest` names it by its content; `run_bytes` is about the size of all runs."""
 
     digest: str
     sources: list[SourcePlan]
     streams: list[Stream]
     warnings: list[str]
+    run_bytes: int = 0
 
     @property
     def shards(self) -> int:
@@ -162,6 +164,7 @@ class Plan:
             "digest": self.digest,
             "sources": [{f.name: getattr(s, f.name) for f in fields(s)} for s in self.sources],
             "warnings": self.warnings,
+            "run_bytes": self.run_bytes,
             "streams": [
                 {"split": s.split, "source": s.source, "samples": s.samples, "shards": s.shards} for s in self.streams
             ],
@@ -177,15 +180,15 @@ def load(folder: Path) -> Plan:
         counters = {key: Counter(entry[key]) for key in ("left_out", "samples", "quota")}
         sources.append(SourcePlan(**(entry | counters)))
     streams = [Stream(**entry, cuts=stored[str(number)]) for number, entry in enumerate(content["streams"])]
-    return Plan(content["digest"], sources, streams, content["warnings"])
+    return Plan(content["digest"], sources, streams, content["warnings"], content["run_bytes"])
 
 
-def make(job: Job, tokenizer: dict[str, Any], other_splits: list[dict[str, int]]) -> Plan:
+def make(job: Job, tokenizers: list[dict[str, Any]], other_splits: list[dict[str, int]]) -> Plan:
     """The exact plan of a job.
 
     Args:
         job: recipe and indexed parts.
-        tokenizer: the resolved tokenizer in its JSON form: part of what the plan's digest names.
+        tokenizers: the resolved tokenizers in their JSON form: part of what the plan's digest names.
         other_splits: per source, the dataset's splits that are not taken.
 
     Raises:
@@ -214,11 +217,12 @@ def make(job: Job, tokenizer: dict[str, Any], other_splits: list[dict[str, int]]
             plans[number].plans = choose_plans(job, number, plans[number])
     orders: dict[tuple[str, str | None], list[order.U64]] = {key: [] for key in streams(recipe)}
     for part, source, samples in walk(job, None):
-        taken = []
+        table, taken = job.table(part), []
         for split, rows, _copy, values in drawn(recipe, source, plans[part.source], samples):
-            taken.append(samples.rows[rows])
+            every = range(1, source.sampling.history)
+            taken += [samples.rows[rows], *(steps.earlier(table, samples.rows[rows], source, n)[0] for n in every)]
             orders[recipe.splits[split], source.id if recipe.form == "by_source" else None].append(values)
-            plans[part.source].image_bytes += image_bytes(job, part, source, samples.rows[rows])
+            plans[part.source].image_bytes += image_bytes(table, source, samples.rows[rows])
         if "://" in job.roots[part.source]:
             plans[part.source].reads = traffic.added(plans[part.source].reads, traffic.of_part(job, part, taken))
     for root, one in zip(job.roots, plans, strict=True):
@@ -232,8 +236,9 @@ def make(job: Job, tokenizer: dict[str, Any], other_splits: list[dict[str, int]]
         shards = math.ceil(len(merged) / recipe.samples_per_shard)
         cuts = order.cuts(merged, shards, recipe.file) if shards else np.empty(0, np.uint64)
         made.append(Stream(split, name, len(merged), shards, cuts))
-    content = json.dumps([VERSION, job.digest(), tokenizer], sort_keys=True)
-    found = Plan(hashlib.sha256(content.encode()).hexdigest(), plans, made, [])
+    content = json.dumps([VERSION, job.digest(), *tokenizers], sort_keys=True)
+    run_bytes = sum(sum(p.quota.values()) * job.row_bytes(number) for number, p in enumerate(plans))
+    found = Plan(hashlib.sha256(content.encode()).hexdigest(), plans, made, [], run_bytes)
     found.warnings += warnings(recipe, plans, found.splits)
     return found
 
@@ -339,10 +344,14 @@ def drawn(recipe: Recipe, source: RecipeSource, plan: SourcePlan, samples: Sampl
                 yield split, rows[chosen], copies, _hash("order", recipe, source, mine.take(chosen), copies)
 
 
-def image_bytes(job: Job, part: Any, source: RecipeSource, rows: Any) -> int:
-    """Bytes of the images of `rows` of a part, of the recipe's cameras."""
-    table = job.table(part)
-    return sum(int(index.numbers(table, f"{c}.length")[rows].sum(dtype=np.int64)) for c in select.cameras(source))
+def image_bytes(table: pa.Table, source: RecipeSource, rows: Any) -> int:
+    """Bytes of the images of the samples that begin at `rows` of a part's table, of the recipe's cameras."""
+    total = 0
+    for number in range(source.sampling.history):
+        at = steps.earlier(table, rows, source, number)[0] if number else rows
+        for camera in select.cameras(source):
+            total += int(index.numbers(table, f"{camera}.length")[at].sum(dtype=np.int64))
+    return total
 
 
 def blob_bytes(table: Any, source: RecipeSource) -> int:

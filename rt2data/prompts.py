@@ -17,10 +17,23 @@ def no_final_stop(text: str) -> str:
     return text[:-1].rstrip() if text.endswith(".") and not text.endswith("..") else text
 
 
+def underscores_to_spaces(text: str) -> str:
+    """A space in place of each underscore, for datasets whose instructions are names of tasks."""
+    return text.replace("_", " ")
+
+
+def collapse_whitespace(text: str) -> str:
+    """One space in place of each run of white space, and none at the ends."""
+    return " ".join(text.split())
+
+
 OPERATIONS: dict[str, Callable[[str], str]] = {
     "strip": str.strip,
+    "lower": str.lower,
     "lower_first": lower_first,
     "no_final_stop": no_final_stop,
+    "underscores_to_spaces": underscores_to_spaces,
+    "collapse_whitespace": collapse_whitespace,
 }
 
 
@@ -35,10 +48,19 @@ def cleaned(prompts: dict[str, Any], text: str) -> str:
     return text
 
 
-def robot(prompts: dict[str, Any], instruction: str, kind: str = "robot") -> str:
-    """The prompt of an instruction: that of `kind` ``robot``, or of ``plan`` where the target begins with one."""
+def robot(prompts: dict[str, Any], instruction: str, kind: str = "robot", state: str = "") -> str:
+    """The prompt of an instruction: that of `kind` ``robot``, or of ``plan`` where the target begins with one.
+
+    `state` is the proprioception as text, for a prompt with ``{proprio}``.
+    """
+    return state.join(around_state(prompts, instruction, kind))
+
+
+def around_state(prompts: dict[str, Any], instruction: str, kind: str = "robot") -> list[str]:
+    """The prompt of an instruction, in two pieces where ``{proprio}`` stands between them, else in one."""
+    text = cleaned(prompts, instruction)
     # replace, not format: a template is data, and format would let it reach into objects
-    return str(prompts[kind]).replace("{instruction}", cleaned(prompts, instruction))
+    return [piece.replace("{instruction}", text) for piece in str(prompts[kind]).split("{proprio}")]
 
 
 def planned(prompts: dict[str, Any], plan: str) -> str:

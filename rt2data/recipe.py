@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rt2data import config, filters, holdout, include, reasoning, resources
+from rt2data import config, filters, holdout, include, reasoning, resources, sampling
 from rt2data import prompts as prompts_of
 from rt2data.declaration import Declaration, standardised
 from rt2data.errors import Rt2dataError, near
@@ -18,6 +18,8 @@ from rt2data.holdout import Holdout
 from rt2data.include import AMOUNTS, Entry, Written
 from rt2data.reasoning import Reasoning
 from rt2data.robot import ARM, Robot
+from rt2data.sampling import Sampling
+from rt2data.tokenizer import ActionTokenizer
 
 # RT-2 prints the robot and the VQA prompt (arXiv 2307.15818, section 3.2), and the one with a plan and its target
 # (section 4.4); its captioning prompt was never published.
@@ -36,8 +38,9 @@ _PLACEHOLDERS = {
     "vqa": {"question"},
     "caption": set[str](),
 }
+_OPTIONAL = {"robot": {"proprio"}, "plan": {"proprio"}}
 _PROMPTS_OF = {"robot": ("robot", "plan", "planned", "instruction"), "vqa": ("vqa",), "caption": ("caption",)}
-_OWN = ("cameras", "prompts", "filters", "normalise")
+_OWN = ("cameras", "prompts", "filters", "normalise", *sampling.KEYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class RecipeSource:
     filters: tuple[Filter, ...]
     normalise: str | None
     reasoning: Reasoning | None
+    sampling: Sampling
     own: dict[str, Any]
     where: str
 
@@ -92,6 +96,7 @@ class Recipe:
     image: dict[str, Any] | None
     image_check: str
     tokenizer: str
+    horizon: int
     bounds: str
     compat: str
     prompts: dict[str, Any]
@@ -105,6 +110,12 @@ class Recipe:
         names = dict.fromkeys(name for source in self.sources for name in source.splits)
         held = (self.holdout.split,) if self.holdout else ()
         return ("train", *(name for name in names if name != "train"), *held)
+
+    def with_horizon(self, horizon: int) -> Recipe:
+        """The same recipe for actions of `horizon` steps."""
+        sources = tuple(replace(s, sampling=replace(s.sampling, horizon=horizon)) for s in self.sources)
+        tokenizer = self.resolved["tokenizer"] | {"horizon": horizon}
+        return replace(self, horizon=horizon, sources=sources, resolved=self.resolved | {"tokenizer": tokenizer})
 
 
 def find(name: str) -> Path:
@@ -149,12 +160,12 @@ def _recipe(written: Written) -> Recipe:
         max_repeat=raw.get("max_repeat", 10), form=raw.get("form", "mixed"),
         cameras=tuple(raw.get("cameras", ["primary"])),
         image=None if image == "keep" else image, image_check=raw.get("image_check", "header"),
-        tokenizer=tokenizer.get("spec", "rt2"), bounds=tokenizer.get("bounds", "quantiles"),
-        compat=raw.get("compat", "none"), prompts=prompts,
+        tokenizer=tokenizer.get("spec", "rt2"), horizon=_horizon(tokenizer),
+        bounds=tokenizer.get("bounds", "quantiles"), compat=raw.get("compat", "none"), prompts=prompts,
         sources=(), holdout=None, resolved={},
     )  # fmt: skip
     common = raw.get("splits", {"train": 1.0}), written.at("splits")
-    recipe = replace(recipe, sources=tuple(_source(recipe, entry, common) for entry in written.entries))
+    recipe = replace(recipe, sources=tuple(_source(recipe, entry, common, written) for entry in written.entries))
     if "holdout" in raw:
         recipe = _holdout(recipe, written)
     _check_amounts(recipe, written)
@@ -174,7 +185,12 @@ def _holdout(recipe: Recipe, written: Written) -> Recipe:
     return replace(recipe, holdout=held)
 
 
-def _source(recipe: Recipe, entry: Entry, common: tuple[dict[str, Any], str]) -> RecipeSource:
+def _horizon(tokenizer: dict[str, Any]) -> int:
+    """Steps of an action: as the recipe says, else the tokenizer's own."""
+    return int(tokenizer.get("horizon") or ActionTokenizer.from_pretrained(tokenizer.get("spec", "rt2")).horizon)
+
+
+def _source(recipe: Recipe, entry: Entry, common: tuple[dict[str, Any], str], written: Written) -> RecipeSource:
     fields, found = entry.fields, _standardised(recipe, entry)
     default = "repeat" if recipe.weights == "share" else "weight"
     amounts = [key for key in AMOUNTS if key in fields] or [default]
@@ -194,12 +210,18 @@ def _source(recipe: Recipe, entry: Entry, common: tuple[dict[str, Any], str]) ->
                 f'the prompt "{key}" for a {found.kind} source',
                 f"{', '.join(allowed[:-1])} or {allowed[-1]}" if allowed[1:] else allowed[0],
             )
+    prompts = _prompts(recipe.prompts, fields.get("prompts", {}), lambda kind: entry.at("prompts", kind))
+    cameras = tuple(fields.get("cameras", recipe.cameras))
+    asked = [prompts[kind] for kind in ("robot", *(("plan",) if "plans" in fields else ()))]
+    how = sampling.parse(
+        found, written.fields, fields, (written.at, entry.at),
+        horizon=recipe.horizon, prompts=asked, cameras=len(cameras),
+    )  # fmt: skip
     return RecipeSource(
         declaration=found, path=fields.get("path"), weight=fields.get("weight", 1 if amounts == ["weight"] else None),
         repeat=fields.get("repeat", 1 if amounts == ["repeat"] else None), samples=fields.get("samples"),
         hashed=hashed, taken=taken, answers=fields.get("answers", "majority"), captions=fields.get("captions", "all"),
-        cameras=tuple(fields.get("cameras", recipe.cameras)),
-        prompts=_prompts(recipe.prompts, fields.get("prompts", {}), lambda kind: entry.at("prompts", kind)),
+        cameras=cameras, prompts=prompts, sampling=how,
         filters=filters.parse(fields.get("filters", {}), found, lambda column: entry.at("filters", column)),
         normalise=fields.get("normalise"),
         reasoning=reasoning.parse(fields["plans"], found, lambda key: entry.at("plans", key))
@@ -223,20 +245,24 @@ def _prompts(under: dict[str, Any], own: dict[str, Any], at: Callable[[str], str
     """The prompts `own` over those of `under`."""
     for kind, text in own.items():
         if kind in _PLACEHOLDERS:
-            _check_prompt(text, _PLACEHOLDERS[kind], at(kind))
+            _check_prompt(text, _PLACEHOLDERS[kind], _OPTIONAL.get(kind, set()), at(kind))
     return under | own
 
 
-def _check_prompt(text: str, allowed: set[str], where: str) -> None:
-    found = set(re.findall(r"\{([^{}]*)\}", text))
-    if found - allowed or not allowed <= found:
-        names = " and ".join(f"{{{name}}}" for name in sorted(allowed))
-        word = "placeholders" if len(allowed) > 1 else "placeholder"
-        expected = f"the {word} {names} and no other" if allowed else "no placeholder"
+def _check_prompt(text: str, needed: set[str], allowed: set[str], where: str) -> None:
+    listed = re.findall(r"\{([^{}]*)\}", text)
+    found = set(listed)
+    if found - allowed != needed:
+        names = " and ".join(f"{{{name}}}" for name in sorted(needed))
+        word = "placeholders" if len(needed) > 1 else "placeholder"
+        perhaps = "".join(f", perhaps {{{name}}}," for name in sorted(allowed))
+        expected = f"the {word} {names}{perhaps} and no other" if needed else "no placeholder"
         raise Rt2dataError(where, f'prompt "{text}" has {", ".join(sorted(found)) or "no placeholder"}', expected)
+    if listed.count("proprio") > 1:
+        raise Rt2dataError(where, f'prompt "{text}" has {{proprio}} twice', "it once")
     begin, end = "Plan: {plan}", f" {prompts_of.MARKER} {{action}}"
     whole = text.startswith(begin) and text.endswith(end) and "\n" not in text
-    if "action" in allowed and not (whole and text.count(prompts_of.MARKER) == text.count("{plan}") == 1):
+    if "action" in needed and not (whole and text.count(prompts_of.MARKER) == text.count("{plan}") == 1):
         expected = f'"{begin}" at the beginning and "{end}" at the end, in one line'
         raise Rt2dataError(where, f'the target "{text}"', expected, "A server finds the action by it")
 
@@ -350,18 +376,20 @@ def _resolve(recipe: Recipe, raw: dict[str, Any]) -> dict[str, Any]:
     resolved: dict[str, Any] = {
         "name": recipe.name, "seed": recipe.seed, "samples_per_shard": recipe.samples_per_shard,
         "max_repeat": recipe.max_repeat, "form": recipe.form, "cameras": list(recipe.cameras),
-        "image": recipe.image or "keep",
-        "image_check": recipe.image_check, "tokenizer": {"spec": recipe.tokenizer, "bounds": recipe.bounds},
+        "image": recipe.image or "keep", "image_check": recipe.image_check,
+        "tokenizer": {"spec": recipe.tokenizer, "horizon": recipe.horizon, "bounds": recipe.bounds},
+        "history": raw.get("history", 1), "past_end": raw.get("past_end", "pad"),
         "prompts": recipe.prompts, "sources": sources,
     }  # fmt: skip
     if recipe.sources[0].weight is not None:
         resolved["weights"] = recipe.weights
+    if "hz" not in raw:
+        resolved["stride"] = raw.get("stride", 1)
+    resolved |= {key: raw[key] for key in ("hz", "no_op", "description") if key in raw}
     if recipe.temperature is not None:
         resolved["temperature"] = recipe.temperature
     if recipe.train_samples is not None:
         resolved["train_samples"] = recipe.train_samples
     if "holdout" in raw:
         resolved["holdout"] = {"split": "holdout"} | raw["holdout"]
-    if "description" in raw:
-        resolved["description"] = raw["description"]
     return resolved

@@ -19,6 +19,8 @@ from hashlib import blake2b
 from statistics import NormalDist
 from typing import Any
 
+from rt2data.reference_dct import Dct
+
 
 class InvalidAction(ValueError):
     """A specification, action or string that the reference cannot take."""
@@ -65,8 +67,13 @@ class Reference:
         self.options: Mapping[str, Any] = raw.get("options", {})
         self.dims: list[Mapping[str, Any]] = raw["sources"][source]["dims"] if source is not None else raw["dims"]
         self.fingerprint = fingerprint(raw, source)
+        self.dct: Dct | None = None
+        self.rules: list[_Rule] = []
+        if self.scheme == "dct":
+            self.dct = Dct(self.dims, self.horizon, self.bins, self.options)
+            return
         if self.scheme not in _RULES:
-            raise InvalidAction(f'scheme "{self.scheme}"; expected one of {", ".join(_RULES)}')
+            raise InvalidAction(f'scheme "{self.scheme}"; expected dct or one of {", ".join(_RULES)}')
         self.rules = [
             _RULES[self.scheme](float(d["low"]), float(d["high"]), self.bins, d, self.options) for d in self.dims
         ]
@@ -89,6 +96,8 @@ class Reference:
             raise InvalidAction(f"{len(action)} numbers; expected {self.horizon * width}")
         if not all(math.isfinite(x) for x in action):
             raise InvalidAction("NaN or infinity; expected finite numbers")
+        if self.dct:
+            return self.dct.encode(action)
         out = []
         for step in range(self.horizon):
             if self.terminate is not None:
@@ -100,6 +109,8 @@ class Reference:
     def decode(self, bins: Sequence[int]) -> tuple[list[float], list[bool]]:
         """(numbers in float64, horizon x D; one terminate flag per step, none where the scheme has no such field)."""
         self.check(bins)
+        if self.dct:
+            return self.dct.decode(bins), []
         action: list[float] = []
         ends = []
         per_step = self.fields // self.horizon
@@ -128,6 +139,8 @@ class Reference:
     def format(self, bins: Sequence[int]) -> str:
         """The one string of `bins`."""
         self.check(bins)
+        if self.dct and self.dct.merges:
+            return self.lead + " ".join(map(str, self.dct.join(bins)))
         return self.lead + " ".join(str(b + self._offset(field)) for field, b in enumerate(bins))
 
     def parse(self, text: str) -> list[int]:
@@ -135,12 +148,17 @@ class Reference:
         if not text.startswith(self.lead):
             raise InvalidAction("no space before the first field")
         parts = text[len(self.lead) :].split(" ")
-        if len(parts) != self.fields:
+        merged = self.dct is not None and bool(self.dct.merges)
+        if len(parts) != self.fields and not (merged and len(parts) < self.fields):
             raise InvalidAction(f"{len(parts)} fields; expected {self.fields}")
         for part in parts:
             if not re.fullmatch(r"0|-?[1-9][0-9]{0,8}", part):
                 raise InvalidAction(f"{part[:20]!a} is not a canonical integer")
         bins = [int(part) - self._offset(field) for field, part in enumerate(parts)]
+        if self.dct is not None and merged:
+            if not all(0 <= i < len(self.dct.codes) for i in bins):
+                raise InvalidAction("an id that no merge makes")
+            bins = self.dct.split(bins)
         self.check(bins)
         return bins
 
@@ -148,18 +166,34 @@ class Reference:
         return 0 if self.terminate is not None and field % (len(self.dims) + 1) == 0 else self.first
 
     def clipped(self, action: Sequence[float]) -> list[bool]:
-        """Which of horizon x D numbers lie outside the bounds."""
+        """Which of horizon x D numbers lie outside the bounds; of the scheme dct, which codes lie outside the bins."""
+        if self.dct:
+            return [not 0 <= code < self.bins for code in self.dct.unbounded(action)]
         width = len(self.dims)
         limits = [rule.limits for rule in self.rules]
         return [not limits[i % width][0] <= x <= limits[i % width][1] for i, x in enumerate(action)]
 
     def tolerance(self, dim: int) -> float | None:
         """How far decode(encode(x)) may be from an x within the bounds; None where the scheme does not promise it."""
-        return self.rules[dim].tolerance
+        return self.dct.tolerance(dim) if self.dct else self.rules[dim].tolerance
 
     def changed(self) -> int:
-        """How many bins, of all dimensions, encode(decode(b)) changes when values are kept as float32."""
+        """How many bins, of all dimensions, encode(decode(b)) changes when values are kept as float32.
+
+        Of the scheme dct none is counted: its codes mean nothing one at a time.
+        """
         return sum(rule.bin(rule.value32(b)) != b for rule in self.rules for b in range(self.bins))
+
+    def steps(self, action: Sequence[float], bins: Sequence[int]) -> list[tuple[list[int], list[bool]]]:
+        """What statistics count of an action: (bins, clipped) per step, of the first step alone.
+
+        Of the scheme dct, whose codes belong to the chunk: those of each frequency.
+        """
+        width, clipped = len(self.dims), self.clipped(action)
+        if not self.dct:
+            return [(list(bins[: self.fields // self.horizon]), clipped[:width])]
+        rows = range(0, len(bins), width)
+        return [(list(bins[i : i + width]), clipped[i : i + width]) for i in rows]
 
 
 class _Rule:

@@ -31,13 +31,14 @@ FIELDS = (
 
 @dataclass(slots=True)
 class Refs:
-    """The images of camera `name`.
+    """The images of a camera, or (`back` > 0) those that it took `back` steps before.
 
     `suffix` per sample (``jpg``, ``wrist.png``; "" where a sample has none), `files` the distinct file names, and
     arrays (n,) of the file's position (-1: none), offset, length and CRC32C.
     """
 
-    name: str
+    camera: str
+    back: int
     suffix: list[str]
     files: list[str]
     file: npt.NDArray[np.int32]
@@ -62,36 +63,52 @@ def render(
     split: str,
     cameras: tuple[str, ...],
     tokenizer: ActionTokenizer | None,
+    proprio: ActionTokenizer | None = None,
 ) -> Rendered:
     """Render rows of a run.
 
     Args:
         table: rows of one source, all of one split.
         tokenizer: restricted to this source; None for a web source.
+        proprio: that of its proprioception, where the prompt holds it.
     """
     copy, variant, step = (index.numbers(table, name) for name in ("copy", "variant", "step"))
     keys = order.keys(source.id, units_of(table), step, variant, copy)
-    refs = [_refs(table, camera, first=i == 0, recipe=recipe) for i, camera in enumerate(cameras)]
+    backs = range(source.sampling.history)
+    refs = [_refs(table, camera, back, i == 0, recipe) for back in backs for i, camera in enumerate(cameras)]
     head = _piece(kind=source.declaration.kind, source=source.id, dataset=source.declaration.name, split=split)
-    robot = source.declaration.robot
-    padding = {camera.name for camera in robot.cameras if camera.padding} if robot else set()
-    pictures = list(zip(*(r.suffix for r in refs), strict=True))
-    images_of: dict[tuple[str, ...], tuple[bytes, bytes]] = {}
-    for names in set(pictures):
-        there = [(name, camera not in padding) for name, camera in zip(names, cameras, strict=True) if name]
-        images_of[names] = _piece(images=[name for name, _ in there]), _piece(image_valid=[ok for _, ok in there])
+    images_of = _images(table, source, refs)
     language = _each(table, "language", lambda text: _piece(language=text))
-    body = _robot(table, source, tokenizer) if tokenizer is not None else _web(table, source)
+    body = _robot(table, source, tokenizer, proprio) if tokenizer is not None else _web(table, source)
     # fmt: off
     json = [
         b"".join((
-            b'{"key":"', key.encode(), b'",', head, prompt, target, images_of[names][0], lang, *middle,
-            images_of[names][1], tail,
+            b'{"key":"', key.encode(), b'",', head, prompt, target, pictures, lang, *middle, valid, tail,
         ))
-        for key, names, lang, (prompt, target, middle, tail) in zip(keys, pictures, language, body, strict=True)
+        for key, (pictures, valid), lang, (prompt, target, middle, tail)
+        in zip(keys, images_of, language, body, strict=True)
     ]
     # fmt: on
     return Rendered(keys, json, refs)
+
+
+def _images(table: pa.Table, source: RecipeSource, refs: list[Refs]) -> list[tuple[bytes, bytes]]:
+    """The fields `images` and `image_valid` of each row, made once for each combination that occurs."""
+    robot = source.declaration.robot
+    padding = {camera.name for camera in robot.cameras if camera.padding} if robot else set()
+    every: list[list[Any]] = []
+    for one in refs:
+        there = (
+            index.numbers(table, f"{one.camera}.h{one.back}.there").tolist() if one.back else [True] * len(one.suffix)
+        )
+        every += [one.suffix, [ok and one.camera not in padding for ok in there]]
+    rows = list(zip(*every, strict=True))
+    made = {}
+    for row in set(rows):
+        names, valid = row[::2], row[1::2]
+        found = [(name, ok) for name, ok in zip(names, valid, strict=True) if name]
+        made[row] = _piece(images=[name for name, _ in found]), _piece(image_valid=[ok for _, ok in found])
+    return [made[row] for row in rows]
 
 
 def _piece(**fields: Any) -> bytes:
@@ -116,43 +133,41 @@ _WEB_COLUMNS = ("episode", "target")
 _NO_WEB = _piece(example=None, turns=None, question=None, answers=None, captions=None)[:-1] + b"}"
 
 
-def _robot(table: pa.Table, source: RecipeSource, tokenizer: ActionTokenizer) -> Any:
-    robot = source.declaration.robot
-    action, ends = index.matrix(table.column("action")), index.numbers(table, "terminate")
-    bins = np.asarray(tokenizer.encode(action, ends if tokenizer.terminate else None))
+def _robot(table: pa.Table, source: RecipeSource, tokenizer: ActionTokenizer, proprio: ActionTokenizer | None) -> Any:
+    robot, horizon = source.declaration.robot, tokenizer.horizon
+    action, ends, valid = index.matrix(table.column("action")), _flags(table, "terminate"), _flags(table, "valid")
+    chunk = action.reshape(-1, horizon, len(tokenizer.dims)) if horizon > 1 else action
+    bins = np.asarray(tokenizer.encode(chunk, (ends if horizon > 1 else ends[:, 0]) if tokenizer.terminate else None))
     targets = tokenizer.format(bins)
-    instruction = _each(
-        table,
-        "instruction",
-        lambda t: (
-            _piece(prompt=prompts.robot(source.prompts, t)),
-            _piece(prompt=prompts.robot(source.prompts, t, "plan")),
-            _piece(instruction=t),
-        ),
-    )
+    instruction = _each(table, "instruction", lambda t: _piece(instruction=t))
     plan = _plans(table, source)
     episode = _each(table, "episode", lambda t: _piece(episode=t))
     steps = zip(index.numbers(table, "step").tolist(), index.numbers(table, "steps").tolist(), strict=True)
-    shape = _piece(dims=robot.dims if robot else (), units=robot.units if robot else (), horizon=1)
-    proprio = (
-        _rows(index.matrix(table.column("proprio"))) if "proprio" in table.column_names else [b"null"] * len(targets)
-    )
+    shape = _piece(dims=robot.dims if robot else (), units=robot.units if robot else (), horizon=horizon)
+    state = [b"null"] * len(targets)
+    if "proprio" in table.column_names:
+        state = _rows(index.matrix(table.column("proprio")))
     fingerprint = _piece(tokenizer=tokenizer.fingerprint)
-    words = {True: b"[true]", False: b"[false]"}
-    ends, valid = ends.tolist(), index.numbers(table, "valid").tolist()
-    for target, (plain, reasoned, text), (said, before), name, (step, length), values, end, codes, state, ok in zip(
-        targets, instruction, plan, episode, steps, _rows(action), ends, _rows(bins), proprio, valid, strict=True
-    ):
-        prompt = plain if before is None else reasoned
+    asked = _prompts(table, source, proprio, [before is not None for _, before in plan])
+    for prompt, target, text, (said, before), name, (step, length), values, end, codes, held, ok in zip(
+        asked, targets, instruction, plan, episode, steps, _rows(action), _rows(ends), _rows(bins), state, _rows(valid),
+        strict=True,
+    ):  # fmt: skip
         answer = (
             b'"target":"%s",' % target.encode() if before is None else _piece(target=prompts.with_plan(before, target))
         )
         middle = (
             text, said, name, b'"step":%d,"steps":%d,' % (step, length), shape, b'"action":', values,
-            b',"terminate":', words[end], b',"bins":', codes, b',"proprio":', state, b",", fingerprint,
-            b'"action_valid":', words[ok], b",",
+            b',"terminate":', end, b',"bins":', codes, b',"proprio":', held, b",", fingerprint,
+            b'"action_valid":', ok, b",",
         )  # fmt: skip
         yield prompt, answer, middle, _NO_WEB
+
+
+def _flags(table: pa.Table, name: str) -> npt.NDArray[np.bool_]:
+    """A column with a flag, or a list of them, per row: (n, 1) or (n, horizon)."""
+    several = pa.types.is_fixed_size_list(table.schema.field(name).type)
+    return np.asarray(index.matrix(table.column(name)) if several else index.numbers(table, name)[:, None])
 
 
 def _plans(table: pa.Table, source: RecipeSource) -> list[tuple[bytes, str | None]]:
@@ -161,6 +176,26 @@ def _plans(table: pa.Table, source: RecipeSource) -> list[tuple[bytes, str | Non
     if "plan" not in table.column_names:
         return [none] * table.num_rows
     return _each(table, "plan", lambda t: none if t is None else (_piece(plan=t), prompts.planned(source.prompts, t)))
+
+
+def _prompts(
+    table: pa.Table, source: RecipeSource, proprio: ActionTokenizer | None, planned: list[bool]
+) -> list[bytes]:
+    """The field `prompt` of each row, `planned` where its target has a plan.
+
+    What stands around the state is made once per instruction.
+    """
+
+    def pieces(instruction: str, kind: str) -> list[bytes]:
+        return [orjson.dumps(text)[1:-1] for text in prompts.around_state(source.prompts, instruction, kind)]
+
+    kinds = ("robot", "plan") if any(planned) else ("robot",)
+    every = _each(table, "instruction", lambda text: [pieces(text, kind) for kind in kinds])
+    chosen = [both[plan] for both, plan in zip(every, planned, strict=True)]
+    if proprio is None:
+        return [b'"prompt":"%b",' % piece for (piece,) in chosen]
+    states = proprio.format(proprio.encode(index.matrix(table.column("proprio"))))
+    return [b'"prompt":"%b",' % state.encode().join(own) for own, state in zip(chosen, states, strict=True)]
 
 
 def _rows(values: npt.NDArray[Any]) -> list[bytes]:
@@ -181,21 +216,23 @@ def _web(table: pa.Table, source: RecipeSource) -> Any:
         yield prompt, _piece(target=row["target"]), (_NO_ROBOT,), tail[:-1] + b"}"
 
 
-def _refs(table: pa.Table, camera: str, *, first: bool, recipe: Recipe) -> Refs:
-    column = table.column(f"{camera}.file").combine_chunks().dictionary_encode()
+def _refs(table: pa.Table, camera: str, back: int, first: bool, recipe: Recipe) -> Refs:
+    name = f"{camera}.h{back}" if back else camera
+    column = table.column(f"{name}.file").combine_chunks().dictionary_encode()
     encoded = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    before = "" if first else f"{camera}."
-    names = [before + (recipe.image["format"] if recipe.image else kind) for kind in images.FORMATS]
+    before = "" if first and not back else f"{name}."
+    suffixes = [before + (recipe.image["format"] if recipe.image else kind) for kind in images.FORMATS]
     file = np.asarray(encoded.indices.fill_null(-1) if encoded.null_count else encoded.indices)
-    suffix = [names[code] for code in index.numbers(table, f"{camera}.format").tolist()]
+    suffix = [suffixes[code] for code in index.numbers(table, f"{name}.format").tolist()]
     if encoded.null_count:  # a web example with fewer pictures than others
-        suffix = [name if code >= 0 else "" for name, code in zip(suffix, file.tolist(), strict=True)]
+        suffix = [text if code >= 0 else "" for text, code in zip(suffix, file.tolist(), strict=True)]
     return Refs(
         camera,
+        back,
         suffix,
         encoded.dictionary.to_pylist(),
         file,
-        index.numbers(table, f"{camera}.offset"),
-        index.numbers(table, f"{camera}.length").astype(np.int64),
-        index.numbers(table, f"{camera}.crc"),
+        index.numbers(table, f"{name}.offset"),
+        index.numbers(table, f"{name}.length").astype(np.int64),
+        index.numbers(table, f"{name}.crc"),
     )

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rt2data import forecast
+from rt2data import forecast, sampling
 from rt2data.plan import Plan, SourcePlan
 from rt2data.recipe import Recipe
 from rt2data.storage import Place
@@ -88,8 +88,10 @@ def plan_text(recipe: Recipe, plan: Plan, workers: int | None = None, out: Place
     lines.append(f"{'source':<24}{'kind':<8}" + "".join(f"{head:>{width}}" for head, width in heads))
     whole = not any("samples" in s.unknown and not s.mix for s in plan.sources)
     whose = "of train" if recipe.form == "mixed" else "of the mix"
-    for s in plan.sources:
+    for source, s in zip(recipe.sources, plan.sources, strict=True):
         lines += _source_lines(s, plan.mix, whose if whole else "of what is known")
+        if source.declaration.robot:
+            lines += _wrapped(sampling.text(source.declaration, source.sampling))
     mark = "~" if guessed else ""
     counted = whole and recipe.form == "mixed"  # a share says how many are drawn, of a source of unknown size too
     for split, samples in plan.splits.items():

@@ -22,8 +22,8 @@ from rt2data.robot import split
 from rt2data.tokenizer import ActionTokenizer, Dim
 
 QUANTILES = (0.01, 0.5, 0.99)
-SETS = ("train", "all")
 MOST_FREQUENT = 10  # instructions that are listed
+_NO_STEP = [index.CODE[reason] for reason in ("not_finite", "composed")]
 
 
 def moments_task(task: dict[str, Any]) -> dict[str, Any]:
@@ -53,12 +53,14 @@ def cells_task(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def _values(the_job: job.Job, group: int) -> Iterable[tuple[str, Any]]:
-    for part, source, table in the_job.slices(group):
+    for part, source, table, *_ in the_job.slices(group):
         samples = select.select(table, the_job.recipe, source, part.split)
         action = index.matrix(table.column("action"))
-        finite = index.numbers(table, "reject") != index.CODE["not_finite"]
-        yield "train", action[samples.kept & (samples.row_split == the_job.recipe.splits.index("train"))]
-        yield "all", action[finite]
+        train = samples.kept & (samples.row_split == the_job.recipe.splits.index("train"))
+        yield "train", action[train]
+        yield "all", action[~np.isin(index.numbers(table, "reject"), _NO_STEP)]
+        if source.sampling.state:
+            yield "proprio", index.matrix(table.column("proprio"))[train]
 
 
 def save(path: str, arrays: dict[str, Any]) -> None:
@@ -151,11 +153,19 @@ def bounds(source: RecipeSource, stats: dict[str, Any], spec: ActionTokenizer, r
     for i, name in enumerate(robot.dims):
         if split(name)[1] == "gripper":
             dims.append(replace(gripper, name=name))
-            continue
-        if name in fixed and rule == "fixed":
+        elif name in fixed and rule == "fixed":
             dims.append(fixed[name])
-            continue
-        where = f"{source.declaration.name} dimension {name}"
-        low, high, constant = measure.bounds(*(stats[key][i] for key in ("q01", "q99", "min", "max")), where=where)
-        dims.append(Dim(name, low, high, robot.units[i], constant))
+        else:
+            dims.append(_measured(source, stats, i, robot.units[i]))
     return dims
+
+
+def proprio_bounds(source: RecipeSource, stats: dict[str, Any]) -> list[Dim]:
+    """The dimensions of a source's proprioception, each between its 1st and 99th percentile."""
+    return [_measured(source, stats, i, "") for i in range(len(stats["dims"]))]
+
+
+def _measured(source: RecipeSource, stats: dict[str, Any], i: int, unit: str) -> Dim:
+    where = f"{source.declaration.name} dimension {stats['dims'][i]}"
+    low, high, constant = measure.bounds(*(stats[key][i] for key in ("q01", "q99", "min", "max")), where=where)
+    return Dim(stats["dims"][i], low, high, unit, constant)

@@ -89,7 +89,10 @@ COUNT = len(declaration.declared())
         ),
         (
             'name: x\nprompts: {robot: "do it"}\nsources: [{source: bridge}]\n',
-            'r.yaml:2: prompt "do it" has no placeholder; expected the placeholder {instruction} and no other.',
+            (
+                'r.yaml:2: prompt "do it" has no placeholder; expected the placeholder {instruction}, '
+                "perhaps {proprio}, and no other."
+            ),
         ),
         (
             'name: x\nprompts:\n  vqa: "{question} {answer}"\nsources: [{source: bridge}]\n',
@@ -104,7 +107,10 @@ COUNT = len(declaration.declared())
         ),
         (
             "name: x\nprompts: {instruction: [upper]}\nsources: [{source: bridge}]\n",
-            'r.yaml:2: "prompts.instruction.0" is "upper"; expected one of strip, lower_first, no_final_stop.',
+            (
+                'r.yaml:2: "prompts.instruction.0" is "upper"; expected one of strip, lower, lower_first, '
+                "no_final_stop, underscores_to_spaces, collapse_whitespace."
+            ),
         ),
         (
             HEAD

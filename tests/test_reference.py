@@ -14,7 +14,7 @@ from rt2data import resources
 from rt2data.reference import InvalidAction, Reference, fingerprint, float32
 from rt2data.tokenizer import ActionParseError, ActionTokenizer, Dim
 
-NAMES = [p.stem for p in resources.files("tokenizers", ".json") if p.stem != "fast"]  # fast: chunks of DCT codes
+NAMES = [p.stem for p in resources.files("tokenizers", ".json") if p.stem != "fast"]  # fast: see below
 BOUNDS = [Dim("a", -0.0287, 0.0283, "m"), Dim("b", -2.0, 5.0), Dim("c", 0.0, 1.0), Dim("d", -1.0, 1.0)]
 
 
@@ -61,6 +61,44 @@ def test_against_the_tokenizer(name: str, dims: list[Dim] | None) -> None:
     assert reference.changed() == tok.properties.changed
 
 
+def fast(horizon: int, merges: list[tuple[int, int]]) -> ActionTokenizer:
+    """`fast` for BOUNDS, with few codes so that some clip; merges that name an id too large are left out."""
+    tok, codes, taken = ActionTokenizer.from_pretrained("fast"), [(i,) for i in range(60)], []
+    for a, b in merges:
+        if max(a, b) < len(codes) and (a, b) not in taken:
+            taken.append((a, b))
+            codes += [codes[a] + codes[b]] if codes[a] + codes[b] not in codes else []
+    options = {"scale": 10.0, "min_code": -30, "merges": [list(pair) for pair in taken]}
+    return ActionTokenizer.from_dict(
+        tok.with_dims(BOUNDS).with_horizon(horizon).to_dict() | {"bins": 60, "options": options}
+    )
+
+
+@given(
+    st.integers(1, 9),
+    st.lists(st.tuples(st.integers(25, 70), st.integers(25, 70)), max_size=12),
+    st.integers(0, 2**32 - 1),
+)
+def test_fast_against_the_tokenizer(horizon: int, merges: list[tuple[int, int]], seed: int) -> None:
+    tok = fast(horizon, merges)
+    reference, rng = Reference(tok.to_dict()), np.random.default_rng(seed)
+    scale = rng.choice([0.1, 0.5, 3.0])
+    chunk = np.array([d.low for d in BOUNDS]) + rng.normal(0.5, scale, (horizon, 4)) * [d.high - d.low for d in BOUNDS]
+    chunk = chunk.astype(np.float32)
+    bins, clipped = tok.encode(chunk if horizon > 1 else chunk[0], return_clipped=True)
+    row = chunk.reshape(-1).tolist()
+    mine, text = reference.encode(row, []), tok.format(bins)
+    assert mine == bins.tolist()
+    assert reference.clipped(row) == (np.asarray(clipped).reshape(-1) != 0).tolist()
+    assert reference.format(mine) == text
+    assert reference.parse(text) == mine
+    values = tok.decode(bins, dtype="float64").actions.reshape(-1)
+    np.testing.assert_allclose(reference.decode(mine)[0], values, rtol=0, atol=1e-12)
+    whole = ~np.asarray(clipped).reshape(horizon, 4).any(axis=0)
+    away = np.abs(values.reshape(horizon, 4) - chunk).max(axis=0)
+    assert all(away[d] <= reference.tolerance(d) for d in range(4) if whole[d])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_fingerprints(name: str) -> None:
     tok = ActionTokenizer.from_pretrained(name)
@@ -100,5 +138,5 @@ def test_what_is_refused() -> None:
     for bins in ([2, *[0] * 7], [1] * 7, [1, 256, *[0] * 6], [True, *[0] * 7]):
         with pytest.raises(InvalidAction):
             reference.decode(bins)
-    with pytest.raises(InvalidAction, match="dct"):
-        Reference(ActionTokenizer.from_pretrained("fast").to_dict())
+    with pytest.raises(InvalidAction, match="no such"):
+        Reference(ActionTokenizer.from_pretrained("rt2").to_dict() | {"scheme": "no such"})

@@ -62,7 +62,8 @@ def verify(path: str | Place, *, progress: Callable[[str], None] | None = None) 
 
 
 def _check_folder(folder: Place, manifest: Json, report: Report) -> None:
-    wanted = {*FILES, *(shard["name"] for split in manifest["splits"].values() for shard in split["shards"])}
+    states = () if manifest["proprio"] is None else ("proprio.json",)
+    wanted = {*FILES, *states, *(shard["name"] for split in manifest["splits"].values() for shard in split["shards"])}
     found = _names(folder) if isinstance(folder, Path) else set(storage.matching(folder, "**/*"))
     for name in sorted(wanted | found):
         state = "not there" if name not in found else "a file too many"

@@ -62,6 +62,7 @@ CHECKS = {
     "tokenizer": "tokenizer.json, its bounds and fingerprints",
     "plans": "plans in words stand where their hashes say",
     "actions": "bins, action string and decoded action agree",
+    "windows": "what samples hold of further steps agrees with those steps",
     "statistics": "statistics.json agrees with the shards",
     "card": "README.md lists every member and field",
 }

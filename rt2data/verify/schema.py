@@ -51,8 +51,11 @@ def errors(name: str, value: Any) -> list[tuple[str, str]]:
     return out
 
 
-def read(path: Place, check: Check) -> dict[str, Any] | None:
-    """A JSON file held to the schema of its name; None, and failures of `check`, where it does not fit."""
+def read(path: Place, check: Check, name: str = "") -> dict[str, Any] | None:
+    """A JSON file held to the schema `name`, by default that of its own name.
+
+    None, and failures of `check`, where it does not fit.
+    """
     check.number += 1
     try:
         if path.stat().st_size > MAX_JSON:
@@ -61,9 +64,9 @@ def read(path: Place, check: Check) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError) as error:
         check.fail(path.name, str(error) or type(error).__name__, "a JSON file that can be read")
         return None
-    wrong = errors(path.stem, found) if isinstance(found, dict) else [("", "no JSON object")]
+    wrong = errors(name or path.stem, found) if isinstance(found, dict) else [("", "no JSON object")]
     for place, message in wrong:
-        check.fail(f"{path.name} {place}".rstrip(), message, f"what schemas/{path.stem}.json says")
+        check.fail(f"{path.name} {place}".rstrip(), message, f"what schemas/{name or path.stem}.json says")
     return None if wrong else found
 
 

@@ -20,7 +20,7 @@ class Seen:
     Args:
         stats: the source's ``train`` in statistics.json, whose quantiles are counted against.
         dims: number of dimensions.
-        fields: number of bins of an action.
+        fields: number of bins of a step.
         bins: bins of a dimension.
     """
 
@@ -33,18 +33,20 @@ class Seen:
         # Per quantile and dimension, how many values are below it, and how many are at most it.
         self.below = {name: [[0, 0] for _ in range(dims)] for name in _QUANTILES}
 
-    def add(self, action: list[float], bins: list[int], clipped: list[bool]) -> None:
-        """Add a step: D float32 values, its bins, and which values lie outside the bounds."""
+    def add(self, action: list[float], coded: list[tuple[list[int], list[bool]]]) -> None:
+        """Add a step: D float32 values; its bins, and which values lie outside the bounds (`Reference.steps`)."""
         self.count += 1
         for i, x in enumerate(action):
             self.low[i], self.high[i] = min(self.low[i], x), max(self.high[i], x)
             whole = int(math.ldexp(x, _UNIT))
             self.sums[i] += whole
             self.squares[i] += whole * whole
-            self.clipped[i] += clipped[i]
-        for row, b in zip(self.bins, bins, strict=True):
-            if b < len(row):
-                row[b] += 1
+        for bins, clipped in coded:
+            for i, outside in enumerate(clipped):
+                self.clipped[i] += outside
+            for row, b in zip(self.bins, bins, strict=True):
+                if b < len(row):
+                    row[b] += 1
         for name, counts in self.below.items():
             for pair, x, edge in zip(counts, action, self.stats[name], strict=True):
                 pair[0] += x < edge

@@ -17,6 +17,7 @@ from rt2data.verify.plans import PlanCheck
 from rt2data.verify.report import Report
 from rt2data.verify.samples import Facts, SampleCheck
 from rt2data.verify.shards import Members
+from rt2data.verify.windows import Windows
 
 Json = dict[str, Any]
 
@@ -30,14 +31,16 @@ class Walk:
         self.folder, self.manifest, self.report = folder, manifest, report
         self.facts = _facts(manifest)
         self.ledger, self.plans = Ledger(manifest, report), PlanCheck(manifest, report)
-        self.samples = SampleCheck(self.facts, report)
+        self.samples, self.windows = SampleCheck(self.facts, report), Windows(manifest, report)
         self.conditions = Conditions(self.facts.recipe, self.facts.sources, self.facts.rules, report)
         self.known: dict[bytes, Picture] = {}
         self.languages: Counter[tuple[str, str, str]] = Counter()  # of source and split, copies not counted
         self.stats = schema.read(folder / "statistics.json", report["statistics"])
         self.seen: dict[str, statistics.Seen] = {}
+        self.seen_states: dict[str, statistics.Seen] = {}
         self.suffixes: set[str] = set()
         self._tokenizer()
+        self._proprio()
 
     def run(self, progress: Callable[[str], None] | None) -> None:
         for split, entry in self.manifest["splits"].items():
@@ -47,6 +50,7 @@ class Walk:
                 self._shard(split, shard)
         self.ledger.finish()
         self.plans.finish()
+        self.windows.finish()
         self._statistics()
         card.check(self.folder, self.manifest, self.suffixes, self.report)
         for source, number in self.samples.beyond.items():
@@ -98,16 +102,63 @@ class Walk:
             ):
                 self._bounds(source, raw, recipe["tokenizer"]["bounds"], stats)
 
+    def _proprio(self) -> None:
+        """Load the reference tokenizers of the states that prompts hold, hold their bounds to the statistics."""
+        check, wanted = self.report["tokenizer"], self.manifest["proprio"]
+        holders = []
+        for source, rule in self.facts.rules.items():
+            asked = self.manifest["recipe"]["prompts"] | rule.get("prompts", {})
+            kinds = ("robot", "plan") if "plans" in rule else ("robot",)
+            if self.facts.sources[source]["kind"] == "robot" and any("{proprio}" in asked[kind] for kind in kinds):
+                holders.append(source)
+        check.hold(
+            (wanted is not None) == bool(holders),
+            "manifest.json proprio",
+            str(wanted),
+            f"a fingerprint where prompts hold states, as those of {', '.join(holders) or 'no source'}",
+        )
+        if wanted is None:
+            return
+        raw = schema.read(self.folder / "proprio.json", check, "tokenizer")
+        if raw is None:
+            return
+        check.hold(fingerprint(raw) == wanted, "proprio.json", f"fingerprint {fingerprint(raw)}", wanted)
+        there = sorted(raw.get("sources", {}))
+        check.hold(there == sorted(holders), "proprio.json sources", ", ".join(there), ", ".join(sorted(holders)))
+        for source in set(there) & set(holders):
+            self.facts.states[source] = reference = Reference(raw, source)
+            stats = (self.stats or {}).get("sources", {}).get(source, {}).get("proprio")
+            where, names = f"proprio.json {source}", [dim["name"] for dim in reference.dims]
+            wrong = statistics.shapes(stats, names, len(names), reference.bins) if stats else "nothing"
+            if not self.report["statistics"].hold(
+                not wrong, f"statistics.json {source} proprio", wrong, f"the numbers {' '.join(names)}"
+            ):
+                continue
+            self.seen_states[source] = statistics.Seen(stats, len(names), len(names), reference.bins)
+            for i, dim in enumerate(reference.dims):
+                held = dim["low"], dim["high"], dim.get("constant", False)
+                measured = statistics.bounds(stats, i)
+                check.hold(held == measured, f"{where} {dim['name']}", f"low, high, constant {held}", str(measured))
+
+    def _add_state(self, source: str, sample: Json) -> None:
+        seen, reference = self.seen_states.get(source), self.facts.states.get(source)
+        if seen is None or reference is None:
+            return
+        state = [float32(value) for value in sample["proprio"] or []]
+        if len(state) == len(reference.dims):  # else the check "texts" has said so
+            seen.add(state, reference.steps(state, reference.encode(state, ())))
+
     def _bounds(self, source: str, raw: Json, rule: str, stats: Json) -> None:
         reference, where = self.facts.references[source], f"tokenizer.json {source}"
         names = [dim["name"] for dim in reference.dims]
         for name in ("train", "all"):
-            wrong = statistics.shapes(stats[name], names, reference.fields, reference.bins)
+            wrong = statistics.shapes(stats[name], names, reference.fields // reference.horizon, reference.bins)
             if not self.report["statistics"].hold(
                 not wrong, f"statistics.json {source} {name}", wrong, f"{len(names)} dimensions: {' '.join(names)}"
             ):
                 return
-        self.seen[source] = statistics.Seen(stats["train"], len(names), reference.fields, reference.bins)
+        fields = reference.fields // reference.horizon
+        self.seen[source] = statistics.Seen(stats["train"], len(names), fields, reference.bins)
         fixed = {dim["name"]: dim for dim in raw["dims"]}
         gripper = next((dim for name, dim in fixed.items() if name.startswith("gripper")), {"low": 0.0, "high": 1.0})
         for i, dim in enumerate(reference.dims):
@@ -167,6 +218,8 @@ class Walk:
         self.conditions.hold(where, sample, pictures)
         bins = self.samples.hold(where, sample, key)
         self.plans.add(where, split, sample, key)
+        if bins is not None:
+            self.windows.hold(where, sample, key, members)
         if key.copy:  # the first copy stands for all
             return
         self.languages[key.source, split, sample["language"] or "und"] += 1
@@ -175,7 +228,8 @@ class Walk:
         if bins is not None and split == "train" and key.source in self.seen:
             reference = self.facts.references[key.source]
             action = [float32(value) for value in sample["action"]]
-            self.seen[key.source].add(action, bins, reference.clipped(action))
+            self.seen[key.source].add(action[: len(reference.dims)], reference.steps(action, bins))
+            self._add_state(key.source, sample)
 
     def _complete(self, split: str, source: str) -> bool:
         """Whether every usable sample of a source is in the shards."""
@@ -240,6 +294,9 @@ class Walk:
                 "train within all",
             )
             statistics.compare(where, seen, complete=written >= usable, report=self.report)
+            if source in self.seen_states:
+                states = self.seen_states[source]
+                statistics.compare(f"{where} proprio", states, complete=written >= usable, report=self.report)
 
     def _languages(self) -> None:
         """The languages that statistics.json counts are those of the samples; at least, where not all were drawn."""

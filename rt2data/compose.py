@@ -1,0 +1,120 @@
+"""Several steps as one: the action that leads where they lead together.
+
+Positions are added and rotations multiplied in the frame of the action: in the base frame p' = p + dp, R' = R(d) R; in
+the tool frame p' = p + R dp, R' = R R(d). Grippers and commanded values take the last. Of a dimension's own rates,
+changes are added, and a velocity (a unit per second) becomes the mean over the time of all steps, so that the way stays
+the same. float64 throughout, from float32 and rounded to float32 once; no BLAS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rt2data import rotation
+from rt2data.robot import ARM, ROTATION, TRANSLATION, Robot, split
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+# A base that drives on a plane: a displacement in its own frame, ahead and to its left.
+PLANE = {"base_forward": "x", "base_left": "y", "base_turn": "yaw"}
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """One thing that moves: the column of each of x y z roll pitch yaw that it has, and whether in its own frame."""
+
+    columns: dict[str, int]
+    tool: bool
+
+    @property
+    def angles(self) -> list[str]:
+        return [name for name in ROTATION if name in self.columns]
+
+
+def bodies(robot: Robot) -> Iterator[Body]:
+    """The bodies whose displacement the action is."""
+    if robot.kind != "absolute":
+        for arm in dict.fromkeys(split(name)[0] for name in robot.dims if split(name)[1] in ARM[:6]):
+            of_arm = {w: i for i, (a, w) in enumerate(map(split, robot.dims)) if a == arm and w in ARM[:6]}
+            yield Body(of_arm, robot.frame == "tool")
+    changes = {PLANE[name]: i for i, name in enumerate(robot.dims) if name in PLANE and _is_change(robot, name)}
+    if len(changes) > 1 and "yaw" in changes:
+        yield Body(changes, tool=True)
+
+
+def _is_change(robot: Robot, name: str) -> bool:
+    return name in robot.rates and not robot.units[robot.dims.index(name)].endswith("/s")
+
+
+def refusal(robot: Robot) -> str | None:
+    """Why the actions of several steps make no action of the same dimensions; None where they do."""
+    for body in bodies(robot):
+        names = ", ".join(robot.dims[i] for i in body.columns.values())
+        units = {robot.units[body.columns[name]] for name in body.angles}
+        if "controller" in units:
+            return f"the rotation of {names} is in units of a controller"
+        if len(body.angles) == 2:
+            return f"{names} are two of three angles, and turns about two axes make one about the third"
+        moved = {name for name in TRANSLATION if name in body.columns}
+        turned = set(TRANSLATION) - ({TRANSLATION[ROTATION.index(body.angles[0])]} if len(body.angles) == 1 else set())
+        if body.tool and body.angles and moved & turned and not turned <= moved:
+            return f"{names} turn a way of which they hold only a part"
+    return None
+
+
+def composed(robot: Robot, action: npt.NDArray[np.float32], heads: Ints, sizes: Ints, stride: int) -> Floats:
+    """The action of each group of steps.
+
+    Args:
+        robot: what the dimensions mean; `refusal` says None of it.
+        action: float32 (T, D).
+        heads: the first row of each group.
+        sizes: how many rows each group has, 1 to `stride`; fewer at the end of an episode, where the robot then rests.
+        stride: how many steps a whole group has.
+
+    Returns:
+        float64 (groups, D).
+    """
+    out: Floats = action[heads + sizes - 1].astype(np.float64)
+    rates = [i for i, name in enumerate(robot.dims) if name in robot.rates]
+    if rates:
+        total = np.zeros((len(heads), len(rates)))
+        for live, step in _steps(action, heads, sizes):
+            total[live] += step[:, rates]
+        speed = np.array([robot.units[i].endswith("/s") for i in rates])
+        out[:, rates] = np.where(speed, total / stride, total)
+    for body in bodies(robot):
+        _move(body, action, heads, sizes, out)
+    return out
+
+
+def _steps(action: npt.NDArray[np.float32], heads: Ints, sizes: Ints) -> Iterator[tuple[Ints, Floats]]:
+    """The first step of each group, then the second, ...: (the groups that have one, their actions)."""
+    for number in range(int(sizes.max(initial=0))):
+        live = np.flatnonzero(sizes > number)
+        yield live, action[heads[live] + number].astype(np.float64)
+
+
+def _move(body: Body, action: npt.NDArray[np.float32], heads: Ints, sizes: Ints, out: Floats) -> None:
+    """Put where a body gets to into its columns of `out`; a group of one step keeps its numbers."""
+    count, zero = len(heads), [name for name in ARM[:6] if name not in body.columns]
+    place, turn = np.zeros((count, 3)), np.broadcast_to(np.eye(3), (count, 3, 3)).copy()
+    for live, step in _steps(action, heads, sizes):
+        full = dict.fromkeys(zero, np.zeros(len(live))) | {name: step[:, i] for name, i in body.columns.items()}
+        moved = np.stack([full[name] for name in TRANSLATION], axis=1)
+        place[live] += rotation.rotate(turn[live], moved) if body.tool else moved
+        if body.angles:
+            turned = rotation.from_rpy(np.stack([full[name] for name in ROTATION], axis=1))
+            turn[live] = rotation.product(*((turn[live], turned) if body.tool else (turned, turn[live])))
+    angles = rotation.to_rpy(turn)
+    if body.angles == ["pitch"]:  # which may be more than a right angle where it is the only one
+        angles[:, 1] = np.arctan2(turn[:, 0, 2], turn[:, 0, 0])
+    several = sizes > 1
+    for name, i in body.columns.items():
+        found = place[:, TRANSLATION.index(name)] if name in TRANSLATION else angles[:, ROTATION.index(name)]
+        out[several, i] = found[several]

@@ -1,0 +1,166 @@
+"""How the steps of a robot source become samples, as a recipe says: chunks, history, control rate, what is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from rt2data import compose
+from rt2data.declaration import Declaration
+from rt2data.errors import Rt2dataError, near
+from rt2data.include import RATES
+
+KEYS = ("history", "past_end", "stride", "hz", "no_op")
+MAX_IMAGES = 64  # of one sample
+
+At = Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How steps become samples.
+
+    Attributes:
+        horizon: steps of an action, those of the tokenizer.
+        history: images per camera: that of the step, and of the ``history - 1`` steps before it.
+        past_end: ``pad`` or ``drop`` an action that would need steps after the end of its episode.
+        stride: how many steps are composed into one.
+        every: of so many steps of the dataset the first is a step (`Robot.every`).
+        no_op: the threshold of each dimension that has one, in its unit; None: steps without motion are samples too.
+        state: whether the prompt holds the proprioception.
+    """
+
+    horizon: int = 1
+    history: int = 1
+    past_end: str = "pad"
+    stride: int = 1
+    every: int = 1
+    no_op: tuple[tuple[str, float], ...] | None = None
+    state: bool = False
+
+    @property
+    def pace(self) -> int:
+        """From a step to the next, in steps of the dataset."""
+        return self.stride * self.every
+
+    @property
+    def plain(self) -> bool:
+        """Whether every step stands for itself alone, as it is stored."""
+        return self.stride == 1 and self.no_op is None and not self.windows and not self.state
+
+    @property
+    def windows(self) -> bool:
+        """Whether a sample holds more than one step."""
+        return self.horizon > 1 or self.history > 1
+
+    def row_bytes(self, one: int, dims: int, cameras: int) -> int:
+        """About how many bytes a sample takes in a run, where one of a single step takes `one`."""
+        return one + (self.horizon - 1) * (4 * dims + 2) + (self.history - 1) * cameras * 100
+
+
+def parse(
+    declaration: Declaration,
+    common: Mapping[str, Any],
+    own: Mapping[str, Any],
+    at: tuple[At, At],
+    *,
+    horizon: int,
+    prompts: Sequence[str],
+    cameras: int,
+) -> Sampling:
+    """The sampling of a recipe's source.
+
+    Args:
+        declaration: of the source.
+        common, own: the recipe's fields and those of the source, which come before them.
+        at: the place of a field of either.
+        horizon: of the tokenizer.
+        prompts: the source's prompts for robot samples.
+        cameras: how many cameras the recipe names.
+
+    Raises:
+        Rt2dataError: a field that the source cannot follow.
+    """
+    robot = declaration.robot
+    for key in KEYS:
+        if key in own and robot is None:
+            raise Rt2dataError(at[1](key), f'"{key}" for a {declaration.kind} source', "a robot source")
+    if robot is None:
+        return Sampling()
+    history = own.get("history", common.get("history", 1))
+    if history * cameras > MAX_IMAGES:
+        where = at["history" in own]("history")
+        raise Rt2dataError(where, f"{history} images of {cameras} cameras", f"at most {MAX_IMAGES} images in a sample")
+    state = any("{proprio}" in text for text in prompts)
+    if state and not robot.proprio:
+        where = at[1]("prompts")
+        repair = "Give it a prompt without it: prompts: {robot: ...}"
+        found = f"{{proprio}} in the prompt of {declaration.name}, which declares no proprioception"
+        raise Rt2dataError(where, found, "a declaration with proprio:", repair)
+    return Sampling(
+        horizon=horizon, history=history, past_end=own.get("past_end", common.get("past_end", "pad")),
+        stride=_stride(declaration, common, own, at), every=robot.every,
+        no_op=_no_op(robot.dims, common, own, at[1]), state=state,
+    )  # fmt: skip
+
+
+def _stride(declaration: Declaration, common: Mapping[str, Any], own: Mapping[str, Any], at: tuple[At, At]) -> int:
+    inside = any(key in own for key in RATES)
+    fields, where = (own, at[1]) if inside else (common, at[0])
+    if all(key in fields for key in RATES):
+        raise Rt2dataError(where("hz"), "stride and hz together", "one of them")
+    robot = declaration.robot
+    if robot is None or not any(key in fields for key in RATES):
+        return 1
+    stride = fields.get("stride", 1)
+    if "hz" in fields:
+        repair = f"Give {declaration.name} a stride of its own: {{source: {declaration.name}, stride: 1}}"
+        if robot.control_hz is None:
+            found = f"hz for {declaration.name}, whose control rate nobody states"
+            raise Rt2dataError(where("hz"), found, "a source with control_hz in its declaration", repair)
+        rate = Fraction(str(robot.control_hz)) / robot.every
+        ratio = rate / Fraction(str(fields["hz"]))
+        if ratio.denominator != 1:
+            found = f"{fields['hz']:g} Hz of {declaration.name}, which has {float(rate):g} Hz"
+            expected = f"{float(rate):g} divided by a whole number"
+            raise Rt2dataError(where("hz"), found, expected, repair)
+        stride = ratio.numerator
+    reason = compose.refusal(robot) if stride > 1 else None
+    if reason:
+        found = f"{stride} steps of {declaration.name} as one: {reason}"
+        repair = "Leave this source at its own rate: stride: 1"
+        raise Rt2dataError(where("hz" if "hz" in fields else "stride"), found, "actions that can be composed", repair)
+    return int(stride)
+
+
+def _no_op(
+    dims: Sequence[str], common: Mapping[str, Any], own: Mapping[str, Any], at: At
+) -> tuple[tuple[str, float], ...] | None:
+    """The thresholds. Those of the recipe hold for the sources that have one of the dimensions they name."""
+    if "no_op" not in own:
+        found = tuple((name, float(limit)) for name, limit in common.get("no_op", {}).items() if name in dims)
+        return found or None
+    for name in own["no_op"] or {}:
+        if name not in dims:
+            raise Rt2dataError(at("no_op"), f'no dimension "{name}"', f"one of {', '.join(dims)}", near(name, dims))
+    return None if own["no_op"] is None else tuple((name, float(limit)) for name, limit in own["no_op"].items())
+
+
+def text(declaration: Declaration, sampling: Sampling) -> str:
+    """What a sample of a robot source is, in words: its control rate, and how many images and steps it holds."""
+    hz = declaration.robot.control_hz if declaration.robot else None
+    after = f" -> {hz / sampling.pace:.4g} Hz" if hz and sampling.pace > 1 else ""
+    found = [f"{hz:g} Hz{after}" if hz else "control rate unknown"]
+    if sampling.every > 1:
+        found.append(f"of {sampling.every} steps the first")
+    if sampling.stride > 1:
+        found.append(f"{sampling.stride} steps as one")
+    if sampling.horizon > 1:
+        found.append(f"actions of {sampling.horizon} steps, past the end {sampling.past_end}")
+    if sampling.history > 1:
+        found.append(f"{sampling.history} images of each camera")
+    if sampling.no_op is not None:
+        found.append("steps without motion left out")
+    return "; ".join(found)

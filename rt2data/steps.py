@@ -1,0 +1,217 @@
+"""The steps of a part as a recipe takes them, and the windows of steps that make a sample.
+
+`taken` is a view of an index: the same rows, with other actions and reasons. A row never moves, so that numbers of
+steps, slices and counts stay what they are. In this order:
+
+- `stride`: from each step whose action is known on, every k steps become one (`rt2data.compose`), which stands at the
+  first of them; the others are left out as ``composed``. A step whose action is undefined belongs to no such group. A
+  group is whole, or ends its episode; one that an undefined step cuts short has no action itself.
+- a step whose state cannot be written into the prompt is left out as ``no_state``, one without motion as ``no_op``.
+- `horizon`, `history`: the columns ``ahead`` and ``back`` say over how many (composed) steps a window may reach from
+  each step. It ends where the episode does, and at a step that is left out; but a ``no_op`` stays inside: it is sound,
+  only no sample of its own. An action that would need steps beyond is padded or left out (``past_end``) where the
+  episode ends; where it goes on, the robot moved on in a way nobody knows, and the sample is left out (``cut_window``).
+
+All of it works on whole parts at once, without a loop over steps.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from rt2data import compose, index, select
+from rt2data.recipe import RecipeSource
+from rt2data.robot import Robot, split
+
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+
+# The action is not defined.
+UNKNOWN = tuple(index.CODE[reason] for reason in ("invalid_action", "not_finite", "unequal_length", "missing_episode"))
+BETWEEN = index.CODE["between_steps"]  # no step at all, as another project reads the dataset
+WINDOW = ("ahead", "back")
+
+
+class Actions(NamedTuple):
+    """Actions of n samples: float32 (n, horizon, D), and per step whether it terminates and is defined (n, horizon)."""
+
+    values: npt.NDArray[np.float32]
+    terminate: Bools
+    valid: Bools
+
+
+def taken(table: pa.Table, source: RecipeSource) -> pa.Table:
+    """The index of a whole part as the source's sampling takes it; the very table where that is as it is stored."""
+    robot, sampling = source.declaration.robot, source.sampling
+    if robot is None or sampling.plain:
+        return table
+    if not table.num_rows:
+        return _with_windows(table, np.zeros((2, 0), np.int32)) if sampling.windows else table
+    part = _Part(table, robot)
+    if sampling.stride > 1:
+        part.compose(sampling.stride)
+    if sampling.state:
+        finite = np.isfinite(index.matrix(table.column("proprio"))).all(axis=1)
+        part.leave_out("no_state", ~np.asarray(finite))
+    if sampling.no_op is not None:
+        part.leave_out("no_op", part.still(dict(sampling.no_op)))
+    found = part.table()
+    if not sampling.windows:
+        return found
+    reach, ended = part.windows(_sound(found, source))
+    if sampling.horizon > 1:
+        short = select.rejected(found, source)[1] & (reach[0] < sampling.horizon - 1)
+        part.leave_out("cut_window", short & ~ended)
+        if sampling.past_end == "drop":
+            part.leave_out("past_end", short & ended)
+        found = part.table()
+    return _with_windows(found, reach)
+
+
+def _with_windows(table: pa.Table, reach: npt.NDArray[np.int32]) -> pa.Table:
+    for name, column in zip(WINDOW, reach, strict=True):
+        table = table.append_column(name, pa.array(column))
+    return table
+
+
+def _sound(table: pa.Table, source: RecipeSource) -> Bools:
+    """Which rows may stand in a window: those that become samples, and those that only lack motion."""
+    reject = index.numbers(table, "reject")
+    reject = np.where(reject == index.CODE["no_op"], 0, reject).astype(np.uint8)
+    return select.rejected(_put(table, "reject", pa.array(reject)), source)[1]
+
+
+class Chunks:
+    """The actions of samples of a whole part's table, as `taken` gave it."""
+
+    def __init__(self, table: pa.Table, source: RecipeSource) -> None:
+        self.sampling = source.sampling
+        self.values, self.ends = index.matrix(table.column("action")), _flags(table, "terminate")
+        self.valid = _flags(table, "valid")
+        self.ahead = index.numbers(table, "ahead") if self.sampling.windows else np.zeros(table.num_rows, np.int32)
+        robot = source.declaration.robot
+        held = robot.held if robot else ()
+        self.moving = np.array([i not in held for i in range(self.values.shape[1])], np.bool_)
+
+    def of(self, rows: Ints) -> Actions:
+        """The actions of samples that begin at `rows`.
+
+        Past the end: displacement 0, held values (grippers, commanded values) and `terminate` those of the last step,
+        valid false.
+        """
+        offset, ahead = np.arange(self.sampling.horizon), self.ahead[rows][:, None]
+        at, past = rows[:, None] + self.sampling.pace * np.minimum(offset, ahead), offset > ahead
+        found = self.values[at]
+        found[past[:, :, None] & self.moving] = 0.0
+        return Actions(found, self.ends[at], self.valid[at] & ~past)
+
+
+def earlier(table: pa.Table, rows: Ints, source: RecipeSource, number: int) -> tuple[Ints, Bools]:
+    """The row `number` (composed) steps before each of `rows`, and whether there is one.
+
+    Where there is none, it is the earliest row that the window reaches.
+    """
+    back = index.numbers(table, "back")[rows]
+    return rows - source.sampling.pace * np.minimum(number, back).astype(np.int64), np.asarray(number <= back)
+
+
+class _Part:
+    """The columns of a part that change. `heads` are the rows that stand for a step of the recipe."""
+
+    def __init__(self, table: pa.Table, robot: Robot) -> None:
+        self.stored, self.robot = table, robot
+        self.reject = index.numbers(table, "reject").copy()
+        step = index.numbers(table, "step")
+        # A row beyond its episode's length is a moment of which nothing but its reason is known.
+        self.first = (step == 0) | (step >= index.numbers(table, "steps"))
+        self.known = ~np.isin(self.reject, (*UNKNOWN, BETWEEN))
+        self.heads = np.flatnonzero(self.reject != BETWEEN)
+        self.changed: dict[str, Any] = {}
+        starts = np.flatnonzero(self.first)
+        latest = np.maximum.reduceat(np.where(self.known, np.arange(table.num_rows), -1), starts)
+        self.latest = latest[np.cumsum(self.first) - 1]  # per row: the last one of its episode with a known action
+
+    def table(self) -> pa.Table:
+        found = _put(self.stored, "reject", pa.array(self.reject))
+        for name, column in self.changed.items():
+            found = _put(found, name, column)
+        return found
+
+    def leave_out(self, reason: str, rows: Bools) -> None:
+        self.reject[rows & (self.reject == 0)] = index.CODE[reason]
+
+    def compose(self, stride: int) -> None:
+        rows = self.heads
+        known, place = self.known[rows], np.arange(len(rows))
+        begins = self.first[rows] | ~known | ~np.concatenate([[False], known[:-1]])
+        at = np.flatnonzero((place - np.maximum.accumulate(np.where(begins, place, 0))) % stride == 0)
+        sizes = np.diff(np.append(at, len(rows)))
+        self.heads = rows[at]
+        several = known[at]
+        action = index.matrix(self.stored.column("action"))
+        found = compose.composed(self.robot, action[rows], at[several], sizes[several], stride)
+        action = action.copy()
+        action[self.heads[several]] = found.astype(np.float32)
+        self.changed["action"] = index.fixed(action)
+        for name in ("terminate", "valid"):
+            flags = _flags(self.stored, name).copy()
+            any_of = np.logical_or.reduceat(flags[rows], at)
+            flags[rows] = False
+            flags[self.heads] = any_of
+            self.changed[name] = pa.array(flags)
+        cut = self.heads[several & (sizes < stride) & (rows[at + sizes - 1] < self.latest[self.heads])]
+        self.leave_out("invalid_action", np.isin(np.arange(len(self.first)), cut))
+        self.known[cut] = False
+        others = np.zeros(len(self.first), np.bool_)
+        others[rows] = True
+        others[self.heads] = False
+        self.reject[others] = index.CODE["composed"]
+
+    def still(self, limits: dict[str, float]) -> Bools:
+        """The rows without motion: no dimension moves by more than its limit, 0 where it has none.
+
+        A gripper, or a commanded value, moves where it differs from the step before. The first step of an episode has
+        none before it: its gripper counts as still, a commanded value does not. A step that terminates is not still.
+        """
+        table = self.table()
+        values = index.matrix(table.column("action"))[self.heads].astype(np.float64)
+        before = np.concatenate([values[:1], values[:-1]])
+        begins = self.first[self.heads]
+        follows = np.concatenate([[False], self.known[self.heads][:-1]])
+        still = ~_flags(table, "terminate")[self.heads]
+        for i, name in enumerate(self.robot.dims):
+            limit = limits.get(name, 0.0)
+            if i not in self.robot.held:
+                still &= np.abs(values[:, i]) <= limit
+                continue
+            changed = np.abs(values[:, i] - before[:, i]) > limit
+            still &= np.where(begins, split(name)[1] == "gripper", follows & ~changed)
+        out = np.zeros(len(self.first), np.bool_)
+        out[self.heads] = still
+        return out
+
+    def windows(self, sound: Bools) -> tuple[npt.NDArray[np.int32], Bools]:
+        """Per row: how many steps after it and before it a window may reach, and whether the episode ends there."""
+        heads, sound = self.heads, sound[self.heads]
+        begins = self.first[heads] | ~sound | ~np.concatenate([[False], sound[:-1]])
+        begin = np.flatnonzero(begins)
+        run, place = np.cumsum(begins) - 1, np.arange(len(heads))
+        last = np.append(begin[1:], len(heads))[run] - 1
+        until = np.append(heads[1:], len(self.first)) - 1  # the last row of each step
+        out = np.zeros((2, len(self.first)), np.int32)
+        out[0][heads], out[1][heads] = last - place, place - begin[run]
+        ended = np.zeros(len(self.first), np.bool_)
+        ended[heads] = until[last] >= self.latest[heads]
+        return out, ended
+
+
+def _flags(table: pa.Table, name: str) -> Bools:
+    return np.asarray(index.numbers(table, name), np.bool_)
+
+
+def _put(table: pa.Table, name: str, column: Any) -> pa.Table:
+    return table.set_column(table.column_names.index(name), name, column)

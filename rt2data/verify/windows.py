@@ -1,0 +1,142 @@
+"""Samples of several steps: chunks of actions and histories of images, held to one another and to the recipe's rules.
+
+Two samples that hold the same step of an episode must say the same of it, so one digest per step is kept of what is
+said first, and everything later is compared with it. Memory grows with the number of steps; a mixture whose samples
+hold one step each keeps nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from hashlib import blake2b
+from itertools import pairwise
+from typing import Any
+
+from rt2data.reference import float32
+from rt2data.verify.keys import Key
+from rt2data.verify.report import Report
+from rt2data.verify.shards import Members
+
+Json = dict[str, Any]
+
+
+class Windows:
+    """Collects what samples say of steps. `hold` takes one sample, `finish` compares what is known only at the end."""
+
+    def __init__(self, manifest: Json, report: Report) -> None:
+        self.recipe, self.check = manifest["recipe"], report["windows"]
+        self.entries = {entry["source"]: entry for entry in manifest["sources"] if entry["kind"] == "robot"}
+        self.rules = {
+            entry["source"]: rule for entry, rule in zip(manifest["sources"], self.recipe["sources"], strict=False)
+        }
+        self.said: dict[bytes, bytes] = {}
+        self.there: set[bytes] = set()  # steps of which there is a sample
+        self.absent: dict[bytes, str] = {}  # steps that a history says are left out
+        self.steps: dict[str, set[int]] = {}  # by episode, where several steps make one
+        for source, entry in self.entries.items():
+            self._stride(source, entry)
+
+    def _option(self, source: str, name: str, default: Any) -> Any:
+        return self.rules[source].get(name, self.recipe.get(name, default))
+
+    def _stride(self, source: str, entry: Json) -> None:
+        fields = self.rules[source] if {"stride", "hz"} & self.rules[source].keys() else self.recipe
+        wanted = Fraction(fields.get("stride", 1))
+        if "hz" in fields:
+            wanted = Fraction(str(entry["control_hz"] or 0)) / Fraction(str(fields["hz"]))
+        found = entry["stride"]
+        # Other projects' readings (compat) of some datasets leave steps out between, which the manifest does not tell.
+        compat = self.rules[source].get("compat", self.recipe.get("compat", "none")) != "none"
+        same = found == wanted or (compat and "hz" not in fields and found % wanted == 0)
+        self.check.hold(same, f"manifest.json {source}", f"stride {found}", f"{wanted}, by the recipe")
+
+    def hold(self, where: str, sample: Json, key: Key, members: Members) -> None:
+        """Check a robot sample of which the schema and the lengths of its lists are right."""
+        source, images = sample["source"], sample["images"]
+        history, stride = int(self._option(source, "history", 1)), int(self.entries[source]["stride"])
+        cameras = len(images) // history
+        if not self.check.hold(
+            cameras * history == len(images), where, f"{len(images)} images", f"{history} of each camera"
+        ):
+            return
+        self._names(where, images, cameras, history)
+        if stride > 1:
+            self.steps.setdefault(key.unit, set()).add(sample["step"])
+        if history > 1 or sample["horizon"] > 1:
+            self.there.add(_place(key, sample["step"]))
+            self._images(where, sample, key, members, cameras, stride)
+            self._actions(where, sample, key, stride)
+
+    def _names(self, where: str, images: list[str], cameras: int, history: int) -> None:
+        """Image i is of camera i % cameras, i // cameras steps back, and named so."""
+        named = [name.split(".")[:-1] for name in images]
+        first = next((one[0] for one in named[cameras::cameras] if one), "")
+        who = [first, *(one[0] if one else "" for one in named[1:cameras])]
+        wanted = [[] if i == 0 else [who[i]] for i in range(cameras)]
+        wanted += [[camera, f"h{back}"] for back in range(1, history) for camera in who]
+        self.check.hold(
+            named == wanted and len(set(who)) == cameras,
+            where,
+            f"the images {', '.join(images)}",
+            f"those of {cameras} cameras, then each of theirs 1 to {history - 1} steps back",
+        )
+
+    def _images(self, where: str, sample: Json, key: Key, members: Members, cameras: int, stride: int) -> None:
+        data, valid = [content for _, content in members.files[:-1]], sample["image_valid"]
+        for i, content in enumerate(data):
+            camera, back = i % cameras, i // cameras
+            here, at = f"{where} image {i}", sample["step"] - back * stride
+            if back == 0 or valid[i]:
+                self.check.hold(at >= 0, here, f"a picture of step {at}", "one within the episode")
+                self._say(here, _place(key, at, camera), blake2b(content, digest_size=8).digest())
+            if back == 0 or not valid[camera]:  # a camera of filling: its flags say nothing of the window
+                continue
+            nearer = back == 1 or valid[i - cameras]
+            if valid[i]:
+                self.check.hold(nearer, here, "a picture before the window", "none, since a nearer one is missing")
+            else:
+                self.check.hold(content == data[i - cameras], here, "another picture", "the earliest of the window")
+                if at >= 0 and nearer:
+                    self.absent[_place(key, at)] = here
+
+    def _actions(self, where: str, sample: Json, key: Key, stride: int) -> None:
+        width, dims = len(sample["dims"]), sample["dims"]
+        grippers = [i for i, name in enumerate(dims) if name == "gripper" or name.endswith("_gripper")]
+        drop = self._option(sample["source"], "past_end", "pad") == "drop"
+        before: list[float] = []
+        for k, (end, ok) in enumerate(zip(sample["terminate"], sample["action_valid"], strict=True)):
+            action = [float32(x) for x in sample["action"][k * width : (k + 1) * width]]
+            here, at = f"{where} action {k}", sample["step"] + k * stride
+            if at < sample["steps"]:
+                said = json.dumps([action, end, ok]).encode()
+                self._say(here, _place(key, at), blake2b(said, digest_size=8).digest())
+            else:
+                self.check.hold(not ok and not drop, here, f"step {at} of {sample['steps']}", "nothing past the end")
+                last = sample["terminate"][k - 1]
+                self.check.hold(end == last, here, f"terminate {end}", f"{last}, as the last step")
+            if not ok and k:
+                rest = all(x in (0.0, y) for x, y in zip(action, before, strict=True))
+                rest = rest and all(action[i] == before[i] for i in grippers)
+                self.check.hold(
+                    rest, here, str(action), f"rest after {before}: each number 0 or the same, grippers the same"
+                )
+            before = action
+
+    def _say(self, where: str, place: bytes, said: bytes) -> None:
+        known = self.said.setdefault(place, said)
+        self.check.hold(known == said, where, "not what another sample says of that step", "the same")
+
+    def finish(self) -> None:
+        """A step that a history says is left out is no sample; composed steps do not overlap."""
+        for place, where in self.absent.items():
+            found = "a window that begins behind a step of which there is a sample"
+            self.check.hold(place not in self.there, where, found, "one that holds it")
+        for unit, steps in self.steps.items():
+            stride = self.entries[unit.rpartition("-")[0]]["stride"]
+            near = [(a, b) for a, b in pairwise(sorted(steps)) if b - a < stride]
+            self.check.hold(not near, unit, f"samples of the steps {near[:3]}", f"steps at least {stride} apart")
+
+
+def _place(key: Key, step: int, camera: int = -1) -> bytes:
+    return blake2b(f"{key.unit} {step} {camera}".encode(), digest_size=10).digest()
