@@ -158,9 +158,10 @@ def text(declaration: Declaration, sampling: Sampling) -> str:
     if sampling.stride > 1:
         found.append(f"{sampling.stride} steps as one")
     if sampling.horizon > 1:
-        found.append(f"actions of {sampling.horizon} steps, past the end {sampling.past_end}")
+        past = {"pad": "padded", "drop": "left out"}[sampling.past_end]
+        found.append(f"actions of {sampling.horizon} steps, {past} past the end")
     if sampling.history > 1:
         found.append(f"{sampling.history} images of each camera")
     if sampling.no_op is not None:
-        found.append("steps without motion left out")
+        found.append("no-ops left out")
     return "; ".join(found)
