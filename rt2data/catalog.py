@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -21,6 +22,62 @@ def table(declared: Iterable[Declaration], undeclared: Mapping[str, str]) -> str
     for name, reason in undeclared.items():
         lines += textwrap.wrap(f"- {name}: {reason}", 100, subsequent_indent="  ")
     return "\n".join(lines)
+
+
+def markdown(declared: Iterable[Declaration], undeclared: Mapping[str, str]) -> str:
+    """The content of ``docs/datasets.md``."""
+    every = list(declared)
+    robots = sorted((d for d in every if d.robot), key=lambda d: d.name)
+    corpora = sorted((d for d in every if d.web), key=lambda d: (d.kind, d.name))
+    levels = ", ".join(f"{n} from {level}" for level, n in Counter(_level(d) for d in robots).most_common())
+    lines = [
+        "# Datasets",
+        "",
+        "Made from the declarations in `builders/` with `rt2data datasets --markdown > docs/datasets.md`; change them,",
+        "not this page. `rt2data datasets NAME` shows all that is declared of one: fields, map in words, caveats.",
+        "",
+        "*Checked against* says what a declaration was held to: `real data`, its `published schema`, `documentation`",
+        "alone, or `own data`, which rt2data renders itself. *Open* is what no source settles; every plan prints it.",
+        "",
+        f"## {len(robots)} robot datasets",
+        "",
+        f"{levels[:1].upper()}{levels[1:]}.",
+        "",
+        "| dataset | robot | action | cameras | as read by | checked against | open | licence |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for d in robots:
+        cells = [
+            f"`{_short(d)}`", d.raw.get("robot", ""), _action(d), ", ".join(d.cameras), ", ".join(d.compat), _level(d),
+            ", ".join(dict.fromkeys(about for about, _ in d.unverified)), d.raw["licence"],
+        ]  # fmt: skip
+        lines.append(_line(cells))
+    lines += ["", f"## {len(corpora)} web corpora", "", "| corpus | kind | format | checked against | licence |"]
+    lines.append("| --- | --- | --- | --- | --- |")
+    lines += [_line([f"`{_short(d)}`", d.kind, f"`{d.format}`", _level(d), d.raw["licence"]]) for d in corpora]
+    lines += ["", f"## {len(undeclared)} that are not declared", ""]
+    lines += [f"- `{name}`: {reason}" for name, reason in undeclared.items()]
+    return "\n".join(lines)
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _level(d: Declaration) -> str:
+    return str(d.raw.get("verified", "unverified"))
+
+
+def _action(d: Declaration) -> str:
+    """Kind, dimensions and unit of a robot's action, short."""
+    robot = d.robot
+    if robot is None:
+        return ""
+    arm = [name for name in robot.dims if name in ARM]
+    dims = " ".join(arm) if len(arm) == len(robot.dims) else f"{len(robot.dims)} dimensions of its own"
+    if robot.kind == "absolute":
+        return f"commanded: {dims}"
+    return dims + (", controller units" if robot.controller else "")
 
 
 def _short(d: Declaration) -> str:

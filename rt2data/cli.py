@@ -158,7 +158,7 @@ def parser() -> argparse.ArgumentParser:
         "datasets", _datasets, "list the declared datasets and corpora, or show one in full", "rt2data datasets bridge"
     )
     one.usage = (
-        "rt2data datasets [-h] [--json] [NAME]\n"
+        "rt2data datasets [-h] [--json | --markdown] [NAME]\n"
         "       rt2data datasets check NAME --data-root DIR [--path DIR] [--episodes N] [--json]"
     )
     one.add_argument("words", nargs="*", metavar="NAME", help="a name or alias; check NAME: test its claims")
@@ -166,6 +166,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--path", metavar="DIR", help="check: the dataset's folder, where it is not a declared one")
     one.add_argument("--episodes", type=_positive, default=50, metavar="N", help="check: how many (default 50)")
     one.add_argument("--json", action="store_true", help="print JSON")
+    one.add_argument("--markdown", action="store_true", help="the list as the page docs/datasets.md")
 
     text = "write a dataset of another format as RLDS"
     one = command("convert", _convert, text, "rt2data convert roboset downloads/RoboSet data")
@@ -315,7 +316,8 @@ def _datasets(args: argparse.Namespace) -> int:
     else:
         every = sorted(declaration.declared().values(), key=lambda d: (d.kind, d.name))
         as_json = json.dumps([d.raw for d in every], indent=1, ensure_ascii=False) if args.json else ""
-        print(as_json or catalog.table(every, declaration.undeclared()))
+        layout = catalog.markdown if args.markdown else catalog.table
+        print(as_json or layout(every, declaration.undeclared()))
     return 0
 
 

@@ -1,8 +1,8 @@
 """The published layouts of robot datasets, from ``layouts.json``: per dataset a path and a type for each field.
 
 A type is ``float32[7]``, ``float32[3] zlib``, ``image[480, 640, 3] jpeg``, ``image_uint16[256, 256, 1] png``, ``text``
-or ``text[] sequence``. The file is made anew from a folder of ``features.json`` files and of catalog pages as JSON with
-``python tests/layouts.py FACTS``.
+or ``text[] sequence``. ``python tests/layouts.py NAME FOLDER`` adds the layout of the ``features.json`` in FOLDER;
+``python tests/layouts.py FACTS`` makes the file anew from a folder of such files and of catalog pages as JSON.
 """
 
 from __future__ import annotations
@@ -79,8 +79,18 @@ def _walk(node: dict[str, Any], path: str) -> Any:
             yield from _walk(child, f"{path}/{key}" if path else key)
 
 
-if __name__ == "__main__":
-    blocks = [
-        f"{json.dumps(name)}: {json.dumps(fields, indent=1)}" for name, fields in collect(Path(sys.argv[1])).items()
-    ]
+def write(layouts: dict[str, dict[str, str]]) -> None:
+    blocks = [f"{json.dumps(name)}: {json.dumps(fields, indent=1)}" for name, fields in sorted(layouts.items())]
     FILE.write_text("{\n" + ",\n".join(blocks) + "\n}\n", "utf-8")
+
+
+def add(name: str, folder: Path) -> None:
+    fields = {path: text(one) for path, one in load_features(folder).items() if one.ragged < 2}
+    write(json.loads(FILE.read_text("utf-8")) | {name: fields})
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        add(sys.argv[1], Path(sys.argv[2]))
+    else:
+        write(collect(Path(sys.argv[1])))

@@ -348,7 +348,8 @@ def test_the_layouts_are_those_of_the_facts(shared_data: Path) -> None:
     if not facts.is_dir():
         pytest.skip(f"no published schemas in {facts}")
     wanted = layouts.collect(facts)
-    assert {name: {p: layouts.text(f) for p, f in fields.items()} for name, fields in PUBLISHED.items()} == wanted
+    known = {name: {p: layouts.text(f) for p, f in fields.items()} for name, fields in PUBLISHED.items()}
+    assert {name: known.get(name) for name in wanted} == wanted
     for file in sorted(facts.glob("rlds_schemas/*/*/features.json")):
         known = PUBLISHED[file.parent.parent.name]
         assert known == {
@@ -402,6 +403,53 @@ def leaf(tree: dict[str, Any], path: str) -> Any:
         return tree[path]
     name = next(name for name in tree if path.startswith(f"{name}/"))
     return leaf(tree[name], path.removeprefix(f"{name}/"))
+
+
+def test_the_example_of_the_documentation(tmp_path: Path) -> None:
+    """The file that docs/add_a_dataset.md has one copy, as it stands there."""
+    text = (Path(__file__).parent.parent / "docs" / "add_a_dataset.md").read_text("utf-8")
+    example = text.split("```yaml\n")[1].split("```")[0]
+    (tmp_path / "example_dataset.yaml").write_text(example, "utf-8")
+    one = declaration.read(tmp_path / "example_dataset.yaml")
+    check_actions(one, fake(one, tmp_path, episodes=4, steps=5))
+    assert "camera wrist:     steps/observation/wrist_image (BGR)" in catalog.page(one)
+
+
+def test_a_layout_is_added_from_its_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layouts, "FILE", tmp_path / "layouts.json")
+    layouts.write({})
+    folder = testing.fake_dataset(PUBLISHED["bc_z"], tmp_path, name="mine", version="0.1.0")
+    layouts.add("mine", folder)
+    assert [*layouts.load()] == ["mine"]
+    assert layouts.load()["mine"].keys() == PUBLISHED["bc_z"].keys()
+
+
+def test_the_list_of_datasets_is_that_of_the_declarations(capsys: pytest.CaptureFixture[str]) -> None:
+    from rt2data import cli
+
+    assert cli.main(["datasets", "--markdown"]) == 0
+    page = Path(__file__).parent.parent / "docs" / "datasets.md"
+    repair = "rt2data datasets --markdown > docs/datasets.md"
+    assert page.read_text("utf-8") == capsys.readouterr().out, f"out of date: {repair}"
+
+
+def test_ninety_of_the_known_datasets_and_the_reason_for_the_others(shared_data: Path) -> None:
+    file = shared_data.parent / "facts" / "oxe_facts.json"
+    if not file.is_file():
+        pytest.skip(f"no list of known datasets in {file}")
+    names = [entry["name"] for entry in json.loads(file.read_text("utf-8"))["datasets"]]
+    assert len(names) == 98
+    found = {name: one for name in names if name not in declaration.undeclared() for one in [declaration.find(name)]}
+    assert len(found) >= 90
+    assert all(one.raw["verified"] for one in found.values())
+    reasons = [declaration.undeclared()[name] for name in names if name not in found]
+    assert len(reasons) == 98 - len(found)
+    assert all(len(reason) > 40 for reason in reasons)
+    table = catalog.table(declaration.declared().values(), declaration.undeclared())
+    for one in found.values():
+        assert any(
+            line.startswith(catalog._short(one)[:47]) and one.raw["verified"] in line for line in table.splitlines()
+        )
 
 
 def test_units_of_a_controller_are_marked_in_sample_and_plan(
