@@ -19,7 +19,7 @@ import pytest
 import small
 from conftest import Built
 
-from rt2data import Mix, estimate, flow, inspection, load_manifest, recipe, report, stats, verify
+from rt2data import Mix, estimate, export, flow, inspection, load_manifest, recipe, report, stats, verify
 from rt2data import mixture as mixtures
 from rt2data.errors import Rt2dataError
 
@@ -359,3 +359,20 @@ def test_plans_in_words_keep_their_share(build: Build, corpora: Path, tmp_path: 
     ]
     planned = [s for s in samples if s.meta["target"].startswith("Plan: ")]
     assert abs(len(planned) - 0.4 * len(samples)) <= 1
+
+
+def test_windows_by_source_are_exported_with_every_frame(build: Build, corpora: Path, tmp_path: Path) -> None:
+    source = {"source": "bridge_dataset"}
+    path = small.write_recipe(
+        tmp_path / "r.yaml", form="by_source", sources=[source], splits=None, cameras=["primary"], history=2
+    )
+    manifest = build(path, tmp_path / "out", data_root=corpora)
+    found = verify.verify(tmp_path / "out")
+    assert found.ok, found.text()
+    export.export(tmp_path / "out", tmp_path / "chat", "messages")
+    rows = [json.loads(line) for line in (tmp_path / "chat" / "train_bridge.jsonl").read_text().splitlines()]
+    shards = mixtures.shards(manifest, "train", "bridge")
+    samples = [s for shard in shards for s in mixtures.samples(tmp_path / "out" / shard["name"])]
+    for row, sample in zip(rows, samples, strict=True):
+        assert [(tmp_path / "chat" / image).read_bytes() for image in row["images"]] == list(sample.images.values())
+    assert {row["messages"][0]["content"].count("<image>") for row in rows} == {2}
