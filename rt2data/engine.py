@@ -73,14 +73,15 @@ class Engine:
         """Run stages one after the other, in one pipeline. `done` counts finished files for the progress line."""
         if not any(tasks for _, tasks in stages):
             return
-        # Beam warns on import about clients of services that rt2data does not use.
-        logging.disable(logging.WARNING)
-        try:
-            from rt2data import pipeline
-        finally:
-            logging.disable(logging.NOTSET)
-
+        if self.pool:  # the first stage waits for nothing: not for Beam's import, nor for its runner to start
+            self.pool.begin(*stages[0])
         with self.say.progress(word, done, total):
+            # Beam warns on import about clients of services that rt2data does not use.
+            logging.disable(logging.WARNING)
+            try:
+                from rt2data import pipeline
+            finally:
+                logging.disable(logging.NOTSET)
             errors = pipeline.run(
                 [(s, [json.dumps(t) for t in tasks]) for s, tasks in stages], self.work, self.options, local=self.local
             )

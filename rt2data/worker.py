@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -57,6 +57,7 @@ class Pool:
 
     def __init__(self, workers: int) -> None:
         self._tasks: queue.SimpleQueue[tuple[Future[dict[str, Any]], str, dict[str, Any]] | None] = queue.SimpleQueue()
+        self._begun: dict[tuple[str, str], Future[dict[str, Any]]] = {}
         self._lock, self._closed = threading.Lock(), False
         self._processes = [self._start() for _ in range(workers)]
         self._threads = [threading.Thread(target=self._serve, args=(p,), daemon=True) for p in self._processes]
@@ -111,8 +112,14 @@ class Pool:
                     process = self._start()
                     self._processes.append(process)
 
+    def begin(self, stage: str, tasks: Sequence[dict[str, Any]]) -> None:
+        """Queue tasks that will be submitted later."""
+        self._begun = {(stage, json.dumps(task)): self.submit(stage, task) for task in tasks}
+
     def submit(self, stage: str, task: dict[str, Any]) -> Future[dict[str, Any]]:
-        """Queue a task."""
+        """Queue a task, unless it was begun."""
+        if begun := self._begun.pop((stage, json.dumps(task)), None):
+            return begun
         future: Future[dict[str, Any]] = Future()
         self._tasks.put((future, stage, task))
         return future
