@@ -52,7 +52,7 @@ bench: $(VENV)/.installed-test ## Run the benchmarks
 	set -e; for file in benchmarks/bench_*.py; do "$(BIN)/python" "$$file"; done
 
 clean: ## Remove what make made: the environment, outputs, caches
-	rm -rf "$(VENV)" .flink out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf "$(VENV)" .flink .tools out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Written anew when the renderer changes; the mark is last, so an interrupted rendering starts again.

@@ -91,7 +91,7 @@ class Url:
         if known is None:
             with _asking(self, "head") as (obstore, store):
                 found = obstore.head(store, self.key)
-            known = _STATS[self] = (Stat(found["size"], found["e_tag"] or ""), time.monotonic())
+            known = _STATS[self] = _stat(found)
         return known[0]
 
     def is_file(self) -> bool:
@@ -243,9 +243,14 @@ def _known(url: Url) -> tuple[Stat, float] | None:
     return None
 
 
+def _stat(entry: Any) -> tuple[Stat, float]:
+    """What a store says, and when; without the quotes that some of its answers have around an ETag."""
+    return Stat(entry["size"], (entry["e_tag"] or "").strip('"')), time.monotonic()
+
+
 def _note(folder: Url, entry: Any) -> Url:
     url = Url(folder.scheme, folder.bucket, entry["path"])
-    _STATS[url] = (Stat(entry["size"], entry["e_tag"] or ""), time.monotonic())
+    _STATS[url] = _stat(entry)
     return url
 
 
@@ -276,7 +281,13 @@ def _regex(pattern: str) -> str:
     """A pattern of `Path.glob` as a regular expression."""
     parts = re.split(r"(\*\*/|\*|\?|\[[^\]]*\])", pattern)
     known = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
-    return "".join(known.get(p) or (p.replace("[!", "[^") if p[:1] == "[" else re.escape(p)) for p in parts)
+    return "".join(known.get(p) or (_set(p) if p[:1] == "[" and p[-1:] == "]" else re.escape(p)) for p in parts)
+
+
+def _set(characters: str) -> str:
+    """A set of characters, ``[abc]`` or ``[!abc]``, as a regular expression."""
+    inside = characters[1:-1].replace("\\", "\\\\").replace("[", "\\[")
+    return f"[^{inside[1:]}]" if inside[:1] == "!" else f"[{inside}]"
 
 
 # Requests
@@ -287,15 +298,15 @@ def _store(scheme: str, bucket: str) -> Any:
     """The client of a bucket."""
     from obstore import store
 
+    options: dict[str, Any] = {}
     if scheme == "gs":
         emulator = os.environ.get("STORAGE_EMULATOR_HOST")
         if not emulator:
             return store.GCSStore(bucket)
         base = emulator if "://" in emulator else f"http://{emulator}"
-        return store.GCSStore(
-            bucket, base_url=base, skip_signature=True, client_options={"allow_http": base.startswith("http:")}
-        )
-    options: dict[str, Any] = {}
+        options |= {"base_url": base, "client_options": {"allow_http": base.startswith("http:")}}
+        options["credential_provider"] = lambda: {"token": "emulator", "expires_at": None}  # which asks for none
+        return store.GCSStore(bucket, **options)
     endpoints = (os.environ.get(name, "") for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"))
     if next(filter(None, endpoints), "").startswith("http:"):
         options["client_options"] = {"allow_http": True}
@@ -343,7 +354,7 @@ def fetch(ranges: Iterable[tuple[Url, int, int]]) -> Iterator[memoryview]:
         known = _known(url)
         options: dict[str, Any] = {"range": (start, stop)}
         if known and known[0].etag:
-            options["if_match"] = known[0].etag
+            options["if_match"] = f'"{known[0].etag}"'
         try:
             with _asking(url, "get") as (obstore, store):
                 data = memoryview(obstore.get(store, url.key, options=options).bytes())

@@ -6,7 +6,13 @@ Every test that uses it speaks HTTP to it. Credentials and endpoint are in the e
 from __future__ import annotations
 
 import logging
+import shutil
+import socket
+import subprocess
 import threading
+import time
+import urllib.parse
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -130,3 +136,45 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         server.close()
         storage._store.cache_clear()
         storage.forget()
+
+
+@contextmanager
+def emulating(monkeypatch: pytest.MonkeyPatch, folder: Path, prefix: str) -> Iterator[str]:
+    """A GCS emulator (fake-gcs-server) with a folder's files; yields their URL. Skips where there is none."""
+    root = Path(__file__).resolve().parent.parent
+    binary = shutil.which("fake-gcs-server") or shutil.which("fake-gcs-server", path=root / ".tools")
+    if binary is None:
+        pytest.skip(
+            "no fake-gcs-server; `GOBIN=$PWD/.tools go install github.com/fsouza/fake-gcs-server@v1.54.0` builds it"
+        )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = {"scheme": "http", "host": "127.0.0.1", "port": port, "backend": "memory", "log-level": "error"}
+    command = [binary, *(f"-{name}={value}" for name, value in options.items()), f"-public-host=127.0.0.1:{port}"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    base = f"http://127.0.0.1:{port}"
+
+    def post(path: str, body: bytes, kind: str) -> None:
+        request = urllib.request.Request(base + path, data=body, headers={"Content-Type": kind}, method="POST")
+        urllib.request.urlopen(request, timeout=10).close()
+
+    try:
+        for _ in range(100):
+            try:
+                post("/storage/v1/b?project=test", b'{"name": "%b"}' % BUCKET.encode(), "application/json")
+                break
+            except OSError:
+                time.sleep(0.1)
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            name = urllib.parse.quote(f"{prefix}/{path.relative_to(folder).as_posix()}", safe="")
+            media = f"/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={name}"
+            post(media, path.read_bytes(), "application/octet-stream")
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", base)
+        from rt2data import storage
+
+        storage._store.cache_clear()
+        yield f"gs://{BUCKET}/{prefix}"
+    finally:
+        process.kill()
+        process.wait()

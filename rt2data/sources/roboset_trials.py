@@ -173,7 +173,7 @@ def trials(root: Place, file: str) -> Iterator[Trial]:
 def opened(path: Place) -> Iterator[h5py.File]:
     """An HDF5 file, whose errors say which one it is."""
     try:
-        with h5py.File(storage.near(path), "r") as content:
+        with h5py.File(path if isinstance(path, Path) else path.open(), "r") as content:
             yield content
     except (OSError, KeyError, RuntimeError) as error:
         raise Rt2dataError(str(path), str(error), "an HDF5 file that can be read", "Copy the file again") from None
