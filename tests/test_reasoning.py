@@ -427,3 +427,22 @@ def test_a_manifest_with_another_number_of_plans(planned: Path, tmp_path: Path) 
     manifest["sources"][0]["plans"]["samples"]["train"] -= 1
     (tmp_path / "out" / "manifest.json").write_text(json.dumps(manifest))
     assert verify.verify(tmp_path / "out")["plans"].failed == 2  # neither what is there nor the share
+
+
+def test_plans_before_actions_of_several_steps(corpora: Path, tmp_path: Path, build: Build) -> None:
+    """Chunks, composed steps and history: the plan is that of the step that the sample begins with."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "bridge_dataset").symlink_to(corpora / "bridge_dataset")
+    small.write_json(data / "a.json", annotations())
+    plans = {"from": "annotations", "file": "a.json", "text": "{move}", "share": 0.3}
+    tokenizer = {"spec": "rt2", "horizon": 3}
+    build(write(tmp_path, plans, tokenizer=tokenizer, history=2, stride=2), tmp_path / "out", data_root=data)
+    found = [s for s in samples(tmp_path / "out") if s["plan"] is not None]
+    loaded = ActionTokenizer.from_pretrained(tmp_path / "out").for_source("bridge")
+    assert found
+    for sample in found:
+        assert sample["plan"] == f"move {sample['step']}"
+        assert parse_reply(loaded, sample["target"]).bins.tolist() == sample["bins"]
+        assert sample["horizon"] == 3
+    assert verify.verify(tmp_path / "out").ok
