@@ -14,7 +14,7 @@ PYTEST_ARGS ?= -n 2
 BIN := $(VENV)/bin
 SAMPLE := out/sample
 
-.PHONY: help build-mixture test test-flink lint format types bench clean
+.PHONY: help build-mixture test test-flink test-tfds lint format types bench clean
 
 help: ## Show this help
 	@echo 'make TARGET [VARIABLE=value ...]'
@@ -37,6 +37,10 @@ test: $(VENV)/.installed-test ## Run the tests
 test-flink: $(VENV)/.installed-test ## Run the tests on a Flink cluster; needs Java and Maven, and fetches 400 MB once
 	"$(BIN)/python" -m pytest -m flink tests/test_flink.py
 
+test-tfds: ## Run the test of `tfds build` with TensorFlow, in an environment of its own; fetches 1 GB once
+	$(MAKE) VENV="$(VENV)-tfds" "$(VENV)-tfds/.installed-tfds"
+	RT2DATA_TEST_TFDS=1 "$(VENV)-tfds/bin/python" -m pytest tests/test_roboset.py -k test_tfds_build
+
 lint: $(VENV)/.installed-dev ## Check style and formatting
 	"$(BIN)/ruff" check .
 	"$(BIN)/ruff" format --check .
@@ -52,7 +56,7 @@ bench: $(VENV)/.installed-test ## Run the benchmarks
 	set -e; for file in benchmarks/bench_*.py; do "$(BIN)/python" "$$file"; done
 
 clean: ## Remove what make made: the environment, outputs, caches
-	rm -rf "$(VENV)" .flink .tools out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf "$(VENV)" "$(VENV)-tfds" .flink .tools out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Written anew when the renderer changes; the mark is last, so an interrupted rendering starts again.
@@ -65,6 +69,7 @@ $(SAMPLE)/.rendered: $(wildcard rt2data/sample/*.py) | $(VENV)/.installed-build
 EXTRAS_build := build,train
 EXTRAS_test := test
 EXTRAS_dev := dev
+EXTRAS_tfds := tfds-build
 EXTRAS_frameworks := test,frameworks
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing rt2data[$(EXTRAS_$*)] into $(VENV); this happens again only when pyproject.toml or constraints.txt changes"

@@ -257,6 +257,53 @@ def test_flags_and_words(change: Change, claim: str, verdict: str, tabletop: Pat
     assert report.ok == (verdict != OBJECTS)
 
 
+def one_step(values: dict[str, Any]) -> None:
+    """Each episode cut to its first step."""
+    for path, value in values.items():
+        if path.startswith("steps/"):
+            values[path] = value[:1]
+
+
+def never_moves(values: dict[str, Any]) -> None:
+    values["steps/action"][:] = values["steps/action"][:1]
+
+
+def not_numbers(values: dict[str, Any]) -> None:
+    values["steps/action"][:, 2] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("change", "claim", "verdict"),
+    [
+        (one_step, "an episode has several steps", OBJECTS),
+        (not_numbers, "the actions of most steps are numbers", OBJECTS),
+        (axes, "translation is what the state does next", UNKNOWN),  # axes in another order agree with nothing
+    ],
+)
+def test_lengths_and_numbers(change: Change, claim: str, verdict: str, tabletop: Path, tmp_path: Path) -> None:
+    report = check.check(declaration.find("tabletop"), copied(tabletop / "tabletop", tmp_path, "tabletop", change, 12))
+    assert one(report, claim) == verdict, report.text()
+
+
+def grown(values: dict[str, Any]) -> None:
+    values["steps/action/target_pose"][:, :3] *= 100
+
+
+def halved(values: dict[str, Any]) -> None:
+    values["steps/action/target_pose"][:, 3:] *= 0.5
+
+
+@pytest.mark.parametrize(("change", "claim"), [(grown, "translation in metres"), (halved, "steps/action/target_pose")])
+def test_objects_to_real_targets_that_were_turned_around(
+    change: Change, claim: str, bridge: Path, tmp_path: Path
+) -> None:
+    """MT-Opt with its targets in centimetres, and with quaternions that are none."""
+    report = check.check(
+        declaration.find("mt_opt_rlds"), copied(bridge / "mt_opt_rlds", tmp_path, "mt_opt_rlds", change)
+    )
+    assert OBJECTS in verdicts(report, claim), report.text()
+
+
 def test_pictures(tabletop: Path, tmp_path: Path) -> None:
     import io
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -279,9 +280,10 @@ def test_the_tfds_builder_gives_the_same_episodes(
 
 
 def test_tfds_build(root: Path, tmp_path: Path) -> None:
-    """The command itself, where TensorFlow is installed: TFDS 4.9's command line cannot start without it."""
-    for module in ("tensorflow", "tensorflow_datasets", "apache_beam", "mlcroissant", "importlib_resources"):
-        pytest.importorskip(module, exc_type=ImportError)
+    """The command itself, which TFDS 4.9 cannot start without TensorFlow: `make test-tfds` runs it with that."""
+    for module in ("tensorflow", "mlcroissant", "importlib_resources"):
+        if importlib.util.find_spec(module) is None and not os.environ.get("RT2DATA_TEST_TFDS"):
+            pytest.skip(f"{module} is not installed; `make test-tfds` runs this in an environment of its own")
     place = Path(declaration.find("robo_set").file).parent
     command = [
         sys.executable,
@@ -292,7 +294,8 @@ def test_tfds_build(root: Path, tmp_path: Path) -> None:
         f"--manual_dir={root / 'roboset_hdf5'}",
         f"--data_dir={tmp_path}",
     ]
-    subprocess.run(command, check=True, capture_output=True, timeout=250)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr[-3000:]
     table = sources.open_source(declaration.find("robo_set"), tmp_path, "roboset")
     assert table.splits() == {"train": 5}
 
