@@ -152,6 +152,9 @@ def parser() -> argparse.ArgumentParser:
 
     one = command("verify", _verify, "read a mixture back and check every promise", "rt2data verify out/quickstart")
     one.add_argument("path", type=_place, metavar="PATH", help="a built mixture")
+    one.add_argument(
+        "--data-root", type=_place, metavar="DIR", help="hold plans in words to the annotations there, read whole"
+    )
     one.add_argument("--json", action="store_true", help="print JSON")
 
     one = command(
@@ -294,7 +297,7 @@ def _export(args: argparse.Namespace) -> None:
 def _verify(args: argparse.Namespace) -> int:
     from rt2data import verify
 
-    found = verify.verify(args.path)
+    found = verify.verify(args.path, data_root=args.data_root)
     print(json.dumps(found.to_dict(), ensure_ascii=False) if args.json else found.text())
     return 0 if found.ok else 1
 

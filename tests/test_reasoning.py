@@ -191,7 +191,13 @@ def test_annotations(corpora: Path, tmp_path: Path, build: Build) -> None:
         n, k = int(sample["episode"].rpartition(":")[2]), sample["step"]
         assert sample["plan"] == (f"Lift {n} now. move {k}" if k % 2 == 0 else None)
         assert sample["target"].startswith(f"Plan: lift {n} now. move {k}. Action: ") == (k % 2 == 0)
-    assert verify.verify(tmp_path / "out").ok
+    assert verify.verify(tmp_path / "out", data_root=data).ok
+    stored["/data/0/out.npy"]["0"]["reasoning"]["0"]["subtask"] = "Another"
+    del stored["/data/0/out.npy"]["1"]
+    small.write_json(tmp_path / "other" / "reasonings.json", stored)
+    checked = verify.verify(tmp_path / "out", data_root=tmp_path / "other")
+    assert checked["plans"].failed >= 2
+    assert verify.verify(tmp_path / "out", data_root=tmp_path / "nowhere")["plans"].failed
     assert manifest["recipe"]["sources"][0]["plans"] == plans | {"episode": "{file}:{episode}"}
     made = estimate.make(recipe.read(path), data, tmp_path / "out.work", index=False, check=False)
     text = report.plan_text(recipe.read(path), made)
@@ -242,6 +248,7 @@ def test_json_lines(corpora: Path, tmp_path: Path, build: Build) -> None:
     manifest = build(write(tmp_path, plans), tmp_path / "out", data_root=data)
     counts = {"usable": 12, "unmatched": 0, "bad_episode": 2, "duplicate": 12}
     assert manifest["sources"][0]["plans"]["annotations"] == counts
+    assert verify.verify(tmp_path / "out", data_root=data).ok
     found = {s["plan"] for s in samples(tmp_path / "out") if s["step"] == 1}
     assert found == {f"hindsight {n}" for n in range(12)}
 
@@ -274,7 +281,7 @@ def test_real_annotations(shared_data: Path, tmp_path: Path, build: Build) -> No
     for sample in samples(tmp_path / "out"):
         text = wanted.get((sample["episode"], sample["step"]))
         assert sample["plan"] == (None if text is None else " ".join(text.split()))
-    assert verify.verify(tmp_path / "out").ok
+    assert verify.verify(tmp_path / "out", data_root=tmp_path / "data").ok
 
 
 @pytest.mark.parametrize(

@@ -29,11 +29,14 @@ FILES = ("README.md", "manifest.json", "statistics.json", "tokenizer.json")
 FOREIGN = (".git", ".gitattributes", ".cache")  # a copy from the Hub has them
 
 
-def verify(path: str | Place, *, progress: Callable[[str], None] | None = None) -> Report:
+def verify(
+    path: str | Place, *, data_root: str | Place | None = None, progress: Callable[[str], None] | None = None
+) -> Report:
     """Check a built mixture.
 
     Args:
         path: its folder or URL.
+        data_root: the folder that holds the datasets; with it, plans in words are held to their annotations.
         progress: called with the name of each shard before it is read.
 
     Returns:
@@ -57,7 +60,7 @@ def verify(path: str | Place, *, progress: Callable[[str], None] | None = None) 
         return report
     check_manifest(manifest, report)
     _check_folder(folder, manifest, report)
-    Walk(folder, manifest, report).run(progress)
+    Walk(folder, manifest, report, storage.place(data_root) if data_root else None).run(progress)
     return report
 
 

@@ -27,10 +27,10 @@ KNOWN = 100_000  # images whose bytes need no decoding when they come again: som
 class Walk:
     """Reads every shard once, front to back."""
 
-    def __init__(self, folder: Place, manifest: Json, report: Report) -> None:
+    def __init__(self, folder: Place, manifest: Json, report: Report, data_root: Place | None = None) -> None:
         self.folder, self.manifest, self.report = folder, manifest, report
         self.facts = _facts(manifest)
-        self.ledger, self.plans = Ledger(manifest, report), PlanCheck(manifest, report)
+        self.ledger, self.plans = Ledger(manifest, report), PlanCheck(manifest, report, data_root)
         self.samples, self.windows = SampleCheck(self.facts, report), Windows(manifest, report)
         self.conditions = Conditions(self.facts.recipe, self.facts.sources, self.facts.rules, report)
         self.known: dict[bytes, Picture] = {}
