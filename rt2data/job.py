@@ -30,7 +30,8 @@ from rt2data import (
 )
 from rt2data.recipe import Recipe, RecipeSource
 
-GROUP_BYTES = 1 << 30  # of staged images that one exchange task writes: enough for long reads, little to do again
+# Of the staged images that one exchange task writes: at least so many bytes, and more where there would be more tasks.
+GROUP_BYTES, STAGED_GROUPS = 1 << 30, 1000
 GROUP_ROWS = 200_000  # rows that one exchange task holds, of ROW_BYTES each: some 40 MB
 ROW_BYTES = 200  # of a sample of one step in a run
 
@@ -140,7 +141,7 @@ class Job:
     def for_exchange(self, drawn: Sequence[int], staged: Sequence[bool] = (), image_bytes: Sequence[int] = ()) -> Job:
         """The same job in groups that draw at most GROUP_ROWS samples, fewer where a sample holds several steps.
 
-        Of a staged source also at most GROUP_BYTES of images. A row drawn ten times stands ten times in its run.
+        Of a staged source also about GROUP_BYTES of images at most. A row drawn ten times stands ten times in its run.
 
         Args:
             drawn: each source's samples in all.
@@ -151,7 +152,8 @@ class Job:
         times = [max(1, -(-d // max(1, r))) for d, r in zip(drawn, rows, strict=True)]
         limits = [max(1000, GROUP_ROWS * ROW_BYTES // (t * self.row_bytes(n))) for n, t in enumerate(times)]
         for number in np.flatnonzero(staged).tolist():
-            limits[number] = min(limits[number], max(1, GROUP_BYTES * rows[number] // max(1, image_bytes[number])))
+            most = max(GROUP_BYTES, image_bytes[number] // STAGED_GROUPS)
+            limits[number] = min(limits[number], max(1, most * rows[number] // max(1, image_bytes[number])))
         made = make(self.work, self.recipe, self.roots, self.parts, limits, self.annotated)
         return replace(made, doubles=self.doubles, staged=tuple(staged))
 
