@@ -213,7 +213,7 @@ def look(data: Bytes) -> tuple[int, int]:
         wide = np.clip(np.asarray(image, np.int64), 0, 65535)
         image = PIL.Image.fromarray((wide >> 8).astype(np.uint8))
     image = image.convert("RGB")
-    ranges: list[Any] = [band.getextrema() for band in image.split()]
+    ranges: Any = image.getextrema()
     contrast = max(high - low for low, high in ranges)
     from_the_top = np.cumsum(image.convert("L").histogram()[::-1])
     brightness = 255 - int(np.searchsorted(from_the_top, -(-image.width * image.height // 50)))

@@ -367,7 +367,7 @@ def blob_bytes(table: Any, source: RecipeSource) -> int:
 def refuse_duplicates(job: Job, number: int) -> None:
     """Raise where two episodes or examples of a source have one id, listing the places of each.
 
-    Episodes that the filter for duplicates leaves out do not count. Memory: 8 bytes an id, and the names of double
+    Episodes that the filter for duplicates leaves out do not count. Memory: 16 bytes an id, and the names of double
     ones alone.
     """
     parts = [p for p in job.parts if p.source == number]

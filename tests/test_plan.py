@@ -264,6 +264,30 @@ def test_every_duplicate_is_found_whatever_its_digest(made: Callable[..., plan.P
     assert lines[-2] == "  and 200 more"
 
 
+def test_ids_take_16_bytes_each_while_they_are_compared() -> None:
+    """20 parts of 20,000 examples; their names, some 100 bytes each as texts of Python, are never held together."""
+    import tracemalloc
+
+    import numpy as np
+    import pyarrow as pa
+
+    rows, parts = 20_000, [SimpleNamespace(source=0, split="train", name=str(n)) for n in range(20)]
+    names = index.dictionary(np.arange(rows, dtype=np.int32), [f"example {n}" for n in range(rows)])
+
+    def table(part: Any) -> Any:
+        units = np.random.default_rng(int(part.name)).bytes(10 * rows)
+        unit = pa.FixedSizeBinaryArray.from_buffers(pa.binary(10), rows, [None, pa.py_buffer(units)])
+        return pa.table({"unit": unit, "step": np.zeros(rows, np.int32), "episode": names})
+
+    job: Any = SimpleNamespace(parts=parts, table=table)
+    plan.refuse_duplicates(job, 0)  # what is loaded once
+    tracemalloc.start()
+    plan.refuse_duplicates(job, 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * rows * 16 + 100 * rows  # and one part's columns
+
+
 def test_bridge_with_both_its_splits(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The val split of the sample holds episodes of the train split: the plan stops and names each of the 25."""
     path = small.write_recipe(
