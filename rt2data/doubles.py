@@ -34,7 +34,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from rt2data import blobs, filters, images, index, job, order, pictures, select, shard, whole
+from rt2data import blobs, filters, images, index, job, order, pictures, select, shard, steps, whole
 from rt2data.engine import Direct, Engine
 from rt2data.job import IndexedPart, Job
 from rt2data.recipe import RecipeSource
@@ -90,8 +90,8 @@ def _digest(the_job: Job, numbers: list[int]) -> str:
     content = [
         VERSION, index.VERSION, recipe.splits, recipe.resolved.get("holdout"),
         [
-            [s.declaration.digest, [repr(one) for one in s.filters], s.splits, s.hashed, s.taken, s.normalise,
-             select.cameras(s)]
+            [s.declaration.digest, [repr(one) for one in s.filters], repr(s.sampling), s.splits, s.hashed, s.taken,
+             s.normalise, select.cameras(s)]
             for s in recipe.sources
         ],
         [[the_job.parts[n].source, the_job.parts[n].split, the_job.parts[n].name, the_job.parts[n].file]
@@ -217,8 +217,8 @@ def _entries(the_job: Job, number: int) -> Iterator[tuple[Entries, Rows]]:
     """The digests of a part's usable rows, kind by kind, and how chosen ones of them become rows."""
     part = the_job.parts[number]
     source, table = the_job.source(part), the_job.table(part)
-    plain = replace(source, filters=tuple(one for one in source.filters if one.column not in filters.DUPLICATES))
     split = select.splits(table, the_job.recipe, source, part.split)
+    plain = select.before_duplicates(source)
     usable = select.rejected(table, plain)[1] & (split >= 0)
     held = the_job.recipe.holdout
     rank = np.where(split == 0, 2, 1)
@@ -231,8 +231,9 @@ def _entries(the_job: Job, number: int) -> Iterator[tuple[Entries, Rows]]:
     columns = asked(source)
     digests = [pictures.digests(the_job.work, part, camera) for camera in select.shown(source)]
     if "duplicate_image" in columns:
+        shown = steps.sound(table, plain) & (split >= 0)  # also those that only a history shows
         for camera, digest in enumerate(digests):
-            rows = np.flatnonzero(usable & digest.any(axis=1))
+            rows = np.flatnonzero(shown & digest.any(axis=1))
             place = position[unit[rows]] if robot else _places(table, source, select.shown(source)[camera])[rows]
             yield _made(digest[rows], position[rows], place, camera), partial(_chosen, rows)
     if "duplicate_episode" in columns:

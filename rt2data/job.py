@@ -105,7 +105,7 @@ class Job:
                 table = table.append_column(filters.DOUBLE, pa.array(marks))
         if self.recipe.holdout is not None:
             table = table.append_column(holdout.HELD, pa.array(holdout.mask(table, self.recipe.holdout)))
-        return steps.taken(table, source)
+        return steps.taken(table, source if self.doubles else select.before_duplicates(source))
 
     def marks(self, part: IndexedPart) -> Path:
         """The marks of a part's duplicates (`rt2data.doubles`)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,11 @@ def shown(source: RecipeSource) -> tuple[str, ...]:
     robot = source.declaration.robot
     padding = {camera.name for camera in robot.cameras if camera.padding} if robot else set()
     return tuple(name for name in taken if name not in padding) or taken
+
+
+def before_duplicates(source: RecipeSource) -> RecipeSource:
+    """The source without its filters for duplicates, which are looked for among what the others leave."""
+    return replace(source, filters=tuple(one for one in source.filters if one.column not in filters.DUPLICATES))
 
 
 def select(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split: str) -> Samples:

@@ -62,7 +62,7 @@ def taken(table: pa.Table, source: RecipeSource) -> pa.Table:
     found = part.table()
     if not sampling.windows:
         return found
-    reach, ended = part.windows(_sound(found, source))
+    reach, ended = part.windows(sound(found, source))
     if sampling.horizon > 1:
         short = select.rejected(found, source)[1] & (reach[0] < sampling.horizon - 1)
         part.leave_out("cut_window", short & ~ended)
@@ -78,7 +78,7 @@ def _with_windows(table: pa.Table, reach: npt.NDArray[np.int32]) -> pa.Table:
     return table
 
 
-def _sound(table: pa.Table, source: RecipeSource) -> Bools:
+def sound(table: pa.Table, source: RecipeSource) -> Bools:
     """Which rows may stand in a window: those that become samples, and those that only lack motion."""
     reject = index.numbers(table, "reject")
     reject = np.where(reject == index.CODE["no_op"], 0, reject).astype(np.uint8)

@@ -428,3 +428,14 @@ def test_equal_pictures_have_equal_digests(tmp_path: Path, build: Build) -> None
     found = index.matrix(index.read(file).column("digest"))
     wanted = [hashlib.blake2b(small.picture(10 * k), digest_size=16).digest() for k in range(3)]
     assert [b"".join(int(half).to_bytes(8, "big") for half in row) for row in found] == wanted
+
+
+def test_samples_of_several_steps(repeated: tuple[Path, Path], tmp_path: Path, build: Build) -> None:
+    """A step that is left out ends chunks and histories: no image of another episode comes back as history."""
+    data, path = repeated
+    content = json.loads(path.read_text()) | {"history": 3, "tokenizer": {"horizon": 2}, "no_op": {"x": 0.0001}}
+    path.write_text(json.dumps(content))
+    left = build(path, tmp_path / "out", data_root=data)["sources"][0]["left_out"]
+    assert {"filter:brightness", "filter:duplicate_episode", "filter:duplicate_image"} <= set(left)
+    report = verify(tmp_path / "out")
+    assert report.ok, report.text()
