@@ -70,7 +70,7 @@ def robots(out: Path) -> Iterator[dict[str, Any]]:
 def test_it_passes_verify(windows: Any) -> None:
     report = verify(windows.out)
     assert failing(report) == set(), report.text()
-    assert report["windows"].number > 1000
+    assert report["windows"].number > 500
 
 
 def test_samples_are_those_of_the_second_computation(windows: Any) -> None:
@@ -307,7 +307,7 @@ def change(folder: Path, edit: Callable[[dict[str, Any]], None], which: Callable
     done = []
 
     def once(sample: dict[str, Any]) -> None:
-        if not done and which(sample):
+        if not done and not re.search("-c[0-9]+$", sample["key"]) and which(sample):  # copies are held to the first
             edit(sample)
             done.append(sample["key"])
 

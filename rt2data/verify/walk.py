@@ -50,7 +50,7 @@ class Walk:
                 self._shard(split, shard)
         self.ledger.finish()
         self.plans.finish()
-        self.windows.finish()
+        self.windows.finish(self.ledger.place)
         self._statistics()
         card.check(self.folder, self.manifest, self.suffixes, self.report)
         for source, number in self.samples.beyond.items():
@@ -218,10 +218,10 @@ class Walk:
         self.conditions.hold(where, sample, pictures)
         bins = self.samples.hold(where, sample, key)
         self.plans.add(where, split, sample, key)
-        if bins is not None:
-            self.windows.hold(where, sample, key, members)
         if key.copy:  # the first copy stands for all
             return
+        if bins is not None:
+            self.windows.hold(where, sample, key, members, self.ledger.number - 1)
         self.languages[key.source, split, sample["language"] or "und"] += 1
         if self.conditions.asked(key.source, "duplicate_episode") and self._complete(split, key.source):
             self.ledger.step(_content(sample, digests), key)

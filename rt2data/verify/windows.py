@@ -1,24 +1,28 @@
 """Samples of several steps: chunks of actions and histories of images, held to one another and to the recipe's rules.
 
-Two samples that hold the same step of an episode must say the same of it, so one digest per step is kept of what is
-said first, and everything later is compared with it. Memory grows with the number of steps; a mixture whose samples
-hold one step each keeps nothing.
+Two samples that hold the same step of an episode must say the same of it: what each says is kept as a record, a digest
+of the step and one of what is said, and compared when all samples were seen.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from fractions import Fraction
 from hashlib import blake2b
-from itertools import pairwise
 from typing import Any
+
+import numpy as np
 
 from rt2data.reference import float32
 from rt2data.verify.keys import Key
+from rt2data.verify.records import Records
 from rt2data.verify.report import Report
 from rt2data.verify.shards import Members
 
 Json = dict[str, Any]
+
+SAID, SAMPLE, ABSENT = range(3)
 
 
 class Windows:
@@ -30,10 +34,10 @@ class Windows:
         self.rules = {
             entry["source"]: rule for entry, rule in zip(manifest["sources"], self.recipe["sources"], strict=False)
         }
-        self.said: dict[bytes, bytes] = {}
-        self.there: set[bytes] = set()  # steps of which there is a sample
-        self.absent: dict[bytes, str] = {}  # steps that a history says are left out
-        self.steps: dict[str, set[int]] = {}  # by episode, where several steps make one
+        # What is said of a step (SAID), that there is a sample of it (SAMPLE), that it is left out (ABSENT).
+        self.said = Records(step=8, kind=1, said=8, place=8)
+        self.steps = Records(unit=8, step=4, stride=2, place=8)  # where several steps make one
+        self.number = 0
         for source, entry in self.entries.items():
             self._stride(source, entry)
 
@@ -51,8 +55,12 @@ class Windows:
         same = found == wanted or (compat and "hz" not in fields and found % wanted == 0)
         self.check.hold(same, f"manifest.json {source}", f"stride {found}", f"{wanted}, by the recipe")
 
-    def hold(self, where: str, sample: Json, key: Key, members: Members) -> None:
-        """Check a robot sample of which the schema and the lengths of its lists are right."""
+    def hold(self, where: str, sample: Json, key: Key, members: Members, number: int) -> None:
+        """Check a robot sample, the first copy, of which the schema and the lengths of its lists are right.
+
+        `number` says which of all samples it is.
+        """
+        self.number = number
         source, images = sample["source"], sample["images"]
         history, stride = int(self._option(source, "history", 1)), int(self.entries[source]["stride"])
         cameras = len(images) // history
@@ -62,9 +70,9 @@ class Windows:
             return
         self._names(where, images, cameras, history)
         if stride > 1:
-            self.steps.setdefault(key.unit, set()).add(sample["step"])
+            self.steps.add(_digest(key.unit), sample["step"], stride, number)
         if history > 1 or sample["horizon"] > 1:
-            self.there.add(_place(key, sample["step"]))
+            self.said.add(_step(key, sample["step"]), SAMPLE, 0, number)
             self._images(where, sample, key, members, cameras, stride)
             self._actions(where, sample, key, stride)
 
@@ -89,7 +97,7 @@ class Windows:
             here, at = f"{where} image {i}", sample["step"] - back * stride
             if back == 0 or valid[i]:
                 self.check.hold(at >= 0, here, f"a picture of step {at}", "one within the episode")
-                self._say(here, _place(key, at, camera), blake2b(content, digest_size=8).digest())
+                self.said.add(_step(key, at, camera), SAID, _digest(content), self.number)
             if back == 0 or not valid[camera]:  # a camera of filling: its flags say nothing of the window
                 continue
             nearer = back == 1 or valid[i - cameras]
@@ -98,7 +106,7 @@ class Windows:
             else:
                 self.check.hold(content == data[i - cameras], here, "another picture", "the earliest of the window")
                 if at >= 0 and nearer:
-                    self.absent[_place(key, at)] = here
+                    self.said.add(_step(key, at), ABSENT, 0, self.number)
 
     def _actions(self, where: str, sample: Json, key: Key, stride: int) -> None:
         width, dims = len(sample["dims"]), sample["dims"]
@@ -109,8 +117,7 @@ class Windows:
             action = [float32(x) for x in sample["action"][k * width : (k + 1) * width]]
             here, at = f"{where} action {k}", sample["step"] + k * stride
             if at < sample["steps"]:
-                said = json.dumps([action, end, ok]).encode()
-                self._say(here, _place(key, at), blake2b(said, digest_size=8).digest())
+                self.said.add(_step(key, at), SAID, _digest(json.dumps([action, end, ok])), self.number)
             else:
                 self.check.hold(not ok and not drop, here, f"step {at} of {sample['steps']}", "nothing past the end")
                 last = sample["terminate"][k - 1]
@@ -123,20 +130,34 @@ class Windows:
                 )
             before = action
 
-    def _say(self, where: str, place: bytes, said: bytes) -> None:
-        known = self.said.setdefault(place, said)
-        self.check.hold(known == said, where, "not what another sample says of that step", "the same")
+    def finish(self, place: Callable[[Any], str]) -> None:
+        """Compare what samples say of a step. `place` names the sample of a number."""
+        for rows in self.said.ranges():
+            self.check.number += len(rows)
+            same, kind = rows["step"][1:] == rows["step"][:-1], rows["kind"]
+            said = same & (kind[1:] == SAID) & (rows["said"][1:] != rows["said"][:-1])  # SAID is the least
+            for one, other in zip(rows[1:][said], rows[:-1][said], strict=True):
+                found = f"not what {place(other['place'])} says of the same step"
+                self.check.fail(place(one["place"]), found, "the same")
+            absent = same & (kind[1:] == ABSENT) & (kind[:-1] == SAMPLE)
+            for one in rows[1:][absent]:
+                found = "a window that begins behind a step of which there is a sample"
+                self.check.fail(place(one["place"]), found, "one that holds it")
+        for rows in self.steps.ranges():
+            self.check.number += len(rows)
+            near = (rows["unit"][1:] == rows["unit"][:-1]) & (
+                np.diff(rows["step"].astype(np.int64)) < rows["stride"][1:]
+            )
+            for row in rows[1:][near]:
+                self.check.fail(
+                    place(row["place"]), f"step {row['step']}", f"{row['stride']} steps after the one before"
+                )
 
-    def finish(self) -> None:
-        """A step that a history says is left out is no sample; composed steps do not overlap."""
-        for place, where in self.absent.items():
-            found = "a window that begins behind a step of which there is a sample"
-            self.check.hold(place not in self.there, where, found, "one that holds it")
-        for unit, steps in self.steps.items():
-            stride = self.entries[unit.rpartition("-")[0]]["stride"]
-            near = [(a, b) for a, b in pairwise(sorted(steps)) if b - a < stride]
-            self.check.hold(not near, unit, f"samples of the steps {near[:3]}", f"steps at least {stride} apart")
+
+def _step(key: Key, step: int, camera: int = -1) -> int:
+    return _digest(f"{key.unit} {step} {camera}")
 
 
-def _place(key: Key, step: int, camera: int = -1) -> bytes:
-    return blake2b(f"{key.unit} {step} {camera}".encode(), digest_size=10).digest()
+def _digest(content: str | bytes) -> int:
+    raw = content.encode() if isinstance(content, str) else content
+    return int.from_bytes(blake2b(raw, digest_size=8).digest(), "big")
