@@ -91,8 +91,9 @@ def test_what_is_not_yaml(tmp_path: Path, text: str | bytes, message: str) -> No
         (
             "name: x\nsources:\n- {source: a, wieght: 2}\n",
             (
-                'r.yaml:3: unknown field "wieght"; expected one of answers, cameras, captions, filters, normalise, '
-                'path, prompts, repeat, samples, source, splits, weight. Did you mean "weight"?'
+                'r.yaml:3: unknown field "wieght"; expected one of answers, cameras, captions, compat, filters, '
+                "history, hz, no_op, normalise, past_end, path, plans, prompts, repeat, samples, source, splits, "
+                'stride, weight. Did you mean "weight"?'
             ),
         ),
         (
