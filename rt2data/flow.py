@@ -15,6 +15,7 @@ from typing import Any
 
 from rt2data import (
     annotation,
+    bucket,
     doubles,
     exchange,
     gather,
@@ -220,7 +221,7 @@ def index_all(
 
     `annotated`: what `annotate` gave.
     """
-    storage.forget()
+    bucket.forget()
     for one in found:
         indexing.keep_in(one, work)
     check = pictures.level(the_recipe, check)
@@ -232,7 +233,7 @@ def index_all(
     _survey(tasks)
     missing = [task for _, task in tasks if indexing.cached(task) is None]
     engine.run([("index", missing)], "index", finished(missing, lambda t: indexing.cached(t) is not None), len(missing))
-    storage.forget()  # it may have taken hours
+    bucket.forget()  # it may have taken hours
     _survey(tasks)
     results = [(number, task, indexing.cached(task)) for number, task in tasks]
     lost = next((task for _, task, result in results if result is None), None)
@@ -249,7 +250,7 @@ def index_all(
 def _survey(tasks: Iterable[tuple[int, dict[str, Any]]]) -> None:
     """List the folders in which the files of parts lie, where a store would be asked for each of them else."""
     files = ((task["root"], name) for _, task in tasks for name in task["files"])
-    storage.survey({(storage.place(root) / name).parent for root, name in files if "://" in root})
+    bucket.survey({(storage.place(root) / name).parent for root, name in files if "://" in root})
 
 
 def measure_all(the_job: job.Job, engine: Engine | Direct) -> dict[int, dict[str, Any]]:

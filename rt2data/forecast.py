@@ -6,9 +6,10 @@ import os
 from dataclasses import dataclass
 
 from rt2data import select, traffic
+from rt2data.bucket import Url
 from rt2data.plan import Plan, SourcePlan
 from rt2data.recipe import Recipe, RecipeSource
-from rt2data.storage import Place, Url
+from rt2data.storage import Place
 
 # Bytes of a sample in a shard beyond its image, and in the work directory: of the bridge_coco_vqa mixture, rounded up.
 SAMPLE_BYTES, WORK_BYTES = 2400, 600

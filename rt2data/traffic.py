@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rt2data import blobs, index, select, storage
+from rt2data import blobs, bucket, index, select, storage
 from rt2data.job import IndexedPart, Job
 from rt2data.staging import Images, requests
 
@@ -34,12 +34,12 @@ def of_part(job: Job, part: IndexedPart, drawn: Sequence[Ints]) -> Counts:
     own = part.name.partition("[")[0]
     others = {str(name) for c in source.declaration.cameras for name in index.codes(table, f"{c}.file")[1]} - {own}
     pictures = sum(not name.startswith(blobs.PREFIX) for name in others)
-    storage.survey([(root / own).parent])
+    bucket.survey([(root / own).parent])
     try:
         size = (root / own).stat().st_size
     except OSError:
         size = 0
-    found = {"list": OPEN_LISTS, "get": OPEN_GETS + len(storage.pieces(size)) + pictures}
+    found = {"list": OPEN_LISTS, "get": OPEN_GETS + len(bucket.pieces(size)) + pictures}
     return found | of_images(table, select.cameras(source), drawn)
 
 
@@ -83,13 +83,13 @@ def of_build(plan: Any, shard_bytes: int, *, remote: bool) -> tuple[int, int, in
     if not remote:
         return lists, gets, 0
     each = [shard_bytes // max(1, plan.shards)] * plan.shards
-    puts = storage.requests_to_write(each) + MIXTURE_PUTS
+    puts = bucket.requests_to_write(each) + MIXTURE_PUTS
     return lists + MIXTURE_LISTS, gets + MIXTURE_GETS + plan.shards, puts
 
 
 def guessed(rows: int, image_bytes: int, parts: int, *, loose: bool) -> Counts:
     """The counts of a source that is not indexed: `loose` pictures are objects of their own."""
-    pieces = parts + image_bytes // storage.CHUNK
+    pieces = parts + image_bytes // bucket.CHUNK
     reading = rows if loose else pieces
     return {
         "list": OPEN_LISTS * (parts + 1), "get": OPEN_GETS * (parts + 1) + reading,

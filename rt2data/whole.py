@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rt2data import storage
+from rt2data import bucket
 from rt2data.errors import Rt2dataError
 from rt2data.storage import Place
 
@@ -24,7 +24,7 @@ def replacing(path: Place, expected: str = "a place that can be written to") -> 
         Rt2dataError: the system refuses; `expected` is what should be there.
     """
     if not isinstance(path, Path):
-        with storage.uploading(path) as local:
+        with bucket.uploading(path) as local:
             yield local
         return
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")

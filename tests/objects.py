@@ -119,23 +119,23 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A server with an empty bucket; the environment points to it."""
     from moto.s3.models import s3_backends
 
-    from rt2data import storage
+    from rt2data import bucket
 
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     server = Server()
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
     s3_backends.reset()
-    storage._store.cache_clear()
-    storage.forget()
+    bucket._store.cache_clear()
+    bucket.forget()
     try:
         server.client().create_bucket(Bucket=BUCKET)
         server.asked.clear()
         yield server
     finally:
         server.close()
-        storage._store.cache_clear()
-        storage.forget()
+        bucket._store.cache_clear()
+        bucket.forget()
 
 
 @contextmanager
@@ -171,9 +171,9 @@ def emulating(monkeypatch: pytest.MonkeyPatch, folder: Path, prefix: str) -> Ite
             media = f"/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={name}"
             post(media, path.read_bytes(), "application/octet-stream")
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", base)
-        from rt2data import storage
+        from rt2data import bucket
 
-        storage._store.cache_clear()
+        bucket._store.cache_clear()
         yield f"gs://{BUCKET}/{prefix}"
     finally:
         process.kill()

@@ -23,7 +23,7 @@ pytest.importorskip("moto.server", reason="the tests of object storage need moto
 import objects
 from objects import BUCKET, Server
 
-from rt2data import cli, flow, forecast, inspection, plan, staging, stats, storage, verify
+from rt2data import bucket, cli, flow, forecast, inspection, plan, staging, stats, storage, verify
 from rt2data import recipe as recipes
 from rt2data.errors import Rt2dataError
 
@@ -125,7 +125,7 @@ def test_an_upload_that_breaks_off_leaves_nothing_to_see(
     mixture: Any, build: Build, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two parts of each shard one arrives. The next build continues."""
-    monkeypatch.setattr(storage, "CHUNK", 5 << 20)  # the least that S3 takes
+    monkeypatch.setattr(bucket, "CHUNK", 5 << 20)  # the least that S3 takes
     noise = [small.picture(n, "PNG", (1600, 1400)) for n in range(3)]
     names = [f"{n}.png" for n in range(3)]
     small.write_coco(
@@ -215,7 +215,7 @@ def test_a_change_that_no_etag_tells_is_found_by_the_checksum(
         claim(*args)
         for name in server.names(folder):
             server.client().put_object(Bucket=BUCKET, Key=f"{folder}/{name}", Body=small.picture(99))
-        storage.forget()  # as after an hour
+        bucket.forget()  # as after an hour
 
     monkeypatch.setattr(flow.manifest, "claim", change)
     with pytest.raises(Rt2dataError, match=r"train2017/\d+.jpg: .*(not the image that was indexed|bytes from byte)"):
@@ -247,7 +247,7 @@ def test_the_plan_counts_the_requests(mixture: Any, build: Build, data: str, ser
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "make", lambda *args: made.append(make(*args)) or made[-1])
         for staged in ("no", "yes"):
-            patch.setattr(staging, "GAP", storage.GAP if staged == "yes" else 0)  # else the tiny files are one read
+            patch.setattr(staging, "GAP", bucket.GAP if staged == "yes" else 0)  # else the tiny files are one read
             server.asked.clear()
             out = storage.place(f"{OUT}-{staged}")
             build(mixture.recipe, out, data_root=data, work=tmp_path / staged, staged=staged)
@@ -346,7 +346,7 @@ def test_writing_to_gs(
 ) -> None:
     """The client writes by the XML API, which has S3's requests: so moto answers it. The emulator has none of them."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.endpoint.partition("//")[2])
-    monkeypatch.setattr(storage, "CHUNK", 5 << 20)
+    monkeypatch.setattr(bucket, "CHUNK", 5 << 20)
     build(mixture.recipe, f"gs://{BUCKET}/out", data_root=mixture.data, work=tmp_path / "work")
     assert small.tree(server.download("out", tmp_path / "out")) == small.tree(mixture.out)
     storage.place(f"gs://{BUCKET}/large").write_bytes(bytes(12 << 20))

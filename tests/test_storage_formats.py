@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from objects import BUCKET, Server
 
-from rt2data import sources, staging, storage
+from rt2data import bucket, sources, staging, storage
 from rt2data.errors import Rt2dataError
 from rt2data.staging import Images
 
@@ -125,7 +125,7 @@ def test_urls_are_like_paths(server: Server, tmp_path: Path) -> None:
     for name in ("a.json", "b/c.json", "b/d/e.json", "b/d/[f] g%20+h.jsonl", "ü/x.tar"):
         corpus_of.write(tmp_path / "root" / name, name.encode())
     url = storage.place(server.upload(tmp_path / "root", "some/root"))
-    assert isinstance(url, storage.Url)
+    assert isinstance(url, bucket.Url)
     assert str(url) == f"s3://{BUCKET}/some/root"
     local = tmp_path / "root"
     for pattern in ("*", "*.json", "**/*", "**/*.json", "b/*.json", "*/*.json", "b/d/[[]*", "b/?/*", "none/*"):
@@ -138,7 +138,7 @@ def test_urls_are_like_paths(server: Server, tmp_path: Path) -> None:
     assert (url / "b/d/[f] g%20+h.jsonl").read_bytes() == b"b/d/[f] g%20+h.jsonl"
     assert sorted(one.name for one in url.iterdir()) == sorted(one.name for one in local.iterdir())
     assert storage.near(url / "a.json").read_bytes() == b"a.json"
-    storage.survey([url])
+    bucket.survey([url])
     server.asked.clear()
     assert (url / "a.json").is_file()
     assert not (url / "none").is_file()
@@ -169,8 +169,8 @@ def test_reads_cover_what_is_wanted(data: Any) -> None:
     """Each image lies in one read of its file; none is longer than CHUNK, unless an image is."""
     n = data.draw(st.integers(0, 40))
     file = np.sort(np.array(data.draw(st.lists(st.integers(0, 2), min_size=n, max_size=n)), np.int64))
-    length = np.array(data.draw(st.lists(st.integers(1, storage.CHUNK * 2), min_size=n, max_size=n)), np.int64)
-    gap = np.array(data.draw(st.lists(st.integers(0, storage.GAP * 2), min_size=n, max_size=n)), np.int64)
+    length = np.array(data.draw(st.lists(st.integers(1, bucket.CHUNK * 2), min_size=n, max_size=n)), np.int64)
+    gap = np.array(data.draw(st.lists(st.integers(0, bucket.GAP * 2), min_size=n, max_size=n)), np.int64)
     offset = np.zeros(n, np.int64)
     for f in range(3):
         mine = file == f
@@ -184,10 +184,10 @@ def test_reads_cover_what_is_wanted(data: Any) -> None:
         assert inside.any()
     assert len(found) <= len(order)
     longest = int(length.max(initial=0))
-    assert all(stop - start <= max(storage.CHUNK, longest) for _, start, stop in found.tolist())
+    assert all(stop - start <= max(bucket.CHUNK, longest) for _, start, stop in found.tolist())
     wanted = sum(size for _, size in {(int(f) << 50 | int(o), int(s)) for f, o, s in
                                       zip(images.file, images.offset, images.length, strict=True)})  # fmt: skip
-    assert (found[:, 2] - found[:, 1]).sum() <= wanted * (2 if n != len(order) else 1) + storage.GAP * len(order)
+    assert (found[:, 2] - found[:, 1]).sum() <= wanted * (2 if n != len(order) else 1) + bucket.GAP * len(order)
 
 
 @pytest.mark.parametrize(
@@ -201,3 +201,20 @@ def test_reads_cover_what_is_wanted(data: Any) -> None:
 def test_what_is_staged(direct: int, reads: int, read: float, size: float, staged: bool) -> None:
     counts = {"direct": direct, "direct_bytes": int(size), "staged": reads, "staged_bytes": int(read)}
     assert staging.cheaper(counts) == staged
+
+
+def test_steps_before_and_filters_by_pixels(build: Build, server: Server, tmp_path: Path) -> None:
+    """Chunks with images of earlier steps, and the pass over the pixels of images: the same by URL, and staged."""
+    small.write_corpora(tmp_path / "root")
+    sources = [
+        {"source": "bridge_dataset", "weight": 1, "filters": {"brightness": {"max": 250}}},
+        {"source": "coco_captions", "weight": 1, "captions": "all", "filters": {"contrast": {"min": 1}}},
+    ]
+    recipe = small.write_recipe(
+        tmp_path / "r.yaml", sources=sources, tokenizer={"spec": "rt2", "horizon": 2}, history=3
+    )
+    build(recipe, tmp_path / "local", data_root=tmp_path / "root")
+    build(recipe, tmp_path / "staged", data_root=tmp_path / "root", staged="yes")
+    url = server.upload(tmp_path / "root", "data")
+    build(recipe, tmp_path / "remote", data_root=url, work=tmp_path / "work")
+    assert small.tree(tmp_path / "remote") == small.tree(tmp_path / "staged") == small.tree(tmp_path / "local")
