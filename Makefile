@@ -10,6 +10,7 @@ WORKERS ?=
 PYTHON ?=
 VENV ?= .venv
 PYTEST_ARGS ?= -n 2
+BENCH_ARGS ?=
 
 BIN := $(VENV)/bin
 SAMPLE := out/sample
@@ -52,8 +53,9 @@ format: $(VENV)/.installed-dev ## Format the code
 types: $(VENV)/.installed-dev ## Check types
 	"$(BIN)/mypy"
 
-bench: $(VENV)/.installed-test ## Run the benchmarks
-	set -e; for file in benchmarks/bench_*.py; do "$(BIN)/python" "$$file"; done
+bench: $(VENV)/.installed-test ## Measure speed and memory against their goals; BENCH_ARGS=--quick measures less
+	mkdir -p out
+	"$(BIN)/python" benchmarks/bench.py --json out/bench.json --plot out/bench.svg $(BENCH_ARGS)
 
 clean: ## Remove what make made: the environment, outputs, caches
 	rm -rf "$(VENV)" "$(VENV)-tfds" .flink .tools out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -128,6 +128,19 @@ def episodes(pool: list[bytes], cameras: int, size: int, seed: int) -> Iterator[
         episode += 1
 
 
+def write(folder: Path, size: int, *, cameras: int = 1, png: bool = False, name: str = "bench", seed: int = 0) -> Path:
+    """A dataset with pictures of `size` bytes below `folder`; returns where its files are."""
+    return write_rlds(
+        folder,
+        name=name,
+        version="1.0.0",
+        features=features(cameras, png),
+        splits={"train": episodes(make_pool(seed, png), cameras, size, seed)},
+        shards={"train": max(1, round(size / PART_BYTES))},
+        description="Noise that compresses like photographs, to measure with.",
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dir", type=Path)
@@ -138,23 +151,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     start = time.perf_counter()
-    size = int(arguments.gigabytes * 1e9)
-    pool = make_pool(arguments.seed, arguments.png)
-    folder = write_rlds(
+    folder = write(
         arguments.dir,
+        int(arguments.gigabytes * 1e9),
+        cameras=arguments.cameras,
+        png=arguments.png,
         name=arguments.name,
-        version="1.0.0",
-        features=features(arguments.cameras, arguments.png),
-        splits={"train": episodes(pool, arguments.cameras, size, arguments.seed)},
-        shards={"train": max(1, round(size / PART_BYTES))},
-        description="Noise that compresses like photographs, to measure with.",
+        seed=arguments.seed,
     )
     files = [p.stat().st_size for p in folder.iterdir()]
-    mean = sum(map(len, pool)) / len(pool)
-    seconds = time.perf_counter() - start
-    print(
-        f"{folder}: {len(files) - 2} parts, {sum(files) / 1e9:.2f} GB, pictures of {mean / 1e3:.1f} KB, {seconds:.1f} s"
-    )
+    print(f"{folder}: {len(files) - 2} parts, {sum(files) / 1e9:.2f} GB, {time.perf_counter() - start:.1f} s")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,69 @@
+"""A build from index to commit against `cat` of the same bytes with `sync`: warm, cold, PNG, and at several sizes."""
+
+from __future__ import annotations
+
+import statistics
+
+from common import Bench, Row, build, cat, evict, parts, ratio, turns
+
+
+def warm(bench: Bench) -> None:
+    """Source files in the page cache, JPEG and PNG, one process each and two each."""
+    for kind in ("jpeg", "png"):
+        root = bench.data(kind)
+        files = parts(root)
+        for processes in (1, 2):
+            copies, builds = turns(
+                bench.rounds,
+                lambda files=files, n=processes: cat(files, bench.folder / "copy", n),
+                lambda root=root, n=processes: build(bench, root, workers=n)["seconds"],
+            )
+            name = (
+                f"index to commit against cat, warm, {kind.upper()}, {processes} process{'es' * (processes - 1)} each"
+            )
+            note = f"cat {statistics.median(copies):.2f} s, build {statistics.median(builds):.2f} s"
+            bench.rows.append(
+                Row(f"index to commit against cat, warm, {how}", 0.45, ratio(copies, builds), note=f"goal 0.6; {note}")
+            )
+
+
+def cold(bench: Bench) -> None:
+    """No byte of a source in the page cache before each run."""
+    root = bench.data()
+    files = parts(root)
+    used = sum(path.stat().st_size for path in files)
+    read: list[float] = []
+
+    def copied() -> float:
+        evict(files)
+        return cat(files, bench.folder / "copy")
+
+    def built() -> float:
+        evict(files)
+        found = build(bench, root)
+        read.append(found["read"] / used)
+        return float(found["seconds"])
+
+    copies, builds = turns(bench.rounds, copied, built)
+    note = f"cat {statistics.median(copies):.2f} s, build {statistics.median(builds):.2f} s"
+    bench.rows.append(Row("index to commit against cat, cold", 0.4, ratio(copies, builds), note=note))
+    figure = statistics.median(read)
+    bench.rows.append(Row("bytes read from the disk, of those used, cold", 1.3, figure, "less"))
+
+
+def sizes(bench: Bench) -> None:
+    """Time against `cat` at 1, 4 and 16 times the data: the largest deviation from the mean of the three."""
+    found = []
+    for times in (1, 4, 16):
+        root = bench.data(gigabytes=times * bench.gigabytes / 4)
+        files = parts(root)
+        copies, builds = turns(
+            bench.rounds,
+            lambda files=files: cat(files, bench.folder / "copy"),
+            lambda root=root: build(bench, root)["seconds"],
+        )
+        found.append(ratio(copies, builds))
+    mean = statistics.mean(found)
+    spread = 100 * max(abs(one - mean) for one in found) / mean
+    note = f"against cat at 1x, 4x, 16x of {bench.gigabytes / 4:g} GB: {', '.join(f'{one:.2f}' for one in found)}"
+    bench.rows.append(Row("time per step at 1x, 4x, 16x the data", 25, spread, "less", "%", note))

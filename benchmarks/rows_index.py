@@ -1,0 +1,74 @@
+"""The index alone, which statistics need: warm, cold, and not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from common import Bench, Row, build, evict, parts, ratio, recipe, remove, turns
+
+
+def child(file: Path, root: Path) -> None:
+    """Index each part once, as `rt2data stats` does, and print the CPU seconds and the seconds."""
+    from rt2data import flow, recipe
+
+    the_recipe = recipe.read(file)
+    found = flow.open_source(the_recipe.sources[0], root)
+    every = flow.parts(the_recipe.sources[0], found)
+    start, cpu = time.perf_counter(), time.process_time()
+    for part in every:
+        found.index(part, check="quick")
+    print(json.dumps([time.process_time() - cpu, time.perf_counter() - start]))
+
+
+def index(bench: Bench, root: Path) -> tuple[float, float]:
+    """CPU seconds and seconds of indexing in a fresh process, imports not counted."""
+    command = [sys.executable, __file__, str(recipe(bench.folder)), str(root)]
+    cpu, seconds = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return cpu, seconds
+
+
+def speed(bench: Bench) -> None:
+    """Bytes of source per CPU second, warm; cold against reading the files front to back."""
+    root = bench.data()
+    files = parts(root)
+    size = sum(path.stat().st_size for path in files) / 1e9
+    index(bench, root)
+    rates = [size / index(bench, root)[0] for _ in range(bench.rounds)]
+    bench.rows.append(Row("index alone, warm, per core", 2, statistics.median(rates), unit="GB/s"))
+
+    def read() -> float:
+        evict(files)
+        start = time.perf_counter()
+        subprocess.run(["cat", *map(str, files)], check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - start
+
+    def indexed() -> float:
+        evict(files)
+        return index(bench, root)[1]
+
+    reads, indexes = turns(bench.rounds, read, indexed)
+    bench.rows.append(Row("index alone, cold, against one sequential read", 1, ratio(reads, indexes)))
+
+
+def second(bench: Bench) -> None:
+    """A second build with another seed, tokenizer and amount: what it reads of the sources before their pictures."""
+    root = bench.data(gigabytes=bench.gigabytes / 4)
+    work = Path(f"{bench.out}.work")
+    build(bench, root, keep=True)
+    before = {path: path.stat().st_mtime_ns for path in (work / "index").rglob("*.arrow")}
+    shutil.rmtree(bench.out)
+    build(bench, root, keep=True, seed=18, tokenizer={"spec": "rt2", "bounds": "fixed"})
+    after = {path: path.stat().st_mtime_ns for path in (work / "index").rglob("*.arrow")}
+    remove(bench.out)
+    again = sum(before.get(path) != then for path, then in after.items())
+    bench.rows.append(Row("parts indexed again by a second build", 0, again, "less", "parts"))
+
+
+if __name__ == "__main__":
+    child(Path(sys.argv[1]), Path(sys.argv[2]))
