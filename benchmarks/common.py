@@ -136,11 +136,11 @@ def cat(files: Sequence[Path], target: Path, processes: int = 1) -> float:
         subprocess.Popen(["sh", "-c", command, "-", f"{target}.{n}", *map(str, files[n::processes])])
         for n in range(processes)
     ]
-    failed = any([process.wait() for process in running])
+    statuses = [process.wait() for process in running]
     seconds = time.perf_counter() - start
     for n in range(processes):
         Path(f"{target}.{n}").unlink()
-    if failed:
+    if any(statuses):
         raise SystemExit("cat failed")
     return seconds
 

@@ -12,6 +12,5 @@ def private(bench: Bench) -> None:
     most = [one["private"] / 1e6 for one in found]
     note = ", ".join(f"{size:.3g} GB: {mb:.0f} MB" for size, mb in zip(sizes, most, strict=True))
     bench.rows.append(Row("private memory of a worker", 400, max(most), "less", "MB", note))
-    bench.rows.append(Row("the same, growth from least to most data", 1.25, most[-1] / most[0], "less", "x"))
     mapped = max(one["mapped"] for one in found) / 1e6
     bench.rows.append(Row("source files mapped after the build", 0, mapped, "less", "MB"))

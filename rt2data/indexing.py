@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import uuid
+import weakref
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,22 @@ def task(source: Source, part: Part, work: Path, *, check: str) -> dict[str, Any
     return {
         "declaration": source.declaration.reference, "root": str(source.root), "split": part.split, "name": part.name,
         "files": list(part.files), "start": part.start, "stop": part.stop, "work": str(work), "check": check,
+        "opened": _opened.setdefault(source, uuid.uuid4().hex),
     }  # fmt: skip
+
+
+# Which opening of a source a task goes back to: a worker opens it once for all of these, since that takes time in
+# proportion to the number of parts, and again for another build, before which the dataset may have changed.
+_opened: weakref.WeakKeyDictionary[Source, str] = weakref.WeakKeyDictionary()
+
+
+@lru_cache(maxsize=8)
+def _open(reference: str, root: str, work: str, opened: str, files: str) -> Source:  # noqa: ARG001
+    """A source as a worker sees it. `opened` and `files`, the state of files that all parts share, only tell apart."""
+    declared = declaration.load(reference)
+    source: Source = sources.of_format(declared, reference)(declared, storage.place(root))
+    keep_in(source, Path(work))
+    return source
 
 
 def cached(task: dict[str, Any]) -> dict[str, Any] | None:
@@ -53,9 +71,9 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     found = cached(task)
     if found:
         return found
-    declared = declaration.load(task["declaration"])
-    source: Source = sources.of_format(declared, task["declaration"])(declared, storage.place(task["root"]))
-    keep_in(source, Path(task["work"]))
+    shared = json.dumps(_stat(task)[1:])
+    source = _open(task["declaration"], task["root"], task["work"], task["opened"], shared)
+    declared = source.declaration
     part = Part(task["split"], task["name"], tuple(task["files"]), task["start"], task["stop"])
     watched = source.watched(part)
     seen = {

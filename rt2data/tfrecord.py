@@ -117,6 +117,9 @@ def scan(buffer: Buffer, *, path: str, check: bool) -> Iterator[Record]:
         number += 1
 
 
+HASHED_AGAIN = 1 << 21
+"""Bytes of a file up to which hashing all of it takes less time than finding out how not to."""
+
 Pieces = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint32]]
 """Pieces of a file: positions and lengths in bytes, and CRC-32Cs."""
 
@@ -127,7 +130,7 @@ def check_payloads(buffer: Buffer, *, path: str, known: Pieces | None = None) ->
     Raises:
         Rt2dataError: as `scan` does.
     """
-    if known is not None:
+    if known is not None and len(byte_view(buffer)) >= HASHED_AGAIN:
         records = [(r.offset, r.length, r.data_crc) for r in scan(buffer, path=path, check=False)]
         starts, lengths, stored = np.array(records, np.int64).reshape(-1, 3).T
         found = crc.of_stretches(byte_view(buffer), starts, starts + lengths, *known)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import small
 
-from rt2data import declaration, index, sources
+from rt2data import declaration, index, sources, tfrecord
 from rt2data.errors import Rt2dataError
 
 
@@ -396,16 +396,20 @@ def test_rlds_steps_that_cannot_be_samples(tmp_path: Path) -> None:
     ]
 
 
-def test_rlds_damage_is_found_and_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("hashed_again", [0, tfrecord.HASHED_AGAIN])
+def test_rlds_damage_is_found_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hashed_again: int) -> None:
+    """Whether a record's CRC is put together from those of its images, as in large files, or hashed, as in small."""
+    monkeypatch.setattr(tfrecord, "HASHED_AGAIN", hashed_again)
     folder = small.write_bridge(tmp_path, shards=1)
     path = next(folder.glob("*.tfrecord-*"))
-
-    def change(data: bytearray) -> None:
-        data[len(data) // 2] ^= 1
-
-    small.edit(path, change)
-    with pytest.raises(Rt2dataError, match=rf"{path.name}.*record \d+.*byte \d+"):
-        table(tmp_path, "bridge")
+    whole = table(tmp_path, "bridge", check="header")
+    data = path.read_bytes()
+    for at in range(0, len(data), len(data) // 37):  # lengths, images, numbers, texts
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        with pytest.raises(Rt2dataError, match=rf"{path.name}.*record \d+.*byte \d+"):
+            table(tmp_path, "bridge", check="header")
+    path.write_bytes(data)
+    assert table(tmp_path, "bridge", check="header").equals(whole)
 
 
 def test_rlds_with_fewer_episodes_than_stated(tmp_path: Path) -> None:
