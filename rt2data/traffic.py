@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rt2data import blobs, bucket, index, select, storage
+from rt2data import blobs, bucket, index, select, steps, storage
 from rt2data.job import IndexedPart, Job
 from rt2data.staging import Images, requests
 
@@ -40,7 +40,9 @@ def of_part(job: Job, part: IndexedPart, drawn: Sequence[Ints]) -> Counts:
     except OSError:
         size = 0
     found = {"list": OPEN_LISTS, "get": OPEN_GETS + len(bucket.pieces(size)) + pictures}
-    return found | of_images(table, select.cameras(source), drawn)
+    history = range(1, source.sampling.history)
+    before = [steps.earlier(table, rows, source, number)[0] for rows in drawn for number in history]
+    return found | of_images(table, select.cameras(source), [*drawn, *before])
 
 
 def of_images(table: Any, cameras: Sequence[str], drawn: Sequence[Ints]) -> Counts:

@@ -218,3 +218,18 @@ def test_steps_before_and_filters_by_pixels(build: Build, server: Server, tmp_pa
     url = server.upload(tmp_path / "root", "data")
     build(recipe, tmp_path / "remote", data_root=url, work=tmp_path / "work")
     assert small.tree(tmp_path / "remote") == small.tree(tmp_path / "staged") == small.tree(tmp_path / "local")
+
+
+def test_an_estimate_reads_the_start_of_a_file(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan without an index opens datasets of terabytes."""
+    small.write_bridge(tmp_path / "root", [small.episode(n, 5) for n in range(40)], shards=1)
+    url = server.upload(tmp_path / "root", "data")
+    bridge = corpus_of.declaration.find("bridge_dataset")
+    local, remote = (sources.open_source(bridge, storage.place(root)) for root in (str(tmp_path / "root"), url))
+    size = next((tmp_path / "root").rglob("*.tfrecord*")).stat().st_size
+    monkeypatch.setattr(sources.rlds, "START", size // 2)
+    server.asked.clear()
+    assert remote.estimate("train", ["image_0"]) == local.estimate("train", ["image_0"])
+    assert server.asked["get"] == 1
+    monkeypatch.setattr(sources.rlds, "START", 100)  # less than an episode: then the whole file
+    assert remote.estimate("train", ["image_0"]) == local.estimate("train", ["image_0"])

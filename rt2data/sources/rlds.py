@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Protocol
 
@@ -15,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import actions, fit, headers, index, instruction, storage, tfrecord
+from rt2data import actions, bucket, fit, headers, index, instruction, storage, tfrecord
+from rt2data.bucket import Url
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.features import Field
@@ -27,6 +29,7 @@ from rt2data.storage import Place
 Bytes = npt.NDArray[np.uint8]
 
 SCHEMA = "features.json"
+START = 32 << 20  # bytes of a file on object storage that an estimate reads: some episodes
 
 
 def opened(declaration: Declaration, root: Place) -> Rlds:
@@ -98,13 +101,22 @@ class Rlds:
         """From the first 8 episodes of the split's first file."""
         files = self.dataset.splits[split].files
         fields = [c.field for c in self.robot.cameras if c.name in cameras]
-        found = self.episodes(files[0], self.fields, fields, check=False) if files else iter(())
-        episodes = [episode for episode, _ in islice(found, 8)]
+        episodes = self._first(files[0], fields) if files else []
         if not episodes:
             return 0, 0
         size = sum(int(e[field].length.sum()) for e in episodes for field in fields)
         scale = sum(self._lengths(split)) / len(episodes)
         return round(scale * sum(e.steps for e in episodes)), round(scale * size)
+
+    def _first(self, name: str, wanted: Sequence[str]) -> list[Episode]:
+        """The first 8 episodes of a file; of one on object storage those that its first bytes hold, if any."""
+        path, found = self.root / name, list[Episode]()
+        if isinstance(path, Url) and path.stat().st_size:
+            for data in bucket.fetch([(path, 0, min(START, path.stat().st_size))]):
+                start = read_episodes(np.frombuffer(data, np.uint8), name, self.fields, wanted, check=False)
+                with suppress(Rt2dataError):  # where the bytes end, or which are no TFRecord
+                    found.extend(islice(start, 8))
+        return found or [e for e, _ in islice(self.episodes(name, self.fields, wanted, check=False), 8)]
 
     def index(self, part: Part, *, check: str) -> pa.Table:
         buffer = self.mapped(part.name)
