@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import small
 from scalar_steps import expected
-from test_flow import samples
+from test_flow import KILL, run_python, samples
 from test_verify import edit_sample, entry, failing, members, rewrite
 
 from rt2data import job, proprio, stats
@@ -151,6 +152,17 @@ def test_other_workers_and_other_slices_give_the_same_bytes(
     monkeypatch.setattr(job.Job, "for_exchange", small_groups)
     build(windows.recipe, tmp_path / "out", data_root=data)
     assert small.tree(tmp_path / "out") == small.tree(windows.out)
+
+
+@pytest.mark.parametrize("where", ["inside a run", "inside a shard"])
+def test_a_build_that_was_killed_goes_on_to_the_same_bytes(
+    windows: Any, data: Path, build: Build, tmp_path: Path, where: str
+) -> None:
+    out = tmp_path / "out"
+    found = run_python(KILL, windows.recipe, data, out, where)
+    assert found.returncode == -signal.SIGKILL, found.stderr
+    build(windows.recipe, out, data_root=data)
+    assert small.tree(out) == small.tree(windows.out)
 
 
 def test_readers(windows: Any) -> None:
