@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rt2data import exchange, flow, index, indexing, job, plan, recipe, sources, worker
+from rt2data import exchange, flow, index, indexing, job, plan, planner, recipe, sources, worker
 from rt2data.tokenizer import ActionTokenizer
 
 HERE = Path(__file__).resolve().parent
@@ -147,7 +147,7 @@ def child(scratch: Path, file: str) -> None:
     tokenizer = ActionTokenizer.from_pretrained(str(scratch / "tokenizer"))
     found: dict[str, dict[str, float]] = {}
     with noted(found, "plan", [os.getpid()]):
-        the_plan = plan.make(the_job, tokenizer.to_dict(), [{}])
+        the_plan = planner.make(the_job, [tokenizer.to_dict()], [{}])
     the_plan.save(scratch / "state")
     tokenizer.save_pretrained(str(scratch / "state"))
     print(json.dumps(found))

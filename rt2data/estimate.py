@@ -13,12 +13,15 @@ import numpy as np
 
 from rt2data import (
     annotation,
+    caveats,
     doubles,
     flow,
     indexing,
     job,
     pictures,
     plan,
+    planner,
+    quotas,
     reasoning,
     report,
     select,
@@ -66,7 +69,7 @@ def make(recipe: Recipe, data_root: Place | None, work: Path, *, index: bool, ch
             )
             if the_job is not None:
                 others = [flow.other_splits_of(s, one) for s, one in zip(recipe.sources, opened, strict=True)]
-                found_plan = plan.make(the_job, [], others)
+                found_plan = planner.make(the_job, [], others)
                 for one in found_plan.sources:
                     one.staged = staging.cheaper(one.reads)
                 return found_plan
@@ -151,13 +154,13 @@ def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -
         if parts is not None and one is not None:
             roots = [str(one.root)] * len(recipe.sources)
             made = job.make(work, recipe, roots, parts)
-            for part, _, samples in plan.walk(made, plans):
-                plans[number].image_bytes += plan.image_bytes(made.table(part), source, samples.rows)
+            for part, _, samples in planner.walk(made, plans):
+                plans[number].image_bytes += planner.image_bytes(made.table(part), source, samples.rows)
         else:
             _guess(source, one, plans[number])
         if "samples" not in plans[number].unknown:
-            plan.check_usable(source, plans[number])
-    plan.set_quotas(recipe, plans)
+            quotas.check_usable(source, plans[number])
+    quotas.set_quotas(recipe, plans)
     for source, one_plan in zip(recipe.sources, plans, strict=True):
         if source.reasoning is not None:
             one_plan.plans = _guess_plans(source.reasoning, one_plan)
@@ -176,7 +179,7 @@ def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -
             p.reads = traffic.guessed(p.rows, p.image_bytes, len(flow.parts(source, one)), loose=loose)
             p.staged = staging.cheaper(p.reads)
     guessed = Plan("", plans, streams, [])
-    guessed.warnings += plan.warnings(recipe, plans, guessed.splits)
+    guessed.warnings += caveats.warnings(recipe, plans, guessed.splits)
     return guessed
 
 

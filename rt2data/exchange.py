@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.ipc
 
-from rt2data import index, job, pictures, plan, proprio, select, staging, statistics, steps, whole
+from rt2data import index, job, pictures, plan, planner, proprio, select, staging, statistics, steps, whole
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.plan import Plan
@@ -85,7 +85,7 @@ def _rows(the_job: Job, the_plan: Plan, group: int) -> pa.Table:
     pieces, splits = [], the_job.recipe.splits
     for part, source, table, every, start in the_job.slices(group):
         samples = select.select(table, the_job.recipe, source, part.split)
-        drawn = list(plan.drawn(the_job.recipe, source, the_plan.sources[part.source], samples))
+        drawn = list(planner.drawn(the_job.recipe, source, the_plan.sources[part.source], samples))
         positions = np.concatenate([rows for _, rows, _, _ in drawn]) if drawn else np.empty(0, np.int64)
         columns: dict[str, Any] = {
             "order": np.concatenate([values for *_, values in drawn]) if drawn else np.empty(0, np.uint64),
@@ -130,7 +130,7 @@ def _plans(
     rule, masks, which = the_job.recipe.sources[source], [], []
     for split, rows, copy, _ in drawn:
         last = int((the_plan.sources[source].plans or {})["threshold"][the_job.recipe.splits[split]])
-        hashes = plan.planned(the_job.recipe, rule, samples, rows, copy)
+        hashes = planner.planned(the_job.recipe, rule, samples, rows, copy)
         which.append(samples.rows[rows])
         masks.append((plans.which[which[-1]] >= 0) & (last >= 0) & (hashes <= np.uint64(max(0, last))))
     mask, rows = _joined(masks, np.bool_), _joined(which, np.int64)

@@ -23,7 +23,7 @@ from rt2data import (
     job,
     manifest,
     pictures,
-    plan,
+    planner,
     proprio,
     report,
     sources,
@@ -89,7 +89,7 @@ def build(
         the_job = index_all(the_recipe, found, folder, engine, check=the_recipe.image_check, annotated=annotated)
         measured = measure_all(the_job, engine)
         tokenizer, states = resolve(the_recipe, spec, measured), resolve_proprio(the_recipe, measured)
-        the_plan = plan.make(
+        the_plan = planner.make(
             the_job,
             [one.to_dict() for one in (tokenizer, states) if one],
             [other_splits_of(s, one) for s, one in zip(the_recipe.sources, found, strict=True)],

@@ -49,7 +49,7 @@ def of_mixture(path: Place) -> Json:
 def of_dataset(path: Place, *, check: bool) -> Json:
     """The statistics of a dataset's folder, through a declaration that fits it."""
     # Here and not above: a built mixture's statistics need the core alone.
-    from rt2data import exchange, flow, plan, recipe, report, sources, statistics
+    from rt2data import exchange, flow, plan, planner, recipe, report, sources, statistics
     from rt2data.engine import Direct
     from rt2data.tokenizer import ActionTokenizer
 
@@ -64,7 +64,7 @@ def of_dataset(path: Place, *, check: bool) -> Json:
         the_job = flow.index_all(the_recipe, opened, Path(work), engine, check="header" if check else "quick")
         measured = flow.measure_all(the_job, engine)
         counted = plan.empty(the_recipe, [{}])
-        for _ in plan.walk(the_job, counted):
+        for _ in planner.walk(the_job, counted):
             pass
         instructions = statistics.instructions(the_job, 0)
         actions = None

@@ -13,7 +13,7 @@ import pytest
 import small
 from test_datasets import fake, numbers, published, robot_of, same
 
-from rt2data import declaration, fit, index, plan, recipe, sources
+from rt2data import caveats, declaration, fit, index, plan, recipe, sources
 from rt2data.declaration import COMPAT, Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.rlds import read_episodes
@@ -121,7 +121,7 @@ def test_a_source_may_differ_from_its_recipe(tmp_path: Path) -> None:
     found = recipe.read(small.write_recipe(tmp_path / "r.yaml", **BRIDGE | changes))
     assert [s.declaration.standardisation for s in found.sources] == ["openvla", "octo", None, None]
     assert [s.get("compat") for s in found.resolved["sources"]] == ["openvla", "octo", None, None]
-    warned = plan.warnings(found, plan.empty(found, [{}] * 4), {})
+    warned = caveats.warnings(found, plan.empty(found, [{}] * 4), {})
     assert "fractal20220817_data: as octo reads it: The terminate flag is dropped." in warned
 
 

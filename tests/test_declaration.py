@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rt2data import declaration, plan, recipe, resources, robot, sources
+from rt2data import caveats, declaration, plan, recipe, resources, robot, sources
 from rt2data.errors import Rt2dataError
 
 ROBOT: dict[str, Any] = {
@@ -471,7 +471,7 @@ def test_a_plan_says_what_nobody_verified(tmp_path: Path) -> None:
     path = written(tmp_path, content | {"unverified": [{"about": "frame", "reason": "nobody says it"}]})
     (tmp_path / "r.yaml").write_text(f"name: r\ncameras: [front]\nsources:\n- {{source: {path}}}\n")
     the_recipe = recipe.read(tmp_path / "r.yaml")
-    said = plan.warnings(the_recipe, plan.empty(the_recipe, [{}]), {})
+    said = caveats.warnings(the_recipe, plan.empty(the_recipe, [{}]), {})
     assert "toy: frame is unverified: nobody says it" in said
     assert "toy: roll, pitch, yaw are in units of a controller, no metres or radians" in said
 

@@ -15,7 +15,7 @@ import pytest
 import small
 import yaml
 
-from rt2data import cli, declaration, estimate, forecast, plan, recipe, report, resources, verify
+from rt2data import cli, declaration, estimate, forecast, plan, quotas, recipe, report, resources, verify
 from rt2data.errors import Rt2dataError
 
 RECIPES = {path.stem: path for path in resources.files("mixtures", ".yaml")}
@@ -323,13 +323,13 @@ def test_a_temperature_of_one_is_the_size_to_the_last_digit() -> None:
         {"name": "x", "weights": "temperature", "temperature": 1, "sources": [{"source": "bridge"}]}, "x"
     )
     for size in (1, 2, 3, 999_983, 10**12 + 39):
-        assert plan._factor(found, size) == size
+        assert quotas._factor(found, size) == size
     found = recipe.parse(
         {"name": "x", "weights": "temperature", "temperature": 2, "sources": [{"source": "bridge"}]}, "x"
     )
-    assert plan._factor(found, 10**10) == 10**5
+    assert quotas._factor(found, 10**10) == 10**5
     # The 30 digits of the square root of 2, from its published expansion.
-    assert plan._factor(found, 2) == Fraction(Decimal("1.41421356237309504880168872421"))
+    assert quotas._factor(found, 2) == Fraction(Decimal("1.41421356237309504880168872421"))
 
 
 @pytest.mark.parametrize(

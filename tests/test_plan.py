@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import small
 
-from rt2data import cli, estimate, index, job, order, plan, recipe, report, sources
+from rt2data import cli, estimate, identity, index, job, order, plan, recipe, report, sources
 from rt2data.errors import Rt2dataError
 
 BRIDGE: dict[str, Any] = {"source": "bridge_dataset"}
@@ -260,7 +260,7 @@ def test_every_duplicate_is_found_whatever_its_digest(made: Callable[..., plan.P
         made(data=tmp_path / "data", sources=[{"source": "vqav2"}], **ONLY_TRAIN)
     assert "vqav2 has 300 examples twice" in str(caught.value)
     lines = str(caught.value).splitlines()
-    assert len([line for line in lines if " and val v2_" in line]) == plan.LISTED
+    assert len([line for line in lines if " and val v2_" in line]) == identity.LISTED
     assert lines[-2] == "  and 200 more"
 
 
@@ -280,9 +280,9 @@ def test_ids_take_16_bytes_each_while_they_are_compared() -> None:
         return pa.table({"unit": unit, "step": np.zeros(rows, np.int32), "episode": names})
 
     job: Any = SimpleNamespace(parts=parts, table=table)
-    plan.refuse_duplicates(job, 0)  # what is loaded once
+    identity.refuse_duplicates(job, 0)  # what is loaded once
     tracemalloc.start()
-    plan.refuse_duplicates(job, 0)
+    identity.refuse_duplicates(job, 0)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20 * rows * 16 + 100 * rows  # and one part's columns

@@ -23,7 +23,7 @@ pytest.importorskip("moto.server", reason="the tests of object storage need moto
 import objects
 from objects import BUCKET, Server
 
-from rt2data import bucket, cli, flow, forecast, inspection, plan, staging, stats, storage, verify
+from rt2data import bucket, cli, flow, forecast, inspection, planner, staging, stats, storage, verify
 from rt2data import recipe as recipes
 from rt2data.errors import Rt2dataError
 
@@ -243,9 +243,9 @@ def test_a_changed_object_is_indexed_anew_and_no_other(
 def test_the_plan_counts_the_requests(mixture: Any, build: Build, data: str, server: Server, tmp_path: Path) -> None:
     """The estimate before anything is indexed, and the exact plan, against what the server was asked."""
     made: list[Any] = []
-    make = plan.make
+    make = planner.make
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "make", lambda *args: made.append(make(*args)) or made[-1])
+        patch.setattr(planner, "make", lambda *args: made.append(make(*args)) or made[-1])
         for staged in ("no", "yes"):
             patch.setattr(staging, "GAP", bucket.GAP if staged == "yes" else 0)  # else the tiny files are one read
             server.asked.clear()

@@ -1,0 +1,203 @@
+"""Planning: from a job to its exact plan, and which samples of a part a plan draws.
+
+The planner holds at most 16 bytes per sample: one source's quota hashes, and the order of every sample of the split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from rt2data import blobs, caveats, holdout, identity, index, order, quotas, reasoning, select, steps, traffic
+from rt2data.errors import Rt2dataError
+from rt2data.holdout import Holdout
+from rt2data.job import Job
+from rt2data.plan import Plan, SourcePlan, Stream, empty, streams
+from rt2data.recipe import Recipe, RecipeSource
+from rt2data.select import Samples
+
+VERSION = 1
+
+
+def make(job: Job, tokenizers: list[dict[str, Any]], other_splits: list[dict[str, int]]) -> Plan:
+    """The exact plan of a job.
+
+    Args:
+        job: recipe and indexed parts.
+        tokenizers: the resolved tokenizers in their JSON form: part of what the plan's digest names.
+        other_splits: per source, the dataset's splits that are not taken.
+
+    Raises:
+        Rt2dataError: duplicate episodes, an empty source, a source repeated too often.
+    """
+    recipe = job.recipe
+    for number in range(len(recipe.sources)):
+        identity.refuse_duplicates(job, number)
+    if recipe.holdout is not None:
+        check_holdout(job, recipe.holdout)
+    plans = empty(recipe, other_splits)
+    quota_hashes: list[list[order.U64]] = [[] for _ in plans]
+    for part, source, samples in walk(job, plans):
+        train = samples.take(samples.split == 0)
+        quota_hashes[part.source].append(_hash("quota", recipe, source, train))
+    for number, source in enumerate(recipe.sources):
+        quotas.check_usable(source, plans[number])
+    quotas.set_quotas(recipe, plans)
+    for number, source in enumerate(recipe.sources):
+        hashes = np.concatenate(quota_hashes[number])
+        quota_hashes[number] = []
+        plans[number].threshold = order.threshold(hashes, plans[number].quota["train"] % len(hashes), source.where)
+        del hashes
+    for number, source in enumerate(recipe.sources):
+        if source.reasoning is not None:
+            plans[number].plans = choose_plans(job, number, plans[number])
+    orders: dict[tuple[str, str | None], list[order.U64]] = {key: [] for key in streams(recipe)}
+    for part, source, samples in walk(job, None):
+        table, taken = job.table(part), []
+        for split, rows, _copy, values in drawn(recipe, source, plans[part.source], samples):
+            every = range(1, source.sampling.history)
+            taken += [samples.rows[rows], *(steps.earlier(table, samples.rows[rows], source, n)[0] for n in every)]
+            orders[recipe.splits[split], source.id if recipe.form == "by_source" else None].append(values)
+            plans[part.source].image_bytes += image_bytes(table, source, samples.rows[rows])
+        if "://" in job.roots[part.source]:
+            plans[part.source].reads = traffic.added(plans[part.source].reads, traffic.of_part(job, part, taken))
+    for root, one in zip(job.roots, plans, strict=True):
+        if "://" in root:
+            one.reads = traffic.added(one.reads, {"list": traffic.OPEN_LISTS, "get": traffic.OPEN_GETS})
+    made = []
+    for (split, name), parts in orders.items():
+        merged = np.concatenate(parts) if parts else np.empty(0, np.uint64)
+        parts.clear()
+        merged.sort()  # in place: a copy would be 8 more bytes a sample
+        shards = math.ceil(len(merged) / recipe.samples_per_shard)
+        cuts = order.cuts(merged, shards, recipe.file) if shards else np.empty(0, np.uint64)
+        made.append(Stream(split, name, len(merged), shards, cuts))
+    content = json.dumps([VERSION, job.digest(), *tokenizers], sort_keys=True)
+    run_bytes = sum(sum(p.quota.values()) * job.row_bytes(number) for number, p in enumerate(plans))
+    found = Plan(hashlib.sha256(content.encode()).hexdigest(), plans, made, [], run_bytes)
+    found.warnings += caveats.warnings(recipe, plans, found.splits)
+    return found
+
+
+def check_holdout(job: Job, held: Holdout) -> None:
+    """Raise where something that is held out is nowhere in the data: it is misspelt, or guards nothing."""
+    missing = set(held.entries())
+    for part in job.parts:
+        if not missing:
+            return
+        missing -= holdout.used(job.table(part), held)
+    if missing:
+        listed = ", ".join(f'"{entry}"' for entry in held.entries() if entry in missing)
+        where = f"{job.recipe.file}: holdout"
+        raise Rt2dataError(where, f"no data for {listed}", "what is held out in the data", "Look at its spelling")
+
+
+def walk(job: Job, plans: list[SourcePlan] | None) -> Any:
+    """Every part with its samples; counts what is found into `plans` where given."""
+    for part in job.parts:
+        source = job.source(part)
+        table = job.table(part)
+        samples = select.select(table, job.recipe, source, part.split)
+        if plans is not None:
+            plan = plans[part.source]
+            counts = select.count_units(table)
+            plan.units += counts["units"]
+            plan.rows += counts["rows"]
+            plan.never_terminate += counts.get("never_terminate", 0)
+            plan.left_out += samples.left_out
+            plan.blob_bytes += blob_bytes(table, source)
+            for number, name in enumerate(job.recipe.splits):
+                plan.samples[name] += int(np.count_nonzero(samples.split == number))
+                into = plan.languages.setdefault(name, {})
+                for language, count in select.languages(table, samples.rows[samples.split == number]):
+                    into[language] = into.get(language, 0) + count
+        yield part, source, samples
+
+
+def choose_plans(job: Job, number: int, found: SourcePlan) -> dict[str, Any]:
+    """Which samples of source `number` have a plan in words: per split how many, and the greatest hash of them."""
+    recipe, source = job.recipe, job.recipe.sources[number]
+    rule, annotated = source.reasoning, job.annotations(number)
+    if rule is None:
+        raise ValueError(source.id)
+    hashes: list[list[order.U64]] = [[] for _ in recipe.splits]
+    matched = np.zeros(len(annotated) if annotated else 0, np.bool_)
+    without = 0
+    for part in job.parts:
+        if part.source != number:
+            continue
+        table = job.table(part)
+        samples = select.select(table, recipe, source, part.split)
+        own = reasoning.of(table, rule, annotated)
+        without += int(np.count_nonzero(samples.kept & (own.which < 0)))
+        if annotated:
+            matched[own.which[own.which >= 0]] = True
+        for split, rows, copy, _ in drawn(recipe, source, found, samples):
+            mine = planned(recipe, source, samples, rows, copy)
+            hashes[split].append(mine[own.which[samples.rows[rows]] >= 0])
+    chosen = {}
+    for split, name in enumerate(recipe.splits):
+        every = np.concatenate(hashes[split]) if hashes[split] else np.empty(0, np.uint64)
+        hashes[split] = []
+        chosen[name] = reasoning.threshold(rule, name, every, found.quota[name], source.where)
+    counts = {}
+    if annotated:
+        counts = {"usable": len(annotated), "unmatched": int(np.count_nonzero(~matched)), **annotated.counts}
+    return {
+        "without": without,
+        "samples": {name: count for name, (count, _) in chosen.items()},
+        "threshold": {name: last for name, (_, last) in chosen.items()},
+        "annotations": counts if annotated else None,
+    }
+
+
+def planned(recipe: Recipe, source: RecipeSource, samples: Samples, rows: Any, copy: int) -> order.U64:
+    """The hash that decides which samples have a plan in words, of the samples at `rows` (ascending), copy `copy`."""
+    mask = np.zeros(len(samples.rows), np.bool_)
+    mask[rows] = True
+    return _hash("plan", recipe, source, samples.take(mask), copy)
+
+
+def _hash(tag: str, recipe: Recipe, source: RecipeSource, samples: Samples, copy: int = 0) -> order.U64:
+    return order.hashes(tag, recipe.seed, source.id, samples.units, samples.step, samples.variant, copy)
+
+
+def drawn(recipe: Recipe, source: RecipeSource, plan: SourcePlan, samples: Samples) -> Any:
+    """The drawn samples, split by split and copy by copy: (split, positions in `samples`, copy, order values)."""
+    for split in range(len(recipe.splits)):
+        rows = np.flatnonzero(samples.split == split)
+        if not len(rows):
+            continue
+        mine = samples.take(samples.split == split)
+        copies = plan.copies if split == 0 else 1
+        for copy in range(copies):
+            yield split, rows, copy, _hash("order", recipe, source, mine, copy)
+        if split == 0 and plan.threshold >= 0:
+            chosen = _hash("quota", recipe, source, mine) <= np.uint64(plan.threshold)
+            if chosen.any():
+                yield split, rows[chosen], copies, _hash("order", recipe, source, mine.take(chosen), copies)
+
+
+def image_bytes(table: pa.Table, source: RecipeSource, rows: Any) -> int:
+    """Bytes of the images of the samples that begin at `rows` of a part's table, of the recipe's cameras."""
+    total = 0
+    for number in range(source.sampling.history):
+        at = steps.earlier(table, rows, source, number)[0] if number else rows
+        for camera in select.cameras(source):
+            total += int(index.numbers(table, f"{camera}.length")[at].sum(dtype=np.int64))
+    return total
+
+
+def blob_bytes(table: Any, source: RecipeSource) -> int:
+    """Bytes of the pictures of a part, of all declared cameras, that lie in a blob."""
+    found = 0
+    for camera in source.declaration.cameras:
+        codes, files = index.codes(table, f"{camera}.file")
+        copied = np.array([bool(name) and str(name).startswith(blobs.PREFIX) for name in (*files, None)], np.bool_)
+        found += int(index.numbers(table, f"{camera}.length")[copied[codes]].sum(dtype=np.int64))
+    return found
