@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from werkzeug.serving import make_server
 
 BUCKET = "robots"
 SECRET = "a-secret-that-must-not-be-written"
@@ -41,6 +40,7 @@ class Server:
 
     def __init__(self) -> None:
         from moto.server import DomainDispatcherApplication, create_backend_app
+        from werkzeug.serving import make_server
 
         self.app = DomainDispatcherApplication(create_backend_app)
         self.asked: Counter[str] = Counter()

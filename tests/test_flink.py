@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import objects
 import pytest
 import small
 from flink import cluster as flink
@@ -29,7 +30,16 @@ BUILD_SECONDS = 240  # of one build on the cluster; a lost job must not hang the
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def server() -> Iterator[objects.Server]:
+    """An S3 server. The cluster starts in its environment, so that workers find it as they would find a real one."""
+    for module in ("moto.server", "obstore"):
+        pytest.importorskip(module)
+    with pytest.MonkeyPatch.context() as patch, objects.serving(patch) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def cluster(server: objects.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     try:
         flink.fetch()
     except flink.Missing as missing:
@@ -45,8 +55,8 @@ Build = Callable[..., "subprocess.CompletedProcess[str]"]
 def build(cluster: Cluster) -> Build:
     """`rt2data build RECIPE --data-root DATA --out OUT -- OPTIONS`, on the cluster."""
 
-    def run(recipe: Path, data: Path, out: Path) -> subprocess.CompletedProcess[str]:
-        what = ["build", str(recipe), "--data-root", str(data), "--out", str(out), "--", *cluster.options()]
+    def run(recipe: Path, data: Path | str, out: Path | str, *more: str) -> subprocess.CompletedProcess[str]:
+        what = ["build", str(recipe), "--data-root", str(data), "--out", str(out), *more, "--", *cluster.options()]
         quick = {"JAVA_TOOL_OPTIONS": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"}  # of the job server that Beam starts
         return subprocess.run(
             [sys.executable, "-m", "rt2data.cli", *what],
@@ -67,6 +77,16 @@ def test_the_same_bytes_as_a_local_build(mixture: Any, build: Build, cluster: Cl
     assert [job["state"] for job in cluster.jobs()] == ["FINISHED"] * 4  # index, two passes of measuring, shards
     for name in ("taskmanager-0", "taskmanager-1"):
         assert "gather: run" in cluster.log(name)  # both had a share
+
+
+def test_on_object_storage(mixture: Any, build: Build, server: objects.Server, tmp_path: Path) -> None:
+    """Data and mixture on an S3 server, images staged; the work directory is what the workers share."""
+    data = server.upload(mixture.data, "data")
+    done = build(
+        mixture.recipe, data, f"s3://{objects.BUCKET}/out", "--work", str(tmp_path / "work"), "--staged", "yes"
+    )
+    assert done.returncode == 0, done.stderr
+    assert small.tree(server.download("out", tmp_path / "out")) == small.tree(mixture.out)
 
 
 def test_an_error_comes_back_as_it_is(build: Build, tmp_path: Path) -> None:
