@@ -13,7 +13,7 @@ from pathlib import Path
 from common import Bench, Row, build, evict, parts, ratio, recipe, remove, turns
 
 
-def child(file: Path, root: Path) -> None:
+def child(file: Path, root: Path, *, cold: bool) -> None:
     """Index each part once, as `rt2data stats` does, and print the CPU seconds and the seconds."""
     from rt2data import flow, recipe
 
@@ -21,15 +21,17 @@ def child(file: Path, root: Path) -> None:
     found = flow.open_source(the_recipe.sources[0], root)
     every = flow.parts(the_recipe.sources[0], found)
     found.index(every[0], check="quick")  # what it imports is no part of the time
+    if cold:
+        evict(parts(root))
     start, cpu = time.perf_counter(), time.process_time()
     for part in every:
         found.index(part, check="quick")
     print(json.dumps([time.process_time() - cpu, time.perf_counter() - start]))
 
 
-def index(bench: Bench, root: Path) -> tuple[float, float]:
-    """CPU seconds and seconds of indexing in a fresh process, imports not counted."""
-    command = [sys.executable, __file__, str(recipe(bench.folder)), str(root)]
+def index(bench: Bench, root: Path, *, cold: bool = False) -> tuple[float, float]:
+    """CPU seconds and seconds of indexing in a fresh process."""
+    command = [sys.executable, __file__, str(recipe(bench.folder)), str(root), "cold" if cold else "warm"]
     cpu, seconds = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return cpu, seconds
 
@@ -49,11 +51,7 @@ def speed(bench: Bench) -> None:
         subprocess.run(["cat", *map(str, files)], check=True, stdout=subprocess.DEVNULL)
         return time.perf_counter() - start
 
-    def indexed() -> float:
-        evict(files)
-        return index(bench, root)[1]
-
-    reads, indexes = turns(bench.rounds, read, indexed)
+    reads, indexes = turns(bench.rounds, read, lambda: index(bench, root, cold=True)[1])
     bench.rows.append(Row("index alone, cold, against one sequential read", 1, ratio(reads, indexes)))
 
 
@@ -72,4 +70,4 @@ def second(bench: Bench) -> None:
 
 
 if __name__ == "__main__":
-    child(Path(sys.argv[1]), Path(sys.argv[2]))
+    child(Path(sys.argv[1]), Path(sys.argv[2]), cold=sys.argv[3] == "cold")

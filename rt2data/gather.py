@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from itertools import chain
@@ -28,6 +29,7 @@ from rt2data.sink import Bytes, Sink
 from rt2data.storage import Place
 from rt2data.tokenizer import ActionTokenizer
 
+SAMPLED = 32  # images of a shard that are looked at, whether they are in memory
 MAX_OPEN = 512  # half of what systems allow a process
 
 
@@ -40,10 +42,7 @@ class Files:
     def read(self, ref: Ref, into: Bytes) -> None:
         """Read exactly one image, and check that it is the one that was indexed."""
         path, offset, crc = ref
-        descriptor = self._open.get(path)
-        if descriptor is None:
-            descriptor = self._opened(path)
-        size = len(into)
+        descriptor, size = self._open.get(path) or self._opened(path), len(into)
         done = os.preadv(descriptor, [into], offset)  # type: ignore[list-item]  # an array is a buffer
         while done < size and (n := os.preadv(descriptor, [into[done:].data], offset + done)):
             done += n
@@ -53,6 +52,26 @@ class Files:
             raise Rt2dataError(
                 path, found, expected, "The file changed or is damaged: copy it again if it is, and build again"
             )
+
+    def prefetch(self, images: Sequence[tuple[Ref, int]]) -> None:
+        """Have the system read some images, each with its size, in the order of their files, where they are not in
+        memory: from a disk one after the other, as they stand in a shard, takes several times as long.
+        """
+        if not hasattr(os, "RWF_NOWAIT") or all(
+            self._in_memory(ref) for ref, _ in images[:: max(1, len(images) // SAMPLED)]
+        ):
+            return
+        for (path, offset, _), size in sorted(images):
+            os.posix_fadvise(self._open.get(path) or self._opened(path), offset, size, os.POSIX_FADV_WILLNEED)
+
+    def _in_memory(self, ref: Ref) -> bool:
+        try:
+            os.preadv(self._open.get(ref.file) or self._opened(ref.file), [bytearray(1)], ref.offset, os.RWF_NOWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system that cannot say
+            return True
+        return True
 
     def _opened(self, path: str) -> int:
         if len(self._open) >= MAX_OPEN:
@@ -190,6 +209,7 @@ def _write(the_job: Job, parts: list[Part], path: Place, files: Files, sink: Sin
     if len(longest) > shard.MAX_NAME:
         found = f"the member name {longest} has {len(longest)} bytes"
         raise Rt2dataError(str(path), found, f"at most {shard.MAX_NAME} bytes")
+    files.prefetch([(one, size) for one, size in zip(content, sizes, strict=True) if isinstance(one, Ref)])
     return shard.write(path, names, sizes, content, files.read, sink)
 
 

@@ -127,8 +127,13 @@ def _watched_stat(task: dict[str, Any], names: list[str]) -> str:
 
 
 def _seen(task: dict[str, Any]) -> Path:
-    name = index.digest(str(storage.place(task["root"]).resolve()), task["name"], task["declaration"], size=16).hex()
+    name = index.digest(_resolved(task["root"]), task["name"], task["declaration"], size=16).hex()
     return Path(task["work"]) / "seen" / f"{name}-v{index.VERSION}-{task['check']}.json"
+
+
+@lru_cache(maxsize=64)
+def _resolved(root: str) -> str:
+    return str(storage.place(root).resolve())
 
 
 def _usable(task: dict[str, Any], result: dict[str, Any]) -> dict[str, Any] | None:
