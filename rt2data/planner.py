@@ -60,15 +60,11 @@ def make(job: Job, tokenizers: list[dict[str, Any]], other_splits: list[dict[str
     for part, source, samples in walk(job, None):
         table, taken = job.table(part), []
         for split, rows, _copy, values in drawn(recipe, source, plans[part.source], samples):
-            every = range(1, source.sampling.history)
-            taken += [samples.rows[rows], *(steps.earlier(table, samples.rows[rows], source, n)[0] for n in every)]
+            taken.append(samples.rows[rows])
             orders[recipe.splits[split], source.id if recipe.form == "by_source" else None].append(values)
             plans[part.source].image_bytes += image_bytes(table, source, samples.rows[rows])
         if "://" in job.roots[part.source]:
             plans[part.source].reads = traffic.added(plans[part.source].reads, traffic.of_part(job, part, taken))
-    for root, one in zip(job.roots, plans, strict=True):
-        if "://" in root:
-            one.reads = traffic.added(one.reads, {"list": traffic.OPEN_LISTS, "get": traffic.OPEN_GETS})
     made = []
     for (split, name), parts in orders.items():
         merged = np.concatenate(parts) if parts else np.empty(0, np.uint64)

@@ -146,7 +146,9 @@ def _robot(table: pa.Table, source: RecipeSource, tokenizer: ActionTokenizer, pr
     shape = _piece(dims=robot.dims if robot else (), units=robot.units if robot else (), horizon=horizon)
     state = [b"null"] * len(targets)
     if "proprio" in table.column_names:
-        state = _rows(index.matrix(table.column("proprio")))
+        held = index.matrix(table.column("proprio"))
+        known = np.isfinite(held).all(axis=1).tolist()
+        state = [row if ok else b"null" for row, ok in zip(_rows(held), known, strict=True)]
     fingerprint = _piece(tokenizer=tokenizer.fingerprint)
     asked = _prompts(table, source, proprio, [before is not None for _, before in plan])
     for prompt, target, text, (said, before), name, (step, length), values, end, codes, held, ok in zip(

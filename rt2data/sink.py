@@ -51,7 +51,8 @@ class Sink:
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            self._file = os.open(path, flags, 0o666)  # a file system without O_DIRECT
+            # A file system without O_DIRECT: it refuses after the file was made.
+            self._file = os.open(path, flags & ~os.O_EXCL, 0o666)
 
     def flush(self, filled: int) -> int:
         """Write the first `filled` bytes of the buffer but for what does not fill a page, which becomes the start of

@@ -12,8 +12,9 @@ from rt2data import blobs, bucket, index, select, steps, storage
 from rt2data.job import IndexedPart, Job
 from rt2data.staging import Images, requests
 
-# What opening a source takes, once and again in each task that indexes a part of it: a search for the folder of its
-# version, its metadata, size and ETag of some files. Counted on a server for RLDS; corpora take a little less.
+# What opening a source takes, once in the client and once in each worker that indexes parts of it: a search for the
+# folder of its version, its metadata, size and ETag of some files. Counted on a server for RLDS; corpora take a little
+# less.
 OPEN_LISTS, OPEN_GETS = 3, 5
 # What a mixture takes: is there one, or anything else; mark, statistics, tokenizer, card, manifest.
 MIXTURE_LISTS, MIXTURE_GETS, MIXTURE_PUTS = 4, 7, 5
@@ -28,7 +29,9 @@ def added(a: Counts, b: Counts) -> Counts:
 
 
 def of_part(job: Job, part: IndexedPart, drawn: Sequence[Ints]) -> Counts:
-    """What a part on object storage takes: ``list`` and ``get`` to index it, and what `of_images` says."""
+    """What a part on object storage takes: ``get`` to index it, and what `of_images` says of the images of the samples
+    that begin at the rows `drawn`, and of the steps before them. ``parts`` counts it.
+    """
     table, source = job.table(part), job.source(part)
     root = storage.place(job.roots[part.source])
     own = part.name.partition("[")[0]
@@ -39,7 +42,7 @@ def of_part(job: Job, part: IndexedPart, drawn: Sequence[Ints]) -> Counts:
         size = (root / own).stat().st_size
     except OSError:
         size = 0
-    found = {"list": OPEN_LISTS, "get": OPEN_GETS + len(bucket.pieces(size)) + pictures}
+    found = {"parts": 1, "get": len(bucket.pieces(size)) + pictures}
     history = range(1, source.sampling.history)
     before = [steps.earlier(table, rows, source, number)[0] for rows in drawn for number in history]
     return found | of_images(table, select.cameras(source), [*drawn, *before])
@@ -74,14 +77,16 @@ def of_images(table: Any, cameras: Sequence[str], drawn: Sequence[Ints]) -> Coun
     return {"direct": direct, "direct_bytes": size, "staged": len(wanted), "staged_bytes": read}
 
 
-def of_build(plan: Any, shard_bytes: int, *, remote: bool) -> tuple[int, int, int]:
-    """(lists, gets, puts) of a whole build; `remote` where the mixture, of `shard_bytes`, goes to object storage."""
-    lists = sum(source.reads.get("list", 0) for source in plan.sources)
-    gets = sum(
-        source.reads["get"] + source.reads["staged" if source.staged else "direct"]
-        for source in plan.sources
-        if source.reads
-    )
+def of_build(plan: Any, shard_bytes: int, workers: int, *, remote: bool) -> tuple[int, int, int]:
+    """(lists, gets, puts) of a whole build by `workers` processes; `remote` where the mixture, of `shard_bytes`, goes
+    to object storage.
+    """
+    lists = gets = 0
+    for source in plan.sources:
+        if source.reads:
+            opened = 1 + min(workers, source.reads["parts"])
+            lists += opened * OPEN_LISTS
+            gets += opened * OPEN_GETS + source.reads["get"] + source.reads["staged" if source.staged else "direct"]
     if not remote:
         return lists, gets, 0
     each = [shard_bytes // max(1, plan.shards)] * plan.shards
@@ -94,6 +99,6 @@ def guessed(rows: int, image_bytes: int, parts: int, *, loose: bool) -> Counts:
     pieces = parts + image_bytes // bucket.CHUNK
     reading = rows if loose else pieces
     return {
-        "list": OPEN_LISTS * (parts + 1), "get": OPEN_GETS * (parts + 1) + reading,
-        "direct": rows, "direct_bytes": image_bytes, "staged": reading, "staged_bytes": image_bytes,
+        "parts": parts, "get": reading, "direct": rows, "direct_bytes": image_bytes,
+        "staged": reading, "staged_bytes": image_bytes,
     }  # fmt: skip

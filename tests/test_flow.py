@@ -28,6 +28,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.measure import Moments
 from rt2data.mixture import CLAIM, FORMAT, load_manifest
 from rt2data.plan import Stream
+from rt2data.verify import verify
 
 Build = Callable[..., dict[str, Any]]
 TESTS = Path(__file__).parent
@@ -813,3 +814,20 @@ def test_options_of_beam_without_a_runner_are_refused(mixture: Any, tmp_path: Pa
             progress=False,
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_a_state_that_is_no_number_is_null_in_its_sample(build: Build, tmp_path: Path) -> None:
+    """Where no prompt holds the state, the step is a sample like any other."""
+    episodes = [small.episode(n) for n in range(12)]
+    episodes[4]["steps"]["observation"]["state"][1:3, 5] = np.nan, np.inf
+    small.write_bridge(tmp_path, episodes)
+    recipe = small.write_recipe(tmp_path / "r.yaml", sources=[{"source": "bridge_dataset"}])
+    build(recipe, tmp_path / "out", data_root=tmp_path)
+    found = verify(tmp_path / "out")
+    assert found.ok, found.text()
+    states = {
+        (one["json"]["episode"], one["json"]["step"]): one["json"]["proprio"]
+        for split in ("train", "val")
+        for one in samples(tmp_path / "out", split)
+    }
+    assert {place for place, state in states.items() if state is None} == {("/data/2/out.npy:4", n) for n in (1, 2)}

@@ -240,8 +240,10 @@ def test_a_changed_object_is_indexed_anew_and_no_other(
 # The plan
 
 
-def test_the_plan_counts_the_requests(mixture: Any, build: Build, data: str, server: Server, tmp_path: Path) -> None:
-    """The estimate before anything is indexed, and the exact plan, against what the server was asked."""
+@pytest.mark.parametrize("history", [1, 3])
+def test_the_plan_counts_the_requests(history: int, build: Build, data: str, server: Server, tmp_path: Path) -> None:
+    """The exact plan against what the server was asked, with images one by one and staged."""
+    recipe = small.write_recipe(tmp_path / "r.yaml", history=history)
     made: list[Any] = []
     make = planner.make
     with pytest.MonkeyPatch.context() as patch:
@@ -250,9 +252,9 @@ def test_the_plan_counts_the_requests(mixture: Any, build: Build, data: str, ser
             patch.setattr(staging, "GAP", bucket.GAP if staged == "yes" else 0)  # else the tiny files are one read
             server.asked.clear()
             out = storage.place(f"{OUT}-{staged}")
-            build(mixture.recipe, out, data_root=data, work=tmp_path / staged, staged=staged)
+            build(recipe, out, data_root=data, work=tmp_path / staged, staged=staged)
             asked = server.asked
-            wanted = forecast.make(recipes.read(mixture.recipe), made[-1], 1, out)
+            wanted = forecast.make(recipes.read(recipe), made[-1], 1, out)
             gets, puts = asked["get"] + asked["head"], asked["put"] + asked["part"] + asked["upload"]
             assert wanted.lists == pytest.approx(asked["list"], rel=0.25)
             assert wanted.gets == pytest.approx(gets, rel=0.25)
