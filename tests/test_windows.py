@@ -393,3 +393,23 @@ def test_a_state_that_the_prompt_does_not_say(data: Path, build: Build, tmp_path
     assert failing(verify(tmp_path / "out")) == {"texts"}
     (tmp_path / "out" / proprio.FILE).unlink()
     assert {"folder", "tokenizer", "texts"} <= failing(verify(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("stride", [1, 3])
+def test_steps_without_motion_that_stayed_are_found(stride: int, data: Path, build: Build, tmp_path: Path) -> None:
+    """A mixture that holds them, under a manifest that says that they are left out."""
+    recipe = small.write_recipe(tmp_path / "r.yaml", sources=[{"source": "bridge_dataset"}], stride=stride)
+    build(recipe, tmp_path / "out", data_root=data)
+    assert failing(verify(tmp_path / "out")) == set()
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_bytes())
+    manifest["recipe"]["no_op"] = STILL
+    (tmp_path / "out" / "manifest.json").write_text(json.dumps(manifest))
+    still = build(
+        small.write_recipe(
+            tmp_path / "s.yaml", sources=[{"source": "bridge_dataset"}], stride=stride, no_op=STILL, name="small"
+        ),
+        tmp_path / "without", data_root=data,
+    )["sources"][0]["left_out"]["no_op"]  # fmt: skip
+    report = verify(tmp_path / "out")
+    assert failing(report) == {"windows"}
+    assert report["windows"].failed == still > 3

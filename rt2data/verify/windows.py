@@ -23,6 +23,7 @@ from rt2data.verify.shards import Members
 Json = dict[str, Any]
 
 SAID, SAMPLE, ABSENT = range(3)
+ARM = {"x", "y", "z", "roll", "pitch", "yaw", "gripper"}
 
 
 class Windows:
@@ -36,7 +37,8 @@ class Windows:
         }
         # What is said of a step (SAID), that there is a sample of it (SAMPLE), that it is left out (ABSENT).
         self.said = Records(step=8, kind=1, said=8, place=8)
-        self.steps = Records(unit=8, step=4, stride=2, place=8)  # where several steps make one
+        # Where several steps make one, or steps without motion are left out; `still` but for what the gripper does.
+        self.steps = Records(unit=8, step=4, stride=2, still=1, gripper=4, place=8)
         self.number = 0
         for source, entry in self.entries.items():
             self._stride(source, entry)
@@ -69,12 +71,23 @@ class Windows:
         ):
             return
         self._names(where, images, cameras, history)
-        if stride > 1:
-            self.steps.add(_digest(key.unit), sample["step"], stride, number)
+        no_op = self._no_op(source, sample["dims"])
+        if stride > 1 or no_op is not None:
+            still, gripper = no_op is not None and _still(sample, no_op), _gripper(sample)
+            self.check.hold(not still or sample["step"] > 0, where, "no motion", "none of the steps without motion")
+            self.steps.add(_digest(key.unit), sample["step"], stride, still, gripper, number)
         if history > 1 or sample["horizon"] > 1:
             self.said.add(_step(key, sample["step"]), SAMPLE, 0, number)
             self._images(where, sample, key, members, cameras, stride)
             self._actions(where, sample, key, stride)
+
+    def _no_op(self, source: str, dims: list[str]) -> Json | None:
+        """The limits below which an arm's step is left out. What holds for other dimensions, samples do not tell."""
+        own = "no_op" in self.rules[source]
+        found = self.rules[source]["no_op"] if own else self.recipe.get("no_op")
+        if found is None or not set(dims) <= ARM or not (own or set(found) & set(dims)):
+            return None
+        return dict(found)
 
     def _names(self, where: str, images: list[str], cameras: int, history: int) -> None:
         """Image i is of camera i % cameras, i // cameras steps back, and named so."""
@@ -152,6 +165,28 @@ class Windows:
                 self.check.fail(
                     place(row["place"]), f"step {row['step']}", f"{row['stride']} steps after the one before"
                 )
+            next_one = (rows["unit"][1:] == rows["unit"][:-1]) & (
+                np.diff(rows["step"].astype(np.int64)) == rows["stride"][1:]
+            )
+            idle = next_one & (rows["still"][1:] == 1) & (rows["gripper"][1:] == rows["gripper"][:-1])
+            for row in rows[1:][idle]:
+                self.check.fail(place(row["place"]), "no motion", "none of the steps without motion")
+
+
+def _still(sample: Json, limits: Json) -> bool:
+    """Whether a sample's first action moves nothing but perhaps the gripper, and does not terminate."""
+    moves = (
+        abs(float32(value)) > limits.get(name, 0.0)
+        for name, value in zip(sample["dims"], sample["action"], strict=False)
+        if name != "gripper"
+    )
+    return not sample["terminate"][0] and not any(moves)
+
+
+def _gripper(sample: Json) -> int:
+    """The bits of what the gripper does in a sample's first action; 0 where the robot has none."""
+    where = sample["dims"].index("gripper") if "gripper" in sample["dims"] else -1
+    return int(np.float32(sample["action"][where]).view(np.uint32)) if where >= 0 else 0
 
 
 def _step(key: Key, step: int, camera: int = -1) -> int:
