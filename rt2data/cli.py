@@ -35,9 +35,10 @@ def main(argv: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name and error.name.partition(".")[0] == "rt2data":
             raise
+        extra = {"h5py": "hdf5", "obstore": "cloud"}.get(error.name or "", "build")
         print(
-            f"error: {args.command}: the package {error.name} is not installed; expected the build extra. "
-            'Run pip install "rt2data[build]".',
+            f"error: {args.command}: the package {error.name} is not installed; expected the {extra} extra. "
+            f'Run pip install "rt2data[{extra}]".',
             file=sys.stderr,
         )
         return 2
@@ -342,7 +343,11 @@ def _load_tokenizer(args: argparse.Namespace) -> Any:
     from rt2data.tokenizer import ActionTokenizer
 
     tokenizer = ActionTokenizer.from_pretrained(args.tokenizer)
-    return tokenizer.for_source(args.source) if args.source else tokenizer
+    source = args.source or (tokenizer.sources[0] if len(tokenizer.sources) == 1 else None)
+    if source is None and tokenizer.sources:
+        found = f"bounds for each of {', '.join(tokenizer.sources)}"
+        raise Rt2dataError(args.tokenizer, found, "the name of one", "Give it with --source")
+    return tokenizer.for_source(source) if source else tokenizer
 
 
 def _tokenize(args: argparse.Namespace) -> None:
@@ -371,11 +376,12 @@ def _detokenize(args: argparse.Namespace) -> None:
     tokenizer = _load_tokenizer(args)
     for where, line in _lines(args):
         try:
-            found = tokenizer.decode(tokenizer.parse(line))
+            action = tokenizer.decode(tokenizer.parse(line))
         except Rt2dataError as error:
-            raise Rt2dataError(where, str(error).rstrip("."), "an action string") from None
-        rows = found.actions.reshape(tokenizer.horizon, -1).tolist()
-        flags = [] if found.terminate is None else found.terminate.reshape(-1).tolist()
+            found, _, expected = str(error).rstrip(".").partition("; expected ")
+            raise Rt2dataError(where, found, expected or "an action string") from None
+        rows = action.actions.reshape(tokenizer.horizon, -1).tolist()
+        flags = [] if action.terminate is None else action.terminate.reshape(-1).tolist()
         numbers = [[int(flag), *row] for flag, row in zip(flags, rows, strict=True)] if flags else rows
         print(*(f"{value:.9g}" for row in numbers for value in row))
 

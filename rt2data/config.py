@@ -125,7 +125,7 @@ _TYPES = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
 )
 _Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=_TYPES)  # type: ignore[no-untyped-call]
 
-# What a rule asks for, where its schema does not say it in words.
+# What a rule asks for in words; any other is told by its schema's description.
 _WORDS = {
     "minimum": "at least {}", "maximum": "at most {}", "exclusiveMinimum": "more than {}",
     "minItems": "{} or more entries",
@@ -142,8 +142,14 @@ def check(data: Any, name: str, file: str, lines: dict[Where, int] | None = None
     """Hold `data` to schema `name`; the first offence, from the top of the file, raises Rt2dataError."""
     errors = list(_validator(name).iter_errors(data))
     if errors:
-        found = min(errors, key=lambda e: (line_of(lines, tuple(e.absolute_path)), len(e.absolute_path)))
+        found = min(errors, key=lambda e: _place(e, lines))
         raise _explain(found, file, lines)
+
+
+def _place(error: jsonschema.ValidationError, lines: dict[Where, int] | None) -> tuple[int, int, bool]:
+    """Where an offence stands. A missing field comes last: an unknown one beside it is its misspelling."""
+    where: Where = tuple(error.absolute_path)
+    return line_of(lines, where), len(where), error.validator == "required"
 
 
 def line_of(lines: dict[Where, int] | None, where: Where) -> int:
@@ -181,9 +187,15 @@ def _explain(error: jsonschema.ValidationError, file: str, lines: dict[Where, in
         found, expected = f"{field} is {_short(value)}", f"a value of type {' or '.join(map(str, kinds))}"
     else:
         text = own.get("description", "") if isinstance(own, dict) else ""
-        words = _WORDS.get(str(error.validator), f"{error.validator} {{}}").format(_short(rule))
-        found, expected = f"{field} is {_short(value)}", text or words
+        words = _WORDS.get(str(error.validator), text or f"{error.validator} {{}}")
+        found = f"{field} is {_short(value)}"
+        expected = words.format(_short(rule)) if words is not text else _phrase(text)
     return Rt2dataError(f"{file}:{line_of(lines, where)}" if lines else file, found, expected.rstrip("."), repair)
+
+
+def _phrase(sentence: str) -> str:
+    """A description's words within a sentence: ``The name`` as ``the name``, ``NAMESPACE:ID`` as it is."""
+    return sentence if sentence[:2].isupper() else sentence[0].lower() + sentence[1:]
 
 
 def _short(value: Any) -> str:

@@ -49,6 +49,8 @@ def make(recipe: Recipe, data_root: Place | None, work: Path, *, index: bool, ch
         index: index what is not indexed yet.
         check: with `index`, verify every checksum of the source files.
     """
+    if isinstance(data_root, Path) and not data_root.is_dir():
+        raise Rt2dataError(recipe.file, f"no data root {data_root}", "the folder that holds the datasets")
     found = [_on_disk(source, data_root, work) for source in recipe.sources]
     opened = [one for one in found if one is not None]
     if len(opened) == len(found):

@@ -90,7 +90,7 @@ def check_holdout(job: Job, held: Holdout) -> None:
     if missing:
         listed = ", ".join(f'"{entry}"' for entry in held.entries() if entry in missing)
         where = f"{job.recipe.file}: holdout"
-        raise Rt2dataError(where, f"no data for {listed}", "what is held out in the data", "Look at its spelling")
+        raise Rt2dataError(where, f"no data for {listed}", "data for each entry", "Look at its spelling")
 
 
 def walk(job: Job, plans: list[SourcePlan] | None) -> Any:

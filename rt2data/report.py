@@ -22,6 +22,10 @@ BY_SOURCE = (
 )
 
 
+def _amount(samples: int, shards: int, mark: str = "") -> str:
+    return f"{mark}{samples:,} samples in {mark}{shards:,} shard{'s' if shards != 1 else ''}"
+
+
 class Reporter:
     """Prints to stderr, or nothing at all."""
 
@@ -35,7 +39,7 @@ class Reporter:
     def summary(self, out: Place, manifest: dict[str, Any]) -> None:
         total = sum(s["bytes"] for split in manifest["splits"].values() for s in split["shards"])
         found = ", ".join(
-            f"{s['samples']:,} samples in {len(s['shards'])} shards of {name}" for name, s in manifest["splits"].items()
+            f"{_amount(s['samples'], len(s['shards']))} of {name}" for name, s in manifest["splits"].items()
         )
         self.line(f"{out}: {found}; {size(total)}; tokenizer {manifest['tokenizer'][:12]}")
 
@@ -97,7 +101,7 @@ def plan_text(recipe: Recipe, plan: Plan, workers: int | None = None, out: Place
     for split, samples in plan.splits.items():
         known = (counted and split == "train") or not any("samples" in s.unknown for s in plan.sources)
         shards = sum(stream.shards for stream in plan.streams if stream.split == split)
-        counts = f"{mark}{samples:,} samples in {mark}{shards:,} shards" if samples or known else "?"
+        counts = _amount(samples, shards, mark) if samples or known else "?"
         lines.append(f"{split}: {counts}{'' if known or not samples else ', and what is unknown'}")
     needs = forecast.make(recipe, plan, workers, out)
     least = "" if needs.complete else "; without what is unknown"

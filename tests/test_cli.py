@@ -15,7 +15,7 @@ import small
 import yaml
 
 import rt2data
-from rt2data import cli, declaration
+from rt2data import ActionTokenizer, cli, declaration
 
 HEAVY = (
     "apache_beam",
@@ -187,11 +187,33 @@ def test_a_pipe_that_closes_early_is_no_error() -> None:
     assert found.stderr == ""
 
 
-def test_the_tokenizer_of_a_mixture(mixture: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["tokenize", "--tokenizer", str(mixture.out), *ZERO]) == 2
-    assert "for_source" in capsys.readouterr().err or True
+def test_the_tokenizer_of_a_mixture(mixture: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its bounds are those of its source; where there are several, one has to be named."""
+    assert cli.main(["tokenize", "--tokenizer", str(mixture.out), *ZERO]) == 0
+    only = capsys.readouterr().out
     assert cli.main(["tokenize", "--tokenizer", str(mixture.out), "--source", "bridge", *ZERO]) == 0
-    assert capsys.readouterr().out.startswith("1 ")
+    assert capsys.readouterr().out == only
+    tok = ActionTokenizer.from_pretrained("rt2")
+    tok.with_sources({"a": tok.dims, "b": tok.dims}).save_pretrained(str(tmp_path))
+    assert cli.main(["tokenize", "--tokenizer", str(tmp_path), *ZERO]) == 2
+    message = f"error: {tmp_path}: bounds for each of a, b; expected the name of one. Give it with --source.\n"
+    assert capsys.readouterr().err == message
+
+
+def test_an_action_string_of_another_length(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["detokenize", "1", "2", "3"]) == 2
+    message = 'error: arguments: cannot parse action "1 2 3" at field 4 (column 5): 3 fields; expected 8.\n'
+    assert capsys.readouterr().err == message
+
+
+def test_a_data_root_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A plan without data is one thing, a misspelt folder another."""
+    root = tmp_path / "dta"
+    assert cli.main(["plan", "quickstart"]) == 0
+    capsys.readouterr()
+    for command in (["plan", "quickstart"], ["build", "quickstart", "--out", str(tmp_path / "out")]):
+        assert cli.main([*command, "--data-root", str(root)]) == 2
+        assert f": no data root {root}; expected the folder that holds the datasets." in capsys.readouterr().err
 
 
 def test_datasets(capsys: pytest.CaptureFixture[str]) -> None:

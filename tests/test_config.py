@@ -80,11 +80,24 @@ def test_what_is_not_yaml(tmp_path: Path, text: str | bytes, message: str) -> No
         ("", "r.yaml:1: the file is null; expected a value of type object."),
         ("- 1\n", "r.yaml:1: the file is [1]; expected a value of type object."),
         ("name: x\n", 'r.yaml:1: the file has no "sources"; expected the field "sources".'),
+        (
+            "name: x\nsource: [{source: a}]\nseeds: 2\n",
+            (
+                'r.yaml:2: unknown field "source"; expected one of cameras, compat, description, filters, form, '
+                "history, holdout, hz, image, image_check, include, max_repeat, name, no_op, past_end, prompts, "
+                "samples_per_shard, seed, sources, splits, stride, temperature, tokenizer, train_samples, weights, "
+                'without. Did you mean "sources"?'
+            ),
+        ),
+        (
+            "name: x\nstride: 0\nsources: [{source: a}]\n",
+            'r.yaml:2: "stride" is 0; expected at least 1.',
+        ),
         ("name: x\nsources: []\n", 'r.yaml:2: "sources" is []; expected 1 or more entries.'),
         (
             "name: X y\nsources: [{source: a}]\n",
             (
-                'r.yaml:1: "name" is "X y"; expected The mixture\'s name: at most 40 lower-case letters, digits and '
+                'r.yaml:1: "name" is "X y"; expected the mixture\'s name: at most 40 lower-case letters, digits and '
                 "underscores."
             ),
         ),

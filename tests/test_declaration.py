@@ -120,7 +120,7 @@ def test_the_digest_is_of_what_is_declared_not_of_prose(tmp_path: Path) -> None:
         (
             ROBOT | {"id": "Toy-1"},
             (
-                'toy.yaml:2: "id" is "Toy-1"; expected The short id that begins each sample\'s key: '
+                'toy.yaml:2: "id" is "Toy-1"; expected the short id that begins each sample\'s key: '
                 "at most 40 lower-case letters, digits and underscores."
             ),
         ),
@@ -162,7 +162,7 @@ def test_lines_of_errors(tmp_path: Path) -> None:
     line = 1 + text.splitlines().index("terminate: never")
     with pytest.raises(
         Rt2dataError,
-        match=f'toy.yaml:{line}: "terminate" is "never"; expected One of is_terminal, is_last, last_step, none',
+        match=f'toy.yaml:{line}: "terminate" is "never"; expected one of is_terminal, is_last, last_step, none',
     ):
         declaration.read(path)
 

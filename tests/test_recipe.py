@@ -123,7 +123,7 @@ COUNT = len(declaration.declared())
         ),
         (
             "name: x\nimage: jpg\nsources: [{source: bridge}]\n",
-            'r.yaml:2: "image" is "jpg"; expected The word keep, or a mapping of format, quality, size.',
+            'r.yaml:2: "image" is "jpg"; expected the word keep, or a mapping of format, quality, size.',
         ),
         (
             "name: x\ncameras: []\nsources: [{source: bridge}]\n",

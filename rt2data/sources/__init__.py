@@ -111,14 +111,17 @@ def open_source(declaration: Declaration, data_root: Place | None, path: str | N
 
         found: Source = hub.Hub(declaration, hub.place(declaration, tried[0]))
         return found
+    if data_root is not None and "://" not in str(data_root) and not os.path.isdir(data_root):
+        raise Rt2dataError(where, f"no data root {data_root}", "the folder that holds the datasets")
     places = ", ".join(str(p) for p in tried)
+    expected = f"a folder at one of {places}" if len(tried) > 1 else f"the folder {places}"
     copy = declaration.raw.get("bucket", {}).get("copy")
     repair = (
         f"`rt2data datasets {declaration.name}` prints the command that copies it"
         if copy
         else "Give its folder with path:"
     )
-    raise Rt2dataError(where, f'dataset "{declaration.name}" is not on disk', f"a folder at one of {places}", repair)
+    raise Rt2dataError(where, f'dataset "{declaration.name}" is not on disk', expected, repair)
 
 
 def of_format(declaration: Declaration, where: str) -> Any:

@@ -88,8 +88,13 @@ def _from_hub(repo: str, revision: str | None, repo_type: str) -> Spec:
     for filename in FILENAMES:
         try:
             return specs.read(hf_hub_download(repo, filename, revision=revision, repo_type=repo_type))
-        except LocalEntryNotFoundError as e:
-            missing: Exception = e
+        except LocalEntryNotFoundError as e:  # before its base class; the Hub was asked several times
+            raise ActionError(
+                repo,
+                "no such folder here, and the Hub does not answer",
+                "a mixture's directory, a file, or the id of a Hub repository",
+                "Look at its spelling",
+            ) from e
         except EntryNotFoundError as e:
             missing = e
         except (HfHubHTTPError, OSError) as e:

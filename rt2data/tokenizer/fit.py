@@ -37,7 +37,7 @@ def fit(tokenizer: ActionTokenizer, chunks: Iterable[Any], *, vocabulary: int = 
         from tokenizers import Tokenizer, models, trainers  # type: ignore[attr-defined, import-not-found, unused-ignore]
     except ImportError as e:
         raise ActionError(
-            "fit", "the tokenizers library is not installed", "it, for byte-pair encoding", "Install rt2data[fit]"
+            "fit", "the package tokenizers is not installed", "the fit extra", 'Run pip install "rt2data[fit]"'
         ) from e
     if tokenizer.spec.scheme != "dct":
         raise ActionError(
