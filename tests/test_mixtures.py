@@ -342,10 +342,7 @@ def test_a_temperature_of_one_is_the_size_to_the_last_digit() -> None:
         ("temperature: 2", "r.yaml:2: a temperature with weights: share; expected weights: temperature."),
         (
             "temperature: 0.5",
-            (
-                'r.yaml:2: "temperature" is 0.5; expected A number of at least 1: at 1 shares go by size, '
-                "the larger it is the more equal they are."
-            ),
+            'r.yaml:2: "temperature" is 0.5; expected at least 1.',
         ),
     ],
 )

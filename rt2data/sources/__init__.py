@@ -111,7 +111,7 @@ def open_source(declaration: Declaration, data_root: Place | None, path: str | N
 
         found: Source = hub.Hub(declaration, hub.place(declaration, tried[0]))
         return found
-    if data_root is not None and "://" not in str(data_root) and not os.path.isdir(data_root):
+    if isinstance(data_root, Path) and not data_root.is_dir():
         raise Rt2dataError(where, f"no data root {data_root}", "the folder that holds the datasets")
     places = ", ".join(str(p) for p in tried)
     expected = f"a folder at one of {places}" if len(tried) > 1 else f"the folder {places}"
