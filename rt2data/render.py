@@ -2,13 +2,15 @@
 
 The fields of a sample's JSON are the same, in the same order, in every sample of every mixture; `schemas/sample.json`
 defines them. JSON is put together from pieces that many samples share, since making an object per sample and encoding
-it costs more than copying its image does. Each sample's pieces are joined once: adding them up one by one takes four
-times as long.
+it costs more than copying its image does. Pieces are kept in columns, a row of which is joined at once: loops over rows
+and adding up pieces take many times as long.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -77,22 +79,28 @@ def render(
     backs = range(source.sampling.history)
     refs = [_refs(table, camera, back, i == 0, recipe) for back in backs for i, camera in enumerate(cameras)]
     head = _piece(kind=source.declaration.kind, source=source.id, dataset=source.declaration.name, split=split)
-    images_of = _images(table, source, refs)
+    pictures, valid = _images(table, source, refs)
     language = _each(table, "language", lambda text: _piece(language=text))
-    body = _robot(table, source, tokenizer, proprio) if tokenizer is not None else _web(table, source)
-    # fmt: off
-    json = [
-        b"".join((
-            b'{"key":"', key.encode(), b'",', head, prompt, target, pictures, lang, *middle, valid, tail,
-        ))
-        for key, (pictures, valid), lang, (prompt, target, middle, tail)
-        in zip(keys, images_of, language, body, strict=True)
+    prompt, target, middle, tail = (
+        _robot(table, source, tokenizer, proprio) if tokenizer is not None else _web(table, source)
+    )
+    names = [key.encode() for key in keys]
+    columns = [
+        repeat(b'{"key":"'),
+        names,
+        repeat(b'",' + head),
+        prompt,
+        target,
+        pictures,
+        language,
+        *middle,
+        valid,
+        tail,
     ]
-    # fmt: on
-    return Rendered(keys, json, refs)
+    return Rendered(keys, list(map(b"".join, zip(*columns, strict=False))), refs)  # a column may be endless
 
 
-def _images(table: pa.Table, source: RecipeSource, refs: list[Refs]) -> list[tuple[bytes, bytes]]:
+def _images(table: pa.Table, source: RecipeSource, refs: list[Refs]) -> tuple[list[bytes], list[bytes]]:
     """The fields `images` and `image_valid` of each row, made once for each combination that occurs."""
     robot = source.declaration.robot
     padding = {camera.name for camera in robot.cameras if camera.padding} if robot else set()
@@ -103,12 +111,15 @@ def _images(table: pa.Table, source: RecipeSource, refs: list[Refs]) -> list[tup
         )
         every += [one.suffix, [ok and one.camera not in padding for ok in there]]
     rows = list(zip(*every, strict=True))
-    made = {}
+    named, valued = {}, {}
     for row in set(rows):
         names, valid = row[::2], row[1::2]
         found = [(name, ok) for name, ok in zip(names, valid, strict=True) if name]
-        made[row] = _piece(images=[name for name, _ in found]), _piece(image_valid=[ok for _, ok in found])
-    return [made[row] for row in rows]
+        named[row], valued[row] = (
+            _piece(images=[name for name, _ in found]),
+            _piece(image_valid=[ok for _, ok in found]),
+        )
+    return [named[row] for row in rows], [valued[row] for row in rows]
 
 
 def _piece(**fields: Any) -> bytes:
@@ -133,7 +144,12 @@ _WEB_COLUMNS = ("episode", "target")
 _NO_WEB = _piece(example=None, turns=None, question=None, answers=None, captions=None)[:-1] + b"}"
 
 
-def _robot(table: pa.Table, source: RecipeSource, tokenizer: ActionTokenizer, proprio: ActionTokenizer | None) -> Any:
+# Of each row the fields prompt and target, what stands between `language` and `image_valid` in pieces, and the rest.
+Column = Iterable[bytes]
+Body = tuple[Column, Column, list[Column], Column]
+
+
+def _robot(table: pa.Table, source: RecipeSource, tokenizer: ActionTokenizer, proprio: ActionTokenizer | None) -> Body:
     robot, horizon = source.declaration.robot, tokenizer.horizon
     action, ends, valid = index.matrix(table.column("action")), _flags(table, "terminate"), _flags(table, "valid")
     chunk = action.reshape(-1, horizon, len(tokenizer.dims)) if horizon > 1 else action
@@ -151,19 +167,17 @@ def _robot(table: pa.Table, source: RecipeSource, tokenizer: ActionTokenizer, pr
         state = [row if ok else b"null" for row, ok in zip(_rows(held), known, strict=True)]
     fingerprint = _piece(tokenizer=tokenizer.fingerprint)
     asked = _prompts(table, source, proprio, [before is not None for _, before in plan])
-    for prompt, target, text, (said, before), name, (step, length), values, end, codes, held, ok in zip(
-        asked, targets, instruction, plan, episode, steps, _rows(action), _rows(ends), _rows(bins), state, _rows(valid),
-        strict=True,
-    ):  # fmt: skip
-        answer = (
-            b'"target":"%s",' % target.encode() if before is None else _piece(target=prompts.with_plan(before, target))
-        )
-        middle = (
-            text, said, name, b'"step":%d,"steps":%d,' % (step, length), shape, b'"action":', values,
-            b',"terminate":', end, b',"bins":', codes, b',"proprio":', held, b",", fingerprint,
-            b'"action_valid":', ok, b",",
-        )  # fmt: skip
-        yield prompt, answer, middle, _NO_WEB
+    answers = [
+        b'"target":"%b",' % target.encode() if before is None else _piece(target=prompts.with_plan(before, target))
+        for target, (_, before) in zip(targets, plan, strict=True)
+    ]
+    middle = [
+        instruction, [said for said, _ in plan], episode, [b'"step":%d,"steps":%d,' % pair for pair in steps],
+        repeat(shape + b'"action":'), _rows(action), repeat(b',"terminate":'), _rows(ends), repeat(b',"bins":'),
+        _rows(bins), repeat(b',"proprio":'), state, repeat(b"," + fingerprint + b'"action_valid":'), _rows(valid),
+        repeat(b","),
+    ]  # fmt: skip
+    return asked, answers, middle, repeat(_NO_WEB)
 
 
 def _flags(table: pa.Table, name: str) -> npt.NDArray[np.bool_]:
@@ -208,14 +222,18 @@ def _rows(values: npt.NDArray[Any]) -> list[bytes]:
     return [b"[" + row + b"]" for row in text[2:-2].split(b"],[")]
 
 
-def _web(table: pa.Table, source: RecipeSource) -> Any:
+def _web(table: pa.Table, source: RecipeSource) -> Body:
     vqa = source.declaration.kind == "vqa"
     caption = _piece(prompt=source.prompts["caption"])
+    asked, answers, tails = [], [], []
     for row in table.select([*_WEB_COLUMNS, *(("turns", "question", "answers") if vqa else ("captions",))]).to_pylist():
         prompt = _piece(prompt=prompts.vqa(source.prompts, row["question"], row["turns"] or ())) if vqa else caption
         own = {"example": row["episode"], "turns": None, "question": None, "answers": None, "captions": None} | row
         tail = _piece(**{name: own[name] for name in ("example", "turns", "question", "answers", "captions")})
-        yield prompt, _piece(target=row["target"]), (_NO_ROBOT,), tail[:-1] + b"}"
+        asked.append(prompt)
+        answers.append(_piece(target=row["target"]))
+        tails.append(tail[:-1] + b"}")
+    return asked, answers, [repeat(_NO_ROBOT)], tails
 
 
 def _refs(table: pa.Table, camera: str, back: int, first: bool, recipe: Recipe) -> Refs:
