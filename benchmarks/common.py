@@ -40,6 +40,8 @@ class Row:
     @property
     def margin(self) -> float:
         """How many times better than the goal: 1 is just reached."""
+        if not self.goal:
+            return float(self.reached)
         return self.figure / self.goal if self.better == "more" else self.goal / max(self.figure, 1e-9)
 
     def to_dict(self) -> dict[str, Any]:
