@@ -127,10 +127,8 @@ def text(stats: Json) -> str:
         )
         lines += ["", f"{s['dataset']} ({s['kind']}): {found}"]
         if s.get("share_got") is not None:
-            wanted = f"{100 * s['share_wanted']:.2f} %" if s["share_wanted"] is not None else "not asked"
-            lines.append(
-                f"  share of {whose}: wanted {wanted}, got {100 * s['share_got']:.2f} % ({s['mix']:,} samples)"
-            )
+            wanted = f"wanted {100 * s['share_wanted']:.2f} %, got " if s["share_wanted"] is not None else ""
+            lines.append(f"  share of {whose}: {wanted}{100 * s['share_got']:.2f} % ({s['mix']:,} samples)")
         left = ", ".join(f"{n:,} {reason}" for reason, n in s["left_out"].items())
         lines.append(f"  left out: {left or 'nothing'}")
         if s.get("never_terminate"):
