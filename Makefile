@@ -7,6 +7,7 @@ MIXTURE ?= mixtures/quickstart.yaml
 DATA ?=
 OUT ?= out/$(basename $(notdir $(MIXTURE)))
 WORKERS ?=
+EXTRAS ?=
 PYTHON ?=
 VENV ?= .venv
 PYTEST_ARGS ?= -n 2
@@ -14,6 +15,7 @@ BENCH_ARGS ?=
 
 BIN := $(VENV)/bin
 SAMPLE := out/sample
+BUILD := build$(EXTRAS:%=+%)
 
 .PHONY: help build-mixture test test-flink test-tfds lint format types bench clean
 
@@ -27,9 +29,10 @@ help: ## Show this help
 	@echo '  DATA=DIR       where its data is [the embedded sample, rendered into $(SAMPLE)]'
 	@echo '  OUT=DIR        where the mixture goes [$(OUT)]'
 	@echo '  WORKERS=N      worker processes [one per core]'
+	@echo '  EXTRAS=LIST    what formats of the data need besides: lerobot, hdf5, array-record, cloud (s3://, gs://); with commas'
 	@echo 'Variables of all: PYTHON=COMMAND, the interpreter to set up with [the first one from 3.10 to 3.14]; VENV [$(VENV)]'
 
-build-mixture: $(VENV)/.installed-build $(if $(DATA),,$(SAMPLE)/.rendered) ## Build a mixture: set up, render the sample, build
+build-mixture: $(VENV)/.installed-$(BUILD) $(if $(DATA),,$(SAMPLE)/.rendered) ## Build a mixture: set up, render the sample, build
 	"$(BIN)/rt2data" build "$(MIXTURE)" --data-root "$(or $(DATA),$(SAMPLE))" --out "$(OUT)" $(if $(WORKERS),--workers $(WORKERS))
 
 test: $(VENV)/.installed-test ## Run the tests
@@ -62,13 +65,13 @@ clean: ## Remove what make made: the environment, outputs, caches
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Written anew when the renderer changes; the mark is last, so an interrupted rendering starts again.
-$(SAMPLE)/.rendered: $(wildcard rt2data/sample/*.py) | $(VENV)/.installed-build
+$(SAMPLE)/.rendered: $(wildcard rt2data/sample/*.py) | $(VENV)/.installed-$(BUILD)
 	rm -rf "$(SAMPLE)"
 	"$(BIN)/rt2data" sample "$(SAMPLE)"
 	touch "$@"
 
 # One mark per set of dependencies, so that building does not wait for the tools of the tests.
-EXTRAS_build := build,train
+EXTRAS_$(BUILD) := build,train$(EXTRAS:%=,%)
 EXTRAS_test := test
 EXTRAS_dev := dev
 EXTRAS_tfds := tfds-build
