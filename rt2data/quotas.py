@@ -20,9 +20,10 @@ def check_usable(source: RecipeSource, plan: SourcePlan) -> None:
     reasons = ", ".join(f"{n} {reason}" for reason, n in plan.left_out.most_common()) or "none left out"
     others = ", ".join(f"{n} in {name}" for name, n in plan.samples.items() if n)
     found = f"{plan.dataset} gives train no sample: {plan.rows} {word} ({reasons}{'; ' + others if others else ''})"
-    raise Rt2dataError(
-        source.where, found, "at least one usable train sample", "Check the dataset's folder and its splits:"
-    )
+    repair = "Check the dataset's folder and its splits:"
+    if plan.left_out and not others:
+        repair = "Change in the recipe what leaves them out, or take the source out"
+    raise Rt2dataError(source.where, found, "at least one usable train sample", repair)
 
 
 def set_quotas(recipe: Recipe, plans: list[SourcePlan]) -> None:

@@ -13,7 +13,7 @@ import small
 import yaml
 from test_windows import STILL, episode
 
-from rt2data import export, flow
+from rt2data import export, flow, mixture
 from rt2data.verify import verify
 
 Build = Callable[..., dict[str, Any]]
@@ -69,6 +69,24 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return corpora(tmp_path_factory.mktemp("all"))
 
 
+def read_by_datasets(out: Path, cache: Path, *, streaming: bool) -> None:
+    """`datasets` reads every sample of train, with every member, and nothing that the sample does not have."""
+    datasets = pytest.importorskip("datasets")
+    rows = datasets.load_dataset(str(out), split="train", streaming=streaming, cache_dir=str(cache))
+    pictures = [name for name in rows.column_names if name.endswith(("jpg", "png", "webp"))]
+    for name in pictures:
+        rows = rows.cast_column(name, datasets.Image(decode=False))
+    wanted = {one.key: one for path in (out / "train").rglob("*.tar") for one in mixture.samples(path)}
+    seen = set()
+    for row in rows:
+        sample = wanted[row["__key__"]]
+        seen.add(sample.key)
+        assert {name: row[name]["bytes"] for name in pictures if row[name]} == dict(sample.images)
+        for name in ("prompt", "target", "images", "bins", "image_valid", "terminate", "plan", "step"):
+            assert row["json"][name] == sample.meta[name]
+    assert seen == set(wanted)
+
+
 @pytest.mark.parametrize("form", ["mixed", "by_source"])
 @pytest.mark.parametrize("image", ["keep", {"format": "png", "size": [20, 14]}])
 def test_everything_at_once(form: str, image: Any, data: Path, build: Build, tmp_path: Path) -> None:
@@ -81,7 +99,32 @@ def test_everything_at_once(form: str, image: Any, data: Path, build: Build, tmp
     if image == "keep" and form == "by_source":
         flow.build(recipe, tmp_path / "c", data_root=data, workers=2, progress=False)
         assert small.tree(tmp_path / "a") == small.tree(tmp_path / "c")
+    for streaming in (True, False):
+        read_by_datasets(tmp_path / "a", tmp_path / f"cache-{streaming}", streaming=streaming)
     for kind in ("messages", "llava"):
         found = export.export(tmp_path / "a", tmp_path / kind, kind)
         made = json.loads((tmp_path / "a" / "manifest.json").read_bytes())
         assert sum(found.samples.values()) == sum(one["samples"] for one in made["splits"].values())
+
+
+def test_everything_on_object_storage(
+    data: Path, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sources on S3 but for videos, which lie on disk; the output on S3, staged and not."""
+    pytest.importorskip("obstore", reason="object storage needs the extra cloud")
+    pytest.importorskip("moto.server", reason="the tests of object storage need moto and flask-cors")
+    objects = pytest.importorskip("objects")
+    build(everything(data), tmp_path / "local", data_root=data)
+    with objects.serving(monkeypatch) as server:
+        url = server.upload(data, "data")
+        recipe = json.loads(everything(data).read_text())
+        recipe["sources"][0]["path"] = f"{url}/long/bridge_dataset"
+        recipe["sources"][1]["path"] = str(data / "socks")
+        path = small.write_recipe(tmp_path / "r.yaml", **recipe)
+        for staged in ("yes", "no"):
+            build(path, f"s3://{objects.BUCKET}/{staged}", data_root=url, work=tmp_path / staged, staged=staged)
+            found = small.tree(server.download(staged, tmp_path / f"out-{staged}"))
+            wanted = small.tree(tmp_path / "local")
+            tars = {name for name in wanted if name.endswith(".tar")}
+            assert {name: found[name] for name in tars} == {name: wanted[name] for name in tars}
+            assert verify(f"s3://{objects.BUCKET}/{staged}").ok
