@@ -44,7 +44,7 @@ class Annotations:
     def __init__(self, path: Path) -> None:
         self._texts = index.read(path).column("text")
         keys = index.read(_keys(path))
-        self._units, self._steps = units(keys), index.numbers(keys, "step")
+        self._units, self._steps = index.units(keys), index.numbers(keys, "step")
         self._rows = index.numbers(keys, "row")
         # What is no annotation, by reason.
         self.counts: dict[str, int] = json.loads(path.with_suffix(".json").read_bytes())["counts"]
@@ -54,7 +54,7 @@ class Annotations:
 
     def find(self, table: pa.Table) -> npt.NDArray[np.int64]:
         """The annotation of each row of an index, int64 (rows,); -1 where it has none."""
-        own, steps = units(table), index.numbers(table, "step")
+        own, steps = index.units(table), index.numbers(table, "step")
         out = np.full(len(own), -1, np.int64)
         if not len(own):
             return out
@@ -73,14 +73,6 @@ class Annotations:
         """The texts of some annotations."""
         found = self._texts.take(pa.array(self._rows[which]))
         return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
-
-
-def units(table: pa.Table) -> npt.NDArray[Any]:
-    """The column ``unit``, S10 (rows,): a view where the table is one chunk."""
-    chunks = [c for c in table.column("unit").chunks if len(c)]
-    raw = [memoryview(c.buffers()[1])[10 * c.offset : 10 * (c.offset + len(c))] for c in chunks]
-    parts = [np.frombuffer(one, "S10") for one in raw] or [np.empty(0, "S10")]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _keys(path: Path) -> Path:

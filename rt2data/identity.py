@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rt2data import filters, index, order, select
+from rt2data import filters, index, order
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 
@@ -54,5 +54,5 @@ def _heads(table: Any) -> tuple[order.U64, np.ndarray[Any, np.dtype[np.int64]]]:
         bit = filters.DUPLICATES["duplicate_episode"]
         begins &= index.numbers(table, filters.DOUBLE) & bit == 0
     rows = np.flatnonzero(begins)
-    units = np.frombuffer(select.units_of(table), np.uint8).reshape(-1, 10)
-    return np.ascontiguousarray(units[rows, :8]).view(">u8").reshape(-1).astype(np.uint64), rows
+    units = index.units(table)[rows].view(np.uint8).reshape(-1, 10)
+    return np.ascontiguousarray(units[:, :8]).view(">u8").reshape(-1).astype(np.uint64), rows

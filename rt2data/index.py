@@ -131,6 +131,19 @@ def codes(table: pa.Table, name: str) -> tuple[npt.NDArray[np.int32], list[str |
     return np.asarray(indices), column.dictionary.to_pylist()
 
 
+def units(table: pa.Table) -> npt.NDArray[Any]:
+    """The column ``unit``, S10 (rows,): a view where the table is one chunk."""
+    chunks = [c for c in table.column("unit").chunks if len(c)]
+    raw = [memoryview(c.buffers()[1])[10 * c.offset : 10 * (c.offset + len(c))] for c in chunks]
+    parts = [np.frombuffer(one, "S10") for one in raw] or [np.empty(0, "S10")]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def replaced(table: pa.Table, name: str, column: Any) -> pa.Table:
+    """`table` with another column under a name that it has."""
+    return table.set_column(table.column_names.index(name), name, column)
+
+
 def write(path: Path, table: pa.Table, meta: dict[str, str]) -> None:
     """Write an index file."""
     table = table.replace_schema_metadata(meta).unify_dictionaries()

@@ -259,7 +259,7 @@ def normalised(table: pa.Table, form: str | None) -> pa.Table:
             texts = pa.array([t if t is None else unicodedata.normalize(unicode, t) for t in stored], pa.string())
             chunks.append(pa.ListArray.from_arrays(chunk.offsets, texts, mask=chunk.is_null()) if several else texts)
         column = pa.chunked_array(chunks, table.schema.field(name).type)
-        table = table.set_column(table.column_names.index(name), name, column)
+        table = index.replaced(table, name, column)
     return table
 
 

@@ -293,36 +293,6 @@ def bounds(q01: float, q99: float, minimum: float, maximum: float, *, where: str
     return Bounds(low, high, constant)
 
 
-@dataclass(frozen=True, slots=True)
-class BinCounts:
-    """How often each bin occurs and how often a value was clipped into an outer one.
-
-    Attributes:
-        bins: int64 (F, size), per field (terminate first, then D dimensions).
-        low, high: int64 (D,), values clipped from below and from above.
-    """
-
-    bins: Ints
-    low: Ints
-    high: Ints
-
-    def merge(self, other: BinCounts) -> BinCounts:
-        """The counts of both together."""
-        return BinCounts(self.bins + other.bins, self.low + other.low, self.high + other.high)
-
-
-def bins_histogram(bins: npt.NDArray[np.integer], clipped: npt.NDArray[np.bool_], size: int = 256) -> BinCounts:
-    """Counts of `bins`, integers in [0, size) (n, 1 + D), and of `clipped`, bool (n, D).
-
-    A clipped value lies in an outer bin: in the lower half of the bins it was too low, in the upper half too high.
-    """
-    fields = bins.shape[1]
-    flat = bins.astype(np.int64) + np.arange(fields) * size
-    counts = np.bincount(flat.ravel(), minlength=fields * size).reshape(fields, size)
-    upper = bins[:, 1:] >= size // 2
-    return BinCounts(counts, (clipped & ~upper).sum(axis=0), (clipped & upper).sum(axis=0))
-
-
 def _need_rows(count: int) -> None:
     if count == 0:
         raise ValueError("statistics of no rows are not defined")

@@ -21,7 +21,6 @@ import pyarrow.compute
 
 from rt2data import images, index, order, prompts
 from rt2data.recipe import Recipe, RecipeSource
-from rt2data.select import units_of
 from rt2data.tokenizer import ActionTokenizer
 
 FIELDS = (
@@ -75,7 +74,7 @@ def render(
         proprio: that of its proprioception, where the prompt holds it.
     """
     copy, variant, step = (index.numbers(table, name) for name in ("copy", "variant", "step"))
-    keys = order.keys(source.id, units_of(table), step, variant, copy)
+    keys = order.keys(source.id, index.units(table).tobytes(), step, variant, copy)
     backs = range(source.sampling.history)
     refs = [_refs(table, camera, back, i == 0, recipe) for back in backs for i, camera in enumerate(cameras)]
     head = _piece(kind=source.declaration.kind, source=source.id, dataset=source.declaration.name, split=split)

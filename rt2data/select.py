@@ -88,7 +88,6 @@ def before_duplicates(source: RecipeSource) -> RecipeSource:
 
 def select(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split: str) -> Samples:
     """The samples of an index table (all of one part, or a slice of it). Rejection happens here and nowhere else."""
-    rows = table.num_rows
     _, kept, left_out = rejected(table, source)
     row_split = splits(table, recipe, source, dataset_split)
     positions = np.flatnonzero(kept)
@@ -101,8 +100,7 @@ def select(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split:
             raise Rt2dataError(source.where, f"{number.max()} texts on one picture", f"at most {order.MAX_VARIANT}")
         variant = (np.arange(int(number.sum())) - np.repeat(np.cumsum(number) - number, number)).astype(np.int32)
         positions = np.repeat(positions, number)
-    units = units_of(table)
-    picked = np.frombuffer(units, np.uint8).reshape(-1, 10)[positions].tobytes() if rows else b""
+    picked = index.units(table)[positions].tobytes()
     return Samples(
         positions,
         variant,
@@ -151,12 +149,6 @@ def languages(table: pa.Table, rows: npt.NDArray[np.int64]) -> Iterator[tuple[st
     codes, values = index.codes(table, "language")
     for code, count in zip(*np.unique(codes[rows], return_counts=True), strict=True):
         yield (values[code] if code >= 0 else None) or "und", int(count)
-
-
-def units_of(table: pa.Table) -> bytes:
-    """The column ``unit`` as bytes, 10 a row."""
-    chunks = table.column("unit").chunks
-    return b"".join(memoryview(c.buffers()[1])[10 * c.offset : 10 * (c.offset + len(c))] for c in chunks if len(c))
 
 
 def splits(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split: str) -> npt.NDArray[np.int8]:

@@ -156,7 +156,7 @@ def stage(the_job: Job, source: int, table: pa.Table, path: Path) -> pa.Table:
     rows = np.arange(table.num_rows)
     for camera in cameras:
         name = f"{camera}.file"
-        codes, names = index.codes(_with(table, name, table.column(name).dictionary_encode()), name)
+        codes, names = index.codes(index.replaced(table, name, table.column(name).dictionary_encode()), name)
         known = np.array([files.setdefault(str(name), len(files)) for name in names], np.int64)
         there = codes >= 0
         numbers = [index.numbers(table, f"{camera}.{what}")[there].astype(np.int64) for what in _WHAT]
@@ -174,16 +174,12 @@ def stage(the_job: Job, source: int, table: pa.Table, path: Path) -> pa.Table:
         here = np.zeros(table.num_rows, np.bool_)
         here[own] = True
         staged = pa.array([name if one else None for one in here.tolist()], pa.string())
-        table = _with(table, f"{camera}.file", staged)
-        table = _with(table, f"{camera}.offset", pa.array(at))
+        table = index.replaced(table, f"{camera}.file", staged)
+        table = index.replaced(table, f"{camera}.offset", pa.array(at))
     return table
 
 
 _WHAT = ("offset", "length", "crc")
-
-
-def _with(table: pa.Table, name: str, column: Any) -> pa.Table:
-    return table.set_column(table.column_names.index(name), name, column)
 
 
 def discard(the_job: Job, state: Path) -> None:

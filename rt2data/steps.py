@@ -82,7 +82,7 @@ def sound(table: pa.Table, source: RecipeSource) -> Bools:
     """Which rows may stand in a window: those that become samples, and those that only lack motion."""
     reject = index.numbers(table, "reject")
     reject = np.where(reject == index.CODE["no_op"], 0, reject).astype(np.uint8)
-    return select.rejected(_put(table, "reject", pa.array(reject)), source)[1]
+    return select.rejected(index.replaced(table, "reject", pa.array(reject)), source)[1]
 
 
 class Chunks:
@@ -136,9 +136,9 @@ class _Part:
         self.latest = latest[np.cumsum(self.first) - 1]  # per row: the last one of its episode with a known action
 
     def table(self) -> pa.Table:
-        found = _put(self.stored, "reject", pa.array(self.reject))
+        found = index.replaced(self.stored, "reject", pa.array(self.reject))
         for name, column in self.changed.items():
-            found = _put(found, name, column)
+            found = index.replaced(found, name, column)
         return found
 
     def leave_out(self, reason: str, rows: Bools) -> None:
@@ -211,7 +211,3 @@ class _Part:
 
 def _flags(table: pa.Table, name: str) -> Bools:
     return np.asarray(index.numbers(table, name), np.bool_)
-
-
-def _put(table: pa.Table, name: str, column: Any) -> pa.Table:
-    return table.set_column(table.column_names.index(name), name, column)

@@ -17,7 +17,7 @@ from hypothesis import example, given, settings
 
 from rt2data import measure
 from rt2data.errors import Rt2dataError
-from rt2data.measure import BinCounts, Cells, Moments, bins_histogram, bounds, quantiles
+from rt2data.measure import Cells, Moments, bounds, quantiles
 
 QS = (0.0, 0.01, 0.25, 0.5, 0.99, 1.0)
 EXTREMES = [0.0, -0.0, 1e-45, -1e-45, 1.1754944e-38, 3.4028235e38, -3.4028235e38, 1.0, np.float32(0.1).item()]
@@ -200,19 +200,6 @@ def test_a_constant_always_gets_bounds(value: float) -> None:
     low, high, constant = bounds(value, value, value, value, where="bridge dimension x")
     assert constant
     assert low < value < high
-
-
-def test_bins_are_counted() -> None:
-    bins = np.array([[0, 0, 255], [1, 0, 255], [1, 7, 128]], np.uint8)
-    clipped = np.array([[True, True], [False, True], [False, False]])
-    counts = bins_histogram(bins, clipped)
-    assert counts.bins.shape == (3, 256)
-    assert counts.bins[0, :2].tolist() == [1, 2]
-    assert counts.bins[1, [0, 7]].tolist() == [2, 1]
-    assert counts.bins[2, [128, 255]].tolist() == [1, 2]
-    assert (counts.low.tolist(), counts.high.tolist()) == ([1, 0], [0, 2])
-    halves: BinCounts = bins_histogram(bins[:1], clipped[:1]).merge(bins_histogram(bins[1:], clipped[1:]))
-    assert all(np.array_equal(getattr(counts, name), getattr(halves, name)) for name in ("bins", "low", "high"))
 
 
 @given(st.lists(st.lists(st.sampled_from("abcdefghijklmnopqr"), max_size=30), max_size=5))

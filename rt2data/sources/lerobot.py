@@ -204,7 +204,7 @@ class LeRobot:
                 where = episodes[number].videos.get(camera.field)
                 if where is not None and video.unreadable(self.root / where.file):
                     state[none & (which == number)] = index.CODE["unreadable_image"]
-            table = table.set_column(table.column_names.index(name), name, pa.array(state))
+            table = index.replaced(table, name, pa.array(state))
         return table
 
 
