@@ -212,6 +212,10 @@ def _source(recipe: Recipe, entry: Entry, common: tuple[dict[str, Any], str], wr
             )
     prompts = _prompts(recipe.prompts, fields.get("prompts", {}), lambda kind: entry.at("prompts", kind))
     cameras = tuple(fields.get("cameras", recipe.cameras))
+    if found.kind == "robot" and not set(cameras) & set(found.cameras):
+        named = f"none of the cameras {', '.join(cameras)}"
+        repair = "Add it to cameras: in the recipe"
+        raise Rt2dataError(entry.place, named, f"one of {', '.join(found.cameras)}", repair)
     asked = [prompts[kind] for kind in ("robot", *(("plan",) if "plans" in fields else ()))]
     how = sampling.parse(
         found, written.fields, fields, (written.at, entry.at),

@@ -420,14 +420,14 @@ def test_prompts_and_cameras_that_are_refused(tmp_path: Path, source: str, messa
     assert str(caught.value).replace(f"{tmp_path}/", "") == message
 
 
-JOINTS = "name: r\nsources:\n- source: bridge\n- source: vqav2\n- source: berkeley_rpt\n"
+JOINTS = "name: r\ncameras: [primary, wrist]\nsources:\n- source: bridge\n- source: vqav2\n- source: berkeley_rpt\n"
 
 
 def test_action_spaces_need_prompts_of_their_own(tmp_path: Path) -> None:
     with pytest.raises(Rt2dataError) as caught:
         read(tmp_path, r=JOINTS)
     assert str(caught.value).replace(f"{tmp_path}/", "") == (
-        "r.yaml:5: bridge_dataset (displacement of an arm (x y z roll pitch yaw gripper)) and "
+        "r.yaml:6: bridge_dataset (displacement of an arm (x y z roll pitch yaw gripper)) and "
         "berkeley_rpt_converted_externally_to_rlds "
         "(absolute joint_0 joint_1 joint_2 joint_3 joint_4 joint_5 joint_6 gripper) "
         "have the same prompt; expected a robot prompt of its own for each action space. "
@@ -438,7 +438,7 @@ def test_action_spaces_need_prompts_of_their_own(tmp_path: Path) -> None:
     both = JOINTS + '  prompts: {robot: "{instruction}"}\n- source: aloha_mobile\n  prompts: {robot: "{instruction}"}\n'
     with pytest.raises(
         Rt2dataError,
-        match=r"r\.yaml:7: berkeley_rpt.* and aloha_mobile \(absolute left_joint_0 .* \.\.\. base_angular\)",
+        match=r"r\.yaml:8: berkeley_rpt.* and aloha_mobile \(absolute left_joint_0 .* \.\.\. base_angular\)",
     ):
         read(tmp_path, r=both)
 

@@ -242,9 +242,8 @@ def test_cameras_of_a_source(tmp_path: Path) -> None:
     )
     assert select.cameras(found.sources[0]) == ("tertiary", "primary")
     assert select.cameras(found.sources[1]) == ("image",)
-    found = read(tmp_path, "name: x\ncameras: [left]\nsources:\n- source: bridge\n")
     with pytest.raises(Rt2dataError) as caught:
-        select.cameras(found.sources[0])
+        read(tmp_path, "name: x\ncameras: [left]\nsources:\n- source: bridge\n")
     assert str(caught.value).endswith(
         "r.yaml:4: none of the cameras left; expected one of primary, secondary, tertiary, fourth. Add it to "
         "cameras: in the recipe."
