@@ -16,7 +16,10 @@ def warnings(recipe: Recipe, plans: list[SourcePlan], splits: dict[str, int]) ->
     """What a user should know before the build, a sentence each; `splits` gives the samples of each."""
     unknown = any("samples" in plan.unknown for plan in plans)
     without: dict[str, list[str]] = {}
-    found = [f"split {name} is empty" for name, samples in splits.items() if not samples and not unknown]
+    # What is held out is known only from an index.
+    guessed = recipe.holdout.split if recipe.holdout and any(plan.estimated for plan in plans) else None
+    empty = [name for name, samples in splits.items() if not samples and name != guessed]
+    found = [] if unknown else [f"split {name} is empty" for name in empty]
     for source, plan in zip(recipe.sources, plans, strict=True):
         filled = [name for name, n in splits.items() if n and name != "train" and name in source.splits]
         if plan.unknown:

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from rt2data import mixture, storage
+from rt2data import mixture, serving, storage
 from rt2data.errors import Rt2dataError
 from rt2data.storage import Place
 from rt2data.tokenizer import ActionTokenizer
@@ -121,7 +121,9 @@ def _decoded(sample: Json, tokenizer: ActionTokenizer | None) -> list[float] | N
     if sample.get("kind") != "robot" or tokenizer is None:
         return None
     mine = tokenizer.check_sample(sample)
-    return [float(x) for x in mine.decode(mine.parse(sample["target"])).actions.reshape(-1)]
+    target = str(sample["target"])
+    bins = mine.parse(target) if sample.get("plan") is None else serving.parse_reply(mine, target).bins
+    return [float(x) for x in mine.decode(bins).actions.reshape(-1)]
 
 
 def _text(

@@ -152,8 +152,9 @@ def _action_table(train: Json) -> list[str]:
         f"  actions of {train['count']:,} train steps:",
         f"  {'':<10}" + "".join(f"{n:>10}" for n in names) + f"{'clipped':>9}{'unused':>8}",
     ]
+    bins = train["bins"][-len(train["dims"]) :]  # without the row of the terminate field, where there is one
     for i, dim in enumerate(train["dims"]):
         numbers = "".join(f"{train[n][i]:>10.4f}" for n in names)
-        unused = sum(n == 0 for n in train["bins"][i + 1])
-        lines.append(f"  {dim[:10]:<10}{numbers}{100 * train['clipped'][i] / train['count']:>7.2f} %{unused:>8}")
+        unused, clipped = sum(n == 0 for n in bins[i]), train["clipped"][i] / sum(bins[i])
+        lines.append(f"  {dim[:10]:<10}{numbers}{100 * clipped:>7.2f} %{unused:>8}")
     return lines

@@ -13,7 +13,7 @@ import small
 import yaml
 from test_windows import STILL, episode
 
-from rt2data import export, flow, mixture
+from rt2data import cli, export, flow, inspection, mixture, stats
 from rt2data.verify import verify
 
 Build = Callable[..., dict[str, Any]]
@@ -99,6 +99,9 @@ def test_everything_at_once(form: str, image: Any, data: Path, build: Build, tmp
     if image == "keep" and form == "by_source":
         flow.build(recipe, tmp_path / "c", data_root=data, workers=2, progress=False)
         assert small.tree(tmp_path / "a") == small.tree(tmp_path / "c")
+    shown = [json.loads(one) for one in inspection.inspect(tmp_path / "a", 400, as_json=True)]
+    assert sum(one["plan"] is not None for one in shown) > 3
+    assert "actions of " in stats.text(stats.of(tmp_path / "a"))
     for streaming in (True, False):
         read_by_datasets(tmp_path / "a", tmp_path / f"cache-{streaming}", streaming=streaming)
     for kind in ("messages", "llava"):
@@ -128,3 +131,13 @@ def test_everything_on_object_storage(
             tars = {name for name in wanted if name.endswith(".tar")}
             assert {name: found[name] for name in tars} == {name: wanted[name] for name in tars}
             assert verify(f"s3://{objects.BUCKET}/{staged}").ok
+
+
+def test_the_plans_of_it(data: Path, tmp_path: Path, capsys: Any) -> None:
+    """An estimate does not know what is held out, and does not say that nothing is."""
+    command = ["plan", str(everything(data)), "--data-root", str(data), "--work", str(tmp_path)]
+    for index in ([], ["--index"]):
+        assert cli.main([*command, *index]) == 0
+        text = capsys.readouterr().out
+        assert "2 steps as one; actions of 4 steps, padded past the end; 3 images of each camera" in text
+        assert "is empty" not in text
