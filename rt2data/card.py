@@ -81,14 +81,18 @@ def text(manifest: dict[str, Any], the_job: Job) -> str:
     lines += ["", "| split | samples | shards |", "| --- | ---: | ---: |"]
     lines += [f"| {split} | {v['samples']:,} | {len(v['shards'])} |" for split, v in manifest["splits"].items()]
     lines += _loaders(manifest) if by_source else []
+    planned = any(s["plans"] for s in manifest["sources"])
+    text = ", in some samples behind a plan in words" if planned else ""
     lines += [
         "",
-        "A robot sample's target is an action string, written and read by the tokenizer in `tokenizer.json`:",
+        f"A robot sample's target is an action string{text}, written and read by the tokenizer in `tokenizer.json`:",
         "",
     ]
+    read = 'parse_reply(tok, sample["json"]["target"]).bins' if planned else 'tok.parse(sample["json"]["target"])'
     lines += ["```python", "from rt2data import ActionTokenizer",
+              *(["from rt2data.serving import parse_reply"] if planned else []),
               f'tok = ActionTokenizer.from_pretrained("{name}").for_source(sample["json"]["source"])',
-              'action = tok.decode(tok.parse(sample["json"]["target"]))', "```", ""]  # fmt: skip
+              f"action = tok.decode({read})", "```", ""]  # fmt: skip
     cited = [s for s in manifest["sources"] if s["citation"]]
     lines += ["## Citations", "", *(f"- {s['dataset']}: {s['citation']}" for s in cited), ""] if cited else []
     return "\n".join(lines)

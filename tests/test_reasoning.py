@@ -78,6 +78,14 @@ def test_a_template(corpora: Path, tmp_path: Path, build: Build) -> None:
         reply = parse_reply(tokenizer, sample["target"])
         assert (reply.plan, reply.bins.tolist()) == (f"{stop}.", sample["bins"])
         assert re.fullmatch(tokenizer.regex(plan=True), sample["target"])
+    card = (tmp_path / "out" / "README.md").read_text()
+    snippet = (
+        card.split("```python\n")[-1].split("```")[0].replace(f'"{manifest["name"]}"', repr(str(tmp_path / "out")))
+    )
+    for sample in (next(s for s in found if s["plan"]), next(s for s in found if not s["plan"])):
+        names: dict[str, Any] = {"sample": {"json": sample}}
+        exec(snippet, names)  # as a reader of the card runs it
+        assert names["action"].actions.tolist() == tokenizer.decode(np.array(sample["bins"])).actions.tolist()
     copies: dict[str, set[bool]] = {}
     for sample in found:
         copies.setdefault(re.sub("-c.*", "", sample["key"]), set()).add(sample["plan"] is None)
