@@ -168,6 +168,7 @@ def _recipe(written: Written) -> Recipe:
     recipe = replace(recipe, sources=tuple(_source(recipe, entry, common, written) for entry in written.entries))
     if "holdout" in raw:
         recipe = _holdout(recipe, written)
+    sampling.check_no_op(raw, [source.declaration for source in recipe.sources], written.at)
     _check_amounts(recipe, written)
     _check_bounds(recipe, written)
     _check_pictures(recipe, written)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -146,6 +146,15 @@ def _no_op(
         if name not in dims:
             raise Rt2dataError(at("no_op"), f'no dimension "{name}"', f"one of {', '.join(dims)}", near(name, dims))
     return None if own["no_op"] is None else tuple((name, float(limit)) for name, limit in own["no_op"].items())
+
+
+def check_no_op(common: Mapping[str, Any], declarations: Iterable[Declaration], at: At) -> None:
+    """Raise where a recipe's thresholds name a dimension that no source has: it would leave nothing out, in silence."""
+    known = {name: None for one in declarations if one.robot for name in one.robot.dims}
+    for name in common.get("no_op") or {}:
+        if name not in known:
+            found = f'no source has the dimension "{name}"'
+            raise Rt2dataError(at("no_op"), found, f"one of {', '.join(known)}", near(name, known))
 
 
 def text(declaration: Declaration, sampling: Sampling) -> str:

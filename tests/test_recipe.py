@@ -236,6 +236,17 @@ def test_finding_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert recipe.find("own.yaml") == Path("own.yaml")
 
 
+def test_a_threshold_for_a_dimension_that_no_source_has(tmp_path: Path) -> None:
+    """It would leave nothing out, in silence; one that some of the sources have is fine."""
+    read(tmp_path, "name: x\nno_op: {z: 0.1}\nsources: [{source: bridge}, {source: language_table}]\n")
+    with pytest.raises(Rt2dataError) as caught:
+        read(tmp_path, "name: x\nno_op: {x: 0.1, griper: 0.1}\nsources: [{source: bridge}]\n")
+    assert str(caught.value).endswith(
+        'r.yaml:2: no source has the dimension "griper"; expected one of x, y, z, roll, pitch, yaw, gripper. '
+        'Did you mean "gripper"?'
+    )
+
+
 def test_cameras_of_a_source(tmp_path: Path) -> None:
     found = read(
         tmp_path, "name: x\ncameras: [tertiary, left, primary]\nsources: [{source: bridge}, {source: vqav2}]\n"
