@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import google_crc32c
 import numpy as np
@@ -30,6 +32,7 @@ from rt2data.storage import Place
 from rt2data.tokenizer import ActionTokenizer
 
 SAMPLED = 32  # images of a shard that are looked at, whether they are in memory
+ENCODED = "encoded"  # folder of images that were encoded anew, for the time in which a shard is written
 MAX_OPEN = 512  # half of what systems allow a process
 
 
@@ -83,6 +86,11 @@ class Files:
             raise Rt2dataError(path, error.strerror or str(error), "the file that was indexed") from None
         self._open[path] = descriptor
         return descriptor
+
+    def forget(self, path: str) -> None:
+        """Close a file that is about to go."""
+        if path in self._open:
+            os.close(self._open.pop(path))
 
     def close(self) -> None:
         for descriptor in self._open.values():
@@ -141,7 +149,7 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
         for number in missing:
             parts = _render(the_job, the_plan, rows, number, tokenizers)
             with staging.brought(the_job, parts) as here:
-                written = _write(the_job, here, out / names[number], files, sink)
+                written = _write(the_job, here, out / names[number], files, sink, folder)
             if here is not parts:
                 files.close()  # the copies are gone
             samples = sum(len(r.keys) for _, r, _ in parts)
@@ -201,23 +209,39 @@ def _sequence(parts: list[Part]) -> list[tuple[int, int]]:
     return list(zip(which[found].tolist(), row[found].tolist(), strict=True))
 
 
-def _write(the_job: Job, parts: list[Part], path: Place, files: Files, sink: Sink) -> shard.Written:
-    samples = [_members(the_job, source, rendered, files) for source, rendered, _ in parts]
-    picked = [samples[part][row] for part, row in _sequence(parts)]
-    names, sizes, content = zip(*chain.from_iterable(picked), strict=True)
-    longest = max(names, key=len)
-    if len(longest) > shard.MAX_NAME:
-        found = f"the member name {longest} has {len(longest)} bytes"
-        raise Rt2dataError(str(path), found, f"at most {shard.MAX_NAME} bytes")
-    files.prefetch([(one, size) for one, size in zip(content, sizes, strict=True) if isinstance(one, Ref)])
-    return shard.write(path, names, sizes, content, files.read, sink)
+def _write(the_job: Job, parts: list[Part], path: Place, files: Files, sink: Sink, folder: Path) -> shard.Written:
+    with encoded_images(folder, files) as encoded:
+        samples = [_members(the_job, source, rendered, files, encoded) for source, rendered, _ in parts]
+        encoded.flush()
+        picked = [samples[part][row] for part, row in _sequence(parts)]
+        names, sizes, content = zip(*chain.from_iterable(picked), strict=True)
+        longest = max(names, key=len)
+        if len(longest) > shard.MAX_NAME:
+            found = f"the member name {longest} has {len(longest)} bytes"
+            raise Rt2dataError(str(path), found, f"at most {shard.MAX_NAME} bytes")
+        files.prefetch([(one, size) for one, size in zip(content, sizes, strict=True) if isinstance(one, Ref)])
+        return shard.write(path, names, sizes, content, files.read, sink)
+
+
+@contextmanager
+def encoded_images(folder: Path, files: Files) -> Iterator[IO[bytes]]:
+    """A file for the images of a shard that are encoded anew: a header states the size before the bytes, and the
+    images of a large shard are more than memory holds. It lies below the plan's folder, since /tmp may be memory.
+    """
+    there = folder / ENCODED
+    there.mkdir(exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=there) as encoded:
+        yield encoded
+        files.forget(encoded.name)
 
 
 Member = tuple[str, int, bytes | Ref]
 _make_ref = partial(tuple.__new__, Ref)  # half the time of Ref(...), which runs for every image
 
 
-def _members(the_job: Job, source: int, rendered: Rendered, files: Files) -> list[tuple[Member, ...]]:
+def _members(
+    the_job: Job, source: int, rendered: Rendered, files: Files, encoded: IO[bytes]
+) -> list[tuple[Member, ...]]:
     """The members of each sample: its images, then its JSON."""
     columns: list[Any] = []
     gaps = False
@@ -229,8 +253,8 @@ def _members(the_job: Job, source: int, rendered: Rendered, files: Files) -> lis
         spec = _spec(the_job.recipe, the_job.recipe.sources[source], refs.camera)
         if spec is not None:
             pairs = zip(content, lengths, strict=True)
-            content = [_reencode(spec, ref, length, files) if ref.file else b"" for ref, length in pairs]
-            lengths = [len(data) for data in content]
+            found = [_reencoded(spec, ref, length, files, encoded) if ref.file else (ref, 0) for ref, length in pairs]
+            content, lengths = map(list, zip(*found, strict=True))
         names = [f"{key}.{suffix}" for key, suffix in zip(rendered.keys, refs.suffix, strict=True)]
         columns.append(zip(names, lengths, content, strict=True))
         gaps = gaps or "" in refs.suffix
@@ -252,11 +276,15 @@ def _spec(recipe: Recipe, source: RecipeSource, camera: str) -> images.ImageSpec
     return images.ImageSpec(size=tuple(size) if size else None, swap_bgr=bgr, **wanted)
 
 
-def _reencode(spec: images.ImageSpec, ref: Ref, length: int, files: Files) -> bytes:
+def _reencoded(spec: images.ImageSpec, ref: Ref, length: int, files: Files, encoded: IO[bytes]) -> tuple[Ref, int]:
+    """An image encoded anew at the end of `encoded`: where it lies, and its size."""
     data = np.empty(length, np.uint8)
     files.read(ref, data)
     try:
-        return images.reencode(data.tobytes(), spec)
+        new = images.reencode(data.tobytes(), spec)
     except images.ImageError as error:
         repair = "Set image_check: decode in the recipe, which leaves such images out and counts them"
         raise Rt2dataError(f"{ref.file} at byte {ref.offset}", str(error), "an image that decodes", repair) from None
+    place = Ref(encoded.name, encoded.tell(), google_crc32c.value(new))
+    encoded.write(new)
+    return place, len(new)

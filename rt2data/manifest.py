@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,7 @@ def commit(
             left.unlink(missing_ok=True)
     _json(out / "manifest.json", manifest)
     staging.discard(the_job, state)
+    shutil.rmtree(state / gather.ENCODED, ignore_errors=True)
     (out / CLAIM).unlink(missing_ok=True)
     return manifest
 

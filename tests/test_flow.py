@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tarfile
 import textwrap
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -296,6 +297,26 @@ def test_a_recipe_that_encodes_images_anew(build: Build, corpora: Path, tmp_path
     first = small.tree(tmp_path / "out")
     build(recipe, tmp_path / "again", data_root=corpora, work=tmp_path / "w")
     assert small.tree(tmp_path / "again") == first
+
+
+def test_the_images_of_a_shard_that_are_encoded_anew_are_never_all_in_memory(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captions_of(tmp_path, {f"{n}.jpg": small.picture(n) for n in range(48)})
+    recipe = small.write_recipe(tmp_path / "r.yaml", image={"format": "jpg"}, samples_per_shard=48, **CAPTIONS)
+    large = 1 << 20
+    monkeypatch.setattr(gather.images, "reencode", lambda data, _: (data * (large // len(data) + 1))[:large])
+    build(recipe, tmp_path / "first", data_root=tmp_path)  # what it imports is not counted
+    tracemalloc.start()
+    try:
+        manifest = build(recipe, tmp_path / "out", data_root=tmp_path)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(manifest["splits"]["train"]["shards"]) == 1
+    assert sum(len(one["jpg"]) for one in samples(tmp_path / "out")) == 48 * large
+    assert most < 8 * large
+    assert not list((tmp_path / "out.work").rglob("encoded/*"))
 
 
 def test_a_bgr_camera_is_swapped_and_encoded_anew(build: Build, tmp_path: Path) -> None:
