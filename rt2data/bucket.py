@@ -30,6 +30,8 @@ CHUNK = 8 << 20  # bytes of a request: long enough that its latency costs little
 PARALLEL = 16  # requests that a process has under way: at most PARALLEL * CHUNK bytes in memory
 KEPT = 2  # objects of which a process keeps its local copy: the part that it reads, and a file beside it
 FRESH = 60.0  # seconds for which sizes and versions that were listed are believed
+# Where clouds hand credentials to their machines. The client asks there last, when it found none.
+_METADATA = ("169.254.169.254", "169.254.170.2", "metadata.google.internal")
 
 
 class Stat(NamedTuple):
@@ -262,7 +264,11 @@ def _asking(url: Url, what: str) -> Iterator[tuple[Any, Any]]:
         raise Rt2dataError(str(url), "it changed while it was read", expected, "Build again") from None
     except (BaseError, OSError) as error:
         repair = "Check bucket, network and the credentials of this environment; the same command continues"
-        found = f"{what} failed: {' '.join(str(error).split())[:300]}"
+        said = " ".join(str(error).partition("Debug source")[0].split())
+        if any(host in said for host in _METADATA):
+            said = "no credentials in this environment, and none that this machine hands out"
+            repair = "Set them, or AWS_SKIP_SIGNATURE=true or GOOGLE_SKIP_SIGNATURE=true for a public bucket"
+        found = f"{what} failed: {said[:300]}"
         raise Rt2dataError(str(url), found, "a store that answers", repair) from None
 
 

@@ -340,6 +340,17 @@ def test_a_bucket_that_is_not_there(mixture: Any, build: Build, server: Server, 
         build(mixture.recipe, tmp_path / "out", data_root=data)
 
 
+def test_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    from obstore.exceptions import GenericError
+
+    said = "Error performing PUT http://169.254.169.254/latest/api/token\n Debug source: RetryError { PUT }"
+    expected = r"s3://robots/data: list failed: no credentials in this environment.*AWS_SKIP_SIGNATURE=true"
+    url = bucket.Url("s3", "robots", "data")
+    with pytest.raises(Rt2dataError, match=expected) as found, bucket._asking(url, "list"):
+        raise GenericError(said)
+    assert "Debug" not in str(found.value)
+
+
 # Google Cloud Storage
 
 
