@@ -156,8 +156,8 @@ def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -
         if parts is not None and one is not None:
             roots = [str(one.root)] * len(recipe.sources)
             made = job.make(work, recipe, roots, parts)
-            for part, _, samples in planner.walk(made, plans):
-                plans[number].image_bytes += planner.image_bytes(made.table(part), source, samples.rows)
+            for _, _, table, drawn in planner.walk(made, plans):
+                plans[number].image_bytes += planner.image_bytes(table, source, drawn.rows)
         else:
             _guess(source, one, plans[number])
         if "samples" not in plans[number].unknown:

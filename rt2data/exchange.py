@@ -7,7 +7,6 @@ holds the group's rows for bucket b. The file's own footer is the sidecar of off
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import pyarrow.ipc
 
 from rt2data import index, job, pictures, plan, planner, proprio, select, staging, statistics, steps, whole
 from rt2data.errors import Rt2dataError
-from rt2data.job import Job
+from rt2data.job import Job, Piece
 from rt2data.plan import Plan
 from rt2data.reasoning import Plans
 from rt2data.recipe import RecipeSource
@@ -62,29 +61,33 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
     the_plan = plan.load(folder)
     path = run_file(folder, the_job, task["group"])
     if not path.is_file():
-        if the_job.source(the_job.parts[the_job.groups[task["group"]][0].part]).declaration.robot:
-            tokenizer, state = ActionTokenizer.from_pretrained(str(folder)), proprio.load(folder)
-            counted = count_bins(the_job, [task["group"]], tokenizer, state)
-            arrays = {f"{name}.{i}": array for name, pair in counted.items() for i, array in enumerate(pair)}
+        source = the_job.parts[the_job.groups[task["group"]][0].part].source
+        robot = the_job.recipe.sources[source].declaration.robot
+        bins = Bins(ActionTokenizer.from_pretrained(str(folder)), proprio.load(folder)) if robot else None
+        rows = _rows(the_job, the_plan, task["group"], bins)
+        if bins is not None:
+            arrays = {f"{name}.{i}": array for name, pair in bins.counts.items() for i, array in enumerate(pair)}
             statistics.save(str(path.with_suffix(".bins.npz")), arrays)
         # The run comes last: where it is, all that the task leaves is.
-        rows = _rows(the_job, the_plan, task["group"])
-        source = the_job.parts[the_job.groups[task["group"]][0].part].source
         if the_job.staged and the_job.staged[source] and rows.num_rows:
             rows = staging.stage(the_job, source, rows, staging.folder(the_job, folder) / path.stem)
         _write(path, rows, buckets(the_plan), bucket_size(the_plan))
     return {}
 
 
-def _rows(the_job: Job, the_plan: Plan, group: int) -> pa.Table:
-    """The drawn samples of a group: the index's columns, and order, shard, copy, variant and (web) target.
+def _rows(the_job: Job, the_plan: Plan, group: int, bins: Bins | None) -> pa.Table:
+    """The drawn samples of a group: the index's columns, and order, shard, copy, variant and (web) target. Counts all
+    of its samples in `bins`, so that each part is opened once.
 
     Where samples hold several steps, the columns of the action are as wide, and the images of N steps back stand in
     columns of their own, as those of a camera ``CAMERA.hN``.
     """
     pieces, splits = [], the_job.recipe.splits
-    for part, source, table, every, start in the_job.slices(group):
+    for piece in the_job.slices(group):
+        part, source, table, every, start = piece
         samples = select.select(table, the_job.recipe, source, part.split)
+        if bins is not None:
+            bins.add(piece, samples)
         drawn = list(planner.drawn(the_job.recipe, source, the_plan.sources[part.source], samples))
         positions = np.concatenate([rows for _, rows, _, _ in drawn]) if drawn else np.empty(0, np.int64)
         columns: dict[str, Any] = {
@@ -176,39 +179,49 @@ def _write(path: Path, table: pa.Table, count: int, size: int) -> None:
             writer.write_batch(rows[0] if rows else empty)
 
 
-def count_bins(
-    the_job: Job, groups: Iterable[int], tokenizer: ActionTokenizer, state: ActionTokenizer | None = None
-) -> dict[str, tuple[Counts, Counts]]:
-    """How often each bin occurs, and how many values are clipped, in the train steps of robot groups.
+class Bins:
+    """How often each bin occurs, and how many values are clipped, in train steps of robot sources.
 
-    ``train`` are the actions, and ``proprio`` the states where prompts hold them. Each step counts once whatever its
-    copies and whatever the horizon: int64 (fields of a step, bins), the first row of the terminate field, and int64
-    (D,). Of a scheme whose codes belong to a whole chunk ("dct"), the codes of all frequencies of a dimension count
-    together.
+    Attributes:
+        counts: ``train`` are the actions, and ``proprio`` the states where prompts hold them. Each step counts once
+            whatever its copies and whatever the horizon: int64 (fields of a step, bins), the first row of the terminate
+            field, and int64 (D,). Of a scheme whose codes belong to a whole chunk ("dct"), the codes of all
+            frequencies of a dimension count together.
     """
-    totals: dict[str, tuple[Counts, Counts]] = {}
 
-    def add(name: str, mine: ActionTokenizer, values: Any, ends: Any = None) -> None:
+    def __init__(self, tokenizer: ActionTokenizer, state: ActionTokenizer | None = None) -> None:
+        self.counts: dict[str, tuple[Counts, Counts]] = {}
+        self._tokenizer, self._state = tokenizer, state
+
+    def add(self, piece: Piece, samples: select.Samples) -> None:
+        """Count the steps of a piece, of which `samples` are the samples."""
+        source, table = piece.source, piece.table
+        rows = np.flatnonzero(samples.kept & (samples.row_split == 0))
+        mine = self._tokenizer.for_source(source.id)
+        if mine.spec.scheme == "dct":
+            chunks = steps.Chunks(piece.every, source)
+            for block in range(0, max(1, len(rows)), BLOCK):
+                found = chunks.of(rows[block : block + BLOCK] + piece.start).values
+                self._add("train", mine, found if mine.horizon > 1 else found[:, 0])
+        else:
+            ends = index.numbers(table, "terminate")[rows] if mine.terminate else None
+            self._add("train", mine.with_horizon(1), index.matrix(table.column("action"))[rows], ends)
+        if self._state is not None and source.sampling.state:
+            self._add("proprio", self._state.for_source(source.id), index.matrix(table.column("proprio"))[rows])
+
+    def _add(self, name: str, mine: ActionTokenizer, values: Any, ends: Any = None) -> None:
         coded, outside = mine.encode(values, ends, return_clipped=True)
         width = len(mine.dims) + (mine.terminate is not None)
         rows = np.asarray(coded).reshape(-1, width)
         bins = np.stack([np.bincount(column, minlength=mine.bins) for column in rows.T]).astype(np.int64)
         clipped = np.count_nonzero(np.asarray(outside).reshape(-1, len(mine.dims)), axis=0)
-        before = totals.get(name, (0, 0))
-        totals[name] = before[0] + bins, before[1] + clipped
+        before = self.counts.get(name, (0, 0))
+        self.counts[name] = before[0] + bins, before[1] + clipped
 
-    for part, source, table, every, start in (piece for group in groups for piece in the_job.slices(group)):
-        samples = select.select(table, the_job.recipe, source, part.split)
-        rows = np.flatnonzero(samples.kept & (samples.row_split == 0))
-        mine = tokenizer.for_source(source.id)
-        if mine.spec.scheme == "dct":
-            chunks = steps.Chunks(every, source)
-            for block in range(0, max(1, len(rows)), BLOCK):
-                found = chunks.of(rows[block : block + BLOCK] + start).values
-                add("train", mine, found if mine.horizon > 1 else found[:, 0])
-        else:
-            ends = index.numbers(table, "terminate")[rows] if mine.terminate else None
-            add("train", mine.with_horizon(1), index.matrix(table.column("action"))[rows], ends)
-        if state is not None and source.sampling.state:
-            add("proprio", state.for_source(source.id), index.matrix(table.column("proprio"))[rows])
-    return totals
+
+def count_bins(the_job: Job, tokenizer: ActionTokenizer) -> dict[str, tuple[Counts, Counts]]:
+    """`Bins.counts` of all groups of a job."""
+    bins = Bins(tokenizer)
+    for piece in (piece for group in range(len(the_job.groups)) for piece in the_job.slices(group)):
+        bins.add(piece, select.select(piece.table, the_job.recipe, piece.source, piece.part.split))
+    return bins.counts

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import pyarrow as pa
 from rt2data import blobs, caveats, holdout, identity, index, order, quotas, reasoning, select, steps, traffic
 from rt2data.errors import Rt2dataError
 from rt2data.holdout import Holdout
-from rt2data.job import Job
+from rt2data.job import IndexedPart, Job
 from rt2data.plan import Plan, SourcePlan, Stream, empty, streams
 from rt2data.recipe import Recipe, RecipeSource
 from rt2data.select import Samples
@@ -42,7 +43,7 @@ def make(job: Job, tokenizers: list[dict[str, Any]], other_splits: list[dict[str
         check_holdout(job, recipe.holdout)
     plans = empty(recipe, other_splits)
     quota_hashes: list[list[order.U64]] = [[] for _ in plans]
-    for part, source, samples in walk(job, plans):
+    for part, source, _, samples in walk(job, plans):
         train = samples.take(samples.split == 0)
         quota_hashes[part.source].append(_hash("quota", recipe, source, train))
     for number, source in enumerate(recipe.sources):
@@ -57,8 +58,8 @@ def make(job: Job, tokenizers: list[dict[str, Any]], other_splits: list[dict[str
         if source.reasoning is not None:
             plans[number].plans = choose_plans(job, number, plans[number])
     orders: dict[tuple[str, str | None], list[order.U64]] = {key: [] for key in streams(recipe)}
-    for part, source, samples in walk(job, None):
-        table, taken = job.table(part), []
+    for part, source, table, samples in walk(job, None):
+        taken = []
         for split, rows, _copy, values in drawn(recipe, source, plans[part.source], samples):
             taken.append(samples.rows[rows])
             orders[recipe.splits[split], source.id if recipe.form == "by_source" else None].append(values)
@@ -93,8 +94,8 @@ def check_holdout(job: Job, held: Holdout) -> None:
         raise Rt2dataError(where, f"no data for {listed}", "data for each entry", "Look at its spelling")
 
 
-def walk(job: Job, plans: list[SourcePlan] | None) -> Any:
-    """Every part with its samples; counts what is found into `plans` where given."""
+def walk(job: Job, plans: list[SourcePlan] | None) -> Iterator[tuple[IndexedPart, RecipeSource, pa.Table, Samples]]:
+    """Every part with its source, its table and its samples; counts what is found into `plans` where given."""
     for part in job.parts:
         source = job.source(part)
         table = job.table(part)
@@ -112,7 +113,7 @@ def walk(job: Job, plans: list[SourcePlan] | None) -> Any:
                 into = plan.languages.setdefault(name, {})
                 for language, count in select.languages(table, samples.rows[samples.split == number]):
                     into[language] = into.get(language, 0) + count
-        yield part, source, samples
+        yield part, source, table, samples
 
 
 def choose_plans(job: Job, number: int, found: SourcePlan) -> dict[str, Any]:

@@ -52,15 +52,30 @@ def cells_task(task: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _values(the_job: job.Job, group: int) -> Iterable[tuple[str, Any]]:
-    for part, source, table, *_ in the_job.slices(group):
-        samples = select.select(table, the_job.recipe, source, part.split)
-        action = index.matrix(table.column("action"))
-        train = samples.kept & (samples.row_split == the_job.recipe.splits.index("train"))
-        yield "train", action[train]
-        yield "all", action[~np.isin(index.numbers(table, "reject"), _NO_STEP)]
-        if source.sampling.state:
-            yield "proprio", index.matrix(table.column("proprio"))[train]
+def _values(the_job: job.Job, group: int) -> Iterator[tuple[str, Any]]:
+    """The values of each set, float32 (n, D), of many parts at a time where parts are small."""
+    waiting: dict[str, list[Any]] = {}
+    rows = 0
+    for piece in the_job.slices(group):
+        for name, values in _of_piece(the_job, piece):
+            waiting.setdefault(name, []).append(values)
+        rows += piece.table.num_rows
+        if rows >= index.BATCH:
+            yield from ((name, np.concatenate(found)) for name, found in waiting.items())
+            waiting, rows = {}, 0
+    yield from ((name, np.concatenate(found)) for name, found in waiting.items())
+
+
+def _of_piece(the_job: job.Job, piece: job.Piece) -> Iterator[tuple[str, Any]]:
+    source, table = piece.source, piece.table
+    kept = select.rejected(table, source)[1]
+    row_split = select.splits(table, the_job.recipe, source, piece.part.split)
+    action = index.matrix(table.column("action"))
+    train = kept & (row_split == the_job.recipe.splits.index("train"))
+    yield "train", action[train]
+    yield "all", action[~np.isin(index.numbers(table, "reject"), _NO_STEP)]
+    if source.sampling.state:
+        yield "proprio", index.matrix(table.column("proprio"))[train]
 
 
 def save(path: str, arrays: dict[str, Any]) -> None:

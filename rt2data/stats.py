@@ -70,7 +70,7 @@ def of_dataset(path: Place, *, check: bool) -> Json:
         actions = None
         if measured and measured[0]["train"]["count"]:
             tokenizer = flow.resolve(the_recipe, ActionTokenizer.from_pretrained("rt2"), measured)
-            bins, clipped = exchange.count_bins(the_job, range(len(the_job.groups)), tokenizer)["train"]
+            bins, clipped = exchange.count_bins(the_job, tokenizer)["train"]
             train = measured[0]["train"] | {"clipped": clipped.tolist(), "bins": bins.tolist()}
             actions = {"episodes": counted[0].units, "all": measured[0]["all"], "train": train}
     one = counted[0]
