@@ -3,8 +3,8 @@
     python benchmarks/child.py RECIPE DATA OUT WORKERS
 
 Each worker first builds a tiny mixture, so that importing is no part of the time. Prints one JSON line: seconds; CPU
-seconds of all processes; bytes that they had read from the disk; the largest anonymous memory of a worker; and bytes of
-source files that a worker still maps afterwards.
+seconds of all processes; bytes that they had read from the disk; the largest anonymous memory of a worker; the most
+that a worker held in memory of mapped source files, and what it still holds afterwards.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import generate
-from bench_scale import Memory, children
+from bench_scale import Memory, children, mapped
 from common import HERE
 
 from rt2data import flow, report, worker
@@ -60,13 +60,6 @@ def cpu_and_reads(pids: list[int]) -> tuple[float, int]:
     return seconds, read
 
 
-def mapped(pid: int, root: Path) -> int:
-    """Bytes of files below `root` that a process holds mapped."""
-    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
-    ranges = [line.split()[0].split("-") for line in lines if str(root.resolve()) in line]
-    return sum(int(end, 16) - int(start, 16) for start, end in ranges)
-
-
 def main() -> None:
     recipe, root, out, workers = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
     with worker.Pool(workers) as pool, tempfile.TemporaryDirectory(prefix="rt2data-bench-") as scratch:
@@ -78,7 +71,7 @@ def main() -> None:
         workers_of = children()
         pids = [os.getpid(), *workers_of]
         before, start = cpu_and_reads(pids), time.perf_counter()
-        with Memory(workers_of) as memory:
+        with Memory(workers_of, root) as memory:
             flow.build(recipe, out, data_root=root, progress=False)
         seconds, after = time.perf_counter() - start, cpu_and_reads(pids)
         found = {
@@ -86,7 +79,8 @@ def main() -> None:
             "cpu": after[0] - before[0],
             "read": after[1] - before[1],
             "private": memory.most,
-            "mapped": max(mapped(pid, root) for pid in workers_of),
+            "mapped": memory.most_mapped,
+            "kept": max(mapped(pid, root) for pid in workers_of),
         }
         shutil.rmtree(scratch, ignore_errors=True)
     print(json.dumps(found))

@@ -20,7 +20,9 @@ def warm(bench: Bench) -> None:
             )
             times = f"cat {statistics.median(copies):.2f} s, build {statistics.median(builds):.2f} s"
             what = f"index to commit against cat, warm, {kind.upper()}, {processes} each"
-            bench.rows.append(Row(what, 0.45, ratio(copies, builds), note=f"0.6 is the aim; {times}"))
+            figure = ratio(copies, builds)
+            bench.rows.append(Row(what, 0.45, figure, note=times))
+            bench.rows.append(Row(f"{what}: the aim", 0.6, figure))
 
 
 def cold(bench: Bench) -> None:
