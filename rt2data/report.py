@@ -108,6 +108,9 @@ def plan_text(recipe: Recipe, plan: Plan, workers: int | None = None, out: Place
     lines.append(f"text ~{short(needs.tokens)} tokens, images {mark}{size(needs.images)}{least}")
     disk = f"shards ~{size(needs.shards)}; disk needed ~{size(needs.disk)} with the work directory"
     lines.append(f"{disk}; ~{duration(needs.hours)} with {needs.workers} worker{'s' if needs.workers > 1 else ''}")
+    if needs.encoded:
+        anew = f"~{count(needs.encoded)} images are encoded anew"
+        lines.append(f"{anew}: ~{duration(needs.encode_hours)} of it, for one worker")
     if needs.staged:
         whose = ", ".join(s.dataset for s in plan.sources if s.staged)
         lines += _wrapped(f"of it ~{size(needs.staged)} until the mixture is complete: staged images of {whose}", "")

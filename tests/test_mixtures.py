@@ -16,7 +16,7 @@ import pytest
 import small
 import yaml
 
-from rt2data import cli, config, declaration, estimate, forecast, plan, quotas, recipe, report, resources, verify
+from rt2data import cli, config, declaration, estimate, flow, forecast, plan, quotas, recipe, report, resources, verify
 from rt2data.errors import Rt2dataError
 
 RECIPES = {path.stem: path for path in resources.files("mixtures", ".yaml")}
@@ -525,7 +525,31 @@ def test_the_forecast(tmp_path: Path) -> None:
     sample = recipe.read(RECIPES["quickstart"])
     needs = forecast.make(sample, planned(sample, tmp_path), 2)
     assert needs.complete
+    assert needs.encoded == 0
     assert 20 < needs.tokens / sum(planned(sample, tmp_path).splits.values()) < 40
+
+
+def test_the_forecast_of_images_that_are_encoded_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As many as there are; within a factor of two of their bytes, which the textures decide."""
+    assert cli.main(["sample", str(tmp_path / "data")]) == 0
+    capsys.readouterr()
+    small_ones = {"format": "jpg", "quality": 95, "size": [224, 224]}
+    file = tmp_path / "small.yaml"
+    sources = [{"source": "tabletop", "samples": 200}, {"source": "tabletop_captions", "samples": 50}]
+    recipe_of = {"name": "small", "splits": {"train": ["train"]}, "image": small_ones, "sources": sources}
+    file.write_text(yaml.safe_dump(recipe_of))
+    common = ["plan", str(file), "--data-root", str(tmp_path / "data"), "--work", str(tmp_path / "out.work"), "--index"]
+    assert cli.main([*common, "--json"]) == 0
+    needs = json.loads(capsys.readouterr().out)["forecast"]
+    built = flow.build(file, tmp_path / "out", data_root=tmp_path / "data", workers=1, progress=False)
+    sizes = []
+    for shard in (shard for split in built["splits"].values() for shard in split["shards"]):
+        with tarfile.open(tmp_path / "out" / shard["name"]) as tar:
+            sizes += [member.size for member in tar if member.name.endswith(".jpg")]
+    assert needs["encoded"] == len(sizes)
+    assert needs["images"] / 2 < sum(sizes) < needs["images"] * 2
+    assert cli.main(common) == 0
+    assert "images are encoded anew" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("page", ["mixtures/README.md", "docs/recipes.md"])
