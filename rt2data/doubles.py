@@ -34,7 +34,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from rt2data import blobs, filters, images, index, job, order, pictures, select, shard, steps, whole
+from rt2data import blobs, filters, images, index, job, order, pictures, select, steps, whole
 from rt2data.engine import Direct, Engine
 from rt2data.job import IndexedPart, Job
 from rt2data.recipe import RecipeSource
@@ -313,7 +313,7 @@ def _filling(the_job: Job, entries: Entries) -> npt.NDArray[np.bool_]:
             refs = _refs(the_job, the_job.parts[number], camera, rows[mine])
             for at, (path, offset, length, crc) in sorted(zip(mine.tolist(), refs, strict=True), key=lambda x: x[1]):
                 data = np.empty(length, np.uint8)
-                files.read(shard.Ref(path, offset, crc), data)
+                files.read((path, offset, crc), data)
                 with contextlib.suppress(images.ImageError):
                     found[at] = images.is_constant(data)
     finally:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from functools import partial
-from itertools import chain
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,17 +17,36 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from rt2data import blobs, exchange, images, index, job, plan, proprio, render, select, shard, staging, storage, whole
+from rt2data import (
+    blobs,
+    exchange,
+    images,
+    index,
+    job,
+    plan,
+    proprio,
+    render,
+    select,
+    shard,
+    staging,
+    storage,
+    texts,
+    whole,
+)
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.mixture import CLAIM
 from rt2data.plan import Plan, Stream
 from rt2data.recipe import Recipe, RecipeSource
 from rt2data.render import Rendered
-from rt2data.shard import Ref
 from rt2data.sink import Bytes, Sink
+from rt2data.staging import Images
 from rt2data.storage import Place
+from rt2data.texts import Texts
 from rt2data.tokenizer import ActionTokenizer
+
+Ref = tuple[str, int, int]  # an image in a source file: its path, where it begins, its CRC32C when it was indexed
+Ints = npt.NDArray[np.int64]
 
 SAMPLED = 32  # images of a shard that are looked at, whether they are in memory
 ENCODED = "encoded"  # folder of images that were encoded anew, for the time in which a shard is written
@@ -42,9 +59,9 @@ class Files:
     def __init__(self) -> None:
         self._open: dict[str, int] = {}
 
-    def read(self, ref: Ref, into: Bytes) -> None:
+    def read(self, image: Ref, into: Bytes) -> None:
         """Read exactly one image, and check that it is the one that was indexed."""
-        path, offset, crc = ref
+        path, offset, crc = image
         descriptor, size = self._open.get(path) or self._opened(path), len(into)
         done = os.preadv(descriptor, [into], offset)  # type: ignore[list-item]  # an array is a buffer
         while done < size and (n := os.preadv(descriptor, [into[done:].data], offset + done)):
@@ -56,20 +73,24 @@ class Files:
                 path, found, expected, "The file changed or is damaged: copy it again if it is, and build again"
             )
 
-    def prefetch(self, images: Sequence[tuple[Ref, int]]) -> None:
-        """Have the system read some images, each with its size, in the order of their files, where they are not in
-        memory: from a disk one after the other, as they stand in a shard, takes several times as long.
+    def prefetch(self, images: Images) -> None:
+        """Have the system read some images, in the order of their files, where they are not in memory: from a disk one
+        after the other, as they stand in a shard, takes several times as long.
         """
+        count = len(images.file)
+        some = np.arange(0, count, max(1, count // SAMPLED))
         if not hasattr(os, "RWF_NOWAIT") or all(
-            self._in_memory(ref) for ref, _ in images[:: max(1, len(images) // SAMPLED)]
+            self._in_memory(images.files[file], offset)
+            for file, offset in zip(images.file[some].tolist(), images.offset[some].tolist(), strict=True)
         ):
             return
-        for (path, offset, _), size in sorted(images):
+        names = [images.files[file] for file in images.file.tolist()]
+        for path, offset, size in sorted(zip(names, images.offset.tolist(), images.length.tolist(), strict=True)):
             os.posix_fadvise(self._open.get(path) or self._opened(path), offset, size, os.POSIX_FADV_WILLNEED)
 
-    def _in_memory(self, ref: Ref) -> bool:
+    def _in_memory(self, path: str, offset: int) -> bool:
         try:
-            os.preadv(self._open.get(ref.file) or self._opened(ref.file), [bytearray(1)], ref.offset, os.RWF_NOWAIT)
+            os.preadv(self._open.get(path) or self._opened(path), [bytearray(1)], offset, os.RWF_NOWAIT)
         except BlockingIOError:
             return False
         except OSError:  # a file system that cannot say
@@ -198,29 +219,47 @@ def _render(
     return parts
 
 
-def _sequence(parts: list[Part]) -> list[tuple[int, int]]:
+def _sequence(parts: list[Part]) -> tuple[Ints, Ints]:
     """(part, sample) in the shard's order: by order value, ties by key."""
     orders = np.concatenate([o for *_, o in parts])
     which = np.repeat(np.arange(len(parts)), [len(o) for *_, o in parts])
     row = np.concatenate([np.arange(len(o)) for *_, o in parts])
     found = np.argsort(orders, kind="stable")
     if np.any(orders[found[1:]] == orders[found[:-1]]):
-        found = np.array(sorted(range(len(orders)), key=lambda i: (orders[i], parts[which[i]][1].keys[row[i]])))
-    return list(zip(which[found].tolist(), row[found].tolist(), strict=True))
+        keys = [key for _, rendered, _ in parts for key in rendered.keys.to_pylist()]
+        found = np.array(sorted(range(len(orders)), key=lambda i: (orders[i], keys[i])))
+    return which[found], row[found]
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The n members of a shard's parts. `held` is a member's bytes, null for an image, which lies in `images`. `there`
+    is false for images that a sample lacks.
+    """
+
+    names: Texts
+    held: Texts
+    images: Images
+    there: npt.NDArray[np.bool_]
 
 
 def _write(the_job: Job, parts: list[Part], path: Place, files: Files, sink: Sink, folder: Path) -> shard.Written:
     with encoded_images(folder, files) as encoded:
-        samples = [_members(the_job, source, rendered, files, encoded) for source, rendered, _ in parts]
+        members = _members(the_job, parts, files, encoded)
         encoded.flush()
-        picked = [samples[part][row] for part, row in _sequence(parts)]
-        names, sizes, content = zip(*chain.from_iterable(picked), strict=True)
-        longest = max(names, key=len)
-        if len(longest) > shard.MAX_NAME:
-            found = f"the member name {longest} has {len(longest)} bytes"
+        picked = _picked(parts)
+        picked = picked[members.there[picked]]
+        names, held = members.names.take(picked), members.held.take(picked)
+        longest = int(np.argmax(np.diff(texts.data(names)[1])))
+        if len(name := names[longest].as_py().decode()) > shard.MAX_NAME:
+            found = f"the member name {name} has {len(name)} bytes"
             raise Rt2dataError(str(path), found, f"at most {shard.MAX_NAME} bytes")
-        files.prefetch([(one, size) for one, size in zip(content, sizes, strict=True) if isinstance(one, Ref)])
-        return shard.write(path, names, sizes, content, files.read, sink)
+        images = members.images.take(picked[np.asarray(held.is_null())])
+        files.prefetch(images)
+        paths = [images.files[file] for file in images.file.tolist()]
+        refs = zip(paths, images.offset.tolist(), images.crc.tolist(), strict=True)
+        sizes, crcs = members.images.length[picked], members.images.crc[picked]
+        return shard.write(path, names, sizes, held, crcs, refs, files.read, sink)
 
 
 @contextmanager
@@ -235,34 +274,45 @@ def encoded_images(folder: Path, files: Files) -> Iterator[IO[bytes]]:
         files.forget(encoded.name)
 
 
-Member = tuple[str, int, bytes | Ref]
-_make_ref = partial(tuple.__new__, Ref)  # half the time of Ref(...), which runs for every image
+def _picked(parts: list[Part]) -> Ints:
+    """The members of a shard in its order, as positions in `_members`."""
+    part, row = _sequence(parts)
+    rows = np.array([len(rendered.keys) for _, rendered, _ in parts])
+    columns = np.array([len(rendered.cameras) + 1 for _, rendered, _ in parts])
+    first = np.cumsum(rows * columns) - rows * columns
+    own = columns[part]
+    column = np.arange(own.sum()) - np.repeat(np.cumsum(own) - own, own)
+    # A part's members stand column by column: those of one sample are as far apart as the part has rows.
+    picked: Ints = np.repeat(first[part] + row, own) + column * np.repeat(rows[part], own)
+    return picked
 
 
-def _members(
-    the_job: Job, source: int, rendered: Rendered, files: Files, encoded: IO[bytes]
-) -> list[tuple[Member, ...]]:
-    """The members of each sample: its images, then its JSON."""
-    columns: list[Any] = []
-    gaps = False
-    for refs in rendered.cameras:
-        paths = [blobs.locate(name, the_job.roots[source], the_job.work) for name in refs.files]
-        found = [paths[code] if code >= 0 else "" for code in refs.file.tolist()]
-        content: list[Any] = list(map(_make_ref, zip(found, refs.offset.tolist(), refs.crc.tolist(), strict=True)))
-        lengths = refs.length.tolist()
-        spec = _spec(the_job.recipe, the_job.recipe.sources[source], refs.camera)
-        if spec is not None:
-            pairs = zip(content, lengths, strict=True)
-            found = [_reencoded(spec, ref, length, files, encoded) if ref.file else (ref, 0) for ref, length in pairs]
-            content, lengths = map(list, zip(*found, strict=True))
-        names = [f"{key}.{suffix}" for key, suffix in zip(rendered.keys, refs.suffix, strict=True)]
-        columns.append(zip(names, lengths, content, strict=True))
-        gaps = gaps or "" in refs.suffix
-    columns.append(zip([f"{key}.json" for key in rendered.keys], map(len, rendered.json), rendered.json, strict=True))
-    samples: list[tuple[Member, ...]] = list(zip(*columns, strict=True))
-    if gaps:  # samples with fewer images than others
-        samples = [tuple(member for member in sample if not member[0].endswith(".")) for sample in samples]
-    return samples
+def _members(the_job: Job, parts: list[Part], files: Files, encoded: IO[bytes]) -> Members:
+    """The members part by part; of each its images, camera by camera, then its JSON."""
+    names: list[Texts] = []
+    held: list[Texts] = []
+    paths: list[str] = []
+    columns: list[tuple[Ints | npt.NDArray[np.bool_], ...]] = []
+    for source, rendered, _ in parts:
+        none = np.zeros(len(rendered.keys), np.int64)
+        for refs in rendered.cameras:
+            names.append(texts.join(rendered.keys, b".", texts.take(refs.suffixes, refs.suffix)))
+            held.append(pa.nulls(len(none), texts.TYPE))
+            located = [blobs.locate(name, the_job.roots[source], the_job.work) for name in refs.files]
+            there = refs.file >= 0
+            found = Images(located, refs.file.astype(np.int64), refs.offset, refs.length, refs.crc.astype(np.int64))
+            spec = _spec(the_job.recipe, the_job.recipe.sources[source], refs.camera)
+            if spec is not None:
+                found = _reencoded(spec, found, files, encoded)
+            columns.append((found.file + len(paths), *found[2:], there))
+            paths += found.files
+        names.append(texts.join(rendered.keys, b".json"))
+        held.append(rendered.json)
+        sizes = np.diff(texts.data(rendered.json)[1])
+        columns.append((none, none, sizes, none, none == 0))
+    file, offset, length, crc, there = (np.concatenate(each) for each in zip(*columns, strict=True))
+    images = Images(paths, file, offset, length, crc)
+    return Members(pa.concat_arrays(names), pa.concat_arrays(held), images, there)
 
 
 def _spec(recipe: Recipe, source: RecipeSource, camera: str) -> images.ImageSpec | None:
@@ -276,15 +326,21 @@ def _spec(recipe: Recipe, source: RecipeSource, camera: str) -> images.ImageSpec
     return images.ImageSpec(size=tuple(size) if size else None, swap_bgr=bgr, **wanted)
 
 
-def _reencoded(spec: images.ImageSpec, ref: Ref, length: int, files: Files, encoded: IO[bytes]) -> tuple[Ref, int]:
-    """An image encoded anew at the end of `encoded`: where it lies, and its size."""
+def _reencoded(spec: images.ImageSpec, found: Images, files: Files, encoded: IO[bytes]) -> Images:
+    """Images encoded anew, at the end of `encoded`."""
+    rows = []
+    for file, offset, length, crc in zip(*(each.tolist() for each in found[1:]), strict=True):
+        new = _reencode(spec, (found.files[file], offset, crc), length, files) if file >= 0 else b""
+        rows.append((0, encoded.tell(), len(new), google_crc32c.value(new)))
+        encoded.write(new)
+    return Images([encoded.name], *np.array(rows, np.int64).reshape(-1, 4).T)
+
+
+def _reencode(spec: images.ImageSpec, ref: Ref, length: int, files: Files) -> bytes:
     data = np.empty(length, np.uint8)
     files.read(ref, data)
     try:
-        new = images.reencode(data.tobytes(), spec)
+        return images.reencode(data.tobytes(), spec)
     except images.ImageError as error:
         repair = "Set image_check: decode in the recipe, which leaves such images out and counts them"
-        raise Rt2dataError(f"{ref.file} at byte {ref.offset}", str(error), "an image that decodes", repair) from None
-    place = Ref(encoded.name, encoded.tell(), google_crc32c.value(new))
-    encoded.write(new)
-    return place, len(new)
+        raise Rt2dataError(f"{ref[0]} at byte {ref[1]}", str(error), "an image that decodes", repair) from None

@@ -20,6 +20,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
+from rt2data import texts
 from rt2data.errors import Rt2dataError
 from rt2data.index import digest
 
@@ -68,13 +69,17 @@ def hashes(
 
 def keys(
     source: str, units: bytes, step: npt.NDArray[np.int32], variant: npt.NDArray[np.int32], copy: npt.NDArray[np.int32]
-) -> list[str]:
-    """The keys' texts."""
-    digests = units.hex()
-    out = []
-    for i, (s, v, c) in enumerate(zip(step.tolist(), variant.tolist(), copy.tolist(), strict=True)):
-        key = f"{source}-{digests[20 * i : 20 * i + 20]}-{s}"
-        out.append(key + (f"-v{v}" if v >= 0 else "") + (f"-c{c}" if c else ""))
+) -> texts.Texts:
+    """The keys, ASCII."""
+    pieces: list[texts.Texts | bytes] = [
+        source.encode(),
+        texts.hexes(np.frombuffer(units, np.uint8).reshape(-1, 10)),
+        texts.digits(step),
+    ]
+    out = texts.join(*pieces, by=b"-")
+    for letter, values, given in ((b"-v", variant, variant >= 0), (b"-c", copy, copy > 0)):
+        if given.any():
+            out = texts.join(out, texts.take([b"", letter], given.astype(np.int8)), texts.digits(values, given))
     return out
 
 

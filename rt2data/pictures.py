@@ -20,7 +20,6 @@ import pyarrow as pa
 
 from rt2data import blobs, filters, images, index, select
 from rt2data.recipe import Recipe, RecipeSource
-from rt2data.shard import Ref
 
 VERSION = 1
 ATTACHED = "filter."  # begins the names of columns that a job adds to an index
@@ -101,7 +100,7 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
     try:
         for row, (code, offset, length, crc) in enumerate(places.tolist()):
             data = np.empty(length, np.uint8)
-            files.read(Ref(paths[code], offset, crc), data)
+            files.read((paths[code], offset, crc), data)
             if "digest" in what:
                 digest[row] = np.frombuffer(hashlib.blake2b(data.data, digest_size=16).digest(), ">u8")
             if "pixels" in what:

@@ -2,16 +2,15 @@
 
 The fields of a sample's JSON are the same, in the same order, in every sample of every mixture; `schemas/sample.json`
 defines them. JSON is put together from pieces that many samples share, since making an object per sample and encoding
-it costs more than copying its image does. Pieces are kept in columns, a row of which is joined at once: loops over rows
-and adding up pieces take many times as long.
+it costs more than copying its image does. Pieces are columns, which Arrow joins (`rt2data.texts`): loops over rows take
+many times as long.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import repeat
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +18,9 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute
 
-from rt2data import images, index, order, prompts
+from rt2data import images, index, order, prompts, texts
 from rt2data.recipe import Recipe, RecipeSource
+from rt2data.texts import Texts
 from rt2data.tokenizer import ActionTokenizer
 
 FIELDS = (
@@ -34,14 +34,15 @@ FIELDS = (
 class Refs:
     """The images of a camera, or (`back` > 0) those that it took `back` steps before.
 
-    `suffix` per sample (``jpg``, ``wrist.png``; "" where a sample has none), `files` the distinct file names, and
-    arrays (n,) of the file's position (-1: none), offset, length and CRC32C.
+    `suffixes` the ends of member names (``jpg``, ``wrist.png``), `files` the distinct file names, and arrays (n,) of
+    the suffix's position, the file's (-1: the sample has no image), offset, length and CRC32C.
     """
 
     camera: str
     back: int
-    suffix: list[str]
+    suffixes: list[str]
     files: list[str]
+    suffix: npt.NDArray[np.uint8]
     file: npt.NDArray[np.int32]
     offset: npt.NDArray[np.int64]
     length: npt.NDArray[np.int64]
@@ -52,8 +53,8 @@ class Refs:
 class Rendered:
     """n samples of one source, in the order of their rows."""
 
-    keys: list[str]
-    json: list[bytes]
+    keys: Texts
+    json: Texts
     cameras: list[Refs]
 
 
@@ -83,42 +84,34 @@ def render(
     prompt, target, middle, tail = (
         _robot(table, source, tokenizer, proprio) if tokenizer is not None else _web(table, source)
     )
-    names = [key.encode() for key in keys]
-    columns = [
-        repeat(b'{"key":"'),
-        names,
-        repeat(b'",' + head),
-        prompt,
-        target,
-        pictures,
-        language,
-        *middle,
-        valid,
-        tail,
-    ]
-    return Rendered(keys, list(map(b"".join, zip(*columns, strict=False))), refs)  # a column may be endless
+    json = texts.join(b'{"key":"', keys, b'",' + head, prompt, target, pictures, language, *middle, valid, tail)
+    return Rendered(keys, json, refs)
 
 
-def _images(table: pa.Table, source: RecipeSource, refs: list[Refs]) -> tuple[list[bytes], list[bytes]]:
+def _images(table: pa.Table, source: RecipeSource, refs: list[Refs]) -> tuple[Texts, Texts]:
     """The fields `images` and `image_valid` of each row, made once for each combination that occurs."""
     robot = source.declaration.robot
     padding = {camera.name for camera in robot.cameras if camera.padding} if robot else set()
-    every: list[list[Any]] = []
+    names, valid, columns = [], [], []
     for one in refs:
-        there = (
-            index.numbers(table, f"{one.camera}.h{one.back}.there").tolist() if one.back else [True] * len(one.suffix)
-        )
-        every += [one.suffix, [ok and one.camera not in padding for ok in there]]
-    rows = list(zip(*every, strict=True))
-    named, valued = {}, {}
-    for row in set(rows):
-        names, valid = row[::2], row[1::2]
-        found = [(name, ok) for name, ok in zip(names, valid, strict=True) if name]
-        named[row], valued[row] = (
-            _piece(images=[name for name, _ in found]),
-            _piece(image_valid=[ok for _, ok in found]),
-        )
-    return [named[row] for row in rows], [valued[row] for row in rows]
+        there = index.numbers(table, f"{one.camera}.h{one.back}.there") if one.back else np.True_
+        names.append(np.where(one.file >= 0, one.suffix.astype(np.int64), -1))
+        valid.append(np.broadcast_to(there & (one.camera not in padding), one.file.shape))
+        columns += [names[-1] + 1, valid[-1]]
+    combined = np.zeros(table.num_rows, np.int64)
+    for column in columns:  # both factors stay small: a combination is numbered by its place among those that occur
+        combined = np.unique(combined * (len(images.FORMATS) + 1) + column, return_inverse=True)[1]
+    _, rows = np.unique(combined, return_index=True)
+    named, valued = [], []
+    for row in rows.tolist():
+        found = [
+            (one.suffixes[code[row]], bool(ok[row]))
+            for one, code, ok in zip(refs, names, valid, strict=True)
+            if code[row] >= 0
+        ]
+        named.append(_piece(images=[name for name, _ in found]))
+        valued.append(_piece(image_valid=[ok for _, ok in found]))
+    return texts.take(named, combined), texts.take(valued, combined)
 
 
 def _piece(**fields: Any) -> bytes:
@@ -126,13 +119,17 @@ def _piece(**fields: Any) -> bytes:
     return orjson.dumps(fields, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1] + b","
 
 
-def _each(table: pa.Table, column: str, make: Any) -> list[Any]:
+def _each(table: pa.Table, column: str, make: Callable[[Any], bytes]) -> Texts:
     """``make(value)`` for each row, called once per distinct value."""
-    encoded = table.column(column).combine_chunks().dictionary_encode()
+    codes, values = _coded(table, column)
+    return texts.take([make(value) for value in values], codes)
+
+
+def _coded(table: pa.Table, column: str) -> tuple[npt.NDArray[np.int32], list[Any]]:
+    """A column as (codes, distinct values); the value of a null is None."""
+    encoded = table.column(column).combine_chunks().dictionary_encode(null_encoding="encode")
     encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
-    made = [make(value) for value in encoded.dictionary.to_pylist()]
-    null = make(None) if encoded.null_count else None
-    return [null if code is None else made[code] for code in encoded.indices.to_pylist()]
+    return np.asarray(encoded.indices), encoded.dictionary.to_pylist()
 
 
 _NO_ROBOT = _piece(
@@ -144,8 +141,8 @@ _NO_WEB = _piece(example=None, turns=None, question=None, answers=None, captions
 
 
 # Of each row the fields prompt and target, what stands between `language` and `image_valid` in pieces, and the rest.
-Column = Iterable[bytes]
-Body = tuple[Column, Column, list[Column], Column]
+Column: TypeAlias = Texts | bytes
+Body: TypeAlias = tuple[Column, Column, list[Column], Column]
 
 
 def _robot(table: pa.Table, source: RecipeSource, tokenizer: ActionTokenizer, proprio: ActionTokenizer | None) -> Body:
@@ -155,28 +152,26 @@ def _robot(table: pa.Table, source: RecipeSource, tokenizer: ActionTokenizer, pr
     bins = np.asarray(tokenizer.encode(chunk, (ends if horizon > 1 else ends[:, 0]) if tokenizer.terminate else None))
     targets = tokenizer.format(bins)
     instruction = _each(table, "instruction", lambda t: _piece(instruction=t))
-    plan = _plans(table, source)
     episode = _each(table, "episode", lambda t: _piece(episode=t))
-    steps = zip(index.numbers(table, "step").tolist(), index.numbers(table, "steps").tolist(), strict=True)
+    steps = [texts.digits(index.numbers(table, name)) for name in ("step", "steps")]
     shape = _piece(dims=robot.dims if robot else (), units=robot.units if robot else (), horizon=horizon)
-    state = [b"null"] * len(targets)
+    state: Column = b"null,"
     if "proprio" in table.column_names:
         held = index.matrix(table.column("proprio"))
-        known = np.isfinite(held).all(axis=1).tolist()
-        state = [row if ok else b"null" for row, ok in zip(_rows(held), known, strict=True)]
+        known = np.isfinite(held).all(axis=1)
+        state = pa.compute.if_else(known, _rows(held), pa.scalar(b"null,", texts.TYPE))
     fingerprint = _piece(tokenizer=tokenizer.fingerprint)
-    asked = _prompts(table, source, proprio, [before is not None for _, before in plan])
-    answers = [
-        b'"target":"%b",' % target.encode() if before is None else _piece(target=prompts.with_plan(before, target))
-        for target, (_, before) in zip(targets, plan, strict=True)
-    ]
+    codes, plans = _coded(table, "plan") if "plan" in table.column_names else (np.zeros(len(bins), np.int8), [None])
+    plan = texts.take([_piece(plan=one) for one in plans], codes)
+    before = [b"" if one is None else _before(source, one, targets[0]) for one in plans]
+    answers = texts.join(b'"target":"', texts.take(before, codes), texts.of(targets), b'",')
+    asked = _prompts(table, source, proprio, np.array([one is not None for one in plans])[codes])
     middle = [
-        instruction, [said for said, _ in plan], episode, [b'"step":%d,"steps":%d,' % pair for pair in steps],
-        repeat(shape + b'"action":'), _rows(action), repeat(b',"terminate":'), _rows(ends), repeat(b',"bins":'),
-        _rows(bins), repeat(b',"proprio":'), state, repeat(b"," + fingerprint + b'"action_valid":'), _rows(valid),
-        repeat(b","),
+        instruction, plan, episode, b'"step":', steps[0], b',"steps":', steps[1], b"," + shape + b'"action":',
+        _rows(action), b'"terminate":', _rows(ends), b'"bins":', _rows(bins), b'"proprio":', state,
+        fingerprint + b'"action_valid":', _rows(valid),
     ]  # fmt: skip
-    return asked, answers, middle, repeat(_NO_WEB)
+    return asked, answers, middle, _NO_WEB
 
 
 def _flags(table: pa.Table, name: str) -> npt.NDArray[np.bool_]:
@@ -185,40 +180,42 @@ def _flags(table: pa.Table, name: str) -> npt.NDArray[np.bool_]:
     return np.asarray(index.matrix(table.column(name)) if several else index.numbers(table, name)[:, None])
 
 
-def _plans(table: pa.Table, source: RecipeSource) -> list[tuple[bytes, str | None]]:
-    """Per row the field `plan`, and what stands before the action in the target; None where there is no plan."""
-    none = (_piece(plan=None), None)
-    if "plan" not in table.column_names:
-        return [none] * table.num_rows
-    return _each(table, "plan", lambda t: none if t is None else (_piece(plan=t), prompts.planned(source.prompts, t)))
+def _before(source: RecipeSource, plan: str, target: str) -> bytes:
+    """What stands before the action in a target with a plan; `target` is that of any action, which all begin alike."""
+    begin = target[:1]
+    return _escaped(prompts.with_plan(prompts.planned(source.prompts, plan), begin).removesuffix(begin))
+
+
+def _escaped(text: str) -> bytes:
+    return orjson.dumps(text)[1:-1]
 
 
 def _prompts(
-    table: pa.Table, source: RecipeSource, proprio: ActionTokenizer | None, planned: list[bool]
-) -> list[bytes]:
+    table: pa.Table, source: RecipeSource, proprio: ActionTokenizer | None, planned: npt.NDArray[np.bool_]
+) -> Texts:
     """The field `prompt` of each row, `planned` where its target has a plan.
 
     What stands around the state is made once per instruction.
     """
-
-    def pieces(instruction: str, kind: str) -> list[bytes]:
-        return [orjson.dumps(text)[1:-1] for text in prompts.around_state(source.prompts, instruction, kind)]
-
-    kinds = ("robot", "plan") if any(planned) else ("robot",)
-    every = _each(table, "instruction", lambda text: [pieces(text, kind) for kind in kinds])
-    chosen = [both[plan] for both, plan in zip(every, planned, strict=True)]
+    codes, instructions = _coded(table, "instruction")
+    kinds = ("robot", "plan") if planned.any() else ("robot",)
+    around = [prompts.around_state(source.prompts, text, kind) for kind in kinds for text in instructions]
+    codes = codes + planned * len(instructions)
+    begin = texts.take([b'"prompt":"' + _escaped(pieces[0]) for pieces in around], codes)
     if proprio is None:
-        return [b'"prompt":"%b",' % piece for (piece,) in chosen]
-    states = proprio.format(proprio.encode(index.matrix(table.column("proprio"))))
-    return [b'"prompt":"%b",' % state.encode().join(own) for own, state in zip(chosen, states, strict=True)]
+        return texts.join(begin, b'",')
+    states = texts.of(proprio.format(proprio.encode(index.matrix(table.column("proprio")))))
+    shown = np.array([len(pieces) > 1 for pieces in around])[codes]
+    end = texts.take([_escaped("".join(pieces[1:])) for pieces in around], codes)
+    return texts.join(begin, pa.compute.if_else(shown, states, pa.scalar(b"", texts.TYPE)), end, b'",')
 
 
-def _rows(values: npt.NDArray[Any]) -> list[bytes]:
-    """Each row of an (n, D) array as a JSON list. Floats of 32 bits get the shortest decimal that gives them back."""
-    if not len(values):
-        return []
+def _rows(values: npt.NDArray[Any]) -> Texts:
+    """Each row of an (n, D) array as a JSON list with a comma behind it. Floats of 32 bits get the shortest decimal
+    that gives them back.
+    """
     text = orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY)
-    return [b"[" + row + b"]" for row in text[2:-2].split(b"],[")]
+    return texts.lists(text)
 
 
 def _web(table: pa.Table, source: RecipeSource) -> Body:
@@ -232,7 +229,7 @@ def _web(table: pa.Table, source: RecipeSource) -> Body:
         asked.append(prompt)
         answers.append(_piece(target=row["target"]))
         tails.append(tail[:-1] + b"}")
-    return asked, answers, [repeat(_NO_ROBOT)], tails
+    return texts.of(asked), texts.of(answers), [_NO_ROBOT], texts.of(tails)
 
 
 def _refs(table: pa.Table, camera: str, back: int, first: bool, recipe: Recipe) -> Refs:
@@ -242,14 +239,12 @@ def _refs(table: pa.Table, camera: str, back: int, first: bool, recipe: Recipe) 
     before = "" if first and not back else f"{name}."
     suffixes = [before + (recipe.image["format"] if recipe.image else kind) for kind in images.FORMATS]
     file = np.asarray(encoded.indices.fill_null(-1) if encoded.null_count else encoded.indices)
-    suffix = [suffixes[code] for code in index.numbers(table, f"{name}.format").tolist()]
-    if encoded.null_count:  # a web example with fewer pictures than others
-        suffix = [text if code >= 0 else "" for text, code in zip(suffix, file.tolist(), strict=True)]
     return Refs(
         camera,
         back,
-        suffix,
+        suffixes,
         encoded.dictionary.to_pylist(),
+        index.numbers(table, f"{name}.format"),
         file,
         index.numbers(table, f"{name}.offset"),
         index.numbers(table, f"{name}.length").astype(np.int64),

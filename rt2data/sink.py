@@ -13,6 +13,7 @@ import mmap
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
@@ -24,9 +25,10 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class Sink:
-    """Writes files, one after the other. `buffer` is what the caller fills; `flush` hands the front of it over.
+    """Writes files, one after the other. `buffer` is what the caller fills; `flush` hands the front of it over, and
+    `crc` is the CRC32C of all that was handed over.
 
-    The buffers hold CHUNK bytes and one member more.
+    The buffers hold CHUNK bytes and one piece more.
     """
 
     def __init__(self) -> None:
@@ -34,14 +36,15 @@ class Sink:
         self._other = self.buffer
         self._thread = ThreadPoolExecutor(1)
         self._pending: Future[None] | None = None
-        self._file = -1
+        self._file, self.crc = -1, 0
 
     def open(self, path: str | os.PathLike[str], size: int, longest: int) -> None:
-        """Begin a file of `size` bytes, with no member longer than `longest`.
+        """Begin a file of `size` bytes, which is given in pieces of at most `longest`.
 
         Raises:
             OSError: the system refuses.
         """
+        self.crc = 0
         room = -(-(CHUNK + longest) // CHUNK) * CHUNK + CHUNK
         if len(self.buffer) < room:
             self.buffer, self._other = _pages(room), _pages(room)
@@ -60,6 +63,7 @@ class Sink:
         """
         ready = filled // ALIGNMENT * ALIGNMENT
         rest = filled - ready
+        self.crc = google_crc32c.extend(self.crc, self.buffer[:ready])
         self._wait()
         self._other[:rest] = self.buffer[ready:filled]
         self._pending = self._thread.submit(_write, self._file, self.buffer[:ready])
@@ -69,6 +73,7 @@ class Sink:
     def close(self, filled: int) -> None:
         """Write all `filled` bytes and sync the file."""
         rest = self.flush(filled)
+        self.crc = google_crc32c.extend(self.crc, self.buffer[:rest])
         self._wait()
         _cached(self._file)
         _write(self._file, self.buffer[:rest])

@@ -53,6 +53,10 @@ class Images(NamedTuple):
     length: Ints
     crc: Ints
 
+    def take(self, rows: Ints) -> Images:
+        """Some of them."""
+        return Images(self.files, self.file[rows], self.offset[rows], self.length[rows], self.crc[rows])
+
 
 def requests(images: Images) -> Ints:
     """The reads that fetch some images, int64 (m, 3): file, from where, to where. What lies at most GAP apart is read

@@ -12,24 +12,31 @@ import pytest
 
 from rt2data import gather
 from rt2data.errors import Rt2dataError
-from rt2data.shard import Ref
+from rt2data.staging import Images
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="reading without waiting is Linux's")
 
 
 @pytest.fixture
-def refs(tmp_path: Path) -> list[tuple[Ref, int]]:
+def found(tmp_path: Path) -> Images:
     """Images of two files, in no order."""
     data = np.random.default_rng(0).bytes(3000)
     for name in "ab":
         (tmp_path / name).write_bytes(data)
-    places = [("b", 2000), ("a", 1000), ("b", 0), ("a", 0)]
-    return [(Ref(str(tmp_path / f), o, google_crc32c.value(data[o : o + 500])), 500) for f, o in places]
+    offset = np.array([2000, 1000, 0, 0])
+    crc = np.array([google_crc32c.value(data[o : o + 500]) for o in offset.tolist()])
+    files = [str(tmp_path / name) for name in "ba"]
+    return Images(files, np.array([0, 1, 0, 1]), offset, np.full(4, 500), crc)
+
+
+def refs(images: Images) -> list[gather.Ref]:
+    files = [images.files[file] for file in images.file]
+    return list(zip(files, images.offset.tolist(), images.crc.tolist(), strict=True))
 
 
 @pytest.mark.parametrize("answer", ["there", "not there", "cannot say"])
 def test_images_that_are_not_in_memory_are_asked_for_in_the_order_of_files(
-    refs: list[tuple[Ref, int]], monkeypatch: pytest.MonkeyPatch, answer: str
+    found: Images, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
     asked: list[tuple[str, int]] = []
     really = os.preadv
@@ -48,28 +55,28 @@ def test_images_that_are_not_in_memory_are_asked_for_in_the_order_of_files(
     monkeypatch.setattr(gather.os, "preadv", preadv)
     monkeypatch.setattr(gather.os, "posix_fadvise", fadvise)
     files = gather.Files()
-    files.prefetch(refs)
-    assert asked == (sorted((ref.file, ref.offset) for ref, _ in refs) if answer == "not there" else [])
-    for ref, size in refs:
-        files.read(ref, np.empty(size, np.uint8))
-    files.prefetch([])
+    files.prefetch(found)
+    assert asked == (sorted(ref[:2] for ref in refs(found)) if answer == "not there" else [])
+    for ref in refs(found):
+        files.read(ref, np.empty(500, np.uint8))
+    files.prefetch(found.take(np.empty(0, np.int64)))
     files.close()
 
 
-def test_the_oldest_file_is_closed_for_a_new_one(refs: list[tuple[Ref, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_file_is_closed_for_a_new_one(found: Images, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gather, "MAX_OPEN", 1)
     before, files = len(os.listdir("/proc/self/fd")), gather.Files()
-    for ref, size in refs:
-        files.read(ref, np.empty(size, np.uint8))
+    for ref in refs(found):
+        files.read(ref, np.empty(500, np.uint8))
         assert len(os.listdir("/proc/self/fd")) == before + 1
     files.close()
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_another_image_than_the_indexed_one_stops_the_build(refs: list[tuple[Ref, int]]) -> None:
-    (ref, size), files = refs[0], gather.Files()
+def test_another_image_than_the_indexed_one_stops_the_build(found: Images) -> None:
+    (path, offset, crc), files = refs(found)[0], gather.Files()
     with pytest.raises(Rt2dataError, match="bytes 2000 to 2500 are not the image that was indexed"):
-        files.read(ref._replace(crc=ref.crc ^ 1), np.empty(size, np.uint8))
+        files.read((path, offset, crc ^ 1), np.empty(500, np.uint8))
     with pytest.raises(Rt2dataError, match="bytes 2000 to 3001 are not"):
-        files.read(ref, np.empty(1001, np.uint8))
+        files.read((path, offset, crc), np.empty(1001, np.uint8))
     files.close()

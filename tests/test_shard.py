@@ -17,37 +17,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rt2data import shard
+from rt2data import shard, texts
 from rt2data.errors import Rt2dataError
 from rt2data.sink import Sink
 
-# A member: its name, its bytes, and whether they are given as a reference into a file.
+# A member: its name, its bytes, and whether it is an image, which is read when its turn comes.
 Member = tuple[str, bytes, bool]
 
 
-class Store:
-    """A source file in memory."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-
-    def ref(self, data: bytes) -> shard.Ref:
-        self.data += data
-        return shard.Ref("file", len(self.data) - len(data), google_crc32c.value(data))
-
-    def read(self, ref: shard.Ref, into: shard.Bytes) -> None:
-        into[:] = np.frombuffer(bytes(self.data[ref.offset : ref.offset + len(into)]), np.uint8)
+def read(image: bytes, into: shard.Bytes) -> None:
+    into[:] = np.frombuffer(image, np.uint8)
 
 
 def write(path: Path, members: list[Member], sink: Sink | None = None) -> shard.Written:
-    store = Store()
-    # referred to from the last to the first: the order in the file is another one than in the shard
-    refs = {i: store.ref(data) for i, (_, data, by_ref) in reversed(list(enumerate(members))) if by_ref}
-    content = [refs.get(i, data) for i, (_, data, _) in enumerate(members)]
-    sizes = [len(data) for _, data, _ in members]
+    names = texts.of([name for name, *_ in members])
+    held = texts.of([None if image else data for _, data, image in members])
+    images = [data for _, data, image in members if image]
+    sizes = np.array([len(data) for _, data, _ in members], np.int64)
+    crcs = np.array([google_crc32c.value(data) if image else 0 for _, data, image in members], np.int64)
     own = sink or Sink()
     try:
-        return shard.write(path, [name for name, *_ in members], sizes, content, store.read, own)
+        return shard.write(path, names, sizes, held, crcs, images, read, own)
     finally:
         if sink is None:
             own.end()
@@ -68,7 +58,7 @@ NAMES = st.text("abcXYZ019_-.", min_size=1, max_size=100)
 MEMBERS = st.lists(st.tuples(NAMES, st.binary(max_size=1500), st.booleans()), max_size=30)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)  # each file is synced
 @given(MEMBERS)
 def test_the_file_is_that_of_tarfile(tmp_path_factory: pytest.TempPathFactory, members: list[Member]) -> None:
     path = tmp_path_factory.mktemp("shard") / "a.tar"
@@ -84,7 +74,7 @@ def test_the_file_is_that_of_tarfile(tmp_path_factory: pytest.TempPathFactory, m
 @given(st.lists(st.integers(0, 8**11 - 1), min_size=1, max_size=50))
 def test_headers_are_those_of_tarfile(sizes: list[int]) -> None:
     names = [f"member-{i}.jpg" for i in range(len(sizes))]
-    found = shard.headers(names, np.array(sizes, np.int64))
+    found = shard.headers(texts.of(names), np.array(sizes, np.int64))
     for name, size, header in zip(names, sizes, found, strict=True):
         info = tarfile.TarInfo(name)
         info.size = size
@@ -167,11 +157,12 @@ def test_a_write_that_is_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_nothing_is_left_behind_when_it_fails(tmp_path: Path) -> None:
-    def read(ref: shard.Ref, into: shard.Bytes) -> None:
+    def fail(image: bytes, into: shard.Bytes) -> None:
         raise Rt2dataError("w", "f", "e")
 
+    one, held = np.ones(1, np.int64), texts.of([None])
     with pytest.raises(Rt2dataError, match="w: f"):
-        shard.write(tmp_path / "a.tar", ["a"], [1], [shard.Ref("x", 0, 0)], read, Sink())
+        shard.write(tmp_path / "a.tar", texts.of(["a"]), one, held, one, [b"x"], fail, Sink())
     assert list(tmp_path.iterdir()) == []
 
 

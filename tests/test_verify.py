@@ -529,7 +529,7 @@ def test_hash_of_a_key_is_that_of_order() -> None:
     step = rng.integers(0, 1 << 31, n).astype(np.int32)
     variant = np.where(rng.random(n) < 0.5, -1, rng.integers(0, order.MAX_VARIANT, n)).astype(np.int32)
     copy = rng.integers(0, 12, n).astype(np.int32)
-    texts = order.keys("some_source", units, step, variant, copy)
+    texts = [key.decode() for key in order.keys("some_source", units, step, variant, copy).to_pylist()]
     for tag in ("order", "quota", "draw"):
         wanted = order.hashes(tag, 2**63 - 1, "some_source", units, step, variant, copy.astype(np.int64)).tolist()
         parsed = [keys.parse(text) for text in texts]
