@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 import small
+from hypothesis import settings
+
+settings.register_profile("rt2data", deadline=None)  # no test depends on how fast or how busy a machine is
+settings.load_profile("rt2data")
 
 ROOT = Path(__file__).resolve().parent.parent
 
