@@ -20,7 +20,7 @@ def printed(script: str, *arguments: str) -> list[dict[str, Any]]:
 
 def others(bench: Bench) -> None:
     """Steps per second of the build command against TFDS with webdataset, and Beam with images in a GroupByKey."""
-    size, rounds = f"{bench.gigabytes / 4:g}", str(min(3, bench.rounds))
+    size, rounds = f"{bench.gigabytes:g}", str(min(2, bench.rounds))
     lines = printed("bench_others.py", "--gigabytes", size, "--rounds", rounds)
     goals = {"tfds": ("TFDS per episode into webdataset.ShardWriter", 20), "beam": ("images through GroupByKey", 30)}
     for line in lines:
