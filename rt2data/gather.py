@@ -67,11 +67,7 @@ class Files:
         while done < size and (n := os.preadv(descriptor, [into[done:].data], offset + done)):
             done += n
         if done < size or google_crc32c.value(into) != crc:
-            found = f"bytes {offset} to {offset + size} are not the image that was indexed"
-            expected = f"CRC32C {crc:08x}"
-            raise Rt2dataError(
-                path, found, expected, "The file changed or is damaged: copy it again if it is, and build again"
-            )
+            raise staging.other_image(path, offset, offset + size, crc)
 
     def prefetch(self, images: Images) -> None:
         """Have the system read some images, in the order of their files, where they are not in memory: from a disk one

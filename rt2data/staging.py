@@ -95,6 +95,13 @@ def _reads(images: Images, wanted: Ints) -> Iterator[memoryview]:
             raise Rt2dataError(str(path), error.strerror or str(error), "the file that was indexed") from None
 
 
+def other_image(file: str, start: int, stop: int, crc: int) -> Rt2dataError:
+    """The error of bytes that are not the image with the CRC32C `crc` that was indexed."""
+    found = f"bytes {start} to {stop} are not the image that was indexed"
+    repair = "The file changed or is damaged: copy it again if it is, and build again"
+    return Rt2dataError(file, found, f"CRC32C {crc:08x}", repair)
+
+
 def copy(path: Path, images: Images, order: Ints) -> Ints:
     """Write some images into a file, each checked, one after the other in `order`; returns where each begins, (n,).
 
@@ -116,9 +123,7 @@ def copy(path: Path, images: Images, order: Ints) -> Ints:
             while row < len(file) and file[row] == number and stop[row] <= last:
                 piece = data[int(start[row]) - first : int(stop[row]) - first]
                 if len(piece) != stop[row] - start[row] or google_crc32c.value(piece) != crc[row]:
-                    found = f"bytes {start[row]} to {stop[row]} are not the image that was indexed"
-                    repair = "The file changed or is damaged: copy it again if it is, and build again"
-                    raise Rt2dataError(images.files[number], found, f"CRC32C {crc[row]:08x}", repair)
+                    raise other_image(images.files[number], int(start[row]), int(stop[row]), int(crc[row]))
                 pieces.append((int(place[by_source[row]]), piece))
                 row += 1
             held += len(data)  # a piece keeps the whole of its read
