@@ -145,7 +145,7 @@ def emulating(monkeypatch: pytest.MonkeyPatch, folder: Path, prefix: str) -> Ite
     binary = shutil.which("fake-gcs-server") or shutil.which("fake-gcs-server", path=root / ".tools")
     if binary is None:
         pytest.skip(
-            "no fake-gcs-server; `GOBIN=$PWD/.tools go install github.com/fsouza/fake-gcs-server@v1.54.0` builds it"
+            "no fake-gcs-server; `GOBIN=$PWD/.tools go install github.com/fsouza/fake-gcs-server@v1.56.1` builds it"
         )
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
