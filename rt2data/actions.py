@@ -37,6 +37,10 @@ class Episode(NamedTuple):
 
 def of_episode(robot: Robot, read: Read, steps: int, where: str) -> Episode:
     """All that is declared of an episode's actions. Steps between those that are read (`Robot.every`) have none."""
+    if robot.first_scale and steps > 1:  # where there is one step, nothing tells the factor
+        found = of_episode(replace(robot, first_scale=None), read, steps, where)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return found._replace(values=found.values * _first_scale(robot, read, steps, where))
     if robot.every > 1:
         kept = np.arange(0, steps, robot.every)
         some = of_episode(replace(robot, every=1), lambda path: read(path)[kept], len(kept), where)
@@ -47,6 +51,15 @@ def of_episode(robot: Robot, read: Read, steps: int, where: str) -> Episode:
     actions = canonical(robot, read, steps, where)
     known = valid(robot, read, steps, where) & actions.known
     return Episode(actions.values, known, terminate(robot, read, steps, where))
+
+
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
+def _first_scale(robot: Robot, read: Read, steps: int, where: str) -> np.float64:
+    """The factor of `Robot.first_scale`; infinite or NaN, and so all that it multiplies, where P does not change."""
+    length, change = (
+        _columns(Ref(path, None), len(robot.dims), read, steps, where) for path in robot.first_scale or ()
+    )
+    return np.float64(math.hypot(*length[0])) / np.float64(math.hypot(*(change[1] - change[0])))
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what is not finite is left out by its row, and counted
@@ -93,7 +106,8 @@ def evaluate(
             values = values * np.array(term.factors)
         for op in term.ops:
             if op.other:
-                values = operations.TWO_FIELDS[op.name](values, _columns(op.other, term.width, read, steps, where))
+                other = _columns(op.other, term.width_of(op), read, steps, where)
+                values = operations.TWO_FIELDS[op.name][0](values, other)
             elif op.rotation:
                 turn, there = rotation.matrices(values, op.name, op.word)
                 known &= there

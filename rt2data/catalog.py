@@ -175,9 +175,16 @@ def _robot(d: Declaration) -> Iterator[tuple[str, object]]:
 def _as_read(other: Declaration) -> str:
     """What another project makes of the dataset, in one line."""
     robot = other.robot
-    terms = "; ".join(_term(term) for term in robot.terms) if robot else ""
-    rate = f"; every {robot.every} steps" if robot and robot.every > 1 else ""
-    return f"{terms}{rate}. {' '.join(other.raw['notes'])}"
+    if robot is None:
+        return ""
+    said = [_term(term) for term in robot.terms]
+    if robot.first_scale:
+        said.append(
+            "all times |{}| at the first step over |what {} changes by| up to the second".format(*robot.first_scale)
+        )
+    if robot.every > 1:
+        said.append(f"every {robot.every} steps")
+    return f"{'; '.join(said)}. {' '.join(other.raw['notes'])}"
 
 
 def _meaning(robot: Robot, action: dict[str, Any]) -> str:
@@ -265,6 +272,8 @@ _OPS = {
     "matrix": "a rotation matrix",
     "add": "plus {}",
     "subtract": "minus {}",
+    "turn_back": "turned by minus {}",
+    "euler_difference": "of the next step minus that of this one",
 }
 
 

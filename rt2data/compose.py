@@ -43,7 +43,7 @@ def bodies(robot: Robot) -> Iterator[Body]:
             of_arm = {w: i for i, (a, w) in enumerate(map(split, robot.dims)) if a == arm and w in ARM[:6]}
             yield Body(of_arm, robot.frame == "tool")
     changes = {PLANE[name]: i for i, name in enumerate(robot.dims) if name in PLANE and _is_change(robot, name)}
-    if len(changes) > 1 and "yaw" in changes:
+    if len(changes) > 1:
         yield Body(changes, tool=True)
 
 
@@ -62,6 +62,8 @@ def refusal(robot: Robot) -> str | None:
             return f"{names} are two of three angles, and turns about two axes make one about the third"
         moved = {name for name in TRANSLATION if name in body.columns}
         turned = set(TRANSLATION) - ({TRANSLATION[ROTATION.index(body.angles[0])]} if len(body.angles) == 1 else set())
+        if not body.angles and PLANE.keys() >= {robot.dims[i] for i in body.columns.values()}:
+            return f"{names} are seen from a base whose turn the action does not hold"
         if body.tool and body.angles and moved & turned and not turned <= moved:
             return f"{names} turn a way of which they hold only a part"
     return None

@@ -71,6 +71,8 @@ def _refs(robot: Robot) -> Iterator[tuple[Ref, int]]:
         yield from _of_term(term)
     for one in robot.proprio:
         yield Ref(one.field, one.columns), len(one.dims)
+    for path in robot.first_scale or ():
+        yield Ref(path, None), len(robot.dims)
     for word in (robot.terminate, robot.valid_action):
         if word in ("is_last", "is_terminal", "not_last"):
             yield Ref("steps/is_terminal" if word == "is_terminal" else "steps/is_last", None), 1
@@ -81,7 +83,7 @@ def _of_term(term: Term) -> Iterator[tuple[Ref, int]]:
         yield Ref(term.field, term.columns), term.width
     for op in term.ops:
         if op.other:
-            yield op.other, term.width
+            yield op.other, term.width_of(op)
 
 
 def _is_table(field: Field) -> bool:

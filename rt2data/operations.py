@@ -108,8 +108,21 @@ OPERATIONS: dict[str, tuple[Callable[..., Floats], int | None, bool]] = {
     "euler_difference": (difference, 0, False),
 }
 
-# Those that take another field's values of the same steps.
-TWO_FIELDS: dict[str, Callable[[Any, Any], Floats]] = {"add": np.add, "subtract": np.subtract}
+
+def turn_back(values: Floats, heading: Floats) -> Floats:
+    """(x, y) as a body sees it that is turned by `heading` (T, 1), in radians: turned by minus that angle."""
+    x, y, angle = values[:, 0], values[:, 1], heading[:, 0]
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.stack([x * cos + y * sin, y * cos - x * sin], axis=1)
+
+
+# Those that take another field's values of the same steps: (function, columns of the term, columns of the other field);
+# None where the term may have any number, or the other field as many as the term.
+TWO_FIELDS: dict[str, tuple[Callable[[Any, Any], Floats], int | None, int | None]] = {
+    "add": (np.add, None, None),
+    "subtract": (np.subtract, None, None),
+    "turn_back": (turn_back, 2, 1),
+}
 
 
 def apply(name: str, values: Floats, numbers: tuple[float, ...]) -> Floats:

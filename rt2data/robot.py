@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rt2data.kinematics import JOINTS
+from rt2data.operations import TWO_FIELDS
 from rt2data.rotation import REPRESENTATIONS
 
 ARM = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
@@ -123,6 +124,10 @@ class Term:
         """How many columns it reads."""
         return next((columns_in(op.name) for op in self.ops if op.rotation or op.kinematics), len(self.to))
 
+    def width_of(self, op: Op) -> int:
+        """How many columns one of `ops` reads of its other field."""
+        return TWO_FIELDS[op.name][2] or self.width
+
 
 @dataclass(frozen=True, slots=True)
 class Robot:
@@ -138,6 +143,8 @@ class Robot:
         plan: where the data have a plan in words for each step; None where they have none.
         units: unit of each dimension: m, rad, openness, ``controller``, or as declared.
         every: of so many steps the first is read, as if the others were not there: another project's way (compat).
+        first_scale: two fields, A and P, of a factor per episode by which the action is multiplied: |A| of the first
+            step over |P of the second - P of the first|, in the dataset's own steps, whatever `every` is (compat).
     """
 
     episode_id: tuple[str, ...]
@@ -161,6 +168,7 @@ class Robot:
     control_hz: float | None
     success: Success | None = None
     every: int = 1
+    first_scale: tuple[str, str] | None = None
 
     @property
     def held(self) -> tuple[int, ...]:
@@ -198,6 +206,7 @@ class Robot:
         said = self.plan.fields if self.plan else ()
         others = [*(rule.field for rule in self.rules), *named, *(p.field for p in self.proprio), *said]
         others += [self.success.field] if self.success and self.success.field else []
+        others += self.first_scale or ()
         return tuple(
             dict.fromkeys(
                 [*self.episode_id, *(c.field for c in self.cameras), *self.instruction.fields, *terms, *others]

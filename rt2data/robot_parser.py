@@ -54,6 +54,7 @@ class _Parser:
         state = self.terms("state", tuple(n for n in dims if split(n)[1] in wanted)) if "state" in action else ()
         against = action.get("against", "state")
         self.check_kind(action, dims, frame, against)
+        scale = action.get("first_scale")
         proprio = raw.get("proprio", [])
         proprio = proprio if isinstance(proprio, list) else [proprio]
         for number, one in enumerate(proprio):
@@ -85,7 +86,7 @@ class _Parser:
             missing=action.get("missing", "invalid"), terminate=self.word_or_rule("terminate"),
             valid_action=self.word_or_rule("valid_action"), control_hz=raw.get("control_hz"),
             success=self.success() if "success" in raw else None,
-            every=raw.get("every", 1),
+            every=raw.get("every", 1), first_scale=(scale["length"], scale["change"]) if scale else None,
         )  # fmt: skip
 
     def check_kind(self, action: dict[str, Any], dims: tuple[str, ...], frame: str | None, against: str) -> None:
@@ -262,7 +263,14 @@ class _Parser:
                 raise self.refuse(
                     where, f"{name}: {argument}", f"{name}: FIELD, or {name}: {{field: FIELD, columns: ...}}"
                 )
-            return Op(name, other=Ref(ref["field"], self.columns(ref, where)))
+            _, own, theirs = TWO_FIELDS[name]
+            columns = self.columns(ref, where)
+            if own is not None and width != own:
+                raise self.refuse(where, f"{name} for {width} dimensions", f"a term of {own} dimensions")
+            if columns is not None and len(columns) != (theirs or width):
+                expected = f"{theirs or width}, in the columns of {ref['field']}"
+                raise self.refuse(where, f"{name} with {len(columns)} columns", expected)
+            return Op(name, other=Ref(ref["field"], columns))
         if name in REPRESENTATIONS or name == FORWARD_KINEMATICS:
             words = REPRESENTATIONS[name][1] if name in REPRESENTATIONS else tuple(TOOLS)
             if (argument or "") not in (words or ("",)):

@@ -114,11 +114,13 @@ def _uses(robot: Robot) -> Iterator[tuple[Ref, int]]:
     for term in (*robot.terms, *robot.state):
         if term.field:
             yield Ref(term.field, term.columns), term.width
-        yield from ((op.other, term.width) for op in term.ops if op.other)
+        yield from ((op.other, term.width_of(op)) for op in term.ops if op.other)
     for rule in robot.rules:
         yield Ref(rule.field, rule.columns), 1
     for one in robot.proprio:
         yield Ref(one.field, one.columns), len(one.dims)
+    for path in robot.first_scale or ():
+        yield Ref(path, None), len(robot.dims)
 
 
 def _spec(field: Field) -> Spec:

@@ -6,6 +6,7 @@ episode, as flat rows per step, and a step that has an action; it gives the numb
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from scalar_actions import binarized, opened, quaternion, rpy
@@ -128,6 +129,15 @@ def rpt_octo(v: Rows, t: int) -> list[float]:
     return [*(b - a for a, b in zip(now[:7], then[:7], strict=True)), 1 - v["steps/action"][t][7]]
 
 
+def gnm_octo(v: Rows, t: int) -> list[float]:
+    """Every third step: the way over three steps as the robot sees it, by the scale that the first step shows."""
+    place, (heading,) = v["steps/observation/position"], v["steps/observation/yaw"][t]
+    ahead, left = (math.cos(heading), math.sin(heading)), (-math.sin(heading), math.cos(heading))
+    way = [b - a for a, b in zip(place[t], place[t + 3], strict=True)]
+    factor = math.dist(v["steps/action"][0], (0.0, 0.0)) / math.dist(place[0], place[1])
+    return [factor * (way[0] * axis[0] + way[1] * axis[1]) for axis in (ahead, left)]
+
+
 BOTH: dict[str, Map] = {
     f"asu_table_top{LONG}": first(6),
     f"austin_buds_dataset{LONG}": first(6, shut),
@@ -204,6 +214,7 @@ OCTO: dict[str, Map] = {
     "aloha_static_dataset": whole,
     f"berkeley_mvp{LONG}": joints(lambda x: 1 - x),
     f"berkeley_rpt{LONG}": rpt_octo,
+    "gnm_dataset": gnm_octo,
     "mujoco_manip": first(6, lambda x: 1 - x / 255),
 }
 MAPS = {"openvla": BOTH | OPENVLA, "octo": BOTH | OCTO}
@@ -219,6 +230,7 @@ EVERY = {
     "aloha_mobile": 5,
     "aloha_static_dataset": 5,
     f"berkeley_rpt{LONG}": 3,
+    "gnm_dataset": 3,
 }
 QUATERNIONS = {name for name, act in BOTH.items() if act.__qualname__.startswith("turned.")}
 # Steps of an episode that have no action, of those that are read.
@@ -227,4 +239,5 @@ DROPPED = {
     ("octo", "bridge_dataset"): {-1},
     ("openvla", "bridge_oxe"): {0, -1},
     ("octo", f"berkeley_rpt{LONG}"): {-1},
+    ("octo", "gnm_dataset"): {-1},
 }

@@ -6,6 +6,7 @@ of each field as a list with, per step, the flat list of its numbers.
 
 from __future__ import annotations
 
+import cmath
 import math
 from typing import Any
 
@@ -18,6 +19,14 @@ ARM = ["x", "y", "z", "roll", "pitch", "yaw", "gripper"]
 
 def actions(raw: dict[str, Any], values: Values, steps: int) -> tuple[list[Vector], list[bool], list[bool]]:
     """Per step: the action (at rest where it is undefined), whether it is defined, whether the episode ends."""
+    if "first_scale" in raw["action"] and steps > 1:  # of the dataset's own steps, whatever is read of them
+        rule = raw["action"]["first_scale"]
+        plain = {**raw, "action": {name: value for name, value in raw["action"].items() if name != "first_scale"}}
+        rows, ok, ends = actions(plain, values, steps)
+        factor = math.dist(values[rule["length"]][0], [0.0] * len(raw["action"]["dims"])) / math.dist(
+            *values[rule["change"]][:2]
+        )
+        return [[factor * number for number in row] for row in rows], ok, ends
     every = raw.get("every", 1)
     if every > 1:  # as if the steps between were not there; they have no action
         some = {path: rows[::every] if len(rows) == steps else rows for path, rows in values.items()}
@@ -166,6 +175,9 @@ def simple(name: str, argument: Any, row: Vector, values: Values, t: int) -> Vec
         field, columns = (argument, None) if isinstance(argument, str) else (argument["field"], argument.get("columns"))
         other = picked(values[field][t], columns)
         return [v + o if name == "add" else v - o for v, o in zip(row, other, strict=True)]
+    if name == "turn_back":  # a product of complex numbers
+        turned = complex(*row) * cmath.exp(-1j * values[argument][t][0])
+        return [turned.real, turned.imag]
     raise AssertionError(f"no scalar form of {name}")
 
 

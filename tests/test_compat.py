@@ -13,7 +13,7 @@ import pytest
 import small
 from test_datasets import fake, numbers, published, robot_of, same
 
-from rt2data import caveats, declaration, fit, index, plan, recipe, sources
+from rt2data import caveats, declaration, fit, index, plan, recipe, sources, verify
 from rt2data.declaration import COMPAT, Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.rlds import read_episodes
@@ -67,7 +67,7 @@ def test_each_map_is_that_of_the_project(project: str, name: str, tmp_path: Path
 
 
 def test_every_dataset_of_their_mixtures() -> None:
-    """Each source of the published mixtures, but for one that Octo reads in a way of its own."""
+    """Each source of the published mixtures."""
     missing = set()
     for project, begins in (("openvla", ("oxe_", "bridge", "droid_", "libero_", "tdroid_")), ("octo", ("octo_",))):
         for path in sorted(recipe.resources.folder("mixtures").glob("*.yaml")):
@@ -76,7 +76,7 @@ def test_every_dataset_of_their_mixtures() -> None:
             for source in recipe.read(path).sources:
                 if project not in source.declaration.compat:
                     missing.add((project, source.declaration.name))
-    assert missing == {("octo", "gnm_dataset")}
+    assert missing == set()
 
 
 def test_a_page_says_what_they_do() -> None:
@@ -92,8 +92,6 @@ BRIDGE = {"sources": [{"source": "bridge_dataset"}], "splits": {"train": ["train
 
 def test_a_recipe_asks_for_it(tmp_path: Path, build: Callable[..., dict[str, Any]]) -> None:
     """Other steps, other numbers, another tokenizer, and the manifest says which."""
-    from rt2data import verify
-
     small.write_bridge(tmp_path / "data")
     built = {}
     for name, more in (("own", {}), ("openvla", {"compat": "openvla"}), ("octo", {"compat": "octo"})):
@@ -143,8 +141,6 @@ def test_what_a_recipe_cannot_ask_for(tmp_path: Path, changes: dict[str, Any], m
 
 def test_a_blank_instruction_is_one(tmp_path: Path, build: Callable[..., dict[str, Any]]) -> None:
     """Octo trains on these steps without words: they are samples, and none is lost."""
-    from rt2data import verify
-
     one = declaration.find("roboturk")
     fake(one, tmp_path / "data", episodes=4, steps=4)
     path = small.write_recipe(tmp_path / "r.yaml", **BRIDGE | {"compat": "octo", "sources": [{"source": "roboturk"}]})

@@ -347,6 +347,8 @@ def turned(*ops: Any, **changes: Any) -> dict[str, Any]:
             turned({"add": {"fild": "b"}}),
             "add: {'fild': 'b'}; expected add: FIELD, or add: {field: FIELD, columns: ...}.",
         ),
+        (turned({"add": {"field": "b", "columns": [0]}}), "add with 1 columns; expected 3, in the columns of b."),
+        (turned({"turn_back": "b"}), "turn_back for 3 dimensions; expected a term of 2 dimensions."),
         (turned("axis_angle", unit="controller"), "axis_angle of controller units; expected a rotation in radians."),
         (
             turned("negate", scale={"rotation": 1}),

@@ -52,6 +52,12 @@ def test_simple_operations(name: str, numbers: tuple[float, ...], wanted: list[l
     assert (before == TABLE).all()  # the dataset's own values stay as they are
 
 
+def test_what_a_turned_robot_sees() -> None:
+    """Two steps to the east, seen by one that looks north, and one that looks west: to its right, and behind it."""
+    east, heading = np.array([[2.0, 0.0], [2.0, 0.0]]), column(math.pi / 2, math.pi)
+    assert operations.turn_back(east, heading) == pytest.approx(np.array([[0.0, -2.0], [-2.0, 0.0]]))
+
+
 @pytest.mark.parametrize("name", ["scale", "offset", "clip", "invert", "negate", "threshold", "binarize"])
 def test_what_is_not_a_number_stays_so(name: str) -> None:
     numbers = {"scale": (2.0,), "offset": (1.0,), "clip": (0.0, 1.0), "threshold": (0.5,)}.get(name, ())

@@ -202,6 +202,8 @@ def test_a_base_that_drives_velocities_and_commanded_values() -> None:
     ({"units": ("m", "m", "m", "controller", "controller", "controller", "openness")}, "controller"),
     ({"dims": ("x", "roll", "yaw"), "units": ("m", "rad", "rad")}, "two of three angles"),
     ({"dims": ("x", "yaw"), "units": ("m", "rad"), "frame": "tool"}, "only a part"),
+    ({"kind": "absolute", "dims": ("base_forward", "base_left"), "units": ("m", "m"),
+      "rates": ("base_forward", "base_left")}, "whose turn the action does not hold"),
 ])  # fmt: skip
 def test_what_cannot_be_composed(changes: dict[str, Any], reason: str) -> None:
     robot = arm(**({"dims": ("x", "y", "z", "roll", "pitch", "yaw", "gripper")} | changes))
