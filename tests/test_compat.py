@@ -168,3 +168,18 @@ def test_blocks_that_say_nothing(tmp_path: Path, block: dict[str, Any], message:
     (tmp_path / "toy.yaml").write_text(json.dumps(raw | {"compat": block}))
     with pytest.raises(Rt2dataError, match=message):
         declaration.read(tmp_path / "toy.yaml")
+
+
+def test_what_a_quirk_says_is_so() -> None:
+    """Quirks are prose, and plans print them: those that a map can belie are held to it."""
+    for one in declaration.declared().values():
+        for other_one in one.compat.values():
+            said, own, robot = " ".join(other_one.raw["notes"]), robot_of(one), robot_of(other_one)
+            if "poses" in said:
+                poses = {term.field for term in own.terms if not any(op.name == "add" for op in term.ops)}
+                assert own.kind == "pose", one.name
+                assert next(term.field for term in robot.terms if "x" in term.to) in poses, one.name
+            if "gripper is as stored" in said:
+                assert all(not term.ops for term in robot.terms if "gripper" in term.to), one.name
+            assert ("blank" in said) == (robot.instruction.text == ""), one.name
+            assert ("Every third" in said or "Every fifth" in said) == (robot.every > 1), one.name
