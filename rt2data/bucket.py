@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 GAP = 1 << 20  # bytes that are read over rather than asked for apart: some 10 ms of a network
 CHUNK = 8 << 20  # bytes of a request: long enough that its latency costs little, short enough to be tried again
 PARALLEL = 16  # requests that a process has under way: at most PARALLEL * CHUNK bytes in memory
-KEPT = 2  # objects of which a process keeps its local copy: the part that it reads, and a file beside it
 FRESH = 60.0  # seconds for which sizes and versions that were listed are believed
 # Where clouds hand credentials to their machines. The client asks there last, when it found none.
 _METADATA = ("169.254.169.254", "169.254.170.2", "metadata.google.internal")
@@ -127,7 +126,9 @@ class Url:
 
     def open(self, mode: str = "rb") -> Any:
         """A local copy, opened for reading."""
-        return copy(self).open(mode)
+        from rt2data import copies
+
+        return copies.whole(self).open(mode)
 
     def read_bytes(self) -> bytes:
         with _asking(self, "get") as (obstore, store):
@@ -279,8 +280,10 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(PARALLEL, thread_name_prefix="rt2data-storage")
 
 
-def fetch(ranges: Iterable[tuple[Url, int, int]]) -> Iterator[memoryview]:
+def fetch(ranges: Iterable[tuple[Url, int, int]], etag: str = "") -> Iterator[memoryview]:
     """The bytes from `start` to `stop` of each (object, start, stop), in order, PARALLEL requests at a time.
+
+    `etag` is that of the only object among them; else it is the one that was seen a moment ago.
 
     Raises:
         Rt2dataError: an object is not there any more, or another one than it was.
@@ -289,8 +292,8 @@ def fetch(ranges: Iterable[tuple[Url, int, int]]) -> Iterator[memoryview]:
     def one(url: Url, start: int, stop: int) -> memoryview:
         known = _known(url)
         options: dict[str, Any] = {"range": (start, stop)}
-        if known and known[0].etag:
-            options["if_match"] = f'"{known[0].etag}"'
+        if tag := etag or (known[0].etag if known else ""):
+            options["if_match"] = f'"{tag}"'
         try:
             with _asking(url, "get") as (obstore, store):
                 data = memoryview(obstore.get(store, url.key, options=options).bytes())
@@ -321,34 +324,6 @@ def fetch(ranges: Iterable[tuple[Url, int, int]]) -> Iterator[memoryview]:
 def pieces(size: int) -> list[tuple[int, int]]:
     """The requests, from where to where, that read an object of `size` bytes."""
     return [(start, min(size, start + CHUNK)) for start in range(0, size, CHUNK)]
-
-
-# Local copies
-
-_COPIES: OrderedDict[tuple[Url, Stat], Any] = OrderedDict()
-
-
-def copy(url: Url) -> Path:
-    """A local file with the content of an object, which lasts until KEPT others were asked for.
-
-    It lies in the temporary directory (``TMPDIR``) without a name, so that it goes with the process.
-
-    Raises:
-        FileNotFoundError: there is no such object.
-    """
-    key = (url, url.stat())
-    if key not in _COPIES:
-        import tempfile
-
-        file = tempfile.TemporaryFile()  # noqa: SIM115  # open while it is kept
-        for data in fetch((url, *piece) for piece in pieces(key[1].st_size)):
-            file.write(data)
-        file.flush()
-        _COPIES[key] = file
-        if len(_COPIES) > KEPT:
-            _COPIES.popitem(last=False)[1].close()
-    _COPIES.move_to_end(key)
-    return Path(f"/dev/fd/{_COPIES[key].fileno()}")
 
 
 @contextmanager

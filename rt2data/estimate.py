@@ -178,7 +178,8 @@ def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -
     for p, source, one in zip(plans, recipe.sources, found, strict=True):
         if one is not None and not isinstance(one.root, Path):
             loose = bool(source.declaration.web and source.declaration.web.images)
-            p.reads = traffic.guessed(p.rows, p.image_bytes, len(flow.parts(source, one)), loose=loose)
+            there = flow.parts(source, one)
+            p.reads = traffic.guessed(p.rows, p.image_bytes, there, loose=loose, copied=_copies(one))
             p.staged = staging.cheaper(p.reads)
     guessed = Plan("", plans, streams, [])
     guessed.warnings += caveats.warnings(recipe, plans, guessed.splits)
@@ -218,7 +219,7 @@ def _guess(source: RecipeSource, one: Source | None, into: SourcePlan) -> None:
         if stated:
             samples = stated.samples.get(name, 0)
             size = round(samples * (stated.image_bytes or 0))
-        if one and hasattr(one, "blobs") and one.declaration.format != "arrow":  # whose pictures stay where they are
+        if one and _copies(one):
             into.blob_bytes += one.estimate(name, source.declaration.cameras)[1]
         into.units += units[name]
         into.rows += samples
@@ -238,6 +239,11 @@ def _guess(source: RecipeSource, one: Source | None, into: SourcePlan) -> None:
         into.unknown = [word for word, there in known.items() if not there]
         if stated.silent:
             into.left_out["no_instruction"], into.samples = into.rows, Counter()
+
+
+def _copies(one: Source) -> bool:
+    """Whether a source's pictures are copied into blobs; those of Arrow stay where they are."""
+    return hasattr(one, "blobs") and one.declaration.format != "arrow"
 
 
 def _taken_steps(source: RecipeSource, steps: int, episodes: int) -> int:

@@ -66,6 +66,9 @@ def make(job: Job, tokenizers: list[dict[str, Any]], other_splits: list[dict[str
             plans[part.source].image_bytes += image_bytes(table, source, samples.rows[rows])
         if "://" in job.roots[part.source]:
             plans[part.source].reads = traffic.added(plans[part.source].reads, traffic.of_part(job, part, taken))
+    for number, root in enumerate(job.roots):
+        if "://" in root:
+            plans[number].reads["list"] = traffic.lists(job, number)
     made = []
     for (split, name), parts in orders.items():
         merged = np.concatenate(parts) if parts else np.empty(0, np.uint64)

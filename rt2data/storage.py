@@ -1,6 +1,6 @@
 """Where data lies: a folder of a file system, or a prefix of an object store.
 
-What is mapped into memory, or opened by a library, gets a local copy from `near`.
+What is mapped into memory gets a local copy from `near`; a library that reads some of a file gets it from `reading`.
 """
 
 from __future__ import annotations
@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
-from rt2data import bucket
+from rt2data import bucket, copies
 from rt2data.bucket import Stat, Url
 from rt2data.errors import Rt2dataError
 
@@ -85,9 +86,16 @@ def versions(folder: Place, names: Sequence[str]) -> Iterator[tuple[int, int | s
 
 
 def near(found: Place) -> Path:
-    """A local file with the content of `found`: itself, or a copy (`bucket.copy`), which lasts until others are made.
+    """A local file with the content of `found`: itself, or a copy (`copies.whole`), which lasts until others are made.
 
     Raises:
         FileNotFoundError: there is no such object.
     """
-    return bucket.copy(found) if isinstance(found, Url) else found
+    return copies.whole(found) if isinstance(found, Url) else found
+
+
+@contextmanager
+def reading(found: Place) -> Iterator[BinaryIO]:
+    """A file or an object as a file of which some is read (`rt2data.copies.reading`). Raises OSError."""
+    with copies.reading(found) if isinstance(found, Url) else found.open("rb") as file:
+        yield file

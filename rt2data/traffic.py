@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rt2data import blobs, bucket, index, select, steps, storage
+from rt2data import blobs, bucket, copies, index, select, steps, storage
+from rt2data.copies import Extent
 from rt2data.job import IndexedPart, Job
+from rt2data.sources import Part
 from rt2data.staging import Images, requests
 
 # What opening a source takes, once in the client and once in each worker that indexes parts of it: a search for the
 # folder of its version, its metadata, size and ETag of some files. Counted on a server for RLDS; corpora take a little
 # less.
-OPEN_LISTS, OPEN_GETS = 3, 5
+OPEN_LISTS, OPEN_GETS = 3, 4
+# What a part of several files takes beside these: its dataset's metadata, looked at again.
+PART_GETS = 3
 # What a mixture takes: is there one, or anything else; mark, statistics, tokenizer, card, manifest.
 MIXTURE_LISTS, MIXTURE_GETS, MIXTURE_PUTS = 4, 7, 5
 
@@ -28,6 +33,20 @@ def added(a: Counts, b: Counts) -> Counts:
     return {name: a.get(name, 0) + b.get(name, 0) for name in {**a, **b}}
 
 
+def lists(job: Job, source: int) -> int:
+    """The requests that list the folders of a source's files (its position in the recipe), where these are many: once
+    to find its parts, and once before and after they are indexed.
+    """
+    parts = [part for part in job.parts if part.source == source]
+    read = (name for part in parts for name in _read(index.read(job.work / part.file)))
+    return 3 * len({name.rpartition("/")[0] for name in read})
+
+
+def _read(table: Any) -> dict[str, Extent]:
+    """What of which files of the dataset an index was made from, where its part is not a file of its own."""
+    return {name: Extent(*of) for name, of in json.loads(index.meta(table).get("read", "{}")).items()}
+
+
 def of_part(job: Job, part: IndexedPart, drawn: Sequence[Ints]) -> Counts:
     """What a part on object storage takes: ``get`` to index it, and what `of_images` says of the images of the samples
     that begin at the rows `drawn`, and of the steps before them. ``parts`` counts it.
@@ -37,12 +56,15 @@ def of_part(job: Job, part: IndexedPart, drawn: Sequence[Ints]) -> Counts:
     own = part.name.partition("[")[0]
     others = {str(name) for c in source.declaration.cameras for name in index.codes(table, f"{c}.file")[1]} - {own}
     pictures = sum(not name.startswith(blobs.PREFIX) for name in others)
-    bucket.survey([(root / own).parent])
-    try:
-        size = (root / own).stat().st_size
-    except OSError:
-        size = 0
-    found = {"parts": 1, "get": len(bucket.pieces(size)) + pictures}
+    if read := _read(table):
+        found = {"parts": 1, "get": PART_GETS + sum(1 + copies.requests(of) for of in read.values())}
+    else:
+        bucket.survey([(root / own).parent])
+        try:
+            size = (root / own).stat().st_size
+        except OSError:
+            size = 0
+        found = {"parts": 1, "get": len(bucket.pieces(size)) + pictures}
     history = range(1, source.sampling.history)
     before = [steps.earlier(table, rows, source, number)[0] for rows in drawn for number in history]
     return found | of_images(table, select.cameras(source), [*drawn, *before])
@@ -85,7 +107,7 @@ def of_build(plan: Any, shard_bytes: int, workers: int, *, remote: bool) -> tupl
     for source in plan.sources:
         if source.reads:
             opened = 1 + min(workers, source.reads["parts"])
-            lists += opened * OPEN_LISTS
+            lists += opened * OPEN_LISTS + source.reads.get("list", 0)
             gets += opened * OPEN_GETS + source.reads["get"] + source.reads["staged" if source.staged else "direct"]
     if not remote:
         return lists, gets, 0
@@ -94,11 +116,14 @@ def of_build(plan: Any, shard_bytes: int, workers: int, *, remote: bool) -> tupl
     return lists + MIXTURE_LISTS, gets + MIXTURE_GETS + plan.shards, puts
 
 
-def guessed(rows: int, image_bytes: int, parts: int, *, loose: bool) -> Counts:
-    """The counts of a source that is not indexed: `loose` pictures are objects of their own."""
-    pieces = parts + image_bytes // bucket.CHUNK
+def guessed(rows: int, image_bytes: int, parts: Sequence[Part], *, loose: bool, copied: bool) -> Counts:
+    """The counts of a source that is not indexed: `loose` pictures are objects of their own, `copied` ones go to a blob
+    while a part is indexed.
+    """
+    several = sum(len(part.files) for part in parts) if copied else 0
+    pieces = max(2 * several, len(parts) + image_bytes // bucket.CHUNK)
     reading = rows if loose else pieces
-    return {
-        "parts": parts, "get": reading, "direct": rows, "direct_bytes": image_bytes,
-        "staged": reading, "staged_bytes": image_bytes,
+    gathered = {"direct": 0, "direct_bytes": 0, "staged": 0, "staged_bytes": 0} if copied else {
+        "direct": rows, "direct_bytes": image_bytes, "staged": reading, "staged_bytes": image_bytes,
     }  # fmt: skip
+    return {"parts": len(parts), "get": reading, **gathered}

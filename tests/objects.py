@@ -119,7 +119,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A server with an empty bucket; the environment points to it."""
     from moto.s3.models import s3_backends
 
-    from rt2data import bucket
+    from rt2data import bucket, copies
 
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
@@ -128,6 +128,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     s3_backends.reset()
     bucket._store.cache_clear()
     bucket.forget()
+    copies.forget()
     try:
         server.client().create_bucket(Bucket=BUCKET)
         server.asked.clear()

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import blobs, fit, index, storage, tfrecord
+from rt2data import blobs, bucket, fit, index, tfrecord
 from rt2data.declaration import Declaration
 from rt2data.episodes import ImageRefs
 from rt2data.errors import Rt2dataError
@@ -40,7 +40,7 @@ ENCODING = "jpeg1"  # of the frames in a blob: another one has another name
 
 
 class LeRobot:
-    """A LeRobot dataset on disk; a part is some consecutive episodes.
+    """A LeRobot dataset; a part is some consecutive episodes.
 
     `blobs`: where encoded pictures go. Without it, and in a quick index, the first picture of each camera of an episode
     stands for all of them: sizes are estimates then.
@@ -48,8 +48,7 @@ class LeRobot:
 
     blobs: Path | None = None
 
-    def __init__(self, declaration: Declaration, folder: Place) -> None:
-        root = storage.on_disk(folder, "a LeRobot dataset")
+    def __init__(self, declaration: Declaration, root: Place) -> None:
         if declaration.robot is None:
             raise Rt2dataError(declaration.file, f"kind {declaration.kind} in format lerobot", "kind robot")
         self.declaration, self.root = declaration, root
@@ -82,6 +81,8 @@ class LeRobot:
         for number in self.episodes.numbers[split]:
             groups.setdefault(number // PART * PART, []).append(number)
         made = []
+        listed = self.episodes.named(self.episodes.numbers[split], self.episodes.places)
+        bucket.survey({(self.root / name).parent for name in listed})
         for start, numbers in groups.items():
             named = self.episodes.named(numbers, self.episodes.places)
             files = (*self.meta.files, *(name for name in named if (self.root / name).is_file()))
@@ -113,7 +114,7 @@ class LeRobot:
 
     def index(self, part: Part, *, check: str) -> pa.Table:
         found = self.episodes.of(part)
-        shown, digest = self.episodes.digests(part, found)
+        shown, digest, read = self.episodes.digests(part, found)
         sentences = self.meta.sentences()
         episodes = [self._read(one, sentences) for one in found]
         quick = check == "quick" or self.blobs is None
@@ -129,6 +130,7 @@ class LeRobot:
         table = self._with_reasons(rows.table(buffer, check), episodes)
         lost = [["missing_episode"] * (e.listed.length if e.listed and not e.place else 0) for e in episodes]
         meta = index.meta(table) | {"digest": digest, "blobs": json.dumps([] if quick or not shots else [name])}
+        meta["read"] = json.dumps(read)
         return left_out_rows.append(table, rows, lost).replace_schema_metadata(meta)
 
     def look(self, part: Part, choose: Callable[[int], list[int]]) -> Iterator[tuple[Episode, dict[str, Any]]]:

@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from pathlib import Path
+from itertools import islice
 from typing import Any, NamedTuple
 
-from rt2data import index
+from rt2data import bucket, index, storage
+from rt2data.copies import Extent
 from rt2data.errors import Rt2dataError
 from rt2data.sources import Part, lerobot_table, video
 from rt2data.sources.lerobot_meta import Listed, Meta, Video
@@ -50,13 +51,13 @@ class Episode:
 class Episodes:
     """The episodes of the dataset in `root`, with the videos of the cameras `videos`."""
 
-    def __init__(self, root: Path, meta: Meta, videos: tuple[str, ...]) -> None:
+    def __init__(self, root: storage.Place, meta: Meta, videos: tuple[str, ...]) -> None:
         self.root, self.meta, self.cameras = root, meta, videos
 
     @cached_property
     def listed(self) -> dict[int, Listed]:
         """The episodes that ``meta`` lists, there or not."""
-        stamp = tuple((name, (self.root / name).stat().st_mtime_ns) for name in self.meta.files)
+        stamp = tuple((name, *storage.version(self.root / name)) for name in self.meta.files)
         return _listed(str(self.root), stamp, self.cameras)
 
     @cached_property
@@ -74,6 +75,7 @@ class Episodes:
 
     def sample(self) -> str | None:
         """Some data file that is there, the same each time."""
+        bucket.survey({(self.root / one.data).parent for one in islice(self.listed.values(), 1)})
         found = (one.data for one in self.listed.values() if (self.root / one.data).is_file())
         return next(found, None) or next(iter(self._files()), None)
 
@@ -116,8 +118,11 @@ class Episodes:
             names |= dict.fromkeys([data, *(one.file for one in self.videos(number).values())])
         return list(names)
 
-    def digests(self, part: Part, episodes: Iterable[Episode]) -> tuple[str, str]:
-        """Digests of a part: of rows and encoded frames, and of these with all that ``meta`` says of them."""
+    def digests(self, part: Part, episodes: Iterable[Episode]) -> tuple[str, str, dict[str, Extent]]:
+        """Digests of a part: of rows and encoded frames, and of these with all that ``meta`` says of them. And what of
+        each file that is read they cover.
+        """
+        read: dict[str, Extent] = {}
         content: list[str | bytes] = [repr(self.meta.fps)]
         told: list[str | bytes] = [part.name, json.dumps(self.meta.sentences(), sort_keys=True)]
         for one in episodes:
@@ -125,19 +130,26 @@ class Episodes:
             if not one.place:
                 continue
             place = one.place
-            content += [place.file, lerobot_table.fingerprint(self.root / place.file, place.start, place.stop)]
+            rows, extent = lerobot_table.fingerprint(self.root / place.file, place.start, place.stop)
+            read[place.file] = extent.with_(read.get(place.file))
+            content += [place.file, rows]
             for camera, where in one.videos.items():
                 path = self.root / where.file
                 content.append(json.dumps([one.record, camera, repr(where.start), repr(where.stop)]))
-                content.append(video.fingerprint(path, where.start, where.stop) if path.is_file() else b"")
+                frames = b""
+                if path.is_file():
+                    frames, extent = video.fingerprint(path, where.start, where.stop)
+                    read[where.file] = extent.with_(read.get(where.file))
+                content.append(frames)
         shown = index.digest(*content, size=20).hex()
-        return shown, index.digest(shown, *told, size=20).hex()
+        return shown, index.digest(shown, *told, size=20).hex(), read
 
     def _files(self) -> list[str]:
         """The data files that are there: those below ``data``, and others that ``meta`` names."""
-        below = (path.relative_to(self.root).as_posix() for path in (self.root / "data").rglob("*.parquet"))
+        below = storage.matching(self.root, "data/**/*.parquet")
         there = {name for name in below if not name.rpartition("/")[2].startswith(".")}
         others = {one.data for one in self.listed.values()} - there
+        bucket.survey({(self.root / name).parent for name in others})
         return sorted(there | {name for name in others if (self.root / name).is_file()})
 
     def _places(self, files: Iterable[str]) -> dict[int, Place]:
@@ -155,6 +167,6 @@ class Episodes:
 
 
 @lru_cache(maxsize=2)
-def _listed(root: str, stamp: tuple[tuple[str, int], ...], cameras: tuple[str, ...]) -> dict[int, Listed]:  # noqa: ARG001  # part of the cache's key
+def _listed(root: str, stamp: tuple[tuple[int | str, ...], ...], cameras: tuple[str, ...]) -> dict[int, Listed]:  # noqa: ARG001  # part of the cache's key
     """The episodes of a dataset: a worker reads the list once and not for each of its parts."""
-    return Meta(Path(root)).episodes(cameras)
+    return Meta(storage.place(root)).episodes(cameras)

@@ -11,16 +11,17 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 from typing import Any, TypeGuard
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rt2data import sources
+from rt2data import bucket, sources, storage
 from rt2data.errors import Rt2dataError
 from rt2data.features import read_json
+from rt2data.storage import Place
 
 INFO = "meta/info.json"
 EPISODES, TASKS = "meta/episodes.jsonl", "meta/tasks.jsonl"  # of v2
@@ -66,7 +67,7 @@ class Listed:
 class _Paths:
     """Names of files by a template of info.json: known names in braces, and widths; nothing is formatted."""
 
-    def __init__(self, template: str, known: Sequence[str], root: Path) -> None:
+    def __init__(self, template: str, known: Sequence[str], root: Place) -> None:
         self.root, self.where = root, str(root / INFO)
         self.pieces: list[tuple[str, str, int]] = []
         end = 0
@@ -95,7 +96,7 @@ class _Paths:
 class Meta:
     """``meta`` of the dataset in `root`. `version` is 2 or 3, `features` the columns as info.json describes them."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Place) -> None:
         self.root = root
         info = read_json(root / INFO)
         where = str(root / INFO)
@@ -115,10 +116,11 @@ class Meta:
         self.features: dict[str, dict[str, Any]] = features
         self.spans = _spans(info.get("splits"), where)
 
-    @property
+    @cached_property
     def files(self) -> tuple[str, ...]:
         """The files of ``meta`` that say what an episode is."""
-        names = (EPISODES, TASKS) if self.version == 2 else (TASKS_3, *self._episode_files())
+        bucket.survey([(self.root / INFO).parent])
+        names = (EPISODES, TASKS) if self.version == 2 else (TASKS_3, *self._episode_files)
         return (INFO, *(name for name in (*names, SUBTASKS) if (self.root / name).is_file()))
 
     def split(self, episode: int) -> str:
@@ -127,11 +129,11 @@ class Meta:
 
     def sentences(self) -> dict[str, dict[int, str]]:
         """The sentence of each task's number under "task", of each subtask's under "subtask"."""
-        tasks = _sentences(self.root / TASKS_3, "task") if self.version == 3 else {}
-        for one in _lines(self.root / TASKS) if self.version == 2 else ():
+        tasks = _sentences(self.root / TASKS_3, "task") if TASKS_3 in self.files else {}
+        for one in _lines(self.root / TASKS) if TASKS in self.files else ():
             if isinstance(one.get("task_index"), int) and isinstance(one.get("task"), str):
                 tasks[one["task_index"]] = one["task"]
-        return {"task": tasks, "subtask": _sentences(self.root / SUBTASKS, "subtask")}
+        return {"task": tasks, "subtask": _sentences(self.root / SUBTASKS, "subtask") if SUBTASKS in self.files else {}}
 
     def data_file(self, episode: int) -> str:
         """The data file of an episode of v2."""
@@ -146,7 +148,7 @@ class Meta:
         if self.version == 3:
             return dict(self._episodes_3(cameras))
         found = {}
-        for one in _lines(self.root / EPISODES):
+        for one in _lines(self.root / EPISODES) if EPISODES in self.files else ():
             number = one.get("episode_index")
             if not _whole(number):
                 raise Rt2dataError(str(self.root / EPISODES), f"episode_index {number!r}", "a number from 0")
@@ -157,12 +159,12 @@ class Meta:
         chunk = episode // self.chunk
         return {"episode_index": episode, "episode_chunk": chunk, "chunk_index": chunk}
 
+    @cached_property
     def _episode_files(self) -> list[str]:
-        found = sorted((self.root / EPISODES_3).glob("*/*.parquet"))
-        return [path.relative_to(self.root).as_posix() for path in found]
+        return storage.matching(self.root, f"{EPISODES_3}/*/*.parquet")
 
     def _episodes_3(self, cameras: Sequence[str]) -> Iterator[tuple[int, Listed]]:
-        files = self._episode_files()
+        files = self._episode_files
         if not files:
             expected = f"files {EPISODES_3}/chunk-000/file-000.parquet, ..."
             raise Rt2dataError(str(self.root), "no list of episodes", expected, "Copy the folder meta again")
@@ -218,10 +220,8 @@ def _spans(splits: Any, where: str) -> tuple[tuple[str, int, int], ...]:
     return tuple(found)
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a JSONL file; none where there is no file."""
-    if not path.is_file():
-        return
+def _lines(path: Place) -> Iterator[dict[str, Any]]:
+    """The objects of a JSONL file."""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -235,10 +235,10 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             yield one
 
 
-def _rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _rows(path: Place, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The rows of a Parquet file, with those of `columns` that it has."""
     try:
-        with pq.ParquetFile(path) as file:
+        with storage.reading(path) as raw, pq.ParquetFile(raw) as file:
             there = [name for name in columns if name in file.schema_arrow.names]
             for batch in file.iter_batches(columns=there, use_threads=False):
                 yield from batch.select(there).to_pylist()
@@ -246,10 +246,8 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         raise Rt2dataError(str(path), str(error).splitlines()[0], "a Parquet file", "Copy it again") from None
 
 
-def _sentences(path: Path, kind: str) -> dict[int, str]:
+def _sentences(path: Place, kind: str) -> dict[int, str]:
     """A pandas table of numbers, whose index are the sentences, under a name of its own or none."""
-    if not path.is_file():
-        return {}
     found = {}
     for one in _rows(path, [f"{kind}_index", kind, "__index_level_0__"]):
         text = one.get(kind, one.get("__index_level_0__"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from rt2data.episodes import ImageRefs
 from rt2data.sources import lerobot_table, video
 from rt2data.sources.lerobot_episodes import Episode
+from rt2data.storage import Place
 
 Array = npt.NDArray[Any]
 
@@ -42,7 +42,7 @@ class Shots:
         """The first picture of each episode alone."""
         return self.take(np.unique(self.episode, return_index=True)[1])
 
-    def pictures(self, root: Path, tolerance: float, quality: int) -> Iterator[bytes]:
+    def pictures(self, root: Place, tolerance: float, quality: int) -> Iterator[bytes]:
         """The encoded pictures, n; b"" where there is none."""
         path = root / self.file
         if not self.moving:
@@ -50,7 +50,7 @@ class Shots:
         return video.frames(path, self.at.tolist(), self.limit.tolist(), tolerance=tolerance, quality=quality)
 
 
-def plan(episodes: Sequence[Episode], cameras: Sequence[str], root: Path, fps: float) -> Iterator[Shots]:
+def plan(episodes: Sequence[Episode], cameras: Sequence[str], root: Place, fps: float) -> Iterator[Shots]:
     """What is read from which file, camera by camera. Pictures of a file that is not there are left out."""
     for camera in cameras:
         files: dict[tuple[str, bool], list[tuple[Array, ...]]] = {}

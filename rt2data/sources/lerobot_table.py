@@ -18,31 +18,37 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rt2data import storage
+from rt2data.copies import Extent
 from rt2data.errors import Rt2dataError
 from rt2data.features import Field
 from rt2data.sources.lerobot_fields import EPISODE
 from rt2data.sources.pictures import MAX_BYTES
+from rt2data.storage import Place
 
 BATCH = 64  # rows that are held at once where they carry pictures
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[pq.ParquetFile]:
+def opened(path: Place) -> Iterator[pq.ParquetFile]:
     """A Parquet file, whose errors say which one it is."""
     try:
-        with pq.ParquetFile(path, buffer_size=1 << 20) as file:  # a column of pictures is not read all at once
-            yield file
+        with storage.reading(path) as raw:
+            # By its name it is read without Python. With a buffer a column of pictures is not read all at once.
+            file = pq.ParquetFile(path if isinstance(path, Path) else raw, buffer_size=1 << 20)
+            with file:
+                yield file
     except (OSError, pa.ArrowException) as error:
         raise Rt2dataError(str(path), str(error).splitlines()[0], "a whole Parquet file", "Copy it again") from None
 
 
-def episodes(path: Path) -> dict[int, tuple[int, int]]:
+def episodes(path: Place) -> dict[int, tuple[int, int]]:
     """The rows of each episode in a file: the first, and the one after the last."""
     with opened(path) as file:
         if EPISODE not in file.schema_arrow.names:
             raise Rt2dataError(str(path), f"no column {EPISODE}", "the number of each row's episode")
-        columns = [batch.column(0) for batch in file.iter_batches(columns=[EPISODE], use_threads=False)]
-    numbers = np.concatenate([np.empty(0, np.int64), *(np.asarray(column) for column in columns)])
+        columns = [column for n in range(file.metadata.num_row_groups) for column in _of_group(file, n)]
+    numbers = np.concatenate([np.empty(0, np.int64), *columns])
     first = np.flatnonzero(np.diff(numbers, prepend=numbers[:1] - 1)) if len(numbers) else np.empty(0, np.int64)
     found: dict[int, tuple[int, int]] = {}
     for start, stop in zip(first.tolist(), [*first[1:].tolist(), len(numbers)], strict=True):
@@ -53,19 +59,30 @@ def episodes(path: Path) -> dict[int, tuple[int, int]]:
     return found
 
 
-def count(path: Path) -> int:
+def _of_group(file: pq.ParquetFile, number: int) -> list[npt.NDArray[Any]]:
+    """The episode of each row of a row group: from its statistics where it is the same, and nothing is read then."""
+    group = file.metadata.row_group(number)
+    columns = (group.column(n) for n in range(group.num_columns))
+    told = next((one.statistics for one in columns if one.path_in_schema == EPISODE), None)
+    if told is not None and told.has_min_max and told.has_null_count and not told.null_count and told.min == told.max:
+        return [np.full(group.num_rows, told.min)]
+    batches = file.iter_batches(row_groups=[number], columns=[EPISODE], use_threads=False)
+    return [np.asarray(batch.column(0)) for batch in batches]
+
+
+def count(path: Place) -> int:
     """The number of rows of a file."""
     with opened(path) as file:
         return int(file.metadata.num_rows)
 
 
-def columns(path: Path) -> dict[str, pa.DataType]:
+def columns(path: Place) -> dict[str, pa.DataType]:
     """The columns of a file, each as it is stored."""
     with opened(path) as file:
         return {field.name: _stored(field.type) for field in file.schema_arrow}
 
 
-def values(path: Path, fields: Sequence[Field], start: int, stop: int) -> dict[str, Any]:
+def values(path: Place, fields: Sequence[Field], start: int, stop: int) -> dict[str, Any]:
     """Rows `start` to `stop` of the columns called as `fields`.
 
     Returns:
@@ -93,7 +110,7 @@ def values(path: Path, fields: Sequence[Field], start: int, stop: int) -> dict[s
     return found
 
 
-def pictures(path: Path, column: str, rows: npt.NDArray[np.int64]) -> Iterator[bytes]:
+def pictures(path: Place, column: str, rows: npt.NDArray[np.int64]) -> Iterator[bytes]:
     """The encoded picture in each of some rows, which ascend; b"" where there is none.
 
     Of one with more than `MAX_BYTES` the first are given: it is refused as truncated.
@@ -115,10 +132,13 @@ def pictures(path: Path, column: str, rows: npt.NDArray[np.int64]) -> Iterator[b
             low += len(array)
 
 
-def fingerprint(path: Path, start: int, stop: int) -> bytes:
-    """A digest of the row groups that hold rows `start` to `stop`: their bytes in the file, and the columns."""
+def fingerprint(path: Place, start: int, stop: int) -> tuple[bytes, Extent]:
+    """A digest of the row groups that hold rows `start` to `stop`, their bytes in the file and the columns; and where
+    these lie.
+    """
     h = hashlib.blake2b(b"%d %d" % (start, stop), digest_size=20)
-    with opened(path) as file, path.open("rb") as raw:
+    every: list[int] = []
+    with opened(path) as file, storage.reading(path) as raw:
         for group in _groups(file, start, stop):
             meta = file.metadata.row_group(group)
             spans = []
@@ -128,11 +148,12 @@ def fingerprint(path: Path, start: int, stop: int) -> bytes:
                 first = column.dictionary_page_offset if column.has_dictionary_page else column.data_page_offset
                 spans.append((first, first + column.total_compressed_size))
             for first, last in spans:
+                every += [first, last]
                 raw.seek(first)
                 while first < last and (piece := raw.read(min(1 << 22, last - first))):
                     h.update(piece)
                     first += len(piece)
-    return h.digest()
+    return h.digest(), Extent(path.stat().st_size, min(every, default=0), max(every, default=0))
 
 
 def _groups(file: pq.ParquetFile, start: int, stop: int) -> list[int]:
@@ -165,13 +186,13 @@ def _plain(array: pa.Array) -> pa.Array:
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 
-def _texts(array: pa.Array, path: Path, field: Field) -> list[str]:
+def _texts(array: pa.Array, path: Place, field: Field) -> list[str]:
     if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
         raise _wrong(path, field, array.type)
     return [text or "" for text in array.to_pylist()]
 
 
-def _numbers(array: pa.Array, path: Path, field: Field) -> npt.NDArray[Any]:
+def _numbers(array: pa.Array, path: Place, field: Field) -> npt.NDArray[Any]:
     rows, kind = len(array), array.type
     shape = tuple(n or 0 for n in field.shape)
     while _is_list(array.type):
@@ -190,7 +211,7 @@ def _is_list(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
-def _wrong(path: Path, field: Field, found: Any) -> Rt2dataError:
+def _wrong(path: Place, field: Field, found: Any) -> Rt2dataError:
     shape = ", ".join(map(str, field.shape))
     expected = (
         "texts" if field.kind == "text" else f"{field.dtype} of shape ({shape}) in each row, as meta/info.json says"

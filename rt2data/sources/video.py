@@ -12,10 +12,12 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from rt2data import images
+from rt2data import images, storage
+from rt2data.copies import Extent
 from rt2data.errors import Rt2dataError
+from rt2data.storage import Place
 
 # Flags of libswscale: SWS_ACCURATE_RND and SWS_BITEXACT make it the same with SIMD and without. What stands for them by
 # default gives each pixel of these formats the colour that is stored for it (SWS_POINT), in pictures of an even height;
@@ -25,7 +27,7 @@ _POINTWISE = frozenset(["yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuva420p"
 
 
 def frames(
-    path: Path, times: Sequence[float], limits: Sequence[float], *, tolerance: float, quality: int
+    path: Place, times: Sequence[float], limits: Sequence[float], *, tolerance: float, quality: int
 ) -> Iterator[bytes]:
     """The frame at each of some times; b"" where there is none.
 
@@ -58,12 +60,23 @@ def frames(
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[Any, Any] | None]:
+def opened(path: Place) -> Iterator[tuple[Any, Any] | None]:
     """The container and the video stream of an mp4 file; None where it cannot be read or its frames are too large."""
+    if isinstance(path, Path):
+        with _opened(str(path)) as found:
+            yield found
+        return
+    # A request that fails is an error of its own, and no damage of the video.
+    with storage.reading(path) as file, _opened(file) as found:
+        yield found
+
+
+@contextmanager
+def _opened(file: str | BinaryIO) -> Iterator[tuple[Any, Any] | None]:
     av = library()
     try:
         # Whatever the bytes pretend to be, such as a playlist, no other file and no network is opened.
-        container = av.open(str(path), format="mp4", options={"protocol_whitelist": "file"})
+        container = av.open(file, format="mp4", options={"protocol_whitelist": "file"})
     except (av.error.FFmpegError, OSError, ValueError):
         yield None
         return
@@ -78,15 +91,19 @@ def opened(path: Path) -> Iterator[tuple[Any, Any] | None]:
         yield (container, stream) if small else None
 
 
-def fingerprint(path: Path, start: float, stop: float) -> bytes:
-    """A digest of the encoded frames between two times in seconds, without decoding one; of all bytes if unreadable."""
+def fingerprint(path: Place, start: float, stop: float) -> tuple[bytes, Extent]:
+    """A digest of the encoded frames between two times in seconds, without decoding one, and where in the file they
+    lie; of all bytes if it is unreadable.
+    """
     h = hashlib.blake2b(digest_size=20)
+    size = path.stat().st_size
+    every: list[int] = []
     with opened(path) as video:
         if video is None:
-            with path.open("rb") as file:
+            with storage.reading(path) as file:
                 while piece := file.read(1 << 22):
                     h.update(piece)
-            return h.digest()
+            return h.digest(), Extent(size, 0, size)
         container, stream = video
         h.update(b"%d/%d" % (stream.time_base.numerator, stream.time_base.denominator))
         h.update(bytes(stream.codec_context.extradata or b""))
@@ -96,10 +113,12 @@ def fingerprint(path: Path, start: float, stop: float) -> bytes:
                 break
             data = bytes(packet)
             h.update(b"%d %d " % (packet.pts if packet.pts is not None else -1, len(data)) + data)
-    return h.digest()
+            if packet.pos is not None and packet.pos >= 0:
+                every += [packet.pos, packet.pos + len(data)]
+    return h.digest(), Extent(size, min(every, default=0), max(every, default=0))
 
 
-def unreadable(path: Path) -> bool:
+def unreadable(path: Place) -> bool:
     """Whether a video is there and cannot be opened."""
     if not path.is_file():
         return False
