@@ -93,7 +93,7 @@ def page(d: Declaration) -> str:
 
     def say(word: str, value: object) -> None:
         if value:
-            lines.append(f"{word + ': ':<18}{value}")
+            lines.append(f"{word + ': ':<21}{value}")
 
     say("kind", f"{d.kind}, format {d.format}")
     say("aliases", ", ".join(d.aliases))
@@ -105,11 +105,12 @@ def page(d: Declaration) -> str:
     say("version", bucket.get("version"))
     say("size", bucket.get("size", "not stated by its publisher" if bucket else None))
     say("copy it with", bucket.get("copy"))
-    for word, counts in raw.get("published", {}).items():
-        say(
-            f"published {word}",
-            ", ".join(f"{k} {v:,}" for k, v in counts.items()) if isinstance(counts, dict) else counts,
-        )
+    for word, count in raw.get("published", {}).items():
+        if isinstance(count, dict):
+            say(f"published {word}", ", ".join(f"{split} {n:,}" for split, n in count.items()))
+        else:
+            name, unit = {"mean_steps": ("episode", "steps"), "image_bytes": ("image", "bytes")}[word]
+            say(f"published {name}", f"{count:,} {unit} in the mean")
     for word, value in _robot(d) if d.robot else ():
         say(word, value)
     if d.format == "lerobot":

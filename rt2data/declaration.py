@@ -235,6 +235,5 @@ def find(name: str, where: str = "datasets") -> Declaration:
         raise Rt2dataError(
             where, f'"{name}" is not declared: {undeclared()[name]}', "a dataset that `rt2data datasets` lists"
         )
-    raise Rt2dataError(
-        where, f'unknown source "{name}"', f"one of {len(known)} declarations", near(name, [*known, *names])
-    )
+    repair = near(name, [*known, *names]) or "`rt2data datasets` lists them"
+    raise Rt2dataError(where, f'unknown source "{name}"', f"one of {len(known)} declarations", repair)

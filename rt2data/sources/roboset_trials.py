@@ -221,7 +221,8 @@ def _trial(trial: h5py.Group, file: str, name: str, where: str) -> Trial:
     if missing:
         there = list(trial["data"]) if isinstance(_hard(trial, "data"), h5py.Group) else list(trial)
         expected = "the datasets of a RoboSet trial below data/, or of RoboHive's log"
-        raise Rt2dataError(where, f"no {', '.join(missing)}; there is {', '.join(there[:12])}", expected)
+        problem = f"no {', '.join(missing)}; there is {', '.join(there[:12])}"
+        raise Rt2dataError(where, problem, expected, "Move files that are not RoboSet's out of the folder")
     commands = [(arm, 7), (hand, 1)] if split else [(command, 8)]
     orders = [_numbers(dataset, width, where) for dataset, width in commands if dataset is not None]
     tables = {key: _numbers(dataset, _NUMBERS[key], where) for key, dataset in found.items() if dataset is not None}
