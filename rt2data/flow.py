@@ -266,8 +266,7 @@ def measure_all(the_job: job.Job, engine: Engine | Direct) -> dict[int, dict[str
     moments = {n: statistics.merged((folder / f"{g:06d}.moments.npz" for g in groups[n]), Moments) for n in robots}
     second = []
     for n in robots:
-        wanted = {name: one.cells(statistics.QUANTILES) for name, one in moments[n].items() if one.count}
-        statistics.save(str(folder / f"{n}.wanted.npz"), wanted)
+        statistics.save(str(folder / f"{n}.wanted.npz"), statistics.wanted(moments[n]))
         second += [
             {
                 "job": str(file),

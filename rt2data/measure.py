@@ -168,8 +168,8 @@ class Moments:
         """Per dimension the exact sum in units of 2^-149 and the exact sum of squares in units of 2^-298."""
         for dim in range(self.dims):
             total = square = 0
-            for exponent in range(_EXPONENTS - 1):
-                mantissa, low, high = (int(part) for part in self.sums[:, dim, exponent])
+            for exponent in np.flatnonzero(self.sums[:, dim].any(axis=0)).tolist():
+                mantissa, low, high = self.sums[:, dim, exponent].tolist()
                 shift = max(exponent, 1) - 1  # denormals (exponent 0) have the unit of exponent 1
                 total += mantissa << shift
                 square += (low + (high << 24)) << (2 * shift)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -106,9 +106,9 @@ def write(
         finally:
             into.abandon()
     data, begins = texts.data(held)
-    places = begins.tolist()
-    found = [google_crc32c.value(data[a:b]) for a, b in pairwise(places)]
-    crcs = np.where(is_image, crcs, np.array(found, np.uint32))
+    stored, bounds = data.tobytes(), (side[~is_image].tolist() for side in (begins[:-1], begins[1:]))
+    crcs = crcs.astype(np.uint32)
+    crcs[~is_image] = [google_crc32c.value(stored[a:b]) for a, b in zip(*bounds, strict=True)]
     checksums = texts.hexes(crcs.astype(">u4").view(np.uint8).reshape(-1, 4))
     lines, _ = texts.data(texts.join(names, b" ", texts.digits(sizes), b" ", checksums, b"\n"))
     return Written(total + end, f"{into.crc:08x}", hashlib.sha256(lines.data).hexdigest())

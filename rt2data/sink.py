@@ -1,5 +1,5 @@
-"""Where a shard's bytes go: two buffers that are used again and again, and a thread that writes one while the other
-is filled.
+"""Where a shard's bytes go: a few buffers that are used again and again, and a thread that writes those that are full
+while the next one is filled.
 
 Files are written past the page cache where the file system allows it. A shard is read by nobody soon, so its pages
 would only push out those of the sources; filling the cache and flushing it costs more than copying the images does.
@@ -11,7 +11,8 @@ import errno
 import fcntl
 import mmap
 import os
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from queue import SimpleQueue
 
 import google_crc32c
 import numpy as np
@@ -19,6 +20,7 @@ import numpy.typing as npt
 
 CHUNK = 1 << 20  # bytes of one write: what a core's caches hold, so that a chunk is read, hashed and written from there
 ALIGNMENT = 4096  # of memory, place and size of a write past the page cache
+BUFFERS = 4  # one is filled, the others are written: with two, filling and writing wait for each other
 _DIRECT = getattr(os, "O_DIRECT", 0)
 
 Bytes = npt.NDArray[np.uint8]
@@ -33,10 +35,13 @@ class Sink:
 
     def __init__(self) -> None:
         self.buffer: Bytes = np.empty(0, np.uint8)
-        self._other = self.buffer
-        self._thread = ThreadPoolExecutor(1)
-        self._pending: Future[None] | None = None
-        self._file, self.crc = -1, 0
+        self.crc = 0
+        self._file = -1
+        self._free: SimpleQueue[Bytes] = SimpleQueue()
+        self._full: SimpleQueue[tuple[Bytes, int] | None] = SimpleQueue()
+        self._failed: OSError | None = None
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     def open(self, path: str | os.PathLike[str], size: int, longest: int) -> None:
         """Begin a file of `size` bytes, which is given in pieces of at most `longest`.
@@ -44,10 +49,12 @@ class Sink:
         Raises:
             OSError: the system refuses.
         """
-        self.crc = 0
+        self.crc, self._failed = 0, None
         room = -(-(CHUNK + longest) // CHUNK) * CHUNK + CHUNK
         if len(self.buffer) < room:
-            self.buffer, self._other = _pages(room), _pages(room)
+            self.buffer, self._free = _pages(room), SimpleQueue()
+            for _ in range(BUFFERS - 1):
+                self._free.put(_pages(room))
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
             self._file = os.open(path, flags | (_DIRECT if size >= CHUNK else 0), 0o666)
@@ -60,21 +67,32 @@ class Sink:
     def flush(self, filled: int) -> int:
         """Write the first `filled` bytes of the buffer but for what does not fill a page, which becomes the start of
         the next buffer; returns how many bytes that is.
+
+        Raises:
+            OSError: an earlier write failed.
         """
         ready = filled // ALIGNMENT * ALIGNMENT
         rest = filled - ready
         self.crc = google_crc32c.extend(self.crc, self.buffer[:ready])
-        self._wait()
-        self._other[:rest] = self.buffer[ready:filled]
-        self._pending = self._thread.submit(_write, self._file, self.buffer[:ready])
-        self.buffer, self._other = self._other, self.buffer
+        other = self._free.get()
+        other[:rest] = self.buffer[ready:filled]
+        self._full.put((self.buffer, ready))
+        self.buffer = other
+        if self._failed is not None:
+            raise self._failed
         return rest
 
     def close(self, filled: int) -> None:
-        """Write all `filled` bytes and sync the file."""
+        """Write all `filled` bytes and sync the file.
+
+        Raises:
+            OSError: a write failed.
+        """
         rest = self.flush(filled)
         self.crc = google_crc32c.extend(self.crc, self.buffer[:rest])
         self._wait()
+        if self._failed is not None:
+            raise self._failed
         _cached(self._file)
         _write(self._file, self.buffer[:rest])
         os.fsync(self._file)
@@ -83,25 +101,36 @@ class Sink:
     def abandon(self) -> None:
         """Close the file as it is; does nothing where none is open."""
         if self._file >= 0:
-            if self._pending is not None:
-                self._pending.exception()
+            self._wait()
             os.close(self._file)
-        self._pending, self._file = None, -1
+        self._file = -1
 
     def end(self) -> None:
         """End the thread."""
         self.abandon()
-        self._thread.shutdown()
+        self._full.put(None)
+        self._thread.join()
 
     def _wait(self) -> None:
-        if self._pending is not None:
-            pending, self._pending = self._pending, None
-            pending.result()
+        """Until nothing is left to write: all buffers are free again."""
+        for buffer in [self._free.get() for _ in range(BUFFERS - 1)]:
+            self._free.put(buffer)
+
+    def _serve(self) -> None:
+        while (item := self._full.get()) is not None:
+            buffer, size = item
+            if self._failed is None:
+                try:
+                    _write(self._file, buffer[:size])
+                except OSError as error:
+                    self._failed = error
+            self._free.put(buffer)
 
 
 def _pages(size: int) -> Bytes:
     """Memory that begins at a page."""
-    return np.frombuffer(mmap.mmap(-1, size), np.uint8)
+    memory = mmap.mmap(-1, size)
+    return np.frombuffer(memory, np.uint8)
 
 
 def _write(file: int, data: Bytes) -> None:

@@ -2,7 +2,7 @@
 
 Two passes (`rt2data.measure`) over the action columns, divided among tasks; each task leaves its sums in a file.
 `train` is the train split after filters, each step once whatever its copies: what the tokenizer's bounds come from.
-`all` is every step as found.
+`all` is every step as found: tasks measure `rest`, what of it is not in `train`, so that no value is looked at twice.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NO_STEP = [index.CODE[reason] for reason in ("not_finite", "composed")]
 
 
 def moments_task(task: dict[str, Any]) -> dict[str, Any]:
-    """Pass 1 over one group: writes the moments of both sets to ``task["out"]``."""
+    """Pass 1 over one group: writes the moments of each set to ``task["out"]``."""
     totals: dict[str, Moments] = {}
     for name, values in _values(job.load(task["job"]), task["group"]):
         totals[name] = totals[name].merge(Moments.of(values)) if name in totals else Moments.of(values)
@@ -39,12 +39,12 @@ def moments_task(task: dict[str, Any]) -> dict[str, Any]:
 
 def cells_task(task: dict[str, Any]) -> dict[str, Any]:
     """Pass 2 over one group: counts inside the cells of ``task["cells"]``."""
-    wanted = dict(np.load(task["cells"], allow_pickle=False))
+    cells = dict(np.load(task["cells"], allow_pickle=False))
     totals: dict[str, Cells] = {}
     for name, values in _values(job.load(task["job"]), task["group"]):
-        if name not in wanted:  # no row at all
+        if name not in cells:  # no row at all
             continue
-        found = Cells.of(values, wanted[name])
+        found = Cells.of(values, cells[name])
         totals[name] = totals[name].merge(found) if name in totals else found
     save(
         task["out"], {f"{name}.{key}": value for name, one in totals.items() for key, value in one.to_arrays().items()}
@@ -73,7 +73,7 @@ def _of_piece(the_job: job.Job, piece: job.Piece) -> Iterator[tuple[str, Any]]:
     action = index.matrix(table.column("action"))
     train = kept & (row_split == the_job.recipe.splits.index("train"))
     yield "train", action[train]
-    yield "all", action[~np.isin(index.numbers(table, "reject"), _NO_STEP)]
+    yield "rest", action[~train & ~np.isin(index.numbers(table, "reject"), _NO_STEP)]
     if source.sampling.state:
         yield "proprio", index.matrix(table.column("proprio"))[train]
 
@@ -96,17 +96,25 @@ def load(path: str | Path, kind: type[Any]) -> dict[str, Any]:
 
 
 def merged(paths: Iterable[str | Path], kind: type[Any]) -> dict[str, Any]:
-    """The sum over tasks, per set. The order of `paths` does not matter."""
+    """The sum over tasks of each set but `rest`, and `all`. The order of `paths` does not matter."""
     totals: dict[str, Any] = {}
     for path in paths:
         for name, one in load(path, kind).items():
             totals[name] = totals[name].merge(one) if name in totals else one
-    return totals
+    rest = totals.pop("rest", None)
+    return totals if rest is None else totals | {"all": totals["train"].merge(rest)}
+
+
+def wanted(moments: dict[str, Moments]) -> dict[str, Any]:
+    """The cells that pass 2 counts of each set that tasks measure: the quantiles of `all` need those of its two."""
+    found = {name: one.cells(QUANTILES) for name, one in moments.items() if one.count}
+    every = np.unique(np.concatenate([np.zeros(0, np.uint32), *(found.pop(n) for n in ("train", "all") if n in found)]))
+    return found | {"train": every, "rest": every}
 
 
 def summary(moments: Moments, cells: Cells | None, dims: Sequence[str]) -> dict[str, Any]:
     """``{count, mean, std, min, q01, median, q99, max}``, each a list over `dims` but for count."""
-    if cells is None:
+    if cells is None or not moments.count:
         return {"count": 0}
     q01, median, q99 = measure.quantiles(moments, cells, QUANTILES)
     values = {

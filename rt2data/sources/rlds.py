@@ -321,6 +321,9 @@ class Rows:
 
 def _codes(texts: Sequence[str | None], known: dict[str, int]) -> npt.NDArray[np.int32]:
     """Texts as numbers of `known`, to which new ones are added; -1 where there is none."""
+    if texts and texts.count(texts[0]) == len(texts):  # an episode says one thing throughout
+        first = texts[0]
+        return np.full(len(texts), -1 if first is None else known.setdefault(first, len(known)), np.int32)
     coded = (-1 if text is None else known.setdefault(text, len(known)) for text in texts)
     return np.fromiter(coded, np.int32, len(texts))
 
