@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,7 +49,10 @@ class Direct:
 
 
 class Engine:
-    """Runs stages on Beam. Local unless the options name a runner; then worker processes start at once."""
+    """Runs stages on Beam. Local unless the options name a runner; then in the worker processes of this process's pool.
+
+    Where there is no pool yet, one of `workers` processes is started.
+    """
 
     def __init__(self, work: Path, workers: int | None, beam_options: Sequence[str], say: report.Reporter) -> None:
         self.work, self.options, self.say = work, list(beam_options), say
@@ -57,15 +60,16 @@ class Engine:
         if self.local and self.options:
             repair = "A local build takes --workers, and no options of Beam"
             raise Rt2dataError("Beam's options", f"{self.options[0]} without a runner", "--runner=NAME too", repair)
-        self._workers = workers or os.cpu_count() or 1
+        self._workers, self._own = workers, contextlib.ExitStack()
 
     def __enter__(self) -> Engine:
-        self.pool = worker.Pool(self._workers).__enter__() if self.local else None
+        self.pool = None
+        if self.local:
+            self.pool = worker.pool() or self._own.enter_context(worker.Pool(self._workers))
         return self
 
-    def __exit__(self, *exit_info: object) -> None:
-        if self.pool:
-            self.pool.__exit__(*exit_info)
+    def __exit__(self, *_: object) -> None:
+        self._own.close()
 
     def run(
         self, stages: Sequence[tuple[str, Tasks]], word: str = "", done: Callable[[], int] | None = None, total: int = 0
@@ -82,8 +86,10 @@ class Engine:
                 from rt2data import pipeline
             finally:
                 logging.disable(logging.NOTSET)
-            errors = pipeline.run(
-                [(s, [json.dumps(t) for t in tasks]) for s, tasks in stages], self.work, self.options, local=self.local
-            )
+            dumped = [(stage, [json.dumps(task) for task in tasks]) for stage, tasks in stages]
+            if self.pool:
+                errors = pipeline.run_here(dumped, self.pool)
+            else:
+                errors = pipeline.run(dumped, self.work, self.options)
         if errors:
             raise Rt2dataError(*errors[0])

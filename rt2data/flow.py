@@ -61,7 +61,8 @@ def build(
         data_root: the folder or URL that holds the datasets.
         work: the folder of indexes and runs; ``OUT.work`` unless given. May serve several mixtures. It is a folder of a
             file system, which on a remote runner all workers share.
-        workers: worker processes of a local build; as many as there are processors unless given.
+        workers: worker processes of a local build; as many as there are processors unless given. Those of a
+            `worker.Pool` that is entered are used instead, where there is one.
         beam_options: given to Beam as they are, such as ``["--runner=FlinkRunner"]``.
         staged: copy images in the order of the shards first, in long reads (`rt2data.staging`): ``yes``, ``no``, or
             ``auto``, where single reads are slow.

@@ -1,4 +1,4 @@
-"""Worker processes of a local build: plain Python with numpy and rt2data, started while Beam is being imported.
+"""Worker processes of a local build: plain Python with numpy and rt2data, started before anything else is imported.
 
 ``python -m rt2data.worker`` reads a task a line as JSON and answers a line: ``{"result": ...}`` or ``{"error": ...}``.
 The same functions run inside Beam's own workers on a remote runner.
@@ -53,13 +53,21 @@ def run(stage: str, task: dict[str, Any]) -> dict[str, Any]:
 
 
 class Pool:
-    """N worker processes; tasks go to whichever is free. A context manager: leaving it ends the processes."""
+    """Worker processes; tasks go to whichever is free. A context manager: leaving it ends the processes.
 
-    def __init__(self, workers: int) -> None:
+    Args:
+        workers: how many; one per processor unless given.
+
+    Attributes:
+        errors: of tasks that failed, each as (where, found, expected, repair): whoever waits for them adds it.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        self.errors: list[list[str]] = []
         self._tasks: queue.SimpleQueue[tuple[Future[dict[str, Any]], str, dict[str, Any]] | None] = queue.SimpleQueue()
         self._begun: dict[tuple[str, str], Future[dict[str, Any]]] = {}
         self._lock, self._closed = threading.Lock(), False
-        self._processes = [self._start() for _ in range(workers)]
+        self._processes = [self._start() for _ in range(workers or os.cpu_count() or 1)]
         self._threads = [threading.Thread(target=self._serve, args=(p,), daemon=True) for p in self._processes]
         for thread in self._threads:
             thread.start()
@@ -158,6 +166,10 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a library prints must not look like an answer
     # Tasks make lists of some ten thousand tuples and no cycles: looking for cycles took 6 % of the time.
     gc.set_threshold(100_000, 50, 100)
+    # Now, while the client imports what it needs, not when it waits for the first task of a stage.
+    with contextlib.suppress(ImportError):  # the client says what is not installed
+        for place in STAGES.values():
+            importlib.import_module(place.partition(":")[0])
     for line in sys.stdin:
         request = json.loads(line)
         try:

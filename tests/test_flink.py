@@ -106,7 +106,7 @@ def test_a_job_that_fails_for_good(cluster: Cluster, tmp_path: Path) -> None:
     from rt2data import pipeline
 
     with pytest.raises(Rt2dataError, match=r"FlinkRunner.*KeyError.*expected a job that ends"):
-        pipeline.run([("index", ["{}"])], tmp_path / "work", cluster.options(), local=False)
+        pipeline.run([("index", ["{}"])], tmp_path / "work", cluster.options())
     assert cluster.jobs()[-1]["state"] == "FAILED"
 
 

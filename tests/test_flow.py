@@ -663,6 +663,8 @@ def test_relative_paths(mixture: Any, build: Build, tmp_path: Path, monkeypatch:
 
 def test_a_user_error_is_the_same_on_a_runner_without_worker_processes(mixture: Any, tmp_path: Path) -> None:
     """What a remote runner does: Beam's own worker runs the tasks, and errors come back as answers."""
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
     from rt2data import pipeline
 
     path = next(small.write_bridge(tmp_path / "data", shards=1).glob("*.tfrecord*"))
@@ -672,21 +674,22 @@ def test_a_user_error_is_the_same_on_a_runner_without_worker_processes(mixture: 
     with pytest.raises(Rt2dataError) as direct:
         indexing.run(task)
     assert worker.pool() is None
-    errors = pipeline.run(
-        [("index", [json.dumps(task)]), ("gather", ['{"never": "run"}'])], tmp_path / "work", [], local=True
-    )
+    stages = [("index", [json.dumps(task)]), ("gather", ['{"never": "run"}'])]
+    errors = pipeline.run(stages, tmp_path / "work", [], FnApiRunner())
     assert [str(Rt2dataError(*error)) for error in errors] == [str(direct.value)]
     assert not list((tmp_path / "work").glob(".errors-*"))
 
 
 def test_a_work_directory_that_a_runner_does_not_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
     from rt2data import pipeline
 
     monkeypatch.setattr(pipeline, "MARK", "elsewhere/mark")
     monkeypatch.setattr(pipeline.whole, "write", lambda *_: None)
     monkeypatch.setattr(pipeline, "_write_errors", lambda path, errors: Path(path).write_text(json.dumps(list(errors))))
     (tmp_path / "work").mkdir()
-    errors = pipeline.run([("index", ["{}"])], tmp_path / "work", [], local=True)
+    errors = pipeline.run([("index", ["{}"])], tmp_path / "work", [], FnApiRunner())
     assert [str(Rt2dataError(*error)) for error in errors] == [
         (
             f"{tmp_path}/work: not there on a Beam worker; expected a work directory on storage that all workers "
@@ -712,6 +715,8 @@ def test_a_user_error_from_a_worker_process(tmp_path: Path) -> None:
 
 def test_ctrl_c_inside_a_pipeline_is_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beam makes it a RuntimeError, which would look like a bug and not say that the build can go on."""
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
     from rt2data import pipeline
 
     def interrupt(*_: Any) -> None:
@@ -719,7 +724,7 @@ def test_ctrl_c_inside_a_pipeline_is_ctrl_c(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(pipeline.worker, "run", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        pipeline.run([("index", ["{}"])], tmp_path / "work", [], local=True)
+        pipeline.run([("index", ["{}"])], tmp_path / "work", [], FnApiRunner())
 
 
 def test_a_worker_process_that_is_killed() -> None:
