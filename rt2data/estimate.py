@@ -249,11 +249,11 @@ def _copies(one: Source) -> bool:
 def _taken_steps(source: RecipeSource, steps: int, episodes: int) -> int:
     """About how many samples `steps` steps of `episodes` episodes give.
 
-    The last of the composed steps of an episode has half as many as the others on average. Steps without motion cannot
-    be known.
+    The last of the composed steps of an episode has half as many as the others on average, and so have those that are
+    read where a project reads every k-th. Steps without motion cannot be known.
     """
     how = source.sampling
-    steps = round((steps + episodes * (how.stride - 1) / 2) / how.stride) if how.stride > 1 else steps
+    steps = round((steps + episodes * (how.pace - 1) / 2) / how.pace) if how.pace > 1 else steps
     return max(0, steps - episodes * (how.horizon - 1)) if how.past_end == "drop" else steps
 
 

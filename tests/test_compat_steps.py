@@ -14,7 +14,7 @@ from test_compat import other
 from test_datasets import fake, numbers, robot_of, same
 from test_flow import samples
 
-from rt2data import declaration, flow, recipe, sources, verify
+from rt2data import declaration, estimate, flow, recipe, sources, verify
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.rlds import read_episodes
@@ -107,6 +107,19 @@ def test_a_stride_counts_the_steps_that_are_read(name: str, tmp_path: Path, buil
             np.testing.assert_allclose(said["action"], action, atol=1e-6)
     assert seen == wanted
     assert len(found) == len(wanted)
+
+
+def test_an_estimate_counts_the_steps_that_are_read(tmp_path: Path) -> None:
+    """Of 19, 20 and 21 steps Octo reads 4, 4 and 5; of those that a publisher states, a fifth or a third."""
+    one = other("octo", THINNED[0])
+    fake(one, tmp_path / "data", episodes=3, steps=19)
+    named = [{"source": one.name}, {"source": THINNED[1], "prompts": {"robot": "{instruction}"}}]
+    options = {"compat": "octo", "sources": named, "splits": {"train": ["train"]}, "cameras": ["primary", "wrist"]}
+    read = recipe.read(small.write_recipe(tmp_path / "r.yaml", **options))
+    made = estimate.make(read, tmp_path / "data", tmp_path / "work", index=False, check=False)
+    assert [found.estimated for found in made.sources] == [True, True]
+    assert made.sources[0].samples["train"] == 4 + 4 + 5
+    assert made.sources[1].samples["train"] == pytest.approx(392578 / 3, rel=0.01)
 
 
 def test_a_base_without_its_turn_cannot_be_composed(tmp_path: Path) -> None:
