@@ -101,7 +101,7 @@ def base_index(root: Path, work: Path) -> tuple[Any, pa.Table]:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     the_recipe = recipe.read(HERE / "bench.yaml")
     found = sources.open_source(the_recipe.sources[0].declaration, root)
-    done = indexing.run(indexing.task(found, found.parts("train")[0], work, check="header"))
+    done = indexing.run(indexing.tasks(found, found.parts("train")[:1], work, check="header")[0])
     return found, index.read(work / done["file"])
 
 
@@ -121,7 +121,7 @@ def synthetic(base: pa.Table, number: int) -> tuple[pa.Table, dict[str, str]]:
         table = table.set_column(table.column_names.index(name), name, column)
     lengths = index.numbers(base, "steps")[begins].tolist() * times
     listed = json.dumps([[name, length] for name, length in zip(names, lengths, strict=True)])
-    return table.slice(0, ROWS), index.meta(base) | {"digest": f"{number:040x}", "units": listed}
+    return table.slice(0, ROWS), index.meta(base) | {"units": listed}
 
 
 def make_job(scratch: Path, millions: int) -> job.Job:
@@ -132,7 +132,8 @@ def make_job(scratch: Path, millions: int) -> job.Job:
         table, meta = synthetic(base, number)
         file = f"index/bench/{number:06d}.arrow"
         index.write(scratch / "work" / file, table, meta)
-        parts.append(job.IndexedPart(0, "train", f"part-{number:06d}", meta["digest"], file, table.num_rows))
+        member = job.Member(f"part-{number:06d}", f"{number:040x}", table.num_rows)
+        parts.append(job.IndexedPart(0, "train", file, (member,)))
     return job.make(scratch / "work", recipe.read(HERE / "bench.yaml"), [str(found.root)], parts)
 
 

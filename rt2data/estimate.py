@@ -101,7 +101,7 @@ def write_left_out(recipe: Recipe, data_root: Place | None, work: Path, file: Pa
             steps = index_of.numbers(table, "step")
             for row, reason in select.reasons(table, source):
                 image = files[1][files[0][row]] if files[0][row] >= 0 else ""
-                cells = (source.id, reason, names[1][names[0][row]], steps[row], part.split, part.name, image)
+                cells = (source.id, reason, names[1][names[0][row]], steps[row], part.split, part.member(row)[0], image)
                 out.write("\t".join(" ".join(str(cell).split()) for cell in cells) + "\n")
 
 
@@ -190,7 +190,7 @@ def _cached(
     recipe: Recipe, number: int, one: Source, work: Path, allowed: Sequence[str]
 ) -> list[job.IndexedPart] | None:
     for level in allowed:
-        tasks = [indexing.task(one, part, work, check=level) for part in flow.parts(recipe.sources[number], one)]
+        tasks = indexing.tasks(one, flow.parts(recipe.sources[number], one), work, check=level)
         results = [indexing.cached(task) for task in tasks]
         if all(results):
             return [

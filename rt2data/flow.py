@@ -218,7 +218,8 @@ def index_all(
     check: str,
     annotated: Sequence[str] = (),
 ) -> job.Job:
-    """INDEX: every part that has no index yet; then what only some filters need, the image pass and duplicates.
+    """INDEX: every part that has no index yet, small ones together; then what only some filters need, the image pass
+    and duplicates.
 
     `annotated`: what `annotate` gave.
     """
@@ -227,31 +228,24 @@ def index_all(
         indexing.keep_in(one, work)
     check = pictures.level(the_recipe, check)
     tasks = [
-        (number, indexing.task(one, part, work, check=check))
+        (number, task)
         for number, (source, one) in enumerate(zip(the_recipe.sources, found, strict=True))
-        for part in parts(source, one)
+        for task in indexing.tasks(one, parts(source, one), work, check=check)
     ]
-    _survey(tasks)
     missing = [task for _, task in tasks if indexing.cached(task) is None]
     engine.run([("index", missing)], "index", finished(missing, lambda t: indexing.cached(t) is not None), len(missing))
     bucket.forget()  # it may have taken hours
-    _survey(tasks)
+    indexing.survey(task for _, task in tasks)
     results = [(number, task, indexing.cached(task)) for number, task in tasks]
     lost = next((task for _, task, result in results if result is None), None)
     if lost is not None:
         expected = "files that stay as they are while they are read"
-        raise Rt2dataError(f"{lost['root']}/{lost['name']}", "changed while it was indexed", expected, "Build again")
+        raise Rt2dataError(indexing.changed(lost), "changed while it was indexed", expected, "Build again")
     indexed = [indexing.indexed(number, task, result) for number, task, result in results if result is not None]
     roots = [str(one.root) for one in found]
     looked = pictures.tasks(work, the_recipe, roots, indexed)
     engine.run([("pictures", looked)], "images", finished(looked, pictures.done), len(looked))
     return doubles.find(job.make(work, the_recipe, roots, indexed, annotated=annotated), engine)
-
-
-def _survey(tasks: Iterable[tuple[int, dict[str, Any]]]) -> None:
-    """List the folders in which the files of parts lie, where a store would be asked for each of them else."""
-    files = ((task["root"], name) for _, task in tasks for name in task["files"])
-    bucket.survey({(storage.place(root) / name).parent for root, name in files if "://" in root})
 
 
 def measure_all(the_job: job.Job, engine: Engine | Direct) -> dict[int, dict[str, Any]]:

@@ -31,7 +31,9 @@ def refuse_duplicates(job: Job, number: int) -> None:
         codes, names = index.codes(table, "episode")
         for position in np.flatnonzero(np.isin(own, double)).tolist():
             name = str(names[codes[rows[position]]])
-            places.setdefault(name, []).append(f"{part.split} {part.name}[{position}]")
+            member, start = part.member(int(rows[position]))
+            number_there = position - int(np.searchsorted(rows, start))
+            places.setdefault(name, []).append(f"{part.split} {member}[{number_there}]")
     places = {name: found for name, found in places.items() if len(found) > 1}  # the heads of two ids may be equal
     if not places:
         return

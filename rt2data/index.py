@@ -146,7 +146,7 @@ def replaced(table: pa.Table, name: str, column: Any) -> pa.Table:
 
 def write(path: Path, table: pa.Table, meta: dict[str, str]) -> None:
     """Write an index file."""
-    table = table.replace_schema_metadata(meta).unify_dictionaries()
+    table = table.replace_schema_metadata(meta).unify_dictionaries().combine_chunks()
     with (
         whole.replacing(path) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,

@@ -7,7 +7,7 @@ import json
 import math
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,20 +32,50 @@ from rt2data.recipe import Recipe, RecipeSource
 
 # Of the staged images that one exchange task writes: at least so many bytes, and more where there would be more tasks.
 GROUP_BYTES, STAGED_GROUPS = 1 << 30, 1000
-GROUP_ROWS = 200_000  # rows that one exchange task holds, of ROW_BYTES each: some 40 MB
+GROUP_ROWS = 200_000  # rows that one task walks over, or holds in EXCHANGE, at most
+# Samples of a run, of ROW_BYTES each: an EXCHANGE task holds them, and 50,000 are little beside the rest of a worker.
+# But every GATHER task opens every run, so that from 25 million samples on there are not more runs, but larger ones.
+RUN_ROWS, RUNS = 50_000, 500
 ROW_BYTES = 200  # of a sample of one step in a run
+
+
+class Member(NamedTuple):
+    """A part of a source, as it was indexed."""
+
+    name: str
+    digest: str
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
 class IndexedPart:
-    """A part of source `source` (its position in the recipe) whose index is at `file` below the work directory."""
+    """A part of source `source` (its position in the recipe) whose index is at `file` below the work directory.
+
+    Where a source's parts are small, `members` are several of one split that follow one another (`rt2data.indexing`),
+    and all that comes after INDEX takes them as one part. Its name is that of the first.
+    """
 
     source: int
     split: str
-    name: str
-    digest: str
     file: str
-    rows: int
+    members: tuple[Member, ...]
+
+    @property
+    def name(self) -> str:
+        return self.members[0].name
+
+    @property
+    def rows(self) -> int:
+        return sum(member.rows for member in self.members)
+
+    def member(self, row: int) -> tuple[str, int]:
+        """The source's part in which a row lies: its name, and its first row."""
+        start = 0
+        for one in self.members:
+            if row < start + one.rows:
+                break
+            start += one.rows
+        return one.name, start
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +169,10 @@ class Job:
         return f"staged-{int(bits, 2):x}" if any(self.staged) else "runs"
 
     def for_exchange(self, drawn: Sequence[int], staged: Sequence[bool] = (), image_bytes: Sequence[int] = ()) -> Job:
-        """The same job in groups that draw at most GROUP_ROWS samples, fewer where a sample holds several steps.
+        """The same job in groups that draw some RUN_ROWS samples, fewer where a sample holds several steps.
 
         Of a staged source also about GROUP_BYTES of images at most. A row drawn ten times stands ten times in its run.
+        Where that would be more than RUNS runs groups are larger, but not above GROUP_ROWS samples.
 
         Args:
             drawn: each source's samples in all.
@@ -150,7 +181,9 @@ class Job:
         """
         rows = [sum(p.rows for p in self.parts if p.source == n) for n in range(len(drawn))]
         times = [max(1, -(-d // max(1, r))) for d, r in zip(drawn, rows, strict=True)]
-        limits = [max(1000, GROUP_ROWS * ROW_BYTES // (t * self.row_bytes(n))) for n, t in enumerate(times)]
+        every = sum(d * self.row_bytes(n) for n, d in enumerate(drawn))
+        most = min(GROUP_ROWS * ROW_BYTES, max(RUN_ROWS * ROW_BYTES, every // RUNS))
+        limits = [max(1000, most // (t * self.row_bytes(n))) for n, t in enumerate(times)]
         for number in np.flatnonzero(staged).tolist():
             most = max(GROUP_BYTES, image_bytes[number] // STAGED_GROUPS)
             limits[number] = min(limits[number], max(1, most * rows[number] // max(1, image_bytes[number])))
@@ -171,7 +204,7 @@ class Job:
             "recipe": self.recipe.resolved,
             "splits": [s.splits for s in self.recipe.sources],  # their order decides which hashes go where
             "declarations": [s.declaration.digest for s in self.recipe.sources],
-            "parts": [[p.source, p.split, p.name, p.digest] for p in self.parts],
+            "parts": [[p.source, p.split, m.name, m.digest] for p in self.parts for m in p.members],
             "index": index.VERSION,
             "annotations": self.annotated,  # named by their content
         }
@@ -183,7 +216,8 @@ class Job:
             "recipe": self.recipe.resolved, "file": self.recipe.file, "roots": self.roots, "limits": self.limits,
             "annotated": self.annotated,
             "declarations": [s.declaration.reference for s in self.recipe.sources],
-            "parts": [asdict(p) for p in self.parts], "doubles": self.doubles, "staged": self.staged,
+            "parts": [[p.source, p.split, p.file, p.members] for p in self.parts],
+            "doubles": self.doubles, "staged": self.staged,
             "lowest": [
                 {one.column: one.low for one in s.filters if math.isfinite(one.low)} for s in self.recipe.sources
             ],
@@ -209,18 +243,20 @@ def make(
     ordered = sorted(parts, key=lambda p: (p.source, p.split, p.name))
     groups: list[tuple[Slice, ...]] = []
     open_group: list[Slice] = []
+    held = 0  # rows of the open group
     for number, part in enumerate(ordered):
         if open_group and ordered[open_group[-1].part].source != part.source:
             groups.append(tuple(open_group))
-            open_group = []
-        start = 0
-        while start < part.rows:
-            room = (limits[part.source] if limits else GROUP_ROWS) - sum(s.stop - s.start for s in open_group)
-            stop = min(part.rows, start + room)
+            open_group, held = [], 0
+        start, rows = 0, part.rows
+        while start < rows:
+            room = (limits[part.source] if limits else GROUP_ROWS) - held
+            stop = min(rows, start + room)
             open_group.append(Slice(number, start, stop))
+            held += stop - start
             if stop - start == room:
                 groups.append(tuple(open_group))
-                open_group = []
+                open_group, held = [], 0
             start = stop
     if open_group:
         groups.append(tuple(open_group))
@@ -276,6 +312,8 @@ def load(path: str) -> Job:
         for s, lowest in zip(parsed.sources, content["lowest"], strict=True)
     ]
     parsed = replace(parsed, sources=tuple(sources))
-    parts = [IndexedPart(**p) for p in content["parts"]]
+    parts = [
+        IndexedPart(n, split, at, tuple(Member(*m) for m in members)) for n, split, at, members in content["parts"]
+    ]
     made = make(file.parent.parent, parsed, content["roots"], parts, content["limits"], content["annotated"])
     return replace(made, doubles=content["doubles"], staged=tuple(content["staged"]))

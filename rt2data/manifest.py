@@ -168,7 +168,7 @@ def _source(the_job: Job, the_plan: Plan, number: int) -> dict[str, Any]:
         "declaration": source.declaration.digest,
         "control_hz": source.declaration.robot.control_hz if source.declaration.robot else None,
         "stride": source.sampling.pace if source.declaration.robot else None,
-        "parts": [{"split": p.split, "name": p.name, "digest": p.digest, "rows": p.rows} for p in own],
+        "parts": [{"split": p.split} | m._asdict() for p in own for m in p.members],
         "units": found.units,
         "rows": found.rows,
         "left_out": dict(sorted(found.left_out.items())) | ({"not_drawn": found.not_drawn} if found.not_drawn else {}),

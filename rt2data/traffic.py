@@ -49,22 +49,19 @@ def _read(table: Any) -> dict[str, Extent]:
 
 def of_part(job: Job, part: IndexedPart, drawn: Sequence[Ints]) -> Counts:
     """What a part on object storage takes: ``get`` to index it, and what `of_images` says of the images of the samples
-    that begin at the rows `drawn`, and of the steps before them. ``parts`` counts it.
+    that begin at the rows `drawn`, and of the steps before them. ``parts`` counts it: what one task indexes.
     """
     table, source = job.table(part), job.source(part)
     root = storage.place(job.roots[part.source])
-    own = part.name.partition("[")[0]
-    others = {str(name) for c in source.declaration.cameras for name in index.codes(table, f"{c}.file")[1]} - {own}
+    own = list(dict.fromkeys(member.name.partition("[")[0] for member in part.members))
+    others = {str(name) for c in source.declaration.cameras for name in index.codes(table, f"{c}.file")[1]} - {*own}
     pictures = sum(not name.startswith(blobs.PREFIX) for name in others)
     if read := _read(table):
-        found = {"parts": 1, "get": PART_GETS + sum(1 + copies.requests(of) for of in read.values())}
+        gets = len(part.members) * PART_GETS + sum(1 + copies.requests(of) for of in read.values())
     else:
-        bucket.survey([(root / own).parent])
-        try:
-            size = (root / own).stat().st_size
-        except OSError:
-            size = 0
-        found = {"parts": 1, "get": len(bucket.pieces(size)) + pictures}
+        sizes = [int(found[0]) if found else 0 for found in storage.versions(root, own)]
+        gets = sum(len(bucket.pieces(size)) for size in sizes) + pictures
+    found = {"parts": 1, "get": gets}
     history = range(1, source.sampling.history)
     before = [steps.earlier(table, rows, source, number)[0] for rows in drawn for number in history]
     return found | of_images(table, select.cameras(source), [*drawn, *before])

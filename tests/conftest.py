@@ -18,6 +18,14 @@ settings.load_profile("rt2data")
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _some_parts_together() -> None:
+    """Small parts are indexed some 64 at a time; here two, so that most datasets have several batches."""
+    from rt2data import indexing
+
+    indexing.BATCH_PARTS = 2
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data: RT2DATA_SAMPLE_DATA, else ../shared/data; the test is skipped where neither is."""

@@ -253,9 +253,9 @@ def test_a_part_is_known_by_its_content(tmp_path: Path) -> None:
     parts = one.parts("train")
     digests = [one.digest(part) for part in parts]
     assert len(set(digests)) == 3
-    task = indexing.task(one, parts[0], tmp_path / "work", check="header")
+    (task,) = indexing.tasks(one, [parts[0]], tmp_path / "work", check="header")
     first = indexing.run(task)
-    assert (first["digest"], len(first["blobs"])) == (digests[0], 1)
+    assert (first["members"][0][1], len(first["blobs"])) == (digests[0], 1)
     file = one.root / parts[0].name
     os.utime(file, ns=(0, 0))
     assert indexing.cached(task) is None

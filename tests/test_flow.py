@@ -670,7 +670,7 @@ def test_a_user_error_is_the_same_on_a_runner_without_worker_processes(mixture: 
     path = next(small.write_bridge(tmp_path / "data", shards=1).glob("*.tfrecord*"))
     small.edit(path, lambda data: data.__setitem__(len(data) // 2, data[len(data) // 2] ^ 1))
     source = sources.open_source(declaration.find("bridge"), tmp_path / "data")
-    task = indexing.task(source, source.parts("train")[0], tmp_path / "work", check="header")
+    (task,) = indexing.tasks(source, [source.parts("train")[0]], tmp_path / "work", check="header")
     with pytest.raises(Rt2dataError) as direct:
         indexing.run(task)
     assert worker.pool() is None

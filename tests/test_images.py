@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from PIL import Image, features
 
-from rt2data import images
+from rt2data import headers, images
 from rt2data.headers import check_refs
 from rt2data.images import (
     FORMATS,
@@ -164,7 +164,7 @@ def test_hostile_bytes_raise_image_errors_only(data: st.DataObject) -> None:
         info = images.ImageInfo(FORMATS[0], 0, 0)
     else:
         state = 0
-    checks = check_refs(np.frombuffer(raw, np.uint8), [0], [len(raw)])
+    checks = check_refs(np.frombuffer(raw, np.uint8), [0] * headers.FEW, [len(raw)] * headers.FEW)
     assert (FORMATS[checks.format[0]], checks.width[0], checks.height[0], checks.state[0]) == (*info, state)
     for use in (decode, is_constant, lambda d: reencode(d, ImageSpec(size=(8, 8)))):
         try:
@@ -197,7 +197,9 @@ def test_errors_cross_process_boundaries() -> None:
     assert (error.reason, str(error)) == ("empty_image", "empty_image: 0 bytes")
 
 
-def test_refs_state_every_image_of_a_buffer() -> None:
+@pytest.mark.parametrize("few", [0, headers.FEW])
+def test_refs_state_every_image_of_a_buffer(monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+    monkeypatch.setattr(headers, "FEW", few)
     parts = [
         *good_images().values(),
         b"",
@@ -236,8 +238,10 @@ def test_refs_state_every_image_of_a_buffer() -> None:
         check_refs(buffer, [-1], [1])
 
 
-def test_refs_agree_with_single_checks_where_headers_repeat() -> None:
+@pytest.mark.parametrize("few", [0, headers.FEW])
+def test_refs_agree_with_single_checks_where_headers_repeat(monkeypatch: pytest.MonkeyPatch, few: int) -> None:
     """Frames of one camera share their header, then the camera changes: no answer may be carried over."""
+    monkeypatch.setattr(headers, "FEW", few)
     noise = np.random.default_rng(1)
     parts = [
         encode(Image.fromarray(noise.integers(0, 256, (height, 16, 3), np.uint8)), "JPEG", quality=quality)

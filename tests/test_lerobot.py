@@ -370,7 +370,7 @@ def test_an_episode_that_comes_later_is_found(tmp_path: Path) -> None:
         one = opened(tmp_path)
         (part,) = one.parts("train")
         assert one.digest(part) == one.digest(part)
-        return indexing.run(indexing.task(one, part, tmp_path / "work", check="header"))
+        return indexing.run(*indexing.tasks(one, [part], tmp_path / "work", check="header"))
 
     first = run()
     assert run() == first

@@ -378,7 +378,7 @@ def test_a_plan_is_read_back_as_it_was_saved(made: Callable[..., plan.Plan], tmp
 def test_groups_hold_slices_of_one_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(job, "GROUP_ROWS", 10)
     parts = [
-        job.IndexedPart(s, "train", name, "", "", rows)
+        job.IndexedPart(s, "train", "", (job.Member(name, "", rows),))
         for s, name, rows in [(0, "b", 25), (0, "a", 4), (1, "c", 0), (1, "d", 10), (2, "e", 3)]
     ]
     made = job.make(tmp_path, SimpleNamespace(sources=()), [], parts)  # type: ignore[arg-type]

@@ -118,7 +118,7 @@ def test_a_quick_index_has_the_same_rows_and_encodes_next_to_nothing(root: Path,
 
 def test_a_blob_is_written_once_and_again_when_it_is_gone(root: Path, tmp_path: Path) -> None:
     one = opened(root)
-    task = indexing.task(one, one.parts("train")[0], tmp_path, check="header")
+    (task,) = indexing.tasks(one, [one.parts("train")[0]], tmp_path, check="header")
     first = indexing.run(task)
     (blob,) = [blobs.locate(name, "", tmp_path) for name in first["blobs"]]
     before = Path(blob).stat()

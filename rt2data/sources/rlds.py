@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Protocol
 
@@ -21,7 +22,7 @@ from rt2data.bucket import Url
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.features import Field
-from rt2data.rlds import Episode, ImageRefs, RldsDataset, read_episodes
+from rt2data.rlds import Episode, ImageRefs, RldsDataset, Split, read_episodes
 from rt2data.robot import Robot
 from rt2data.sources import Part
 from rt2data.storage import Place
@@ -57,6 +58,8 @@ class Rlds:
         for problem in fit.problems(self.robot, dataset.fields, where, declaration.file):
             raise problem
         self.fields = {path: dataset.fields[path] for path in self.robot.fields}
+        # Episodes of each file of a split, where that is stated.
+        self.stated = {(s, f): n for s, one in dataset.splits.items() for f, n in _stated(one)}
 
     def splits(self) -> dict[str, int]:
         return {name: sum(self._lengths(name)) for name in self.dataset.splits}
@@ -147,8 +150,7 @@ class Rlds:
 
     def check_length(self, part: Part, episodes: int) -> None:
         """Raise where a file does not hold as many episodes as are stated of it."""
-        split = self.dataset.splits[part.split]
-        stated = split.shard_lengths[split.files.index(part.name)] if split.shard_lengths else episodes
+        stated = self.stated.get((part.split, part.name), episodes)
         if episodes != stated:
             expected = f"{stated} as dataset_info.json states"
             raise Rt2dataError(str(self.root / part.name), f"{episodes} episodes", expected, "Copy the file again")
@@ -319,6 +321,11 @@ class Rows:
         return pa.table(arrays).replace_schema_metadata(meta)
 
 
+def _stated(split: Split) -> Iterator[tuple[str, int]]:
+    """The files of a split with the episodes that are stated of each; none where nothing is stated."""
+    return zip(split.files, split.shard_lengths, strict=True) if split.shard_lengths else iter(())
+
+
 def _codes(texts: Sequence[str | None], known: dict[str, int]) -> npt.NDArray[np.int32]:
     """Texts as numbers of `known`, to which new ones are added; -1 where there is none."""
     if texts and texts.count(texts[0]) == len(texts):  # an episode says one thing throughout
@@ -337,10 +344,14 @@ def _version(declaration: Declaration, root: Place) -> str | None:
 def named_digest(root: Place, name: str) -> Any:
     """A hash of a part's name and of the schema that it is read by, to which its content is to be added."""
     h = hashlib.blake2b(name.encode() + b"\0", digest_size=20)
-    h.update(
-        hashlib.blake2b((root / SCHEMA).read_bytes(), digest_size=20).digest() if (root / SCHEMA).is_file() else b""
-    )
+    with suppress(FileNotFoundError):
+        h.update(_schema_digest(root / SCHEMA, *storage.version(root / SCHEMA)))
     return h
+
+
+@lru_cache(maxsize=8)
+def _schema_digest(path: Place, *version: int | str) -> bytes:  # noqa: ARG001  # another version is another schema
+    return hashlib.blake2b(path.read_bytes(), digest_size=20).digest()
 
 
 def _digest(root: Place, name: str, records: Any) -> str:
