@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import small
 
-from rt2data import estimate, flow, indexing, recipe, sources
+from rt2data import estimate, flow, indexing, recipe
 from rt2data.errors import Rt2dataError
 from rt2data.job import IndexedPart, Member
 from rt2data.sources import Part
+from rt2data.sources.rlds import Rlds
 
 Build = Callable[..., dict[str, Any]]
 
@@ -25,7 +26,7 @@ ALONE, TOGETHER = 1, 1 << 64  # a batch begins at each name, or at none
 
 def cut(root: Path, parts: list[Part]) -> list[list[str]]:
     """The names of the parts of each task."""
-    source: Any = sources.rlds.Rlds.__new__(sources.rlds.Rlds)
+    source: Any = Rlds.__new__(Rlds)
     source.declaration, source.root = SimpleNamespace(reference=""), root
     tasks = indexing.tasks(source, parts, root / "work", check="header")
     return [[name for name, *_ in task["parts"]] for task in tasks]
@@ -143,9 +144,9 @@ def test_a_file_that_changed_has_its_batch_indexed_anew(
     name = max(batches, key=len)[0]
     shutil.copyfile(other / name, folder / name)
     read: list[str] = []
-    real = sources.rlds.Rlds.index
+    real = Rlds.index
     monkeypatch.setattr(
-        sources.rlds.Rlds, "index", lambda self, part, *, check: read.append(part.name) or real(self, part, check=check)
+        Rlds, "index", lambda self, part, *, check: read.append(part.name) or real(self, part, check=check)
     )
     build(path, tmp_path / "b", data_root=tmp_path / "data", work=tmp_path / "w")
     assert read == max(batches, key=len)
