@@ -199,11 +199,11 @@ def _files(task: dict[str, Any]) -> dict[str, None]:
 
 def _stat(task: dict[str, Any]) -> dict[str, list[int | str]]:
     """Size and time of each file. Raises Rt2dataError where one is not there."""
-    root, files = storage.place(task["root"]), _files(task)
+    root = storage.place(task["root"])
     stats: dict[str, list[int | str]] = {}
-    for name, found in zip(files, storage.versions(root, list(files)), strict=True):
+    for name in _files(task):
         try:
-            stats[name] = list(found) if found else storage.version(root / name)
+            stats[name] = storage.version(root / name)
         except OSError as error:
             raise Rt2dataError(str(root / name), error.strerror or str(error), "a file of the dataset") from None
     return stats

@@ -18,7 +18,7 @@ from rt2data.staging import Images, requests
 # What opening a source takes, once in the client and once in each worker that indexes parts of it: a search for the
 # folder of its version, its metadata, size and ETag of some files. Counted on a server for RLDS; corpora take a little
 # less.
-OPEN_LISTS, OPEN_GETS = 3, 4
+OPEN_LISTS, OPEN_GETS = 3, 3
 # What a part of several files takes beside these: its dataset's metadata, looked at again.
 PART_GETS = 3
 # What a mixture takes: is there one, or anything else; mark, statistics, tokenizer, card, manifest.
