@@ -66,8 +66,8 @@ def test_each_map_is_that_of_the_project(project: str, name: str, tmp_path: Path
             row += episode.steps
 
 
-def test_every_dataset_of_their_mixtures() -> None:
-    """Each source of the published mixtures."""
+def test_every_dataset_of_their_mixtures(tmp_path: Path) -> None:
+    """Each source of the published mixtures, and each mixture as a whole."""
     missing = set()
     for project, begins in (("openvla", ("oxe_", "bridge", "droid_", "libero_", "tdroid_")), ("octo", ("octo_",))):
         for path in sorted(recipe.resources.folder("mixtures").glob("*.yaml")):
@@ -76,6 +76,9 @@ def test_every_dataset_of_their_mixtures() -> None:
             for source in recipe.read(path).sources:
                 if project not in source.declaration.compat:
                     missing.add((project, source.declaration.name))
+            (tmp_path / "r.yaml").write_text(f"name: r\ninclude: {path.stem}\ncompat: {project}\n")
+            read = recipe.read(tmp_path / "r.yaml").sources
+            assert {s.declaration.standardisation for s in read if s.declaration.robot} == {project}
     assert missing == set()
 
 
