@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -238,9 +239,15 @@ def make(
 ) -> Job:
     """A job, with its parts in the one order that does not depend on how they were found, cut into groups.
 
-    `limits` gives the rows of a group per source, where it is not GROUP_ROWS.
+    `limits` gives the most rows of a group per source, where it is not GROUP_ROWS. The groups of a source have equally
+    many rows: whoever has the last one is done with the others.
     """
     ordered = sorted(parts, key=lambda p: (p.source, p.split, p.name))
+    totals: Counter[int] = Counter()
+    for part in ordered:
+        totals[part.source] += part.rows
+    most = {n: limits[n] if limits else GROUP_ROWS for n in totals}
+    equal = {n: math.ceil(total / max(1, math.ceil(total / most[n]))) for n, total in totals.items()}
     groups: list[tuple[Slice, ...]] = []
     open_group: list[Slice] = []
     held = 0  # rows of the open group
@@ -250,7 +257,7 @@ def make(
             open_group, held = [], 0
         start, rows = 0, part.rows
         while start < rows:
-            room = (limits[part.source] if limits else GROUP_ROWS) - held
+            room = equal[part.source] - held
             stop = min(rows, start + room)
             open_group.append(Slice(number, start, stop))
             held += stop - start

@@ -375,16 +375,18 @@ def test_a_plan_is_read_back_as_it_was_saved(made: Callable[..., plan.Plan], tmp
     assert again.sources[0].samples["no such split"] == 0
 
 
-def test_groups_hold_slices_of_one_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_groups_hold_slices_of_one_source_and_equally_many_rows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(job, "GROUP_ROWS", 10)
     parts = [
         job.IndexedPart(s, "train", "", (job.Member(name, "", rows),))
-        for s, name, rows in [(0, "b", 25), (0, "a", 4), (1, "c", 0), (1, "d", 10), (2, "e", 3)]
+        for s, name, rows in [(0, "b", 20), (0, "a", 4), (1, "c", 0), (1, "d", 10), (2, "e", 3)]
     ]
     made = job.make(tmp_path, SimpleNamespace(sources=()), [], parts)  # type: ignore[arg-type]
     assert [p.name for p in made.parts] == ["a", "b", "c", "d", "e"]
     slices = [[(made.parts[s.part].name, s.start, s.stop) for s in group] for group in made.groups]
-    assert slices == [[("a", 0, 4), ("b", 0, 6)], [("b", 6, 16)], [("b", 16, 25)], [("d", 0, 10)], [("e", 0, 3)]]
+    assert slices == [[("a", 0, 4), ("b", 0, 4)], [("b", 4, 12)], [("b", 12, 20)], [("d", 0, 10)], [("e", 0, 3)]]
 
 
 def test_an_index_file_that_is_damaged(tmp_path: Path) -> None:
