@@ -16,20 +16,21 @@ from rt2data.engine import Direct
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.recipe import Recipe
+from rt2data.storage import Place
 from rt2data.tokenizer import ActionTokenizer
-from rt2data.tokenizer.fit import fit
+from rt2data.tokenizer.fit import fit, library
 
 Chunk = tuple[str, npt.NDArray[np.float32]]
 
 
 def fit_recipe(
-    found: Recipe, data_root: Path | None, work: Path, *, spec: str, horizon: int | None, vocabulary: int
+    found: Recipe, data_root: Place | None, work: Path, *, spec: str, horizon: int | None, vocabulary: int
 ) -> ActionTokenizer:
     """A tokenizer of the "dct" scheme, fitted to the train steps of a recipe's robot sources.
 
     Args:
         found: the recipe.
-        data_root: the folder that holds the datasets.
+        data_root: the folder or URL that holds the datasets.
         work: the folder of indexes; indexes that are there are used again.
         spec: the tokenizer to fit.
         horizon: steps of a chunk; the spec's own where None.
@@ -38,7 +39,10 @@ def fit_recipe(
     Returns:
         The fitted tokenizer, with the bounds of every robot source as the recipe's `bounds` rule gives them.
     """
+    library()  # before hours of indexing
     unfitted = ActionTokenizer.from_pretrained(spec)
+    if unfitted.spec.scheme != "dct":
+        raise Rt2dataError(spec, f'a tokenizer of the "{unfitted.spec.scheme}" scheme', 'one of the "dct" scheme (fast)')
     unfitted = unfitted.with_horizon(horizon or unfitted.horizon)
     found = found.with_horizon(unfitted.horizon)
     engine = Direct(report.Reporter(enabled=True))

@@ -90,7 +90,7 @@ def parser() -> argparse.ArgumentParser:
         return made
 
     one = command("sample", _sample, "write the embedded sample corpora", "rt2data sample out/sample")
-    one.add_argument("dir", type=Path, metavar="DIR", help="the folder to write; it becomes a data root")
+    one.add_argument("dir", type=_local, metavar="DIR", help="the folder to write; it becomes a data root")
     one.add_argument("--seed", type=int, default=17, help="of the world that is rendered (default 17)")
 
     one = command(
@@ -108,7 +108,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--index", action="store_true", help="index what is not indexed yet: the plan is exact then")
     one.add_argument("--check", action="store_true", help="with --index: verify every checksum of the source files too")
     one.add_argument(
-        "--left-out", type=Path, metavar="FILE", help="write what is left out, a line each (needs an exact plan)"
+        "--left-out", type=_local, metavar="FILE", help="write what is left out, a line each (needs an exact plan)"
     )
     one.add_argument("--json", action="store_true", help="print JSON")
 
@@ -180,7 +180,7 @@ def parser() -> argparse.ArgumentParser:
         "       rt2data datasets check NAME --data-root DIR [--path DIR] [--episodes N] [--json]"
     )
     one.add_argument("words", nargs="*", metavar="NAME", help="a name or alias; check NAME: test its claims")
-    one.add_argument("--data-root", type=Path, metavar="DIR", help="check: the folder that holds the datasets")
+    one.add_argument("--data-root", type=_place, metavar="DIR", help="check: the folder or URL that holds the datasets")
     one.add_argument("--path", metavar="DIR", help="check: the dataset's folder, where it is not a declared one")
     one.add_argument("--episodes", type=_positive, default=50, metavar="N", help="check: how many (default 50)")
     one.add_argument("--json", action="store_true", help="print JSON")
@@ -189,8 +189,8 @@ def parser() -> argparse.ArgumentParser:
     text = "write a dataset of another format as RLDS"
     one = command("convert", _convert, text, "rt2data convert roboset downloads/RoboSet data")
     one.add_argument("format", choices=["roboset"], help="roboset: a folder of RoboSet's HDF5 files")
-    one.add_argument("source", type=Path, metavar="SRC", help="the folder to read")
-    one.add_argument("target", type=Path, metavar="DST", help="the folder to write into; it becomes a data root")
+    one.add_argument("source", type=_local, metavar="SRC", help="the folder to read")
+    one.add_argument("target", type=_local, metavar="DST", help="the folder to write into; it becomes a data root")
 
     text = "turn actions into action strings"
     one = command("tokenize", _tokenize, text, 'echo "0 0.01 -0.02 0.005 0 0 0.1 1" | rt2data tokenize')
@@ -212,7 +212,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("verb", choices=["fit"], metavar="fit")
     one.add_argument("recipe", metavar="RECIPE", help="a recipe file, or the name of one that comes with rt2data")
     _data(one)
-    one.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder for tokenizer.json")
+    one.add_argument("--out", type=_local, required=True, metavar="DIR", help="the folder for tokenizer.json")
     one.add_argument("--spec", default="fast", help="the tokenizer to fit (default fast)")
     one.add_argument("--horizon", type=_positive, metavar="H", help="steps of a chunk (default: the spec's)")
     one.add_argument("--vocabulary", type=_positive, default=1024, metavar="N", help="ids in all (default 1024)")
@@ -243,6 +243,12 @@ def _place(text: str) -> Any:
         return storage.place(text)
     except Rt2dataError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _local(text: str) -> Path:
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text} is a URL: give a path of this machine, and copy from or to a store")
+    return Path(text)
 
 
 def _positive(text: str) -> int:
@@ -405,10 +411,10 @@ def _detokenize(args: argparse.Namespace) -> None:
 
 
 def _tokenizer_fit(args: argparse.Namespace) -> None:
-    from rt2data import chunks, recipe
+    from rt2data import chunks, flow, recipe
 
     found = recipe.read(recipe.find(args.recipe))
-    work = (args.work or Path(f"{Path('out') / found.name}.work")).absolute()
+    work = flow.work_folder((Path("out") / found.name).absolute(), args.work)
     fitted = chunks.fit_recipe(
         found, args.data_root, work, spec=args.spec, horizon=args.horizon, vocabulary=args.vocabulary
     )

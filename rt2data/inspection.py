@@ -70,7 +70,7 @@ def _shards(path: Place) -> tuple[Place, list[str], set[str]]:
 
 def _tokenizer(folder: Place) -> ActionTokenizer | None:
     file = folder / "tokenizer.json"
-    return ActionTokenizer.from_pretrained(storage.near(file)) if file.is_file() else None
+    return ActionTokenizer.from_pretrained(str(file)) if file.is_file() else None
 
 
 def _chosen(

@@ -7,17 +7,18 @@ server writes the same prompt from a state, and can be read back from it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rt2data import prompts
+from rt2data import mixture, prompts, storage
 from rt2data.errors import Rt2dataError
 from rt2data.tokenizer import ActionTokenizer
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from rt2data.storage import Place
 
 FILE = "proprio.json"
 SPEC: Mapping[str, Any] = {
@@ -26,27 +27,27 @@ SPEC: Mapping[str, Any] = {
 }  # fmt: skip
 
 
-def load(folder: Path) -> ActionTokenizer | None:
+def load(folder: Place) -> ActionTokenizer | None:
     """The tokenizer of the states of a mixture, by source; None where no prompt holds them."""
-    return ActionTokenizer.from_pretrained(folder / FILE) if (folder / FILE).is_file() else None
+    return ActionTokenizer.from_pretrained(str(folder / FILE)) if (folder / FILE).is_file() else None
 
 
 class RobotPrompt:
     """The robot prompt of one source of a built mixture, as its samples have it: for serving. Immutable.
 
     Args:
-        folder: the mixture; its ``manifest.json``, and ``proprio.json`` where there is one, are read.
+        folder: the mixture, a folder or URL; its ``manifest.json``, and ``proprio.json`` where there is one, are read.
         source: the source's short id.
     """
 
     def __init__(self, folder: str | Path, source: str) -> None:
-        manifest = json.loads((Path(folder) / "manifest.json").read_bytes())
+        manifest = mixture.load_manifest(folder)
         names = {entry["source"]: entry["dataset"] for entry in manifest["sources"] if entry["kind"] == "robot"}
         if source not in names:
             raise Rt2dataError(str(folder), f'no robot source "{source}"', f"one of {', '.join(names) or 'none'}")
         own = next(entry for entry in manifest["recipe"]["sources"] if entry["source"] == names[source])
         self.prompts: dict[str, Any] = manifest["recipe"]["prompts"] | own.get("prompts", {})
-        self.source, found = source, load(Path(folder))
+        self.source, found = source, load(storage.place(folder))
         self.tokenizer = found.for_source(source) if found is not None and source in found.sources else None
 
     def __call__(self, instruction: str, state: npt.ArrayLike | None = None, *, plan: bool = False) -> str:

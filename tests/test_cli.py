@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import os
@@ -92,6 +93,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["inspect", "x", "--limit", "0"],
         ["stats", "x", "--what"],
         ["build", "x", "--out", "y", "--workers", "-1"],
+        ["build", "x", "--out", "hdfs://host/y"],
+        ["sample", "s3://bucket/data"],
+        ["convert", "roboset", "s3://bucket/data", "out"],
+        ["tokenizer", "fit", "x", "--out", "s3://bucket/fast"],
     ],
 )
 def test_wrong_usage_is_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -342,6 +347,21 @@ def test_verify_says_0_or_1(mixture: Any, tmp_path: Path, capsys: pytest.Capture
 def test_inspect(mixture: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["inspect", str(mixture.out), "--limit", "3", "--json"]) == 0
     assert len([json.loads(line) for line in capsys.readouterr().out.splitlines()]) == 3
+
+
+def test_fitting_looks_for_its_library_and_scheme_before_the_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["tokenizer", "fit", "quickstart", "--data-root", str(tmp_path), "--out", str(tmp_path / "out")]
+    if importlib.util.find_spec("tokenizers") is not None:
+        assert cli.main([*command, "--spec", "rt2"]) == 2
+        assert 'error: rt2: a tokenizer of the "uniform" scheme; expected one of the "dct"' in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    assert cli.main(command) == 2
+    assert 'error: fit: the package tokenizers is not installed; expected the fit extra. Run pip install "rt2data[fit]"' in (
+        capsys.readouterr().err
+    )
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_package_that_is_not_installed_is_named(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rt2data.tokenizer import ActionTokenizer
+from rt2data.tokenizer import ActionError, ActionTokenizer
 
 pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
 
@@ -97,6 +97,37 @@ def test_from_the_hub(hub: tuple[str, dict[str, bytes]], tmp_path: Path) -> None
     # What is in the cache needs no network.
     assert load("http://127.0.0.1:9", tmp_path, "'me/policy'", offline=True) == tok.fingerprint
     assert load("http://127.0.0.1:9", tmp_path, "'me/other'", offline=True).startswith("ActionError")
+
+
+def test_a_path_that_is_not_there_is_not_asked_of_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before, a typing error waited for the Hub's retries."""
+    import huggingface_hub
+
+    asked: list[str] = []
+
+    def refuse(repo: str, *_: object, **__: object) -> str:
+        asked.append(repo)
+        raise OSError("asked")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out" / "quickstart").mkdir(parents=True)
+    for name in ("out/quickstrat", "./out/typo", "../x", "out/a/b", "/no/such", str(tmp_path / "typo"), "a/b/c"):
+        with pytest.raises(ActionError, match="no such"):
+            ActionTokenizer.from_pretrained(name)
+    with pytest.raises(ActionError, match=r'out/quickstrat: no such file or folder; .*Did you mean "quickstart"\?'):
+        ActionTokenizer.from_pretrained("out/quickstrat")
+    with pytest.raises(ActionError, match='say repo_type="model"'):
+        ActionTokenizer.from_pretrained("out/zzz")
+    assert not asked
+    for options in ({"repo_type": "model"}, {"revision": "main"}):
+        with pytest.raises(ActionError, match="Hub model out/zzz: asked"):
+            ActionTokenizer.from_pretrained("out/zzz", **options)
+    with pytest.raises(ActionError, match="Hub model me/zzz"):
+        ActionTokenizer.from_pretrained("me/zzz")
+    assert asked == ["out/zzz", "out/zzz", "me/zzz"]
 
 
 def test_without_huggingface_hub(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,6 @@
-"""Where tokenizer specifications lie: with rt2data, in a file, in a mixture's directory, in a Hub repository."""
+"""Where tokenizer specifications lie: with rt2data, in a file, in a mixture's directory or prefix of a store, in a Hub
+repository.
+"""
 
 from __future__ import annotations
 
@@ -22,19 +24,28 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def load(name: str | Path, *, revision: str | None = None, repo_type: str | None = None) -> Spec:
-    """The specification that `name` means: a bundled one first, then a path, then a Hub repository id."""
+    """The specification that `name` means: a bundled one first, then a path or URL, then a Hub repository id.
+
+    What looks like ``ORGANISATION/NAME`` is a path that is not there, and the Hub is not asked, where there is a folder
+    ORGANISATION, unless `revision` or `repo_type` is given.
+    """
     text = str(name)
     bundled = [file.removesuffix(".json") for file in os.listdir(resources.place("tokenizers"))]
     if text in bundled:
         return specs.read(os.path.join(resources.place("tokenizers"), f"{text}.json"))
     from pathlib import Path  # 3 ms that a bundled name does not need
 
+    if "://" in text:
+        return _from_store(text)
     path = Path(name)
     if path.is_file():
         return specs.read(path)
     if path.is_dir():
         return specs.read(_inside(path))
     if isinstance(name, str) and _HUB_ID.fullmatch(text) and not text.endswith(".json"):
+        if path.parent.is_dir() and revision is None and repo_type is None:
+            repair = near(path.name, os.listdir(path.parent)) or 'Of the Hub\'s repository say repo_type="model"'
+            raise ActionError(text, "no such file or folder", "a mixture's directory or a file", repair)
         return _from_hub(text, revision, repo_type or "model")
     known = ", ".join(sorted(bundled))
     raise ActionError(
@@ -76,6 +87,18 @@ def _inside(directory: Path) -> Path:
     raise ActionError(
         str(directory), "no tokenizer in it", " or ".join(FILENAMES), "A built mixture's directory has one"
     )
+
+
+def _from_store(url: str) -> Spec:
+    """The specification that is an object, or lies in the mixture at a prefix."""
+    from rt2data import storage
+
+    place = storage.place(url)
+    inside = (place / name for name in FILENAMES)
+    found = next((one for one in (place, *inside) if one.is_file()), None)
+    if found is None:
+        raise ActionError(url, "no tokenizer there", " or ".join(FILENAMES), "A built mixture has one")
+    return specs.read(storage.near(found), str(found))
 
 
 def _from_hub(repo: str, revision: str | None, repo_type: str) -> Spec:

@@ -33,12 +33,7 @@ def fit(tokenizer: ActionTokenizer, chunks: Iterable[Any], *, vocabulary: int = 
     Raises:
         ActionError: no chunks, values that are not finite, or more different codes than `vocabulary` has ids.
     """
-    try:  # the folder tokenizers/ of a checkout is found where the library is missing, hence the names
-        from tokenizers import Tokenizer, models, trainers  # type: ignore[attr-defined, import-not-found, unused-ignore]
-    except ImportError as e:
-        raise ActionError(
-            "fit", "the package tokenizers is not installed", "the fit extra", 'Run pip install "rt2data[fit]"'
-        ) from e
+    Tokenizer, models, trainers = library()  # noqa: N806  # names of classes
     if tokenizer.spec.scheme != "dct":
         raise ActionError(
             "fit", f'a tokenizer of the "{tokenizer.spec.scheme}" scheme', 'one of the "dct" scheme (fast)'
@@ -75,6 +70,21 @@ def fit(tokenizer: ActionTokenizer, chunks: Iterable[Any], *, vocabulary: int = 
         ids.setdefault(left + right, len(ids))
     options = dict(tokenizer.spec.options) | {"min_code": low, "merges": tuple(merges)}
     return ActionTokenizer(replace(tokenizer.spec, bins=bins, options=options).checked())
+
+
+def library() -> tuple[Any, Any, Any]:
+    """Of the package `tokenizers` the class Tokenizer, its models and its trainers.
+
+    Raises:
+        ActionError: it is not installed.
+    """
+    try:  # the folder tokenizers/ of a checkout is found where the library is missing, hence the names
+        from tokenizers import Tokenizer, models, trainers  # type: ignore[attr-defined, import-not-found, unused-ignore]
+    except ImportError as e:
+        raise ActionError(
+            "fit", "the package tokenizers is not installed", "the fit extra", 'Run pip install "rt2data[fit]"'
+        ) from e
+    return Tokenizer, models, trainers
 
 
 def _codes(tokenizer: ActionTokenizer, chunks: Iterable[Any]) -> Iterator[np.ndarray[Any, np.dtype[np.int16]]]:

@@ -264,25 +264,26 @@ class Spec:
         return Spec.of(self.to_dict(), f'tokenizer "{self.name}"')
 
 
-def read(path: str | Path) -> Spec:
-    """Read a specification file.
+def read(path: str | Path, where: str = "") -> Spec:
+    """Read a specification file, which errors call `where`.
 
     Raises:
         ActionError: when it is not JSON, not of this format, or wrong in a key.
     """
+    where = where or str(path)
     size = os.stat(path).st_size
     if size > MAX_FILE_BYTES:
-        raise ActionError(str(path), f"{size} bytes", f"a tokenizer specification of at most {MAX_FILE_BYTES} bytes")
+        raise ActionError(where, f"{size} bytes", f"a tokenizer specification of at most {MAX_FILE_BYTES} bytes")
     try:
         with open(path, "rb") as file:
             content = file.read()
         raw = json.loads(content, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as e:
-        raise ActionError(str(path), f"not valid JSON ({e})", "a tokenizer specification") from e
+        raise ActionError(where, f"not valid JSON ({e})", "a tokenizer specification") from e
     if not isinstance(raw, dict) or "format" not in raw:
         what = "a Hugging Face tokenizer" if isinstance(raw, dict) and "model" in raw else "JSON of another kind"
-        raise ActionError(str(path), what, f'a specification with "format": "{FORMAT}"')
-    return Spec.of(raw, str(path))
+        raise ActionError(where, what, f'a specification with "format": "{FORMAT}"')
+    return Spec.of(raw, where)
 
 
 def _no_constant(text: str) -> float:
