@@ -42,7 +42,9 @@ def fit_recipe(
     library()  # before hours of indexing
     unfitted = ActionTokenizer.from_pretrained(spec)
     if unfitted.spec.scheme != "dct":
-        raise Rt2dataError(spec, f'a tokenizer of the "{unfitted.spec.scheme}" scheme', 'one of the "dct" scheme (fast)')
+        raise Rt2dataError(
+            spec, f'a tokenizer of the "{unfitted.spec.scheme}" scheme', 'one of the "dct" scheme (fast)'
+        )
     unfitted = unfitted.with_horizon(horizon or unfitted.horizon)
     found = found.with_horizon(unfitted.horizon)
     engine = Direct(report.Reporter(enabled=True))

@@ -6,6 +6,7 @@ Every test that uses it speaks HTTP to it. Credentials and endpoint are in the e
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import socket
 import subprocess
@@ -91,9 +92,10 @@ class Server:
         return boto3.client("s3", endpoint_url=self.endpoint)
 
     def upload(self, folder: Path, prefix: str) -> str:
-        """Copy a folder into the bucket; returns its URL."""
+        """Copy a folder, and what links in it lead to, into the bucket; returns its URL."""
         client = self.client()
-        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        every = (Path(at) / name for at, _, names in os.walk(folder, followlinks=True) for name in names)
+        for path in sorted(every):
             client.put_object(
                 Bucket=BUCKET, Key=f"{prefix}/{path.relative_to(folder).as_posix()}", Body=path.read_bytes()
             )

@@ -358,8 +358,9 @@ def test_fitting_looks_for_its_library_and_scheme_before_the_data(
         assert 'error: rt2: a tokenizer of the "uniform" scheme; expected one of the "dct"' in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     assert cli.main(command) == 2
-    assert 'error: fit: the package tokenizers is not installed; expected the fit extra. Run pip install "rt2data[fit]"' in (
-        capsys.readouterr().err
+    assert (
+        'error: fit: the package tokenizers is not installed; expected the fit extra. Run pip install "rt2data[fit]"'
+        in (capsys.readouterr().err)
     )
     assert os.listdir(tmp_path) == []
 

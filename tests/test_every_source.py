@@ -343,3 +343,19 @@ def test_the_same_bytes_again(found: Found, tmp_path: Path, build: Callable[...,
     recipe, work = found.data.parent / "r.yaml", found.out.parent / "out.work"
     build(recipe, tmp_path / "again", data_root=found.data, work=work)
     assert small.tree(tmp_path / "again") == small.tree(found.out)
+
+
+def test_the_same_bytes_from_a_store(
+    found: Found, tmp_path: Path, build: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every one of the datasets over HTTP, indexed anew."""
+    pytest.importorskip("obstore", reason="object storage needs the extra cloud")
+    pytest.importorskip("moto.server", reason="the tests of object storage need moto and flask-cors")
+    import objects
+
+    with objects.serving(monkeypatch) as server:
+        url = server.upload(found.data, "data")
+        server.asked.clear()
+        build(found.data.parent / "r.yaml", tmp_path / "out", data_root=url, work=tmp_path / "work")
+        assert server.asked["get"] > 100
+    assert small.tree(tmp_path / "out") == small.tree(found.out)

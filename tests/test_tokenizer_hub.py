@@ -99,9 +99,7 @@ def test_from_the_hub(hub: tuple[str, dict[str, bytes]], tmp_path: Path) -> None
     assert load("http://127.0.0.1:9", tmp_path, "'me/other'", offline=True).startswith("ActionError")
 
 
-def test_a_path_that_is_not_there_is_not_asked_of_the_hub(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_path_that_is_not_there_is_not_asked_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before, a typing error waited for the Hub's retries."""
     import huggingface_hub
 
