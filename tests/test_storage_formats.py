@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from objects import BUCKET, Server
 
-from rt2data import bucket, sources, staging, storage
+from rt2data import bucket, sources, staging, storage, verify
 from rt2data.errors import Rt2dataError
 from rt2data.staging import Images
 
@@ -78,7 +78,36 @@ def _arrow(data: Path) -> dict[str, Any]:
             "splits": {"train": {"annotations": ["train.arrow"]}}}  # fmt: skip
 
 
-@pytest.mark.parametrize("make", [_jsonl, _tar, _parquet, _arrow])
+def _csv(data: Path) -> dict[str, Any]:
+    lines = [f'{name}| "Picture\n{n}"' for n, name in enumerate([*PICTURES, "none.jpg"])]
+    corpus_of.write(data / "results.csv", "\n".join(["name| comment", *lines]).encode())
+    for name, content in PICTURES.items():
+        corpus_of.write(data / "pictures" / name, content)
+    return {"format": "csv", "delimiter": "|", "fields": {"id": "name", "image": "name", "captions": "comment"},
+            "images": ["pictures/{image}"], "splits": {"train": {"annotations": ["results.csv"]}}}  # fmt: skip
+
+
+def _columns(data: Path) -> dict[str, Any]:
+    texts = [f"Picture {n}." for n in range(len(PICTURES))]
+    corpus_of.write(data / "all.json", {"names": list(PICTURES), "texts": texts, "note": "x"})
+    for name, content in PICTURES.items():
+        corpus_of.write(data / name, content)
+    return {"format": "json_columns", "fields": {"id": "names", "captions": "texts"}, "images": ["{names}"],
+            "splits": {"train": {"annotations": ["all.json"]}}}  # fmt: skip
+
+
+def _llava(data: Path) -> dict[str, Any]:
+    said = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "Noise."}]
+    said += [{"from": "human", "value": "Again?"}, {"from": "gpt", "value": "Yes."}]
+    corpus_of.write(data / "talks.json", [{"image": name, "conversations": said} for name in [*PICTURES, "none.jpg"]])
+    for name, content in PICTURES.items():
+        corpus_of.write(data / "images" / name, content)
+    return {"kind": "vqa", "format": "json", "records": "*", "images": ["{image}", "images/{image}"],
+            "fields": {"id": "$digest", "image": "image", "conversation": "conversations"},
+            "splits": {"train": {"annotations": ["talks.json"]}}}  # fmt: skip
+
+
+@pytest.mark.parametrize("make", [_jsonl, _tar, _parquet, _arrow, _csv, _columns, _llava])
 @pytest.mark.parametrize("staged", ["yes", "no"])
 def test_web_corpora(make: Any, staged: str, build: Build, server: Server, tmp_path: Path) -> None:
     declaration = corpus_of.declared(tmp_path / "declared", **make(tmp_path / "root" / "data"))
@@ -115,6 +144,45 @@ def test_array_record(build: Build, server: Server, tmp_path: Path) -> None:
     url = server.upload(tmp_path / "root", "data")
     build(recipe, tmp_path / "remote", data_root=url, work=tmp_path / "work")
     assert small.tree(tmp_path / "remote") == small.tree(tmp_path / "local")
+
+
+@pytest.mark.parametrize("suffix", ["json", "jsonl"])
+def test_plans_in_words(suffix: str, build: Build, server: Server, tmp_path: Path) -> None:
+    small.write_bridge(tmp_path / "root", [small.episode(n) for n in range(6)])
+    steps = [(f"/data/{n // 2}/out.npy", n, k) for n in range(6) for k in range(3)]
+    if suffix == "json":
+        nested: dict[str, Any] = {}
+        for file, n, k in steps:
+            own = nested.setdefault(file, {}).setdefault(str(n), {"reasoning": {}})
+            own["reasoning"][str(k)] = {"subtask": f"Reach {k}"}
+        corpus_of.write(tmp_path / "root" / "plans.json", nested)
+    else:
+        lines = [{"file": file, "episode": n, "step": k, "subtask": f"Reach {k}"} for file, n, k in steps]
+        corpus_of.write(tmp_path / "root" / "plans.jsonl", "\n".join(map(json.dumps, lines)).encode())
+    plans = {"from": "annotations", "file": f"plans.{suffix}", "text": "{subtask}"}
+    recipe = small.write_recipe(
+        tmp_path / "r.yaml", sources=[{"source": "bridge_dataset", "plans": plans}], splits=None
+    )
+    local = build(recipe, tmp_path / "local", data_root=tmp_path / "root")
+    assert local["sources"][0]["plans"]["samples"]["train"] == len(steps)
+    url = server.upload(tmp_path / "root", "data")
+    build(recipe, tmp_path / "remote", data_root=url, work=tmp_path / "work")
+    assert small.tree(tmp_path / "remote") == small.tree(tmp_path / "local")
+    server.upload(tmp_path / "local", "out")
+    found = verify.verify(f"s3://{BUCKET}/out", data_root=storage.place(url))
+    assert found.ok, found.text()
+
+
+def test_a_copy_of_a_repository_is_refused(build: Build, server: Server, tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    _parquet(tmp_path / "root" / "data")
+    declaration = corpus_of.declared(
+        tmp_path / "declared", format="hub", hub={"id": "org/name"}, fields={"id": "$key", "captions": "text"}
+    )
+    recipe = small.write_recipe(tmp_path / "declared" / "r.yaml", sources=[{"source": declaration.name}], splits=None)
+    url = server.upload(tmp_path / "root", "data")
+    with pytest.raises(Rt2dataError, match=r"data/data: a repository on object storage; expected a folder.*Copy it"):
+        build(recipe, tmp_path / "out", data_root=url, work=tmp_path / "work")
 
 
 # Places
