@@ -13,9 +13,10 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 GAP = 1 << 20  # bytes that are read over rather than asked for apart: some 10 ms of a network
 CHUNK = 8 << 20  # bytes of a request: long enough that its latency costs little, short enough to be tried again
 PARALLEL = 16  # requests that a process has under way: at most PARALLEL * CHUNK bytes in memory
+# Seconds after which a request is given up and tried again, and after which none is tried again. The client gives up
+# after 30, in which a line of less than 4 MB/s does not bring the first of PARALLEL chunks.
+TIMEOUT, RETRIES = 120, 240
+PAUSES = (0.1, 0.4, 1.6)  # seconds after an answer that is whole by what it says of itself, and too short
 FRESH = 60.0  # seconds for which sizes and versions that were listed are believed
 # Where clouds hand credentials to their machines. The client asks there last, when it found none.
 _METADATA = ("169.254.169.254", "169.254.170.2", "metadata.google.internal")
@@ -231,18 +236,20 @@ def _store(scheme: str, bucket: str) -> Any:
     """The client of a bucket."""
     from obstore import store
 
-    options: dict[str, Any] = {}
+    client: dict[str, Any] = {"timeout": timedelta(seconds=TIMEOUT)}
+    options: dict[str, Any] = {"client_options": client, "retry_config": {"retry_timeout": timedelta(seconds=RETRIES)}}
     if scheme == "gs":
         emulator = os.environ.get("STORAGE_EMULATOR_HOST")
         if not emulator:
-            return store.GCSStore(bucket)
+            return store.GCSStore(bucket, **options)
         base = emulator if "://" in emulator else f"http://{emulator}"
-        options |= {"base_url": base, "client_options": {"allow_http": base.startswith("http:")}}
+        options |= {"base_url": base}
+        client |= {"allow_http": base.startswith("http:")}
         options["credential_provider"] = lambda: {"token": "emulator", "expires_at": None}  # which asks for none
         return store.GCSStore(bucket, **options)
     endpoints = (os.environ.get(name, "") for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"))
     if next(filter(None, endpoints), "").startswith("http:"):
-        options["client_options"] = {"allow_http": True}
+        client["allow_http"] = True
     if os.environ.get("AWS_PROFILE") and not os.environ.get("AWS_ACCESS_KEY_ID"):
         from obstore.auth.boto3 import Boto3CredentialProvider  # the one that knows ~/.aws
 
@@ -296,13 +303,9 @@ def fetch(ranges: Iterable[tuple[Url, int, int]], etag: str = "") -> Iterator[me
             options["if_match"] = f'"{tag}"'
         try:
             with _asking(url, "get") as (obstore, store):
-                data = memoryview(obstore.get(store, url.key, options=options).bytes())
+                return _whole(url, stop - start, lambda: obstore.get(store, url.key, options=options))
         except FileNotFoundError:
             raise Rt2dataError(str(url), "no such object", "the file that was indexed") from None
-        if len(data) != stop - start:
-            found = f"{len(data)} bytes from byte {start}"
-            raise Rt2dataError(str(url), found, f"{stop - start}", "It changed or is damaged: build again")
-        return data
 
     pending: deque[tuple[int, Future[memoryview]]] = deque()
     under_way = 0
@@ -319,6 +322,17 @@ def fetch(ranges: Iterable[tuple[Url, int, int]], etag: str = "") -> Iterator[me
     finally:
         for _, future in pending:
             future.cancel()
+
+
+def _whole(url: Url, size: int, get: Callable[[], Any]) -> memoryview:
+    """The bytes of an answer, which must be `size`; asked for again while they are not."""
+    for pause in PAUSES:
+        data = memoryview(get().bytes())
+        if len(data) == size:
+            return data
+        time.sleep(pause)
+    found = f"an answer of {len(data)} bytes"
+    raise Rt2dataError(str(url), found, f"{size}", "It changed or is damaged: build again")
 
 
 def pieces(size: int) -> list[tuple[int, int]]:

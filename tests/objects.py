@@ -36,7 +36,12 @@ class Server:
     """A WSGI server around moto. `asked` counts requests by kind: list, head, get, put, part, delete.
 
     `before` is called with (kind, path) of each request; it may return a status with which the request fails, or
-    ``"cut"``: the connection then breaks in the middle of the answer.
+
+    - ``"cut"``: the connection breaks in the middle of the answer,
+    - ``"short"``: the answer has half of its bytes and says so,
+    - ``"hang"``: there is none for 3 seconds, and the request is not served,
+    - ``"slow"``: it comes in ten pieces, 0.15 seconds apart,
+    - ``"error"``: it is an error in XML with the status 200, as S3 may answer the end of an upload.
     """
 
     def __init__(self) -> None:
@@ -62,8 +67,33 @@ class Server:
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             start_response(f"{fault} Made to fail", [("Content-Length", "0")])
             return [b""]
+        if fault in ("hang", "error"):
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            if fault == "hang":
+                time.sleep(3)
+            body = b"<Error><Code>InternalError</Code><Message>Made to fail</Message></Error>"
+            start_response("200 OK", [("Content-Length", str(len(body)))])
+            return [body]
+        if fault == "short":
+            return self._short(environ, start_response)
         answer: Iterable[bytes] = self.app(environ, start_response)
-        return self._half(answer) if fault == "cut" else answer
+        return self._half(answer) if fault == "cut" else self._slow(answer) if fault == "slow" else answer
+
+    def _short(self, environ: dict[str, Any], start_response: Reply) -> Iterable[bytes]:
+        said: list[Any] = []
+        whole = b"".join(self.app(environ, lambda *args: said.extend(args)))
+        half = whole[: len(whole) // 2]
+        headers = [(k, str(len(half)) if k.lower() == "content-length" else v) for k, v in said[1]]
+        start_response(said[0], headers)
+        return [half]
+
+    @staticmethod
+    def _slow(answer: Iterable[bytes]) -> Iterator[bytes]:
+        whole = b"".join(answer)
+        step = max(1, -(-len(whole) // 10))
+        for start in range(0, len(whole), step):
+            time.sleep(0.15)
+            yield whole[start : start + step]
 
     @staticmethod
     def _half(answer: Iterable[bytes]) -> Iterator[bytes]:

@@ -218,7 +218,9 @@ def test_a_change_that_no_etag_tells_is_found_by_the_checksum(
         bucket.forget()  # as after an hour
 
     monkeypatch.setattr(flow.manifest, "claim", change)
-    with pytest.raises(Rt2dataError, match=r"train2017/\d+.jpg: .*(not the image that was indexed|bytes from byte)"):
+    with pytest.raises(
+        Rt2dataError, match=r"train2017/\d+.jpg: .*(not the image that was indexed|an answer of \d+ bytes)"
+    ):
         build(mixture.recipe, OUT, data_root=data, work=tmp_path / "work")
 
 
