@@ -133,19 +133,19 @@ def _fill(
     at = start = 0
     between, buffer, view = text.data, into.buffer, into.buffer.data  # views are faster at copying than arrays
     for stop, size, image in chain(pieces, [(len(text), 0, None)]):
-        while start < stop:  # once, but for a text that is longer than a chunk
-            length = min(stop - start, sink.CHUNK)
-            view[at : at + length] = between[start : start + length]
-            start, at = start + length, at + length
-            if at >= sink.CHUNK:
-                at = into.flush(at)
-                buffer, view = into.buffer, into.buffer.data
+        while stop - start > sink.CHUNK - at:  # a text that is longer than the room for it
+            length = sink.CHUNK - at
+            view[at : sink.CHUNK] = between[start : start + length]
+            start, at = start + length, into.flush(sink.CHUNK)
+            buffer, view = into.buffer, into.buffer.data
+        begin = at + stop - start
+        view[at:begin] = between[start:stop]
+        start, at = stop, begin + size
         if image is not None:
-            read(image, buffer[at : at + size])
-            at += size
-            if at >= sink.CHUNK:
-                at = into.flush(at)
-                buffer, view = into.buffer, into.buffer.data
+            read(image, buffer[begin:at])
+        if at >= sink.CHUNK:
+            at = into.flush(at)
+            buffer, view = into.buffer, into.buffer.data
     return at
 
 
