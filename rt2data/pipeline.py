@@ -147,7 +147,9 @@ def run(stages: Stages, work: Path, options: Sequence[str], runner: Any = None) 
             failed: list[Any] = []
             for stage, tasks in stages:
                 before = {"before": AsList(failed[-1])} if failed else {}
-                created = pipeline | f"{stage}: tasks" >> beam.Create(list(tasks))  # which spreads them over workers
+                created = (
+                    pipeline | f"{stage}: tasks" >> beam.Create(list(tasks)) | f"{stage}: spread" >> beam.Reshuffle()
+                )
                 failed.append(created | f"{stage}: run" >> beam.ParDo(RunTasks(stage, str(work)), **before))
             every = failed | "errors" >> beam.Flatten()
             pipeline | "answer" >> beam.Create([str(answer)]) | "write" >> beam.Map(_write_errors, AsList(every))
