@@ -1,6 +1,6 @@
 """The build against what people do instead, in one run: ratios of steps per second.
 
-    python benchmarks/bench_others.py [--gigabytes 0.4] [--rounds 3] [--dir DIR]
+    python benchmarks/bench_others.py [--gigabytes 0.4] [--times 1] [--rounds 3] [--dir DIR]
 
 Two ways to make webdataset shards of an RLDS dataset with the usual tools:
 
@@ -11,7 +11,9 @@ Two ways to make webdataset shards of an RLDS dataset with the usual tools:
   per group behind a GroupByKey.
 
 Both write what a sample holds, the image and a JSON member, and tokenize each step on its own. The build is the whole
-`rt2data build` command. Prints one JSON line a way, with the medians over rounds; source files are in the page cache.
+`rt2data build` command, on a dataset in which each file stands `--times` times: it takes some seconds for its start,
+while the others take as long for each step from the first one on. Prints one JSON line a way, with the medians over
+rounds; source files are in the page cache.
 """
 
 from __future__ import annotations
@@ -33,12 +35,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import HERE, PARTS, link
 
-HERE = Path(__file__).resolve().parent
 SHARD = 5000  # samples, as in bench.yaml
 BOUNDS = np.array([0.05] * 3 + [0.25] * 3)
 TASK = "Q: what action should the robot take to {}? A:"
-PARTS = "*.tfrecord-*"
 
 
 def text(action: np.ndarray[Any, Any], last: bool, instruction: str) -> bytes:
@@ -177,6 +178,7 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gigabytes", type=float, default=0.4)
+    parser.add_argument("--times", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dir", type=Path, help="keep the dataset here")
     args = parser.parse_args()
@@ -185,9 +187,12 @@ def main() -> None:
         if not (root / "bench").is_dir():
             command = [sys.executable, str(HERE / "generate.py"), str(root), "--gigabytes", str(args.gigabytes)]
             subprocess.run(command, check=True, stdout=sys.stderr)
+        large = root
+        if args.times > 1:
+            link(root, large := Path(scratch) / "large", args.times)
         rates: dict[str, list[float]] = {"build": [], **{way: [] for way in WAYS}}
         for _ in range(args.rounds):
-            rates["build"].append(timed(lambda out: ours(root, out), Path(scratch) / "out"))
+            rates["build"].append(timed(lambda out: ours(large, out), Path(scratch) / "out"))
             for way in WAYS:
                 rates[way].append(timed(lambda out, way=way: child(way, root, out), Path(scratch) / "out"))
     for way in WAYS:
