@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -48,6 +49,7 @@ from rt2data.tokenizer import ActionTokenizer
 Ref = tuple[str, int, int]  # an image in a source file: its path, where it begins, its CRC32C when it was indexed
 Ints = npt.NDArray[np.int64]
 
+TOGETHER = 2000  # samples of small shards that are made at once
 SAMPLED = 32  # images of a shard that are looked at, whether they are in memory
 ENCODED = "encoded"  # folder of images that were encoded anew, for the time in which a shard is written
 MAX_OPEN = 512  # half of what systems allow a process
@@ -163,21 +165,40 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
     rows = _rows(the_job, folder, task["bucket"])
     files, sink = Files(), Sink()
     try:
-        for number in missing:
-            parts = _render(the_job, the_plan, rows, number, tokenizers)
-            with staging.brought(the_job, parts) as here:
-                written = _write(the_job, here, out / names[number], files, sink, folder)
+        for together in _together(the_plan, missing):
+            parts = _render(the_job, the_plan, rows, together, tokenizers)
+            with staging.brought(the_job, parts) as here, encoded_images(the_job, here, folder, files) as encoded:
+                members = _members(the_job, here, files, encoded)
+                for number, own, samples in _shards(the_plan, together[0], here, members):
+                    written = _write(members, own, out / names[number], files, sink)
+                    record = {"name": names[number], "samples": samples} | asdict(written)
+                    if not isinstance(out, Path):
+                        record["version"] = storage.version(out / names[number])
+                    whole.write(record_file(folder, number), json.dumps(record).encode())
             if here is not parts:
                 files.close()  # the copies are gone
-            samples = sum(len(r.keys) for _, r, _ in parts)
-            record = {"name": names[number], "samples": samples} | asdict(written)
-            if not isinstance(out, Path):
-                record["version"] = storage.version(out / names[number])
-            whole.write(record_file(folder, number), json.dumps(record).encode())
     finally:
         files.close()
         sink.end()
     return {}
+
+
+def _together(the_plan: Plan, numbers: list[int]) -> Iterator[list[int]]:
+    """Shards that follow one another in a stream, some together where they are small: what is made by columns takes as
+    long for two samples as for a hundred.
+    """
+    found: list[int] = []
+    samples = 0
+    for number in numbers:
+        stream, place = the_plan.shard(number)
+        size = stream.shard_samples(place)
+        if found and (number != found[-1] + 1 or place == 0 or samples + size > TOGETHER):
+            yield found
+            found, samples = [], 0
+        found.append(number)
+        samples += size
+    if found:
+        yield found
 
 
 def _rows(the_job: Job, folder: Path, bucket: int) -> dict[int, pa.Table]:
@@ -198,14 +219,15 @@ def _render(
     the_job: Job,
     the_plan: Plan,
     rows: dict[int, pa.Table],
-    number: int,
+    numbers: list[int],
     tokenizers: tuple[ActionTokenizer, ActionTokenizer | None],
 ) -> list[Part]:
-    """The samples of one shard, source by source: (source, samples, orders)."""
-    split = the_plan.shard(number)[0].split
+    """The samples of shards `numbers`, which follow one another, source by source: (source, samples, orders)."""
+    split = the_plan.shard(numbers[0])[0].split
     parts = []
     for position, table in sorted(rows.items()):
-        mine = table.take(np.flatnonzero(index.numbers(table, "shard") == number))
+        of = index.numbers(table, "shard")
+        mine = table.take(np.flatnonzero((of >= numbers[0]) & (of <= numbers[-1])))
         if mine.num_rows:
             source = the_job.recipe.sources[position]
             own = tokenizers[0].for_source(source.id) if source.declaration.kind == "robot" else None
@@ -215,8 +237,8 @@ def _render(
     return parts
 
 
-def _sequence(parts: list[Part]) -> tuple[Ints, Ints]:
-    """(part, sample) in the shard's order: by order value, ties by key."""
+def _sequence(parts: list[Part]) -> tuple[Ints, Ints, npt.NDArray[np.uint64]]:
+    """(part, sample, order value) in the shards' order: by order value, ties by key."""
     orders = np.concatenate([o for *_, o in parts])
     which = np.repeat(np.arange(len(parts)), [len(o) for *_, o in parts])
     row = np.concatenate([np.arange(len(o)) for *_, o in parts])
@@ -224,13 +246,13 @@ def _sequence(parts: list[Part]) -> tuple[Ints, Ints]:
     if np.any(orders[found[1:]] == orders[found[:-1]]):
         keys = [key for _, rendered, _ in parts for key in rendered.keys.to_pylist()]
         found = np.array(sorted(range(len(orders)), key=lambda i: (orders[i], keys[i])))
-    return which[found], row[found]
+    return which[found], row[found], orders[found]
 
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """The n members of a shard's parts. `held` is a member's bytes, null for an image, which lies in `images`. `there`
-    is false for images that a sample lacks.
+    """The n members of some shards' samples. `held` is a member's bytes, null for an image, which lies in `images`.
+    `there` is false for images that a sample lacks.
     """
 
     names: Texts
@@ -239,30 +261,29 @@ class Members:
     there: npt.NDArray[np.bool_]
 
 
-def _write(the_job: Job, parts: list[Part], path: Place, files: Files, sink: Sink, folder: Path) -> shard.Written:
-    with encoded_images(folder, files) as encoded:
-        members = _members(the_job, parts, files, encoded)
-        encoded.flush()
-        picked = _picked(parts)
-        picked = picked[members.there[picked]]
-        names, held = members.names.take(picked), members.held.take(picked)
-        longest = int(np.argmax(np.diff(texts.data(names)[1])))
-        if len(name := names[longest].as_py().decode()) > shard.MAX_NAME:
-            found = f"the member name {name} has {len(name)} bytes"
-            raise Rt2dataError(str(path), found, f"at most {shard.MAX_NAME} bytes")
-        images = members.images.take(picked[np.asarray(held.is_null())])
-        files.prefetch(images)
-        paths = [images.files[file] for file in images.file.tolist()]
-        refs = zip(paths, images.offset.tolist(), images.crc.tolist(), strict=True)
-        sizes, crcs = members.images.length[picked], members.images.crc[picked]
-        return shard.write(path, names, sizes, held, crcs, refs, files.read, sink)
+def _write(members: Members, own: Ints, path: Place, files: Files, sink: Sink) -> shard.Written:
+    """Write the shard of the members `own`."""
+    names, held = members.names.take(own), members.held.take(own)
+    longest = int(np.argmax(np.diff(texts.data(names)[1])))
+    if len(name := names[longest].as_py().decode()) > shard.MAX_NAME:
+        found = f"the member name {name} has {len(name)} bytes"
+        raise Rt2dataError(str(path), found, f"at most {shard.MAX_NAME} bytes")
+    images = members.images.take(own[np.asarray(held.is_null())])
+    files.prefetch(images)
+    paths = [images.files[file] for file in images.file.tolist()]
+    refs = zip(paths, images.offset.tolist(), images.crc.tolist(), strict=True)
+    return shard.write(path, names, members.images.length[own], held, members.images.crc[own], refs, files.read, sink)
 
 
 @contextmanager
-def encoded_images(folder: Path, files: Files) -> Iterator[IO[bytes]]:
-    """A file for the images of a shard that are encoded anew: a header states the size before the bytes, and the
+def encoded_images(the_job: Job, parts: list[Part], folder: Path, files: Files) -> Iterator[IO[bytes] | None]:
+    """A file for the images that are encoded anew, if any are: a header states the size before the bytes, and the
     images of a large shard are more than memory holds. It lies below the plan's folder, since /tmp may be memory.
     """
+    sources = ((the_job.recipe.sources[source], rendered) for source, rendered, _ in parts)
+    if all(_spec(the_job.recipe, source, refs.camera) is None for source, one in sources for refs in one.cameras):
+        yield None
+        return
     there = folder / ENCODED
     there.mkdir(exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=there) as encoded:
@@ -270,20 +291,28 @@ def encoded_images(folder: Path, files: Files) -> Iterator[IO[bytes]]:
         files.forget(encoded.name)
 
 
-def _picked(parts: list[Part]) -> Ints:
-    """The members of a shard in its order, as positions in `_members`."""
-    part, row = _sequence(parts)
+def _shards(the_plan: Plan, first: int, parts: list[Part], members: Members) -> Iterator[tuple[int, Ints, int]]:
+    """Of each shard of some that follow one another from `first` on: its number, its members in its order as positions
+    in `members`, and how many samples it has.
+    """
+    part, row, orders = _sequence(parts)
     rows = np.array([len(rendered.keys) for _, rendered, _ in parts])
     columns = np.array([len(rendered.cameras) + 1 for _, rendered, _ in parts])
-    first = np.cumsum(rows * columns) - rows * columns
+    begin = np.cumsum(rows * columns) - rows * columns
     own = columns[part]
-    column = np.arange(own.sum()) - np.repeat(np.cumsum(own) - own, own)
+    ends = np.cumsum(own)
+    column = np.arange(own.sum()) - np.repeat(ends - own, own)
     # A part's members stand column by column: those of one sample are as far apart as the part has rows.
-    picked: Ints = np.repeat(first[part] + row, own) + column * np.repeat(rows[part], own)
-    return picked
+    picked: Ints = np.repeat(begin[part] + row, own) + column * np.repeat(rows[part], own)
+    stream, place = the_plan.shard(first)
+    places = np.searchsorted(stream.cuts, orders, side="right")
+    cuts = [*np.flatnonzero(np.diff(places, prepend=-1)).tolist(), len(places)]
+    for low, high in pairwise(cuts):
+        mine = picked[ends[low] - own[low] : ends[high - 1]]
+        yield first + int(places[low]) - place, mine[members.there[mine]], high - low
 
 
-def _members(the_job: Job, parts: list[Part], files: Files, encoded: IO[bytes]) -> Members:
+def _members(the_job: Job, parts: list[Part], files: Files, encoded: IO[bytes] | None) -> Members:
     """The members part by part; of each its images, camera by camera, then its JSON."""
     names: list[Texts] = []
     held: list[Texts] = []
@@ -298,7 +327,7 @@ def _members(the_job: Job, parts: list[Part], files: Files, encoded: IO[bytes]) 
             there = refs.file >= 0
             found = Images(located, refs.file.astype(np.int64), refs.offset, refs.length, refs.crc.astype(np.int64))
             spec = _spec(the_job.recipe, the_job.recipe.sources[source], refs.camera)
-            if spec is not None:
+            if spec is not None and encoded is not None:
                 found = _reencoded(spec, found, files, encoded)
             columns.append((found.file + len(paths), *found[2:], there))
             paths += found.files
@@ -306,6 +335,8 @@ def _members(the_job: Job, parts: list[Part], files: Files, encoded: IO[bytes]) 
         held.append(rendered.json)
         sizes = np.diff(texts.data(rendered.json)[1])
         columns.append((none, none, sizes, none, none == 0))
+    if encoded is not None:
+        encoded.flush()
     file, offset, length, crc, there = (np.concatenate(each) for each in zip(*columns, strict=True))
     images = Images(paths, file, offset, length, crc)
     return Members(pa.concat_arrays(names), pa.concat_arrays(held), images, there)

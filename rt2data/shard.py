@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import google_crc32c
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from rt2data import sink, texts, whole
 from rt2data.sink import Bytes
@@ -36,7 +37,9 @@ _CONSTANT = (
     (257, b"ustar\x0000"),
 )
 
-_ZEROS = [bytes(-size % BLOCK) for size in range(BLOCK)]  # what comes after a member, by its size modulo BLOCK
+_ZEROS = texts.of(
+    [bytes(-size % BLOCK) for size in range(BLOCK)]
+)  # what comes after a member, by its size modulo BLOCK
 
 Image = TypeVar("Image")
 
@@ -118,7 +121,7 @@ def _text(
     headers: Bytes, sizes: npt.NDArray[np.int64], held: Texts, is_image: npt.NDArray[np.bool_]
 ) -> tuple[Bytes, npt.NDArray[np.int64]]:
     """All bytes of a shard but those of its images, and where these stand between them."""
-    padding = texts.take(_ZEROS, sizes % BLOCK)
+    padding = _ZEROS.take(pa.array(sizes % BLOCK))
     text, begins = texts.data(texts.join(texts.rows(headers), held, padding))
     return text, begins[:-1][is_image] + BLOCK
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import google_crc32c
 import numpy as np
 import pytest
+import small
 
 from rt2data import gather
 from rt2data.errors import Rt2dataError
@@ -80,3 +82,32 @@ def test_another_image_than_the_indexed_one_stops_the_build(found: Images) -> No
     with pytest.raises(Rt2dataError, match="bytes 2000 to 3001 are not"):
         files.read((path, offset, crc), np.empty(1001, np.uint8))
     files.close()
+
+
+@pytest.mark.parametrize("form", ["mixed", "by_source"])
+def test_small_shards_are_the_same_whether_they_are_made_together(
+    build: Callable[..., dict[str, Any]], corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    recipe = small.write_recipe(tmp_path / "r.yaml", samples_per_shard=3, form=form)
+    trees = []
+    for samples in (1, 10, 2000):
+        monkeypatch.setattr(gather, "TOGETHER", samples)
+        build(recipe, tmp_path / str(samples), data_root=corpora, work=tmp_path / f"{samples}.work")
+        trees.append(small.tree(tmp_path / str(samples)))
+    assert len(trees[0]) > 20
+    assert trees[0] == trees[1] == trees[2]
+
+
+def test_of_shards_made_together_one_that_is_lost_is_made_again(
+    build: Callable[..., dict[str, Any]], corpora: Path, tmp_path: Path
+) -> None:
+    recipe = small.write_recipe(tmp_path / "r.yaml", samples_per_shard=3)
+    out = tmp_path / "out"
+    build(recipe, out, data_root=corpora)
+    before = small.tree(out)
+    for lost in sorted(out.rglob("*.tar"))[1:6:2]:
+        lost.unlink()
+    kept = {path: path.stat().st_mtime_ns for path in out.rglob("*.tar")}
+    build(recipe, out, data_root=corpora)
+    assert small.tree(out) == before
+    assert all(path.stat().st_mtime_ns == then for path, then in kept.items())
