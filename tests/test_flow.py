@@ -713,6 +713,35 @@ def test_a_user_error_from_a_worker_process(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_an_error_ends_the_stages_and_the_pool_goes_on(tmp_path: Path) -> None:
+    """With worker processes: the first error alone, no task of a later stage; the next stages know nothing of it."""
+    from rt2data import pipeline
+
+    tasks = []
+    for name in ("good", "bad"):
+        path = next(small.write_bridge(tmp_path / name, shards=1).glob("*.tfrecord*"))
+        source = sources.open_source(declaration.find("bridge"), tmp_path / name)
+        tasks += indexing.tasks(source, source.parts("train"), tmp_path / "work", check="header")
+    small.edit(path, lambda data: data.__setitem__(len(data) // 2, data[len(data) // 2] ^ 1))
+    good, bad = (json.dumps(task) for task in tasks)
+    with worker.Pool(1) as pool:
+        ran: list[str] = []
+        submit = pool.submit
+        pool.submit = lambda stage, task: ran.append(stage) or submit(stage, task)  # type: ignore[method-assign,func-returns-value]
+        ((where, *_),) = pipeline.run_here([("index", [good, bad]), ("moments", ["{}"])], pool)
+        assert path.name in where
+        assert ran == ["index", "index"]
+        assert pipeline.run_here([("index", [good])], pool) == []
+
+
+def test_a_build_takes_the_pool_that_is_there(mixture: Any, tmp_path: Path) -> None:
+    with worker.Pool(1) as pool:
+        flow.build(mixture.recipe, tmp_path / "out", data_root=mixture.data, workers=5, progress=False)
+        assert [p.poll() for p in pool._processes] == [None]
+        assert worker.pool() is pool
+    assert small.tree(tmp_path / "out") == small.tree(mixture.out)
+
+
 def test_ctrl_c_inside_a_pipeline_is_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beam makes it a RuntimeError, which would look like a bug and not say that the build can go on."""
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
