@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,9 +19,10 @@ from typing import BinaryIO, NamedTuple, cast
 from rt2data import bucket
 from rt2data.bucket import Stat, Url
 
-# What a process keeps: the part that it reads and a file beside it, however large; else what is below both limits, such
-# as the videos of a part of eight episodes, which are read once for their digest and once for their frames.
-KEPT, KEPT_FILES, KEPT_BYTES = 2, 64, 1 << 30
+# What a thread keeps (a worker of Beam may have several, and none may close what another one reads): the part that it
+# reads and a file beside it, however large; else what is below both limits, such as the videos of a part of eight
+# episodes, which are read once for their digest and once for their frames.
+KEPT, KEPT_FILES, KEPT_BYTES = 2, 128, 1 << 30
 BLOCK = bucket.GAP  # bytes that are brought together where a file is read here and there
 AHEAD = 64 << 20  # bytes that are brought at once, at most, of a file that is read from front to back
 
@@ -74,34 +76,40 @@ class _Copy:
             self.there[a:b] = b"\1" * (b - a)
 
 
-_COPIES: OrderedDict[tuple[Url, Stat], _Copy] = OrderedDict()
+class _Kept(threading.local):
+    def __init__(self) -> None:
+        self.copies: OrderedDict[tuple[Url, Stat], _Copy] = OrderedDict()
+
+
+_KEPT = _Kept()
 
 
 def _of(url: Url) -> _Copy:
-    key = (url, url.stat())
-    if key not in _COPIES:
-        _COPIES[key] = _Copy(*key)
-    _COPIES.move_to_end(key)
-    return _COPIES[key]
+    key, kept = (url, url.stat()), _KEPT.copies
+    if key not in kept:
+        kept[key] = _Copy(*key)
+    kept.move_to_end(key)
+    return kept[key]
 
 
 def _drop() -> None:
     """Let go of the oldest copies that are too many or too large together, but for those that are being read."""
-    size = sum(one.brought for one in _COPIES.values())
-    for key, one in list(_COPIES.items())[:-KEPT]:
-        if (size > KEPT_BYTES or len(_COPIES) > KEPT_FILES) and not one.users:
+    kept = _KEPT.copies
+    size = sum(one.brought for one in kept.values())
+    for key, one in list(kept.items())[:-KEPT]:
+        if (size > KEPT_BYTES or len(kept) > KEPT_FILES) and not one.users:
             size -= one.brought
-            _COPIES.pop(key).file.close()
+            kept.pop(key).file.close()
 
 
 def forget() -> None:
-    """Let go of every copy."""
-    while _COPIES:
-        _COPIES.popitem()[1].file.close()
+    """Let go of every copy of this thread."""
+    while _KEPT.copies:
+        _KEPT.copies.popitem()[1].file.close()
 
 
 def whole(url: Url) -> Path:
-    """A local file with the content of an object, which lasts at least until KEPT others were asked for.
+    """A local file with the content of an object, which lasts at least until this thread asked for KEPT others.
 
     Raises:
         FileNotFoundError: there is no such object.

@@ -204,9 +204,11 @@ def emulating(monkeypatch: pytest.MonkeyPatch, folder: Path, prefix: str) -> Ite
             media = f"/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={name}"
             post(media, path.read_bytes(), "application/octet-stream")
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", base)
-        from rt2data import bucket
+        from rt2data import bucket, copies
 
         bucket._store.cache_clear()
+        bucket.forget()
+        copies.forget()
         yield f"gs://{BUCKET}/{prefix}"
     finally:
         process.kill()

@@ -221,9 +221,21 @@ def test_copies_are_bounded_and_none_that_is_read_goes(server: Server, monkeypat
         assert file.read(5) == BODY[:5]
         for n in range(1, 8):
             storage.near(url(f"x{n}"))
-            assert sum(one.brought for one in copies._COPIES.values()) <= 4 * len(BODY)
+            assert sum(one.brought for one in copies._KEPT.copies.values()) <= 4 * len(BODY)
         assert file.read(5) == BODY[5:10]
-    assert len(copies._COPIES) <= 4
+    assert len(copies._KEPT.copies) <= 4
     monkeypatch.setattr(copies, "KEPT_FILES", 2)
     storage.near(url("x1"))
-    assert len(copies._COPIES) == 2
+    assert len(copies._KEPT.copies) == 2
+
+
+def test_no_thread_closes_what_another_one_reads(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker of Beam may have several."""
+    monkeypatch.setattr(copies, "KEPT_BYTES", 0)
+    for n in range(6):
+        server.client().put_object(Bucket=BUCKET, Key=f"x{n}", Body=BODY[n:])
+    mine = storage.near(url("x0"))
+    others = threading.Thread(target=lambda: [storage.near(url(f"x{n}")) for n in range(1, 6)])
+    others.start()
+    others.join()
+    assert mine.read_bytes() == BODY
