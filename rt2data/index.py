@@ -3,8 +3,8 @@
 An index file is an Arrow IPC file, read by mapping it into memory. Its columns:
 
 =================== ======================= ==================================================================
-A part is identified by a digest of its content that needs no reading of the content, and an index by (part digest,
-declaration digest, level of checking, VERSION).
+A part is identified by a digest of its content that needs no reading of the content, and an index by (digests of its
+parts: small ones share an index; declaration digest, level of checking, VERSION).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pyarrow.ipc
 from rt2data import images, whole
 from rt2data.errors import Rt2dataError
 
-VERSION = 4
+VERSION = 5
 
 # How far images are checked. quick: header and end of each, no CRC; what `plan` and `stats` need. header: also every
 # CRC of the source is verified, and one kept per image; what a build needs. decode: also each image is decoded once.
@@ -166,5 +166,5 @@ def read(path: Path) -> pa.Table:
 
 
 def meta(table: pa.Table) -> dict[str, str]:
-    """The metadata of an index: source, dataset, split, part, digest, checked."""
+    """The metadata of an index: source, dataset, split, members, units, blobs, read, check (`rt2data.indexing`)."""
     return {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}

@@ -431,3 +431,15 @@ def test_the_tar_of_a_split_that_is_not_train_holds_each_sample_once(mixture: An
     names = found.getvalue().split()
     assert len(names) == len(set(names)) == mixture.manifest["splits"]["val"]["samples"]
     assert not any(re.search(r"-c\d+\.json$", name) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("samples", "runs"), [(600_000, 12), (20_000_000, 400), (25_000_000, 500), (100_000_000, 500), (360_000_000, 1800)]
+)
+def test_runs_are_small_until_there_are_many(corpora: Path, tmp_path: Path, samples: int, runs: int) -> None:
+    """50,000 samples each up to 500 runs; then 500 runs of up to 200,000 samples; then more runs."""
+    found = recipe.read(small.write_recipe(tmp_path / "r.yaml", **(ONLY_TRAIN | {"sources": [BRIDGE]})))
+    parts = [job.IndexedPart(0, "train", "", (job.Member(f"{n:05d}", "", 20_000),)) for n in range(samples // 20_000)]
+    made = job.make(tmp_path, found, [str(corpora)], parts)
+    assert len(made.for_exchange([samples]).groups) == runs
+    assert len(made.groups) == samples // job.GROUP_ROWS  # MEASURE holds no rows of its own
