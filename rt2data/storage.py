@@ -42,13 +42,6 @@ def join(root: Place | None, name: str) -> Place:
     return found if isinstance(found, Url) or found.is_absolute() else (root or Path()) / name
 
 
-def on_disk(found: Place, what: str) -> Path:
-    """`found`, which must be a folder of a file system. Raises Rt2dataError where it is a URL."""
-    if isinstance(found, Url):
-        raise Rt2dataError(str(found), f"{what} on object storage", "a folder of a file system", "Copy it there first")
-    return found
-
-
 def matching(folder: Place, pattern: str) -> list[str]:
     """The names, seen from `folder`, of the files below it that match a pattern of `Path.glob`, sorted."""
     if isinstance(folder, Url):

@@ -16,7 +16,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from rt2data import storage
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.sources import Part
@@ -33,7 +32,10 @@ class Hub(Copied):
 
     def __init__(self, declaration: Declaration, root: Place) -> None:
         super().__init__(declaration, root)
-        self.folder = storage.on_disk(root, "a repository")
+        if not isinstance(root, Path):
+            expected = "a folder of a file system, which `datasets` can read"
+            raise Rt2dataError(str(root), "a repository on object storage", expected, "Copy it there first")
+        self.folder = root
         self.hub: dict[str, Any] = declaration.raw.get("hub", {})
         self.remote = bool(self.hub.get("stream")) and not root.is_dir()
 
