@@ -18,6 +18,7 @@ from typing import BinaryIO, NamedTuple, cast
 
 from rt2data import bucket
 from rt2data.bucket import Stat, Url
+from rt2data.errors import Rt2dataError
 
 # What a thread keeps (a worker of Beam may have several, and none may close what another one reads): the part that it
 # reads and a file beside it, however large; else what is below both limits, such as the videos of a part of eight
@@ -56,6 +57,17 @@ class _Copy:
             self._bring(missing, min(max(last, missing + self.ahead), len(self.there)))
         return os.pread(self.file.fileno(), stop - start, start)
 
+    def _write(self, data: memoryview, at: int) -> None:
+        try:
+            while data:
+                done = os.pwrite(self.file.fileno(), data, at)
+                data, at = data[done:], at + done
+        except OSError as error:
+            import tempfile
+
+            expected, repair = f"room for what is read of {self.url}", "Set TMPDIR to a folder that has more"
+            raise Rt2dataError(tempfile.gettempdir(), error.strerror or str(error), expected, repair) from None
+
     def _bring(self, first: int, last: int) -> None:
         """Bring what is missing of the blocks `first` to `last`."""
         wanted: list[tuple[int, int]] = []
@@ -66,10 +78,7 @@ class _Copy:
             wanted += [(start + a, start + b) for a, b in bucket.pieces(stop - start)]
             first = end
         for (start, _), data in zip(wanted, bucket.fetch(((self.url, *one) for one in wanted), self.etag), strict=True):
-            view = data
-            while view:
-                done = os.pwrite(self.file.fileno(), view, start)
-                view, start = view[done:], start + done
+            self._write(data, start)
             self.brought += len(data)
         for start, stop in wanted:
             a, b = start // self.block, -(-stop // self.block)

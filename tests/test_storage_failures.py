@@ -239,3 +239,18 @@ def test_no_thread_closes_what_another_one_reads(server: Server, monkeypatch: py
     others.start()
     others.join()
     assert mine.read_bytes() == BODY
+
+
+def test_a_temporary_directory_that_is_full(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no damaged file."""
+    server.client().put_object(Bucket=BUCKET, Key="x", Body=BODY)
+
+    def full(*_: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    expected = "No space left on device; expected room for what is read of s3://robots/x. Set TMPDIR"
+    with pytest.raises(Rt2dataError, match=expected):
+        storage.near(url("x"))
+    with pytest.raises(Rt2dataError, match=expected), storage.reading(url("x")) as file:
+        file.read(1)
