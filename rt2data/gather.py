@@ -169,8 +169,11 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
             parts = _render(the_job, the_plan, rows, together, tokenizers)
             with staging.brought(the_job, parts) as here, encoded_images(the_job, here, folder, files) as encoded:
                 members = _members(the_job, here, files, encoded)
-                for number, own, samples in _shards(the_plan, together[0], here, members):
-                    written = _write(members, own, out / names[number], files, sink)
+                picked, shards = _shards(the_plan, together[0], here, members)
+                packed = _packed(members, picked, out)
+                for number, own, samples in shards:
+                    refs = _refs(members.images, picked[own][packed.is_image[own]], files)
+                    written = shard.write(out / names[number], packed, own, refs, files.read, sink)
                     record = {"name": names[number], "samples": samples} | asdict(written)
                     if not isinstance(out, Path):
                         record["version"] = storage.version(out / names[number])
@@ -261,18 +264,22 @@ class Members:
     there: npt.NDArray[np.bool_]
 
 
-def _write(members: Members, own: Ints, path: Place, files: Files, sink: Sink) -> shard.Written:
-    """Write the shard of the members `own`."""
-    names, held = members.names.take(own), members.held.take(own)
+def _packed(members: Members, picked: Ints, out: Place) -> shard.Packed:
+    """The members `picked` as they will stand in shards, but for the bytes of images."""
+    names = members.names.take(picked)
     longest = int(np.argmax(np.diff(texts.data(names)[1])))
     if len(name := names[longest].as_py().decode()) > shard.MAX_NAME:
         found = f"the member name {name} has {len(name)} bytes"
-        raise Rt2dataError(str(path), found, f"at most {shard.MAX_NAME} bytes")
-    images = members.images.take(own[np.asarray(held.is_null())])
+        raise Rt2dataError(str(out), found, f"at most {shard.MAX_NAME} bytes")
+    return shard.pack(names, members.images.length[picked], members.held.take(picked), members.images.crc[picked])
+
+
+def _refs(images: Images, rows: Ints, files: Files) -> Iterator[Ref]:
+    """The images at `rows`, which the system is asked for first."""
+    images = images.take(rows)
     files.prefetch(images)
     paths = [images.files[file] for file in images.file.tolist()]
-    refs = zip(paths, images.offset.tolist(), images.crc.tolist(), strict=True)
-    return shard.write(path, names, members.images.length[own], held, members.images.crc[own], refs, files.read, sink)
+    return zip(paths, images.offset.tolist(), images.crc.tolist(), strict=True)
 
 
 @contextmanager
@@ -291,9 +298,11 @@ def encoded_images(the_job: Job, parts: list[Part], folder: Path, files: Files) 
         files.forget(encoded.name)
 
 
-def _shards(the_plan: Plan, first: int, parts: list[Part], members: Members) -> Iterator[tuple[int, Ints, int]]:
-    """Of each shard of some that follow one another from `first` on: its number, its members in its order as positions
-    in `members`, and how many samples it has.
+def _shards(
+    the_plan: Plan, first: int, parts: list[Part], members: Members
+) -> tuple[Ints, list[tuple[int, slice, int]]]:
+    """The members of shards that follow one another from `first` on, in their order, as positions in `members`; and of
+    each shard its number, which of these are its, and how many samples it has.
     """
     part, row, orders = _sequence(parts)
     rows = np.array([len(rendered.keys) for _, rendered, _ in parts])
@@ -304,12 +313,15 @@ def _shards(the_plan: Plan, first: int, parts: list[Part], members: Members) -> 
     column = np.arange(own.sum()) - np.repeat(ends - own, own)
     # A part's members stand column by column: those of one sample are as far apart as the part has rows.
     picked: Ints = np.repeat(begin[part] + row, own) + column * np.repeat(rows[part], own)
+    there = members.there[picked]
+    before = np.append(0, np.cumsum(there))[np.append(0, ends)]  # members that are there, before each sample
     stream, place = the_plan.shard(first)
     places = np.searchsorted(stream.cuts, orders, side="right")
     cuts = [*np.flatnonzero(np.diff(places, prepend=-1)).tolist(), len(places)]
-    for low, high in pairwise(cuts):
-        mine = picked[ends[low] - own[low] : ends[high - 1]]
-        yield first + int(places[low]) - place, mine[members.there[mine]], high - low
+    return picked[there], [
+        (first + int(places[low]) - place, slice(int(before[low]), int(before[high])), high - low)
+        for low, high in pairwise(cuts)
+    ]
 
 
 def _members(the_job: Job, parts: list[Part], files: Files, encoded: IO[bytes] | None) -> Members:

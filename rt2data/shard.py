@@ -37,9 +37,8 @@ _CONSTANT = (
     (257, b"ustar\x0000"),
 )
 
-_ZEROS = texts.of(
-    [bytes(-size % BLOCK) for size in range(BLOCK)]
-)  # what comes after a member, by its size modulo BLOCK
+# What comes after a member, by its size modulo BLOCK.
+_ZEROS = texts.of([bytes(-size % BLOCK) for size in range(BLOCK)])
 
 Image = TypeVar("Image")
 
@@ -72,12 +71,52 @@ def _octal(values: npt.NDArray[Any], digits: int) -> Bytes:
     return ((values[:, None] >> shifts) & 7).astype(np.uint8) + np.uint8(ord("0"))
 
 
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """All of n members but the bytes of images.
+
+    Attributes:
+        text: their headers, bytes and what stands behind them, one after the other.
+        begins: where the members begin in `text`, and the last one ends, int64 (n + 1,).
+        sizes: their sizes in bytes, int64 (n,).
+        is_image: bool (n,).
+        lines: the lines that `Written.members` is of.
+        line_begins: where they begin, int64 (n + 1,).
+    """
+
+    text: Bytes
+    begins: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
+    is_image: npt.NDArray[np.bool_]
+    lines: Bytes
+    line_begins: npt.NDArray[np.int64]
+
+
+def pack(names: Texts, sizes: npt.NDArray[np.int64], held: Texts, crcs: npt.NDArray[np.int64]) -> Packed:
+    """Make all of some members but the bytes of images, of one shard or of several that follow one another.
+
+    Args:
+        names: member names, ASCII, at most 100 bytes.
+        sizes: their sizes in bytes, (n,).
+        held: their bytes; null where these are an image's.
+        crcs: the CRC32Cs of images, (n,); of other members it is not looked at.
+    """
+    is_image = np.asarray(held.is_null())
+    padding = _ZEROS.take(pa.array(sizes % BLOCK))
+    text, begins = texts.data(texts.join(texts.rows(headers(names, sizes)), held, padding))
+    data, places = texts.data(held)
+    stored, bounds = data.tobytes(), (side[~is_image].tolist() for side in (places[:-1], places[1:]))
+    crcs = crcs.astype(np.uint32)
+    crcs[~is_image] = [google_crc32c.value(stored[a:b]) for a, b in zip(*bounds, strict=True)]
+    checksums = texts.hexes(crcs.astype(">u4").view(np.uint8).reshape(-1, 4))
+    lines, line_begins = texts.data(texts.join(names, b" ", texts.digits(sizes), b" ", checksums, b"\n"))
+    return Packed(text, begins, sizes, is_image, lines, line_begins)
+
+
 def write(
     path: Place,
-    names: Texts,
-    sizes: npt.NDArray[np.int64],
-    held: Texts,
-    crcs: npt.NDArray[np.int64],
+    packed: Packed,
+    rows: slice,
     images: Iterable[Image],
     read: Callable[[Image, Bytes], None],
     into: sink.Sink,
@@ -86,17 +125,16 @@ def write(
 
     Args:
         path: the final name.
-        names: member names, ASCII, at most 100 bytes.
-        sizes: their sizes in bytes, (n,).
-        held: their bytes; null where these are an image's.
-        crcs: the CRC32Cs of images, (n,); of other members it is not looked at.
+        packed: its members, perhaps among others.
+        rows: which of them, from ``rows.start`` to ``rows.stop``.
         images: the images, in the order of their members.
         read: reads an image of a size and checks its CRC32C, or raises.
         into: the worker's.
     """
-    is_image = np.asarray(held.is_null())
-    text, cuts = _text(headers(names, sizes), sizes, held, is_image)
-    image_sizes = sizes[is_image]
+    start, stop = (int(packed.begins[row]) for row in (rows.start, rows.stop))
+    text, is_image = packed.text[start:stop], packed.is_image[rows]
+    cuts = packed.begins[rows][is_image] + (BLOCK - start)
+    image_sizes = packed.sizes[rows][is_image]
     total = len(text) + int(image_sizes.sum())
     end = -(-(total + 2 * BLOCK) // RECORD) * RECORD - total
     with whole.replacing(path, "room and permission to write a shard") as temporary:
@@ -108,22 +146,8 @@ def write(
             into.close(at + end)
         finally:
             into.abandon()
-    data, begins = texts.data(held)
-    stored, bounds = data.tobytes(), (side[~is_image].tolist() for side in (begins[:-1], begins[1:]))
-    crcs = crcs.astype(np.uint32)
-    crcs[~is_image] = [google_crc32c.value(stored[a:b]) for a, b in zip(*bounds, strict=True)]
-    checksums = texts.hexes(crcs.astype(">u4").view(np.uint8).reshape(-1, 4))
-    lines, _ = texts.data(texts.join(names, b" ", texts.digits(sizes), b" ", checksums, b"\n"))
+    lines = packed.lines[packed.line_begins[rows.start] : packed.line_begins[rows.stop]]
     return Written(total + end, f"{into.crc:08x}", hashlib.sha256(lines.data).hexdigest())
-
-
-def _text(
-    headers: Bytes, sizes: npt.NDArray[np.int64], held: Texts, is_image: npt.NDArray[np.bool_]
-) -> tuple[Bytes, npt.NDArray[np.int64]]:
-    """All bytes of a shard but those of its images, and where these stand between them."""
-    padding = _ZEROS.take(pa.array(sizes % BLOCK))
-    text, begins = texts.data(texts.join(texts.rows(headers), held, padding))
-    return text, begins[:-1][is_image] + BLOCK
 
 
 def _fill(

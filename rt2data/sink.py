@@ -40,6 +40,7 @@ class Sink:
         self._free: SimpleQueue[Bytes] = SimpleQueue()
         self._full: SimpleQueue[tuple[Bytes, int] | None] = SimpleQueue()
         self._failed: OSError | None = None
+        self._small = False
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -49,7 +50,7 @@ class Sink:
         Raises:
             OSError: the system refuses.
         """
-        self.crc, self._failed = 0, None
+        self.crc, self._failed, self._small = 0, None, size < CHUNK
         room = -(-(CHUNK + longest) // CHUNK) * CHUNK + CHUNK
         if len(self.buffer) < room:
             self.buffer, self._free = _pages(room), SimpleQueue()
@@ -57,7 +58,7 @@ class Sink:
                 self._free.put(_pages(room))
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
-            self._file = os.open(path, flags | (_DIRECT if size >= CHUNK else 0), 0o666)
+            self._file = os.open(path, flags | (0 if self._small else _DIRECT), 0o666)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
@@ -88,7 +89,8 @@ class Sink:
         Raises:
             OSError: a write failed.
         """
-        rest = self.flush(filled)
+        # Of less than a chunk nothing was handed to the thread yet, and waking it takes longer than to write.
+        rest = filled if self._small else self.flush(filled)
         self.crc = google_crc32c.extend(self.crc, self.buffer[:rest])
         self._wait()
         if self._failed is not None:

@@ -37,7 +37,8 @@ def write(path: Path, members: list[Member], sink: Sink | None = None) -> shard.
     crcs = np.array([google_crc32c.value(data) if image else 0 for _, data, image in members], np.int64)
     own = sink or Sink()
     try:
-        return shard.write(path, names, sizes, held, crcs, images, read, own)
+        packed = shard.pack(names, sizes, held, crcs)
+        return shard.write(path, packed, slice(0, len(members)), images, read, own)
     finally:
         if sink is None:
             own.end()
@@ -162,7 +163,7 @@ def test_nothing_is_left_behind_when_it_fails(tmp_path: Path) -> None:
 
     one, held = np.ones(1, np.int64), texts.of([None])
     with pytest.raises(Rt2dataError, match="w: f"):
-        shard.write(tmp_path / "a.tar", texts.of(["a"]), one, held, one, [b"x"], fail, Sink())
+        shard.write(tmp_path / "a.tar", shard.pack(texts.of(["a"]), one, held, one), slice(0, 1), [b"x"], fail, Sink())
     assert list(tmp_path.iterdir()) == []
 
 

@@ -154,13 +154,13 @@ sys.path.insert(0, sys.argv[1])
 import small
 from rt2data import flow, gather
 flow.Engine = small.in_process()
-write, count = gather._write, []
+write, count = gather.shard.write, []
 def some(*args):
     count.append(1)
     if len(count) == 6:
         os.kill(os.getpid(), signal.SIGKILL)
     return write(*args)
-gather._write = some
+gather.shard.write = some
 flow.build(sys.argv[2], sys.argv[3], data_root=sys.argv[4], work=sys.argv[5], progress=False)
 """
 
