@@ -378,7 +378,7 @@ def test_an_episode_that_comes_later_is_found(tmp_path: Path) -> None:
     second = run()
     data.write_bytes(kept)
     third = run()
-    assert len({r["digest"] for r in (first, second, third)}) == 3
+    assert len({r["members"][0][1] for r in (first, second, third)}) == 3
     found = [reasons(index.read(tmp_path / "work" / r["file"])) for r in (first, second, third)]
     assert found[0] == {"": 12, "missing_image": 5, "missing_episode": 12}
     assert found[1] == {"": 17, "missing_episode": 12}
