@@ -76,7 +76,10 @@ class Pool:
         # One thread each: the processes are the parallelism. The folder we stand in may hold a queue.py: not
         # importable.
         threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ARROW_NUM_THREADS")
-        environment = dict.fromkeys(threads, "1") | dict(os.environ) | {"PYTHONSAFEPATH": "1"}
+        # Arrays of some megabytes come and go: glibc shall keep their memory, which the system hands out page by page.
+        kept = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
+        own = dict.fromkeys(threads, "1") | dict.fromkeys(kept, str(1 << 30))
+        environment = own | dict(os.environ) | {"PYTHONSAFEPATH": "1"}
         command = [sys.executable, "-m", "rt2data.worker"]
         return subprocess.Popen(
             command,
