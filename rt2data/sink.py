@@ -39,7 +39,7 @@ class Sink:
         self._file = -1
         self._free: SimpleQueue[Bytes] = SimpleQueue()
         self._full: SimpleQueue[tuple[Bytes, int] | None] = SimpleQueue()
-        self._failed: OSError | None = None
+        self._failed: Exception | None = None
         self._small = False
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
@@ -124,15 +124,14 @@ class Sink:
             if self._failed is None:
                 try:
                     _write(self._file, buffer[:size])
-                except OSError as error:
+                except Exception as error:  # noqa: BLE001  # the one who fills raises it; a thread that ends hangs him
                     self._failed = error
             self._free.put(buffer)
 
 
 def _pages(size: int) -> Bytes:
     """Memory that begins at a page."""
-    memory = mmap.mmap(-1, size)
-    return np.frombuffer(memory, np.uint8)
+    return np.frombuffer(mmap.mmap(-1, size), np.uint8)
 
 
 def _write(file: int, data: Bytes) -> None:
