@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import objects
 import pytest
 import small
 from hypothesis import settings
@@ -24,6 +25,13 @@ def _some_parts_together() -> None:
     from rt2data import indexing
 
     indexing.BATCH_PARTS = 2
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[objects.Server]:
+    """An S3 server on loopback with an empty bucket, to which the environment points."""
+    with objects.serving(monkeypatch) as one:
+        yield one
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,6 @@ from rt2data.errors import Rt2dataError
 
 Build = Callable[..., dict[str, Any]]
 OUT = f"s3://{BUCKET}/out"
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with objects.serving(monkeypatch) as one:
-        yield one
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ import small
 pytest.importorskip("obstore", reason="object storage needs the extra cloud")
 pytest.importorskip("moto.server", reason="the tests of object storage need moto and flask-cors")
 
-import objects
 from objects import BUCKET, Server
 
 from rt2data import bucket, copies, storage
@@ -26,12 +25,6 @@ from rt2data.errors import Rt2dataError
 Build = Callable[..., dict[str, Any]]
 OUT = f"s3://{BUCKET}/out"
 BODY = bytes(range(256)) * 400
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with objects.serving(monkeypatch) as one:
-        yield one
 
 
 def url(name: str) -> bucket.Url:

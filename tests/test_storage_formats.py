@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ import small
 pytest.importorskip("obstore", reason="object storage needs the extra cloud")
 pytest.importorskip("moto.server", reason="the tests of object storage need moto and flask-cors")
 
-import objects
 from hypothesis import given
 from hypothesis import strategies as st
 from objects import BUCKET, Server
@@ -26,12 +25,6 @@ from rt2data.staging import Images
 
 Build = Callable[..., dict[str, Any]]
 PICTURES = {f"{n}.jpg": small.picture(n) for n in range(6)}
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with objects.serving(monkeypatch) as one:
-        yield one
 
 
 def _jsonl(data: Path) -> dict[str, Any]:

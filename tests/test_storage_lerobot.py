@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,6 @@ from rt2data.errors import Rt2dataError
 Build = Callable[..., dict[str, Any]]
 STEPS = (9, 5, 12, 3, 4, 7, 2, 6, 5, 3, 4, 6)
 LONG = (30,) * 56  # a file of some 130 kB for each camera, of which the decoder takes 32 kB at a time
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with objects.serving(monkeypatch) as one:
-        yield one
 
 
 def written(

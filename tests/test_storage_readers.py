@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from conftest import Built
 pytest.importorskip("obstore", reason="object storage needs the extra cloud")
 pytest.importorskip("moto.server", reason="the tests of object storage need moto and flask-cors")
 
-import objects
 from objects import BUCKET, Server
 from test_readback import by_tarfile, plain
 
@@ -28,12 +27,6 @@ from rt2data.verify import verify
 
 Build = Callable[..., dict[str, Any]]
 OUT = f"s3://{BUCKET}/out"
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with objects.serving(monkeypatch) as one:
-        yield one
 
 
 @pytest.fixture
