@@ -22,12 +22,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from rt2data import index, reasoning, storage, whole
+from rt2data import index, reasoning, storage
 from rt2data.errors import Rt2dataError
 from rt2data.sources import stream
 from rt2data.sources.fields import lookup
 from rt2data.sources.records import lines
-from rt2data.storage import Place
+from rt2data.storage import atomic
+from rt2data.storage.places import Place
 
 VERSION = 1
 BATCH = 65536  # texts that are held at once while a file is read
@@ -107,7 +108,7 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
         file = f"annotations/{digest}.arrow"
         if not (Path(task["work"]) / file).with_suffix(".json").is_file():
             _write(Path(task["work"]) / file, task, digest)
-        whole.write(_seen(task), json.dumps({"stat": stat, "file": file}).encode())
+        atomic.write(_seen(task), json.dumps({"stat": stat, "file": file}).encode())
     return {}
 
 
@@ -116,7 +117,7 @@ def _write(path: Path, task: dict[str, Any], digest: str) -> None:
     digests, steps = [np.empty(0, "S10")], [np.empty(0, np.int32)]
     schema = pa.schema({"text": pa.string()})
     with (
-        whole.replacing(path) as temporary,
+        atomic.replacing(path) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
         pa.ipc.new_file(sink, schema) as out,
     ):
@@ -141,14 +142,14 @@ def _write(path: Path, task: dict[str, Any], digest: str) -> None:
         }
     )
     with (
-        whole.replacing(_keys(path)) as temporary,
+        atomic.replacing(_keys(path)) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
         pa.ipc.new_file(sink, keys.schema) as out,
     ):
         out.write_batch(keys)
     kept = {reason: counts[reason] for reason in REASONS if counts[reason]}
     # Comes last: where it is, all is.
-    whole.write(path.with_suffix(".json"), json.dumps({"counts": kept, "digest": digest}).encode())
+    atomic.write(path.with_suffix(".json"), json.dumps({"counts": kept, "digest": digest}).encode())
 
 
 def _batches(entries: Iterator[tuple[str, int, str]]) -> Iterator[list[tuple[str, int, str]]]:

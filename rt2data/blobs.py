@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rt2data import storage, whole
+from rt2data import storage
+from rt2data.storage import atomic
 
 PREFIX = "blob:"
 
@@ -41,7 +42,7 @@ def locate(file: str, root: str, work: Path) -> str:
 def write(path: Path, pictures: Iterable[bytes]) -> None:
     """Write a blob of encoded images, which are taken one at a time."""
     lengths: list[int] = []
-    with whole.replacing(path, "room and permission to write a blob") as temporary, temporary.open("wb") as file:
+    with atomic.replacing(path, "room and permission to write a blob") as temporary, temporary.open("wb") as file:
         for picture in pictures:
             file.write(picture)
             lengths.append(len(picture))

@@ -21,7 +21,7 @@ from rt2data.episodes import ImageRefs
 from rt2data.errors import Rt2dataError
 from rt2data.evidence import Claim, Seen
 from rt2data.robot import Robot
-from rt2data.storage import Place
+from rt2data.storage.places import Place
 
 EPISODES = 50  # that are read by default
 PICTURES = 3  # decoded of each camera and episode: the first, the middle and the last

@@ -16,7 +16,7 @@ from rt2data.engine import Direct
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.recipe import Recipe
-from rt2data.storage import Place
+from rt2data.storage.places import Place
 from rt2data.tokenizer import ActionTokenizer
 from rt2data.tokenizer.fit import fit, library
 

@@ -34,10 +34,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from rt2data import blobs, filters, images, index, job, order, pictures, select, steps, whole
+from rt2data import blobs, filters, images, index, job, order, pictures, select, steps
 from rt2data.engine import Direct, Engine
 from rt2data.job import IndexedPart, Job
 from rt2data.recipe import RecipeSource
+from rt2data.storage import atomic
 
 VERSION = 1
 RANGE = 2_000_000  # digests that one task joins: 34 bytes each, and as much again to sort them
@@ -114,7 +115,7 @@ def spread(task: dict[str, Any]) -> dict[str, Any]:
     found = _first(np.concatenate([np.empty(0, ENTRY), *(one for one, _ in _entries(the_job, task["part"]))]))
     edges = np.searchsorted(found["high"], _starts(task["ranges"]), side="left")
     with (
-        whole.replacing(_run(Path(task["folder"]), task["part"])) as temporary,
+        atomic.replacing(_run(Path(task["folder"]), task["part"])) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
         pa.ipc.new_file(
             sink, pa.schema([(name, pa.from_numpy_dtype(ENTRY[name])) for name in _names(ENTRY)])
@@ -196,7 +197,7 @@ def _starts(ranges: int) -> order.U64:
 def _save(path: Path, array: npt.NDArray[Any]) -> None:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
-    whole.write(path, buffer.getvalue())
+    atomic.write(path, buffer.getvalue())
 
 
 def _first(entries: Entries) -> Entries:

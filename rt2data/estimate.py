@@ -36,7 +36,7 @@ from rt2data.plan import Plan, SourcePlan, Stream
 from rt2data.reasoning import Reasoning
 from rt2data.recipe import Recipe, RecipeSource
 from rt2data.sources import Source
-from rt2data.storage import Place
+from rt2data.storage.places import Place
 
 
 def make(recipe: Recipe, data_root: Place | None, work: Path, *, index: bool, check: bool) -> Plan:

@@ -16,12 +16,13 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.ipc
 
-from rt2data import index, job, pictures, plan, planner, proprio, select, staging, statistics, steps, whole
+from rt2data import index, job, pictures, plan, planner, proprio, select, staging, statistics, steps
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job, Piece
 from rt2data.plan import Plan
 from rt2data.reasoning import Plans
 from rt2data.recipe import RecipeSource
+from rt2data.storage import atomic
 from rt2data.tokenizer import ActionTokenizer
 
 MIN_BUCKETS = 16
@@ -167,7 +168,7 @@ def _write(path: Path, table: pa.Table, count: int, size: int) -> None:
     table = table.take(by_bucket).combine_chunks()
     edges = np.searchsorted(bucket[by_bucket], np.arange(count + 1))
     with (
-        whole.replacing(path) as temporary,
+        atomic.replacing(path) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
         pa.ipc.new_file(sink, table.schema) as writer,
     ):

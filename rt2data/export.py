@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rt2data import mixture, prompts, storage, whole
+from rt2data import mixture, prompts, storage
 from rt2data.errors import Rt2dataError
 from rt2data.mixture import Sample
-from rt2data.storage import Place
+from rt2data.storage import atomic
+from rt2data.storage.places import Place
 
 FORMATS = ("messages", "llava")
 IMAGES = ("files", "parquet")
@@ -102,7 +103,7 @@ def export(path: str | Place, target: str | Place, format: str, images: str = "f
     if source.resolve() in (into.resolve(), *into.resolve().parents):
         raise Rt2dataError(str(target), f"a folder inside the mixture {path}", "a folder outside of it")
     found = Exported(str(target), manifest["name"], format, images)
-    with whole.folder(into) as folder:
+    with atomic.folder(into) as folder:
         _Export(source, manifest, folder, found).run()
     return found
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rt2data.errors import Rt2dataError
-from rt2data.storage import Place
+from rt2data.storage.places import Place
 
 STEPS = "steps"
 """Name of the top-level feature that holds the steps, fixed by RLDS."""

@@ -15,7 +15,6 @@ from typing import Any
 
 from rt2data import (
     annotation,
-    bucket,
     doubles,
     exchange,
     gather,
@@ -38,7 +37,8 @@ from rt2data.measure import Cells, Moments
 from rt2data.recipe import Recipe, RecipeSource
 from rt2data.sources import Part, Source
 from rt2data.sources.counts import Counts
-from rt2data.storage import Place
+from rt2data.storage import object_store
+from rt2data.storage.places import Place
 from rt2data.tokenizer import ActionTokenizer
 
 
@@ -223,7 +223,7 @@ def index_all(
 
     `annotated`: what `annotate` gave.
     """
-    bucket.forget()
+    object_store.forget()
     for one in found:
         indexing.keep_in(one, work)
     check = pictures.level(the_recipe, check)
@@ -234,7 +234,7 @@ def index_all(
     ]
     missing = [task for _, task in tasks if indexing.cached(task) is None]
     engine.run([("index", missing)], "index", finished(missing, lambda t: indexing.cached(t) is not None), len(missing))
-    bucket.forget()  # it may have taken hours
+    object_store.forget()  # it may have taken hours
     indexing.survey(task for _, task in tasks)
     results = [(number, task, indexing.cached(task)) for number, task in tasks]
     lost = next((task for _, task, result in results if result is None), None)

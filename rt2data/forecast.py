@@ -9,10 +9,10 @@ import numpy as np
 
 from rt2data import images as pictures
 from rt2data import select, traffic
-from rt2data.bucket import Url
 from rt2data.plan import Plan, SourcePlan
 from rt2data.recipe import Recipe, RecipeSource
-from rt2data.storage import Place
+from rt2data.storage.object_store import Url
+from rt2data.storage.places import Place
 
 # Bytes of a sample in a shard beyond its image, and in the work directory: of the bridge_coco_vqa mixture, rounded up.
 SAMPLE_BYTES, WORK_BYTES = 2400, 600

@@ -18,22 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from rt2data import (
-    blobs,
-    exchange,
-    images,
-    index,
-    job,
-    plan,
-    proprio,
-    render,
-    select,
-    shard,
-    staging,
-    storage,
-    texts,
-    whole,
-)
+from rt2data import blobs, exchange, images, index, job, plan, proprio, render, select, shard, staging, storage, texts
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.mixture import CLAIM
@@ -42,7 +27,8 @@ from rt2data.recipe import Recipe, RecipeSource
 from rt2data.render import Rendered
 from rt2data.sink import Bytes, Sink
 from rt2data.staging import Images
-from rt2data.storage import Place
+from rt2data.storage import atomic
+from rt2data.storage.places import Place
 from rt2data.texts import Texts
 from rt2data.tokenizer import ActionTokenizer
 
@@ -177,7 +163,7 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
                     record = {"name": names[number], "samples": samples} | asdict(written)
                     if not isinstance(out, Path):
                         record["version"] = storage.version(out / names[number])
-                    whole.write(record_file(folder, number), json.dumps(record).encode())
+                    atomic.write(record_file(folder, number), json.dumps(record).encode())
             if here is not parts:
                 files.close()  # the copies are gone
     finally:

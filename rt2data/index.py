@@ -19,8 +19,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from rt2data import images, whole
+from rt2data import images
 from rt2data.errors import Rt2dataError
+from rt2data.storage import atomic
 
 VERSION = 5
 
@@ -148,7 +149,7 @@ def write(path: Path, table: pa.Table, meta: dict[str, str]) -> None:
     """Write an index file."""
     table = table.replace_schema_metadata(meta).unify_dictionaries().combine_chunks()
     with (
-        whole.replacing(path) as temporary,
+        atomic.replacing(path) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
         pa.ipc.new_file(sink, table.schema) as writer,
     ):

@@ -19,13 +19,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from rt2data import blobs, bucket, declaration, index, sources, storage, whole
-from rt2data.copies import Extent
+from rt2data import blobs, declaration, index, sources, storage
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.job import IndexedPart, Member
 from rt2data.sources import Part, Source
 from rt2data.sources.web import PART_ROWS
+from rt2data.storage import atomic, object_store
+from rt2data.storage.local_copies import Extent
 
 SMALL_BYTES = 16 << 20  # of the files of a part that is indexed with others
 BATCH_BYTES = 64 << 20  # of all files of a batch: a fraction of a second's work
@@ -88,7 +89,7 @@ def survey(tasks: Iterable[dict[str, Any]]) -> None:
     for task in tasks:
         if "://" in task["root"]:
             root = storage.place(task["root"])
-            bucket.survey({(root / name).parent for name in _files(task)})
+            object_store.survey({(root / name).parent for name in _files(task)})
 
 
 # Which opening of a source a task goes back to: a worker opens it once for all of these, since that takes time in
@@ -243,5 +244,5 @@ def _content(meta: dict[str, str]) -> dict[str, Any]:
 
 
 def _remember(task: dict[str, Any], seen: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-    whole.write(_seen(task), json.dumps(seen | {"result": result}).encode())
+    atomic.write(_seen(task), json.dumps(seen | {"result": result}).encode())
     return result

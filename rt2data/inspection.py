@@ -14,7 +14,7 @@ from PIL import Image
 
 from rt2data import mixture, serving, storage
 from rt2data.errors import Rt2dataError
-from rt2data.storage import Place
+from rt2data.storage.places import Place
 from rt2data.tokenizer import ActionTokenizer
 
 WIDTH = 100  # columns

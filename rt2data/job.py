@@ -16,20 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from rt2data import (
-    annotation,
-    declaration,
-    filters,
-    holdout,
-    index,
-    pictures,
-    reasoning,
-    recipe,
-    select,
-    steps,
-    whole,
-)
+from rt2data import annotation, declaration, filters, holdout, index, pictures, reasoning, recipe, select, steps
 from rt2data.recipe import Recipe, RecipeSource
+from rt2data.storage import atomic
 
 # Of the staged images that one exchange task writes: at least so many bytes, and more where there would be more tasks.
 GROUP_BYTES, STAGED_GROUPS = 1 << 30, 1000
@@ -225,7 +214,7 @@ class Job:
         }  # fmt: skip
         raw = json.dumps(content).encode()
         path = self.work / "jobs" / f"{hashlib.sha256(raw).hexdigest()[:32]}.json"
-        whole.write(path, raw)
+        atomic.write(path, raw)
         return path
 
 

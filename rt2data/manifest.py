@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 
 import rt2data
-from rt2data import card, exchange, gather, proprio, staging, statistics, whole
+from rt2data import card, exchange, gather, proprio, staging, statistics
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.mixture import CLAIM, FORMAT, load_manifest
 from rt2data.plan import Plan
-from rt2data.storage import Place
+from rt2data.storage import atomic
+from rt2data.storage.places import Place
 from rt2data.tokenizer import ActionTokenizer
 
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")  # names that `whole.replacing` gives until it renames
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")  # names that `atomic.replacing` gives until it renames
 
 
 def refuse_foreign(out: Place, name: str) -> None:
@@ -82,7 +83,7 @@ def claim(out: Place, the_plan: Plan) -> None:
             expected,
             "Remove it, or choose another --out",
         )
-    whole.write(mark, the_plan.digest.encode())
+    atomic.write(mark, the_plan.digest.encode())
     (out / "manifest.json").unlink(missing_ok=True)  # some of its shards are gone: it is complete no more
 
 
@@ -139,8 +140,8 @@ def commit(
     _json(out / "statistics.json", measures)
     for name in ("tokenizer.json", proprio.FILE):
         if (state / name).is_file():
-            whole.write(out / name, (state / name).read_bytes())
-    whole.write(out / "README.md", card.text(manifest, the_job).encode())
+            atomic.write(out / name, (state / name).read_bytes())
+    atomic.write(out / "README.md", card.text(manifest, the_job).encode())
     for left in out.rglob(".*") if isinstance(out, Path) else ():
         if _TEMPORARY.fullmatch(left.name):  # of an attempt that was killed while it wrote
             left.unlink(missing_ok=True)
@@ -152,7 +153,7 @@ def commit(
 
 
 def _json(path: Place, content: dict[str, Any]) -> None:
-    whole.write(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    atomic.write(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def _source(the_job: Job, the_plan: Plan, number: int) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from rt2data import mixture, storage
 from rt2data.errors import Rt2dataError, near
 from rt2data.mixture import Sample
-from rt2data.storage import Place
+from rt2data.storage.places import Place
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _CHUNK = 1 << 16  # positions whose sources are found at once: half a megabyte

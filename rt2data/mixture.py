@@ -11,7 +11,7 @@ from typing import Any
 
 from rt2data import storage
 from rt2data.errors import Rt2dataError
-from rt2data.storage import Place
+from rt2data.storage.places import Place
 
 FORMAT = "rt2data.mixture/1"
 CLAIM = ".rt2data-building"  # lies in OUT and holds the plan's digest while a build is under way

@@ -19,8 +19,9 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from rt2data import whole, worker
+from rt2data import worker
 from rt2data.errors import Rt2dataError
+from rt2data.storage import atomic
 
 Stages = Sequence[tuple[str, Sequence[str]]]
 MARK = ".rt2data-work"  # a file of the work directory that every worker must see
@@ -77,7 +78,7 @@ class HandOver(beam.DoFn):  # type: ignore[misc]
 
 
 def _write_errors(path: str, errors: Sequence[str]) -> None:
-    whole.write(Path(path), json.dumps(sorted(errors)).encode())
+    atomic.write(Path(path), json.dumps(sorted(errors)).encode())
 
 
 def _job_failed(options: Sequence[str], error: RuntimeError) -> Rt2dataError:
@@ -140,7 +141,7 @@ def run(stages: Stages, work: Path, options: Sequence[str], runner: Any = None) 
     Raises:
         Rt2dataError: the runner gave the job up.
     """
-    whole.write(work / MARK, b"")
+    atomic.write(work / MARK, b"")
     answer = work / f".errors-{uuid.uuid4().hex}.json"
     try:
         with _quiet(), beam.Pipeline(runner=runner, options=PipelineOptions(list(options))) as pipeline:

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from rt2data import order, whole
+from rt2data import order
 from rt2data.recipe import Recipe
+from rt2data.storage import atomic
 
 
 @dataclass(slots=True)
@@ -135,8 +136,8 @@ class Plan:
         """Write ``plan.json`` and ``cuts.npz``."""
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **{str(number): s.cuts for number, s in enumerate(self.streams)})
-        whole.write(folder / "cuts.npz", buffer.getvalue())
-        whole.write(folder / "plan.json", json.dumps(self.to_dict()).encode())
+        atomic.write(folder / "cuts.npz", buffer.getvalue())
+        atomic.write(folder / "plan.json", json.dumps(self.to_dict()).encode())
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON, but for the cuts."""

@@ -18,7 +18,7 @@ from rt2data.tokenizer import ActionTokenizer
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from rt2data.storage import Place
+    from rt2data.storage.places import Place
 
 FILE = "proprio.json"
 SPEC: Mapping[str, Any] = {

@@ -14,7 +14,7 @@ from typing import Any
 from rt2data import forecast, sampling
 from rt2data.plan import Plan, SourcePlan
 from rt2data.recipe import Recipe
-from rt2data.storage import Place
+from rt2data.storage.places import Place
 
 BY_SOURCE = (
     "form by_source: each sample is written once, in shards of its source; epochs, drawn and shares are those of one "

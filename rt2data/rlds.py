@@ -25,7 +25,7 @@ from rt2data.episodes import Episode, ImageRefs, Reader
 from rt2data.errors import Rt2dataError, near
 from rt2data.example import Malformed
 from rt2data.features import Field, Json, load_features, read_json
-from rt2data.storage import Place
+from rt2data.storage.places import Place
 
 __all__ = ["Episode", "ImageRefs", "RldsDataset", "Split", "read_episodes"]
 

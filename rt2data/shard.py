@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import sink, texts, whole
+from rt2data import sink, texts
 from rt2data.sink import Bytes
-from rt2data.storage import Place
+from rt2data.storage import atomic
+from rt2data.storage.places import Place
 from rt2data.texts import Texts
 
 BLOCK, RECORD = 512, 10240
@@ -137,7 +138,7 @@ def write(
     image_sizes = packed.sizes[rows][is_image]
     total = len(text) + int(image_sizes.sum())
     end = -(-(total + 2 * BLOCK) // RECORD) * RECORD - total
-    with whole.replacing(path, "room and permission to write a shard") as temporary:
+    with atomic.replacing(path, "room and permission to write a shard") as temporary:
         try:
             into.open(temporary, total + end, max(sink.CHUNK, int(image_sizes.max(initial=0))))
             pieces = zip(cuts.tolist(), image_sizes.tolist(), images, strict=True)

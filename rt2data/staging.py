@@ -28,11 +28,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import blobs, bucket, index, storage, whole
-from rt2data.bucket import GAP, Url
+from rt2data import blobs, index, storage
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.render import Rendered
+from rt2data.storage import atomic, object_store
+from rt2data.storage.object_store import GAP, Url
 
 WINDOW = 128 << 20  # bytes that are held and sorted before they are written
 # A read of one image that takes longer is slower than reading the whole file and writing and reading the image once
@@ -73,7 +74,7 @@ def requests(images: Images) -> Ints:
     for first, end in pairwise(edges):
         while True:
             firsts.append(first)
-            first += max(1, int(np.searchsorted(stop[first:end], start[first] + bucket.CHUNK, "right")))
+            first += max(1, int(np.searchsorted(stop[first:end], start[first] + object_store.CHUNK, "right")))
             if first >= end:
                 break
     return np.stack([file[firsts], start[firsts], np.maximum.reduceat(stop, firsts)], axis=1)
@@ -83,7 +84,7 @@ def _reads(images: Images, wanted: Ints) -> Iterator[memoryview]:
     """The bytes of each of `requests`, in order."""
     places = [storage.place(file) for file in images.files]
     if all(isinstance(place, Url) for place in places):
-        yield from bucket.fetch((places[file], start, stop) for file, start, stop in wanted.tolist())
+        yield from object_store.fetch((places[file], start, stop) for file, start, stop in wanted.tolist())
         return
     for number, own in groupby(wanted.tolist(), key=itemgetter(0)):
         path = storage.near(places[number])
@@ -117,7 +118,7 @@ def copy(path: Path, images: Images, order: Ints) -> Ints:
     wanted = requests(images)
     row, held = 0, 0
     pieces: list[tuple[int, Bytes]] = []
-    with whole.replacing(path, "room and permission to stage images") as temporary, temporary.open("wb") as out:
+    with atomic.replacing(path, "room and permission to stage images") as temporary, temporary.open("wb") as out:
         for (number, first, last), read in zip(wanted.tolist(), _reads(images, wanted), strict=True):
             data = np.frombuffer(read, np.uint8)
             while row < len(file) and file[row] == number and stop[row] <= last:
@@ -140,7 +141,7 @@ def _write(file: int, pieces: list[tuple[int, Bytes]]) -> None:
     first = 0
     for i in range(1, len(pieces) + 1):
         at, end = pieces[first][0], pieces[i - 1][0] + len(pieces[i - 1][1])
-        if i < len(pieces) and pieces[i][0] == end and end - at < bucket.CHUNK:
+        if i < len(pieces) and pieces[i][0] == end and end - at < object_store.CHUNK:
             continue
         data = b"".join(piece.data for _, piece in pieces[first:i])
         while data:

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from rt2data import index, job, measure, select, whole
+from rt2data import index, job, measure, select
 from rt2data.measure import Cells, Moments
 from rt2data.recipe import RecipeSource
 from rt2data.robot import split
+from rt2data.storage import atomic
 from rt2data.tokenizer import ActionTokenizer, Dim
 
 QUANTILES = (0.01, 0.5, 0.99)
@@ -82,7 +83,7 @@ def save(path: str, arrays: dict[str, Any]) -> None:
     """Write arrays as ``.npz``, whole or not at all."""
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
-    whole.write(Path(path), buffer.getvalue())
+    atomic.write(Path(path), buffer.getvalue())
 
 
 def load(path: str | Path, kind: type[Any]) -> dict[str, Any]:

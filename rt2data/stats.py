@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rt2data import mixture, storage
 from rt2data.errors import Rt2dataError
-from rt2data.storage import Place
+from rt2data.storage.places import Place
 
 if TYPE_CHECKING:
     from rt2data.declaration import Declaration

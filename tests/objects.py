@@ -151,24 +151,24 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A server with an empty bucket; the environment points to it."""
     from moto.s3.models import s3_backends
 
-    from rt2data import bucket, copies
+    from rt2data.storage import local_copies, object_store
 
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     server = Server()
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
     s3_backends.reset()
-    bucket._store.cache_clear()
-    bucket.forget()
-    copies.forget()
+    object_store._store.cache_clear()
+    object_store.forget()
+    local_copies.forget()
     try:
         server.client().create_bucket(Bucket=BUCKET)
         server.asked.clear()
         yield server
     finally:
         server.close()
-        bucket._store.cache_clear()
-        bucket.forget()
+        object_store._store.cache_clear()
+        object_store.forget()
 
 
 @contextmanager
@@ -204,11 +204,11 @@ def emulating(monkeypatch: pytest.MonkeyPatch, folder: Path, prefix: str) -> Ite
             media = f"/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={name}"
             post(media, path.read_bytes(), "application/octet-stream")
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", base)
-        from rt2data import bucket, copies
+        from rt2data.storage import local_copies, object_store
 
-        bucket._store.cache_clear()
-        bucket.forget()
-        copies.forget()
+        object_store._store.cache_clear()
+        object_store.forget()
+        local_copies.forget()
         yield f"gs://{BUCKET}/{prefix}"
     finally:
         process.kill()

@@ -19,8 +19,9 @@ import small
 from conftest import Built
 from PIL import Image
 
-from rt2data import cli, export, flow, whole
+from rt2data import cli, export, flow
 from rt2data.errors import Rt2dataError
+from rt2data.storage import atomic
 
 Sample = tuple[str, str, str, list[bytes]]  # key, prompt, target, images in their order
 
@@ -267,7 +268,7 @@ def test_a_target_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(Rt2dataError, match="expected a place that can be written to"),
-        whole.folder(tmp_path / "file" / "a"),
+        atomic.folder(tmp_path / "file" / "a"),
     ):
         pass
 

@@ -23,9 +23,10 @@ pytest.importorskip("moto.server", reason="the tests of object storage need moto
 import objects
 from objects import BUCKET, Server
 
-from rt2data import bucket, cli, flow, forecast, inspection, planner, staging, stats, storage, verify
+from rt2data import cli, flow, forecast, inspection, planner, staging, stats, storage, verify
 from rt2data import recipe as recipes
 from rt2data.errors import Rt2dataError
+from rt2data.storage import object_store
 
 Build = Callable[..., dict[str, Any]]
 OUT = f"s3://{BUCKET}/out"
@@ -119,7 +120,7 @@ def test_an_upload_that_breaks_off_leaves_nothing_to_see(
     mixture: Any, build: Build, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two parts of each shard one arrives. The next build continues."""
-    monkeypatch.setattr(bucket, "CHUNK", 5 << 20)  # the least that S3 takes
+    monkeypatch.setattr(object_store, "CHUNK", 5 << 20)  # the least that S3 takes
     noise = [small.picture(n, "PNG", (1600, 1400)) for n in range(3)]
     names = [f"{n}.png" for n in range(3)]
     small.write_coco(
@@ -209,7 +210,7 @@ def test_a_change_that_no_etag_tells_is_found_by_the_checksum(
         claim(*args)
         for name in server.names(folder):
             server.client().put_object(Bucket=BUCKET, Key=f"{folder}/{name}", Body=small.picture(99))
-        bucket.forget()  # as after an hour
+        object_store.forget()  # as after an hour
 
     monkeypatch.setattr(flow.manifest, "claim", change)
     with pytest.raises(
@@ -245,7 +246,9 @@ def test_the_plan_counts_the_requests(history: int, build: Build, data: str, ser
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planner, "make", lambda *args: made.append(make(*args)) or made[-1])
         for staged in ("no", "yes"):
-            patch.setattr(staging, "GAP", bucket.GAP if staged == "yes" else 0)  # else the tiny files are one read
+            patch.setattr(
+                staging, "GAP", object_store.GAP if staged == "yes" else 0
+            )  # else the tiny files are one read
             server.asked.clear()
             out = storage.place(f"{OUT}-{staged}")
             build(recipe, out, data_root=data, work=tmp_path / staged, staged=staged)
@@ -341,8 +344,8 @@ def test_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
     said = "Error performing PUT http://169.254.169.254/latest/api/token\n Debug source: RetryError { PUT }"
     expected = r"s3://robots/data: list failed: no credentials in this environment.*AWS_SKIP_SIGNATURE=true"
-    url = bucket.Url("s3", "robots", "data")
-    with pytest.raises(Rt2dataError, match=expected) as found, bucket._asking(url, "list"):
+    url = object_store.Url("s3", "robots", "data")
+    with pytest.raises(Rt2dataError, match=expected) as found, object_store._asking(url, "list"):
         raise GenericError(said)
     assert "Debug" not in str(found.value)
 
@@ -355,7 +358,7 @@ def test_writing_to_gs(
 ) -> None:
     """The client writes by the XML API, which has S3's requests: so moto answers it. The emulator has none of them."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.endpoint.partition("//")[2])
-    monkeypatch.setattr(bucket, "CHUNK", 5 << 20)
+    monkeypatch.setattr(object_store, "CHUNK", 5 << 20)
     build(mixture.recipe, f"gs://{BUCKET}/out", data_root=mixture.data, work=tmp_path / "work")
     assert small.tree(server.download("out", tmp_path / "out")) == small.tree(mixture.out)
     storage.place(f"gs://{BUCKET}/large").write_bytes(bytes(12 << 20))

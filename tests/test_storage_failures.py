@@ -19,17 +19,18 @@ pytest.importorskip("moto.server", reason="the tests of object storage need moto
 
 from objects import BUCKET, Server
 
-from rt2data import bucket, copies, storage
+from rt2data import storage
 from rt2data.errors import Rt2dataError
+from rt2data.storage import local_copies, object_store
 
 Build = Callable[..., dict[str, Any]]
 OUT = f"s3://{BUCKET}/out"
 BODY = bytes(range(256)) * 400
 
 
-def url(name: str) -> bucket.Url:
+def url(name: str) -> object_store.Url:
     found = storage.place(f"s3://{BUCKET}/{name}")
-    assert isinstance(found, bucket.Url)
+    assert isinstance(found, object_store.Url)
     return found
 
 
@@ -47,7 +48,7 @@ def faults(*given: tuple[str, int | str]) -> Callable[[str, str], int | str | No
 def test_a_read_is_tried_again(fault: int | str, server: Server) -> None:
     server.client().put_object(Bucket=BUCKET, Key="x", Body=BODY)
     server.before = faults(("get", fault), ("get", fault))
-    (found,) = bucket.fetch([(url("x"), 10, 50_010)])
+    (found,) = object_store.fetch([(url("x"), 10, 50_010)])
     assert bytes(found) == BODY[10:50_010]
     assert server.asked["get"] == 3
 
@@ -55,23 +56,23 @@ def test_a_read_is_tried_again(fault: int | str, server: Server) -> None:
 @pytest.mark.parametrize("fault", ["hang", "slow"])
 def test_an_answer_that_does_not_come_in_time(fault: str, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that takes its time does: no more requests are made than that one."""
-    monkeypatch.setattr(bucket, "TIMEOUT", 1)
-    bucket._store.cache_clear()
+    monkeypatch.setattr(object_store, "TIMEOUT", 1)
+    object_store._store.cache_clear()
     server.client().put_object(Bucket=BUCKET, Key="x", Body=BODY)
     server.before = faults(("get", fault))
-    (found,) = bucket.fetch([(url("x"), 0, len(BODY))])
+    (found,) = object_store.fetch([(url("x"), 0, len(BODY))])
     assert bytes(found) == BODY
     assert server.asked["get"] == 2
-    monkeypatch.setattr(bucket, "TIMEOUT", 30)
-    bucket._store.cache_clear()
+    monkeypatch.setattr(object_store, "TIMEOUT", 30)
+    object_store._store.cache_clear()
     server.before = faults(("get", "slow"))
-    (found,) = bucket.fetch([(url("x"), 0, len(BODY))])
+    (found,) = object_store.fetch([(url("x"), 0, len(BODY))])
     assert bytes(found) == BODY
     assert server.asked["get"] == 3
 
 
 def test_answers_that_stay_too_short_are_an_error(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bucket, "PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(object_store, "PAUSES", (0.01, 0.01))
     server.client().put_object(Bucket=BUCKET, Key="x", Body=BODY)
     server.before = lambda kind, _path: "short" if kind == "get" else None
     with pytest.raises(Rt2dataError, match=r"s3://robots/x: an answer of 51200 bytes; expected 102400"):
@@ -82,8 +83,8 @@ def test_answers_that_stay_too_short_are_an_error(server: Server, monkeypatch: p
 
 
 def test_a_server_that_is_down_for_good(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bucket, "RETRIES", 1)
-    bucket._store.cache_clear()
+    monkeypatch.setattr(object_store, "RETRIES", 1)
+    object_store._store.cache_clear()
     server.before = lambda _kind, _path: 503
     with pytest.raises(Rt2dataError, match=r"s3://robots/x: get failed: .*503.*the same command continues"):
         url("x").read_bytes()
@@ -103,9 +104,9 @@ def test_a_server_that_is_down_for_good(server: Server, monkeypatch: pytest.Monk
 def test_an_upload_in_parts_is_tried_again(
     given: list[tuple[str, int | str]], server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bucket, "CHUNK", 5 << 20)  # the least that S3 takes
-    monkeypatch.setattr(bucket, "TIMEOUT", 2)
-    bucket._store.cache_clear()
+    monkeypatch.setattr(object_store, "CHUNK", 5 << 20)  # the least that S3 takes
+    monkeypatch.setattr(object_store, "TIMEOUT", 2)
+    object_store._store.cache_clear()
     body = os.urandom(12 << 20)
     server.before = faults(*given)
     url("x").write_bytes(body)
@@ -163,7 +164,7 @@ def test_a_process_killed_in_an_upload_leaves_nothing_to_see(server: Server) -> 
     process.communicate()
     server.before = lambda _kind, _path: None
     assert server.names("out") == []
-    bucket.forget()
+    object_store.forget()
     assert not url("out/shard.tar").exists()
     begun = server.client().list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
     assert [one["Key"] for one in begun] == ["out/shard.tar"]  # what a lifecycle rule aborts
@@ -175,9 +176,9 @@ def test_a_process_killed_in_an_upload_leaves_nothing_to_see(server: Server) -> 
 
 
 def test_what_was_read_is_not_asked_for_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bucket, "CHUNK", 20_000)
-    monkeypatch.setattr(copies, "BLOCK", 1000)
-    monkeypatch.setattr(copies, "AHEAD", 8000)
+    monkeypatch.setattr(object_store, "CHUNK", 20_000)
+    monkeypatch.setattr(local_copies, "BLOCK", 1000)
+    monkeypatch.setattr(local_copies, "AHEAD", 8000)
     server.client().put_object(Bucket=BUCKET, Key="x", Body=BODY)
     with storage.reading(url("x")) as file:
         for start, size in ((0, 10), (102_000, 1000), (50_500, 700), (50_000, 3000), (0, 10), (5, 2000)):
@@ -196,35 +197,35 @@ def test_what_was_read_is_not_asked_for_again(server: Server, monkeypatch: pytes
 
 
 def test_reading_on_brings_more_at_a_time(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bucket, "CHUNK", 20_000)
-    monkeypatch.setattr(copies, "BLOCK", 1000)
-    monkeypatch.setattr(copies, "AHEAD", 16_000)
+    monkeypatch.setattr(object_store, "CHUNK", 20_000)
+    monkeypatch.setattr(local_copies, "BLOCK", 1000)
+    monkeypatch.setattr(local_copies, "AHEAD", 16_000)
     server.client().put_object(Bucket=BUCKET, Key="x", Body=BODY)
     with storage.reading(url("x")) as file:
         assert b"".join(iter(lambda: file.read(500), b"")) == BODY
     assert server.asked["get"] == 10  # of 1, 2, 4 and 8 kB, then of 16
-    assert copies.requests(copies.Extent(len(BODY), 0, len(BODY))) == pytest.approx(10, abs=2)
+    assert local_copies.requests(local_copies.Extent(len(BODY), 0, len(BODY))) == pytest.approx(10, abs=2)
 
 
 def test_copies_are_bounded_and_none_that_is_read_goes(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copies, "KEPT_BYTES", 3 * len(BODY))
+    monkeypatch.setattr(local_copies, "KEPT_BYTES", 3 * len(BODY))
     for n in range(8):
         server.client().put_object(Bucket=BUCKET, Key=f"x{n}", Body=BODY[n:])
     with storage.reading(url("x0")) as file:
         assert file.read(5) == BODY[:5]
         for n in range(1, 8):
             storage.near(url(f"x{n}"))
-            assert sum(one.brought for one in copies._KEPT.copies.values()) <= 4 * len(BODY)
+            assert sum(one.brought for one in local_copies._KEPT.copies.values()) <= 4 * len(BODY)
         assert file.read(5) == BODY[5:10]
-    assert len(copies._KEPT.copies) <= 4
-    monkeypatch.setattr(copies, "KEPT_FILES", 2)
+    assert len(local_copies._KEPT.copies) <= 4
+    monkeypatch.setattr(local_copies, "KEPT_FILES", 2)
     storage.near(url("x1"))
-    assert len(copies._KEPT.copies) == 2
+    assert len(local_copies._KEPT.copies) == 2
 
 
 def test_no_thread_closes_what_another_one_reads(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker of Beam may have several."""
-    monkeypatch.setattr(copies, "KEPT_BYTES", 0)
+    monkeypatch.setattr(local_copies, "KEPT_BYTES", 0)
     for n in range(6):
         server.client().put_object(Bucket=BUCKET, Key=f"x{n}", Body=BODY[n:])
     mine = storage.near(url("x0"))

@@ -19,9 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from objects import BUCKET, Server
 
-from rt2data import bucket, sources, staging, storage, verify
+from rt2data import sources, staging, storage, verify
 from rt2data.errors import Rt2dataError
 from rt2data.staging import Images
+from rt2data.storage import object_store
 
 Build = Callable[..., dict[str, Any]]
 PICTURES = {f"{n}.jpg": small.picture(n) for n in range(6)}
@@ -186,7 +187,7 @@ def test_urls_are_like_paths(server: Server, tmp_path: Path) -> None:
     for name in ("a.json", "b/c.json", "b/d/e.json", "b/d/[f] g%20+h.jsonl", "ü/x.tar"):
         corpus_of.write(tmp_path / "root" / name, name.encode())
     url = storage.place(server.upload(tmp_path / "root", "some/root"))
-    assert isinstance(url, bucket.Url)
+    assert isinstance(url, object_store.Url)
     assert str(url) == f"s3://{BUCKET}/some/root"
     local = tmp_path / "root"
     for pattern in ("*", "*.json", "**/*", "**/*.json", "b/*.json", "*/*.json", "b/d/[[]*", "b/?/*", "none/*"):
@@ -199,7 +200,7 @@ def test_urls_are_like_paths(server: Server, tmp_path: Path) -> None:
     assert (url / "b/d/[f] g%20+h.jsonl").read_bytes() == b"b/d/[f] g%20+h.jsonl"
     assert sorted(one.name for one in url.iterdir()) == sorted(one.name for one in local.iterdir())
     assert storage.near(url / "a.json").read_bytes() == b"a.json"
-    bucket.survey([url])
+    object_store.survey([url])
     server.asked.clear()
     assert (url / "a.json").is_file()
     assert not (url / "none").is_file()
@@ -230,8 +231,8 @@ def test_reads_cover_what_is_wanted(data: Any) -> None:
     """Each image lies in one read of its file; none is longer than CHUNK, unless an image is."""
     n = data.draw(st.integers(0, 40))
     file = np.sort(np.array(data.draw(st.lists(st.integers(0, 2), min_size=n, max_size=n)), np.int64))
-    length = np.array(data.draw(st.lists(st.integers(1, bucket.CHUNK * 2), min_size=n, max_size=n)), np.int64)
-    gap = np.array(data.draw(st.lists(st.integers(0, bucket.GAP * 2), min_size=n, max_size=n)), np.int64)
+    length = np.array(data.draw(st.lists(st.integers(1, object_store.CHUNK * 2), min_size=n, max_size=n)), np.int64)
+    gap = np.array(data.draw(st.lists(st.integers(0, object_store.GAP * 2), min_size=n, max_size=n)), np.int64)
     offset = np.zeros(n, np.int64)
     for f in range(3):
         mine = file == f
@@ -245,10 +246,10 @@ def test_reads_cover_what_is_wanted(data: Any) -> None:
         assert inside.any()
     assert len(found) <= len(order)
     longest = int(length.max(initial=0))
-    assert all(stop - start <= max(bucket.CHUNK, longest) for _, start, stop in found.tolist())
+    assert all(stop - start <= max(object_store.CHUNK, longest) for _, start, stop in found.tolist())
     wanted = sum(size for _, size in {(int(f) << 50 | int(o), int(s)) for f, o, s in
                                       zip(images.file, images.offset, images.length, strict=True)})  # fmt: skip
-    assert (found[:, 2] - found[:, 1]).sum() <= wanted * (2 if n != len(order) else 1) + bucket.GAP * len(order)
+    assert (found[:, 2] - found[:, 1]).sum() <= wanted * (2 if n != len(order) else 1) + object_store.GAP * len(order)
 
 
 @pytest.mark.parametrize(

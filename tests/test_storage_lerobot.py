@@ -19,9 +19,10 @@ import lerobotfiles as files
 import objects
 from objects import Server
 
-from rt2data import bucket, check, cli, copies, declaration, flow, forecast, planner, sources, storage
+from rt2data import check, cli, declaration, flow, forecast, planner, sources, storage
 from rt2data import recipe as recipes
 from rt2data.errors import Rt2dataError
+from rt2data.storage import local_copies, object_store
 
 Build = Callable[..., dict[str, Any]]
 STEPS = (9, 5, 12, 3, 4, 7, 2, 6, 5, 3, 4, 6)
@@ -81,18 +82,18 @@ def test_only_what_a_part_needs_of_a_file_is_asked_for(
     recipe = written(tmp_path, "v3.0", LONG, per_file=len(LONG))
     build(recipe, tmp_path / "local", data_root=tmp_path / "root")
     url = server.upload(tmp_path / "root", "data")
-    monkeypatch.setattr(bucket, "CHUNK", 8 << 10)
-    monkeypatch.setattr(copies, "BLOCK", 1 << 10)
-    monkeypatch.setattr(copies, "AHEAD", 16 << 10)
+    monkeypatch.setattr(object_store, "CHUNK", 8 << 10)
+    monkeypatch.setattr(local_copies, "BLOCK", 1 << 10)
+    monkeypatch.setattr(local_copies, "AHEAD", 16 << 10)
     asked: list[tuple[str, int, int]] = []
-    fetch = bucket.fetch
+    fetch = object_store.fetch
 
     def noted(ranges: Any, etag: str = "") -> Any:
         found = list(ranges)
         asked.extend((str(one), start, stop) for one, start, stop in found)
         return fetch(found, etag)
 
-    monkeypatch.setattr(bucket, "fetch", noted)
+    monkeypatch.setattr(object_store, "fetch", noted)
     declared = declaration.read(tmp_path / "socks.yaml")
     source = sources.open_source(declared, storage.place(url), "socks")
     middle = source.parts("train")[3]
@@ -167,8 +168,8 @@ def test_a_file_that_is_refused_in_the_middle(
     """The beginning of the videos arrives, and reading them has begun."""
     recipe = written(tmp_path, "v3.0", LONG, per_file=len(LONG))
     url = server.upload(tmp_path / "root", "data")
-    monkeypatch.setattr(bucket, "CHUNK", 2 << 10)
-    monkeypatch.setattr(copies, "BLOCK", 1 << 10)
+    monkeypatch.setattr(object_store, "CHUNK", 2 << 10)
+    monkeypatch.setattr(local_copies, "BLOCK", 1 << 10)
     taken: list[str] = []
 
     def fault(kind: str, path: str) -> int | None:
@@ -185,8 +186,8 @@ def test_a_file_that_is_refused_in_the_middle(
 
 
 def test_a_video_that_changes_between_two_requests(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bucket, "CHUNK", 2 << 10)
-    monkeypatch.setattr(copies, "BLOCK", 1 << 10)
+    monkeypatch.setattr(object_store, "CHUNK", 2 << 10)
+    monkeypatch.setattr(local_copies, "BLOCK", 1 << 10)
     server.client().put_object(Bucket=objects.BUCKET, Key="video.mp4", Body=bytes(50_000))
     name = storage.place(f"s3://{objects.BUCKET}/video.mp4")
 
@@ -194,7 +195,7 @@ def test_a_video_that_changes_between_two_requests(server: Server, monkeypatch: 
         with storage.reading(name) as file:
             assert len(file.read(100)) == 100
             server.client().put_object(Bucket=objects.BUCKET, Key="video.mp4", Body=bytes([1]) * 50_000)
-            bucket.forget()
+            object_store.forget()
             file.seek(5000)
             file.read(100)
 

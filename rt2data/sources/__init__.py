@@ -13,10 +13,10 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from rt2data import storage
-from rt2data.bucket import Url
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError, near
-from rt2data.storage import Place
+from rt2data.storage.object_store import Url
+from rt2data.storage.places import Place
 
 # What a declaration's `format` may name. Anyone's own format is given as module:Class.
 FORMATS = {

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rt2data import index, storage, whole
-from rt2data.storage import Place
+from rt2data import index, storage
+from rt2data.storage import atomic
+from rt2data.storage.places import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,5 +34,5 @@ class Counts:
         except (OSError, ValueError, KeyError, TypeError):
             pass  # not counted before, or unreadable
         found = count()
-        whole.write(file, json.dumps({"stat": stat, "count": found}).encode())
+        atomic.write(file, json.dumps({"stat": stat, "count": found}).encode())
         return found

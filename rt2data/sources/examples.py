@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from rt2data import boxes, index, whole
+from rt2data import boxes, index
 from rt2data.sources.pictures import Names, Picture
+from rt2data.storage import atomic
 
 VERSION = 1
 
@@ -82,17 +83,17 @@ class Kept:
 def keep(path: Path, examples: Iterable[Example]) -> None:
     """Write examples for `Kept`. Memory: 24 bytes an example."""
     places, digests = array("q", [0]), bytearray()
-    with whole.replacing(path) as temporary, temporary.open("wb") as file:
+    with atomic.replacing(path) as temporary, temporary.open("wb") as file:
         for example in examples:
             digests += index.digest(example.id, size=16)
             places.append(places[-1] + file.write(orjson.dumps(_plain(example)) + b"\n"))
     with (
-        whole.replacing(path.with_suffix(".again.npy")) as temporary,
+        atomic.replacing(path.with_suffix(".again.npy")) as temporary,
         temporary.open("wb") as file,
     ):
         np.save(file, _again(np.frombuffer(bytes(digests), np.uint64).reshape(-1, 2)), allow_pickle=False)
     # Comes last: where it is, all is.
-    with whole.replacing(path.with_suffix(".places.npy")) as temporary, temporary.open("wb") as file:
+    with atomic.replacing(path.with_suffix(".places.npy")) as temporary, temporary.open("wb") as file:
         np.save(file, np.frombuffer(places, np.int64), allow_pickle=False)
 
 

@@ -21,7 +21,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.sources import Part
 from rt2data.sources.pictures import MAX_BYTES, Picture
 from rt2data.sources.tables import BATCH, Copied
-from rt2data.storage import Place
+from rt2data.storage.places import Place
 
 
 class Hub(Copied):

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import blobs, bucket, fit, index, tfrecord
+from rt2data import blobs, fit, index, tfrecord
 from rt2data.declaration import Declaration
 from rt2data.episodes import ImageRefs
 from rt2data.errors import Rt2dataError
@@ -29,7 +29,8 @@ from rt2data.sources.lerobot_fields import EPISODE, FRAME, SUBTASK, TASK, column
 from rt2data.sources.lerobot_meta import Meta
 from rt2data.sources.lerobot_shots import Shots
 from rt2data.sources.rlds import Rows
-from rt2data.storage import Place
+from rt2data.storage import object_store
+from rt2data.storage.places import Place
 
 Array = npt.NDArray[Any]
 
@@ -82,7 +83,7 @@ class LeRobot:
             groups.setdefault(number // PART * PART, []).append(number)
         made = []
         listed = self.episodes.named(self.episodes.numbers[split], self.episodes.places)
-        bucket.survey({(self.root / name).parent for name in listed})
+        object_store.survey({(self.root / name).parent for name in listed})
         for start, numbers in groups.items():
             named = self.episodes.named(numbers, self.episodes.places)
             files = (*self.meta.files, *(name for name in named if (self.root / name).is_file()))

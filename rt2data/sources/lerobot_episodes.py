@@ -9,11 +9,12 @@ from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
 
-from rt2data import bucket, index, storage
-from rt2data.copies import Extent
+from rt2data import index, storage
 from rt2data.errors import Rt2dataError
 from rt2data.sources import Part, lerobot_table, video
 from rt2data.sources.lerobot_meta import Listed, Meta, Video
+from rt2data.storage import object_store
+from rt2data.storage.local_copies import Extent
 
 
 class Place(NamedTuple):
@@ -75,7 +76,7 @@ class Episodes:
 
     def sample(self) -> str | None:
         """Some data file that is there, the same each time."""
-        bucket.survey({(self.root / one.data).parent for one in islice(self.listed.values(), 1)})
+        object_store.survey({(self.root / one.data).parent for one in islice(self.listed.values(), 1)})
         found = (one.data for one in self.listed.values() if (self.root / one.data).is_file())
         return next(found, None) or next(iter(self._files()), None)
 
@@ -149,7 +150,7 @@ class Episodes:
         below = storage.matching(self.root, "data/**/*.parquet")
         there = {name for name in below if not name.rpartition("/")[2].startswith(".")}
         others = {one.data for one in self.listed.values()} - there
-        bucket.survey({(self.root / name).parent for name in others})
+        object_store.survey({(self.root / name).parent for name in others})
         return sorted(there | {name for name in others if (self.root / name).is_file()})
 
     def _places(self, files: Iterable[str]) -> dict[int, Place]:

@@ -18,10 +18,11 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rt2data import bucket, sources, storage
+from rt2data import sources, storage
 from rt2data.errors import Rt2dataError
 from rt2data.features import read_json
-from rt2data.storage import Place
+from rt2data.storage import object_store
+from rt2data.storage.places import Place
 
 INFO = "meta/info.json"
 EPISODES, TASKS = "meta/episodes.jsonl", "meta/tasks.jsonl"  # of v2
@@ -119,7 +120,7 @@ class Meta:
     @cached_property
     def files(self) -> tuple[str, ...]:
         """The files of ``meta`` that say what an episode is."""
-        bucket.survey([(self.root / INFO).parent])
+        object_store.survey([(self.root / INFO).parent])
         names = (EPISODES, TASKS) if self.version == 2 else (TASKS_3, *self._episode_files)
         return (INFO, *(name for name in (*names, SUBTASKS) if (self.root / name).is_file()))
 

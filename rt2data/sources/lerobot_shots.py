@@ -12,7 +12,7 @@ import numpy.typing as npt
 from rt2data.episodes import ImageRefs
 from rt2data.sources import lerobot_table, video
 from rt2data.sources.lerobot_episodes import Episode
-from rt2data.storage import Place
+from rt2data.storage.places import Place
 
 Array = npt.NDArray[Any]
 

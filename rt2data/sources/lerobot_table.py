@@ -19,12 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rt2data import storage
-from rt2data.copies import Extent
 from rt2data.errors import Rt2dataError
 from rt2data.features import Field
 from rt2data.sources.lerobot_fields import EPISODE
 from rt2data.sources.pictures import MAX_BYTES
-from rt2data.storage import Place
+from rt2data.storage.local_copies import Extent
+from rt2data.storage.places import Place
 
 BATCH = 64  # rows that are held at once where they carry pictures
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import google_crc32c
 
 from rt2data import images, index
-from rt2data.storage import Place
+from rt2data.storage.places import Place
 
 MAX_BYTES = 1 << 28  # of a picture: an annotation may name anything below the folder, and a picture is read whole
 

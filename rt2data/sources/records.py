@@ -14,7 +14,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.sources import stream
 from rt2data.sources.examples import Example
 from rt2data.sources.fields import Records
-from rt2data.storage import Place
+from rt2data.storage.places import Place
 
 MAX_LINE = 64 << 20  # bytes: a line is held in memory, and a record is a page of text
 MAX_FIELD = 1 << 20  # characters of a field in CSV

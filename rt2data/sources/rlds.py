@@ -17,15 +17,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import actions, bucket, fit, headers, index, instruction, storage, tfrecord
-from rt2data.bucket import Url
+from rt2data import actions, fit, headers, index, instruction, storage, tfrecord
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.features import Field
 from rt2data.rlds import Episode, ImageRefs, RldsDataset, Split, read_episodes
 from rt2data.robot import Robot
 from rt2data.sources import Part
-from rt2data.storage import Place
+from rt2data.storage import object_store
+from rt2data.storage.object_store import Url
+from rt2data.storage.places import Place
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -115,7 +116,7 @@ class Rlds:
         """The first 8 episodes of a file; of one on object storage those that its first bytes hold, if any."""
         path, found = self.root / name, list[Episode]()
         if isinstance(path, Url) and path.stat().st_size:
-            for data in bucket.fetch([(path, 0, min(START, path.stat().st_size))]):
+            for data in object_store.fetch([(path, 0, min(START, path.stat().st_size))]):
                 start = read_episodes(np.frombuffer(data, np.uint8), name, self.fields, wanted, check=False)
                 with suppress(Rt2dataError):  # where the bytes end, or which are no TFRecord
                     found.extend(islice(start, 8))

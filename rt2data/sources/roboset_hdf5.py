@@ -25,7 +25,7 @@ from rt2data.sources import Part, left_out_rows
 from rt2data.sources.counts import Counts
 from rt2data.sources.rlds import Rows
 from rt2data.sources.roboset_trials import CAMERAS, FIELDS, SUFFIXES, Trial, files, names, opened, trials
-from rt2data.storage import Place
+from rt2data.storage.places import Place
 
 Array = npt.NDArray[Any]
 

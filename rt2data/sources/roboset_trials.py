@@ -27,7 +27,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.rlds_write import ImageSpec, TensorSpec, TextSpec, features_json, nested
 from rt2data.robot import Robot
 from rt2data.sample.episodes import encoded
-from rt2data.storage import Place
+from rt2data.storage.places import Place
 
 Array = npt.NDArray[Any]
 

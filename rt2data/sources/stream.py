@@ -9,7 +9,7 @@ from typing import IO, Any
 import ijson
 
 from rt2data.errors import Rt2dataError
-from rt2data.storage import Place
+from rt2data.storage.places import Place
 
 MAX_WAY = 1 << 16  # characters of the keys above a value
 _KINDS = {"start_array": "list", "start_map": "mapping", "boolean": "bool", "null": "NoneType", "string": "str"}

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from rt2data import images, storage
-from rt2data.copies import Extent
 from rt2data.errors import Rt2dataError
-from rt2data.storage import Place
+from rt2data.storage.local_copies import Extent
+from rt2data.storage.places import Place
 
 # Flags of libswscale: SWS_ACCURATE_RND and SWS_BITEXACT make it the same with SIMD and without. What stands for them by
 # default gives each pixel of these formats the colour that is stored for it (SWS_POINT), in pictures of an even height;

@@ -17,8 +17,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from rt2data import boxes, bucket, index, storage
-from rt2data.bucket import Url
+from rt2data import boxes, index, storage
 from rt2data.corpus import Web
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
@@ -26,7 +25,9 @@ from rt2data.sources import Part, safe_join, stream
 from rt2data.sources.counts import Counts
 from rt2data.sources.examples import VERSION, Example, Kept, is_kept, keep, mark_duplicates
 from rt2data.sources.pictures import MAX_BYTES, Fact, Files, Names, Picture, describe, fact_of
-from rt2data.storage import Place
+from rt2data.storage import object_store
+from rt2data.storage.object_store import Url
+from rt2data.storage.places import Place
 
 PART_ROWS = 20_000  # examples in a part: about a minute of opening pictures on a slow disk
 
@@ -244,11 +245,11 @@ class WebCorpus:
     def _fetched(self, root: Url, examples: Sequence[Example], check: str) -> dict[Picture, Fact]:
         """What pictures are that are objects of their own: of a store, where many must be under way at a time."""
         shown = [p for e in examples for p in (*e.pictures[: self.web.max_images], e.anchor) if isinstance(p, Names)]
-        bucket.survey({(root / name).parent for p in shown for name in p.tried})
+        object_store.survey({(root / name).parent for p in shown for name in p.tried})
         places = dict.fromkeys(place for p in shown if isinstance(place := self._place(p), Picture))
         sizes = [min(self._size(place), MAX_BYTES + 1) for place in places]
         there = [(place, size) for place, size in zip(places, sizes, strict=True) if size]
-        data = bucket.fetch((root / place.file, 0, size) for place, size in there)
+        data = object_store.fetch((root / place.file, 0, size) for place, size in there)
         content = self.web.image_namespace is None
         return {p: describe(p, bytes(b), check, content=content) for (p, _), b in zip(there, data, strict=True)}
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from rt2data import storage
 from rt2data.errors import Rt2dataError
-from rt2data.storage import Place
+from rt2data.storage.places import Place
 from rt2data.verify import schema
 from rt2data.verify.mixture import check_manifest
 from rt2data.verify.report import Check, Report

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from rt2data.storage import Place
+from rt2data.storage.places import Place
 from rt2data.verify import schema
 from rt2data.verify.report import Report
 

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from rt2data import storage
-from rt2data.storage import Place
+from rt2data.storage.places import Place
 from rt2data.verify import keys
 from rt2data.verify.keys import Key
 from rt2data.verify.report import Report

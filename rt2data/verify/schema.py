@@ -12,7 +12,7 @@ import jsonschema
 from referencing import Registry, Resource
 
 from rt2data import resources
-from rt2data.storage import Place
+from rt2data.storage.places import Place
 from rt2data.verify.report import Check
 
 Test = Callable[[Any], bool]

@@ -16,7 +16,7 @@ from PIL import Image
 
 from rt2data import storage
 from rt2data.images import MAX_PIXELS
-from rt2data.storage import Place
+from rt2data.storage.places import Place
 from rt2data.verify.report import Report
 
 MAX_MEMBER = 1 << 29  # bytes: an encoded picture of half a gigabyte is no picture, and memory is bounded by this

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rt2data.reference import Reference, fingerprint, float32
-from rt2data.storage import Place
+from rt2data.storage.places import Place
 from rt2data.verify import card, schema, shards, statistics
 from rt2data.verify.conditions import Conditions, Picture
 from rt2data.verify.mixture import Ledger

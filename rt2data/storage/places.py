@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from rt2data import bucket, copies
-from rt2data.bucket import Stat, Url
 from rt2data.errors import Rt2dataError
+from rt2data.storage import local_copies, object_store
+from rt2data.storage.object_store import Stat, Url
 
 _URL = re.compile(r"(s3|gs)://([^/]+)/*(.*)", re.DOTALL)
 
@@ -63,7 +63,7 @@ def version(found: Place) -> list[int | str]:
 def versions(folder: Place, names: Sequence[str]) -> Iterator[tuple[int, int | str] | None]:
     """`version` of each of many files below a folder, None of one that is not there."""
     if isinstance(folder, Url):
-        bucket.survey({(folder / name).parent for name in names})
+        object_store.survey({(folder / name).parent for name in names})
         for name in names:
             try:
                 yield (folder / name).stat()
@@ -79,16 +79,16 @@ def versions(folder: Place, names: Sequence[str]) -> Iterator[tuple[int, int | s
 
 
 def near(found: Place) -> Path:
-    """A local file with the content of `found`: itself, or a copy (`copies.whole`), which lasts until others are made.
+    """A local file with the content of `found`: itself, or a copy (`local_copies.whole`), which lasts until others are made.
 
     Raises:
         FileNotFoundError: there is no such object.
     """
-    return copies.whole(found) if isinstance(found, Url) else found
+    return local_copies.whole(found) if isinstance(found, Url) else found
 
 
 @contextmanager
 def reading(found: Place) -> Iterator[BinaryIO]:
-    """A file or an object as a file of which some is read (`rt2data.copies.reading`). Raises OSError."""
-    with copies.reading(found) if isinstance(found, Url) else found.open("rb") as file:
+    """A file or an object as a file of which some is read (`rt2data.storage.local_copies.reading`). Raises OSError."""
+    with local_copies.reading(found) if isinstance(found, Url) else found.open("rb") as file:
         yield file

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rt2data import bucket
 from rt2data.errors import Rt2dataError
-from rt2data.storage import Place
+from rt2data.storage import object_store
+from rt2data.storage.places import Place
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def replacing(path: Place, expected: str = "a place that can be written to") -> 
         Rt2dataError: the system refuses; `expected` is what should be there.
     """
     if not isinstance(path, Path):
-        with bucket.uploading(path) as local:
+        with object_store.uploading(path) as local:
             yield local
         return
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")

@@ -16,15 +16,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
-from rt2data import bucket
-from rt2data.bucket import Stat, Url
 from rt2data.errors import Rt2dataError
+from rt2data.storage import object_store
+from rt2data.storage.object_store import Stat, Url
 
 # What a thread keeps (a worker of Beam may have several, and none may close what another one reads): the part that it
 # reads and a file beside it, however large; else what is below both limits, such as the videos of a part of eight
 # episodes, which are read once for their digest and once for their frames.
 KEPT, KEPT_FILES, KEPT_BYTES = 2, 128, 1 << 30
-BLOCK = bucket.GAP  # bytes that are brought together where a file is read here and there
+BLOCK = object_store.GAP  # bytes that are brought together where a file is read here and there
 AHEAD = 64 << 20  # bytes that are brought at once, at most, of a file that is read from front to back
 
 
@@ -37,7 +37,9 @@ class _Copy:
         self.url, self.size, self.etag = url, stat.st_size, stat.etag
         self.file = tempfile.TemporaryFile()  # noqa: SIM115  # open while it is kept
         self.file.truncate(self.size)
-        self.block = self.size if self.size <= bucket.CHUNK else BLOCK  # of a small one all is brought by one request
+        self.block = (
+            self.size if self.size <= object_store.CHUNK else BLOCK
+        )  # of a small one all is brought by one request
         self.there = bytearray(-(-self.size // self.block) if self.size else 0)
         self.brought, self.users = 0, 0
         self.ahead = 1  # blocks
@@ -75,9 +77,11 @@ class _Copy:
             end = self.there.find(1, first, last)
             end = last if end < 0 else end
             start, stop = first * self.block, min(end * self.block, self.size)
-            wanted += [(start + a, start + b) for a, b in bucket.pieces(stop - start)]
+            wanted += [(start + a, start + b) for a, b in object_store.pieces(stop - start)]
             first = end
-        for (start, _), data in zip(wanted, bucket.fetch(((self.url, *one) for one in wanted), self.etag), strict=True):
+        for (start, _), data in zip(
+            wanted, object_store.fetch(((self.url, *one) for one in wanted), self.etag), strict=True
+        ):
             self._write(data, start)
             self.brought += len(data)
         for start, stop in wanted:
@@ -199,12 +203,12 @@ class Extent(NamedTuple):
 
 def requests(of: Extent) -> int:
     """About how many requests read so much of an object here and there."""
-    if of.size <= bucket.CHUNK:
+    if of.size <= object_store.CHUNK:
         return 1
     count = 2  # its beginning, and its end
     ahead, at = BLOCK, max(of.start, BLOCK)
     while at < min(of.stop, of.size - BLOCK):
         at += ahead
-        count += -(-ahead // bucket.CHUNK)
+        count += -(-ahead // object_store.CHUNK)
         ahead = min(2 * ahead, AHEAD)
     return count

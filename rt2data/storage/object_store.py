@@ -131,9 +131,9 @@ class Url:
 
     def open(self, mode: str = "rb") -> Any:
         """A local copy, opened for reading."""
-        from rt2data import copies
+        from rt2data.storage import local_copies
 
-        return copies.whole(self).open(mode)
+        return local_copies.whole(self).open(mode)
 
     def read_bytes(self) -> bytes:
         with _asking(self, "get") as (obstore, store):
