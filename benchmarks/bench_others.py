@@ -99,7 +99,7 @@ def tfds_episodes(root: Path) -> Iterator[Steps]:
         return
     from tensorflow_datasets.core.features.feature import FeatureConnector
 
-    from rt2data import tfrecord
+    from rt2data.rlds import tfrecord
 
     features = FeatureConnector.from_config(folder)
     skip = {"steps": {"observation": {"image": tfds.decode.SkipDecoding()}}}
@@ -135,8 +135,8 @@ def _keyed(path: str, shards: int) -> Iterable[tuple[int, tuple[str, bytes, byte
     """Every step of a file with its shard. The episodes are read by rt2data, which is the fastest way at hand."""
     import hashlib
 
-    from rt2data import tfrecord
-    from rt2data.rlds import RldsDataset, read_episodes
+    from rt2data.rlds import tfrecord
+    from rt2data.rlds.dataset import RldsDataset, read_episodes
 
     dataset = RldsDataset.open(Path(path).parent, "1.0.0")
     names = ["steps/observation/image", "steps/action", "steps/is_last", "steps/language_instruction"]

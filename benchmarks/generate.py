@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from rt2data.rlds_write import ImageSpec, TensorSpec, TextSpec, write_rlds
+from rt2data.rlds.writer import ImageSpec, TensorSpec, TextSpec, write_rlds
 
 HEIGHT, WIDTH = 256, 320
 JPEG_BYTES = 20_000  # of one picture, about

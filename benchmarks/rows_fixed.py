@@ -11,7 +11,7 @@ from typing import Any
 import generate
 from common import Bench, Row, build, lengths, parts, removed, slope, state_lengths
 
-from rt2data import tfrecord
+from rt2data.rlds import tfrecord
 
 EPISODES = 10_000  # of two steps
 

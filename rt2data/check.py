@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from rt2data import actions, claims, evidence, instruction, sources
 from rt2data.declaration import Declaration
-from rt2data.episodes import ImageRefs
 from rt2data.errors import Rt2dataError
 from rt2data.evidence import Claim, Seen
+from rt2data.rlds.episodes import ImageRefs
 from rt2data.robot import Robot
 from rt2data.storage.places import Place
 

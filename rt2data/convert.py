@@ -11,7 +11,7 @@ from typing import Any
 
 from rt2data import declaration
 from rt2data.errors import Rt2dataError
-from rt2data.rlds_write import write_rlds
+from rt2data.rlds.writer import write_rlds
 
 NAME, VERSION = "roboset", "1.0.0"
 DECLARATION = "roboset_hdf5"  # has the table of instructions

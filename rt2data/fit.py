@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from math import prod
 
 from rt2data.errors import Rt2dataError, near
-from rt2data.features import Field
+from rt2data.rlds.features import Field
 from rt2data.robot import Instruction, Ref, Robot, Term
 
 _NUMBERS = ("bool", "float", "int", "uint")

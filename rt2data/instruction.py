@@ -15,7 +15,7 @@ Read = Callable[[str], Any]
 def texts(declared: Instruction, read: Read, steps: int) -> list[str | None]:
     """The instruction of each of the `steps` as stored, None where there is none.
 
-    `read` gives a field's value as `rt2data.episodes.Episode` does: per step or one for the episode.
+    `read` gives a field's value as `rt2data.rlds.episodes.Episode` does: per step or one for the episode.
     """
     if declared.text is not None:
         return [declared.text] * steps

@@ -21,8 +21,8 @@ import numpy as np
 from PIL import Image
 
 from rt2data.errors import Rt2dataError
-from rt2data.features import Field, load_features, read_json
-from rt2data.rlds_write import ImageSpec, RaggedSpec, Spec, TensorSpec, TextSpec, nested, write_rlds
+from rt2data.rlds.features import Field, load_features, read_json
+from rt2data.rlds.writer import ImageSpec, RaggedSpec, Spec, TensorSpec, TextSpec, nested, write_rlds
 from rt2data.robot import Ref, Robot, Rule, Term
 
 TEXTS = (

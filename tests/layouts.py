@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rt2data.features import Field, load_features
+from rt2data.rlds.features import Field, load_features
 
 FILE = Path(__file__).with_name("layouts.json")
 _TYPE = re.compile(r"(\w+)(?:\[([^\]]*)\])?(?: (jpeg|png|zlib|bytes))?(?: (sequence))?")

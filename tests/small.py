@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from rt2data.rlds_write import ImageSpec, TensorSpec, TextSpec, write_rlds
+from rt2data.rlds.writer import ImageSpec, TensorSpec, TextSpec, write_rlds
 
 CAMERAS = ("image_0", "image_1", "image_2", "image_3")
 FEATURES: Any = {

@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 import small
 
-from rt2data import array_record, check, declaration, index, indexing, plan, sources, testing
+from rt2data import check, declaration, index, indexing, plan, sources, testing
 from rt2data import recipe as recipes
 from rt2data.errors import Rt2dataError
-from rt2data.features import load_features
-from rt2data.rlds import RldsDataset, read_episodes
-from rt2data.rlds_write import nested, write_rlds
+from rt2data.rlds import array_record
+from rt2data.rlds.dataset import RldsDataset, read_episodes
+from rt2data.rlds.features import load_features
+from rt2data.rlds.tfrecord import map_file, scan
+from rt2data.rlds.writer import nested, write_rlds
 from rt2data.sources.rlds_array_record import RldsArrayRecord
-from rt2data.tfrecord import map_file, scan
 
 pytest.importorskip("array_record")
 

@@ -12,15 +12,16 @@ import pytest
 import robofiles
 import yaml
 
-from rt2data import check, cli, declaration, rlds_write, testing
+from rt2data import check, cli, declaration, testing
 from rt2data.errors import Rt2dataError
 from rt2data.evidence import AGREES, OBJECTS, UNKNOWN, chance
-from rt2data.features import load_features
-from rt2data.rlds import RldsDataset, read_episodes
-from rt2data.rlds_write import write_rlds
+from rt2data.rlds import writer
+from rt2data.rlds.dataset import RldsDataset, read_episodes
+from rt2data.rlds.features import load_features
+from rt2data.rlds.tfrecord import map_file
+from rt2data.rlds.writer import write_rlds
 from rt2data.sample.episodes import write_episodes
 from rt2data.sample.scene import make_tables
-from rt2data.tfrecord import map_file
 
 Change = Callable[[dict[str, Any]], None]
 
@@ -56,9 +57,9 @@ def copied(source: Path, out: Path, name: str, change: Change, episodes: int = 3
                         value = value if field.per_step else value[0]
                     values[path] = value.copy() if isinstance(value, np.ndarray) else value
                 change(values)
-                yield rlds_write.nested(values)
+                yield writer.nested(values)
 
-    specs = rlds_write.nested({path: testing._spec(field) for path, field in fields.items()})
+    specs = writer.nested({path: testing._spec(field) for path, field in fields.items()})
     write_rlds(out, name=name, version="1.0.0", features=specs, splits={split: every()})
     return out
 

@@ -16,8 +16,8 @@ from test_datasets import fake, numbers, published, robot_of, same
 from rt2data import caveats, declaration, fit, index, plan, recipe, sources, verify
 from rt2data.declaration import COMPAT, Declaration
 from rt2data.errors import Rt2dataError
-from rt2data.rlds import read_episodes
-from rt2data.tfrecord import map_file
+from rt2data.rlds.dataset import read_episodes
+from rt2data.rlds.tfrecord import map_file
 
 CASES = [(project, name) for project in COMPAT for name in other_projects.MAPS[project]]
 

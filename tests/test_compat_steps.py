@@ -17,8 +17,8 @@ from test_flow import samples
 from rt2data import declaration, estimate, flow, recipe, sources, verify
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
-from rt2data.rlds import read_episodes
-from rt2data.tfrecord import map_file
+from rt2data.rlds.dataset import read_episodes
+from rt2data.rlds.tfrecord import map_file
 
 Build = Callable[..., dict[str, Any]]
 Made = Callable[..., Any]  # values of a field, as `rt2data.testing.fake_dataset` takes them

@@ -18,10 +18,10 @@ import yaml
 
 from rt2data import catalog, declaration, fit, index, instruction, sources, testing
 from rt2data.declaration import Declaration
-from rt2data.features import Field, load_features
-from rt2data.rlds import RldsDataset, read_episodes
+from rt2data.rlds.dataset import RldsDataset, read_episodes
+from rt2data.rlds.features import Field, load_features
+from rt2data.rlds.tfrecord import map_file, scan
 from rt2data.robot import Robot
-from rt2data.tfrecord import map_file, scan
 
 ROBOTS = [one for one in declaration.declared().values() if one.kind == "robot" and one.format == "rlds"]
 PUBLISHED = layouts.load()

@@ -122,7 +122,7 @@ def bridge(data: Path, name: str = "bridge_dataset") -> Iterator[dict[str, Any]]
     """The episodes of an RLDS dataset as TFDS decodes them."""
     import tensorflow_datasets as tfds
 
-    from rt2data import tfrecord
+    from rt2data.rlds import tfrecord
 
     builder = tfds.builder_from_directory(str(next((data / name).glob("*"))))
     for path in builder.info.splits["train"].filepaths:

@@ -11,7 +11,19 @@ from hypothesis import example as case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rt2data.example import BYTES, FLOATS, INTS, Malformed, Span, floats, integers, items, names, repeated, spans
+from rt2data.rlds.tf_example import (
+    BYTES,
+    FLOATS,
+    INTS,
+    Malformed,
+    Span,
+    floats,
+    integers,
+    items,
+    names,
+    repeated,
+    spans,
+)
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 FLOAT32 = st.floats(width=32)

@@ -23,7 +23,7 @@ import lerobotfiles as files
 
 from rt2data import blobs, check, declaration, index, indexing, sources
 from rt2data.errors import Rt2dataError
-from rt2data.features import Field
+from rt2data.rlds.features import Field
 from rt2data.sources import lerobot_table, video
 from rt2data.sources.lerobot import LeRobot
 

@@ -18,7 +18,7 @@ import yaml
 from rt2data import annotation, declaration, estimate, prompts, recipe, report, resources, verify
 from rt2data.errors import Rt2dataError
 from rt2data.reasoning import ALL, filled
-from rt2data.rlds_write import TextSpec, write_rlds
+from rt2data.rlds.writer import TextSpec, write_rlds
 from rt2data.serving import parse_reply
 from rt2data.tokenizer import ActionTokenizer
 

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rt2data.errors import Rt2dataError
-from rt2data.features import Field, load_features, parse_features
-from rt2data.rlds import Episode, ImageRefs, RldsDataset, read_episodes
-from rt2data.tfrecord import map_file, masked_crc, scan
+from rt2data.rlds.dataset import Episode, ImageRefs, RldsDataset, read_episodes
+from rt2data.rlds.features import Field, load_features, parse_features
+from rt2data.rlds.tfrecord import map_file, masked_crc, scan
 
 ROOT = Path(__file__).resolve().parent.parent
 

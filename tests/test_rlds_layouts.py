@@ -14,7 +14,7 @@ import yaml
 
 from rt2data import declaration, index, sources
 from rt2data.errors import Rt2dataError
-from rt2data.rlds_write import ImageSpec, RaggedSpec, TensorSpec, TextSpec, write_rlds
+from rt2data.rlds.writer import ImageSpec, RaggedSpec, TensorSpec, TextSpec, write_rlds
 
 DECLARED: dict[str, Any] = {
     "name": "toy",

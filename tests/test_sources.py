@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import small
 
-from rt2data import declaration, index, sources, tfrecord
+from rt2data import declaration, index, sources
 from rt2data.errors import Rt2dataError
+from rt2data.rlds import tfrecord
 
 
 def opened(root: Path, name: str) -> Any:

@@ -128,7 +128,7 @@ def test_hdf5(build: Build, server: Server, tmp_path: Path) -> None:
 
 def test_array_record(build: Build, server: Server, tmp_path: Path) -> None:
     pytest.importorskip("array_record")
-    from rt2data import rlds_write
+    from rt2data.rlds import writer as rlds_write
 
     splits = {"train": [small.episode(n) for n in range(4)]}
     rlds_write.write_rlds(tmp_path / "root", name="bridge_dataset", version="1.0.0", features=small.FEATURES,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rt2data.errors import Rt2dataError
-from rt2data.tfrecord import byte_view, map_file, masked_crc, scan
+from rt2data.rlds.tfrecord import byte_view, map_file, masked_crc, scan
 
 
 def crc32c_reference(data: bytes) -> int:

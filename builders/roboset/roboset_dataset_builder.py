@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from rt2data import convert, declaration
-from rt2data.rlds_write import ImageSpec, TensorSpec
+from rt2data.rlds.writer import ImageSpec, TensorSpec
 from rt2data.sources import roboset_hdf5, roboset_trials
 
 
@@ -45,7 +45,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def features(specs: dict[str, Any], inside: str = "") -> tfds.features.FeatureConnector:
-    """`rt2data.rlds_write` specs as TFDS features."""
+    """`rt2data.rlds.writer` specs as TFDS features."""
     made = {}
     for name, spec in specs.items():
         if isinstance(spec, dict):

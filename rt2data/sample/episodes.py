@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from rt2data.rlds_write import ImageSpec, TensorSpec, TextSpec, write_rlds
+from rt2data.rlds.writer import ImageSpec, TensorSpec, TextSpec, write_rlds
 from rt2data.sample.motion import Course, Task, make_task, run
 from rt2data.sample.pose import rotation
 from rt2data.sample.robot import Arm

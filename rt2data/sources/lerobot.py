@@ -17,11 +17,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import blobs, fit, index, tfrecord
+from rt2data import blobs, fit, index
 from rt2data.declaration import Declaration
-from rt2data.episodes import ImageRefs
 from rt2data.errors import Rt2dataError
-from rt2data.features import Field
+from rt2data.rlds import tfrecord
+from rt2data.rlds.episodes import ImageRefs
+from rt2data.rlds.features import Field
 from rt2data.robot import Robot
 from rt2data.sources import Part, left_out_rows, lerobot_shots, lerobot_table, video
 from rt2data.sources.lerobot_episodes import Episode, Episodes

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from rt2data.features import Field, Shape
+from rt2data.rlds.features import Field, Shape
 
 EPISODE, FRAME = "episode_index", "frame_index"
 TASK, SUBTASK = "task", "subtask"  # sentences of a step; task/COLUMN is that of another column of task numbers

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from rt2data import sources, storage
 from rt2data.errors import Rt2dataError
-from rt2data.features import read_json
+from rt2data.rlds.features import read_json
 from rt2data.storage import object_store
 from rt2data.storage.places import Place
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rt2data.episodes import ImageRefs
+from rt2data.rlds.episodes import ImageRefs
 from rt2data.sources import lerobot_table, video
 from rt2data.sources.lerobot_episodes import Episode
 from rt2data.storage.places import Place

@@ -17,11 +17,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import actions, fit, headers, index, instruction, storage, tfrecord
+from rt2data import actions, fit, headers, index, instruction, storage
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
-from rt2data.features import Field
-from rt2data.rlds import Episode, ImageRefs, RldsDataset, Split, read_episodes
+from rt2data.rlds import tfrecord
+from rt2data.rlds.dataset import Episode, ImageRefs, RldsDataset, Split, read_episodes
+from rt2data.rlds.features import Field
 from rt2data.robot import Robot
 from rt2data.sources import Part
 from rt2data.storage import object_store
@@ -171,7 +172,7 @@ class Opened(Protocol):
 
 
 class Values(Protocol):
-    """An episode as `Rows` takes it: what `rt2data.episodes.Episode` offers."""
+    """An episode as `Rows` takes it: what `rt2data.rlds.episodes.Episode` offers."""
 
     record: int
     steps: int

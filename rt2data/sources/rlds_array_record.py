@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rt2data import array_record, blobs, index, storage, tfrecord
-from rt2data.episodes import Episode, ImageRefs, Reader
-from rt2data.features import Field
-from rt2data.rlds import of_record
+from rt2data import blobs, index, storage
+from rt2data.rlds import array_record, tfrecord
+from rt2data.rlds.dataset import of_record
+from rt2data.rlds.episodes import Episode, ImageRefs, Reader
+from rt2data.rlds.features import Field
 from rt2data.sources import Part
 from rt2data.sources.rlds import Bytes, Rlds, Rows, named_digest
 

@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import blobs, fit, index, tfrecord
+from rt2data import blobs, fit, index
 from rt2data.declaration import Declaration
-from rt2data.episodes import ImageRefs
 from rt2data.errors import Rt2dataError
+from rt2data.rlds import tfrecord
+from rt2data.rlds.episodes import ImageRefs
 from rt2data.sources import Part, left_out_rows
 from rt2data.sources.counts import Counts
 from rt2data.sources.rlds import Rows

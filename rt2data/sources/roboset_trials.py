@@ -22,9 +22,10 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from rt2data import features, images, instruction, storage
+from rt2data import images, instruction, storage
 from rt2data.errors import Rt2dataError
-from rt2data.rlds_write import ImageSpec, TensorSpec, TextSpec, features_json, nested
+from rt2data.rlds import features
+from rt2data.rlds.writer import ImageSpec, TensorSpec, TextSpec, features_json, nested
 from rt2data.robot import Robot
 from rt2data.sample.episodes import encoded
 from rt2data.storage.places import Place
@@ -125,7 +126,7 @@ class Trial:
         return _encode(np.zeros((1, 1, 3), np.uint8) if dataset is None else dataset[int(self.rows[step])])
 
     def values(self) -> dict[str, Any]:
-        """Every field of FEATURES but images and instruction, by path, as `rt2data.episodes.Episode` gives them."""
+        """Every field of FEATURES but images and instruction, by path, as `rt2data.rlds.episodes.Episode` gives them."""
         steps = len(self.rows)
         last = np.arange(steps) == steps - 1
         path = Path(self.file)

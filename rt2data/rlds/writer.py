@@ -24,8 +24,8 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from rt2data import array_record
 from rt2data.errors import Rt2dataError, near
+from rt2data.rlds import array_record
 
 # The template that TFDS writes into dataset_info.json; file names below follow it.
 _FILE_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"

@@ -17,8 +17,8 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from rt2data import crc
 from rt2data.errors import Rt2dataError
+from rt2data.rlds import crc32c
 
 Buffer = bytes | bytearray | memoryview | mmap.mmap | NDArray[np.uint8]
 """The bytes of a file."""
@@ -133,7 +133,7 @@ def check_payloads(buffer: Buffer, *, path: str, known: Pieces | None = None) ->
     if known is not None and len(byte_view(buffer)) >= HASHED_AGAIN:
         records = [(r.offset, r.length, r.data_crc) for r in scan(buffer, path=path, check=False)]
         starts, lengths, stored = np.array(records, np.int64).reshape(-1, 3).T
-        found = crc.of_stretches(byte_view(buffer), starts, starts + lengths, *known)
+        found = crc32c.of_stretches(byte_view(buffer), starts, starts + lengths, *known)
         masked = (found >> np.uint32(15) | found << np.uint32(17)) + np.uint32(0xA282EAD8)
         if np.array_equal(masked, stored):
             return

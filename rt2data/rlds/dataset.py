@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rt2data import storage, tfrecord
-from rt2data.episodes import Episode, ImageRefs, Reader
+from rt2data import storage
 from rt2data.errors import Rt2dataError, near
-from rt2data.example import Malformed
-from rt2data.features import Field, Json, load_features, read_json
+from rt2data.rlds import tfrecord
+from rt2data.rlds.episodes import Episode, ImageRefs, Reader
+from rt2data.rlds.features import Field, Json, load_features, read_json
+from rt2data.rlds.tf_example import Malformed
 from rt2data.storage.places import Place
 
 __all__ = ["Episode", "ImageRefs", "RldsDataset", "Split", "read_episodes"]

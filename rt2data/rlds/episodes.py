@@ -22,9 +22,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rt2data.errors import Rt2dataError, near
-from rt2data.example import BYTES, FLOATS, INTS, KINDS, Malformed, Span, floats, integers, items, names, repeated, spans
-from rt2data.features import Field, Shape
-from rt2data.tfrecord import Record
+from rt2data.rlds.features import Field, Shape
+from rt2data.rlds.tf_example import (
+    BYTES,
+    FLOATS,
+    INTS,
+    KINDS,
+    Malformed,
+    Span,
+    floats,
+    integers,
+    items,
+    names,
+    repeated,
+    spans,
+)
+from rt2data.rlds.tfrecord import Record
 
 MAX_TENSOR_BYTES = 1 << 28
 """Limit on one decompressed tensor, should its declared shape set none or a higher one: two 4K float32 RGBD frames."""
