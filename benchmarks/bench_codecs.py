@@ -31,7 +31,7 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from rt2data import images
+from rt2data.images import codec
 
 QUALITY = 95
 SIZES = ((224, 224), (256, 256))
@@ -42,7 +42,7 @@ Way = Callable[[bytes, tuple[int, int]], bytes]
 
 def ours(data: bytes, size: tuple[int, int]) -> bytes:
     """What a recipe with ``image:`` does: Pillow, Lanczos with antialiasing."""
-    return images.reencode(data, images.ImageSpec(format="jpg", quality=QUALITY, size=size))
+    return codec.reencode(data, codec.ImageSpec(format="jpg", quality=QUALITY, size=size))
 
 
 def pillow_reduced(data: bytes, size: tuple[int, int]) -> bytes:

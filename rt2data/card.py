@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-from rt2data import images, select
+from rt2data import select
+from rt2data.images import codec
 from rt2data.job import Job
 
 _STRINGS = (
@@ -23,7 +24,7 @@ _LISTS = {
 
 def members(the_job: Job) -> list[str]:
     """Every image member that a sample of the mixture may have: ``jpg``, ``wrist.png``, ``wrist.h1.png``, …"""
-    kinds = [the_job.recipe.image["format"]] if the_job.recipe.image else list(images.FORMATS)
+    kinds = [the_job.recipe.image["format"]] if the_job.recipe.image else list(codec.FORMATS)
     every = [(source, select.cameras(source)) for source in the_job.recipe.sources]
     later = dict.fromkeys(name for _, cameras in every for name in cameras[1:])
     later |= dict.fromkeys(

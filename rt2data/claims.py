@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from rt2data import claims_motion, images
+from rt2data import claims_motion
 from rt2data.declaration import Declaration
 from rt2data.evidence import AGREES, OBJECTS, SIGNIFICANT, UNKNOWN, Claim, Seen, chance, columns
+from rt2data.images import codec
 from rt2data.robot import ARM, Robot, split
 
 
@@ -173,8 +174,8 @@ def pictures(robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:
         means: list[Any] = []
         for picture in data:
             try:
-                pixels = np.asarray(images.decode(picture).convert("RGB"), np.float32)
-            except images.ImageError:
+                pixels = np.asarray(codec.decode(picture).convert("RGB"), np.float32)
+            except codec.ImageError:
                 broken += 1
                 continue
             constant = float(np.ptp(pixels)) < 8

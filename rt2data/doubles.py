@@ -34,8 +34,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from rt2data import blobs, filters, images, index, job, order, pictures, select, steps
+from rt2data import blobs, filters, index, job, order, pictures, select, steps
 from rt2data.engine import Direct, Engine
+from rt2data.images import codec
 from rt2data.job import IndexedPart, Job
 from rt2data.recipe import RecipeSource
 from rt2data.storage import atomic
@@ -315,8 +316,8 @@ def _filling(the_job: Job, entries: Entries) -> npt.NDArray[np.bool_]:
             for at, (path, offset, length, crc) in sorted(zip(mine.tolist(), refs, strict=True), key=lambda x: x[1]):
                 data = np.empty(length, np.uint8)
                 files.read((path, offset, crc), data)
-                with contextlib.suppress(images.ImageError):
-                    found[at] = images.is_constant(data)
+                with contextlib.suppress(codec.ImageError):
+                    found[at] = codec.is_constant(data)
     finally:
         files.close()
     return found

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rt2data import images as pictures
 from rt2data import select, traffic
+from rt2data.images import codec as pictures
 from rt2data.plan import Plan, SourcePlan
 from rt2data.recipe import Recipe, RecipeSource
 from rt2data.storage.object_store import Url

@@ -18,8 +18,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from rt2data import blobs, exchange, images, index, job, plan, proprio, render, select, shard, staging, storage, texts
+from rt2data import blobs, exchange, index, job, plan, proprio, render, select, shard, staging, storage, texts
 from rt2data.errors import Rt2dataError
+from rt2data.images import codec
 from rt2data.job import Job
 from rt2data.mixture import CLAIM
 from rt2data.plan import Plan, Stream
@@ -240,13 +241,13 @@ def _sequence(parts: list[Part]) -> tuple[Ints, Ints, npt.NDArray[np.uint64]]:
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """The n members of some shards' samples. `held` is a member's bytes, null for an image, which lies in `images`.
+    """The n members of some shards' samples. `held` is a member's bytes, null for an image, which lies in `codec`.
     `there` is false for images that a sample lacks.
     """
 
     names: Texts
     held: Texts
-    images: Images
+    codec: Images
     there: npt.NDArray[np.bool_]
 
 
@@ -340,18 +341,18 @@ def _members(the_job: Job, parts: list[Part], files: Files, encoded: IO[bytes] |
     return Members(pa.concat_arrays(names), pa.concat_arrays(held), images, there)
 
 
-def _spec(recipe: Recipe, source: RecipeSource, camera: str) -> images.ImageSpec | None:
+def _spec(recipe: Recipe, source: RecipeSource, camera: str) -> codec.ImageSpec | None:
     """How a camera's images are encoded anew; None where they pass as they are."""
     robot = source.declaration.robot
     bgr = robot is not None and any(c.name == camera and c.colour == "bgr" for c in robot.cameras)
     if recipe.image is None:
-        return images.ImageSpec(swap_bgr=True) if bgr else None
+        return codec.ImageSpec(swap_bgr=True) if bgr else None
     wanted = dict(recipe.image)
     size = wanted.pop("size", None)
-    return images.ImageSpec(size=tuple(size) if size else None, swap_bgr=bgr, **wanted)
+    return codec.ImageSpec(size=tuple(size) if size else None, swap_bgr=bgr, **wanted)
 
 
-def _reencoded(spec: images.ImageSpec, found: Images, files: Files, encoded: IO[bytes]) -> Images:
+def _reencoded(spec: codec.ImageSpec, found: Images, files: Files, encoded: IO[bytes]) -> Images:
     """Images encoded anew, at the end of `encoded`."""
     rows = []
     for file, offset, length, crc in zip(*(each.tolist() for each in found[1:]), strict=True):
@@ -361,11 +362,11 @@ def _reencoded(spec: images.ImageSpec, found: Images, files: Files, encoded: IO[
     return Images([encoded.name], *np.array(rows, np.int64).reshape(-1, 4).T)
 
 
-def _reencode(spec: images.ImageSpec, ref: Ref, length: int, files: Files) -> bytes:
+def _reencode(spec: codec.ImageSpec, ref: Ref, length: int, files: Files) -> bytes:
     data = np.empty(length, np.uint8)
     files.read(ref, data)
     try:
-        return images.reencode(data.tobytes(), spec)
-    except images.ImageError as error:
+        return codec.reencode(data.tobytes(), spec)
+    except codec.ImageError as error:
         repair = "Set image_check: decode in the recipe, which leaves such images out and counts them"
         raise Rt2dataError(f"{ref[0]} at byte {ref[1]}", str(error), "an image that decodes", repair) from None

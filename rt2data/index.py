@@ -19,8 +19,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from rt2data import images
 from rt2data.errors import Rt2dataError
+from rt2data.images import codec
 from rt2data.storage import atomic
 
 VERSION = 5
@@ -65,7 +65,7 @@ REASONS = (
 )
 CODE = {reason: code for code, reason in enumerate(REASONS)}
 # From `headers.check_refs`' own numbering.
-IMAGE_STATE = np.array([CODE[reason] for reason in images.REASONS], np.uint8)
+IMAGE_STATE = np.array([CODE[reason] for reason in codec.REASONS], np.uint8)
 
 COLUMN = "column."  # begins the name of a declared column
 
@@ -83,13 +83,13 @@ def digest(*parts: str | bytes, size: int = 10) -> bytes:
     return h.digest()
 
 
-def decode_state(data: images.Bytes, state: int) -> int:
+def decode_state(data: codec.Bytes, state: int) -> int:
     """`state` (a code of REASONS), or that of an image whose pixels cannot be decoded."""
     if state:
         return state
     try:
-        images.decode(data)
-    except images.ImageError as error:
+        codec.decode(data)
+    except codec.ImageError as error:
         return CODE[error.reason]
     return 0
 

@@ -18,7 +18,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute
 
-from rt2data import images, index, order, prompts, texts
+from rt2data import index, order, prompts, texts
+from rt2data.images import codec
 from rt2data.recipe import Recipe, RecipeSource
 from rt2data.texts import Texts
 from rt2data.tokenizer import ActionTokenizer
@@ -89,7 +90,7 @@ def render(
 
 
 def _images(table: pa.Table, source: RecipeSource, refs: list[Refs]) -> tuple[Texts, Texts]:
-    """The fields `images` and `image_valid` of each row, made once for each combination that occurs."""
+    """The fields `codec` and `image_valid` of each row, made once for each combination that occurs."""
     robot = source.declaration.robot
     padding = {camera.name for camera in robot.cameras if camera.padding} if robot else set()
     names, valid, columns = [], [], []
@@ -100,7 +101,7 @@ def _images(table: pa.Table, source: RecipeSource, refs: list[Refs]) -> tuple[Te
         columns += [names[-1] + 1, valid[-1]]
     combined = np.zeros(table.num_rows, np.int64)
     for column in columns:  # both factors stay small: a combination is numbered by its place among those that occur
-        combined = np.unique(combined * (len(images.FORMATS) + 1) + column, return_inverse=True)[1]
+        combined = np.unique(combined * (len(codec.FORMATS) + 1) + column, return_inverse=True)[1]
     _, rows = np.unique(combined, return_index=True)
     named, valued = [], []
     for row in rows.tolist():
@@ -237,7 +238,7 @@ def _refs(table: pa.Table, camera: str, back: int, first: bool, recipe: Recipe) 
     column = table.column(f"{name}.file").combine_chunks().dictionary_encode()
     encoded = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     before = "" if first and not back else f"{name}."
-    suffixes = [before + (recipe.image["format"] if recipe.image else kind) for kind in images.FORMATS]
+    suffixes = [before + (recipe.image["format"] if recipe.image else kind) for kind in codec.FORMATS]
     file = np.asarray(encoded.indices.fill_null(-1) if encoded.null_count else encoded.indices)
     return Refs(
         camera,

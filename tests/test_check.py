@@ -204,12 +204,12 @@ def test_does_not_object_to_a_plain_copy(name: str, request: pytest.FixtureReque
 @pytest.mark.parametrize("name", [BRIDGE, "tabletop"])
 def test_never_claims_what_the_pictures_cannot_show(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """Red and blue swapped: what is a red pot in blue light? It is reported, and nothing is said."""
-    from rt2data import images
+    from rt2data.images import codec
 
     def swapped(values: dict[str, Any]) -> None:
         for path, value in values.items():
             if isinstance(value, list) and value and isinstance(value[0], bytes) and "image" in path:
-                values[path] = [images.reencode(data, images.ImageSpec(swap_bgr=True)) for data in value]
+                values[path] = [codec.reencode(data, codec.ImageSpec(swap_bgr=True)) for data in value]
 
     root = request.getfixturevalue("bridge" if name == BRIDGE else "tabletop")
     report = check.check(declaration.find(name), copied(root / name, tmp_path, name, swapped, episodes=5))

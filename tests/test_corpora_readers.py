@@ -14,8 +14,9 @@ import pytest
 import small
 from corpus_of import declared, opened, picture, reasons, table, write, write_tar
 
-from rt2data import blobs, images, index, sources
+from rt2data import blobs, index, sources
 from rt2data.errors import Rt2dataError
+from rt2data.images import codec
 from rt2data.sources import hub
 
 KINDS = ("JPEG", "PNG", "WEBP")
@@ -163,7 +164,7 @@ def test_real_parquet_as_datasets_reads_it(shared_data: Path, tmp_path: Path) ->
     read = list(datasets.load_dataset("parquet", data_files=str(file), split="train", streaming=True))
     assert [r["captions"] for r in found] == [[s["text"]] for s in read]
     assert [picture(tmp_path, r) for r in found] == [s["image_bytes"][0] for s in read]
-    assert [images.FORMATS[r["image.format"]] for r in found] == ["png", "jpg", "jpg"]
+    assert [codec.FORMATS[r["image.format"]] for r in found] == ["png", "jpg", "jpg"]
 
 
 def test_a_blob_is_written_once_and_again_when_it_is_gone(tmp_path: Path, build: Callable[..., dict[str, Any]]) -> None:

@@ -19,9 +19,10 @@ import yaml
 from corpus_of import declared, write
 from PIL import Image
 
-from rt2data import cli, doubles, flow, images, pictures, sources
+from rt2data import cli, doubles, flow, pictures, sources
 from rt2data import recipe as recipes
 from rt2data.errors import Rt2dataError
+from rt2data.images import codec
 from rt2data.verify import verify
 
 Build = Callable[..., dict[str, Any]]
@@ -86,9 +87,9 @@ def test_a_look_is_that_of_plain_arithmetic() -> None:
         pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), np.int64)
         luma = sorted(((pixels @ [19595, 38470, 7471] + 32768) >> 16).ravel().tolist(), reverse=True)
         wanted = luma[-(-len(luma) // 50) - 1], int((pixels.max((0, 1)) - pixels.min((0, 1))).max())
-        assert images.look(data) == wanted
-    assert images.look(dark(1))[0] < 6
-    assert images.look(plain((200, 10, 10))) == ((200 * 19595 + 10 * 38470 + 10 * 7471 + 32768) >> 16, 0)
+        assert codec.look(data) == wanted
+    assert codec.look(dark(1))[0] < 6
+    assert codec.look(plain((200, 10, 10))) == ((200 * 19595 + 10 * 38470 + 10 * 7471 + 32768) >> 16, 0)
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "1", "I;16"])
@@ -97,7 +98,7 @@ def test_a_look_at_every_kind_of_picture(mode: str) -> None:
     one = Image.fromarray(grey.astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(grey).convert(mode)
     out = io.BytesIO()
     one.save(out, "PNG")
-    brightness, contrast = images.look(out.getvalue())
+    brightness, contrast = codec.look(out.getvalue())
     assert (brightness, contrast) == (255 if mode == "1" else 250, 255)
     from rt2data.verify import shards
 

@@ -18,9 +18,8 @@ import pytest
 from hypothesis import given, settings
 from PIL import Image, features
 
-from rt2data import headers, images
-from rt2data.headers import check_refs
-from rt2data.images import (
+from rt2data.images import codec, headers
+from rt2data.images.codec import (
     FORMATS,
     MAX_PIXELS,
     REASONS,
@@ -31,6 +30,7 @@ from rt2data.images import (
     is_constant,
     reencode,
 )
+from rt2data.images.headers import check_refs
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8)
 EXIF_WITH_THUMBNAIL_END = b"Exif\x00\x00" + b"\xff\xd9" * 20
@@ -161,7 +161,7 @@ def test_hostile_bytes_raise_image_errors_only(data: st.DataObject) -> None:
         info = check_header(raw)
     except ImageError as error:
         state: int = REASONS.index(error.reason)
-        info = images.ImageInfo(FORMATS[0], 0, 0)
+        info = codec.ImageInfo(FORMATS[0], 0, 0)
     else:
         state = 0
     checks = check_refs(np.frombuffer(raw, np.uint8), [0] * headers.FEW, [len(raw)] * headers.FEW)

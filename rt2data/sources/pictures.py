@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import google_crc32c
 
-from rt2data import images, index
+from rt2data import index
+from rt2data.images import codec
 from rt2data.storage.places import Place
 
 MAX_BYTES = 1 << 28  # of a picture: an annotation may name anything below the folder, and a picture is read whole
@@ -86,9 +87,9 @@ def describe(picture: Picture, data: bytes, check: str, *, content: bool) -> Fac
     crc = google_crc32c.value(data)
     digest = hashlib.blake2b(data, digest_size=20).hexdigest() if content else ""
     try:
-        info = images.check_header(data)
-    except images.ImageError as error:
+        info = codec.check_header(data)
+    except codec.ImageError as error:
         return Fact(picture, len(data), crc, state=index.CODE[error.reason], content=digest)
     state = index.decode_state(data, 0) if check == "decode" else 0
-    form = images.FORMATS.index(info.format)
+    form = codec.FORMATS.index(info.format)
     return Fact(picture, len(data), crc, form, state, info.width, info.height, digest)

@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import actions, fit, headers, index, instruction, storage
+from rt2data import actions, fit, index, instruction, storage
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
+from rt2data.images import headers
 from rt2data.rlds import tfrecord
 from rt2data.rlds.dataset import Episode, ImageRefs, RldsDataset, Split, read_episodes
 from rt2data.rlds.features import Field

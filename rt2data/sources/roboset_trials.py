@@ -22,8 +22,9 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from rt2data import images, instruction, storage
+from rt2data import instruction, storage
 from rt2data.errors import Rt2dataError
+from rt2data.images import codec
 from rt2data.rlds import features
 from rt2data.rlds.writer import ImageSpec, TensorSpec, TextSpec, features_json, nested
 from rt2data.robot import Robot
@@ -272,7 +273,7 @@ def _cameras(trial: h5py.Group, where: str) -> dict[str, h5py.Dataset]:
                 continue
             shape = tuple(dataset.shape or ())
             good = dataset.dtype == np.uint8 and len(shape) == 4 and shape[3] == 3 and min(shape[1:]) > 0
-            if not good or shape[1] * shape[2] > images.MAX_PIXELS or max(shape[1:3]) > images.MAX_SIDE:
+            if not good or shape[1] * shape[2] > codec.MAX_PIXELS or max(shape[1:3]) > codec.MAX_SIDE:
                 raise Rt2dataError(
                     where, f"{dataset.name} is {dataset.dtype} of shape {shape}", "pictures: uint8 (T, H, W, 3)"
                 )

@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rt2data import images, storage
+from rt2data import storage
 from rt2data.errors import Rt2dataError
+from rt2data.images import codec
 from rt2data.storage.local_copies import Extent
 from rt2data.storage.places import Place
 
@@ -153,12 +154,12 @@ class _Encoder:
         pointwise = frame.format.name in _POINTWISE and frame.height % 2 == 0
         how = _EXACT | (_POINT if pointwise else _BILINEAR)
         pixels = self.reformatter.reformat(frame, format="rgb24", interpolation=how).to_ndarray()
-        return images.jpeg(Image.fromarray(pixels), self.quality)
+        return codec.jpeg(Image.fromarray(pixels), self.quality)
 
 
 def _small(size: Any) -> bool:
     width, height = size.width, size.height
-    return bool(width and height and width * height <= images.MAX_PIXELS and max(width, height) <= images.MAX_SIDE)
+    return bool(width and height and width * height <= codec.MAX_PIXELS and max(width, height) <= codec.MAX_SIDE)
 
 
 def _from(container: Any, stream: Any, start: float) -> Iterator[tuple[float, Any]]:

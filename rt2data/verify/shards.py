@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from rt2data import storage
-from rt2data.images import MAX_PIXELS
+from rt2data.images.codec import MAX_PIXELS
 from rt2data.storage.places import Place
 from rt2data.verify.report import Report
 

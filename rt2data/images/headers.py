@@ -1,4 +1,4 @@
-"""The headers of many encoded images at once: what `images.check_header` finds of each, and their CRC32Cs.
+"""The headers of many encoded images at once: what `codec.check_header` finds of each, and their CRC32Cs.
 
 The index looks at every image of a dataset. Calls per image would take longer than reading the images through, so the
 segments of all JPEGs are walked together, one segment at a time; PNG has its size in one place. What deviates from the
@@ -13,8 +13,8 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from rt2data import images
-from rt2data.images import FORMATS, MAX_PIXELS, MAX_SIDE, REASONS, Bytes
+from rt2data.images import codec
+from rt2data.images.codec import FORMATS, MAX_PIXELS, MAX_SIDE, REASONS, Bytes
 
 FEW = 50  # images: of fewer, a call per image takes less time than those of numpy
 SEGMENTS = 64  # of a JPEG; photographs have 5 to 30 before their picture
@@ -35,7 +35,7 @@ class ImageChecks(NamedTuple):
 def check_refs(
     buffer: npt.NDArray[np.uint8], offsets: npt.ArrayLike, lengths: npt.ArrayLike, *, crc: bool = True
 ) -> ImageChecks:
-    """`images.check_header` and the CRC32C of n images that lie in `buffer`, uint8, at `offsets` and `lengths`,
+    """`codec.check_header` and the CRC32C of n images that lie in `buffer`, uint8, at `offsets` and `lengths`,
     integers (n,).
 
     Bad images are stated, not raised; their format, width and height are 0. An image that the buffer holds in part only
@@ -74,9 +74,9 @@ def _single(data: Bytes, size: int) -> tuple[int, int, int, int]:
     """Format, width, height and state of one image, of which `size` bytes should be there."""
     try:
         if len(data) < size:
-            raise images.ImageError("truncated_image", f"{len(data)} of {size} bytes are there")
-        info = images.check_header(data)
-    except images.ImageError as error:
+            raise codec.ImageError("truncated_image", f"{len(data)} of {size} bytes are there")
+        info = codec.check_header(data)
+    except codec.ImageError as error:
         return 0, 0, 0, REASONS.index(error.reason)
     return FORMATS.index(info.format), info.width, info.height, 0
 
@@ -103,7 +103,7 @@ def _jpegs(data: npt.NDArray[np.uint8], starts: Numbers, ends: Numbers) -> Found
         usual = (data[at] == 0xFF) & _SEGMENT[marker]
         frame = usual & _FRAME[marker]
         height[rows[frame]], width[rows[frame]] = _big(data, at[frame] + 5, 2), _big(data, at[frame] + 7, 2)
-        scan = marker == images.JPEG_SCAN
+        scan = marker == codec.JPEG_SCAN
         done.append(rows[usual & scan & (at + length < end)])
         on = usual & ~scan
         rows, at, end = rows[on], (at + 2 + length)[on], end[on]
@@ -114,7 +114,7 @@ def _jpegs(data: npt.NDArray[np.uint8], starts: Numbers, ends: Numbers) -> Found
 def _pngs(data: npt.NDArray[np.uint8], starts: Numbers, ends: Numbers) -> Found:
     """As `_jpegs`. Usual: the end chunk at the very end."""
     found = np.arange(len(starts))
-    for first, text in ((starts, images.PNG_START), (ends - len(images.PNG_END), images.PNG_END)):
+    for first, text in ((starts, codec.PNG_START), (ends - len(codec.PNG_END), codec.PNG_END)):
         for place, byte in enumerate(text):
             found = found[data[first[found] + place] == byte]
     return found, _big(data, starts[found] + 16, 4), _big(data, starts[found] + 20, 4)
@@ -132,5 +132,5 @@ def _markers(codes: frozenset[int]) -> npt.NDArray[np.bool_]:
     return np.isin(np.arange(256), list(codes))
 
 
-_FRAME = _markers(images.JPEG_FRAMES)
-_SEGMENT = ~_markers(images.JPEG_BARE | {0xFF})
+_FRAME = _markers(codec.JPEG_FRAMES)
+_SEGMENT = ~_markers(codec.JPEG_BARE | {0xFF})
