@@ -29,7 +29,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rt2data import exchange, flow, index, indexing, job, plan, planner, recipe, sources, worker
+from rt2data import exchange, flow, index, indexing, job, plan, planner, recipe, sources
+from rt2data.runners import workers
 from rt2data.tokenizer import ActionTokenizer
 
 HERE = Path(__file__).resolve().parent
@@ -140,13 +141,13 @@ def make_job(scratch: Path, millions: int) -> job.Job:
 class Stages:
     """Runs stages in worker processes, as a local build does, and notes time, memory and tasks of each."""
 
-    def __init__(self, pool: worker.Pool, pids: list[int]) -> None:
+    def __init__(self, pool: workers.Pool, pids: list[int]) -> None:
         self.pool, self.pids = pool, pids
         self.found: dict[str, dict[str, float]] = {}
         self.tasks: dict[str, int] = {}
 
     def run(self, stages: Any, *_: Any) -> None:
-        """As `rt2data.engine.Engine.run`."""
+        """As `rt2data.runners.engine.Engine.run`."""
         for stage, tasks in stages:
             self.tasks[stage] = len(tasks)
             with noted(self.found, stage, self.pids):
@@ -189,12 +190,12 @@ def main() -> None:
     args = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="rt2data-scale-", dir=args.dir) as folder,
-        worker.Pool(args.workers) as pool,
+        workers.Pool(args.workers) as pool,
     ):
         print(json.dumps({"benchmark": "scale"} | measured(Path(folder), args.millions, pool)))
 
 
-def measured(scratch: Path, millions: int, pool: worker.Pool) -> dict[str, Any]:
+def measured(scratch: Path, millions: int, pool: workers.Pool) -> dict[str, Any]:
     """All stages up to EXCHANGE."""
     the_job = make_job(scratch, millions)
     stages = Stages(pool, children())

@@ -23,12 +23,13 @@ import generate
 from bench_scale import Memory, children, mapped
 from common import HERE
 
-from rt2data import flow, report, worker
+from rt2data import flow, report
 from rt2data.errors import Rt2dataError
+from rt2data.runners import workers as worker
 
 
 class Plain:
-    """Runs stages in worker processes: what is left of `rt2data.engine.Engine` without Beam."""
+    """Runs stages in worker processes: what is left of `rt2data.runners.engine.Engine` without Beam."""
 
     def __init__(self, pool: worker.Pool) -> None:
         self.pool, self.say = pool, report.Reporter(enabled=False)

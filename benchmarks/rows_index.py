@@ -82,7 +82,7 @@ def again(file: Path, root: Path, work: Path) -> None:
     Python opened for that, and the seconds. The time is that of doing it once more: imports are no part of it.
     """
     from rt2data import flow, recipe, report
-    from rt2data.engine import Direct
+    from rt2data.runners.engine import Direct
 
     opened: set[str] = set()
 

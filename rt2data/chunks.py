@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from rt2data import exchange, flow, report, select, steps
-from rt2data.engine import Direct
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.recipe import Recipe
+from rt2data.runners.engine import Direct
 from rt2data.storage.places import Place
 from rt2data.tokenizer import ActionTokenizer
 from rt2data.tokenizer.fit import fit, library

@@ -281,10 +281,10 @@ def _plan(args: argparse.Namespace) -> None:
 
 def _build(args: argparse.Namespace) -> None:
     print(f"rt2data {__version__}: building {args.recipe} into {args.out}", file=sys.stderr, flush=True)
-    from rt2data import worker
+    from rt2data.runners import workers
 
     # The worker processes of a local build import what they need while this one does.
-    with contextlib.nullcontext() if args.beam else worker.Pool(args.workers):
+    with contextlib.nullcontext() if args.beam else workers.Pool(args.workers):
         from rt2data import flow
 
         flow.build(

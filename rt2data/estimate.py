@@ -30,11 +30,11 @@ from rt2data import (
     traffic,
 )
 from rt2data import index as index_of
-from rt2data.engine import Direct
 from rt2data.errors import Rt2dataError
 from rt2data.plan import Plan, SourcePlan, Stream
 from rt2data.reasoning import Reasoning
 from rt2data.recipe import Recipe, RecipeSource
+from rt2data.runners.engine import Direct
 from rt2data.sources import Source
 from rt2data.storage.places import Place
 

@@ -1,6 +1,6 @@
 """The flow, top to bottom: INDEX, MEASURE, PLAN, EXCHANGE, GATHER, COMMIT.
 
-Beam moves file names; files move bytes. Each stage is one pure function of one small task (`rt2data.worker.STAGES`),
+Beam moves file names; files move bytes. Each stage is one pure function of one small task (`rt2data.runners.workers.STAGES`),
 which leaves its work in a file below the work directory and may run twice without harm. Local builds drive the stages
 from one in-process runner and do the work in plain worker processes; on any other runner Beam's workers run the same
 functions.
@@ -31,10 +31,10 @@ from rt2data import (
     storage,
 )
 from rt2data import recipe as recipes
-from rt2data.engine import Direct, Engine, finished
 from rt2data.errors import Rt2dataError
 from rt2data.measure import Cells, Moments
 from rt2data.recipe import Recipe, RecipeSource
+from rt2data.runners.engine import Direct, Engine, finished
 from rt2data.sources import Part, Source
 from rt2data.sources.counts import Counts
 from rt2data.storage import object_store

@@ -50,7 +50,7 @@ def of_dataset(path: Place, *, check: bool) -> Json:
     """The statistics of a dataset's folder, through a declaration that fits it."""
     # Here and not above: a built mixture's statistics need the core alone.
     from rt2data import exchange, flow, plan, planner, recipe, report, sources, statistics
-    from rt2data.engine import Direct
+    from rt2data.runners.engine import Direct
     from rt2data.tokenizer import ActionTokenizer
 
     declared = _declaration_of(path)

@@ -103,10 +103,10 @@ def test_an_error_comes_back_as_it_is(build: Build, tmp_path: Path) -> None:
 
 def test_a_job_that_fails_for_good(cluster: Cluster, tmp_path: Path) -> None:
     """Tried again as often as the restart strategy says; then one error, not a trace of Java's."""
-    from rt2data import pipeline
+    from rt2data.runners import beam as beam_runner
 
     with pytest.raises(Rt2dataError, match=r"FlinkRunner.*KeyError.*expected a job that ends"):
-        pipeline.run([("index", ["{}"])], tmp_path / "work", cluster.options())
+        beam_runner.run([("index", ["{}"])], tmp_path / "work", cluster.options())
     assert cluster.jobs()[-1]["state"] == "FAILED"
 
 

@@ -24,11 +24,12 @@ import small
 import yaml
 from PIL import Image
 
-from rt2data import declaration, flow, gather, indexing, manifest, report, shard, sources, texts, worker
+from rt2data import declaration, flow, gather, indexing, manifest, report, shard, sources, texts
 from rt2data.errors import Rt2dataError
 from rt2data.measure import Moments
 from rt2data.mixture import CLAIM, FORMAT, load_manifest
 from rt2data.plan import Stream
+from rt2data.runners import workers
 from rt2data.verify import verify
 
 Build = Callable[..., dict[str, Any]]
@@ -665,7 +666,7 @@ def test_a_user_error_is_the_same_on_a_runner_without_worker_processes(mixture: 
     """What a remote runner does: Beam's own worker runs the tasks, and errors come back as answers."""
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-    from rt2data import pipeline
+    from rt2data.runners import beam as beam_runner
 
     path = next(small.write_bridge(tmp_path / "data", shards=1).glob("*.tfrecord*"))
     small.edit(path, lambda data: data.__setitem__(len(data) // 2, data[len(data) // 2] ^ 1))
@@ -673,9 +674,9 @@ def test_a_user_error_is_the_same_on_a_runner_without_worker_processes(mixture: 
     (task,) = indexing.tasks(source, [source.parts("train")[0]], tmp_path / "work", check="header")
     with pytest.raises(Rt2dataError) as direct:
         indexing.run(task)
-    assert worker.pool() is None
+    assert workers.pool() is None
     stages = [("index", [json.dumps(task)]), ("gather", ['{"never": "run"}'])]
-    errors = pipeline.run(stages, tmp_path / "work", [], FnApiRunner())
+    errors = beam_runner.run(stages, tmp_path / "work", [], FnApiRunner())
     assert [str(Rt2dataError(*error)) for error in errors] == [str(direct.value)]
     assert not list((tmp_path / "work").glob(".errors-*"))
 
@@ -683,13 +684,15 @@ def test_a_user_error_is_the_same_on_a_runner_without_worker_processes(mixture: 
 def test_a_work_directory_that_a_runner_does_not_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-    from rt2data import pipeline
+    from rt2data.runners import beam as beam_runner
 
-    monkeypatch.setattr(pipeline, "MARK", "elsewhere/mark")
-    monkeypatch.setattr(pipeline.whole, "write", lambda *_: None)
-    monkeypatch.setattr(pipeline, "_write_errors", lambda path, errors: Path(path).write_text(json.dumps(list(errors))))
+    monkeypatch.setattr(beam_runner, "MARK", "elsewhere/mark")
+    monkeypatch.setattr(beam_runner.whole, "write", lambda *_: None)
+    monkeypatch.setattr(
+        beam_runner, "_write_errors", lambda path, errors: Path(path).write_text(json.dumps(list(errors)))
+    )
     (tmp_path / "work").mkdir()
-    errors = pipeline.run([("index", ["{}"])], tmp_path / "work", [], FnApiRunner())
+    errors = beam_runner.run([("index", ["{}"])], tmp_path / "work", [], FnApiRunner())
     assert [str(Rt2dataError(*error)) for error in errors] == [
         (
             f"{tmp_path}/work: not there on a Beam worker; expected a work directory on storage that all workers "
@@ -715,7 +718,7 @@ def test_a_user_error_from_a_worker_process(tmp_path: Path) -> None:
 
 def test_an_error_ends_the_stages_and_the_pool_goes_on(tmp_path: Path) -> None:
     """With worker processes: the first error alone, no task of a later stage; the next stages know nothing of it."""
-    from rt2data import pipeline
+    from rt2data.runners import beam as beam_runner
 
     tasks = []
     for name in ("good", "bad"):
@@ -724,21 +727,21 @@ def test_an_error_ends_the_stages_and_the_pool_goes_on(tmp_path: Path) -> None:
         tasks += indexing.tasks(source, source.parts("train"), tmp_path / "work", check="header")
     small.edit(path, lambda data: data.__setitem__(len(data) // 2, data[len(data) // 2] ^ 1))
     good, bad = (json.dumps(task) for task in tasks)
-    with worker.Pool(1) as pool:
+    with workers.Pool(1) as pool:
         ran: list[str] = []
         submit = pool.submit
         pool.submit = lambda stage, task: ran.append(stage) or submit(stage, task)  # type: ignore[method-assign,func-returns-value]
-        ((where, *_),) = pipeline.run_here([("index", [good, bad]), ("moments", ["{}"])], pool)
+        ((where, *_),) = beam_runner.run_here([("index", [good, bad]), ("moments", ["{}"])], pool)
         assert path.name in where
         assert ran == ["index", "index"]
-        assert pipeline.run_here([("index", [good])], pool) == []
+        assert beam_runner.run_here([("index", [good])], pool) == []
 
 
 def test_a_build_takes_the_pool_that_is_there(mixture: Any, tmp_path: Path) -> None:
-    with worker.Pool(1) as pool:
+    with workers.Pool(1) as pool:
         flow.build(mixture.recipe, tmp_path / "out", data_root=mixture.data, workers=5, progress=False)
         assert [p.poll() for p in pool._processes] == [None]
-        assert worker.pool() is pool
+        assert workers.pool() is pool
     assert small.tree(tmp_path / "out") == small.tree(mixture.out)
 
 
@@ -746,18 +749,18 @@ def test_ctrl_c_inside_a_pipeline_is_ctrl_c(tmp_path: Path, monkeypatch: pytest.
     """Beam makes it a RuntimeError, which would look like a bug and not say that the build can go on."""
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-    from rt2data import pipeline
+    from rt2data.runners import beam as beam_runner
 
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline.worker, "run", interrupt)
+    monkeypatch.setattr(beam_runner.worker, "run", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        pipeline.run([("index", ["{}"])], tmp_path / "work", [], FnApiRunner())
+        beam_runner.run([("index", ["{}"])], tmp_path / "work", [], FnApiRunner())
 
 
 def test_a_worker_process_that_is_killed() -> None:
-    with worker.Pool(1) as pool:
+    with workers.Pool(1) as pool:
         process = pool._processes[0]
         process.kill()
         process.wait()
@@ -769,12 +772,12 @@ def test_a_worker_process_that_is_killed() -> None:
             "If memory ran out, use fewer --workers; a new build continues."
         )
         assert pool.submit("moments", {"job": "/none"}).exception(timeout=60) is None  # another one took its place
-    assert worker.pool() is None
+    assert workers.pool() is None
     assert all(p.poll() is not None for p in pool._processes)
 
 
 def test_leaving_the_pool_ends_what_is_queued() -> None:
-    with worker.Pool(1) as pool:
+    with workers.Pool(1) as pool:
         futures = [pool.submit("moments", {"job": "/none"}) for _ in range(50)]
     assert all(p.poll() is not None for p in pool._processes)
     assert len(pool._processes) == 1  # none is started to replace those that were ended on purpose
@@ -785,7 +788,7 @@ def test_leaving_the_pool_ends_what_is_queued() -> None:
 
 
 def test_a_bug_in_a_worker_shows_its_traceback() -> None:
-    with worker.Pool(1) as pool:
+    with workers.Pool(1) as pool:
         future = pool.submit("gather", {"job": 5})
         with pytest.raises(RuntimeError, match=r"gather failed in a worker:\nTraceback"):
             future.result(timeout=60)

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rt2data import report, worker
+from rt2data import report
 from rt2data.errors import Rt2dataError
+from rt2data.runners import workers as worker
 
 Tasks = Sequence[dict[str, Any]]
 T = TypeVar("T")
@@ -83,13 +84,13 @@ class Engine:
             # Beam warns on import about clients of services that rt2data does not use.
             logging.disable(logging.WARNING)
             try:
-                from rt2data import pipeline
+                from rt2data.runners import beam as beam_runner
             finally:
                 logging.disable(logging.NOTSET)
             dumped = [(stage, [json.dumps(task) for task in tasks]) for stage, tasks in stages]
             if self.pool:
-                errors = pipeline.run_here(dumped, self.pool)
+                errors = beam_runner.run_here(dumped, self.pool)
             else:
-                errors = pipeline.run(dumped, self.work, self.options)
+                errors = beam_runner.run(dumped, self.work, self.options)
         if errors:
             raise Rt2dataError(*errors[0])

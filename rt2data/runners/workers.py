@@ -1,6 +1,6 @@
 """Worker processes of a local build: plain Python with numpy and rt2data, started before anything else is imported.
 
-``python -m rt2data.worker`` reads a task a line as JSON and answers a line: ``{"result": ...}`` or ``{"error": ...}``.
+``python -m rt2data.runners.workers`` reads a task a line as JSON and answers a line: ``{"result": ...}`` or ``{"error": ...}``.
 The same functions run inside Beam's own workers on a remote runner.
 """
 
@@ -80,7 +80,7 @@ class Pool:
         kept = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
         own = dict.fromkeys(threads, "1") | dict.fromkeys(kept, str(1 << 30))
         environment = own | dict(os.environ) | {"PYTHONSAFEPATH": "1"}
-        command = [sys.executable, "-m", "rt2data.worker"]
+        command = [sys.executable, "-m", "rt2data.runners.workers"]
         return subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

@@ -19,8 +19,8 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from rt2data import worker
 from rt2data.errors import Rt2dataError
+from rt2data.runners import workers
 from rt2data.storage import atomic
 
 Stages = Sequence[tuple[str, Sequence[str]]]
@@ -40,7 +40,7 @@ class RunTasks(beam.DoFn):  # type: ignore[misc]  # Beam has no types
             expected = "a work directory on storage that all workers share"
             yield json.dumps([self.work, "not there on a Beam worker", expected, "Give one with --work"])
             return
-        answer = worker.run(self.stage, json.loads(task))
+        answer = workers.run(self.stage, json.loads(task))
         if "error" in answer:
             yield json.dumps(answer["error"])
 
@@ -58,12 +58,12 @@ class HandOver(beam.DoFn):  # type: ignore[misc]
         self._pending: list[Any] = []
 
     def process(self, task: str, before: Sequence[str] = ()) -> None:
-        pool = worker.pool()
+        pool = workers.pool()
         if pool and not before:
             self._pending.append(pool.submit(self.stage, json.loads(task)))
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        pool = worker.pool()
+        pool = workers.pool()
         for future in self._pending:
             try:
                 answer = future.result()
@@ -103,15 +103,15 @@ def _quiet() -> Iterator[None]:
             raise
 
 
-def run_here(stages: Stages, pool: worker.Pool) -> list[list[str]]:
+def run_here(stages: Stages, pool: workers.Pool) -> list[list[str]]:
     """Run the stages in order, on Beam's runner in this process, which hands them to `pool`.
 
     A pipeline has as few transforms as can be, each of which takes this runner 10 to 20 ms: nothing is shuffled, since
     all tasks of a stage come in one bundle.
 
     Args:
-        stages: name (of `worker.STAGES`) and tasks, each as JSON.
-        pool: that of this process (`worker.pool`).
+        stages: name (of `workers.STAGES`) and tasks, each as JSON.
+        pool: that of this process (`workers.pool`).
 
     Returns:
         The first error of the first stage that has any, as (where, found, expected, repair); none where none has.
@@ -130,7 +130,7 @@ def run(stages: Stages, work: Path, options: Sequence[str], runner: Any = None) 
     """Run the stages in order on Beam's workers.
 
     Args:
-        stages: name (of `worker.STAGES`) and tasks, each as JSON.
+        stages: name (of `workers.STAGES`) and tasks, each as JSON.
         work: the work directory, which all workers share.
         options: Beam's, as they are.
         runner: a runner of Beam's, in place of the one that the options name.
