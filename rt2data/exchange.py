@@ -16,14 +16,14 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.ipc
 
-from rt2data import index, job, pictures, plan, planner, proprio, select, staging, statistics, steps
+from rt2data import index, job, pictures, plan, planner, select, staging, statistics, steps
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job, Piece
 from rt2data.plan import Plan
 from rt2data.reasoning import Plans
 from rt2data.recipe import RecipeSource
 from rt2data.storage import atomic
-from rt2data.tokenizer import ActionTokenizer
+from rt2data.tokenizer import ActionTokenizer, proprio
 
 MIN_BUCKETS = 16
 BLOCK = 8192  # samples whose chunks are made at once

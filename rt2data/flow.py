@@ -23,7 +23,6 @@ from rt2data import (
     manifest,
     pictures,
     planner,
-    proprio,
     report,
     sources,
     staging,
@@ -39,7 +38,7 @@ from rt2data.sources import Part, Source
 from rt2data.sources.counts import Counts
 from rt2data.storage import object_store
 from rt2data.storage.places import Place
-from rt2data.tokenizer import ActionTokenizer
+from rt2data.tokenizer import ActionTokenizer, proprio
 
 
 def build(

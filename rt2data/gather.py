@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from rt2data import blobs, exchange, index, job, plan, proprio, render, select, shard, staging, storage, texts
+from rt2data import blobs, exchange, index, job, plan, render, select, shard, staging, storage, texts
 from rt2data.errors import Rt2dataError
 from rt2data.images import codec
 from rt2data.job import Job
@@ -31,7 +31,7 @@ from rt2data.staging import Images
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
 from rt2data.texts import Texts
-from rt2data.tokenizer import ActionTokenizer
+from rt2data.tokenizer import ActionTokenizer, proprio
 
 Ref = tuple[str, int, int]  # an image in a source file: its path, where it begins, its CRC32C when it was indexed
 Ints = npt.NDArray[np.int64]

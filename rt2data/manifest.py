@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 import rt2data
-from rt2data import card, exchange, gather, proprio, staging, statistics
+from rt2data import card, exchange, gather, staging, statistics
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
 from rt2data.mixture import CLAIM, FORMAT, load_manifest
 from rt2data.plan import Plan
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
-from rt2data.tokenizer import ActionTokenizer
+from rt2data.tokenizer import ActionTokenizer, proprio
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")  # names that `atomic.replacing` gives until it renames
 

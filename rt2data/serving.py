@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from rt2data.tokenizer import ActionError, ActionParseError, ActionTokenizer, Decoded
-from rt2data.tokenizer.constrain import Automaton
-from rt2data.tokenizer.vocabulary import Vocabulary
+from rt2data.tokenizer.vocabulary.automata import Automaton
+from rt2data.tokenizer.vocabulary.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -22,7 +22,7 @@ from test_readback import by_tarfile, plain
 
 from rt2data import ActionTokenizer, Mix, cli, export, inspection, load_manifest, stats, storage
 from rt2data.errors import Rt2dataError
-from rt2data.proprio import RobotPrompt
+from rt2data.tokenizer.proprio import RobotPrompt
 from rt2data.verify import verify
 
 Build = Callable[..., dict[str, Any]]

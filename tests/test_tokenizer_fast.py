@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rt2data.tokenizer import ActionError, ActionParseError, ActionTokenizer, Dim
-from rt2data.tokenizer.fast import Merges
+from rt2data.tokenizer.schemes.fast import Merges
 
 DIMS = [Dim("x", -0.05, 0.06, "m"), Dim("y", -0.04, 0.04, "m"), Dim("gripper", 0, 1)]
 

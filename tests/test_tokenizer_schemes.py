@@ -421,12 +421,12 @@ def test_joint_space_and_two_arms() -> None:
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_thresholds_are_the_rule(name: str) -> None:
     """Other array libraries search thresholds instead of running the rule; in numpy both can be compared."""
-    from rt2data.tokenizer import schemes
+    from rt2data.tokenizer.schemes import quantizers
 
     tok = load(name).with_dims(NARROW) if name not in ("gato", "rt2-language-table") else load(name)
-    rule = schemes.quantizer(tok.spec.scheme, tok.dims, tok.bins, tok.spec.options)
+    rule = quantizers.quantizer(tok.spec.scheme, tok.dims, tok.bins, tok.spec.options)
     for dtype in (np.float32, np.float64):
-        table = schemes.thresholds(rule, dtype, len(tok.dims))
+        table = quantizers.thresholds(rule, dtype, len(tok.dims))
         assert (table[:, 1:] >= table[:, :-1]).all()
         for x in (table, np.nextafter(table, dtype(-np.inf)), np.nextafter(table, dtype(np.inf))):
             with np.errstate(all="ignore"):

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rt2data.tokenizer import ActionError, ActionParseError, ActionTokenizer
-from rt2data.tokenizer.text import Text
+from rt2data.tokenizer.text.action_string import Text
 
 NAMES = ["rt2", "rt2-language-table", "rt1", "rt1-base", "rt1x", "openvla", "octo-normal", "dexbotic-255", "gato"]
 TRIES = int(os.environ.get("RT2DATA_TRIES", "200"))

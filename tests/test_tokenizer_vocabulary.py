@@ -71,7 +71,7 @@ def test_check_vocabulary(kind: str) -> None:
 
 
 def test_the_check_tries_every_neighbour() -> None:
-    from rt2data.tokenizer.vocabulary_check import neighbours
+    from rt2data.tokenizer.vocabulary.check import neighbours
 
     for name, horizon in (("rt2", 1), ("rt2", 2), ("rt2-language-table", 1), ("rt1x", 1), ("dexbotic-255", 1)):
         tok = ActionTokenizer.from_pretrained(name).with_horizon(horizon)

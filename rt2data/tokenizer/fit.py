@@ -11,8 +11,8 @@ import numpy as np
 
 from rt2data.tokenizer.arrays import to_numpy
 from rt2data.tokenizer.errors import ActionError
-from rt2data.tokenizer.fast import Dct
-from rt2data.tokenizer.layout import check_actions
+from rt2data.tokenizer.schemes.fast import Dct
+from rt2data.tokenizer.text.fields import check_actions
 from rt2data.tokenizer.tokenizer import ActionTokenizer
 
 # Codes as characters for the trainer: a private plane, whose characters no rule of text touches.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rt2data.errors import near
-from rt2data.tokenizer import checks
+from rt2data.tokenizer import json_checks
 from rt2data.tokenizer.errors import ActionError
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Spec:
         Raises:
             ActionError: naming the key at fault.
         """
-        checks.keys(
+        json_checks.keys(
             raw,
             where,
             {"format", "name", "scheme", "bins", "dims"},
@@ -131,23 +131,23 @@ class Spec:
                 f"{where}: scheme", repr(scheme), f"one of {', '.join(OPTIONS)}", near(str(scheme), OPTIONS)
             )
         text = raw.get("text", {})
-        checks.keys(text, f"{where}: text", set(), {"lead", "first"})
+        json_checks.keys(text, f"{where}: text", set(), {"lead", "first"})
         spec = cls(
-            name=checks.name(raw["name"], f"{where}: name"),
+            name=json_checks.name(raw["name"], f"{where}: name"),
             scheme=scheme,
-            bins=checks.integer(raw["bins"], f"{where}: bins", 2, MAX_BINS),
-            horizon=checks.integer(raw.get("horizon", 1), f"{where}: horizon", 1, MAX_HORIZON),
+            bins=json_checks.integer(raw["bins"], f"{where}: bins", 2, MAX_BINS),
+            horizon=json_checks.integer(raw.get("horizon", 1), f"{where}: horizon", 1, MAX_HORIZON),
             terminate=_terminate(raw.get("terminate"), f"{where}: terminate"),
             dims=_dims(raw["dims"], f"{where}: dims"),
             lead=text.get("lead", ""),
-            first=checks.integer(text.get("first", 0), f"{where}: text.first", -MAX_BINS, 0),
+            first=json_checks.integer(text.get("first", 0), f"{where}: text.first", -MAX_BINS, 0),
             vocabulary=_vocabulary(raw.get("vocabulary", {"place": "text"}), f"{where}: vocabulary"),
             options=_options(scheme, raw.get("options", {}), f"{where}: options"),
             sources={
-                checks.name(name, f"{where}: sources"): _dims(
+                json_checks.name(name, f"{where}: sources"): _dims(
                     _source(entry, f"{where}: sources.{name}"), f"{where}: sources.{name}.dims"
                 )
-                for name, entry in sorted(checks.mapping(raw.get("sources", {}), f"{where}: sources").items())
+                for name, entry in sorted(json_checks.mapping(raw.get("sources", {}), f"{where}: sources").items())
             },
         )
         spec.check(where)
@@ -250,14 +250,14 @@ class Spec:
         return replace(self, dims=self.sources[source], sources={})
 
     def with_sources(self, sources: Mapping[str, Iterable[Dim]]) -> Spec:
-        taken = {checks.name(name, "sources"): _dim_tuple(dims) for name, dims in sorted(sources.items())}
+        taken = {json_checks.name(name, "sources"): _dim_tuple(dims) for name, dims in sorted(sources.items())}
         return replace(self, sources=taken).checked()
 
     def with_dims(self, dims: Iterable[Dim]) -> Spec:
         return replace(self, dims=_dim_tuple(dims), sources={}).checked()
 
     def with_horizon(self, horizon: int) -> Spec:
-        return replace(self, horizon=checks.integer(horizon, "horizon", 1, MAX_HORIZON)).checked()
+        return replace(self, horizon=json_checks.integer(horizon, "horizon", 1, MAX_HORIZON)).checked()
 
     def checked(self) -> Spec:
         """This specification after the checks that a file passes: through JSON and back."""
@@ -300,12 +300,12 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _terminate(raw: object, where: str) -> Terminate | None:
     if raw is None:
         return None
-    checks.keys(raw, where, {"true", "false"}, {"modes"})
-    entry = checks.mapping(raw, where)
+    json_checks.keys(raw, where, {"true", "false"}, {"modes"})
+    entry = json_checks.mapping(raw, where)
     return Terminate(
-        checks.integer(entry["true"], f"{where}.true", 0, MAX_BINS),
-        checks.integer(entry["false"], f"{where}.false", 0, MAX_BINS),
-        checks.integer(entry.get("modes", 2), f"{where}.modes", 2, 16),
+        json_checks.integer(entry["true"], f"{where}.true", 0, MAX_BINS),
+        json_checks.integer(entry["false"], f"{where}.false", 0, MAX_BINS),
+        json_checks.integer(entry.get("modes", 2), f"{where}.modes", 2, 16),
     )
 
 
@@ -320,16 +320,16 @@ def _dims(raw: object, where: str) -> tuple[Dim, ...]:
     dims = []
     for index, entry in enumerate(raw):
         here = f"{where}[{index}]"
-        checks.keys(entry, here, {"name", "low", "high"}, {"unit", "constant"})
+        json_checks.keys(entry, here, {"name", "low", "high"}, {"unit", "constant"})
         unit, constant = entry.get("unit", ""), entry.get("constant", False)
         if not isinstance(unit, str) or len(unit) > 40 or not isinstance(constant, bool):
             raise ActionError(here, f"unit {unit!r}, constant {constant!r}", "a short string and true or false")
-        name = checks.name(entry["name"], f"{here}.name")
+        name = json_checks.name(entry["name"], f"{here}.name")
         dims.append(
             Dim(
                 name,
-                checks.number(entry["low"], f"{here}.low"),
-                checks.number(entry["high"], f"{here}.high"),
+                json_checks.number(entry["low"], f"{here}.low"),
+                json_checks.number(entry["high"], f"{here}.high"),
                 unit,
                 constant,
             )
@@ -341,7 +341,7 @@ def _dims(raw: object, where: str) -> tuple[Dim, ...]:
 
 def _dim_tuple(dims: Iterable[Dim]) -> tuple[Dim, ...]:
     return tuple(
-        replace(d, low=checks.number(d.low, f"{d.name}.low"), high=checks.number(d.high, f"{d.name}.high"))
+        replace(d, low=json_checks.number(d.low, f"{d.name}.low"), high=json_checks.number(d.high, f"{d.name}.high"))
         for d in dims
     )
 
@@ -354,46 +354,46 @@ def _dim_dict(dim: Dim) -> dict[str, Any]:
 
 
 def _source(raw: object, where: str) -> object:
-    checks.keys(raw, where, {"dims"}, set())
-    return checks.mapping(raw, where)["dims"]
+    json_checks.keys(raw, where, {"dims"}, set())
+    return json_checks.mapping(raw, where)["dims"]
 
 
 def _vocabulary(raw: object, where: str) -> dict[str, Any]:
-    entry = checks.mapping(raw, where)
+    entry = json_checks.mapping(raw, where)
     place = entry.get("place")
     if not isinstance(place, str) or place not in PLACEMENTS:
         raise ActionError(f"{where}.place", repr(place), f"one of {', '.join(PLACEMENTS)}")
-    checks.keys(entry, where, {"place"}, set(PLACEMENTS[place]))
+    json_checks.keys(entry, where, {"place"}, set(PLACEMENTS[place]))
     out: dict[str, Any] = {"place": place}
     for key in ("ids_per_action", "skip", "first", "size"):
         if key in entry:
-            out[key] = checks.integer(entry[key], f"{where}.{key}", 0, 1 << 31)
+            out[key] = json_checks.integer(entry[key], f"{where}.{key}", 0, 1 << 31)
     if "ids" in entry:
         if not isinstance(entry["ids"], Sequence) or len(entry["ids"]) > MAX_BINS:
             raise ActionError(f"{where}.ids", repr(entry["ids"])[:60], "a list of token ids")
-        out["ids"] = tuple(checks.integer(i, f"{where}.ids", 0, 1 << 31) for i in entry["ids"])
+        out["ids"] = tuple(json_checks.integer(i, f"{where}.ids", 0, 1 << 31) for i in entry["ids"])
         if len(set(out["ids"])) < len(out["ids"]):
             raise ActionError(f"{where}.ids", "a token id twice", "ids that differ")
     return out
 
 
 def _options(scheme: str, raw: object, where: str) -> dict[str, Any]:
-    entry, defaults = checks.mapping(raw, where), OPTIONS[scheme]
-    checks.keys(entry, where, set(), set(defaults))
+    entry, defaults = json_checks.mapping(raw, where), OPTIONS[scheme]
+    json_checks.keys(entry, where, set(), set(defaults))
     out: dict[str, Any] = dict(defaults)
     for key in ("mu", "scale"):
         if key in entry:
-            out[key] = checks.number(entry[key], f"{where}.{key}")
+            out[key] = json_checks.number(entry[key], f"{where}.{key}")
         if key in out and out[key] <= 0:
             raise ActionError(f"{where}.{key}", repr(out[key]), "a number above 0")
     if "min_code" in entry:
-        out["min_code"] = checks.integer(entry["min_code"], f"{where}.min_code", -MAX_BINS, 0)
+        out["min_code"] = json_checks.integer(entry["min_code"], f"{where}.min_code", -MAX_BINS, 0)
     if "merges" in entry:
         merges = entry["merges"]
         pairs = isinstance(merges, Sequence) and all(isinstance(m, Sequence) and len(m) == 2 for m in merges)
         if not pairs or len(merges) > MAX_BINS:
             raise ActionError(f"{where}.merges", repr(merges)[:60], "a list of pairs of ids")
-        out["merges"] = tuple(tuple(checks.integer(i, f"{where}.merges", 0, 1 << 31) for i in m) for m in merges)
+        out["merges"] = tuple(tuple(json_checks.integer(i, f"{where}.merges", 0, 1 << 31) for i in m) for m in merges)
     return out
 
 

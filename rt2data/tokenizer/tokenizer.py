@@ -8,25 +8,26 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import numpy as np
 
-from rt2data.tokenizer import arrays, layout
-from rt2data.tokenizer import grammar as grammars
-from rt2data.tokenizer import vocabulary as vocabularies
+from rt2data.tokenizer import arrays
 from rt2data.tokenizer.arrays import Array
-from rt2data.tokenizer.binding import Binding
-from rt2data.tokenizer.elementwise import Elementwise
 from rt2data.tokenizer.errors import ActionError
-from rt2data.tokenizer.fast import Dct
+from rt2data.tokenizer.schemes.elementwise import Elementwise
+from rt2data.tokenizer.schemes.fast import Dct
 from rt2data.tokenizer.spec import Dim, Spec, Terminate
-from rt2data.tokenizer.text import MergedText, Text
-from rt2data.tokenizer.vocabulary import Vocabulary
+from rt2data.tokenizer.text import fields as layout
+from rt2data.tokenizer.text import grammar as grammars
+from rt2data.tokenizer.text.action_string import MergedText, Text
+from rt2data.tokenizer.vocabulary import vocabulary as vocabularies
+from rt2data.tokenizer.vocabulary.binding import Binding
+from rt2data.tokenizer.vocabulary.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
 
-    from rt2data.tokenizer.constrain import Automaton
-    from rt2data.tokenizer.vocabulary_check import VocabularyCheck
+    from rt2data.tokenizer.vocabulary.automata import Automaton
+    from rt2data.tokenizer.vocabulary.check import VocabularyCheck
 
 
 class Decoded(NamedTuple):
@@ -93,9 +94,9 @@ class ActionTokenizer:
         Raises:
             ActionError: when there is none, listing the bundled ones, or when the file is not a valid specification.
         """
-        from rt2data.tokenizer import files  # pathlib takes a third of the whole import
+        from rt2data.tokenizer import loading  # pathlib takes a third of the whole import
 
-        return cls(files.load(name, revision=revision, repo_type=repo_type))
+        return cls(loading.load(name, revision=revision, repo_type=repo_type))
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> ActionTokenizer:
@@ -114,9 +115,9 @@ class ActionTokenizer:
         Raises:
             ActionError: rather than overwrite a file that is not a specification.
         """
-        from rt2data.tokenizer import files
+        from rt2data.tokenizer import loading
 
-        return files.save(self._spec, directory, filename)
+        return loading.save(self._spec, directory, filename)
 
     @property
     def fingerprint(self) -> str:

@@ -7,9 +7,9 @@ import numpy as np
 from rt2data.tokenizer import arrays
 from rt2data.tokenizer.arrays import Array, Namespace
 from rt2data.tokenizer.errors import ActionError
-from rt2data.tokenizer.fast import Merges
+from rt2data.tokenizer.schemes.fast import Merges
 from rt2data.tokenizer.spec import Spec, Terminate
-from rt2data.tokenizer.text import Field, MergedText, Text
+from rt2data.tokenizer.text.action_string import Field, MergedText, Text
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rt2data.tokenizer import arrays, schemes
+from rt2data.tokenizer import arrays
 from rt2data.tokenizer.arrays import Array, Namespace, Tables
-from rt2data.tokenizer.schemes import Quantizer, Uniform
+from rt2data.tokenizer.schemes import quantizers
+from rt2data.tokenizer.schemes.quantizers import Quantizer, Uniform
 from rt2data.tokenizer.spec import Spec
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Elementwise:
     def rule(self) -> Quantizer:
         if self._rule is None:
             spec = self._spec
-            self._rule = schemes.quantizer(spec.scheme, spec.dims, spec.bins, spec.options)
+            self._rule = quantizers.quantizer(spec.scheme, spec.dims, spec.bins, spec.options)
         return self._rule
 
     @property
@@ -103,9 +104,9 @@ class Elementwise:
         if what == "rows":
             return (np.arange(len(self._spec.dims)) * self._spec.bins).astype(dtype)
         if what == "thresholds":
-            return schemes.thresholds(self.rule, dtype, len(self._spec.dims))
+            return quantizers.thresholds(self.rule, dtype, len(self._spec.dims))
         if what in ("lows", "highs"):
-            return schemes.inside(self.rule.limits[what == "highs"], dtype, up=what == "lows")
+            return quantizers.inside(self.rule.limits[what == "highs"], dtype, up=what == "lows")
         if what in ("least", "most") and isinstance(self.rule, Uniform):
             return self.rule.reach(dtype)[what == "most"]
         return np.asarray(getattr(self.rule, what))

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rt2data.tokenizer.errors import ActionError
-from rt2data.tokenizer.text import MergedText, Text
-from rt2data.tokenizer.vocabulary import Ids, Vocabulary
+from rt2data.tokenizer.text.action_string import MergedText, Text
+from rt2data.tokenizer.vocabulary.vocabulary import Ids, Vocabulary
 
 Rows = np.ndarray[tuple[int, int], np.dtype[np.int32]]
 

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rt2data.tokenizer import arrays, layout, vocabulary
+from rt2data.tokenizer import arrays
 from rt2data.tokenizer.arrays import Array, Namespace
 from rt2data.tokenizer.errors import ActionError, ActionParseError
 from rt2data.tokenizer.spec import Spec
-from rt2data.tokenizer.text import MergedText, Text
-from rt2data.tokenizer.vocabulary import Ids, Placement, Vocabulary
+from rt2data.tokenizer.text import fields as layout
+from rt2data.tokenizer.text.action_string import MergedText, Text
+from rt2data.tokenizer.vocabulary import vocabulary
+from rt2data.tokenizer.vocabulary.vocabulary import Ids, Placement, Vocabulary
 
 if TYPE_CHECKING:
-    from rt2data.tokenizer.constrain import Automaton
-    from rt2data.tokenizer.vocabulary_check import VocabularyCheck
+    from rt2data.tokenizer.vocabulary.automata import Automaton
+    from rt2data.tokenizer.vocabulary.check import VocabularyCheck
 
 
 class Binding:
@@ -72,7 +74,7 @@ class Binding:
         return self._checked(xp, bins) if validate else bins
 
     def check(self, prompt: str) -> VocabularyCheck:
-        from rt2data.tokenizer import vocabulary_check
+        from rt2data.tokenizer.vocabulary import check as vocabulary_check
 
         if self._spec.vocabulary["place"] != "text":
             return vocabulary_check.check_placed(self._text, self._tokenizer(), self._place().table)
@@ -83,15 +85,15 @@ class Binding:
         )
 
     def automaton(self) -> Automaton:
-        from rt2data.tokenizer import constrain
+        from rt2data.tokenizer.vocabulary import automata
 
         if self._automaton is None:
             if isinstance(self._text, MergedText):
-                self._automaton = constrain.Merged(self._text.merges, len(self._text.fields), self._place().table)
+                self._automaton = automata.Merged(self._text.merges, len(self._text.fields), self._place().table)
             elif self._fixed:
-                self._automaton = constrain.Placed(self._text, self._place().table)
+                self._automaton = automata.Placed(self._text, self._place().table)
             else:
-                self._automaton = constrain.Spelled(self._text, self._tokenizer())
+                self._automaton = automata.Spelled(self._text, self._tokenizer())
         return self._automaton
 
     def allowed(self, prefix_ids: Array) -> Ids:

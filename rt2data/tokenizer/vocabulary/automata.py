@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from rt2data.tokenizer.errors import ActionError
-from rt2data.tokenizer.fast import Merges
-from rt2data.tokenizer.text import Text
-from rt2data.tokenizer.vocabulary import Ids, Vocabulary
+from rt2data.tokenizer.schemes.fast import Merges
+from rt2data.tokenizer.text.action_string import Text
+from rt2data.tokenizer.vocabulary.vocabulary import Ids, Vocabulary
 
 State = Any
 

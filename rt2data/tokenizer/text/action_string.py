@@ -18,7 +18,7 @@ from rt2data.tokenizer.errors import ActionError, ActionParseError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from rt2data.tokenizer.fast import Merges
+    from rt2data.tokenizer.schemes.fast import Merges
 
     Ints = npt.NDArray[np.integer[Any]]
 

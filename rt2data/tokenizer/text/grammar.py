@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from rt2data.tokenizer.errors import ActionError
-from rt2data.tokenizer.text import Field, MergedText, Text
+from rt2data.tokenizer.text.action_string import Field, MergedText, Text
 
 FORMATS = ("gbnf", "ebnf", "lark")
 
