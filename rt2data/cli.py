@@ -307,14 +307,14 @@ def _stats(args: argparse.Namespace) -> None:
 
 
 def _inspect(args: argparse.Namespace) -> None:
-    from rt2data import inspection
+    from rt2data.mixture import inspection
 
     for text in inspection.inspect(args.path, args.limit, args.json):
         print(text)
 
 
 def _export(args: argparse.Namespace) -> None:
-    from rt2data import export
+    from rt2data.mixture import export
 
     print(export.export(args.path, args.target, args.format, args.images).text())
 

@@ -22,7 +22,7 @@ from rt2data import blobs, exchange, index, job, plan, render, select, shard, st
 from rt2data.errors import Rt2dataError
 from rt2data.images import codec
 from rt2data.job import Job
-from rt2data.mixture import CLAIM
+from rt2data.mixture.reader import CLAIM
 from rt2data.plan import Plan, Stream
 from rt2data.recipe import Recipe, RecipeSource
 from rt2data.render import Rendered

@@ -13,7 +13,8 @@ import small
 import yaml
 from test_windows import STILL, episode
 
-from rt2data import cli, export, flow, inspection, mixture, stats
+from rt2data import cli, flow, mixture, stats
+from rt2data.mixture import export, inspection
 from rt2data.verify import verify
 
 Build = Callable[..., dict[str, Any]]

@@ -19,8 +19,9 @@ import small
 from conftest import Built
 from PIL import Image
 
-from rt2data import cli, export, flow
+from rt2data import cli, flow
 from rt2data.errors import Rt2dataError
+from rt2data.mixture import export
 from rt2data.storage import atomic
 
 Sample = tuple[str, str, str, list[bytes]]  # key, prompt, target, images in their order

@@ -27,7 +27,7 @@ from PIL import Image
 from rt2data import declaration, flow, gather, indexing, manifest, report, shard, sources, texts
 from rt2data.errors import Rt2dataError
 from rt2data.measure import Moments
-from rt2data.mixture import CLAIM, FORMAT, load_manifest
+from rt2data.mixture.reader import CLAIM, FORMAT, load_manifest
 from rt2data.plan import Stream
 from rt2data.runners import workers
 from rt2data.verify import verify

@@ -13,7 +13,7 @@ from conftest import Built
 
 from rt2data import cli
 from rt2data.errors import Rt2dataError
-from rt2data.inspection import WIDTH, inspect
+from rt2data.mixture.inspection import WIDTH, inspect
 
 
 def columns(line: str) -> int:

@@ -20,8 +20,9 @@ pytest.importorskip("moto.server", reason="the tests of object storage need moto
 from objects import BUCKET, Server
 from test_readback import by_tarfile, plain
 
-from rt2data import ActionTokenizer, Mix, cli, export, inspection, load_manifest, stats, storage
+from rt2data import ActionTokenizer, Mix, cli, load_manifest, stats, storage
 from rt2data.errors import Rt2dataError
+from rt2data.mixture import export, inspection
 from rt2data.tokenizer.proprio import RobotPrompt
 from rt2data.verify import verify
 

@@ -19,7 +19,7 @@ from test_flow import KILL, run_python, samples
 from test_verify import edit_sample, entry, failing, members, rewrite
 
 from rt2data import job, stats
-from rt2data.inspection import inspect
+from rt2data.mixture.inspection import inspect
 from rt2data.sampling import Sampling
 from rt2data.tokenizer import ActionTokenizer, proprio
 from rt2data.verify import verify

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from rt2data import mixture, storage
 from rt2data.errors import Rt2dataError, near
-from rt2data.mixture import Sample
+from rt2data.mixture.reader import Sample
 from rt2data.storage.places import Place
 
 _GOLDEN = 0x9E3779B97F4A7C15

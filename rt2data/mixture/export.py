@@ -19,7 +19,7 @@ from typing import Any
 
 from rt2data import mixture, prompts, storage
 from rt2data.errors import Rt2dataError
-from rt2data.mixture import Sample
+from rt2data.mixture.reader import Sample
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
 
