@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rt2data.declaration import Declaration
-from rt2data.robot import ARM, Instruction, Op, Robot, Rule, Success, Term, split
+from rt2data.robot.fields import ARM, Instruction, Op, Robot, Rule, Success, Term, split
 
 
 def table(declared: Iterable[Declaration], undeclared: Mapping[str, str]) -> str:

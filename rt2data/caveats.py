@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rt2data.plan import SourcePlan
 from rt2data.recipe import Recipe
-from rt2data.robot import ARM
+from rt2data.robot.fields import ARM
 
 _UNKNOWN = (
     {"units": "number of examples", "samples": "number of texts", "images": "bytes of the images"},

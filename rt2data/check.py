@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rt2data import actions, claims, evidence, instruction, sources
+from rt2data import claims, evidence, sources
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.evidence import Claim, Seen
 from rt2data.rlds.episodes import ImageRefs
-from rt2data.robot import Robot
+from rt2data.robot import actions, instruction
+from rt2data.robot.fields import Robot
 from rt2data.storage.places import Place
 
 EPISODES = 50  # that are read by default

@@ -12,7 +12,7 @@ from rt2data import claims_motion
 from rt2data.declaration import Declaration
 from rt2data.evidence import AGREES, OBJECTS, SIGNIFICANT, UNKNOWN, Claim, Seen, chance, columns
 from rt2data.images import codec
-from rt2data.robot import ARM, Robot, split
+from rt2data.robot.fields import ARM, Robot, split
 
 
 def all_of(declared: Declaration, robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from rt2data import rotation
 from rt2data.evidence import (
     AGREES,
     OBJECTS,
@@ -28,7 +27,8 @@ from rt2data.evidence import (
     state_of,
     stored,
 )
-from rt2data.robot import ROTATION, TRANSLATION, Robot
+from rt2data.robot import rotation
+from rt2data.robot.fields import ROTATION, TRANSLATION, Robot
 
 FASTEST, SLOWEST = 3.0, 0.004  # metres per second of a hand that works: the 99th percentile lies between them
 LARGEST, SMALLEST = 0.7, 0.0004  # metres per step, where the rate is not declared

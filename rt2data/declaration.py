@@ -13,7 +13,7 @@ from typing import Any
 from rt2data import config, corpus, resources, robot_parser
 from rt2data.corpus import Web
 from rt2data.errors import Rt2dataError, near
-from rt2data.robot import ARM, Robot
+from rt2data.robot.fields import ARM, Robot
 
 UNDECLARED = "undeclared.yaml"
 """The file in ``builders/`` that lists datasets that are not declared, with the reason."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rt2data import actions, rotation
-from rt2data.robot import ROTATION, TRANSLATION, Robot, Term
+from rt2data.robot import actions, rotation
+from rt2data.robot.fields import ROTATION, TRANSLATION, Robot, Term
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

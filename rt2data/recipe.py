@@ -17,7 +17,7 @@ from rt2data.filters import Filter
 from rt2data.holdout import Holdout
 from rt2data.include import AMOUNTS, Entry, Written
 from rt2data.reasoning import Reasoning
-from rt2data.robot import ARM, Robot
+from rt2data.robot.fields import ARM, Robot
 from rt2data.sampling import Sampling
 from rt2data.tokenizer import ActionTokenizer
 

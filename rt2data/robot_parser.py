@@ -7,9 +7,7 @@ from typing import Any
 
 from rt2data import config
 from rt2data.errors import Rt2dataError, near
-from rt2data.kinematics import TOOLS
-from rt2data.operations import OPERATIONS, TWO_FIELDS
-from rt2data.robot import (
+from rt2data.robot.fields import (  # fmt: skip
     ARM,
     FORWARD_KINEMATICS,
     ROTATION,
@@ -25,8 +23,10 @@ from rt2data.robot import (
     Term,
     columns_in,
     split,
-)  # fmt: skip
-from rt2data.rotation import REPRESENTATIONS
+)
+from rt2data.robot.kinematics import TOOLS
+from rt2data.robot.operations import OPERATIONS, TWO_FIELDS
+from rt2data.robot.rotation import REPRESENTATIONS
 
 
 def parse(raw: dict[str, Any], file: str, lines: dict[config.Where, int], *, compat: bool = False) -> Robot:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from rt2data import compose
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError, near
 from rt2data.include import RATES
+from rt2data.robot import compose
 
 KEYS = ("history", "past_end", "stride", "hz", "no_op")
 MAX_IMAGES = 64  # of one sample

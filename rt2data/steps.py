@@ -3,7 +3,7 @@
 `taken` is a view of an index: the same rows, with other actions and reasons. A row never moves, so that numbers of
 steps, slices and counts stay what they are. In this order:
 
-- `stride`: from each step whose action is known on, every k steps become one (`rt2data.compose`), which stands at the
+- `stride`: from each step whose action is known on, every k steps become one (`rt2data.robot.fields.compose`), which stands at the
   first of them; the others are left out as ``composed``. A step whose action is undefined belongs to no such group. A
   group is whole, or ends its episode; one that an undefined step cuts short has no action itself.
 - a step whose state cannot be written into the prompt is left out as ``no_state``, one without motion as ``no_op``.
@@ -23,9 +23,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import compose, index, select
+from rt2data import index, select
 from rt2data.recipe import RecipeSource
-from rt2data.robot import Robot, split
+from rt2data.robot import compose
+from rt2data.robot.fields import Robot, split
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]

@@ -23,7 +23,7 @@ from PIL import Image
 from rt2data.errors import Rt2dataError
 from rt2data.rlds.features import Field, load_features, read_json
 from rt2data.rlds.writer import ImageSpec, RaggedSpec, Spec, TensorSpec, TextSpec, nested, write_rlds
-from rt2data.robot import Ref, Robot, Rule, Term
+from rt2data.robot.fields import Ref, Robot, Rule, Term
 
 TEXTS = (
     "Put the pot on the stove.",

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rt2data import actions, declaration, robot_parser
+from rt2data import declaration, robot_parser
 from rt2data.errors import Rt2dataError
-from rt2data.robot import Op, Ref, Robot, Rule, Term
+from rt2data.robot import actions
+from rt2data.robot.fields import Op, Ref, Robot, Rule, Term
 
 _BRIDGE = declaration.find("bridge").robot
 assert _BRIDGE is not None

@@ -156,7 +156,7 @@ def axes(values: dict[str, Any]) -> None:
 
 def tool(values: dict[str, Any]) -> None:
     """The displacement in the tool's frame, under a declaration that says base."""
-    from rt2data import rotation
+    from rt2data.robot import rotation
 
     action, state = values["steps/action"].astype(float), values["steps/observation/state"].astype(float)
     back = rotation.transpose(rotation.from_rpy(state[:, 3:6]))

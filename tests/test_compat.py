@@ -13,11 +13,12 @@ import pytest
 import small
 from test_datasets import fake, numbers, published, robot_of, same
 
-from rt2data import caveats, declaration, fit, index, plan, recipe, sources, verify
+from rt2data import caveats, declaration, index, plan, recipe, sources, verify
 from rt2data.declaration import COMPAT, Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.rlds.dataset import read_episodes
 from rt2data.rlds.tfrecord import map_file
+from rt2data.robot import match
 
 CASES = [(project, name) for project in COMPAT for name in other_projects.MAPS[project]]
 
@@ -31,7 +32,7 @@ def test_each_map_is_that_of_the_project(project: str, name: str, tmp_path: Path
     one = other(project, name)
     robot = robot_of(one)
     fields = published(one)
-    assert fields is None or not [*fit.problems(robot, fields, one.name, one.file)]
+    assert fields is None or not [*match.problems(robot, fields, one.name, one.file)]
     act = other_projects.MAPS[project][name]
     every = other_projects.EVERY.get(name, 1) if project == "octo" else 1
     assert robot.every == every

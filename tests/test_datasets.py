@@ -16,12 +16,13 @@ import pytest
 import scalar_actions
 import yaml
 
-from rt2data import catalog, declaration, fit, index, instruction, sources, testing
+from rt2data import catalog, declaration, index, sources, testing
 from rt2data.declaration import Declaration
 from rt2data.rlds.dataset import RldsDataset, read_episodes
 from rt2data.rlds.features import Field, load_features
 from rt2data.rlds.tfrecord import map_file, scan
-from rt2data.robot import Robot
+from rt2data.robot import instruction, match
+from rt2data.robot.fields import Robot
 
 ROBOTS = [one for one in declaration.declared().values() if one.kind == "robot" and one.format == "rlds"]
 PUBLISHED = layouts.load()
@@ -55,7 +56,7 @@ def test_a_declaration_fits_the_published_layout(one: Declaration) -> None:
             f"{one.name} has no published layout but says it is verified by {level}"
         )
         pytest.skip(f"no layout of {one.name} is at hand; it is declared from {level}")
-    assert [str(problem) for problem in fit.problems(robot_of(one), fields, one.name, one.file)] == []
+    assert [str(problem) for problem in match.problems(robot_of(one), fields, one.name, one.file)] == []
 
 
 @EVERY
@@ -100,7 +101,7 @@ COMPAT = [other for one in ROBOTS for other in one.compat.values()]
 @pytest.mark.parametrize("one", [pytest.param(one, id=one.reference.rpartition("/")[2]) for one in COMPAT])
 def test_the_actions_of_other_projects_are_those_of_the_scalar_computation(one: Declaration, tmp_path: Path) -> None:
     fields = published(one)
-    assert fields is None or not [*fit.problems(robot_of(one), fields, one.name, one.file)]
+    assert fields is None or not [*match.problems(robot_of(one), fields, one.name, one.file)]
     check_actions(one, fake(one, tmp_path, episodes=4, steps=5))
 
 

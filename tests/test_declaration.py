@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from rt2data import caveats, declaration, plan, recipe, resources, robot, sources
+from rt2data import caveats, declaration, plan, recipe, resources, sources
 from rt2data.errors import Rt2dataError
+from rt2data.robot import fields
 
 ROBOT: dict[str, Any] = {
     "name": "toy",
@@ -88,10 +89,10 @@ def test_a_robot_is_read(tmp_path: Path) -> None:
     one = declaration.read(written(tmp_path, ROBOT))
     assert one.robot is not None
     assert one.cameras == ("front",)
-    assert one.robot.cameras == (robot.Camera("front", "steps/observation/image", padding=False, colour="rgb"),)
+    assert one.robot.cameras == (fields.Camera("front", "steps/observation/image", padding=False, colour="rgb"),)
     assert one.robot.terms[0].columns == tuple(range(7))
     assert one.robot.proprio == ()
-    assert one.robot.instruction == robot.Instruction(("steps/language_instruction",), False, (), None, None)
+    assert one.robot.instruction == fields.Instruction(("steps/language_instruction",), False, (), None, None)
     assert one.robot.control_hz is None
 
 
@@ -137,7 +138,7 @@ def test_the_digest_is_of_what_is_declared_not_of_prose(tmp_path: Path) -> None:
             "toy.yaml:18: the terms give x, y, z, roll, pitch, yaw, gripper; expected each of x, y once.",
         ),
         (
-            action(terms=[{"field": "a", "columns": [0, 1], "to": list(robot.ARM)}]),
+            action(terms=[{"field": "a", "columns": [0, 1], "to": list(fields.ARM)}]),
             "toy.yaml:25: 2 columns for 7 dimensions; expected as many columns as dimensions.",
         ),
         (
@@ -305,7 +306,7 @@ def test_prose_and_evidence_do_not_change_the_digest(tmp_path: Path) -> None:
         assert declaration.read(written(tmp_path, action(**change))).digest != first
 
 
-ARM = list(robot.ARM)
+ARM = list(fields.ARM)
 POSE = {
     "kind": "pose",
     "terms": [{"field": "t", "to": ARM}],
@@ -500,7 +501,7 @@ def test_another_projects_standardisation(tmp_path: Path) -> None:
     assert other is one.compat["openvla"]
     assert (other.name, other.id, other.raw["notes"], other.raw["terminate"]) == ("toy", "toy", ["It pads."], "none")
     assert other.robot is not None
-    assert other.robot.terms[1] == robot.Term("", None, ("roll", "pitch", "yaw"), pad=0)
+    assert other.robot.terms[1] == fields.Term("", None, ("roll", "pitch", "yaw"), pad=0)
     assert one.robot is not None
     assert one.robot.terminate == "is_last"
     assert one.digest == declaration.read(written(tmp_path, ROBOT)).digest != other.digest

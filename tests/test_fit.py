@@ -7,8 +7,9 @@ from typing import Any
 import layouts
 import pytest
 
-from rt2data import fit, robot_parser
-from rt2data.robot import Robot
+from rt2data import robot_parser
+from rt2data.robot import match
+from rt2data.robot.fields import Robot
 
 LAYOUT = {
     "steps/observation/image": "image[480, 640, 3] jpeg",
@@ -45,7 +46,7 @@ RAW: dict[str, Any] = {
 def problems(layout: dict[str, str] = LAYOUT, **changes: Any) -> list[str]:
     declared: Robot = robot_parser.parse(RAW | changes, "toy.yaml", {(): 1})
     fields = {path: layouts.field(path, text) for path, text in layout.items()}
-    return [str(problem) for problem in fit.problems(declared, fields, "toy 1.0.0", "toy.yaml")]
+    return [str(problem) for problem in match.problems(declared, fields, "toy 1.0.0", "toy.yaml")]
 
 
 def test_what_fits() -> None:

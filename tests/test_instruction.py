@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rt2data import instruction
-from rt2data.robot import Instruction
+from rt2data.robot import instruction
+from rt2data.robot.fields import Instruction
 
 
 def declared(*fields: str, **changes: Any) -> Instruction:

@@ -12,8 +12,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rt2data import actions, declaration, kinematics, rotation
+from rt2data import declaration
 from rt2data.errors import Rt2dataError
+from rt2data.robot import actions, kinematics, rotation
 
 PI = math.pi
 OFFSET = np.array([0, 0, 0, 0, 0, PI / 2, PI / 4])  # RoboHive's joints 6 and 7 are counted from there

@@ -12,7 +12,7 @@ import scalar_actions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rt2data import operations, rotation
+from rt2data.robot import operations, rotation
 
 NAN = math.nan
 

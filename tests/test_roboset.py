@@ -20,11 +20,12 @@ import small
 import yaml
 from PIL import Image
 
-from rt2data import blobs, convert, declaration, estimate, index, indexing, kinematics, recipe, sources
+from rt2data import blobs, convert, declaration, estimate, index, indexing, recipe, sources
 from rt2data.errors import Rt2dataError
 from rt2data.rlds.dataset import RldsDataset, read_episodes
 from rt2data.rlds.features import load_features
 from rt2data.rlds.tfrecord import map_file
+from rt2data.robot import kinematics
 
 pytest.importorskip("h5py")
 import h5py

@@ -11,7 +11,7 @@ import scalar_actions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rt2data import rotation
+from rt2data.robot import rotation
 
 EYE = np.eye(3)
 ORDERS = rotation.REPRESENTATIONS["euler"][1]

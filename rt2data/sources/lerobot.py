@@ -17,13 +17,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import blobs, fit, index
+from rt2data import blobs, index
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.rlds import tfrecord
 from rt2data.rlds.episodes import ImageRefs
 from rt2data.rlds.features import Field
-from rt2data.robot import Robot
+from rt2data.robot import match
+from rt2data.robot.fields import Robot
 from rt2data.sources import Part, left_out_rows, lerobot_shots, lerobot_table, video
 from rt2data.sources.lerobot_episodes import Episode, Episodes
 from rt2data.sources.lerobot_fields import EPISODE, FRAME, SUBTASK, TASK, column_of, fields_of
@@ -72,7 +73,7 @@ class LeRobot:
         sample = self.episodes.sample()
         self.fields = fields_of(self.meta.features, lerobot_table.columns(root / sample) if sample else {})
         listed = "meta/info.json or the data"
-        for problem in fit.problems(self.robot, self.fields, declaration.name, declaration.file, listed=listed):
+        for problem in match.problems(self.robot, self.fields, declaration.name, declaration.file, listed=listed):
             raise problem
 
     def splits(self) -> dict[str, int]:

@@ -17,14 +17,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import actions, fit, index, instruction, storage
+from rt2data import index, storage
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.images import headers
 from rt2data.rlds import tfrecord
 from rt2data.rlds.dataset import Episode, ImageRefs, RldsDataset, Split, read_episodes
 from rt2data.rlds.features import Field
-from rt2data.robot import Robot
+from rt2data.robot import actions, instruction, match
+from rt2data.robot.fields import Robot
 from rt2data.sources import Part
 from rt2data.storage import object_store
 from rt2data.storage.object_store import Url
@@ -58,7 +59,7 @@ class Rlds:
             raise Rt2dataError(declaration.file, f"kind {declaration.kind} in format rlds", "kind robot")
         self.robot: Robot = declaration.robot
         where = f"{declaration.name} {dataset.version}"
-        for problem in fit.problems(self.robot, dataset.fields, where, declaration.file):
+        for problem in match.problems(self.robot, dataset.fields, where, declaration.file):
             raise problem
         self.fields = {path: dataset.fields[path] for path in self.robot.fields}
         # Episodes of each file of a split, where that is stated.

@@ -17,11 +17,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import blobs, fit, index
+from rt2data import blobs, index
 from rt2data.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.rlds import tfrecord
 from rt2data.rlds.episodes import ImageRefs
+from rt2data.robot import match
 from rt2data.sources import Part, left_out_rows
 from rt2data.sources.counts import Counts
 from rt2data.sources.rlds import Rows
@@ -61,7 +62,7 @@ class RobosetHdf5:
             raise Rt2dataError(declaration.file, f"kind {declaration.kind} in format roboset_hdf5", "kind robot")
         self.declaration, self.root, self.robot = declaration, root, declaration.robot
         self.fields = dict(FIELDS)
-        for problem in fit.problems(self.robot, self.fields, f"{declaration.name} in HDF5", declaration.file):
+        for problem in match.problems(self.robot, self.fields, f"{declaration.name} in HDF5", declaration.file):
             raise problem
         if any(path == "steps/language_instruction" for path in self.robot.fields):
             where, found = declaration.file, "steps/language_instruction in HDF5, which has no text"

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rt2data import kinematics, operations, rotation
 from rt2data.errors import Rt2dataError
-from rt2data.robot import ROTATION, TRANSLATION, Ref, Robot, Rule, Success, Term, split
+from rt2data.robot import kinematics, operations, rotation
+from rt2data.robot.fields import ROTATION, TRANSLATION, Ref, Robot, Rule, Success, Term, split
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rt2data.robot import Instruction
+from rt2data.robot.fields import Instruction
 
 Read = Callable[[str], Any]
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rt2data import rotation
+from rt2data.robot import rotation
 
 Floats = npt.NDArray[np.float64]
 

@@ -7,7 +7,7 @@ from math import prod
 
 from rt2data.errors import Rt2dataError, near
 from rt2data.rlds.features import Field
-from rt2data.robot import Instruction, Ref, Robot, Term
+from rt2data.robot.fields import Instruction, Ref, Robot, Term
 
 _NUMBERS = ("bool", "float", "int", "uint")
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rt2data import rotation
-from rt2data.robot import ARM, ROTATION, TRANSLATION, Robot, split
+from rt2data.robot import rotation
+from rt2data.robot.fields import ARM, ROTATION, TRANSLATION, Robot, split
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

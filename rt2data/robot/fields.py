@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rt2data.kinematics import JOINTS
-from rt2data.operations import TWO_FIELDS
-from rt2data.rotation import REPRESENTATIONS
+from rt2data.robot.kinematics import JOINTS
+from rt2data.robot.operations import TWO_FIELDS
+from rt2data.robot.rotation import REPRESENTATIONS
 
 ARM = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
 TRANSLATION, ROTATION = ARM[:3], ARM[3:6]
