@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rt2data.corpus import Boxes
+from rt2data.declarations.web import Boxes
 from rt2data.errors import Rt2dataError
 from rt2data.tokenizer import ActionTokenizer
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from rt2data.declaration import Declaration
+from rt2data.declarations.declaration import Declaration
 from rt2data.robot.fields import ARM, Instruction, Op, Robot, Rule, Success, Term, split
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rt2data import claims, evidence, sources
-from rt2data.declaration import Declaration
+from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.evidence import Claim, Seen
 from rt2data.rlds.episodes import ImageRefs

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rt2data import claims_motion
-from rt2data.declaration import Declaration
+from rt2data.declarations.declaration import Declaration
 from rt2data.evidence import AGREES, OBJECTS, SIGNIFICANT, UNKNOWN, Claim, Seen, chance, columns
 from rt2data.images import codec
 from rt2data.robot.fields import ARM, Robot, split

@@ -328,7 +328,8 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _datasets(args: argparse.Namespace) -> int:
-    from rt2data import catalog, declaration
+    from rt2data import catalog
+    from rt2data.declarations import declaration
 
     if len(args.words) > 1 + (args.words[:1] == ["check"]) or args.words == ["check"]:
         raise Rt2dataError("datasets", " ".join(args.words), "one NAME, or check NAME")

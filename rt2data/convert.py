@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rt2data import declaration
+from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.rlds.writer import write_rlds
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from rt2data import index
-from rt2data.declaration import Declaration
+from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError, near
 
 Mask = npt.NDArray[np.bool_]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from rt2data import index
-from rt2data.declaration import Declaration
+from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError, near
 
 HELD = "filter.held"  # the column that a job adds to an index

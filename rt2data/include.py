@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rt2data import config, declaration, resources
-from rt2data.config import Where
-from rt2data.declaration import Declaration
+from rt2data import resources
+from rt2data.declarations import declaration, yaml_file
+from rt2data.declarations.declaration import Declaration
+from rt2data.declarations.yaml_file import Where
 from rt2data.errors import Rt2dataError, near
 
 AMOUNTS = ("weight", "repeat", "samples")
@@ -55,7 +56,7 @@ def _nearest(places: dict[Where, str], where: Where, else_: str) -> str:
 
 def read(path: Path) -> Written:
     """Read a recipe file and what it includes. Raises Rt2dataError that names the file and the line."""
-    raw, lines = config.read_yaml(path)
+    raw, lines = yaml_file.read_yaml(path)
     return parse(raw, str(path), lines)
 
 
@@ -71,10 +72,10 @@ def parse(
         given: declarations that do not come with rt2data.
         above: the recipe files that include this one.
     """
-    config.check(raw, "recipe", file, lines)
+    yaml_file.check(raw, "recipe", file, lines)
 
     def at(*where: str | int) -> str:
-        return f"{file}:{config.line_of(lines, where)}"
+        return f"{file}:{yaml_file.line_of(lines, where)}"
 
     places = {where: f"{file}:{line}" for where, line in (lines or {}).items()}
     own = Written(file, {key: value for key, value in raw.items() if key != "sources"}, places)
@@ -88,7 +89,7 @@ def parse(
             raise Rt2dataError(at("without"), '"without" and no include', "a recipe to leave sources out of")
         return own
     path = _included(raw["include"], file, at("include"), above)
-    base_raw, base_lines = config.read_yaml(path)
+    base_raw, base_lines = yaml_file.read_yaml(path)
     base = parse(base_raw, str(path), base_lines, given, (*above, str(Path(file).resolve())))
     return _merge(_without(base, own), own)
 

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from rt2data import annotation, declaration, filters, holdout, index, pictures, reasoning, recipe, select, steps
+from rt2data import annotation, filters, holdout, index, pictures, reasoning, recipe, select, steps
+from rt2data.declarations import declaration
 from rt2data.recipe import Recipe, RecipeSource
 from rt2data.storage import atomic
 

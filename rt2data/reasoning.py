@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from rt2data import index, order, prompts
-from rt2data.declaration import Declaration
+from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rt2data import config, filters, holdout, include, reasoning, resources, sampling
+from rt2data import filters, holdout, include, reasoning, resources, sampling
 from rt2data import prompts as prompts_of
-from rt2data.declaration import Declaration, standardised
+from rt2data.declarations import yaml_file
+from rt2data.declarations.declaration import Declaration, standardised
 from rt2data.errors import Rt2dataError, near
 from rt2data.filters import Filter
 from rt2data.holdout import Holdout
@@ -138,7 +139,7 @@ def read(path: Path) -> Recipe:
 
 
 def parse(
-    raw: Any, file: str, lines: dict[config.Where, int] | None = None, declarations: Sequence[Declaration] = ()
+    raw: Any, file: str, lines: dict[yaml_file.Where, int] | None = None, declarations: Sequence[Declaration] = ()
 ) -> Recipe:
     """The recipe of data that was read from `file`.
 

@@ -12,7 +12,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.storage.places import Place
 
 if TYPE_CHECKING:
-    from rt2data.declaration import Declaration
+    from rt2data.declarations.declaration import Declaration
 
 Json = dict[str, Any]
 
@@ -85,7 +85,7 @@ def of_dataset(path: Place, *, check: bool) -> Json:
 
 def _declaration_of(path: Place) -> Declaration:
     """The declaration of a folder: by ``dataset_info.json``, else the one whose annotation files are there."""
-    from rt2data import declaration
+    from rt2data.declarations import declaration
 
     infos = [path / name for name in ("dataset_info.json", *storage.matching(path, "*/dataset_info.json"))]
     for info in infos:

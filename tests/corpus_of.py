@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from rt2data import blobs, declaration, index, sources
+from rt2data import blobs, index, sources
+from rt2data.declarations import declaration
 
 
 def declared(folder: Path, **raw: Any) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rt2data import declaration, robot_parser
+from rt2data.declarations import declaration, robot_parser
 from rt2data.errors import Rt2dataError
 from rt2data.robot import actions
 from rt2data.robot.fields import Op, Ref, Robot, Rule, Term

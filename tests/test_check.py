@@ -12,7 +12,8 @@ import pytest
 import robofiles
 import yaml
 
-from rt2data import check, cli, declaration, testing
+from rt2data import check, cli, testing
+from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.evidence import AGREES, OBJECTS, UNKNOWN, chance
 from rt2data.rlds import writer

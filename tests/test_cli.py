@@ -16,7 +16,8 @@ import small
 import yaml
 
 import rt2data
-from rt2data import ActionTokenizer, cli, declaration
+from rt2data import ActionTokenizer, cli
+from rt2data.declarations import declaration
 
 HEAVY = (
     "apache_beam",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rt2data import config
+from rt2data.declarations import yaml_file
 from rt2data.errors import Rt2dataError
 
 
@@ -18,7 +18,7 @@ def refused(tmp_path: Path, text: str | bytes, schema: str = "recipe") -> str:
     path = tmp_path / "r.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(Rt2dataError) as caught:
-        config.check(*_swap(config.read_yaml(path), schema, str(path)))
+        yaml_file.check(*_swap(yaml_file.read_yaml(path), schema, str(path)))
     return str(caught.value).replace(f"{tmp_path}/", "")
 
 
@@ -29,12 +29,12 @@ def _swap(read: tuple[Any, Any], schema: str, file: str) -> tuple[Any, str, str,
 def test_lines_of_values(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     path.write_text("# a comment\nname: x\nsources:\n  - source: a\n    weight: 2\n  - {source: b}\n")
-    data, lines = config.read_yaml(path)
+    data, lines = yaml_file.read_yaml(path)
     assert data == {"name": "x", "sources": [{"source": "a", "weight": 2}, {"source": "b"}]}
     assert lines["name",] == 2
     assert lines["sources", 0, "weight"] == 5
     assert lines["sources", 1, "source"] == 6
-    assert config.line_of(lines, ("sources", 1, "no", "such")) == 6
+    assert yaml_file.line_of(lines, ("sources", 1, "no", "such")) == 6
 
 
 @pytest.mark.parametrize(
@@ -166,15 +166,15 @@ def test_few_aliases_cannot_stand_for_many_values(tmp_path: Path) -> None:
 def test_an_anchor_and_a_merge_are_fine(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     path.write_text("a: &a {x: 1}\nb: {<<: *a, y: 2}\n")
-    assert config.read_yaml(path)[0] == {"a": {"x": 1}, "b": {"x": 1, "y": 2}}
+    assert yaml_file.read_yaml(path)[0] == {"a": {"x": 1}, "b": {"x": 1, "y": 2}}
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(Rt2dataError, match=r"none\.yaml: No such file or directory; expected a readable YAML file\."):
-        config.read_yaml(tmp_path / "none.yaml")
+        yaml_file.read_yaml(tmp_path / "none.yaml")
     with pytest.raises(Rt2dataError, match="Is a directory; expected a readable YAML file"):
-        config.read_yaml(tmp_path)
+        yaml_file.read_yaml(tmp_path)
     path = tmp_path / "big.yaml"
-    path.write_bytes(b"#" * (config.LIMIT + 1))
-    with pytest.raises(Rt2dataError, match=f"{config.LIMIT + 1} bytes; expected a YAML file of at most"):
-        config.read_yaml(path)
+    path.write_bytes(b"#" * (yaml_file.LIMIT + 1))
+    with pytest.raises(Rt2dataError, match=f"{yaml_file.LIMIT + 1} bytes; expected a YAML file of at most"):
+        yaml_file.read_yaml(path)

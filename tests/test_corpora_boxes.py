@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rt2data import boxes
-from rt2data.corpus import Boxes
+from rt2data.declarations.web import Boxes
 from rt2data.errors import Rt2dataError
 
 RULE = Boxes("Where?", order="stored")

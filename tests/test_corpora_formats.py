@@ -12,7 +12,8 @@ import pytest
 import small
 from corpus_of import declared, opened, picture, reasons, table, write, write_tar
 
-from rt2data import declaration, index, sources
+from rt2data import index, sources
+from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.sources import records, tars
 

@@ -16,8 +16,9 @@ import pytest
 import scalar_actions
 import yaml
 
-from rt2data import catalog, declaration, index, sources, testing
-from rt2data.declaration import Declaration
+from rt2data import catalog, index, sources, testing
+from rt2data.declarations import declaration
+from rt2data.declarations.declaration import Declaration
 from rt2data.rlds.dataset import RldsDataset, read_episodes
 from rt2data.rlds.features import Field, load_features
 from rt2data.rlds.tfrecord import map_file, scan

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from rt2data import caveats, declaration, plan, recipe, resources, sources
+from rt2data import caveats, plan, recipe, resources, sources
+from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.robot import fields
 

@@ -7,7 +7,7 @@ from typing import Any
 import layouts
 import pytest
 
-from rt2data import robot_parser
+from rt2data.declarations import robot_parser
 from rt2data.robot import match
 from rt2data.robot.fields import Robot
 

@@ -24,7 +24,8 @@ import small
 import yaml
 from PIL import Image
 
-from rt2data import declaration, flow, gather, indexing, manifest, report, shard, sources, texts
+from rt2data import flow, gather, indexing, manifest, report, shard, sources, texts
+from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.measure import Moments
 from rt2data.mixture.reader import CLAIM, FORMAT, load_manifest

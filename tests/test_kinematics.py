@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rt2data import declaration
+from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.robot import actions, kinematics, rotation
 

@@ -21,7 +21,8 @@ pytest.importorskip("av")
 import av
 import lerobotfiles as files
 
-from rt2data import blobs, check, declaration, index, indexing, sources
+from rt2data import blobs, check, index, indexing, sources
+from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.rlds.features import Field
 from rt2data.sources import lerobot_table, video

@@ -21,7 +21,8 @@ pytest.importorskip("av")
 import av
 import lerobotfiles as files
 
-from rt2data import catalog, declaration, estimate, flow, index, recipe, sources
+from rt2data import catalog, estimate, flow, index, recipe, sources
+from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.verify import verify
 

@@ -16,7 +16,8 @@ import pytest
 import small
 import yaml
 
-from rt2data import cli, config, declaration, estimate, flow, forecast, plan, quotas, recipe, report, resources, verify
+from rt2data import cli, estimate, flow, forecast, plan, quotas, recipe, report, resources, verify
+from rt2data.declarations import declaration, yaml_file
 from rt2data.errors import Rt2dataError
 
 RECIPES = {path.stem: path for path in resources.files("mixtures", ".yaml")}
@@ -571,7 +572,7 @@ def test_the_readme_names_every_recipe_on_one_page() -> None:
 
 def test_the_reference_names_every_field() -> None:
     text = (Path(__file__).parent.parent / "docs" / "recipes.md").read_text()
-    fields = config.schema("recipe")["properties"]
+    fields = yaml_file.schema("recipe")["properties"]
     own = fields["sources"]["items"]["properties"]
     for name in {*fields, *own, *own["plans"]["properties"], *own["filters"]["additionalProperties"]["properties"]}:
         assert re.search(rf"`[^`\n]*\b{name}\b[^`\n]*`|^ +plans: .*\b{name}: ", text, re.MULTILINE), name

@@ -15,7 +15,8 @@ import pytest
 import small
 import yaml
 
-from rt2data import annotation, declaration, estimate, prompts, recipe, report, resources, verify
+from rt2data import annotation, estimate, prompts, recipe, report, resources, verify
+from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.reasoning import ALL, filled
 from rt2data.rlds.writer import TextSpec, write_rlds

@@ -9,7 +9,8 @@ import pytest
 import small
 import yaml
 
-from rt2data import declaration, recipe, resources, select
+from rt2data import recipe, resources, select
+from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 
 HEAD = "name: x\nsources:\n"

@@ -12,7 +12,8 @@ import pytest
 import small
 import yaml
 
-from rt2data import declaration, index, sources
+from rt2data import index, sources
+from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.rlds.writer import ImageSpec, RaggedSpec, TensorSpec, TextSpec, write_rlds
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import small
 
-from rt2data import declaration, index, sources
+from rt2data import index, sources
+from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.rlds import tfrecord
 

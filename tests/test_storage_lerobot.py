@@ -19,8 +19,9 @@ import lerobotfiles as files
 import objects
 from objects import Server
 
-from rt2data import check, cli, declaration, flow, forecast, planner, sources, storage
+from rt2data import check, cli, flow, forecast, planner, sources, storage
 from rt2data import recipe as recipes
+from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.storage import local_copies, object_store
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from rt2data import convert, declaration
+from rt2data import convert
+from rt2data.declarations import declaration
 from rt2data.rlds.writer import ImageSpec, TensorSpec
 from rt2data.sources import roboset_hdf5, roboset_trials
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from rt2data import storage
-from rt2data.declaration import Declaration
+from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError, near
 from rt2data.storage.object_store import Url
 from rt2data.storage.places import Place

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import orjson
 
 from rt2data import boxes, conversation, index
-from rt2data.corpus import PLACEHOLDER
+from rt2data.declarations.web import PLACEHOLDER
 from rt2data.sources.examples import Example
 from rt2data.sources.pictures import MAX_BYTES, Names, Picture
 from rt2data.sources.web import WebCorpus, texts
@@ -171,7 +171,7 @@ def _of_url(picture: Picture | Names) -> Picture | Names:
 
 
 def lookup(record: Any, way: str) -> Any:
-    """The value at a declared field (`rt2data.corpus.FIELD`); None where there is none."""
+    """The value at a declared field (`rt2data.declarations.web.FIELD`); None where there is none."""
     if "{" in way:
         return _filled(record, way)
     keys, *calls = way.split("|")

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from rt2data import blobs, index
-from rt2data.declaration import Declaration
+from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.rlds import tfrecord
 from rt2data.rlds.episodes import ImageRefs

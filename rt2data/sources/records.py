@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from rt2data.declaration import Declaration
+from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.sources import stream
 from rt2data.sources.examples import Example

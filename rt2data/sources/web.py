@@ -18,8 +18,8 @@ import orjson
 import pyarrow as pa
 
 from rt2data import boxes, index, storage
-from rt2data.corpus import Web
-from rt2data.declaration import Declaration
+from rt2data.declarations.declaration import Declaration
+from rt2data.declarations.web import Web
 from rt2data.errors import Rt2dataError
 from rt2data.sources import Part, safe_join, stream
 from rt2data.sources.counts import Counts

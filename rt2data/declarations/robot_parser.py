@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from rt2data import config
+from rt2data.declarations import yaml_file
 from rt2data.errors import Rt2dataError, near
 from rt2data.robot.fields import (  # fmt: skip
     ARM,
@@ -29,7 +29,7 @@ from rt2data.robot.operations import OPERATIONS, TWO_FIELDS
 from rt2data.robot.rotation import REPRESENTATIONS
 
 
-def parse(raw: dict[str, Any], file: str, lines: dict[config.Where, int], *, compat: bool = False) -> Robot:
+def parse(raw: dict[str, Any], file: str, lines: dict[yaml_file.Where, int], *, compat: bool = False) -> Robot:
     """The robot part of a declaration that fits its schema. Raises Rt2dataError that names the line.
 
     `compat`: of another project's standardisation, which may pad and subtract Euler angles.
@@ -38,11 +38,11 @@ def parse(raw: dict[str, Any], file: str, lines: dict[config.Where, int], *, com
 
 
 class _Parser:
-    def __init__(self, raw: dict[str, Any], file: str, lines: dict[config.Where, int], *, compat: bool) -> None:
+    def __init__(self, raw: dict[str, Any], file: str, lines: dict[yaml_file.Where, int], *, compat: bool) -> None:
         self.raw, self.file, self.lines, self.compat = raw, file, lines, compat
 
-    def refuse(self, where: config.Where, found: str, expected: str, repair: str = "") -> Rt2dataError:
-        return Rt2dataError(f"{self.file}:{config.line_of(self.lines, where)}", found, expected, repair)
+    def refuse(self, where: yaml_file.Where, found: str, expected: str, repair: str = "") -> Rt2dataError:
+        return Rt2dataError(f"{self.file}:{yaml_file.line_of(self.lines, where)}", found, expected, repair)
 
     def robot(self) -> Robot:
         raw, action = self.raw, self.raw["action"]
@@ -220,7 +220,7 @@ class _Parser:
             raise self.refuse(("action", key), f"the {key} give {', '.join(given)}", f"each of {', '.join(dims)} once")
         return tuple(terms)
 
-    def check_term(self, term: Term, where: config.Where) -> None:
+    def check_term(self, term: Term, where: yaml_file.Where) -> None:
         turning = [op.name for op in term.ops if op.rotation or op.kinematics]
         if term.columns is not None and len(term.columns) != term.width:
             if turning:
@@ -255,7 +255,7 @@ class _Parser:
                 where, f"{turning[0]} in {self.raw['action']['unit']}", "axis_angle or euler: only angles can be scaled"
             )
 
-    def op(self, raw: Any, where: config.Where, width: int) -> Op:
+    def op(self, raw: Any, where: yaml_file.Where, width: int) -> Op:
         name, argument = (raw, None) if isinstance(raw, str) else next(iter(raw.items()))
         if name in TWO_FIELDS:
             ref = {"field": argument} if isinstance(argument, str) else argument
@@ -298,7 +298,7 @@ class _Parser:
             raise self.refuse(where, f"{name} for {width} dimensions", "a term of one dimension")
         return Op(name, tuple(float(n) for n in numbers))
 
-    def columns(self, raw: dict[str, Any], where: config.Where) -> tuple[int, ...] | None:
+    def columns(self, raw: dict[str, Any], where: yaml_file.Where) -> tuple[int, ...] | None:
         given = raw.get("columns")
         if not isinstance(given, str):
             if given is not None and not all(type(n) is int and n >= 0 for n in given):
@@ -317,7 +317,7 @@ class _Parser:
         raw = self.raw[key]
         return raw if isinstance(raw, str) else self.rule(raw, (key,))
 
-    def rule(self, raw: dict[str, Any], where: config.Where) -> Rule:
+    def rule(self, raw: dict[str, Any], where: yaml_file.Where) -> Rule:
         kinds = [key for key in ("above", "below", "nonzero") if key in raw]
         if len(kinds) > 1:
             raise self.refuse(where, " and ".join(kinds), "one of above, below, nonzero")

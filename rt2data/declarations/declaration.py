@@ -10,8 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rt2data import config, corpus, resources, robot_parser
-from rt2data.corpus import Web
+from rt2data import resources
+from rt2data.declarations import robot_parser, yaml_file
+from rt2data.declarations import web as corpus
+from rt2data.declarations.web import Web
 from rt2data.errors import Rt2dataError, near
 from rt2data.robot.fields import ARM, Robot
 
@@ -79,19 +81,19 @@ def read(path: Path) -> Declaration:
 
 def read_all(path: Path) -> list[Declaration]:
     """Read and check one declaration file: each of its variants, or the one dataset that it declares."""
-    raw, lines = config.read_yaml(path)
-    config.check(raw, "declaration", str(path), lines)
+    raw, lines = yaml_file.read_yaml(path)
+    yaml_file.check(raw, "declaration", str(path), lines)
     if "variants" not in raw:
         return [_one(raw, path, lines, str(path))]
     for key in ("name", "id", "aliases"):
         if key in raw:
-            where = f"{path}:{config.line_of(lines, (key,))}"
+            where = f"{path}:{yaml_file.line_of(lines, (key,))}"
             raise Rt2dataError(where, f'"{key}" beside variants', f'a "{key}" in each variant')
     common = {key: value for key, value in raw.items() if key != "variants"}
     return [_one(common | variant, path, lines, f"{path}#{variant['name']}") for variant in raw["variants"]]
 
 
-def _one(raw: dict[str, Any], path: Path, lines: dict[config.Where, int], reference: str) -> Declaration:
+def _one(raw: dict[str, Any], path: Path, lines: dict[yaml_file.Where, int], reference: str) -> Declaration:
     compat = {}
     if raw["kind"] == "robot":
         arm, web = robot_parser.parse(raw, str(path), lines), None
@@ -103,7 +105,7 @@ def _one(raw: dict[str, Any], path: Path, lines: dict[config.Where, int], refere
 
 
 def _compat(
-    raw: dict[str, Any], name: str, block: dict[str, Any], path: Path, lines: dict[config.Where, int], reference: str
+    raw: dict[str, Any], name: str, block: dict[str, Any], path: Path, lines: dict[yaml_file.Where, int], reference: str
 ) -> Declaration:
     """The declaration as project `name` reads the dataset.
 
@@ -114,7 +116,7 @@ def _compat(
     if like is not None:
         other = raw["compat"].get(like, {})
         if like == name or "like" in other or "action" not in other:
-            where = f"{path}:{config.line_of(lines, ('compat', name, 'like'))}"
+            where = f"{path}:{yaml_file.line_of(lines, ('compat', name, 'like'))}"
             raise Rt2dataError(where, f"like: {like}", "the other project, with an action of its own")
         block = other | {key: value for key, value in block.items() if key != "like"}
     changed = {key: value for key, value in block.items() if key != "quirks"}
@@ -178,7 +180,7 @@ def declared() -> dict[str, Declaration]:
 def undeclared() -> dict[str, str]:
     """Datasets in use that are not declared, each with the reason."""
     path = resources.folder("builders") / UNDECLARED
-    entries = config.read_yaml(path)[0] if path.is_file() else []
+    entries = yaml_file.read_yaml(path)[0] if path.is_file() else []
     return {entry["name"]: entry["reason"] for entry in entries}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rt2data import config
+from rt2data.declarations import yaml_file
 from rt2data.errors import Rt2dataError
 
 # A field is the way to a value in a record: keys joined by dots, `*` for each element of a list, functions after `|`.
@@ -74,15 +74,15 @@ class Web:
         return ("image", *(f"i{n}" for n in range(1, self.max_images)))
 
 
-def parse(raw: Mapping[str, Any], file: str, lines: dict[config.Where, int]) -> Web:
+def parse(raw: Mapping[str, Any], file: str, lines: dict[yaml_file.Where, int]) -> Web:
     """The web half of a declaration that fits the schema.
 
     Raises:
         Rt2dataError: fields that do not go together.
     """
 
-    def fail(where: config.Where, found: str, expected: str) -> Rt2dataError:
-        return Rt2dataError(f"{file}:{config.line_of(lines, where)}", found, expected)
+    def fail(where: yaml_file.Where, found: str, expected: str) -> Rt2dataError:
+        return Rt2dataError(f"{file}:{yaml_file.line_of(lines, where)}", found, expected)
 
     kind, fields = raw["kind"], raw.get("fields", {})
     if raw["format"] == "vqa_json":
