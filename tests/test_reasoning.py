@@ -20,7 +20,7 @@ from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.reasoning import ALL, filled
 from rt2data.rlds.writer import TextSpec, write_rlds
-from rt2data.serving import parse_reply
+from rt2data.serving.constraint import parse_reply
 from rt2data.tokenizer import ActionTokenizer
 
 Build = Callable[..., dict[str, Any]]

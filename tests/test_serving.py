@@ -15,7 +15,7 @@ import vocabularies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rt2data.serving import (
+from rt2data.serving.constraint import (
     ActionLogitsProcessor,
     Constraint,
     from_simpler,

@@ -1,0 +1,33 @@
+"""Serving a model that writes actions: only action tokens where an action belongs, and from there to the robot.
+
+A reply of the model is an action, or (`plan=True`, RT-2's chain of thought) free text up to ``Action:`` and then an
+action; behind the action the sequence ends. `Constraint` knows which ids may come next; the rest puts that into the
+form a server wants: a Hugging Face logits processor, `prefix_allowed_tokens_fn`, a numpy mask. For servers that
+take a regular expression or a grammar there are `tokenizer.regex()` and `tokenizer.grammar()`.
+
+    tok = ActionTokenizer.from_pretrained("rt2").with_vocabulary(hf_tokenizer)
+    only_actions = ActionLogitsProcessor(Constraint(tok))
+    ids = model.generate(**inputs, logits_processor=[only_actions], max_new_tokens=32)
+
+Needs numpy only; torch is used where the scores are torch tensors. May import: `tokenizer`, `mixture`, `robot.rotation`.
+"""
+
+from __future__ import annotations
+
+from rt2data.serving.constraint import (
+    ActionLogitsProcessor,
+    Constraint,
+    from_simpler,
+    parse_reply,
+    prefix_allowed_tokens_fn,
+    to_simpler,
+)
+
+__all__ = [
+    "ActionLogitsProcessor",
+    "Constraint",
+    "from_simpler",
+    "parse_reply",
+    "prefix_allowed_tokens_fn",
+    "to_simpler",
+]
