@@ -29,7 +29,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rt2data import exchange, flow, index, indexing, job, plan, planner, recipe, sources
+from rt2data import exchange, flow, index, indexing, job, plan, planner, sources
+from rt2data.recipes import recipe
 from rt2data.runners import workers
 from rt2data.tokenizer import ActionTokenizer
 

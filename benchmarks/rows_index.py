@@ -16,7 +16,8 @@ from common import Bench, Row, build, evict, parts, ratio, recipe, remove, turns
 
 def child(file: Path, root: Path, *, cold: bool) -> None:
     """Index each part once, as `rt2data stats` does, and print the CPU seconds and the seconds."""
-    from rt2data import flow, recipe
+    from rt2data import flow
+    from rt2data.recipes import recipe
 
     the_recipe = recipe.read(file)
     found = flow.open_source(the_recipe.sources[0], root)
@@ -81,7 +82,8 @@ def again(file: Path, root: Path, work: Path) -> None:
     """Find the index of a dataset in a work directory that has it, and print how many of its data files and other files
     Python opened for that, and the seconds. The time is that of doing it once more: imports are no part of it.
     """
-    from rt2data import flow, recipe, report
+    from rt2data import flow, report
+    from rt2data.recipes import recipe
     from rt2data.runners.engine import Direct
 
     opened: set[str] = set()

@@ -22,8 +22,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from rt2data import index, reasoning, storage
+from rt2data import index, storage
 from rt2data.errors import Rt2dataError
+from rt2data.recipes import reasoning
 from rt2data.sources import stream
 from rt2data.sources.fields import lookup
 from rt2data.sources.records import lines

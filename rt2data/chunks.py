@@ -14,7 +14,7 @@ import numpy.typing as npt
 from rt2data import exchange, flow, report, select, steps
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
-from rt2data.recipe import Recipe
+from rt2data.recipes.recipe import Recipe
 from rt2data.runners.engine import Direct
 from rt2data.storage.places import Place
 from rt2data.tokenizer import ActionTokenizer

@@ -265,7 +265,8 @@ def _sample(args: argparse.Namespace) -> None:
 
 
 def _plan(args: argparse.Namespace) -> None:
-    from rt2data import estimate, flow, forecast, recipe, report
+    from rt2data import estimate, flow, forecast, report
+    from rt2data.recipes import recipe
 
     found = recipe.read(recipe.find(args.recipe))
     work = flow.work_folder((args.out or Path("out") / found.name).absolute(), args.work)
@@ -412,7 +413,8 @@ def _detokenize(args: argparse.Namespace) -> None:
 
 
 def _tokenizer_fit(args: argparse.Namespace) -> None:
-    from rt2data import chunks, flow, recipe
+    from rt2data import chunks, flow
+    from rt2data.recipes import recipe
 
     found = recipe.read(recipe.find(args.recipe))
     work = flow.work_folder((Path("out") / found.name).absolute(), args.work)

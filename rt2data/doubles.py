@@ -34,10 +34,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from rt2data import blobs, filters, index, job, order, pictures, select, steps
+from rt2data import blobs, index, job, order, pictures, select, steps
 from rt2data.images import codec
 from rt2data.job import IndexedPart, Job
-from rt2data.recipe import RecipeSource
+from rt2data.recipes import filters
+from rt2data.recipes.recipe import RecipeSource
 from rt2data.runners.engine import Direct, Engine
 from rt2data.storage import atomic
 

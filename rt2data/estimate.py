@@ -22,7 +22,6 @@ from rt2data import (
     plan,
     planner,
     quotas,
-    reasoning,
     report,
     select,
     staging,
@@ -32,8 +31,9 @@ from rt2data import (
 from rt2data import index as index_of
 from rt2data.errors import Rt2dataError
 from rt2data.plan import Plan, SourcePlan, Stream
-from rt2data.reasoning import Reasoning
-from rt2data.recipe import Recipe, RecipeSource
+from rt2data.recipes import reasoning
+from rt2data.recipes.reasoning import Reasoning
+from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.runners.engine import Direct
 from rt2data.sources import Source
 from rt2data.storage.places import Place

@@ -20,8 +20,8 @@ from rt2data import index, job, pictures, plan, planner, select, staging, statis
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job, Piece
 from rt2data.plan import Plan
-from rt2data.reasoning import Plans
-from rt2data.recipe import RecipeSource
+from rt2data.recipes.reasoning import Plans
+from rt2data.recipes.recipe import RecipeSource
 from rt2data.storage import atomic
 from rt2data.tokenizer import ActionTokenizer, proprio
 

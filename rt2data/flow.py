@@ -29,10 +29,10 @@ from rt2data import (
     statistics,
     storage,
 )
-from rt2data import recipe as recipes
 from rt2data.errors import Rt2dataError
 from rt2data.measure import Cells, Moments
-from rt2data.recipe import Recipe, RecipeSource
+from rt2data.recipes import recipe as recipes
+from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.runners.engine import Direct, Engine, finished
 from rt2data.sources import Part, Source
 from rt2data.sources.counts import Counts

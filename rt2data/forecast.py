@@ -10,7 +10,7 @@ import numpy as np
 from rt2data import select, traffic
 from rt2data.images import codec as pictures
 from rt2data.plan import Plan, SourcePlan
-from rt2data.recipe import Recipe, RecipeSource
+from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.storage.object_store import Url
 from rt2data.storage.places import Place
 

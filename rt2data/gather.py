@@ -24,7 +24,7 @@ from rt2data.images import codec
 from rt2data.job import Job
 from rt2data.mixture.reader import CLAIM
 from rt2data.plan import Plan, Stream
-from rt2data.recipe import Recipe, RecipeSource
+from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.render import Rendered
 from rt2data.sink import Bytes, Sink
 from rt2data.staging import Images

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from rt2data import filters, index, order
+from rt2data import index, order
 from rt2data.errors import Rt2dataError
 from rt2data.job import Job
+from rt2data.recipes import filters
 
 LISTED = 100  # duplicates that an error lists
 

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from rt2data import annotation, filters, holdout, index, pictures, reasoning, recipe, select, steps
+from rt2data import annotation, index, pictures, select, steps
 from rt2data.declarations import declaration
-from rt2data.recipe import Recipe, RecipeSource
+from rt2data.recipes import filters, holdout, reasoning, recipe
+from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.storage import atomic
 
 # Of the staged images that one exchange task writes: at least so many bytes, and more where there would be more tasks.

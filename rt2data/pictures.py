@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import blobs, filters, index, select
+from rt2data import blobs, index, select
 from rt2data.images import codec
-from rt2data.recipe import Recipe, RecipeSource
+from rt2data.recipes import filters
+from rt2data.recipes.recipe import Recipe, RecipeSource
 
 VERSION = 1
 ATTACHED = "filter."  # begins the names of columns that a job adds to an index

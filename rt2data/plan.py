@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rt2data import order
-from rt2data.recipe import Recipe
+from rt2data.recipes.recipe import Recipe
 from rt2data.storage import atomic
 
 

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rt2data import blobs, caveats, holdout, identity, index, order, quotas, reasoning, select, steps, traffic
+from rt2data import blobs, caveats, identity, index, order, quotas, select, steps, traffic
 from rt2data.errors import Rt2dataError
-from rt2data.holdout import Holdout
 from rt2data.job import IndexedPart, Job
 from rt2data.plan import Plan, SourcePlan, Stream, empty, streams
-from rt2data.recipe import Recipe, RecipeSource
+from rt2data.recipes import holdout, reasoning
+from rt2data.recipes.holdout import Holdout
+from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.select import Samples
 
 VERSION = 1

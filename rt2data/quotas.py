@@ -9,7 +9,7 @@ from fractions import Fraction
 from rt2data import order
 from rt2data.errors import Rt2dataError
 from rt2data.plan import SourcePlan
-from rt2data.recipe import Recipe, RecipeSource
+from rt2data.recipes.recipe import Recipe, RecipeSource
 
 
 def check_usable(source: RecipeSource, plan: SourcePlan) -> None:

@@ -20,7 +20,7 @@ import pyarrow.compute
 
 from rt2data import index, order, prompts, texts
 from rt2data.images import codec
-from rt2data.recipe import Recipe, RecipeSource
+from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.texts import Texts
 from rt2data.tokenizer import ActionTokenizer
 

@@ -13,9 +13,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
-from rt2data import filters, holdout, index, order
+from rt2data import index, order
 from rt2data.errors import Rt2dataError
-from rt2data.recipe import Recipe, RecipeSource
+from rt2data.recipes import filters, holdout
+from rt2data.recipes.recipe import Recipe, RecipeSource
 
 
 @dataclass(slots=True)

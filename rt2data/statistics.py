@@ -17,7 +17,7 @@ import numpy as np
 
 from rt2data import index, job, measure, select
 from rt2data.measure import Cells, Moments
-from rt2data.recipe import RecipeSource
+from rt2data.recipes.recipe import RecipeSource
 from rt2data.robot.fields import split
 from rt2data.storage import atomic
 from rt2data.tokenizer import ActionTokenizer, Dim

@@ -49,7 +49,8 @@ def of_mixture(path: Place) -> Json:
 def of_dataset(path: Place, *, check: bool) -> Json:
     """The statistics of a dataset's folder, through a declaration that fits it."""
     # Here and not above: a built mixture's statistics need the core alone.
-    from rt2data import exchange, flow, plan, planner, recipe, report, sources, statistics
+    from rt2data import exchange, flow, plan, planner, report, sources, statistics
+    from rt2data.recipes import recipe
     from rt2data.runners.engine import Direct
     from rt2data.tokenizer import ActionTokenizer
 

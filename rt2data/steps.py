@@ -24,7 +24,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from rt2data import index, select
-from rt2data.recipe import RecipeSource
+from rt2data.recipes.recipe import RecipeSource
 from rt2data.robot import compose
 from rt2data.robot.fields import Robot, split
 

@@ -15,9 +15,9 @@ import pytest
 import small
 
 from rt2data import check, index, indexing, plan, sources, testing
-from rt2data import recipe as recipes
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
+from rt2data.recipes import recipe as recipes
 from rt2data.rlds import array_record
 from rt2data.rlds.dataset import RldsDataset, read_episodes
 from rt2data.rlds.features import load_features

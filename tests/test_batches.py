@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import small
 
-from rt2data import estimate, flow, indexing, recipe
+from rt2data import estimate, flow, indexing
 from rt2data.errors import Rt2dataError
 from rt2data.job import IndexedPart, Member
+from rt2data.recipes import recipe
 from rt2data.sources import Part
 from rt2data.sources.rlds import Rlds
 

@@ -19,10 +19,11 @@ import pytest
 import small
 from conftest import Built
 
-from rt2data import Mix, estimate, flow, load_manifest, recipe, report, stats, verify
+from rt2data import Mix, estimate, flow, load_manifest, report, stats, verify
 from rt2data import mixture as mixtures
 from rt2data.errors import Rt2dataError
 from rt2data.mixture import export, inspection
+from rt2data.recipes import recipe
 
 Build = Callable[..., dict[str, Any]]
 SOURCES = ["bridge", "vqav2", "coco"]

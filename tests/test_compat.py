@@ -13,10 +13,11 @@ import pytest
 import small
 from test_datasets import fake, numbers, published, robot_of, same
 
-from rt2data import caveats, index, plan, recipe, sources, verify
+from rt2data import caveats, index, plan, sources, verify
 from rt2data.declarations import declaration
 from rt2data.declarations.declaration import COMPAT, Declaration
 from rt2data.errors import Rt2dataError
+from rt2data.recipes import recipe
 from rt2data.rlds.dataset import read_episodes
 from rt2data.rlds.tfrecord import map_file
 from rt2data.robot import match

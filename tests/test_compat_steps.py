@@ -14,10 +14,11 @@ from test_compat import other
 from test_datasets import fake, numbers, robot_of, same
 from test_flow import samples
 
-from rt2data import estimate, flow, recipe, sources, verify
+from rt2data import estimate, flow, sources, verify
 from rt2data.declarations import declaration
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
+from rt2data.recipes import recipe
 from rt2data.rlds.dataset import read_episodes
 from rt2data.rlds.tfrecord import map_file
 

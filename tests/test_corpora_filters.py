@@ -18,9 +18,10 @@ from corpus_of import declared, table, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rt2data import cli, filters, select
-from rt2data import recipe as recipes
+from rt2data import cli, select
 from rt2data.errors import Rt2dataError
+from rt2data.recipes import filters
+from rt2data.recipes import recipe as recipes
 
 Build = Callable[..., dict[str, Any]]
 TEXTS = ["a", "a red cup on a table", "eine rote Tasse", "Cafe\u0301", "红色的杯子", "x y"]

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from rt2data import caveats, plan, recipe, resources, sources
+from rt2data import caveats, plan, resources, sources
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
+from rt2data.recipes import recipe
 from rt2data.robot import fields
 
 ROBOT: dict[str, Any] = {

@@ -13,9 +13,10 @@ import small
 from corpus_of import declared, write
 from test_image_filters import BRIDGE, recipe, samples, toy
 
-from rt2data import cli, flow, holdout, sources
-from rt2data import recipe as recipes
+from rt2data import cli, flow, sources
 from rt2data.errors import Rt2dataError
+from rt2data.recipes import holdout
+from rt2data.recipes import recipe as recipes
 from rt2data.verify import conditions, verify
 
 Build = Callable[..., dict[str, Any]]

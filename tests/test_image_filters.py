@@ -20,9 +20,9 @@ from corpus_of import declared, write
 from PIL import Image
 
 from rt2data import cli, doubles, flow, pictures, sources
-from rt2data import recipe as recipes
 from rt2data.errors import Rt2dataError
 from rt2data.images import codec
+from rt2data.recipes import recipe as recipes
 from rt2data.verify import verify
 
 Build = Callable[..., dict[str, Any]]

@@ -21,9 +21,10 @@ pytest.importorskip("av")
 import av
 import lerobotfiles as files
 
-from rt2data import catalog, estimate, flow, index, recipe, sources
+from rt2data import catalog, estimate, flow, index, sources
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
+from rt2data.recipes import recipe
 from rt2data.verify import verify
 
 Build = Callable[..., dict[str, Any]]

@@ -16,9 +16,10 @@ import pytest
 import small
 import yaml
 
-from rt2data import cli, estimate, flow, forecast, plan, quotas, recipe, report, resources, verify
+from rt2data import cli, estimate, flow, forecast, plan, quotas, report, resources, verify
 from rt2data.declarations import declaration, yaml_file
 from rt2data.errors import Rt2dataError
+from rt2data.recipes import recipe
 
 RECIPES = {path.stem: path for path in resources.files("mixtures", ".yaml")}
 EVERY = pytest.mark.parametrize("name", sorted(RECIPES))

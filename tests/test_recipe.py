@@ -9,9 +9,10 @@ import pytest
 import small
 import yaml
 
-from rt2data import recipe, resources, select
+from rt2data import resources, select
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
+from rt2data.recipes import recipe
 
 HEAD = "name: x\nsources:\n"
 

@@ -14,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scalar_steps import Step, expected, matrix
 
-from rt2data import estimate, index, recipe, report, select, steps
+from rt2data import estimate, index, report, select, steps
 from rt2data.errors import Rt2dataError
-from rt2data.recipe import RecipeSource
+from rt2data.recipes import recipe
+from rt2data.recipes.recipe import RecipeSource
+from rt2data.recipes.sampling import Sampling
 from rt2data.robot import compose, rotation
 from rt2data.robot.fields import Robot
-from rt2data.sampling import Sampling
 
 Pose = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
 

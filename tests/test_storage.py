@@ -24,9 +24,9 @@ import objects
 from objects import BUCKET, Server
 
 from rt2data import cli, flow, forecast, planner, staging, stats, storage, verify
-from rt2data import recipe as recipes
 from rt2data.errors import Rt2dataError
 from rt2data.mixture import inspection
+from rt2data.recipes import recipe as recipes
 from rt2data.storage import object_store
 
 Build = Callable[..., dict[str, Any]]

@@ -20,9 +20,9 @@ import objects
 from objects import Server
 
 from rt2data import check, cli, flow, forecast, planner, sources, storage
-from rt2data import recipe as recipes
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
+from rt2data.recipes import recipe as recipes
 from rt2data.storage import local_copies, object_store
 
 Build = Callable[..., dict[str, Any]]

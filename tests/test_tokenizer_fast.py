@@ -203,7 +203,8 @@ def test_join_and_split_are_inverse(data: st.DataObject) -> None:
 def test_fit_from_the_command_line(corpora: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`rt2data tokenizer fit` reads a recipe's index, and what it writes round-trips the chunks it was fitted on."""
     pytest.importorskip("tokenizers", exc_type=ImportError)
-    from rt2data import chunks, cli, flow, recipe, report
+    from rt2data import chunks, cli, flow, report
+    from rt2data.recipes import recipe
 
     file = tmp_path / "r.yaml"
     file.write_text("name: r\nsources: [{source: bridge_dataset, splits: {train: 1.0}}]\n")

@@ -20,7 +20,7 @@ from test_verify import edit_sample, entry, failing, members, rewrite
 
 from rt2data import job, stats
 from rt2data.mixture.inspection import inspect
-from rt2data.sampling import Sampling
+from rt2data.recipes.sampling import Sampling
 from rt2data.tokenizer import ActionTokenizer, proprio
 from rt2data.verify import verify
 
@@ -206,7 +206,7 @@ def test_chunks_of_fast(data: Path, build: Build, tmp_path: Path) -> None:
     """A tokenizer whose codes belong to the whole chunk, fitted on the recipe's own chunks."""
     pytest.importorskip("tokenizers", exc_type=ImportError)
     from rt2data import chunks
-    from rt2data import recipe as recipes
+    from rt2data.recipes import recipe as recipes
 
     options: dict[str, Any] = {"stride": 2, "no_op": STILL, "splits": {"train": 0.7, "val": 0.3}}
     plain = small.write_recipe(tmp_path / "fit.yaml", **options)

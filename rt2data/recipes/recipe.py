@@ -9,17 +9,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rt2data import filters, holdout, include, reasoning, resources, sampling
 from rt2data import prompts as prompts_of
+from rt2data import resources
 from rt2data.declarations import yaml_file
 from rt2data.declarations.declaration import Declaration, standardised
 from rt2data.errors import Rt2dataError, near
-from rt2data.filters import Filter
-from rt2data.holdout import Holdout
-from rt2data.include import AMOUNTS, Entry, Written
-from rt2data.reasoning import Reasoning
+from rt2data.recipes import filters, holdout, include, reasoning, sampling
+from rt2data.recipes.filters import Filter
+from rt2data.recipes.holdout import Holdout
+from rt2data.recipes.include import AMOUNTS, Entry, Written
+from rt2data.recipes.reasoning import Reasoning
+from rt2data.recipes.sampling import Sampling
 from rt2data.robot.fields import ARM, Robot
-from rt2data.sampling import Sampling
 from rt2data.tokenizer import ActionTokenizer
 
 # RT-2 prints the robot and the VQA prompt (arXiv 2307.15818, section 3.2), and the one with a plan and its target

@@ -9,7 +9,7 @@ from typing import Any
 
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError, near
-from rt2data.include import RATES
+from rt2data.recipes.include import RATES
 from rt2data.robot import compose
 
 KEYS = ("history", "past_end", "stride", "hz", "no_op")
