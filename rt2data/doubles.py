@@ -34,8 +34,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from rt2data import blobs, index, job, order, pictures, select, steps
+from rt2data import index, job, pictures, select, steps
 from rt2data.images import codec
+from rt2data.index import blobs, keys
 from rt2data.job import IndexedPart, Job
 from rt2data.recipes import filters
 from rt2data.recipes.recipe import RecipeSource
@@ -191,7 +192,7 @@ def _names(dtype: np.dtype[Any]) -> list[str]:
     return list(dtype.names or ())
 
 
-def _starts(ranges: int) -> order.U64:
+def _starts(ranges: int) -> keys.U64:
     """The first digest (its upper half) of each range."""
     return np.array([(r << 64) // ranges for r in range(ranges)], np.uint64)
 
@@ -251,7 +252,7 @@ def _entries(the_job: Job, number: int) -> Iterator[tuple[Entries, Rows]]:
         yield _made(digest, position[start], position[start], EPISODE), partial(_of_units, unit, start)
 
 
-def _made(digest: order.U64, position: order.U64, place: order.U64, camera: int) -> Entries:
+def _made(digest: keys.U64, position: keys.U64, place: keys.U64, camera: int) -> Entries:
     entries = np.empty(len(digest), ENTRY)
     columns = (digest[:, 0], digest[:, 1], position, place, camera)
     for name, values in zip(_names(ENTRY), columns, strict=True):
@@ -269,7 +270,7 @@ def _of_units(
     return np.flatnonzero(np.isin(unit, start[lost]))
 
 
-def _places(table: pa.Table, source: RecipeSource, camera: str) -> order.U64:
+def _places(table: pa.Table, source: RecipeSource, camera: str) -> keys.U64:
     """What picture each row of a web corpus shows: by its id in the namespace, else by where it lies."""
     web = source.declaration.web
     if web is not None and web.image_namespace is not None:
@@ -277,10 +278,10 @@ def _places(table: pa.Table, source: RecipeSource, camera: str) -> order.U64:
     codes, names = index.codes(table, f"{camera}.file")
     digests = [int.from_bytes(index.digest("place", source.id, str(name), size=8), "big") for name in names]
     file = np.array([*digests, 0], np.uint64)[codes]
-    return order.mix(file ^ index.numbers(table, f"{camera}.offset").astype(np.uint64))
+    return keys.mix(file ^ index.numbers(table, f"{camera}.offset").astype(np.uint64))
 
 
-def _content(table: pa.Table, digests: list[order.U64], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+def _content(table: pa.Table, digests: list[keys.U64], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
     """What each of `rows` holds, as bytes of one length: step, terminate, action, instruction, images."""
     codes, texts = index.codes(table, "instruction")
     said = [np.frombuffer(index.digest(str(text), size=16), np.uint8) for text in texts]

@@ -18,9 +18,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from rt2data import blobs, exchange, index, job, plan, render, select, shard, staging, storage, texts
+from rt2data import exchange, index, job, plan, render, select, shard, staging, storage
 from rt2data.errors import Rt2dataError
 from rt2data.images import codec
+from rt2data.index import blobs, text_columns
+from rt2data.index.text_columns import Texts
 from rt2data.job import Job
 from rt2data.mixture.reader import CLAIM
 from rt2data.plan import Plan, Stream
@@ -30,7 +32,6 @@ from rt2data.sink import Bytes, Sink
 from rt2data.staging import Images
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
-from rt2data.texts import Texts
 from rt2data.tokenizer import ActionTokenizer, proprio
 
 Ref = tuple[str, int, int]  # an image in a source file: its path, where it begins, its CRC32C when it was indexed
@@ -254,7 +255,7 @@ class Members:
 def _packed(members: Members, picked: Ints, out: Place) -> shard.Packed:
     """The members `picked` as they will stand in shards, but for the bytes of images."""
     names = members.names.take(picked)
-    longest = int(np.argmax(np.diff(texts.data(names)[1])))
+    longest = int(np.argmax(np.diff(text_columns.data(names)[1])))
     if len(name := names[longest].as_py().decode()) > shard.MAX_NAME:
         found = f"the member name {name} has {len(name)} bytes"
         raise Rt2dataError(str(out), found, f"at most {shard.MAX_NAME} bytes")
@@ -320,8 +321,8 @@ def _members(the_job: Job, parts: list[Part], files: Files, encoded: IO[bytes] |
     for source, rendered, _ in parts:
         none = np.zeros(len(rendered.keys), np.int64)
         for refs in rendered.cameras:
-            names.append(texts.join(rendered.keys, b".", texts.take(refs.suffixes, refs.suffix)))
-            held.append(pa.nulls(len(none), texts.TYPE))
+            names.append(text_columns.join(rendered.keys, b".", text_columns.take(refs.suffixes, refs.suffix)))
+            held.append(pa.nulls(len(none), text_columns.TYPE))
             located = [blobs.locate(name, the_job.roots[source], the_job.work) for name in refs.files]
             there = refs.file >= 0
             found = Images(located, refs.file.astype(np.int64), refs.offset, refs.length, refs.crc.astype(np.int64))
@@ -330,9 +331,9 @@ def _members(the_job: Job, parts: list[Part], files: Files, encoded: IO[bytes] |
                 found = _reencoded(spec, found, files, encoded)
             columns.append((found.file + len(paths), *found[2:], there))
             paths += found.files
-        names.append(texts.join(rendered.keys, b".json"))
+        names.append(text_columns.join(rendered.keys, b".json"))
         held.append(rendered.json)
-        sizes = np.diff(texts.data(rendered.json)[1])
+        sizes = np.diff(text_columns.data(rendered.json)[1])
         columns.append((none, none, sizes, none, none == 0))
     if encoded is not None:
         encoded.flush()

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from rt2data import index, order
+from rt2data import index
 from rt2data.errors import Rt2dataError
+from rt2data.index import keys
 from rt2data.job import Job
 from rt2data.recipes import filters
 
@@ -50,7 +51,7 @@ def refuse_duplicates(job: Job, number: int) -> None:
     raise Rt2dataError(source.where, found, f"each id once; these are double:{listed}\n", repair)
 
 
-def _heads(table: Any) -> tuple[order.U64, np.ndarray[Any, np.dtype[np.int64]]]:
+def _heads(table: Any) -> tuple[keys.U64, np.ndarray[Any, np.dtype[np.int64]]]:
     """The first 8 bytes of each id's digest, and the row where the episode or example begins."""
     begins = index.numbers(table, "step") == 0
     if filters.DOUBLE in table.column_names:

@@ -19,10 +19,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from rt2data import blobs, index, sources, storage
+from rt2data import index, sources, storage
 from rt2data.declarations import declaration
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
+from rt2data.index import blobs
 from rt2data.job import IndexedPart, Member
 from rt2data.sources import Part, Source
 from rt2data.sources.web import PART_ROWS

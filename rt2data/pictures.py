@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import blobs, index, select
+from rt2data import index, select
 from rt2data.images import codec
+from rt2data.index import blobs
 from rt2data.recipes import filters
 from rt2data.recipes.recipe import Recipe, RecipeSource
 

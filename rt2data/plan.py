@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rt2data import order
+from rt2data.index import keys
 from rt2data.recipes.recipe import Recipe
 from rt2data.storage import atomic
 
@@ -82,7 +82,7 @@ class Stream:
     source: str | None
     samples: int
     shards: int
-    cuts: order.U64
+    cuts: keys.U64
 
     def shard_samples(self, shard: int) -> int:
         return self.samples * (shard + 1) // self.shards - self.samples * shard // self.shards
@@ -123,7 +123,7 @@ class Plan:
             number -= stream.shards
         raise IndexError(number)
 
-    def shard_of(self, split: str, source: str, orders: order.U64) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def shard_of(self, split: str, source: str, orders: keys.U64) -> np.ndarray[Any, np.dtype[np.int64]]:
         """The shard of each order of a source's samples in a split, counted over all streams."""
         first = 0
         for stream in self.streams:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rt2data import blobs, caveats, identity, index, order, quotas, select, steps, traffic
+from rt2data import caveats, identity, index, quotas, select, steps, traffic
 from rt2data.errors import Rt2dataError
+from rt2data.index import blobs, keys
 from rt2data.job import IndexedPart, Job
 from rt2data.plan import Plan, SourcePlan, Stream, empty, streams
 from rt2data.recipes import holdout, reasoning
@@ -43,7 +44,7 @@ def make(job: Job, tokenizers: list[dict[str, Any]], other_splits: list[dict[str
     if recipe.holdout is not None:
         check_holdout(job, recipe.holdout)
     plans = empty(recipe, other_splits)
-    quota_hashes: list[list[order.U64]] = [[] for _ in plans]
+    quota_hashes: list[list[keys.U64]] = [[] for _ in plans]
     for part, source, _, samples in walk(job, plans):
         train = samples.take(samples.split == 0)
         quota_hashes[part.source].append(_hash("quota", recipe, source, train))
@@ -53,12 +54,12 @@ def make(job: Job, tokenizers: list[dict[str, Any]], other_splits: list[dict[str
     for number, source in enumerate(recipe.sources):
         hashes = np.concatenate(quota_hashes[number])
         quota_hashes[number] = []
-        plans[number].threshold = order.threshold(hashes, plans[number].quota["train"] % len(hashes), source.where)
+        plans[number].threshold = keys.threshold(hashes, plans[number].quota["train"] % len(hashes), source.where)
         del hashes
     for number, source in enumerate(recipe.sources):
         if source.reasoning is not None:
             plans[number].plans = choose_plans(job, number, plans[number])
-    orders: dict[tuple[str, str | None], list[order.U64]] = {key: [] for key in streams(recipe)}
+    orders: dict[tuple[str, str | None], list[keys.U64]] = {key: [] for key in streams(recipe)}
     for part, source, table, samples in walk(job, None):
         taken = []
         for split, rows, _copy, values in drawn(recipe, source, plans[part.source], samples):
@@ -76,7 +77,7 @@ def make(job: Job, tokenizers: list[dict[str, Any]], other_splits: list[dict[str
         parts.clear()
         merged.sort()  # in place: a copy would be 8 more bytes a sample
         shards = math.ceil(len(merged) / recipe.samples_per_shard)
-        cuts = order.cuts(merged, shards, recipe.file) if shards else np.empty(0, np.uint64)
+        cuts = keys.cuts(merged, shards, recipe.file) if shards else np.empty(0, np.uint64)
         made.append(Stream(split, name, len(merged), shards, cuts))
     content = json.dumps([VERSION, job.digest(), *tokenizers], sort_keys=True)
     run_bytes = sum(sum(p.quota.values()) * job.row_bytes(number) for number, p in enumerate(plans))
@@ -126,7 +127,7 @@ def choose_plans(job: Job, number: int, found: SourcePlan) -> dict[str, Any]:
     rule, annotated = source.reasoning, job.annotations(number)
     if rule is None:
         raise ValueError(source.id)
-    hashes: list[list[order.U64]] = [[] for _ in recipe.splits]
+    hashes: list[list[keys.U64]] = [[] for _ in recipe.splits]
     matched = np.zeros(len(annotated) if annotated else 0, np.bool_)
     without = 0
     for part in job.parts:
@@ -157,15 +158,15 @@ def choose_plans(job: Job, number: int, found: SourcePlan) -> dict[str, Any]:
     }
 
 
-def planned(recipe: Recipe, source: RecipeSource, samples: Samples, rows: Any, copy: int) -> order.U64:
+def planned(recipe: Recipe, source: RecipeSource, samples: Samples, rows: Any, copy: int) -> keys.U64:
     """The hash that decides which samples have a plan in words, of the samples at `rows` (ascending), copy `copy`."""
     mask = np.zeros(len(samples.rows), np.bool_)
     mask[rows] = True
     return _hash("plan", recipe, source, samples.take(mask), copy)
 
 
-def _hash(tag: str, recipe: Recipe, source: RecipeSource, samples: Samples, copy: int = 0) -> order.U64:
-    return order.hashes(tag, recipe.seed, source.id, samples.units, samples.step, samples.variant, copy)
+def _hash(tag: str, recipe: Recipe, source: RecipeSource, samples: Samples, copy: int = 0) -> keys.U64:
+    return keys.hashes(tag, recipe.seed, source.id, samples.units, samples.step, samples.variant, copy)
 
 
 def drawn(recipe: Recipe, source: RecipeSource, plan: SourcePlan, samples: Samples) -> Any:

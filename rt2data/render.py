@@ -2,7 +2,7 @@
 
 The fields of a sample's JSON are the same, in the same order, in every sample of every mixture; `schemas/sample.json`
 defines them. JSON is put together from pieces that many samples share, since making an object per sample and encoding
-it costs more than copying its image does. Pieces are columns, which Arrow joins (`rt2data.texts`): loops over rows take
+it costs more than copying its image does. Pieces are columns, which Arrow joins (`rt2data.index.text_columns`): loops over rows take
 many times as long.
 """
 
@@ -18,10 +18,12 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute
 
-from rt2data import index, order, prompts, texts
+from rt2data import index, prompts
 from rt2data.images import codec
+from rt2data.index import keys as order
+from rt2data.index import text_columns
+from rt2data.index.text_columns import Texts
 from rt2data.recipes.recipe import Recipe, RecipeSource
-from rt2data.texts import Texts
 from rt2data.tokenizer import ActionTokenizer
 
 FIELDS = (
@@ -85,7 +87,7 @@ def render(
     prompt, target, middle, tail = (
         _robot(table, source, tokenizer, proprio) if tokenizer is not None else _web(table, source)
     )
-    json = texts.join(b'{"key":"', keys, b'",' + head, prompt, target, pictures, language, *middle, valid, tail)
+    json = text_columns.join(b'{"key":"', keys, b'",' + head, prompt, target, pictures, language, *middle, valid, tail)
     return Rendered(keys, json, refs)
 
 
@@ -112,7 +114,7 @@ def _images(table: pa.Table, source: RecipeSource, refs: list[Refs]) -> tuple[Te
         ]
         named.append(_piece(images=[name for name, _ in found]))
         valued.append(_piece(image_valid=[ok for _, ok in found]))
-    return texts.take(named, combined), texts.take(valued, combined)
+    return text_columns.take(named, combined), text_columns.take(valued, combined)
 
 
 def _piece(**fields: Any) -> bytes:
@@ -123,7 +125,7 @@ def _piece(**fields: Any) -> bytes:
 def _each(table: pa.Table, column: str, make: Callable[[Any], bytes]) -> Texts:
     """``make(value)`` for each row, called once per distinct value."""
     codes, values = _coded(table, column)
-    return texts.take([make(value) for value in values], codes)
+    return text_columns.take([make(value) for value in values], codes)
 
 
 def _coded(table: pa.Table, column: str) -> tuple[npt.NDArray[np.int32], list[Any]]:
@@ -154,18 +156,18 @@ def _robot(table: pa.Table, source: RecipeSource, tokenizer: ActionTokenizer, pr
     targets = tokenizer.format(bins)
     instruction = _each(table, "instruction", lambda t: _piece(instruction=t))
     episode = _each(table, "episode", lambda t: _piece(episode=t))
-    steps = [texts.digits(index.numbers(table, name)) for name in ("step", "steps")]
+    steps = [text_columns.digits(index.numbers(table, name)) for name in ("step", "steps")]
     shape = _piece(dims=robot.dims if robot else (), units=robot.units if robot else (), horizon=horizon)
     state: Column = b"null,"
     if "proprio" in table.column_names:
         held = index.matrix(table.column("proprio"))
         known = np.isfinite(held).all(axis=1)
-        state = pa.compute.if_else(known, _rows(held), pa.scalar(b"null,", texts.TYPE))
+        state = pa.compute.if_else(known, _rows(held), pa.scalar(b"null,", text_columns.TYPE))
     fingerprint = _piece(tokenizer=tokenizer.fingerprint)
     codes, plans = _coded(table, "plan") if "plan" in table.column_names else (np.zeros(len(bins), np.int8), [None])
-    plan = texts.take([_piece(plan=one) for one in plans], codes)
+    plan = text_columns.take([_piece(plan=one) for one in plans], codes)
     before = [b"" if one is None else _before(source, one, targets[0]) for one in plans]
-    answers = texts.join(b'"target":"', texts.take(before, codes), texts.of(targets), b'",')
+    answers = text_columns.join(b'"target":"', text_columns.take(before, codes), text_columns.of(targets), b'",')
     asked = _prompts(table, source, proprio, np.array([one is not None for one in plans])[codes])
     middle = [
         instruction, plan, episode, b'"step":', steps[0], b',"steps":', steps[1], b"," + shape + b'"action":',
@@ -202,13 +204,13 @@ def _prompts(
     kinds = ("robot", "plan") if planned.any() else ("robot",)
     around = [prompts.around_state(source.prompts, text, kind) for kind in kinds for text in instructions]
     codes = codes + planned * len(instructions)
-    begin = texts.take([b'"prompt":"' + _escaped(pieces[0]) for pieces in around], codes)
+    begin = text_columns.take([b'"prompt":"' + _escaped(pieces[0]) for pieces in around], codes)
     if proprio is None:
-        return texts.join(begin, b'",')
-    states = texts.of(proprio.format(proprio.encode(index.matrix(table.column("proprio")))))
+        return text_columns.join(begin, b'",')
+    states = text_columns.of(proprio.format(proprio.encode(index.matrix(table.column("proprio")))))
     shown = np.array([len(pieces) > 1 for pieces in around])[codes]
-    end = texts.take([_escaped("".join(pieces[1:])) for pieces in around], codes)
-    return texts.join(begin, pa.compute.if_else(shown, states, pa.scalar(b"", texts.TYPE)), end, b'",')
+    end = text_columns.take([_escaped("".join(pieces[1:])) for pieces in around], codes)
+    return text_columns.join(begin, pa.compute.if_else(shown, states, pa.scalar(b"", text_columns.TYPE)), end, b'",')
 
 
 def _rows(values: npt.NDArray[Any]) -> Texts:
@@ -216,7 +218,7 @@ def _rows(values: npt.NDArray[Any]) -> Texts:
     that gives them back.
     """
     text = orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY)
-    return texts.lists(text)
+    return text_columns.lists(text)
 
 
 def _web(table: pa.Table, source: RecipeSource) -> Body:
@@ -230,7 +232,7 @@ def _web(table: pa.Table, source: RecipeSource) -> Body:
         asked.append(prompt)
         answers.append(_piece(target=row["target"]))
         tails.append(tail[:-1] + b"}")
-    return texts.of(asked), texts.of(answers), [_NO_ROBOT], texts.of(tails)
+    return text_columns.of(asked), text_columns.of(answers), [_NO_ROBOT], text_columns.of(tails)
 
 
 def _refs(table: pa.Table, camera: str, back: int, first: bool, recipe: Recipe) -> Refs:

@@ -13,8 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
-from rt2data import index, order
+from rt2data import index
 from rt2data.errors import Rt2dataError
+from rt2data.index import keys
 from rt2data.recipes import filters, holdout
 from rt2data.recipes.recipe import Recipe, RecipeSource
 
@@ -88,8 +89,8 @@ def select(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split:
         variant = np.full(len(positions), -1, np.int32)
     else:
         number = number[positions]
-        if len(number) and number.max() > order.MAX_VARIANT:
-            raise Rt2dataError(source.where, f"{number.max()} texts on one picture", f"at most {order.MAX_VARIANT}")
+        if len(number) and number.max() > keys.MAX_VARIANT:
+            raise Rt2dataError(source.where, f"{number.max()} texts on one picture", f"at most {keys.MAX_VARIANT}")
         variant = (np.arange(int(number.sum())) - np.repeat(np.cumsum(number) - number, number)).astype(np.int32)
         positions = np.repeat(positions, number)
     picked = index.units(table)[positions].tobytes()
@@ -189,7 +190,7 @@ def targets(table: pa.Table, source: RecipeSource, seed: int, samples: Samples) 
         return [t[v] for t, v in zip(unique, samples.variant.tolist(), strict=True)]
     if rule == "majority":
         return [majority(t) for t in texts]
-    drawn = order.hashes("draw", seed, source.id, samples.units, samples.step, samples.variant)
+    drawn = keys.hashes("draw", seed, source.id, samples.units, samples.step, samples.variant)
     return [t[int(h) % len(t)] for t, h in zip(texts, drawn.tolist(), strict=True)]
 
 

@@ -18,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import sink, texts
+from rt2data import sink
+from rt2data.index import text_columns
+from rt2data.index.text_columns import Texts
 from rt2data.sink import Bytes
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
-from rt2data.texts import Texts
 
 BLOCK, RECORD = 512, 10240
 MAX_NAME = 100
@@ -39,7 +40,7 @@ _CONSTANT = (
 )
 
 # What comes after a member, by its size modulo BLOCK.
-_ZEROS = texts.of([bytes(-size % BLOCK) for size in range(BLOCK)])
+_ZEROS = text_columns.of([bytes(-size % BLOCK) for size in range(BLOCK)])
 
 Image = TypeVar("Image")
 
@@ -58,7 +59,7 @@ class Written:
 def headers(names: Texts, sizes: npt.NDArray[np.int64]) -> Bytes:
     """The tar headers of members, uint8 (n, 512): mode 0644, user, group and time 0. Names are at most 100 bytes."""
     out = np.zeros((len(names), BLOCK), np.uint8)
-    out[:, :MAX_NAME] = texts.padded(names, MAX_NAME)
+    out[:, :MAX_NAME] = text_columns.padded(names, MAX_NAME)
     for place, text in _CONSTANT:
         out[:, place : place + len(text)] = np.frombuffer(text, np.uint8)
     out[:, 124:135] = _octal(sizes, 11)
@@ -104,13 +105,15 @@ def pack(names: Texts, sizes: npt.NDArray[np.int64], held: Texts, crcs: npt.NDAr
     """
     is_image = np.asarray(held.is_null())
     padding = _ZEROS.take(pa.array(sizes % BLOCK))
-    text, begins = texts.data(texts.join(texts.rows(headers(names, sizes)), held, padding))
-    data, places = texts.data(held)
+    text, begins = text_columns.data(text_columns.join(text_columns.rows(headers(names, sizes)), held, padding))
+    data, places = text_columns.data(held)
     stored, bounds = data.tobytes(), (side[~is_image].tolist() for side in (places[:-1], places[1:]))
     crcs = crcs.astype(np.uint32)
     crcs[~is_image] = [google_crc32c.value(stored[a:b]) for a, b in zip(*bounds, strict=True)]
-    checksums = texts.hexes(crcs.astype(">u4").view(np.uint8).reshape(-1, 4))
-    lines, line_begins = texts.data(texts.join(names, b" ", texts.digits(sizes), b" ", checksums, b"\n"))
+    checksums = text_columns.hexes(crcs.astype(">u4").view(np.uint8).reshape(-1, 4))
+    lines, line_begins = text_columns.data(
+        text_columns.join(names, b" ", text_columns.digits(sizes), b" ", checksums, b"\n")
+    )
     return Packed(text, begins, sizes, is_image, lines, line_begins)
 
 

@@ -28,8 +28,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import blobs, index, storage
+from rt2data import index, storage
 from rt2data.errors import Rt2dataError
+from rt2data.index import blobs
 from rt2data.job import Job
 from rt2data.render import Rendered
 from rt2data.storage import atomic, object_store

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rt2data import blobs, index, select, steps, storage
+from rt2data import index, select, steps, storage
+from rt2data.index import blobs
 from rt2data.job import IndexedPart, Job
 from rt2data.sources import Part
 from rt2data.staging import Images, requests

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from rt2data import blobs, index, sources
+from rt2data import index, sources
 from rt2data.declarations import declaration
+from rt2data.index import blobs
 
 
 def declared(folder: Path, **raw: Any) -> Path:

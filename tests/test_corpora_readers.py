@@ -14,9 +14,10 @@ import pytest
 import small
 from corpus_of import declared, opened, picture, reasons, table, write, write_tar
 
-from rt2data import blobs, index, sources
+from rt2data import index, sources
 from rt2data.errors import Rt2dataError
 from rt2data.images import codec
+from rt2data.index import blobs
 from rt2data.sources import hub
 
 KINDS = ("JPEG", "PNG", "WEBP")

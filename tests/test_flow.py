@@ -24,9 +24,10 @@ import small
 import yaml
 from PIL import Image
 
-from rt2data import flow, gather, indexing, manifest, report, shard, sources, texts
+from rt2data import flow, gather, indexing, manifest, report, shard, sources
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
+from rt2data.index import text_columns
 from rt2data.measure import Moments
 from rt2data.mixture.reader import CLAIM, FORMAT, load_manifest
 from rt2data.plan import Stream
@@ -859,7 +860,7 @@ def test_a_shard_name_says_where_it_belongs() -> None:
     assert gather.shard_name("mix", Stream("val", None, 12, 12, cuts), 3) == "val/mix-val-00003-of-00012.tar"
     name = gather.shard_name("mix", Stream("val", "coco", 12, 12, cuts), 3)
     assert name == "val/coco/mix-val-coco-00003-of-00012.tar"
-    assert len(shard.headers(texts.of(["a"]), np.array([0]))[0]) == 512
+    assert len(shard.headers(text_columns.of(["a"]), np.array([0]))[0]) == 512
 
 
 def test_options_of_beam_without_a_runner_are_refused(mixture: Any, tmp_path: Path) -> None:

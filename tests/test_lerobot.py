@@ -21,9 +21,10 @@ pytest.importorskip("av")
 import av
 import lerobotfiles as files
 
-from rt2data import blobs, check, index, indexing, sources
+from rt2data import check, index, indexing, sources
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
+from rt2data.index import blobs
 from rt2data.rlds.features import Field
 from rt2data.sources import lerobot_table, video
 from rt2data.sources.lerobot import LeRobot

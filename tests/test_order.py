@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rt2data import order
 from rt2data.errors import Rt2dataError
+from rt2data.index import keys
 
 M = 1 << 64
 UNITS = st.binary(min_size=10, max_size=10)
 STEPS = st.integers(0, 2**31 - 1)
-VARIANTS = st.integers(-1, order.MAX_VARIANT)
+VARIANTS = st.integers(-1, keys.MAX_VARIANT)
 
 
 def mix(x: int) -> int:
@@ -41,7 +41,7 @@ def scalar(tag: str, seed: int, source: str, unit: bytes, step: int, variant: in
 def test_hashes_are_those_of_the_definition(rows: list[tuple[bytes, int, int]], seed: int, copy: int) -> None:
     step = np.array([s for _, s, _ in rows], np.int32)
     variant = np.array([v for *_, v in rows], np.int32)
-    found = order.hashes("order", seed, "bridge", b"".join(u for u, *_ in rows), step, variant, copy)
+    found = keys.hashes("order", seed, "bridge", b"".join(u for u, *_ in rows), step, variant, copy)
     assert found.dtype == np.uint64
     assert found.tolist() == [scalar("order", seed, "bridge", u, s, v, copy) for u, s, v in rows]
 
@@ -49,7 +49,7 @@ def test_hashes_are_those_of_the_definition(rows: list[tuple[bytes, int, int]], 
 def test_a_hash_is_the_same_forever() -> None:
     """Built mixtures depend on these very numbers."""
     unit = bytes(range(10))
-    found = order.hashes("order", 17, "bridge", unit, np.array([3], np.int32), np.array([-1], np.int32), 2)
+    found = keys.hashes("order", 17, "bridge", unit, np.array([3], np.int32), np.array([-1], np.int32), 2)
     assert found.tolist() == [2691307353921889166]
 
 
@@ -69,14 +69,14 @@ def test_each_part_of_a_key_changes_the_hash(unit: bytes, step: int, variant: in
 def test_keys() -> None:
     unit = bytes.fromhex("00ff" * 5)
     step, variant, copy = (np.array(v, np.int32) for v in ([7, 0, 7], [-1, 2, -1], [0, 0, 3]))
-    found = order.keys("bridge", unit * 3, step, variant, copy)
+    found = keys.keys("bridge", unit * 3, step, variant, copy)
     wanted = [f"bridge-{'00ff' * 5}-7", f"bridge-{'00ff' * 5}-0-v2", f"bridge-{'00ff' * 5}-7-c3"]
     assert found.to_pylist() == [key.encode() for key in wanted]
 
 
 def test_the_longest_key_still_fits_a_tar_name() -> None:
-    step, variant, copy = (np.array([v], np.int32) for v in (99_999, order.MAX_VARIANT, 99))
-    key = order.keys("s" * 40, b"\xff" * 10, step, variant, copy)[0].as_py().decode()
+    step, variant, copy = (np.array([v], np.int32) for v in (99_999, keys.MAX_VARIANT, 99))
+    key = keys.keys("s" * 40, b"\xff" * 10, step, variant, copy)[0].as_py().decode()
     assert len(key) <= 80
     assert len(f"{key}.json") <= tarfile.LENGTH_NAME
 
@@ -85,7 +85,7 @@ def test_the_longest_key_still_fits_a_tar_name() -> None:
 def test_cuts_give_pieces_that_differ_by_at_most_one(values: list[int], data: st.DataObject) -> None:
     pieces = data.draw(st.integers(1, len(values)))
     merged = np.sort(np.array(values, np.uint64))
-    found = order.cuts(merged, pieces, "r.yaml")
+    found = keys.cuts(merged, pieces, "r.yaml")
     where = np.searchsorted(found, merged, side="right")
     counts = np.bincount(where, minlength=pieces)
     assert len(counts) == pieces
@@ -95,38 +95,38 @@ def test_cuts_give_pieces_that_differ_by_at_most_one(values: list[int], data: st
 
 
 def test_a_tie_at_a_cut_raises() -> None:
-    assert order.cuts(np.array([1, 1, 2, 3], np.uint64), 2, "r").tolist() == [2]
+    assert keys.cuts(np.array([1, 1, 2, 3], np.uint64), 2, "r").tolist() == [2]
     with pytest.raises(
         Rt2dataError,
         match=r"^r\.yaml: two samples of the same order at the border of a shard; .*Choose another seed\.$",
     ):
-        order.cuts(np.array([1, 2, 2, 3], np.uint64), 2, "r.yaml")
+        keys.cuts(np.array([1, 2, 2, 3], np.uint64), 2, "r.yaml")
 
 
 @given(st.lists(st.integers(0, M - 1), min_size=1, max_size=100, unique=True), st.data())
 def test_threshold_draws_exactly_the_smallest(values: list[int], data: st.DataObject) -> None:
     drawn = data.draw(st.integers(0, len(values)))
-    found = order.threshold(np.array(values, np.uint64), drawn, "r")
+    found = keys.threshold(np.array(values, np.uint64), drawn, "r")
     assert [v for v in values if v <= found] == [v for v in values if v in sorted(values)[:drawn]]
 
 
 def test_a_tie_at_the_threshold_raises() -> None:
-    assert order.threshold(np.array([5, 5, 1], np.uint64), 3, "r") == 5
+    assert keys.threshold(np.array([5, 5, 1], np.uint64), 3, "r") == 5
     with pytest.raises(Rt2dataError, match="r: two samples of the same quota hash at the threshold"):
-        order.threshold(np.array([5, 5, 1], np.uint64), 2, "r")
+        keys.threshold(np.array([5, 5, 1], np.uint64), 2, "r")
 
 
 @given(st.integers(0, 10**6), st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=12))
 def test_largest_remainder(total: int, shares: list[float]) -> None:
-    found = order.largest_remainder(total, shares)
+    found = keys.largest_remainder(total, shares)
     assert sum(found) == total
     whole = sum(Fraction(s) for s in shares)
     assert all(abs(q - total * Fraction(s) / whole) < 1 for q, s in zip(found, shares, strict=True))
 
 
 def test_largest_remainder_by_hand() -> None:
-    assert order.largest_remainder(10, [1, 1, 1]) == [4, 3, 3]  # ties go to the earlier share
-    assert order.largest_remainder(2, [1, 1, 1]) == [1, 1, 0]
-    assert order.largest_remainder(100, [0.5, 0.3, 0.2]) == [50, 30, 20]
-    assert order.largest_remainder(7, [Fraction(1, 7)] * 7) == [1] * 7
-    assert order.largest_remainder(3, [0.25, 0.75, 2.0]) == [0, 1, 2]  # remainders .25, .75, 0
+    assert keys.largest_remainder(10, [1, 1, 1]) == [4, 3, 3]  # ties go to the earlier share
+    assert keys.largest_remainder(2, [1, 1, 1]) == [1, 1, 0]
+    assert keys.largest_remainder(100, [0.5, 0.3, 0.2]) == [50, 30, 20]
+    assert keys.largest_remainder(7, [Fraction(1, 7)] * 7) == [1] * 7
+    assert keys.largest_remainder(3, [0.25, 0.75, 2.0]) == [0, 1, 2]  # remainders .25, .75, 0

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import small
 
-from rt2data import cli, estimate, identity, index, job, order, plan, report, sources
+from rt2data import cli, estimate, identity, index, job, plan, report, sources
 from rt2data.errors import Rt2dataError
+from rt2data.index import keys as order
 from rt2data.recipes import recipe
 
 BRIDGE: dict[str, Any] = {"source": "bridge_dataset"}

@@ -20,9 +20,10 @@ import small
 import yaml
 from PIL import Image
 
-from rt2data import blobs, convert, estimate, index, indexing, sources
+from rt2data import convert, estimate, index, indexing, sources
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
+from rt2data.index import blobs
 from rt2data.recipes import recipe
 from rt2data.rlds.dataset import RldsDataset, read_episodes
 from rt2data.rlds.features import load_features

@@ -17,8 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rt2data import shard, texts
+from rt2data import shard
 from rt2data.errors import Rt2dataError
+from rt2data.index import text_columns
 from rt2data.sink import Sink
 
 # A member: its name, its bytes, and whether it is an image, which is read when its turn comes.
@@ -30,8 +31,8 @@ def read(image: bytes, into: shard.Bytes) -> None:
 
 
 def write(path: Path, members: list[Member], sink: Sink | None = None) -> shard.Written:
-    names = texts.of([name for name, *_ in members])
-    held = texts.of([None if image else data for _, data, image in members])
+    names = text_columns.of([name for name, *_ in members])
+    held = text_columns.of([None if image else data for _, data, image in members])
     images = [data for _, data, image in members if image]
     sizes = np.array([len(data) for _, data, _ in members], np.int64)
     crcs = np.array([google_crc32c.value(data) if image else 0 for _, data, image in members], np.int64)
@@ -75,7 +76,7 @@ def test_the_file_is_that_of_tarfile(tmp_path_factory: pytest.TempPathFactory, m
 @given(st.lists(st.integers(0, 8**11 - 1), min_size=1, max_size=50))
 def test_headers_are_those_of_tarfile(sizes: list[int]) -> None:
     names = [f"member-{i}.jpg" for i in range(len(sizes))]
-    found = shard.headers(texts.of(names), np.array(sizes, np.int64))
+    found = shard.headers(text_columns.of(names), np.array(sizes, np.int64))
     for name, size, header in zip(names, sizes, found, strict=True):
         info = tarfile.TarInfo(name)
         info.size = size
@@ -161,9 +162,11 @@ def test_nothing_is_left_behind_when_it_fails(tmp_path: Path) -> None:
     def fail(image: bytes, into: shard.Bytes) -> None:
         raise Rt2dataError("w", "f", "e")
 
-    one, held = np.ones(1, np.int64), texts.of([None])
+    one, held = np.ones(1, np.int64), text_columns.of([None])
     with pytest.raises(Rt2dataError, match="w: f"):
-        shard.write(tmp_path / "a.tar", shard.pack(texts.of(["a"]), one, held, one), slice(0, 1), [b"x"], fail, Sink())
+        shard.write(
+            tmp_path / "a.tar", shard.pack(text_columns.of(["a"]), one, held, one), slice(0, 1), [b"x"], fail, Sink()
+        )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -18,8 +18,9 @@ import pytest
 from conftest import Built
 from PIL import Image
 
-from rt2data import index, order
+from rt2data import index
 from rt2data.errors import Rt2dataError
+from rt2data.index import keys as order
 from rt2data.verify import Report, keys, verify
 from rt2data.verify.report import KEPT, WIDTH, Check
 

@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import index, order, prompts
+from rt2data import index, prompts
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
+from rt2data.index import keys
 
 if TYPE_CHECKING:
     from rt2data.annotation import Annotations
@@ -132,7 +133,7 @@ def wanted(share: float | None, samples: int) -> int | None:
     return None if share is None else math.floor(samples * Fraction(str(share)) + Fraction(1, 2))
 
 
-def threshold(rule: Reasoning, split: str, hashes: order.U64, samples: int, where: str) -> tuple[int, int]:
+def threshold(rule: Reasoning, split: str, hashes: keys.U64, samples: int, where: str) -> tuple[int, int]:
     """How many samples of a split have a plan, and the greatest hash of them (-1: none, `ALL`: no limit).
 
     Args:
@@ -153,4 +154,4 @@ def threshold(rule: Reasoning, split: str, hashes: order.U64, samples: int, wher
         most = math.floor(1e4 * len(hashes) / samples) / 1e4
         repair = f"Ask for a share of at most {most:g}, or leave share out: every sample with a plan has it then"
         raise Rt2dataError(where, found, f"{number:,} plans", repair)
-    return number, order.threshold(hashes, number, where)
+    return number, keys.threshold(hashes, number, where)

@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import blobs, index
+from rt2data import index
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
+from rt2data.index import blobs
 from rt2data.rlds import tfrecord
 from rt2data.rlds.episodes import ImageRefs
 from rt2data.rlds.features import Field

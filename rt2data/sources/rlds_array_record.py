@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rt2data import blobs, index, storage
+from rt2data import index, storage
+from rt2data.index import blobs
 from rt2data.rlds import array_record, tfrecord
 from rt2data.rlds.dataset import of_record
 from rt2data.rlds.episodes import Episode, ImageRefs, Reader

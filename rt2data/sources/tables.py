@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet
 
-from rt2data import blobs, storage
+from rt2data import storage
 from rt2data.errors import Rt2dataError
+from rt2data.index import blobs
 from rt2data.sources import Part
 from rt2data.sources.examples import Example, mark_duplicates
 from rt2data.sources.fields import Records
@@ -31,7 +32,7 @@ _BINARY = ("binary", "large_binary", "binary_view", "fixed_size_binary")
 class Copied(Records):
     """Records whose pictures are no range of a file: they are copied into a blob per part. A part is a file.
 
-    `blobs` is the folder for them (`rt2data.blobs`); None, or a quick index, and none is written.
+    `blobs` is the folder for them (`rt2data.index.blobs`); None, or a quick index, and none is written.
     """
 
     blobs: Path | None = None

@@ -1,6 +1,6 @@
 """Keys read back from their text, and the 64-bit hashes that decide order and quota, one key at a time.
 
-The same definitions as `rt2data.order` states, computed without it.
+The same definitions as `rt2data.index.keys` states, computed without it.
 """
 
 from __future__ import annotations

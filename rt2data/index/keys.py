@@ -20,9 +20,9 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from rt2data import texts
 from rt2data.errors import Rt2dataError
-from rt2data.index import digest
+from rt2data.index import text_columns
+from rt2data.index.table import digest
 
 U64 = npt.NDArray[np.uint64]
 
@@ -69,17 +69,19 @@ def hashes(
 
 def keys(
     source: str, units: bytes, step: npt.NDArray[np.int32], variant: npt.NDArray[np.int32], copy: npt.NDArray[np.int32]
-) -> texts.Texts:
+) -> text_columns.Texts:
     """The keys, ASCII."""
-    pieces: list[texts.Texts | bytes] = [
+    pieces: list[text_columns.Texts | bytes] = [
         source.encode(),
-        texts.hexes(np.frombuffer(units, np.uint8).reshape(-1, 10)),
-        texts.digits(step),
+        text_columns.hexes(np.frombuffer(units, np.uint8).reshape(-1, 10)),
+        text_columns.digits(step),
     ]
-    out = texts.join(*pieces, by=b"-")
+    out = text_columns.join(*pieces, by=b"-")
     for letter, values, given in ((b"-v", variant, variant >= 0), (b"-c", copy, copy > 0)):
         if given.any():
-            out = texts.join(out, texts.take([b"", letter], given.astype(np.int8)), texts.digits(values, given))
+            out = text_columns.join(
+                out, text_columns.take([b"", letter], given.astype(np.int8)), text_columns.digits(values, given)
+            )
     return out
 
 
