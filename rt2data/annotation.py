@@ -25,9 +25,9 @@ import pyarrow.ipc
 from rt2data import index, storage
 from rt2data.errors import Rt2dataError
 from rt2data.recipes import reasoning
-from rt2data.sources import stream
-from rt2data.sources.fields import lookup
-from rt2data.sources.records import lines
+from rt2data.sources.web import json_stream
+from rt2data.sources.web.records import lookup
+from rt2data.sources.web.text_files import lines
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
 
@@ -187,9 +187,9 @@ def _episode(template: str, values: dict[str, Any]) -> str | None:
 
 def _nested(path: Place) -> Iterator[tuple[str, str, str, Any]]:
     """The annotations of ``{FILE: {EPISODE: {"reasoning": {STEP: {...}}}}}``; the word "reasoning" may be missing."""
-    if stream.kind_at(path, ()) != "mapping":
+    if json_stream.kind_at(path, ()) != "mapping":
         return
-    for file, episodes in stream.elements(path):
+    for file, episodes in json_stream.elements(path):
         for episode, found in _mapping(episodes, f"{path} {file}").items():
             steps = _mapping(found, f"{path} {file} {episode}").get("reasoning", found)
             for step, values in _mapping(steps or {}, f"{path} {file} {episode}").items():

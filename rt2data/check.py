@@ -162,7 +162,7 @@ def _episodes(source: Any, count: int) -> Iterator[_Raw]:
 def _of_part(source: Any, part: Any) -> Iterator[_Raw]:
     cameras = [camera.field for camera in source.robot.cameras]
     if source.declaration.format == "roboset_hdf5":
-        from rt2data.sources import roboset_trials
+        from rt2data.sources.robot import roboset_trials
 
         for trial in roboset_trials.trials(source.root, part.name):
             steps, pictures = len(trial.rows), {}

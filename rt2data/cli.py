@@ -352,9 +352,9 @@ def _datasets(args: argparse.Namespace) -> int:
 
 
 def _convert(args: argparse.Namespace) -> None:
-    from rt2data import convert
+    from rt2data.sources.robot import roboset_to_rlds
 
-    print(convert.roboset(args.source, args.target).text())
+    print(roboset_to_rlds.roboset(args.source, args.target).text())
 
 
 def _lines(args: argparse.Namespace) -> Any:

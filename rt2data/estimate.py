@@ -35,7 +35,7 @@ from rt2data.recipes import reasoning
 from rt2data.recipes.reasoning import Reasoning
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.runners.engine import Direct
-from rt2data.sources import Source
+from rt2data.sources.registry import Source
 from rt2data.storage.places import Place
 
 

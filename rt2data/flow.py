@@ -34,8 +34,8 @@ from rt2data.measure import Cells, Moments
 from rt2data.recipes import recipe as recipes
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.runners.engine import Direct, Engine, finished
-from rt2data.sources import Part, Source
 from rt2data.sources.counts import Counts
+from rt2data.sources.registry import Part, Source
 from rt2data.storage import object_store
 from rt2data.storage.places import Place
 from rt2data.tokenizer import ActionTokenizer, proprio

@@ -23,7 +23,7 @@ from rt2data.rlds.dataset import RldsDataset, read_episodes
 from rt2data.rlds.features import load_features
 from rt2data.rlds.tfrecord import map_file, scan
 from rt2data.rlds.writer import nested, write_rlds
-from rt2data.sources.rlds_array_record import RldsArrayRecord
+from rt2data.sources.robot.rlds_array_record import RldsArrayRecord
 
 pytest.importorskip("array_record")
 

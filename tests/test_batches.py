@@ -16,8 +16,8 @@ from rt2data import estimate, flow, indexing
 from rt2data.errors import Rt2dataError
 from rt2data.job import IndexedPart, Member
 from rt2data.recipes import recipe
-from rt2data.sources import Part
-from rt2data.sources.rlds import Rlds
+from rt2data.sources.registry import Part
+from rt2data.sources.robot.rlds_tfrecord import Rlds
 
 Build = Callable[..., dict[str, Any]]
 

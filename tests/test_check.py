@@ -358,7 +358,7 @@ def test_declarations_that_are_wrong(bridge: Path, tmp_path: Path) -> None:
 def test_commanded_joint_angles(tmp_path: Path) -> None:
     """`robo_set` says radians; commands in shares of a joint's range are none."""
     pytest.importorskip("h5py")
-    from rt2data import convert
+    from rt2data.sources.robot import roboset_to_rlds
 
     raw = declaration.find("roboset_hdf5").raw
     joints = raw["action"]["dims"][:7]
@@ -375,7 +375,7 @@ def test_commanded_joint_angles(tmp_path: Path) -> None:
     assert one(check.check(one_, None, path=str(right)), "commands are the angles") == AGREES
     assert one(check.check(one_, None, path=str(wrong)), "commands are the angles") == OBJECTS
     # the same through RLDS
-    convert.roboset(wrong, tmp_path)
+    roboset_to_rlds.roboset(wrong, tmp_path)
     (tmp_path / "rlds.yaml").write_text(yaml.safe_dump(raw | {"action": action, "format": "rlds"}))
     report = check.check(declaration.read(tmp_path / "rlds.yaml"), tmp_path, path="roboset")
     assert one(report, "commands are the angles") == OBJECTS

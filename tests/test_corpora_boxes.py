@@ -13,9 +13,9 @@ from corpus_of import declared, reasons, table, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rt2data import boxes
 from rt2data.declarations.web import Boxes
 from rt2data.errors import Rt2dataError
+from rt2data.sources.web import boxes
 
 RULE = Boxes("Where?", order="stored")
 sides = st.floats(0, 1)

@@ -100,7 +100,7 @@ def test_the_top_share(scores: list[int | None], percent: int) -> None:
     """At least ceil(share x n) of the n rows with a value, and more only for ties with the last of them."""
     import pyarrow as pa
 
-    from rt2data.sources.web import _column
+    from rt2data.sources.web.corpus import _column
 
     stored = pa.table({"column.score": _column(scores)})
     every = np.ones(len(scores), np.bool_)
@@ -114,7 +114,7 @@ def test_the_top_share(scores: list[int | None], percent: int) -> None:
 
 
 def test_the_top_share_is_over_all_parts(corpus: Path, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rt2data.sources import web
+    from rt2data.sources.web import corpus as web
 
     monkeypatch.setattr(web, "PART_ROWS", 2)
     assert [s["example"] for s in made(corpus, build, filters={"score": {"top": 0.2}})[1]] == ["3"]

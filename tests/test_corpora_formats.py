@@ -15,7 +15,7 @@ from corpus_of import declared, opened, picture, reasons, table, write, write_ta
 from rt2data import index, sources
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
-from rt2data.sources import records, tars
+from rt2data.sources.web import text_files, webdataset
 
 JPG, PNG = small.picture(1), small.picture(2, "PNG")
 
@@ -323,7 +323,7 @@ def test_json_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "conversations" / "train.jsonl", line + b"\n[1]\n")
     with pytest.raises(Rt2dataError, match=r"train\.jsonl:2: no object"):
         table(tmp_path, "conversations_jsonl")
-    monkeypatch.setattr(records, "MAX_LINE", 1 << 20)
+    monkeypatch.setattr(text_files, "MAX_LINE", 1 << 20)
     write(tmp_path / "conversations" / "train.jsonl", b'{"a": "' + b"x" * (1 << 21))
     with pytest.raises(Rt2dataError, match=r"train\.jsonl:1: a line of more than 1 MiB; expected a record per line\."):
         table(tmp_path, "conversations_jsonl")
@@ -399,7 +399,7 @@ def test_csv(tmp_path: Path) -> None:
     )
     write(tmp_path / "data" / "a.jpg", JPG)
     assert table(tmp_path, path).column("captions").to_pylist() == [["Two\nmen", "Männer"]]
-    write(tmp_path / "data" / "results.csv", b"image_name|x|comment\na|b|" + b"c" * (records.MAX_FIELD + 1))
+    write(tmp_path / "data" / "results.csv", b"image_name|x|comment\na|b|" + b"c" * (text_files.MAX_FIELD + 1))
     with pytest.raises(Rt2dataError, match="field larger than field limit"):
         table(tmp_path, path)
 
@@ -447,9 +447,10 @@ def test_sbu_in_two_files_of_lines(tmp_path: Path) -> None:
 
 def test_an_annotation_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was read is kept in the work directory: each part reads its own examples, and they are the same."""
-    from rt2data.sources import fields, web
+    from rt2data.sources.web import corpus
+    from rt2data.sources.web import records as fields
 
-    monkeypatch.setattr(web, "PART_ROWS", 3)
+    monkeypatch.setattr(corpus, "PART_ROWS", 3)
     entries = [
         {
             "id": n % 8,
@@ -662,7 +663,7 @@ def test_names_in_tars_are_no_paths(tmp_path: Path, form: int, key: str) -> None
     assert found.column("image.file").to_pylist() == ["0.tar"]
     assert picture(tmp_path, found.to_pylist()[0], root="img2dataset") == JPG
     with tarfile.open(path) as tar:
-        assert [m.name.strip("/") for m in tar] == [m.name.strip("/") for m in tars.members(path)]
+        assert [m.name.strip("/") for m in tar] == [m.name.strip("/") for m in webdataset.members(path)]
 
 
 def test_members_that_are_no_files(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from rt2data import index, sources
 from rt2data.errors import Rt2dataError
 from rt2data.images import codec
 from rt2data.index import blobs
-from rt2data.sources import hub
+from rt2data.sources.web import hub
 
 KINDS = ("JPEG", "PNG", "WEBP")
 PICTURES = [small.picture(n, KINDS[n % 3]) for n in range(7)]

@@ -193,7 +193,7 @@ def test_names_and_aliases() -> None:
 
 
 def test_a_format_is_looked_up_or_imported(tmp_path: Path) -> None:
-    one = declaration.read(written(tmp_path, ROBOT | {"format": "rt2data.sources.rlds:Rlds"}))
+    one = declaration.read(written(tmp_path, ROBOT | {"format": "rt2data.sources.robot.rlds_tfrecord:Rlds"}))
     assert sources.of_format(one, "w").__name__ == "Rlds"
     for text, message in [
         (

@@ -263,7 +263,7 @@ def test_gqa_textvqa_and_multiple_choice(found: Found) -> None:
 
 
 def test_coco_as_its_api_lays_it_out(found: Found) -> None:
-    from rt2data import boxes
+    from rt2data.sources.web import boxes
 
     folder = found.data / "captions" / "coco2017"
     stored = json.loads((folder / "annotations" / "captions_train2017.json").read_bytes())

@@ -26,8 +26,9 @@ from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.index import blobs
 from rt2data.rlds.features import Field
-from rt2data.sources import lerobot_table, video
-from rt2data.sources.lerobot import LeRobot
+from rt2data.sources.robot import video
+from rt2data.sources.robot.lerobot import table as lerobot_table
+from rt2data.sources.robot.lerobot.source import LeRobot
 
 ACTION = Field("action", "tensor", "float32", (3,), per_step=True)
 VERSIONS = pytest.mark.parametrize("version", ["v2.0", "v2.1", "v3.0"])

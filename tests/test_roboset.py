@@ -20,7 +20,7 @@ import small
 import yaml
 from PIL import Image
 
-from rt2data import convert, estimate, index, indexing, sources
+from rt2data import estimate, index, indexing, sources
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.index import blobs
@@ -29,11 +29,12 @@ from rt2data.rlds.dataset import RldsDataset, read_episodes
 from rt2data.rlds.features import load_features
 from rt2data.rlds.tfrecord import map_file
 from rt2data.robot import kinematics
+from rt2data.sources.robot import roboset_to_rlds
 
 pytest.importorskip("h5py")
 import h5py
 
-from rt2data.sources import roboset_hdf5, roboset_trials
+from rt2data.sources.robot import roboset, roboset_trials
 
 OFFSET = np.array([0, 0, 0, 0, 0, np.pi / 2, np.pi / 4])
 
@@ -44,9 +45,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def converted(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, convert.Converted]:
+def converted(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, roboset_to_rlds.Converted]:
     out = tmp_path_factory.mktemp("converted")
-    return out, convert.roboset(root / "roboset_hdf5", out)
+    return out, roboset_to_rlds.roboset(root / "roboset_hdf5", out)
 
 
 def opened(root: Path, name: str = "roboset_hdf5") -> Any:
@@ -183,7 +184,7 @@ def test_converting_and_reading_native_give_the_same_samples(
     }
 
 
-def test_what_is_written_is_rlds(root: Path, converted: tuple[Path, convert.Converted]) -> None:
+def test_what_is_written_is_rlds(root: Path, converted: tuple[Path, roboset_to_rlds.Converted]) -> None:
     folder, found = converted
     assert (found.episodes, found.steps) == (5, 4 + 5 + 6 + 6 + 3)
     assert found.left_out == {"not_finite": 12, "unequal_length": 1, "trials without a complete row": 1}
@@ -273,7 +274,7 @@ def test_the_tfds_builder_gives_the_same_episodes(
     made = dict(builder.Builder._generate_examples(None, source))
     assert len(made) == 5
     assert f"{robofiles.FILE}:Trial0" in made
-    for episode, one in zip(convert.episodes(source), made.values(), strict=True):
+    for episode, one in zip(roboset_to_rlds.episodes(source), made.values(), strict=True):
         assert len(one["steps"]) == len(episode["steps"]["action"])
         found.encode_example(one)
         for t, step in enumerate(one["steps"]):
@@ -398,17 +399,17 @@ def test_damaged_files_and_empty_folders(tmp_path: Path) -> None:
     with pytest.raises(Rt2dataError, match=r"a\.h5.*Copy the file again"):
         opened(tmp_path).splits()
     with pytest.raises(Rt2dataError, match=r"a\.h5"):
-        convert.roboset(tmp_path / "roboset_hdf5", tmp_path / "out")
+        roboset_to_rlds.roboset(tmp_path / "roboset_hdf5", tmp_path / "out")
     assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
     with pytest.raises(Rt2dataError, match="no such folder"):
-        convert.roboset(tmp_path / "nowhere", tmp_path / "out")
+        roboset_to_rlds.roboset(tmp_path / "nowhere", tmp_path / "out")
 
 
 def test_a_declaration_of_a_text_that_hdf5_lacks_is_refused(tmp_path: Path) -> None:
     raw = declaration.find("roboset_hdf5").raw | {"instruction": "steps/language_instruction"}
     (tmp_path / "toy.yaml").write_text(yaml.safe_dump(raw))
     with pytest.raises(Rt2dataError, match="HDF5, which has no text"):
-        roboset_hdf5.RobosetHdf5(declaration.read(tmp_path / "toy.yaml"), tmp_path)
+        roboset.RobosetHdf5(declaration.read(tmp_path / "toy.yaml"), tmp_path)
 
 
 def test_trials_of_any_length_are_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

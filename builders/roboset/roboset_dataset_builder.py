@@ -13,34 +13,33 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from rt2data import convert
 from rt2data.declarations import declaration
 from rt2data.rlds.writer import ImageSpec, TensorSpec
-from rt2data.sources import roboset_hdf5, roboset_trials
+from rt2data.sources.robot import roboset, roboset_to_rlds, roboset_trials
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
     """RoboSet, converted from its HDF5 files."""
 
-    VERSION = tfds.core.Version(convert.VERSION)
-    RELEASE_NOTES = {convert.VERSION: "Initial release."}  # noqa: RUF012  # TFDS reads it as it is
+    VERSION = tfds.core.Version(roboset_to_rlds.VERSION)
+    RELEASE_NOTES = {roboset_to_rlds.VERSION: "Initial release."}  # noqa: RUF012  # TFDS reads it as it is
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Unpack RoboSet's archives (https://robopen.github.io/roboset/) into one folder."
 
     def _info(self) -> tfds.core.DatasetInfo:
-        found = declaration.find(convert.DECLARATION).raw
+        found = declaration.find(roboset_to_rlds.DECLARATION).raw
         return self.dataset_info_from_configs(
             features=features(roboset_trials.FEATURES),
-            description=convert.DESCRIPTION,
+            description=roboset_to_rlds.DESCRIPTION,
             homepage=found["homepage"],
             citation=found["citation"],
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        source = roboset_hdf5.RobosetHdf5(declaration.find(convert.DECLARATION), Path(dl_manager.manual_dir))
+        source = roboset.RobosetHdf5(declaration.find(roboset_to_rlds.DECLARATION), Path(dl_manager.manual_dir))
         return {"train": self._generate_examples(source)}
 
-    def _generate_examples(self, source: roboset_hdf5.RobosetHdf5) -> Iterator[tuple[str, dict[str, Any]]]:
-        for episode in convert.episodes(source):
+    def _generate_examples(self, source: roboset.RobosetHdf5) -> Iterator[tuple[str, dict[str, Any]]]:
+        for episode in roboset_to_rlds.episodes(source):
             named = episode["episode_metadata"]
             yield f"{named['file_path'].decode()}:{named['trial_id'].decode()}", with_steps(episode)
 

@@ -21,7 +21,7 @@ MAX_IMAGES = 16
 
 @dataclass(frozen=True, slots=True)
 class Boxes:
-    """Box annotations as text: what is asked, and how boxes become integers (`rt2data.boxes`).
+    """Box annotations as text: what is asked, and how boxes become integers (`rt2data.sources.web.boxes`).
 
     Attributes:
         question: the prompt's question.

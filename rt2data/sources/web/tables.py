@@ -20,10 +20,10 @@ import pyarrow.parquet
 from rt2data import storage
 from rt2data.errors import Rt2dataError
 from rt2data.index import blobs
-from rt2data.sources import Part
-from rt2data.sources.examples import Example, mark_duplicates
-from rt2data.sources.fields import Records
 from rt2data.sources.pictures import MAX_BYTES, Fact, Picture, describe
+from rt2data.sources.registry import Part
+from rt2data.sources.web.examples import Example, mark_duplicates
+from rt2data.sources.web.records import Records
 
 BATCH = 64  # rows that are held at once: a picture may have some megabytes
 _BINARY = ("binary", "large_binary", "binary_view", "fixed_size_binary")

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import orjson
 
 from rt2data.errors import Rt2dataError
-from rt2data.sources import Part
-from rt2data.sources.fields import Records
 from rt2data.sources.pictures import Picture
+from rt2data.sources.registry import Part
+from rt2data.sources.web.records import Records
 
 BLOCK = 512
 MAX_TEXT = 1 << 24  # bytes of a text or JSON member

@@ -17,14 +17,15 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from rt2data import boxes, index, storage
+from rt2data import index, storage
 from rt2data.declarations.declaration import Declaration
 from rt2data.declarations.web import Web
 from rt2data.errors import Rt2dataError
-from rt2data.sources import Part, safe_join, stream
 from rt2data.sources.counts import Counts
-from rt2data.sources.examples import VERSION, Example, Kept, is_kept, keep, mark_duplicates
 from rt2data.sources.pictures import MAX_BYTES, Fact, Files, Names, Picture, describe, fact_of
+from rt2data.sources.registry import Part, safe_join
+from rt2data.sources.web import boxes, json_stream
+from rt2data.sources.web.examples import VERSION, Example, Kept, is_kept, keep, mark_duplicates
 from rt2data.storage import object_store
 from rt2data.storage.object_store import Url
 from rt2data.storage.places import Place
@@ -260,7 +261,7 @@ class WebCorpus:
 
 
 def _value(values: dict[str, Any], match: re.Match[str]) -> str:
-    from rt2data.sources.fields import lookup
+    from rt2data.sources.web.records import lookup
 
     value = values[match[1]] if match[1] in values else lookup(values, match[1])
     if value is None:
@@ -342,9 +343,9 @@ def _pictures(camera: str, facts: Sequence[Fact], *, check: str) -> dict[str, An
 
 def listed(path: Place, key: str, expected: str) -> Iterator[Any]:
     """The elements of the list under `key` of a JSON file, as a stream."""
-    if stream.kind_at(path, (key,)) != "list":
+    if json_stream.kind_at(path, (key,)) != "list":
         raise Rt2dataError(str(path), f'no list under "{key}"', expected)
-    return (value for _, value in stream.elements(path, (key,)))
+    return (value for _, value in json_stream.elements(path, (key,)))
 
 
 def texts(values: Any) -> list[str]:

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import Any
 
-from rt2data import boxes
 from rt2data.errors import Rt2dataError
-from rt2data.sources import stream
-from rt2data.sources.coco_captions import annotated, order, pictures
-from rt2data.sources.examples import Example
-from rt2data.sources.web import WebCorpus
+from rt2data.sources.web import boxes, json_stream
+from rt2data.sources.web.coco_captions import annotated, order, pictures
+from rt2data.sources.web.corpus import WebCorpus
+from rt2data.sources.web.examples import Example
 
 
 class CocoInstances(WebCorpus):
@@ -22,7 +21,7 @@ class CocoInstances(WebCorpus):
         rule = self.web.boxes
         if rule is None:
             raise Rt2dataError(self.declaration.file, "no boxes", "boxes: with the question")
-        stored = stream.value_at(path, ("categories",))
+        stored = json_stream.value_at(path, ("categories",))
         named = [c for c in stored if isinstance(c, dict)] if isinstance(stored, list) else []
         categories = {c.get("id"): c.get("name") for c in named}
         found: dict[Any, list[tuple[str, boxes.Box]]] = {}

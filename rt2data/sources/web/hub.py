@@ -18,9 +18,9 @@ import pyarrow.parquet
 
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
-from rt2data.sources import Part
 from rt2data.sources.pictures import MAX_BYTES, Picture
-from rt2data.sources.tables import BATCH, Copied
+from rt2data.sources.registry import Part
+from rt2data.sources.web.tables import BATCH, Copied
 from rt2data.storage.places import Place
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from rt2data import index
 from rt2data.errors import Rt2dataError
-from rt2data.sources import stream
-from rt2data.sources.examples import Example
-from rt2data.sources.web import WebCorpus, checked, listed, texts
+from rt2data.sources.web import json_stream
+from rt2data.sources.web.corpus import WebCorpus, checked, listed, texts
+from rt2data.sources.web.examples import Example
 
 _LAYOUT = 'VQA v2.0 JSON with a list "{}"'
 
@@ -38,7 +38,7 @@ class VqaJson(WebCorpus):
                 answers[name] = known.setdefault(own, own)
             else:
                 unasked[name] = entry
-        subtype = str(stream.value_at(self.root / files[0], ("data_subtype",)) or split)
+        subtype = str(json_stream.value_at(self.root / files[0], ("data_subtype",)) or split)
         for entry in self._questions(files[0]):
             yield self._example(entry, answers.get(entry["question_id"], ()), subtype)
         # Answers whose question is not listed are an example too: it is left out and counted, not forgotten.

@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 from rt2data import storage
 from rt2data.errors import Rt2dataError
 from rt2data.rlds.features import Field
-from rt2data.sources.lerobot_fields import EPISODE
 from rt2data.sources.pictures import MAX_BYTES
+from rt2data.sources.robot.lerobot.fields import EPISODE
 from rt2data.storage.local_copies import Extent
 from rt2data.storage.places import Place
 

@@ -1,6 +1,6 @@
 """RoboSet as its authors publish it, in HDF5 files.
 
-One declaration reads this format and, with ``format: rlds``, what `rt2data.convert` writes of it: with the same
+One declaration reads this format and, with ``format: rlds``, what `rt2data.sources.robot.roboset_to_rlds` writes of it: with the same
 samples.
 """
 
@@ -24,10 +24,11 @@ from rt2data.index import blobs
 from rt2data.rlds import tfrecord
 from rt2data.rlds.episodes import ImageRefs
 from rt2data.robot import match
-from rt2data.sources import Part, left_out_rows
 from rt2data.sources.counts import Counts
-from rt2data.sources.rlds import Rows
-from rt2data.sources.roboset_trials import CAMERAS, FIELDS, SUFFIXES, Trial, files, names, opened, trials
+from rt2data.sources.registry import Part
+from rt2data.sources.robot import left_out_rows
+from rt2data.sources.robot.rlds_tfrecord import Rows
+from rt2data.sources.robot.roboset_trials import CAMERAS, FIELDS, SUFFIXES, Trial, files, names, opened, trials
 from rt2data.storage.places import Place
 
 Array = npt.NDArray[Any]

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from rt2data import boxes, index
+from rt2data import index
 from rt2data.sources.pictures import Names, Picture
+from rt2data.sources.web import boxes
 from rt2data.storage import atomic
 
 VERSION = 1

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 from rt2data import index, storage
 from rt2data.errors import Rt2dataError
-from rt2data.sources import Part, lerobot_table, video
-from rt2data.sources.lerobot_meta import Listed, Meta, Video
+from rt2data.sources.registry import Part
+from rt2data.sources.robot import video
+from rt2data.sources.robot.lerobot import table
+from rt2data.sources.robot.lerobot.meta import Listed, Meta, Video
 from rt2data.storage import object_store
 from rt2data.storage.local_copies import Extent
 
@@ -27,7 +29,7 @@ class Place(NamedTuple):
 
 @dataclass(slots=True)
 class Episode:
-    """An episode as `rt2data.sources.rlds.Rows` takes it; `record` is its number.
+    """An episode as `rt2data.sources.robot.rlds_tfrecord.Rows` takes it; `record` is its number.
 
     `listed`: what ``meta`` says of it, None where it is not listed; `place`: None where no file holds it.
     """
@@ -89,7 +91,7 @@ class Episodes:
         for n in numbers:
             place = places.get(n)
             if place and place.stop < 0:
-                place = place._replace(stop=lerobot_table.count(self.root / place.file))
+                place = place._replace(stop=table.count(self.root / place.file))
             if n in self.listed or place:
                 made.append(Episode(n, self.listed.get(n), place, self.videos(n)))
         return made
@@ -100,9 +102,7 @@ class Episodes:
         for n in numbers:
             stated = self.listed[n].length if n in self.listed else 0
             place = self.places[n]
-            total += (
-                place.stop - place.start if place.stop >= 0 else stated or lerobot_table.count(self.root / place.file)
-            )
+            total += place.stop - place.start if place.stop >= 0 else stated or table.count(self.root / place.file)
         return total
 
     def videos(self, number: int) -> Mapping[str, Video]:
@@ -131,7 +131,7 @@ class Episodes:
             if not one.place:
                 continue
             place = one.place
-            rows, extent = lerobot_table.fingerprint(self.root / place.file, place.start, place.stop)
+            rows, extent = table.fingerprint(self.root / place.file, place.start, place.stop)
             read[place.file] = extent.with_(read.get(place.file))
             content += [place.file, rows]
             for camera, where in one.videos.items():
@@ -158,7 +158,7 @@ class Episodes:
         found: dict[int, Place] = {}
         for name in files:
             path = self.root / name
-            spans = {single[name]: (0, -1)} if name in single else lerobot_table.episodes(path)
+            spans = {single[name]: (0, -1)} if name in single else table.episodes(path)
             for number, (start, stop) in spans.items():
                 if number in found:
                     where = f"rows of episode {number}, which has some in {found[number].file} too"

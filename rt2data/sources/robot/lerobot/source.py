@@ -26,12 +26,15 @@ from rt2data.rlds.episodes import ImageRefs
 from rt2data.rlds.features import Field
 from rt2data.robot import match
 from rt2data.robot.fields import Robot
-from rt2data.sources import Part, left_out_rows, lerobot_shots, lerobot_table, video
-from rt2data.sources.lerobot_episodes import Episode, Episodes
-from rt2data.sources.lerobot_fields import EPISODE, FRAME, SUBTASK, TASK, column_of, fields_of
-from rt2data.sources.lerobot_meta import Meta
-from rt2data.sources.lerobot_shots import Shots
-from rt2data.sources.rlds import Rows
+from rt2data.sources.registry import Part
+from rt2data.sources.robot import left_out_rows, video
+from rt2data.sources.robot.lerobot import frames
+from rt2data.sources.robot.lerobot import table as lerobot_table
+from rt2data.sources.robot.lerobot.episodes import Episode, Episodes
+from rt2data.sources.robot.lerobot.fields import EPISODE, FRAME, SUBTASK, TASK, column_of, fields_of
+from rt2data.sources.robot.lerobot.frames import Shots
+from rt2data.sources.robot.lerobot.meta import Meta
+from rt2data.sources.robot.rlds_tfrecord import Rows
 from rt2data.storage import object_store
 from rt2data.storage.places import Place
 
@@ -125,7 +128,7 @@ class LeRobot:
         shots = [one.first() if quick else one for one in self._shots(episodes)]
         name = blobs.PREFIX + self._blob(shown)
         buffer, places = self._first(shots) if quick else self._all(shots, name)
-        refs = lerobot_shots.refs(shots, episodes, places, spread=quick)
+        refs = frames.refs(shots, episodes, places, spread=quick)
         rows = Rows(self, part, file=name)
         for number, episode in enumerate(episodes):
             none = ImageRefs(*np.zeros((2, episode.steps), np.int64))
@@ -172,7 +175,7 @@ class LeRobot:
         return dataclasses.replace(episode, values=values)
 
     def _shots(self, episodes: Sequence[Episode]) -> Iterator[Shots]:
-        return lerobot_shots.plan(episodes, self.cameras, self.root, self.meta.fps)
+        return frames.plan(episodes, self.cameras, self.root, self.meta.fps)
 
     def _pictures(self, shots: Sequence[Shots]) -> Iterator[bytes]:
         for one in shots:

@@ -43,13 +43,14 @@ class Converted:
 def roboset(source: Path, target: Path) -> Converted:
     """Convert a folder of RoboSet's HDF5 files to ``TARGET/roboset/1.0.0``.
 
-    The fields are those of `rt2data.sources.roboset_trials.FEATURES`; pictures become PNG. Trials in which no row is
+    The fields are those of `rt2data.sources.robot.roboset_trials.FEATURES`; pictures become PNG. Trials in which no row is
     complete are left out, and counted.
 
     Raises:
         Rt2dataError: no HDF5 file in `source`, one that cannot be read, or the target exists. Nothing stays then.
     """
-    from rt2data.sources import roboset_hdf5, roboset_trials
+    from rt2data.sources.robot import roboset as roboset_hdf5
+    from rt2data.sources.robot import roboset_trials
 
     if not source.is_dir():
         raise Rt2dataError(str(source), "no such folder", "a folder of RoboSet's HDF5 files")
@@ -72,7 +73,7 @@ def roboset(source: Path, target: Path) -> Converted:
 
 def episodes(one: Any, found: Converted | None = None) -> Iterator[dict[str, Any]]:
     """The episodes of a `RobosetHdf5`, as `write_rlds` takes them; counted into `found`."""
-    from rt2data.sources import roboset_trials
+    from rt2data.sources.robot import roboset_trials
 
     counts = found if found is not None else Converted(Path())
     for file in one.files:

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rt2data.rlds.episodes import ImageRefs
-from rt2data.sources import lerobot_table, video
-from rt2data.sources.lerobot_episodes import Episode
+from rt2data.sources.robot import video
+from rt2data.sources.robot.lerobot import table
+from rt2data.sources.robot.lerobot.episodes import Episode
 from rt2data.storage.places import Place
 
 Array = npt.NDArray[Any]
@@ -46,7 +47,7 @@ class Shots:
         """The encoded pictures, n; b"" where there is none."""
         path = root / self.file
         if not self.moving:
-            return lerobot_table.pictures(path, self.camera, self.at)
+            return table.pictures(path, self.camera, self.at)
         return video.frames(path, self.at.tolist(), self.limit.tolist(), tolerance=tolerance, quality=quality)
 
 

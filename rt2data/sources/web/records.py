@@ -13,11 +13,12 @@ from urllib.parse import unquote, urlsplit
 
 import orjson
 
-from rt2data import boxes, conversation, index
+from rt2data import index
 from rt2data.declarations.web import PLACEHOLDER
-from rt2data.sources.examples import Example
 from rt2data.sources.pictures import MAX_BYTES, Names, Picture
-from rt2data.sources.web import WebCorpus, texts
+from rt2data.sources.web import boxes, conversation
+from rt2data.sources.web.corpus import WebCorpus, texts
+from rt2data.sources.web.examples import Example
 
 _CALL = re.compile(r"(before|after)\((.*)\)", re.DOTALL)
 

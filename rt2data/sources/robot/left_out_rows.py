@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from rt2data import index
-from rt2data.sources.rlds import Rows
+from rt2data.sources.robot.rlds_tfrecord import Rows
 
 
 def append(table: pa.Table, rows: Rows, reasons: Sequence[Sequence[str]]) -> pa.Table:

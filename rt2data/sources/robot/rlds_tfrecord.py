@@ -1,6 +1,6 @@
 """Robot episodes in RLDS, as TensorFlow Datasets writes them, read without TensorFlow.
 
-What lies in ArrayRecord instead of TFRecord files is `rt2data.sources.rlds_array_record`.
+What lies in ArrayRecord instead of TFRecord files is `rt2data.sources.robot.rlds_array_record`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rt2data.rlds.dataset import Episode, ImageRefs, RldsDataset, Split, read_ep
 from rt2data.rlds.features import Field
 from rt2data.robot import actions, instruction, match
 from rt2data.robot.fields import Robot
-from rt2data.sources import Part
+from rt2data.sources.registry import Part
 from rt2data.storage import object_store
 from rt2data.storage.object_store import Url
 from rt2data.storage.places import Place
@@ -42,7 +42,7 @@ def opened(declaration: Declaration, root: Place) -> Rlds:
     dataset = RldsDataset.open(root, _version(declaration, root))
     dataset.check_format()
     if dataset.file_format == "array_record":
-        from rt2data.sources.rlds_array_record import RldsArrayRecord
+        from rt2data.sources.robot.rlds_array_record import RldsArrayRecord
 
         return RldsArrayRecord(declaration, dataset)
     return Rlds(declaration, dataset)

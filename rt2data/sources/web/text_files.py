@@ -11,9 +11,9 @@ import orjson
 
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
-from rt2data.sources import stream
-from rt2data.sources.examples import Example
-from rt2data.sources.fields import Records
+from rt2data.sources.web import json_stream
+from rt2data.sources.web.examples import Example
+from rt2data.sources.web.records import Records
 from rt2data.storage.places import Place
 
 MAX_LINE = 64 << 20  # bytes: a line is held in memory, and a record is a page of text
@@ -28,11 +28,11 @@ class Json(Records):
         keys, star, rest = self.web.records.partition("*")
         way = keys.rstrip(".").split(".") if keys else []
         if not star:  # the file is one record
-            found: Any = [("", stream.value_at(path, way))] if stream.kind_at(path, way) else []
+            found: Any = [("", json_stream.value_at(path, way))] if json_stream.kind_at(path, way) else []
             if not found:
                 raise Rt2dataError(str(path), f'no "{keys}"', f'records at "{self.web.records}"')
         else:
-            found = stream.elements(path, way)
+            found = json_stream.elements(path, way)
         inner = rest.removeprefix(".").split(".") if rest else []
         row = 0
         for key, entry in found:
