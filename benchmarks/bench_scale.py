@@ -29,9 +29,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rt2data import exchange, flow, index, indexing, job, plan, planner, sources
+from rt2data import exchange, flow, index, indexing, plan, planner, sources
 from rt2data.recipes import recipe
 from rt2data.runners import workers
+from rt2data.samples import job
 from rt2data.tokenizer import ActionTokenizer
 
 HERE = Path(__file__).resolve().parent

@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
-from rt2data import select
 from rt2data.images import codec
-from rt2data.job import Job
+from rt2data.samples import selection
+from rt2data.samples.job import Job
 
 _STRINGS = (
     "key", "kind", "source", "dataset", "split", "prompt", "target", "language", "instruction", "plan", "episode",
@@ -25,7 +25,7 @@ _LISTS = {
 def members(the_job: Job) -> list[str]:
     """Every image member that a sample of the mixture may have: ``jpg``, ``wrist.png``, ``wrist.h1.png``, …"""
     kinds = [the_job.recipe.image["format"]] if the_job.recipe.image else list(codec.FORMATS)
-    every = [(source, select.cameras(source)) for source in the_job.recipe.sources]
+    every = [(source, selection.cameras(source)) for source in the_job.recipe.sources]
     later = dict.fromkeys(name for _, cameras in every for name in cameras[1:])
     later |= dict.fromkeys(
         f"{name}.h{back}" for source, cameras in every for back in range(1, source.sampling.history) for name in cameras

@@ -1,6 +1,6 @@
 """Action chunks of a recipe's robot sources, from the index alone: what `rt2data tokenizer fit` fits on.
 
-They are those of the samples that the recipe makes (`rt2data.steps`).
+They are those of the samples that the recipe makes (`rt2data.samples.windows`).
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from rt2data import exchange, flow, report, select, steps
+from rt2data import exchange, flow, report
 from rt2data.errors import Rt2dataError
-from rt2data.job import Job
 from rt2data.recipes.recipe import Recipe
 from rt2data.runners.engine import Direct
+from rt2data.samples import selection, windows
+from rt2data.samples.job import Job
 from rt2data.storage.places import Place
 from rt2data.tokenizer import ActionTokenizer
 from rt2data.tokenizer.fit import fit, library
@@ -63,8 +64,8 @@ def of_job(the_job: Job) -> Iterator[Chunk]:
         if source.declaration.robot is None:
             continue
         table = the_job.table(part)
-        samples = select.select(table, the_job.recipe, source, part.split)
-        rows, chunks = samples.rows[samples.split == 0], steps.Chunks(table, source)
+        samples = selection.select(table, the_job.recipe, source, part.split)
+        rows, chunks = samples.rows[samples.split == 0], windows.Chunks(table, source)
         for start in range(0, len(rows), exchange.BLOCK):
             found = chunks.of(rows[start : start + exchange.BLOCK]).values
             yield source.id, found if source.sampling.horizon > 1 else found[:, 0]

@@ -11,23 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rt2data import (
-    annotation,
-    caveats,
-    doubles,
-    flow,
-    indexing,
-    job,
-    pictures,
-    plan,
-    planner,
-    quotas,
-    report,
-    select,
-    staging,
-    storage,
-    traffic,
-)
+from rt2data import caveats, flow, indexing, plan, planner, quotas, report, staging, storage, traffic
 from rt2data import index as index_of
 from rt2data.errors import Rt2dataError
 from rt2data.plan import Plan, SourcePlan, Stream
@@ -35,6 +19,8 @@ from rt2data.recipes import reasoning
 from rt2data.recipes.reasoning import Reasoning
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.runners.engine import Direct
+from rt2data.samples import annotations as annotation
+from rt2data.samples import duplicates, image_pass, job, selection
 from rt2data.sources.registry import Source
 from rt2data.storage.places import Place
 
@@ -96,10 +82,10 @@ def write_left_out(recipe: Recipe, data_root: Place | None, work: Path, file: Pa
         out.write("source\treason\tid\tstep\tsplit\tpart\timage\n")
         for part in the_job.parts:
             source, table = the_job.source(part), the_job.table(part)
-            camera = select.cameras(source)[0]
+            camera = selection.cameras(source)[0]
             names, files = index_of.codes(table, "episode"), index_of.codes(table, f"{camera}.file")
             steps = index_of.numbers(table, "step")
-            for row, reason in select.reasons(table, source):
+            for row, reason in selection.reasons(table, source):
                 image = files[1][files[0][row]] if files[0][row] >= 0 else ""
                 cells = (source.id, reason, names[1][names[0][row]], steps[row], part.split, part.member(row)[0], image)
                 out.write("\t".join(" ".join(str(cell).split()) for cell in cells) + "\n")
@@ -126,17 +112,17 @@ def _all_cached(
             return None
         parts += own
     roots = [str(one.root) for one in opened]
-    if pictures.tasks(work, recipe, roots, parts):
+    if image_pass.tasks(work, recipe, roots, parts):
         return None
     made = job.make(work, recipe, roots, parts, annotated=[file or "" for file in annotated])
-    return doubles.find(made, Direct(report.Reporter(enabled=False)))
+    return duplicates.find(made, Direct(report.Reporter(enabled=False)))
 
 
 def levels(recipe: Recipe) -> list[str]:
     """The levels of index that a plan of `recipe` may use; the first is preferred."""
     if recipe.image_check != "header":
         return ["decode"]
-    return ["header", "decode"] if pictures.needed(recipe) else ["header", "quick", "decode"]
+    return ["header", "decode"] if image_pass.needed(recipe) else ["header", "quick", "decode"]
 
 
 def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -> Plan:
@@ -151,7 +137,7 @@ def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -
     others = [flow.other_splits_of(s, one) if one else {} for s, one in zip(recipe.sources, found, strict=True)]
     plans = plan.empty(recipe, others)
     for number, (source, one) in enumerate(zip(recipe.sources, found, strict=True)):
-        known = one is not None and not pictures.wanted(source)  # what images show is found with all sources together
+        known = one is not None and not image_pass.wanted(source)  # what images show is found with all sources together
         parts = _cached(recipe, number, one, work, levels(recipe)) if one and known else None
         if parts is not None and one is not None:
             roots = [str(one.root)] * len(recipe.sources)
@@ -210,12 +196,12 @@ def _guess_plans(rule: Reasoning, of: SourcePlan) -> dict[str, Any]:
 def _guess(source: RecipeSource, one: Source | None, into: SourcePlan) -> None:
     """Fill in the counts of a source from its metadata, else from what its publisher states."""
     into.estimated = True
-    stated = _Stated.of(source, select.cameras(source)) if one is None else None
+    stated = _Stated.of(source, selection.cameras(source)) if one is None else None
     units = one.splits() if one else stated.units if stated else {}
     taken = flow.taken_splits(source, units)
     into.other_splits = {name: count for name, count in units.items() if name not in taken}
     for name in taken:
-        samples, size = one.estimate(name, select.cameras(source)) if one else (0, 0)
+        samples, size = one.estimate(name, selection.cameras(source)) if one else (0, 0)
         if stated:
             samples = stated.samples.get(name, 0)
             size = round(samples * (stated.image_bytes or 0))

@@ -16,12 +16,13 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.ipc
 
-from rt2data import index, job, pictures, plan, planner, select, staging, statistics, steps
+from rt2data import index, plan, planner, staging, statistics
 from rt2data.errors import Rt2dataError
-from rt2data.job import Job, Piece
 from rt2data.plan import Plan
 from rt2data.recipes.reasoning import Plans
 from rt2data.recipes.recipe import RecipeSource
+from rt2data.samples import image_pass, job, selection, windows
+from rt2data.samples.job import Job, Piece
 from rt2data.storage import atomic
 from rt2data.tokenizer import ActionTokenizer, proprio
 
@@ -86,7 +87,7 @@ def _rows(the_job: Job, the_plan: Plan, group: int, bins: Bins | None) -> pa.Tab
     pieces, splits = [], the_job.recipe.splits
     for piece in the_job.slices(group):
         part, source, table, every, start = piece
-        samples = select.select(table, the_job.recipe, source, part.split)
+        samples = selection.select(table, the_job.recipe, source, part.split)
         if bins is not None:
             bins.add(piece, samples)
         drawn = list(planner.drawn(the_job.recipe, source, the_plan.sources[part.source], samples))
@@ -101,25 +102,25 @@ def _rows(the_job: Job, the_plan: Plan, group: int, bins: Bins | None) -> pa.Tab
         if plans is not None:
             columns["plan"] = _plans(the_job, the_plan, part.source, plans, samples, drawn)
         if source.declaration.kind != "robot":
-            texts = np.array(select.targets(table, source, the_job.recipe.seed, samples), object)
+            texts = np.array(selection.targets(table, source, the_job.recipe.seed, samples), object)
             columns["target"] = pa.array(texts[positions], pa.string())
         elif source.sampling.windows:
             columns |= _window(every, samples.rows[positions] + start, source)
-        pieces.append(_with(table.take(samples.rows[positions]), columns, source, select.cameras(source)))
+        pieces.append(_with(table.take(samples.rows[positions]), columns, source, selection.cameras(source)))
     return pa.concat_tables(pieces)
 
 
 def _window(every: pa.Table, rows: npt.NDArray[np.int64], source: RecipeSource) -> dict[str, Any]:
     """The columns of the samples that begin at `rows` of a part, as far as they are of more than these rows."""
-    found = steps.Chunks(every, source).of(rows)
+    found = windows.Chunks(every, source).of(rows)
     columns: dict[str, Any] = {
         "action": index.fixed(found.values.reshape(len(rows), math.prod(found.values.shape[1:]))),
         "terminate": index.fixed(found.terminate),
         "valid": index.fixed(found.valid),
     }
     for number in range(1, source.sampling.history):
-        at, there = steps.earlier(every, rows, source, number)
-        for camera in select.cameras(source):
+        at, there = windows.earlier(every, rows, source, number)
+        for camera in selection.cameras(source):
             name = f"{camera}.h{number}"
             columns |= {f"{name}.{what}": every.column(f"{camera}.{what}").take(at) for what in REFERENCE}
             columns[f"{name}.file"] = columns[f"{name}.file"].cast(pa.string())
@@ -128,7 +129,7 @@ def _window(every: pa.Table, rows: npt.NDArray[np.int64], source: RecipeSource) 
 
 
 def _plans(
-    the_job: Job, the_plan: Plan, source: int, plans: Plans, samples: select.Samples, drawn: list[Any]
+    the_job: Job, the_plan: Plan, source: int, plans: Plans, samples: selection.Samples, drawn: list[Any]
 ) -> pa.Array:
     """The plan in words of each drawn sample; null where it has none."""
     rule, masks, which = the_job.recipe.sources[source], [], []
@@ -153,9 +154,9 @@ def _with(table: pa.Table, columns: dict[str, Any], source: RecipeSource, camera
     unused = {f"{c}." for c in source.declaration.cameras if c not in cameras}
     arrays: dict[str, Any] = {}
     for name in table.column_names:
-        if name in ("split_hash", "reject", "plan", "success", *steps.WINDOW):
+        if name in ("split_hash", "reject", "plan", "success", *windows.WINDOW):
             continue
-        if name.startswith((index.COLUMN, pictures.ATTACHED, *unused)):
+        if name.startswith((index.COLUMN, image_pass.ATTACHED, *unused)):
             continue
         column = table.column(name)
         arrays[name] = column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
@@ -194,13 +195,13 @@ class Bins:
         self.counts: dict[str, tuple[Counts, Counts]] = {}
         self._tokenizer, self._state = tokenizer, state
 
-    def add(self, piece: Piece, samples: select.Samples) -> None:
+    def add(self, piece: Piece, samples: selection.Samples) -> None:
         """Count the steps of a piece, of which `samples` are the samples."""
         source, table = piece.source, piece.table
         rows = np.flatnonzero(samples.kept & (samples.row_split == 0))
         mine = self._tokenizer.for_source(source.id)
         if mine.spec.scheme == "dct":
-            chunks = steps.Chunks(piece.every, source)
+            chunks = windows.Chunks(piece.every, source)
             for block in range(0, max(1, len(rows)), BLOCK):
                 found = chunks.of(rows[block : block + BLOCK] + piece.start).values
                 self._add("train", mine, found if mine.horizon > 1 else found[:, 0])
@@ -224,5 +225,5 @@ def count_bins(the_job: Job, tokenizer: ActionTokenizer) -> dict[str, tuple[Coun
     """`Bins.counts` of all groups of a job."""
     bins = Bins(tokenizer)
     for piece in (piece for group in range(len(the_job.groups)) for piece in the_job.slices(group)):
-        bins.add(piece, select.select(piece.table, the_job.recipe, piece.source, piece.part.split))
+        bins.add(piece, selection.select(piece.table, the_job.recipe, piece.source, piece.part.split))
     return bins.counts

@@ -13,27 +13,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rt2data import (
-    annotation,
-    doubles,
-    exchange,
-    gather,
-    indexing,
-    job,
-    manifest,
-    pictures,
-    planner,
-    report,
-    sources,
-    staging,
-    statistics,
-    storage,
-)
+from rt2data import exchange, gather, indexing, manifest, planner, report, sources, staging, statistics, storage
 from rt2data.errors import Rt2dataError
 from rt2data.measure import Cells, Moments
 from rt2data.recipes import recipe as recipes
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.runners.engine import Direct, Engine, finished
+from rt2data.samples import annotations as annotation
+from rt2data.samples import duplicates, image_pass, job
 from rt2data.sources.counts import Counts
 from rt2data.sources.registry import Part, Source
 from rt2data.storage import object_store
@@ -225,7 +212,7 @@ def index_all(
     object_store.forget()
     for one in found:
         indexing.keep_in(one, work)
-    check = pictures.level(the_recipe, check)
+    check = image_pass.level(the_recipe, check)
     tasks = [
         (number, task)
         for number, (source, one) in enumerate(zip(the_recipe.sources, found, strict=True))
@@ -242,9 +229,9 @@ def index_all(
         raise Rt2dataError(indexing.changed(lost), "changed while it was indexed", expected, "Build again")
     indexed = [indexing.indexed(number, task, result) for number, task, result in results if result is not None]
     roots = [str(one.root) for one in found]
-    looked = pictures.tasks(work, the_recipe, roots, indexed)
-    engine.run([("pictures", looked)], "images", finished(looked, pictures.done), len(looked))
-    return doubles.find(job.make(work, the_recipe, roots, indexed, annotated=annotated), engine)
+    looked = image_pass.tasks(work, the_recipe, roots, indexed)
+    engine.run([("pictures", looked)], "images", finished(looked, image_pass.done), len(looked))
+    return duplicates.find(job.make(work, the_recipe, roots, indexed, annotated=annotated), engine)
 
 
 def measure_all(the_job: job.Job, engine: Engine | Direct) -> dict[int, dict[str, Any]]:

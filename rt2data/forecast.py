@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rt2data import select, traffic
+from rt2data import traffic
 from rt2data.images import codec as pictures
 from rt2data.plan import Plan, SourcePlan
 from rt2data.recipes.recipe import Recipe, RecipeSource
+from rt2data.samples import selection
 from rt2data.storage.object_store import Url
 from rt2data.storage.places import Place
 
@@ -132,7 +133,7 @@ def _plan_tokens(source: RecipeSource, plan: SourcePlan) -> float:
 
 def _reencoded(recipe: Recipe, source: RecipeSource) -> int:
     """How many images of a sample are encoded anew."""
-    robot, used = source.declaration.robot, select.cameras(source)
+    robot, used = source.declaration.robot, selection.cameras(source)
     if recipe.image is not None:
         return len(used) * source.sampling.history if robot else 1
     swapped = sum(camera.name in used and camera.colour == "bgr" for camera in robot.cameras) if robot else 0

@@ -18,16 +18,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from rt2data import exchange, index, job, plan, render, select, shard, staging, storage
+from rt2data import exchange, index, plan, render, shard, staging, storage
 from rt2data.errors import Rt2dataError
 from rt2data.images import codec
 from rt2data.index import blobs, text_columns
 from rt2data.index.text_columns import Texts
-from rt2data.job import Job
 from rt2data.mixture.reader import CLAIM
 from rt2data.plan import Plan, Stream
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.render import Rendered
+from rt2data.samples import job, selection
+from rt2data.samples.job import Job
 from rt2data.sink import Bytes, Sink
 from rt2data.staging import Images
 from rt2data.storage import atomic
@@ -223,7 +224,7 @@ def _render(
             source = the_job.recipe.sources[position]
             own = tokenizers[0].for_source(source.id) if source.declaration.kind == "robot" else None
             state = tokenizers[1].for_source(source.id) if tokenizers[1] and source.sampling.state else None
-            rendered = render.render(mine, the_job.recipe, source, split, select.cameras(source), own, state)
+            rendered = render.render(mine, the_job.recipe, source, split, selection.cameras(source), own, state)
             parts.append((position, rendered, index.numbers(mine, "order")))
     return parts
 

@@ -24,7 +24,7 @@ from rt2data.declarations import declaration
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.index import blobs
-from rt2data.job import IndexedPart, Member
+from rt2data.samples.job import IndexedPart, Member
 from rt2data.sources.registry import Part, Source
 from rt2data.sources.web.corpus import PART_ROWS
 from rt2data.storage import atomic, object_store

@@ -14,15 +14,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rt2data import caveats, identity, index, quotas, select, steps, traffic
+from rt2data import caveats, index, quotas, traffic
 from rt2data.errors import Rt2dataError
 from rt2data.index import blobs, keys
-from rt2data.job import IndexedPart, Job
 from rt2data.plan import Plan, SourcePlan, Stream, empty, streams
 from rt2data.recipes import holdout, reasoning
 from rt2data.recipes.holdout import Holdout
 from rt2data.recipes.recipe import Recipe, RecipeSource
-from rt2data.select import Samples
+from rt2data.samples import duplicate_ids, selection, windows
+from rt2data.samples.job import IndexedPart, Job
+from rt2data.samples.selection import Samples
 
 VERSION = 1
 
@@ -40,7 +41,7 @@ def make(job: Job, tokenizers: list[dict[str, Any]], other_splits: list[dict[str
     """
     recipe = job.recipe
     for number in range(len(recipe.sources)):
-        identity.refuse_duplicates(job, number)
+        duplicate_ids.refuse_duplicates(job, number)
     if recipe.holdout is not None:
         check_holdout(job, recipe.holdout)
     plans = empty(recipe, other_splits)
@@ -104,10 +105,10 @@ def walk(job: Job, plans: list[SourcePlan] | None) -> Iterator[tuple[IndexedPart
     for part in job.parts:
         source = job.source(part)
         table = job.table(part)
-        samples = select.select(table, job.recipe, source, part.split)
+        samples = selection.select(table, job.recipe, source, part.split)
         if plans is not None:
             plan = plans[part.source]
-            counts = select.count_units(table)
+            counts = selection.count_units(table)
             plan.units += counts["units"]
             plan.rows += counts["rows"]
             plan.never_terminate += counts.get("never_terminate", 0)
@@ -116,7 +117,7 @@ def walk(job: Job, plans: list[SourcePlan] | None) -> Iterator[tuple[IndexedPart
             for number, name in enumerate(job.recipe.splits):
                 plan.samples[name] += int(np.count_nonzero(samples.split == number))
                 into = plan.languages.setdefault(name, {})
-                for language, count in select.languages(table, samples.rows[samples.split == number]):
+                for language, count in selection.languages(table, samples.rows[samples.split == number]):
                     into[language] = into.get(language, 0) + count
         yield part, source, table, samples
 
@@ -134,7 +135,7 @@ def choose_plans(job: Job, number: int, found: SourcePlan) -> dict[str, Any]:
         if part.source != number:
             continue
         table = job.table(part)
-        samples = select.select(table, recipe, source, part.split)
+        samples = selection.select(table, recipe, source, part.split)
         own = reasoning.of(table, rule, annotated)
         without += int(np.count_nonzero(samples.kept & (own.which < 0)))
         if annotated:
@@ -189,8 +190,8 @@ def image_bytes(table: pa.Table, source: RecipeSource, rows: Any) -> int:
     """Bytes of the images of the samples that begin at `rows` of a part's table, of the recipe's cameras."""
     total = 0
     for number in range(source.sampling.history):
-        at = steps.earlier(table, rows, source, number)[0] if number else rows
-        for camera in select.cameras(source):
+        at = windows.earlier(table, rows, source, number)[0] if number else rows
+        for camera in selection.cameras(source):
             total += int(index.numbers(table, f"{camera}.length")[at].sum(dtype=np.int64))
     return total
 

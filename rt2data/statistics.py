@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from rt2data import index, job, measure, select
+from rt2data import index, measure
 from rt2data.measure import Cells, Moments
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.robot.fields import split
+from rt2data.samples import job, selection
 from rt2data.storage import atomic
 from rt2data.tokenizer import ActionTokenizer, Dim
 
@@ -69,8 +70,8 @@ def _values(the_job: job.Job, group: int) -> Iterator[tuple[str, Any]]:
 
 def _of_piece(the_job: job.Job, piece: job.Piece) -> Iterator[tuple[str, Any]]:
     source, table = piece.source, piece.table
-    kept = select.rejected(table, source)[1]
-    row_split = select.splits(table, the_job.recipe, source, piece.part.split)
+    kept = selection.rejected(table, source)[1]
+    row_split = selection.splits(table, the_job.recipe, source, piece.part.split)
     action = index.matrix(table.column("action"))
     train = kept & (row_split == the_job.recipe.splits.index("train"))
     yield "train", action[train]

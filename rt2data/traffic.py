@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rt2data import index, select, steps, storage
+from rt2data import index, storage
 from rt2data.index import blobs
-from rt2data.job import IndexedPart, Job
+from rt2data.samples import selection, windows
+from rt2data.samples.job import IndexedPart, Job
 from rt2data.sources.registry import Part
 from rt2data.staging import Images, requests
 from rt2data.storage import local_copies, object_store
@@ -65,8 +66,8 @@ def of_part(job: Job, part: IndexedPart, drawn: Sequence[Ints]) -> Counts:
         gets = sum(len(object_store.pieces(size)) for size in sizes) + pictures
     found = {"parts": 1, "get": gets}
     history = range(1, source.sampling.history)
-    before = [steps.earlier(table, rows, source, number)[0] for rows in drawn for number in history]
-    return found | of_images(table, select.cameras(source), [*drawn, *before])
+    before = [windows.earlier(table, rows, source, number)[0] for rows in drawn for number in history]
+    return found | of_images(table, selection.cameras(source), [*drawn, *before])
 
 
 def of_images(table: Any, cameras: Sequence[str], drawn: Sequence[Ints]) -> Counts:

@@ -14,8 +14,8 @@ import small
 
 from rt2data import estimate, flow, indexing
 from rt2data.errors import Rt2dataError
-from rt2data.job import IndexedPart, Member
 from rt2data.recipes import recipe
+from rt2data.samples.job import IndexedPart, Member
 from rt2data.sources.registry import Part
 from rt2data.sources.robot.rlds_tfrecord import Rlds
 

@@ -18,10 +18,11 @@ from corpus_of import declared, table, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rt2data import cli, select
+from rt2data import cli
 from rt2data.errors import Rt2dataError
 from rt2data.recipes import filters
 from rt2data.recipes import recipe as recipes
+from rt2data.samples import selection
 
 Build = Callable[..., dict[str, Any]]
 TEXTS = ["a", "a red cup on a table", "eine rote Tasse", "Cafe\u0301", "红色的杯子", "x y"]
@@ -231,5 +232,5 @@ def test_reasons_agree_with_the_counts(corpus: Path) -> None:
     )
     recipe = recipes.read(path)
     found = table(corpus, corpus / "toy.yaml")
-    samples = select.select(found, recipe, recipe.sources[0], "train")
-    assert Counter(reason for _, reason in select.reasons(found, recipe.sources[0])) == samples.left_out
+    samples = selection.select(found, recipe, recipe.sources[0], "train")
+    assert Counter(reason for _, reason in selection.reasons(found, recipe.sources[0])) == samples.left_out

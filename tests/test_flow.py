@@ -799,7 +799,7 @@ def test_a_bug_in_a_worker_shows_its_traceback() -> None:
 def test_statistics_do_not_depend_on_the_grouping(
     mixture: Any, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rt2data import job
+    from rt2data.samples import job
 
     monkeypatch.setattr(job, "GROUP_ROWS", 7)
     build(mixture.recipe, tmp_path / "out", data_root=mixture.data)

@@ -106,7 +106,7 @@ def test_an_episode_with_one_step_held_out_is_held_out(tmp_path: Path, build: Bu
 
 def test_groups_that_cut_an_episode(tmp_path: Path, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exchange tasks see slices of a part; a slice without the step that is held out knows of it all the same."""
-    from rt2data import job
+    from rt2data.samples import job
 
     said = small.episode(1, steps=4, language_instruction=["go", "go", "go", "take the cup"])
     small.write_bridge(tmp_path / "data", [small.episode(0), said, small.episode(2)], shards=1)

@@ -19,10 +19,11 @@ import yaml
 from corpus_of import declared, write
 from PIL import Image
 
-from rt2data import cli, doubles, flow, pictures, sources
+from rt2data import cli, flow, sources
 from rt2data.errors import Rt2dataError
 from rt2data.images import codec
 from rt2data.recipes import recipe as recipes
+from rt2data.samples import duplicates, image_pass
 from rt2data.verify import verify
 
 Build = Callable[..., dict[str, Any]]
@@ -263,7 +264,7 @@ def test_the_same_bytes_for_any_workers_ranges_and_order_of_parts(
     assert set(left) == {"filter:brightness", "filter:duplicate_episode", "filter:duplicate_image"}
     forward = sources.rlds.Rlds.parts  # type: ignore[attr-defined]
     monkeypatch.setattr(sources.rlds.Rlds, "parts", lambda self, split: forward(self, split)[::-1])  # type: ignore[attr-defined]
-    monkeypatch.setattr(doubles, "RANGE", 5)
+    monkeypatch.setattr(duplicates, "RANGE", 5)
     build(path, tmp_path / "b", data_root=data)
     assert small.tree(tmp_path / "a") == small.tree(tmp_path / "b")
     assert len(list((tmp_path / "b.work" / "doubles").glob("*/ranges/*"))) > 20
@@ -291,7 +292,7 @@ def test_a_build_continues_and_another_seed_looks_at_nothing_again(
     def never(task: dict[str, Any]) -> dict[str, Any]:
         raise AssertionError(task)
 
-    for module, name in ((pictures, "task"), (doubles, "spread"), (doubles, "join"), (doubles, "mark")):
+    for module, name in ((image_pass, "task"), (duplicates, "spread"), (duplicates, "join"), (duplicates, "mark")):
         monkeypatch.setattr(module, name, never)
     content = json.loads(path.read_text()) | {"seed": 99}
     path.write_text(json.dumps(content))
@@ -305,7 +306,7 @@ def test_a_mixture_without_these_filters_reads_no_image(
     def never(task: dict[str, Any]) -> dict[str, Any]:
         raise AssertionError(task)
 
-    for module, name in ((pictures, "task"), (doubles, "spread")):
+    for module, name in ((image_pass, "task"), (duplicates, "spread")):
         monkeypatch.setattr(module, name, never)
     build(recipe(tmp_path, {"source": BRIDGE, "filters": {"steps": {"min": 4}}}), tmp_path / "out", data_root=corpora)
     assert not (tmp_path / "out.work" / "pictures").exists()

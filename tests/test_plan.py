@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 import small
 
-from rt2data import cli, estimate, identity, index, job, plan, report, sources
+from rt2data import cli, estimate, index, plan, report, sources
 from rt2data.errors import Rt2dataError
 from rt2data.index import keys as order
 from rt2data.recipes import recipe
+from rt2data.samples import duplicate_ids, job
 
 BRIDGE: dict[str, Any] = {"source": "bridge_dataset"}
 ONLY_TRAIN = {"splits": None, "cameras": ["primary"]}
@@ -262,7 +263,7 @@ def test_every_duplicate_is_found_whatever_its_digest(made: Callable[..., plan.P
         made(data=tmp_path / "data", sources=[{"source": "vqav2"}], **ONLY_TRAIN)
     assert "vqav2 has 300 examples twice" in str(caught.value)
     lines = str(caught.value).splitlines()
-    assert len([line for line in lines if " and val v2_" in line]) == identity.LISTED
+    assert len([line for line in lines if " and val v2_" in line]) == duplicate_ids.LISTED
     assert lines[-2] == "  and 200 more"
 
 
@@ -282,9 +283,9 @@ def test_ids_take_16_bytes_each_while_they_are_compared() -> None:
         return pa.table({"unit": unit, "step": np.zeros(rows, np.int32), "episode": names})
 
     job: Any = SimpleNamespace(parts=parts, table=table)
-    identity.refuse_duplicates(job, 0)  # what is loaded once
+    duplicate_ids.refuse_duplicates(job, 0)  # what is loaded once
     tracemalloc.start()
-    identity.refuse_duplicates(job, 0)
+    duplicate_ids.refuse_duplicates(job, 0)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20 * rows * 16 + 100 * rows  # and one part's columns

@@ -15,12 +15,13 @@ import pytest
 import small
 import yaml
 
-from rt2data import annotation, estimate, prompts, report, resources, verify
+from rt2data import estimate, prompts, report, resources, verify
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.recipes import recipe
 from rt2data.recipes.reasoning import ALL, filled
 from rt2data.rlds.writer import TextSpec, write_rlds
+from rt2data.samples import annotations as annotation
 from rt2data.serving.constraint import parse_reply
 from rt2data.tokenizer import ActionTokenizer
 

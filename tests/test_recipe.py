@@ -9,10 +9,11 @@ import pytest
 import small
 import yaml
 
-from rt2data import resources, select
+from rt2data import resources
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.recipes import recipe
+from rt2data.samples import selection
 
 HEAD = "name: x\nsources:\n"
 
@@ -253,8 +254,8 @@ def test_cameras_of_a_source(tmp_path: Path) -> None:
     found = read(
         tmp_path, "name: x\ncameras: [tertiary, left, primary]\nsources: [{source: bridge}, {source: vqav2}]\n"
     )
-    assert select.cameras(found.sources[0]) == ("tertiary", "primary")
-    assert select.cameras(found.sources[1]) == ("image",)
+    assert selection.cameras(found.sources[0]) == ("tertiary", "primary")
+    assert selection.cameras(found.sources[1]) == ("image",)
     with pytest.raises(Rt2dataError) as caught:
         read(tmp_path, "name: x\ncameras: [left]\nsources:\n- source: bridge\n")
     assert str(caught.value).endswith(

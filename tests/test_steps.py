@@ -14,13 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scalar_steps import Step, expected, matrix
 
-from rt2data import estimate, index, report, select, steps
+from rt2data import estimate, index, report
 from rt2data.errors import Rt2dataError
 from rt2data.recipes import recipe
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.recipes.sampling import Sampling
 from rt2data.robot import compose, rotation
 from rt2data.robot.fields import Robot
+from rt2data.samples import selection, windows
 
 Pose = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
 
@@ -93,12 +94,12 @@ def test_windows_and_composition(
     source = dataclasses.replace(base, sampling=options)
     episodes = episodes_of(rng, 6)
     stored = table_of(episodes)
-    table = steps.taken(stored, source)
+    table = windows.taken(stored, source)
     assert table.num_rows == stored.num_rows
-    reject, kept, _ = select.rejected(table, source)
+    reject, kept, _ = selection.rejected(table, source)
     rows = np.flatnonzero(kept)
-    found = steps.Chunks(table, source).of(rows)
-    images = [steps.earlier(table, rows, source, n) for n in range(history)] if source.sampling.windows else []
+    found = windows.Chunks(table, source).of(rows)
+    images = [windows.earlier(table, rows, source, n) for n in range(history)] if source.sampling.windows else []
     first, place = 0, 0
     for episode in episodes:
         wanted = {first + step["row"]: step for step in expected(episode, options)}
@@ -119,14 +120,14 @@ def test_windows_and_composition(
 
 def test_what_needs_no_change_is_the_same_table(source: RecipeSource) -> None:
     stored = table_of(episodes_of(np.random.default_rng(0), 3))
-    assert steps.taken(stored, source) is stored
+    assert windows.taken(stored, source) is stored
 
 
 def test_slices_of_an_empty_part(source: RecipeSource) -> None:
     stored = table_of(episodes_of(np.random.default_rng(0), 3)).slice(0, 0)
-    table = steps.taken(stored, with_sampling(source, horizon=3, history=2, stride=2))
+    table = windows.taken(stored, with_sampling(source, horizon=3, history=2, stride=2))
     assert table.num_rows == 0
-    assert len(steps.Chunks(table, with_sampling(source, horizon=3)).of(np.empty(0, np.int64)).values) == 0
+    assert len(windows.Chunks(table, with_sampling(source, horizon=3)).of(np.empty(0, np.int64)).values) == 0
 
 
 # Poses after n composed steps are those after n k steps

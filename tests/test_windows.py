@@ -18,9 +18,10 @@ from scalar_steps import expected
 from test_flow import KILL, run_python, samples
 from test_verify import edit_sample, entry, failing, members, rewrite
 
-from rt2data import job, stats
+from rt2data import stats
 from rt2data.mixture.inspection import inspect
 from rt2data.recipes.sampling import Sampling
+from rt2data.samples import job
 from rt2data.tokenizer import ActionTokenizer, proprio
 from rt2data.verify import verify
 

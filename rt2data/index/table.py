@@ -56,7 +56,7 @@ REASONS = (
     "unequal_length",
     "missing_episode",
     "between_steps",
-    # Not in an index: a recipe's own (`rt2data.steps`).
+    # Not in an index: a recipe's own (`rt2data.samples.windows`).
     "composed",
     "no_state",
     "no_op",

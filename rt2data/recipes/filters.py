@@ -26,10 +26,10 @@ _COLUMN = {"question": "question", "answer": "answers", "caption": "captions", "
 _LENGTHS = ("characters", "words")
 
 PIXELS = ("brightness", "contrast")
-"""Columns that the image pass (`rt2data.pictures`) finds."""
+"""Columns that the image pass (`rt2data.samples.image_pass`) finds."""
 
 DUPLICATES = {"duplicate_episode": 1, "duplicate_image": 2}
-"""Filters that look at all parts together (`rt2data.doubles`), with their bit in the column DOUBLE."""
+"""Filters that look at all parts together (`rt2data.samples.duplicates`), with their bit in the column DOUBLE."""
 
 DOUBLE = "filter.double"
 

@@ -1,7 +1,7 @@
 """Plans in words, RT-2's chain of thought: what some robot samples say before their action.
 
 A plan comes from a template over the instruction, from a text field of the dataset, or from annotations of its steps
-(`rt2data.annotation`). A recipe's source says which, and what share of its samples has one. Of the samples for which
+(`rt2data.samples.annotations`). A recipe's source says which, and what share of its samples has one. Of the samples for which
 there is a plan, those with the smallest hash("plan", seed, key) get it, copies apart from one another.
 """
 
@@ -24,7 +24,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.index import keys
 
 if TYPE_CHECKING:
-    from rt2data.annotation import Annotations
+    from rt2data.samples.annotations import Annotations
 
 ALL = (1 << 64) - 1  # a threshold that leaves nothing out
 EPISODE = "{file}:{episode}"

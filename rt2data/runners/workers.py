@@ -25,11 +25,11 @@ from rt2data.errors import Rt2dataError
 # Every function that a task may name, by stage. Nothing else can be called.
 STAGES = {
     "index": "rt2data.indexing:run",
-    "annotations": "rt2data.annotation:run",
-    "pictures": "rt2data.pictures:task",
-    "spread": "rt2data.doubles:spread",
-    "join": "rt2data.doubles:join",
-    "mark": "rt2data.doubles:mark",
+    "annotations": "rt2data.samples.annotations:run",
+    "pictures": "rt2data.samples.image_pass:task",
+    "spread": "rt2data.samples.duplicates:spread",
+    "join": "rt2data.samples.duplicates:join",
+    "mark": "rt2data.samples.duplicates:mark",
     "moments": "rt2data.statistics:moments_task",
     "cells": "rt2data.statistics:cells_task",
     "exchange": "rt2data.exchange:task",

@@ -23,10 +23,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import index, select
+from rt2data import index
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.robot import compose
 from rt2data.robot.fields import Robot, split
+from rt2data.samples import selection
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -65,7 +66,7 @@ def taken(table: pa.Table, source: RecipeSource) -> pa.Table:
         return found
     reach, ended = part.windows(sound(found, source))
     if sampling.horizon > 1:
-        short = select.rejected(found, source)[1] & (reach[0] < sampling.horizon - 1)
+        short = selection.rejected(found, source)[1] & (reach[0] < sampling.horizon - 1)
         part.leave_out("cut_window", short & ~ended)
         if sampling.past_end == "drop":
             part.leave_out("past_end", short & ended)
@@ -83,7 +84,7 @@ def sound(table: pa.Table, source: RecipeSource) -> Bools:
     """Which rows may stand in a window: those that become samples, and those that only lack motion."""
     reject = index.numbers(table, "reject")
     reject = np.where(reject == index.CODE["no_op"], 0, reject).astype(np.uint8)
-    return select.rejected(index.replaced(table, "reject", pa.array(reject)), source)[1]
+    return selection.rejected(index.replaced(table, "reject", pa.array(reject)), source)[1]
 
 
 class Chunks:

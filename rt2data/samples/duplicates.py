@@ -34,13 +34,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from rt2data import index, job, pictures, select, steps
+from rt2data import index
 from rt2data.images import codec
 from rt2data.index import blobs, keys
-from rt2data.job import IndexedPart, Job
 from rt2data.recipes import filters
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.runners.engine import Direct, Engine
+from rt2data.samples import image_pass, job, selection, windows
+from rt2data.samples.job import IndexedPart, Job
 from rt2data.storage import atomic
 
 VERSION = 1
@@ -63,7 +64,7 @@ def find(the_job: Job, engine: Engine | Direct) -> Job:
     marked = replace(the_job, doubles=str(folder))
     if all(marked.marks(the_job.parts[n]).is_file() for n in numbers):
         return marked
-    rows = sum(the_job.parts[n].rows * (1 + len(select.shown(the_job.source(the_job.parts[n])))) for n in numbers)
+    rows = sum(the_job.parts[n].rows * (1 + len(selection.shown(the_job.source(the_job.parts[n])))) for n in numbers)
     ranges = max(1, math.ceil(rows / RANGE))
     common: dict[str, Any] = {"job": str(the_job.save()), "folder": str(folder), "ranges": ranges}
     apart = [n for n in numbers if not _run(folder, n).is_file()]
@@ -95,7 +96,7 @@ def _digest(the_job: Job, numbers: list[int]) -> str:
         VERSION, index.VERSION, recipe.splits, recipe.resolved.get("holdout"),
         [
             [s.declaration.digest, [repr(one) for one in s.filters], repr(s.sampling), s.splits, s.hashed, s.taken,
-             s.normalise, select.cameras(s)]
+             s.normalise, selection.cameras(s)]
             for s in recipe.sources
         ],
         [[the_job.parts[n].source, the_job.parts[n].split, the_job.parts[n].name, the_job.parts[n].file]
@@ -221,9 +222,9 @@ def _entries(the_job: Job, number: int) -> Iterator[tuple[Entries, Rows]]:
     """The digests of a part's usable rows, kind by kind, and how chosen ones of them become rows."""
     part = the_job.parts[number]
     source, table = the_job.source(part), the_job.table(part)
-    split = select.splits(table, the_job.recipe, source, part.split)
-    plain = select.before_duplicates(source)
-    usable = select.rejected(table, plain)[1] & (split >= 0)
+    split = selection.splits(table, the_job.recipe, source, part.split)
+    plain = selection.before_duplicates(source)
+    usable = selection.rejected(table, plain)[1] & (split >= 0)
     held = the_job.recipe.holdout
     rank = np.where(split == 0, 2, 1)
     if held is not None:
@@ -231,14 +232,14 @@ def _entries(the_job: Job, number: int) -> Iterator[tuple[Entries, Rows]]:
     position = (rank.astype(np.uint64) << np.uint64(62)) | np.uint64(number << 32)
     position |= np.arange(table.num_rows, dtype=np.uint64)
     robot = source.declaration.robot is not None
-    unit = select.unit_starts(table) if robot else np.arange(table.num_rows)
+    unit = selection.unit_starts(table) if robot else np.arange(table.num_rows)
     columns = asked(source)
-    digests = [pictures.digests(the_job.work, part, camera) for camera in select.shown(source)]
+    digests = [image_pass.digests(the_job.work, part, camera) for camera in selection.shown(source)]
     if "duplicate_image" in columns:
-        shown = steps.sound(table, plain) & (split >= 0)  # also those that only a history shows
+        shown = windows.sound(table, plain) & (split >= 0)  # also those that only a history shows
         for camera, digest in enumerate(digests):
             rows = np.flatnonzero(shown & digest.any(axis=1))
-            place = position[unit[rows]] if robot else _places(table, source, select.shown(source)[camera])[rows]
+            place = position[unit[rows]] if robot else _places(table, source, selection.shown(source)[camera])[rows]
             yield _made(digest[rows], position[rows], place, camera), partial(_chosen, rows)
     if "duplicate_episode" in columns:
         rows = np.flatnonzero(usable)
@@ -329,7 +330,7 @@ def _refs(
     the_job: Job, part: IndexedPart, camera: int, rows: npt.NDArray[np.int64]
 ) -> Iterator[tuple[str, int, int, int]]:
     """Path, offset, length and CRC of the images of some rows."""
-    name = select.shown(the_job.source(part))[camera]
+    name = selection.shown(the_job.source(part))[camera]
     table = index.read(the_job.work / part.file).take(rows)
     codes, names = index.codes(table, f"{name}.file")
     columns = (index.numbers(table, f"{name}.{what}").tolist() for what in ("offset", "length", "crc"))

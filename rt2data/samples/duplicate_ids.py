@@ -9,8 +9,8 @@ import numpy as np
 from rt2data import index
 from rt2data.errors import Rt2dataError
 from rt2data.index import keys
-from rt2data.job import Job
 from rt2data.recipes import filters
+from rt2data.samples.job import Job
 
 LISTED = 100  # duplicates that an error lists
 

@@ -18,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import index, select
+from rt2data import index
 from rt2data.images import codec
 from rt2data.index import blobs
 from rt2data.recipes import filters
 from rt2data.recipes.recipe import Recipe, RecipeSource
+from rt2data.samples import selection
 
 VERSION = 1
 ATTACHED = "filter."  # begins the names of columns that a job adds to an index
@@ -35,7 +36,7 @@ def wanted(source: RecipeSource) -> dict[str, set[str]]:
     columns = {one.column for one in source.filters}
     needs = {"digest"} if columns & set(filters.DUPLICATES) else set[str]()
     needs |= {"pixels"} if columns & set(filters.PIXELS) else set()
-    return dict.fromkeys(select.shown(source), needs) if needs else {}
+    return dict.fromkeys(selection.shown(source), needs) if needs else {}
 
 
 def needed(recipe: Recipe) -> bool:

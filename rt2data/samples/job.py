@@ -16,10 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from rt2data import annotation, index, pictures, select, steps
+from rt2data import index
 from rt2data.declarations import declaration
 from rt2data.recipes import filters, holdout, reasoning, recipe
 from rt2data.recipes.recipe import Recipe, RecipeSource
+from rt2data.samples import annotations as annotation
+from rt2data.samples import image_pass, selection, windows
 from rt2data.storage import atomic
 
 # Of the staged images that one exchange task writes: at least so many bytes, and more where there would be more tasks.
@@ -116,21 +118,21 @@ class Job:
         """The index of a part, mapped into memory, as the recipe takes it; the rows stay.
 
         Texts are normalised, the columns that filters and the holdout look at (``filter.``...) are there, and steps are
-        composed or left out (`rt2data.steps`).
+        composed or left out (`rt2data.samples.windows`).
         """
         source = self.source(part)
         table = normalised(index.read(self.work / part.file), source.normalise)
         if source.filters:
-            table = pictures.attached(table, self.work, part, source)
+            table = image_pass.attached(table, self.work, part, source)
             if self.doubles and any(one.column in filters.DUPLICATES for one in source.filters):
                 marks = np.load(self.marks(part), mmap_mode="r", allow_pickle=False)
                 table = table.append_column(filters.DOUBLE, pa.array(marks))
         if self.recipe.holdout is not None:
             table = table.append_column(holdout.HELD, pa.array(holdout.mask(table, self.recipe.holdout)))
-        return steps.taken(table, source if self.doubles else select.before_duplicates(source))
+        return windows.taken(table, source if self.doubles else selection.before_duplicates(source))
 
     def marks(self, part: IndexedPart) -> Path:
-        """The marks of a part's duplicates (`rt2data.doubles`)."""
+        """The marks of a part's duplicates (`rt2data.samples.duplicates`)."""
         return Path(self.doubles) / "marks" / f"{part.source}-{Path(part.file).stem}.npy"
 
     def annotations(self, source: int) -> annotation.Annotations | None:
@@ -187,7 +189,9 @@ class Job:
         one = self.recipe.sources[source]
         robot = one.declaration.robot
         return (
-            ROW_BYTES if robot is None else one.sampling.row_bytes(ROW_BYTES, len(robot.dims), len(select.cameras(one)))
+            ROW_BYTES
+            if robot is None
+            else one.sampling.row_bytes(ROW_BYTES, len(robot.dims), len(selection.cameras(one)))
         )
 
     def digest(self) -> str:
@@ -270,11 +274,11 @@ def _resolved(job: Job) -> Job:
         for part in job.parts:
             if part.source == number:
                 table = job.table(part)
-                yield table, select.rejected(table, source)[1]
+                yield table, selection.rejected(table, source)[1]
 
     sources = list(job.recipe.sources)
     for number, source in enumerate(sources):
-        found = filters.resolve(source.filters, partial(rows, number), select.cameras(source))
+        found = filters.resolve(source.filters, partial(rows, number), selection.cameras(source))
         sources[number] = replace(source, filters=found)
     return replace(job, recipe=replace(job.recipe, sources=tuple(sources)))
 
