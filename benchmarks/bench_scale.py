@@ -29,7 +29,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rt2data import exchange, flow, index, indexing, plan, planner, sources
+from rt2data import exchange, flow, index, indexing, sources
+from rt2data.plan import plan, planner
 from rt2data.recipes import recipe
 from rt2data.runners import workers
 from rt2data.samples import job

@@ -82,7 +82,8 @@ def again(file: Path, root: Path, work: Path) -> None:
     """Find the index of a dataset in a work directory that has it, and print how many of its data files and other files
     Python opened for that, and the seconds. The time is that of doing it once more: imports are no part of it.
     """
-    from rt2data import flow, report
+    from rt2data import flow
+    from rt2data.plan import text as plan_text
     from rt2data.recipes import recipe
     from rt2data.runners.engine import Direct
 
@@ -95,7 +96,7 @@ def again(file: Path, root: Path, work: Path) -> None:
     def index_all() -> float:
         start = time.perf_counter()
         found = [flow.open_source(the_recipe.sources[0], root.resolve(), work)]
-        flow.index_all(the_recipe, found, work, Direct(report.Reporter(enabled=False)), check=the_recipe.image_check)
+        flow.index_all(the_recipe, found, work, Direct(plan_text.Reporter(enabled=False)), check=the_recipe.image_check)
         return time.perf_counter() - start
 
     the_recipe = recipe.read(file)

@@ -265,7 +265,9 @@ def _sample(args: argparse.Namespace) -> None:
 
 
 def _plan(args: argparse.Namespace) -> None:
-    from rt2data import estimate, flow, forecast, report
+    from rt2data import estimate, flow
+    from rt2data.plan import forecast
+    from rt2data.plan import text as plan_text
     from rt2data.recipes import recipe
 
     found = recipe.read(recipe.find(args.recipe))
@@ -277,7 +279,7 @@ def _plan(args: argparse.Namespace) -> None:
         needs = dataclasses.asdict(forecast.make(found, made, args.workers, args.out))
         print(json.dumps(made.to_dict() | {"forecast": needs}, indent=1))
     else:
-        print(report.plan_text(found, made, args.workers, args.out))
+        print(plan_text.plan_text(found, made, args.workers, args.out))
 
 
 def _build(args: argparse.Namespace) -> None:

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from rt2data import caveats, flow, indexing, plan, planner, quotas, report, staging, storage, traffic
+from rt2data import flow, indexing, staging, storage
 from rt2data import index as index_of
 from rt2data.errors import Rt2dataError
-from rt2data.plan import Plan, SourcePlan, Stream
+from rt2data.plan import plan, planner, quotas, requests, warnings
+from rt2data.plan import text as plan_text
+from rt2data.plan.plan import Plan, SourcePlan, Stream
 from rt2data.recipes import reasoning
 from rt2data.recipes.reasoning import Reasoning
 from rt2data.recipes.recipe import Recipe, RecipeSource
@@ -40,7 +42,7 @@ def make(recipe: Recipe, data_root: Place | None, work: Path, *, index: bool, ch
     found = [_on_disk(source, data_root, work) for source in recipe.sources]
     opened = [one for one in found if one is not None]
     if len(opened) == len(found):
-        engine = Direct(report.Reporter(enabled=True))
+        engine = Direct(plan_text.Reporter(enabled=True))
         for level in (
             levels(recipe)
             if not index
@@ -115,7 +117,7 @@ def _all_cached(
     if image_pass.tasks(work, recipe, roots, parts):
         return None
     made = job.make(work, recipe, roots, parts, annotated=[file or "" for file in annotated])
-    return duplicates.find(made, Direct(report.Reporter(enabled=False)))
+    return duplicates.find(made, Direct(plan_text.Reporter(enabled=False)))
 
 
 def levels(recipe: Recipe) -> list[str]:
@@ -165,10 +167,10 @@ def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -
         if one is not None and not isinstance(one.root, Path):
             loose = bool(source.declaration.web and source.declaration.web.images)
             there = flow.parts(source, one)
-            p.reads = traffic.guessed(p.rows, p.image_bytes, there, loose=loose, copied=_copies(one))
+            p.reads = requests.guessed(p.rows, p.image_bytes, there, loose=loose, copied=_copies(one))
             p.staged = staging.cheaper(p.reads)
     guessed = Plan("", plans, streams, [])
-    guessed.warnings += caveats.warnings(recipe, plans, guessed.splits)
+    guessed.warnings += warnings.warnings(recipe, plans, guessed.splits)
     return guessed
 
 

@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.ipc
 
-from rt2data import index, plan, planner, staging, statistics
+from rt2data import index, staging, statistics
 from rt2data.errors import Rt2dataError
-from rt2data.plan import Plan
+from rt2data.plan import plan, planner
+from rt2data.plan.plan import Plan
 from rt2data.recipes.reasoning import Plans
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.samples import image_pass, job, selection, windows

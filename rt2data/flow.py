@@ -13,9 +13,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rt2data import exchange, gather, indexing, manifest, planner, report, sources, staging, statistics, storage
+from rt2data import exchange, gather, indexing, manifest, sources, staging, statistics, storage
 from rt2data.errors import Rt2dataError
 from rt2data.measure import Cells, Moments
+from rt2data.plan import planner
+from rt2data.plan import text as plan_text
 from rt2data.recipes import recipe as recipes
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.runners.engine import Direct, Engine, finished
@@ -67,7 +69,7 @@ def build(
         raise Rt2dataError(
             str(folder), f"the work directory is inside {target}", "a folder outside of it", "Choose another --work"
         )
-    say = report.Reporter(enabled=progress)
+    say = plan_text.Reporter(enabled=progress)
     found = [open_source(s, data_root, folder) for s in the_recipe.sources]
     manifest.refuse_foreign(target, the_recipe.name)
     spec = open_tokenizer(the_recipe)
@@ -84,7 +86,7 @@ def build(
         chosen = staging.choose(the_job, staged, [s.reads for s in the_plan.sources])
         for source, one in zip(the_plan.sources, chosen, strict=True):
             source.staged = one
-        say.line(report.plan_text(the_recipe, the_plan, workers, target))
+        say.line(plan_text.plan_text(the_recipe, the_plan, workers, target))
         state = folder / "builds" / the_plan.digest[:32]
         if (done := manifest.complete(target, the_plan)) is not None:
             say.line(f"{target} holds this mixture already")

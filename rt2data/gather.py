@@ -18,13 +18,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from rt2data import exchange, index, plan, render, shard, staging, storage
+from rt2data import exchange, index, render, shard, staging, storage
 from rt2data.errors import Rt2dataError
 from rt2data.images import codec
 from rt2data.index import blobs, text_columns
 from rt2data.index.text_columns import Texts
 from rt2data.mixture.reader import CLAIM
-from rt2data.plan import Plan, Stream
+from rt2data.plan import plan
+from rt2data.plan.plan import Plan, Stream
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.render import Rendered
 from rt2data.samples import job, selection

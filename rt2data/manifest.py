@@ -15,7 +15,7 @@ import rt2data
 from rt2data import card, exchange, gather, staging, statistics
 from rt2data.errors import Rt2dataError
 from rt2data.mixture.reader import CLAIM, FORMAT, load_manifest
-from rt2data.plan import Plan
+from rt2data.plan.plan import Plan
 from rt2data.samples.job import Job
 from rt2data.storage import atomic
 from rt2data.storage.places import Place

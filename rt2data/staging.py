@@ -251,7 +251,7 @@ def choose(the_job: Job, asked: str, reads: Sequence[dict[str, int]]) -> tuple[b
 
     Args:
         asked: ``auto``, ``yes`` or ``no``.
-        reads: per source what the plan counted of object storage (`rt2data.plan.SourcePlan.reads`).
+        reads: per source what the plan counted of object storage (`rt2data.plan.plan.SourcePlan.reads`).
     """
     if asked != "auto":
         return (asked == "yes",) * len(the_job.roots)

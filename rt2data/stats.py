@@ -49,7 +49,9 @@ def of_mixture(path: Place) -> Json:
 def of_dataset(path: Place, *, check: bool) -> Json:
     """The statistics of a dataset's folder, through a declaration that fits it."""
     # Here and not above: a built mixture's statistics need the core alone.
-    from rt2data import exchange, flow, plan, planner, report, sources, statistics
+    from rt2data import exchange, flow, sources, statistics
+    from rt2data.plan import plan, planner
+    from rt2data.plan import text as plan_text
     from rt2data.recipes import recipe
     from rt2data.runners.engine import Direct
     from rt2data.tokenizer import ActionTokenizer
@@ -60,7 +62,7 @@ def of_dataset(path: Place, *, check: bool) -> Json:
     cameras = list(declared.cameras[:1]) if declared.robot else ["image"]
     the_recipe = recipe.parse({"name": "stats", "cameras": cameras, "sources": [source]}, str(path))
     with tempfile.TemporaryDirectory() as work:
-        engine = Direct(report.Reporter(enabled=True))
+        engine = Direct(plan_text.Reporter(enabled=True))
         opened = [flow.open_source(s, None) for s in the_recipe.sources]
         the_job = flow.index_all(the_recipe, opened, Path(work), engine, check="header" if check else "quick")
         measured = flow.measure_all(the_job, engine)

@@ -191,11 +191,12 @@ def edit(path: Path, change: Callable[[bytearray], None]) -> None:
 
 def in_process() -> type[Any]:
     """What stands in for `rt2data.flow.Engine` in tests: the stages run here, one after the other, without Beam."""
-    from rt2data import flow, report
+    from rt2data import flow
+    from rt2data.plan import text as plan_text
 
     class InProcess(flow.Direct):
         def __init__(self, *_: Any) -> None:
-            super().__init__(report.Reporter(enabled=False))
+            super().__init__(plan_text.Reporter(enabled=False))
 
         def __enter__(self) -> InProcess:
             return self

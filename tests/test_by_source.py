@@ -19,10 +19,11 @@ import pytest
 import small
 from conftest import Built
 
-from rt2data import Mix, estimate, flow, load_manifest, report, stats, verify
+from rt2data import Mix, estimate, flow, load_manifest, stats, verify
 from rt2data import mixture as mixtures
 from rt2data.errors import Rt2dataError
 from rt2data.mixture import export, inspection
+from rt2data.plan import text as plan_text
 from rt2data.recipes import recipe
 
 Build = Callable[..., dict[str, Any]]
@@ -161,7 +162,7 @@ def test_the_plan_says_what_is_written_and_what_is_drawn(apart: Built, mixture: 
     found = recipe.read(apart.recipe)
     made = estimate.make(found, apart.data, Path(f"{mixture.out}.work"), index=False, check=False)
     assert made.splits == {name: split["samples"] for name, split in apart.manifest["splits"].items()}
-    text = report.plan_text(found, made)
+    text = plan_text.plan_text(found, made)
     assert "form by_source: each sample is written once" in text
     assert "50.00 % of the mix, wanted 50.00 %" in text
     assert max(map(len, text.splitlines())) <= 100

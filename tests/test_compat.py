@@ -13,10 +13,11 @@ import pytest
 import small
 from test_datasets import fake, numbers, published, robot_of, same
 
-from rt2data import caveats, index, plan, sources, verify
+from rt2data import index, sources, verify
 from rt2data.declarations import declaration
 from rt2data.declarations.declaration import COMPAT, Declaration
 from rt2data.errors import Rt2dataError
+from rt2data.plan import plan, warnings
 from rt2data.recipes import recipe
 from rt2data.rlds.dataset import read_episodes
 from rt2data.rlds.tfrecord import map_file
@@ -125,7 +126,7 @@ def test_a_source_may_differ_from_its_recipe(tmp_path: Path) -> None:
     found = recipe.read(small.write_recipe(tmp_path / "r.yaml", **BRIDGE | changes))
     assert [s.declaration.standardisation for s in found.sources] == ["openvla", "octo", None, None]
     assert [s.get("compat") for s in found.resolved["sources"]] == ["openvla", "octo", None, None]
-    warned = caveats.warnings(found, plan.empty(found, [{}] * 4), {})
+    warned = warnings.warnings(found, plan.empty(found, [{}] * 4), {})
     assert "fractal20220817_data: as octo reads it: The terminate flag is dropped." in warned
 
 

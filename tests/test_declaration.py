@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from rt2data import caveats, plan, resources, sources
+from rt2data import resources, sources
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
+from rt2data.plan import plan, warnings
 from rt2data.recipes import recipe
 from rt2data.robot import fields
 
@@ -476,7 +477,7 @@ def test_a_plan_says_what_nobody_verified(tmp_path: Path) -> None:
     path = written(tmp_path, content | {"unverified": [{"about": "frame", "reason": "nobody says it"}]})
     (tmp_path / "r.yaml").write_text(f"name: r\ncameras: [front]\nsources:\n- {{source: {path}}}\n")
     the_recipe = recipe.read(tmp_path / "r.yaml")
-    said = caveats.warnings(the_recipe, plan.empty(the_recipe, [{}]), {})
+    said = warnings.warnings(the_recipe, plan.empty(the_recipe, [{}]), {})
     assert "toy: frame is unverified: nobody says it" in said
     assert "toy: roll, pitch, yaw are in units of a controller, no metres or radians" in said
 

@@ -20,7 +20,8 @@ import small
 from corpus_of import declared, write
 from PIL import Image
 
-from rt2data import flow, report, verify
+from rt2data import flow, verify
+from rt2data.plan import text as plan_text
 
 pytest.importorskip("av")
 pytest.importorskip("h5py")
@@ -152,7 +153,7 @@ def found(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Found:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(flow, "Engine", small.in_process())
         lines: list[str] = []
-        patch.setattr(report.Reporter, "line", lambda _, text: lines.append(text))
+        patch.setattr(plan_text.Reporter, "line", lambda _, text: lines.append(text))
         manifest = flow.build(recipe, folder / "out", data_root=data, progress=False)
     return Found(data, folder / "out", manifest, "\n".join(lines))
 

@@ -24,13 +24,14 @@ import small
 import yaml
 from PIL import Image
 
-from rt2data import flow, gather, indexing, manifest, report, shard, sources
+from rt2data import flow, gather, indexing, manifest, shard, sources
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.index import text_columns
 from rt2data.measure import Moments
 from rt2data.mixture.reader import CLAIM, FORMAT, load_manifest
-from rt2data.plan import Stream
+from rt2data.plan import text as plan_text
+from rt2data.plan.plan import Stream
 from rt2data.runners import workers
 from rt2data.verify import verify
 
@@ -847,7 +848,7 @@ def test_progress_counts_what_is_done(capsys: pytest.CaptureFixture[str]) -> Non
     assert count() == 1
     done[:] = [1, 1, 1]
     assert (count(), count()) == (3, 3)
-    say = report.Reporter(enabled=True)
+    say = plan_text.Reporter(enabled=True)
     with say.progress("index", count, 3):
         pass
     captured = capsys.readouterr()

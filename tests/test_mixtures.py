@@ -16,9 +16,11 @@ import pytest
 import small
 import yaml
 
-from rt2data import cli, estimate, flow, forecast, plan, quotas, report, resources, verify
+from rt2data import cli, estimate, flow, resources, verify
 from rt2data.declarations import declaration, yaml_file
 from rt2data.errors import Rt2dataError
+from rt2data.plan import forecast, plan, quotas
+from rt2data.plan import text as plan_text
 from rt2data.recipes import recipe
 
 RECIPES = {path.stem: path for path in resources.files("mixtures", ".yaml")}
@@ -463,14 +465,14 @@ def test_what_nobody_counted_is_marked(tmp_path: Path) -> None:
     one = made.sources[1]
     assert one.unknown == ["units", "samples", "images"]
     assert one.quota["train"] == math.ceil(1997527 * 4 / 3) // 4  # a share needs no size
-    lines = report.plan_text(found, made).splitlines()
+    lines = plan_text.plan_text(found, made).splitlines()
     assert lines[0].endswith("estimated where marked ~, unknown where marked ?")
     row = next(line for line in lines if line.startswith("droid_wipe"))
     assert row.split() == ["droid_wipe", "robot", "?", "?", "?", "?", "?", "~665,842"]
     found = read(tmp_path, r="name: r\nweights: times_size\nsources: [{source: bridge}, {source: droid_wipe}]\n")
     made = planned(found, tmp_path)
     assert [s.quota["train"] for s in made.sources] == [2255591, 0]
-    text = report.plan_text(found, made)
+    text = plan_text.plan_text(found, made)
     assert "~100.00 % of what is known" in text
     assert "and what is unknown" in text
     assert (

@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 import small
 
-from rt2data import cli, estimate, index, plan, report, sources
+from rt2data import cli, estimate, index, sources
 from rt2data.errors import Rt2dataError
 from rt2data.index import keys as order
+from rt2data.plan import plan
+from rt2data.plan import text as plan_text
 from rt2data.recipes import recipe
 from rt2data.samples import duplicate_ids, job
 
@@ -366,7 +368,7 @@ def test_a_plan_of_data_that_is_not_there(tmp_path: Path, monkeypatch: pytest.Mo
         1_000_000,
         10**11,
     )
-    assert "images ~100.0 GB" in report.plan_text(found, made)
+    assert "images ~100.0 GB" in plan_text.plan_text(found, made)
 
 
 def test_a_plan_is_read_back_as_it_was_saved(made: Callable[..., plan.Plan], tmp_path: Path) -> None:
@@ -416,7 +418,7 @@ def test_the_table_of_a_plan_fits_whatever_the_numbers() -> None:
         estimated=True,
     )
     stream = plan.Stream("train", None, 98_765_432_100, 10**6, order.cuts(*_no_cuts()))
-    text = report.plan_text(found, plan.Plan("", [one], [stream], []))
+    text = plan_text.plan_text(found, plan.Plan("", [one], [stream], []))
     assert max(map(len, text.splitlines()[1:3])) <= 100
 
 

@@ -15,9 +15,10 @@ import pytest
 import small
 import yaml
 
-from rt2data import estimate, prompts, report, resources, verify
+from rt2data import estimate, prompts, resources, verify
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
+from rt2data.plan import text as plan_text
 from rt2data.recipes import recipe
 from rt2data.recipes.reasoning import ALL, filled
 from rt2data.rlds.writer import TextSpec, write_rlds
@@ -211,7 +212,7 @@ def test_annotations(corpora: Path, tmp_path: Path, build: Build) -> None:
     assert verify.verify(tmp_path / "out", data_root=tmp_path / "nowhere")["plans"].failed
     assert manifest["recipe"]["sources"][0]["plans"] == plans | {"episode": "{file}:{episode}"}
     made = estimate.make(recipe.read(path), data, tmp_path / "out.work", index=False, check=False)
-    text = report.plan_text(recipe.read(path), made)
+    text = plan_text.plan_text(recipe.read(path), made)
     assert f"plans: {found['samples']['train']} of" in text
     assert "2 annotations unmatched" in " ".join(text.split())
     assert made.sources[0].plans == found

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scalar_steps import Step, expected, matrix
 
-from rt2data import estimate, index, report
+from rt2data import estimate, index
 from rt2data.errors import Rt2dataError
+from rt2data.plan import text as plan_text
 from rt2data.recipes import recipe
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.recipes.sampling import Sampling
@@ -296,7 +297,7 @@ def test_the_recipe_of_the_page_is_one(tmp_path: Path) -> None:
     assert [(s.sampling.stride, s.sampling.horizon, s.sampling.history) for s in found.sources] == [
         (1, 10, 2), (3, 10, 2), (1, 10, 2)]  # fmt: skip
     assert [s.sampling.state for s in found.sources] == [True, True, False]
-    text = report.plan_text(found, estimate.make(found, None, tmp_path / "work", index=False, check=False))
+    text = plan_text.plan_text(found, estimate.make(found, None, tmp_path / "work", index=False, check=False))
     assert "5 Hz; actions of 10 steps, padded past the end; 2 images of each camera" in text
     assert "15 Hz -> 5 Hz; 3 steps as one; actions of 10 steps" in text
     # DROID's published 27,044,326 steps of 95,658 episodes, whose last composed step has two steps on average.

@@ -23,9 +23,10 @@ pytest.importorskip("moto.server", reason="the tests of object storage need moto
 import objects
 from objects import BUCKET, Server
 
-from rt2data import cli, flow, forecast, planner, staging, stats, storage, verify
+from rt2data import cli, flow, staging, stats, storage, verify
 from rt2data.errors import Rt2dataError
 from rt2data.mixture import inspection
+from rt2data.plan import forecast, planner
 from rt2data.recipes import recipe as recipes
 from rt2data.storage import object_store
 

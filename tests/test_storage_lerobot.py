@@ -19,9 +19,10 @@ import lerobotfiles as files
 import objects
 from objects import Server
 
-from rt2data import check, cli, flow, forecast, planner, sources, storage
+from rt2data import check, cli, flow, sources, storage
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
+from rt2data.plan import forecast, planner
 from rt2data.recipes import recipe as recipes
 from rt2data.storage import local_copies, object_store
 

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rt2data import caveats, index, quotas, traffic
+from rt2data import index
 from rt2data.errors import Rt2dataError
 from rt2data.index import blobs, keys
-from rt2data.plan import Plan, SourcePlan, Stream, empty, streams
+from rt2data.plan import quotas, requests, warnings
+from rt2data.plan.plan import Plan, SourcePlan, Stream, empty, streams
 from rt2data.recipes import holdout, reasoning
 from rt2data.recipes.holdout import Holdout
 from rt2data.recipes.recipe import Recipe, RecipeSource
@@ -68,10 +69,10 @@ def make(job: Job, tokenizers: list[dict[str, Any]], other_splits: list[dict[str
             orders[recipe.splits[split], source.id if recipe.form == "by_source" else None].append(values)
             plans[part.source].image_bytes += image_bytes(table, source, samples.rows[rows])
         if "://" in job.roots[part.source]:
-            plans[part.source].reads = traffic.added(plans[part.source].reads, traffic.of_part(job, part, taken))
+            plans[part.source].reads = requests.added(plans[part.source].reads, requests.of_part(job, part, taken))
     for number, root in enumerate(job.roots):
         if "://" in root:
-            plans[number].reads["list"] = traffic.lists(job, number)
+            plans[number].reads["list"] = requests.lists(job, number)
     made = []
     for (split, name), parts in orders.items():
         merged = np.concatenate(parts) if parts else np.empty(0, np.uint64)
@@ -83,7 +84,7 @@ def make(job: Job, tokenizers: list[dict[str, Any]], other_splits: list[dict[str
     content = json.dumps([VERSION, job.digest(), *tokenizers], sort_keys=True)
     run_bytes = sum(sum(p.quota.values()) * job.row_bytes(number) for number, p in enumerate(plans))
     found = Plan(hashlib.sha256(content.encode()).hexdigest(), plans, made, [], run_bytes)
-    found.warnings += caveats.warnings(recipe, plans, found.splits)
+    found.warnings += warnings.warnings(recipe, plans, found.splits)
     return found
 
 

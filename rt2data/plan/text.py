@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rt2data import forecast
-from rt2data.plan import Plan, SourcePlan
+from rt2data.plan import forecast
+from rt2data.plan.plan import Plan, SourcePlan
 from rt2data.recipes import sampling
 from rt2data.recipes.recipe import Recipe
 from rt2data.storage.places import Place

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rt2data.plan import SourcePlan
+from rt2data.plan.plan import SourcePlan
 from rt2data.recipes.recipe import Recipe
 from rt2data.robot.fields import ARM
 

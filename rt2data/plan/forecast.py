@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rt2data import traffic
 from rt2data.images import codec as pictures
-from rt2data.plan import Plan, SourcePlan
+from rt2data.plan import requests
+from rt2data.plan.plan import Plan, SourcePlan
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.samples import selection
 from rt2data.storage.object_store import Url
@@ -96,7 +96,7 @@ def make(recipe: Recipe, plan: Plan, workers: int | None = None, out: Place | No
     seconds += encoded * REENCODE_S
     shards = images + samples * SAMPLE_BYTES
     staged = sum(source.image_bytes for source in plan.sources if source.staged)
-    lists, gets, puts = traffic.of_build(plan, shards, workers, remote=isinstance(out, Url))
+    lists, gets, puts = requests.of_build(plan, shards, workers, remote=isinstance(out, Url))
     seconds = START_S + max(seconds / workers, read / READ_RATE + shards / WRITE_RATE)
     return Forecast(
         tokens=round(sum(tokens(s, p) for s, p in zip(recipe.sources, plan.sources, strict=True))),

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from rt2data.errors import Rt2dataError
 from rt2data.index import keys
-from rt2data.plan import SourcePlan
+from rt2data.plan.plan import SourcePlan
 from rt2data.recipes.recipe import Recipe, RecipeSource
 
 
