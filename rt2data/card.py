@@ -39,7 +39,7 @@ def features(the_job: Job) -> list[dict[str, Any]]:
     Without them types are guessed from five samples, and a
     null or another image format in the sixth fails.
     """
-    from rt2data.render import FIELDS
+    from rt2data.shards.render import FIELDS
 
     json = []
     for name in FIELDS:

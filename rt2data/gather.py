@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from rt2data import exchange, index, render, shard, staging, storage
+from rt2data import exchange, index, staging, storage
 from rt2data.errors import Rt2dataError
 from rt2data.images import codec
 from rt2data.index import blobs, text_columns
@@ -27,10 +27,11 @@ from rt2data.mixture.reader import CLAIM
 from rt2data.plan import plan
 from rt2data.plan.plan import Plan, Stream
 from rt2data.recipes.recipe import Recipe, RecipeSource
-from rt2data.render import Rendered
 from rt2data.samples import job, selection
 from rt2data.samples.job import Job
-from rt2data.sink import Bytes, Sink
+from rt2data.shards import render, tar
+from rt2data.shards.direct_writer import Bytes, Sink
+from rt2data.shards.render import Rendered
 from rt2data.staging import Images
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
@@ -129,7 +130,7 @@ def finished(folder: Path, out: Place, name: str, number: int) -> dict[str, Any]
         path = out / name
         if not isinstance(path, Path):  # an object is whole, and its ETag says which one it is
             return record if storage.version(path) == record["version"] else None
-        if path.stat().st_size == record["bytes"] and shard.crc32c_of(path) == record["crc32c"]:
+        if path.stat().st_size == record["bytes"] and tar.crc32c_of(path) == record["crc32c"]:
             return record
     except (OSError, ValueError, KeyError):
         pass
@@ -163,7 +164,7 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
                 packed = _packed(members, picked, out)
                 for number, own, samples in shards:
                     refs = _refs(members.images, picked[own][packed.is_image[own]], files)
-                    written = shard.write(out / names[number], packed, own, refs, files.read, sink)
+                    written = tar.write(out / names[number], packed, own, refs, files.read, sink)
                     record = {"name": names[number], "samples": samples} | asdict(written)
                     if not isinstance(out, Path):
                         record["version"] = storage.version(out / names[number])
@@ -254,14 +255,14 @@ class Members:
     there: npt.NDArray[np.bool_]
 
 
-def _packed(members: Members, picked: Ints, out: Place) -> shard.Packed:
+def _packed(members: Members, picked: Ints, out: Place) -> tar.Packed:
     """The members `picked` as they will stand in shards, but for the bytes of images."""
     names = members.names.take(picked)
     longest = int(np.argmax(np.diff(text_columns.data(names)[1])))
-    if len(name := names[longest].as_py().decode()) > shard.MAX_NAME:
+    if len(name := names[longest].as_py().decode()) > tar.MAX_NAME:
         found = f"the member name {name} has {len(name)} bytes"
-        raise Rt2dataError(str(out), found, f"at most {shard.MAX_NAME} bytes")
-    return shard.pack(names, members.images.length[picked], members.held.take(picked), members.images.crc[picked])
+        raise Rt2dataError(str(out), found, f"at most {tar.MAX_NAME} bytes")
+    return tar.pack(names, members.images.length[picked], members.held.take(picked), members.images.crc[picked])
 
 
 def _refs(images: Images, rows: Ints, files: Files) -> Iterator[Ref]:

@@ -31,8 +31,8 @@ import pyarrow as pa
 from rt2data import index, storage
 from rt2data.errors import Rt2dataError
 from rt2data.index import blobs
-from rt2data.render import Rendered
 from rt2data.samples.job import Job
+from rt2data.shards.render import Rendered
 from rt2data.storage import atomic, object_store
 from rt2data.storage.object_store import GAP, Url
 

@@ -24,7 +24,7 @@ import small
 import yaml
 from PIL import Image
 
-from rt2data import flow, gather, indexing, manifest, shard, sources
+from rt2data import flow, gather, indexing, manifest, sources
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.index import text_columns
@@ -33,6 +33,7 @@ from rt2data.mixture.reader import CLAIM, FORMAT, load_manifest
 from rt2data.plan import text as plan_text
 from rt2data.plan.plan import Stream
 from rt2data.runners import workers
+from rt2data.shards import tar as shard
 from rt2data.verify import verify
 
 Build = Callable[..., dict[str, Any]]

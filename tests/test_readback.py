@@ -17,7 +17,8 @@ import pytest
 import small
 from PIL import Image
 
-from rt2data import ActionTokenizer, load_manifest, render
+from rt2data import ActionTokenizer, load_manifest
+from rt2data.shards import render
 
 PICTURES = ("jpg", "png", "webp")
 

@@ -15,7 +15,8 @@ from conftest import ROOT, Built
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rt2data import index, render
+from rt2data import index
+from rt2data.shards import render
 from rt2data.verify import schema
 
 NAMES = [path.stem for path in sorted((ROOT / "schemas").glob("*.json"))]

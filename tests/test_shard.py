@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rt2data import shard
 from rt2data.errors import Rt2dataError
 from rt2data.index import text_columns
-from rt2data.sink import Sink
+from rt2data.shards import tar as shard
+from rt2data.shards.direct_writer import Sink
 
 # A member: its name, its bytes, and whether it is an image, which is read when its turn comes.
 Member = tuple[str, bytes, bool]

@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import sink
 from rt2data.index import text_columns
 from rt2data.index.text_columns import Texts
-from rt2data.sink import Bytes
+from rt2data.shards import direct_writer
+from rt2data.shards.direct_writer import Bytes
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
 
@@ -123,7 +123,7 @@ def write(
     rows: slice,
     images: Iterable[Image],
     read: Callable[[Image, Bytes], None],
-    into: sink.Sink,
+    into: direct_writer.Sink,
 ) -> Written:
     """Write a shard under a temporary name, sync it, rename it.
 
@@ -143,7 +143,7 @@ def write(
     end = -(-(total + 2 * BLOCK) // RECORD) * RECORD - total
     with atomic.replacing(path, "room and permission to write a shard") as temporary:
         try:
-            into.open(temporary, total + end, max(sink.CHUNK, int(image_sizes.max(initial=0))))
+            into.open(temporary, total + end, max(direct_writer.CHUNK, int(image_sizes.max(initial=0))))
             pieces = zip(cuts.tolist(), image_sizes.tolist(), images, strict=True)
             at = _fill(text, pieces, read, into)
             into.buffer[at : at + end] = 0
@@ -155,7 +155,10 @@ def write(
 
 
 def _fill(
-    text: Bytes, pieces: Iterable[tuple[int, int, Image]], read: Callable[[Image, Bytes], None], into: sink.Sink
+    text: Bytes,
+    pieces: Iterable[tuple[int, int, Image]],
+    read: Callable[[Image, Bytes], None],
+    into: direct_writer.Sink,
 ) -> int:
     """Write `text` with the images between it; returns how many bytes of the buffer are still to be written.
 
@@ -164,17 +167,17 @@ def _fill(
     at = start = 0
     between, buffer, view = text.data, into.buffer, into.buffer.data  # views are faster at copying than arrays
     for stop, size, image in chain(pieces, [(len(text), 0, None)]):
-        while stop - start > sink.CHUNK - at:  # a text that is longer than the room for it
-            length = sink.CHUNK - at
-            view[at : sink.CHUNK] = between[start : start + length]
-            start, at = start + length, into.flush(sink.CHUNK)
+        while stop - start > direct_writer.CHUNK - at:  # a text that is longer than the room for it
+            length = direct_writer.CHUNK - at
+            view[at : direct_writer.CHUNK] = between[start : start + length]
+            start, at = start + length, into.flush(direct_writer.CHUNK)
             buffer, view = into.buffer, into.buffer.data
         begin = at + stop - start
         view[at:begin] = between[start:stop]
         start, at = stop, begin + size
         if image is not None:
             read(image, buffer[begin:at])
-        if at >= sink.CHUNK:
+        if at >= direct_writer.CHUNK:
             at = into.flush(at)
             buffer, view = into.buffer, into.buffer.data
     return at
@@ -182,7 +185,7 @@ def _fill(
 
 def crc32c_of(path: Path) -> str:
     """The CRC32C of a file, 8 hex digits."""
-    crc, block = 0, np.empty(sink.CHUNK, np.uint8)
+    crc, block = 0, np.empty(direct_writer.CHUNK, np.uint8)
     with path.open("rb", buffering=0) as file:
         while n := file.readinto(block.data):
             crc = google_crc32c.extend(crc, block[:n])
