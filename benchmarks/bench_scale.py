@@ -29,7 +29,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rt2data import exchange, flow, index, indexing, sources
+from rt2data import index, sources
+from rt2data.pipeline import exchange, indexing
+from rt2data.pipeline import stages as flow
 from rt2data.plan import plan, planner
 from rt2data.recipes import recipe
 from rt2data.runners import workers

@@ -23,8 +23,8 @@ import generate
 from bench_scale import Memory, children, mapped
 from common import HERE
 
-from rt2data import flow
 from rt2data.errors import Rt2dataError
+from rt2data.pipeline import stages as flow
 from rt2data.plan import text as plan_text
 from rt2data.runners import workers as worker
 

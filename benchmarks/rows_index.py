@@ -16,12 +16,12 @@ from common import Bench, Row, build, evict, parts, ratio, recipe, remove, turns
 
 def child(file: Path, root: Path, *, cold: bool) -> None:
     """Index each part once, as `rt2data stats` does, and print the CPU seconds and the seconds."""
-    from rt2data import flow
+    from rt2data.pipeline import stages
     from rt2data.recipes import recipe
 
     the_recipe = recipe.read(file)
-    found = flow.open_source(the_recipe.sources[0], root)
-    every = flow.parts(the_recipe.sources[0], found)
+    found = stages.open_source(the_recipe.sources[0], root)
+    every = stages.parts(the_recipe.sources[0], found)
     found.index(every[0], check="quick")  # what it imports is no part of the time
     if cold:
         evict(parts(root))
@@ -82,7 +82,7 @@ def again(file: Path, root: Path, work: Path) -> None:
     """Find the index of a dataset in a work directory that has it, and print how many of its data files and other files
     Python opened for that, and the seconds. The time is that of doing it once more: imports are no part of it.
     """
-    from rt2data import flow
+    from rt2data.pipeline import stages
     from rt2data.plan import text as plan_text
     from rt2data.recipes import recipe
     from rt2data.runners.engine import Direct
@@ -95,8 +95,10 @@ def again(file: Path, root: Path, work: Path) -> None:
 
     def index_all() -> float:
         start = time.perf_counter()
-        found = [flow.open_source(the_recipe.sources[0], root.resolve(), work)]
-        flow.index_all(the_recipe, found, work, Direct(plan_text.Reporter(enabled=False)), check=the_recipe.image_check)
+        found = [stages.open_source(the_recipe.sources[0], root.resolve(), work)]
+        stages.index_all(
+            the_recipe, found, work, Direct(plan_text.Reporter(enabled=False)), check=the_recipe.image_check
+        )
         return time.perf_counter() - start
 
     the_recipe = recipe.read(file)

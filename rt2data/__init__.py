@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rt2data.flow import build
     from rt2data.mixture.mix import Mix
     from rt2data.mixture.reader import load_manifest
+    from rt2data.pipeline.stages import build
     from rt2data.tokenizer import ActionError, ActionParseError, ActionTokenizer
 
 __version__ = "0.1.0"
@@ -21,7 +21,7 @@ __all__ = ["ActionError", "ActionParseError", "ActionTokenizer", "Mix", "build",
 # Serving imports the tokenizer and nothing else: each name is loaded when it is first used.
 _HOME = {
     "ActionError": "rt2data.tokenizer", "ActionParseError": "rt2data.tokenizer", "ActionTokenizer": "rt2data.tokenizer",
-    "Mix": "rt2data.mixture.mix", "build": "rt2data.flow", "load_manifest": "rt2data.mixture",
+    "Mix": "rt2data.mixture.mix", "build": "rt2data.pipeline.stages", "load_manifest": "rt2data.mixture",
 }  # fmt: skip
 
 

@@ -265,13 +265,13 @@ def _sample(args: argparse.Namespace) -> None:
 
 
 def _plan(args: argparse.Namespace) -> None:
-    from rt2data import estimate, flow
+    from rt2data.pipeline import estimate, stages
     from rt2data.plan import forecast
     from rt2data.plan import text as plan_text
     from rt2data.recipes import recipe
 
     found = recipe.read(recipe.find(args.recipe))
-    work = flow.work_folder((args.out or Path("out") / found.name).absolute(), args.work)
+    work = stages.work_folder((args.out or Path("out") / found.name).absolute(), args.work)
     made = estimate.make(found, args.data_root, work, index=args.index, check=args.check)
     if args.left_out:
         estimate.write_left_out(found, args.data_root, work, args.left_out)
@@ -288,9 +288,9 @@ def _build(args: argparse.Namespace) -> None:
 
     # The worker processes of a local build import what they need while this one does.
     with contextlib.nullcontext() if args.beam else workers.Pool(args.workers):
-        from rt2data import flow
+        from rt2data.pipeline import stages
 
-        flow.build(
+        stages.build(
             args.recipe,
             args.out,
             data_root=args.data_root,
@@ -303,10 +303,10 @@ def _build(args: argparse.Namespace) -> None:
 
 
 def _stats(args: argparse.Namespace) -> None:
-    from rt2data import stats
+    from rt2data.pipeline import dataset_stats
 
-    found = stats.of(args.path, check=args.check)
-    print(json.dumps(found, ensure_ascii=False) if args.json else stats.text(found))
+    found = dataset_stats.of(args.path, check=args.check)
+    print(json.dumps(found, ensure_ascii=False) if args.json else dataset_stats.text(found))
 
 
 def _inspect(args: argparse.Namespace) -> None:
@@ -415,12 +415,12 @@ def _detokenize(args: argparse.Namespace) -> None:
 
 
 def _tokenizer_fit(args: argparse.Namespace) -> None:
-    from rt2data import chunks, flow
+    from rt2data.pipeline import fit_tokenizer, stages
     from rt2data.recipes import recipe
 
     found = recipe.read(recipe.find(args.recipe))
-    work = flow.work_folder((Path("out") / found.name).absolute(), args.work)
-    fitted = chunks.fit_recipe(
+    work = stages.work_folder((Path("out") / found.name).absolute(), args.work)
+    fitted = fit_tokenizer.fit_recipe(
         found, args.data_root, work, spec=args.spec, horizon=args.horizon, vocabulary=args.vocabulary
     )
     fitted.save_pretrained(str(args.out))

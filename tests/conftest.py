@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture(scope="session", autouse=True)
 def _some_parts_together() -> None:
     """Small parts are indexed some 64 at a time; here two, so that most datasets have several batches."""
-    from rt2data import indexing
+    from rt2data.pipeline import indexing
 
     indexing.BATCH_PARTS = 2
 
@@ -62,22 +62,22 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def mixture(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The mixture of `small.RECIPE`, built on Beam with two worker processes; not to be changed."""
-    from rt2data import flow
+    from rt2data.pipeline import stages
 
     folder = tmp_path_factory.mktemp("mixture")
     recipe = small.write_recipe(folder / "small.yaml")
-    manifest = flow.build(recipe, folder / "out", data_root=corpora, workers=2, progress=False)
+    manifest = stages.build(recipe, folder / "out", data_root=corpora, workers=2, progress=False)
     return Built(recipe, corpora, folder / "out", manifest)
 
 
 @pytest.fixture
 def build(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    """`rt2data.flow.build` with its stages run in this process, one task after the other: no Beam, no workers."""
-    from rt2data import flow
+    """`rt2data.pipeline.stages.build` with its stages run in this process, one task after the other: no Beam, no workers."""
+    from rt2data.pipeline import stages
 
-    monkeypatch.setattr(flow, "Engine", small.in_process())
+    monkeypatch.setattr(stages, "Engine", small.in_process())
 
     def run(recipe: Path, out: Path, **options: Any) -> dict[str, Any]:
-        return flow.build(recipe, out, progress=False, **options)
+        return stages.build(recipe, out, progress=False, **options)
 
     return run

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import small
 
-from rt2data import check, index, indexing, sources, testing
+from rt2data import check, index, sources, testing
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
+from rt2data.pipeline import indexing
 from rt2data.plan import plan
 from rt2data.recipes import recipe as recipes
 from rt2data.rlds import array_record
@@ -287,7 +288,8 @@ def test_with_fewer_episodes_than_stated(tmp_path: Path) -> None:
 
 
 def test_the_plan_shows_the_disk_that_pictures_need(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from rt2data import cli, estimate
+    from rt2data import cli
+    from rt2data.pipeline import estimate
     from rt2data.plan import forecast
 
     small_fields(tmp_path / "b")

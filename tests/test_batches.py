@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import small
 
-from rt2data import estimate, flow, indexing
 from rt2data.errors import Rt2dataError
+from rt2data.pipeline import estimate, indexing, stages
 from rt2data.recipes import recipe
 from rt2data.samples.job import IndexedPart, Member
 from rt2data.sources.registry import Part
@@ -134,7 +134,7 @@ def test_a_file_that_changed_has_its_batch_indexed_anew(
     monkeypatch.setattr(indexing, "BATCH_PARTS", 4)
     folder = small.write_bridge(tmp_path / "data", [small.episode(n) for n in range(12)], shards=12)
     path = small.write_recipe(tmp_path / "r.yaml", **BRIDGE)
-    source = flow.open_source(recipe.read(path).sources[0], tmp_path / "data")
+    source = stages.open_source(recipe.read(path).sources[0], tmp_path / "data")
     batches = [
         [name for name, *_ in task["parts"]]
         for task in indexing.tasks(source, source.parts("train"), tmp_path, check="header")

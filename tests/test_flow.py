@@ -24,12 +24,14 @@ import small
 import yaml
 from PIL import Image
 
-from rt2data import flow, gather, indexing, manifest, sources
+from rt2data import sources
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.index import text_columns
-from rt2data.measure import Moments
 from rt2data.mixture.reader import CLAIM, FORMAT, load_manifest
+from rt2data.pipeline import commit, gather, indexing
+from rt2data.pipeline import stages as flow
+from rt2data.pipeline.exact_stats import Moments
 from rt2data.plan import text as plan_text
 from rt2data.plan.plan import Stream
 from rt2data.runners import workers
@@ -404,14 +406,14 @@ def test_an_image_that_does_not_decode_passes_where_images_are_kept(build: Build
 
 def between(monkeypatch: pytest.MonkeyPatch, change: Callable[[], None]) -> None:
     """Run `change` once, after the plan and before anything is gathered."""
-    claim = manifest.claim
+    claim = commit.claim
 
     def then(*arguments: Any) -> None:
         claim(*arguments)
-        monkeypatch.setattr(manifest, "claim", claim)
+        monkeypatch.setattr(commit, "claim", claim)
         change()
 
-    monkeypatch.setattr(manifest, "claim", then)
+    monkeypatch.setattr(commit, "claim", then)
 
 
 def test_a_file_that_changes_between_index_and_gather(

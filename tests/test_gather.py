@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import small
 
-from rt2data import gather
 from rt2data.errors import Rt2dataError
-from rt2data.staging import Images
+from rt2data.pipeline import gather
+from rt2data.pipeline.staging import Images
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="reading without waiting is Linux's")
 

@@ -21,10 +21,11 @@ pytest.importorskip("av")
 import av
 import lerobotfiles as files
 
-from rt2data import check, index, indexing, sources
+from rt2data import check, index, sources
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.index import blobs
+from rt2data.pipeline import indexing
 from rt2data.rlds.features import Field
 from rt2data.sources.robot import video
 from rt2data.sources.robot.lerobot import table as lerobot_table

@@ -15,9 +15,9 @@ import numpy.typing as npt
 import pytest
 from hypothesis import example, given, settings
 
-from rt2data import measure
 from rt2data.errors import Rt2dataError
-from rt2data.measure import Cells, Moments, bounds, quantiles
+from rt2data.pipeline import exact_stats
+from rt2data.pipeline.exact_stats import Cells, Moments, bounds, quantiles
 
 QS = (0.0, 0.01, 0.25, 0.5, 0.99, 1.0)
 EXTREMES = [0.0, -0.0, 1e-45, -1e-45, 1.1754944e-38, 3.4028235e38, -3.4028235e38, 1.0, np.float32(0.1).item()]
@@ -102,7 +102,7 @@ def test_merging_is_associative() -> None:
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 101, 50_000])
 def test_real_sizes(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure, "_BLOCK", 7_000)  # several blocks and a short last one
+    monkeypatch.setattr(exact_stats, "_BLOCK", 7_000)  # several blocks and a short last one
     rng = np.random.default_rng(rows)
     table = np.stack(
         [
@@ -205,7 +205,8 @@ def test_a_constant_always_gets_bounds(value: float) -> None:
 @given(st.lists(st.lists(st.sampled_from("abcdefghijklmnopqr"), max_size=30), max_size=5))
 def test_the_most_frequent_instructions(parts: list[list[str]]) -> None:
     """Counted part by part by their digests: the same as counting all texts at once."""
-    from rt2data import index, statistics
+    from rt2data import index
+    from rt2data.pipeline import action_statistics
 
     def found(*_: Any) -> Any:
         for part in parts:
@@ -214,8 +215,8 @@ def test_the_most_frequent_instructions(parts: list[list[str]]) -> None:
             yield list(counted), np.array(digests, np.uint64), np.array(list(counted.values()), np.int64)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(statistics, "_first_instructions", found)
-        got = statistics.instructions(cast(Any, None), 0)
+        patch.setattr(action_statistics, "_first_instructions", found)
+        got = action_statistics.instructions(cast(Any, None), 0)
     every = Counter(text for part in parts for text in part)
     wanted = sorted(every.items(), key=lambda i: (-i[1], i[0]))[:10]
     assert got == {"distinct": len(every), "most_frequent": [list(item) for item in wanted]}

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 import small
 
-from rt2data import cli, estimate, index, sources
+from rt2data import cli, index, sources
 from rt2data.errors import Rt2dataError
 from rt2data.index import keys as order
+from rt2data.pipeline import estimate
 from rt2data.plan import plan
 from rt2data.plan import text as plan_text
 from rt2data.recipes import recipe

@@ -15,9 +15,10 @@ import pytest
 import small
 import yaml
 
-from rt2data import estimate, prompts, resources, verify
+from rt2data import prompts, resources, verify
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
+from rt2data.pipeline import estimate
 from rt2data.plan import text as plan_text
 from rt2data.recipes import recipe
 from rt2data.recipes.reasoning import ALL, filled
@@ -389,11 +390,11 @@ def test_the_shipped_recipe() -> None:
 @pytest.fixture(scope="module")
 def planned(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A mixture half of whose samples have a plan, built on Beam with two workers; not to be changed."""
-    from rt2data import flow
+    from rt2data.pipeline import stages
 
     folder = tmp_path_factory.mktemp("planned")
     path = write(folder, TEMPLATE | {"share": 0.5}, samples_per_shard=500)
-    flow.build(path, folder / "out", data_root=corpora, workers=2, progress=False)
+    stages.build(path, folder / "out", data_root=corpora, workers=2, progress=False)
     return folder / "out"
 
 

@@ -20,10 +20,11 @@ import small
 import yaml
 from PIL import Image
 
-from rt2data import estimate, index, indexing, sources
+from rt2data import index, sources
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.index import blobs
+from rt2data.pipeline import estimate, indexing
 from rt2data.recipes import recipe
 from rt2data.rlds.dataset import RldsDataset, read_episodes
 from rt2data.rlds.features import load_features

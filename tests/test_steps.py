@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scalar_steps import Step, expected, matrix
 
-from rt2data import estimate, index
+from rt2data import index
 from rt2data.errors import Rt2dataError
+from rt2data.pipeline import estimate
 from rt2data.plan import text as plan_text
 from rt2data.recipes import recipe
 from rt2data.recipes.recipe import RecipeSource

@@ -23,9 +23,10 @@ pytest.importorskip("moto.server", reason="the tests of object storage need moto
 import objects
 from objects import BUCKET, Server
 
-from rt2data import cli, flow, staging, stats, storage, verify
+from rt2data import cli, storage, verify
 from rt2data.errors import Rt2dataError
 from rt2data.mixture import inspection
+from rt2data.pipeline import dataset_stats, stages, staging
 from rt2data.plan import forecast, planner
 from rt2data.recipes import recipe as recipes
 from rt2data.storage import object_store
@@ -65,7 +66,7 @@ def test_with_beam_and_worker_processes(mixture: Any, data: str, server: Server,
         ("coco_captions", "coco_captions", {"weight": 3, "captions": "all"}),
     )]  # fmt: skip
     recipe = small.write_recipe(tmp_path / "r.yaml", sources=entries)
-    flow.build(recipe, OUT, work=tmp_path / "work", workers=2, progress=False)
+    stages.build(recipe, OUT, work=tmp_path / "work", workers=2, progress=False)
     found, wanted = small.tree(server.download("out", tmp_path / "out")), small.tree(mixture.out)
     assert {k: v for k, v in found.items() if k.endswith(".tar")} == {
         k: v for k, v in wanted.items() if k.endswith(".tar")
@@ -184,17 +185,17 @@ def test_a_build_that_was_killed_goes_on(mixture: Any, build: Build, data: str, 
 def test_an_object_that_changes_between_index_and_gather(
     staged: str, mixture: Any, build: Build, data: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim = flow.manifest.claim
+    claim = stages.manifest.claim
     name = "data/bridge_dataset/1.0.0/bridge_dataset-train.tfrecord-00001-of-00003"
 
     def change(*args: Any) -> None:
         claim(*args)
-        monkeypatch.setattr(flow.manifest, "claim", claim)
+        monkeypatch.setattr(stages.manifest, "claim", claim)
         body = bytearray(server.client().get_object(Bucket=BUCKET, Key=name)["Body"].read())
         body[len(body) // 2] ^= 1
         server.client().put_object(Bucket=BUCKET, Key=name, Body=bytes(body))
 
-    monkeypatch.setattr(flow.manifest, "claim", change)
+    monkeypatch.setattr(stages.manifest, "claim", change)
     with pytest.raises(Rt2dataError, match=rf"{name}: it changed while it was read"):  # by its ETag
         build(mixture.recipe, OUT, data_root=data, work=tmp_path / "work", staged=staged)
     server.upload(mixture.data, "data")  # as it was, with other times
@@ -205,7 +206,7 @@ def test_an_object_that_changes_between_index_and_gather(
 def test_a_change_that_no_etag_tells_is_found_by_the_checksum(
     mixture: Any, build: Build, data: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim = flow.manifest.claim
+    claim = stages.manifest.claim
     folder = "data/coco_captions/train2017"
 
     def change(*args: Any) -> None:
@@ -214,7 +215,7 @@ def test_a_change_that_no_etag_tells_is_found_by_the_checksum(
             server.client().put_object(Bucket=BUCKET, Key=f"{folder}/{name}", Body=small.picture(99))
         object_store.forget()  # as after an hour
 
-    monkeypatch.setattr(flow.manifest, "claim", change)
+    monkeypatch.setattr(stages.manifest, "claim", change)
     with pytest.raises(
         Rt2dataError, match=r"train2017/\d+.jpg: .*(not the image that was indexed|an answer of \d+ bytes)"
     ):
@@ -282,8 +283,10 @@ def test_the_mixture_is_read_by_its_url(mixture: Any, server: Server, capsys: An
     assert report.ok, report.text()
     assert report.text() == verify.verify(mixture.out).text().replace(str(mixture.out), OUT)
     assert list(inspection.inspect(OUT, 4)) == list(inspection.inspect(mixture.out, 4))
-    assert stats.of(storage.place(OUT)) == stats.of(mixture.out)
-    assert stats.of(storage.place(server.upload(mixture.data, "data") + "/bridge_dataset"))["splits"] == {"train": 12}
+    assert dataset_stats.of(storage.place(OUT)) == dataset_stats.of(mixture.out)
+    assert dataset_stats.of(storage.place(server.upload(mixture.data, "data") + "/bridge_dataset"))["splits"] == {
+        "train": 12
+    }
     server.client().put_object(Bucket=BUCKET, Key="out/extra", Body=b"")
     assert not verify.verify(OUT).ok
     assert cli.main(["inspect", OUT, "--limit", "1"]) == 0

@@ -19,9 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from objects import BUCKET, Server
 
-from rt2data import sources, staging, storage, verify
+from rt2data import sources, storage, verify
 from rt2data.errors import Rt2dataError
-from rt2data.staging import Images
+from rt2data.pipeline import staging
+from rt2data.pipeline.staging import Images
 from rt2data.storage import object_store
 
 Build = Callable[..., dict[str, Any]]

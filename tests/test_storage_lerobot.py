@@ -19,9 +19,10 @@ import lerobotfiles as files
 import objects
 from objects import Server
 
-from rt2data import check, cli, flow, sources, storage
+from rt2data import check, cli, sources, storage
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
+from rt2data.pipeline import stages
 from rt2data.plan import forecast, planner
 from rt2data.recipes import recipe as recipes
 from rt2data.storage import local_copies, object_store
@@ -124,7 +125,7 @@ def test_the_plan_counts_the_requests(
     monkeypatch.setattr(planner, "make", lambda *args: made.append(make(*args)) or made[-1])
     server.asked.clear()
     out = storage.place(f"s3://{objects.BUCKET}/out")
-    flow.build(recipe, out, data_root=url, work=tmp_path / "work", workers=1, progress=False)
+    stages.build(recipe, out, data_root=url, work=tmp_path / "work", workers=1, progress=False)
     wanted = forecast.make(recipes.read(recipe), made[-1], 1, out)
     assert wanted.lists == pytest.approx(server.asked["list"], rel=0.25)
     assert wanted.gets == pytest.approx(server.asked["get"] + server.asked["head"], rel=0.25)

@@ -20,9 +20,10 @@ pytest.importorskip("moto.server", reason="the tests of object storage need moto
 from objects import BUCKET, Server
 from test_readback import by_tarfile, plain
 
-from rt2data import ActionTokenizer, Mix, cli, load_manifest, stats, storage
+from rt2data import ActionTokenizer, Mix, cli, load_manifest, storage
 from rt2data.errors import Rt2dataError
 from rt2data.mixture import export, inspection
+from rt2data.pipeline import dataset_stats
 from rt2data.tokenizer.proprio import RobotPrompt
 from rt2data.verify import verify
 
@@ -97,7 +98,7 @@ def test_commands(apart: Path, server: Server, tmp_path: Path, capsys: Any) -> N
         assert small.tree(tmp_path / f"remote-{form}") == small.tree(tmp_path / f"local-{form}")
     assert cli.main(["export", OUT, f"s3://{BUCKET}/chat", "--format", "llava"]) == 2
     assert "chat: a URL; expected a folder of this machine. Copy it to the store" in capsys.readouterr().err
-    assert stats.of(storage.place(OUT)) == stats.of(apart)
+    assert dataset_stats.of(storage.place(OUT)) == dataset_stats.of(apart)
 
 
 def test_serving_from_a_mixture_on_a_store(apart: Path, server: Server, capsys: Any) -> None:

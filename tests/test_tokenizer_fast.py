@@ -203,7 +203,8 @@ def test_join_and_split_are_inverse(data: st.DataObject) -> None:
 def test_fit_from_the_command_line(corpora: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`rt2data tokenizer fit` reads a recipe's index, and what it writes round-trips the chunks it was fitted on."""
     pytest.importorskip("tokenizers", exc_type=ImportError)
-    from rt2data import chunks, cli, flow
+    from rt2data import cli
+    from rt2data.pipeline import fit_tokenizer, stages
     from rt2data.plan import text as plan_text
     from rt2data.recipes import recipe
 
@@ -216,12 +217,12 @@ def test_fit_from_the_command_line(corpora: Path, tmp_path: Path, capsys: pytest
     assert fitted.horizon == 3
 
     found = recipe.read(file).with_horizon(3)
-    opened = [flow.open_source(s, corpora) for s in found.sources]
-    the_job = flow.index_all(
-        found, opened, tmp_path / "work", flow.Direct(plan_text.Reporter(enabled=False)), check="quick"
+    opened = [stages.open_source(s, corpora) for s in found.sources]
+    the_job = stages.index_all(
+        found, opened, tmp_path / "work", stages.Direct(plan_text.Reporter(enabled=False)), check="quick"
     )
     seen = 0
-    for _, array in chunks.of_job(the_job):
+    for _, array in fit_tokenizer.of_job(the_job):
         assert array.shape[1:] == (3, 7)
         bins = fitted.encode(array)
         text = fitted.format(bins)

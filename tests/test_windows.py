@@ -18,8 +18,8 @@ from scalar_steps import expected
 from test_flow import KILL, run_python, samples
 from test_verify import edit_sample, entry, failing, members, rewrite
 
-from rt2data import stats
 from rt2data.mixture.inspection import inspect
+from rt2data.pipeline import dataset_stats
 from rt2data.recipes.sampling import Sampling
 from rt2data.samples import job
 from rt2data.tokenizer import ActionTokenizer, proprio
@@ -56,11 +56,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def windows(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The mixture of small.RECIPE with OPTIONS, on Beam with two worker processes; not to be changed."""
-    from rt2data import flow
+    from rt2data.pipeline import stages
 
     folder = tmp_path_factory.mktemp("windows")
     recipe = small.write_recipe(folder / "small.yaml", **OPTIONS)
-    found = flow.build(recipe, folder / "out", data_root=data, workers=2, progress=False)
+    found = stages.build(recipe, folder / "out", data_root=data, workers=2, progress=False)
     return SimpleNamespace(recipe=recipe, out=folder / "out", manifest=found)
 
 
@@ -181,7 +181,7 @@ def test_readers(windows: Any) -> None:
     found = list(webdataset.WebDataset(files, shardshuffle=False, empty_check=False))
     assert len(found) == count
     assert any("secondary.h1.jpg" in sample for sample in found)
-    assert stats.text(stats.of(windows.out))
+    assert dataset_stats.text(dataset_stats.of(windows.out))
     text = "\n".join(inspect(windows.out, 6))
     assert "stored 3" in text
     assert "primary.h1.jpg" in text
@@ -206,12 +206,14 @@ def test_a_history_longer_than_the_episodes(data: Path, build: Build, tmp_path: 
 def test_chunks_of_fast(data: Path, build: Build, tmp_path: Path) -> None:
     """A tokenizer whose codes belong to the whole chunk, fitted on the recipe's own chunks."""
     pytest.importorskip("tokenizers", exc_type=ImportError)
-    from rt2data import chunks
+    from rt2data.pipeline import fit_tokenizer
     from rt2data.recipes import recipe as recipes
 
     options: dict[str, Any] = {"stride": 2, "no_op": STILL, "splits": {"train": 0.7, "val": 0.3}}
     plain = small.write_recipe(tmp_path / "fit.yaml", **options)
-    fitted = chunks.fit_recipe(recipes.read(plain), data, tmp_path / "work", spec="fast", horizon=5, vocabulary=700)
+    fitted = fit_tokenizer.fit_recipe(
+        recipes.read(plain), data, tmp_path / "work", spec="fast", horizon=5, vocabulary=700
+    )
     fitted.save_pretrained(tmp_path / "fast")
     recipe = small.write_recipe(tmp_path / "r.yaml", tokenizer={"spec": str(tmp_path / "fast")}, **options)
     build(recipe, tmp_path / "out", data_root=data)

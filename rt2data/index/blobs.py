@@ -1,6 +1,6 @@
 """Blobs: images that no file of the dataset holds as bytes, encoded once into a file of the work directory.
 
-A source that needs one has an attribute `blobs`, the folder for them; `rt2data.indexing` sets it. In an index such an
+A source that needs one has an attribute `blobs`, the folder for them; `rt2data.pipeline.indexing` sets it. In an index such an
 image has ``blob:NAME`` for its file. NAME is made of the part's digest, so a blob never goes stale: other content has
 another name, and several declarations of one dataset share it. A blob appears whole or not at all, and may be written
 twice.

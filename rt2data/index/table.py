@@ -167,5 +167,5 @@ def read(path: Path) -> pa.Table:
 
 
 def meta(table: pa.Table) -> dict[str, str]:
-    """The metadata of an index: source, dataset, split, members, units, blobs, read, check (`rt2data.indexing`)."""
+    """The metadata of an index: source, dataset, split, members, units, blobs, read, check (`rt2data.pipeline.indexing`)."""
     return {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}

@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from rt2data import index, storage
 from rt2data.index import blobs
+from rt2data.pipeline.staging import Images, requests
 from rt2data.samples import selection, windows
 from rt2data.samples.job import IndexedPart, Job
 from rt2data.sources.registry import Part
-from rt2data.staging import Images, requests
 from rt2data.storage import local_copies, object_store
 from rt2data.storage.local_copies import Extent
 

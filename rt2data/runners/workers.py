@@ -24,16 +24,16 @@ from rt2data.errors import Rt2dataError
 
 # Every function that a task may name, by stage. Nothing else can be called.
 STAGES = {
-    "index": "rt2data.indexing:run",
+    "index": "rt2data.pipeline.indexing:run",
     "annotations": "rt2data.samples.annotations:run",
     "pictures": "rt2data.samples.image_pass:task",
     "spread": "rt2data.samples.duplicates:spread",
     "join": "rt2data.samples.duplicates:join",
     "mark": "rt2data.samples.duplicates:mark",
-    "moments": "rt2data.statistics:moments_task",
-    "cells": "rt2data.statistics:cells_task",
-    "exchange": "rt2data.exchange:task",
-    "gather": "rt2data.gather:task",
+    "moments": "rt2data.pipeline.action_statistics:moments_task",
+    "cells": "rt2data.pipeline.action_statistics:cells_task",
+    "exchange": "rt2data.pipeline.exchange:task",
+    "gather": "rt2data.pipeline.gather:task",
 }
 
 

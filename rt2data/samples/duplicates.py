@@ -303,7 +303,7 @@ def _cut(content: npt.NDArray[np.uint8], begin: npt.NDArray[np.int64]) -> Iterat
 
 def _filling(the_job: Job, entries: Entries) -> npt.NDArray[np.bool_]:
     """Which entries are of a picture of one colour. Only here, where one is in several places, is it decoded."""
-    from rt2data import gather  # which is above this module
+    from rt2data.pipeline import gather  # which is above this module
 
     found = np.zeros(len(entries), np.bool_)
     position = entries["order"].astype(np.uint64)

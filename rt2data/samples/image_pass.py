@@ -89,7 +89,7 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
     Raises:
         Rt2dataError: an image that is no longer the one that was indexed.
     """
-    from rt2data import gather  # which is above this module
+    from rt2data.pipeline import gather  # which is above this module
 
     work, camera, what = Path(task["work"]), task["camera"], task["what"]
     table = index.read(work / task["index"])

@@ -45,7 +45,7 @@ class Member(NamedTuple):
 class IndexedPart:
     """A part of source `source` (its position in the recipe) whose index is at `file` below the work directory.
 
-    Where a source's parts are small, `members` are several of one split that follow one another (`rt2data.indexing`),
+    Where a source's parts are small, `members` are several of one split that follow one another (`rt2data.pipeline.indexing`),
     and all that comes after INDEX takes them as one part. Its name is that of the first.
     """
 
@@ -97,7 +97,7 @@ class Job:
 
     `roots` holds each source's folder, `groups` the slices of each exchange task, `annotated` each source's annotations
     below the work directory ("" where it has none; empty where no source has), `staged` which sources are staged
-    (`rt2data.staging`; empty where none is), `doubles` the folder with the marks of
+    (`rt2data.pipeline.staging`; empty where none is), `doubles` the folder with the marks of
     duplicates ("" where nobody asks for it, or nobody has looked yet).
     """
 
@@ -170,7 +170,7 @@ class Job:
 
         Args:
             drawn: each source's samples in all.
-            staged: which sources are staged (`rt2data.staging`).
+            staged: which sources are staged (`rt2data.pipeline.staging`).
             image_bytes: of each source's drawn samples.
         """
         rows = [sum(p.rows for p in self.parts if p.source == n) for n in range(len(drawn))]

@@ -13,9 +13,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rt2data import exchange, gather, indexing, manifest, sources, staging, statistics, storage
+from rt2data import sources, storage
 from rt2data.errors import Rt2dataError
-from rt2data.measure import Cells, Moments
+from rt2data.pipeline import action_statistics, commit, exchange, gather, indexing, staging
+from rt2data.pipeline.exact_stats import Cells, Moments
 from rt2data.plan import planner
 from rt2data.plan import text as plan_text
 from rt2data.recipes import recipe as recipes
@@ -52,7 +53,7 @@ def build(
         workers: worker processes of a local build; as many as there are processors unless given. Those of a
             `worker.Pool` that is entered are used instead, where there is one.
         beam_options: given to Beam as they are, such as ``["--runner=FlinkRunner"]``.
-        staged: copy images in the order of the shards first, in long reads (`rt2data.staging`): ``yes``, ``no``, or
+        staged: copy images in the order of the shards first, in long reads (`rt2data.pipeline.staging`): ``yes``, ``no``, or
             ``auto``, where single reads are slow.
         progress: print the plan and the progress on stderr.
 
@@ -71,7 +72,7 @@ def build(
         )
     say = plan_text.Reporter(enabled=progress)
     found = [open_source(s, data_root, folder) for s in the_recipe.sources]
-    manifest.refuse_foreign(target, the_recipe.name)
+    commit.refuse_foreign(target, the_recipe.name)
     spec = open_tokenizer(the_recipe)
     with Engine(folder, workers, beam_options, say) as engine:
         annotated = annotate(the_recipe, data_root, folder, engine)
@@ -88,10 +89,10 @@ def build(
             source.staged = one
         say.line(plan_text.plan_text(the_recipe, the_plan, workers, target))
         state = folder / "builds" / the_plan.digest[:32]
-        if (done := manifest.complete(target, the_plan)) is not None:
+        if (done := commit.complete(target, the_plan)) is not None:
             say.line(f"{target} holds this mixture already")
             return done
-        manifest.claim(target, the_plan)
+        commit.claim(target, the_plan)
         the_plan.save(state)
         tokenizer.save_pretrained(str(state))
         if states:
@@ -103,7 +104,7 @@ def build(
         shards = [common | {"bucket": b} for b in range(exchange.buckets(the_plan))]
         records = [gather.record_file(state, n) for n in range(the_plan.shards)]
         engine.run([("exchange", runs), ("gather", shards)], "shards", finished(records, os.path.exists), len(records))
-        written = manifest.commit(target, the_job, the_plan, (tokenizer, states), measured, state)
+        written = commit.commit(target, the_job, the_plan, (tokenizer, states), measured, state)
     say.summary(target, written)
     return written
 
@@ -246,10 +247,12 @@ def measure_all(the_job: job.Job, engine: Engine | Direct) -> dict[int, dict[str
         {"job": str(file), "group": g, "out": str(folder / f"{g:06d}.moments.npz")} for n in robots for g in groups[n]
     ]
     engine.run([("moments", [t for t in every if not os.path.exists(str(t["out"]))])])
-    moments = {n: statistics.merged((folder / f"{g:06d}.moments.npz" for g in groups[n]), Moments) for n in robots}
+    moments = {
+        n: action_statistics.merged((folder / f"{g:06d}.moments.npz" for g in groups[n]), Moments) for n in robots
+    }
     second = []
     for n in robots:
-        statistics.save(str(folder / f"{n}.wanted.npz"), statistics.wanted(moments[n]))
+        action_statistics.save(str(folder / f"{n}.wanted.npz"), action_statistics.wanted(moments[n]))
         second += [
             {
                 "job": str(file),
@@ -262,12 +265,12 @@ def measure_all(the_job: job.Job, engine: Engine | Direct) -> dict[int, dict[str
     engine.run([("cells", [t for t in second if not os.path.exists(str(t["out"]))])])
     found = {}
     for n in robots:
-        cells = statistics.merged((folder / f"{g:06d}.cells.npz" for g in groups[n]), Cells)
+        cells = action_statistics.merged((folder / f"{g:06d}.cells.npz" for g in groups[n]), Cells)
         robot = the_job.recipe.sources[n].declaration.robot
         dims = {"proprio": robot.proprio_dims} if robot else {}
         every_dim = robot.dims if robot else ()
         found[n] = {
-            name: statistics.summary(one, cells.get(name), dims.get(name, every_dim))
+            name: action_statistics.summary(one, cells.get(name), dims.get(name, every_dim))
             for name, one in moments[n].items()
         }
     return found
@@ -279,7 +282,7 @@ def resolve(the_recipe: Recipe, spec: ActionTokenizer, measured: dict[int, dict[
     for number, source in enumerate(the_recipe.sources):
         stats = measured.get(number, {}).get("train", {"count": 0})
         if source.declaration.robot and stats["count"]:
-            dims[source.id] = statistics.bounds(source, stats, spec, the_recipe.bounds)
+            dims[source.id] = action_statistics.bounds(source, stats, spec, the_recipe.bounds)
     return spec.with_sources(dims) if dims else spec
 
 
@@ -289,5 +292,5 @@ def resolve_proprio(the_recipe: Recipe, measured: dict[int, dict[str, Any]]) -> 
     for number, source in enumerate(the_recipe.sources):
         stats = measured.get(number, {}).get("proprio", {"count": 0})
         if source.sampling.state and stats["count"]:
-            dims[source.id] = statistics.proprio_bounds(source, stats)
+            dims[source.id] = action_statistics.proprio_bounds(source, stats)
     return ActionTokenizer.from_dict(proprio.SPEC).with_sources(dims) if dims else None

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.ipc
 
-from rt2data import index, staging, statistics
+from rt2data import index
 from rt2data.errors import Rt2dataError
+from rt2data.pipeline import action_statistics, staging
 from rt2data.plan import plan, planner
 from rt2data.plan.plan import Plan
 from rt2data.recipes.reasoning import Plans
@@ -70,7 +71,7 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
         rows = _rows(the_job, the_plan, task["group"], bins)
         if bins is not None:
             arrays = {f"{name}.{i}": array for name, pair in bins.counts.items() for i, array in enumerate(pair)}
-            statistics.save(str(path.with_suffix(".bins.npz")), arrays)
+            action_statistics.save(str(path.with_suffix(".bins.npz")), arrays)
         # The run comes last: where it is, all that the task leaves is.
         if the_job.staged and the_job.staged[source] and rows.num_rows:
             rows = staging.stage(the_job, source, rows, staging.folder(the_job, folder) / path.stem)

@@ -32,7 +32,7 @@ def of(path: Place, *, check: bool = False) -> Json:
 
 
 def of_mixture(path: Place) -> Json:
-    """The statistics of a built mixture: of its manifest and its ``statistics.json``."""
+    """The statistics of a built mixture: of its manifest and its ``action_statistics.json``."""
     found = mixture.load_manifest(path)
     measured = json.loads((path / "statistics.json").read_bytes())["sources"]
     sources = []
@@ -49,7 +49,8 @@ def of_mixture(path: Place) -> Json:
 def of_dataset(path: Place, *, check: bool) -> Json:
     """The statistics of a dataset's folder, through a declaration that fits it."""
     # Here and not above: a built mixture's statistics need the core alone.
-    from rt2data import exchange, flow, sources, statistics
+    from rt2data import sources
+    from rt2data.pipeline import action_statistics, exchange, stages
     from rt2data.plan import plan, planner
     from rt2data.plan import text as plan_text
     from rt2data.recipes import recipe
@@ -63,16 +64,16 @@ def of_dataset(path: Place, *, check: bool) -> Json:
     the_recipe = recipe.parse({"name": "stats", "cameras": cameras, "sources": [source]}, str(path))
     with tempfile.TemporaryDirectory() as work:
         engine = Direct(plan_text.Reporter(enabled=True))
-        opened = [flow.open_source(s, None) for s in the_recipe.sources]
-        the_job = flow.index_all(the_recipe, opened, Path(work), engine, check="header" if check else "quick")
-        measured = flow.measure_all(the_job, engine)
+        opened = [stages.open_source(s, None) for s in the_recipe.sources]
+        the_job = stages.index_all(the_recipe, opened, Path(work), engine, check="header" if check else "quick")
+        measured = stages.measure_all(the_job, engine)
         counted = plan.empty(the_recipe, [{}])
         for _ in planner.walk(the_job, counted):
             pass
-        instructions = statistics.instructions(the_job, 0)
+        instructions = action_statistics.instructions(the_job, 0)
         actions = None
         if measured and measured[0]["train"]["count"]:
-            tokenizer = flow.resolve(the_recipe, ActionTokenizer.from_pretrained("rt2"), measured)
+            tokenizer = stages.resolve(the_recipe, ActionTokenizer.from_pretrained("rt2"), measured)
             bins, clipped = exchange.count_bins(the_job, tokenizer)["train"]
             train = measured[0]["train"] | {"clipped": clipped.tolist(), "bins": bins.tolist()}
             actions = {"episodes": counted[0].units, "all": measured[0]["all"], "train": train}

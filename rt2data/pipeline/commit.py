@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 import rt2data
-from rt2data import card, exchange, gather, staging, statistics
 from rt2data.errors import Rt2dataError
 from rt2data.mixture.reader import CLAIM, FORMAT, load_manifest
+from rt2data.pipeline import action_statistics, card, exchange, gather, staging
 from rt2data.plan.plan import Plan
 from rt2data.samples.job import Job
 from rt2data.storage import atomic
@@ -101,7 +101,7 @@ def commit(
     measured: dict[int, dict[str, Any]],
     state: Path,
 ) -> dict[str, Any]:
-    """Write ``statistics.json``, ``tokenizer.json``, ``README.md`` and, last, ``manifest.json``.
+    """Write ``action_statistics.json``, ``tokenizer.json``, ``README.md`` and, last, ``manifest.json``.
 
     `tokenizers` are that of the actions and that of the states (``proprio.json``), if prompts hold states.
 
@@ -204,7 +204,7 @@ def _statistics(the_job: Job, the_plan: Plan, measured: dict[int, dict[str, Any]
         }
         out[source.id] = {
             "episodes": the_plan.sources[number].units,
-            "instructions": statistics.instructions(the_job, number),
+            "instructions": action_statistics.instructions(the_job, number),
             "train": stats["train"] | counts["train"],
             "proprio": stats["proprio"] | counts["proprio"] if "proprio" in stats else None,
             "all": stats["all"],

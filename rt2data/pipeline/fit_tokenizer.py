@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from rt2data import exchange, flow
 from rt2data.errors import Rt2dataError
+from rt2data.pipeline import exchange, stages
 from rt2data.plan import text as plan_text
 from rt2data.recipes.recipe import Recipe
 from rt2data.runners.engine import Direct
@@ -50,9 +50,9 @@ def fit_recipe(
     unfitted = unfitted.with_horizon(horizon or unfitted.horizon)
     found = found.with_horizon(unfitted.horizon)
     engine = Direct(plan_text.Reporter(enabled=True))
-    opened = [flow.open_source(source, data_root, work) for source in found.sources]
-    the_job = flow.index_all(found, opened, work, engine, check="quick")
-    resolved = flow.resolve(found, unfitted, flow.measure_all(the_job, engine))
+    opened = [stages.open_source(source, data_root, work) for source in found.sources]
+    the_job = stages.index_all(found, opened, work, engine, check="quick")
+    resolved = stages.resolve(found, unfitted, stages.measure_all(the_job, engine))
     if not resolved.sources:
         raise Rt2dataError(found.file, "no robot source with a train step", "one to fit the tokenizer on")
     return fit(resolved, of_job(the_job), vocabulary=vocabulary)

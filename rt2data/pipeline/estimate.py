@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from rt2data import flow, indexing, staging, storage
 from rt2data import index as index_of
+from rt2data import storage
 from rt2data.errors import Rt2dataError
+from rt2data.pipeline import indexing, stages, staging
 from rt2data.plan import plan, planner, quotas, requests, warnings
 from rt2data.plan import text as plan_text
 from rt2data.plan.plan import Plan, SourcePlan, Stream
@@ -51,20 +52,25 @@ def make(recipe: Recipe, data_root: Place | None, work: Path, *, index: bool, ch
             else ["decode"]
         ):
             the_job = (
-                flow.index_all(
-                    recipe, opened, work, engine, check=level, annotated=flow.annotate(recipe, data_root, work, engine)
+                stages.index_all(
+                    recipe,
+                    opened,
+                    work,
+                    engine,
+                    check=level,
+                    annotated=stages.annotate(recipe, data_root, work, engine),
                 )
                 if index
                 else _all_cached(recipe, opened, data_root, work, level)
             )
             if the_job is not None:
-                others = [flow.other_splits_of(s, one) for s, one in zip(recipe.sources, opened, strict=True)]
+                others = [stages.other_splits_of(s, one) for s, one in zip(recipe.sources, opened, strict=True)]
                 found_plan = planner.make(the_job, [], others)
                 for one in found_plan.sources:
                     one.staged = staging.cheaper(one.reads)
                 return found_plan
     elif index:
-        flow.open_source(recipe.sources[found.index(None)], data_root)  # raises, and says where it was looked for
+        stages.open_source(recipe.sources[found.index(None)], data_root)  # raises, and says where it was looked for
     return estimated_plan(recipe, found, work)
 
 
@@ -74,7 +80,7 @@ def write_left_out(recipe: Recipe, data_root: Place | None, work: Path, file: Pa
     Raises:
         Rt2dataError: a source is not indexed.
     """
-    found = [flow.open_source(source, data_root, work) for source in recipe.sources]
+    found = [stages.open_source(source, data_root, work) for source in recipe.sources]
     the_job = next(
         (made for level in levels(recipe) if (made := _all_cached(recipe, found, data_root, work, level))), None
     )
@@ -97,14 +103,14 @@ def _on_disk(source: RecipeSource, data_root: Place | None, work: Path) -> Sourc
     folders = [source.path] if source.path else source.declaration.paths
     there = any(storage.join(data_root, folder).is_dir() for folder in folders) and (data_root or source.path)
     # A plan alone makes no work directory.
-    return flow.open_source(source, data_root, work if work.is_dir() else None) if there else None
+    return stages.open_source(source, data_root, work if work.is_dir() else None) if there else None
 
 
 def _all_cached(
     recipe: Recipe, opened: Sequence[Source], data_root: Place | None, work: Path, level: str
 ) -> job.Job | None:
     parts: list[job.IndexedPart] = []
-    tasks = [flow.annotation_task(source, data_root, work) for source in recipe.sources]
+    tasks = [stages.annotation_task(source, data_root, work) for source in recipe.sources]
     annotated = [annotation.cached(task) if task else "" for task in tasks]
     if None in annotated:
         return None
@@ -136,7 +142,7 @@ def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -
             these do not say is named in `SourcePlan.unknown`.
         work: where indexes of earlier builds may be.
     """
-    others = [flow.other_splits_of(s, one) if one else {} for s, one in zip(recipe.sources, found, strict=True)]
+    others = [stages.other_splits_of(s, one) if one else {} for s, one in zip(recipe.sources, found, strict=True)]
     plans = plan.empty(recipe, others)
     for number, (source, one) in enumerate(zip(recipe.sources, found, strict=True)):
         known = one is not None and not image_pass.wanted(source)  # what images show is found with all sources together
@@ -166,7 +172,7 @@ def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -
     for p, source, one in zip(plans, recipe.sources, found, strict=True):
         if one is not None and not isinstance(one.root, Path):
             loose = bool(source.declaration.web and source.declaration.web.images)
-            there = flow.parts(source, one)
+            there = stages.parts(source, one)
             p.reads = requests.guessed(p.rows, p.image_bytes, there, loose=loose, copied=_copies(one))
             p.staged = staging.cheaper(p.reads)
     guessed = Plan("", plans, streams, [])
@@ -178,7 +184,7 @@ def _cached(
     recipe: Recipe, number: int, one: Source, work: Path, allowed: Sequence[str]
 ) -> list[job.IndexedPart] | None:
     for level in allowed:
-        tasks = indexing.tasks(one, flow.parts(recipe.sources[number], one), work, check=level)
+        tasks = indexing.tasks(one, stages.parts(recipe.sources[number], one), work, check=level)
         results = [indexing.cached(task) for task in tasks]
         if all(results):
             return [
@@ -200,7 +206,7 @@ def _guess(source: RecipeSource, one: Source | None, into: SourcePlan) -> None:
     into.estimated = True
     stated = _Stated.of(source, selection.cameras(source)) if one is None else None
     units = one.splits() if one else stated.units if stated else {}
-    taken = flow.taken_splits(source, units)
+    taken = stages.taken_splits(source, units)
     into.other_splits = {name: count for name, count in units.items() if name not in taken}
     for name in taken:
         samples, size = one.estimate(name, selection.cameras(source)) if one else (0, 0)

@@ -18,12 +18,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from rt2data import exchange, index, staging, storage
+from rt2data import index, storage
 from rt2data.errors import Rt2dataError
 from rt2data.images import codec
 from rt2data.index import blobs, text_columns
 from rt2data.index.text_columns import Texts
 from rt2data.mixture.reader import CLAIM
+from rt2data.pipeline import exchange, staging
+from rt2data.pipeline.staging import Images
 from rt2data.plan import plan
 from rt2data.plan.plan import Plan, Stream
 from rt2data.recipes.recipe import Recipe, RecipeSource
@@ -32,7 +34,6 @@ from rt2data.samples.job import Job
 from rt2data.shards import render, tar
 from rt2data.shards.direct_writer import Bytes, Sink
 from rt2data.shards.render import Rendered
-from rt2data.staging import Images
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
 from rt2data.tokenizer import ActionTokenizer, proprio

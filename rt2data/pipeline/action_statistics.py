@@ -1,6 +1,6 @@
 """Statistics of a job's robot sources: exact, from the index alone; no image is read.
 
-Two passes (`rt2data.measure`) over the action columns, divided among tasks; each task leaves its sums in a file.
+Two passes (`rt2data.pipeline.exact_stats`) over the action columns, divided among tasks; each task leaves its sums in a file.
 `train` is the train split after filters, each step once whatever its copies: what the tokenizer's bounds come from.
 `all` is every step as found: tasks measure `rest`, what of it is not in `train`, so that no value is looked at twice.
 """
@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from rt2data import index, measure
-from rt2data.measure import Cells, Moments
+from rt2data import index
+from rt2data.pipeline import exact_stats
+from rt2data.pipeline.exact_stats import Cells, Moments
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.robot.fields import split
 from rt2data.samples import job, selection
@@ -118,7 +119,7 @@ def summary(moments: Moments, cells: Cells | None, dims: Sequence[str]) -> dict[
     """``{count, mean, std, min, q01, median, q99, max}``, each a list over `dims` but for count."""
     if cells is None or not moments.count:
         return {"count": 0}
-    q01, median, q99 = measure.quantiles(moments, cells, QUANTILES)
+    q01, median, q99 = exact_stats.quantiles(moments, cells, QUANTILES)
     values = {
         "mean": moments.mean,
         "std": moments.std,
@@ -192,5 +193,5 @@ def proprio_bounds(source: RecipeSource, stats: dict[str, Any]) -> list[Dim]:
 
 def _measured(source: RecipeSource, stats: dict[str, Any], i: int, unit: str) -> Dim:
     where = f"{source.declaration.name} dimension {stats['dims'][i]}"
-    low, high, constant = measure.bounds(*(stats[key][i] for key in ("q01", "q99", "min", "max")), where=where)
+    low, high, constant = exact_stats.bounds(*(stats[key][i] for key in ("q01", "q99", "min", "max")), where=where)
     return Dim(stats["dims"][i], low, high, unit, constant)
