@@ -337,7 +337,7 @@ def _datasets(args: argparse.Namespace) -> int:
     if len(args.words) > 1 + (args.words[:1] == ["check"]) or args.words == ["check"]:
         raise Rt2dataError("datasets", " ".join(args.words), "one NAME, or check NAME")
     if args.words[:1] == ["check"]:
-        from rt2data import check
+        from rt2data.check import check
 
         report = check.check(declaration.find(args.words[1]), args.data_root, path=args.path, episodes=args.episodes)
         print(json.dumps(report.to_dict(), ensure_ascii=False) if args.json else report.text())

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import small
 
-from rt2data import check, index, sources, testing
+from rt2data import index, sources, testing
+from rt2data.check import check
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.pipeline import indexing

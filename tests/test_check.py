@@ -12,10 +12,11 @@ import pytest
 import robofiles
 import yaml
 
-from rt2data import check, cli, testing
+from rt2data import cli, testing
+from rt2data.check import check
+from rt2data.check.evidence import AGREES, OBJECTS, UNKNOWN, chance
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
-from rt2data.evidence import AGREES, OBJECTS, UNKNOWN, chance
 from rt2data.rlds import writer
 from rt2data.rlds.dataset import RldsDataset, read_episodes
 from rt2data.rlds.features import load_features

@@ -21,7 +21,8 @@ pytest.importorskip("av")
 import av
 import lerobotfiles as files
 
-from rt2data import check, index, sources
+from rt2data import index, sources
+from rt2data.check import check
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.index import blobs

@@ -19,7 +19,8 @@ import lerobotfiles as files
 import objects
 from objects import Server
 
-from rt2data import check, cli, sources, storage
+from rt2data import cli, sources, storage
+from rt2data.check import check
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.pipeline import stages

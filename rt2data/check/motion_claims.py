@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from rt2data.evidence import (
+from rt2data.check.evidence import (
     AGREES,
     OBJECTS,
     SIGNIFICANT,

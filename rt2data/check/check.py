@@ -1,6 +1,6 @@
 """`rt2data datasets check`: reads some episodes of a dataset and holds them against what its declaration says.
 
-Each claim of the declaration gets evidence from the data and a verdict. `rt2data.claims` has the rules; here episodes
+Each claim of the declaration gets evidence from the data and a verdict. `rt2data.check.check.claims` has the rules; here episodes
 are read. A verdict is ``objects`` only where the claim cannot be true of data like these; what nobody can know from the
 data (the colour order, the meaning of a gripper that never moves) is ``cannot tell``.
 """
@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rt2data import claims, evidence, sources
+from rt2data import sources
+from rt2data.check import claims, evidence
+from rt2data.check.evidence import Claim, Seen
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
-from rt2data.evidence import Claim, Seen
 from rt2data.rlds.episodes import ImageRefs
 from rt2data.robot import actions, instruction
 from rt2data.robot.fields import Robot

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from rt2data import claims_motion
+from rt2data.check import motion_claims
+from rt2data.check.evidence import AGREES, OBJECTS, SIGNIFICANT, UNKNOWN, Claim, Seen, chance, columns
 from rt2data.declarations.declaration import Declaration
-from rt2data.evidence import AGREES, OBJECTS, SIGNIFICANT, UNKNOWN, Claim, Seen, chance, columns
 from rt2data.images import codec
 from rt2data.robot.fields import ARM, Robot, split
 
@@ -24,12 +24,12 @@ def all_of(declared: Declaration, robot: Robot, seen: Sequence[Seen]) -> Iterato
         yield from instructions(robot, seen)
         yield from numbers(robot, seen)
         for arm in dict.fromkeys(split(name)[0] for name in robot.dims if split(name)[1] in ARM):
-            yield from claims_motion.translation(robot, seen, arm)
-            yield from claims_motion.angles(robot, seen, arm)
-            yield from claims_motion.motion(robot, seen, arm)
+            yield from motion_claims.translation(robot, seen, arm)
+            yield from motion_claims.angles(robot, seen, arm)
+            yield from motion_claims.motion(robot, seen, arm)
             yield from gripper(declared, robot, seen, arm)
-        yield from claims_motion.commands(robot, seen)
-        yield from claims_motion.quaternions(robot, seen)
+        yield from motion_claims.commands(robot, seen)
+        yield from motion_claims.quaternions(robot, seen)
         yield from pictures(robot, seen)
 
 
