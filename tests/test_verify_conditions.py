@@ -13,7 +13,7 @@ import small
 from test_image_filters import BRIDGE, dark, episode, plain, recipe, renamed
 from test_verify import edit_sample, failing, members, rewrite
 
-from rt2data.verify import records, verify
+from rt2data.verify import spill, verify
 
 Build = Callable[..., dict[str, Any]]
 
@@ -164,11 +164,11 @@ def test_filling_in_one_split_hides_nothing_in_another(mixture: Any, tmp_path: P
     assert "splits" not in failing(verify(out))
 
 
-@pytest.mark.parametrize("flush", [1, 64, records.FLUSH])
+@pytest.mark.parametrize("flush", [1, 64, spill.FLUSH])
 def test_records_come_back_sorted(monkeypatch: pytest.MonkeyPatch, flush: int) -> None:
-    monkeypatch.setattr(records, "FLUSH", flush)
+    monkeypatch.setattr(spill, "FLUSH", flush)
     rng = np.random.default_rng(flush)
-    kept = records.Records(key=8, small=1, wide=4)
+    kept = spill.Records(key=8, small=1, wide=4)
     wanted = [(int(rng.integers(0, 1 << 64, dtype=np.uint64)) >> 3 << 3, n % 250, n) for n in range(500)]
     wanted += [(key, 0, n) for key, _, n in wanted[:9]]
     for row in wanted:
@@ -176,6 +176,6 @@ def test_records_come_back_sorted(monkeypatch: pytest.MonkeyPatch, flush: int) -
     found = [tuple(int(x) for x in row) for rows in kept.ranges() for row in rows]
     assert found == sorted(wanted)
     assert kept.count == len(wanted)
-    sizes = [len(group) for rows in kept.ranges() for group in records.groups(rows, "key")]
+    sizes = [len(group) for rows in kept.ranges() for group in spill.groups(rows, "key")]
     assert sorted(sizes)[-9:] == [2] * 9
     assert sum(sizes) == len(wanted)

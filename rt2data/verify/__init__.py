@@ -1,7 +1,7 @@
 """`verify`: reads a built mixture back and checks every promise, with nothing of what wrote it.
 
 Shards are read with `tarfile`, `json` and `hashlib`, images are decoded with Pillow, hashes are computed one key at a
-time and bins by `rt2data.reference`. One process reads front to back. What keys and images say together is kept in
+time and bins by `rt2data.verify.reference`. One process reads front to back. What keys and images say together is kept in
 temporary files, some 60 bytes a sample and 35 an image; memory holds one sample, buffers of 64 MB and a 64th of these
 records at a time (and, of robot sources that must hold each episode once, 32 bytes an episode).
 """
@@ -17,7 +17,7 @@ from rt2data import storage
 from rt2data.errors import Rt2dataError
 from rt2data.storage.places import Place
 from rt2data.verify import schema
-from rt2data.verify.mixture import check_manifest
+from rt2data.verify.ledger import check_manifest
 from rt2data.verify.report import Check, Report
 from rt2data.verify.walk import Walk
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rt2data import prompts
-from rt2data.reference import InvalidAction, Reference, float32
 from rt2data.verify import keys, schema
 from rt2data.verify.keys import Key
+from rt2data.verify.reference import InvalidAction, Reference, float32
 from rt2data.verify.report import Report
 from rt2data.verify.shards import Members
 
@@ -39,7 +39,7 @@ class Facts:
 
 
 class SampleCheck:
-    """Checks samples one at a time; what they say together is checked by `rt2data.verify.mixture`."""
+    """Checks samples one at a time; what they say together is checked by `rt2data.verify.ledger`."""
 
     def __init__(self, facts: Facts, report: Report) -> None:
         self.facts, self.report = facts, report

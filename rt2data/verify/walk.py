@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from rt2data.reference import Reference, fingerprint, float32
 from rt2data.storage.places import Place
 from rt2data.verify import card, schema, shards, statistics
 from rt2data.verify.conditions import Conditions, Picture
-from rt2data.verify.mixture import Ledger
-from rt2data.verify.plans import PlanCheck
+from rt2data.verify.ledger import Ledger
+from rt2data.verify.reasoning import PlanCheck
+from rt2data.verify.reference import Reference, fingerprint, float32
 from rt2data.verify.report import Report
 from rt2data.verify.samples import Facts, SampleCheck
 from rt2data.verify.shards import Members
@@ -83,7 +83,10 @@ class Walk:
                 reference = Reference(raw, source)
             except (KeyError, TypeError, ValueError, ArithmeticError) as error:
                 check.hold(
-                    False, where, f"{type(error).__name__} {error}", "a specification that rt2data.reference can follow"
+                    False,
+                    where,
+                    f"{type(error).__name__} {error}",
+                    "a specification that rt2data.verify.reference can follow",
                 )
                 continue
             self.facts.references[source] = reference

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from rt2data.reference import float32
 from rt2data.verify.keys import Key
-from rt2data.verify.records import Records
+from rt2data.verify.reference import float32
 from rt2data.verify.report import Report
 from rt2data.verify.shards import Members
+from rt2data.verify.spill import Records
 
 Json = dict[str, Any]
 

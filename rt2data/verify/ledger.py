@@ -16,8 +16,8 @@ import numpy as np
 
 from rt2data.verify import keys
 from rt2data.verify.keys import Key
-from rt2data.verify.records import Records, Rows, starts
 from rt2data.verify.report import Report
+from rt2data.verify.spill import Records, Rows, starts
 
 Json = dict[str, Any]
 
@@ -198,7 +198,7 @@ OF_A_COPY = ("key", "prompt", "target", "plan")  # fields in which the copies of
 
 
 class Ledger:
-    """What every key and image adds up to. Kept as records on disk (`rt2data.verify.records`): 18 to 35 bytes each."""
+    """What every key and image adds up to. Kept as records on disk (`rt2data.verify.spill`): 18 to 35 bytes each."""
 
     def __init__(self, manifest: Json, report: Report) -> None:
         self.report, self.seed = report, manifest["recipe"]["seed"]
