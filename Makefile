@@ -66,7 +66,7 @@ clean: ## Remove what make made: the environment, outputs, caches
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Written anew when the renderer changes; the mark is last, so an interrupted rendering starts again.
-$(SAMPLE)/.rendered: $(wildcard rt2data/sample/*.py) | $(VENV)/.installed-$(BUILD)
+$(SAMPLE)/.rendered: $(wildcard rt2data/demo/*.py) | $(VENV)/.installed-$(BUILD)
 	rm -rf "$(SAMPLE)"
 	"$(BIN)/rt2data" sample "$(SAMPLE)"
 	touch "$@"

@@ -258,7 +258,7 @@ def _positive(text: str) -> int:
 
 
 def _sample(args: argparse.Namespace) -> None:
-    from rt2data.sample import write_sample
+    from rt2data.demo import write_sample
 
     write_sample(args.dir, args.seed)
     print(args.dir)

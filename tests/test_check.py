@@ -16,14 +16,14 @@ from rt2data import cli, testing
 from rt2data.check import check
 from rt2data.check.evidence import AGREES, OBJECTS, UNKNOWN, chance
 from rt2data.declarations import declaration
+from rt2data.demo.episodes import write_episodes
+from rt2data.demo.scene import make_tables
 from rt2data.errors import Rt2dataError
 from rt2data.rlds import writer
 from rt2data.rlds.dataset import RldsDataset, read_episodes
 from rt2data.rlds.features import load_features
 from rt2data.rlds.tfrecord import map_file
 from rt2data.rlds.writer import write_rlds
-from rt2data.sample.episodes import write_episodes
-from rt2data.sample.scene import make_tables
 
 Change = Callable[[dict[str, Any]], None]
 

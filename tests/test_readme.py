@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rt2data import build, load_manifest
-from rt2data.sample import write_sample
+from rt2data.demo import write_sample
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)

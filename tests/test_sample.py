@@ -21,15 +21,15 @@ import pytest
 from PIL import Image
 
 from rt2data import cli
+from rt2data.demo import CORPORA, write_sample
+from rt2data.demo.episodes import FEATURES, SHARDS, SPLITS
+from rt2data.demo.motion import make_task, moved, run
+from rt2data.demo.pose import euler, product, rotation, transposed
+from rt2data.demo.scene import make_tables
+from rt2data.demo.shapes import SHAPES
+from rt2data.demo.web import View, _questions, make_view
+from rt2data.demo.words import LANGUAGES, NO, NOUNS, YES, Name
 from rt2data.errors import Rt2dataError
-from rt2data.sample import CORPORA, write_sample
-from rt2data.sample.episodes import FEATURES, SHARDS, SPLITS
-from rt2data.sample.motion import make_task, moved, run
-from rt2data.sample.pose import euler, product, rotation, transposed
-from rt2data.sample.scene import make_tables
-from rt2data.sample.shapes import SHAPES
-from rt2data.sample.web import View, _questions, make_view
-from rt2data.sample.words import LANGUAGES, NO, NOUNS, YES, Name
 
 Example = dict[str, Any]
 
@@ -402,9 +402,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             (folder / corpus).mkdir()
             (folder / corpus / "file").write_text(f"seed {seed}")
 
-    monkeypatch.setattr("rt2data.sample.episodes.write_episodes", episodes)
-    monkeypatch.setattr("rt2data.sample.web.write_web", web)
-    monkeypatch.setattr("rt2data.sample.scene.make_tables", lambda seed: {})
+    monkeypatch.setattr("rt2data.demo.episodes.write_episodes", episodes)
+    monkeypatch.setattr("rt2data.demo.web.write_web", web)
+    monkeypatch.setattr("rt2data.demo.scene.make_tables", lambda seed: {})
     return calls
 
 
@@ -435,7 +435,7 @@ def test_a_failure_leaves_what_was_there(quick: list[int], tmp_path: Path, monke
 
     write_sample(tmp_path)
     before = digest(tmp_path)
-    monkeypatch.setattr("rt2data.sample.web.write_web", fail)
+    monkeypatch.setattr("rt2data.demo.web.write_web", fail)
     with pytest.raises(KeyboardInterrupt):
         write_sample(tmp_path, 18)
     assert digest(tmp_path) == before

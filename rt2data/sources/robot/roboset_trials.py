@@ -23,13 +23,13 @@ import numpy as np
 import numpy.typing as npt
 
 from rt2data import storage
+from rt2data.demo.episodes import encoded
 from rt2data.errors import Rt2dataError
 from rt2data.images import codec
 from rt2data.rlds import features
 from rt2data.rlds.writer import ImageSpec, TensorSpec, TextSpec, features_json, nested
 from rt2data.robot import instruction
 from rt2data.robot.fields import Robot
-from rt2data.sample.episodes import encoded
 from rt2data.storage.places import Place
 
 Array = npt.NDArray[Any]

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from rt2data.demo.motion import Course, Task, make_task, run
+from rt2data.demo.pose import rotation
+from rt2data.demo.robot import Arm
+from rt2data.demo.scene import PRIMARY, WRIST, Scene, make_camera
 from rt2data.rlds.writer import ImageSpec, TensorSpec, TextSpec, write_rlds
-from rt2data.sample.motion import Course, Task, make_task, run
-from rt2data.sample.pose import rotation
-from rt2data.sample.robot import Arm
-from rt2data.sample.scene import PRIMARY, WRIST, Scene, make_camera
 
 NAME, VERSION = "tabletop", "1.0.0"
 SPLITS = {"train": 56, "val": 8}  # episodes

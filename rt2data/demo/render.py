@@ -10,8 +10,8 @@ from typing import TypeAlias
 import numpy as np
 from PIL import ImageDraw
 
-from rt2data.sample.pose import IDENTITY, Matrix, Vector, add, cross, dot, product, transposed, turned, unit
-from rt2data.sample.shapes import Mesh, Point
+from rt2data.demo.pose import IDENTITY, Matrix, Vector, add, cross, dot, product, transposed, turned, unit
+from rt2data.demo.shapes import Mesh, Point
 
 Colour: TypeAlias = tuple[float, float, float]  # red, green, blue, each in [0, 255]
 # A polygon of three or more corners, or the box of an ellipse as two corners; and its fill.

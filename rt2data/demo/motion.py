@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TypeAlias
 
-from rt2data.sample.pose import Matrix, Vector, add, dot, euler, product, rotation, transposed, turned
-from rt2data.sample.render import scaled
-from rt2data.sample.robot import FINGER_BACK, FINGER_GAP, FINGER_TIP
-from rt2data.sample.scene import COLOURS, Thing
-from rt2data.sample.shapes import PLATE_FLOOR, PLATE_RADIUS, SHAPES
+from rt2data.demo.pose import Matrix, Vector, add, dot, euler, product, rotation, transposed, turned
+from rt2data.demo.render import scaled
+from rt2data.demo.robot import FINGER_BACK, FINGER_GAP, FINGER_TIP
+from rt2data.demo.scene import COLOURS, Thing
+from rt2data.demo.shapes import PLATE_FLOOR, PLATE_RADIUS, SHAPES
 
 State: TypeAlias = tuple[float, float, float, float, float, float, float]
 

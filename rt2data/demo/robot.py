@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from rt2data.sample.pose import Matrix, Vector, add, cross, dot, turned, unit
-from rt2data.sample.render import Body, Camera, Colour, Light, Stroke, lit, scaled, strokes, tube
-from rt2data.sample.shapes import Mesh, box, circle, prism, shaded
+from rt2data.demo.pose import Matrix, Vector, add, cross, dot, turned, unit
+from rt2data.demo.render import Body, Camera, Colour, Light, Stroke, lit, scaled, strokes, tube
+from rt2data.demo.shapes import Mesh, box, circle, prism, shaded
 
 FINGER_GAP = 0.085  # metres between the fingers where openness is 1
 FINGER_TIP = 0.014  # metres from the tool's point down to the finger tips

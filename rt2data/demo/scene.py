@@ -8,8 +8,8 @@ from random import Random
 
 from PIL import Image, ImageDraw, ImageFilter
 
-from rt2data.sample.pose import Matrix, Vector, add, cross, turned, unit
-from rt2data.sample.render import (
+from rt2data.demo.pose import Matrix, Vector, add, cross, turned, unit
+from rt2data.demo.render import (
     SCALE,
     Body,
     Box,
@@ -24,9 +24,9 @@ from rt2data.sample.render import (
     shadow,
     strokes,
 )
-from rt2data.sample.robot import FOOT, Arm, pillar
-from rt2data.sample.shapes import BALL_RADIUS, PLATE, PLATE_INNER, SHAPES, Point
-from rt2data.sample.surface import TABLES, table_top, wall
+from rt2data.demo.robot import FOOT, Arm, pillar
+from rt2data.demo.shapes import BALL_RADIUS, PLATE, PLATE_INNER, SHAPES, Point
+from rt2data.demo.surface import TABLES, table_top, wall
 
 PRIMARY, WRIST = (320, 256), (96, 96)  # width and height of the two cameras' pictures
 COLOURS: dict[str, Colour] = {

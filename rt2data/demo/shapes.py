@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from rt2data.sample.pose import Vector, add, cross, dot, unit
+from rt2data.demo.pose import Vector, add, cross, dot, unit
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Point: TypeAlias = tuple[float, float]

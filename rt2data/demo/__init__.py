@@ -46,9 +46,9 @@ def write_sample(folder: Path, seed: int = 17) -> None:
     partial.mkdir(parents=True)
     try:
         # Imported here: the check above needs neither Pillow nor NumPy.
-        from rt2data.sample.episodes import write_episodes
-        from rt2data.sample.scene import make_tables
-        from rt2data.sample.web import write_web
+        from rt2data.demo.episodes import write_episodes
+        from rt2data.demo.scene import make_tables
+        from rt2data.demo.web import write_web
 
         tables = make_tables(seed)
         write_episodes(partial, seed, tables)
