@@ -87,7 +87,7 @@ def test_every_dataset_of_their_mixtures(tmp_path: Path) -> None:
 
 
 def test_a_page_says_what_they_do() -> None:
-    from rt2data import catalog
+    from rt2data.cli import catalog
 
     page = catalog.page(declaration.find("kuka"))
     assert "as octo reads it" in page

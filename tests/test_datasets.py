@@ -16,7 +16,8 @@ import pytest
 import scalar_actions
 import yaml
 
-from rt2data import catalog, index, sources, testing
+from rt2data import index, sources, testing
+from rt2data.cli import catalog
 from rt2data.declarations import declaration
 from rt2data.declarations.declaration import Declaration
 from rt2data.rlds.dataset import RldsDataset, read_episodes

@@ -21,7 +21,8 @@ pytest.importorskip("av")
 import av
 import lerobotfiles as files
 
-from rt2data import catalog, index, sources
+from rt2data import index, sources
+from rt2data.cli import catalog
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.pipeline import estimate, stages

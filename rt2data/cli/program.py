@@ -331,7 +331,7 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _datasets(args: argparse.Namespace) -> int:
-    from rt2data import catalog
+    from rt2data.cli import catalog
     from rt2data.declarations import declaration
 
     if len(args.words) > 1 + (args.words[:1] == ["check"]) or args.words == ["check"]:
@@ -425,7 +425,3 @@ def _tokenizer_fit(args: argparse.Namespace) -> None:
     )
     fitted.save_pretrained(str(args.out))
     print(args.out)
-
-
-if __name__ == "__main__":
-    sys.exit(program())
