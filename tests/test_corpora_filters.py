@@ -22,6 +22,7 @@ from rt2data import cli
 from rt2data.errors import Rt2dataError
 from rt2data.recipes import filters
 from rt2data.recipes import recipe as recipes
+from rt2data.samples import filters as row_filters
 from rt2data.samples import selection
 
 Build = Callable[..., dict[str, Any]]
@@ -105,8 +106,8 @@ def test_the_top_share(scores: list[int | None], percent: int) -> None:
 
     stored = pa.table({"column.score": _column(scores)})
     every = np.ones(len(scores), np.bool_)
-    (one,) = filters.resolve([filters.Filter("score", top=percent / 100)], lambda _: [(stored, every)], "image")
-    kept = [s for s, ok in zip(scores, filters.passes(stored, one, "image"), strict=True) if ok]
+    (one,) = row_filters.resolve([filters.Filter("score", top=percent / 100)], lambda _: [(stored, every)], "image")
+    kept = [s for s, ok in zip(scores, row_filters.passes(stored, one, "image"), strict=True) if ok]
     known = sorted((s for s in scores if s is not None), reverse=True)
     wanted = math.ceil(percent * len(known) / 100 - 1e-9)
     assert kept.count(None) == 0 or not known

@@ -29,7 +29,7 @@ from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.index import text_columns
 from rt2data.mixture.reader import CLAIM, FORMAT, load_manifest
-from rt2data.pipeline import commit, gather, indexing
+from rt2data.pipeline import commit, gather, indexing, workdir
 from rt2data.pipeline import stages as flow
 from rt2data.pipeline.exact_stats import Moments
 from rt2data.plan import text as plan_text
@@ -861,8 +861,8 @@ def test_progress_counts_what_is_done(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_a_shard_name_says_where_it_belongs() -> None:
     cuts = np.empty(0, np.uint64)
-    assert gather.shard_name("mix", Stream("val", None, 12, 12, cuts), 3) == "val/mix-val-00003-of-00012.tar"
-    name = gather.shard_name("mix", Stream("val", "coco", 12, 12, cuts), 3)
+    assert workdir.shard_name("mix", Stream("val", None, 12, 12, cuts), 3) == "val/mix-val-00003-of-00012.tar"
+    name = workdir.shard_name("mix", Stream("val", "coco", 12, 12, cuts), 3)
     assert name == "val/coco/mix-val-coco-00003-of-00012.tar"
     assert len(shard.headers(text_columns.of(["a"]), np.array([0]))[0]) == 512
 

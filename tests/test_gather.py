@@ -13,8 +13,9 @@ import pytest
 import small
 
 from rt2data.errors import Rt2dataError
+from rt2data.images import reader
+from rt2data.images.reader import Images
 from rt2data.pipeline import gather
-from rt2data.pipeline.staging import Images
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="reading without waiting is Linux's")
 
@@ -31,7 +32,7 @@ def found(tmp_path: Path) -> Images:
     return Images(files, np.array([0, 1, 0, 1]), offset, np.full(4, 500), crc)
 
 
-def refs(images: Images) -> list[gather.Ref]:
+def refs(images: Images) -> list[reader.Ref]:
     files = [images.files[file] for file in images.file]
     return list(zip(files, images.offset.tolist(), images.crc.tolist(), strict=True))
 
@@ -56,7 +57,7 @@ def test_images_that_are_not_in_memory_are_asked_for_in_the_order_of_files(
 
     monkeypatch.setattr(gather.os, "preadv", preadv)
     monkeypatch.setattr(gather.os, "posix_fadvise", fadvise)
-    files = gather.Files()
+    files = reader.Files()
     files.prefetch(found)
     assert asked == (sorted(ref[:2] for ref in refs(found)) if answer == "not there" else [])
     for ref in refs(found):
@@ -67,7 +68,7 @@ def test_images_that_are_not_in_memory_are_asked_for_in_the_order_of_files(
 
 def test_the_oldest_file_is_closed_for_a_new_one(found: Images, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gather, "MAX_OPEN", 1)
-    before, files = len(os.listdir("/proc/self/fd")), gather.Files()
+    before, files = len(os.listdir("/proc/self/fd")), reader.Files()
     for ref in refs(found):
         files.read(ref, np.empty(500, np.uint8))
         assert len(os.listdir("/proc/self/fd")) == before + 1
@@ -76,7 +77,7 @@ def test_the_oldest_file_is_closed_for_a_new_one(found: Images, monkeypatch: pyt
 
 
 def test_another_image_than_the_indexed_one_stops_the_build(found: Images) -> None:
-    (path, offset, crc), files = refs(found)[0], gather.Files()
+    (path, offset, crc), files = refs(found)[0], reader.Files()
     with pytest.raises(Rt2dataError, match="bytes 2000 to 2500 are not the image that was indexed"):
         files.read((path, offset, crc ^ 1), np.empty(500, np.uint8))
     with pytest.raises(Rt2dataError, match="bytes 2000 to 3001 are not"):

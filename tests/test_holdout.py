@@ -18,6 +18,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.pipeline import stages
 from rt2data.recipes import holdout
 from rt2data.recipes import recipe as recipes
+from rt2data.samples import holdout as row_holdout
 from rt2data.verify import conditions, verify
 
 Build = Callable[..., dict[str, Any]]
@@ -58,9 +59,9 @@ def test_robot_episodes(corpora: Path, tmp_path: Path, build: Build, held: dict[
 def test_no_other_object_is_meant() -> None:
     """Words count whole: a pot is no teapot, a stick in a name is none."""
     held = holdout.Holdout("holdout", (), ("pot",), (), ())
-    assert not list(holdout._said(held, "Lift the teapot"))
-    assert list(holdout._said(held, "lift_the_pot."))
-    assert list(holdout._said(held, "Lift the POT, then stop"))
+    assert not list(row_holdout._said(held, "Lift the teapot"))
+    assert list(row_holdout._said(held, "lift_the_pot."))
+    assert list(row_holdout._said(held, "Lift the POT, then stop"))
 
 
 @pytest.mark.parametrize(

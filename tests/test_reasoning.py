@@ -21,9 +21,10 @@ from rt2data.errors import Rt2dataError
 from rt2data.pipeline import estimate
 from rt2data.plan import text as plan_text
 from rt2data.recipes import recipe
-from rt2data.recipes.reasoning import ALL, filled
+from rt2data.recipes.reasoning import filled
 from rt2data.rlds.writer import TextSpec, write_rlds
 from rt2data.samples import annotations as annotation
+from rt2data.samples.reasoning import ALL
 from rt2data.serving.constraint import parse_reply
 from rt2data.tokenizer import ActionTokenizer
 

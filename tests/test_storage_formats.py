@@ -21,8 +21,9 @@ from objects import BUCKET, Server
 
 from rt2data import sources, storage, verify
 from rt2data.errors import Rt2dataError
+from rt2data.images import reader
+from rt2data.images.reader import Images
 from rt2data.pipeline import staging
-from rt2data.pipeline.staging import Images
 from rt2data.storage import object_store
 
 Build = Callable[..., dict[str, Any]]
@@ -241,7 +242,7 @@ def test_reads_cover_what_is_wanted(data: Any) -> None:
     twice = np.concatenate([np.arange(n), np.arange(n)[:: data.draw(st.integers(1, 3))]])
     order = np.array(data.draw(st.permutations(twice.tolist())), np.int64)
     images = Images([], file[order], offset[order], length[order], length[order])
-    found = staging.requests(images)
+    found = reader.requests(images)
     for f, start, size in zip(images.file, images.offset, images.length, strict=True):
         inside = (found[:, 0] == f) & (found[:, 1] <= start) & (start + size <= found[:, 2])
         assert inside.any()

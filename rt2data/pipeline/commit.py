@@ -14,9 +14,10 @@ import numpy as np
 import rt2data
 from rt2data.errors import Rt2dataError
 from rt2data.mixture.reader import CLAIM, FORMAT, load_manifest
-from rt2data.pipeline import action_statistics, card, exchange, gather, staging
+from rt2data.pipeline import action_statistics, card, staging, workdir
 from rt2data.plan.plan import Plan
 from rt2data.samples.job import Job
+from rt2data.shards import reencode
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
 from rt2data.tokenizer import ActionTokenizer, proprio
@@ -108,7 +109,7 @@ def commit(
     Raises:
         Rt2dataError: a shard of the plan is not there, or does not hold as many samples as planned.
     """
-    records = [json.loads(gather.record_file(state, n).read_bytes()) for n in range(the_plan.shards)]
+    records = [json.loads(workdir.record_file(state, n).read_bytes()) for n in range(the_plan.shards)]
     splits: dict[str, Any] = {split: {"samples": n, "shards": []} for split, n in the_plan.splits.items()}
     for stream in the_plan.streams:
         own, records = records[: stream.shards], records[stream.shards :]
@@ -147,7 +148,7 @@ def commit(
             left.unlink(missing_ok=True)
     _json(out / "manifest.json", manifest)
     staging.discard(the_job, state)
-    shutil.rmtree(state / gather.ENCODED, ignore_errors=True)
+    shutil.rmtree(state / reencode.ENCODED, ignore_errors=True)
     (out / CLAIM).unlink(missing_ok=True)
     return manifest
 
@@ -191,7 +192,7 @@ def _statistics(the_job: Job, the_plan: Plan, measured: dict[int, dict[str, Any]
     for number, stats in sorted(measured.items()):
         source = the_job.recipe.sources[number]
         found = [
-            np.load(exchange.run_file(state, the_job, g).with_suffix(".bins.npz"), allow_pickle=False)
+            np.load(workdir.run_file(state, the_job, g).with_suffix(".bins.npz"), allow_pickle=False)
             for g in the_job.groups_of(number)
         ]
         counts = {

@@ -50,7 +50,7 @@ def of_dataset(path: Place, *, check: bool) -> Json:
     """The statistics of a dataset's folder, through a declaration that fits it."""
     # Here and not above: a built mixture's statistics need the core alone.
     from rt2data import sources
-    from rt2data.pipeline import action_statistics, exchange, stages
+    from rt2data.pipeline import action_statistics, bin_counts, stages
     from rt2data.plan import plan, planner
     from rt2data.plan import text as plan_text
     from rt2data.recipes import recipe
@@ -74,7 +74,7 @@ def of_dataset(path: Place, *, check: bool) -> Json:
         actions = None
         if measured and measured[0]["train"]["count"]:
             tokenizer = stages.resolve(the_recipe, ActionTokenizer.from_pretrained("rt2"), measured)
-            bins, clipped = exchange.count_bins(the_job, tokenizer)["train"]
+            bins, clipped = bin_counts.count_bins(the_job, tokenizer)["train"]
             train = measured[0]["train"] | {"clipped": clipped.tolist(), "bins": bins.tolist()}
             actions = {"episodes": counted[0].units, "all": measured[0]["all"], "train": train}
     one = counted[0]

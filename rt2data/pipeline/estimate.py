@@ -18,12 +18,11 @@ from rt2data.pipeline import indexing, stages, staging
 from rt2data.plan import plan, planner, quotas, requests, warnings
 from rt2data.plan import text as plan_text
 from rt2data.plan.plan import Plan, SourcePlan, Stream
-from rt2data.recipes import reasoning
 from rt2data.recipes.reasoning import Reasoning
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.runners.engine import Direct
 from rt2data.samples import annotations as annotation
-from rt2data.samples import duplicates, image_pass, job, selection
+from rt2data.samples import duplicates, image_pass, job, reasoning, selection
 from rt2data.sources.registry import Source
 from rt2data.storage.places import Place
 

@@ -19,17 +19,18 @@ import pyarrow.ipc
 from rt2data import index
 from rt2data.errors import Rt2dataError
 from rt2data.pipeline import action_statistics, staging
+from rt2data.pipeline.bin_counts import Bins
+from rt2data.pipeline.workdir import run_file
 from rt2data.plan import plan, planner
 from rt2data.plan.plan import Plan
-from rt2data.recipes.reasoning import Plans
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.samples import image_pass, job, selection, windows
-from rt2data.samples.job import Job, Piece
+from rt2data.samples.job import Job
+from rt2data.samples.reasoning import Plans
 from rt2data.storage import atomic
 from rt2data.tokenizer import ActionTokenizer, proprio
 
 MIN_BUCKETS = 16
-BLOCK = 8192  # samples whose chunks are made at once
 REFERENCE = ("file", "offset", "length", "crc", "format")  # columns of a camera that GATHER needs
 BUCKET_BYTES = 40_000_000  # of rows in a worker's memory: 200,000 samples of one step
 
@@ -48,11 +49,6 @@ def bucket_size(the_plan: Plan) -> int:
 def buckets(the_plan: Plan) -> int:
     """The number of buckets."""
     return math.ceil(the_plan.shards / bucket_size(the_plan))
-
-
-def run_file(folder: Path, the_job: Job, group: int) -> Path:
-    """The run of a group, below the plan's state folder."""
-    return folder / the_job.runs / f"{group:06d}.arrow"
 
 
 def task(task: dict[str, Any]) -> dict[str, Any]:
@@ -181,51 +177,3 @@ def _write(path: Path, table: pa.Table, count: int, size: int) -> None:
             if len(rows) > 1:  # Arrow's texts of one batch end at 2 GiB
                 raise Rt2dataError(str(path), "more than 2 GiB of text in one bucket", "smaller samples_per_shard")
             writer.write_batch(rows[0] if rows else empty)
-
-
-class Bins:
-    """How often each bin occurs, and how many values are clipped, in train steps of robot sources.
-
-    Attributes:
-        counts: ``train`` are the actions, and ``proprio`` the states where prompts hold them. Each step counts once
-            whatever its copies and whatever the horizon: int64 (fields of a step, bins), the first row of the terminate
-            field, and int64 (D,). Of a scheme whose codes belong to a whole chunk ("dct"), the codes of all
-            frequencies of a dimension count together.
-    """
-
-    def __init__(self, tokenizer: ActionTokenizer, state: ActionTokenizer | None = None) -> None:
-        self.counts: dict[str, tuple[Counts, Counts]] = {}
-        self._tokenizer, self._state = tokenizer, state
-
-    def add(self, piece: Piece, samples: selection.Samples) -> None:
-        """Count the steps of a piece, of which `samples` are the samples."""
-        source, table = piece.source, piece.table
-        rows = np.flatnonzero(samples.kept & (samples.row_split == 0))
-        mine = self._tokenizer.for_source(source.id)
-        if mine.spec.scheme == "dct":
-            chunks = windows.Chunks(piece.every, source)
-            for block in range(0, max(1, len(rows)), BLOCK):
-                found = chunks.of(rows[block : block + BLOCK] + piece.start).values
-                self._add("train", mine, found if mine.horizon > 1 else found[:, 0])
-        else:
-            ends = index.numbers(table, "terminate")[rows] if mine.terminate else None
-            self._add("train", mine.with_horizon(1), index.matrix(table.column("action"))[rows], ends)
-        if self._state is not None and source.sampling.state:
-            self._add("proprio", self._state.for_source(source.id), index.matrix(table.column("proprio"))[rows])
-
-    def _add(self, name: str, mine: ActionTokenizer, values: Any, ends: Any = None) -> None:
-        coded, outside = mine.encode(values, ends, return_clipped=True)
-        width = len(mine.dims) + (mine.terminate is not None)
-        rows = np.asarray(coded).reshape(-1, width)
-        bins = np.stack([np.bincount(column, minlength=mine.bins) for column in rows.T]).astype(np.int64)
-        clipped = np.count_nonzero(np.asarray(outside).reshape(-1, len(mine.dims)), axis=0)
-        before = self.counts.get(name, (0, 0))
-        self.counts[name] = before[0] + bins, before[1] + clipped
-
-
-def count_bins(the_job: Job, tokenizer: ActionTokenizer) -> dict[str, tuple[Counts, Counts]]:
-    """`Bins.counts` of all groups of a job."""
-    bins = Bins(tokenizer)
-    for piece in (piece for group in range(len(the_job.groups)) for piece in the_job.slices(group)):
-        bins.add(piece, selection.select(piece.table, the_job.recipe, piece.source, piece.part.split))
-    return bins.counts

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rt2data.errors import Rt2dataError
-from rt2data.pipeline import exchange, stages
+from rt2data.pipeline import bin_counts, stages
 from rt2data.plan import text as plan_text
 from rt2data.recipes.recipe import Recipe
 from rt2data.runners.engine import Direct
@@ -67,6 +67,6 @@ def of_job(the_job: Job) -> Iterator[Chunk]:
         table = the_job.table(part)
         samples = selection.select(table, the_job.recipe, source, part.split)
         rows, chunks = samples.rows[samples.split == 0], windows.Chunks(table, source)
-        for start in range(0, len(rows), exchange.BLOCK):
-            found = chunks.of(rows[start : start + exchange.BLOCK]).values
+        for start in range(0, len(rows), bin_counts.BLOCK):
+            found = chunks.of(rows[start : start + bin_counts.BLOCK]).values
             yield source.id, found if source.sampling.horizon > 1 else found[:, 0]

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
-import google_crc32c
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -20,108 +16,27 @@ import pyarrow.ipc
 
 from rt2data import index, storage
 from rt2data.errors import Rt2dataError
-from rt2data.images import codec
+from rt2data.images.reader import Files, Images, Ref
 from rt2data.index import blobs, text_columns
 from rt2data.index.text_columns import Texts
 from rt2data.mixture.reader import CLAIM
-from rt2data.pipeline import exchange, staging
-from rt2data.pipeline.staging import Images
+from rt2data.pipeline import exchange, staging, workdir
+from rt2data.pipeline.workdir import record_file, shard_name
 from rt2data.plan import plan
-from rt2data.plan.plan import Plan, Stream
-from rt2data.recipes.recipe import Recipe, RecipeSource
+from rt2data.plan.plan import Plan
 from rt2data.samples import job, selection
 from rt2data.samples.job import Job
 from rt2data.shards import render, tar
-from rt2data.shards.direct_writer import Bytes, Sink
-from rt2data.shards.render import Rendered
+from rt2data.shards.direct_writer import Sink
+from rt2data.shards.reencode import encoded_images, image_spec, reencode_images
+from rt2data.shards.render import Part
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
 from rt2data.tokenizer import ActionTokenizer, proprio
 
-Ref = tuple[str, int, int]  # an image in a source file: its path, where it begins, its CRC32C when it was indexed
 Ints = npt.NDArray[np.int64]
 
 TOGETHER = 2000  # samples of small shards that are made at once
-SAMPLED = 32  # images of a shard that are looked at, whether they are in memory
-ENCODED = "encoded"  # folder of images that were encoded anew, for the time in which a shard is written
-MAX_OPEN = 512  # half of what systems allow a process
-
-
-class Files:
-    """Open source files, local copies of those on object storage; the one opened first is closed first."""
-
-    def __init__(self) -> None:
-        self._open: dict[str, int] = {}
-
-    def read(self, image: Ref, into: Bytes) -> None:
-        """Read exactly one image, and check that it is the one that was indexed."""
-        path, offset, crc = image
-        descriptor, size = self._open.get(path) or self._opened(path), len(into)
-        done = os.preadv(descriptor, [into], offset)  # type: ignore[list-item]  # an array is a buffer
-        while done < size and (n := os.preadv(descriptor, [into[done:].data], offset + done)):
-            done += n
-        if done < size or google_crc32c.value(into) != crc:
-            raise staging.other_image(path, offset, offset + size, crc)
-
-    def prefetch(self, images: Images) -> None:
-        """Have the system read some images, in the order of their files, where they are not in memory: from a disk one
-        after the other, as they stand in a shard, takes several times as long.
-        """
-        count = len(images.file)
-        some = np.arange(0, count, max(1, count // SAMPLED))
-        if not hasattr(os, "RWF_NOWAIT") or all(
-            self._in_memory(images.files[file], offset)
-            for file, offset in zip(images.file[some].tolist(), images.offset[some].tolist(), strict=True)
-        ):
-            return
-        names = [images.files[file] for file in images.file.tolist()]
-        for path, offset, size in sorted(zip(names, images.offset.tolist(), images.length.tolist(), strict=True)):
-            os.posix_fadvise(self._open.get(path) or self._opened(path), offset, size, os.POSIX_FADV_WILLNEED)
-
-    def _in_memory(self, path: str, offset: int) -> bool:
-        try:
-            os.preadv(self._open.get(path) or self._opened(path), [bytearray(1)], offset, os.RWF_NOWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:  # a file system that cannot say
-            return True
-        return True
-
-    def _opened(self, path: str) -> int:
-        if len(self._open) >= MAX_OPEN:
-            os.close(self._open.pop(next(iter(self._open))))
-        try:
-            local = storage.near(storage.place(path)) if "://" in path else path
-            descriptor = os.open(local, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise Rt2dataError(path, error.strerror or str(error), "the file that was indexed") from None
-        self._open[path] = descriptor
-        return descriptor
-
-    def forget(self, path: str) -> None:
-        """Close a file that is about to go."""
-        if path in self._open:
-            os.close(self._open.pop(path))
-
-    def close(self) -> None:
-        for descriptor in self._open.values():
-            os.close(descriptor)
-        self._open.clear()
-
-
-def shard_name(recipe_name: str, stream: Stream, number: int) -> str:
-    """``SPLIT/NAME-SPLIT-00000-of-00008.tar`` below the mixture's folder; by source
-    ``SPLIT/SOURCE/NAME-SPLIT-SOURCE-00000-of-00008.tar``.
-    """
-    folder, name = stream.split, f"{recipe_name}-{stream.split}"
-    if stream.source is not None:
-        folder, name = f"{folder}/{stream.source}", f"{name}-{stream.source}"
-    return f"{folder}/{name}-{number:05d}-of-{stream.shards:05d}.tar"
-
-
-def record_file(folder: Path, number: int) -> Path:
-    """Where GATHER notes what it wrote as shard `number`, counted over all streams."""
-    return folder / "shards" / f"{number:06d}.json"
 
 
 def finished(folder: Path, out: Place, name: str, number: int) -> dict[str, Any] | None:
@@ -200,14 +115,11 @@ def _rows(the_job: Job, folder: Path, bucket: int) -> dict[int, pa.Table]:
     """The rows of a bucket, per source, from every run."""
     found: dict[int, list[pa.Table]] = {}
     for group, slices in enumerate(the_job.groups):
-        run = pa.ipc.open_file(pa.memory_map(str(exchange.run_file(folder, the_job, group))))
+        run = pa.ipc.open_file(pa.memory_map(str(workdir.run_file(folder, the_job, group))))
         batch = run.get_batch(bucket)
         if batch.num_rows:
             found.setdefault(the_job.parts[slices[0].part].source, []).append(pa.Table.from_batches([batch]))
     return {source: pa.concat_tables(tables).combine_chunks() for source, tables in found.items()}
-
-
-Part = tuple[int, Rendered, npt.NDArray[np.uint64]]
 
 
 def _render(
@@ -246,13 +158,13 @@ def _sequence(parts: list[Part]) -> tuple[Ints, Ints, npt.NDArray[np.uint64]]:
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """The n members of some shards' samples. `held` is a member's bytes, null for an image, which lies in `codec`.
+    """The n members of some shards' samples. `held` is a member's bytes, null for an image, which lies in `images`.
     `there` is false for images that a sample lacks.
     """
 
     names: Texts
     held: Texts
-    codec: Images
+    images: Images
     there: npt.NDArray[np.bool_]
 
 
@@ -272,22 +184,6 @@ def _refs(images: Images, rows: Ints, files: Files) -> Iterator[Ref]:
     files.prefetch(images)
     paths = [images.files[file] for file in images.file.tolist()]
     return zip(paths, images.offset.tolist(), images.crc.tolist(), strict=True)
-
-
-@contextmanager
-def encoded_images(the_job: Job, parts: list[Part], folder: Path, files: Files) -> Iterator[IO[bytes] | None]:
-    """A file for the images that are encoded anew, if any are: a header states the size before the bytes, and the
-    images of a large shard are more than memory holds. It lies below the plan's folder, since /tmp may be memory.
-    """
-    sources = ((the_job.recipe.sources[source], rendered) for source, rendered, _ in parts)
-    if all(_spec(the_job.recipe, source, refs.camera) is None for source, one in sources for refs in one.cameras):
-        yield None
-        return
-    there = folder / ENCODED
-    there.mkdir(exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=there) as encoded:
-        yield encoded
-        files.forget(encoded.name)
 
 
 def _shards(
@@ -330,9 +226,9 @@ def _members(the_job: Job, parts: list[Part], files: Files, encoded: IO[bytes] |
             located = [blobs.locate(name, the_job.roots[source], the_job.work) for name in refs.files]
             there = refs.file >= 0
             found = Images(located, refs.file.astype(np.int64), refs.offset, refs.length, refs.crc.astype(np.int64))
-            spec = _spec(the_job.recipe, the_job.recipe.sources[source], refs.camera)
+            spec = image_spec(the_job.recipe, the_job.recipe.sources[source], refs.camera)
             if spec is not None and encoded is not None:
-                found = _reencoded(spec, found, files, encoded)
+                found = reencode_images(spec, found, files, encoded)
             columns.append((found.file + len(paths), *found[2:], there))
             paths += found.files
         names.append(text_columns.join(rendered.keys, b".json"))
@@ -344,34 +240,3 @@ def _members(the_job: Job, parts: list[Part], files: Files, encoded: IO[bytes] |
     file, offset, length, crc, there = (np.concatenate(each) for each in zip(*columns, strict=True))
     images = Images(paths, file, offset, length, crc)
     return Members(pa.concat_arrays(names), pa.concat_arrays(held), images, there)
-
-
-def _spec(recipe: Recipe, source: RecipeSource, camera: str) -> codec.ImageSpec | None:
-    """How a camera's images are encoded anew; None where they pass as they are."""
-    robot = source.declaration.robot
-    bgr = robot is not None and any(c.name == camera and c.colour == "bgr" for c in robot.cameras)
-    if recipe.image is None:
-        return codec.ImageSpec(swap_bgr=True) if bgr else None
-    wanted = dict(recipe.image)
-    size = wanted.pop("size", None)
-    return codec.ImageSpec(size=tuple(size) if size else None, swap_bgr=bgr, **wanted)
-
-
-def _reencoded(spec: codec.ImageSpec, found: Images, files: Files, encoded: IO[bytes]) -> Images:
-    """Images encoded anew, at the end of `encoded`."""
-    rows = []
-    for file, offset, length, crc in zip(*(each.tolist() for each in found[1:]), strict=True):
-        new = _reencode(spec, (found.files[file], offset, crc), length, files) if file >= 0 else b""
-        rows.append((0, encoded.tell(), len(new), google_crc32c.value(new)))
-        encoded.write(new)
-    return Images([encoded.name], *np.array(rows, np.int64).reshape(-1, 4).T)
-
-
-def _reencode(spec: codec.ImageSpec, ref: Ref, length: int, files: Files) -> bytes:
-    data = np.empty(length, np.uint8)
-    files.read(ref, data)
-    try:
-        return codec.reencode(data.tobytes(), spec)
-    except codec.ImageError as error:
-        repair = "Set image_check: decode in the recipe, which leaves such images out and counts them"
-        raise Rt2dataError(f"{ref[0]} at byte {ref[1]}", str(error), "an image that decodes", repair) from None

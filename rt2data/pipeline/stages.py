@@ -15,7 +15,7 @@ from typing import Any
 
 from rt2data import sources, storage
 from rt2data.errors import Rt2dataError
-from rt2data.pipeline import action_statistics, commit, exchange, gather, indexing, staging
+from rt2data.pipeline import action_statistics, commit, exchange, indexing, staging, workdir
 from rt2data.pipeline.exact_stats import Cells, Moments
 from rt2data.plan import planner
 from rt2data.plan import text as plan_text
@@ -102,7 +102,7 @@ def build(
         common = {"job": str(the_job.save()), "folder": str(state), "out": str(target)}
         runs = [common | {"group": g} for g in range(len(the_job.groups))]
         shards = [common | {"bucket": b} for b in range(exchange.buckets(the_plan))]
-        records = [gather.record_file(state, n) for n in range(the_plan.shards)]
+        records = [workdir.record_file(state, n) for n in range(the_plan.shards)]
         engine.run([("exchange", runs), ("gather", shards)], "shards", finished(records, os.path.exists), len(records))
         written = commit.commit(target, the_job, the_plan, (tokenizer, states), measured, state)
     say.summary(target, written)

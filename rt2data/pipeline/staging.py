@@ -18,25 +18,20 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import groupby, pairwise
-from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import google_crc32c
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import index, storage
-from rt2data.errors import Rt2dataError
+from rt2data import index
+from rt2data.images.reader import Images, copy
 from rt2data.index import blobs
 from rt2data.samples.job import Job
 from rt2data.shards.render import Rendered
-from rt2data.storage import atomic, object_store
-from rt2data.storage.object_store import GAP, Url
+from rt2data.storage.object_store import GAP
 
-WINDOW = 128 << 20  # bytes that are held and sorted before they are written
 # A read of one image that takes longer is slower than reading the whole file and writing and reading the image once
 # more: those are three times some 25 KB at the 100 MB/s or more of a disk or network.
 SLOW_S = 1e-3
@@ -44,111 +39,6 @@ PROBES = 16
 
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
-
-
-class Images(NamedTuple):
-    """n images: their files (paths or URLs), and arrays (n,) of the file's position, offset, length and CRC32C."""
-
-    files: list[str]
-    file: Ints
-    offset: Ints
-    length: Ints
-    crc: Ints
-
-    def take(self, rows: Ints) -> Images:
-        """Some of them."""
-        return Images(self.files, self.file[rows], self.offset[rows], self.length[rows], self.crc[rows])
-
-
-def requests(images: Images) -> Ints:
-    """The reads that fetch some images, int64 (m, 3): file, from where, to where. What lies at most GAP apart is read
-    together, up to CHUNK bytes.
-    """
-    order = np.lexsort((images.offset, images.file))
-    file, start = images.file[order], images.offset[order]
-    stop = start + images.length[order]
-    if not len(order):
-        return np.empty((0, 3), np.int64)
-    apart = (file[1:] != file[:-1]) | (start[1:] > stop[:-1] + GAP)
-    edges = [0, *(np.flatnonzero(apart) + 1).tolist(), len(order)]
-    firsts: list[int] = []
-    for first, end in pairwise(edges):
-        while True:
-            firsts.append(first)
-            first += max(1, int(np.searchsorted(stop[first:end], start[first] + object_store.CHUNK, "right")))
-            if first >= end:
-                break
-    return np.stack([file[firsts], start[firsts], np.maximum.reduceat(stop, firsts)], axis=1)
-
-
-def _reads(images: Images, wanted: Ints) -> Iterator[memoryview]:
-    """The bytes of each of `requests`, in order."""
-    places = [storage.place(file) for file in images.files]
-    if all(isinstance(place, Url) for place in places):
-        yield from object_store.fetch((places[file], start, stop) for file, start, stop in wanted.tolist())
-        return
-    for number, own in groupby(wanted.tolist(), key=itemgetter(0)):
-        path = storage.near(places[number])
-        try:
-            with path.open("rb", buffering=0) as file:
-                for _, start, stop in own:
-                    yield memoryview(os.pread(file.fileno(), stop - start, start))
-        except OSError as error:
-            raise Rt2dataError(str(path), error.strerror or str(error), "the file that was indexed") from None
-
-
-def other_image(file: str, start: int, stop: int, crc: int) -> Rt2dataError:
-    """The error of bytes that are not the image with the CRC32C `crc` that was indexed."""
-    found = f"bytes {start} to {stop} are not the image that was indexed"
-    repair = "The file changed or is damaged: copy it again if it is, and build again"
-    return Rt2dataError(file, found, f"CRC32C {crc:08x}", repair)
-
-
-def copy(path: Path, images: Images, order: Ints) -> Ints:
-    """Write some images into a file, each checked, one after the other in `order`; returns where each begins, (n,).
-
-    Raises:
-        Rt2dataError: an image is not the one that was indexed.
-    """
-    lengths = images.length[order]
-    place = np.empty(len(order), np.int64)
-    place[order] = np.cumsum(lengths) - lengths
-    by_source = np.lexsort((images.offset, images.file))
-    file, start, crc = images.file[by_source], images.offset[by_source], images.crc[by_source]
-    stop = start + images.length[by_source]
-    wanted = requests(images)
-    row, held = 0, 0
-    pieces: list[tuple[int, Bytes]] = []
-    with atomic.replacing(path, "room and permission to stage images") as temporary, temporary.open("wb") as out:
-        for (number, first, last), read in zip(wanted.tolist(), _reads(images, wanted), strict=True):
-            data = np.frombuffer(read, np.uint8)
-            while row < len(file) and file[row] == number and stop[row] <= last:
-                piece = data[int(start[row]) - first : int(stop[row]) - first]
-                if len(piece) != stop[row] - start[row] or google_crc32c.value(piece) != crc[row]:
-                    raise other_image(images.files[number], int(start[row]), int(stop[row]), int(crc[row]))
-                pieces.append((int(place[by_source[row]]), piece))
-                row += 1
-            held += len(data)  # a piece keeps the whole of its read
-            if held >= WINDOW:
-                _write(out.fileno(), pieces)
-                pieces, held = [], 0
-        _write(out.fileno(), pieces)
-    return place
-
-
-def _write(file: int, pieces: list[tuple[int, Bytes]]) -> None:
-    """Write pieces to their places, those that follow one another together."""
-    pieces.sort(key=lambda piece: piece[0])
-    first = 0
-    for i in range(1, len(pieces) + 1):
-        at, end = pieces[first][0], pieces[i - 1][0] + len(pieces[i - 1][1])
-        if i < len(pieces) and pieces[i][0] == end and end - at < object_store.CHUNK:
-            continue
-        data = b"".join(piece.data for _, piece in pieces[first:i])
-        while data:
-            done = os.pwrite(file, data, at)
-            data, at = data[done:], at + done
-        first = i
 
 
 # In EXCHANGE

@@ -19,10 +19,10 @@ from rt2data.errors import Rt2dataError
 from rt2data.index import blobs, keys
 from rt2data.plan import quotas, requests, warnings
 from rt2data.plan.plan import Plan, SourcePlan, Stream, empty, streams
-from rt2data.recipes import holdout, reasoning
 from rt2data.recipes.holdout import Holdout
 from rt2data.recipes.recipe import Recipe, RecipeSource
-from rt2data.samples import duplicate_ids, selection, windows
+from rt2data.samples import duplicate_ids, reasoning, selection, windows
+from rt2data.samples import holdout as row_holdout
 from rt2data.samples.job import IndexedPart, Job
 from rt2data.samples.selection import Samples
 
@@ -94,7 +94,7 @@ def check_holdout(job: Job, held: Holdout) -> None:
     for part in job.parts:
         if not missing:
             return
-        missing -= holdout.used(job.table(part), held)
+        missing -= row_holdout.used(job.table(part), held)
     if missing:
         listed = ", ".join(f'"{entry}"' for entry in held.entries() if entry in missing)
         where = f"{job.recipe.file}: holdout"

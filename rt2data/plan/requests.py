@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rt2data import index, storage
+from rt2data.images.reader import Images, requests
 from rt2data.index import blobs
-from rt2data.pipeline.staging import Images, requests
 from rt2data.samples import selection, windows
 from rt2data.samples.job import IndexedPart, Job
 from rt2data.sources.registry import Part

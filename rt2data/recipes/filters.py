@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute
 
-from rt2data import index
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError, near
 
@@ -22,7 +18,6 @@ Numbers = npt.NDArray[np.float64]
 
 PREFIX = "filter:"
 _TEXTS = {"vqa": ("question", "answer"), "caption": ("caption",), "robot": ("instruction",)}
-_COLUMN = {"question": "question", "answer": "answers", "caption": "captions", "instruction": "instruction"}
 _LENGTHS = ("characters", "words")
 
 PIXELS = ("brightness", "contrast")
@@ -30,8 +25,6 @@ PIXELS = ("brightness", "contrast")
 
 DUPLICATES = {"duplicate_episode": 1, "duplicate_image": 2}
 """Filters that look at all parts together (`rt2data.samples.duplicates`), with their bit in the column DOUBLE."""
-
-DOUBLE = "filter.double"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,118 +93,3 @@ def columns(declaration: Declaration) -> list[str]:
     own += ["success"] if declaration.robot and declaration.robot.success else []
     doubles = [name for name in DUPLICATES if declaration.robot or name != "duplicate_episode"]
     return ["language", "width", "height", *lengths, *own, *PIXELS, *doubles]
-
-
-def passes(table: pa.Table, one: Filter, cameras: Sequence[str]) -> Mask:
-    """Which rows of an index meet a filter, bool (rows,).
-
-    Width and height are those of the first camera's image, brightness and contrast those of all.
-    """
-    if one.column in ("language", "success"):
-        codes, values = index.codes(table, one.column)
-        ok = np.array([_among(one, value) for value in [*values, None]], np.bool_)  # the last one is for null
-        return np.asarray(ok[codes]) if len(codes) else np.zeros(0, np.bool_)
-    if one.column in DUPLICATES:
-        return np.asarray(index.numbers(table, DOUBLE) & DUPLICATES[one.column] == 0)
-    least, greatest, texts = _values(table, one.column, cameras)
-    found = np.ones(len(least), np.bool_)
-    if math.isfinite(one.low) or math.isfinite(one.high):  # a row without a number, NaN, compares as false
-        found = (least >= one.low) & (greatest <= one.high)
-    if one.wanted or one.refused:
-        pairs = zip(texts or [None] * len(least), least.tolist(), strict=True)
-        values = [text if text is not None else None if math.isnan(number) else number for text, number in pairs]
-        found &= np.array([_among(one, value) for value in values], np.bool_)
-    return np.asarray(found)
-
-
-def _among(one: Filter, value: Any) -> bool:
-    return value not in one.refused and (not one.wanted or value in one.wanted)
-
-
-def _values(table: pa.Table, column: str, cameras: Sequence[str]) -> tuple[Numbers, Numbers, list[str | None]]:
-    """The least and greatest number of each row (NaN: none), and its text where the column has texts."""
-    if column in ("width", "height", "steps"):
-        numbers = index.numbers(table, column if column == "steps" else f"{cameras[0]}.{column}").astype(np.float64)
-        return numbers, numbers, []
-    if column in PIXELS:
-        return *_pixels(table, column, cameras), []
-    text, _, what = column.rpartition("_")
-    if what in _LENGTHS and text in _COLUMN:
-        return *_lengths(table.column(_COLUMN[text]), what), []
-    stored = table.column(f"{index.COLUMN}{column}").combine_chunks()
-    stored = pa.concat_arrays(stored.chunks) if isinstance(stored, pa.ChunkedArray) and stored.num_chunks else stored
-    if isinstance(stored, pa.ChunkedArray):
-        return np.empty(0), np.empty(0), []
-    numbers = stored.field("number").to_numpy(zero_copy_only=False).astype(np.float64)
-    return numbers, numbers, stored.field("text").to_pylist()
-
-
-def _pixels(table: pa.Table, column: str, cameras: Sequence[str]) -> tuple[Numbers, Numbers]:
-    """The least and the greatest brightness or contrast of each row's images; NaN where it has none."""
-    least, greatest = np.full(table.num_rows, np.inf), np.full(table.num_rows, -np.inf)
-    there = [c for c in cameras if f"filter.{c}.{column}" in table.column_names]
-    if not there:
-        raise KeyError(f"filter.{cameras[0]}.{column}")  # a job attaches it: never a reason to pass every row
-    for camera in there:
-        numbers, shown = (index.numbers(table, f"filter.{camera}.{name}") for name in (column, "there"))
-        np.minimum(least, numbers, out=least, where=shown)
-        np.maximum(greatest, numbers, out=greatest, where=shown)
-    return np.where(np.isfinite(least), least, np.nan), np.where(np.isfinite(greatest), greatest, np.nan)
-
-
-def _lengths(column: pa.ChunkedArray, what: str) -> tuple[Numbers, Numbers]:
-    """The shortest and the longest text of each row, in characters (Unicode code points) or words."""
-    least, greatest = [np.empty(0)], [np.empty(0)]
-    for chunk in column.chunks:
-        chunk = chunk.dictionary_decode() if pa.types.is_dictionary(chunk.type) else chunk
-        single = not pa.types.is_list(chunk.type)
-        flat = chunk if single else chunk.flatten()
-        if what == "characters":
-            counts = pa.compute.utf8_length(flat)
-        else:
-            counts = pa.compute.count_substring_regex(flat, pattern=r"\S+")
-        numbers = counts.cast(pa.float64()).to_numpy(zero_copy_only=False)
-        if single:
-            least.append(numbers)
-            greatest.append(numbers)
-            continue
-        sizes = pa.compute.list_value_length(chunk).fill_null(0).to_numpy().astype(np.int64)
-        rows = np.repeat(np.arange(len(sizes)), sizes)
-        low, high = np.full(len(sizes), np.inf), np.full(len(sizes), -np.inf)
-        np.minimum.at(low, rows, numbers)
-        np.maximum.at(high, rows, numbers)
-        least.append(np.where(sizes > 0, low, np.nan))
-        greatest.append(np.where(sizes > 0, high, np.nan))
-    return np.concatenate(least), np.concatenate(greatest)
-
-
-def resolve(
-    filters: Sequence[Filter],
-    rows: Callable[[Sequence[Filter]], Iterable[tuple[pa.Table, Mask]]],
-    cameras: Sequence[str],
-) -> tuple[Filter, ...]:
-    """The filters with a number in place of each share. Memory: 8 bytes a row.
-
-    Args:
-        filters: of a source.
-        rows: the source's index tables, and which of their rows are usable and meet the filters that it is given.
-        cameras: whose images the columns of images are of.
-    """
-    found = [one for one in filters if one.top is None]
-    for one in filters:
-        if one.top is None:
-            continue
-        before = [other for other in found if other.column not in DUPLICATES]
-        values = np.concatenate([np.empty(0), *(_known(t, one.column, cameras, kept) for t, kept in rows(before))])
-        number = math.ceil(Fraction(repr(one.top)) * len(values))  # 0.2 is a fifth
-        low = -math.inf
-        if number:
-            values.partition(len(values) - number)
-            low = float(values[len(values) - number])
-        found.append(replace(one, low=max(low, one.low), top=None))
-    return tuple(sorted(found, key=lambda one: [f.column for f in filters].index(one.column)))
-
-
-def _known(table: pa.Table, column: str, cameras: Sequence[str], kept: Mask) -> Numbers:
-    values = _values(table, column, cameras)[0][kept]
-    return values[~np.isnan(values)]

@@ -7,19 +7,12 @@ recipe's splits would have put it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-
-from rt2data import index
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError, near
-
-HELD = "filter.held"  # the column that a job adds to an index
 
 # Scripts that are written without spaces: each sign counts as a word.
 _SIGNS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -84,41 +77,3 @@ def parse(raw: Mapping[str, Any], declarations: Sequence[Declaration], where: Ca
 def words(text: str) -> str:
     """The words of a text in small letters with a space between them."""
     return " ".join(_WORD.findall(text.casefold()))
-
-
-def mask(table: pa.Table, held: Holdout) -> npt.NDArray[np.bool_]:
-    """Which rows of a part's whole index are held out."""
-    hashes = np.array(sorted({h for h, _ in _hashes(held)}), np.uint64)
-    found = np.isin(index.numbers(table, "split_hash"), hashes)
-    if "instruction" in table.column_names and (held.instructions or held.objects):
-        codes, texts = index.codes(table, "instruction")
-        said = np.array([*(any(True for _ in _said(held, str(text))) for text in texts), False], np.bool_)
-        starts = np.flatnonzero(index.numbers(table, "step") == 0)
-        if len(codes):
-            unit = np.cumsum(index.numbers(table, "step") == 0) - 1
-            found |= np.logical_or.reduceat(said[codes], starts)[unit]
-    return found
-
-
-def used(table: pa.Table, held: Holdout) -> set[str]:
-    """The entries of a holdout that some row of a part matches."""
-    there = index.numbers(table, "split_hash")
-    names = {name for h, name in _hashes(held) if (there == np.uint64(h)).any()}
-    if "instruction" in table.column_names:
-        for text in index.codes(table, "instruction")[1]:
-            names.update(_said(held, str(text)))
-    return names
-
-
-def _hashes(held: Holdout) -> Iterable[tuple[int, str]]:
-    for dataset, name in held.episodes:
-        yield index.split_hash(dataset, name), f"{dataset} {name}"
-    for namespace, name in held.pictures:
-        yield index.split_hash(namespace, name), f"{namespace}:{name}" if namespace else name
-
-
-def _said(held: Holdout, instruction: str) -> Iterable[str]:
-    """The entries that an instruction matches."""
-    plain = words(instruction)
-    yield from (text for text in held.instructions if words(text) == plain)
-    yield from (text for text in held.objects if f" {words(text)} " in f" {plain} ")

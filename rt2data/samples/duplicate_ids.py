@@ -10,6 +10,7 @@ from rt2data import index
 from rt2data.errors import Rt2dataError
 from rt2data.index import keys
 from rt2data.recipes import filters
+from rt2data.samples import filters as row_filters
 from rt2data.samples.job import Job
 
 LISTED = 100  # duplicates that an error lists
@@ -54,9 +55,9 @@ def refuse_duplicates(job: Job, number: int) -> None:
 def _heads(table: Any) -> tuple[keys.U64, np.ndarray[Any, np.dtype[np.int64]]]:
     """The first 8 bytes of each id's digest, and the row where the episode or example begins."""
     begins = index.numbers(table, "step") == 0
-    if filters.DOUBLE in table.column_names:
+    if row_filters.DOUBLE in table.column_names:
         bit = filters.DUPLICATES["duplicate_episode"]
-        begins &= index.numbers(table, filters.DOUBLE) & bit == 0
+        begins &= index.numbers(table, row_filters.DOUBLE) & bit == 0
     rows = np.flatnonzero(begins)
     units = index.units(table)[rows].view(np.uint8).reshape(-1, 10)
     return np.ascontiguousarray(units[:, :8]).view(">u8").reshape(-1).astype(np.uint64), rows

@@ -303,13 +303,13 @@ def _cut(content: npt.NDArray[np.uint8], begin: npt.NDArray[np.int64]) -> Iterat
 
 def _filling(the_job: Job, entries: Entries) -> npt.NDArray[np.bool_]:
     """Which entries are of a picture of one colour. Only here, where one is in several places, is it decoded."""
-    from rt2data.pipeline import gather  # which is above this module
+    from rt2data.images import reader
 
     found = np.zeros(len(entries), np.bool_)
     position = entries["order"].astype(np.uint64)
     part_of = (position >> np.uint64(32) & np.uint64((1 << 30) - 1)).astype(np.int64)
     rows = (position & np.uint64(0xFFFFFFFF)).astype(np.int64)
-    files = gather.Files()
+    files = reader.Files()
     try:
         for number, camera in {(int(p), int(c)) for p, c in zip(part_of, entries["camera"], strict=True)}:
             if camera == EPISODE:

@@ -89,7 +89,7 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
     Raises:
         Rt2dataError: an image that is no longer the one that was indexed.
     """
-    from rt2data.pipeline import gather  # which is above this module
+    from rt2data.images import reader
 
     work, camera, what = Path(task["work"]), task["camera"], task["what"]
     table = index.read(work / task["index"])
@@ -100,7 +100,7 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
     digest = np.zeros((len(places), 2), np.uint64)
     pixels = np.zeros((len(places), 3), np.uint8)
     paths = [blobs.locate(str(name), task["root"], work) for name in names]
-    files = gather.Files()
+    files = reader.Files()
     try:
         for row, (code, offset, length, crc) in enumerate(places.tolist()):
             data = np.empty(length, np.uint8)

@@ -18,10 +18,12 @@ import pyarrow as pa
 
 from rt2data import index
 from rt2data.declarations import declaration
-from rt2data.recipes import filters, holdout, reasoning, recipe
+from rt2data.recipes import filters, recipe
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.samples import annotations as annotation
-from rt2data.samples import image_pass, selection, windows
+from rt2data.samples import filters as row_filters
+from rt2data.samples import holdout as row_holdout
+from rt2data.samples import image_pass, reasoning, selection, windows
 from rt2data.storage import atomic
 
 # Of the staged images that one exchange task writes: at least so many bytes, and more where there would be more tasks.
@@ -126,9 +128,9 @@ class Job:
             table = image_pass.attached(table, self.work, part, source)
             if self.doubles and any(one.column in filters.DUPLICATES for one in source.filters):
                 marks = np.load(self.marks(part), mmap_mode="r", allow_pickle=False)
-                table = table.append_column(filters.DOUBLE, pa.array(marks))
+                table = table.append_column(row_filters.DOUBLE, pa.array(marks))
         if self.recipe.holdout is not None:
-            table = table.append_column(holdout.HELD, pa.array(holdout.mask(table, self.recipe.holdout)))
+            table = table.append_column(row_holdout.HELD, pa.array(row_holdout.mask(table, self.recipe.holdout)))
         return windows.taken(table, source if self.doubles else selection.before_duplicates(source))
 
     def marks(self, part: IndexedPart) -> Path:
@@ -278,7 +280,7 @@ def _resolved(job: Job) -> Job:
 
     sources = list(job.recipe.sources)
     for number, source in enumerate(sources):
-        found = filters.resolve(source.filters, partial(rows, number), selection.cameras(source))
+        found = row_filters.resolve(source.filters, partial(rows, number), selection.cameras(source))
         sources[number] = replace(source, filters=found)
     return replace(job, recipe=replace(job.recipe, sources=tuple(sources)))
 

@@ -16,8 +16,10 @@ import pyarrow.compute
 from rt2data import index
 from rt2data.errors import Rt2dataError
 from rt2data.index import keys
-from rt2data.recipes import filters, holdout
+from rt2data.recipes import filters
 from rt2data.recipes.recipe import Recipe, RecipeSource
+from rt2data.samples import filters as row_filters
+from rt2data.samples import holdout as row_holdout
 
 
 @dataclass(slots=True)
@@ -120,7 +122,7 @@ def rejected(
     left_out = Counter({index.REASONS[code]: int(n) for code, n in enumerate(counts) if code and n})
     kept = reject == 0
     for one in source.filters:
-        lost = kept & ~filters.passes(table, one, taken)
+        lost = kept & ~row_filters.passes(table, one, taken)
         if lost.any():
             left_out[filters.PREFIX + one.column] = int(np.count_nonzero(lost))
         kept = kept & ~lost
@@ -131,7 +133,7 @@ def reasons(table: pa.Table, source: RecipeSource) -> Iterator[tuple[int, str]]:
     """The rows that are no samples, each with the reason that counts for it."""
     reject, kept, _ = rejected(table, source)
     taken = cameras(source)
-    passed = [(one.column, filters.passes(table, one, taken)) for one in source.filters]
+    passed = [(one.column, row_filters.passes(table, one, taken)) for one in source.filters]
     for row in np.flatnonzero(~kept).tolist():
         lost = next((filters.PREFIX + column for column, ok in passed if not ok[row]), "")
         yield row, index.REASONS[reject[row]] or lost
@@ -148,7 +150,7 @@ def splits(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split:
     """The split of every row, int8 positions in ``recipe.splits``; -1 where the dataset's split is not taken."""
     found = _splits(table, recipe, source, dataset_split)
     if recipe.holdout is not None:
-        held = index.numbers(table, holdout.HELD) & (found >= 0)
+        held = index.numbers(table, row_holdout.HELD) & (found >= 0)
         found[held] = recipe.splits.index(recipe.holdout.split)
     return found
 

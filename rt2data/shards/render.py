@@ -17,6 +17,7 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute
+import pyarrow.ipc
 
 from rt2data import index, prompts
 from rt2data.images import codec
@@ -59,6 +60,9 @@ class Rendered:
     keys: Texts
     json: Texts
     cameras: list[Refs]
+
+
+Part = tuple[int, Rendered, npt.NDArray[np.uint64]]  # source (its position in the recipe), samples, orders
 
 
 def render(

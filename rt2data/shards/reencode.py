@@ -1,0 +1,68 @@
+"""Images encoded anew, where a recipe asks for a format, a size or another order of channels."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import google_crc32c
+import numpy as np
+
+from rt2data.errors import Rt2dataError
+from rt2data.images import codec
+from rt2data.images.reader import Files, Images, Ref
+from rt2data.recipes.recipe import Recipe, RecipeSource
+from rt2data.samples.job import Job
+from rt2data.shards.render import Part
+
+ENCODED = "encoded"  # folder of images that were encoded anew, for the time in which a shard is written
+
+
+@contextmanager
+def encoded_images(the_job: Job, parts: list[Part], folder: Path, files: Files) -> Iterator[IO[bytes] | None]:
+    """A file for the images that are encoded anew, if any are: a header states the size before the bytes, and the
+    images of a large shard are more than memory holds. It lies below the plan's folder, since /tmp may be memory.
+    """
+    sources = ((the_job.recipe.sources[source], rendered) for source, rendered, _ in parts)
+    if all(image_spec(the_job.recipe, source, refs.camera) is None for source, one in sources for refs in one.cameras):
+        yield None
+        return
+    there = folder / ENCODED
+    there.mkdir(exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=there) as encoded:
+        yield encoded
+        files.forget(encoded.name)
+
+
+def image_spec(recipe: Recipe, source: RecipeSource, camera: str) -> codec.ImageSpec | None:
+    """How a camera's images are encoded anew; None where they pass as they are."""
+    robot = source.declaration.robot
+    bgr = robot is not None and any(c.name == camera and c.colour == "bgr" for c in robot.cameras)
+    if recipe.image is None:
+        return codec.ImageSpec(swap_bgr=True) if bgr else None
+    wanted = dict(recipe.image)
+    size = wanted.pop("size", None)
+    return codec.ImageSpec(size=tuple(size) if size else None, swap_bgr=bgr, **wanted)
+
+
+def reencode_images(spec: codec.ImageSpec, found: Images, files: Files, encoded: IO[bytes]) -> Images:
+    """Images encoded anew, at the end of `encoded`."""
+    rows = []
+    for file, offset, length, crc in zip(*(each.tolist() for each in found[1:]), strict=True):
+        new = _reencode(spec, (found.files[file], offset, crc), length, files) if file >= 0 else b""
+        rows.append((0, encoded.tell(), len(new), google_crc32c.value(new)))
+        encoded.write(new)
+    return Images([encoded.name], *np.array(rows, np.int64).reshape(-1, 4).T)
+
+
+def _reencode(spec: codec.ImageSpec, ref: Ref, length: int, files: Files) -> bytes:
+    data = np.empty(length, np.uint8)
+    files.read(ref, data)
+    try:
+        return codec.reencode(data.tobytes(), spec)
+    except codec.ImageError as error:
+        repair = "Set image_check: decode in the recipe, which leaves such images out and counts them"
+        raise Rt2dataError(f"{ref[0]} at byte {ref[1]}", str(error), "an image that decodes", repair) from None
