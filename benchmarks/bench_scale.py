@@ -138,8 +138,8 @@ def make_job(scratch: Path, millions: int) -> job.Job:
         table, meta = synthetic(base, number)
         file = f"index/bench/{number:06d}.arrow"
         index.write(scratch / "work" / file, table, meta)
-        member = job.Member(f"part-{number:06d}", f"{number:040x}", table.num_rows)
-        parts.append(job.IndexedPart(0, "train", file, (member,)))
+        member = parts.Member(f"part-{number:06d}", f"{number:040x}", table.num_rows)
+        parts.append(parts.IndexedPart(0, "train", file, (member,)))
     return job.make(scratch / "work", recipe.read(HERE / "bench.yaml"), [str(found.root)], parts)
 
 

@@ -24,8 +24,8 @@ from bench_scale import Memory, children, mapped
 from common import HERE
 
 from rt2data.errors import Rt2dataError
-from rt2data.pipeline import stages as flow
-from rt2data.plan import text as plan_text
+from rt2data.pipeline import build as flow
+from rt2data.runners import progress
 from rt2data.runners import workers as worker
 
 
@@ -33,7 +33,7 @@ class Plain:
     """Runs stages in worker processes: what is left of `rt2data.runners.engine.Engine` without Beam."""
 
     def __init__(self, pool: worker.Pool) -> None:
-        self.pool, self.say = pool, plan_text.Reporter(enabled=False)
+        self.pool, self.say = pool, progress.Reporter(enabled=False)
 
     def __enter__(self) -> Plain:
         return self

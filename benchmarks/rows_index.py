@@ -83,8 +83,8 @@ def again(file: Path, root: Path, work: Path) -> None:
     Python opened for that, and the seconds. The time is that of doing it once more: imports are no part of it.
     """
     from rt2data.pipeline import stages
-    from rt2data.plan import text as plan_text
     from rt2data.recipes import recipe
+    from rt2data.runners import progress
     from rt2data.runners.engine import Direct
 
     opened: set[str] = set()
@@ -97,7 +97,7 @@ def again(file: Path, root: Path, work: Path) -> None:
         start = time.perf_counter()
         found = [stages.open_source(the_recipe.sources[0], root.resolve(), work)]
         stages.index_all(
-            the_recipe, found, work, Direct(plan_text.Reporter(enabled=False)), check=the_recipe.image_check
+            the_recipe, found, work, Direct(progress.Reporter(enabled=False)), check=the_recipe.image_check
         )
         return time.perf_counter() - start
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rt2data.mixture.mix import Mix
     from rt2data.mixture.reader import load_manifest
-    from rt2data.pipeline.stages import build
+    from rt2data.pipeline.build import build
     from rt2data.tokenizer import ActionError, ActionParseError, ActionTokenizer
 
 __version__ = "0.1.0"

@@ -62,22 +62,23 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def mixture(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The mixture of `small.RECIPE`, built on Beam with two worker processes; not to be changed."""
-    from rt2data.pipeline import stages
+    from rt2data.pipeline import build as flow
 
     folder = tmp_path_factory.mktemp("mixture")
     recipe = small.write_recipe(folder / "small.yaml")
-    manifest = stages.build(recipe, folder / "out", data_root=corpora, workers=2, progress=False)
+    manifest = flow.build(recipe, folder / "out", data_root=corpora, workers=2, progress=False)
     return Built(recipe, corpora, folder / "out", manifest)
 
 
 @pytest.fixture
 def build(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    """`rt2data.pipeline.stages.build` with its stages run in this process, one task after the other: no Beam, no workers."""
-    from rt2data.pipeline import stages
+    """`rt2data.build` with its stages run in this process, one task after the other: no Beam, no workers."""
 
-    monkeypatch.setattr(stages, "Engine", small.in_process())
+    from rt2data.pipeline import build as flow
+
+    monkeypatch.setattr(flow, "Engine", small.in_process())
 
     def run(recipe: Path, out: Path, **options: Any) -> dict[str, Any]:
-        return stages.build(recipe, out, progress=False, **options)
+        return flow.build(recipe, out, progress=False, **options)
 
     return run

@@ -190,13 +190,15 @@ def edit(path: Path, change: Callable[[bytearray], None]) -> None:
 
 
 def in_process() -> type[Any]:
-    """What stands in for `rt2data.pipeline.stages.Engine` in tests: the stages run here, one after the other, without Beam."""
+    """What stands in for `rt2data.pipeline.stages.Engine` in tests: the stages run here, one after the other, without
+    Beam.
+    """
     from rt2data.pipeline import stages
-    from rt2data.plan import text as plan_text
+    from rt2data.runners import progress
 
     class InProcess(stages.Direct):
         def __init__(self, *_: Any) -> None:
-            super().__init__(plan_text.Reporter(enabled=False))
+            super().__init__(progress.Reporter(enabled=False))
 
         def __enter__(self) -> InProcess:
             return self

@@ -15,8 +15,8 @@ import small
 from rt2data.errors import Rt2dataError
 from rt2data.pipeline import estimate, indexing, stages
 from rt2data.recipes import recipe
-from rt2data.samples.job import IndexedPart, Member
-from rt2data.sources.registry import Part
+from rt2data.samples.parts import IndexedPart, Member
+from rt2data.sources.base import Part
 from rt2data.sources.robot.rlds_tfrecord import Rlds
 
 Build = Callable[..., dict[str, Any]]

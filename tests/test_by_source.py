@@ -22,8 +22,9 @@ from conftest import Built
 from rt2data import Mix, load_manifest, verify
 from rt2data import mixture as mixtures
 from rt2data.errors import Rt2dataError
-from rt2data.mixture import export, inspection
-from rt2data.pipeline import dataset_stats, estimate, stages
+from rt2data.mixture import export, inspection, stats
+from rt2data.pipeline import build as flow
+from rt2data.pipeline import dataset_stats, estimate
 from rt2data.plan import text as plan_text
 from rt2data.recipes import recipe
 
@@ -36,7 +37,7 @@ def apart(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The small mixture by source, on Beam with two workers, in a folder of its own name; not to be changed."""
     folder = tmp_path_factory.mktemp("apart")
     path = small.write_recipe(folder / "r.yaml", form="by_source", samples_per_shard=5)
-    manifest = stages.build(path, folder / "small", data_root=corpora, work=folder / "work", workers=2, progress=False)
+    manifest = flow.build(path, folder / "small", data_root=corpora, work=folder / "work", workers=2, progress=False)
     return Built(path, corpora, folder / "small", manifest)
 
 
@@ -177,7 +178,7 @@ def test_the_plan_says_what_is_written_and_what_is_drawn(apart: Built, mixture: 
 
 def test_stats_and_inspect(apart: Built) -> None:
     found = dataset_stats.of(apart.out)
-    assert "share of the mix: wanted 50.00 %, got 50.00 %" in dataset_stats.text(found)
+    assert "share of the mix: wanted 50.00 %, got 50.00 %" in stats.text(found)
     seen = [json.loads(line) for line in inspection.inspect(apart.out, 6, as_json=True)]
     assert {s["source"] for s in seen} == set(SOURCES)
     shard = mixtures.shards(apart.manifest, "val", "bridge")[0]["name"]

@@ -14,8 +14,8 @@ import yaml
 from test_windows import STILL, episode
 
 from rt2data import cli, mixture
-from rt2data.mixture import export, inspection
-from rt2data.pipeline import dataset_stats, stages
+from rt2data.mixture import export, inspection, stats
+from rt2data.pipeline import dataset_stats
 from rt2data.verify import verify
 
 Build = Callable[..., dict[str, Any]]
@@ -99,11 +99,11 @@ def test_everything_at_once(form: str, image: Any, data: Path, build: Build, tmp
     build(recipe, tmp_path / "b", data_root=data, work=tmp_path / "w", staged="yes")
     assert small.tree(tmp_path / "a") == small.tree(tmp_path / "b")
     if image == "keep" and form == "by_source":
-        stages.build(recipe, tmp_path / "c", data_root=data, workers=2, progress=False)
+        build.build(recipe, tmp_path / "c", data_root=data, workers=2, progress=False)
         assert small.tree(tmp_path / "a") == small.tree(tmp_path / "c")
     shown = [json.loads(one) for one in inspection.inspect(tmp_path / "a", 400, as_json=True)]
     assert sum(one["plan"] is not None for one in shown) > 3
-    assert "actions of " in dataset_stats.text(dataset_stats.of(tmp_path / "a"))
+    assert "actions of " in stats.text(dataset_stats.of(tmp_path / "a"))
     for streaming in (True, False):
         read_by_datasets(tmp_path / "a", tmp_path / f"cache-{streaming}", streaming=streaming)
     for kind in ("messages", "llava"):

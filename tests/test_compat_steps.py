@@ -18,7 +18,8 @@ from rt2data import sources, verify
 from rt2data.declarations import declaration
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
-from rt2data.pipeline import estimate, stages
+from rt2data.pipeline import build as flow
+from rt2data.pipeline import estimate
 from rt2data.recipes import recipe
 from rt2data.rlds.dataset import read_episodes
 from rt2data.rlds.tfrecord import map_file
@@ -213,9 +214,7 @@ def test_all_of_octo(tmp_path: Path) -> None:
     for source in recipe.read(tmp_path / "r.yaml").sources:
         assert source.declaration.standardisation == "octo"
         fake(source.declaration, tmp_path / "data", episodes=4, steps=7)
-    manifest = stages.build(
-        tmp_path / "r.yaml", tmp_path / "out", data_root=tmp_path / "data", workers=2, progress=False
-    )
+    manifest = flow.build(tmp_path / "r.yaml", tmp_path / "out", data_root=tmp_path / "data", workers=2, progress=False)
     entries = {entry["source"]: entry for entry in manifest["sources"]}
     assert {declaration.find(s["source"]).id for s in manifest["recipe"]["sources"]} == set(entries)
     assert all(entry["usable"]["train"] for entry in entries.values())

@@ -124,7 +124,7 @@ def test_the_top_share_is_over_all_parts(corpus: Path, build: Build, monkeypatch
 
 def test_a_recipe_with_filters_is_built_by_workers(corpus: Path) -> None:
     """The threshold of a share travels to the worker processes."""
-    from rt2data.pipeline import stages
+    from rt2data.pipeline import build as flow
 
     recipe = small.write_recipe(
         corpus / "r.yaml",
@@ -133,7 +133,7 @@ def test_a_recipe_with_filters_is_built_by_workers(corpus: Path) -> None:
         cameras=None,
     )
     assert (
-        stages.build(recipe, corpus / "out", data_root=corpus, workers=1, progress=False)["splits"]["train"]["samples"]
+        flow.build(recipe, corpus / "out", data_root=corpus, workers=1, progress=False)["splits"]["train"]["samples"]
         == 1
     )
 

@@ -14,11 +14,12 @@ import pytest
 import small
 from corpus_of import declared, opened, picture, reasons, table, write, write_tar
 
-from rt2data import index, sources
+from rt2data import index
 from rt2data.errors import Rt2dataError
 from rt2data.images import codec
 from rt2data.index import blobs
 from rt2data.sources.web import hub
+from rt2data.sources.web.corpus import WebCorpus
 
 KINDS = ("JPEG", "PNG", "WEBP")
 PICTURES = [small.picture(n, KINDS[n % 3]) for n in range(7)]
@@ -355,7 +356,7 @@ def test_workers_may_read_a_table_that_is_a_link(tmp_path: Path) -> None:
     found = table(tmp_path, declare(tmp_path))
     assert reasons(found) == {"": 7}
     assert index.numbers(found, "image.length").tolist() == [len(data) for data in PICTURES]
-    assert hub.Hub.roles == sources.web.WebCorpus.roles
+    assert hub.Hub.roles == WebCorpus.roles
 
 
 def test_a_mixture_of_every_corpus_at_hand(

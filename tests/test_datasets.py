@@ -478,7 +478,7 @@ def test_units_of_a_controller_are_marked_in_sample_and_plan(
 @pytest.mark.timeout(180)  # the promise: all datasets in under three minutes
 def test_all_datasets_in_one_mixture(tmp_path: Path) -> None:
     from rt2data import verify
-    from rt2data.pipeline import stages
+    from rt2data.pipeline import build as flow
 
     formats = ["tfrecord", "array_record" if importlib.util.find_spec("array_record") else "tfrecord"]
     for number, one in enumerate(ROBOTS):  # every other one in the other container
@@ -494,7 +494,7 @@ def test_all_datasets_in_one_mixture(tmp_path: Path) -> None:
         ],
     }
     (tmp_path / "everything.yaml").write_text(yaml.safe_dump(recipe))
-    manifest = stages.build(
+    manifest = flow.build(
         tmp_path / "everything.yaml", tmp_path / "out", data_root=tmp_path / "data", workers=2, progress=False
     )
     assert {s["source"] for s in manifest["sources"]} == {one.id for one in spoken}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rt2data import resources, sources
+from rt2data import resources, sources, storage
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.plan import plan, warnings
@@ -236,14 +236,14 @@ def test_a_dataset_that_is_not_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/passwd", "a\0b", "..", ".", "", "a/../.."])
 def test_names_that_leave_a_folder(tmp_path: Path, name: str) -> None:
-    assert sources.safe_join(tmp_path, name) is None
+    assert storage.safe_join(tmp_path, name) is None
 
 
 @pytest.mark.parametrize("name", ["x", "a/b", "a/../x", "ünï/代.jpg", "..a", "a..b/c"])
 @pytest.mark.parametrize("root", ["relative", ".", "/", "{tmp}", "{tmp}/../{name}"])
 def test_names_that_stay_in_a_folder(tmp_path: Path, root: str, name: str) -> None:
     folder = Path(root.format(tmp=tmp_path, name=tmp_path.name))
-    joined = sources.safe_join(folder, name)
+    joined = storage.safe_join(folder, name)
     assert joined is not None
     assert joined.resolve() == (folder / name).resolve()
 

@@ -21,8 +21,8 @@ from corpus_of import declared, write
 from PIL import Image
 
 from rt2data import verify
-from rt2data.pipeline import stages
-from rt2data.plan import text as plan_text
+from rt2data.pipeline import build as flow
+from rt2data.runners import progress
 
 pytest.importorskip("av")
 pytest.importorskip("h5py")
@@ -152,10 +152,10 @@ def found(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Found:
         samples_per_shard=2000,
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "Engine", small.in_process())
+        patch.setattr(flow, "Engine", small.in_process())
         lines: list[str] = []
-        patch.setattr(plan_text.Reporter, "line", lambda _, text: lines.append(text))
-        manifest = stages.build(recipe, folder / "out", data_root=data, progress=False)
+        patch.setattr(progress.Reporter, "line", lambda _, text: lines.append(text))
+        manifest = flow.build(recipe, folder / "out", data_root=data, progress=False)
     return Found(data, folder / "out", manifest, "\n".join(lines))
 
 

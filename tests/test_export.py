@@ -22,7 +22,7 @@ from PIL import Image
 from rt2data import cli
 from rt2data.errors import Rt2dataError
 from rt2data.mixture import export
-from rt2data.pipeline import stages
+from rt2data.pipeline import build as flow
 from rt2data.storage import atomic
 
 Sample = tuple[str, str, str, list[bytes]]  # key, prompt, target, images in their order
@@ -34,8 +34,8 @@ def apart(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     folder = tmp_path_factory.mktemp("apart")
     recipe = small.write_recipe(folder / "small.yaml", form="by_source")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "Engine", small.in_process())
-        manifest = stages.build(recipe, folder / "out", data_root=corpora, progress=False)
+        patch.setattr(flow, "Engine", small.in_process())
+        manifest = flow.build(recipe, folder / "out", data_root=corpora, progress=False)
     return Built(recipe, corpora, folder / "out", manifest)
 
 

@@ -22,7 +22,7 @@ from flink import cluster as flink
 from flink.cluster import Cluster
 
 from rt2data.errors import Rt2dataError
-from rt2data.pipeline import stages
+from rt2data.pipeline import build as flow
 
 pytestmark = [pytest.mark.flink, pytest.mark.timeout(2 * flink.FETCH_SECONDS)]
 
@@ -94,7 +94,7 @@ def test_an_error_comes_back_as_it_is(build: Build, tmp_path: Path) -> None:
     small.edit(path, lambda data: data.__setitem__(len(data) // 2, data[len(data) // 2] ^ 1))
     recipe = small.write_recipe(tmp_path / "r.yaml", sources=[{"source": "bridge_dataset", "weight": 1}])
     with pytest.raises(Rt2dataError) as local:
-        stages.build(recipe, tmp_path / "local", data_root=tmp_path / "data", workers=1, progress=False)
+        flow.build(recipe, tmp_path / "local", data_root=tmp_path / "data", workers=1, progress=False)
     done = build(recipe, tmp_path / "data", tmp_path / "out")
     assert done.returncode == 2
     assert f"error: {local.value}" in done.stderr.splitlines()
@@ -120,7 +120,7 @@ def test_a_taskmanager_is_lost(build: Build, cluster: Cluster, tmp_path: Path) -
     slow = {"image": {"format": "png", "size": [1024, 1024]}, "samples_per_shard": 2}
     recipe = small.write_recipe(tmp_path / "r.yaml", **slow, sources=[{"source": "coco_captions", "weight": 1}])
     local, out = tmp_path / "local", tmp_path / "out"
-    stages.build(recipe, local, data_root=tmp_path / "data", workers=2, progress=False)
+    flow.build(recipe, local, data_root=tmp_path / "data", workers=2, progress=False)
     for kept in ("index", "seen"):  # the job then goes straight to the shards
         shutil.copytree(tmp_path / "local.work" / kept, tmp_path / "out.work" / kept)
 

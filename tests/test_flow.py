@@ -32,10 +32,11 @@ from rt2data.mixture.reader import CLAIM, FORMAT, load_manifest
 from rt2data.pipeline import commit, gather, indexing, workdir
 from rt2data.pipeline import stages as flow
 from rt2data.pipeline.exact_stats import Moments
-from rt2data.plan import text as plan_text
 from rt2data.plan.plan import Stream
-from rt2data.runners import workers
+from rt2data.runners import progress, workers
 from rt2data.shards import tar as shard
+from rt2data.sources.robot.rlds_tfrecord import Rlds
+from rt2data.sources.web.corpus import WebCorpus
 from rt2data.verify import verify
 
 Build = Callable[..., dict[str, Any]]
@@ -84,7 +85,7 @@ def test_one_worker_gives_the_same_bytes(mixture: Any, tmp_path: Path) -> None:
 def test_parts_and_tasks_in_another_order_give_the_same_bytes(
     mixture: Any, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for one in (sources.rlds.Rlds, sources.web.WebCorpus):
+    for one in (Rlds, WebCorpus):
         forward = one.parts
         monkeypatch.setattr(one, "parts", lambda self, split, forward=forward: forward(self, split)[::-1])
     engine = flow.Engine.run  # type: ignore[attr-defined]
@@ -490,7 +491,7 @@ def test_a_file_that_was_only_touched_is_not_indexed_again(
     build(recipe, tmp_path / "a", data_root=tmp_path / "data", work=tmp_path / "w")
     for path in (tmp_path / "data").rglob("*"):
         os.utime(path, (1, 1))
-    for one in (sources.rlds.Rlds, sources.web.WebCorpus):
+    for one in (Rlds, WebCorpus):
         monkeypatch.setattr(one, "index", lambda *_, **__: pytest.fail("indexed again"))
     build(recipe, tmp_path / "b", data_root=tmp_path / "data", work=tmp_path / "w")
     assert small.tree(tmp_path / "a") == small.tree(tmp_path / "b")
@@ -851,7 +852,7 @@ def test_progress_counts_what_is_done(capsys: pytest.CaptureFixture[str]) -> Non
     assert count() == 1
     done[:] = [1, 1, 1]
     assert (count(), count()) == (3, 3)
-    say = plan_text.Reporter(enabled=True)
+    say = progress.Reporter(enabled=True)
     with say.progress("index", count, 3):
         pass
     captured = capsys.readouterr()

@@ -13,12 +13,12 @@ import small
 from corpus_of import declared, write
 from test_image_filters import BRIDGE, recipe, samples, toy
 
-from rt2data import cli, sources
+from rt2data import cli
 from rt2data.errors import Rt2dataError
-from rt2data.pipeline import stages
 from rt2data.recipes import holdout
 from rt2data.recipes import recipe as recipes
 from rt2data.samples import holdout as row_holdout
+from rt2data.sources.robot.rlds_tfrecord import Rlds
 from rt2data.verify import conditions, verify
 
 Build = Callable[..., dict[str, Any]]
@@ -138,10 +138,10 @@ def test_the_same_bytes_for_workers_and_orders_of_parts(
     held = {"objects": ["pot"], "pictures": ["coco:3"]}
     path = recipe(tmp_path, {"source": BRIDGE}, {"source": "vqav2"}, splits=SPLITS, holdout=held)
     build(path, tmp_path / "a", data_root=corpora)
-    stages.build(path, tmp_path / "b", data_root=corpora, workers=1, progress=False)
+    build.build(path, tmp_path / "b", data_root=corpora, workers=1, progress=False)
     assert small.tree(tmp_path / "a") == small.tree(tmp_path / "b")
-    forward = sources.rlds.Rlds.parts  # type: ignore[attr-defined]
-    monkeypatch.setattr(sources.rlds.Rlds, "parts", lambda self, split: forward(self, split)[::-1])  # type: ignore[attr-defined]
+    forward = Rlds.parts  # type: ignore[attr-defined]
+    monkeypatch.setattr(Rlds, "parts", lambda self, split: forward(self, split)[::-1])  # type: ignore[attr-defined]
     build(path, tmp_path / "c", data_root=corpora)
     assert small.tree(tmp_path / "a") == small.tree(tmp_path / "c")
 

@@ -19,12 +19,12 @@ import yaml
 from corpus_of import declared, write
 from PIL import Image
 
-from rt2data import cli, sources
+from rt2data import cli
 from rt2data.errors import Rt2dataError
 from rt2data.images import codec
-from rt2data.pipeline import stages
 from rt2data.recipes import recipe as recipes
 from rt2data.samples import duplicates, image_pass
+from rt2data.sources.robot.rlds_tfrecord import Rlds
 from rt2data.verify import verify
 
 Build = Callable[..., dict[str, Any]]
@@ -263,8 +263,8 @@ def test_the_same_bytes_for_any_workers_ranges_and_order_of_parts(
     first = build(path, tmp_path / "a", data_root=data)
     left = first["sources"][0]["left_out"]
     assert set(left) == {"filter:brightness", "filter:duplicate_episode", "filter:duplicate_image"}
-    forward = sources.rlds.Rlds.parts  # type: ignore[attr-defined]
-    monkeypatch.setattr(sources.rlds.Rlds, "parts", lambda self, split: forward(self, split)[::-1])  # type: ignore[attr-defined]
+    forward = Rlds.parts  # type: ignore[attr-defined]
+    monkeypatch.setattr(Rlds, "parts", lambda self, split: forward(self, split)[::-1])  # type: ignore[attr-defined]
     monkeypatch.setattr(duplicates, "RANGE", 5)
     build(path, tmp_path / "b", data_root=data)
     assert small.tree(tmp_path / "a") == small.tree(tmp_path / "b")
@@ -275,7 +275,7 @@ def test_the_same_bytes_for_any_workers_ranges_and_order_of_parts(
 def test_workers_build_the_same(repeated: tuple[Path, Path], tmp_path: Path, build: Build) -> None:
     data, path = repeated
     build(path, tmp_path / "a", data_root=data)
-    stages.build(path, tmp_path / "b", data_root=data, workers=2, progress=False)
+    build.build(path, tmp_path / "b", data_root=data, workers=2, progress=False)
     assert small.tree(tmp_path / "a") == small.tree(tmp_path / "b")
 
 

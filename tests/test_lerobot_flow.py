@@ -25,7 +25,8 @@ from rt2data import index, sources
 from rt2data.cli import catalog
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
-from rt2data.pipeline import estimate, stages
+from rt2data.pipeline import build as flow
+from rt2data.pipeline import estimate
 from rt2data.recipes import recipe
 from rt2data.verify import verify
 
@@ -84,7 +85,7 @@ def test_the_same_bytes_with_one_worker_and_with_two(tmp_path: Path) -> None:
     """On Beam, with worker processes."""
     path = mixture(tmp_path, "v3.0")
     for workers in (1, 2):
-        stages.build(path, tmp_path / str(workers), data_root=tmp_path, workers=workers, progress=False)
+        flow.build(path, tmp_path / str(workers), data_root=tmp_path, workers=workers, progress=False)
     assert small.tree(tmp_path / "1") == small.tree(tmp_path / "2")
     one, two = (small.tree(tmp_path / f"{workers}.work" / "blobs") for workers in (1, 2))
     assert one == two

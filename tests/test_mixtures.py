@@ -19,7 +19,8 @@ import yaml
 from rt2data import cli, resources, verify
 from rt2data.declarations import declaration, yaml_file
 from rt2data.errors import Rt2dataError
-from rt2data.pipeline import estimate, stages
+from rt2data.pipeline import build as flow
+from rt2data.pipeline import estimate
 from rt2data.plan import forecast, plan, quotas
 from rt2data.plan import text as plan_text
 from rt2data.recipes import recipe
@@ -546,7 +547,7 @@ def test_the_forecast_of_images_that_are_encoded_anew(tmp_path: Path, capsys: py
     common = ["plan", str(file), "--data-root", str(tmp_path / "data"), "--work", str(tmp_path / "out.work"), "--index"]
     assert cli.main([*common, "--json"]) == 0
     needs = json.loads(capsys.readouterr().out)["forecast"]
-    built = stages.build(file, tmp_path / "out", data_root=tmp_path / "data", workers=1, progress=False)
+    built = flow.build(file, tmp_path / "out", data_root=tmp_path / "data", workers=1, progress=False)
     sizes = []
     for shard in (shard for split in built["splits"].values() for shard in split["shards"]):
         with tarfile.open(tmp_path / "out" / shard["name"]) as tar:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from rt2data.errors import Rt2dataError
 from rt2data.index import keys
+from rt2data.plan import apportion
 
 M = 1 << 64
 UNITS = st.binary(min_size=10, max_size=10)
@@ -85,7 +86,7 @@ def test_the_longest_key_still_fits_a_tar_name() -> None:
 def test_cuts_give_pieces_that_differ_by_at_most_one(values: list[int], data: st.DataObject) -> None:
     pieces = data.draw(st.integers(1, len(values)))
     merged = np.sort(np.array(values, np.uint64))
-    found = keys.cuts(merged, pieces, "r.yaml")
+    found = apportion.cuts(merged, pieces, "r.yaml")
     where = np.searchsorted(found, merged, side="right")
     counts = np.bincount(where, minlength=pieces)
     assert len(counts) == pieces
@@ -95,12 +96,12 @@ def test_cuts_give_pieces_that_differ_by_at_most_one(values: list[int], data: st
 
 
 def test_a_tie_at_a_cut_raises() -> None:
-    assert keys.cuts(np.array([1, 1, 2, 3], np.uint64), 2, "r").tolist() == [2]
+    assert apportion.cuts(np.array([1, 1, 2, 3], np.uint64), 2, "r").tolist() == [2]
     with pytest.raises(
         Rt2dataError,
         match=r"^r\.yaml: two samples of the same order at the border of a shard; .*Choose another seed\.$",
     ):
-        keys.cuts(np.array([1, 2, 2, 3], np.uint64), 2, "r.yaml")
+        apportion.cuts(np.array([1, 2, 2, 3], np.uint64), 2, "r.yaml")
 
 
 @given(st.lists(st.integers(0, M - 1), min_size=1, max_size=100, unique=True), st.data())
@@ -118,15 +119,15 @@ def test_a_tie_at_the_threshold_raises() -> None:
 
 @given(st.integers(0, 10**6), st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=12))
 def test_largest_remainder(total: int, shares: list[float]) -> None:
-    found = keys.largest_remainder(total, shares)
+    found = apportion.largest_remainder(total, shares)
     assert sum(found) == total
     whole = sum(Fraction(s) for s in shares)
     assert all(abs(q - total * Fraction(s) / whole) < 1 for q, s in zip(found, shares, strict=True))
 
 
 def test_largest_remainder_by_hand() -> None:
-    assert keys.largest_remainder(10, [1, 1, 1]) == [4, 3, 3]  # ties go to the earlier share
-    assert keys.largest_remainder(2, [1, 1, 1]) == [1, 1, 0]
-    assert keys.largest_remainder(100, [0.5, 0.3, 0.2]) == [50, 30, 20]
-    assert keys.largest_remainder(7, [Fraction(1, 7)] * 7) == [1] * 7
-    assert keys.largest_remainder(3, [0.25, 0.75, 2.0]) == [0, 1, 2]  # remainders .25, .75, 0
+    assert apportion.largest_remainder(10, [1, 1, 1]) == [4, 3, 3]  # ties go to the earlier share
+    assert apportion.largest_remainder(2, [1, 1, 1]) == [1, 1, 0]
+    assert apportion.largest_remainder(100, [0.5, 0.3, 0.2]) == [50, 30, 20]
+    assert apportion.largest_remainder(7, [Fraction(1, 7)] * 7) == [1] * 7
+    assert apportion.largest_remainder(3, [0.25, 0.75, 2.0]) == [0, 1, 2]  # remainders .25, .75, 0

@@ -15,14 +15,15 @@ from typing import Any
 import pytest
 import small
 
-from rt2data import cli, index, sources
+from rt2data import cli, index
 from rt2data.errors import Rt2dataError
-from rt2data.index import keys as order
 from rt2data.pipeline import estimate
-from rt2data.plan import plan
+from rt2data.plan import apportion, plan
 from rt2data.plan import text as plan_text
 from rt2data.recipes import recipe
-from rt2data.samples import duplicate_ids, job
+from rt2data.samples import duplicate_ids, job, parts
+from rt2data.sources.robot.rlds_tfrecord import Rlds
+from rt2data.sources.web.corpus import WebCorpus
 
 BRIDGE: dict[str, Any] = {"source": "bridge_dataset"}
 ONLY_TRAIN = {"splits": None, "cameras": ["primary"]}
@@ -124,7 +125,7 @@ def test_the_plan_is_the_same_whatever_the_order_of_parts(
     made: Callable[..., plan.Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = made()
-    for one in (sources.rlds.Rlds, sources.web.WebCorpus):
+    for one in (Rlds, WebCorpus):
         forward = one.parts
         monkeypatch.setattr(one, "parts", lambda self, split, forward=forward: forward(self, split)[::-1])
     again = made()
@@ -386,7 +387,7 @@ def test_groups_hold_slices_of_one_source_and_equally_many_rows(
 ) -> None:
     monkeypatch.setattr(job, "GROUP_ROWS", 10)
     parts = [
-        job.IndexedPart(s, "train", "", (job.Member(name, "", rows),))
+        parts.IndexedPart(s, "train", "", (parts.Member(name, "", rows),))
         for s, name, rows in [(0, "b", 20), (0, "a", 4), (1, "c", 0), (1, "d", 10), (2, "e", 3)]
     ]
     made = job.make(tmp_path, SimpleNamespace(sources=()), [], parts)  # type: ignore[arg-type]
@@ -418,7 +419,7 @@ def test_the_table_of_a_plan_fits_whatever_the_numbers() -> None:
         wanted=0.5,
         estimated=True,
     )
-    stream = plan.Stream("train", None, 98_765_432_100, 10**6, order.cuts(*_no_cuts()))
+    stream = plan.Stream("train", None, 98_765_432_100, 10**6, apportion.cuts(*_no_cuts()))
     text = plan_text.plan_text(found, plan.Plan("", [one], [stream], []))
     assert max(map(len, text.splitlines()[1:3])) <= 100
 
@@ -445,7 +446,9 @@ def test_the_tar_of_a_split_that_is_not_train_holds_each_sample_once(mixture: An
 def test_runs_are_small_until_there_are_many(corpora: Path, tmp_path: Path, samples: int, runs: int) -> None:
     """50,000 samples each up to 500 runs; then 500 runs of up to 200,000 samples; then more runs."""
     found = recipe.read(small.write_recipe(tmp_path / "r.yaml", **(ONLY_TRAIN | {"sources": [BRIDGE]})))
-    parts = [job.IndexedPart(0, "train", "", (job.Member(f"{n:05d}", "", 20_000),)) for n in range(samples // 20_000)]
+    parts = [
+        parts.IndexedPart(0, "train", "", (parts.Member(f"{n:05d}", "", 20_000),)) for n in range(samples // 20_000)
+    ]
     made = job.make(tmp_path, found, [str(corpora)], parts)
     assert len(made.for_exchange([samples]).groups) == runs
     assert len(made.groups) == samples // job.GROUP_ROWS  # MEASURE holds no rows of its own

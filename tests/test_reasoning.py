@@ -25,8 +25,8 @@ from rt2data.recipes.reasoning import filled
 from rt2data.rlds.writer import TextSpec, write_rlds
 from rt2data.samples import annotations as annotation
 from rt2data.samples.reasoning import ALL
-from rt2data.serving.constraint import parse_reply
 from rt2data.tokenizer import ActionTokenizer
+from rt2data.tokenizer.text.reply import parse_reply
 
 Build = Callable[..., dict[str, Any]]
 TEMPLATE = {"from": "template", "text": "do this: {instruction}"}
@@ -391,11 +391,11 @@ def test_the_shipped_recipe() -> None:
 @pytest.fixture(scope="module")
 def planned(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A mixture half of whose samples have a plan, built on Beam with two workers; not to be changed."""
-    from rt2data.pipeline import stages
+    from rt2data.pipeline import build as flow
 
     folder = tmp_path_factory.mktemp("planned")
     path = write(folder, TEMPLATE | {"share": 0.5}, samples_per_shard=500)
-    stages.build(path, folder / "out", data_root=corpora, workers=2, progress=False)
+    flow.build(path, folder / "out", data_root=corpora, workers=2, progress=False)
     return folder / "out"
 
 

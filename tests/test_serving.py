@@ -15,15 +15,11 @@ import vocabularies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rt2data.serving.constraint import (
-    ActionLogitsProcessor,
-    Constraint,
-    from_simpler,
-    parse_reply,
-    prefix_allowed_tokens_fn,
-    to_simpler,
-)
+from rt2data.serving.constraint import Constraint
+from rt2data.serving.logits import ActionLogitsProcessor, prefix_allowed_tokens_fn
+from rt2data.serving.simpler import from_simpler, to_simpler
 from rt2data.tokenizer import ActionError, ActionParseError, ActionTokenizer, Dim
+from rt2data.tokenizer.text.reply import parse_reply
 
 TRIES = int(os.environ.get("RT2DATA_TRIES", "200"))
 

@@ -26,6 +26,7 @@ from objects import BUCKET, Server
 from rt2data import cli, storage, verify
 from rt2data.errors import Rt2dataError
 from rt2data.mixture import inspection
+from rt2data.pipeline import build as flow
 from rt2data.pipeline import dataset_stats, stages, staging
 from rt2data.plan import forecast, planner
 from rt2data.recipes import recipe as recipes
@@ -66,7 +67,7 @@ def test_with_beam_and_worker_processes(mixture: Any, data: str, server: Server,
         ("coco_captions", "coco_captions", {"weight": 3, "captions": "all"}),
     )]  # fmt: skip
     recipe = small.write_recipe(tmp_path / "r.yaml", sources=entries)
-    stages.build(recipe, OUT, work=tmp_path / "work", workers=2, progress=False)
+    flow.build(recipe, OUT, work=tmp_path / "work", workers=2, progress=False)
     found, wanted = small.tree(server.download("out", tmp_path / "out")), small.tree(mixture.out)
     assert {k: v for k, v in found.items() if k.endswith(".tar")} == {
         k: v for k, v in wanted.items() if k.endswith(".tar")

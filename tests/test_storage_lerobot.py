@@ -23,7 +23,7 @@ from rt2data import cli, sources, storage
 from rt2data.check import check
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
-from rt2data.pipeline import stages
+from rt2data.pipeline import build as flow
 from rt2data.plan import forecast, planner
 from rt2data.recipes import recipe as recipes
 from rt2data.storage import local_copies, object_store
@@ -126,7 +126,7 @@ def test_the_plan_counts_the_requests(
     monkeypatch.setattr(planner, "make", lambda *args: made.append(make(*args)) or made[-1])
     server.asked.clear()
     out = storage.place(f"s3://{objects.BUCKET}/out")
-    stages.build(recipe, out, data_root=url, work=tmp_path / "work", workers=1, progress=False)
+    flow.build(recipe, out, data_root=url, work=tmp_path / "work", workers=1, progress=False)
     wanted = forecast.make(recipes.read(recipe), made[-1], 1, out)
     assert wanted.lists == pytest.approx(server.asked["list"], rel=0.25)
     assert wanted.gets == pytest.approx(server.asked["get"] + server.asked["head"], rel=0.25)

@@ -24,7 +24,7 @@ from rt2data import ActionTokenizer, Mix, cli, load_manifest, storage
 from rt2data.errors import Rt2dataError
 from rt2data.mixture import export, inspection
 from rt2data.pipeline import dataset_stats
-from rt2data.tokenizer.proprio import RobotPrompt
+from rt2data.serving.robot_prompt import RobotPrompt
 from rt2data.verify import verify
 
 Build = Callable[..., dict[str, Any]]

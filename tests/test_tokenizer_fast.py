@@ -205,8 +205,8 @@ def test_fit_from_the_command_line(corpora: Path, tmp_path: Path, capsys: pytest
     pytest.importorskip("tokenizers", exc_type=ImportError)
     from rt2data import cli
     from rt2data.pipeline import fit_tokenizer, stages
-    from rt2data.plan import text as plan_text
     from rt2data.recipes import recipe
+    from rt2data.runners import progress
 
     file = tmp_path / "r.yaml"
     file.write_text("name: r\nsources: [{source: bridge_dataset, splits: {train: 1.0}}]\n")
@@ -219,7 +219,7 @@ def test_fit_from_the_command_line(corpora: Path, tmp_path: Path, capsys: pytest
     found = recipe.read(file).with_horizon(3)
     opened = [stages.open_source(s, corpora) for s in found.sources]
     the_job = stages.index_all(
-        found, opened, tmp_path / "work", stages.Direct(plan_text.Reporter(enabled=False)), check="quick"
+        found, opened, tmp_path / "work", stages.Direct(progress.Reporter(enabled=False)), check="quick"
     )
     seen = 0
     for _, array in fit_tokenizer.of_job(the_job):

@@ -38,12 +38,12 @@ def unfiltered(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [small.answers(n, "yes", "yes indeed") for n in range(1, 5)],
         pictures,
     )
-    from rt2data.pipeline import stages
+    from rt2data.pipeline import build as flow
 
     path = recipe(folder, {"source": BRIDGE}, {"source": "vqav2", "repeat": 2})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "Engine", small.in_process())
-        stages.build(path, folder / "out", data_root=folder, progress=False)
+        patch.setattr(flow, "Engine", small.in_process())
+        flow.build(path, folder / "out", data_root=folder, progress=False)
     return folder / "out"
 
 

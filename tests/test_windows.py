@@ -18,10 +18,12 @@ from scalar_steps import expected
 from test_flow import KILL, run_python, samples
 from test_verify import edit_sample, entry, failing, members, rewrite
 
+from rt2data.mixture import stats
 from rt2data.mixture.inspection import inspect
 from rt2data.pipeline import dataset_stats
 from rt2data.recipes.sampling import Sampling
 from rt2data.samples import job
+from rt2data.serving import robot_prompt
 from rt2data.tokenizer import ActionTokenizer, proprio
 from rt2data.verify import verify
 
@@ -56,11 +58,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def windows(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The mixture of small.RECIPE with OPTIONS, on Beam with two worker processes; not to be changed."""
-    from rt2data.pipeline import stages
+    from rt2data.pipeline import build as flow
 
     folder = tmp_path_factory.mktemp("windows")
     recipe = small.write_recipe(folder / "small.yaml", **OPTIONS)
-    found = stages.build(recipe, folder / "out", data_root=data, workers=2, progress=False)
+    found = flow.build(recipe, folder / "out", data_root=data, workers=2, progress=False)
     return SimpleNamespace(recipe=recipe, out=folder / "out", manifest=found)
 
 
@@ -181,7 +183,7 @@ def test_readers(windows: Any) -> None:
     found = list(webdataset.WebDataset(files, shardshuffle=False, empty_check=False))
     assert len(found) == count
     assert any("secondary.h1.jpg" in sample for sample in found)
-    assert dataset_stats.text(dataset_stats.of(windows.out))
+    assert stats.text(dataset_stats.of(windows.out))
     text = "\n".join(inspect(windows.out, 6))
     assert "stored 3" in text
     assert "primary.h1.jpg" in text
@@ -236,7 +238,7 @@ def test_states_in_prompts(data: Path, build: Build, tmp_path: Path) -> None:
     assert failing(report) == set(), report.text()
     states = ActionTokenizer.from_pretrained(tmp_path / "out" / proprio.FILE)
     assert found["proprio"] == states.fingerprint
-    prompt, own = proprio.RobotPrompt(tmp_path / "out", "bridge"), states.for_source("bridge")
+    prompt, own = robot_prompt.RobotPrompt(tmp_path / "out", "bridge"), states.for_source("bridge")
     several = set()
     for sample in robots(tmp_path / "out"):
         row = sample["json"]

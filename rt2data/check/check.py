@@ -1,8 +1,8 @@
 """`rt2data datasets check`: reads some episodes of a dataset and holds them against what its declaration says.
 
-Each claim of the declaration gets evidence from the data and a verdict. `rt2data.check.check.claims` has the rules; here episodes
-are read. A verdict is ``objects`` only where the claim cannot be true of data like these; what nobody can know from the
-data (the colour order, the meaning of a gripper that never moves) is ``cannot tell``.
+Each claim of the declaration gets evidence from the data and a verdict. `rt2data.check.claims` has the rules;
+here episodes are read. A verdict is ``objects`` only where the claim cannot be true of data like these; what nobody can
+know from the data (the colour order, the meaning of a gripper that never moves) is ``cannot tell``.
 """
 
 from __future__ import annotations

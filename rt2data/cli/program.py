@@ -288,9 +288,9 @@ def _build(args: argparse.Namespace) -> None:
 
     # The worker processes of a local build import what they need while this one does.
     with contextlib.nullcontext() if args.beam else workers.Pool(args.workers):
-        from rt2data.pipeline import stages
+        from rt2data.pipeline import build as flow
 
-        stages.build(
+        flow.build(
             args.recipe,
             args.out,
             data_root=args.data_root,
@@ -303,10 +303,11 @@ def _build(args: argparse.Namespace) -> None:
 
 
 def _stats(args: argparse.Namespace) -> None:
+    from rt2data.mixture import stats
     from rt2data.pipeline import dataset_stats
 
     found = dataset_stats.of(args.path, check=args.check)
-    print(json.dumps(found, ensure_ascii=False) if args.json else dataset_stats.text(found))
+    print(json.dumps(found, ensure_ascii=False) if args.json else stats.text(found))
 
 
 def _inspect(args: argparse.Namespace) -> None:

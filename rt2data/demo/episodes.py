@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from random import Random
@@ -16,6 +14,7 @@ from rt2data.demo.motion import Course, Task, make_task, run
 from rt2data.demo.pose import rotation
 from rt2data.demo.robot import Arm
 from rt2data.demo.scene import PRIMARY, WRIST, Scene, make_camera
+from rt2data.images.codec import encoded
 from rt2data.rlds.writer import ImageSpec, TensorSpec, TextSpec, write_rlds
 
 NAME, VERSION = "tabletop", "1.0.0"
@@ -102,14 +101,3 @@ def _episode(episode: int, seed: int, task: Task, course: Course, scene: Scene) 
         },
         "episode_metadata": {"episode_id": episode, "seed": seed, "task": task.kind},
     }
-
-
-def encoded(picture: Image.Image, kind: str) -> bytes:
-    """A picture as the bytes of a JPEG or PNG file."""
-    out = io.BytesIO()
-    if kind == "jpeg":
-        picture.save(out, "JPEG", quality=88)
-    else:
-        # Runs only: quick, and the matches that other strategies find differ between builds of zlib.
-        picture.save(out, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
-    return out.getvalue()

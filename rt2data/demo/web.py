@@ -13,7 +13,6 @@ from typing import Any
 from PIL import Image
 
 from rt2data.demo import words
-from rt2data.demo.episodes import encoded
 from rt2data.demo.motion import pick_things, scatter
 from rt2data.demo.pose import add, rotation, turned
 from rt2data.demo.render import Box, Camera, bounds, joined, overlap
@@ -21,6 +20,7 @@ from rt2data.demo.robot import FINGER_GAP, Arm
 from rt2data.demo.scene import COLOURS, PRIMARY, Scene, Thing, make_camera
 from rt2data.demo.shapes import SHAPES
 from rt2data.demo.words import Name
+from rt2data.images.codec import encoded
 
 IMAGE_NAME = "tabletop_{:012d}.jpg"
 # Pictures 0..79 have questions, 40..103 have captions: 40 have both.

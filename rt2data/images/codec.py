@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -279,3 +280,14 @@ def _webp(view: memoryview) -> tuple[int, int, int]:
     elif chunk == b"VP8X" and len(view) >= 30:
         return int.from_bytes(view[24:27], "little") + 1, int.from_bytes(view[27:30], "little") + 1, 30
     raise ImageError("damaged_image", f"webp without a picture header in its first chunk {chunk!r}")
+
+
+def encoded(picture: Image, kind: str) -> bytes:
+    """A picture as the bytes of a JPEG or PNG file."""
+    out = io.BytesIO()
+    if kind == "jpeg":
+        picture.save(out, "JPEG", quality=88)
+    else:
+        # Runs only: quick, and the matches that other strategies find differ between builds of zlib.
+        picture.save(out, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
+    return out.getvalue()

@@ -9,7 +9,6 @@ parts: small ones share an index; declaration digest, level of checking, VERSION
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,83 +19,15 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from rt2data.errors import Rt2dataError
-from rt2data.images import codec
 from rt2data.storage import atomic
 
 VERSION = 5
 
-# How far images are checked. quick: header and end of each, no CRC; what `plan` and `stats` need. header: also every
-# CRC of the source is verified, and one kept per image; what a build needs. decode: also each image is decoded once.
-LEVELS = ("quick", "header", "decode")
-
-# Why a row cannot be a sample. A code is a position, so new reasons go to the end and VERSION is raised.
-REASONS = (
-    "",
-    "no_instruction",
-    "invalid_action",
-    "not_finite",
-    "missing_image",
-    "empty_image",
-    "unknown_format",
-    "truncated_image",
-    "damaged_image",
-    "image_too_large",
-    "unreadable_image",
-    "no_question",
-    "no_answer",
-    "no_caption",
-    "unsafe_path",
-    "no_image",
-    "url_without_file",
-    "duplicate_id",
-    "too_many_images",
-    "bad_conversation",
-    "other_image_count",
-    "bad_record",
-    "unequal_length",
-    "missing_episode",
-    "between_steps",
-    # Not in an index: a recipe's own (`rt2data.samples.windows`).
-    "composed",
-    "no_state",
-    "no_op",
-    "cut_window",
-    "past_end",
-)
-CODE = {reason: code for code, reason in enumerate(REASONS)}
-# From `headers.check_refs`' own numbering.
-IMAGE_STATE = np.array([CODE[reason] for reason in codec.REASONS], np.uint8)
 
 COLUMN = "column."  # begins the name of a declared column
 
-VERDICTS = ("false", "true")  # the texts of the column `success`
 
 BATCH = 65536  # rows a record batch: a reader that walks the index needs memory for one
-
-
-def digest(*parts: str | bytes, size: int = 10) -> bytes:
-    """blake2b of the parts, each with its length before it, so that no two lists of parts look alike."""
-    h = hashlib.blake2b(digest_size=size)
-    for part in parts:
-        raw = part.encode() if isinstance(part, str) else part
-        h.update(len(raw).to_bytes(8, "big") + raw)
-    return h.digest()
-
-
-def decode_state(data: codec.Bytes, state: int) -> int:
-    """`state` (a code of REASONS), or that of an image whose pixels cannot be decoded."""
-    if state:
-        return state
-    try:
-        codec.decode(data)
-    except codec.ImageError as error:
-        return CODE[error.reason]
-    return 0
-
-
-def split_hash(namespace: str, unit: str) -> int:
-    """64-bit hash of a split unit, the same in every recipe: a picture or episode is never in two splits."""
-    return int.from_bytes(digest("split", namespace, unit, size=8), "big")
 
 
 def dictionary(codes: npt.NDArray[np.int32], values: Sequence[str | None]) -> pa.DictionaryArray:
@@ -167,5 +98,7 @@ def read(path: Path) -> pa.Table:
 
 
 def meta(table: pa.Table) -> dict[str, str]:
-    """The metadata of an index: source, dataset, split, members, units, blobs, read, check (`rt2data.pipeline.indexing`)."""
+    """The metadata of an index: source, dataset, split, members, units, blobs, read, check
+    (`rt2data.pipeline.indexing`).
+    """
     return {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}

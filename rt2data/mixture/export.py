@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rt2data import mixture, prompts, storage
+from rt2data import prompts, storage
 from rt2data.errors import Rt2dataError
+from rt2data.mixture import reader
 from rt2data.mixture.reader import Sample
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
@@ -95,7 +96,7 @@ def export(path: str | Place, target: str | Place, format: str, images: str = "f
     source, into = storage.place(path).absolute(), storage.place(target).absolute()
     if not isinstance(into, Path):
         raise Rt2dataError(str(target), "a URL", "a folder of this machine", "Copy it to the store afterwards")
-    manifest = mixture.load_manifest(path)
+    manifest = reader.load_manifest(path)
     if format == "llava" and images == "parquet":
         raise Rt2dataError(str(target), "llava with images in Parquet", "image files, which is what LLaVA reads")
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
@@ -124,7 +125,7 @@ class _Export:
         """Write every file."""
         shares = {s["source"]: s["share_got"] for s in self.manifest["sources"]}
         for split in self.manifest["splits"]:
-            for source, shards in _streams(mixture.shards(self.manifest, split)):
+            for source, shards in _streams(reader.shards(self.manifest, split)):
                 stem = split if source is None else f"{split}_{source}"
                 self.found.samples[stem] = 0
                 self.found.shares[stem] = shares.get(source, 1.0)
@@ -149,7 +150,7 @@ class _Export:
                 self._shard(stem, split, shard, add)
 
     def _shard(self, stem: str, split: str, shard: Json, add: Add) -> None:
-        for sample in mixture.samples(self.source / shard["name"]):
+        for sample in reader.samples(self.source / shard["name"]):
             turns = self._turns(sample)
             if any(mark in text for turn in turns for text in turn for mark in PLACEHOLDERS):
                 self.found.left_out["with <image>, <video> or <audio> in a text"] += 1

@@ -12,10 +12,12 @@ from typing import Any
 
 from PIL import Image
 
-from rt2data import mixture, serving, storage
+from rt2data import storage
 from rt2data.errors import Rt2dataError
+from rt2data.mixture import reader
 from rt2data.storage.places import Place
 from rt2data.tokenizer import ActionTokenizer
+from rt2data.tokenizer.text.reply import parse_reply
 
 WIDTH = 100  # columns
 LOOKED_AT = 400  # samples of a shard that are searched for a kind before the next shard is opened
@@ -81,7 +83,7 @@ def _chosen(
     given: dict[str, int] = {}
     left = limit
     for shard in shards:
-        for seen, found in enumerate(mixture.samples(folder / shard)):
+        for seen, found in enumerate(reader.samples(folder / shard)):
             sample, images = found.meta, list(found.images.items())
             source = sample.get("source", "")
             if source not in given:
@@ -122,7 +124,7 @@ def _decoded(sample: Json, tokenizer: ActionTokenizer | None) -> list[float] | N
         return None
     mine = tokenizer.check_sample(sample)
     target = str(sample["target"])
-    bins = mine.parse(target) if sample.get("plan") is None else serving.parse_reply(mine, target).bins
+    bins = mine.parse(target) if sample.get("plan") is None else parse_reply(mine, target).bins
     return [float(x) for x in mine.decode(bins).actions.reshape(-1)]
 
 

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rt2data import mixture, storage
+from rt2data import storage
 from rt2data.errors import Rt2dataError, near
-from rt2data.mixture.reader import Sample
+from rt2data.mixture.reader import Sample, load_manifest, samples, shards
 from rt2data.storage.places import Place
 
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -75,7 +75,7 @@ class Mix:
         self, path: str | Place, split: str = "train", *, weights: Mapping[str, float] | None = None, seed: int = 0,
         reader: int = 0, readers: int = 1, start: int = 0,
     ) -> None:  # fmt: skip
-        manifest = mixture.load_manifest(path)
+        manifest = load_manifest(path)
         found = storage.place(path)
         self.folder = found if found.is_dir() else found.parent
         if not 0 <= reader < readers or start < 0:
@@ -89,7 +89,7 @@ class Mix:
         self.samples = manifest["splits"][split]["samples"]
         if weights is None and split == "train":
             self.samples = sum(source["mix"] for source in manifest["sources"])
-        self._sources = [_part(mixture.shards(manifest, split, source), reader, readers) for source in amounts]
+        self._sources = [_part(shards(manifest, split, source), reader, readers) for source in amounts]
         ends, end = [], Fraction(0)
         for amount in list(amounts.values())[:-1]:
             end += amount / total
@@ -134,7 +134,7 @@ class Mix:
                     continue
                 given = 0
                 path = self.folder / piece.shard
-                for sample in islice(mixture.samples(path, piece.first + skipped), size - skipped):
+                for sample in islice(samples(path, piece.first + skipped), size - skipped):
                     given += 1
                     yield sample
                 if given < size - skipped:
@@ -147,7 +147,7 @@ def _amounts(
     manifest: dict[str, Any], where: str, split: str, weights: Mapping[str, float] | None
 ) -> dict[str | None, Fraction]:
     """The weight of each source that has samples in a split; of all together where the form is mixed."""
-    mixture.shards(manifest, split)
+    shards(manifest, split)
     if manifest["recipe"]["form"] == "mixed":
         if weights is not None:
             found = "weights for a mixture of the form mixed, whose weights are in its shards"

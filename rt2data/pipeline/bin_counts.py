@@ -1,4 +1,6 @@
-"""How often each bin occurs in the train steps of robot sources: what EXCHANGE counts, for the statistics and the card."""
+"""How often each bin occurs in the train steps of robot sources: what EXCHANGE counts, for the statistics and the
+card.
+"""
 
 from __future__ import annotations
 

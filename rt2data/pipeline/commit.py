@@ -102,7 +102,7 @@ def commit(
     measured: dict[int, dict[str, Any]],
     state: Path,
 ) -> dict[str, Any]:
-    """Write ``action_statistics.json``, ``tokenizer.json``, ``README.md`` and, last, ``manifest.json``.
+    """Write ``statistics.json``, ``tokenizer.json``, ``README.md`` and, last, ``manifest.json``.
 
     `tokenizers` are that of the actions and that of the states (``proprio.json``), if prompts hold states.
 

@@ -16,14 +16,15 @@ from rt2data import storage
 from rt2data.errors import Rt2dataError
 from rt2data.pipeline import indexing, stages, staging
 from rt2data.plan import plan, planner, quotas, requests, warnings
-from rt2data.plan import text as plan_text
 from rt2data.plan.plan import Plan, SourcePlan, Stream
 from rt2data.recipes.reasoning import Reasoning
 from rt2data.recipes.recipe import Recipe, RecipeSource
+from rt2data.runners import progress
 from rt2data.runners.engine import Direct
 from rt2data.samples import annotations as annotation
 from rt2data.samples import duplicates, image_pass, job, reasoning, selection
-from rt2data.sources.registry import Source
+from rt2data.samples.parts import IndexedPart
+from rt2data.sources.base import Source
 from rt2data.storage.places import Place
 
 
@@ -42,7 +43,7 @@ def make(recipe: Recipe, data_root: Place | None, work: Path, *, index: bool, ch
     found = [_on_disk(source, data_root, work) for source in recipe.sources]
     opened = [one for one in found if one is not None]
     if len(opened) == len(found):
-        engine = Direct(plan_text.Reporter(enabled=True))
+        engine = Direct(progress.Reporter(enabled=True))
         for level in (
             levels(recipe)
             if not index
@@ -108,7 +109,7 @@ def _on_disk(source: RecipeSource, data_root: Place | None, work: Path) -> Sourc
 def _all_cached(
     recipe: Recipe, opened: Sequence[Source], data_root: Place | None, work: Path, level: str
 ) -> job.Job | None:
-    parts: list[job.IndexedPart] = []
+    parts: list[IndexedPart] = []
     tasks = [stages.annotation_task(source, data_root, work) for source in recipe.sources]
     annotated = [annotation.cached(task) if task else "" for task in tasks]
     if None in annotated:
@@ -122,7 +123,7 @@ def _all_cached(
     if image_pass.tasks(work, recipe, roots, parts):
         return None
     made = job.make(work, recipe, roots, parts, annotated=[file or "" for file in annotated])
-    return duplicates.find(made, Direct(plan_text.Reporter(enabled=False)))
+    return duplicates.find(made, Direct(progress.Reporter(enabled=False)))
 
 
 def levels(recipe: Recipe) -> list[str]:
@@ -179,9 +180,7 @@ def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -
     return guessed
 
 
-def _cached(
-    recipe: Recipe, number: int, one: Source, work: Path, allowed: Sequence[str]
-) -> list[job.IndexedPart] | None:
+def _cached(recipe: Recipe, number: int, one: Source, work: Path, allowed: Sequence[str]) -> list[IndexedPart] | None:
     for level in allowed:
         tasks = indexing.tasks(one, stages.parts(recipe.sources[number], one), work, check=level)
         results = [indexing.cached(task) for task in tasks]

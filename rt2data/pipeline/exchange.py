@@ -21,7 +21,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.pipeline import action_statistics, staging
 from rt2data.pipeline.bin_counts import Bins
 from rt2data.pipeline.workdir import run_file
-from rt2data.plan import plan, planner
+from rt2data.plan import draw, plan
 from rt2data.plan.plan import Plan
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.samples import image_pass, job, selection, windows
@@ -88,7 +88,7 @@ def _rows(the_job: Job, the_plan: Plan, group: int, bins: Bins | None) -> pa.Tab
         samples = selection.select(table, the_job.recipe, source, part.split)
         if bins is not None:
             bins.add(piece, samples)
-        drawn = list(planner.drawn(the_job.recipe, source, the_plan.sources[part.source], samples))
+        drawn = list(draw.drawn(the_job.recipe, source, the_plan.sources[part.source], samples))
         positions = np.concatenate([rows for _, rows, _, _ in drawn]) if drawn else np.empty(0, np.int64)
         columns: dict[str, Any] = {
             "order": np.concatenate([values for *_, values in drawn]) if drawn else np.empty(0, np.uint64),
@@ -133,7 +133,7 @@ def _plans(
     rule, masks, which = the_job.recipe.sources[source], [], []
     for split, rows, copy, _ in drawn:
         last = int((the_plan.sources[source].plans or {})["threshold"][the_job.recipe.splits[split]])
-        hashes = planner.planned(the_job.recipe, rule, samples, rows, copy)
+        hashes = draw.planned(the_job.recipe, rule, samples, rows, copy)
         which.append(samples.rows[rows])
         masks.append((plans.which[which[-1]] >= 0) & (last >= 0) & (hashes <= np.uint64(max(0, last))))
     mask, rows = _joined(masks, np.bool_), _joined(which, np.int64)

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from rt2data.errors import Rt2dataError
 from rt2data.pipeline import bin_counts, stages
-from rt2data.plan import text as plan_text
 from rt2data.recipes.recipe import Recipe
+from rt2data.runners import progress
 from rt2data.runners.engine import Direct
 from rt2data.samples import selection, windows
 from rt2data.samples.job import Job
@@ -49,7 +49,7 @@ def fit_recipe(
         )
     unfitted = unfitted.with_horizon(horizon or unfitted.horizon)
     found = found.with_horizon(unfitted.horizon)
-    engine = Direct(plan_text.Reporter(enabled=True))
+    engine = Direct(progress.Reporter(enabled=True))
     opened = [stages.open_source(source, data_root, work) for source in found.sources]
     the_job = stages.index_all(found, opened, work, engine, check="quick")
     resolved = stages.resolve(found, unfitted, stages.measure_all(the_job, engine))

@@ -24,8 +24,8 @@ from rt2data.declarations import declaration
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.index import blobs
-from rt2data.samples.job import IndexedPart, Member
-from rt2data.sources.registry import Part, Source
+from rt2data.samples.parts import IndexedPart, Member
+from rt2data.sources.base import Part, Source
 from rt2data.sources.web.corpus import PART_ROWS
 from rt2data.storage import atomic, object_store
 from rt2data.storage.local_copies import Extent

@@ -1,9 +1,9 @@
 """The flow, top to bottom: INDEX, MEASURE, PLAN, EXCHANGE, GATHER, COMMIT.
 
-Beam moves file names; files move bytes. Each stage is one pure function of one small task (`rt2data.runners.workers.STAGES`),
-which leaves its work in a file below the work directory and may run twice without harm. Local builds drive the stages
-from one in-process runner and do the work in plain worker processes; on any other runner Beam's workers run the same
-functions.
+Beam moves file names; files move bytes. Each stage is one pure function of one small task
+(`rt2data.runners.workers.STAGES`), which leaves its work in a file below the work directory and may run twice without
+harm. Local builds drive the stages from one in-process runner and do the work in plain worker processes; on any other
+runner Beam's workers run the same functions.
 """
 
 from __future__ import annotations
@@ -15,98 +15,17 @@ from typing import Any
 
 from rt2data import sources, storage
 from rt2data.errors import Rt2dataError
-from rt2data.pipeline import action_statistics, commit, exchange, indexing, staging, workdir
+from rt2data.pipeline import action_statistics, indexing
 from rt2data.pipeline.exact_stats import Cells, Moments
-from rt2data.plan import planner
-from rt2data.plan import text as plan_text
-from rt2data.recipes import recipe as recipes
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.runners.engine import Direct, Engine, finished
 from rt2data.samples import annotations as annotation
 from rt2data.samples import duplicates, image_pass, job
+from rt2data.sources.base import Part, Source
 from rt2data.sources.counts import Counts
-from rt2data.sources.registry import Part, Source
 from rt2data.storage import object_store
 from rt2data.storage.places import Place
 from rt2data.tokenizer import ActionTokenizer, proprio
-
-
-def build(
-    recipe: str | Path,
-    out: str | Place,
-    *,
-    data_root: str | Place | None = None,
-    work: str | Path | None = None,
-    workers: int | None = None,
-    beam_options: Sequence[str] = (),
-    staged: str = "auto",
-    progress: bool = True,
-) -> dict[str, Any]:
-    """Build a mixture.
-
-    Args:
-        recipe: a recipe file, or the name of one that comes with rt2data.
-        out: the mixture's folder or URL: new, empty, or of an earlier build of the same recipe and data.
-        data_root: the folder or URL that holds the datasets.
-        work: the folder of indexes and runs; ``OUT.work`` unless given. May serve several mixtures. It is a folder of a
-            file system, which on a remote runner all workers share.
-        workers: worker processes of a local build; as many as there are processors unless given. Those of a
-            `worker.Pool` that is entered are used instead, where there is one.
-        beam_options: given to Beam as they are, such as ``["--runner=FlinkRunner"]``.
-        staged: copy images in the order of the shards first, in long reads (`rt2data.pipeline.staging`): ``yes``, ``no``, or
-            ``auto``, where single reads are slow.
-        progress: print the plan and the progress on stderr.
-
-    Returns:
-        The manifest.
-
-    Raises:
-        Rt2dataError: input that cannot be used. OUT is then as it was before.
-    """
-    the_recipe = recipes.read(recipes.find(str(recipe)))
-    target = storage.place(out).absolute()
-    folder = work_folder(target, work)
-    if target in (folder, *folder.parents):
-        raise Rt2dataError(
-            str(folder), f"the work directory is inside {target}", "a folder outside of it", "Choose another --work"
-        )
-    say = plan_text.Reporter(enabled=progress)
-    found = [open_source(s, data_root, folder) for s in the_recipe.sources]
-    commit.refuse_foreign(target, the_recipe.name)
-    spec = open_tokenizer(the_recipe)
-    with Engine(folder, workers, beam_options, say) as engine:
-        annotated = annotate(the_recipe, data_root, folder, engine)
-        the_job = index_all(the_recipe, found, folder, engine, check=the_recipe.image_check, annotated=annotated)
-        measured = measure_all(the_job, engine)
-        tokenizer, states = resolve(the_recipe, spec, measured), resolve_proprio(the_recipe, measured)
-        the_plan = planner.make(
-            the_job,
-            [one.to_dict() for one in (tokenizer, states) if one],
-            [other_splits_of(s, one) for s, one in zip(the_recipe.sources, found, strict=True)],
-        )
-        chosen = staging.choose(the_job, staged, [s.reads for s in the_plan.sources])
-        for source, one in zip(the_plan.sources, chosen, strict=True):
-            source.staged = one
-        say.line(plan_text.plan_text(the_recipe, the_plan, workers, target))
-        state = folder / "builds" / the_plan.digest[:32]
-        if (done := commit.complete(target, the_plan)) is not None:
-            say.line(f"{target} holds this mixture already")
-            return done
-        commit.claim(target, the_plan)
-        the_plan.save(state)
-        tokenizer.save_pretrained(str(state))
-        if states:
-            states.save_pretrained(str(state), proprio.FILE)
-        drawn = [sum(s.quota.values()) for s in the_plan.sources]
-        the_job = the_job.for_exchange(drawn, chosen, [s.image_bytes for s in the_plan.sources])
-        common = {"job": str(the_job.save()), "folder": str(state), "out": str(target)}
-        runs = [common | {"group": g} for g in range(len(the_job.groups))]
-        shards = [common | {"bucket": b} for b in range(exchange.buckets(the_plan))]
-        records = [workdir.record_file(state, n) for n in range(the_plan.shards)]
-        engine.run([("exchange", runs), ("gather", shards)], "shards", finished(records, os.path.exists), len(records))
-        written = commit.commit(target, the_job, the_plan, (tokenizer, states), measured, state)
-    say.summary(target, written)
-    return written
 
 
 def work_folder(out: Place, work: str | Path | None) -> Path:
@@ -191,7 +110,7 @@ def annotation_task(source: RecipeSource, data_root: str | Place | None, work: P
     if rule is None or rule.origin != "annotations":
         return None
     root = storage.place(data_root).absolute() if data_root else Path.cwd()
-    path = sources.safe_join(root, rule.file)
+    path = storage.safe_join(root, rule.file)
     if path is None or not path.is_file():
         expected = f"a file below {root}" if path is None else f"a file at {path}"
         raise Rt2dataError(source.where, f'no annotations "{rule.file}"', expected)

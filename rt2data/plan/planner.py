@@ -17,13 +17,15 @@ import pyarrow as pa
 from rt2data import index
 from rt2data.errors import Rt2dataError
 from rt2data.index import blobs, keys
-from rt2data.plan import quotas, requests, warnings
+from rt2data.plan import apportion, quotas, requests, warnings
+from rt2data.plan.draw import _hash, drawn, planned
 from rt2data.plan.plan import Plan, SourcePlan, Stream, empty, streams
 from rt2data.recipes.holdout import Holdout
-from rt2data.recipes.recipe import Recipe, RecipeSource
+from rt2data.recipes.recipe import RecipeSource
 from rt2data.samples import duplicate_ids, reasoning, selection, windows
 from rt2data.samples import holdout as row_holdout
-from rt2data.samples.job import IndexedPart, Job
+from rt2data.samples.job import Job
+from rt2data.samples.parts import IndexedPart
 from rt2data.samples.selection import Samples
 
 VERSION = 1
@@ -79,7 +81,7 @@ def make(job: Job, tokenizers: list[dict[str, Any]], other_splits: list[dict[str
         parts.clear()
         merged.sort()  # in place: a copy would be 8 more bytes a sample
         shards = math.ceil(len(merged) / recipe.samples_per_shard)
-        cuts = keys.cuts(merged, shards, recipe.file) if shards else np.empty(0, np.uint64)
+        cuts = apportion.cuts(merged, shards, recipe.file) if shards else np.empty(0, np.uint64)
         made.append(Stream(split, name, len(merged), shards, cuts))
     content = json.dumps([VERSION, job.digest(), *tokenizers], sort_keys=True)
     run_bytes = sum(sum(p.quota.values()) * job.row_bytes(number) for number, p in enumerate(plans))
@@ -158,33 +160,6 @@ def choose_plans(job: Job, number: int, found: SourcePlan) -> dict[str, Any]:
         "threshold": {name: last for name, (_, last) in chosen.items()},
         "annotations": counts if annotated else None,
     }
-
-
-def planned(recipe: Recipe, source: RecipeSource, samples: Samples, rows: Any, copy: int) -> keys.U64:
-    """The hash that decides which samples have a plan in words, of the samples at `rows` (ascending), copy `copy`."""
-    mask = np.zeros(len(samples.rows), np.bool_)
-    mask[rows] = True
-    return _hash("plan", recipe, source, samples.take(mask), copy)
-
-
-def _hash(tag: str, recipe: Recipe, source: RecipeSource, samples: Samples, copy: int = 0) -> keys.U64:
-    return keys.hashes(tag, recipe.seed, source.id, samples.units, samples.step, samples.variant, copy)
-
-
-def drawn(recipe: Recipe, source: RecipeSource, plan: SourcePlan, samples: Samples) -> Any:
-    """The drawn samples, split by split and copy by copy: (split, positions in `samples`, copy, order values)."""
-    for split in range(len(recipe.splits)):
-        rows = np.flatnonzero(samples.split == split)
-        if not len(rows):
-            continue
-        mine = samples.take(samples.split == split)
-        copies = plan.copies if split == 0 else 1
-        for copy in range(copies):
-            yield split, rows, copy, _hash("order", recipe, source, mine, copy)
-        if split == 0 and plan.threshold >= 0:
-            chosen = _hash("quota", recipe, source, mine) <= np.uint64(plan.threshold)
-            if chosen.any():
-                yield split, rows[chosen], copies, _hash("order", recipe, source, mine.take(chosen), copies)
 
 
 def image_bytes(table: pa.Table, source: RecipeSource, rows: Any) -> int:

@@ -7,7 +7,7 @@ import math
 from fractions import Fraction
 
 from rt2data.errors import Rt2dataError
-from rt2data.index import keys
+from rt2data.plan import apportion
 from rt2data.plan.plan import SourcePlan
 from rt2data.recipes.recipe import Recipe, RecipeSource
 
@@ -44,7 +44,9 @@ def set_quotas(recipe: Recipe, plans: list[SourcePlan]) -> None:
             total = max(
                 math.ceil(size * every / weight) if weight else 0 for size, weight in zip(n, weights, strict=True)
             )
-        quotas = keys.largest_remainder(recipe.train_samples or total, weights) if any(weights) else [0] * len(plans)
+        quotas = (
+            apportion.largest_remainder(recipe.train_samples or total, weights) if any(weights) else [0] * len(plans)
+        )
         if recipe.weights == "share" or all(n):
             for plan, weight in zip(plans, weights, strict=True):
                 plan.wanted = float(weight / every)

@@ -13,8 +13,9 @@ from rt2data import index, storage
 from rt2data.images.reader import Images, requests
 from rt2data.index import blobs
 from rt2data.samples import selection, windows
-from rt2data.samples.job import IndexedPart, Job
-from rt2data.sources.registry import Part
+from rt2data.samples.job import Job
+from rt2data.samples.parts import IndexedPart
+from rt2data.sources.base import Part
 from rt2data.storage import local_copies, object_store
 from rt2data.storage.local_copies import Extent
 

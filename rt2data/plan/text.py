@@ -1,15 +1,10 @@
-"""What a build tells its user: the plan, the progress, the summary. All of it on stderr."""
+"""The plan as text, and numbers for a person: bytes, counts, hours."""
 
 from __future__ import annotations
 
 import math
-import sys
 import textwrap
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from rt2data.plan import forecast
 from rt2data.plan.plan import Plan, SourcePlan
@@ -23,50 +18,9 @@ BY_SOURCE = (
 )
 
 
-def _amount(samples: int, shards: int, mark: str = "") -> str:
+def amount(samples: int, shards: int, mark: str = "") -> str:
+    """How many samples and shards, for a person; `mark` says that the numbers are estimated."""
     return f"{mark}{samples:,} samples in {mark}{shards:,} shard{'s' if shards != 1 else ''}"
-
-
-class Reporter:
-    """Prints to stderr, or nothing at all."""
-
-    def __init__(self, *, enabled: bool) -> None:
-        self.enabled = enabled
-
-    def line(self, text: str) -> None:
-        if self.enabled:
-            print(text, file=sys.stderr, flush=True)
-
-    def summary(self, out: Place, manifest: dict[str, Any]) -> None:
-        total = sum(s["bytes"] for split in manifest["splits"].values() for s in split["shards"])
-        found = ", ".join(
-            f"{_amount(s['samples'], len(s['shards']))} of {name}" for name, s in manifest["splits"].items()
-        )
-        self.line(f"{out}: {found}; {size(total)}; tokenizer {manifest['tokenizer'][:12]}")
-
-    @contextmanager
-    def progress(self, word: str, done: Callable[[], int] | None, total: int) -> Iterator[None]:
-        """A progress bar that counts finished files, the same on every runner."""
-        if not self.enabled or done is None or not total:
-            yield
-            return
-        from tqdm import tqdm
-
-        stop = threading.Event()
-        with tqdm(total=total, desc=word, unit="", file=sys.stderr, leave=False, mininterval=0.5) as bar:
-
-            def watch() -> None:
-                while not stop.wait(0.3):
-                    bar.update(done() - bar.n)
-
-            thread = threading.Thread(target=watch, daemon=True)
-            thread.start()
-            try:
-                yield
-                bar.update(total - bar.n)
-            finally:
-                stop.set()
-                thread.join()
 
 
 def size(count: float) -> str:
@@ -102,7 +56,7 @@ def plan_text(recipe: Recipe, plan: Plan, workers: int | None = None, out: Place
     for split, samples in plan.splits.items():
         known = (counted and split == "train") or not any("samples" in s.unknown for s in plan.sources)
         shards = sum(stream.shards for stream in plan.streams if stream.split == split)
-        counts = _amount(samples, shards, mark) if samples or known else "?"
+        counts = amount(samples, shards, mark) if samples or known else "?"
         lines.append(f"{split}: {counts}{'' if known or not samples else ', and what is unknown'}")
     needs = forecast.make(recipe, plan, workers, out)
     least = "" if needs.complete else "; without what is unknown"

@@ -1,8 +1,8 @@
 """Plans in words, RT-2's chain of thought: what some robot samples say before their action.
 
 A plan comes from a template over the instruction, from a text field of the dataset, or from annotations of its steps
-(`rt2data.samples.annotations`). A recipe's source says which, and what share of its samples has one. Of the samples for which
-there is a plan, those with the smallest hash("plan", seed, key) get it, copies apart from one another.
+(`rt2data.samples.annotations`). A recipe's source says which, and what share of its samples has one. Of the samples for
+which there is a plan, those with the smallest hash("plan", seed, key) get it, copies apart from one another.
 """
 
 from __future__ import annotations

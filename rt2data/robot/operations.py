@@ -1,7 +1,7 @@
 """The operations of a declaration's action terms: small functions on float64 arrays.
 
 Each takes the columns of a term, (T, n) for the T steps of an episode, and its argument, and gives (T, n). Rotations
-are in `rt2data.robot.fields.rotation`. Each docstring says what the operation does to one number x.
+are in `rt2data.robot.rotation`. Each docstring says what the operation does to one number x.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rt2data.errors import Rt2dataError
-from rt2data.plan import text as plan_text
+from rt2data.runners import progress
 from rt2data.runners import workers as worker
 
 Tasks = Sequence[dict[str, Any]]
@@ -35,7 +35,7 @@ def finished(things: Iterable[T], is_done: Callable[[T], bool]) -> Callable[[], 
 class Direct:
     """Runs stages in this process, one task after the other: for `plan` and `stats`, which read no image through."""
 
-    def __init__(self, say: plan_text.Reporter) -> None:
+    def __init__(self, say: progress.Reporter) -> None:
         self.say = say
 
     def run(
@@ -55,7 +55,7 @@ class Engine:
     Where there is no pool yet, one of `workers` processes is started.
     """
 
-    def __init__(self, work: Path, workers: int | None, beam_options: Sequence[str], say: plan_text.Reporter) -> None:
+    def __init__(self, work: Path, workers: int | None, beam_options: Sequence[str], say: progress.Reporter) -> None:
         self.work, self.options, self.say = work, list(beam_options), say
         self.local = not any(o.startswith("--runner") for o in self.options)
         if self.local and self.options:

@@ -1,7 +1,7 @@
 """Worker processes of a local build: plain Python with numpy and rt2data, started before anything else is imported.
 
-``python -m rt2data.runners.workers`` reads a task a line as JSON and answers a line: ``{"result": ...}`` or ``{"error": ...}``.
-The same functions run inside Beam's own workers on a remote runner.
+``python -m rt2data.runners.workers`` reads a task a line as JSON and answers a line: ``{"result": ...}`` or ``{"error":
+...}``. The same functions run inside Beam's own workers on a remote runner.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from rt2data import index, storage
 from rt2data.errors import Rt2dataError
 from rt2data.recipes import reasoning
 from rt2data.sources.web import json_stream
-from rt2data.sources.web.records import lookup
+from rt2data.sources.web.field_path import lookup
 from rt2data.sources.web.text_files import lines
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
@@ -220,7 +220,7 @@ def _digest(task: dict[str, Any]) -> str:
     """Names an index by the file's bytes and what is made of them."""
     h = hashlib.blake2b(digest_size=20)
     h.update(index.digest(str(VERSION), task["text"], task["episode"], storage.place(task["path"]).suffix, size=20))
-    with storage.place(task["path"]).open("rb") as file:
+    with storage.open_file(storage.place(task["path"])) as file:
         while block := file.read(1 << 22):
             h.update(block)
     return h.hexdigest()

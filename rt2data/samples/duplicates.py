@@ -41,7 +41,8 @@ from rt2data.recipes import filters
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.runners.engine import Direct, Engine
 from rt2data.samples import image_pass, job, selection, windows
-from rt2data.samples.job import IndexedPart, Job
+from rt2data.samples.job import Job
+from rt2data.samples.parts import IndexedPart
 from rt2data.storage import atomic
 
 VERSION = 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,8 @@ from rt2data.samples import annotations as annotation
 from rt2data.samples import filters as row_filters
 from rt2data.samples import holdout as row_holdout
 from rt2data.samples import image_pass, reasoning, selection, windows
+from rt2data.samples.parts import IndexedPart, Member, Slice
+from rt2data.samples.view import normalised
 from rt2data.storage import atomic
 
 # Of the staged images that one exchange task writes: at least so many bytes, and more where there would be more tasks.
@@ -33,54 +34,6 @@ GROUP_ROWS = 200_000  # rows that one task walks over, or holds in EXCHANGE, at 
 # But every GATHER task opens every run, so that from 25 million samples on there are not more runs, but larger ones.
 RUN_ROWS, RUNS = 50_000, 500
 ROW_BYTES = 200  # of a sample of one step in a run
-
-
-class Member(NamedTuple):
-    """A part of a source, as it was indexed."""
-
-    name: str
-    digest: str
-    rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class IndexedPart:
-    """A part of source `source` (its position in the recipe) whose index is at `file` below the work directory.
-
-    Where a source's parts are small, `members` are several of one split that follow one another (`rt2data.pipeline.indexing`),
-    and all that comes after INDEX takes them as one part. Its name is that of the first.
-    """
-
-    source: int
-    split: str
-    file: str
-    members: tuple[Member, ...]
-
-    @property
-    def name(self) -> str:
-        return self.members[0].name
-
-    @property
-    def rows(self) -> int:
-        return sum(member.rows for member in self.members)
-
-    def member(self, row: int) -> tuple[str, int]:
-        """The source's part in which a row lies: its name, and its first row."""
-        start = 0
-        for one in self.members:
-            if row < start + one.rows:
-                break
-            start += one.rows
-        return one.name, start
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """Rows `start` to `stop` of part `part` (its position in the job)."""
-
-    part: int
-    start: int
-    stop: int
 
 
 class Piece(NamedTuple):
@@ -283,24 +236,6 @@ def _resolved(job: Job) -> Job:
         found = row_filters.resolve(source.filters, partial(rows, number), selection.cameras(source))
         sources[number] = replace(source, filters=found)
     return replace(job, recipe=replace(job.recipe, sources=tuple(sources)))
-
-
-def normalised(table: pa.Table, form: str | None) -> pa.Table:
-    """An index whose texts are in a Unicode normal form, ``nfc`` or ``nfkc``; as they are where it is None."""
-    for name in ("question", "answers", "captions", "turns") if form else ():
-        if name not in table.column_names:
-            continue
-        chunks = []
-        for chunk in table.column(name).chunks:
-            several = pa.types.is_list(chunk.type)
-            stored = (chunk.values if several else chunk).to_pylist()
-            # Arrow's own utf8_normalize leaves texts as they are (seen with 25.0.1).
-            unicode: Any = str(form).upper()
-            texts = pa.array([t if t is None else unicodedata.normalize(unicode, t) for t in stored], pa.string())
-            chunks.append(pa.ListArray.from_arrays(chunk.offsets, texts, mask=chunk.is_null()) if several else texts)
-        column = pa.chunked_array(chunks, table.schema.field(name).type)
-        table = index.replaced(table, name, column)
-    return table
 
 
 @lru_cache(maxsize=4)

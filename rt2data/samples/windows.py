@@ -3,9 +3,9 @@
 `taken` is a view of an index: the same rows, with other actions and reasons. A row never moves, so that numbers of
 steps, slices and counts stay what they are. In this order:
 
-- `stride`: from each step whose action is known on, every k steps become one (`rt2data.robot.fields.compose`), which stands at the
-  first of them; the others are left out as ``composed``. A step whose action is undefined belongs to no such group. A
-  group is whole, or ends its episode; one that an undefined step cuts short has no action itself.
+- `stride`: from each step whose action is known on, every k steps become one (`rt2data.robot.compose`), which stands
+  at the first of them; the others are left out as ``composed``. A step whose action is undefined belongs to no such
+  group. A group is whole, or ends its episode; one that an undefined step cuts short has no action itself.
 - a step whose state cannot be written into the prompt is left out as ``no_state``, one without motion as ``no_op``.
 - `horizon`, `history`: the columns ``ahead`` and ``back`` say over how many (composed) steps a window may reach from
   each step. It ends where the episode does, and at a step that is left out; but a ``no_op`` stays inside: it is sound,

@@ -9,23 +9,23 @@ take a regular expression or a grammar there are `tokenizer.regex()` and `tokeni
     only_actions = ActionLogitsProcessor(Constraint(tok))
     ids = model.generate(**inputs, logits_processor=[only_actions], max_new_tokens=32)
 
-Needs numpy only; torch is used where the scores are torch tensors. May import: `tokenizer`, `mixture`, `robot.rotation`.
+Needs numpy only; torch is used where the scores are torch tensors. May import: `tokenizer`, `mixture`,
+`robot.rotation`.
 """
 
 from __future__ import annotations
 
-from rt2data.serving.constraint import (
-    ActionLogitsProcessor,
-    Constraint,
-    from_simpler,
-    parse_reply,
-    prefix_allowed_tokens_fn,
-    to_simpler,
-)
+from rt2data.serving.constraint import Constraint
+from rt2data.serving.logits import ActionLogitsProcessor, prefix_allowed_tokens_fn
+from rt2data.serving.robot_prompt import RobotPrompt
+from rt2data.serving.simpler import from_simpler, to_simpler
+from rt2data.tokenizer.text.reply import Reply, parse_reply
 
 __all__ = [
     "ActionLogitsProcessor",
     "Constraint",
+    "Reply",
+    "RobotPrompt",
     "from_simpler",
     "parse_reply",
     "prefix_allowed_tokens_fn",

@@ -14,42 +14,18 @@ Importing this needs numpy only; torch is used where the scores are torch tensor
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rt2data.tokenizer import ActionError, ActionParseError, ActionTokenizer, Decoded
+from rt2data.tokenizer import ActionError, ActionParseError, ActionTokenizer
+from rt2data.tokenizer.text.reply import MARKER, Reply, parse_reply
 from rt2data.tokenizer.vocabulary.automata import Automaton
 from rt2data.tokenizer.vocabulary.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-
-MARKER = "Action:"
-
-
-class Reply(NamedTuple):
-    """What a model wrote: the plan (None where there is none) and the bins of the action, int32 (fields,)."""
-
-    plan: str | None
-    bins: npt.NDArray[np.int32]
-
-
-def parse_reply(tokenizer: ActionTokenizer, text: str) -> Reply:
-    """The plan and the action of a reply in text: ``1 128 91 ...`` or ``Plan: pick the can. Action: 1 128 91 ...``.
-
-    One space before the action is accepted; the action itself is held to `tokenizer.parse`.
-
-    Raises:
-        ActionParseError: for a reply that is not an action, with the place counted in the action's part of the text.
-    """
-    before, marker, action = text.partition(MARKER)
-    if not marker:
-        before, action = "", text
-    bins = tokenizer.parse(action if tokenizer.spec.lead else action.removeprefix(" "))
-    return Reply(before.strip().removeprefix("Plan:").strip() if marker else None, bins)
 
 
 class Constraint:
@@ -226,150 +202,3 @@ def _begun(text: str) -> str:
 def _error(ids: Sequence[int], index: int, reason: str) -> ActionParseError:
     numbers = [str(int(i)) for i in ids]
     return ActionParseError(" ".join(numbers), index + 1, len(" ".join(numbers[:index])) + (index > 0), reason)
-
-
-class ActionLogitsProcessor:
-    """For `generate(logits_processor=[...])` of transformers: whatever the logits, the reply is one that the
-    constraint allows.
-
-    Logits of other ids become -inf; among the allowed ones NaN and infinities become the lowest or highest finite
-    number, so that there is always something to choose. One object serves one `generate` after another, and beam
-    search.
-
-    Args:
-        constraint: what may be written.
-        prompt_length: how many ids come before the reply; by default what the first call of a `generate` shows (with a
-            decoder of its own, such as T5's, its start id).
-    """
-
-    def __init__(self, constraint: Constraint, prompt_length: int | None = None) -> None:
-        self.constraint, self._given = constraint, prompt_length
-        self._prompt, self._width = 0, -1
-        self._states: dict[tuple[int, ...], Any] = {}
-
-    def __call__(self, input_ids: Any, scores: Any) -> Any:
-        """`input_ids` (batch, length) and `scores` (batch, vocabulary), both torch or both numpy; returns new
-        scores.
-        """
-        width = int(input_ids.shape[1])
-        if self._given is not None:
-            self._prompt = self._given
-        elif width != self._width + 1:
-            self._prompt, self._states = width, {}
-        self._width = width
-        rows = [tuple(row) for row in input_ids[:, self._prompt :].tolist()]
-        states = {}
-        for row in rows:
-            before = self._states.get(row[:-1]) if row else None
-            after = None if before is None else self.constraint.step(before, row[-1])
-            states[row] = self.constraint.state(row) if after is None else after
-        self._states = states
-        allowed = [self.constraint.allowed(states[row]) for row in rows]
-        highest = max(int(ids.max()) for ids in allowed)
-        if highest >= scores.shape[1]:
-            raise ActionError(
-                "scores", f"{scores.shape[1]} logits", f"one for each id of the vocabulary, {highest} included"
-            )
-        return _keep_torch(scores, allowed) if hasattr(scores, "new_full") else _keep(scores, allowed)
-
-
-def _keep(scores: npt.NDArray[np.floating[Any]], allowed: Sequence[npt.NDArray[np.int64]]) -> Any:
-    out = np.full_like(scores, -np.inf)
-    limit = np.finfo(scores.dtype)
-    least, most = float(limit.min), float(limit.max)
-    for row, ids in enumerate(allowed):
-        out[row, ids] = np.nan_to_num(np.asarray(scores[row, ids]), nan=least, posinf=most, neginf=least)
-    return out
-
-
-def _keep_torch(scores: Any, allowed: Sequence[npt.NDArray[np.int64]]) -> Any:
-    torch = sys.modules["torch"]
-    limit = torch.finfo(scores.dtype)
-    out = torch.full_like(scores, -torch.inf)
-    for row, ids in enumerate(allowed):
-        index = torch.as_tensor(ids, device=scores.device)
-        out[row, index] = torch.nan_to_num(scores[row, index], nan=limit.min, posinf=limit.max, neginf=limit.min)
-    return out
-
-
-def prefix_allowed_tokens_fn(constraint: Constraint, prompt_length: int) -> Callable[[int, Any], list[int]]:
-    """For `generate(prefix_allowed_tokens_fn=...)` of transformers: the ids that may follow, by the ids so far."""
-
-    def allowed(batch_id: int, input_ids: Any) -> list[int]:
-        del batch_id
-        ids: list[int] = constraint.allowed(constraint.state(input_ids[prompt_length:].tolist())).tolist()
-        return ids
-
-    return allowed
-
-
-def to_simpler(actions: Any, terminate: Any = False) -> dict[str, npt.NDArray[np.float64]]:
-    """Canonical arm actions in the fields of SimplerEnv and other users of ManiSkill2 (float64, numpy).
-
-    Args:
-        actions: (..., 7): x y z in metres, roll pitch yaw in radians, gripper openness in [0, 1].
-        terminate: bool (...).
-
-    Returns:
-        ``world_vector`` (..., 3) in metres; ``rot_axangle`` (..., 3), the axis times the angle in radians of
-        Rz(yaw) Ry(pitch) Rx(roll); ``gripper`` (..., 1) from -1 (closed) to 1 (open); ``terminate_episode`` (...,
-        1), 0 or 1. WidowX environments take `gripper` as it is. Google Robot environments take changes instead,
-        positive to close: the difference of the openness before and now.
-
-    Source: simpler-env/SimplerEnv, simpler_env/policies/openvla/openvla_model.py, which rounds the gripper to -1 or 1.
-    """
-    x = np.asarray(actions, np.float64)
-    if x.ndim == 0 or x.shape[-1] != 7:
-        raise ActionError("actions", f"shape {x.shape}", "(..., 7): x y z roll pitch yaw gripper")
-    flags = np.broadcast_to(np.asarray(terminate, np.float64), x.shape[:-1])
-    return {
-        "world_vector": x[..., :3].copy(),
-        "rot_axangle": _axangle(x[..., 3:6]),
-        "gripper": 2 * x[..., 6:7] - 1,
-        "terminate_episode": flags[..., None].copy(),
-    }
-
-
-def from_simpler(fields: Mapping[str, Any]) -> Decoded:
-    """The inverse of `to_simpler`: actions (..., 7) float64 and terminate (...) bool. Pitch comes back in [-pi/2,
-    pi/2].
-
-    Raises:
-        ActionError: a field that is missing or has another width.
-    """
-    parts = {}
-    for name, width in (("world_vector", 3), ("rot_axangle", 3), ("gripper", 1), ("terminate_episode", 1)):
-        if name not in fields or np.shape(fields[name])[-1:] != (width,):
-            found = f"shape {np.shape(fields[name])}" if name in fields else "missing"
-            raise ActionError(name, found, f"(..., {width})")
-        parts[name] = np.asarray(fields[name], np.float64)
-    euler = _euler(parts["rot_axangle"])
-    actions = np.concatenate([parts["world_vector"], euler, (parts["gripper"] + 1) / 2], axis=-1)
-    return Decoded(actions, parts["terminate_episode"][..., 0] > 0.5)
-
-
-def _axangle(euler: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Roll, pitch, yaw to axis times angle, the angle in [0, pi], through the unit quaternion."""
-    (cr, cp, cy), (sr, sp, sy) = (f(np.moveaxis(euler, -1, 0) / 2) for f in (np.cos, np.sin))
-    w = cr * cp * cy + sr * sp * sy
-    v = np.stack([sr * cp * cy - cr * sp * sy, cr * sp * cy + sr * cp * sy, cr * cp * sy - sr * sp * cy], axis=-1)
-    v = np.where(w[..., None] < 0, -v, v)
-    size = np.linalg.norm(v, axis=-1, keepdims=True)
-    angle = 2 * np.arctan2(size, np.abs(w)[..., None])
-    # sin(a/2) / a is 1/2 at 0: no quotient of two zeros.
-    return v * np.where(size > 0, angle / np.where(size > 0, size, 1), 2.0)
-
-
-def _euler(axangle: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Axis times angle to roll, pitch, yaw of Rz(yaw) Ry(pitch) Rx(roll); at a pitch of pi/2, where only yaw - roll is
-    determined, roll is 0.
-    """
-    angle = np.linalg.norm(axangle, axis=-1)
-    w = np.cos(angle / 2)
-    x, y, z = np.moveaxis(axangle * (np.sinc(angle / (2 * np.pi)) / 2)[..., None], -1, 0)
-    sine = np.clip(2 * (w * y - x * z), -1, 1)
-    locked = np.abs(sine) > 1 - 1e-12
-    roll = np.where(locked, 0.0, np.arctan2(2 * (w * x + y * z), 1 - 2 * (x * x + y * y)))
-    yaw = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
-    yaw = np.where(locked, np.arctan2(-2 * (x * y - w * z), 1 - 2 * (x * x + z * z)), yaw)
-    return np.stack([roll, np.arcsin(sine), yaw], axis=-1)

@@ -2,8 +2,8 @@
 
 The fields of a sample's JSON are the same, in the same order, in every sample of every mixture; `schemas/sample.json`
 defines them. JSON is put together from pieces that many samples share, since making an object per sample and encoding
-it costs more than copying its image does. Pieces are columns, which Arrow joins (`rt2data.index.text_columns`): loops over rows take
-many times as long.
+it costs more than copying its image does. Pieces are columns, which Arrow joins (`rt2data.index.text_columns`): loops
+over rows take many times as long.
 """
 
 from __future__ import annotations

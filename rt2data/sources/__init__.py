@@ -7,6 +7,7 @@ May import: `index`, `declarations`, `robot`, `rlds`, `images`, `storage`, `erro
 
 from __future__ import annotations
 
-from rt2data.sources.registry import FORMATS, Part, Source, of_format, open_source, safe_join
+from rt2data.sources.base import Part, Source
+from rt2data.sources.registry import FORMATS, of_format, open_source
 
-__all__ = ["FORMATS", "Part", "Source", "of_format", "open_source", "safe_join"]
+__all__ = ["FORMATS", "Part", "Source", "of_format", "open_source"]

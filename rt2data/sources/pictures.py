@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import google_crc32c
 
-from rt2data import index
+from rt2data import index, storage
 from rt2data.images import codec
 from rt2data.storage.places import Place
 
@@ -57,11 +57,11 @@ class Files:
     def read(self, picture: Picture) -> bytes:
         """The bytes of a picture; MAX_BYTES at most, and one more where there are more."""
         if picture.length < 0:
-            with (self.root / picture.file).open("rb") as file:
+            with storage.open_file(self.root / picture.file) as file:
                 return file.read(min(MAX_BYTES, os.fstat(file.fileno()).st_size) + 1)
         if picture.file != self._name or self._map is None:
             self.close()
-            with (self.root / picture.file).open("rb") as file:
+            with storage.open_file(self.root / picture.file) as file:
                 self._map, self._name = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), picture.file
         return self._map[picture.offset : picture.offset + min(picture.length, MAX_BYTES + 1)]
 

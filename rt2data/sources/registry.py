@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import importlib
-import os
-import posixpath
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-import pyarrow as pa
+from typing import Any
 
 from rt2data import storage
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError, near
-from rt2data.storage.object_store import Url
+from rt2data.sources.base import Source
 from rt2data.storage.places import Place
 
 # What a declaration's `format` may name. Anyone's own format is given as module:Class.
 FORMATS = {
-    "rlds": "rt2data.sources.robot.rlds_tfrecord:opened",
+    "rlds": "rt2data.sources.robot.rlds:opened",
     "roboset_hdf5": "rt2data.sources.robot.roboset:RobosetHdf5",
     "lerobot": "rt2data.sources.robot.lerobot.source:LeRobot",
     "vqa_json": "rt2data.sources.web.vqa_json:VqaJson",
@@ -37,51 +31,6 @@ FORMATS = {
     "arrow": "rt2data.sources.web.tables:Arrow",
     "hub": "rt2data.sources.web.hub:Hub",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """The unit of parallel reading: one file, or rows `start` to `stop` of one.
-
-    `files` are the files (below the dataset's folder) whose change means that the part has changed.
-    """
-
-    split: str
-    name: str
-    files: tuple[str, ...]
-    start: int = 0
-    stop: int = -1
-
-
-class Source(Protocol):
-    """What every format offers. `root` is the dataset's folder."""
-
-    declaration: Declaration
-    root: Place
-
-    def splits(self) -> dict[str, int]:
-        """The dataset's own splits, and how many episodes or examples each holds as its metadata says."""
-        ...
-
-    def parts(self, split: str) -> list[Part]:
-        """The parts of a split, in a fixed order."""
-        ...
-
-    def digest(self, part: Part) -> str:
-        """The part's identity: a hex digest of its content, made without reading the images."""
-        ...
-
-    def watched(self, part: Part) -> list[str]:
-        """Further files below `root` whose change means that the part has changed, such as pictures, there or not."""
-        ...
-
-    def index(self, part: Part, *, check: str) -> pa.Table:
-        """The index of a part (`rt2data.index`), with its images checked as far as `check` (of `index.LEVELS`) says."""
-        ...
-
-    def estimate(self, split: str, cameras: Sequence[str]) -> tuple[int, int]:
-        """(samples, bytes of their images) of a split, guessed from metadata and the first records, fast."""
-        ...
 
 
 def open_source(declaration: Declaration, data_root: Place | None, path: str | None = None, where: str = "") -> Source:
@@ -140,15 +89,3 @@ def of_format(declaration: Declaration, where: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise Rt2dataError(where, f'format "{declaration.format}": {error}', "a class that can be imported") from None
-
-
-def safe_join(root: Place, name: str) -> Place | None:
-    """`root`/`name`, or None where `name`, which is read from data, would leave `root`."""
-    if "\0" in name:
-        return None
-    if isinstance(root, Url):
-        plain = posixpath.normpath(name)
-        return None if plain == "." or plain.split("/")[0] in ("", "..") else root / plain
-    folder = os.path.abspath(root)
-    joined = os.path.normpath(os.path.join(folder, name))
-    return Path(joined) if joined != folder and joined.startswith(folder.rstrip(os.sep) + os.sep) else None

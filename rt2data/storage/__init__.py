@@ -14,10 +14,24 @@ from rt2data.storage.places import (
     join,
     matching,
     near,
+    open_file,
     place,
     reading,
+    safe_join,
     version,
     versions,
 )
 
-__all__ = ["Place", "is_file", "join", "matching", "near", "place", "reading", "version", "versions"]
+__all__ = [
+    "Place",
+    "is_file",
+    "join",
+    "matching",
+    "near",
+    "open_file",
+    "place",
+    "reading",
+    "safe_join",
+    "version",
+    "versions",
+]

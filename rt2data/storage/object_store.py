@@ -129,12 +129,6 @@ class Url:
         found = _listed(start) if deep else (one for one in start.iterdir() if one.is_file())
         yield from (one for one in found if matches(one.relative_to(self).as_posix()))
 
-    def open(self, mode: str = "rb") -> Any:
-        """A local copy, opened for reading."""
-        from rt2data.storage import local_copies
-
-        return local_copies.whole(self).open(mode)
-
     def read_bytes(self) -> bytes:
         with _asking(self, "get") as (obstore, store):
             return bytes(obstore.get(store, self.key).bytes())

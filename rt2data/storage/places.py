@@ -6,6 +6,7 @@ What is mapped into memory gets a local copy from `near`; a library that reads s
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -79,7 +80,8 @@ def versions(folder: Place, names: Sequence[str]) -> Iterator[tuple[int, int | s
 
 
 def near(found: Place) -> Path:
-    """A local file with the content of `found`: itself, or a copy (`local_copies.whole`), which lasts until others are made.
+    """A local file with the content of `found`: itself, or a copy (`local_copies.whole`), which lasts until others are
+    made.
 
     Raises:
         FileNotFoundError: there is no such object.
@@ -87,8 +89,25 @@ def near(found: Place) -> Path:
     return local_copies.whole(found) if isinstance(found, Url) else found
 
 
+def open_file(found: Place) -> BinaryIO:
+    """A file, or a local copy of an object (`near`), opened for reading from front to back. Raises OSError."""
+    return near(found).open("rb")
+
+
 @contextmanager
 def reading(found: Place) -> Iterator[BinaryIO]:
     """A file or an object as a file of which some is read (`rt2data.storage.local_copies.reading`). Raises OSError."""
     with local_copies.reading(found) if isinstance(found, Url) else found.open("rb") as file:
         yield file
+
+
+def safe_join(root: Place, name: str) -> Place | None:
+    """`root`/`name`, or None where `name`, which is read from data, would leave `root`."""
+    if "\0" in name:
+        return None
+    if isinstance(root, Url):
+        plain = posixpath.normpath(name)
+        return None if plain == "." or plain.split("/")[0] in ("", "..") else root / plain
+    folder = os.path.abspath(root)
+    joined = os.path.normpath(os.path.join(folder, name))
+    return Path(joined) if joined != folder and joined.startswith(folder.rstrip(os.sep) + os.sep) else None

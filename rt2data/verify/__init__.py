@@ -1,9 +1,9 @@
 """`verify`: reads a built mixture back and checks every promise, with nothing of what wrote it.
 
 Shards are read with `tarfile`, `json` and `hashlib`, images are decoded with Pillow, hashes are computed one key at a
-time and bins by `rt2data.verify.reference`. One process reads front to back. What keys and images say together is kept in
-temporary files, some 60 bytes a sample and 35 an image; memory holds one sample, buffers of 64 MB and a 64th of these
-records at a time (and, of robot sources that must hold each episode once, 32 bytes an episode).
+time and bins by `rt2data.verify.reference`. One process reads front to back. What keys and images say together is kept
+in temporary files, some 60 bytes a sample and 35 an image; memory holds one sample, buffers of 64 MB and a 64th of
+these records at a time (and, of robot sources that must hold each episode once, 32 bytes an episode).
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def check_file(path: Place, entry: dict[str, Any], report: Report) -> bool:
     name, check = entry["name"], report["shards"]
     crc = size = 0
     try:
-        with path.open("rb") as file:
+        with storage.open_file(path) as file:
             while block := file.read(_BLOCK):
                 crc, size = google_crc32c.extend(crc, block), size + len(block)
     except OSError as error:

@@ -21,8 +21,9 @@ from rt2data.rlds import array_record, tfrecord
 from rt2data.rlds.dataset import of_record
 from rt2data.rlds.episodes import Episode, ImageRefs, Reader
 from rt2data.rlds.features import Field
-from rt2data.sources.registry import Part
-from rt2data.sources.robot.rlds_tfrecord import Bytes, Rlds, Rows, named_digest
+from rt2data.sources.base import Part
+from rt2data.sources.robot.episode_rows import Rows, named_digest
+from rt2data.sources.robot.rlds_tfrecord import Bytes, Rlds
 
 
 class RldsArrayRecord(Rlds):

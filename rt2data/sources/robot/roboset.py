@@ -1,7 +1,7 @@
 """RoboSet as its authors publish it, in HDF5 files.
 
-One declaration reads this format and, with ``format: rlds``, what `rt2data.sources.robot.roboset_to_rlds` writes of it: with the same
-samples.
+One declaration reads this format and, with ``format: rlds``, what `rt2data.sources.robot.roboset_to_rlds` writes of it:
+with the same samples.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import index
+from rt2data import index, storage
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.index import blobs
 from rt2data.rlds import tfrecord
 from rt2data.rlds.episodes import ImageRefs
 from rt2data.robot import match
+from rt2data.sources.base import Part
 from rt2data.sources.counts import Counts
-from rt2data.sources.registry import Part
-from rt2data.sources.robot import left_out_rows
-from rt2data.sources.robot.rlds_tfrecord import Rows
+from rt2data.sources.robot import episode_rows
+from rt2data.sources.robot.episode_rows import Rows
 from rt2data.sources.robot.roboset_trials import CAMERAS, FIELDS, SUFFIXES, Trial, files, names, opened, trials
 from rt2data.storage.places import Place
 
@@ -126,7 +126,7 @@ class RobosetHdf5:
             left_out.append(["not_finite"] * trial.not_finite + ["unequal_length"] * trial.unequal)
         table = rows.table(buffer, check)
         meta = index.meta(table) | {"digest": digest, "blobs": json.dumps([] if quick else [name])}
-        return left_out_rows.append(table, rows, left_out).replace_schema_metadata(meta)
+        return episode_rows.append(table, rows, left_out).replace_schema_metadata(meta)
 
     def _all(self, part: Part, name: str) -> tuple[Array, tuple[Array, Array]]:
         """The blob of a part, written if it is not there."""
@@ -152,7 +152,7 @@ class RobosetHdf5:
 
 def _digest(root: Place, file: str) -> str:
     h = hashlib.blake2b(file.encode() + b"\0", digest_size=20)
-    with (root / file).open("rb") as content:
+    with storage.open_file(root / file) as content:
         while piece := content.read(1 << 22):
             h.update(piece)
     return h.hexdigest()

@@ -43,8 +43,8 @@ class Converted:
 def roboset(source: Path, target: Path) -> Converted:
     """Convert a folder of RoboSet's HDF5 files to ``TARGET/roboset/1.0.0``.
 
-    The fields are those of `rt2data.sources.robot.roboset_trials.FEATURES`; pictures become PNG. Trials in which no row is
-    complete are left out, and counted.
+    The fields are those of `rt2data.sources.robot.roboset_trials.FEATURES`; pictures become PNG. Trials in which no row
+    is complete are left out, and counted.
 
     Raises:
         Rt2dataError: no HDF5 file in `source`, one that cannot be read, or the target exists. Nothing stays then.

@@ -23,9 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rt2data import storage
-from rt2data.demo.episodes import encoded
 from rt2data.errors import Rt2dataError
 from rt2data.images import codec
+from rt2data.images.codec import encoded
 from rt2data.rlds import features
 from rt2data.rlds.writer import ImageSpec, TensorSpec, TextSpec, features_json, nested
 from rt2data.robot import instruction
@@ -128,7 +128,7 @@ class Trial:
         return _encode(np.zeros((1, 1, 3), np.uint8) if dataset is None else dataset[int(self.rows[step])])
 
     def values(self) -> dict[str, Any]:
-        """Every field of FEATURES but images and instruction, by path, as `rt2data.rlds.episodes.Episode` gives them."""
+        """Every field of FEATURES but images and instruction, by path, as `Episode` of `rt2data.rlds` gives them."""
         steps = len(self.rows)
         last = np.arange(steps) == steps - 1
         path = Path(self.file)
@@ -176,7 +176,7 @@ def trials(root: Place, file: str) -> Iterator[Trial]:
 def opened(path: Place) -> Iterator[h5py.File]:
     """An HDF5 file, whose errors say which one it is."""
     try:
-        with h5py.File(path if isinstance(path, Path) else path.open(), "r") as content:
+        with h5py.File(path if isinstance(path, Path) else storage.open_file(path), "r") as content:
             yield content
     except (OSError, KeyError, RuntimeError) as error:
         raise Rt2dataError(str(path), str(error), "an HDF5 file that can be read", "Copy the file again") from None

@@ -7,8 +7,9 @@ from operator import itemgetter
 from typing import Any
 
 from rt2data import index
-from rt2data.sources.web.corpus import WebCorpus, checked, listed, texts
+from rt2data.sources.web.corpus import WebCorpus, checked, listed
 from rt2data.sources.web.examples import Example
+from rt2data.sources.web.field_path import texts
 from rt2data.storage.places import Place
 
 _LAYOUT = 'COCO JSON with the lists "images" and "annotations"'

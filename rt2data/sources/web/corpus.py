@@ -21,14 +21,14 @@ from rt2data import index, storage
 from rt2data.declarations.declaration import Declaration
 from rt2data.declarations.web import Web
 from rt2data.errors import Rt2dataError
+from rt2data.sources.base import Part
 from rt2data.sources.counts import Counts
 from rt2data.sources.pictures import MAX_BYTES, Fact, Files, Names, Picture, describe, fact_of
-from rt2data.sources.registry import Part, safe_join
 from rt2data.sources.web import boxes, json_stream
 from rt2data.sources.web.examples import VERSION, Example, Kept, is_kept, keep, mark_duplicates
 from rt2data.storage import object_store
 from rt2data.storage.object_store import Url
-from rt2data.storage.places import Place
+from rt2data.storage.places import Place, safe_join
 
 PART_ROWS = 20_000  # examples in a part: about a minute of opening pictures on a slow disk
 
@@ -261,7 +261,7 @@ class WebCorpus:
 
 
 def _value(values: dict[str, Any], match: re.Match[str]) -> str:
-    from rt2data.sources.web.records import lookup
+    from rt2data.sources.web.field_path import lookup
 
     value = values[match[1]] if match[1] in values else lookup(values, match[1])
     if value is None:
@@ -346,11 +346,6 @@ def listed(path: Place, key: str, expected: str) -> Iterator[Any]:
     if json_stream.kind_at(path, (key,)) != "list":
         raise Rt2dataError(str(path), f'no list under "{key}"', expected)
     return (value for _, value in json_stream.elements(path, (key,)))
-
-
-def texts(values: Any) -> list[str]:
-    """The non-empty strings of what should be a list of strings, and was read from data."""
-    return [value for value in values if isinstance(value, str) and value.strip()] if isinstance(values, list) else []
 
 
 def checked(

@@ -16,10 +16,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
+from rt2data import storage
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
+from rt2data.sources.base import Part
 from rt2data.sources.pictures import MAX_BYTES, Picture
-from rt2data.sources.registry import Part
 from rt2data.sources.web.tables import BATCH, Copied
 from rt2data.storage.places import Place
 
@@ -80,7 +81,7 @@ class Hub(Copied):
             f"{self.hub['id']} {self.hub.get('config')} {self.hub.get('revision') if self.remote else ''}".encode()
         )
         for name in part.files:
-            with (self.root / name).open("rb") as file:
+            with storage.open_file(self.root / name) as file:
                 while block := file.read(1 << 22):
                     h.update(block)
         return h.hexdigest()

@@ -8,6 +8,7 @@ from typing import IO, Any
 
 import ijson
 
+from rt2data import storage
 from rt2data.errors import Rt2dataError
 from rt2data.storage.places import Place
 
@@ -57,7 +58,7 @@ def value_at(path: Place, way: Sequence[str]) -> Any:
 @contextmanager
 def _reading(path: Place) -> Iterator[IO[bytes]]:
     """A file behind its byte order mark; the library's errors become ours."""
-    with path.open("rb") as file:
+    with storage.open_file(path) as file:
         file.seek(3 if file.read(3) == b"\xef\xbb\xbf" else 0)
         try:
             yield file

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import re
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import orjson
 
-from rt2data import index
-from rt2data.declarations.web import PLACEHOLDER
+from rt2data import index, storage
 from rt2data.sources.pictures import MAX_BYTES, Names, Picture
 from rt2data.sources.web import boxes, conversation
-from rt2data.sources.web.corpus import WebCorpus, texts
+from rt2data.sources.web.corpus import WebCorpus
 from rt2data.sources.web.examples import Example
-
-_CALL = re.compile(r"(before|after)\((.*)\)", re.DOTALL)
+from rt2data.sources.web.field_path import lookup, strings, texts
 
 
 class Records(WebCorpus):
@@ -59,7 +54,7 @@ class Records(WebCorpus):
 
     def content(self, picture: Picture) -> str:
         """A digest of the bytes of a picture inside a file."""
-        with (self.root / picture.file).open("rb") as file:
+        with storage.open_file(self.root / picture.file) as file:
             file.seek(picture.offset)
             return hashlib.blake2b(file.read(min(picture.length, MAX_BYTES + 1)), digest_size=20).hexdigest()
 
@@ -169,81 +164,6 @@ def _of_url(picture: Picture | Names) -> Picture | Names:
     """The same, for a picture that has a URL: without its file it was not fetched."""
     named = isinstance(picture, Names) and picture.reason == "missing_image"
     return Names(picture.tried, "url_without_file") if named and isinstance(picture, Names) else picture
-
-
-def lookup(record: Any, way: str) -> Any:
-    """The value at a declared field (`rt2data.declarations.web.FIELD`); None where there is none."""
-    if "{" in way:
-        return _filled(record, way)
-    keys, *calls = way.split("|")
-    if keys in record:  # also a key that has dots of its own, such as the column of a table
-        value: Any = record[keys]
-    else:
-        value = _walk(record, keys.split("."))
-    for call in calls:
-        if call.startswith("at("):
-            place = lookup(record, call[3:-1])
-            inside = isinstance(value, list) and isinstance(place, int) and 0 <= place < len(value)
-            value = value[place] if inside and not isinstance(place, bool) else None
-            continue
-        value = [_apply(call, v) for v in value] if isinstance(value, list) else _apply(call, value)
-    return value
-
-
-def _filled(record: Any, text: str) -> str | None:
-    """A text with the values of the fields in braces, those of a list with commas between; None where one has none."""
-    values = {way: strings(lookup(record, way)) for way in PLACEHOLDER.findall(text)}
-    if not all(values.values()):
-        return None
-    return PLACEHOLDER.sub(lambda match: ", ".join(values[match[1]]), text)
-
-
-def _walk(value: Any, keys: Sequence[str]) -> Any:
-    for n, key in enumerate(keys):
-        if key == "*":
-            inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-            found = [_walk(one, keys[n + 1 :]) for one in inner]
-            return [v for one in found for v in (one if isinstance(one, list) else [one])]
-        if isinstance(value, dict):
-            value = value.get(key)
-        elif isinstance(value, list) and key.isdecimal() and len(key) < 10 and int(key) < len(value):
-            value = value[int(key)]
-        else:
-            return None
-    return value
-
-
-def _apply(call: str, value: Any) -> Any:
-    if not isinstance(value, (str, int)) or isinstance(value, bool):
-        return None
-    text = str(value)
-    raw = text.encode("utf-8", "surrogatepass")
-    if match := _CALL.fullmatch(call):
-        before, found, after = text.partition(match[2])
-        return before if match[1] == "before" else after if found else None
-    match call:
-        case "md5" | "sha1":  # of file names that downloaders make of URLs
-            return hashlib.new(call, raw, usedforsecurity=False).hexdigest()
-        case "crc32":
-            return zlib.crc32(raw)
-        case "name" | "stem":
-            name = unquote(urlsplit(text).path if "://" in text else text).rpartition("/")[2]
-            return name if call == "name" else PurePosixPath(name).stem
-        case _:
-            try:
-                return orjson.loads(raw)
-            except orjson.JSONDecodeError:
-                return None
-
-
-def strings(value: Any) -> list[str]:
-    """The texts of a value: a text, a list of texts, or of objects with `answer`, `text` or `caption`."""
-    found = []
-    for one in value if isinstance(value, list) else [value]:
-        if isinstance(one, dict):
-            one = next((one[key] for key in ("answer", "text", "caption", "raw") if key in one), None)
-        found.append(one)
-    return texts(found)
 
 
 def _text(value: Any) -> str:

@@ -20,8 +20,8 @@ import pyarrow.parquet
 from rt2data import storage
 from rt2data.errors import Rt2dataError
 from rt2data.index import blobs
+from rt2data.sources.base import Part
 from rt2data.sources.pictures import MAX_BYTES, Fact, Picture, describe
-from rt2data.sources.registry import Part
 from rt2data.sources.web.examples import Example, mark_duplicates
 from rt2data.sources.web.records import Records
 
@@ -107,7 +107,7 @@ class Tables(Copied):
     def digest(self, part: Part) -> str:
         """Of the file's bytes."""
         h = hashlib.blake2b(part.name.encode() + b"\0", digest_size=20)
-        with (self.root / part.name).open("rb") as file:
+        with storage.open_file(self.root / part.name) as file:
             while block := file.read(1 << 22):
                 h.update(block)
         return h.hexdigest()

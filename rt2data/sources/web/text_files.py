@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from rt2data import storage
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.sources.web import json_stream
@@ -172,7 +173,7 @@ class Tsv(Csv):
 
 def lines(path: Place) -> Iterator[bytes]:
     """The lines of a file, MAX_LINE bytes each at most, without a byte order mark."""
-    with path.open("rb") as file:
+    with storage.open_file(path) as file:
         number = 0
         while line := file.readline(MAX_LINE + 1):
             number += 1

@@ -9,8 +9,9 @@ from typing import Any
 from rt2data import index
 from rt2data.errors import Rt2dataError
 from rt2data.sources.web import json_stream
-from rt2data.sources.web.corpus import WebCorpus, checked, listed, texts
+from rt2data.sources.web.corpus import WebCorpus, checked, listed
 from rt2data.sources.web.examples import Example
+from rt2data.sources.web.field_path import texts
 
 _LAYOUT = 'VQA v2.0 JSON with a list "{}"'
 

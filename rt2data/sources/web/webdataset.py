@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from rt2data import storage
 from rt2data.errors import Rt2dataError
+from rt2data.sources.base import Part
 from rt2data.sources.pictures import Picture
-from rt2data.sources.registry import Part
 from rt2data.sources.web.records import Records
 
 BLOCK = 512
@@ -55,7 +56,7 @@ class WebDataset(Records):
     def records(self, split: str, name: str) -> Iterator[dict[str, Any]]:
         path = self.root / name
         stem = PurePosixPath(name).with_suffix("").as_posix()
-        with path.open("rb") as file:
+        with storage.open_file(path) as file:
             if not file.seek(0, 2):
                 return
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -99,7 +100,7 @@ def _samples(found: Iterator[Member]) -> Iterator[tuple[str, dict[str, Member]]]
 
 def members(path: Any) -> Iterator[Member]:
     """The files of a tar."""
-    with path.open("rb") as file:
+    with storage.open_file(path) as file:
         if not file.seek(0, 2):
             return
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:

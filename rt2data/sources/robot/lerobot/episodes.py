@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from rt2data import index, storage
 from rt2data.errors import Rt2dataError
-from rt2data.sources.registry import Part
+from rt2data.sources.base import Part
 from rt2data.sources.robot import video
 from rt2data.sources.robot.lerobot import table
 from rt2data.sources.robot.lerobot.meta import Listed, Meta, Video
@@ -29,7 +29,7 @@ class Place(NamedTuple):
 
 @dataclass(slots=True)
 class Episode:
-    """An episode as `rt2data.sources.robot.rlds_tfrecord.Rows` takes it; `record` is its number.
+    """An episode as `rt2data.sources.robot.episode_rows.Rows` takes it; `record` is its number.
 
     `listed`: what ``meta`` says of it, None where it is not listed; `place`: None where no file holds it.
     """

@@ -18,7 +18,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rt2data import sources, storage
+from rt2data import storage
 from rt2data.errors import Rt2dataError
 from rt2data.rlds.features import read_json
 from rt2data.storage import object_store
@@ -88,7 +88,7 @@ class _Paths:
         parts = [t + (camera if n == CAMERA else str(numbers[n]).zfill(width)) for t, n, width in self.pieces]
         found = "".join(parts) + self.rest
         if camera not in self.safe:
-            if sources.safe_join(self.root, found) is None:
+            if storage.safe_join(self.root, found) is None:
                 raise Rt2dataError(self.where, f"the path {found!r}", "a file inside the dataset's folder")
             self.safe.add(camera)
         return found
@@ -223,7 +223,7 @@ def _spans(splits: Any, where: str) -> tuple[tuple[str, int, int], ...]:
 
 def _lines(path: Place) -> Iterator[dict[str, Any]]:
     """The objects of a JSONL file."""
-    with path.open("rb") as file:
+    with storage.open_file(path) as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue

@@ -26,15 +26,15 @@ from rt2data.rlds.episodes import ImageRefs
 from rt2data.rlds.features import Field
 from rt2data.robot import match
 from rt2data.robot.fields import Robot
-from rt2data.sources.registry import Part
-from rt2data.sources.robot import left_out_rows, video
+from rt2data.sources.base import Part
+from rt2data.sources.robot import episode_rows, video
+from rt2data.sources.robot.episode_rows import Rows
 from rt2data.sources.robot.lerobot import frames
 from rt2data.sources.robot.lerobot import table as lerobot_table
 from rt2data.sources.robot.lerobot.episodes import Episode, Episodes
 from rt2data.sources.robot.lerobot.fields import EPISODE, FRAME, SUBTASK, TASK, column_of, fields_of
 from rt2data.sources.robot.lerobot.frames import Shots
 from rt2data.sources.robot.lerobot.meta import Meta
-from rt2data.sources.robot.rlds_tfrecord import Rows
 from rt2data.storage import object_store
 from rt2data.storage.places import Place
 
@@ -138,7 +138,7 @@ class LeRobot:
         lost = [["missing_episode"] * (e.listed.length if e.listed and not e.place else 0) for e in episodes]
         meta = index.meta(table) | {"digest": digest, "blobs": json.dumps([] if quick or not shots else [name])}
         meta["read"] = json.dumps(read)
-        return left_out_rows.append(table, rows, lost).replace_schema_metadata(meta)
+        return episode_rows.append(table, rows, lost).replace_schema_metadata(meta)
 
     def look(self, part: Part, choose: Callable[[int], list[int]]) -> Iterator[tuple[Episode, dict[str, Any]]]:
         """The episodes of a part that have steps, each with its pictures of the steps ``choose(steps)``.

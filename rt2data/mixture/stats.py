@@ -1,0 +1,76 @@
+"""The statistics of a built mixture, and statistics as tables of text."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from rt2data.mixture import reader
+from rt2data.storage.places import Place
+
+if TYPE_CHECKING:
+    pass
+
+
+Json = dict[str, Any]
+
+
+def of_mixture(path: Place) -> Json:
+    """The statistics of a built mixture: of its manifest and its ``statistics.json``."""
+    found = reader.load_manifest(path)
+    measured = json.loads((path / "statistics.json").read_bytes())["sources"]
+    sources = []
+    for source in found["sources"]:
+        own = measured.get(source["source"])
+        sources.append(source | {"instructions": own["instructions"] if own else None, "actions": own})
+    splits = {name: split["samples"] for name, split in found["splits"].items()}
+    form = found["recipe"]["form"]
+    return {
+        "name": found["name"], "what": "mixture", "form": form, "checked": True, "splits": splits, "sources": sources,
+    }  # fmt: skip
+
+
+def text(stats: Json) -> str:
+    """The statistics as tables of at most 100 columns."""
+    whose = "the mix" if stats.get("form") == "by_source" else "train"
+    lines = [f"{stats['what']} {stats['name']}: " + ", ".join(f"{name} {n:,}" for name, n in stats["splits"].items())]
+    if not stats["checked"]:
+        lines.append("checksums of the files were not verified; --check verifies them")
+    for s in stats["sources"]:
+        word = ("episodes", "steps") if s["kind"] == "robot" else ("examples", "examples")
+        found = (
+            f"{s['units']:,} {word[0]}, {s['rows']:,} {word[1]}" if s["kind"] == "robot" else f"{s['rows']:,} examples"
+        )
+        lines += ["", f"{s['dataset']} ({s['kind']}): {found}"]
+        if s.get("share_got") is not None:
+            wanted = f"wanted {100 * s['share_wanted']:.2f} %, got " if s["share_wanted"] is not None else ""
+            lines.append(f"  share of {whose}: {wanted}{100 * s['share_got']:.2f} % ({s['mix']:,} samples)")
+        left = ", ".join(f"{n:,} {reason}" for reason, n in s["left_out"].items())
+        lines.append(f"  left out: {left or 'nothing'}")
+        if s.get("never_terminate"):
+            lines.append(f"  episodes in which no step terminates: {s['never_terminate']:,}")
+        if s.get("instructions") and s["instructions"]["distinct"]:
+            lines.append(f"  instructions: {s['instructions']['distinct']:,} distinct; most frequent, by episodes:")
+            lines += [
+                f"    {n:>6,}  {text if len(text) <= 84 else text[:81] + '...'}"
+                for text, n in s["instructions"]["most_frequent"][:5]
+            ]
+        if s["actions"]:
+            lines += _action_table(s["actions"]["train"])
+    return "\n".join(lines)
+
+
+def _action_table(train: Json) -> list[str]:
+    if not train["count"]:
+        return ["  no train step"]
+    names = ("mean", "std", "min", "q01", "median", "q99", "max")
+    lines = [
+        f"  actions of {train['count']:,} train steps:",
+        f"  {'':<10}" + "".join(f"{n:>10}" for n in names) + f"{'clipped':>9}{'unused':>8}",
+    ]
+    bins = train["bins"][-len(train["dims"]) :]  # without the row of the terminate field, where there is one
+    for i, dim in enumerate(train["dims"]):
+        numbers = "".join(f"{train[n][i]:>10.4f}" for n in names)
+        unused, clipped = sum(n == 0 for n in bins[i]), train["clipped"][i] / sum(bins[i])
+        lines.append(f"  {dim[:10]:<10}{numbers}{100 * clipped:>7.2f} %{unused:>8}")
+    return lines

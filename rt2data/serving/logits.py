@@ -1,0 +1,90 @@
+"""The constraint as transformers takes it: a logits processor, and a function of the ids so far."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rt2data.serving.constraint import Constraint
+from rt2data.tokenizer import ActionError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+class ActionLogitsProcessor:
+    """For `generate(logits_processor=[...])` of transformers: whatever the logits, the reply is one that the
+    constraint allows.
+
+    Logits of other ids become -inf; among the allowed ones NaN and infinities become the lowest or highest finite
+    number, so that there is always something to choose. One object serves one `generate` after another, and beam
+    search.
+
+    Args:
+        constraint: what may be written.
+        prompt_length: how many ids come before the reply; by default what the first call of a `generate` shows (with a
+            decoder of its own, such as T5's, its start id).
+    """
+
+    def __init__(self, constraint: Constraint, prompt_length: int | None = None) -> None:
+        self.constraint, self._given = constraint, prompt_length
+        self._prompt, self._width = 0, -1
+        self._states: dict[tuple[int, ...], Any] = {}
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        """`input_ids` (batch, length) and `scores` (batch, vocabulary), both torch or both numpy; returns new
+        scores.
+        """
+        width = int(input_ids.shape[1])
+        if self._given is not None:
+            self._prompt = self._given
+        elif width != self._width + 1:
+            self._prompt, self._states = width, {}
+        self._width = width
+        rows = [tuple(row) for row in input_ids[:, self._prompt :].tolist()]
+        states = {}
+        for row in rows:
+            before = self._states.get(row[:-1]) if row else None
+            after = None if before is None else self.constraint.step(before, row[-1])
+            states[row] = self.constraint.state(row) if after is None else after
+        self._states = states
+        allowed = [self.constraint.allowed(states[row]) for row in rows]
+        highest = max(int(ids.max()) for ids in allowed)
+        if highest >= scores.shape[1]:
+            raise ActionError(
+                "scores", f"{scores.shape[1]} logits", f"one for each id of the vocabulary, {highest} included"
+            )
+        return _keep_torch(scores, allowed) if hasattr(scores, "new_full") else _keep(scores, allowed)
+
+
+def _keep(scores: npt.NDArray[np.floating[Any]], allowed: Sequence[npt.NDArray[np.int64]]) -> Any:
+    out = np.full_like(scores, -np.inf)
+    limit = np.finfo(scores.dtype)
+    least, most = float(limit.min), float(limit.max)
+    for row, ids in enumerate(allowed):
+        out[row, ids] = np.nan_to_num(np.asarray(scores[row, ids]), nan=least, posinf=most, neginf=least)
+    return out
+
+
+def _keep_torch(scores: Any, allowed: Sequence[npt.NDArray[np.int64]]) -> Any:
+    torch = sys.modules["torch"]
+    limit = torch.finfo(scores.dtype)
+    out = torch.full_like(scores, -torch.inf)
+    for row, ids in enumerate(allowed):
+        index = torch.as_tensor(ids, device=scores.device)
+        out[row, index] = torch.nan_to_num(scores[row, index], nan=limit.min, posinf=limit.max, neginf=limit.min)
+    return out
+
+
+def prefix_allowed_tokens_fn(constraint: Constraint, prompt_length: int) -> Callable[[int, Any], list[int]]:
+    """For `generate(prefix_allowed_tokens_fn=...)` of transformers: the ids that may follow, by the ids so far."""
+
+    def allowed(batch_id: int, input_ids: Any) -> list[int]:
+        del batch_id
+        ids: list[int] = constraint.allowed(constraint.state(input_ids[prompt_length:].tolist())).tolist()
+        return ids
+
+    return allowed

@@ -1,0 +1,275 @@
+"""The rows of an index from the episodes of one part, whatever the format they were read from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from rt2data import index, storage
+from rt2data.declarations.declaration import Declaration
+from rt2data.errors import Rt2dataError
+from rt2data.images import headers
+from rt2data.rlds.dataset import ImageRefs
+from rt2data.rlds.features import Field
+from rt2data.robot import actions, instruction
+from rt2data.robot.fields import Robot
+from rt2data.sources.base import Part
+from rt2data.storage.places import Place
+
+Bytes = npt.NDArray[np.uint8]
+
+SCHEMA = "features.json"
+
+
+class Opened(Protocol):
+    """What `Rows` needs to know of a source."""
+
+    declaration: Declaration
+    robot: Robot
+    fields: dict[str, Field]
+
+    @property
+    def root(self) -> Place:
+        """The dataset's folder."""
+        ...
+
+
+class Values(Protocol):
+    """An episode as `Rows` takes it: what `rt2data.rlds.episodes.Episode` offers."""
+
+    record: int
+    steps: int
+    length: int
+    length_crc: int
+    data_crc: int
+
+    def __getitem__(self, path: str) -> Any:
+        """The value of a field."""
+        ...
+
+
+class Rows:
+    """Collects the episodes of one part, column by column. Their images lie in `file`, by default the part's."""
+
+    def __init__(self, source: Opened, part: Part, file: str = "") -> None:
+        self.source, self.robot, self.part, self.file = source, source.robot, part, file or part.name
+        self.name = source.declaration.name
+        self.episodes: list[str] = []
+        self.instructions: dict[str, int] = {}
+        self.plans: dict[str, int] = {}
+        names = "unit hash length instruction reject action terminate valid proprio plan success"
+        self.columns: dict[str, list[Any]] = {name: [] for name in names.split()}
+        self.refs: dict[str, list[ImageRefs]] = {camera.name: [] for camera in self.robot.cameras}
+        self.hidden: dict[str, list[npt.NDArray[np.bool_]]] = {camera.name: [] for camera in self.robot.cameras}
+        self.records: list[tuple[int, int, int]] = []
+
+    def add(self, episode: Values) -> None:
+        robot, steps, columns = self.robot, episode.steps, self.columns
+        self.records.append((episode.length, episode.length_crc, episode.data_crc))
+        name = ":".join(_text(episode[path]) for path in robot.episode_id)
+        name = name if robot.episode_id else f"{self.part.split}/{self.part.name}/{episode.record}"
+        where = f"{self.name}/{self.part.split} {self.part.name}, episode {name}"
+        if steps == 0:
+            self.episodes.append(name)  # counted as an episode; it has no step to leave out
+            columns["unit"].append(index.digest(name))
+            columns["hash"].append(index.split_hash(self.name, name))
+            columns["length"].append(0)
+            columns["success"].append(None)
+            return
+        read = self._reader(episode)
+        found = actions.of_episode(robot, read, steps, where)
+        ok, ends = found.known, found.ends
+        action = actions.at_rest(robot, found.values, ok)
+        with np.errstate(over="ignore"):
+            action32 = action.astype(np.float32)
+        finite = np.asarray(np.isfinite(action32).all(axis=1))
+        reject = np.where(finite, np.where(ok | ends, 0, index.CODE["invalid_action"]), index.CODE["not_finite"])
+        if robot.every > 1:
+            reject = np.where(np.arange(steps) % robot.every, index.CODE["between_steps"], reject)
+        texts = instruction.texts(robot.instruction, episode.__getitem__, steps)
+        said = _codes(texts, self.instructions)
+        reject = np.where((reject == 0) & (said < 0), index.CODE["no_instruction"], reject)
+        self.episodes.append(name)
+        columns["unit"].append(index.digest(name))
+        columns["hash"].append(index.split_hash(self.name, name))
+        columns["length"].append(steps)
+        columns["instruction"].append(said)
+        columns["reject"].append(reject.astype(np.uint8))
+        columns["action"].append(np.where(finite[:, None], action32, np.float32(0)))
+        columns["terminate"].append(ends)
+        columns["valid"].append(ok)
+        if robot.plan:
+            columns["plan"].append(_codes(instruction.texts(robot.plan, episode.__getitem__, steps), self.plans))
+        columns["success"].append(
+            actions.success(robot.success, read, episode.__getitem__, steps, where) if robot.success else None
+        )
+        if robot.proprio:
+            tables = [(ref, read(ref.field).reshape(steps, -1)) for ref in robot.proprio]
+            picked = [table if ref.columns is None else table[:, list(ref.columns)] for ref, table in tables]
+            columns["proprio"].append(np.concatenate(picked, axis=1, dtype=np.float32))
+        for camera in robot.cameras:
+            refs = episode[camera.field]
+            if not isinstance(refs, ImageRefs):
+                raise Rt2dataError(where, f"{camera.field} is not an encoded image", "an image feature")
+            self.refs[camera.name].append(refs)
+            if camera.valid:
+                self.hidden[camera.name].append(~actions.holds(camera.valid, read, steps, where))
+
+    def _reader(self, episode: Values) -> actions.Read:
+        """Numeric fields by path, (T, ...); what is stored once per episode is the same at each step."""
+
+        def read(path: str) -> npt.NDArray[Any]:
+            values = np.asarray(episode[path])
+            return (
+                values if self.source.fields[path].per_step else np.broadcast_to(values, (episode.steps, *values.shape))
+            )
+
+        return read
+
+    def table(self, buffer: Bytes, check: str) -> pa.Table:
+        columns, robot = self.columns, self.robot
+        lengths = np.array(columns["length"], np.int64)
+        rows = int(lengths.sum())
+        which = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+        step = np.arange(rows) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        units = np.array(columns["unit"], "S10") if columns["unit"] else np.empty(0, "S10")
+        language = self.source.declaration.language
+        arrays: dict[str, Any] = {
+            "unit": _binary(units[which]),
+            "split_hash": np.array(columns["hash"], np.uint64)[which],
+            "step": step.astype(np.int32),
+            "steps": lengths[which].astype(np.int32),
+            "episode": index.dictionary(which, self.episodes),
+            "language": index.dictionary(np.full(rows, 0 if language else -1, np.int32), [language]),
+            "reject": _concat(columns["reject"], np.uint8),
+            "instruction": index.dictionary(_concat(columns["instruction"], np.int32), list(self.instructions)),
+            "action": index.fixed(_concat(columns["action"], np.float32, len(robot.dims))),
+            "terminate": _concat(columns["terminate"], np.bool_),
+            "valid": _concat(columns["valid"], np.bool_),
+        }  # fmt: skip
+        if robot.plan:
+            arrays["plan"] = index.dictionary(_concat(columns["plan"], np.int32), list(self.plans))
+        if robot.success:
+            verdict = np.array([-1 if v is None else int(v) for v in columns["success"]], np.int32)[which]
+            arrays["success"] = index.dictionary(verdict, index.VERDICTS)
+        if robot.proprio:
+            arrays["proprio"] = index.fixed(_concat(columns["proprio"], np.float32, len(robot.proprio_dims)))
+        for camera in robot.cameras:
+            refs = self.refs[camera.name]
+            offset = _concat([r.offset for r in refs], np.int64)
+            length = _concat([r.length for r in refs], np.int64)
+            checks = headers.check_refs(buffer, offset, length, crc=check != "quick")
+            state = index.IMAGE_STATE[checks.state]
+            if camera.valid:
+                state = np.where(
+                    _concat(self.hidden[camera.name], np.bool_), index.CODE["missing_image"], state
+                ).astype(np.uint8)
+            if check == "decode":
+                state = np.array(
+                    [index.decode_state(buffer[o : o + n], s) for o, n, s in zip(offset, length, state, strict=True)],
+                    np.uint8,
+                )
+            arrays |= {
+                f"{camera.name}.file": index.dictionary(np.zeros(rows, np.int32), [self.file]),
+                f"{camera.name}.offset": offset,
+                f"{camera.name}.length": length.astype(np.int32),
+                f"{camera.name}.crc": checks.crc32c,
+                f"{camera.name}.format": checks.format,
+                f"{camera.name}.state": state,
+                f"{camera.name}.width": checks.width.astype(np.uint16),
+                f"{camera.name}.height": checks.height.astype(np.uint16),
+            }
+        meta = {
+            "digest": records_digest(self.source.root, self.part.name, self.records),
+            "units": json.dumps([[name, length] for name, length in zip(self.episodes, lengths.tolist(), strict=True)]),
+        }
+        return pa.table(arrays).replace_schema_metadata(meta)
+
+
+def _codes(texts: Sequence[str | None], known: dict[str, int]) -> npt.NDArray[np.int32]:
+    """Texts as numbers of `known`, to which new ones are added; -1 where there is none."""
+    if texts and texts.count(texts[0]) == len(texts):  # an episode says one thing throughout
+        first = texts[0]
+        return np.full(len(texts), -1 if first is None else known.setdefault(first, len(known)), np.int32)
+    coded = (-1 if text is None else known.setdefault(text, len(known)) for text in texts)
+    return np.fromiter(coded, np.int32, len(texts))
+
+
+def named_digest(root: Place, name: str) -> Any:
+    """A hash of a part's name and of the schema that it is read by, to which its content is to be added."""
+    h = hashlib.blake2b(name.encode() + b"\0", digest_size=20)
+    with suppress(FileNotFoundError):
+        h.update(_schema_digest(root / SCHEMA, *storage.version(root / SCHEMA)))
+    return h
+
+
+@lru_cache(maxsize=8)
+def _schema_digest(path: Place, *version: int | str) -> bytes:  # noqa: ARG001  # another version is another schema
+    return hashlib.blake2b(path.read_bytes(), digest_size=20).digest()
+
+
+def records_digest(root: Place, name: str, records: Any) -> str:
+    """A part's identity: its name, its schema, and each record's length and its two stored CRCs.
+
+    The CRCs stand for the content, which is not read.
+    """
+    h = named_digest(root, name)
+    for length, length_crc, data_crc in records:
+        h.update(
+            int(length).to_bytes(8, "little")
+            + int(length_crc).to_bytes(4, "little")
+            + int(data_crc).to_bytes(4, "little")
+        )
+    return str(h.hexdigest())
+
+
+def _text(value: Any) -> str:
+    value = value.item() if isinstance(value, np.ndarray) else value
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+
+
+def _binary(values: Any) -> pa.Array:
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(10), len(values), [None, pa.py_buffer(values.tobytes())])
+
+
+def _concat(parts: list[Any], dtype: Any, width: int = 0) -> Any:
+    if parts:
+        return np.concatenate(parts).astype(dtype, copy=False)
+    return np.empty((0, width) if width else 0, dtype)
+
+
+def append(table: pa.Table, rows: Rows, reasons: Sequence[Sequence[str]]) -> pa.Table:
+    """The index of the episodes in `rows` with a further row for each of an episode's `reasons` (`index.REASONS`)."""
+    which = np.repeat(np.arange(len(reasons)), [len(one) for one in reasons])
+    if not len(which):
+        return table
+    steps = np.array(rows.columns["length"], np.int32)
+    first = np.concatenate([[0], np.cumsum([len(one) for one in reasons])[:-1]])
+    columns: dict[str, Any] = {
+        "unit": pa.array([rows.columns["unit"][i] for i in which], pa.binary(10)),
+        "split_hash": np.array(rows.columns["hash"], np.uint64)[which],
+        "step": (steps[which] + np.arange(len(which)) - first[which]).astype(np.int32),
+        "steps": steps[which],
+        "episode": index.dictionary(which.astype(np.int32), rows.episodes),
+        "reject": np.array([index.CODE[reason] for one in reasons for reason in one], np.uint8),
+    }
+    arrays = [columns[f.name] if f.name in columns else _nothing(f.type, len(which)) for f in table.schema]
+    extra = pa.table(dict(zip(table.column_names, arrays, strict=True)))
+    return pa.concat_tables([table, extra.cast(table.schema)]).combine_chunks()
+
+
+def _nothing(kind: pa.DataType, count: int) -> Any:
+    """A column without content: nulls of a dictionary, zeros of numbers."""
+    if pa.types.is_dictionary(kind):
+        return index.dictionary(np.full(count, -1, np.int32), [])
+    if pa.types.is_fixed_size_list(kind):
+        return index.fixed(np.zeros((count, kind.list_size), np.float32))
+    return np.zeros(count, kind.to_pandas_dtype())

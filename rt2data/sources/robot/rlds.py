@@ -1,0 +1,25 @@
+"""RLDS, in TFRecord or ArrayRecord: which of the two readers a folder needs."""
+
+from __future__ import annotations
+
+from rt2data.declarations.declaration import Declaration
+from rt2data.rlds.dataset import RldsDataset
+from rt2data.sources.robot.rlds_tfrecord import Rlds
+from rt2data.storage.places import Place
+
+
+def opened(declaration: Declaration, root: Place) -> Rlds:
+    """The RLDS dataset in `root`, whichever container its records are in."""
+    dataset = RldsDataset.open(root, _version(declaration, root))
+    dataset.check_format()
+    if dataset.file_format == "array_record":
+        from rt2data.sources.robot.rlds_array_record import RldsArrayRecord
+
+        return RldsArrayRecord(declaration, dataset)
+    return Rlds(declaration, dataset)
+
+
+def _version(declaration: Declaration, root: Place) -> str | None:
+    """The version folder that the declaration prefers, of those in `root`; None leaves the choice to the reader."""
+    there = [version for version in declaration.versions if (root / version / "dataset_info.json").is_file()]
+    return max(there, key=lambda version: tuple(map(int, version.split(".")))) if there else None
