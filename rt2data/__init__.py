@@ -21,7 +21,7 @@ __all__ = ["ActionError", "ActionParseError", "ActionTokenizer", "Mix", "build",
 # Serving imports the tokenizer and nothing else: each name is loaded when it is first used.
 _HOME = {
     "ActionError": "rt2data.tokenizer", "ActionParseError": "rt2data.tokenizer", "ActionTokenizer": "rt2data.tokenizer",
-    "Mix": "rt2data.mixture.mix", "build": "rt2data.pipeline.stages", "load_manifest": "rt2data.mixture",
+    "Mix": "rt2data.mixture.mix", "build": "rt2data.pipeline.build", "load_manifest": "rt2data.mixture",
 }  # fmt: skip
 
 

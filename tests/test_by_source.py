@@ -23,6 +23,7 @@ from rt2data import Mix, load_manifest, verify
 from rt2data import mixture as mixtures
 from rt2data.errors import Rt2dataError
 from rt2data.mixture import export, inspection, stats
+from rt2data.mixture import reader as mixture_reader
 from rt2data.pipeline import build as flow
 from rt2data.pipeline import dataset_stats, estimate
 from rt2data.plan import text as plan_text
@@ -54,7 +55,7 @@ def test_each_sample_is_once_in_the_shards_of_its_source(apart: Built, mixture: 
         }
         found: list[str] = []
         for source in SOURCES:
-            shards = mixtures.shards(apart.manifest, split, source)
+            shards = mixture_reader.shards(apart.manifest, split, source)
             own = keys(apart.out, shards)
             assert {key.partition("-")[0] for key in own} == {source}
             assert [s["name"] for s in shards] == [
@@ -66,7 +67,7 @@ def test_each_sample_is_once_in_the_shards_of_its_source(apart: Built, mixture: 
             found += own
         assert len(found) == len(set(found)) == apart.manifest["splits"][split]["samples"]
         assert set(found) == there
-        assert found == keys(apart.out, mixtures.shards(apart.manifest, split))
+        assert found == keys(apart.out, mixture_reader.shards(apart.manifest, split))
 
 
 def test_the_weights_are_those_of_the_mixed_form(apart: Built, mixture: Built) -> None:
@@ -87,7 +88,7 @@ def test_it_passes_verify_and_the_same_samples_are_in_both_forms(apart: Built, m
         for sh in mixture.manifest["splits"]["train"]["shards"]
         for s in mixtures.samples(mixture.out / sh["name"])
     }
-    for shard in mixtures.shards(apart.manifest, "train"):
+    for shard in mixture_reader.shards(apart.manifest, "train"):
         for sample in mixtures.samples(apart.out / shard["name"]):
             assert sample == mixed[sample.key]
 
@@ -181,7 +182,7 @@ def test_stats_and_inspect(apart: Built) -> None:
     assert "share of the mix: wanted 50.00 %, got 50.00 %" in stats.text(found)
     seen = [json.loads(line) for line in inspection.inspect(apart.out, 6, as_json=True)]
     assert {s["source"] for s in seen} == set(SOURCES)
-    shard = mixtures.shards(apart.manifest, "val", "bridge")[0]["name"]
+    shard = mixture_reader.shards(apart.manifest, "val", "bridge")[0]["name"]
     seen = [json.loads(line) for line in inspection.inspect(apart.out / shard, 2, as_json=True)]
     assert {s["shard"] for s in seen} == {shard}
     assert seen[0]["decoded"]
@@ -307,7 +308,7 @@ def test_datasets_reads_all_or_one_source(apart: Built, tmp_path: Path, name: st
     for split in ("train", "val"):
         rows = datasets.load_dataset(str(apart.out), name, split=split, streaming=True, cache_dir=str(tmp_path))
         found = [row["__key__"] for row in rows.remove_columns([n for n in rows.column_names if n != "__key__"])]
-        wanted = keys(apart.out, mixtures.shards(apart.manifest, split, name))
+        wanted = keys(apart.out, mixture_reader.shards(apart.manifest, split, name))
         assert found == wanted if name else sorted(found) == sorted(wanted)
 
 
@@ -359,7 +360,7 @@ def test_plans_in_words_keep_their_share(build: Build, corpora: Path, tmp_path: 
     assert found.ok, found.text()
     samples = [
         s
-        for sh in mixtures.shards(manifest, "train", "bridge")
+        for sh in mixture_reader.shards(manifest, "train", "bridge")
         for s in mixtures.samples(tmp_path / "out" / sh["name"])
     ]
     planned = [s for s in samples if s.meta["target"].startswith("Plan: ")]
@@ -376,7 +377,7 @@ def test_windows_by_source_are_exported_with_every_frame(build: Build, corpora: 
     assert found.ok, found.text()
     export.export(tmp_path / "out", tmp_path / "chat", "messages")
     rows = [json.loads(line) for line in (tmp_path / "chat" / "train_bridge.jsonl").read_text().splitlines()]
-    shards = mixtures.shards(manifest, "train", "bridge")
+    shards = mixture_reader.shards(manifest, "train", "bridge")
     samples = [s for shard in shards for s in mixtures.samples(tmp_path / "out" / shard["name"])]
     for row, sample in zip(rows, samples, strict=True):
         assert [(tmp_path / "chat" / image).read_bytes() for image in row["images"]] == list(sample.images.values())

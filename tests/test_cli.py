@@ -252,9 +252,9 @@ def test_one_dataset_in_full(name: str, capsys: pytest.CaptureFixture[str]) -> N
 def test_build_and_what_is_said_where(
     corpora: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rt2data.pipeline import stages
+    from rt2data.pipeline import build as flow
 
-    monkeypatch.setattr(stages, "Engine", small.in_process())
+    monkeypatch.setattr(flow, "Engine", small.in_process())
     recipe = small.write_recipe(tmp_path / "small.yaml")
     out = tmp_path / "out"
     arguments = ["build", str(recipe), "--out", str(out), "--data-root", str(corpora), "--", "--some_beam_option=1"]
@@ -272,10 +272,10 @@ def test_build_and_what_is_said_where(
 def test_beam_options_are_given_to_beam_as_they_are(
     tmp_path: Path, corpora: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rt2data.pipeline import stages
+    from rt2data.pipeline import build
 
     given: list[Any] = []
-    monkeypatch.setattr(stages, "build", lambda *args, **options: given.append(options["beam_options"]))
+    monkeypatch.setattr(build, "build", lambda *args, **options: given.append(options["beam_options"]))
     cli.main(["build", "x", "--out", "y", "--", "--runner=FlinkRunner", "--", "-x", "--out=z"])
     assert given == [["--runner=FlinkRunner", "--", "-x", "--out=z"]]
 

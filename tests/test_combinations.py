@@ -15,6 +15,7 @@ from test_windows import STILL, episode
 
 from rt2data import cli, mixture
 from rt2data.mixture import export, inspection, stats
+from rt2data.pipeline import build as flow
 from rt2data.pipeline import dataset_stats
 from rt2data.verify import verify
 
@@ -99,7 +100,7 @@ def test_everything_at_once(form: str, image: Any, data: Path, build: Build, tmp
     build(recipe, tmp_path / "b", data_root=data, work=tmp_path / "w", staged="yes")
     assert small.tree(tmp_path / "a") == small.tree(tmp_path / "b")
     if image == "keep" and form == "by_source":
-        build.build(recipe, tmp_path / "c", data_root=data, workers=2, progress=False)
+        flow.build(recipe, tmp_path / "c", data_root=data, workers=2, progress=False)
         assert small.tree(tmp_path / "a") == small.tree(tmp_path / "c")
     shown = [json.loads(one) for one in inspection.inspect(tmp_path / "a", 400, as_json=True)]
     assert sum(one["plan"] is not None for one in shown) > 3

@@ -758,7 +758,7 @@ def test_declarations_that_are_refused(tmp_path: Path, changes: dict[str, Any], 
 
 def test_a_format_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_format.py").write_text(
-        "from rt2data.sources.fields import Records\n"
+        "from rt2data.sources.web.records import Records\n"
         "class Lines(Records):\n"
         "    def records(self, split, name):\n"
         "        for row, line in enumerate((self.root / name).read_text().splitlines()):\n"

@@ -286,7 +286,7 @@ def test_memory_does_not_grow_with_the_mixture(mixture: Built, tmp_path: Path) -
         (out / "manifest.json").write_text(json.dumps(manifest))
         code = """
 import sys, tracemalloc
-from rt2data import export
+from rt2data.mixture import export
 tracemalloc.start()
 export.export(sys.argv[1], sys.argv[2], "messages")
 print(tracemalloc.get_traced_memory()[1])

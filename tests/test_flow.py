@@ -27,13 +27,14 @@ from PIL import Image
 from rt2data import sources
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
+from rt2data.images import codec
 from rt2data.index import text_columns
 from rt2data.mixture.reader import CLAIM, FORMAT, load_manifest
-from rt2data.pipeline import commit, gather, indexing, workdir
-from rt2data.pipeline import stages as flow
+from rt2data.pipeline import build as flow
+from rt2data.pipeline import commit, indexing, workdir
 from rt2data.pipeline.exact_stats import Moments
 from rt2data.plan.plan import Stream
-from rt2data.runners import progress, workers
+from rt2data.runners import engine, progress, workers
 from rt2data.shards import tar as shard
 from rt2data.sources.robot.rlds_tfrecord import Rlds
 from rt2data.sources.web.corpus import WebCorpus
@@ -64,7 +65,7 @@ def samples(out: Path, split: str = "train") -> Iterator[dict[str, Any]]:
 
 def run_python(code: str, *arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run `code` in a process of its own; it sees `small`, and `flow` with its stages in that process."""
-    head = f"import sys; sys.path.insert(0, {str(TESTS)!r})\nimport small\nfrom rt2data import flow\n"
+    head = f"import sys; sys.path.insert(0, {str(TESTS)!r})\nimport small\nfrom rt2data.pipeline import build as flow\n"
     head += "flow.Engine = small.in_process()\n"
     command = [sys.executable, "-c", head + textwrap.dedent(code), *map(str, arguments)]
     return subprocess.run(
@@ -103,32 +104,33 @@ def test_parts_and_tasks_in_another_order_give_the_same_bytes(
 
 KILL = """
 import os, signal
-from rt2data import exchange, gather, manifest, sink, statistics
+from rt2data.pipeline import commit, exchange, gather
+from rt2data.shards import direct_writer
 recipe, data, out, where = sys.argv[1:]
 die = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 if where == "before gather":
-    manifest.claim = die
+    commit.claim = die
 if where == "inside a run":
     exchange._write = die
 if where == "inside a shard":
-    write, count = sink._write, []
+    write, count = direct_writer._write, []
     def some(descriptor, data):
         count.append(1)
         if len(count) == 4:
             os.write(descriptor, b"half")
             die()
         return write(descriptor, data)
-    sink._write = some
+    direct_writer._write = some
 if where == "before the record of a shard":
     record = gather.record_file
     there = lambda n: n == 3 and list(gather.job.Path(out).rglob("*00003-of*"))
     gather.record_file = lambda folder, n: die() if there(n) else record(folder, n)
 if where == "before the manifest":
-    write = manifest._json
-    manifest._json = lambda path, content: die() if path.name == "manifest.json" else write(path, content)
+    write = commit._json
+    commit._json = lambda path, content: die() if path.name == "manifest.json" else write(path, content)
 if where == "after the manifest":
-    write = manifest._json
-    manifest._json = lambda path, content: (write(path, content), path.name == "manifest.json" and die())
+    write = commit._json
+    commit._json = lambda path, content: (write(path, content), path.name == "manifest.json" and die())
 flow.build(recipe, out, data_root=data, progress=False)
 """
 
@@ -313,7 +315,7 @@ def test_the_images_of_a_shard_that_are_encoded_anew_are_never_all_in_memory(
     captions_of(tmp_path, {f"{n}.jpg": small.picture(n) for n in range(48)})
     recipe = small.write_recipe(tmp_path / "r.yaml", image={"format": "jpg"}, samples_per_shard=48, **CAPTIONS)
     large = 1 << 20
-    monkeypatch.setattr(gather.images, "reencode", lambda data, _: (data * (large // len(data) + 1))[:large])
+    monkeypatch.setattr(codec, "reencode", lambda data, _: (data * (large // len(data) + 1))[:large])
     build(recipe, tmp_path / "first", data_root=tmp_path)  # what it imports is not counted
     tracemalloc.start()
     try:
@@ -694,7 +696,7 @@ def test_a_work_directory_that_a_runner_does_not_see(tmp_path: Path, monkeypatch
     from rt2data.runners import beam as beam_runner
 
     monkeypatch.setattr(beam_runner, "MARK", "elsewhere/mark")
-    monkeypatch.setattr(beam_runner.whole, "write", lambda *_: None)
+    monkeypatch.setattr(beam_runner.atomic, "write", lambda *_: None)
     monkeypatch.setattr(
         beam_runner, "_write_errors", lambda path, errors: Path(path).write_text(json.dumps(list(errors)))
     )
@@ -761,7 +763,7 @@ def test_ctrl_c_inside_a_pipeline_is_ctrl_c(tmp_path: Path, monkeypatch: pytest.
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(beam_runner.worker, "run", interrupt)
+    monkeypatch.setattr(beam_runner.workers, "run", interrupt)
     with pytest.raises(KeyboardInterrupt):
         beam_runner.run([("index", ["{}"])], tmp_path / "work", [], FnApiRunner())
 
@@ -846,7 +848,7 @@ def test_statistics_are_those_of_numpy(mixture: Any) -> None:
 
 def test_progress_counts_what_is_done(capsys: pytest.CaptureFixture[str]) -> None:
     done = [0, 0, 0]
-    count = flow.finished(range(3), lambda n: bool(done[n]))
+    count = engine.finished(range(3), lambda n: bool(done[n]))
     assert count() == 0
     done[1] = 1
     assert count() == 1

@@ -55,8 +55,8 @@ def test_images_that_are_not_in_memory_are_asked_for_in_the_order_of_files(
         assert (size, advice) == (500, os.POSIX_FADV_WILLNEED)
         asked.append((os.readlink(f"/proc/self/fd/{descriptor}"), offset))
 
-    monkeypatch.setattr(gather.os, "preadv", preadv)
-    monkeypatch.setattr(gather.os, "posix_fadvise", fadvise)
+    monkeypatch.setattr(reader.os, "preadv", preadv)
+    monkeypatch.setattr(reader.os, "posix_fadvise", fadvise)
     files = reader.Files()
     files.prefetch(found)
     assert asked == (sorted(ref[:2] for ref in refs(found)) if answer == "not there" else [])
@@ -67,7 +67,7 @@ def test_images_that_are_not_in_memory_are_asked_for_in_the_order_of_files(
 
 
 def test_the_oldest_file_is_closed_for_a_new_one(found: Images, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gather, "MAX_OPEN", 1)
+    monkeypatch.setattr(reader, "MAX_OPEN", 1)
     before, files = len(os.listdir("/proc/self/fd")), reader.Files()
     for ref in refs(found):
         files.read(ref, np.empty(500, np.uint8))

@@ -15,6 +15,7 @@ from test_image_filters import BRIDGE, recipe, samples, toy
 
 from rt2data import cli
 from rt2data.errors import Rt2dataError
+from rt2data.pipeline import build as flow
 from rt2data.recipes import holdout
 from rt2data.recipes import recipe as recipes
 from rt2data.samples import holdout as row_holdout
@@ -138,7 +139,7 @@ def test_the_same_bytes_for_workers_and_orders_of_parts(
     held = {"objects": ["pot"], "pictures": ["coco:3"]}
     path = recipe(tmp_path, {"source": BRIDGE}, {"source": "vqav2"}, splits=SPLITS, holdout=held)
     build(path, tmp_path / "a", data_root=corpora)
-    build.build(path, tmp_path / "b", data_root=corpora, workers=1, progress=False)
+    flow.build(path, tmp_path / "b", data_root=corpora, workers=1, progress=False)
     assert small.tree(tmp_path / "a") == small.tree(tmp_path / "b")
     forward = Rlds.parts  # type: ignore[attr-defined]
     monkeypatch.setattr(Rlds, "parts", lambda self, split: forward(self, split)[::-1])  # type: ignore[attr-defined]

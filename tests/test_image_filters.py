@@ -22,6 +22,7 @@ from PIL import Image
 from rt2data import cli
 from rt2data.errors import Rt2dataError
 from rt2data.images import codec
+from rt2data.pipeline import build as flow
 from rt2data.recipes import recipe as recipes
 from rt2data.samples import duplicates, image_pass
 from rt2data.sources.robot.rlds_tfrecord import Rlds
@@ -275,7 +276,7 @@ def test_the_same_bytes_for_any_workers_ranges_and_order_of_parts(
 def test_workers_build_the_same(repeated: tuple[Path, Path], tmp_path: Path, build: Build) -> None:
     data, path = repeated
     build(path, tmp_path / "a", data_root=data)
-    build.build(path, tmp_path / "b", data_root=data, workers=2, progress=False)
+    flow.build(path, tmp_path / "b", data_root=data, workers=2, progress=False)
     assert small.tree(tmp_path / "a") == small.tree(tmp_path / "b")
 
 

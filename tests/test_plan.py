@@ -21,7 +21,8 @@ from rt2data.pipeline import estimate
 from rt2data.plan import apportion, plan
 from rt2data.plan import text as plan_text
 from rt2data.recipes import recipe
-from rt2data.samples import duplicate_ids, job, parts
+from rt2data.samples import duplicate_ids, job
+from rt2data.samples.parts import IndexedPart, Member
 from rt2data.sources.robot.rlds_tfrecord import Rlds
 from rt2data.sources.web.corpus import WebCorpus
 
@@ -387,7 +388,7 @@ def test_groups_hold_slices_of_one_source_and_equally_many_rows(
 ) -> None:
     monkeypatch.setattr(job, "GROUP_ROWS", 10)
     parts = [
-        parts.IndexedPart(s, "train", "", (parts.Member(name, "", rows),))
+        IndexedPart(s, "train", "", (Member(name, "", rows),))
         for s, name, rows in [(0, "b", 20), (0, "a", 4), (1, "c", 0), (1, "d", 10), (2, "e", 3)]
     ]
     made = job.make(tmp_path, SimpleNamespace(sources=()), [], parts)  # type: ignore[arg-type]
@@ -446,9 +447,7 @@ def test_the_tar_of_a_split_that_is_not_train_holds_each_sample_once(mixture: An
 def test_runs_are_small_until_there_are_many(corpora: Path, tmp_path: Path, samples: int, runs: int) -> None:
     """50,000 samples each up to 500 runs; then 500 runs of up to 200,000 samples; then more runs."""
     found = recipe.read(small.write_recipe(tmp_path / "r.yaml", **(ONLY_TRAIN | {"sources": [BRIDGE]})))
-    parts = [
-        parts.IndexedPart(0, "train", "", (parts.Member(f"{n:05d}", "", 20_000),)) for n in range(samples // 20_000)
-    ]
+    parts = [IndexedPart(0, "train", "", (Member(f"{n:05d}", "", 20_000),)) for n in range(samples // 20_000)]
     made = job.make(tmp_path, found, [str(corpora)], parts)
     assert len(made.for_exchange([samples]).groups) == runs
     assert len(made.groups) == samples // job.GROUP_ROWS  # MEASURE holds no rows of its own

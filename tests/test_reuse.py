@@ -16,10 +16,7 @@ from rt2data import verify
 TESTS = Path(__file__).parent
 BRIDGE, VQA, COCO = small.RECIPE["sources"]
 METADATA = {"dataset_info.json", "features.json"}  # say which files there are
-IMAGES = {
-    "rt2data.pipeline.gather",
-    "rt2data.pipeline.staging",
-}  # modules that read images; the second to see how long a read takes
+IMAGES = {"rt2data.images.reader", "rt2data.pipeline.staging"}  # the second looks how long a read takes
 CHANGES: dict[str, dict[str, Any]] = {
     "seed": {"seed": 6},
     "weights": {"sources": [source | {"weight": 1} for source in (BRIDGE, VQA, COCO)]},
@@ -41,7 +38,8 @@ import json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import small
-from rt2data import flow, indexing
+from rt2data.pipeline import build as flow
+from rt2data.pipeline import indexing
 root, data = Path(sys.argv[2]), sys.argv[3]
 opened = set()
 
@@ -88,7 +86,7 @@ def test_the_first_build_reads_the_sources(builds: Any) -> None:
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_change_of_the_recipe_reads_no_source_again(builds: Any, name: str) -> None:
     folder, opened = builds
-    assert any(module == "rt2data.pipeline.gather" for _, module in opened[name])  # the images
+    assert any(module == "rt2data.images.reader" for _, module in opened[name])  # the images
     others = [(file, module) for file, module in opened[name] if module not in IMAGES]
     assert {file.rpartition("/")[2] for file, _ in others} <= METADATA, others
     assert small.tree(folder / name) != small.tree(folder / "first")

@@ -371,7 +371,7 @@ def test_bytes_depend_on_the_seed_alone(tmp_path: Path) -> None:
     code = """
         import sys
         from pathlib import Path
-        from rt2data.sample import episodes, web, write_sample
+        from rt2data.demo import episodes, web, write_sample
         episodes.SPLITS.update(train=6, val=1)
         web._ASKED, web._CAPTIONED = range(6), range(3, 9)
         write_sample(Path(sys.argv[1]), {seed})
@@ -458,7 +458,7 @@ def test_a_folder_of_someone_else_is_left_alone(quick: list[int], tmp_path: Path
 
 def test_no_tensorflow_and_no_tfds_is_needed() -> None:
     code = (
-        "import sys; import rt2data.sample.web; "
+        "import sys; import rt2data.demo.web; "
         "print([m for m in ('tensorflow', 'tensorflow_datasets', 'apache_beam') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

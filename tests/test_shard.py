@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from rt2data.errors import Rt2dataError
 from rt2data.index import text_columns
+from rt2data.shards import direct_writer
 from rt2data.shards import tar as shard
 from rt2data.shards.direct_writer import Sink
 
@@ -89,7 +90,7 @@ def test_members_on_the_border_of_a_chunk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extra: int, by_ref: bool
 ) -> None:
     """Two members that end a little before, on, or after the end of the chunk, and others after them."""
-    monkeypatch.setattr(shard.sink, "CHUNK", 8192)
+    monkeypatch.setattr(direct_writer, "CHUNK", 8192)
     sizes = [2048, 8192 - 2048 + extra, 20_000, 0, 1, 8192, 8191, 1]
     members = [(f"{i}.jpg", bytes([i + 1]) * size, by_ref) for i, size in enumerate(sizes)]
     own = Sink()
@@ -106,9 +107,9 @@ def test_a_file_of_many_chunks_and_one_member_larger_than_any(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, past_the_cache: bool
 ) -> None:
     if not past_the_cache:
-        monkeypatch.setattr(shard.sink, "_DIRECT", 0)
+        monkeypatch.setattr(direct_writer, "_DIRECT", 0)
     rng = np.random.default_rng(0)
-    sizes = [300_000, 1, shard.sink.CHUNK, 3 * shard.sink.CHUNK + 5, 700_001, 999_999, 12]
+    sizes = [300_000, 1, direct_writer.CHUNK, 3 * direct_writer.CHUNK + 5, 700_001, 999_999, 12]
     members = [(f"{i}.png", rng.bytes(size), i % 2 == 0) for i, size in enumerate(sizes)]
     found = write(tmp_path / "a.tar", members)
     assert (tmp_path / "a.tar").read_bytes() == by_tarfile(members)
@@ -135,8 +136,8 @@ def test_a_file_system_that_has_no_way_past_its_cache(
             raise OSError(errno.EINVAL, "Invalid argument")
         return really_write(file, data)
 
-    monkeypatch.setattr(shard.sink.os, "open", open_file)
-    monkeypatch.setattr(shard.sink.os, "write", write_file)
+    monkeypatch.setattr(direct_writer.os, "open", open_file)
+    monkeypatch.setattr(direct_writer.os, "write", write_file)
     members = [(f"{i}.png", bytes([i]) * 900_000, i % 2 == 0) for i in range(5)]
     write(tmp_path / "a.tar", members)
     assert (tmp_path / "a.tar").read_bytes() == by_tarfile(members)
@@ -151,7 +152,7 @@ def test_a_write_that_is_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.M
         calls.append(1)
         return whole(descriptor, data[:most] if len(calls) == 1 else data)
 
-    monkeypatch.setattr(shard.sink.os, "write", short)
+    monkeypatch.setattr(direct_writer.os, "write", short)
     members = [(f"{i}.jpg", bytes([i]) * 700, i % 2 == 0) for i in range(5)]
     write(tmp_path / "a.tar", members)
     assert len(calls) > 1
@@ -182,7 +183,7 @@ def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     def full(*_: Any) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shard.sink.os, "write", full)
+    monkeypatch.setattr(direct_writer.os, "write", full)
     for size in (1, 5_000_000):  # in one chunk, and in several
         with pytest.raises(
             Rt2dataError, match=r"a\.tar: No space left on device; expected room and permission to write a shard\."

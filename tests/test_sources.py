@@ -16,6 +16,7 @@ from rt2data import index, sources
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.rlds import tfrecord
+from rt2data.sources.web import corpus
 
 
 def opened(root: Path, name: str) -> Any:
@@ -293,7 +294,7 @@ def test_a_corpus_without_its_files(tmp_path: Path) -> None:
 
 
 def test_parts_cover_every_example_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources.web, "PART_ROWS", 3)
+    monkeypatch.setattr(corpus, "PART_ROWS", 3)
     small.write_vqa(
         tmp_path,
         [small.question(n, 7) for n in range(8)],

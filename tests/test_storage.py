@@ -25,9 +25,10 @@ from objects import BUCKET, Server
 
 from rt2data import cli, storage, verify
 from rt2data.errors import Rt2dataError
+from rt2data.images import reader
 from rt2data.mixture import inspection
 from rt2data.pipeline import build as flow
-from rt2data.pipeline import dataset_stats, stages, staging
+from rt2data.pipeline import dataset_stats, staging
 from rt2data.plan import forecast, planner
 from rt2data.recipes import recipe as recipes
 from rt2data.storage import object_store
@@ -81,8 +82,9 @@ def test_staging_what_lies_on_disk_gives_the_same_bytes(
     staged = []
     stage = staging.stage
     monkeypatch.setattr(staging, "SLOW_S", 0.0)
-    monkeypatch.setattr(staging, "WINDOW", 2000)
+    monkeypatch.setattr(reader, "WINDOW", 2000)
     monkeypatch.setattr(staging, "GAP", 100)
+    monkeypatch.setattr(reader, "GAP", 100)
     monkeypatch.setattr(staging, "stage", lambda *args: staged.append(args[1]) or stage(*args))
     build(mixture.recipe, tmp_path / "out", data_root=mixture.data)
     assert set(staged) == {0, 1, 2}
@@ -141,7 +143,7 @@ def test_an_upload_that_breaks_off_leaves_nothing_to_see(
     assert server.asked["part"] > 1
     assert [name for name in server.names("out") if not name.startswith(".")] == []
     with pytest.raises(Rt2dataError, match=r"no manifest.json.*run the same build again"):
-        inspection.mixture.load_manifest(OUT)
+        inspection.reader.load_manifest(OUT)
     server.before = lambda _kind, _path: None
     build(recipe, OUT, data_root=tmp_path / "data", work=tmp_path / "work")
     assert small.tree(server.download("out", tmp_path / "out")) == small.tree(tmp_path / "local")
@@ -151,15 +153,16 @@ KILL = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 import small
-from rt2data import flow, gather
+from rt2data.pipeline import build as flow
+from rt2data.pipeline import gather
 flow.Engine = small.in_process()
-write, count = gather.shard.write, []
+write, count = gather.tar.write, []
 def some(*args):
     count.append(1)
     if len(count) == 6:
         os.kill(os.getpid(), signal.SIGKILL)
     return write(*args)
-gather.shard.write = some
+gather.tar.write = some
 flow.build(sys.argv[2], sys.argv[3], data_root=sys.argv[4], work=sys.argv[5], progress=False)
 """
 
@@ -186,17 +189,17 @@ def test_a_build_that_was_killed_goes_on(mixture: Any, build: Build, data: str, 
 def test_an_object_that_changes_between_index_and_gather(
     staged: str, mixture: Any, build: Build, data: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim = stages.manifest.claim
+    claim = flow.commit.claim
     name = "data/bridge_dataset/1.0.0/bridge_dataset-train.tfrecord-00001-of-00003"
 
     def change(*args: Any) -> None:
         claim(*args)
-        monkeypatch.setattr(stages.manifest, "claim", claim)
+        monkeypatch.setattr(flow.commit, "claim", claim)
         body = bytearray(server.client().get_object(Bucket=BUCKET, Key=name)["Body"].read())
         body[len(body) // 2] ^= 1
         server.client().put_object(Bucket=BUCKET, Key=name, Body=bytes(body))
 
-    monkeypatch.setattr(stages.manifest, "claim", change)
+    monkeypatch.setattr(flow.commit, "claim", change)
     with pytest.raises(Rt2dataError, match=rf"{name}: it changed while it was read"):  # by its ETag
         build(mixture.recipe, OUT, data_root=data, work=tmp_path / "work", staged=staged)
     server.upload(mixture.data, "data")  # as it was, with other times
@@ -207,7 +210,7 @@ def test_an_object_that_changes_between_index_and_gather(
 def test_a_change_that_no_etag_tells_is_found_by_the_checksum(
     mixture: Any, build: Build, data: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim = stages.manifest.claim
+    claim = flow.commit.claim
     folder = "data/coco_captions/train2017"
 
     def change(*args: Any) -> None:
@@ -216,7 +219,7 @@ def test_a_change_that_no_etag_tells_is_found_by_the_checksum(
             server.client().put_object(Bucket=BUCKET, Key=f"{folder}/{name}", Body=small.picture(99))
         object_store.forget()  # as after an hour
 
-    monkeypatch.setattr(stages.manifest, "claim", change)
+    monkeypatch.setattr(flow.commit, "claim", change)
     with pytest.raises(
         Rt2dataError, match=r"train2017/\d+.jpg: .*(not the image that was indexed|an answer of \d+ bytes)"
     ):
@@ -250,9 +253,8 @@ def test_the_plan_counts_the_requests(history: int, build: Build, data: str, ser
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planner, "make", lambda *args: made.append(make(*args)) or made[-1])
         for staged in ("no", "yes"):
-            patch.setattr(
-                staging, "GAP", object_store.GAP if staged == "yes" else 0
-            )  # else the tiny files are one read
+            for module in (staging, reader):  # else the tiny files are one read
+                patch.setattr(module, "GAP", object_store.GAP if staged == "yes" else 0)
             server.asked.clear()
             out = storage.place(f"{OUT}-{staged}")
             build(recipe, out, data_root=data, work=tmp_path / staged, staged=staged)

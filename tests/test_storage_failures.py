@@ -135,8 +135,9 @@ def test_shards_are_read_again(fault: int | str, mixture: Any, build: Build, ser
 
 UPLOAD = """
 import os, sys
-from rt2data import bucket, storage
-bucket.CHUNK = 5 << 20
+from rt2data import storage
+from rt2data.storage import object_store
+object_store.CHUNK = 5 << 20
 storage.place(sys.argv[1]).write_bytes(os.urandom(30 << 20))
 """
 

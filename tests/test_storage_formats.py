@@ -24,6 +24,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.images import reader
 from rt2data.images.reader import Images
 from rt2data.pipeline import staging
+from rt2data.sources.robot import rlds_tfrecord
 from rt2data.storage import object_store
 
 Build = Callable[..., dict[str, Any]]
@@ -291,9 +292,9 @@ def test_an_estimate_reads_the_start_of_a_file(server: Server, tmp_path: Path, m
     bridge = corpus_of.declaration.find("bridge_dataset")
     local, remote = (sources.open_source(bridge, storage.place(root)) for root in (str(tmp_path / "root"), url))
     size = next((tmp_path / "root").rglob("*.tfrecord*")).stat().st_size
-    monkeypatch.setattr(sources.rlds, "START", size // 2)
+    monkeypatch.setattr(rlds_tfrecord, "START", size // 2)
     server.asked.clear()
     assert remote.estimate("train", ["image_0"]) == local.estimate("train", ["image_0"])
     assert server.asked["get"] == 1
-    monkeypatch.setattr(sources.rlds, "START", 100)  # less than an episode: then the whole file
+    monkeypatch.setattr(rlds_tfrecord, "START", 100)  # less than an episode: then the whole file
     assert remote.estimate("train", ["image_0"]) == local.estimate("train", ["image_0"])
