@@ -39,11 +39,11 @@ test: $(VENV)/.installed-test ## Run the tests
 	"$(BIN)/python" -m pytest $(PYTEST_ARGS)
 
 test-flink: $(VENV)/.installed-test ## Run the tests on a Flink cluster; needs Java and Maven, and fetches 400 MB once
-	"$(BIN)/python" -m pytest -m flink tests/test_flink.py
+	"$(BIN)/python" -m pytest -m flink tests/flows/test_flink.py
 
 test-tfds: ## Run the test of `tfds build` with TensorFlow, in an environment of its own; fetches 1 GB once
 	$(MAKE) VENV="$(VENV)-tfds" "$(VENV)-tfds/.installed-tfds"
-	RT2DATA_TEST_TFDS=1 "$(VENV)-tfds/bin/python" -m pytest tests/test_roboset.py -k test_tfds_build
+	RT2DATA_TEST_TFDS=1 "$(VENV)-tfds/bin/python" -m pytest tests/sources/test_roboset.py -k test_tfds_build
 
 lint: $(VENV)/.installed-dev ## Check style and formatting
 	"$(BIN)/ruff" check .

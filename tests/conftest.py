@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import objects
 import pytest
-import small
 from hypothesis import settings
+from support import s3_server, small_corpora
+from support.built_mixture import Built
+from support.repository import ROOT
 
 settings.register_profile("rt2data", deadline=None)  # no test depends on how fast or how busy a machine is
 settings.load_profile("rt2data")
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,9 +26,9 @@ def _some_parts_together() -> None:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[objects.Server]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[s3_server.Server]:
     """An S3 server on loopback with an empty bucket, to which the environment points."""
-    with objects.serving(monkeypatch) as one:
+    with s3_server.serving(monkeypatch) as one:
         yield one
 
 
@@ -43,29 +41,19 @@ def shared_data() -> Path:
     return folder
 
 
-@dataclass(frozen=True)
-class Built:
-    """A small mixture that was built: its recipe, data root, folder and manifest."""
-
-    recipe: Path
-    data: Path
-    out: Path
-    manifest: dict[str, Any]
-
-
 @pytest.fixture(scope="session")
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root with three tiny corpora (`small.write_corpora`); not to be changed."""
-    return small.write_corpora(tmp_path_factory.mktemp("corpora"))
+    """A data root with three tiny corpora (`small_corpora.write_corpora`); not to be changed."""
+    return small_corpora.write_corpora(tmp_path_factory.mktemp("corpora"))
 
 
 @pytest.fixture(scope="session")
 def mixture(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The mixture of `small.RECIPE`, built on Beam with two worker processes; not to be changed."""
+    """The mixture of `small_corpora.RECIPE`, built on Beam with two worker processes; not to be changed."""
     from rt2data.pipeline import build as flow
 
     folder = tmp_path_factory.mktemp("mixture")
-    recipe = small.write_recipe(folder / "small.yaml")
+    recipe = small_corpora.write_recipe(folder / "small.yaml")
     manifest = flow.build(recipe, folder / "out", data_root=corpora, workers=2, progress=False)
     return Built(recipe, corpora, folder / "out", manifest)
 
@@ -76,7 +64,7 @@ def build(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
 
     from rt2data.pipeline import build as flow
 
-    monkeypatch.setattr(flow, "Engine", small.in_process())
+    monkeypatch.setattr(flow, "Engine", small_corpora.in_process())
 
     def run(recipe: Path, out: Path, **options: Any) -> dict[str, Any]:
         return flow.build(recipe, out, progress=False, **options)

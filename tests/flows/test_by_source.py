@@ -1,0 +1,384 @@
+"""The form by_source: shards per source, each sample once, and readers that take the mix from them at its weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support import small_corpora
+from support.built_mixture import Built
+
+from rt2data import Mix, load_manifest, verify
+from rt2data import mixture as mixtures
+from rt2data.errors import Rt2dataError
+from rt2data.mixture import export, inspection, stats
+from rt2data.mixture import reader as mixture_reader
+from rt2data.pipeline import build as flow
+from rt2data.pipeline import dataset_stats, estimate
+from rt2data.plan import text as plan_text
+from rt2data.recipes import recipe
+
+Build = Callable[..., dict[str, Any]]
+SOURCES = ["bridge", "vqav2", "coco"]
+
+
+@pytest.fixture(scope="module")
+def apart(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The small mixture by source, on Beam with two workers, in a folder of its own name; not to be changed."""
+    folder = tmp_path_factory.mktemp("apart")
+    path = small_corpora.write_recipe(folder / "r.yaml", form="by_source", samples_per_shard=5)
+    manifest = flow.build(path, folder / "small", data_root=corpora, work=folder / "work", workers=2, progress=False)
+    return Built(path, corpora, folder / "small", manifest)
+
+
+def keys(out: Path, shards: list[dict[str, Any]]) -> list[str]:
+    return [sample.key for shard in shards for sample in mixtures.samples(out / shard["name"])]
+
+
+def test_each_sample_is_once_in_the_shards_of_its_source(apart: Built, mixture: Built) -> None:
+    for split in ("train", "val"):
+        there = {
+            re.sub(r"-c\d+$", "", key)
+            for shard in mixture.manifest["splits"][split]["shards"]
+            for key in keys(mixture.out, [shard])
+        }
+        found: list[str] = []
+        for source in SOURCES:
+            shards = mixture_reader.shards(apart.manifest, split, source)
+            own = keys(apart.out, shards)
+            assert {key.partition("-")[0] for key in own} == {source}
+            assert [s["name"] for s in shards] == [
+                f"{split}/{source}/small-{split}-{source}-{i:05d}-of-{len(shards):05d}.tar" for i in range(len(shards))
+            ]
+            sizes = [s["samples"] for s in shards]
+            assert max(sizes) - min(sizes) <= 1
+            assert max(sizes) <= 5
+            found += own
+        assert len(found) == len(set(found)) == apart.manifest["splits"][split]["samples"]
+        assert set(found) == there
+        assert found == keys(apart.out, mixture_reader.shards(apart.manifest, split))
+
+
+def test_the_weights_are_those_of_the_mixed_form(apart: Built, mixture: Built) -> None:
+    for mine, other in zip(apart.manifest["sources"], mixture.manifest["sources"], strict=True):
+        for name in ("share_wanted", "share_got", "mix", "usable"):
+            assert mine[name] == other[name], name
+        assert other["samples"]["train"] == other["mix"]
+        assert mine["samples"] == mine["usable"]
+        assert (mine["copies"], mine["threshold"]) == (1, -1)
+        assert "not_drawn" not in mine["left_out"]
+
+
+def test_it_passes_verify_and_the_same_samples_are_in_both_forms(apart: Built, mixture: Built) -> None:
+    found = verify.verify(apart.out)
+    assert found.ok, found.text()
+    mixed = {
+        s.key: s
+        for sh in mixture.manifest["splits"]["train"]["shards"]
+        for s in mixtures.samples(mixture.out / sh["name"])
+    }
+    for shard in mixture_reader.shards(apart.manifest, "train"):
+        for sample in mixtures.samples(apart.out / shard["name"]):
+            assert sample == mixed[sample.key]
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        (lambda m: m["sources"][0].update(mix=m["sources"][0]["mix"] + 1), "quotas"),
+        (lambda m: m["sources"][1].update(share_got=0.5), "quotas"),
+        (lambda m: m["sources"][2].update(copies=2), "quotas"),
+        (lambda m: m["splits"]["train"]["shards"][0].update(source="coco"), "manifest"),
+        (lambda m: m["splits"]["train"]["shards"][0].update(source=None), "manifest"),
+        (lambda m: m["splits"]["train"]["shards"].reverse(), "manifest"),
+        (lambda m: m["recipe"].update(form="mixed"), "manifest"),
+        (lambda m: m["recipe"].pop("form"), "manifest"),
+    ],
+)
+def test_verify_finds_an_edited_manifest(
+    apart: Built, tmp_path: Path, change: Callable[[dict[str, Any]], Any], wanted: str
+) -> None:
+    out = copied(apart, tmp_path)
+    edit(out, change)
+    found = verify.verify(out)
+    assert found[wanted].failed
+
+
+def test_verify_finds_a_sample_in_the_shards_of_another_source(apart: Built, tmp_path: Path) -> None:
+    out = copied(apart, tmp_path)
+    shards = {s["source"]: s for s in load_manifest(out)["splits"]["val"]["shards"]}
+    a, b = out / shards["vqav2"]["name"], out / shards["coco"]["name"]
+    held = a.read_bytes()
+    a.write_bytes(b.read_bytes())
+    b.write_bytes(held)
+    found = verify.verify(out)
+    assert found["keys"].failed
+    assert found["shards"].failed
+
+
+def test_verify_reads_every_configuration_of_the_card(apart: Built, tmp_path: Path) -> None:
+    out = copied(apart, tmp_path)
+    card = (out / "README.md").read_text()
+    (out / "README.md").write_text(card.replace("path: val/coco/*.tar", "path: val/bridge/*.tar"))
+    assert verify.verify(out)["card"].failed
+
+
+def copied(built: Built, folder: Path) -> Path:
+    return Path(shutil.copytree(built.out, folder / "copy"))
+
+
+def edit(out: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    manifest = json.loads((out / "manifest.json").read_text())
+    change(manifest)
+    (out / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_one_worker_or_many_and_a_later_build_give_the_same_bytes(apart: Built, build: Build, tmp_path: Path) -> None:
+    build(apart.recipe, tmp_path / "small", data_root=apart.data)
+    assert small_corpora.tree(tmp_path / "small") == small_corpora.tree(apart.out)
+    shard = tmp_path / "small" / apart.manifest["splits"]["val"]["shards"][-1]["name"]
+    shard.unlink()
+    build(apart.recipe, tmp_path / "small", data_root=apart.data)
+    assert small_corpora.tree(tmp_path / "small") == small_corpora.tree(apart.out)
+
+
+def test_other_weights_change_no_shard(apart: Built, build: Build, tmp_path: Path) -> None:
+    sources = [{**s, "weight": 1} for s in small_corpora.RECIPE["sources"]]
+    path = small_corpora.write_recipe(tmp_path / "r.yaml", form="by_source", samples_per_shard=5, sources=sources)
+    manifest = build(path, tmp_path / "out", data_root=apart.data)
+    assert manifest["splits"] == apart.manifest["splits"]
+    assert [s["mix"] for s in manifest["sources"]] != [s["mix"] for s in apart.manifest["sources"]]
+
+
+def test_the_plan_says_what_is_written_and_what_is_drawn(apart: Built, mixture: Built) -> None:
+    found = recipe.read(apart.recipe)
+    made = estimate.make(found, apart.data, Path(f"{mixture.out}.work"), index=False, check=False)
+    assert made.splits == {name: split["samples"] for name, split in apart.manifest["splits"].items()}
+    text = plan_text.plan_text(found, made)
+    assert "form by_source: each sample is written once" in text
+    assert "50.00 % of the mix, wanted 50.00 %" in text
+    assert max(map(len, text.splitlines())) <= 100
+    assert made.to_dict()["streams"][0] == {
+        "split": "train", "source": "bridge", "samples": made.sources[0].samples["train"],
+        "shards": -(-made.sources[0].samples["train"] // 5),
+    }  # fmt: skip
+    without = estimate.make(found, None, Path("nowhere"), index=False, check=False)
+    assert without.sources[0].quota["train"] == without.sources[0].samples["train"]
+
+
+def test_stats_and_inspect(apart: Built) -> None:
+    found = dataset_stats.of(apart.out)
+    assert "share of the mix: wanted 50.00 %, got 50.00 %" in stats.text(found)
+    seen = [json.loads(line) for line in inspection.inspect(apart.out, 6, as_json=True)]
+    assert {s["source"] for s in seen} == set(SOURCES)
+    shard = mixture_reader.shards(apart.manifest, "val", "bridge")[0]["name"]
+    seen = [json.loads(line) for line in inspection.inspect(apart.out / shard, 2, as_json=True)]
+    assert {s["shard"] for s in seen} == {shard}
+    assert seen[0]["decoded"]
+
+
+# --- readers ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_mix_has_its_shares_and_every_sample(apart: Built) -> None:
+    mix = Mix(apart.out)
+    assert mix.samples == sum(s["mix"] for s in apart.manifest["sources"])
+    seen = [sample.key for sample in islice(mix, 5 * mix.samples)]
+    assert mix.position == 5 * mix.samples
+    counted = Counter(key.partition("-")[0] for key in seen)
+    assert mix.shares == {s["source"]: s["share_got"] for s in apart.manifest["sources"]}
+    for source, share in mix.shares.items():
+        assert abs(counted[source] - share * len(seen)) <= 3
+        own = [key for key in seen if key.startswith(source)]
+        usable = next(s["usable"]["train"] for s in apart.manifest["sources"] if s["source"] == source)
+        assert len(set(own)) == usable
+        for turn in range(len(own) // usable):  # again and again, whole each time
+            assert len(set(own[turn * usable : (turn + 1) * usable])) == usable
+    assert [s.key for s in islice(Mix(apart.out), len(seen))] == seen
+    assert [s.key for s in islice(Mix(apart.out, seed=1), len(seen))] != seen
+
+
+def test_shares_are_met_after_any_number_of_samples(apart: Built) -> None:
+    weights = {"bridge": 0.61, "vqav2": 0.02, "coco": 0.37}
+    mix = Mix(apart.out, weights=weights)
+    numbers = mix._numbers(0, 300_000)
+    for position, share in enumerate(weights.values()):
+        counted = np.cumsum(numbers == position)
+        assert np.abs(counted - share * np.arange(1, len(numbers) + 1)).max() < 8
+
+
+@pytest.mark.parametrize("start", [1, 37, 250])
+@pytest.mark.parametrize("readers", [1, 3])
+def test_a_position_is_where_a_reader_goes_on(apart: Built, start: int, readers: int) -> None:
+    whole = [s.key for s in islice(Mix(apart.out, seed=3, reader=readers - 1, readers=readers), 300)]
+    again = Mix(apart.out, seed=3, reader=readers - 1, readers=readers, start=start)
+    assert [s.key for s in islice(again, 300 - start)] == whole[start:]
+
+
+def test_readers_share_the_samples_among_them(apart: Built) -> None:
+    parts: dict[str, list[set[str]]] = {source: [] for source in SOURCES}
+    for reader in range(4):
+        keys = {s.key for s in islice(Mix(apart.out, reader=reader, readers=4), 400)}
+        for source in SOURCES:
+            parts[source].append({key for key in keys if key.startswith(source)})
+    for source in apart.manifest["sources"]:
+        own = parts[source["source"]]
+        assert len(set().union(*own)) == sum(map(len, own)) == source["usable"]["train"]
+
+
+def test_more_readers_than_samples_each_have_one_of_every_source(apart: Built) -> None:
+    for reader in range(0, 90, 13):
+        seen = {s.key.partition("-")[0] for s in islice(Mix(apart.out, reader=reader, readers=90), 60)}
+        assert seen == set(SOURCES)
+
+
+def test_weights_of_ones_own(apart: Built) -> None:
+    seen = Counter(s.key.partition("-")[0] for s in islice(Mix(apart.out, weights={"coco": 3, "vqav2": 1}), 400))
+    assert seen.keys() == {"coco", "vqav2"}
+    assert abs(seen["coco"] - 300) <= 3
+
+
+def test_a_mixed_mixture_is_read_as_it_is(mixture: Built) -> None:
+    mix = Mix(mixture.out)
+    wanted = keys(mixture.out, mixture.manifest["splits"]["train"]["shards"])
+    assert [s.key for s in islice(mix, mix.samples)] == wanted
+    assert mix.shares["bridge"] == mixture.manifest["sources"][0]["share_got"]
+    assert {s.meta["split"] for s in islice(Mix(mixture.out, "val"), 30)} == {"val"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"split": "test"}, 'no split "test"; expected one of train, val'),
+        ({"weights": {"brigde": 1}}, 'no source "brigde" in train; expected one of bridge, vqav2, coco. Did you mean'),
+        ({"weights": {"coco": -1}}, "the weight -1 of coco; expected a number above 0"),
+        ({"weights": {}}, "no sample in train; expected a split with samples"),
+        ({"reader": 2, "readers": 2}, "reader 2 of 2, start 0; expected readers counted from 0"),
+    ],
+)
+def test_what_a_mix_cannot_be(apart: Built, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(Rt2dataError, match=re.escape(message)):
+        Mix(apart.out, **options)
+
+
+def test_a_mixed_mixture_has_no_other_weights(mixture: Built) -> None:
+    with pytest.raises(Rt2dataError, match="Build it with form: by_source"):
+        Mix(mixture.out, weights={"coco": 1})
+
+
+def test_a_shard_that_is_cut_or_named_elsewhere(apart: Built, tmp_path: Path) -> None:
+    out = copied(apart, tmp_path)
+    edit(out, lambda m: m["splits"]["train"]["shards"][0].update(samples=99))
+    with pytest.raises(Rt2dataError, match="expected as many as the manifest says"):
+        list(islice(Mix(out), 200))
+    edit(out, lambda m: m["splits"]["train"]["shards"][0].update(name="train/../../secret.tar"))
+    with pytest.raises(Rt2dataError, match="expected names as a build gives them"):
+        Mix(out)
+
+
+def test_the_mix_and_the_statistics_need_numpy_alone(apart: Built) -> None:
+    code = """
+import sys, numpy
+before = set(sys.modules)
+from rt2data import Mix
+from rt2data import cli
+next(iter(Mix(sys.argv[1])))
+cli.main(["stats", sys.argv[1]])
+new = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(*sorted(new - set(sys.stdlib_module_names)), file=sys.stderr)
+"""
+    run = subprocess.run([sys.executable, "-c", code, apart.out], capture_output=True, text=True, check=True)
+    assert set(run.stderr.split()) <= {"numpy", "rt2data"}
+
+
+@pytest.mark.parametrize("name", [None, *SOURCES])
+def test_datasets_reads_all_or_one_source(apart: Built, tmp_path: Path, name: str | None) -> None:
+    datasets = pytest.importorskip("datasets")
+    for split in ("train", "val"):
+        rows = datasets.load_dataset(str(apart.out), name, split=split, streaming=True, cache_dir=str(tmp_path))
+        found = [row["__key__"] for row in rows.remove_columns([n for n in rows.column_names if n != "__key__"])]
+        wanted = keys(apart.out, mixture_reader.shards(apart.manifest, split, name))
+        assert found == wanted if name else sorted(found) == sorted(wanted)
+
+
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("loader", ["rt2data", "datasets", "webdataset"])
+def test_the_snippets_of_the_card_read_the_mix_at_its_weights(apart: Built, tmp_path: Path, loader: str) -> None:
+    pytest.importorskip(loader)
+    mine, shares, by_datasets, by_webdataset, _ = BLOCK.findall((apart.out / "README.md").read_text())
+    show = "for row in mix:\n    print(row['__key__'])\n"
+    code = {"rt2data": mine, "datasets": shares + by_datasets + show, "webdataset": shares + by_webdataset + show}[
+        loader
+    ]
+    seen = printed(code, apart.out.parent, tmp_path)
+    assert len(seen) > 60
+    assert printed(code, apart.out.parent, tmp_path) == seen
+    counted = Counter(key.partition("-")[0] for key in seen)
+    for source in apart.manifest["sources"]:
+        share = source["share_got"]
+        assert abs(counted[source["source"]] - share * len(seen)) < 5 * (len(seen) * share * (1 - share)) ** 0.5
+
+
+def printed(code: str, folder: Path, cache: Path) -> list[str]:
+    """The first word of the first 600 lines that a program prints; it may print without end."""
+    environment = os.environ | {"HF_DATASETS_CACHE": str(cache)}
+    with subprocess.Popen(
+        [sys.executable, "-u", "-c", code], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
+    ) as run:
+        lines = list(islice(run.stdout or (), 600))
+        run.kill()
+    return [line.split()[0] for line in lines]
+
+
+def test_what_is_held_out_has_shards_of_its_source(build: Build, corpora: Path, tmp_path: Path) -> None:
+    path = small_corpora.write_recipe(tmp_path / "r.yaml", form="by_source", holdout={"objects": ["usb stick"]})
+    manifest = build(path, tmp_path / "out", data_root=corpora)
+    assert [s["source"] for s in manifest["splits"]["holdout"]["shards"]] == ["bridge"] * 2
+    found = verify.verify(tmp_path / "out")
+    assert found.ok, found.text()
+
+
+def test_plans_in_words_keep_their_share(build: Build, corpora: Path, tmp_path: Path) -> None:
+    sources = [dict(s) for s in small_corpora.RECIPE["sources"]]
+    sources[0]["plans"] = {"from": "template", "text": "{instruction}", "share": 0.4}
+    path = small_corpora.write_recipe(tmp_path / "r.yaml", form="by_source", sources=sources)
+    manifest = build(path, tmp_path / "out", data_root=corpora)
+    found = verify.verify(tmp_path / "out")
+    assert found.ok, found.text()
+    samples = [
+        s
+        for sh in mixture_reader.shards(manifest, "train", "bridge")
+        for s in mixtures.samples(tmp_path / "out" / sh["name"])
+    ]
+    planned = [s for s in samples if s.meta["target"].startswith("Plan: ")]
+    assert abs(len(planned) - 0.4 * len(samples)) <= 1
+
+
+def test_windows_by_source_are_exported_with_every_frame(build: Build, corpora: Path, tmp_path: Path) -> None:
+    source = {"source": "bridge_dataset"}
+    path = small_corpora.write_recipe(
+        tmp_path / "r.yaml", form="by_source", sources=[source], splits=None, cameras=["primary"], history=2
+    )
+    manifest = build(path, tmp_path / "out", data_root=corpora)
+    found = verify.verify(tmp_path / "out")
+    assert found.ok, found.text()
+    export.export(tmp_path / "out", tmp_path / "chat", "messages")
+    rows = [json.loads(line) for line in (tmp_path / "chat" / "train_bridge.jsonl").read_text().splitlines()]
+    shards = mixture_reader.shards(manifest, "train", "bridge")
+    samples = [s for shard in shards for s in mixtures.samples(tmp_path / "out" / shard["name"])]
+    for row, sample in zip(rows, samples, strict=True):
+        assert [(tmp_path / "chat" / image).read_bytes() for image in row["images"]] == list(sample.images.values())
+    assert {row["messages"][0]["content"].count("<image>") for row in rows} == {2}

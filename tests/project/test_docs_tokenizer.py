@@ -1,0 +1,46 @@
+"""The Python of docs/tokenizer.md and docs/serving.md runs: each page in one namespace, from top to bottom."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+from support.repository import DOCS
+
+
+def available(module: str) -> bool:
+    try:
+        # tokenizers: the folder of that name in a checkout is found as a package without anything in it.
+        return bool(getattr(importlib.import_module(module), "__file__", None))
+    except ImportError:
+        return False
+
+
+@pytest.mark.parametrize("page", ["tokenizer.md", "serving.md"])
+def test_snippets(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    left_out = []
+    text = (DOCS / page).read_text()
+    blocks = list(re.finditer(r"^```python(?: needs=(\S+))?\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    assert blocks
+    for block in blocks:
+        missing = [m for m in (block[1] or "").split(",") if m and not available(m)]
+        if missing:
+            left_out.append(", ".join(missing))
+            continue
+        line = text[: block.start()].count("\n") + 1
+        exec(compile("\n" * line + block[2], f"docs/{page}", "exec"), names)
+    if left_out:
+        pytest.skip(
+            f"{len(left_out)} of {len(blocks)} snippets not run, for want of {'; '.join(sorted(set(left_out)))}"
+        )
+
+
+def test_links_between_pages() -> None:
+    for page in ("tokenizer.md", "serving.md"):
+        prose = re.sub(r"^```.*?^```", "", (DOCS / page).read_text(), flags=re.MULTILINE | re.DOTALL)
+        for target in re.findall(r"\]\(([^)#]+)", prose):
+            assert (DOCS / target).is_file(), f"{page} links to {target}"

@@ -1,0 +1,1 @@
+"""What tests share: corpora, datasets and servers of the kinds that users have, and second computations of rules."""

@@ -1,0 +1,9 @@
+"""Where the repository's own files lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent.parent
+ROOT = TESTS.parent
+DOCS = ROOT / "docs"
