@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.repository import DOCS, ROOT
+from support.repository import ROOT
 
 from rt2data import resources
 
@@ -92,11 +92,3 @@ def test_make_knows_its_targets(target: str) -> None:
     command = ["make", "--dry-run", target, "VENV=absent"]
     ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
-
-
-def test_the_design_names_every_module_once() -> None:
-    text = (DOCS / "design.md").read_text()
-    table = text[text.index("| module |") :].partition("\n\n")[0]
-    named = [name for row in table.splitlines()[2:] for name in re.findall(r"`([^`]+)`", row.split("|")[1])]
-    there = [path for path in (ROOT / "rt2data").iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()]
-    assert sorted(named) == sorted(f"{p.name}/" if p.is_dir() else p.stem for p in there if p.stem != "__init__")
