@@ -57,7 +57,7 @@ format: $(VENV)/.installed-dev ## Format the code
 types: $(VENV)/.installed-dev ## Check types
 	"$(BIN)/mypy"
 
-bench: ## Measure speed and memory against their goals, with what a build needs and no more; BENCH_ARGS=--quick measures less
+bench: ## Measure speed and memory against their targets, with what a build needs and no more; BENCH_ARGS=--quick measures less
 	$(MAKE) VENV="$(VENV)-bench" "$(VENV)-bench/.installed-bench"
 	mkdir -p out
 	"$(VENV)-bench/bin/python" benchmarks/bench.py --json out/bench.json --plot out/bench.svg $(BENCH_ARGS)

@@ -1,10 +1,11 @@
-"""The table of speed and memory: goal, figure and verdict of each row, from one run.
+"""Print the table of speed and memory: target, result and verdict of each row, from one run.
 
     python benchmarks/bench.py [--quick] [--only NAME ...] [--dir DIR] [--json FILE] [--plot FILE]
 
-Times are compared with `cat` of the same bytes and `sync` in the same run, the two taking turns, and a figure is the
-median of the rounds: machines differ and are shared. `--quick` measures less, on less data, to see that all works.
-Needs Linux, two cores, and some 30 GB of disk (--quick: 2 GB). Exit status 1: a goal was missed.
+Throughput is relative to `cat` and `sync` of the same bytes in the same run (1.0 = as fast as copying). The two take
+turns, and a figure is the median of the rounds: machines differ and are shared. docs/performance.md explains the rows.
+`--quick` measures less, on less data, to see that everything works. Needs Linux, two cores, and some 30 GB of disk
+(--quick: 2 GB). Exit status 1: a target was missed.
 """
 
 from __future__ import annotations
@@ -50,9 +51,9 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", nargs="+", choices=ROWS, default=list(ROWS), metavar="NAME", help=", ".join(ROWS))
     parser.add_argument("--rounds", type=int)
-    parser.add_argument("--dir", type=Path, help="where datasets and outputs go for the time of the run")
+    parser.add_argument("--dir", type=Path, help="folder for datasets and outputs during the run")
     parser.add_argument("--json", type=Path, help="write the rows here")
-    parser.add_argument("--plot", type=Path, help="draw them here, as SVG")
+    parser.add_argument("--plot", type=Path, help="plot them here, as SVG")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="rt2data-bench-", dir=args.dir) as scratch:
         bench = (
@@ -65,7 +66,7 @@ def main() -> int:
             print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
             for row in bench.rows[shown:]:
                 print(line(row), flush=True)
-    print(f"\n{sum(row.reached for row in bench.rows)} of {len(bench.rows)} goals reached")
+    print(f"\n{sum(row.reached for row in bench.rows)} of {len(bench.rows)} targets met")
     about = {"processors": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
     about |= {"quick": args.quick, "rounds": bench.rounds, "gigabytes": bench.gigabytes}
     if args.json:
@@ -76,11 +77,11 @@ def main() -> int:
 
 
 def line(row: Row) -> str:
-    """A row of the table."""
+    """Format a row of the table."""
     sign = ">=" if row.better == "more" else "<="
     figure = f"{row.figure:.3g} {row.unit}".strip()
     goal = f"{sign} {row.goal:g} {row.unit}".strip()
-    return f"{'reached' if row.reached else 'MISSED':8} {row.what:64} {figure:>12}  {goal:>12}  {row.note}"
+    return f"{'met' if row.reached else 'MISSED':8} {row.what:64} {figure:>12}  {goal:>12}  {row.note}"
 
 
 if __name__ == "__main__":

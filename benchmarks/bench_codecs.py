@@ -1,14 +1,14 @@
-"""Resizing and encoding anew: ours against other codecs, and two processes against one.
+"""Resizing and re-encoding: ours against other codecs, and two processes against one.
 
     python benchmarks/bench_codecs.py [--rounds 5] [--pictures DIR]
 
 Each way decodes a JPEG, resizes it to 224 x 224 and to 256 x 256, and encodes it as JPEG (quality 95, 4:2:0), on one
-core. Ways whose library is not installed are left out (`pip install opencv-python-headless simplejpeg
-"pyvips[binary]"`). `--pictures`: JPEG files of one's own as a third kind; photographs have sharper edges than ours.
+core. Codecs whose library is not installed are skipped (`pip install opencv-python-headless simplejpeg
+"pyvips[binary]"`). `--pictures`: your own JPEG files as a third kind; photographs have sharper edges than ours.
 
-Prints a line a way and picture: pictures per CPU second, the speed as a ratio to ours in the same run, and how far its
-pixels are from ours, both decoded by Pillow: mean and largest difference, in levels of 0..255. The last line is the
-speed of two processes in wall-clock time over that of one.
+Prints one line per codec and kind of image: images per CPU second, the speed relative to ours in the same run, and the
+mean and largest pixel difference to ours, both decoded by Pillow, in levels of 0..255. The last line is the wall-clock
+speedup of two processes over one.
 """
 
 from __future__ import annotations

@@ -1,19 +1,19 @@
-"""The build against what people do instead, in one run: ratios of steps per second.
+"""Compare the build with two common alternatives in one run: ratios of steps per second.
 
     python benchmarks/bench_others.py [--gigabytes 0.4] [--times 1] [--rounds 3] [--dir DIR]
 
 Two ways to make webdataset shards of an RLDS dataset with the usual tools:
 
 - ``tfds``: TFDS reads episode by episode, images left encoded, and ``webdataset.ShardWriter`` writes the steps in the
-  order in which they come: no shuffle, no quota. Read through tf.data where TensorFlow is installed, which is faster,
-  else with TFDS's own numpy decoding; the output says which.
-- ``beam``: one Beam pipeline reads the records, gives each step, image included, a shard as its key, and writes a shard
-  per group behind a GroupByKey.
+  order in which they are read: no shuffle, no quota. Read through tf.data where TensorFlow is installed, which is
+  faster, else with TFDS's own numpy decoding; the output says which.
+- ``beam``: one Beam pipeline reads the records, keys each step, image included, by its shard, and writes one shard per
+  group after a GroupByKey.
 
-Both write what a sample holds, the image and a JSON member, and tokenize each step on its own. The build is the whole
-`rt2data build` command, on a dataset in which each file stands `--times` times: it takes some seconds for its start,
-while the others take as long for each step from the first one on. Prints one JSON line a way, with the medians over
-rounds; source files are in the page cache.
+Both write the image and a JSON member of each sample, and tokenize each step on its own. The build is the whole command
+`rt2data build`, on a dataset in which each file occurs `--times` times: it takes some seconds to start, while the
+others take as long per step from the first one on. Prints one JSON line per alternative, with the medians over rounds;
+source files are in the page cache.
 """
 
 from __future__ import annotations

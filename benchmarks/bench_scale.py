@@ -1,13 +1,13 @@
-"""A plan and an exchange of as many samples as one likes, on a synthetic index: memory, and elements through Beam.
+"""Plan and exchange any number of samples on a synthetic index: memory, and elements through Beam.
 
     python benchmarks/bench_scale.py [--millions 100] [--workers 2] [--dir DIR]
 
-The index of a small dataset that benchmarks/generate.py writes is repeated with other episodes until it has so many
-rows, a million a part. There are no pictures behind it, so what is measured ends before GATHER: MEASURE and EXCHANGE in
-worker processes, PLAN in a process of its own; each sample is drawn once. Needs 350 bytes of disk a sample, and Linux.
+The index of a small dataset from benchmarks/generate.py is repeated with other episodes until it has that many rows, a
+million per part. There are no images behind it, so the measurement ends before GATHER: MEASURE and EXCHANGE in worker
+processes, PLAN in a process of its own; each sample is drawn once. Needs 350 bytes of disk per sample, and Linux.
 
-Prints one JSON line: per stage the seconds and the largest anonymous memory of a process (that of mapped files is the
-page cache's), the bytes on disk, and how many elements a build hands to Beam.
+Prints one JSON line: per stage the seconds and the largest anonymous memory of a process (mapped files belong to the
+page cache), the bytes on disk, and the number of elements that a build passes to Beam.
 """
 
 from __future__ import annotations

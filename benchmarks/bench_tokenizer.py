@@ -1,9 +1,9 @@
-"""The action tokenizer: batches against a loop over steps and against the textbook `np.digitize`, and single steps.
+"""Speed of the action tokenizer: batches against a loop over steps and the textbook `np.digitize`, and single steps.
 
     python benchmarks/bench_tokenizer.py [--steps 1000000] [--rounds 3] [--gpu-actions 100000000]
 
-Prints one line of JSON per measurement, the best of the rounds. All on one core. Where torch sees a GPU, encoding on it
-is measured against copying the actions on the device.
+Prints one line of JSON per measurement, the best of the rounds, all on one core. Where torch sees a GPU, encoding on it
+is compared with copying the actions on the device.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""One build from index to commit, in worker processes but without Beam, timed once all is imported.
+"""Time one build from index to commit, in worker processes but without Beam, after all imports.
 
     python benchmarks/child.py RECIPE DATA OUT WORKERS
 
-Each worker first builds a tiny mixture, so that importing is no part of the time. Prints one JSON line: seconds; CPU
-seconds of all processes; bytes that they had read from the disk; the largest anonymous memory of a worker; the most
-that a worker held in memory of mapped source files, and what it still holds afterwards.
+Each worker first builds a tiny mixture, so that the time excludes imports. Prints one JSON line: seconds; CPU seconds
+of all processes; bytes that they read from disk; the largest anonymous memory of a worker; the most memory-mapped
+source bytes that a worker held, and what it still holds afterwards.
 """
 
 from __future__ import annotations

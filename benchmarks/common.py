@@ -1,4 +1,4 @@
-"""What the benchmarks share: rows of the table, datasets, `cat`, and builds in a process of their own."""
+"""Shared by the benchmarks: rows of the table, datasets, `cat`, and builds in a process of their own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PARTS = "*.tfrecord-*"
 
 @dataclass
 class Row:
-    """A line of the table. `better` is "more" or "less" than the goal."""
+    """A row of the table. `better`: whether a good figure is "more" or "less" than the target `goal`."""
 
     what: str
     goal: float
@@ -39,7 +39,7 @@ class Row:
 
     @property
     def margin(self) -> float:
-        """How many times better than the goal: 1 is just reached."""
+        """How many times better than the target the figure is: 1 just meets it."""
         if not self.goal:
             return float(self.reached)
         return self.figure / self.goal if self.better == "more" else self.goal / max(self.figure, 1e-9)
@@ -50,14 +50,14 @@ class Row:
 
 @dataclass
 class Bench:
-    """Where the datasets and outputs go, and how much is measured.
+    """Settings of a run: where datasets and outputs go, and how much is measured.
 
     Attributes:
         folder: everything below it is removed at the end.
-        rounds: how often each thing is timed; things that are compared take turns.
+        rounds: how often each thing is timed; compared things take turns.
         gigabytes: of the datasets that are written; larger ones consist of links to their files.
         large: gigabytes of the largest build.
-        most: shards, or parts, of the builds that measure what one of them costs.
+        most: largest number of shards, or parts, in the builds that measure the cost of one.
     """
 
     folder: Path
@@ -90,7 +90,7 @@ def parts(root: Path) -> list[Path]:
 
 
 def link(source: Path, target: Path, times: int) -> None:
-    """A dataset whose files are those of `source`, each `times` times."""
+    """Make a dataset whose files are hard links to those of `source`, each `times` times."""
     here, there = source / "bench" / "1.0.0", target / "bench" / "1.0.0"
     there.mkdir(parents=True)
     shutil.copy(here / "features.json", there)
@@ -107,7 +107,7 @@ def lengths(folder: Path) -> list[int]:
 
 
 def state_lengths(source: Path, target: Path, episodes: Sequence[int]) -> None:
-    """Write the metadata of a dataset with so many episodes in each of its files."""
+    """Write the metadata of a dataset with `episodes` episodes in its files."""
     info = json.loads((source / "dataset_info.json").read_bytes())
     info["splits"][0]["shardLengths"] = [str(n) for n in episodes]
     (target / "dataset_info.json").write_text(json.dumps(info))
@@ -123,7 +123,7 @@ def recipe(folder: Path, **changed: Any) -> Path:
 
 
 def evict(paths: Sequence[Path]) -> None:
-    """Have the system forget what it holds of some files in memory."""
+    """Evict files from the page cache."""
     for path in paths:
         with path.open("rb") as file:
             os.fsync(file.fileno())
@@ -148,7 +148,7 @@ def cat(files: Sequence[Path], target: Path, processes: int = 1) -> float:
 
 
 def build(bench: Bench, root: Path, *, workers: int = 1, keep: bool = False, **changed: Any) -> dict[str, Any]:
-    """A build from index to commit in a process that has imported all it needs; what `child.py` says of it."""
+    """Build from index to commit in a process that has imported all it needs; return the figures of `child.py`."""
     command = [sys.executable, str(HERE / "child.py"), str(recipe(bench.folder, **changed)), str(root), str(bench.out)]
     done = subprocess.run([*command, str(workers)], check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -164,7 +164,7 @@ def remove(out: Path) -> None:
 
 
 def turns(rounds: int, *ways: Callable[[], float]) -> list[list[float]]:
-    """What each way returns, round by round: the ways take turns, so that all see the same machine."""
+    """Run the functions in turns, so that all see the same machine; return their results, a list for each."""
     found: list[list[float]] = [[] for _ in ways]
     for _ in range(rounds):
         for way, into in zip(ways, found, strict=True):
@@ -178,7 +178,7 @@ def ratio(over: Sequence[float], under: Sequence[float]) -> float:
 
 
 def slope(xs: Sequence[float], ys: Sequence[float]) -> float:
-    """Of the straight line through points, by least squares."""
+    """Slope of the least-squares line through points."""
     return statistics.linear_regression(xs, ys).slope
 
 

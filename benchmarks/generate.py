@@ -1,10 +1,10 @@
-"""Writes an RLDS dataset of any size, to measure with: photographic pictures, no two of the same bytes.
+"""Write an RLDS dataset of any size for benchmarks: images like photographs, no two with the same bytes.
 
     python benchmarks/generate.py DIR --gigabytes 1.5
     python benchmarks/generate.py DIR --gigabytes 4 --cameras 3 --png --name bench_png
 
-The fields are those of the embedded sample, with more cameras on request: ``observation/image``, ``image_1``, ... A few
-hundred pictures are rendered and reused; each use carries a comment of its own, so that its bytes are unique.
+The fields are those of the bundled demo data, with more cameras on request: ``observation/image``, ``image_1``, ... A
+few hundred images are generated and reused; each use carries its own comment, so that its bytes are unique.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TASKS = ("push the red star to the blue cube", "pick up the green cup", "open th
 
 
 def picture(rng: np.random.Generator) -> Image.Image:
-    """Smoothed noise with fine texture: about as hard to compress as a photograph."""
+    """Smoothed noise with fine texture: compresses about as well as a photograph."""
     layers = np.zeros((HEIGHT, WIDTH, 3), np.float32)
     for cells, weight in ((3, 90.0), (9, 45.0), (30, 22.0), (90, 12.0)):
         small = rng.integers(0, 256, (cells, cells * WIDTH // HEIGHT, 3), np.uint8)
@@ -43,7 +43,7 @@ def picture(rng: np.random.Generator) -> Image.Image:
 
 
 def encoded(image: Image.Image, quality: int | None) -> bytes:
-    """A picture as JPEG of the given quality, or as PNG."""
+    """Encode an image as JPEG of the given quality, or as PNG."""
     out = io.BytesIO()
     if quality is None:
         image.save(out, "PNG", compress_level=1)
@@ -53,7 +53,7 @@ def encoded(image: Image.Image, quality: int | None) -> bytes:
 
 
 def unique(data: bytes, number: int) -> bytes:
-    """The same picture with a comment that says `number`, behind the headers, which the frames of a camera share."""
+    """The same image with the comment `number`, after the headers, which the frames of a camera share."""
     text = b"rt2data %012d" % number
     if data[:2] == b"\xff\xd8":
         at = 2
@@ -66,7 +66,7 @@ def unique(data: bytes, number: int) -> bytes:
 
 
 def make_pool(seed: int, png: bool) -> list[bytes]:
-    """The pictures that are reused."""
+    """The images that are reused."""
     rng = np.random.default_rng(seed)
     images = [picture(rng) for _ in range(POOL)]
     if png:  # dear to encode, and large: fewer will do
@@ -76,7 +76,7 @@ def make_pool(seed: int, png: bool) -> list[bytes]:
 
 
 def features(cameras: int, png: bool) -> dict[str, Any]:
-    """The fields: those of the sample, with `cameras` pictures per step."""
+    """The fields: those of the demo data, with `cameras` images per step."""
     image = ImageSpec((HEIGHT, WIDTH, 3), "png" if png else "jpeg")
     return {
         "steps": {
@@ -96,7 +96,7 @@ def names(cameras: int) -> list[str]:
 
 
 def episodes(pool: list[bytes], cameras: int, size: int, seed: int) -> Iterator[dict[str, Any]]:
-    """Episodes until their pictures have `size` bytes."""
+    """Episodes until their images have `size` bytes."""
     rng = np.random.default_rng([seed, 1])
     written = used = episode = 0
     while written < size:
@@ -129,7 +129,7 @@ def episodes(pool: list[bytes], cameras: int, size: int, seed: int) -> Iterator[
 
 
 def write(folder: Path, size: int, *, cameras: int = 1, png: bool = False, name: str = "bench", seed: int = 0) -> Path:
-    """A dataset with pictures of `size` bytes below `folder`; returns where its files are."""
+    """Write a dataset with `size` bytes of images below `folder`; return the folder of its files."""
     return write_rlds(
         folder,
         name=name,

@@ -1,4 +1,4 @@
-"""The table as a picture: how far each figure is on the right side of its goal."""
+"""Plot the table as SVG: how far each figure is above or below its target."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COLOURS = {True: "#2a7f62", False: "#c1443c"}
 
 
 def svg(rows: Sequence[Row]) -> str:
-    """Bars from the goal, in powers of two: to the right better, to the left worse."""
+    """Draw bars from the target, in powers of two: to the right better, to the left worse."""
     height = TOP + LINE * len(rows) + 16
     zero = place(1)
     view = f'viewBox="0 0 {LEFT + WIDTH + 170} {height}"'
@@ -24,13 +24,13 @@ def svg(rows: Sequence[Row]) -> str:
     ]
     for power in range(LEAST, MOST + 1):
         x = place(2.0**power)
-        label = "goal" if power == 0 else f"{2**power}x" if power > 0 else f"1/{2**-power}"
+        label = "target" if power == 0 else f"{2**power}x" if power > 0 else f"1/{2**-power}"
         out.append(f'<line x1="{x}" y1="{TOP - 8}" x2="{x}" y2="{height - 12}" stroke="#ddd"/>')
         out.append(f'<text x="{x}" y="{TOP - 14}" text-anchor="middle" fill="#555">{label}</text>')
     for number, row in enumerate(rows):
         y, x = TOP + LINE * number, place(row.margin)
         begin, length = min(zero, x), max(abs(x - zero), 2)
-        figure = html.escape(f"{row.figure:.3g} {row.unit} (goal {row.goal:g})")
+        figure = html.escape(f"{row.figure:.3g} {row.unit} (target {row.goal:g})")
         out.append(f'<text x="{LEFT - 10}" y="{y + 14}" text-anchor="end">{html.escape(row.what)}</text>')
         out.append(
             f'<rect x="{begin}" y="{y + 3}" width="{length}" height="{LINE - 8}" fill="{COLOURS[row.reached]}"/>'
@@ -41,6 +41,6 @@ def svg(rows: Sequence[Row]) -> str:
 
 
 def place(margin: float) -> float:
-    """Where a figure so many times better than its goal is drawn."""
+    """The x coordinate of a figure that is `margin` times better than its target."""
     power = min(max(math.log2(max(margin, 1e-9)), LEAST), MOST)
     return round(LEFT + WIDTH * (power - LEAST) / (MOST - LEAST), 1)

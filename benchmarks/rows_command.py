@@ -1,4 +1,4 @@
-"""The command `rt2data build` as a user runs it, imports and Beam included."""
+"""The whole command `rt2data build`, imports and Beam included."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from common import Bench, Row, cat, parts, ratio, recipe, remove, turns
 
 
 def run(bench: Bench, root: Path, workers: int = 2) -> tuple[float, float]:
-    """Seconds of the command, and seconds until it printed its first line."""
+    """Run the command; return its seconds, and the seconds until its first line of output."""
     command = [sys.executable, "-m", "rt2data.cli", "build", str(recipe(bench.folder)), "--data-root", str(root)]
     command += ["--out", str(bench.out), "--workers", str(workers)]
     start = time.perf_counter()
@@ -29,18 +29,18 @@ def run(bench: Bench, root: Path, workers: int = 2) -> tuple[float, float]:
 
 
 def large(bench: Bench) -> None:
-    """The whole command on much data, two workers, against two `cat`."""
+    """Throughput on the largest dataset with two workers, relative to two `cat` processes."""
     root = bench.data(gigabytes=bench.large)
     files = parts(root)
     copies, builds = turns(
         min(3, bench.rounds), lambda: cat(files, bench.folder / "copy", 2), lambda: run(bench, root)[0]
     )
     note = f"{bench.large:g} GB: cat {statistics.median(copies):.1f} s, command {statistics.median(builds):.1f} s"
-    bench.rows.append(Row("the whole command against cat, two processes each", 0.4, ratio(copies, builds), note=note))
+    bench.rows.append(Row("whole command, throughput / cat, 2 workers", 0.4, ratio(copies, builds), note=note))
 
 
 def fixed(bench: Bench) -> None:
-    """What the command costs whatever the data, and how soon it says something."""
+    """Fixed overhead of the command, and time to its first line of progress."""
     runs = [run(bench, bench.data(gigabytes=0.001)) for _ in range(bench.rounds)]
-    bench.rows.append(Row("fixed cost of the command", 6, statistics.median(s for s, _ in runs), "less", "s"))
-    bench.rows.append(Row("start to first line of progress", 3, statistics.median(f for _, f in runs), "less", "s"))
+    bench.rows.append(Row("fixed overhead of the command", 6, statistics.median(s for s, _ in runs), "less", "s"))
+    bench.rows.append(Row("time to the first line of progress", 3, statistics.median(f for _, f in runs), "less", "s"))

@@ -1,4 +1,4 @@
-"""A build from index to commit against `cat` of the same bytes with `sync`: warm, cold, PNG, and at several sizes."""
+"""Build throughput, index to commit, relative to `cat` and `sync` of the same bytes: warm, cold, PNG, several sizes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from common import Bench, Row, build, cat, evict, parts, ratio, turns
 
 
 def warm(bench: Bench) -> None:
-    """Source files in the page cache, JPEG and PNG, one process each and two each."""
+    """Source files in the page cache; JPEG and PNG; one and two workers, against as many `cat` processes."""
     for kind in ("jpeg", "png"):
         root = bench.data(kind)
         files = parts(root)
@@ -19,14 +19,14 @@ def warm(bench: Bench) -> None:
                 lambda root=root, n=processes: build(bench, root, workers=n)["seconds"],
             )
             times = f"cat {statistics.median(copies):.2f} s, build {statistics.median(builds):.2f} s"
-            what = f"index to commit against cat, warm, {kind.upper()}, {processes} each"
+            what = f"build throughput / cat, warm, {kind.upper()}, workers={processes}"
             figure = ratio(copies, builds)
             bench.rows.append(Row(what, 0.45, figure, note=times))
-            bench.rows.append(Row(f"{what}: the aim", 0.6, figure))
+            bench.rows.append(Row(f"{what} (stretch)", 0.6, figure))
 
 
 def cold(bench: Bench) -> None:
-    """No byte of a source in the page cache before each run."""
+    """Source files evicted from the page cache before each run."""
     root = bench.data()
     files = parts(root)
     used = sum(path.stat().st_size for path in files)
@@ -44,13 +44,13 @@ def cold(bench: Bench) -> None:
 
     copies, builds = turns(bench.rounds, copied, built)
     note = f"cat {statistics.median(copies):.2f} s, build {statistics.median(builds):.2f} s"
-    bench.rows.append(Row("index to commit against cat, cold", 0.4, ratio(copies, builds), note=note))
+    bench.rows.append(Row("build throughput / cat, cold", 0.4, ratio(copies, builds), note=note))
     figure = statistics.median(read)
-    bench.rows.append(Row("bytes read from the disk, of those used, cold", 1.3, figure, "less"))
+    bench.rows.append(Row("bytes read from disk / bytes used, cold", 1.3, figure, "less"))
 
 
 def sizes(bench: Bench) -> None:
-    """Time against `cat` at 1, 4 and 16 times the data: the largest deviation from the mean of the three."""
+    """Throughput relative to `cat` at 1, 4 and 16 times the data: the largest deviation from the mean of the three."""
     found = []
     for times in (1, 4, 16):
         root = bench.data(gigabytes=times * bench.gigabytes / 4)
@@ -63,5 +63,5 @@ def sizes(bench: Bench) -> None:
         found.append(ratio(copies, builds))
     mean = statistics.mean(found)
     spread = 100 * max(abs(one - mean) for one in found) / mean
-    note = f"against cat at 1x, 4x, 16x of {bench.gigabytes / 4:g} GB: {', '.join(f'{one:.2f}' for one in found)}"
-    bench.rows.append(Row("time per step at 1x, 4x, 16x the data", 25, spread, "less", "%", note))
+    note = f"throughput / cat at 1x, 4x, 16x of {bench.gigabytes / 4:g} GB: {', '.join(f'{one:.2f}' for one in found)}"
+    bench.rows.append(Row("deviation of time per step at 1x, 4x, 16x the data", 25, spread, "less", "%", note))

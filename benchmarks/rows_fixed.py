@@ -1,4 +1,4 @@
-"""What a part and a shard cost at constant data: tiny pictures in 10 to 10,000 of either."""
+"""Cost of one more part (input file) and one more shard at constant data: tiny images in 10 to 10,000 of either."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EPISODES = 10_000  # of two steps
 
 
 def tiny(folder: Path, episodes: int) -> Path:
-    """A data root of one part whose pictures have less than a kilobyte."""
+    """A data root of one part whose images have less than a kilobyte."""
     usual: dict[str, Any] = {name: getattr(generate, name) for name in ("HEIGHT", "WIDTH", "POOL", "STEPS")}
     generate.HEIGHT, generate.WIDTH, generate.POOL, generate.STEPS = 16, 20, 4, (2, 2)
     try:
@@ -30,7 +30,7 @@ def tiny(folder: Path, episodes: int) -> Path:
 
 
 def divided(source: Path, target: Path, count: int) -> Path:
-    """The records of a dataset of one part in `count` parts."""
+    """Distribute the records of a dataset of one part over `count` parts."""
     here, there = source / "bench" / "1.0.0", target / "bench" / "1.0.0"
     there.mkdir(parents=True)
     shutil.copy(here / "features.json", there)
@@ -49,7 +49,7 @@ def counts(bench: Bench) -> list[int]:
 
 
 def per_part(bench: Bench) -> None:
-    """Seconds of a build over its number of parts, in 10 shards."""
+    """Slope of build time over the number of parts, with 10 shards."""
     base = tiny(bench.folder / "tiny", min(EPISODES, bench.most))
     total = sum(lengths(base / "bench" / "1.0.0"))
     points = []
@@ -59,11 +59,11 @@ def per_part(bench: Bench) -> None:
             points.append((count, build(bench, root, samples_per_shard=-(-2 * total // 10))["seconds"]))
     note = ", ".join(f"{count}: {seconds:.1f} s" for count, seconds in points)
     cost = 1e3 * slope(*zip(*points, strict=True))
-    bench.rows.append(Row("cost of a part", 3, cost, "less", "ms", note))
+    bench.rows.append(Row("cost of one more part (input file)", 3, cost, "less", "ms", note))
 
 
 def per_shard(bench: Bench) -> None:
-    """Seconds of a build over its number of shards, less what writing and syncing as many files takes."""
+    """Slope of build time over the number of shards, less that of writing and syncing as many files."""
     root = bench.folder / "tiny"
     if not root.is_dir():
         tiny(root, min(EPISODES, bench.most))
@@ -75,11 +75,13 @@ def per_shard(bench: Bench) -> None:
     note = ", ".join(f"{count}: {seconds:.1f} s" for count, seconds in points)
     synced = 1e3 * slope(*zip(*disk, strict=True))
     cost = 1e3 * slope(*zip(*points, strict=True)) - synced
-    bench.rows.append(Row("cost of a shard beyond fsync", 3, cost, "less", "ms", f"fsync {synced:.1f} ms; {note}"))
+    bench.rows.append(
+        Row("cost of one more shard beyond fsync", 3, cost, "less", "ms", f"fsync {synced:.1f} ms; {note}")
+    )
 
 
 def files(folder: Path, count: int, size: int) -> float:
-    """Seconds of writing so many files of `size` bytes, each synced under a temporary name and renamed."""
+    """Seconds to write `count` files of `size` bytes, each synced under a temporary name and renamed."""
     data = bytes(size)
     with removed(folder):
         folder.mkdir()

@@ -1,4 +1,4 @@
-"""The index alone, which statistics need: warm, cold, and not at all."""
+"""Indexing alone, which statistics need: warm cache, cold cache, and reuse by a second build."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def index(bench: Bench, root: Path, *, cold: bool = False) -> tuple[float, float
 
 
 def speed(bench: Bench) -> None:
-    """Bytes of source per CPU second, warm; cold against reading the files front to back."""
+    """Source bytes per CPU second, warm; throughput relative to one sequential read, cold."""
     root = bench.data()
     files = parts(root)
     size = sum(path.stat().st_size for path in files) / 1e9
     index(bench, root)
     rates = [size / index(bench, root)[0] for _ in range(bench.rounds)]
-    bench.rows.append(Row("index alone, warm, per core", 2, statistics.median(rates), unit="GB/s"))
+    bench.rows.append(Row("indexing throughput per core, warm", 2, statistics.median(rates), unit="GB/s"))
 
     def read() -> float:
         evict(files)
@@ -54,11 +54,11 @@ def speed(bench: Bench) -> None:
         return time.perf_counter() - start
 
     reads, indexes = turns(bench.rounds, read, lambda: index(bench, root, cold=True)[1])
-    bench.rows.append(Row("index alone, cold, against one sequential read", 1, ratio(reads, indexes)))
+    bench.rows.append(Row("indexing throughput / one sequential read, cold", 1, ratio(reads, indexes)))
 
 
 def second(bench: Bench) -> None:
-    """A second build with another seed, tokenizer and amount: what it reads of the sources before their pictures."""
+    """Build again with another seed, tokenizer and amount: what it reads of the sources before their images."""
     root = bench.data(gigabytes=bench.gigabytes / 4)
     work = Path(f"{bench.out}.work")
     build(bench, root, keep=True)
@@ -72,10 +72,10 @@ def second(bench: Bench) -> None:
     after = {path: path.stat().st_mtime_ns for path in (work / "index").rglob("*.arrow")}
     remove(bench.out)
     again = sum(before.get(path) != then for path, then in after.items())
-    bench.rows.append(Row("parts indexed again by a second build", 0, again, "less", "parts"))
-    note = f"until it plans; it opens {others} files of metadata: features.json and dataset_info.json"
-    bench.rows.append(Row("data files opened again by a second build", 0, opened, "less", "files", note))
-    bench.rows.append(Row("index of a second build", 0.1, seconds, "less", "s", f"{len(before)} parts"))
+    bench.rows.append(Row("second build: parts indexed again", 0, again, "less", "parts"))
+    note = f"before planning; it opens {others} metadata files: features.json and dataset_info.json"
+    bench.rows.append(Row("second build: data files opened again", 0, opened, "less", "files", note))
+    bench.rows.append(Row("second build: time to index", 0.1, seconds, "less", "s", f"{len(before)} parts"))
 
 
 def again(file: Path, root: Path, work: Path) -> None:
