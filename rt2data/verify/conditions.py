@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from rt2data.verify.images import ImageFacts
 from rt2data.verify.report import Report
 
 Json = dict[str, Any]
@@ -23,18 +23,6 @@ _TEXTS = {"question": "question", "answer": "answers", "caption": "captions", "i
 # Signs of scripts without spaces are words of their own; elsewhere a word is letters and digits.
 _SIGN = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _SAID = re.compile(rf"[{_SIGN}]|[^\W_{_SIGN}]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """What an image shows: pixels, `brightness` and `contrast` 0 to 255, `constant` where all have one colour."""
-
-    format: str
-    width: int
-    height: int
-    constant: bool
-    brightness: int
-    contrast: int
 
 
 class Conditions:
@@ -60,7 +48,7 @@ class Conditions:
         """Whether a source's samples must meet a filter that can be checked."""
         return column in self.filters.get(source, {})
 
-    def hold(self, where: str, sample: Json, pictures: Sequence[Picture | None]) -> None:
+    def hold(self, where: str, sample: Json, pictures: Sequence[ImageFacts | None]) -> None:
         """Check a sample; `pictures` are its images, None for one that did not decode."""
         for column, rule in self.filters.get(sample["source"], {}).items():
             if column in DUPLICATES:
@@ -126,7 +114,7 @@ def _shown(column: str, rule: Json, kind: str) -> bool:
     return what in ("characters", "words") and text in own and "top" not in rule
 
 
-def _values(column: str, sample: Json, pictures: Sequence[Picture | None]) -> list[Any]:
+def _values(column: str, sample: Json, pictures: Sequence[ImageFacts | None]) -> list[Any]:
     if column in ("language", "steps"):
         return [sample[column]]
     if column in ("width", "height"):  # of the first camera, whose image has the plain name

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rt2data import prompts
-from rt2data.verify import keys, schema
+from rt2data.verify import keys, schema, texts
 from rt2data.verify.keys import Key
 from rt2data.verify.reference import InvalidAction, Reference, float32
 from rt2data.verify.report import Report
@@ -133,20 +132,22 @@ class SampleCheck:
         )
 
     def _text(self, where: str, sample: Json, key: Key) -> None:
-        check, own = self.report["texts"], self.facts.rules[sample["source"]].get("prompts", {})
-        templates = self.facts.recipe["prompts"] | own
+        check, templates = self.report["texts"], self._templates(sample["source"])
         if sample["kind"] == "robot":
             said = bool(sample["instruction"].strip()) or "compat" in self.facts.rules[sample["source"]]
             check.hold(said, where, "an empty instruction", "one that says something, where the recipe has no compat")
             kind = "robot" if sample["plan"] is None else "plan"
             state = self._state(where, sample) if "{proprio}" in templates[kind] else ""
-            prompt, target = prompts.robot(templates, sample["instruction"], kind, state), sample["target"]
+            prompt = texts.robot_prompt(templates[kind], templates["instruction"], sample["instruction"], state)
+            target = sample["target"]  # held to the action by `_action`
         else:
             vqa = sample["kind"] == "vqa"
-            prompt = prompts.vqa(templates, sample["question"], sample["turns"] or ()) if vqa else templates["caption"]
-            texts = sample["answers"] if vqa else sample["captions"]
+            prompt = templates["caption"]
+            if vqa:
+                prompt = texts.vqa_prompt(templates["vqa"], sample["question"], sample["turns"] or ())
+            stored = sample["answers"] if vqa else sample["captions"]
             rule = self.facts.rules[sample["source"]].get("answers" if vqa else "captions")
-            target = self._target(texts, rule, key, unique=vqa)
+            target = self._target(stored, rule, key, unique=vqa)
             self.report["keys"].hold(
                 (key.variant >= 0) == (rule == "all"),
                 where,
@@ -155,6 +156,10 @@ class SampleCheck:
             )
         check.hold(sample["prompt"] == prompt, where, f'the prompt "{sample["prompt"]}"', f'"{prompt}"')
         check.hold(sample["target"] == target, where, f'the target "{sample["target"]}"', f'"{target}"')
+
+    def _templates(self, source: str) -> Json:
+        """The prompts of the recipe, overlaid with those of the source."""
+        return dict(self.facts.recipe["prompts"] | self.facts.rules[source].get("prompts", {}))
 
     def _state(self, where: str, sample: Json) -> str:
         """The state as text, read back from it; "" where it cannot be."""
@@ -167,13 +172,14 @@ class SampleCheck:
             self.report["texts"].fail(where, f"the state {values}: {error}", "a state that proprio.json can write")
             return ""
 
-    def _target(self, texts: list[str], rule: str | None, key: Key, *, unique: bool) -> str | None:
+    def _target(self, stored: list[str], rule: str | None, key: Key, *, unique: bool) -> str | None:
+        """The answer or caption that the recipe's rule takes; None where the key's variant names none."""
         if rule == "all":
-            texts = list(dict.fromkeys(texts)) if unique else texts
-            return texts[key.variant] if 0 <= key.variant < len(texts) else None
+            stored = list(dict.fromkeys(stored)) if unique else stored
+            return stored[key.variant] if 0 <= key.variant < len(stored) else None
         if rule == "majority":
-            return max(dict.fromkeys(texts), key=texts.count)
-        return texts[keys.hash64("draw", self.facts.recipe["seed"], key, copy=0) % len(texts)]
+            return max(dict.fromkeys(stored), key=stored.count)
+        return stored[keys.hash64("draw", self.facts.recipe["seed"], key, copy=0) % len(stored)]
 
     def _action(self, where: str, sample: Json) -> list[int] | None:
         check, source = self.report["actions"], sample["source"]
@@ -238,9 +244,8 @@ class SampleCheck:
         """The target of a sample whose action string is `action`."""
         if sample["plan"] is None:
             return action
-        templates = self.facts.recipe["prompts"] | self.facts.rules[sample["source"]].get("prompts", {})
-        before, after = templates["planned"].split("{plan}")
-        return str(before + prompts.cleaned(templates, sample["plan"]) + after.replace("{action}", action.lstrip(" ")))
+        templates = self._templates(sample["source"])
+        return texts.target_with_reasoning(templates["planned"], templates["instruction"], sample["plan"], action)
 
     def _near(self, where: str, reference: Reference, sample: Json, action: list[float]) -> None:
         """The text, parsed and decoded, is the stored action within half a bin, where that is not clipped."""

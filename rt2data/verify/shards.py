@@ -1,32 +1,21 @@
-"""A shard read back with `tarfile`, `hashlib` and Pillow: its bytes, its members, and the samples they make."""
+"""A shard read back with `tarfile` and `hashlib`: its bytes, its members, and the samples they make."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import tarfile
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import google_crc32c
-import numpy as np
-from PIL import Image
 
 from rt2data import storage
-from rt2data.images.codec import MAX_PIXELS
 from rt2data.storage.places import Place
 from rt2data.verify.report import Report
 
 MAX_MEMBER = 1 << 29  # bytes: an encoded picture of half a gigabyte is no picture, and memory is bounded by this
 _BLOCK = 1 << 22
-_FORMATS = {
-    "JPEG": "jpg",
-    "MPO": "jpg",
-    "PNG": "png",
-    "WEBP": "webp",
-}  # MPO: a JPEG with further pictures after its end
 
 
 @dataclass(slots=True)
@@ -115,46 +104,3 @@ def _read(path: Place, name: str, report: Report) -> Iterator[tuple[tarfile.TarI
                 return
             content = tar.extractfile(header)
             yield header, content.read() if content else b""
-
-
-def open_image(data: bytes) -> tuple[str, Image.Image]:
-    """Decode an image wholly.
-
-    Returns:
-        Its true format as a file name extension, and the picture.
-
-    Raises:
-        ValueError: bytes that do not decode as a JPEG, PNG or WebP of at most `MAX_PIXELS`.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow's own pixel limit: ours is lower
-            picture = Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP"))
-            if picture.width * picture.height > MAX_PIXELS:
-                raise ValueError(f"{picture.width} x {picture.height} pixels, above {MAX_PIXELS}")
-            picture.load()
-    except Exception as error:  # noqa: BLE001 - Pillow's decoders raise nearly everything on damaged data
-        raise ValueError(str(error).replace("\n", " ") or type(error).__name__) from None
-    return _FORMATS.get(picture.format or "", str(picture.format)), picture
-
-
-def look(picture: Image.Image) -> tuple[int, int]:
-    """Brightness and contrast, 0 to 255, as docs/format.md defines them."""
-    if picture.mode.startswith(("I", "F")):  # 16 bits a pixel
-        wide = np.clip(np.asarray(picture).astype(np.int64), 0, 65535)
-        picture = Image.fromarray((wide >> 8).astype(np.uint8))
-    picture = picture.convert("RGB")
-    extrema: Any = picture.getextrema()
-    left = -(-picture.width * picture.height // 50)
-    brightness = 255
-    for level, pixels in reversed(list(enumerate(picture.convert("L").histogram()))):
-        brightness, left = level, left - pixels
-        if left <= 0:
-            break
-    return brightness, max(high - low for low, high in extrema)
-
-
-def constant(picture: Image.Image) -> bool:
-    """Whether all pixels are equal: filling, no picture."""
-    extrema: Any = picture.convert("RGBA").getextrema()
-    return all(low == high for low, high in extrema)

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from rt2data.storage.places import Place
-from rt2data.verify import card, schema, shards, statistics
-from rt2data.verify.conditions import Conditions, Picture
+from rt2data.verify import card, images, schema, shards, statistics
+from rt2data.verify.conditions import Conditions
+from rt2data.verify.images import ImageFacts
 from rt2data.verify.ledger import Ledger
 from rt2data.verify.reasoning import PlanCheck
 from rt2data.verify.reference import Reference, fingerprint, float32
@@ -33,7 +34,7 @@ class Walk:
         self.ledger, self.plans = Ledger(manifest, report), PlanCheck(manifest, report, data_root)
         self.samples, self.windows = SampleCheck(self.facts, report), Windows(manifest, report)
         self.conditions = Conditions(self.facts.recipe, self.facts.sources, self.facts.rules, report)
-        self.known: dict[bytes, Picture] = {}
+        self.known: dict[bytes, ImageFacts] = {}
         self.languages: Counter[tuple[str, str, str]] = Counter()  # of source and split, copies not counted
         self.stats = schema.read(folder / "statistics.json", report["statistics"])
         self.seen: dict[str, statistics.Seen] = {}
@@ -206,7 +207,7 @@ class Walk:
         filling = set()
         if sample is not None:
             filling = {name for name, valid in zip(sample["images"], sample["image_valid"], strict=False) if not valid}
-        pictures: list[Picture | None] = []
+        pictures: list[ImageFacts | None] = []
         digests: list[bytes] = []
         for suffix, data in members.files:
             if suffix == "json":
@@ -238,7 +239,7 @@ class Walk:
         """Whether every usable sample of a source is in the shards."""
         return split != "train" or self.facts.sources[source]["copies"] > 0
 
-    def _image(self, where: str, suffix: str, data: bytes, digest: bytes) -> Picture | None:
+    def _image(self, where: str, suffix: str, data: bytes, digest: bytes) -> ImageFacts | None:
         """What an image shows; None where it does not decode."""
         check, wanted = self.report["images"], suffix.rpartition(".")[2]
         self.suffixes.add(suffix)
@@ -246,12 +247,10 @@ class Walk:
         found = self.known.get(digest)
         if found is None:
             try:
-                form, picture = shards.open_image(data)
+                found = images.read_facts(data, pixels=self.conditions.pixels)
             except ValueError as error:
                 check.fail(where, str(error), "a JPEG, PNG or WebP that decodes")
                 return None
-            look = shards.look(picture) if self.conditions.pixels else (0, 0)
-            found = Picture(form, picture.width, picture.height, shards.constant(picture), *look)
             if len(self.known) >= KNOWN:
                 self.known.clear()
             self.known[digest] = found
