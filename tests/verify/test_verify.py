@@ -20,7 +20,7 @@ from support.damaged_mixtures import Members, change_json, edit_sample, entry, f
 from rt2data import index
 from rt2data.errors import Rt2dataError
 from rt2data.index import keys as order
-from rt2data.verify import keys, verify
+from rt2data.verify import images, keys, verify
 from rt2data.verify.report import KEPT, Check
 
 
@@ -91,6 +91,20 @@ def test_image_of_another_format_than_its_name(copy: Path) -> None:
     report = verify(copy)
     assert failing(report) == {"images"}
     assert "an image of the format png; expected jpg" in report["images"].failures[0]
+
+
+@pytest.mark.parametrize("mode", ["I;16", "RGBA"])
+def test_one_colour_is_of_all_bits_and_without_transparency(mode: str) -> None:
+    for low, high in ((300, 300), (300, 301)):
+        pixels = np.full((4, 4), low, np.uint16)
+        pixels[0, 0] = high
+        image = Image.fromarray(pixels)
+        if mode == "RGBA":
+            image = Image.new("RGBA", (4, 4), (1, 2, 3, 4))
+            image.putpixel((0, 0), (1, 2, 3 + high - low, 9))
+        out = io.BytesIO()
+        image.save(out, "PNG")
+        assert images.read_facts(out.getvalue(), pixels=False).constant == (low == high)
 
 
 @pytest.mark.parametrize("content", [b"", b"GIF89a" + bytes(40), b"\x89PNG\r\n\x1a\n" + bytes(64)])
@@ -241,6 +255,7 @@ EDITS: list[tuple[str, Callable[[dict[str, Any]], None], str, set[str]]] = [
     ("the order of fields", lambda s: s.update(key=s.pop("key")), "vqa", {"schema"}),
     ("a type", lambda s: s.update(terminate=[1]), "robot", {"schema"}),
     ("the prompt", lambda s: s.update(prompt=s["prompt"] + " "), "caption", {"texts"}),
+    ("a question without an answer", lambda s: s.update(turns=["Why?", "So.", "Why?"]), "vqa", {"texts"}),
     ("an answer", lambda s: s.update(target="perhaps"), "vqa", {"texts"}),
     ("a caption", lambda s: s["captions"].reverse(), "caption", {"texts"}),
     ("the instruction", lambda s: s.update(instruction="Stop"), "robot", {"texts"}),
