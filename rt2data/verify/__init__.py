@@ -17,7 +17,7 @@ from rt2data import storage
 from rt2data.errors import Rt2dataError
 from rt2data.storage.places import Place
 from rt2data.verify import schema
-from rt2data.verify.ledger import check_manifest
+from rt2data.verify.manifest import check_manifest
 from rt2data.verify.report import Check, Report
 from rt2data.verify.walk import Walk
 
@@ -70,7 +70,7 @@ def _check_folder(folder: Place, manifest: Json, report: Report) -> None:
     found = _names(folder) if isinstance(folder, Path) else set(storage.matching(folder, "**/*"))
     for name in sorted(wanted | found):
         state = "not there" if name not in found else "a file too many"
-        report["folder"].hold(
+        report["folder"].expect(
             name in wanted and name in found, name, state, "the files that the manifest lists, and no others"
         )
 

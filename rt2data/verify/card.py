@@ -38,7 +38,7 @@ def check(folder: Place, manifest: Json, suffixes: set[str], report: Report) -> 
         }
         fields = {entry["name"]: entry for entry in features["json"]["struct"]}
     except (OSError, ValueError, KeyError, IndexError, TypeError, yaml.YAMLError, RecursionError) as error:
-        held.hold(
+        held.expect(
             False,
             where,
             f"{type(error).__name__} {error}".replace("\n", " "),
@@ -46,18 +46,18 @@ def check(folder: Place, manifest: Json, suffixes: set[str], report: Report) -> 
         )
         return
     for suffix in sorted(suffixes):
-        held.hold(
+        held.expect(
             features.get(suffix, {}).get("dtype") == "image",
             where,
             f"no image feature {suffix}",
             "every member that a sample has",
         )
     for name in ("__key__", "__url__"):
-        held.hold(
+        held.expect(
             features.get(name, {}).get("dtype") == "string", where, f"no feature {name}", "the two that datasets adds"
         )
     wanted = schema.load("sample")["properties"]
-    held.hold(list(fields) == list(wanted), where, f"the fields {', '.join(fields)}", ", ".join(wanted))
+    held.expect(list(fields) == list(wanted), where, f"the fields {', '.join(fields)}", ", ".join(wanted))
     for name, rule in wanted.items():
         entry = fields.get(name, {})
         kinds = rule.get("type", "string")
@@ -67,7 +67,7 @@ def check(folder: Place, manifest: Json, suffixes: set[str], report: Report) -> 
             if kind == "array"
             else (entry.get("dtype"), _SCALARS[kind])
         )
-        held.hold(
+        held.expect(
             found in names,
             where,
             f"{name} of type {found}",
@@ -78,9 +78,9 @@ def check(folder: Place, manifest: Json, suffixes: set[str], report: Report) -> 
     for source in manifest["sources"] if apart else ():
         own = source["source"]
         there[own] = {name: f"{name}/{own}/*.tar" for name, samples in source["samples"].items() if samples}
-    held.hold(files == there, where, f"data files {files}", str(there))
+    held.expect(files == there, where, f"data files {files}", str(there))
     same = [info.get("config_name") for info in infos if info.get("features") == infos[0]["features"]]
-    held.hold(same == list(there), where, f"features of {same}", f"the same features for {', '.join(there)}")
+    held.expect(same == list(there), where, f"features of {same}", f"the same features for {', '.join(there)}")
 
 
 def _front(path: Place) -> Any:

@@ -48,17 +48,17 @@ class Conditions:
         """Whether a source's samples must meet a filter that can be checked."""
         return column in self.filters.get(source, {})
 
-    def hold(self, where: str, sample: Json, pictures: Sequence[ImageFacts | None]) -> None:
+    def check_sample(self, where: str, sample: Json, pictures: Sequence[ImageFacts | None]) -> None:
         """Check a sample; `pictures` are its images, None for one that did not decode."""
         for column, rule in self.filters.get(sample["source"], {}).items():
             if column in DUPLICATES:
                 continue
             values = _values(column, sample, pictures)
             ok = _meets(rule, values)
-            self.check.hold(ok, where, f"{column} {', '.join(map(str, values[:5]))}", f"{column}: {rule}")
+            self.check.expect(ok, where, f"{column} {', '.join(map(str, values[:5]))}", f"{column}: {rule}")
         if sample["kind"] == "robot" and self.held.split:
             why = self.held.why(sample)
-            self.report["holdout"].hold(
+            self.report["holdout"].expect(
                 not why or sample["split"] == self.held.split,
                 where,
                 f"{why} in {sample['split']}",

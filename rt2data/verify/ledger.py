@@ -1,197 +1,23 @@
-"""What holds for a mixture as a whole: the manifest's arithmetic, and what the samples say together."""
+"""What the samples of a mixture say together: quotas and copies, order, splits, duplicates."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
-from decimal import Context, Decimal, localcontext
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from rt2data.verify import keys
 from rt2data.verify.keys import Key
+from rt2data.verify.manifest import is_by_source
 from rt2data.verify.report import Report
 from rt2data.verify.spill import Records, Rows, starts
 
 Json = dict[str, Any]
-
-
-def check_manifest(manifest: Json, report: Report) -> None:
-    """The manifest's numbers follow from its recipe and from one another."""
-    recipe, sources, splits = manifest["recipe"], manifest["sources"], manifest["splits"]
-    check = report["manifest"]
-    check.hold(recipe["name"] == manifest["name"], "manifest.json name", manifest["name"], recipe["name"])
-    names = [source["source"] for source in recipe["sources"]]
-    found = [source["dataset"] for source in sources]
-    check.hold(found == names, "manifest.json sources", ", ".join(found), f"{', '.join(names)}, as in the recipe")
-    ids = [source["source"] for source in sources]
-    check.hold(len(set(ids)) == len(ids), "manifest.json sources", f"ids {', '.join(ids)}", "each id once")
-    wanted = list(dict.fromkeys(["train", *(name for source in recipe["sources"] for name in source["splits"])]))
-    wanted += [recipe["holdout"].get("split", "holdout")] if "holdout" in recipe else []
-    check.hold(list(splits) == wanted, "manifest.json splits", ", ".join(splits), ", ".join(wanted))
-    for name, split in splits.items():
-        _check_shards(f"manifest.json {name}", manifest, name, split, report)
-    if found == names and list(splits) == wanted:
-        _check_quotas(manifest, report)
-        for source, rule in zip(sources, recipe["sources"], strict=True):
-            _check_rows(source, rule, report)
-
-
-def _check_shards(where: str, manifest: Json, name: str, split: Json, report: Report) -> None:
-    streams: list[tuple[str | None, int]] = [(None, split["samples"])]
-    if by_source(manifest):
-        streams = [(s["source"], s["samples"][name]) for s in manifest["sources"] if s["samples"].get(name)]
-    report["manifest"].hold(
-        [s["source"] for s in split["shards"]]
-        == [s for s, _ in streams for shard in split["shards"] if shard["source"] == s],
-        where,
-        "shards of other sources, or in another order",
-        "the shards of each source in the order of the recipe, of none where the form is mixed",
-    )
-    for source, samples in streams:
-        shards = [shard for shard in split["shards"] if shard["source"] == source]
-        folder, stem = (name, name) if source is None else (f"{name}/{source}", f"{name}-{source}")
-        wanted = [f"{folder}/{manifest['name']}-{stem}-{i:05d}-of-{len(shards):05d}.tar" for i in range(len(shards))]
-        report["manifest"].hold(
-            [s["name"] for s in shards] == wanted,
-            where,
-            "other names of shards",
-            f"{len(shards)} shards like {wanted[0] if wanted else 'none'}",
-        )
-        most = manifest["recipe"]["samples_per_shard"]
-        report["manifest"].hold(
-            len(shards) == -(-samples // most),
-            where,
-            f"{len(shards)} shards",
-            f"{-(-samples // most)} for {samples} samples",
-        )
-        counts = [s["samples"] for s in shards]
-        report["quotas"].hold(sum(counts) == samples, where, f"shards of {sum(counts)} samples", f"{samples} in all")
-        even = [samples * (i + 1) // len(shards) - samples * i // len(shards) for i in range(len(shards))]
-        found = f"shards of {counts} samples"
-        report["order"].hold(counts == even, where, found, f"{even}, which differ by at most one")
-
-
-def by_source(manifest: Json) -> bool:
-    """Whether a mixture has shards per source."""
-    return bool(manifest["recipe"].get("form") == "by_source")
-
-
-def _factor(recipe: Json, n: int) -> Fraction:
-    """What the recipe's rule multiplies the weight of a source of n samples with."""
-    if recipe.get("weights") == "temperature":
-        with localcontext(Context(prec=50)):
-            power = (Decimal(n).ln() / Decimal(str(recipe["temperature"]))).exp()
-        with localcontext(Context(prec=30)):
-            return Fraction(+power)
-    return Fraction(n if recipe.get("weights") == "times_size" else 1)
-
-
-def _check_quotas(manifest: Json, report: Report) -> None:
-    recipe, sources, check = manifest["recipe"], manifest["sources"], report["quotas"]
-    for name, split in manifest["splits"].items():
-        total = sum(source["samples"].get(name, -1) for source in sources)
-        check.hold(
-            total == split["samples"],
-            f"manifest.json {name}",
-            f"{split['samples']} samples",
-            f"{total}, the sum of the sources",
-        )
-    usable = [source["usable"].get("train", 0) for source in sources]
-    rules = recipe["sources"]
-    shares: list[Fraction] | None = None
-    if any("weight" in rule for rule in rules):
-        weights = [
-            Fraction(str(rule.get("weight", 0))) * _factor(recipe, n) for rule, n in zip(rules, usable, strict=True)
-        ]
-        shares = [weight / sum(weights) for weight in weights] if sum(weights) else [Fraction(0)] * len(weights)
-        total = recipe.get("train_samples") or (
-            math.floor(sum(weights) + Fraction(1, 2))
-            if recipe.get("weights") == "times_size"
-            else max((math.ceil(n / share) for n, share in zip(usable, shares, strict=True) if share), default=0)
-        )
-        quotas = _largest_remainder(total, shares)
-    else:
-        quotas = [
-            rule["samples"]
-            if "samples" in rule
-            else math.floor(n * Fraction(str(rule.get("repeat", 1))) + Fraction(1, 2))
-            for rule, n in zip(rules, usable, strict=True)
-        ]
-    every = sum(quotas)
-    for i, (source, n, quota) in enumerate(zip(sources, usable, quotas, strict=True)):
-        where = f"manifest.json {source['source']}"
-        got = quota / every if every else None
-        check.hold(source["mix"] == quota, where, f"{source['mix']} samples in the mix", f"{quota}, by the recipe")
-        check.hold(source["share_got"] == got, where, f"share_got {source['share_got']}", str(got))
-        check.hold(
-            quota <= Fraction(str(recipe["max_repeat"])) * n,
-            where,
-            f"{quota} train samples of {n}",
-            f"at most {recipe['max_repeat']} copies of each",
-        )
-        quota = n if by_source(manifest) else quota
-        found = source["samples"].get("train")
-        check.hold(found == quota, where, f"{found} train samples", f"{quota}, by the recipe")
-        copies = quota // n if n else 0
-        check.hold(source["copies"] == copies, where, f"{source['copies']} copies", f"{copies}, {quota} samples of {n}")
-        check.hold(
-            (source["threshold"] >= 0) == (bool(n) and quota % n > 0),
-            where,
-            f"threshold {source['threshold']}",
-            f"one for {quota % n if n else 0} further copies; -1 for none",
-        )
-        others = {
-            name: (source["usable"].get(name), source["samples"].get(name))
-            for name in manifest["splits"]
-            if name != "train"
-        }
-        check.hold(
-            all(a is not None and a == b for a, b in others.values()),
-            where,
-            f"usable and written samples {others}",
-            "each sample of the other splits once",
-        )
-        wish = float(shares[i]) if shares else None
-        check.hold(source["share_wanted"] == wish, where, f"share_wanted {source['share_wanted']}", str(wish))
-
-
-def _largest_remainder(total: int, shares: list[Fraction]) -> list[int]:
-    ideal = [total * share for share in shares]
-    quotas = [math.floor(one) for one in ideal]
-    remainders = sorted(range(len(shares)), key=lambda i: (quotas[i] - ideal[i], i))
-    for i in remainders[: total - sum(quotas)]:
-        quotas[i] += 1
-    return quotas
-
-
-def _check_rows(source: Json, rule: Json, report: Report) -> None:
-    """Every row that was found is a sample, or was left out for a reason that is counted."""
-    where, check = f"manifest.json {source['source']}", report["manifest"]
-    rows = sum(part["rows"] for part in source["parts"])
-    check.hold(source["rows"] == rows, where, f"{source['rows']} rows", f"{rows}, those of its parts")
-    left: Counter[str] = Counter(source["left_out"])
-    not_drawn = left.pop("not_drawn", 0)
-    usable, lost = sum(source["usable"].values()), left.total()
-    several = "all" in (rule.get("answers"), rule.get("captions"))
-    accounted = usable >= rows - lost if several else usable + lost == rows
-    check.hold(
-        accounted, where, f"{rows} rows, {usable} usable samples, {lost} rows left out", "every row usable or left out"
-    )
-    missing = max(0, source["usable"].get("train", 0) - source["samples"].get("train", 0))
-    check.hold(not_drawn == missing, where, f"{not_drawn} samples not drawn", f"{missing}, those above the quota")
-    check.hold(
-        (source["never_terminate"] is not None) == (source["kind"] == "robot"),
-        where,
-        f"never_terminate {source['never_terminate']}",
-        "a number for a robot source only",
-    )
 
 
 OF_A_COPY = ("key", "prompt", "target", "plan")  # fields in which the copies of a sample may differ
@@ -208,7 +34,7 @@ class Ledger:
             name: {s["source"]: s["samples"].get(name, 0) for s in manifest["sources"]} for name in self.splits
         }
         self.count = {name: Counter[str]() for name in self.splits}
-        self.apart = by_source(manifest)
+        self.apart = is_by_source(manifest)
         self.last: dict[tuple[str, str], tuple[int, str]] = {}  # per split, or split and source
         self.shards: list[tuple[int, str]] = []  # the number of its first sample, and its name
         self.number = 0  # of samples seen so far
@@ -226,7 +52,7 @@ class Ledger:
         self.number += 1
         check = self.report["keys"]
         key = keys.parse(text)
-        if not check.hold(key is not None, where, f'the key "{text}"', "SOURCE-DIGEST-STEP[-vJ][-cK]") or key is None:
+        if not check.expect(key is not None, where, f'the key "{text}"', "SOURCE-DIGEST-STEP[-vJ][-cK]") or key is None:
             return None
         source = self.sources.get(key.source)
         if source is None:
@@ -264,7 +90,7 @@ class Ledger:
         mine = (keys.hash64("order", self.seed, key), text)
         stream = split, key.source if self.apart else ""
         last = self.last.get(stream)
-        self.report["order"].hold(
+        self.report["order"].expect(
             last is None or last < mine,
             where,
             f"order {mine[0]:016x} after {last[0] if last else 0:016x}",
@@ -283,7 +109,9 @@ class Ledger:
         for split, wanted in self.wanted.items():
             for source, number in wanted.items():
                 found = self.count[split][source]
-                check.hold(found == number, f"{split} {source}", f"{found} samples", f"{number}, as the manifest says")
+                check.expect(
+                    found == number, f"{split} {source}", f"{found} samples", f"{number}, as the manifest says"
+                )
         usable = Counter[tuple[int, int]]()
         for rows in self.samples.ranges():
             self._copies(rows, usable)
@@ -292,7 +120,7 @@ class Ledger:
                 number = entry["usable"].get(split, 0)
                 if split != "train" or entry["copies"]:
                     found = usable[at, mine]
-                    check.hold(
+                    check.expect(
                         found == number,
                         f"{split} {source}",
                         f"{found} different samples",

@@ -43,7 +43,7 @@ class PlanCheck:
         if source is None or sample["kind"] != "robot":
             return
         has = sample["plan"] is not None
-        if not self.check.hold(rule is not None or not has, where, "a plan", "none: the recipe asks for no plans"):
+        if not self.check.expect(rule is not None or not has, where, "a plan", "none: the recipe asks for no plans"):
             return
         if rule is None or not source["plans"]:
             return
@@ -51,22 +51,24 @@ class PlanCheck:
         low = keys.hash64("plan", self.seed, key) <= source["plans"]["threshold"].get(split, -1)
         made = self._made(rule, sample)
         if has and rule["from"] == "template":
-            self.check.hold(sample["plan"] == made, where, f'the plan "{sample["plan"]}"', f'"{made}", by its template')
+            self.check.expect(
+                sample["plan"] == made, where, f'the plan "{sample["plan"]}"', f'"{made}", by its template'
+            )
         found = "a plan" if has else "no plan"
         if rule["from"] == "template":
-            self.check.hold(
+            self.check.expect(
                 has == (low and made is not None), where, found, "one where its hash is at most the threshold"
             )
         elif key.source in self.annotated:
             text = self.annotated[key.source].get((sample["episode"], sample["step"]))
             wanted = text if low else None
-            self.check.hold(
+            self.check.expect(
                 sample["plan"] == wanted, where, f'the plan "{sample["plan"]}"', f'"{wanted}", as annotated'
             )
         else:
-            self.check.hold(low or not has, where, found, "none where its hash is above the threshold")
+            self.check.expect(low or not has, where, found, "none where its hash is above the threshold")
         fits = not has or (sample["plan"] == " ".join(sample["plan"].split()) and "Action:" not in sample["plan"])
-        self.check.hold(fits, where, f'the plan "{sample["plan"]}"', "one line without Action:")
+        self.check.expect(fits, where, f'the plan "{sample["plan"]}"', "one line without Action:")
 
     def _made(self, rule: Json, sample: Json) -> str | None:
         """The plan that a template makes of an instruction."""
@@ -94,17 +96,21 @@ class PlanCheck:
         for name, source in self.sources.items():
             rule, stated, where = self.rules[name], source["plans"], f"manifest.json {name}"
             asked = rule is not None
-            self.check.hold(bool(stated) == asked, where, "plans" if stated else "no plans", "what the recipe asks for")
+            self.check.expect(
+                bool(stated) == asked, where, "plans" if stated else "no plans", "what the recipe asks for"
+            )
             if not stated or rule is None:
                 continue
             for split, number in stated["samples"].items():
                 found, samples = self.count[name, split], source["samples"].get(split, 0)
-                self.check.hold(found == number, f"{split} {name}", f"{found} plans", f"{number}, as the manifest says")
+                self.check.expect(
+                    found == number, f"{split} {name}", f"{found} plans", f"{number}, as the manifest says"
+                )
                 if "share" in rule:
                     wanted = math.floor(samples * Fraction(str(rule["share"])) + Fraction(1, 2))
                     fits = number == wanted if split == "train" else number <= wanted
                     expected = f"{wanted}, a share of {rule['share']}"
-                    self.check.hold(fits, f"{split} {name}", f"{number} plans of {samples} samples", expected)
+                    self.check.expect(fits, f"{split} {name}", f"{number} plans of {samples} samples", expected)
 
 
 def _entries(file: Place) -> Iterator[tuple[Any, Any, Any, Any]]:

@@ -36,7 +36,7 @@ class Check:
             text = f"{where}: {found[:300]}; expected {expected[:300]}"
             self.failures.append("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
 
-    def hold(self, ok: bool, where: str, found: str, expected: str) -> bool:
+    def expect(self, ok: bool, where: str, found: str, expected: str) -> bool:
         """Count one thing, and note a failure unless `ok`. Returns `ok`."""
         self.number += 1
         if not ok:

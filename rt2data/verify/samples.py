@@ -51,7 +51,7 @@ class SampleCheck:
         """The sample's JSON, held to schema and members; None where there is none that fits."""
         check, report = self.report["schema"], self.report
         suffix, data = members.files[-1]
-        if not report["members"].hold(
+        if not report["members"].expect(
             suffix == "json", where, f'a last member "{suffix}"', "the sample's json after its images"
         ):
             return None
@@ -68,23 +68,23 @@ class SampleCheck:
         if list(sample) != self.fields:
             check.fail(where, "its fields in another order", "the order of schemas/sample.json")
         names = [name for name, _ in members.files[:-1]]
-        report["members"].hold(
+        report["members"].expect(
             names == sample["images"],
             where,
             f"the images {', '.join(names)}",
             f"{', '.join(sample['images'])}, as its JSON says",
         )
         valid = len(sample["image_valid"])
-        check.hold(valid == len(names), where, f"{valid} values in image_valid", f"one per image, {len(names)}")
-        report["keys"].hold(
+        check.expect(valid == len(names), where, f"{valid} values in image_valid", f"one per image, {len(names)}")
+        report["keys"].expect(
             sample["key"] == members.key, where, f'the key "{sample["key"]}"', "that of its members' names"
         )
-        report["quotas"].hold(
+        report["quotas"].expect(
             sample["split"] == split, where, f'the split "{sample["split"]}"', f'"{split}", whose shard it is in'
         )
         return dict(sample)
 
-    def hold(self, where: str, sample: Json, key: Key) -> list[int] | None:
+    def check_sample(self, where: str, sample: Json, key: Key) -> list[int] | None:
         """Check a sample that fits the schema. Returns the recomputed bins of a robot sample, else None."""
         entry = self.facts.sources.get(sample["source"])
         same = (
@@ -93,17 +93,17 @@ class SampleCheck:
             and key.source == sample["source"]
         )
         found = f"{sample['kind']} of {sample['dataset']}, source {sample['source']}"
-        if not self.report["keys"].hold(same, where, found, "the source of its key, as the manifest describes it"):
+        if not self.report["keys"].expect(same, where, found, "the source of its key, as the manifest describes it"):
             return None
         self._text(where, sample, key)
         if sample["kind"] != "robot":
             known = keys.digest(sample["example"]).hex() == key.digest and key.step == 0
             found = f"example {sample['example']}, step {key.step}"
-            self.report["keys"].hold(known, where, found, "the example's digest and step 0 in the key")
+            self.report["keys"].expect(known, where, found, "the example's digest and step 0 in the key")
             return None
         known = keys.digest(sample["episode"]).hex() == key.digest and sample["step"] == key.step and key.variant < 0
         found = f"episode {sample['episode']}, step {sample['step']}"
-        self.report["keys"].hold(
+        self.report["keys"].expect(
             known and sample["step"] < sample["steps"],
             where,
             found,
@@ -124,7 +124,7 @@ class SampleCheck:
             edges.append(min(round(total * 2.0**64), (1 << 64) - 1))
         place = int.from_bytes(keys.digest("split", sample["dataset"], sample["episode"], size=8), "big")
         wanted = list(shares)[bisect_right(edges, place)]
-        self.report["splits"].hold(
+        self.report["splits"].expect(
             sample["split"] == wanted,
             where,
             f"episode {sample['episode']} in {sample['split']}",
@@ -135,7 +135,7 @@ class SampleCheck:
         check, templates = self.report["texts"], self._templates(sample["source"])
         if sample["kind"] == "robot":
             said = bool(sample["instruction"].strip()) or "compat" in self.facts.rules[sample["source"]]
-            check.hold(said, where, "an empty instruction", "one that says something, where the recipe has no compat")
+            check.expect(said, where, "an empty instruction", "one that says something, where the recipe has no compat")
             kind = "robot" if sample["plan"] is None else "plan"
             state = self._state(where, sample) if "{proprio}" in templates[kind] else ""
             prompt = texts.robot_prompt(templates[kind], templates["instruction"], sample["instruction"], state)
@@ -148,14 +148,14 @@ class SampleCheck:
             stored = sample["answers"] if vqa else sample["captions"]
             rule = self.facts.rules[sample["source"]].get("answers" if vqa else "captions")
             target = self._target(stored, rule, key, unique=vqa)
-            self.report["keys"].hold(
+            self.report["keys"].expect(
                 (key.variant >= 0) == (rule == "all"),
                 where,
                 f"variant {key.variant}",
                 f"one where the recipe takes all texts; it takes {rule}",
             )
-        check.hold(sample["prompt"] == prompt, where, f'the prompt "{sample["prompt"]}"', f'"{prompt}"')
-        check.hold(sample["target"] == target, where, f'the target "{sample["target"]}"', f'"{target}"')
+        check.expect(sample["prompt"] == prompt, where, f'the prompt "{sample["prompt"]}"', f'"{prompt}"')
+        check.expect(sample["target"] == target, where, f'the target "{sample["target"]}"', f'"{target}"')
 
     def _templates(self, source: str) -> Json:
         """The prompts of the recipe, overlaid with those of the source."""
@@ -186,7 +186,7 @@ class SampleCheck:
         reference = self.facts.references.get(source)
         if reference is None:
             return None  # the check "tokenizer" says why
-        self.report["tokenizer"].hold(
+        self.report["tokenizer"].expect(
             sample["tokenizer"] == reference.fingerprint,
             where,
             f"fingerprint {sample['tokenizer']}",
@@ -206,7 +206,7 @@ class SampleCheck:
             reference.fields,
             reference.horizon,
         )
-        if not check.hold(
+        if not check.expect(
             sizes == wanted,
             where,
             f"dims, horizon, and lengths of action, terminate, bins, action_valid {sizes}",
@@ -215,16 +215,18 @@ class SampleCheck:
             return None
         self._units(where, sample, reference)
         rest = sample["action_valid"][0] or sample["terminate"][0]
-        check.hold(rest, where, "an invalid action that does not terminate", "such a step left out")
+        check.expect(rest, where, "an invalid action that does not terminate", "such a step left out")
         action = [float32(value) for value in sample["action"]]
         try:
             bins = reference.encode(action, sample["terminate"])
         except InvalidAction as error:
             check.fail(where, f"action {sample['action']}: {error}", "an action that can be encoded")
             return None
-        check.hold(sample["bins"] == bins, where, f"bins {sample['bins']}", f"{bins}, the bins of its action")
+        check.expect(sample["bins"] == bins, where, f"bins {sample['bins']}", f"{bins}, the bins of its action")
         text = self._with_plan(sample, reference.format(bins))
-        check.hold(sample["target"] == text, where, f'the target "{sample["target"]}"', f'"{text}", its action as text')
+        check.expect(
+            sample["target"] == text, where, f'the target "{sample["target"]}"', f'"{text}", its action as text'
+        )
         self._near(where, reference, sample, action)
         return bins
 
@@ -233,12 +235,12 @@ class SampleCheck:
         check = self.report["actions"]
         for dim, unit in zip(reference.dims, sample["units"], strict=False):
             wanted = dim.get("unit") or ("openness" if dim["name"].rpartition("_")[2] == "gripper" else unit)
-            check.hold(unit == wanted, where, f"{dim['name']} in {unit}", f"{wanted}, by tokenizer.json")
+            check.expect(unit == wanted, where, f"{dim['name']} in {unit}", f"{wanted}, by tokenizer.json")
         lengths = len(sample["units"]), len(sample["dims"])
-        check.hold(lengths[0] == lengths[1], where, f"{lengths[0]} units of {lengths[1]} dims", "a unit for each")
+        check.expect(lengths[0] == lengths[1], where, f"{lengths[0]} units of {lengths[1]} dims", "a unit for each")
         fixed = self.facts.recipe["tokenizer"]["bounds"] == "fixed"
         found = "units of a controller and fixed bounds"
-        check.hold(not (fixed and "controller" in sample["units"]), where, found, "bounds of the data's quantiles")
+        check.expect(not (fixed and "controller" in sample["units"]), where, found, "bounds of the data's quantiles")
 
     def _with_plan(self, sample: Json, action: str) -> str:
         """The target of a sample whose action string is `action`."""
@@ -256,7 +258,9 @@ class SampleCheck:
             check.fail(where, f'the target "{sample["target"]}": {error}', "an action string")
             return
         if reference.terminate is not None:
-            check.hold(ends == sample["terminate"], where, f"terminate {ends} in the target", str(sample["terminate"]))
+            check.expect(
+                ends == sample["terminate"], where, f"terminate {ends} in the target", str(sample["terminate"])
+            )
         clipped, width = reference.clipped(action), len(reference.dims)
         if reference.dct:  # a code out of range bends its dimension at every step
             clipped = [any(clipped[i % width :: width]) for i in range(len(action))]
@@ -266,7 +270,7 @@ class SampleCheck:
                 self.beyond[sample["source"]] += 1
             elif not clipped[i]:
                 name = reference.dims[i % width]["name"]
-                check.hold(
+                check.expect(
                     abs(value - stored) <= near,
                     where,
                     f"{name} {stored!r} decodes to {value!r}",

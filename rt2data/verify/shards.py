@@ -35,10 +35,10 @@ def check_file(path: Place, entry: dict[str, Any], report: Report) -> bool:
             while block := file.read(_BLOCK):
                 crc, size = google_crc32c.extend(crc, block), size + len(block)
     except OSError as error:
-        check.hold(False, name, error.strerror or type(error).__name__, "a shard that can be read")
+        check.expect(False, name, error.strerror or type(error).__name__, "a shard that can be read")
         return False
-    check.hold(size == entry["bytes"], name, f"{size} bytes", f"{entry['bytes']}, as the manifest says")
-    check.hold(f"{crc:08x}" == entry["crc32c"], name, f"CRC32C {crc:08x}", f"{entry['crc32c']}, as the manifest says")
+    check.expect(size == entry["bytes"], name, f"{size} bytes", f"{entry['bytes']}, as the manifest says")
+    check.expect(f"{crc:08x}" == entry["crc32c"], name, f"CRC32C {crc:08x}", f"{entry['crc32c']}, as the manifest says")
     return True
 
 
@@ -53,7 +53,7 @@ def samples(path: Place, entry: dict[str, Any], report: Report) -> Iterator[Memb
             text = header.name
             lines.update(f"{text} {len(data)} {google_crc32c.value(data):08x}\n".encode("utf-8", "surrogateescape"))
             key, dot, suffix = text.partition(".")
-            check.hold(
+            check.expect(
                 bool(key and dot and suffix) and text.isascii() and len(text) <= 100,
                 name,
                 f'a member "{text}"',
@@ -75,7 +75,7 @@ def samples(path: Place, entry: dict[str, Any], report: Report) -> Iterator[Memb
     if sample is not None:
         yield sample
     found = lines.hexdigest()
-    check.hold(
+    check.expect(
         found == entry["members"], name, f"members with the digest {found}", f"{entry['members']}, as the manifest says"
     )
 
@@ -88,7 +88,7 @@ def _read(path: Place, name: str, report: Report) -> Iterator[tuple[tarfile.TarI
             tar.members = []  # type: ignore[attr-defined]  # tarfile keeps every header it has seen
             where = f"{name} {header.name}"
             owner = (header.uid, header.gid, header.uname, header.gname, header.mtime, header.mode)
-            check.hold(
+            check.expect(
                 owner == (0, 0, "", "", 0, 0o644),
                 where,
                 f"user, group, names, time, mode {owner}",

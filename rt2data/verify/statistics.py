@@ -69,7 +69,7 @@ def compare(where: str, seen: Seen, *, complete: bool, report: Report) -> None:
     """Hold the statistics of train to the steps that were seen; `complete` where every train step is in the shards."""
     check, stats, n = report["statistics"], seen.stats, seen.count
     if not complete:
-        check.hold(n <= stats["count"], where, f"count {stats['count']}", f"at least the {n} steps in the shards")
+        check.expect(n <= stats["count"], where, f"count {stats['count']}", f"at least the {n} steps in the shards")
         for i, name in enumerate(stats["dims"]):
             ok = (
                 stats["min"][i] <= seen.low[i]
@@ -77,25 +77,28 @@ def compare(where: str, seen: Seen, *, complete: bool, report: Report) -> None:
                 and seen.clipped[i] <= stats["clipped"][i]
             )
             found = f"min {stats['min'][i]!r}, max {stats['max'][i]!r}, {stats['clipped'][i]} clipped"
-            check.hold(
+            check.expect(
                 ok,
                 f"{where} {name}",
                 found,
                 f"room for {seen.low[i]!r}, {seen.high[i]!r}, {seen.clipped[i]} of the shards",
             )
         return
-    if not check.hold(n == stats["count"], where, f"count {stats['count']}", f"{n}, the steps in the shards") or n == 0:
+    if (
+        not check.expect(n == stats["count"], where, f"count {stats['count']}", f"{n}, the steps in the shards")
+        or n == 0
+    ):
         return
     for i, name in enumerate(stats["dims"]):
         mean = Fraction(seen.sums[i], n << _UNIT)
         variance = Fraction(seen.squares[i], n << 2 * _UNIT) - mean * mean
         exact = {"min": seen.low[i], "max": seen.high[i], "mean": float(mean), "clipped": seen.clipped[i]}
         for key, value in exact.items():
-            check.hold(
+            check.expect(
                 stats[key][i] == value, f"{where} {name}", f"{key} {stats[key][i]!r}", f"{value!r}, that of the shards"
             )
         std = math.sqrt(variance)
-        check.hold(
+        check.expect(
             math.isclose(stats["std"][i], std, rel_tol=1e-12, abs_tol=1e-300),
             f"{where} {name}",
             f"std {stats['std'][i]!r}",
@@ -105,14 +108,14 @@ def compare(where: str, seen: Seen, *, complete: bool, report: Report) -> None:
             # The quantile lies between the sorted values number k and k + 1, from 0.
             k = math.floor(q * (n - 1))
             below, upto = seen.below[key][i]
-            check.hold(
+            check.expect(
                 upto >= k + 1 and below <= k + 1,
                 f"{where} {name}",
                 f"{key} {stats[key][i]!r}, above {below} of {n} values",
                 f"about {k + 1} values below it",
             )
     for row, (found, wanted) in enumerate(zip(stats["bins"], seen.bins, strict=True)):
-        check.hold(found == wanted, f"{where} bins, field {row + 1}", "other counts", "those of the shards")
+        check.expect(found == wanted, f"{where} bins, field {row + 1}", "other counts", "those of the shards")
 
 
 def bounds(stats: Json, i: int) -> tuple[float, float, bool]:

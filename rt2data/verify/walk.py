@@ -64,7 +64,7 @@ class Walk:
         if raw is None:
             return
         found = fingerprint(raw)
-        check.hold(
+        check.expect(
             found == self.manifest["tokenizer"],
             "tokenizer.json",
             f"fingerprint {found}",
@@ -72,7 +72,7 @@ class Walk:
         )
         robots = [s["source"] for s in self.manifest["sources"] if s["kind"] == "robot"]
         there = sorted(raw.get("sources", {}))
-        check.hold(
+        check.expect(
             there == sorted(robots),
             "tokenizer.json sources",
             ", ".join(there) or "none",
@@ -83,7 +83,7 @@ class Walk:
             try:
                 reference = Reference(raw, source)
             except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-                check.hold(
+                check.expect(
                     False,
                     where,
                     f"{type(error).__name__} {error}",
@@ -99,7 +99,7 @@ class Walk:
                 )
             stats = (self.stats or {}).get("sources", {}).get(source)
             if (
-                self.report["statistics"].hold(
+                self.report["statistics"].expect(
                     stats is not None, f"statistics.json {source}", "nothing", "the statistics of each robot source"
                 )
                 and stats
@@ -115,7 +115,7 @@ class Walk:
             kinds = ("robot", "plan") if "plans" in rule else ("robot",)
             if self.facts.sources[source]["kind"] == "robot" and any("{proprio}" in asked[kind] for kind in kinds):
                 holders.append(source)
-        check.hold(
+        check.expect(
             (wanted is not None) == bool(holders),
             "manifest.json proprio",
             str(wanted),
@@ -126,15 +126,15 @@ class Walk:
         raw = schema.read(self.folder / "proprio.json", check, "tokenizer")
         if raw is None:
             return
-        check.hold(fingerprint(raw) == wanted, "proprio.json", f"fingerprint {fingerprint(raw)}", wanted)
+        check.expect(fingerprint(raw) == wanted, "proprio.json", f"fingerprint {fingerprint(raw)}", wanted)
         there = sorted(raw.get("sources", {}))
-        check.hold(there == sorted(holders), "proprio.json sources", ", ".join(there), ", ".join(sorted(holders)))
+        check.expect(there == sorted(holders), "proprio.json sources", ", ".join(there), ", ".join(sorted(holders)))
         for source in set(there) & set(holders):
             self.facts.states[source] = reference = Reference(raw, source)
             stats = (self.stats or {}).get("sources", {}).get(source, {}).get("proprio")
             where, names = f"proprio.json {source}", [dim["name"] for dim in reference.dims]
             wrong = statistics.shapes(stats, names, len(names), reference.bins) if stats else "nothing"
-            if not self.report["statistics"].hold(
+            if not self.report["statistics"].expect(
                 not wrong, f"statistics.json {source} proprio", wrong, f"the numbers {' '.join(names)}"
             ):
                 continue
@@ -142,7 +142,7 @@ class Walk:
             for i, dim in enumerate(reference.dims):
                 held = dim["low"], dim["high"], dim.get("constant", False)
                 measured = statistics.bounds(stats, i)
-                check.hold(held == measured, f"{where} {dim['name']}", f"low, high, constant {held}", str(measured))
+                check.expect(held == measured, f"{where} {dim['name']}", f"low, high, constant {held}", str(measured))
 
     def _add_state(self, source: str, sample: Json) -> None:
         seen, reference = self.seen_states.get(source), self.facts.states.get(source)
@@ -157,7 +157,7 @@ class Walk:
         names = [dim["name"] for dim in reference.dims]
         for name in ("train", "all"):
             wrong = statistics.shapes(stats[name], names, reference.fields // reference.horizon, reference.bins)
-            if not self.report["statistics"].hold(
+            if not self.report["statistics"].expect(
                 not wrong, f"statistics.json {source} {name}", wrong, f"{len(names)} dimensions: {' '.join(names)}"
             ):
                 return
@@ -177,7 +177,7 @@ class Walk:
             else:
                 wanted = statistics.bounds(stats["train"], i)
             found = (dim["low"], dim["high"], dim.get("constant", False))
-            self.report["tokenizer"].hold(
+            self.report["tokenizer"].expect(
                 found == wanted,
                 f"{where} {dim['name']}",
                 f"low, high, constant {found}",
@@ -187,7 +187,7 @@ class Walk:
     def _shard(self, split: str, entry: Json) -> None:
         path, name = self.folder / entry["name"], entry["name"]
         if path.is_symlink() or not shards.check_file(path, entry, self.report):
-            self.report["shards"].hold(False, name, "no shard", "a file")
+            self.report["shards"].expect(False, name, "no shard", "a file")
             return
         number = 0
         self.ledger.shard(name)
@@ -197,7 +197,7 @@ class Walk:
             if entry["source"] not in (None, source):
                 self.report["keys"].fail(where, f"a sample of {source}", f"one of {entry['source']}, whose shard it is")
             self._sample(where, split, members)
-        self.report["shards"].hold(
+        self.report["shards"].expect(
             number == entry["samples"], name, f"{number} samples", f"{entry['samples']}, as the manifest says"
         )
 
@@ -219,13 +219,13 @@ class Walk:
                 self.ledger.image(digests[-1], split, key, asked=asked)
         if sample is None or key is None:
             return
-        self.conditions.hold(where, sample, pictures)
-        bins = self.samples.hold(where, sample, key)
+        self.conditions.check_sample(where, sample, pictures)
+        bins = self.samples.check_sample(where, sample, key)
         self.plans.add(where, split, sample, key)
         if key.copy:  # the first copy stands for all
             return
         if bins is not None:
-            self.windows.hold(where, sample, key, members, self.ledger.number - 1)
+            self.windows.add(where, sample, key, members, self.ledger.number - 1)
         self.languages[key.source, split, sample["language"] or "und"] += 1
         if self.conditions.asked(key.source, "duplicate_episode") and self._complete(split, key.source):
             self.ledger.step(_content(sample, digests), key)
@@ -263,7 +263,7 @@ class Walk:
         robots = {s["source"] for s in self.manifest["sources"] if s["kind"] == "robot"}
         if self.stats is not None:
             there = set(self.stats["sources"])
-            check.hold(
+            check.expect(
                 there == robots,
                 "statistics.json",
                 f"the sources {', '.join(sorted(there))}",
@@ -273,14 +273,14 @@ class Walk:
         for source, seen in self.seen.items():
             entry, where = self.facts.sources[source], f"statistics.json {source}"
             usable, written = entry["usable"].get("train", 0), entry["samples"].get("train", 0)
-            check.hold(
+            check.expect(
                 seen.stats["count"] == usable,
                 where,
                 f"count {seen.stats['count']}",
                 f"{usable}, the usable train samples",
             )
             found, every = self.stats["sources"][source] if self.stats else {}, seen.stats
-            check.hold(
+            check.expect(
                 found["episodes"] == entry["units"],
                 where,
                 f"{found['episodes']} episodes",
@@ -289,7 +289,7 @@ class Walk:
             within = all(a <= b for a, b in zip(found["all"]["min"], every["min"], strict=True)) and all(
                 a >= b for a, b in zip(found["all"]["max"], every["max"], strict=True)
             )
-            check.hold(
+            check.expect(
                 within and found["all"]["count"] >= every["count"],
                 where,
                 "all steps narrower than train",
@@ -312,7 +312,7 @@ class Walk:
                     fits = sum(there.values()) == entry["usable"].get(split) and all(
                         n <= there.get(name, 0) for name, n in found.items()
                     )
-                self.report["statistics"].hold(
+                self.report["statistics"].expect(
                     fits,
                     f"statistics.json languages {source} {split}",
                     ", ".join(f"{n} {name}" for name, n in sorted(there.items())) or "none",

@@ -27,7 +27,7 @@ ARM = {"x", "y", "z", "roll", "pitch", "yaw", "gripper"}
 
 
 class Windows:
-    """Collects what samples say of steps. `hold` takes one sample, `finish` compares what is known only at the end."""
+    """Collects what samples say of steps. `add` takes one sample, `finish` compares what is known only at the end."""
 
     def __init__(self, manifest: Json, report: Report) -> None:
         self.recipe, self.check = manifest["recipe"], report["windows"]
@@ -55,9 +55,9 @@ class Windows:
         # Other projects' readings (compat) of some datasets leave steps out between, which the manifest does not tell.
         compat = self.rules[source].get("compat", self.recipe.get("compat", "none")) != "none"
         same = found == wanted or (compat and "hz" not in fields and found % wanted == 0)
-        self.check.hold(same, f"manifest.json {source}", f"stride {found}", f"{wanted}, by the recipe")
+        self.check.expect(same, f"manifest.json {source}", f"stride {found}", f"{wanted}, by the recipe")
 
-    def hold(self, where: str, sample: Json, key: Key, members: Members, number: int) -> None:
+    def add(self, where: str, sample: Json, key: Key, members: Members, number: int) -> None:
         """Check a robot sample, the first copy, of which the schema and the lengths of its lists are right.
 
         `number` says which of all samples it is.
@@ -66,7 +66,7 @@ class Windows:
         source, images = sample["source"], sample["images"]
         history, stride = int(self._option(source, "history", 1)), int(self.entries[source]["stride"])
         cameras = len(images) // history
-        if not self.check.hold(
+        if not self.check.expect(
             cameras * history == len(images), where, f"{len(images)} images", f"{history} of each camera"
         ):
             return
@@ -74,7 +74,7 @@ class Windows:
         no_op = self._no_op(source, sample["dims"])
         if stride > 1 or no_op is not None:
             still, gripper = no_op is not None and _still(sample, no_op), _gripper(sample)
-            self.check.hold(not still or sample["step"] > 0, where, "no motion", "none of the steps without motion")
+            self.check.expect(not still or sample["step"] > 0, where, "no motion", "none of the steps without motion")
             self.steps.add(_digest(key.unit), sample["step"], stride, still, gripper, number)
         if history > 1 or sample["horizon"] > 1:
             self.said.add(_step(key, sample["step"]), SAMPLE, 0, number)
@@ -96,7 +96,7 @@ class Windows:
         who = [first, *(one[0] if one else "" for one in named[1:cameras])]
         wanted = [[] if i == 0 else [who[i]] for i in range(cameras)]
         wanted += [[camera, f"h{back}"] for back in range(1, history) for camera in who]
-        self.check.hold(
+        self.check.expect(
             named == wanted and len(set(who)) == cameras,
             where,
             f"the images {', '.join(images)}",
@@ -109,15 +109,15 @@ class Windows:
             camera, back = i % cameras, i // cameras
             here, at = f"{where} image {i}", sample["step"] - back * stride
             if back == 0 or valid[i]:
-                self.check.hold(at >= 0, here, f"a picture of step {at}", "one within the episode")
+                self.check.expect(at >= 0, here, f"a picture of step {at}", "one within the episode")
                 self.said.add(_step(key, at, camera), SAID, _digest(content), self.number)
             if back == 0 or not valid[camera]:  # a camera of filling: its flags say nothing of the window
                 continue
             nearer = back == 1 or valid[i - cameras]
             if valid[i]:
-                self.check.hold(nearer, here, "a picture before the window", "none, since a nearer one is missing")
+                self.check.expect(nearer, here, "a picture before the window", "none, since a nearer one is missing")
             else:
-                self.check.hold(content == data[i - cameras], here, "another picture", "the earliest of the window")
+                self.check.expect(content == data[i - cameras], here, "another picture", "the earliest of the window")
                 if at >= 0 and nearer:
                     self.said.add(_step(key, at), ABSENT, 0, self.number)
 
@@ -132,13 +132,13 @@ class Windows:
             if at < sample["steps"]:
                 self.said.add(_step(key, at), SAID, _digest(json.dumps([action, end, ok])), self.number)
             else:
-                self.check.hold(not ok and not drop, here, f"step {at} of {sample['steps']}", "nothing past the end")
+                self.check.expect(not ok and not drop, here, f"step {at} of {sample['steps']}", "nothing past the end")
                 last = sample["terminate"][k - 1]
-                self.check.hold(end == last, here, f"terminate {end}", f"{last}, as the last step")
+                self.check.expect(end == last, here, f"terminate {end}", f"{last}, as the last step")
             if not ok and k:
                 rest = all(x in (0.0, y) for x, y in zip(action, before, strict=True))
                 rest = rest and all(action[i] == before[i] for i in grippers)
-                self.check.hold(
+                self.check.expect(
                     rest, here, str(action), f"rest after {before}: each number 0 or the same, grippers the same"
                 )
             before = action
