@@ -29,6 +29,7 @@ IMAGES = ("files", "parquet")
 PLACEHOLDERS = ("<image>", "<video>", "<audio>")  # texts that a framework takes for a picture, wherever they stand
 GROUP_BYTES = 1 << 26  # images of one row group: a reader of Parquet holds a row group
 
+# `rt2data.verify` has a pattern of its own, since it shares nothing with what it checks.
 _KEY = re.compile(r"([a-z0-9][a-z0-9_]*)-([0-9a-f]{20})-([0-9]+)(?:-v[0-9]+)?(?:-c[0-9]+)?")
 _SUFFIX = re.compile(r"(?:[A-Za-z0-9_]+\.)*(?:jpg|png|webp)")
 

@@ -1,89 +1,13 @@
-"""`verify`: reads a built mixture back and checks every promise, with nothing of what wrote it.
+"""`rt2data verify`: reads a built mixture back and checks every promise of docs/format.md that its files can show.
 
-Shards are read with `tarfile`, `json` and `hashlib`, images are decoded with Pillow, hashes are computed one key at a
-time and bins by `rt2data.verify.reference`. One process reads front to back. What keys and images say together is kept
-in temporary files, some 60 bytes a sample and 35 an image; memory holds one sample, buffers of 64 MB and a 64th of
-these records at a time (and, of robot sources that must hold each episode once, 32 bytes an episode).
+It is a second program. It may import `rt2data.storage`, `rt2data.resources`, `rt2data.errors` and itself: what it
+computes again (prompts, bins, keys, hashes, statistics, shares) is written here from the documentation, one value at a
+time and simple rather than fast, and no constant is the writer's. A fault in code that both used would not be found.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
-from rt2data import storage
-from rt2data.errors import Rt2dataError
-from rt2data.storage.places import Place
-from rt2data.verify import schema
-from rt2data.verify.manifest import check_manifest
+from rt2data.verify.flow import verify
 from rt2data.verify.report import Check, Report
-from rt2data.verify.walk import Walk
 
 __all__ = ["Check", "Report", "verify"]
-
-Json = dict[str, Any]
-
-FILES = ("README.md", "manifest.json", "statistics.json", "tokenizer.json")
-FOREIGN = (".git", ".gitattributes", ".cache")  # a copy from the Hub has them
-
-
-def verify(
-    path: str | Place, *, data_root: str | Place | None = None, progress: Callable[[str], None] | None = None
-) -> Report:
-    """Check a built mixture.
-
-    Args:
-        path: its folder or URL.
-        data_root: the folder that holds the datasets; with it, plans in words are held to their annotations.
-        progress: called with the name of each shard before it is read.
-
-    Returns:
-        What was checked and what failed. Damaged files are failures, not errors.
-
-    Raises:
-        Rt2dataError: `path` holds no manifest: it is no mixture, or one that is not complete.
-    """
-    folder = storage.place(path)
-    if not (folder / "manifest.json").is_file():
-        raise Rt2dataError(
-            str(path),
-            "no manifest.json",
-            "the folder of a built mixture",
-            "A build that did not end has none: run it again",
-        )
-    report = Report(str(path))
-    manifest = schema.read(folder / "manifest.json", report["manifest"])
-    if manifest is None:
-        report.notes.append("nothing else was checked: everything is read by the manifest")
-        return report
-    check_manifest(manifest, report)
-    _check_folder(folder, manifest, report)
-    Walk(folder, manifest, report, storage.place(data_root) if data_root else None).run(progress)
-    return report
-
-
-def _check_folder(folder: Place, manifest: Json, report: Report) -> None:
-    states = () if manifest["proprio"] is None else ("proprio.json",)
-    wanted = {*FILES, *states, *(shard["name"] for split in manifest["splits"].values() for shard in split["shards"])}
-    found = _names(folder) if isinstance(folder, Path) else set(storage.matching(folder, "**/*"))
-    for name in sorted(wanted | found):
-        state = "not there" if name not in found else "a file too many"
-        report["folder"].expect(
-            name in wanted and name in found, name, state, "the files that the manifest lists, and no others"
-        )
-
-
-def _names(folder: Path) -> set[str]:
-    """The files below a folder, and links to folders, as names seen from it."""
-    found = set()
-    for place, folders, files in os.walk(folder):
-        if Path(place) == folder:
-            folders[:] = [name for name in folders if name not in FOREIGN]
-            files = [name for name in files if name not in FOREIGN]
-        inside = Path(place).relative_to(folder)
-        found |= {
-            (inside / name).as_posix() for name in [*files, *(f for f in folders if (Path(place) / f).is_symlink())]
-        }
-    return found

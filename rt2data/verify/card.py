@@ -8,6 +8,7 @@ import yaml
 
 from rt2data.storage.places import Place
 from rt2data.verify import schema
+from rt2data.verify.manifest import is_by_source
 from rt2data.verify.report import Report
 
 Json = dict[str, Any]
@@ -23,14 +24,14 @@ _SCALARS = {
 
 
 def check(folder: Place, manifest: Json, suffixes: set[str], report: Report) -> None:
-    """Hold ``README.md`` to the members that were seen (`suffixes`), the schema's fields, the manifest's splits.
+    """Check ``README.md`` against the members that were seen (`suffixes`), the schema's fields, the manifest's splits.
 
     A mixture of the form by_source has a configuration for each source besides the default one.
     """
-    held, where, apart = report["card"], "README.md", manifest["recipe"].get("form") == "by_source"
+    checks, where, by_source = report["card"], "README.md", is_by_source(manifest)
     try:
-        head = _front(folder / where)
-        infos = head["dataset_info"] if apart else [{"config_name": "default"} | head["dataset_info"]]
+        head = _front_matter(folder / where)
+        infos = head["dataset_info"] if by_source else [{"config_name": "default"} | head["dataset_info"]]
         features = {entry["name"]: entry for entry in infos[0]["features"]}
         files = {
             config["config_name"]: {entry["split"]: entry["path"] for entry in config["data_files"]}
@@ -38,52 +39,36 @@ def check(folder: Place, manifest: Json, suffixes: set[str], report: Report) -> 
         }
         fields = {entry["name"]: entry for entry in features["json"]["struct"]}
     except (OSError, ValueError, KeyError, IndexError, TypeError, yaml.YAMLError, RecursionError) as error:
-        held.expect(
-            False,
-            where,
-            f"{type(error).__name__} {error}".replace("\n", " "),
-            "a dataset card with YAML that has configs and features",
-        )
+        found = f"{type(error).__name__} {error}".replace("\n", " ")
+        checks.expect(False, where, found, "a dataset card with YAML that has configs and features")
         return
     for suffix in sorted(suffixes):
-        held.expect(
-            features.get(suffix, {}).get("dtype") == "image",
-            where,
-            f"no image feature {suffix}",
-            "every member that a sample has",
-        )
+        is_image = features.get(suffix, {}).get("dtype") == "image"
+        checks.expect(is_image, where, f"no image feature {suffix}", "every member that a sample has")
     for name in ("__key__", "__url__"):
-        held.expect(
-            features.get(name, {}).get("dtype") == "string", where, f"no feature {name}", "the two that datasets adds"
-        )
-    wanted = schema.load("sample")["properties"]
-    held.expect(list(fields) == list(wanted), where, f"the fields {', '.join(fields)}", ", ".join(wanted))
-    for name, rule in wanted.items():
-        entry = fields.get(name, {})
-        kinds = rule.get("type", "string")
+        is_text = features.get(name, {}).get("dtype") == "string"
+        checks.expect(is_text, where, f"no feature {name}", "the two that datasets adds")
+    rules = schema.load("sample")["properties"]
+    checks.expect(list(fields) == list(rules), where, f"the fields {', '.join(fields)}", ", ".join(rules))
+    for name, rule in rules.items():
+        kinds, entry = rule.get("type", "string"), fields.get(name, {})
         kind = kinds if isinstance(kinds, str) else kinds[0]
-        found, names = (
-            (entry.get("list"), _SCALARS[rule["items"]["type"]])
-            if kind == "array"
-            else (entry.get("dtype"), _SCALARS[kind])
-        )
-        held.expect(
-            found in names,
-            where,
-            f"{name} of type {found}",
-            " or ".join(names) + (" in a list" if kind == "array" else ""),
-        )
-    pattern = "*/*.tar" if apart else "*.tar"
-    there = {"default": {name: f"{name}/{pattern}" for name, split in manifest["splits"].items() if split["shards"]}}
-    for source in manifest["sources"] if apart else ():
+        is_list = kind == "array"
+        scalars, dtype = _SCALARS[rule["items"]["type"] if is_list else kind], entry.get("list" if is_list else "dtype")
+        expected = " or ".join(scalars) + (" in a list" if is_list else "")
+        checks.expect(dtype in scalars, where, f"{name} of type {dtype}", expected)
+    pattern = "*/*.tar" if by_source else "*.tar"
+    wanted = {"default": {name: f"{name}/{pattern}" for name, split in manifest["splits"].items() if split["shards"]}}
+    for source in manifest["sources"] if by_source else ():
         own = source["source"]
-        there[own] = {name: f"{name}/{own}/*.tar" for name, samples in source["samples"].items() if samples}
-    held.expect(files == there, where, f"data files {files}", str(there))
-    same = [info.get("config_name") for info in infos if info.get("features") == infos[0]["features"]]
-    held.expect(same == list(there), where, f"features of {same}", f"the same features for {', '.join(there)}")
+        wanted[own] = {name: f"{name}/{own}/*.tar" for name, samples in source["samples"].items() if samples}
+    checks.expect(files == wanted, where, f"data files {files}", str(wanted))
+    alike = [info.get("config_name") for info in infos if info.get("features") == infos[0]["features"]]
+    checks.expect(alike == list(wanted), where, f"features of {alike}", f"the same features for {', '.join(wanted)}")
 
 
-def _front(path: Place) -> Any:
+def _front_matter(path: Place) -> Any:
+    """The YAML at the head of a Markdown file."""
     raw = path.read_bytes()[: MAX_CARD + 1]
     parts = raw.decode("utf-8").split("---\n", 2)
     if len(raw) > MAX_CARD or len(parts) != 3 or parts[0]:

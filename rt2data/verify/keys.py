@@ -1,6 +1,6 @@
-"""Keys read back from their text, and the 64-bit hashes that decide order and quota, one key at a time.
+"""Keys parsed from their text, and the 64-bit hashes that decide order and quota, one key at a time.
 
-The same definitions as `rt2data.index.keys` states, computed without it.
+Written from docs/format.md: the pattern and the hashes of `rt2data.mixture` and `rt2data.index` are others, on purpose.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Key(NamedTuple):
 
 
 def parse(text: str) -> Key | None:
-    """The parts of a key; None where `text` is not one."""
+    """Parse a key; None where `text` is none."""
     match = _KEY.fullmatch(text)
     if match is None or len(text) > 80:
         return None
@@ -68,7 +68,7 @@ def _salt(tag: str, seed: int, source: str) -> int:
 
 
 def hash64(tag: str, seed: int, key: Key, copy: int | None = None) -> int:
-    """The hash of a key for "order", "quota" or "draw"; of another copy of its sample where `copy` is given."""
+    """The hash of a key for "order", "quota", "draw" or "plan"; of another copy of its sample with `copy`."""
     head, tail = int(key.digest[:16], 16), int(key.digest[16:], 16)
     h = mix(_salt(tag, seed, key.source) ^ head)
     h = mix(h ^ (tail << 48 | key.step << 16 | key.variant + 1))

@@ -20,11 +20,11 @@ from rt2data.verify.spill import Records, Rows, starts
 Json = dict[str, Any]
 
 
-OF_A_COPY = ("key", "prompt", "target", "plan")  # fields in which the copies of a sample may differ
+COPY_FIELDS = ("key", "prompt", "target", "plan")  # in which the copies of a sample may differ
 
 
 class Ledger:
-    """What every key and image adds up to. Kept as records on disk (`rt2data.verify.spill`): 18 to 35 bytes each."""
+    """Records of every key and image, 18 to 35 bytes each, kept on disk (`rt2data.verify.spill`)."""
 
     def __init__(self, manifest: Json, report: Report) -> None:
         self.report, self.seed = report, manifest["recipe"]["seed"]
@@ -34,7 +34,7 @@ class Ledger:
             name: {s["source"]: s["samples"].get(name, 0) for s in manifest["sources"]} for name in self.splits
         }
         self.count = {name: Counter[str]() for name in self.splits}
-        self.apart = is_by_source(manifest)
+        self.is_by_source = is_by_source(manifest)
         self.last: dict[tuple[str, str], tuple[int, str]] = {}  # per split, or split and source
         self.shards: list[tuple[int, str]] = []  # the number of its first sample, and its name
         self.number = 0  # of samples seen so far
@@ -44,11 +44,15 @@ class Ledger:
         self.steps = Records(unit=8, high=8, low=8, place=8)
 
     def shard(self, name: str) -> None:
-        """Begin a shard."""
+        """Note that a shard begins."""
         self.shards.append((self.number, name))
 
     def add(self, where: str, split: str, text: str, sample: Json | None) -> Key | None:
-        """Count a key and its sample. Returns its parts, or None where it is none of this mixture's keys."""
+        """Count a key and its sample.
+
+        Returns:
+            The parts of the key; None where it is none of this mixture's keys.
+        """
         self.number += 1
         check = self.report["keys"]
         key = keys.parse(text)
@@ -62,95 +66,87 @@ class Ledger:
         if key.copy >= most:
             self.report["quotas"].fail(where, f"copy {key.copy}", f"copies 0 to {most - 1} in {split}")
             return key
-        number = 1
+        wanted = 1
         if split == "train":
-            number = source["copies"] + (keys.hash64("quota", self.seed, key, copy=0) <= source["threshold"])
-        at, mine = self.splits.index(split), list(self.sources).index(key.source)
-        told = {name: value for name, value in (sample or {}).items() if name not in OF_A_COPY}
-        content = half(json.dumps(told)) if told else 0
-        self.samples.add(half(key.sample), at, key.copy, number, mine, self.number - 1, content)
+            wanted = source["copies"] + (keys.hash64("quota", self.seed, key, copy=0) <= source["threshold"])
+        split_number, source_number = self.splits.index(split), list(self.sources).index(key.source)
+        shared = {name: value for name, value in (sample or {}).items() if name not in COPY_FIELDS}
+        content = hash_of(json.dumps(shared)) if shared else 0
+        self.samples.add(hash_of(key.sample), split_number, key.copy, wanted, source_number, self.number - 1, content)
         self.count[split][key.source] += 1
         self._order(where, split, key, text)
         if source["kind"] == "robot":
-            self.units.add(half(key.unit), at, self.number - 1)
+            self.units.add(hash_of(key.unit), split_number, self.number - 1)
         return key
 
     def image(self, digest: bytes, split: str, key: Key, *, asked: bool) -> None:
-        """Count an image, with the digest of its bytes, that is no filling. `asked`: it must be in one episode only."""
+        """Count an image that is no padding, by the digest of its bytes. `asked`: it must be in one episode only."""
         high, low = int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:16], "big")
-        unit = half(key.unit) if self.sources[key.source]["kind"] == "robot" else 0
+        unit = hash_of(key.unit) if self.sources[key.source]["kind"] == "robot" else 0
         self.images.add(high, low, self.splits.index(split), asked, unit, self.number - 1)
 
     def step(self, digest: bytes, key: Key) -> None:
-        """Count a step of an episode that must not be there twice, with the digest of what it holds."""
+        """Count a step of an episode that must not be there twice, by the digest of what it holds."""
         high, low = int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:16], "big")
-        self.steps.add(half(key.unit), high, low, self.number - 1)
+        self.steps.add(hash_of(key.unit), high, low, self.number - 1)
 
     def _order(self, where: str, split: str, key: Key, text: str) -> None:
-        mine = (keys.hash64("order", self.seed, key), text)
-        stream = split, key.source if self.apart else ""
+        order = (keys.hash64("order", self.seed, key), text)
+        stream = split, key.source if self.is_by_source else ""
         last = self.last.get(stream)
         self.report["order"].expect(
-            last is None or last < mine,
+            last is None or last < order,
             where,
-            f"order {mine[0]:016x} after {last[0] if last else 0:016x}",
+            f"order {order[0]:016x} after {last[0] if last else 0:016x}",
             "an ascending order",
         )
-        self.last[stream] = mine
+        self.last[stream] = order
 
     def place(self, number: Any) -> str:
-        """The sample that was seen as number `number`."""
+        """Where the sample that was seen as number `number` stands: its shard, and which of it."""
         first, name = self.shards[bisect_right(self.shards, (int(number), "\uffff")) - 1]
         return f"{name}, sample {int(number) - first + 1}"
 
     def finish(self) -> None:
-        """What can be said only when every sample was seen."""
+        """Check what needs every sample: quotas, copies, splits, duplicates."""
         check = self.report["quotas"]
         for split, wanted in self.wanted.items():
             for source, number in wanted.items():
-                found = self.count[split][source]
-                check.expect(
-                    found == number, f"{split} {source}", f"{found} samples", f"{number}, as the manifest says"
-                )
+                count, expected = self.count[split][source], f"{number}, as the manifest says"
+                check.expect(count == number, f"{split} {source}", f"{count} samples", expected)
         usable = Counter[tuple[int, int]]()
         for rows in self.samples.ranges():
             self._copies(rows, usable)
-        for at, split in enumerate(self.splits):
-            for mine, (source, entry) in enumerate(self.sources.items()):
-                number = entry["usable"].get(split, 0)
+        for split_number, split in enumerate(self.splits):
+            for source_number, (source, entry) in enumerate(self.sources.items()):
                 if split != "train" or entry["copies"]:
-                    found = usable[at, mine]
-                    check.expect(
-                        found == number,
-                        f"{split} {source}",
-                        f"{found} different samples",
-                        f"{number}, as the manifest says",
-                    )
+                    count, number = usable[split_number, source_number], entry["usable"].get(split, 0)
+                    expected = f"{number}, as the manifest says"
+                    check.expect(count == number, f"{split} {source}", f"{count} different samples", expected)
         for rows in self.units.ranges():
             edges = starts(rows, "unit")
             self.report["splits"].number += len(edges)
-            for one in self._mixed(rows, edges, "split"):
-                first, last = self._splits(one)
+            for group in self._mixed(rows, edges, "split"):
+                first, last = self._splits(group)
                 expected = "all steps of an episode in one split"
-                self.report["splits"].fail(self.place(one["place"][-1]), f"an episode of {first} in {last}", expected)
+                self.report["splits"].fail(self.place(group["place"][-1]), f"an episode of {first} in {last}", expected)
         for rows in self.images.ranges():
             self._images(rows)
         self._episodes()
 
     def _copies(self, rows: Rows, usable: Counter[tuple[int, int]]) -> None:
-        """Each sample in one split, with copies 0 to the number wanted."""
+        """Check that each sample is in one split, with copies 0 to the number wanted; count samples into `usable`."""
         edges = starts(rows, "sample")
         ends = np.append(edges[1:], len(rows))
         position = np.arange(len(rows)) - np.repeat(edges, ends - edges)
         wrong = (rows["copy"] != position) | (np.repeat(ends - edges, ends - edges) != rows["wanted"])
         self.report["quotas"].number += len(edges)
-        for at, mine in zip(rows["split"][edges].tolist(), rows["source"][edges].tolist(), strict=True):
-            usable[at, mine] += 1
+        usable.update(zip(rows["split"][edges].tolist(), rows["source"][edges].tolist(), strict=True))
         for edge in np.unique(np.searchsorted(edges, np.flatnonzero(wrong), side="right") - 1).tolist():
-            one = rows[edges[edge] : ends[edge]]
-            where, copies = self.place(one["place"][-1]), sorted(one["copy"].tolist())
-            number = int(one["wanted"][0])
-            if len(set(copies)) < len(copies) or len(set(one["split"].tolist())) > 1:
+            group = rows[edges[edge] : ends[edge]]
+            where, copies = self.place(group["place"][-1]), sorted(group["copy"].tolist())
+            number = int(group["wanted"][0])
+            if len(set(copies)) < len(copies) or len(set(group["split"].tolist())) > 1:
                 self.report["keys"].fail(where, "the key again", "each key once in the mixture")
             self.report["quotas"].fail(
                 where,
@@ -159,8 +155,8 @@ class Ledger:
             )
 
         read = rows[rows["content"] > 0]
-        for one in self._mixed(read, starts(read, "sample"), "content"):
-            where = self.place(one["place"][-1])
+        for group in self._mixed(read, starts(read, "sample"), "content"):
+            where = self.place(group["place"][-1])
             self.report["quotas"].fail(where, "a copy with other content", "what the first copy holds")
 
     def _mixed(self, rows: Rows, edges: Any, name: str) -> Iterator[Rows]:
@@ -176,41 +172,41 @@ class Ledger:
         return self.splits[int(rows["split"].min())], self.splits[int(rows["split"].max())]
 
     def _images(self, rows: Rows) -> None:
-        """Each image in one split; where the recipe asks for it, in one episode too."""
+        """Check that each image is in one split; where the recipe asks for it, in one episode too."""
         edges = starts(rows, "high", "low")
         self.report["splits"].number += len(edges)
-        for one in self._mixed(rows, edges, "split"):
-            first, last = self._splits(one)
-            expected = "each picture in one split; the filter duplicate_image: false sees to it"
-            self.report["splits"].fail(self.place(one["place"][-1]), f"a picture of {first} in {last}", expected)
+        for group in self._mixed(rows, edges, "split"):
+            first, last = self._splits(group)
+            expected = "each image in one split; the filter duplicate_image: false sees to it"
+            self.report["splits"].fail(self.place(group["place"][-1]), f"an image of {first} in {last}", expected)
         asked = rows[rows["asked"] > 0]
         edges = starts(asked, "high", "low")
         self.report["filters"].number += len(edges)
-        for one in self._mixed(asked, edges, "unit"):
+        for group in self._mixed(asked, edges, "unit"):
             expected = "each in one episode, by the filter duplicate_image"
-            self.report["filters"].fail(self.place(one["place"][-1]), "an image of another episode", expected)
+            self.report["filters"].fail(self.place(group["place"][-1]), "an image of another episode", expected)
 
     def _episodes(self) -> None:
-        """No two episodes with the same steps. Memory: 32 bytes an episode."""
-        found = []
+        """Check that no two episodes have the same steps. Memory: 32 bytes an episode."""
+        summed = []
         for rows in self.steps.ranges():
             edges = starts(rows, "unit")
             if len(edges):
                 # A sum of digests does not depend on the order in which steps come.
                 sums = [np.add.reduceat(rows[name], edges) for name in ("high", "low")]
-                found.append(np.stack([*sums, np.diff(np.append(edges, len(rows))), rows["place"][edges]], axis=1))
-        if not found:
+                summed.append(np.stack([*sums, np.diff(np.append(edges, len(rows))), rows["place"][edges]], axis=1))
+        if not summed:
             return
-        episodes = np.concatenate(found).astype(np.uint64)
+        episodes = np.concatenate(summed).astype(np.uint64)
         episodes = episodes[np.lexsort(episodes.T[::-1])]
         self.report["filters"].number += len(episodes)
         same = (episodes[1:, :3] == episodes[:-1, :3]).all(axis=1)
         for at in np.flatnonzero(same).tolist():
             where = self.place(episodes[at + 1, 3])
-            found_at = f"an episode that is also that of {self.place(episodes[at, 3])}"
-            self.report["filters"].fail(where, found_at, "each episode once, by the filter duplicate_episode")
+            found = f"an episode that is also that of {self.place(episodes[at, 3])}"
+            self.report["filters"].fail(where, found, "each episode once, by the filter duplicate_episode")
 
 
-def half(text: str) -> int:
+def hash_of(text: str) -> int:
     """64 bits that stand for a text."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

@@ -14,13 +14,14 @@ Json = dict[str, Any]
 
 
 def check_manifest(manifest: Json, report: Report) -> None:
-    """The manifest's numbers follow from its recipe and from one another."""
+    """Check that a manifest's numbers follow from its recipe and from one another."""
     recipe, sources, splits = manifest["recipe"], manifest["sources"], manifest["splits"]
     check = report["manifest"]
     check.expect(recipe["name"] == manifest["name"], "manifest.json name", manifest["name"], recipe["name"])
     names = [source["source"] for source in recipe["sources"]]
-    found = [source["dataset"] for source in sources]
-    check.expect(found == names, "manifest.json sources", ", ".join(found), f"{', '.join(names)}, as in the recipe")
+    datasets = [source["dataset"] for source in sources]
+    expected = f"{', '.join(names)}, as in the recipe"
+    check.expect(datasets == names, "manifest.json sources", ", ".join(datasets), expected)
     ids = [source["source"] for source in sources]
     check.expect(len(set(ids)) == len(ids), "manifest.json sources", f"ids {', '.join(ids)}", "each id once")
     wanted = list(dict.fromkeys(["train", *(name for source in recipe["sources"] for name in source["splits"])]))
@@ -28,13 +29,14 @@ def check_manifest(manifest: Json, report: Report) -> None:
     check.expect(list(splits) == wanted, "manifest.json splits", ", ".join(splits), ", ".join(wanted))
     for name, split in splits.items():
         _check_shards(f"manifest.json {name}", manifest, name, split, report)
-    if found == names and list(splits) == wanted:
+    if datasets == names and list(splits) == wanted:
         _check_quotas(manifest, report)
         for source, rule in zip(sources, recipe["sources"], strict=True):
             _check_rows(source, rule, report)
 
 
 def _check_shards(where: str, manifest: Json, name: str, split: Json, report: Report) -> None:
+    """Check names, numbers and sizes of a split's shards."""
     streams: list[tuple[str | None, int]] = [(None, split["samples"])]
     if is_by_source(manifest):
         streams = [(s["source"], s["samples"][name]) for s in manifest["sources"] if s["samples"].get(name)]
@@ -65,17 +67,17 @@ def _check_shards(where: str, manifest: Json, name: str, split: Json, report: Re
         counts = [s["samples"] for s in shards]
         report["quotas"].expect(sum(counts) == samples, where, f"shards of {sum(counts)} samples", f"{samples} in all")
         even = [samples * (i + 1) // len(shards) - samples * i // len(shards) for i in range(len(shards))]
-        found = f"shards of {counts} samples"
-        report["order"].expect(counts == even, where, found, f"{even}, which differ by at most one")
+        expected = f"{even}, which differ by at most one"
+        report["order"].expect(counts == even, where, f"shards of {counts} samples", expected)
 
 
 def is_by_source(manifest: Json) -> bool:
-    """Whether a mixture has shards per source."""
+    """Whether a mixture has shards of each source."""
     return bool(manifest["recipe"].get("form") == "by_source")
 
 
 def _factor(recipe: Json, n: int) -> Fraction:
-    """What the recipe's rule multiplies the weight of a source of n samples with."""
+    """The factor of the sampling weight of a source of n samples, by the recipe's rule `weights`."""
     if recipe.get("weights") == "temperature":
         with localcontext(Context(prec=50)):
             power = (Decimal(n).ln() / Decimal(str(recipe["temperature"]))).exp()
@@ -85,6 +87,7 @@ def _factor(recipe: Json, n: int) -> Fraction:
 
 
 def _check_quotas(manifest: Json, report: Report) -> None:
+    """Compute the quota of each source again, and check samples, copies and shares."""
     recipe, sources, check = manifest["recipe"], manifest["sources"], report["quotas"]
     for name, split in manifest["splits"].items():
         total = sum(source["samples"].get(name, -1) for source in sources)
@@ -128,8 +131,8 @@ def _check_quotas(manifest: Json, report: Report) -> None:
             f"at most {recipe['max_repeat']} copies of each",
         )
         quota = n if is_by_source(manifest) else quota
-        found = source["samples"].get("train")
-        check.expect(found == quota, where, f"{found} train samples", f"{quota}, by the recipe")
+        written = source["samples"].get("train")
+        check.expect(written == quota, where, f"{written} train samples", f"{quota}, by the recipe")
         copies = quota // n if n else 0
         check.expect(
             source["copies"] == copies, where, f"{source['copies']} copies", f"{copies}, {quota} samples of {n}"
@@ -156,8 +159,9 @@ def _check_quotas(manifest: Json, report: Report) -> None:
 
 
 def _largest_remainder(total: int, shares: list[Fraction]) -> list[int]:
+    """Whole numbers that sum to `total`, nearest to its shares; ties go to the earlier share."""
     ideal = [total * share for share in shares]
-    quotas = [math.floor(one) for one in ideal]
+    quotas = [math.floor(quota) for quota in ideal]
     remainders = sorted(range(len(shares)), key=lambda i: (quotas[i] - ideal[i], i))
     for i in remainders[: total - sum(quotas)]:
         quotas[i] += 1
@@ -165,7 +169,7 @@ def _largest_remainder(total: int, shares: list[Fraction]) -> list[int]:
 
 
 def _check_rows(source: Json, rule: Json, report: Report) -> None:
-    """Every row that was found is a sample, or was left out for a reason that is counted."""
+    """Check that every row of the input is a sample, or counted with the reason why it was left out."""
     where, check = f"manifest.json {source['source']}", report["manifest"]
     rows = sum(part["rows"] for part in source["parts"])
     check.expect(source["rows"] == rows, where, f"{source['rows']} rows", f"{rows}, those of its parts")

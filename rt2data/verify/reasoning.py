@@ -1,4 +1,4 @@
-"""Plans in words: which samples have one, how many, and, where a template makes them, what they say."""
+"""Words before actions: which samples reason, how many, and, where a template or a file says so, in which words."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from typing import Any
 
 from rt2data import storage
 from rt2data.storage.places import Place
-from rt2data.verify import keys
+from rt2data.verify import keys, texts
 from rt2data.verify.keys import Key
 from rt2data.verify.report import Report
 
 Json = dict[str, Any]
 
+MARKER = "Action:"  # what no reasoning may contain, by docs/format.md
 
-class PlanCheck:
-    """Counts the samples with a plan, and holds each to its hash and to the recipe.
 
-    With `data_root`, plans from annotations are held to the files there too, each of which is read whole.
+class ReasoningCheck:
+    """Counts the samples that reason (field ``plan``), and checks each against its hash and the recipe.
+
+    With `data_root`, reasoning from annotations is compared with the files there too, each of which is read whole.
     """
 
     def __init__(self, manifest: Json, report: Report, data_root: Place | None = None) -> None:
@@ -31,68 +33,52 @@ class PlanCheck:
         self.sources = {source["source"]: source for source in manifest["sources"]}
         by_name = {rule["source"]: rule for rule in manifest["recipe"]["sources"]}
         self.rules = {name: by_name.get(s["dataset"], {}).get("plans") for name, s in self.sources.items()}
-        self.count: Counter[tuple[str, str]] = Counter()
-        self.annotated: dict[str, dict[tuple[str, int], str]] = {}
+        self.count: Counter[tuple[str, str]] = Counter()  # by source and split
+        self.annotated: dict[str, dict[tuple[str, int], str]] = {}  # by source, then episode and step
         for name, rule in self.rules.items():
             if rule and rule["from"] == "annotations" and data_root is not None:
-                self.annotated[name] = self._annotated(data_root / rule["file"], rule)
+                self.annotated[name] = self._read_annotations(data_root / rule["file"], rule)
 
     def add(self, where: str, split: str, sample: Json, key: Key) -> None:
-        """Count a sample that fits the schema."""
-        rule, source = self.rules.get(key.source), self.sources.get(key.source)
+        """Check and count a sample that fits the schema."""
+        rule, source, text = self.rules.get(key.source), self.sources.get(key.source), sample["plan"]
         if source is None or sample["kind"] != "robot":
             return
-        has = sample["plan"] is not None
-        if not self.check.expect(rule is not None or not has, where, "a plan", "none: the recipe asks for no plans"):
+        expected = "none: the recipe asks for no plans"
+        if not self.check.expect(rule is not None or text is None, where, "a plan", expected):
             return
         if rule is None or not source["plans"]:
             return
-        self.count[key.source, split] += has
-        low = keys.hash64("plan", self.seed, key) <= source["plans"]["threshold"].get(split, -1)
-        made = self._made(rule, sample)
-        if has and rule["from"] == "template":
-            self.check.expect(
-                sample["plan"] == made, where, f'the plan "{sample["plan"]}"', f'"{made}", by its template'
-            )
-        found = "a plan" if has else "no plan"
+        self.count[key.source, split] += text is not None
+        drawn = keys.hash64("plan", self.seed, key) <= source["plans"]["threshold"].get(split, -1)
         if rule["from"] == "template":
-            self.check.expect(
-                has == (low and made is not None), where, found, "one where its hash is at most the threshold"
-            )
+            wanted = _of_template(rule["text"], sample["instruction"]) if drawn else None
+            self.check.expect(text == wanted, where, f'the plan "{text}"', f'"{wanted}", by its template and its hash')
         elif key.source in self.annotated:
-            text = self.annotated[key.source].get((sample["episode"], sample["step"]))
-            wanted = text if low else None
-            self.check.expect(
-                sample["plan"] == wanted, where, f'the plan "{sample["plan"]}"', f'"{wanted}", as annotated'
-            )
+            wanted = self.annotated[key.source].get((sample["episode"], sample["step"])) if drawn else None
+            self.check.expect(text == wanted, where, f'the plan "{text}"', f'"{wanted}", as annotated')
         else:
-            self.check.expect(low or not has, where, found, "none where its hash is above the threshold")
-        fits = not has or (sample["plan"] == " ".join(sample["plan"].split()) and "Action:" not in sample["plan"])
-        self.check.expect(fits, where, f'the plan "{sample["plan"]}"', "one line without Action:")
+            expected = "none where its hash is above the threshold"
+            self.check.expect(drawn or text is None, where, "a plan", expected)
+        sound = text is None or (text == " ".join(text.split()) and MARKER not in text)
+        self.check.expect(sound, where, f'the plan "{text}"', f"one line without {MARKER}")
 
-    def _made(self, rule: Json, sample: Json) -> str | None:
-        """The plan that a template makes of an instruction."""
-        if rule["from"] != "template" or not sample["instruction"].strip():
-            return None
-        text = " ".join(rule["text"].replace("{instruction}", sample["instruction"].strip()).split())
-        return text if "Action:" not in text else None
-
-    def _annotated(self, file: Place, rule: Json) -> dict[tuple[str, int], str]:
-        """The plan of each annotated step; nothing, and a failure, where the file cannot be read."""
-        found: dict[tuple[str, int], str] = {}
+    def _read_annotations(self, file: Place, rule: Json) -> dict[tuple[str, int], str]:
+        """The text of each annotated step; nothing, and a failure, where the file cannot be read."""
+        texts_by_step: dict[tuple[str, int], str] = {}
         try:
             for name, episode, step, values in _entries(file):
                 own = _filled(rule["episode"], {"file": name, "episode": episode})
-                texts = {k: v for k, v in values.items() if isinstance(v, str)} if isinstance(values, dict) else {}
-                text = _filled(rule["text"], texts)
-                if own and text and re.fullmatch("[0-9]+", str(step)) and "Action:" not in text:
-                    found.setdefault((own, int(step)), text)
+                stored = {k: v for k, v in values.items() if isinstance(v, str)} if isinstance(values, dict) else {}
+                text = _filled(rule["text"], stored)
+                if own and text and re.fullmatch("[0-9]+", str(step)) and MARKER not in text:
+                    texts_by_step.setdefault((own, int(step)), text)
         except (OSError, ValueError, AttributeError, RecursionError) as error:
             self.check.fail(str(file), str(error) or type(error).__name__, "the annotations that the recipe names")
-        return found
+        return texts_by_step
 
     def finish(self) -> None:
-        """What can be said only when every sample was seen."""
+        """Check the counts, once every sample was seen."""
         for name, source in self.sources.items():
             rule, stated, where = self.rules[name], source["plans"], f"manifest.json {name}"
             asked = rule is not None
@@ -113,36 +99,47 @@ class PlanCheck:
                     self.check.expect(fits, f"{split} {name}", f"{number} plans of {samples} samples", expected)
 
 
+def _of_template(template: str, instruction: str) -> str | None:
+    """The words that a template makes of an instruction; None where it has none, or where they hold the marker."""
+    words = " ".join(texts.fill(template, instruction=instruction.strip()).split())
+    return words if instruction.strip() and MARKER not in words else None
+
+
 def _entries(file: Place) -> Iterator[tuple[Any, Any, Any, Any]]:
     """(file, episode, step, texts) of each annotation."""
+    content = storage.near(file).read_text("utf-8-sig")
     if file.suffix == ".jsonl":
-        for line in filter(str.strip, storage.near(file).read_text("utf-8-sig").splitlines()):
-            one = json.loads(line)
-            yield one.get("file"), one.get("episode"), one.get("step"), one
+        for line in filter(str.strip, content.splitlines()):
+            entry = json.loads(line)
+            yield entry.get("file"), entry.get("episode"), entry.get("step"), entry
         return
-    for name, episodes in json.loads(storage.near(file).read_text("utf-8-sig")).items():
-        for episode, found in episodes.items():
-            for step, values in (found.get("reasoning", found) or {}).items():
+    for name, episodes in json.loads(content).items():
+        for episode, steps in episodes.items():
+            for step, values in (steps.get("reasoning", steps) or {}).items():
                 yield name, episode, step, values
 
 
 def _filled(template: str, values: Json) -> str | None:
-    """A template with its values, those of ``{way|function}`` after the function, in one line."""
+    """Fill a template in one line, ``{path}`` by its value, ``{path|function}`` by what the function makes of it.
+
+    None where a value is missing or blank.
+    """
     parts = {}
-    for way in re.findall(r"\{([^{}]+)\}", template):
-        name, *calls = way.split("|")
+    for path in re.findall(r"\{([^{}]+)\}", template):
+        name, *calls = path.split("|")
         value = values.get(name)
         for call in calls:
             value = _called(call, str(value)) if value is not None else None
         if value is None or not str(value).strip():
             return None
-        parts[way] = str(value).strip()
-    return " ".join(re.sub(r"\{([^{}]+)\}", lambda m: parts[m[1]], template).split())
+        parts[path] = str(value).strip()
+    return " ".join(re.sub(r"\{([^{}]+)\}", lambda match: parts[match[1]], template).split())
 
 
 def _called(call: str, text: str) -> str | None:
+    """What a function of docs/corpora.md makes of a text: ``name``, ``stem``, ``before(MARK)``, ``after(MARK)``."""
     if call in ("name", "stem"):
         return PurePosixPath(text).name if call == "name" else PurePosixPath(text).stem
     word, _, mark = call.removesuffix(")").partition("(")
-    before, found, after = text.partition(mark)
-    return before if word == "before" else after if word == "after" and found else None
+    before, separator, after = text.partition(mark)
+    return before if word == "before" else after if word == "after" and separator else None

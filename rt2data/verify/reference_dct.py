@@ -72,11 +72,11 @@ class Dct:
         out = []
         for t in range(self.horizon):
             for d in range(self.width):
-                found = [(codes[k * self.width + d] + self.least) / self.scale for k in range(self.horizon)]
+                coefficients = [(codes[k * self.width + d] + self.least) / self.scale for k in range(self.horizon)]
                 y = (
-                    math.fsum(self.matrix[k][t] * found[k] for k in range(self.horizon))
+                    math.fsum(self.matrix[k][t] * coefficients[k] for k in range(self.horizon))
                     if self.horizon > 1
-                    else found[0]
+                    else coefficients[0]
                 )
                 out.append(y * self.half[d] + (self.low[d] + self.half[d]))
         return out
@@ -92,16 +92,16 @@ class Dct:
         """The ids of some codes: the earliest merge there is, everywhere from left to right, until there is none."""
         ids = list(codes)
         while True:
-            there = [pair for pair in pairwise(ids) if pair in self.rank]
-            if not there:
+            pairs = [pair for pair in pairwise(ids) if pair in self.rank]
+            if not pairs:
                 return ids
-            first = min(there, key=self.rank.__getitem__)
-            out, i = [], 0
+            earliest = min(pairs, key=self.rank.__getitem__)
+            merged, i = [], 0
             while i < len(ids):
-                whole = tuple(ids[i : i + 2]) == first
-                out.append(self.merges[first] if whole else ids[i])
-                i += 2 if whole else 1
-            ids = out
+                is_pair = tuple(ids[i : i + 2]) == earliest
+                merged.append(self.merges[earliest] if is_pair else ids[i])
+                i += 2 if is_pair else 1
+            ids = merged
 
     def split(self, ids: Sequence[int]) -> list[int]:
         """The codes of some ids."""

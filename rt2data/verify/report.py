@@ -12,7 +12,7 @@ WIDTH = 100  # columns
 
 @dataclass(slots=True)
 class Check:
-    """One promise, and how it fared.
+    """One promise of the format, and how many things kept it.
 
     Attributes:
         name: one word.
@@ -37,7 +37,11 @@ class Check:
             self.failures.append("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
 
     def expect(self, ok: bool, where: str, found: str, expected: str) -> bool:
-        """Count one thing, and note a failure unless `ok`. Returns `ok`."""
+        """Count one thing, and note a failure unless `ok`.
+
+        Returns:
+            `ok`.
+        """
         self.number += 1
         if not ok:
             self.fail(where, found, expected)
@@ -49,18 +53,18 @@ CHECKS = {
     "folder": "the files are the mixture's and no others",
     "manifest": "manifest.json and its recipe fit their schemas",
     "shards": "each shard has its size, checksum and samples",
-    "members": "names, order, sizes and checksums of the tars' members; no time or user",
+    "members": "names, order, sizes and checksums of members; no time or user",
     "images": "each image decodes and is what its name says",
     "schema": "each sample's JSON fits the schema, fields in order",
     "keys": "keys are well formed, unique, and those of their sample",
     "quotas": "each source has its quota and each sample its copies",
     "order": "samples are in the order of their hashes, shards even",
-    "splits": "no episode and no picture is in two splits",
+    "splits": "no episode and no image is in two splits",
     "filters": "each sample meets the recipe's filters",
     "holdout": "what is held out is in no other split",
     "texts": "prompts and targets follow from the recipe",
     "tokenizer": "tokenizer.json, its bounds and fingerprints",
-    "plans": "plans in words stand where their hashes say",
+    "plans": "reasoning stands where its hashes say, with its words",
     "actions": "bins, action string and decoded action agree",
     "windows": "what samples hold of further steps agrees with those steps",
     "statistics": "statistics.json agrees with the shards",
@@ -69,7 +73,7 @@ CHECKS = {
 
 
 class Report:
-    """The checks, by name in ``report[name]``, in order in ``report.checks``; `notes` are facts, not failures."""
+    """The checks of a mixture: by name in ``report[name]``, in order in ``report.checks``. `notes` are no failures."""
 
     def __init__(self, path: str) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""One sample held to the schema, to its members, to the recipe and to the reference tokenizer."""
+"""One sample, checked against the schema, its members, the recipe and the reference tokenizer."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from rt2data.verify import keys, schema, texts
+from rt2data.verify.facts import Facts
 from rt2data.verify.keys import Key
 from rt2data.verify.reference import InvalidAction, Reference, float32
 from rt2data.verify.report import Report
@@ -18,37 +18,18 @@ from rt2data.verify.shards import Members
 Json = dict[str, Any]
 
 
-@dataclass(slots=True)
-class Facts:
-    """What the samples are held to, all from the manifest and the tokenizer.
-
-    Attributes:
-        recipe: the manifest's recipe.
-        sources: the manifest's entry of each source, by id.
-        rules: the recipe's entry of each source, by id.
-        references: the reference tokenizer of each robot source that has a usable one.
-        states: likewise that of the states, of each robot source whose prompt holds them.
-    """
-
-    recipe: Json
-    sources: dict[str, Json]
-    rules: dict[str, Json]
-    references: dict[str, Reference] = field(default_factory=dict)
-    states: dict[str, Reference] = field(default_factory=dict)
-
-
 class SampleCheck:
     """Checks samples one at a time; what they say together is checked by `rt2data.verify.ledger`."""
 
     def __init__(self, facts: Facts, report: Report) -> None:
         self.facts, self.report = facts, report
-        loaded = schema.load("sample")
-        self.fields = list(loaded["properties"])
-        self.fits = schema.compiled(loaded)
-        self.beyond: Counter[str] = Counter()  # samples of a scheme that promises no distance, by source
+        rules = schema.load("sample")
+        self.fields = list(rules["properties"])
+        self.fits = schema.compiled(rules)
+        self.unpromised: Counter[str] = Counter()  # by source, values of a scheme that promises no distance
 
     def read(self, where: str, members: Members, split: str) -> Json | None:
-        """The sample's JSON, held to schema and members; None where there is none that fits."""
+        """Parse a sample's JSON and check it against schema and members; None where it does not fit the schema."""
         check, report = self.report["schema"], self.report
         suffix, data = members.files[-1]
         if not report["members"].expect(
@@ -87,32 +68,33 @@ class SampleCheck:
     def check_sample(self, where: str, sample: Json, key: Key) -> list[int] | None:
         """Check a sample that fits the schema. Returns the recomputed bins of a robot sample, else None."""
         entry = self.facts.sources.get(sample["source"])
-        same = (
+        described = (
             entry is not None
             and (sample["kind"], sample["dataset"]) == (entry["kind"], entry["dataset"])
             and key.source == sample["source"]
         )
         found = f"{sample['kind']} of {sample['dataset']}, source {sample['source']}"
-        if not self.report["keys"].expect(same, where, found, "the source of its key, as the manifest describes it"):
+        expected = "the source of its key, as the manifest describes it"
+        if not self.report["keys"].expect(described, where, found, expected):
             return None
         self._text(where, sample, key)
         if sample["kind"] != "robot":
-            known = keys.digest(sample["example"]).hex() == key.digest and key.step == 0
+            named = keys.digest(sample["example"]).hex() == key.digest and key.step == 0
             found = f"example {sample['example']}, step {key.step}"
-            self.report["keys"].expect(known, where, found, "the example's digest and step 0 in the key")
+            self.report["keys"].expect(named, where, found, "the example's digest and step 0 in the key")
             return None
-        known = keys.digest(sample["episode"]).hex() == key.digest and sample["step"] == key.step and key.variant < 0
-        found = f"episode {sample['episode']}, step {sample['step']}"
+        named = keys.digest(sample["episode"]).hex() == key.digest and sample["step"] == key.step and key.variant < 0
         self.report["keys"].expect(
-            known and sample["step"] < sample["steps"],
+            named and sample["step"] < sample["steps"],
             where,
-            found,
+            f"episode {sample['episode']}, step {sample['step']}",
             "the episode's digest and the step in the key, below its length",
         )
         self._split(where, sample)
         return self._action(where, sample)
 
     def _split(self, where: str, sample: Json) -> None:
+        """Check the split of an episode against its hash, where the recipe gives shares."""
         shares, held = self.facts.rules[sample["source"]]["splits"], self.facts.recipe.get("holdout")
         if held and sample["split"] == held.get("split", "holdout"):
             return  # wherever its hash would have put it
@@ -122,8 +104,8 @@ class SampleCheck:
         for share in list(shares.values())[:-1]:
             total += share
             edges.append(min(round(total * 2.0**64), (1 << 64) - 1))
-        place = int.from_bytes(keys.digest("split", sample["dataset"], sample["episode"], size=8), "big")
-        wanted = list(shares)[bisect_right(edges, place)]
+        number = int.from_bytes(keys.digest("split", sample["dataset"], sample["episode"], size=8), "big")
+        wanted = list(shares)[bisect_right(edges, number)]
         self.report["splits"].expect(
             sample["split"] == wanted,
             where,
@@ -132,14 +114,17 @@ class SampleCheck:
         )
 
     def _text(self, where: str, sample: Json, key: Key) -> None:
-        check, templates = self.report["texts"], self._templates(sample["source"])
+        """Check prompt and target against the recipe; the target of a robot sample is checked by `_action`."""
+        check, templates = self.report["texts"], self.facts.templates(sample["source"])
         if sample["kind"] == "robot":
-            said = bool(sample["instruction"].strip()) or "compat" in self.facts.rules[sample["source"]]
-            check.expect(said, where, "an empty instruction", "one that says something, where the recipe has no compat")
+            filled = bool(sample["instruction"].strip()) or "compat" in self.facts.rules[sample["source"]]
+            check.expect(
+                filled, where, "an empty instruction", "one that says something, where the recipe has no compat"
+            )
             kind = "robot" if sample["plan"] is None else "plan"
             state = self._state(where, sample) if "{proprio}" in templates[kind] else ""
             prompt = texts.robot_prompt(templates[kind], templates["instruction"], sample["instruction"], state)
-            target = sample["target"]  # held to the action by `_action`
+            target = sample["target"]
         else:
             vqa = sample["kind"] == "vqa"
             prompt = templates["caption"]
@@ -157,12 +142,8 @@ class SampleCheck:
         check.expect(sample["prompt"] == prompt, where, f'the prompt "{sample["prompt"]}"', f'"{prompt}"')
         check.expect(sample["target"] == target, where, f'the target "{sample["target"]}"', f'"{target}"')
 
-    def _templates(self, source: str) -> Json:
-        """The prompts of the recipe, overlaid with those of the source."""
-        return dict(self.facts.recipe["prompts"] | self.facts.rules[source].get("prompts", {}))
-
     def _state(self, where: str, sample: Json) -> str:
-        """The state as text, read back from it; "" where it cannot be."""
+        """The state of a sample as its prompt should hold it; "" where it cannot be encoded."""
         reference, values = self.facts.states.get(sample["source"]), sample["proprio"] or []
         if reference is None:
             return ""  # the check "tokenizer" says why
@@ -182,6 +163,7 @@ class SampleCheck:
         return stored[keys.hash64("draw", self.facts.recipe["seed"], key, copy=0) % len(stored)]
 
     def _action(self, where: str, sample: Json) -> list[int] | None:
+        """Check action, bins and target against one another; returns the bins, None where they cannot be computed."""
         check, source = self.report["actions"], sample["source"]
         reference = self.facts.references.get(source)
         if reference is None:
@@ -214,8 +196,8 @@ class SampleCheck:
         ):
             return None
         self._units(where, sample, reference)
-        rest = sample["action_valid"][0] or sample["terminate"][0]
-        check.expect(rest, where, "an invalid action that does not terminate", "such a step left out")
+        sound = sample["action_valid"][0] or sample["terminate"][0]
+        check.expect(sound, where, "an invalid action that does not terminate", "such a step left out")
         action = [float32(value) for value in sample["action"]]
         try:
             bins = reference.encode(action, sample["terminate"])
@@ -223,7 +205,7 @@ class SampleCheck:
             check.fail(where, f"action {sample['action']}: {error}", "an action that can be encoded")
             return None
         check.expect(sample["bins"] == bins, where, f"bins {sample['bins']}", f"{bins}, the bins of its action")
-        text = self._with_plan(sample, reference.format(bins))
+        text = self._with_reasoning(sample, reference.format(bins))
         check.expect(
             sample["target"] == text, where, f'the target "{sample["target"]}"', f'"{text}", its action as text'
         )
@@ -231,7 +213,7 @@ class SampleCheck:
         return bins
 
     def _units(self, where: str, sample: Json, reference: Reference) -> None:
-        """Units are those of the tokenizer's dimensions; what is in a controller's units has bounds of its own data."""
+        """Check units against those of the tokenizer; numbers of a controller must have bounds from their own data."""
         check = self.report["actions"]
         for dim, unit in zip(reference.dims, sample["units"], strict=False):
             wanted = dim.get("unit") or ("openness" if dim["name"].rpartition("_")[2] == "gripper" else unit)
@@ -242,15 +224,15 @@ class SampleCheck:
         found = "units of a controller and fixed bounds"
         check.expect(not (fixed and "controller" in sample["units"]), where, found, "bounds of the data's quantiles")
 
-    def _with_plan(self, sample: Json, action: str) -> str:
+    def _with_reasoning(self, sample: Json, action: str) -> str:
         """The target of a sample whose action string is `action`."""
         if sample["plan"] is None:
             return action
-        templates = self._templates(sample["source"])
+        templates = self.facts.templates(sample["source"])
         return texts.target_with_reasoning(templates["planned"], templates["instruction"], sample["plan"], action)
 
     def _near(self, where: str, reference: Reference, sample: Json, action: list[float]) -> None:
-        """The text, parsed and decoded, is the stored action within half a bin, where that is not clipped."""
+        """Check that the target, parsed and decoded, is the stored action within half a bin, but for clipped values."""
         check = self.report["actions"]
         try:
             decoded, ends = reference.decode(reference.parse(_action_of(sample, reference)))
@@ -267,7 +249,7 @@ class SampleCheck:
         for i, (value, stored) in enumerate(zip(decoded, action, strict=True)):
             near = reference.tolerance(i % width)
             if near is None:
-                self.beyond[sample["source"]] += 1
+                self.unpromised[sample["source"]] += 1
             elif not clipped[i]:
                 name = reference.dims[i % width]["name"]
                 check.expect(

@@ -23,18 +23,18 @@ MAX_JSON = 1 << 30  # bytes of a file that is read whole
 @cache
 def load(name: str) -> dict[str, Any]:
     """The JSON Schema ``schemas/NAME.json``."""
-    loaded: dict[str, Any] = json.loads((resources.folder("schemas") / f"{name}.json").read_text("utf-8"))
-    return loaded
+    content: dict[str, Any] = json.loads((resources.folder("schemas") / f"{name}.json").read_text("utf-8"))
+    return content
 
 
 @cache
 def validator(name: str) -> jsonschema.Draft202012Validator:
     """A full validator of ``schemas/NAME.json``, which may refer to its neighbours by file name."""
-    found = {
+    neighbours = {
         path.name: Resource.from_contents(json.loads(path.read_text("utf-8")))
         for path in resources.files("schemas", ".json")
     }
-    registry: Registry[Any] = Registry().with_resources(found.items())
+    registry: Registry[Any] = Registry().with_resources(neighbours.items())
     return jsonschema.Draft202012Validator(load(name), registry=registry)
 
 
@@ -52,22 +52,23 @@ def errors(name: str, value: Any) -> list[tuple[str, str]]:
 
 
 def read(path: Place, check: Check, name: str = "") -> dict[str, Any] | None:
-    """A JSON file held to the schema `name`, by default that of its own name.
+    """Read a JSON file that must fit the schema `name`, by default that of its own name.
 
-    None, and failures of `check`, where it does not fit.
+    Returns:
+        Its content; None, and failures of `check`, where it does not fit.
     """
     check.number += 1
     try:
         if path.stat().st_size > MAX_JSON:
             raise ValueError(f"{path.stat().st_size} bytes")
-        found = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         check.fail(path.name, str(error) or type(error).__name__, "a JSON file that can be read")
         return None
-    wrong = errors(name or path.stem, found) if isinstance(found, dict) else [("", "no JSON object")]
+    wrong = errors(name or path.stem, content) if isinstance(content, dict) else [("", "no JSON object")]
     for place, message in wrong:
         check.fail(f"{path.name} {place}".rstrip(), message, f"what schemas/{name or path.stem}.json says")
-    return None if wrong else found
+    return None if wrong else content
 
 
 def compiled(schema: dict[str, Any]) -> Test:
@@ -154,7 +155,7 @@ _KEYWORDS: dict[str, Callable[[Any], Test]] = {
     "pattern": _pattern,
     "allOf": _all,
     "required": lambda rule: lambda v: not isinstance(v, dict) or all(name in v for name in rule),
-    "enum": lambda rule: lambda v: any(_same(v, one) for one in rule),
+    "enum": lambda rule: lambda v: any(_same(v, value) for value in rule),
     "const": lambda rule: lambda v: _same(v, rule),
     "minimum": lambda rule: lambda v: not _number(v) or v >= rule,
     "maximum": lambda rule: lambda v: not _number(v) or v <= rule,

@@ -1,4 +1,4 @@
-"""A shard read back with `tarfile` and `hashlib`: its bytes, its members, and the samples they make."""
+"""A shard read back with `tarfile` and `hashlib`: its bytes, its members, and the samples that they form."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rt2data import storage
 from rt2data.storage.places import Place
 from rt2data.verify.report import Report
 
-MAX_MEMBER = 1 << 29  # bytes: an encoded picture of half a gigabyte is no picture, and memory is bounded by this
+MAX_MEMBER = 1 << 29  # bytes: no encoded image has half a gigabyte, and memory is bounded by this
 _BLOCK = 1 << 22
 
 
@@ -27,7 +27,7 @@ class Members:
 
 
 def check_file(path: Place, entry: dict[str, Any], report: Report) -> bool:
-    """Hold a shard's size and CRC32C to its entry in the manifest. False where the file cannot be read."""
+    """Check a shard's size and CRC32C against its entry in the manifest; False where the file cannot be read."""
     name, check = entry["name"], report["shards"]
     crc = size = 0
     try:
@@ -43,11 +43,11 @@ def check_file(path: Place, entry: dict[str, Any], report: Report) -> bool:
 
 
 def samples(path: Place, entry: dict[str, Any], report: Report) -> Iterator[Members]:
-    """The samples of a shard, in order; checks every header, and in the end the digest of the list of members."""
+    """Yield the samples of a shard, in order; check every header, and in the end the digest of the list of members."""
     name, check = entry["name"], report["members"]
     lines = hashlib.sha256()
     sample: Members | None = None
-    done: set[str] = set()
+    ended: set[str] = set()
     try:
         for header, data in _read(path, name, report):
             text = header.name
@@ -60,27 +60,26 @@ def samples(path: Place, entry: dict[str, Any], report: Report) -> Iterator[Memb
                 "KEY.SUFFIX in at most 100 ASCII characters",
             )
             if sample is not None and sample.key == key:
-                if any(suffix == one for one, _ in sample.files):
+                if any(suffix == other for other, _ in sample.files):
                     check.fail(f"{name} {text}", "a member twice", "each member once")
                 sample.files.append((suffix, data))
                 continue
             if sample is not None:
-                done.add(sample.key)
+                ended.add(sample.key)
                 yield sample
-            if key in done:
+            if key in ended:
                 check.fail(f"{name} {key}", "members of one key in two places", "all members of a sample together")
             sample = Members(key, [(suffix, data)])
     except (tarfile.TarError, OSError, ValueError, MemoryError, OverflowError, EOFError) as error:
         check.fail(name, f"a tar that cannot be read: {error or type(error).__name__}", "a whole tar")
     if sample is not None:
         yield sample
-    found = lines.hexdigest()
-    check.expect(
-        found == entry["members"], name, f"members with the digest {found}", f"{entry['members']}, as the manifest says"
-    )
+    digest, expected = lines.hexdigest(), f"{entry['members']}, as the manifest says"
+    check.expect(digest == entry["members"], name, f"members with the digest {digest}", expected)
 
 
 def _read(path: Place, name: str, report: Report) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+    """Yield the header and the content of each member that is a plain file."""
     check = report["members"]
     size = path.stat().st_size
     with tarfile.open(storage.near(path), "r:") as tar:

@@ -1,4 +1,4 @@
-"""What is compared only when every sample was seen: records of a few numbers, on disk by ranges of their first number.
+"""Records of a few numbers, on disk by ranges of the first: what is compared only when every sample was seen.
 
 A record waits in memory until its range has `FLUSH` bytes, then in an unnamed temporary file. So memory is that of the
 buffers and of one range at a time, a 64th of all records, whatever the size of the mixture.

@@ -1,4 +1,4 @@
-"""`statistics.json` against the steps in the shards, with exact sums in plain integers."""
+"""`statistics.json` compared with the steps in the shards, by exact sums in plain integers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _UNIT = 149  # every float32 is a whole multiple of 2**-149
 _QUANTILES = {"q01": Fraction(0.01), "median": Fraction(0.5), "q99": Fraction(0.99)}
 
 
-class Seen:
+class TrainSums:
     """Sums over the train steps of one source, each step once.
 
     Args:
@@ -53,8 +53,8 @@ class Seen:
                 pair[1] += x <= edge
 
 
-def shapes(stats: Json, dims: list[str], fields: int, bins: int) -> str:
-    """What is wrong with the lengths of the lists of a set of statistics; "" where nothing is."""
+def shape_error(stats: Json, dims: list[str], fields: int, bins: int) -> str:
+    """Say what is wrong with the lengths of the lists of a set of statistics; "" where nothing is."""
     if stats["dims"] != dims:
         return f"the dimensions {' '.join(stats['dims'])}"
     for name in ("mean", "std", "min", "q01", "median", "q99", "max", *(["clipped"] if "clipped" in stats else [])):
@@ -65,23 +65,23 @@ def shapes(stats: Json, dims: list[str], fields: int, bins: int) -> str:
     return ""
 
 
-def compare(where: str, seen: Seen, *, complete: bool, report: Report) -> None:
-    """Hold the statistics of train to the steps that were seen; `complete` where every train step is in the shards."""
-    check, stats, n = report["statistics"], seen.stats, seen.count
+def compare(where: str, sums: TrainSums, *, complete: bool, report: Report) -> None:
+    """Compare the statistics of train with the steps that were seen; `complete`: all of its steps are in the shards."""
+    check, stats, n = report["statistics"], sums.stats, sums.count
     if not complete:
         check.expect(n <= stats["count"], where, f"count {stats['count']}", f"at least the {n} steps in the shards")
         for i, name in enumerate(stats["dims"]):
-            ok = (
-                stats["min"][i] <= seen.low[i]
-                and seen.high[i] <= stats["max"][i]
-                and seen.clipped[i] <= stats["clipped"][i]
+            fits = (
+                stats["min"][i] <= sums.low[i]
+                and sums.high[i] <= stats["max"][i]
+                and sums.clipped[i] <= stats["clipped"][i]
             )
             found = f"min {stats['min'][i]!r}, max {stats['max'][i]!r}, {stats['clipped'][i]} clipped"
             check.expect(
-                ok,
+                fits,
                 f"{where} {name}",
                 found,
-                f"room for {seen.low[i]!r}, {seen.high[i]!r}, {seen.clipped[i]} of the shards",
+                f"room for {sums.low[i]!r}, {sums.high[i]!r}, {sums.clipped[i]} of the shards",
             )
         return
     if (
@@ -90,9 +90,9 @@ def compare(where: str, seen: Seen, *, complete: bool, report: Report) -> None:
     ):
         return
     for i, name in enumerate(stats["dims"]):
-        mean = Fraction(seen.sums[i], n << _UNIT)
-        variance = Fraction(seen.squares[i], n << 2 * _UNIT) - mean * mean
-        exact = {"min": seen.low[i], "max": seen.high[i], "mean": float(mean), "clipped": seen.clipped[i]}
+        mean = Fraction(sums.sums[i], n << _UNIT)
+        variance = Fraction(sums.squares[i], n << 2 * _UNIT) - mean * mean
+        exact = {"min": sums.low[i], "max": sums.high[i], "mean": float(mean), "clipped": sums.clipped[i]}
         for key, value in exact.items():
             check.expect(
                 stats[key][i] == value, f"{where} {name}", f"{key} {stats[key][i]!r}", f"{value!r}, that of the shards"
@@ -107,18 +107,18 @@ def compare(where: str, seen: Seen, *, complete: bool, report: Report) -> None:
         for key, q in _QUANTILES.items():
             # The quantile lies between the sorted values number k and k + 1, from 0.
             k = math.floor(q * (n - 1))
-            below, upto = seen.below[key][i]
+            below, upto = sums.below[key][i]
             check.expect(
                 upto >= k + 1 and below <= k + 1,
                 f"{where} {name}",
                 f"{key} {stats[key][i]!r}, above {below} of {n} values",
                 f"about {k + 1} values below it",
             )
-    for row, (found, wanted) in enumerate(zip(stats["bins"], seen.bins, strict=True)):
+    for row, (found, wanted) in enumerate(zip(stats["bins"], sums.bins, strict=True)):
         check.expect(found == wanted, f"{where} bins, field {row + 1}", "other counts", "those of the shards")
 
 
-def bounds(stats: Json, i: int) -> tuple[float, float, bool]:
+def quantile_bounds(stats: Json, i: int) -> tuple[float, float, bool]:
     """(low, high, constant) of dimension `i` by the rule of quantile bounds."""
     low, high = stats["q01"][i], stats["q99"][i]
     if low == high:

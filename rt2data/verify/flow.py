@@ -1,0 +1,88 @@
+"""The flow of `verify`: the manifest, the files of the folder, then every shard, read front to back in one process.
+
+What keys and images say together is kept in temporary files, some 60 bytes a sample and 35 an image. Memory holds one
+sample, buffers of 64 MB and a 64th of these records at a time; of robot sources that must hold each episode once also
+32 bytes an episode.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rt2data import storage
+from rt2data.errors import Rt2dataError
+from rt2data.storage.places import Place
+from rt2data.verify import schema
+from rt2data.verify.manifest import check_manifest
+from rt2data.verify.report import Report
+from rt2data.verify.walk import Walk
+
+Json = dict[str, Any]
+
+FILES = ("README.md", "manifest.json", "statistics.json", "tokenizer.json")
+HUB_NAMES = (".git", ".gitattributes", ".cache")  # at the top of a copy from the Hub, and no part of the mixture
+
+
+def verify(
+    path: str | Place, *, data_root: str | Place | None = None, progress: Callable[[str], None] | None = None
+) -> Report:
+    """Check a built mixture.
+
+    Args:
+        path: its folder or URL.
+        data_root: the folder that holds the datasets; with it, plans in words are compared with their annotations.
+        progress: called with the name of each shard before it is read.
+
+    Returns:
+        What was checked and what failed. Damaged files are failures, not errors.
+
+    Raises:
+        Rt2dataError: `path` holds no manifest: it is no mixture, or one that is not complete.
+    """
+    folder = storage.place(path)
+    if not (folder / "manifest.json").is_file():
+        raise Rt2dataError(
+            str(path),
+            "no manifest.json",
+            "the folder of a built mixture",
+            "A build that did not end has none: run it again",
+        )
+    report = Report(str(path))
+    manifest = schema.read(folder / "manifest.json", report["manifest"])
+    if manifest is None:
+        report.notes.append("nothing else was checked: everything is read by the manifest")
+        return report
+    check_manifest(manifest, report)
+    _check_folder(folder, manifest, report)
+    Walk(folder, manifest, report, storage.place(data_root) if data_root else None).run(progress)
+    return report
+
+
+def _check_folder(folder: Place, manifest: Json, report: Report) -> None:
+    """Check that the files are those that the manifest lists, and no others."""
+    states = () if manifest["proprio"] is None else ("proprio.json",)
+    listed = {*FILES, *states, *(shard["name"] for split in manifest["splits"].values() for shard in split["shards"])}
+    existing = _file_names(folder) if isinstance(folder, Path) else set(storage.matching(folder, "**/*"))
+    for name in sorted(listed | existing):
+        report["folder"].expect(
+            name in listed and name in existing,
+            name,
+            "not there" if name in listed else "a file too many",
+            "the files that the manifest lists, and no others",
+        )
+
+
+def _file_names(folder: Path) -> set[str]:
+    """The files below a folder, and links to folders, as paths relative to it."""
+    names = set()
+    for place, folders, files in os.walk(folder):
+        if Path(place) == folder:
+            folders[:] = [name for name in folders if name not in HUB_NAMES]
+            files = [name for name in files if name not in HUB_NAMES]
+        relative = Path(place).relative_to(folder)
+        links = [name for name in folders if (Path(place) / name).is_symlink()]
+        names |= {(relative / name).as_posix() for name in [*files, *links]}
+    return names

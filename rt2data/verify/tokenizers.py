@@ -1,0 +1,133 @@
+"""`tokenizer.json` and `proprio.json`: their sources, fingerprints, and bounds, which follow from the statistics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rt2data.storage.places import Place
+from rt2data.verify import schema, statistics
+from rt2data.verify.facts import Facts
+from rt2data.verify.reference import Reference, fingerprint
+from rt2data.verify.report import Check, Report
+from rt2data.verify.statistics import TrainSums
+
+Json = dict[str, Any]
+
+
+def check_actions(folder: Place, manifest: Json, facts: Facts, stats: Json | None, report: Report) -> None:
+    """Check the tokenizer of actions; put the reference and the empty sums of each robot source into `facts`.
+
+    `stats` is the content of ``statistics.json``, None where it cannot be read.
+    """
+    check = report["tokenizer"]
+    raw = schema.read(folder / "tokenizer.json", check)
+    if raw is None:
+        return
+    digest = fingerprint(raw)
+    expected = f"{manifest['tokenizer']}, as the manifest says"
+    check.expect(digest == manifest["tokenizer"], "tokenizer.json", f"fingerprint {digest}", expected)
+    robots = [source["source"] for source in manifest["sources"] if source["kind"] == "robot"]
+    described = sorted(raw.get("sources", {}))
+    check.expect(
+        described == sorted(robots),
+        "tokenizer.json sources",
+        ", ".join(described) or "none",
+        f"the robot sources {', '.join(sorted(robots)) or '(none)'}",
+    )
+    for source in robots:
+        reference = _reference(raw, source, "tokenizer.json", check)
+        if reference is None:
+            continue
+        facts.references[source] = reference
+        changed = reference.changed()
+        if changed:
+            total = reference.bins * len(reference.dims)
+            report.notes.append(
+                f"{source}: in the scheme {reference.scheme}, encode(decode(b)) != b for {changed} of {total} bins"
+            )
+        own = (stats or {}).get("sources", {}).get(source)
+        expected = "the statistics of each robot source"
+        if report["statistics"].expect(own is not None, f"statistics.json {source}", "nothing", expected) and own:
+            _check_action_bounds(source, raw, manifest["recipe"]["tokenizer"]["bounds"], facts, own, report)
+
+
+def _check_action_bounds(source: str, raw: Json, rule: str, facts: Facts, stats: Json, report: Report) -> None:
+    reference = facts.references[source]
+    names, fields = [dim["name"] for dim in reference.dims], reference.fields // reference.horizon
+    for name in ("train", "all"):
+        wrong = statistics.shape_error(stats[name], names, fields, reference.bins)
+        expected = f"{len(names)} dimensions: {' '.join(names)}"
+        if not report["statistics"].expect(not wrong, f"statistics.json {source} {name}", wrong, expected):
+            return
+    facts.sums[source] = TrainSums(stats["train"], len(names), fields, reference.bins)
+    fixed = {dim["name"]: dim for dim in raw["dims"]}
+    gripper = next((dim for name, dim in fixed.items() if name.startswith("gripper")), {"low": 0.0, "high": 1.0})
+    for i, dim in enumerate(reference.dims):
+        if dim["name"] == "gripper" or dim["name"].endswith("_gripper"):
+            wanted = _bounds(gripper)
+        elif dim["name"] in fixed and rule == "fixed":
+            wanted = _bounds(fixed[dim["name"]])
+        else:
+            wanted = statistics.quantile_bounds(stats["train"], i)
+        report["tokenizer"].expect(
+            _bounds(dim) == wanted,
+            f"tokenizer.json {source} {dim['name']}",
+            f"low, high, constant {_bounds(dim)}",
+            f"{wanted}, by the rule {rule}",
+        )
+
+
+def check_states(folder: Place, manifest: Json, facts: Facts, stats: Json | None, report: Report) -> None:
+    """Check the tokenizer of the states that prompts hold; put its references and empty sums into `facts`."""
+    check, wanted = report["tokenizer"], manifest["proprio"]
+    users = [source for source in facts.sources if _prompts_hold_states(source, facts)]
+    check.expect(
+        (wanted is not None) == bool(users),
+        "manifest.json proprio",
+        str(wanted),
+        f"a fingerprint where prompts hold states, as those of {', '.join(users) or 'no source'}",
+    )
+    if wanted is None:
+        return
+    raw = schema.read(folder / "proprio.json", check, "tokenizer")
+    if raw is None:
+        return
+    check.expect(fingerprint(raw) == wanted, "proprio.json", f"fingerprint {fingerprint(raw)}", wanted)
+    described = sorted(raw.get("sources", {}))
+    check.expect(described == sorted(users), "proprio.json sources", ", ".join(described), ", ".join(sorted(users)))
+    for source in users:
+        reference = _reference(raw, source, "proprio.json", check) if source in described else None
+        if reference is None:
+            continue
+        facts.states[source] = reference
+        names = [dim["name"] for dim in reference.dims]
+        own = (stats or {}).get("sources", {}).get(source, {}).get("proprio")
+        wrong = statistics.shape_error(own, names, len(names), reference.bins) if own else "nothing"
+        expected = f"the numbers {' '.join(names)}"
+        if not report["statistics"].expect(not wrong, f"statistics.json {source} proprio", wrong, expected):
+            continue
+        facts.state_sums[source] = TrainSums(own, len(names), len(names), reference.bins)
+        for i, dim in enumerate(reference.dims):
+            measured = statistics.quantile_bounds(own, i)
+            where = f"proprio.json {source} {dim['name']}"
+            check.expect(_bounds(dim) == measured, where, f"low, high, constant {_bounds(dim)}", str(measured))
+
+
+def _prompts_hold_states(source: str, facts: Facts) -> bool:
+    rule = facts.rules[source]
+    kinds = ("robot", "plan") if "plans" in rule else ("robot",)
+    templates = facts.templates(source)
+    return facts.sources[source]["kind"] == "robot" and any("{proprio}" in templates[kind] for kind in kinds)
+
+
+def _reference(raw: Json, source: str, where: str, check: Check) -> Reference | None:
+    try:
+        return Reference(raw, source)
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        expected = "a specification that rt2data.verify.reference can follow"
+        check.expect(False, f"{where} {source}", f"{type(error).__name__} {error}", expected)
+        return None
+
+
+def _bounds(dim: Any) -> tuple[float, float, bool]:
+    return dim["low"], dim["high"], dim.get("constant", False)
