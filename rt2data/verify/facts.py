@@ -42,7 +42,7 @@ class Facts:
         return split != "train" or self.sources[source]["copies"] > 0
 
 
-def read_facts(manifest: Json) -> Facts:
+def collect_facts(manifest: Json) -> Facts:
     """The facts of a manifest that fits its schema; a source that its recipe does not name has the plainest rule."""
     entries = {source["source"]: source for source in manifest["sources"]}
     by_name = {rule["source"]: rule for rule in manifest["recipe"]["sources"]}

@@ -38,7 +38,7 @@ class ImageFacts:
     contrast: int = 0
 
 
-def read_facts(data: bytes, *, pixels: bool) -> ImageFacts:
+def read_image(data: bytes, *, pixels: bool) -> ImageFacts:
     """Decode an encoded image; with `pixels` also measure brightness and contrast.
 
     Raises:

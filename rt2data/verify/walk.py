@@ -11,7 +11,7 @@ from typing import Any
 from rt2data.storage.places import Place
 from rt2data.verify import card, images, schema, shards, statistics, tokenizers
 from rt2data.verify.conditions import Conditions
-from rt2data.verify.facts import read_facts
+from rt2data.verify.facts import collect_facts
 from rt2data.verify.images import ImageFacts
 from rt2data.verify.ledger import Ledger
 from rt2data.verify.reasoning import ReasoningCheck
@@ -31,7 +31,7 @@ class Walk:
 
     def __init__(self, folder: Place, manifest: Json, report: Report, data_root: Place | None = None) -> None:
         self.folder, self.manifest, self.report = folder, manifest, report
-        self.facts = read_facts(manifest)
+        self.facts = collect_facts(manifest)
         self.ledger, self.reasoning = Ledger(manifest, report), ReasoningCheck(manifest, report, data_root)
         self.samples, self.windows = SampleCheck(self.facts, report), Windows(manifest, report)
         self.conditions = Conditions(self.facts, report)
@@ -115,7 +115,7 @@ class Walk:
         facts = self.decoded.get(digest)
         if facts is None:
             try:
-                facts = images.read_facts(data, pixels=self.conditions.needs_pixels)
+                facts = images.read_image(data, pixels=self.conditions.needs_pixels)
             except ValueError as error:
                 check.fail(where, str(error), "a JPEG, PNG or WebP that decodes")
                 return None

@@ -104,7 +104,7 @@ def test_one_colour_is_of_all_bits_and_without_transparency(mode: str) -> None:
             image.putpixel((0, 0), (1, 2, 3 + high - low, 9))
         out = io.BytesIO()
         image.save(out, "PNG")
-        assert images.read_facts(out.getvalue(), pixels=False).constant == (low == high)
+        assert images.read_image(out.getvalue(), pixels=False).constant == (low == high)
 
 
 @pytest.mark.parametrize("content", [b"", b"GIF89a" + bytes(40), b"\x89PNG\r\n\x1a\n" + bytes(64)])
