@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rt2data.verify.facts import Facts
-from rt2data.verify.images import ImageFacts
+from rt2data.verify.reference.images import ImageFacts
 from rt2data.verify.report import Report
 
 Json = dict[str, Any]

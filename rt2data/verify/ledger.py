@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from rt2data.verify import keys
-from rt2data.verify.keys import Key
 from rt2data.verify.manifest import is_by_source
+from rt2data.verify.reference import keys
+from rt2data.verify.reference.keys import Key
 from rt2data.verify.report import Report
 from rt2data.verify.spill import Records, Rows, starts
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from rt2data import storage
 from rt2data.storage.places import Place
-from rt2data.verify import keys, texts
-from rt2data.verify.keys import Key
+from rt2data.verify.reference import keys, texts
+from rt2data.verify.reference.keys import Key
 from rt2data.verify.report import Report
 
 Json = dict[str, Any]

@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from rt2data.verify import keys, schema, texts
+from rt2data.verify import schema
 from rt2data.verify.facts import Facts
-from rt2data.verify.keys import Key
-from rt2data.verify.reference import InvalidAction, Reference, float32
+from rt2data.verify.reference import keys, texts
+from rt2data.verify.reference.keys import Key
+from rt2data.verify.reference.tokenizer import InvalidAction, Reference, float32
 from rt2data.verify.report import Report
 from rt2data.verify.shards import Members
 

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 from rt2data.storage.places import Place
-from rt2data.verify import card, images, schema, shards, statistics, tokenizers
+from rt2data.verify import card, schema, shards, statistics, tokenizers
 from rt2data.verify.conditions import Conditions
 from rt2data.verify.facts import collect_facts
-from rt2data.verify.images import ImageFacts
 from rt2data.verify.ledger import Ledger
 from rt2data.verify.reasoning import ReasoningCheck
-from rt2data.verify.reference import float32
+from rt2data.verify.reference import images
+from rt2data.verify.reference.images import ImageFacts
+from rt2data.verify.reference.tokenizer import float32
 from rt2data.verify.report import Report
 from rt2data.verify.samples import SampleCheck
 from rt2data.verify.shards import Members

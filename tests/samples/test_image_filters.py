@@ -56,7 +56,7 @@ def test_a_look_at_every_kind_of_picture(mode: str) -> None:
     one.save(out, "PNG")
     brightness, contrast = codec.look(out.getvalue())
     assert (brightness, contrast) == (255 if mode == "1" else 250, 255)
-    from rt2data.verify import images
+    from rt2data.verify.reference import images
 
     facts = images.read_image(out.getvalue(), pixels=True)
     assert (facts.brightness, facts.contrast) == (brightness, contrast)

@@ -1,4 +1,4 @@
-"""`rt2data.verify.reference`, which `verify` trusts, against the fast tokenizer: two programs, one answer."""
+"""`rt2data.verify.reference.tokenizer`, which `verify` trusts, against the fast tokenizer: two programs, one answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rt2data import resources
 from rt2data.tokenizer import ActionParseError, ActionTokenizer, Dim
-from rt2data.verify.reference import InvalidAction, Reference, fingerprint, float32
+from rt2data.verify.reference.tokenizer import InvalidAction, Reference, fingerprint, float32
 
 NAMES = [p.stem for p in resources.files("tokenizers", ".json") if p.stem != "fast"]  # fast: see below
 BOUNDS = [Dim("a", -0.0287, 0.0283, "m"), Dim("b", -2.0, 5.0), Dim("c", 0.0, 1.0), Dim("d", -1.0, 1.0)]

@@ -20,7 +20,8 @@ from support.damaged_mixtures import Members, change_json, edit_sample, entry, f
 from rt2data import index
 from rt2data.errors import Rt2dataError
 from rt2data.index import keys as order
-from rt2data.verify import images, keys, verify
+from rt2data.verify import verify
+from rt2data.verify.reference import images, keys
 from rt2data.verify.report import KEPT, Check
 
 

@@ -53,7 +53,7 @@ RECIPE: dict[str, Any] = {
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small corpora, with black frames that the filter leaves out."""
     root = small_corpora.write_corpora(tmp_path_factory.mktemp("faults"))
-    episodes = [small_corpora.episode(n) for n in range(1, 13)]  # the images of episode 0 are also those of the web corpora
+    episodes = [small_corpora.episode(n) for n in range(1, 13)]  # 0 shows images of the web corpora
     black = codec.encoded(Image.new("RGB", (16, 12)), "png")
     for episode in episodes[1::4]:
         episode["steps"]["observation"]["image_0"][1] = black

@@ -1,4 +1,4 @@
-"""`rt2data.verify.texts` against the code that writes prompts and targets: two programs, one answer."""
+"""`rt2data.verify.reference.texts` against the code that writes prompts and targets: two programs, one answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rt2data import prompts
 from rt2data.recipes.recipe import PROMPTS
-from rt2data.verify import texts
+from rt2data.verify.reference import texts
 
 OPERATIONS = sorted(prompts.OPERATIONS)
 WRITTEN = st.text(alphabet=st.one_of(st.sampled_from(" ._\t\u2003aBUSB{}"), st.characters()), max_size=30)

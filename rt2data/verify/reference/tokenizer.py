@@ -19,7 +19,7 @@ from hashlib import blake2b
 from statistics import NormalDist
 from typing import Any
 
-from rt2data.verify.reference_dct import Dct
+from rt2data.verify.reference.dct import Dct
 
 
 class InvalidAction(ValueError):

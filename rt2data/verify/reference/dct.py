@@ -1,7 +1,7 @@
 """The scheme ``dct`` (FAST, arXiv 2501.09747) once more, in plain Python: codes of a chunk, and byte-pair encoding.
 
-For `rt2data.verify.reference`, from the rule that `rt2data.tokenizer.schemes.fast` states, with none of its code:
-cosines by halving and doubling the angle in decimal arithmetic, merges looked for one pair at a time.
+Written from the rule that `rt2data.tokenizer.schemes.fast` states, with none of its code: cosines by
+halving and doubling the angle in decimal arithmetic, merges looked for one pair at a time.
 """
 
 from __future__ import annotations
