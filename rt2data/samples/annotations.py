@@ -25,9 +25,9 @@ import pyarrow.ipc
 from rt2data import index, storage
 from rt2data.errors import Rt2dataError
 from rt2data.recipes import reasoning
+from rt2data.sources.json_lines import read_objects
 from rt2data.sources.web import json_stream
 from rt2data.sources.web.field_path import lookup
-from rt2data.sources.web.text_files import lines
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
 
@@ -204,15 +204,7 @@ def _mapping(value: Any, where: str) -> dict[str, Any]:
 
 def _lined(path: Place) -> Iterator[tuple[Any, Any, Any, Any]]:
     """The annotations of a JSON Lines file: an object a line, with file, episode, step and texts."""
-    for number, line in enumerate(lines(path), 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise Rt2dataError(f"{path}:{number}", f"not JSON ({error})", "a JSON object per line") from None
-        if not isinstance(record, dict):
-            raise Rt2dataError(f"{path}:{number}", "no object", "a JSON object per line")
+    for _, record in read_objects(path):
         yield record.get("file"), record.get("episode"), record.get("step"), record
 
 

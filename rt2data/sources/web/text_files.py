@@ -9,15 +9,14 @@ from typing import Any
 
 import orjson
 
-from rt2data import storage
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
+from rt2data.sources import json_lines
 from rt2data.sources.web import json_stream
 from rt2data.sources.web.examples import Example
 from rt2data.sources.web.records import Records
 from rt2data.storage.places import Place
 
-MAX_LINE = 64 << 20  # bytes: a line is held in memory, and a record is a page of text
 MAX_FIELD = 1 << 20  # characters of a field in CSV
 
 
@@ -103,16 +102,8 @@ class Jsonl(Records):
 
     def records(self, split: str, name: str) -> Iterator[dict[str, Any]]:
         path = self.root / name
-        for row, line in enumerate(lines(path)):
-            if not line.strip():
-                continue
-            try:
-                record = orjson.loads(line)
-            except orjson.JSONDecodeError as error:
-                raise Rt2dataError(f"{path}:{row + 1}", f"not JSON ({error})", "a JSON object per line") from None
-            if not isinstance(record, dict):
-                raise Rt2dataError(f"{path}:{row + 1}", "no object", "a JSON object per line")
-            yield record | {"$row": row}
+        for number, record in json_lines.read_objects(path):
+            yield record | {"$row": number - 1}
 
 
 class Lines(Records):
@@ -171,21 +162,9 @@ class Tsv(Csv):
         yield from self._table(path, (line.rstrip("\r\n").split("\t") for line in texts(path) if line.strip()))
 
 
-def lines(path: Place) -> Iterator[bytes]:
-    """The lines of a file, MAX_LINE bytes each at most, without a byte order mark."""
-    with storage.open_file(path) as file:
-        number = 0
-        while line := file.readline(MAX_LINE + 1):
-            number += 1
-            if len(line) > MAX_LINE:
-                found = f"a line of more than {MAX_LINE >> 20} MiB"
-                raise Rt2dataError(f"{path}:{number}", found, "a record per line")
-            yield line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-
-
 def texts(path: Place) -> Iterator[str]:
     """The lines of a file in UTF-8."""
-    for number, line in enumerate(lines(path), 1):
+    for number, line in enumerate(json_lines.read_lines(path), 1):
         try:
             yield line.decode()
         except UnicodeDecodeError as error:

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeGuard
 
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rt2data import storage
 from rt2data.errors import Rt2dataError
 from rt2data.rlds.features import read_json
+from rt2data.sources.json_lines import read_objects
 from rt2data.storage import object_store
 from rt2data.storage.places import Place
 
@@ -131,7 +131,7 @@ class Meta:
     def sentences(self) -> dict[str, dict[int, str]]:
         """The sentence of each task's number under "task", of each subtask's under "subtask"."""
         tasks = _sentences(self.root / TASKS_3, "task") if TASKS_3 in self.files else {}
-        for one in _lines(self.root / TASKS) if TASKS in self.files else ():
+        for _, one in read_objects(self.root / TASKS) if TASKS in self.files else ():
             if isinstance(one.get("task_index"), int) and isinstance(one.get("task"), str):
                 tasks[one["task_index"]] = one["task"]
         return {"task": tasks, "subtask": _sentences(self.root / SUBTASKS, "subtask") if SUBTASKS in self.files else {}}
@@ -149,10 +149,11 @@ class Meta:
         if self.version == 3:
             return dict(self._episodes_3(cameras))
         found = {}
-        for one in _lines(self.root / EPISODES) if EPISODES in self.files else ():
+        for line, one in read_objects(self.root / EPISODES) if EPISODES in self.files else ():
             number = one.get("episode_index")
             if not _whole(number):
-                raise Rt2dataError(str(self.root / EPISODES), f"episode_index {number!r}", "a number from 0")
+                where = f"{self.root / EPISODES}:{line}"
+                raise Rt2dataError(where, f"episode_index {number!r}", "a number from 0")
             found[number] = _listed(one, self.data_file(number), {})
         return found
 
@@ -219,21 +220,6 @@ def _spans(splits: Any, where: str) -> tuple[tuple[str, int, int], ...]:
             raise Rt2dataError(where, f"split {name}: {text!r}", 'a range of episodes such as "0:25"')
         found.append((str(name), int(span[1]), int(span[2])))
     return tuple(found)
-
-
-def _lines(path: Place) -> Iterator[dict[str, Any]]:
-    """The objects of a JSONL file."""
-    with storage.open_file(path) as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                one = orjson.loads(line)
-            except orjson.JSONDecodeError as error:
-                raise Rt2dataError(f"{path}:{number}", f"no readable JSON ({error})", "an object per line") from None
-            if not isinstance(one, dict):
-                raise Rt2dataError(f"{path}:{number}", f"JSON of type {type(one).__name__}", "an object per line")
-            yield one
 
 
 def _rows(path: Place, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
