@@ -169,7 +169,7 @@ def gripper(declared: Declaration, robot: Robot, seen: Sequence[Seen], arm: str)
 def pictures(robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:
     """Cameras have pictures, padding has none. The colour order is reported, never judged."""
     for camera in robot.cameras:
-        data = [picture for one in seen for picture in one.pictures[camera.name]]
+        data = [picture for one in seen for picture in one.images[camera.name]]
         broken = flat = 0
         means: list[Any] = []
         for picture in data:

@@ -39,7 +39,7 @@ class Seen:
     ends: Bools
     texts: list[str | None]
     flags: dict[str, Bools]
-    pictures: dict[str, list[bytes]]
+    images: dict[str, list[bytes]]
 
 
 def columns(robot: Robot, seen: Sequence[Seen], arm: str, which: Sequence[str]) -> tuple[list[int], Floats]:

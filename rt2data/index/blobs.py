@@ -1,9 +1,8 @@
 """Blobs: images that no file of the dataset holds as bytes, encoded once into a file of the work directory.
 
-A source that needs one has an attribute `blobs`, the folder for them; `rt2data.pipeline.indexing` sets it. In an index
-such an image has ``blob:NAME`` for its file. NAME is made of the part's digest, so a blob never goes stale: other
-content has another name, and several declarations of one dataset share it. A blob appears whole or not at all, and may
-be written twice.
+In an index such an image has ``blob:NAME`` for its file. NAME is made of the part's digest, so a blob never goes stale:
+other content has another name, and several declarations of one dataset share it. A blob appears whole or not at all,
+and may be written twice.
 
 A file is the images one after the other, the length of each (int64, little-endian), and their number (int64).
 """

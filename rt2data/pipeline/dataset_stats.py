@@ -42,7 +42,7 @@ def of_dataset(path: Place, *, check: bool) -> Json:
     from rt2data.tokenizer import ActionTokenizer
 
     declared = _declaration_of(path)
-    taken = sorted(sources.of_format(declared, str(path))(declared, path).splits())
+    taken = sorted(sources.load_format(declared, str(path))(declared, path).splits())
     source = {"source": declared.name, "path": str(path.absolute()), "splits": {"train": taken}}
     cameras = list(declared.cameras[:1]) if declared.robot else ["image"]
     the_recipe = recipe.parse({"name": "stats", "cameras": cameras, "sources": [source]}, str(path))

@@ -173,7 +173,7 @@ def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -
         if one is not None and not isinstance(one.root, Path):
             loose = bool(source.declaration.web and source.declaration.web.images)
             there = stages.parts(source, one)
-            p.reads = requests.guessed(p.rows, p.image_bytes, there, loose=loose, copied=_copies(one))
+            p.reads = requests.guessed(p.rows, p.image_bytes, there, loose=loose, copied=one.writes_blobs)
             p.staged = staging.cheaper(p.reads)
     guessed = Plan("", plans, streams, [])
     guessed.warnings += warnings.warnings(recipe, plans, guessed.splits)
@@ -211,7 +211,7 @@ def _guess(source: RecipeSource, one: Source | None, into: SourcePlan) -> None:
         if stated:
             samples = stated.samples.get(name, 0)
             size = round(samples * (stated.image_bytes or 0))
-        if one and _copies(one):
+        if one and one.writes_blobs:
             into.blob_bytes += one.estimate(name, source.declaration.cameras)[1]
         into.units += units[name]
         into.rows += samples
@@ -231,11 +231,6 @@ def _guess(source: RecipeSource, one: Source | None, into: SourcePlan) -> None:
         into.unknown = [word for word, there in known.items() if not there]
         if stated.silent:
             into.left_out["no_instruction"], into.samples = into.rows, Counter()
-
-
-def _copies(one: Source) -> bool:
-    """Whether a source's pictures are copied into blobs; those of Arrow stay where they are."""
-    return hasattr(one, "blobs") and one.declaration.format != "arrow"
 
 
 def _taken_steps(source: RecipeSource, steps: int, episodes: int) -> int:

@@ -37,11 +37,8 @@ BATCH_PARTS = 64
 
 
 def keep_in(source: Source, work: Path) -> None:
-    """Tell a source where in the work directory its blobs and what it reads of annotation files belong."""
-    if hasattr(source, "blobs"):
-        source.blobs = blobs.folder(work)
-    if hasattr(source, "kept"):
-        source.kept = work / "examples"
+    """Tell a source where in the work directory its blobs, the examples of annotation files and counts belong."""
+    source.keep_in(blobs=blobs.folder(work), examples=work / "examples", counts=work / "seen")
 
 
 def tasks(source: Source, parts: Sequence[Part], work: Path, *, check: str) -> list[dict[str, Any]]:
@@ -103,7 +100,7 @@ _opened: weakref.WeakKeyDictionary[Source, str] = weakref.WeakKeyDictionary()
 def _open(reference: str, root: str, work: str, opened: str, files: str) -> Source:  # noqa: ARG001
     """A source as a worker sees it. `opened` and `files`, the state of files that all parts share, only tell apart."""
     declared = declaration.load(reference)
-    source: Source = sources.of_format(declared, reference)(declared, storage.place(root))
+    source = sources.load_format(declared, reference)(declared, storage.place(root))
     keep_in(source, Path(work))
     return source
 

@@ -22,7 +22,6 @@ from rt2data.runners.engine import Direct, Engine, finished
 from rt2data.samples import annotations as annotation
 from rt2data.samples import duplicates, image_pass, job
 from rt2data.sources.base import Part, Source
-from rt2data.sources.counts import Counts
 from rt2data.storage import object_store
 from rt2data.storage.places import Place
 from rt2data.tokenizer import ActionTokenizer, proprio
@@ -56,8 +55,6 @@ def open_source(source: RecipeSource, data_root: str | Place | None, work: Path 
     """The dataset of a recipe's source. What it reads and counts of annotation files is kept in `work`."""
     root = storage.place(data_root).absolute() if data_root else None
     found = sources.open_source(source.declaration, root, source.path, source.where)
-    if work is not None and hasattr(found, "counts"):
-        found.counts = Counts(work / "seen")
     if work is not None:
         indexing.keep_in(found, work)
     return found

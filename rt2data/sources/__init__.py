@@ -1,13 +1,28 @@
-"""Datasets on disk: one class per format, each of which lists its parts and indexes one at a time.
+"""Datasets on disk: a class per format, which lists a dataset's parts and indexes one part at a time.
 
-`base` is the contract (`Source`, `Part`), `registry` the table of formats; `robot/` has demonstrations, `web/` corpora.
+`base` is the contract (`Source`, `Part`), `registry` the table of formats and how a dataset is opened. `robot/` has
+formats of robot episodes, `web/` of vision-language corpora; `json_lines`, `pictures` and `counts` serve several. This
+file re-exports what a format of one's own needs.
 
-May import: `index`, `declarations`, `robot`, `rlds`, `images`, `storage`, `errors`.
+May import: `index`, `declarations`, `robot`, `tokenizer`, `rlds`, `images`, `storage`, `errors`.
 """
 
 from __future__ import annotations
 
-from rt2data.sources.base import Part, Source
-from rt2data.sources.registry import FORMATS, of_format, open_source
+from rt2data.sources.base import EpisodeExcerpt, Part, Source
+from rt2data.sources.registry import FORMATS, load_format, open_source
+from rt2data.sources.robot.episode_rows import EpisodeRows
+from rt2data.sources.robot.robot_source import RobotSource
+from rt2data.sources.web.records import Records
 
-__all__ = ["FORMATS", "Part", "Source", "of_format", "open_source"]
+__all__ = [
+    "FORMATS",
+    "EpisodeExcerpt",
+    "EpisodeRows",
+    "Part",
+    "Records",
+    "RobotSource",
+    "Source",
+    "load_format",
+    "open_source",
+]

@@ -47,7 +47,7 @@ class Fact(NamedTuple):
     content: str = ""
 
 
-class Files:
+class PictureReader:
     """Reads pictures. The last file of many pictures stays mapped."""
 
     def __init__(self, root: Place) -> None:
@@ -71,10 +71,10 @@ class Files:
             self._map = None
 
 
-def fact_of(picture: Picture, files: Files, check: str, *, content: bool) -> Fact:
+def fact_of(picture: Picture, reader: PictureReader, check: str, *, content: bool) -> Fact:
     """What a picture is, read from its file."""
     try:
-        data = files.read(picture)
+        data = reader.read(picture)
     except OSError:
         return Fact(picture, state=index.CODE["unreadable_image"])
     return describe(picture, data, check, content=content)

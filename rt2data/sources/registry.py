@@ -1,10 +1,11 @@
-"""Sources: a dataset opened from its declaration. A source lists its parts and indexes one part at a time."""
+"""The table of formats, and how a dataset is opened from its declaration."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from rt2data import storage
 from rt2data.declarations.declaration import Declaration
@@ -12,9 +13,12 @@ from rt2data.errors import Rt2dataError, near
 from rt2data.sources.base import Source
 from rt2data.storage.places import Place
 
+# What opens a dataset that lies in a folder: the format's class, or a function that chooses one.
+Format: TypeAlias = type[Source] | Callable[[Declaration, Place], Source]
+
 # What a declaration's `format` may name. Anyone's own format is given as module:Class.
 FORMATS = {
-    "rlds": "rt2data.sources.robot.rlds:opened",
+    "rlds": "rt2data.sources.robot.rlds:open_rlds",
     "roboset_hdf5": "rt2data.sources.robot.roboset:RobosetHdf5",
     "lerobot": "rt2data.sources.robot.lerobot.source:LeRobot",
     "vqa_json": "rt2data.sources.web.vqa_json:VqaJson",
@@ -51,15 +55,12 @@ def open_source(declaration: Declaration, data_root: Place | None, path: str | N
             where, "no data root", f"the folder that holds {declaration.name}", "Give it with --data-root"
         )
     tried = [storage.join(data_root, p) for p in ([path] if path else declaration.paths)]
-    for folder in tried:
-        if folder.is_dir():
-            source: Source = of_format(declaration, where)(declaration, folder)
-            return source
-    if declaration.format == "hub":
-        from rt2data.sources.web import hub
-
-        found: Source = hub.Hub(declaration, hub.place(declaration, tried[0]))
-        return found
+    reader = load_format(declaration, where)
+    folder = next((folder for folder in tried if folder.is_dir()), None)
+    if folder is None and isinstance(reader, type) and issubclass(reader, Source):
+        folder = reader.located(declaration, tried[0])
+    if folder is not None:
+        return reader(declaration, folder)
     if isinstance(data_root, Path) and not data_root.is_dir():
         raise Rt2dataError(where, f"no data root {data_root}", "the folder that holds the datasets")
     places = ", ".join(str(p) for p in tried)
@@ -73,8 +74,12 @@ def open_source(declaration: Declaration, data_root: Place | None, path: str | N
     raise Rt2dataError(where, f'dataset "{declaration.name}" is not on disk', expected, repair)
 
 
-def of_format(declaration: Declaration, where: str) -> Any:
-    """The class that reads a declaration's format."""
+def load_format(declaration: Declaration, where: str) -> Format:
+    """Load the class that reads a declaration's format, or the function that opens it.
+
+    Raises:
+        Rt2dataError: an unknown name, a module that cannot be imported, or a class that is no `Source`.
+    """
     reference = FORMATS.get(declaration.format, declaration.format)
     module, _, name = reference.partition(":")
     if not name:
@@ -86,6 +91,10 @@ def of_format(declaration: Declaration, where: str) -> Any:
             near(declaration.format, FORMATS),
         )
     try:
-        return getattr(importlib.import_module(module), name)
+        reader: Format = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise Rt2dataError(where, f'format "{declaration.format}": {error}', "a class that can be imported") from None
+    if not (issubclass(reader, Source) if isinstance(reader, type) else callable(reader)):
+        found = f'format "{declaration.format}" is no format'
+        raise Rt2dataError(where, found, "a class derived from rt2data.sources.Source")
+    return reader

@@ -261,7 +261,7 @@ def test_padding_and_differences_against_the_scalar_computation(tmp_path: Path) 
 
 def check_actions(one: Declaration, folder: Path) -> None:
     robot = robot_of(one)
-    source: Any = sources.of_format(one, one.file)(one, folder)
+    source: Any = sources.load_format(one, one.file)(one, folder)
     for part in source.parts("train"):
         table = source.index(part, check="quick")
         got = {name: index.numbers(table, name) for name in ("terminate", "valid")}

@@ -79,7 +79,7 @@ def test_every_declaration_that_comes_with_rt2data_is_read() -> None:
     for one in found.values():
         assert (one.robot is None) == (one.kind != "robot")
         assert (one.web is None) == (one.kind == "robot")
-        assert sources.of_format(one, one.file)
+        assert sources.load_format(one, one.file)
         if one.robot:
             assert sorted(name for term in one.robot.terms for name in term.to) == sorted(one.robot.dims)
 
@@ -195,7 +195,7 @@ def test_names_and_aliases() -> None:
 
 def test_a_format_is_looked_up_or_imported(tmp_path: Path) -> None:
     one = declaration.read(written(tmp_path, ROBOT | {"format": "rt2data.sources.robot.rlds_tfrecord:Rlds"}))
-    assert sources.of_format(one, "w").__name__ == "Rlds"
+    assert sources.load_format(one, "w").__name__ == "Rlds"
     for text, message in [
         (
             "rldz",
@@ -214,7 +214,7 @@ def test_a_format_is_looked_up_or_imported(tmp_path: Path) -> None:
     ]:
         one = declaration.read(written(tmp_path, ROBOT | {"format": text}))
         with pytest.raises(Rt2dataError) as caught:
-            sources.of_format(one, "w")
+            sources.load_format(one, "w")
         assert str(caught.value) == message
 
 

@@ -42,7 +42,7 @@ def built(build: Build, folder: Path, one: Declaration, **changes: Any) -> tuple
 
 def episodes(one: Declaration, folder: Path) -> dict[str, tuple[int, openvla_octo.Rows, list[bytes]]]:
     """Length, numbers and first camera of each episode, by its id, without what makes an index."""
-    source: Any = sources.of_format(one, one.file)(one, folder)
+    source: Any = sources.load_format(one, one.file)(one, folder)
     camera, out = robot_of(one).cameras[0].field, {}
     for part in source.parts("train"):
         buffer = map_file(source.root / part.name)

@@ -151,8 +151,8 @@ def converted(folder: Path, out: Path, shards: dict[str, int] | None = None) -> 
 
 def opened(root: Path, name: str, work: Path | None = None) -> Any:
     source = sources.open_source(declaration.find(name), root)
-    if work and hasattr(source, "blobs"):
-        source.blobs = work / "blobs"
+    if work:
+        source.blob_folder = work / "blobs"
     return source
 
 

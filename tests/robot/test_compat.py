@@ -36,7 +36,7 @@ def test_each_map_is_that_of_the_project(project: str, name: str, tmp_path: Path
     every = openvla_octo.EVERY.get(name, 1) if project == "octo" else 1
     assert robot.every == every
     folder = fake(one, tmp_path, episodes=4, steps=9)
-    source: Any = sources.of_format(one, one.file)(one, folder)
+    source: Any = sources.load_format(one, one.file)(one, folder)
     blank = project == "octo" and name in openvla_octo.BLANK
     for part in source.parts("train"):
         table = source.index(part, check="quick")

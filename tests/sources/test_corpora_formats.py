@@ -16,6 +16,7 @@ from support.web_corpus import declared, opened, picture, reasons, table, write,
 from rt2data import index, sources
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
+from rt2data.sources import json_lines
 from rt2data.sources.web import text_files, webdataset
 
 JPG, PNG = small_corpora.picture(1), small_corpora.picture(2, "PNG")
@@ -331,9 +332,9 @@ def test_json_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Rt2dataError, match=r"train\.jsonl:2: not JSON \("):
         table(tmp_path, "conversations_jsonl")
     write(tmp_path / "conversations" / "train.jsonl", line + b"\n[1]\n")
-    with pytest.raises(Rt2dataError, match=r"train\.jsonl:2: no object"):
+    with pytest.raises(Rt2dataError, match=r"train\.jsonl:2: JSON of type list; expected a JSON object per line"):
         table(tmp_path, "conversations_jsonl")
-    monkeypatch.setattr(text_files, "MAX_LINE", 1 << 20)
+    monkeypatch.setattr(json_lines, "MAX_LINE", 1 << 20)
     write(tmp_path / "conversations" / "train.jsonl", b'{"a": "' + b"x" * (1 << 21))
     with pytest.raises(Rt2dataError, match=r"train\.jsonl:1: a line of more than 1 MiB; expected a record per line\."):
         table(tmp_path, "conversations_jsonl")
@@ -480,7 +481,7 @@ def test_an_annotation_file_is_read_once(tmp_path: Path, monkeypatch: pytest.Mon
     for n in range(0, 10, 2):
         write(tmp_path / "data" / f"{n}.jpg", small_corpora.picture(n))
     held, kept = opened(tmp_path, path), opened(tmp_path, path)
-    kept.kept = tmp_path / "work" / "examples"
+    kept.example_folder = tmp_path / "work" / "examples"
     assert kept.splits() == held.splits() == {"train": 10}
     assert kept.estimate("train", ("image",)) == held.estimate("train", ("image",))
     parts = kept.parts("train")
@@ -492,7 +493,7 @@ def test_an_annotation_file_is_read_once(tmp_path: Path, monkeypatch: pytest.Mon
     assert reasons(kept.index(parts[3], check="header")) == {"duplicate_id": 1}
     monkeypatch.setattr(fields.Records, "read", None)
     again = opened(tmp_path, path)
-    again.kept = kept.kept
+    again.example_folder = kept.example_folder
     assert again.index(parts[1], check="header").equals(held.index(parts[1], check="header"))
     (tmp_path / "data" / "train.json").touch()
     with pytest.raises(TypeError):  # another time: it is read anew
@@ -520,7 +521,7 @@ def test_kept_boxes_and_conversations_are_the_same(tmp_path: Path) -> None:
     write(tmp_path / "sharegpt" / "a.jpg", JPG)
     for name in ("sharegpt", "visual_genome_regions"):
         held, kept = opened(tmp_path, name), opened(tmp_path, name)
-        kept.kept = tmp_path / "work"
+        kept.example_folder = tmp_path / "work"
         (part,) = kept.parts("train")
         assert kept.index(part, check="header").equals(held.index(part, check="header"), check_metadata=True)
 
@@ -768,7 +769,7 @@ def test_declarations_that_are_refused(tmp_path: Path, changes: dict[str, Any], 
 
 def test_a_format_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_format.py").write_text(
-        "from rt2data.sources.web.records import Records\n"
+        "from rt2data.sources import Records\n"
         "class Lines(Records):\n"
         "    def records(self, split, name):\n"
         "        for row, line in enumerate((self.root / name).read_text().splitlines()):\n"
@@ -802,7 +803,7 @@ def test_every_shipped_format_is_known() -> None:
     web = [one for one in declaration.declared().values() if one.web]
     assert len(web) > 20
     for one in web:
-        sources.of_format(one, one.name)
+        sources.load_format(one, one.name)
 
 
 def test_the_declarations_of_the_docs(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def opened(root: Path, work: Path | None = None, **changes: Any) -> LeRobot:
     file.write_text(yaml.safe_dump(files.DECLARATION | changes))
     one = sources.open_source(declaration.read(file), root, "socks")
     assert isinstance(one, LeRobot)
-    one.blobs = blobs.folder(work or root / "work")
+    one.blob_folder = blobs.folder(work or root / "work")
     return one
 
 
@@ -587,7 +587,7 @@ def test_an_info_that_cannot_be_followed(changes: dict[str, Any], message: str, 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", r"episodes\.jsonl:2: no readable JSON"),
+        ("{", r"episodes\.jsonl:2: not JSON"),
         ("[1]", r"episodes\.jsonl:2: JSON of type list"),
         ('{"length": 3}', "episode_index None"),
     ],
@@ -727,7 +727,7 @@ def cloth(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     work = tmp_path_factory.mktemp("cloth")
     one = sources.open_source(declaration.find("bimanual_cloth"), shared_data)
     assert isinstance(one, LeRobot)
-    one.blobs = blobs.folder(work)
+    one.blob_folder = blobs.folder(work)
     return folder, work, indexed(one)
 
 

@@ -74,8 +74,7 @@ def write(
 def opened(root: Path, **changes: Any) -> Any:
     (root / "toy.yaml").write_text(yaml.safe_dump(DECLARED | changes))
     source = sources.open_source(declaration.read(root / "toy.yaml"), root)
-    if hasattr(source, "blobs"):
-        source.blobs = root / "work" / "blobs"
+    source.blob_folder = root / "work" / "blobs"
     return source
 
 
@@ -85,7 +84,7 @@ def rows(source: Any, split: str = "train") -> list[dict[str, Any]]:
     for part in source.parts(split):
         for row in source.index(part, check="header").to_pylist():
             file = row["primary.file"]
-            path = source.blobs / file.removeprefix("blob:") if file.startswith("blob:") else source.root / file
+            path = source.blob_folder / file.removeprefix("blob:") if file.startswith("blob:") else source.root / file
             data = path.read_bytes()[row["primary.offset"] :][: row["primary.length"]]
             why = index.REASONS[row["reject"]] or index.REASONS[row["primary.state"]]
             found.append(row | {"picture": data, "why": why})

@@ -39,8 +39,7 @@ def opened(folder: Path, name: str | Path) -> Any:
     """The source of a declaration, a file or a name, below `folder`. Its blobs go to ``folder/work``."""
     one = declaration.read_all(name)[0] if isinstance(name, Path) else declaration.find(name)
     source: Any = sources.open_source(one, folder)
-    if hasattr(source, "blobs"):
-        source.blobs = blobs.folder(folder / "work")
+    source.blob_folder = blobs.folder(folder / "work")
     return source
 
 

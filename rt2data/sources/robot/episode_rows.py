@@ -2,64 +2,53 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
-from contextlib import suppress
-from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import index, storage
-from rt2data.declarations.declaration import Declaration
+from rt2data import index
 from rt2data.errors import Rt2dataError
 from rt2data.images import headers
 from rt2data.rlds.dataset import ImageRefs
-from rt2data.rlds.features import Field
 from rt2data.robot import actions, instruction
-from rt2data.robot.fields import Robot
-from rt2data.sources.base import Part
-from rt2data.storage.places import Place
+from rt2data.sources.base import Part, Values
+from rt2data.sources.robot.robot_source import RobotSource
 
 Bytes = npt.NDArray[np.uint8]
 
-SCHEMA = "features.json"
 
+class Episode(Values, Protocol):
+    """An episode as `EpisodeRows` takes it, such as `rt2data.rlds.episodes.Episode`.
 
-class Opened(Protocol):
-    """What `Rows` needs to know of a source."""
-
-    declaration: Declaration
-    robot: Robot
-    fields: dict[str, Field]
+    Its values are numbers (arrays, of a step with T rows), texts (bytes, of a step a list of T) and, of a camera,
+    `ImageRefs`: where the T encoded images lie.
+    """
 
     @property
-    def root(self) -> Place:
-        """The dataset's folder."""
+    def record(self) -> int:
+        """Its place in the part; names it where the declaration names no field that does."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """T, or 0."""
         ...
 
 
-class Values(Protocol):
-    """An episode as `Rows` takes it: what `rt2data.rlds.episodes.Episode` offers."""
+class EpisodeRows:
+    """Collects the episodes of one part, column by column, and makes the part's index of them.
 
-    record: int
-    steps: int
-    length: int
-    length_crc: int
-    data_crc: int
+    Args:
+        source: the dataset.
+        part: the part whose episodes are added.
+        file: in which the images lie, as the index names it; by default the file called as the part is.
+    """
 
-    def __getitem__(self, path: str) -> Any:
-        """The value of a field."""
-        ...
-
-
-class Rows:
-    """Collects the episodes of one part, column by column. Their images lie in `file`, by default the part's."""
-
-    def __init__(self, source: Opened, part: Part, file: str = "") -> None:
+    def __init__(self, source: RobotSource, part: Part, file: str = "") -> None:
         self.source, self.robot, self.part, self.file = source, source.robot, part, file or part.name
         self.name = source.declaration.name
         self.episodes: list[str] = []
@@ -69,11 +58,14 @@ class Rows:
         self.columns: dict[str, list[Any]] = {name: [] for name in names.split()}
         self.refs: dict[str, list[ImageRefs]] = {camera.name: [] for camera in self.robot.cameras}
         self.hidden: dict[str, list[npt.NDArray[np.bool_]]] = {camera.name: [] for camera in self.robot.cameras}
-        self.records: list[tuple[int, int, int]] = []
 
-    def add(self, episode: Values) -> None:
+    def add(self, episode: Episode) -> None:
+        """Add the rows of an episode.
+
+        Raises:
+            Rt2dataError: a field that the declaration reads otherwise; names the episode.
+        """
         robot, steps, columns = self.robot, episode.steps, self.columns
-        self.records.append((episode.length, episode.length_crc, episode.data_crc))
         name = ":".join(_text(episode[path]) for path in robot.episode_id)
         name = name if robot.episode_id else f"{self.part.split}/{self.part.name}/{episode.record}"
         where = f"{self.name}/{self.part.split} {self.part.name}, episode {name}"
@@ -123,7 +115,7 @@ class Rows:
             if camera.valid:
                 self.hidden[camera.name].append(~actions.holds(camera.valid, read, steps, where))
 
-    def _reader(self, episode: Values) -> actions.Read:
+    def _reader(self, episode: Episode) -> actions.Read:
         """Numeric fields by path, (T, ...); what is stored once per episode is the same at each step."""
 
         def read(path: str) -> npt.NDArray[Any]:
@@ -134,7 +126,14 @@ class Rows:
 
         return read
 
-    def table(self, buffer: Bytes, check: str) -> pa.Table:
+    def table(self, buffer: Bytes, check: str, digest: str) -> pa.Table:
+        """Make the index of the episodes that were added.
+
+        Args:
+            buffer: all bytes of the file in which the images lie.
+            check: how far images are checked, of `rt2data.index.LEVELS`.
+            digest: identifies the part's content (`Source.digest`).
+        """
         columns, robot = self.columns, self.robot
         lengths = np.array(columns["length"], np.int64)
         rows = int(lengths.sum())
@@ -188,7 +187,7 @@ class Rows:
                 f"{camera.name}.height": checks.height.astype(np.uint16),
             }
         meta = {
-            "digest": records_digest(self.source.root, self.part.name, self.records),
+            "digest": digest,
             "units": json.dumps([[name, length] for name, length in zip(self.episodes, lengths.tolist(), strict=True)]),
         }
         return pa.table(arrays).replace_schema_metadata(meta)
@@ -201,34 +200,6 @@ def _codes(texts: Sequence[str | None], known: dict[str, int]) -> npt.NDArray[np
         return np.full(len(texts), -1 if first is None else known.setdefault(first, len(known)), np.int32)
     coded = (-1 if text is None else known.setdefault(text, len(known)) for text in texts)
     return np.fromiter(coded, np.int32, len(texts))
-
-
-def named_digest(root: Place, name: str) -> Any:
-    """A hash of a part's name and of the schema that it is read by, to which its content is to be added."""
-    h = hashlib.blake2b(name.encode() + b"\0", digest_size=20)
-    with suppress(FileNotFoundError):
-        h.update(_schema_digest(root / SCHEMA, *storage.version(root / SCHEMA)))
-    return h
-
-
-@lru_cache(maxsize=8)
-def _schema_digest(path: Place, *version: int | str) -> bytes:  # noqa: ARG001  # another version is another schema
-    return hashlib.blake2b(path.read_bytes(), digest_size=20).digest()
-
-
-def records_digest(root: Place, name: str, records: Any) -> str:
-    """A part's identity: its name, its schema, and each record's length and its two stored CRCs.
-
-    The CRCs stand for the content, which is not read.
-    """
-    h = named_digest(root, name)
-    for length, length_crc, data_crc in records:
-        h.update(
-            int(length).to_bytes(8, "little")
-            + int(length_crc).to_bytes(4, "little")
-            + int(data_crc).to_bytes(4, "little")
-        )
-    return str(h.hexdigest())
 
 
 def _text(value: Any) -> str:
@@ -246,7 +217,7 @@ def _concat(parts: list[Any], dtype: Any, width: int = 0) -> Any:
     return np.empty((0, width) if width else 0, dtype)
 
 
-def append(table: pa.Table, rows: Rows, reasons: Sequence[Sequence[str]]) -> pa.Table:
+def append_left_out(table: pa.Table, rows: EpisodeRows, reasons: Sequence[Sequence[str]]) -> pa.Table:
     """The index of the episodes in `rows` with a further row for each of an episode's `reasons` (`index.REASONS`)."""
     which = np.repeat(np.arange(len(reasons)), [len(one) for one in reasons])
     if not len(which):

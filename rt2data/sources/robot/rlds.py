@@ -1,4 +1,4 @@
-"""RLDS, in TFRecord or ArrayRecord: which of the two readers a folder needs."""
+"""Open an RLDS dataset with the reader that its container needs: TFRecord or ArrayRecord."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from rt2data.sources.robot.rlds_tfrecord import Rlds
 from rt2data.storage.places import Place
 
 
-def opened(declaration: Declaration, root: Place) -> Rlds:
-    """The RLDS dataset in `root`, whichever container its records are in."""
+def open_rlds(declaration: Declaration, root: Place) -> Rlds:
+    """Open the RLDS dataset in `root`, whichever container its records are in."""
     dataset = RldsDataset.open(root, _version(declaration, root))
     dataset.check_format()
     if dataset.file_format == "array_record":

@@ -22,17 +22,17 @@ from rt2data.rlds.dataset import of_record
 from rt2data.rlds.episodes import Episode, ImageRefs, Reader
 from rt2data.rlds.features import Field
 from rt2data.sources.base import Part
-from rt2data.sources.robot.episode_rows import Rows, named_digest
-from rt2data.sources.robot.rlds_tfrecord import Bytes, Rlds
+from rt2data.sources.robot.episode_rows import EpisodeRows
+from rt2data.sources.robot.rlds_tfrecord import Bytes, Rlds, named_digest
 
 
 class RldsArrayRecord(Rlds):
     """An RLDS dataset on disk; a part is one ArrayRecord file.
 
-    `blobs`: where pictures go. Without it, and in a quick index, they go to a temporary file that is gone afterwards.
+    Without a folder for blobs, and in a quick index, images go to a temporary file that is gone afterwards.
     """
 
-    blobs: Path | None = None
+    writes_blobs = True
 
     def digest(self, part: Part) -> str:
         """Of the hashes that the headers of the file's chunks hold: they stand for the content, which is not read."""
@@ -58,26 +58,26 @@ class RldsArrayRecord(Rlds):
         digest = self.digest(part)
         cameras = list(dict.fromkeys(camera.field for camera in self.robot.cameras))
         name = f"{blobs.PREFIX}array_record/{index.digest(digest, *cameras, size=16).hex()}"
-        rows = Rows(self, part, file=name)
+        rows = EpisodeRows(self, part, file=name)
         pictures = self._pictures(part, rows, cameras)
-        if check != "quick" and self.blobs is not None:
-            path = self.blobs / name.removeprefix(blobs.PREFIX)
+        if check != "quick" and self.blob_folder is not None:
+            path = self.blob_folder / name.removeprefix(blobs.PREFIX)
             if path.is_file():
                 for _ in pictures:  # they are there; the rows are collected all the same
                     pass
             else:
                 blobs.write(path, pictures)
-            table = rows.table(tfrecord.map_file(path), check)
+            table = rows.table(tfrecord.map_file(path), check, digest)
         else:
             with tempfile.TemporaryDirectory(prefix="rt2data-") as folder:
                 path, name = Path(folder) / "blob", ""
                 blobs.write(path, pictures)
-                table = rows.table(tfrecord.map_file(path), check)
-        self.check_length(part, len(rows.records))
-        meta = index.meta(table) | {"digest": digest, "blobs": json.dumps([name] if name else [])}
+                table = rows.table(tfrecord.map_file(path), check, digest)
+        self.check_length(part, len(rows.episodes))
+        meta = index.meta(table) | {"blobs": json.dumps([name] if name else [])}
         return table.replace_schema_metadata(meta)
 
-    def _pictures(self, part: Part, rows: Rows, cameras: Sequence[str]) -> Iterator[bytes]:
+    def _pictures(self, part: Part, rows: EpisodeRows, cameras: Sequence[str]) -> Iterator[bytes]:
         """The pictures of a part, in the order of the blob; each episode is added to `rows` on the way."""
         place = 0
         for episode, payload in self.episodes(part.name, self.fields, list(self.fields), check=True):
@@ -85,7 +85,7 @@ class RldsArrayRecord(Rlds):
             found: list[tuple[int, int]] = []
             for field in cameras:
                 refs = episode[field]
-                if isinstance(refs, ImageRefs):  # what is none, `Rows` refuses
+                if isinstance(refs, ImageRefs):  # what is none, `EpisodeRows` refuses
                     ends = place + np.cumsum(refs.length)
                     moved[field] = ImageRefs(ends - refs.length, refs.length)
                     place = int(ends[-1]) if len(ends) else place
@@ -100,7 +100,6 @@ class _Moved:
 
     def __init__(self, episode: Episode, pictures: Mapping[str, ImageRefs]) -> None:
         self.record, self.steps = episode.record, episode.steps
-        self.length, self.length_crc, self.data_crc = episode.length, episode.length_crc, episode.data_crc
         self._episode, self._pictures = episode, pictures
 
     def __getitem__(self, path: str) -> Any:

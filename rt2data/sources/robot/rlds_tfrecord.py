@@ -5,9 +5,12 @@ What lies in ArrayRecord instead of TFRecord files is `rt2data.sources.robot.rld
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,33 +20,28 @@ from rt2data import index, storage
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.rlds import tfrecord
-from rt2data.rlds.dataset import Episode, RldsDataset, Split, read_episodes
+from rt2data.rlds.dataset import Episode, ImageRefs, RldsDataset, Split, read_episodes
 from rt2data.rlds.features import Field
-from rt2data.robot import match
-from rt2data.robot.fields import Robot
-from rt2data.sources.base import Part
-from rt2data.sources.robot.episode_rows import SCHEMA, Rows, records_digest
+from rt2data.sources.base import EpisodeExcerpt, Part
+from rt2data.sources.robot.episode_rows import EpisodeRows
+from rt2data.sources.robot.robot_source import FLAGS, RobotSource
 from rt2data.storage import object_store
 from rt2data.storage.object_store import Url
+from rt2data.storage.places import Place
 
 Bytes = npt.NDArray[np.uint8]
 
+SCHEMA = "features.json"
 START = 32 << 20  # bytes of a file on object storage that an estimate reads: some episodes
 
 
-class Rlds:
+class Rlds(RobotSource):
     """An RLDS dataset on disk; a part is one TFRecord file."""
 
     def __init__(self, declaration: Declaration, dataset: RldsDataset) -> None:
-        self.declaration = declaration
+        super().__init__(declaration, dataset.directory)
         self.dataset = dataset
-        self.root = dataset.directory
-        if declaration.robot is None:
-            raise Rt2dataError(declaration.file, f"kind {declaration.kind} in format rlds", "kind robot")
-        self.robot: Robot = declaration.robot
-        where = f"{declaration.name} {dataset.version}"
-        for problem in match.problems(self.robot, dataset.fields, where, declaration.file):
-            raise problem
+        self.take_fields(dataset.fields, f"{declaration.name} {dataset.version}")
         self.fields = {path: dataset.fields[path] for path in self.robot.fields}
         # Episodes of each file of a split, where that is stated.
         self.stated = {(s, f): n for s, one in dataset.splits.items() for f, n in _stated(one)}
@@ -83,10 +81,6 @@ class Rlds:
             ((r.length, r.length_crc, r.data_crc) for r in tfrecord.scan(buffer, path=part.name, check=False)),
         )
 
-    def watched(self, part: Part) -> list[str]:
-        """Nothing else: a part is its file."""
-        return []
-
     def estimate(self, split: str, cameras: Sequence[str]) -> tuple[int, int]:
         """From the first 8 episodes of the split's first file."""
         files = self.dataset.splits[split].files
@@ -110,22 +104,38 @@ class Rlds:
 
     def index(self, part: Part, *, check: str) -> pa.Table:
         buffer = self.mapped(part.name)
-        rows = Rows(self, part)
+        rows, records = EpisodeRows(self, part), list[tuple[int, int, int]]()
         try:
             for episode in read_episodes(buffer, part.name, self.fields, list(self.fields), check=False):
                 rows.add(episode)
+                records.append((episode.length, episode.length_crc, episode.data_crc))
         except Rt2dataError:
             if check != "quick":  # where bytes are damaged, that is what to say, not what became of them
                 tfrecord.check_payloads(buffer, path=part.name)
             raise
-        self.check_length(part, len(rows.records))
-        table = rows.table(buffer, check)
+        self.check_length(part, len(records))
+        table = rows.table(buffer, check, records_digest(self.root, part.name, records))
         if check != "quick":
             tfrecord.check_payloads(buffer, path=part.name, known=self._images(table))
         return table
 
+    def excerpts(self, part: Part, choose: Callable[[int], list[int]]) -> Iterator[EpisodeExcerpt]:
+        flags = tuple(name for name in FLAGS if f"steps/{name}" in self.dataset.fields)
+        wanted = {path: self.dataset.fields[path] for path in [*self.fields, *(f"steps/{name}" for name in flags)]}
+        for episode, buffer in self.episodes(part.name, wanted, list(wanted), check=False):
+            if not episode.steps:
+                continue
+            images: dict[str, dict[int, bytes]] = {}
+            for camera in self.robot.cameras:
+                refs = episode[camera.field]
+                if not isinstance(refs, ImageRefs):
+                    raise Rt2dataError(part.name, f"{camera.field} is not an encoded image", "an image feature")
+                spans = [(t, int(refs.offset[t]), int(refs.length[t])) for t in choose(episode.steps)]
+                images[camera.field] = {t: buffer[offset : offset + length].tobytes() for t, offset, length in spans}
+            yield EpisodeExcerpt(episode, episode.steps, wanted, images, flags)
+
     def _images(self, table: pa.Table) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
-        """Where the images lie that `Rows.table` has hashed, how long they are, and their CRC32Cs."""
+        """Where the images lie that `EpisodeRows.table` has hashed, how long they are, and their CRC32Cs."""
         columns = [
             np.concatenate([index.numbers(table, f"{c.name}.{column}") for c in self.robot.cameras])
             for column in ("offset", "length", "crc")
@@ -146,3 +156,31 @@ class Rlds:
 def _stated(split: Split) -> Iterator[tuple[str, int]]:
     """The files of a split with the episodes that are stated of each; none where nothing is stated."""
     return zip(split.files, split.shard_lengths, strict=True) if split.shard_lengths else iter(())
+
+
+def named_digest(root: Place, name: str) -> Any:
+    """A hash of a part's name and of the schema that it is read by, to which its content is to be added."""
+    h = hashlib.blake2b(name.encode() + b"\0", digest_size=20)
+    with suppress(FileNotFoundError):
+        h.update(_schema_digest(root / SCHEMA, *storage.version(root / SCHEMA)))
+    return h
+
+
+@lru_cache(maxsize=8)
+def _schema_digest(path: Place, *version: int | str) -> bytes:  # noqa: ARG001  # another version is another schema
+    return hashlib.blake2b(path.read_bytes(), digest_size=20).digest()
+
+
+def records_digest(root: Place, name: str, records: Any) -> str:
+    """A part's identity: its name, its schema, and each record's length and its two stored CRCs.
+
+    The CRCs stand for the content, which is not read.
+    """
+    h = named_digest(root, name)
+    for length, length_crc, data_crc in records:
+        h.update(
+            int(length).to_bytes(8, "little")
+            + int(length_crc).to_bytes(4, "little")
+            + int(data_crc).to_bytes(4, "little")
+        )
+    return str(h.hexdigest())

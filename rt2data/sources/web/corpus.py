@@ -10,7 +10,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,9 +20,8 @@ from rt2data import index, storage
 from rt2data.declarations.declaration import Declaration
 from rt2data.declarations.web import Web
 from rt2data.errors import Rt2dataError
-from rt2data.sources.base import Part
-from rt2data.sources.counts import Counts
-from rt2data.sources.pictures import MAX_BYTES, Fact, Files, Names, Picture, describe, fact_of
+from rt2data.sources.base import Part, Source
+from rt2data.sources.pictures import MAX_BYTES, Fact, Names, Picture, PictureReader, describe, fact_of
 from rt2data.sources.web import boxes, json_stream
 from rt2data.sources.web.examples import VERSION, Example, Kept, is_kept, keep, mark_duplicates
 from rt2data.storage import object_store
@@ -36,18 +34,16 @@ PART_ROWS = 20_000  # examples in a part: about a minute of opening pictures on 
 Facts: TypeAlias = list[list[Fact]]
 
 
-class WebCorpus:
+class WebCorpus(Source):
     """The common half of a web source. A format says how its files become examples: `read`."""
 
     roles: tuple[str, ...] = ("annotations",)
-    counts = Counts()
-    kept: Path | None = None  # the folder for what was read of annotation files, below the work directory
 
     def __init__(self, declaration: Declaration, root: Place) -> None:
         if declaration.web is None:
             found = f"kind {declaration.kind} in format {declaration.format}"
             raise Rt2dataError(declaration.file, found, "kind vqa or caption")
-        self.declaration, self.root = declaration, root
+        super().__init__(declaration, root)
         self.web: Web = declaration.web
         self._read: tuple[str, list[Example]] = "", []
 
@@ -103,20 +99,20 @@ class WebCorpus:
         return self.counts.of(self.root, files, about, lambda: self.count(split, files))
 
     def examples(self, split: str, files: tuple[str, ...]) -> list[Example] | Kept:
-        """`read`, once for all parts of some files: kept on disk where `kept` says so, else in memory.
+        """`read`, once for all parts of some files: kept in `example_folder` where there is one, else in memory.
 
         Examples of an id that was there before are marked.
         """
         versions = [storage.version(self.root / name) for name in files]
         place = [type(self).__name__, self.declaration.digest, str(self.root.resolve()), split, *files]
         name = index.digest(orjson.dumps([VERSION, place, versions]), size=16).hex()
-        if self.kept is None:
+        if self.example_folder is None:
             if self._read[0] != name:
                 found = list(self.read(split, files))
                 mark_duplicates(found)
                 self._read = name, found
             return self._read[1]
-        path = self.kept / f"{name}.jsonl"
+        path = self.example_folder / f"{name}.jsonl"
         if not is_kept(path):
             keep(path, self.read(split, files))
         return Kept(path)
@@ -216,7 +212,7 @@ class WebCorpus:
 
         `known` are pictures that were read already.
         """
-        files = Files(self.root)
+        reader = PictureReader(self.root)
         known = {} if known is None else known
         if isinstance(self.root, Url):
             known |= self._fetched(self.root, examples, check)
@@ -226,7 +222,7 @@ class WebCorpus:
             if isinstance(place, str):
                 return Fact(None, state=index.CODE[place])
             if place not in known:
-                known[place] = fact_of(place, files, check, content=self.web.image_namespace is None)
+                known[place] = fact_of(place, reader, check, content=self.web.image_namespace is None)
             return known[place]
 
         found: Facts = []
@@ -240,7 +236,7 @@ class WebCorpus:
                     size = e.size if all(e.size) else (found[-1][0].width, found[-1][0].height)
                     e.answers = [boxes.text(e.boxes, size, self.web.boxes)] if e.boxes else []
         finally:
-            files.close()
+            reader.close()
         return found
 
     def _fetched(self, root: Url, examples: Sequence[Example], check: str) -> dict[Picture, Fact]:

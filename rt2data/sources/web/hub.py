@@ -40,6 +40,35 @@ class Hub(Copied):
         self.hub: dict[str, Any] = declaration.raw.get("hub", {})
         self.remote = bool(self.hub.get("stream")) and not root.is_dir()
 
+    @classmethod
+    def located(cls, declaration: Declaration, folder: Place) -> Place:
+        """A repository's copy in the Hub's cache, else `folder` again, to be streamed.
+
+        Raises:
+            Rt2dataError: it is nowhere, and may not be streamed.
+        """
+        hub = declaration.raw["hub"]
+        if hub.get("stream"):
+            revision = str(hub.get("revision", ""))
+            if len(revision) != 40 or set(revision) - set("0123456789abcdef"):
+                expected = "revision: a commit of 40 hexadecimal digits"
+                raise Rt2dataError(
+                    declaration.file, "a stream without a commit", expected, "Else one recipe could give two mixtures"
+                )
+            return folder
+        import huggingface_hub
+
+        try:
+            kept = huggingface_hub.snapshot_download(
+                hub["id"], repo_type="dataset", revision=hub.get("revision"), local_files_only=True
+            )
+        except (OSError, ValueError):
+            repair = f"hf download {hub['id']} --repo-type dataset --local-dir {folder}"
+            raise Rt2dataError(
+                declaration.name, "not on disk", f"a copy of {hub['id']} in {folder}", f"Run {repair}"
+            ) from None
+        return Path(kept)
+
     def volumes(self, split: str) -> list[tuple[str, ...]]:
         names = self.web.splits[split]["annotations"]
         found = next((name for name in names if name in self._builder().config.data_files), None)
@@ -145,35 +174,6 @@ class Hub(Copied):
             if isinstance(feature, datasets.Image):
                 found = found.cast_column(column, datasets.Image(decode=False))
         return found.decode(False) if hasattr(found, "decode") else found
-
-
-def place(declaration: Declaration, folder: Place) -> Place:
-    """Where a repository is, if not in `folder`: its copy in the Hub's cache, else `folder` again, to be streamed.
-
-    Raises:
-        Rt2dataError: it is nowhere, and may not be streamed.
-    """
-    hub = declaration.raw["hub"]
-    if hub.get("stream"):
-        revision = str(hub.get("revision", ""))
-        if len(revision) != 40 or set(revision) - set("0123456789abcdef"):
-            expected = "revision: a commit of 40 hexadecimal digits"
-            raise Rt2dataError(
-                declaration.file, "a stream without a commit", expected, "Else one recipe could give two mixtures"
-            )
-        return folder
-    import huggingface_hub
-
-    try:
-        kept = huggingface_hub.snapshot_download(
-            hub["id"], repo_type="dataset", revision=hub.get("revision"), local_files_only=True
-        )
-    except (OSError, ValueError):
-        repair = f"hf download {hub['id']} --repo-type dataset --local-dir {folder}"
-        raise Rt2dataError(
-            declaration.name, "not on disk", f"a copy of {hub['id']} in {folder}", f"Run {repair}"
-        ) from None
-    return Path(kept)
 
 
 def _datasets(where: str) -> Any:

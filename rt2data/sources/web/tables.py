@@ -6,10 +6,8 @@ they are a range of the file, and stay there.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,7 @@ import pyarrow.parquet
 from rt2data import storage
 from rt2data.errors import Rt2dataError
 from rt2data.index import blobs
-from rt2data.sources.base import Part
+from rt2data.sources.base import Part, Source
 from rt2data.sources.pictures import MAX_BYTES, Fact, Picture, describe
 from rt2data.sources.web.examples import Example, mark_duplicates
 from rt2data.sources.web.records import Records
@@ -32,10 +30,10 @@ _BINARY = ("binary", "large_binary", "binary_view", "fixed_size_binary")
 class Copied(Records):
     """Records whose pictures are no range of a file: they are copied into a blob per part. A part is a file.
 
-    `blobs` is the folder for them (`rt2data.index.blobs`); None, or a quick index, and none is written.
+    Without a folder for blobs, and in a quick index, none is written.
     """
 
-    blobs: Path | None = None
+    writes_blobs = True
 
     def rows(self, part: Part) -> Iterator[list[dict[str, Any]]]:
         """The records of a part, some at a time, with the pictures as `put` made them."""
@@ -65,7 +63,8 @@ class Copied(Records):
         self._known: dict[Picture, Fact] = {}
         self._pending: list[bytes] = []
         examples: list[Example] = []
-        path = self.blobs / self._name.removeprefix(blobs.PREFIX) if self.blobs and check != "quick" else None
+        folder = self.blob_folder if check != "quick" else None
+        path = folder / self._name.removeprefix(blobs.PREFIX) if folder else None
         pictures = self._pictures(part, examples)
         if path is None or path.is_file():
             for _ in pictures:
@@ -105,12 +104,8 @@ class Tables(Copied):
             raise self._damaged(files[0], error) from None
 
     def digest(self, part: Part) -> str:
-        """Of the file's bytes."""
-        h = hashlib.blake2b(part.name.encode() + b"\0", digest_size=20)
-        with storage.open_file(self.root / part.name) as file:
-            while block := file.read(1 << 22):
-                h.update(block)
-        return h.hexdigest()
+        """Of the file's bytes, not of its examples."""
+        return Source.digest(self, part)
 
     def estimate(self, split: str, cameras: Sequence[str]) -> tuple[int, int]:
         """Every row; a file is mostly pictures."""
@@ -170,6 +165,8 @@ class Parquet(Tables):
 
 class Arrow(Tables):
     """Arrow IPC files and streams, as ``Dataset.save_to_disk`` writes them."""
+
+    writes_blobs = False  # but for files that are compressed, which are rare
 
     def batches(self, name: str) -> Iterator[pa.RecordBatch]:
         with pa.memory_map(str(storage.near(self.root / name))) as file:

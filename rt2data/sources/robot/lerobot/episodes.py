@@ -29,7 +29,7 @@ class Place(NamedTuple):
 
 @dataclass(slots=True)
 class Episode:
-    """An episode as `rt2data.sources.robot.episode_rows.Rows` takes it; `record` is its number.
+    """An episode as `rt2data.sources.robot.episode_rows.EpisodeRows` takes it; `record` is its number.
 
     `listed`: what ``meta`` says of it, None where it is not listed; `place`: None where no file holds it.
     """
@@ -40,9 +40,6 @@ class Episode:
     videos: Mapping[str, Video]
     values: dict[str, Any] = field(default_factory=dict)
     steps: int = 0
-    length: int = 0  # of a TFRecord, and its checksums
-    length_crc: int = 0
-    data_crc: int = 0
 
     def __post_init__(self) -> None:
         self.steps = self.place.stop - self.place.start if self.place else 0

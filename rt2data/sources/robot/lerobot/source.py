@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,17 +23,16 @@ from rt2data.index import blobs
 from rt2data.rlds import tfrecord
 from rt2data.rlds.episodes import ImageRefs
 from rt2data.rlds.features import Field
-from rt2data.robot import match
-from rt2data.robot.fields import Robot
-from rt2data.sources.base import Part
-from rt2data.sources.robot import episode_rows, video
-from rt2data.sources.robot.episode_rows import Rows
+from rt2data.sources.base import EpisodeExcerpt, Part
+from rt2data.sources.robot import video
+from rt2data.sources.robot.episode_rows import EpisodeRows, append_left_out
 from rt2data.sources.robot.lerobot import frames
 from rt2data.sources.robot.lerobot import table as lerobot_table
 from rt2data.sources.robot.lerobot.episodes import Episode, Episodes
 from rt2data.sources.robot.lerobot.fields import EPISODE, FRAME, SUBTASK, TASK, column_of, fields_of
 from rt2data.sources.robot.lerobot.frames import Shots
 from rt2data.sources.robot.lerobot.meta import Meta
+from rt2data.sources.robot.robot_source import RobotSource
 from rt2data.storage import object_store
 from rt2data.storage.places import Place
 
@@ -46,23 +44,21 @@ TOLERANCE = 1e-4  # seconds between a frame and its time, LeRobot's own default
 ENCODING = "jpeg1"  # of the frames in a blob: another one has another name
 
 
-class LeRobot:
+class LeRobot(RobotSource):
     """A LeRobot dataset; a part is some consecutive episodes.
 
-    `blobs`: where encoded pictures go. Without it, and in a quick index, the first picture of each camera of an episode
-    stands for all of them: sizes are estimates then.
+    Without a folder for blobs, and in a quick index, the first image of each camera of an episode stands for all of
+    them: sizes are estimates then.
     """
 
-    blobs: Path | None = None
+    writes_blobs = True
 
     def __init__(self, declaration: Declaration, root: Place) -> None:
-        if declaration.robot is None:
-            raise Rt2dataError(declaration.file, f"kind {declaration.kind} in format lerobot", "kind robot")
-        self.declaration, self.root = declaration, root
+        super().__init__(declaration, root)
         self.meta = Meta(root)
-        declared = declaration.robot
+        declared = self.robot
         # An episode's number names it in every version: v2.1 and its conversion to v3.0 have the same keys and splits.
-        self.robot: Robot = dataclasses.replace(declared, episode_id=declared.episode_id or (EPISODE,))
+        self.robot = dataclasses.replace(declared, episode_id=declared.episode_id or (EPISODE,))
         rate = declared.control_hz
         if rate is not None and rate != self.meta.fps:
             expected = f"{self.meta.fps:g}, the fps of {root / 'meta/info.json'}"
@@ -75,10 +71,8 @@ class LeRobot:
         self.still = frozenset(self.cameras) - frozenset(moving)
         self.episodes = Episodes(root, self.meta, moving)
         sample = self.episodes.sample()
-        self.fields = fields_of(self.meta.features, lerobot_table.columns(root / sample) if sample else {})
-        listed = "meta/info.json or the data"
-        for problem in match.problems(self.robot, self.fields, declaration.name, declaration.file, listed=listed):
-            raise problem
+        fields = fields_of(self.meta.features, lerobot_table.columns(root / sample) if sample else {})
+        self.take_fields(fields, declaration.name, listed="meta/info.json or the data")
 
     def splits(self) -> dict[str, int]:
         return {name: len(numbers) for name, numbers in self.episodes.numbers.items()}
@@ -124,27 +118,23 @@ class LeRobot:
         shown, digest, read = self.episodes.digests(part, found)
         sentences = self.meta.sentences()
         episodes = [self._read(one, sentences) for one in found]
-        quick = check == "quick" or self.blobs is None
+        quick = check == "quick" or self.blob_folder is None
         shots = [one.first() if quick else one for one in self._shots(episodes)]
         name = blobs.PREFIX + self._blob(shown)
         buffer, places = self._first(shots) if quick else self._all(shots, name)
         refs = frames.refs(shots, episodes, places, spread=quick)
-        rows = Rows(self, part, file=name)
+        rows = EpisodeRows(self, part, file=name)
         for number, episode in enumerate(episodes):
             none = ImageRefs(*np.zeros((2, episode.steps), np.int64))
             episode.values |= {camera: refs[camera][number] if camera in refs else none for camera in self.cameras}
             rows.add(episode)
-        table = self._with_reasons(rows.table(buffer, check), episodes)
+        table = self._with_reasons(rows.table(buffer, check, digest), episodes)
         lost = [["missing_episode"] * (e.listed.length if e.listed and not e.place else 0) for e in episodes]
-        meta = index.meta(table) | {"digest": digest, "blobs": json.dumps([] if quick or not shots else [name])}
+        meta = index.meta(table) | {"blobs": json.dumps([] if quick or not shots else [name])}
         meta["read"] = json.dumps(read)
-        return episode_rows.append(table, rows, lost).replace_schema_metadata(meta)
+        return append_left_out(table, rows, lost).replace_schema_metadata(meta)
 
-    def look(self, part: Part, choose: Callable[[int], list[int]]) -> Iterator[tuple[Episode, dict[str, Any]]]:
-        """The episodes of a part that have steps, each with its pictures of the steps ``choose(steps)``.
-
-        The pictures are by camera field, then by step.
-        """
+    def excerpts(self, part: Part, choose: Callable[[int], list[int]]) -> Iterator[EpisodeExcerpt]:
         sentences = self.meta.sentences()
         for one in self.episodes.of(part):
             if one.steps:
@@ -154,7 +144,7 @@ class LeRobot:
                     few = shots.take(np.flatnonzero(np.isin(shots.step, choose(episode.steps))))
                     pairs = zip(few.step.tolist(), self._pictures([few]), strict=True)
                     pictures[shots.camera] |= {step: data for step, data in pairs if data}
-                yield episode, pictures
+                yield EpisodeExcerpt(episode, episode.steps, self.fields, pictures)
 
     def _read(self, episode: Episode, sentences: Mapping[str, Mapping[int, str]]) -> Episode:
         """The episode with its values. A picture in Parquet has None for now."""
@@ -183,8 +173,8 @@ class LeRobot:
 
     def _all(self, shots: Sequence[Shots], name: str) -> tuple[Array, tuple[Array, Array]]:
         """The blob of a part, written if it is not there."""
-        assert self.blobs is not None  # noqa: S101  # the caller saw it
-        path = self.blobs / name[len(blobs.PREFIX) :]
+        assert self.blob_folder is not None  # noqa: S101  # the caller saw it
+        path = self.blob_folder / name[len(blobs.PREFIX) :]
         if not shots:
             return self._first(shots)
         if not path.is_file():
