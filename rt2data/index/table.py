@@ -1,10 +1,59 @@
-"""The index: per part, one row per step or example, with references to image bytes instead of the bytes.
+"""The index: per part, one row per step or example, with references to image bytes in place of the bytes.
 
-An index file is an Arrow IPC file, read by mapping it into memory. Its columns:
+An index file is an Arrow IPC file, read by mapping it into memory. These are its columns. CAMERA stands for each
+declared camera; a corpus has ``image``, and ``i1``, ``i2``, ... where examples have several images. *in* says which
+indexes have a column: ``all``, those of ``robot``, ``web``, ``vqa`` or ``caption`` declarations, with ``?`` where it is
+declared; ``recipe`` columns are in no file, but added where a recipe asks for them (`rt2data.samples.job.Job.table`).
 
-=================== ======================= ==================================================================
-A part is identified by a digest of its content that needs no reading of the content, and an index by (digests of its
-parts: small ones share an index; declaration digest, level of checking, VERSION).
+======================== ==================== ======== ================================================================
+column                   type                 in       meaning
+======================== ==================== ======== ================================================================
+unit                     binary(10)           all      digest that names the episode or example in the sample's key
+split_hash               uint64               all      hash of the split unit (episode, image), which decides the split
+step                     int32                all      step in the episode; 0 of an example
+steps                    int32                all      steps of the episode; 1 of an example
+episode                  dict<string>         all      id of the episode or example
+language                 dict<string>         all      language tag; null where unknown
+reject                   uint8                all      left-out reason, position in `reasons.REASONS`; 0 = usable
+instruction              dict<string>         robot    as stored; null where there is none
+action                   list<float32>[D]     robot    canonical action; 0 where it is not finite
+terminate                bool                 robot    whether the episode ends by the declared rule
+valid                    bool                 robot    false where `action` is rest in place of an undefined one
+proprio                  list<float32>[P]     robot?   proprioception
+plan                     dict<string>         robot?   the reasoning that the dataset has for a step
+success                  dict<string>         robot?   verdict on the episode, of `reasons.VERDICTS`; null: none
+question                 string               vqa      null where there is none
+answers                  list<string>         vqa      every answer; a sample is made of one
+turns                    list<string>         vqa      questions and answers before the question; null: none
+captions                 list<string>         caption  every caption; a sample is made of one
+column.NAME              struct<number, text> web?     declared column: float64 or string, the other one null
+CAMERA.file              dict<string>         all      file below the dataset's folder, or ``blob:NAME``; null: none
+CAMERA.offset            int64                all      where the encoded image begins in the file
+CAMERA.length            int32                all      its bytes
+CAMERA.crc               uint32               all      its CRC32C; 0 in a quick index
+CAMERA.format            uint8                all      position in `images.codec.FORMATS`
+CAMERA.state             uint8                all      left-out reason of the image, as `reject`
+CAMERA.width             uint16               all      pixels
+CAMERA.height            uint16               all      pixels
+filter.CAMERA.brightness uint8                recipe   of the decoded image (`images.codec.look`)
+filter.CAMERA.contrast   uint8                recipe   of the decoded image
+filter.CAMERA.state      uint8                recipe   left-out reason of an image that cannot be decoded
+filter.CAMERA.there      bool                 recipe   whether there is an image
+filter.double            uint8                recipe   bits of `recipes.filters.DUPLICATES` that the row is one of
+filter.held              bool                 recipe   whether the holdout keeps the row out of train
+ahead                    int32                recipe   steps after this one that a window may reach
+back                     int32                recipe   steps before this one that a window may reach
+======================== ==================== ======== ================================================================
+
+An image that no file of the dataset holds as bytes lies in a blob (`rt2data.index.blobs`).
+
+The metadata of a part's index, JSON where it is no text: ``digest`` (of the part's content), ``units`` ([[id, steps],
+...] of its episodes or examples), ``blobs`` (their names), and ``read`` ({file: [size, start, stop]}, where the part is
+some bytes of files). An index file may hold several small parts. It has the ``units``, ``blobs`` and ``read`` of all,
+``members`` ([[name, digest, rows], ...]), and ``source`` (the short id), ``dataset``, ``split`` and ``check``.
+
+A part's digest is made without reading its images. A file is named by the digests of its parts, the declaration's
+digest, the level of checking and VERSION.
 """
 
 from __future__ import annotations
