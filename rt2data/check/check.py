@@ -45,7 +45,7 @@ class Report:
         return not any(claim.verdict == evidence.OBJECTS for claim in self.claims)
 
     def to_dict(self) -> dict[str, Any]:
-        """As ``--json`` prints it."""
+        """Return the report as ``--json`` prints it."""
         rows = [{"claim": c.claim, "evidence": c.evidence, "verdict": c.verdict} for c in self.claims]
         return {
             "dataset": self.dataset,
@@ -57,7 +57,7 @@ class Report:
         }
 
     def text(self) -> str:
-        """A table of at most 120 columns."""
+        """Format the report as a table of at most 120 columns."""
         lines = [f"{self.dataset} in {self.folder}: {self.episodes:,} episodes, {self.steps:,} steps read", ""]
         lines.append(f"{'verdict':<13}{'claim':<43}evidence")
         for claim in self.claims:
@@ -121,12 +121,12 @@ def _seen(robot: Robot, excerpt: EpisodeExcerpt, where: str) -> Seen:
 
 
 def _image_steps(steps: int) -> list[int]:
-    """The steps of an episode whose images are decoded."""
+    """Choose the steps of an episode whose images are decoded."""
     return sorted({round(t) for t in np.linspace(0, steps - 1, IMAGES)})
 
 
 def _excerpts(source: Source, count: int) -> Iterator[EpisodeExcerpt]:
-    """Up to `count` episodes of train, or of the first split: as many of each of some parts at equal distances."""
+    """Yield up to `count` episodes of train, else of the first split: equally many of some parts at equal distances."""
     splits = source.splits()
     parts = source.parts("train" if "train" in splits else next(iter(splits))) if splits else []
     if not parts:

@@ -16,7 +16,7 @@ from rt2data.robot.fields import ARM, Robot, split
 
 
 def all_of(declared: Declaration, robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:
-    """Every claim that can be tested."""
+    """Test every claim that can be tested."""
     with np.errstate(all="ignore"):
         yield from lengths(seen)
         yield from flags(seen)
@@ -34,23 +34,23 @@ def all_of(declared: Declaration, robot: Robot, seen: Sequence[Seen]) -> Iterato
 
 
 def lengths(seen: Sequence[Seen]) -> Iterator[Claim]:
-    """Episodes are sequences."""
-    every = np.array([one.steps for one in seen])
-    text = f"{every.min()} to {every.max()} steps, median {np.median(every):g}"
-    yield Claim("an episode has several steps", text, OBJECTS if np.median(every) <= 1 else AGREES)
+    """Test that episodes are sequences."""
+    steps = np.array([episode.steps for episode in seen])
+    text = f"{steps.min()} to {steps.max()} steps, median {np.median(steps):g}"
+    yield Claim("an episode has several steps", text, OBJECTS if np.median(steps) <= 1 else AGREES)
 
 
 def flags(seen: Sequence[Seen]) -> Iterator[Claim]:
-    """RLDS: is_first at the first step alone, is_last at the last alone, is_terminal at the last or nowhere."""
+    """Test RLDS' flags: is_first at the first step alone, is_last at the last alone, is_terminal there or nowhere."""
     words = {
         "is_first": "is_first marks the first step",
         "is_last": "is_last marks the last step",
         "is_terminal": "is_terminal is true at the last step at most",
     }
     for name in seen[0].flags:
-        wanted = [np.arange(one.steps) == (0 if name == "is_first" else one.steps - 1) for one in seen]
-        misplaced = sum(bool((one.flags[name] & ~where).any()) for one, where in zip(seen, wanted, strict=True))
-        missing = sum(not one.flags[name][where].any() for one, where in zip(seen, wanted, strict=True))
+        wanted = [np.arange(episode.steps) == (0 if name == "is_first" else episode.steps - 1) for episode in seen]
+        misplaced = sum(bool((episode.flags[name] & ~where).any()) for episode, where in zip(seen, wanted, strict=True))
+        missing = sum(not episode.flags[name][where].any() for episode, where in zip(seen, wanted, strict=True))
         text = (
             f"elsewhere in {misplaced}"
             + (f", missing in {missing}" if name != "is_terminal" else "")
@@ -65,15 +65,18 @@ def flags(seen: Sequence[Seen]) -> Iterator[Claim]:
 
 
 def ends(robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:
-    """Episodes terminate by the declared rule, and not long before they end."""
+    """Test that episodes terminate by the declared rule, and not long before they end."""
     if robot.terminate == "none":
         return
     word = robot.terminate if isinstance(robot.terminate, str) else f"the rule on {robot.terminate.field}"
-    late = sum(bool(one.ends.any()) and int(np.argmax(one.ends)) >= one.steps - max(3, one.steps // 5) for one in seen)
-    early = sum(bool(one.ends.any()) for one in seen) - late
+    late = sum(
+        bool(episode.ends.any()) and int(np.argmax(episode.ends)) >= episode.steps - max(3, episode.steps // 5)
+        for episode in seen
+    )
+    early = sum(bool(episode.ends.any()) for episode in seen) - late
     never = len(seen) - late - early
     text = f"{late} of {len(seen)} episodes terminate at their end, {early} before, {never} never"
-    last = any(one.flags["is_last"].any() for one in seen if "is_last" in one.flags)
+    last = any(episode.flags["is_last"].any() for episode in seen if "is_last" in episode.flags)
     if 2 * early > len(seen) or (never == len(seen) and last):
         verdict = OBJECTS
     else:
@@ -82,20 +85,20 @@ def ends(robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:
 
 
 def instructions(robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:
-    """Instructions are there, and say something."""
+    """Test that there are instructions, and that they say something."""
     declared = robot.instruction
     if declared.text is not None or not declared.fields:
         return
-    found = Counter(text for one in seen for text in {t for t in one.texts if t})
-    without = sum(not any(one.texts) for one in seen)
-    text = f"{len(found)} different in {len(seen)} episodes, {without} episodes without"
-    if found:
-        text += f'; most often "{found.most_common(1)[0][0][:40]}"'
+    counts = Counter(text for episode in seen for text in {t for t in episode.texts if t})
+    without = sum(not any(episode.texts) for episode in seen)
+    text = f"{len(counts)} different in {len(seen)} episodes, {without} episodes without"
+    if counts:
+        text += f'; most often "{counts.most_common(1)[0][0][:40]}"'
     field = " or ".join(declared.fields)
     if without == len(seen):
         yield Claim(f"instruction: {field}", text, OBJECTS)
-    elif len(found) == 1:
-        only = next(iter(found)).strip().strip(".!").lower()
+    elif len(counts) == 1:
+        only = next(iter(counts)).strip().strip(".!").lower()
         empty = (
             len(only) < 3
             or only.isdigit()
@@ -108,14 +111,14 @@ def instructions(robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:
 
 
 def numbers(robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:
-    """Actions are known and finite, and move."""
-    every = np.concatenate([one.action for one in seen])
-    known = np.concatenate([one.known for one in seen])
-    bad = int((~np.isfinite(every).all(axis=1)).sum())
-    text = f"{bad:,} of {len(every):,} are not finite, {int((~known).sum()):,} are not defined"
-    share = (bad + int((~known).sum())) / len(every)
+    """Test that actions are known, finite and not constant."""
+    actions = np.concatenate([episode.action for episode in seen])
+    known = np.concatenate([episode.known for episode in seen])
+    bad = int((~np.isfinite(actions).all(axis=1)).sum())
+    text = f"{bad:,} of {len(actions):,} are not finite, {int((~known).sum()):,} are not defined"
+    share = (bad + int((~known).sum())) / len(actions)
     yield Claim("the actions of most steps are numbers", text, OBJECTS if share > 0.5 else AGREES)
-    used = every[known & np.isfinite(every).all(axis=1)]
+    used = actions[known & np.isfinite(actions).all(axis=1)]
     still = [
         name
         for i, name in enumerate(robot.dims)
@@ -130,7 +133,10 @@ def numbers(robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:
 
 
 def gripper(declared: Declaration, robot: Robot, seen: Sequence[Seen], arm: str) -> Iterator[Claim]:
-    """The gripper's range and polarity: 1 is open; a hand opens before it approaches, and closes when it is there."""
+    """Test the gripper's range and polarity: 1 = open.
+
+    A gripper opens before it approaches, and closes when it is there.
+    """
     name = f"{arm}_gripper" if arm else "gripper"
     at, values = columns(robot, seen, arm, ["gripper"])
     if not at or not len(values):
@@ -143,8 +149,8 @@ def gripper(declared: Declaration, robot: Robot, seen: Sequence[Seen], arm: str)
         f"{name} lies in [0, 1] and uses both ends", text, OBJECTS if outside > 0.01 else AGREES if wide else UNKNOWN
     )
     first, starts = [], []
-    for one in seen:
-        course = one.action[one.known, at[0]]
+    for episode in seen:
+        course = episode.action[episode.known, at[0]]
         course = course[np.isfinite(course)]
         if not len(course):
             continue
@@ -167,9 +173,9 @@ def gripper(declared: Declaration, robot: Robot, seen: Sequence[Seen], arm: str)
 
 
 def pictures(robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:
-    """Cameras have pictures, padding has none. The colour order is reported, never judged."""
+    """Test that cameras have images and padding has none. The colour order is reported, never judged."""
     for camera in robot.cameras:
-        data = [picture for one in seen for picture in one.images[camera.name]]
+        data = [picture for episode in seen for picture in episode.images[camera.name]]
         broken = flat = 0
         means: list[Any] = []
         for picture in data:

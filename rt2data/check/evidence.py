@@ -42,23 +42,23 @@ class Seen:
     images: dict[str, list[bytes]]
 
 
-def columns(robot: Robot, seen: Sequence[Seen], arm: str, which: Sequence[str]) -> tuple[list[int], Floats]:
-    """Positions of an arm's dimensions in the action, and their values (n, k) where the action is known and finite."""
-    at = [robot.dims.index(f"{arm}_{w}" if arm else w) for w in which if (f"{arm}_{w}" if arm else w) in robot.dims]
-    rows = [one.action[one.known][:, at] for one in seen]
+def columns(robot: Robot, seen: Sequence[Seen], arm: str, names: Sequence[str]) -> tuple[list[int], Floats]:
+    """Return the positions of an arm's dimensions in the action, and their values (n, k) where known and finite."""
+    at = [robot.dims.index(f"{arm}_{w}" if arm else w) for w in names if (f"{arm}_{w}" if arm else w) in robot.dims]
+    rows = [episode.action[episode.known][:, at] for episode in seen]
     values = np.concatenate(rows)
     return at, values[np.isfinite(values).all(axis=1)]
 
 
 def named(arm: str) -> str:
-    """How a claim on one of several arms begins."""
+    """Return how a claim on one of several arms begins."""
     return f"{arm} " if arm else ""
 
 
-def stored(one: Seen, term: Term) -> Floats:
-    """The columns of a term, in the declared unit, after those of its operations that only scale."""
+def stored(episode: Seen, term: Term) -> Floats:
+    """Read the columns of a term, in the declared unit, after those of its operations that only scale."""
     with np.errstate(all="ignore"):
-        table = one.read(term.field).reshape(one.steps, -1).astype(np.float64)
+        table = episode.read(term.field).reshape(episode.steps, -1).astype(np.float64)
         values = table if term.columns is None else table[:, list(term.columns)]
         values = values * np.array(term.factors) if term.factors else values
         for op in term.ops:
@@ -67,25 +67,28 @@ def stored(one: Seen, term: Term) -> Floats:
     return np.asarray(values)
 
 
-def state_of(robot: Robot, one: Seen, arm: str) -> tuple[Floats, Floats | None] | None:
-    """Position (T, 3) and rotation (T, 3, 3) of an arm by its declared state, else by the proprioception's names."""
+def state_of(robot: Robot, episode: Seen, arm: str) -> tuple[Floats, Floats | None] | None:
+    """Compute an arm's end-effector pose: position (T, 3) and rotation (T, 3, 3) or None.
+
+    From the declared state, else from proprioception by its names; None where neither has a position.
+    """
     names = [f"{arm}_{w}" if arm else w for w in (*TRANSLATION, *ROTATION)]
     if robot.kind == "pose" and robot.state:
-        where = positions(one, robot.state, arm)
-        _, turns = actions.evaluate(robot.state, one.read, one.steps, "", np.ones(one.steps, np.bool_))
-        return None if where is None else (where, turns.get(arm, _rpy(robot, one, names[3:])))
-    table = proprio(robot, one)
+        where = positions(episode, robot.state, arm)
+        _, turns = actions.evaluate(robot.state, episode.read, episode.steps, "", np.ones(episode.steps, np.bool_))
+        return None if where is None else (where, turns.get(arm, _rpy(robot, episode, names[3:])))
+    table = proprio(robot, episode)
     if not all(name in table for name in names[:3]):
         return None
     where = np.stack([table[name] for name in names[:3]], axis=1)
     quaternion = [f"{arm}_{w}" if arm else w for w in ("qx", "qy", "qz", "qw")]
     if all(name in table for name in quaternion):
         return where, rotation.matrices(np.stack([table[n] for n in quaternion], axis=1), "quaternion", "xyzw")[0]
-    return where, _rpy(robot, one, names[3:])
+    return where, _rpy(robot, episode, names[3:])
 
 
-def _rpy(robot: Robot, one: Seen, names: Sequence[str]) -> Floats | None:
-    table = proprio(robot, one)
+def _rpy(robot: Robot, episode: Seen, names: Sequence[str]) -> Floats | None:
+    table = proprio(robot, episode)
     return (
         rotation.from_rpy(np.stack([table[name] for name in names], axis=1))
         if all(name in table for name in names)
@@ -93,23 +96,23 @@ def _rpy(robot: Robot, one: Seen, names: Sequence[str]) -> Floats | None:
     )
 
 
-def proprio(robot: Robot, one: Seen) -> dict[str, Floats]:
-    """The proprioception by name, each (T,)."""
+def proprio(robot: Robot, episode: Seen) -> dict[str, Floats]:
+    """Read the proprioception by name, each (T,)."""
     out: dict[str, Floats] = {}
     for part in robot.proprio:
-        table = one.read(part.field).reshape(one.steps, -1).astype(np.float64)
+        table = episode.read(part.field).reshape(episode.steps, -1).astype(np.float64)
         columns = table if part.columns is None else table[:, list(part.columns)]
         out |= dict(zip(part.dims, columns.T, strict=True))
     return out
 
 
-def positions(one: Seen, terms: Sequence[Term], arm: str) -> Floats | None:
-    """The position (T, 3) that `terms` give an arm; None where they give none."""
+def positions(episode: Seen, terms: Sequence[Term], arm: str) -> Floats | None:
+    """Compute the end-effector position (T, 3) that `terms` give an arm; None where they give none."""
     names = [f"{arm}_{w}" if arm else w for w in TRANSLATION]
-    found, _ = actions.evaluate(terms, one.read, one.steps, "", np.ones(one.steps, np.bool_))
-    return np.stack([found[name] for name in names], axis=1) if all(name in found for name in names) else None
+    values, _ = actions.evaluate(terms, episode.read, episode.steps, "", np.ones(episode.steps, np.bool_))
+    return np.stack([values[name] for name in names], axis=1) if all(name in values for name in names) else None
 
 
 def chance(hits: int, count: int) -> float:
-    """The chance of at least `hits` heads in `count` throws."""
+    """Compute the chance of at least `hits` heads in `count` throws of a coin."""
     return sum(math.comb(count, k) for k in range(hits, count + 1)) / 2.0**count

@@ -40,7 +40,7 @@ FOLLOWS = 0.5  # correlation from which a robot counts as doing what it is told
 
 
 def translation(robot: Robot, seen: Sequence[Seen], arm: str) -> Iterator[Claim]:
-    """The unit of a displacement, by the speed of the hand."""
+    """Test the unit of a displacement, by the speed of the end effector."""
     at, values = columns(robot, seen, arm, TRANSLATION)
     if not at or not len(values) or robot.kind == "absolute":
         return
@@ -56,7 +56,7 @@ def translation(robot: Robot, seen: Sequence[Seen], arm: str) -> Iterator[Claim]
     # Much data stands still; what moves slower than any hand is no data of metres.
     yield Claim(claim, text, OBJECTS if not low <= top <= high else AGREES)
     if robot.kind == "pose":
-        places = [p for one in seen if (p := positions(one, robot.terms, arm)) is not None]
+        places = [p for episode in seen if (p := positions(episode, robot.terms, arm)) is not None]
         where = np.concatenate(places) if places else np.empty((0, 3))
         where = where[np.isfinite(where).all(axis=1)]
         if len(where):
@@ -68,20 +68,22 @@ def translation(robot: Robot, seen: Sequence[Seen], arm: str) -> Iterator[Claim]
 
 
 def angles(robot: Robot, seen: Sequence[Seen], arm: str) -> Iterator[Claim]:
-    """The unit of a rotation, by the size of the stored angles."""
+    """Test the unit of a rotation, by the size of the stored angles."""
     names = [f"{arm}_{w}" if arm else w for w in ROTATION]
     for term in robot.terms:
         turning = next((op.name for op in term.ops if op.rotation), "")
-        mine = [i for i, name in enumerate(term.to) if name in names]
+        own = [i for i, name in enumerate(term.to) if name in names]
         if (
-            not mine
+            not own
             or robot.kind == "absolute"
             or turning not in ("", "axis_angle", "euler")
             or any(op.kinematics for op in term.ops)
         ):
             continue
-        unit = robot.units[robot.dims.index(term.to[mine[0]])]
-        values = np.concatenate([stored(one, term)[one.known] for one in seen])[:, mine if not turning else slice(None)]
+        unit = robot.units[robot.dims.index(term.to[own[0]])]
+        values = np.concatenate([stored(episode, term)[episode.known] for episode in seen])[
+            :, own if not turning else slice(None)
+        ]
         values = np.abs(values[np.isfinite(values).all(axis=1)])
         if not len(values) or unit == "controller":
             continue
@@ -97,7 +99,7 @@ def angles(robot: Robot, seen: Sequence[Seen], arm: str) -> Iterator[Claim]:
 
 
 def motion(robot: Robot, seen: Sequence[Seen], arm: str) -> Iterator[Claim]:
-    """Scale, sign and frame of a displacement, against what the robot's own state did."""
+    """Test scale, sign and frame of a displacement against what the robot's state does next."""
     if robot.kind == "absolute" or (robot.kind == "pose" and robot.against == "next_target"):
         return  # no displacement; or one that the reached poses give themselves
     moves: dict[str, list[Readings]] = {"translation": [], "rotation": []}
@@ -105,24 +107,24 @@ def motion(robot: Robot, seen: Sequence[Seen], arm: str) -> Iterator[Claim]:
     for what, which in (("translation", TRANSLATION), ("rotation", ROTATION)):
         at, _ = columns(robot, seen, arm, which)
         controller[what] = any(robot.units[i] == "controller" for i in at)
-        for one in seen if len(at) == 3 else ():
-            pose = state_of(robot, one, arm)
-            if pose is not None and one.steps > 2 and (what == "translation" or pose[1] is not None):
-                moves[what].append(_readings(what, one, at, *pose))
-    for what, found in moves.items():
-        if sum(len(did) for reading in found for _, did in [reading["base"]]) > 20:
-            yield from _compared(robot, f"{named(arm)}{what}", found, controller[what])
+        for episode in seen if len(at) == 3 else ():
+            pose = state_of(robot, episode, arm)
+            if pose is not None and episode.steps > 2 and (what == "translation" or pose[1] is not None):
+                moves[what].append(_readings(what, episode, at, *pose))
+    for what, readings in moves.items():
+        if sum(len(did) for reading in readings for _, did in [reading["base"]]) > 20:
+            yield from _compared(robot, f"{named(arm)}{what}", readings, controller[what])
 
 
 # By frame in which the command is read: (command, what the state did), each (n, 3).
 Readings = dict[str, tuple[Floats, Floats]]
 
 
-def _readings(what: str, one: Seen, at: Sequence[int], where: Floats, turn: Floats | None) -> Readings:
-    """The command and the change of the state of each step of an episode, read in either frame."""
-    command = one.action[:-1][:, at]
+def _readings(what: str, episode: Seen, at: Sequence[int], where: Floats, turn: Floats | None) -> Readings:
+    """Compute the command and the change of the state of each step of an episode, in either frame."""
+    command = episode.action[:-1][:, at]
     place = np.asarray(np.isfinite(where).all(axis=1))
-    good = one.known[:-1] & np.isfinite(command).all(axis=1) & place[:-1] & place[1:]
+    good = episode.known[:-1] & np.isfinite(command).all(axis=1) & place[:-1] & place[1:]
     if turn is None:
         return {"base": (command[good], np.diff(where, axis=0)[good])}
     back = rotation.transpose(turn)
@@ -134,17 +136,19 @@ def _readings(what: str, one: Seen, at: Sequence[int], where: Floats, turn: Floa
     return {"base": (told[good], _vector(base)[good]), "tool": (told[good], _vector(tool)[good])}
 
 
-def _compared(robot: Robot, what: str, found: Sequence[Readings], controller: bool) -> Iterator[Claim]:
-    """Claims on scale and frame."""
-    frames = [name for name in ("base", "tool") if all(name in one for one in found)]
-    fits = {name: _fit(*(np.concatenate([one[name][i] for one in found]) for i in (0, 1))) for name in frames}
+def _compared(robot: Robot, what: str, readings: Sequence[Readings], controller: bool) -> Iterator[Claim]:
+    """Judge scale and frame."""
+    frames = [name for name in ("base", "tool") if all(name in reading for reading in readings)]
+    fits = {
+        name: _fit(*(np.concatenate([reading[name][i] for reading in readings]) for i in (0, 1))) for name in frames
+    }
     frame = robot.frame if robot.frame in fits else "base"
     if not math.isfinite(fits[frame][0]):
         yield Claim(f"{what} is what the state does next", "the state stands still, or the action does", UNKNOWN)
         return
     correlation, slope = fits[frame]
     text = f"correlation {correlation:.2f}; per unit of the command the state moves {slope:.3g}"
-    told, did = (np.concatenate([np.abs(one[frame][i]).max(axis=1) for one in found]) for i in (0, 1))
+    told, did = (np.concatenate([np.abs(reading[frame][i]).max(axis=1) for reading in readings]) for i in (0, 1))
     far = float(np.median(told)) > 10 * max(float(np.median(did)), 1e-4)  # a place taken for a displacement is far away
     if correlation < -0.3 or (correlation < FOLLOWS and far and not controller):
         verdict = OBJECTS
@@ -158,7 +162,7 @@ def _compared(robot: Robot, what: str, found: Sequence[Readings], controller: bo
     if len(fits) == 2 and robot.frame in fits:
         other = next(name for name in frames if name != robot.frame)
         mine, theirs = fits[robot.frame][0], fits[other][0]
-        pairs = [(_fit(*one[robot.frame])[0], _fit(*one[other])[0]) for one in found]
+        pairs = [(_fit(*reading[robot.frame])[0], _fit(*reading[other])[0]) for reading in readings]
         better, worse = sum(a > b for a, b in pairs), sum(a < b for a, b in pairs)
         text = f"correlation {mine:.2f} in the {robot.frame} frame, {theirs:.2f} in the {other} frame; "
         text += f"better in {better} of {better + worse} episodes"
@@ -176,7 +180,7 @@ def _compared(robot: Robot, what: str, found: Sequence[Readings], controller: bo
 
 
 def _fit(told: Floats, did: Floats) -> tuple[float, float]:
-    """(correlation, slope), both through 0, of what was done on what was told, all axes together.
+    """Fit what was done to what was commanded, all axes together: (correlation, slope), both through 0.
 
     The most extreme hundredth is left out: a jump of the state counts for more than the rest of the data else.
     """
@@ -192,7 +196,7 @@ def _fit(told: Floats, did: Floats) -> tuple[float, float]:
 
 
 def _vector(turn: Floats) -> Floats:
-    """Rotation vectors (n, 3) of matrices (n, 3, 3), for angles below pi."""
+    """Convert matrices (n, 3, 3) to rotation vectors (n, 3), for angles below pi."""
     axis = np.stack(
         [turn[:, 2, 1] - turn[:, 1, 2], turn[:, 0, 2] - turn[:, 2, 0], turn[:, 1, 0] - turn[:, 0, 1]], axis=1
     )
@@ -202,13 +206,13 @@ def _vector(turn: Floats) -> Floats:
 
 
 def commands(robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:
-    """Commanded joint angles: in radians, and near the angles that the joints reach."""
+    """Test that commanded joint angles are radians, and near the angles that the joints reach."""
     if robot.kind != "absolute":
         return
     joints = [i for i, unit in enumerate(robot.units) if unit == "rad" and robot.dims[i] not in robot.rates]
     if not joints:
         return
-    values = np.concatenate([one.action[one.known][:, joints] for one in seen])
+    values = np.concatenate([episode.action[episode.known][:, joints] for episode in seen])
     values = values[np.isfinite(values).all(axis=1)]
     if not len(values):
         return
@@ -218,9 +222,9 @@ def commands(robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:
     worst = 0.0
     for i in joints:
         pairs = [
-            (one.action[:-1, i], table[robot.dims[i]][1:])
-            for one in seen
-            if robot.dims[i] in (table := proprio(robot, one))
+            (episode.action[:-1, i], table[robot.dims[i]][1:])
+            for episode in seen
+            if robot.dims[i] in (table := proprio(robot, episode))
         ]
         if not pairs:
             continue
@@ -238,11 +242,11 @@ def commands(robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:
 
 
 def quaternions(robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:
-    """Stored quaternions have length 1."""
+    """Test that stored quaternions have length 1."""
     for term in (*robot.terms, *robot.state):
         if not any(op.name == "quaternion" for op in term.ops):
             continue
-        values = np.concatenate([stored(one, term) for one in seen])
+        values = np.concatenate([stored(episode, term) for episode in seen])
         size = np.sqrt((values**2).sum(axis=1))
         size = size[np.isfinite(size) & (size > 0)]
         if len(size):

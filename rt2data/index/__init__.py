@@ -1,7 +1,8 @@
 """The index: per part, one row per step or example, with references to image bytes in place of the bytes.
 
-`table` reads and writes index files (its docstring lists the columns), `text_columns` joins columns of text, `keys` has
-the keys and hashes of samples, `blobs` pictures that no file of a dataset holds as bytes.
+`table` documents its columns, reads and writes it. `reasons` lists why rows are left out, `keys` makes keys and hashes
+of samples, `hashing` the digests of units, `blobs` keeps images that no file holds as bytes, `text_columns` joins
+texts.
 
 May import: `images`, `storage`, `errors`.
 """

@@ -24,12 +24,12 @@ PREFIX = "blob:"
 
 
 def folder(work: Path) -> Path:
-    """The folder of blobs in a work directory."""
+    """Return the folder of blobs in a work directory."""
     return work / "blobs"
 
 
 def locate(file: str, root: str, work: Path) -> str:
-    """The path or URL of an image file: below `root`, the dataset's folder, or a blob of the work directory.
+    """Return the path or URL of an image file: below `root`, the dataset's folder, or a blob of the work directory.
 
     A file that is absolute, as no file of an index is, stays as it is.
     """
@@ -49,7 +49,7 @@ def write(path: Path, pictures: Iterable[bytes]) -> None:
 
 
 def refs(data: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Offsets and lengths of the images of a blob whose bytes are `data`, each int64 (n,)."""
+    """Return offsets and lengths, each int64 (n,), of the images of a blob whose bytes are `data`."""
     count = int(data[-8:].view("<i8")[0])
     lengths = data[-8 * (count + 1) : -8].copy().view("<i8").astype(np.int64)
     return np.cumsum(lengths) - lengths, lengths

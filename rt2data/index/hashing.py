@@ -6,7 +6,7 @@ import hashlib
 
 
 def digest(*parts: str | bytes, size: int = 10) -> bytes:
-    """blake2b of the parts, each with its length before it, so that no two lists of parts look alike."""
+    """Return blake2b of the parts, each with its length before it, so that no two lists of parts look alike."""
     h = hashlib.blake2b(digest_size=size)
     for part in parts:
         raw = part.encode() if isinstance(part, str) else part
@@ -15,5 +15,5 @@ def digest(*parts: str | bytes, size: int = 10) -> bytes:
 
 
 def split_hash(namespace: str, unit: str) -> int:
-    """64-bit hash of a split unit, the same in every recipe: a picture or episode is never in two splits."""
+    """Hash a split unit to 64 bits, in every recipe alike: an image or episode is never in two splits."""
     return int.from_bytes(digest("split", namespace, unit, size=8), "big")

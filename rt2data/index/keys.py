@@ -29,7 +29,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def mix(x: U64) -> U64:
-    """SplitMix64's finaliser, a bijection of 64-bit integers."""
+    """Apply SplitMix64's finaliser, a bijection of 64-bit integers."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
@@ -44,7 +44,7 @@ def hashes(
     variant: npt.NDArray[np.int32],
     copy: int | npt.NDArray[np.int64] = 0,
 ) -> U64:
-    """The hash of each key, uint64 (n,).
+    """Compute the hash of each key, uint64 (n,).
 
     Args:
         tag: what the hash decides: "order", "quota" or "draw".
@@ -67,7 +67,7 @@ def hashes(
 def keys(
     source: str, units: bytes, step: npt.NDArray[np.int32], variant: npt.NDArray[np.int32], copy: npt.NDArray[np.int32]
 ) -> text_columns.Texts:
-    """The keys, ASCII."""
+    """Format keys in ASCII."""
     pieces: list[text_columns.Texts | bytes] = [
         source.encode(),
         text_columns.hexes(np.frombuffer(units, np.uint8).reshape(-1, 10)),
@@ -83,7 +83,7 @@ def keys(
 
 
 def threshold(quota: U64, drawn: int, where: str) -> int:
-    """The largest hash among the `drawn` smallest of `quota`; -1 where none is drawn. Ties at it raise Rt2dataError.
+    """Return the largest of the `drawn` smallest hashes of `quota`; -1 where none is drawn. Ties raise Rt2dataError.
 
     `quota` is left in another order: a copy would be 8 more bytes a sample.
     """

@@ -58,7 +58,7 @@ VERDICTS = ("false", "true")  # the texts of the column `success`
 
 
 def decode_state(data: codec.Bytes, state: int) -> int:
-    """`state` (a code of REASONS), or that of an image whose pixels cannot be decoded."""
+    """Return `state` (a code of REASONS), or the code of what keeps the image's pixels from being decoded."""
     if state:
         return state
     try:

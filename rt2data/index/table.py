@@ -80,18 +80,18 @@ BATCH = 65536  # rows a record batch: a reader that walks the index needs memory
 
 
 def dictionary(codes: npt.NDArray[np.int32], values: Sequence[str | None]) -> pa.DictionaryArray:
-    """A dictionary column: row i holds ``values[codes[i]]``; a negative code is null."""
+    """Make a dictionary column: row i holds ``values[codes[i]]``; a negative code is null."""
     return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), pa.array(values, pa.string()))
 
 
 def fixed(values: npt.NDArray[Any]) -> pa.FixedSizeListArray:
-    """An (n, D) array as a column of lists of D."""
+    """Make a column of lists of D from an (n, D) array."""
     width = values.shape[1]
     return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values).reshape(-1)), width)
 
 
 def matrix(column: pa.ChunkedArray | pa.Array) -> npt.NDArray[Any]:
-    """The (n, D) array of a column of lists of D; a view where the column is one chunk."""
+    """Return the (n, D) array of a column of lists of D; a view where the column is one chunk."""
     chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
     width = column.type.list_size
     parts = [np.asarray(c.flatten()).reshape(-1, width) for c in chunks]
@@ -99,12 +99,12 @@ def matrix(column: pa.ChunkedArray | pa.Array) -> npt.NDArray[Any]:
 
 
 def numbers(table: pa.Table, name: str) -> npt.NDArray[Any]:
-    """A numeric or bool column as a numpy array."""
+    """Return a numeric or bool column as a numpy array."""
     return np.asarray(table.column(name).to_numpy(zero_copy_only=False))
 
 
 def codes(table: pa.Table, name: str) -> tuple[npt.NDArray[np.int32], list[str | None]]:
-    """A dictionary column as (codes, values); a null has code -1."""
+    """Return a dictionary column as (codes, values); a null has code -1."""
     column = table.column(name).combine_chunks()
     if isinstance(column, pa.ChunkedArray):  # pyarrow gives a chunked array back where there is no chunk
         return np.empty(0, np.int32), []
@@ -113,15 +113,15 @@ def codes(table: pa.Table, name: str) -> tuple[npt.NDArray[np.int32], list[str |
 
 
 def units(table: pa.Table) -> npt.NDArray[Any]:
-    """The column ``unit``, S10 (rows,): a view where the table is one chunk."""
+    """Return the column ``unit``, S10 (rows,): a view where the table is one chunk."""
     chunks = [c for c in table.column("unit").chunks if len(c)]
     raw = [memoryview(c.buffers()[1])[10 * c.offset : 10 * (c.offset + len(c))] for c in chunks]
-    parts = [np.frombuffer(one, "S10") for one in raw] or [np.empty(0, "S10")]
+    parts = [np.frombuffer(chunk, "S10") for chunk in raw] or [np.empty(0, "S10")]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def replaced(table: pa.Table, name: str, column: Any) -> pa.Table:
-    """`table` with another column under a name that it has."""
+    """Return `table` with another column under a name that it has."""
     return table.set_column(table.column_names.index(name), name, column)
 
 
@@ -147,7 +147,5 @@ def read(path: Path) -> pa.Table:
 
 
 def meta(table: pa.Table) -> dict[str, str]:
-    """The metadata of an index: source, dataset, split, members, units, blobs, read, check
-    (`rt2data.pipeline.indexing`).
-    """
+    """Return the metadata of an index as texts; the module says what it holds."""
     return {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}

@@ -22,54 +22,55 @@ _HEX = np.frombuffer("".join([f"{byte:02x}" for byte in range(256)]).encode(), n
 
 
 def of(values: Sequence[bytes | str | None]) -> Texts:
-    """The values as a column; None is null."""
+    """Make a column of values; None is null."""
     return pa.array(values, TYPE)
 
 
 def join(*columns: Texts | bytes, by: bytes = b"") -> Texts:
-    """Row by row the texts of several columns, `by` between them; nulls are passed over. Bytes stand in every row; one
-    column at least is no bytes.
+    """Join several columns row by row, `by` between them; nulls are passed over.
+
+    Bytes stand in every row; one column at least is no bytes.
     """
-    scalars = [pa.scalar(one, TYPE) if isinstance(one, bytes) else one for one in (*columns, by)]
+    scalars = [pa.scalar(column, TYPE) if isinstance(column, bytes) else column for column in (*columns, by)]
     return pa.compute.binary_join_element_wise(*scalars, null_handling="skip")
 
 
 def digits(values: npt.NDArray[Any], where: npt.NDArray[np.bool_] | None = None) -> Texts:
-    """Integers in decimal, null but for `where`."""
+    """Format integers in decimal, null but for `where`."""
     mask = None if where is None else ~where
     return pa.array(values, mask=mask).cast(pa.large_string()).cast(TYPE)
 
 
 def hexes(values: Bytes) -> Texts:
-    """Each row of an (n, D) array in hexadecimal, 2 D digits."""
+    """Format each row of an (n, D) array in hexadecimal, 2 D digits."""
     return rows(_HEX[values].reshape(len(values), 2 * values.shape[1]))
 
 
 def rows(values: Bytes) -> Texts:
-    """Each row of an (n, D) array as a text of D bytes."""
+    """Make a text of D bytes of each row of an (n, D) array."""
     n, width = values.shape
     return _array(np.arange(n + 1, dtype=np.int64) * width, np.ascontiguousarray(values))
 
 
 def lists(text: bytes) -> Texts:
-    """Each list of a JSON list of n > 0 lists of numbers, with the comma behind it."""
+    """Cut a JSON list of n > 0 lists of numbers into these, each with the comma behind it."""
     data = np.frombuffer(text[1:-1] + b",", np.uint8)
     return _array(np.concatenate([[0], np.flatnonzero(data == ord("]")) + 2]), data)
 
 
 def take(values: Sequence[bytes | str], codes: npt.NDArray[Any]) -> Texts:
-    """Row i holds ``values[codes[i]]``."""
+    """Make a column whose row i holds ``values[codes[i]]``."""
     return of(values).take(pa.array(codes))
 
 
 def padded(column: Texts, width: int) -> Bytes:
-    """ASCII texts of at most `width` bytes with zeros behind them, uint8 (n, width)."""
+    """Pad ASCII texts of at most `width` bytes with zeros behind them, uint8 (n, width)."""
     filled = pa.compute.ascii_rpad(column.cast(pa.large_string()), width=width, padding="\0")
     return data(filled)[0].reshape(len(column), width)
 
 
 def data(column: Any) -> tuple[Bytes, npt.NDArray[np.int64]]:
-    """All bytes of a column of large texts, and where each row begins and the last one ends, int64 (n + 1,)."""
+    """Return all bytes of a column of large texts, and where each row begins and the last one ends, int64 (n + 1,)."""
     _, places, held = column.buffers()
     if not len(column):
         return np.empty(0, np.uint8), np.zeros(1, np.int64)

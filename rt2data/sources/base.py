@@ -17,6 +17,7 @@ import pyarrow as pa
 from rt2data import index, storage
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
+from rt2data.index.blobs import PREFIX
 from rt2data.rlds.features import Field
 from rt2data.sources.counts import Counts
 from rt2data.storage.places import Place
@@ -43,7 +44,7 @@ class Values(Protocol):
     """The fields of an episode by path; those of a step have T rows."""
 
     def __getitem__(self, path: str) -> Any:
-        """The value of a field."""
+        """Return the value of a field."""
         ...
 
 
@@ -66,7 +67,7 @@ class EpisodeExcerpt:
     flags: tuple[str, ...] = ()
 
     def read(self, path: str) -> npt.NDArray[Any]:
-        """A numeric field, (T, ...); what is stored once per episode is the same at each step."""
+        """Read a numeric field, (T, ...); what is stored once per episode is the same at each step."""
         values = np.asarray(self.values[path])
         return values if self.fields[path].per_step else np.broadcast_to(values, (self.steps, *values.shape))
 
@@ -100,7 +101,7 @@ class Source(ABC):
 
     @classmethod
     def located(cls, declaration: Declaration, folder: Place) -> Place | None:  # noqa: ARG003  # of a default
-        """Where the dataset is when none of the declared folders is there; None where it is nowhere.
+        """Return where the dataset is when none of the declared folders is there; None where it is nowhere.
 
         Args:
             declaration: of the dataset.
@@ -115,24 +116,30 @@ class Source(ABC):
         """Give the folders of the work directory for blobs, for examples of annotation files, and for counts."""
         self.blob_folder, self.example_folder, self.counts = blobs, examples, Counts(counts)
 
+    def blob_path(self, name: str, check: str) -> Path | None:
+        """Return where the blob ``blob:NAME`` of an index at level `check` lies; None where none is written."""
+        if self.blob_folder is None or check == "quick":
+            return None
+        return self.blob_folder / name.removeprefix(PREFIX)
+
     @abstractmethod
     def splits(self) -> dict[str, int]:
-        """The dataset's own splits, and how many episodes or examples each holds as its metadata says."""
+        """Return the dataset's own splits, and how many episodes or examples each holds as its metadata says."""
 
     @abstractmethod
     def parts(self, split: str) -> list[Part]:
-        """The parts of a split, in a fixed order."""
+        """List the parts of a split, in a fixed order."""
 
     @abstractmethod
     def index(self, part: Part, *, check: str) -> pa.Table:
-        """The index of a part, with its images checked as far as `check` (of `rt2data.index.LEVELS`) says.
+        """Index a part, with its images checked as far as `check` (of `rt2data.index.LEVELS`) says.
 
         Columns and metadata are those of `rt2data.index.table`; of the metadata ``digest`` and ``units``, and ``blobs``
         and ``read`` where there are any.
         """
 
     def digest(self, part: Part) -> str:
-        """Hex digest that identifies a part's content; by default of its name and of all bytes of its files.
+        """Compute a hex digest that identifies a part's content; by default of its name and all bytes of its files.
 
         An index is used again while it stays the same, so it should be cheaper than indexing: without the images.
         """
@@ -144,11 +151,11 @@ class Source(ABC):
         return h.hexdigest()
 
     def watched(self, part: Part) -> list[str]:  # of a default
-        """Further files below `root`, there or not, whose change means that the part has changed, such as images."""
+        """List further files, there or not, whose change means that the part has changed, such as images."""
         return []
 
     def estimate(self, split: str, cameras: Sequence[str]) -> tuple[int, int]:
-        """(samples, bytes of their images of `cameras`) of a split, guessed fast.
+        """Guess (samples, bytes of their images of `cameras`) of a split, fast.
 
         By default from a quick index of the split's first part.
         """
@@ -161,7 +168,7 @@ class Source(ABC):
         return round(scale * table.num_rows), round(scale * size)
 
     def excerpts(self, part: Part, choose: Callable[[int], list[int]]) -> Iterator[EpisodeExcerpt]:
-        """The episodes of a part that have steps, each with its images at the steps ``choose(steps)``.
+        """Yield the episodes of a part that have steps, each with its images at the steps ``choose(steps)``.
 
         Raises:
             Rt2dataError: the format does not offer it; its declarations cannot be checked.

@@ -18,8 +18,8 @@ class Counts:
 
     folder: Path | None = None
 
-    def of(self, root: Place, names: Sequence[str], about: Sequence[str], count: Callable[[], int]) -> int:
-        """``count()``, or what it was when the files `names` below `root` had the size and time that they have now.
+    def get(self, root: Place, names: Sequence[str], about: Sequence[str], count: Callable[[], int]) -> int:
+        """Return ``count()``, or what it was when the files `names` below `root` had the size and time of now.
 
         `about` says what the count depends on besides the files: the declaration's digest, the split.
         """
@@ -33,6 +33,6 @@ class Counts:
                 return int(known["count"])
         except (OSError, ValueError, KeyError, TypeError):
             pass  # not counted before, or unreadable
-        found = count()
-        atomic.write(file, json.dumps({"stat": stat, "count": found}).encode())
-        return found
+        number = count()
+        atomic.write(file, json.dumps({"stat": stat, "count": number}).encode())
+        return number

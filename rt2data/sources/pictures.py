@@ -1,4 +1,4 @@
-"""Pictures of web corpora: where each lies, and what its bytes are."""
+"""Images of web corpora: where each lies, and what its bytes are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rt2data import index, storage
 from rt2data.images import codec
 from rt2data.storage.places import Place
 
-MAX_BYTES = 1 << 28  # of a picture: an annotation may name anything below the folder, and a picture is read whole
+MAX_BYTES = 1 << 28  # of an image: an annotation may name anything below the folder, and an image is read whole
 
 
 class Picture(NamedTuple):
@@ -25,9 +25,9 @@ class Picture(NamedTuple):
 
 
 class Names(NamedTuple):
-    """File names below the dataset's folder at which a picture may be, in the order of preference.
+    """File names below the dataset's folder at which an image may be, in the order of preference.
 
-    `reason` is that of a picture at none of them.
+    `reason` is that of an image at none of them.
     """
 
     tried: tuple[str, ...]
@@ -35,7 +35,7 @@ class Names(NamedTuple):
 
 
 class Fact(NamedTuple):
-    """What a picture is: where it lies, its size in bytes, CRC32C, format, state, pixels, and digest of its content."""
+    """What an image is: where it lies, its size in bytes, CRC32C, format, state, pixels, and digest of its content."""
 
     picture: Picture | None
     size: int = 0
@@ -48,14 +48,14 @@ class Fact(NamedTuple):
 
 
 class PictureReader:
-    """Reads pictures. The last file of many pictures stays mapped."""
+    """Reads images. The last file of many images stays mapped."""
 
     def __init__(self, root: Place) -> None:
         self.root, self._name = root, ""
         self._map: mmap.mmap | None = None
 
     def read(self, picture: Picture) -> bytes:
-        """The bytes of a picture; MAX_BYTES at most, and one more where there are more."""
+        """Read the bytes of an image; MAX_BYTES at most, and one more where there are more."""
         if picture.length < 0:
             with storage.open_file(self.root / picture.file) as file:
                 return file.read(min(MAX_BYTES, os.fstat(file.fileno()).st_size) + 1)
@@ -72,7 +72,7 @@ class PictureReader:
 
 
 def fact_of(picture: Picture, reader: PictureReader, check: str, *, content: bool) -> Fact:
-    """What a picture is, read from its file."""
+    """Read an image from its file and describe it."""
     try:
         data = reader.read(picture)
     except OSError:
@@ -81,7 +81,7 @@ def fact_of(picture: Picture, reader: PictureReader, check: str, *, content: boo
 
 
 def describe(picture: Picture, data: bytes, check: str, *, content: bool) -> Fact:
-    """What a picture with the bytes `data` is. `content`: with a digest of them."""
+    """Describe an image with the bytes `data`; with a digest of them where `content` is true."""
     if len(data) > MAX_BYTES:
         return Fact(picture, MAX_BYTES, state=index.CODE["image_too_large"])
     crc = google_crc32c.value(data)

@@ -1,4 +1,7 @@
-"""Robot demonstrations: RLDS in TFRecord and ArrayRecord, RoboSet's HDF5, LeRobot; `video` decodes frames.
+"""Robot episodes: RLDS in TFRecord and ArrayRecord, RoboSet's HDF5, LeRobot.
 
-May import: `sources.base` and what `sources` may import.
+`robot_source` is the base of these formats, `episode_rows` makes a part's index of its episodes. `rlds`, `roboset` and
+`lerobot/` are formats, `roboset_to_rlds` converts one, `video` decodes frames.
+
+May import: `sources.base` and what else serves several formats; not `sources.web`.
 """

@@ -1,4 +1,4 @@
-"""The rows of an index from the episodes of one part, whatever the format they were read from."""
+"""Make the rows of an index from the episodes of one part, whatever the format they were read from."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Episode(Values, Protocol):
 
     @property
     def record(self) -> int:
-        """Its place in the part; names it where the declaration names no field that does."""
+        """Its place in the part, which names it where no declared field does."""
         ...
 
     @property
@@ -40,7 +40,7 @@ class Episode(Values, Protocol):
 
 
 class EpisodeRows:
-    """Collects the episodes of one part, column by column, and makes the part's index of them.
+    """Collect the episodes of one part, column by column, and make the part's index of them.
 
     Args:
         source: the dataset.
@@ -53,7 +53,7 @@ class EpisodeRows:
         self.name = source.declaration.name
         self.episodes: list[str] = []
         self.instructions: dict[str, int] = {}
-        self.plans: dict[str, int] = {}
+        self.reasonings: dict[str, int] = {}
         names = "unit hash length instruction reject action terminate valid proprio plan success"
         self.columns: dict[str, list[Any]] = {name: [] for name in names.split()}
         self.refs: dict[str, list[ImageRefs]] = {camera.name: [] for camera in self.robot.cameras}
@@ -77,9 +77,9 @@ class EpisodeRows:
             columns["success"].append(None)
             return
         read = self._reader(episode)
-        found = actions.of_episode(robot, read, steps, where)
-        ok, ends = found.known, found.ends
-        action = actions.at_rest(robot, found.values, ok)
+        computed = actions.of_episode(robot, read, steps, where)
+        ok, ends = computed.known, computed.ends
+        action = actions.at_rest(robot, computed.values, ok)
         with np.errstate(over="ignore"):
             action32 = action.astype(np.float32)
         finite = np.asarray(np.isfinite(action32).all(axis=1))
@@ -87,19 +87,19 @@ class EpisodeRows:
         if robot.every > 1:
             reject = np.where(np.arange(steps) % robot.every, index.CODE["between_steps"], reject)
         texts = instruction.texts(robot.instruction, episode.__getitem__, steps)
-        said = _codes(texts, self.instructions)
-        reject = np.where((reject == 0) & (said < 0), index.CODE["no_instruction"], reject)
+        instructions = _codes(texts, self.instructions)
+        reject = np.where((reject == 0) & (instructions < 0), index.CODE["no_instruction"], reject)
         self.episodes.append(name)
         columns["unit"].append(index.digest(name))
         columns["hash"].append(index.split_hash(self.name, name))
         columns["length"].append(steps)
-        columns["instruction"].append(said)
+        columns["instruction"].append(instructions)
         columns["reject"].append(reject.astype(np.uint8))
         columns["action"].append(np.where(finite[:, None], action32, np.float32(0)))
         columns["terminate"].append(ends)
         columns["valid"].append(ok)
         if robot.plan:
-            columns["plan"].append(_codes(instruction.texts(robot.plan, episode.__getitem__, steps), self.plans))
+            columns["plan"].append(_codes(instruction.texts(robot.plan, episode.__getitem__, steps), self.reasonings))
         columns["success"].append(
             actions.success(robot.success, read, episode.__getitem__, steps, where) if robot.success else None
         )
@@ -116,7 +116,7 @@ class EpisodeRows:
                 self.hidden[camera.name].append(~actions.holds(camera.valid, read, steps, where))
 
     def _reader(self, episode: Episode) -> actions.Read:
-        """Numeric fields by path, (T, ...); what is stored once per episode is the same at each step."""
+        """Return a reader of numeric fields, (T, ...); what is stored once per episode is the same at each step."""
 
         def read(path: str) -> npt.NDArray[Any]:
             values = np.asarray(episode[path])
@@ -137,16 +137,16 @@ class EpisodeRows:
         columns, robot = self.columns, self.robot
         lengths = np.array(columns["length"], np.int64)
         rows = int(lengths.sum())
-        which = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+        episode = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
         step = np.arange(rows) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         units = np.array(columns["unit"], "S10") if columns["unit"] else np.empty(0, "S10")
         language = self.source.declaration.language
         arrays: dict[str, Any] = {
-            "unit": _binary(units[which]),
-            "split_hash": np.array(columns["hash"], np.uint64)[which],
+            "unit": _binary(units[episode]),
+            "split_hash": np.array(columns["hash"], np.uint64)[episode],
             "step": step.astype(np.int32),
-            "steps": lengths[which].astype(np.int32),
-            "episode": index.dictionary(which, self.episodes),
+            "steps": lengths[episode].astype(np.int32),
+            "episode": index.dictionary(episode, self.episodes),
             "language": index.dictionary(np.full(rows, 0 if language else -1, np.int32), [language]),
             "reject": _concat(columns["reject"], np.uint8),
             "instruction": index.dictionary(_concat(columns["instruction"], np.int32), list(self.instructions)),
@@ -155,9 +155,9 @@ class EpisodeRows:
             "valid": _concat(columns["valid"], np.bool_),
         }  # fmt: skip
         if robot.plan:
-            arrays["plan"] = index.dictionary(_concat(columns["plan"], np.int32), list(self.plans))
+            arrays["plan"] = index.dictionary(_concat(columns["plan"], np.int32), list(self.reasonings))
         if robot.success:
-            verdict = np.array([-1 if v is None else int(v) for v in columns["success"]], np.int32)[which]
+            verdict = np.array([-1 if v is None else int(v) for v in columns["success"]], np.int32)[episode]
             arrays["success"] = index.dictionary(verdict, index.VERDICTS)
         if robot.proprio:
             arrays["proprio"] = index.fixed(_concat(columns["proprio"], np.float32, len(robot.proprio_dims)))
@@ -194,7 +194,7 @@ class EpisodeRows:
 
 
 def _codes(texts: Sequence[str | None], known: dict[str, int]) -> npt.NDArray[np.int32]:
-    """Texts as numbers of `known`, to which new ones are added; -1 where there is none."""
+    """Number texts as in `known`, to which new ones are added; -1 where there is none."""
     if texts and texts.count(texts[0]) == len(texts):  # an episode says one thing throughout
         first = texts[0]
         return np.full(len(texts), -1 if first is None else known.setdefault(first, len(known)), np.int32)
@@ -218,27 +218,27 @@ def _concat(parts: list[Any], dtype: Any, width: int = 0) -> Any:
 
 
 def append_left_out(table: pa.Table, rows: EpisodeRows, reasons: Sequence[Sequence[str]]) -> pa.Table:
-    """The index of the episodes in `rows` with a further row for each of an episode's `reasons` (`index.REASONS`)."""
-    which = np.repeat(np.arange(len(reasons)), [len(one) for one in reasons])
-    if not len(which):
+    """Append a row that is left out for each of an episode's `reasons` (of `index.REASONS`) to the index of `rows`."""
+    episode = np.repeat(np.arange(len(reasons)), [len(names) for names in reasons])
+    if not len(episode):
         return table
     steps = np.array(rows.columns["length"], np.int32)
-    first = np.concatenate([[0], np.cumsum([len(one) for one in reasons])[:-1]])
+    first = np.concatenate([[0], np.cumsum([len(names) for names in reasons])[:-1]])
     columns: dict[str, Any] = {
-        "unit": pa.array([rows.columns["unit"][i] for i in which], pa.binary(10)),
-        "split_hash": np.array(rows.columns["hash"], np.uint64)[which],
-        "step": (steps[which] + np.arange(len(which)) - first[which]).astype(np.int32),
-        "steps": steps[which],
-        "episode": index.dictionary(which.astype(np.int32), rows.episodes),
-        "reject": np.array([index.CODE[reason] for one in reasons for reason in one], np.uint8),
+        "unit": pa.array([rows.columns["unit"][i] for i in episode], pa.binary(10)),
+        "split_hash": np.array(rows.columns["hash"], np.uint64)[episode],
+        "step": (steps[episode] + np.arange(len(episode)) - first[episode]).astype(np.int32),
+        "steps": steps[episode],
+        "episode": index.dictionary(episode.astype(np.int32), rows.episodes),
+        "reject": np.array([index.CODE[reason] for names in reasons for reason in names], np.uint8),
     }
-    arrays = [columns[f.name] if f.name in columns else _nothing(f.type, len(which)) for f in table.schema]
+    arrays = [columns[f.name] if f.name in columns else _nothing(f.type, len(episode)) for f in table.schema]
     extra = pa.table(dict(zip(table.column_names, arrays, strict=True)))
     return pa.concat_tables([table, extra.cast(table.schema)]).combine_chunks()
 
 
 def _nothing(kind: pa.DataType, count: int) -> Any:
-    """A column without content: nulls of a dictionary, zeros of numbers."""
+    """Make a column without content: nulls of a dictionary, zeros of numbers."""
     if pa.types.is_dictionary(kind):
         return index.dictionary(np.full(count, -1, np.int32), [])
     if pa.types.is_fixed_size_list(kind):

@@ -20,6 +20,6 @@ def open_rlds(declaration: Declaration, root: Place) -> Rlds:
 
 
 def _version(declaration: Declaration, root: Place) -> str | None:
-    """The version folder that the declaration prefers, of those in `root`; None leaves the choice to the reader."""
-    there = [version for version in declaration.versions if (root / version / "dataset_info.json").is_file()]
-    return max(there, key=lambda version: tuple(map(int, version.split(".")))) if there else None
+    """Choose the version folder in `root` that the declaration prefers; None leaves the choice to the reader."""
+    present = [version for version in declaration.versions if (root / version / "dataset_info.json").is_file()]
+    return max(present, key=lambda version: tuple(map(int, version.split(".")))) if present else None

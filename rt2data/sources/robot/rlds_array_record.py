@@ -1,6 +1,6 @@
 """Robot episodes in RLDS whose files are ArrayRecord: what TFDS's own copies of Open X-Embodiment are.
 
-Records are compressed, so no picture is a range of a file. Those of the declared cameras are copied once, as they are
+Records are compressed, so no image is a range of a file. Those of the declared cameras are copied once, as they are
 encoded, into a blob per file; fields are decoded as those of TFRecord are.
 """
 
@@ -35,7 +35,7 @@ class RldsArrayRecord(Rlds):
     writes_blobs = True
 
     def digest(self, part: Part) -> str:
-        """Of the hashes that the headers of the file's chunks hold: they stand for the content, which is not read."""
+        """Digest the hashes in the headers of the file's chunks: they stand for the content, which is not read."""
         h = named_digest(self.root, part.name)
         for chunk in array_record.chunks(self.mapped(part.name), path=part.name):
             for number in chunk:
@@ -48,7 +48,7 @@ class RldsArrayRecord(Rlds):
     def episodes(
         self, name: str, fields: Mapping[str, Field], wanted: Sequence[str], *, check: bool
     ) -> Iterator[tuple[Episode, Bytes]]:
-        """As of `Rlds`; the bytes are those of one record. What is read is always checked."""
+        """Yield episodes as `Rlds` does; the bytes are those of one record. What is read is always checked."""
         reader = Reader(fields, wanted, name)
         for number, data in enumerate(array_record.records(storage.near(self.root / name))):
             payload = tfrecord.byte_view(data)
@@ -60,8 +60,8 @@ class RldsArrayRecord(Rlds):
         name = f"{blobs.PREFIX}array_record/{index.digest(digest, *cameras, size=16).hex()}"
         rows = EpisodeRows(self, part, file=name)
         pictures = self._pictures(part, rows, cameras)
-        if check != "quick" and self.blob_folder is not None:
-            path = self.blob_folder / name.removeprefix(blobs.PREFIX)
+        path = self.blob_path(name, check)
+        if path is not None:
             if path.is_file():
                 for _ in pictures:  # they are there; the rows are collected all the same
                     pass
@@ -78,25 +78,25 @@ class RldsArrayRecord(Rlds):
         return table.replace_schema_metadata(meta)
 
     def _pictures(self, part: Part, rows: EpisodeRows, cameras: Sequence[str]) -> Iterator[bytes]:
-        """The pictures of a part, in the order of the blob; each episode is added to `rows` on the way."""
+        """Yield the images of a part, in the order of the blob; each episode is added to `rows` on the way."""
         place = 0
         for episode, payload in self.episodes(part.name, self.fields, list(self.fields), check=True):
             moved: dict[str, ImageRefs] = {}
-            found: list[tuple[int, int]] = []
+            spans: list[tuple[int, int]] = []
             for field in cameras:
                 refs = episode[field]
                 if isinstance(refs, ImageRefs):  # what is none, `EpisodeRows` refuses
                     ends = place + np.cumsum(refs.length)
                     moved[field] = ImageRefs(ends - refs.length, refs.length)
                     place = int(ends[-1]) if len(ends) else place
-                    found += zip(refs.offset.tolist(), refs.length.tolist(), strict=True)
+                    spans += zip(refs.offset.tolist(), refs.length.tolist(), strict=True)
             rows.add(_Moved(episode, moved))
-            for offset, length in found:
+            for offset, length in spans:
                 yield payload[offset : offset + length].tobytes()
 
 
 class _Moved:
-    """An episode whose pictures lie elsewhere."""
+    """An episode whose images lie elsewhere."""
 
     def __init__(self, episode: Episode, pictures: Mapping[str, ImageRefs]) -> None:
         self.record, self.steps = episode.record, episode.steps

@@ -44,28 +44,28 @@ class Rlds(RobotSource):
         self.take_fields(dataset.fields, f"{declaration.name} {dataset.version}")
         self.fields = {path: dataset.fields[path] for path in self.robot.fields}
         # Episodes of each file of a split, where that is stated.
-        self.stated = {(s, f): n for s, one in dataset.splits.items() for f, n in _stated(one)}
+        self.stated = {(s, f): n for s, split in dataset.splits.items() for f, n in _stated(split)}
 
     def splits(self) -> dict[str, int]:
         return {name: sum(self._lengths(name)) for name in self.dataset.splits}
 
     def _lengths(self, split: str) -> list[int]:
-        """Episodes of each file of a split: as stated, else counted."""
-        found = self.dataset.splits[split]
-        return found.shard_lengths or [self.count(name) for name in found.files]
+        """Return the episodes of each file of a split: as stated, else counted."""
+        files_of_split = self.dataset.splits[split]
+        return files_of_split.shard_lengths or [self.count(name) for name in files_of_split.files]
 
     def mapped(self, name: str) -> Bytes:
-        """The bytes of the file `name`, mapped into memory: of a local copy where it is on object storage."""
+        """Map the file `name` into memory; its local copy where it is on object storage."""
         return tfrecord.map_file(storage.near(self.root / name))
 
     def count(self, name: str) -> int:
-        """Episodes in a file, where the metadata do not state them."""
+        """Count the episodes of a file, where the metadata do not state them."""
         return sum(1 for _ in tfrecord.scan(self.mapped(name), path=name, check=False))
 
     def episodes(
         self, name: str, fields: Mapping[str, Field], wanted: Sequence[str], *, check: bool
     ) -> Iterator[tuple[Episode, Bytes]]:
-        """The episodes of the file `name` with the `wanted` of `fields`, each with the bytes its images lie in."""
+        """Yield the episodes of the file `name` with the `wanted` of `fields`, each with the bytes of its images."""
         buffer = self.mapped(name)
         for episode in read_episodes(buffer, name, fields, wanted, check=check):
             yield episode, buffer
@@ -82,7 +82,7 @@ class Rlds(RobotSource):
         )
 
     def estimate(self, split: str, cameras: Sequence[str]) -> tuple[int, int]:
-        """From the first 8 episodes of the split's first file."""
+        """Guess from the first 8 episodes of the split's first file."""
         files = self.dataset.splits[split].files
         fields = [c.field for c in self.robot.cameras if c.name in cameras]
         episodes = self._first(files[0], fields) if files else []
@@ -93,14 +93,14 @@ class Rlds(RobotSource):
         return round(scale * sum(e.steps for e in episodes)), round(scale * size)
 
     def _first(self, name: str, wanted: Sequence[str]) -> list[Episode]:
-        """The first 8 episodes of a file; of one on object storage those that its first bytes hold, if any."""
-        path, found = self.root / name, list[Episode]()
+        """Read the first 8 episodes of a file; of one on object storage those that its first bytes hold, if any."""
+        path, episodes = self.root / name, list[Episode]()
         if isinstance(path, Url) and path.stat().st_size:
             for data in object_store.fetch([(path, 0, min(START, path.stat().st_size))]):
                 start = read_episodes(np.frombuffer(data, np.uint8), name, self.fields, wanted, check=False)
                 with suppress(Rt2dataError):  # where the bytes end, or which are no TFRecord
-                    found.extend(islice(start, 8))
-        return found or [e for e, _ in islice(self.episodes(name, self.fields, wanted, check=False), 8)]
+                    episodes.extend(islice(start, 8))
+        return episodes or [e for e, _ in islice(self.episodes(name, self.fields, wanted, check=False), 8)]
 
     def index(self, part: Part, *, check: str) -> pa.Table:
         buffer = self.mapped(part.name)
@@ -135,7 +135,7 @@ class Rlds(RobotSource):
             yield EpisodeExcerpt(episode, episode.steps, wanted, images, flags)
 
     def _images(self, table: pa.Table) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
-        """Where the images lie that `EpisodeRows.table` has hashed, how long they are, and their CRC32Cs."""
+        """Return offsets, lengths and CRC32Cs of the images that `EpisodeRows.table` has hashed."""
         columns = [
             np.concatenate([index.numbers(table, f"{c.name}.{column}") for c in self.robot.cameras])
             for column in ("offset", "length", "crc")
@@ -154,12 +154,12 @@ class Rlds(RobotSource):
 
 
 def _stated(split: Split) -> Iterator[tuple[str, int]]:
-    """The files of a split with the episodes that are stated of each; none where nothing is stated."""
+    """Yield the files of a split with the episodes that are stated of each; none where nothing is stated."""
     return zip(split.files, split.shard_lengths, strict=True) if split.shard_lengths else iter(())
 
 
 def named_digest(root: Place, name: str) -> Any:
-    """A hash of a part's name and of the schema that it is read by, to which its content is to be added."""
+    """Hash a part's name and the schema that it is read by; its content is to be added."""
     h = hashlib.blake2b(name.encode() + b"\0", digest_size=20)
     with suppress(FileNotFoundError):
         h.update(_schema_digest(root / SCHEMA, *storage.version(root / SCHEMA)))
@@ -172,7 +172,7 @@ def _schema_digest(path: Place, *version: int | str) -> bytes:  # noqa: ARG001  
 
 
 def records_digest(root: Place, name: str, records: Any) -> str:
-    """A part's identity: its name, its schema, and each record's length and its two stored CRCs.
+    """Digest a part's name, its schema, and each record's length and two stored CRCs.
 
     The CRCs stand for the content, which is not read.
     """

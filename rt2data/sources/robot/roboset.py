@@ -18,18 +18,17 @@ import pyarrow as pa
 from rt2data import index
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
-from rt2data.index import blobs
-from rt2data.rlds import tfrecord
+from rt2data.index.blobs import PREFIX
 from rt2data.rlds.episodes import ImageRefs
 from rt2data.sources.base import EpisodeExcerpt, Part
 from rt2data.sources.robot.episode_rows import EpisodeRows, append_left_out
-from rt2data.sources.robot.roboset_trials import CAMERAS, FIELDS, SUFFIXES, Trial, files, names, opened, trials
-from rt2data.sources.robot.robot_source import FLAGS, RobotSource
+from rt2data.sources.robot.roboset_trials import CAMERAS, FIELDS, SUFFIXES, Trial, files, names, open_hdf5, trials
+from rt2data.sources.robot.robot_source import FLAGS, RobotSource, encoded_images
 from rt2data.storage.places import Place
 
 Array = npt.NDArray[Any]
 
-ENCODING = "png1"  # of the pictures in a blob: another one has another name
+ENCODING = "png1"  # of the images in a blob: another one has another name
 
 
 class _Episode:
@@ -67,43 +66,42 @@ class RobosetHdf5(RobotSource):
 
     def splits(self) -> dict[str, int]:
         about = (self.declaration.digest,)
-        return {"train": sum(self.counts.of(self.root, (f,), about, partial(self._count, f)) for f in self.files)}
+        return {"train": sum(self.counts.get(self.root, (f,), about, partial(self._count, f)) for f in self.files)}
 
     def _count(self, file: str) -> int:
-        """The trials of a file."""
-        with opened(self.root / file) as content:
+        """Count the trials of a file."""
+        with open_hdf5(self.root / file) as content:
             return len(names(content))
 
     def parts(self, split: str) -> list[Part]:
         return [Part(split, file, (file,)) for file in self.files]
 
     def estimate(self, split: str, cameras: Sequence[str]) -> tuple[int, int]:
-        """From the first trials of the first file."""
+        """Guess from the first trials of the first file."""
         wanted = [self._camera(c.field) for c in self.robot.cameras if c.name in cameras]
-        found: list[tuple[int, int]] = []
+        trial_sizes: list[tuple[int, int]] = []
         for trial, _ in zip(trials(self.root, self.files[0]), range(4), strict=False):
             size = sum(len(picture) for name in wanted for picture in trial.pictures(name, 1))
-            found.append((len(trial.rows), len(trial.rows) * size))
-        scale = self.splits()["train"] / max(1, len(found))
-        return round(scale * sum(n for n, _ in found)), round(scale * sum(size for _, size in found))
+            trial_sizes.append((len(trial.rows), len(trial.rows) * size))
+        scale = self.splits()["train"] / max(1, len(trial_sizes))
+        return round(scale * sum(n for n, _ in trial_sizes)), round(scale * sum(size for _, size in trial_sizes))
 
     def index(self, part: Part, *, check: str) -> pa.Table:
         digest = self.digest(part)
-        quick = check == "quick" or self.blob_folder is None
-        name = f"{blobs.PREFIX}roboset_hdf5/{digest}-{ENCODING}"
+        name = f"{PREFIX}roboset_hdf5/{digest}-{ENCODING}"
+        path = self.blob_path(name, check)
+        quick = path is None
         rows = EpisodeRows(self, part, file=name)
-        buffer, refs = self._first(part) if quick else self._all(part, name)
+        buffer, refs = encoded_images(self._images(part, 1 if quick else None), path)
         place, left_out = 0, []
         for record, trial in enumerate(trials(self.root, part.name)):
             steps, pictures = len(trial.rows), {}
+            stored, times = (min(steps, 1), steps) if quick else (steps, 1)
             for camera in CAMERAS:
-                offset, length = refs
-                span = slice(place, place + (1 if quick else steps))
-                one = ImageRefs(offset[span], length[span])
-                pictures[camera] = (
-                    ImageRefs(np.repeat(one.offset, steps), np.repeat(one.length, steps)) if quick else one
-                )
-                place += 1 if quick else steps
+                span = slice(place, place + stored)
+                offset, length = (np.repeat(column[span], times) for column in (refs.offset, refs.length))
+                pictures[camera] = ImageRefs(offset, length)
+                place += stored
             rows.add(_Episode(trial, record, pictures))
             left_out.append(["not_finite"] * trial.not_finite + ["unequal_length"] * trial.unequal)
         table = rows.table(buffer, check, digest)
@@ -118,23 +116,11 @@ class RobosetHdf5(RobotSource):
                 images = {field: {t: trial.picture(name, t) for t in choose(steps)} for field, name in fields.items()}
                 yield EpisodeExcerpt(trial.values(), steps, self.fields, images, FLAGS)
 
-    def _all(self, part: Part, name: str) -> tuple[Array, tuple[Array, Array]]:
-        """The blob of a part, written if it is not there."""
-        assert self.blob_folder is not None  # noqa: S101  # the caller saw it
-        path = self.blob_folder / name[len(blobs.PREFIX) :]
-        if not path.is_file():
-            blobs.write(
-                path,
-                (p for trial in trials(self.root, part.name) for camera in CAMERAS for p in trial.pictures(camera)),
-            )
-        data = tfrecord.map_file(path)
-        return data, blobs.refs(data)
-
-    def _first(self, part: Part) -> tuple[Array, tuple[Array, Array]]:
-        """A first picture of each camera of each trial, one after the other."""
-        found = [next(t.pictures(c, 1), b"") for t in trials(self.root, part.name) for c in CAMERAS]
-        lengths = np.array([len(p) for p in found], np.int64)
-        return np.frombuffer(b"".join(found), np.uint8), (np.cumsum(lengths) - lengths, lengths)
+    def _images(self, part: Part, count: int | None) -> Iterator[bytes]:
+        """Encode the first `count` images of each camera of each trial, one after the other; all where it is None."""
+        for trial in trials(self.root, part.name):
+            for camera in CAMERAS:
+                yield from trial.pictures(camera, count)
 
     def _camera(self, field: str) -> str:
         return field.rpartition("_")[2]

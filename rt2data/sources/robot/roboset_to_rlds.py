@@ -31,7 +31,7 @@ class Converted:
     nameless: Counter[str] = field(default_factory=Counter)
 
     def text(self) -> str:
-        """For a person: a line per fact."""
+        """Format for a person: a line per fact."""
         lines = [f"{self.folder}: {self.episodes:,} episodes, {self.steps:,} steps"]
         lines += [f"  left out: {n:,} {reason}" for reason, n in self.left_out.items() if n]
         if self.nameless:
@@ -43,7 +43,7 @@ class Converted:
 def roboset(source: Path, target: Path) -> Converted:
     """Convert a folder of RoboSet's HDF5 files to ``TARGET/roboset/1.0.0``.
 
-    The fields are those of `rt2data.sources.robot.roboset_trials.FEATURES`; pictures become PNG. Trials in which no row
+    The fields are those of `rt2data.sources.robot.roboset_trials.FEATURES`; images become PNG. Trials in which no row
     is complete are left out, and counted.
 
     Raises:
@@ -54,36 +54,36 @@ def roboset(source: Path, target: Path) -> Converted:
 
     if not source.is_dir():
         raise Rt2dataError(str(source), "no such folder", "a folder of RoboSet's HDF5 files")
-    one = roboset_hdf5.RobosetHdf5(declaration.find(DECLARATION), source)
-    found = Converted(target / NAME / VERSION)
-    trials, (_, size) = one.splits()["train"], one.estimate("train", one.declaration.cameras)
+    dataset = roboset_hdf5.RobosetHdf5(declaration.find(DECLARATION), source)
+    converted = Converted(target / NAME / VERSION)
+    trials, (_, size) = dataset.splits()["train"], dataset.estimate("train", dataset.declaration.cameras)
     shards = max(1, min(math.ceil(size / SHARD_BYTES), trials, MAX_SHARDS))
     write_rlds(
         target,
         name=NAME,
         version=VERSION,
         features=roboset_trials.FEATURES,
-        splits={"train": episodes(one, found)},
+        splits={"train": episodes(dataset, converted)},
         shards={"train": shards},
         description=DESCRIPTION,
-        citation=str(one.declaration.raw["citation"]),
+        citation=str(dataset.declaration.raw["citation"]),
     )
-    return found
+    return converted
 
 
-def episodes(one: Any, found: Converted | None = None) -> Iterator[dict[str, Any]]:
-    """The episodes of a `RobosetHdf5`, as `write_rlds` takes them; counted into `found`."""
+def episodes(dataset: Any, converted: Converted | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the episodes of a `RobosetHdf5`, as `write_rlds` takes them; counted into `converted`."""
     from rt2data.sources.robot import roboset_trials
 
-    counts = found if found is not None else Converted(Path())
-    for file in one.files:
-        for trial in roboset_trials.trials(one.root, file):
+    counts = converted if converted is not None else Converted(Path())
+    for file in dataset.files:
+        for trial in roboset_trials.trials(dataset.root, file):
             counts.left_out["not_finite"] += trial.not_finite
             counts.left_out["unequal_length"] += trial.unequal
             if not len(trial.rows):
                 counts.left_out["trials without a complete row"] += 1
                 continue
-            episode = roboset_trials.rlds_episode(trial, one.robot)
+            episode = roboset_trials.rlds_episode(trial, dataset.robot)
             counts.episodes += 1
             counts.steps += len(trial.rows)
             if not any(episode["steps"]["language_instruction"]):

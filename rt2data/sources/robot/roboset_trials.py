@@ -36,7 +36,7 @@ Array = npt.NDArray[Any]
 
 SUFFIXES = (".h5", ".hdf5")
 CAMERAS = ("left", "right", "top", "wrist")
-BLOCK = 1 << 26  # bytes of pictures that are read at once
+BLOCK = 1 << 26  # bytes of images that are read at once
 MAX_NUMBERS = 1 << 26  # of a dataset of numbers: a day at 100 Hz
 
 # Where a trial keeps what, the first that is there. "" is the trial itself.
@@ -91,7 +91,7 @@ FIELDS = features.parse_features(features_json(FEATURES))
 class Trial:
     """One trial: T rows that are complete, of `found` in the file.
 
-    `rows` are their positions in the datasets; `cameras` the datasets of pictures, (n, H, W, 3), that it has. They can
+    `rows` are their positions in the datasets; `cameras` the datasets of images, (n, H, W, 3), that it has. They can
     be read while the file is open.
     """
 
@@ -107,7 +107,7 @@ class Trial:
     unequal: int
 
     def pictures(self, camera: str, count: int | None = None) -> Iterator[bytes]:
-        """The first `count` pictures of a camera, PNG; black ones where the trial has no such camera."""
+        """Encode the first `count` images of a camera, PNG; black ones where the trial has no such camera."""
         rows = self.rows[:count]
         if camera not in self.cameras:
             size = next((d.shape[1:3] for d in self.cameras.values()), (1, 1))
@@ -123,12 +123,12 @@ class Trial:
                 yield _encode(pixels[row - low])
 
     def picture(self, camera: str, step: int) -> bytes:
-        """The picture of one step, PNG."""
+        """Encode the image of one step, PNG."""
         dataset = self.cameras.get(camera)
         return _encode(np.zeros((1, 1, 3), np.uint8) if dataset is None else dataset[int(self.rows[step])])
 
     def values(self) -> dict[str, Any]:
-        """Every field of FEATURES but images and instruction, by path, as `Episode` of `rt2data.rlds` gives them."""
+        """Return every field of FEATURES but images and instruction, by path, as `rt2data.rlds.Episode` does."""
         steps = len(self.rows)
         last = np.arange(steps) == steps - 1
         path = Path(self.file)
@@ -157,24 +157,24 @@ class Trial:
 
 
 def files(root: Place) -> list[str]:
-    """The HDF5 files below a folder, in sorted order, as paths relative to it."""
+    """List the HDF5 files below a folder, in sorted order, as paths relative to it."""
     return [name for name in storage.matching(root, "**/*") if PurePosixPath(name).suffix.lower() in SUFFIXES]
 
 
 def trials(root: Place, file: str) -> Iterator[Trial]:
-    """The trials of a file in the order of their numbers; each can be read until the next is taken.
+    """Yield the trials of a file in the order of their numbers; each can be read until the next is taken.
 
     Raises:
         Rt2dataError: no HDF5 file, or a trial that lacks a dataset, or has one of another shape; names all of them.
     """
-    with opened(root / file) as content:
+    with open_hdf5(root / file) as content:
         for name in names(content):
             yield _trial(content[name], file, name, f"{root / file}: {name}")
 
 
 @contextmanager
-def opened(path: Place) -> Iterator[h5py.File]:
-    """An HDF5 file, whose errors say which one it is."""
+def open_hdf5(path: Place) -> Iterator[h5py.File]:
+    """Open an HDF5 file, whose errors say which one it is."""
     try:
         with h5py.File(path if isinstance(path, Path) else storage.open_file(path), "r") as content:
             yield content
@@ -183,10 +183,10 @@ def opened(path: Place) -> Iterator[h5py.File]:
 
 
 def names(content: h5py.Group) -> list[str]:
-    """The groups of the trials, Trial2 before Trial10."""
-    found = [name for name in content if isinstance(_hard(content, name), h5py.Group)]
+    """List the groups of the trials, Trial2 before Trial10."""
+    groups = [name for name in content if isinstance(_hard(content, name), h5py.Group)]
     return sorted(
-        found,
+        groups,
         key=lambda name: (
             re.sub(r"\d+$", "", name),
             int(re.findall(r"\d+$", name)[0]) if name[-1:].isdigit() else -1,
@@ -196,7 +196,7 @@ def names(content: h5py.Group) -> list[str]:
 
 
 def _hard(group: h5py.Group, path: str) -> Any:
-    """What lies at a path, None where nothing does. A link may name any file of the machine: it is not followed."""
+    """Return what lies at a path, else None. A link may name any file of the machine: it is not followed."""
     for name in path.split("/"):
         if not isinstance(group, h5py.Group) or not isinstance(group.get(name, getlink=True), h5py.HardLink):
             return None
@@ -208,27 +208,27 @@ def _hard(group: h5py.Group, path: str) -> Any:
 
 def _find(trial: h5py.Group, groups: Sequence[str], name: str) -> h5py.Dataset | None:
     for group in groups:
-        found = _hard(trial, f"{group}/{name}" if group else name)
-        if isinstance(found, h5py.Dataset):
-            return found
+        dataset = _hard(trial, f"{group}/{name}" if group else name)
+        if isinstance(dataset, h5py.Dataset):
+            return dataset
     return None
 
 
 def _trial(trial: h5py.Group, file: str, name: str, where: str) -> Trial:
-    found = {key: _find(trial, _GROUPS, key) for key in _NUMBERS}
+    datasets = {key: _find(trial, _GROUPS, key) for key in _NUMBERS}
     command = next((d for d in (_hard(trial, path) for path in _COMMANDS) if isinstance(d, h5py.Dataset)), None)
     arm, hand = (_find(trial, _GROUPS, key) for key in ("ctrl_arm", "ctrl_ee"))
     split = arm is not None and hand is not None
-    missing = [key for key, dataset in found.items() if dataset is None]
+    missing = [key for key, dataset in datasets.items() if dataset is None]
     missing += [key for key, d in (("ctrl_arm", arm), ("ctrl_ee", hand)) if d is None and not split and command is None]
     if missing:
-        there = list(trial["data"]) if isinstance(_hard(trial, "data"), h5py.Group) else list(trial)
+        present = list(trial["data"]) if isinstance(_hard(trial, "data"), h5py.Group) else list(trial)
         expected = "the datasets of a RoboSet trial below data/, or of RoboHive's log"
-        problem = f"no {', '.join(missing)}; there is {', '.join(there[:12])}"
+        problem = f"no {', '.join(missing)}; there is {', '.join(present[:12])}"
         raise Rt2dataError(where, problem, expected, "Move files that are not RoboSet's out of the folder")
     commands = [(arm, 7), (hand, 1)] if split else [(command, 8)]
     orders = [_numbers(dataset, width, where) for dataset, width in commands if dataset is not None]
-    tables = {key: _numbers(dataset, _NUMBERS[key], where) for key, dataset in found.items() if dataset is not None}
+    tables = {key: _numbers(dataset, _NUMBERS[key], where) for key, dataset in datasets.items() if dataset is not None}
     cameras = _cameras(trial, where)
     lengths = [len(table) for table in (*orders, *tables.values(), *cameras.values())]
     whole, longest = min(lengths), max(lengths)
@@ -253,7 +253,7 @@ def _trial(trial: h5py.Group, file: str, name: str, where: str) -> Trial:
 
 
 def _numbers(dataset: h5py.Dataset, width: int, where: str) -> npt.NDArray[np.float32]:
-    """A dataset of numbers as (n, width), float32 as RLDS stores it."""
+    """Read a dataset of numbers as (n, width), float32 as RLDS stores it."""
     shape = tuple(dataset.shape or ())
     wide = shape[1:] == (width,) or (width == 1 and len(shape) == 1)
     if dataset.dtype.kind not in "fiu" or not wide or dataset.size > MAX_NUMBERS:
@@ -283,7 +283,7 @@ def _cameras(trial: h5py.Group, where: str) -> dict[str, h5py.Dataset]:
 
 
 def _success(solved: h5py.Dataset | None) -> float:
-    """The operator's last verdict, 0 to 1; -1 where there is none."""
+    """Read the operator's last verdict, 0 to 1; -1 where there is none."""
     if solved is None or solved.dtype.kind not in "fiub" or not solved.size or solved.size > MAX_NUMBERS:
         return -1.0
     value = float(np.asarray(solved[()]).reshape(-1)[-1])
@@ -291,14 +291,14 @@ def _success(solved: h5py.Dataset | None) -> float:
 
 
 def _encode(pixels: Array) -> bytes:
-    """PNG, because no picture may lose by being read. By runs alone: the bytes do not depend on the build of zlib."""
+    """Encode as PNG, without loss. By runs alone: the bytes do not depend on the build of zlib."""
     from PIL import Image
 
     return encoded(Image.fromarray(pixels), "png")
 
 
 def rlds_episode(trial: Trial, robot: Robot) -> dict[str, Any]:
-    """A trial as `rlds_write.write_rlds` takes an episode of FEATURES, with the instruction that is declared for it."""
+    """Return a trial as `write_rlds` takes an episode of FEATURES, with the instruction that is declared for it."""
     values = trial.values()
     texts = instruction.texts(robot.instruction, values.__getitem__, len(trial.rows))
     values["steps/language_instruction"] = [text or "" for text in texts]

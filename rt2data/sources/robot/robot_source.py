@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
+from rt2data.index import blobs
+from rt2data.rlds import tfrecord
+from rt2data.rlds.episodes import ImageRefs
 from rt2data.rlds.features import Field
 from rt2data.robot import match
 from rt2data.robot.fields import Robot
@@ -48,3 +55,20 @@ class RobotSource(Source):
         for problem in match.problems(self.robot, fields, where, self.declaration.file, listed=listed):
             raise problem
         self.fields = fields
+
+
+def encoded_images(images: Iterable[bytes], path: Path | None) -> tuple[npt.NDArray[np.uint8], ImageRefs]:
+    """Return encoded images one after the other, and where each lies in these bytes.
+
+    Args:
+        images: taken only where they are not stored yet.
+        path: the blob in which they lie, written if it is not there; None holds them in memory.
+    """
+    if path is not None:
+        if not path.is_file():
+            blobs.write(path, images)
+        data = tfrecord.map_file(path)
+        return data, ImageRefs(*blobs.refs(data))
+    held = list(images)
+    lengths = np.array([len(image) for image in held], np.int64)
+    return np.frombuffer(b"".join(held), np.uint8), ImageRefs(np.cumsum(lengths) - lengths, lengths)

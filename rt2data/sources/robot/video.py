@@ -21,7 +21,7 @@ from rt2data.storage.local_copies import Extent
 from rt2data.storage.places import Place
 
 # Flags of libswscale: SWS_ACCURATE_RND and SWS_BITEXACT make it the same with SIMD and without. What stands for them by
-# default gives each pixel of these formats the colour that is stored for it (SWS_POINT), in pictures of an even height;
+# default gives each pixel of these formats the colour that is stored for it (SWS_POINT), in images of an even height;
 # elsewhere colours are interpolated (SWS_BILINEAR).
 _EXACT, _POINT, _BILINEAR = 0x40000 | 0x80000, 0x10, 0x2
 _POINTWISE = frozenset(["yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuva420p"])
@@ -30,7 +30,7 @@ _POINTWISE = frozenset(["yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuva420p"
 def frames(
     path: Place, times: Sequence[float], limits: Sequence[float], *, tolerance: float, quality: int
 ) -> Iterator[bytes]:
-    """The frame at each of some times; b"" where there is none.
+    """Yield the frame at each of some times; b"" where there is none.
 
     Args:
         path: the video. One that cannot be opened has no frames.
@@ -40,7 +40,7 @@ def frames(
         quality: of the JPEG, 1 to 100.
     """
     at = 0
-    with opened(path) as video:
+    with open_video(path) as video:
         if video is not None and len(times):
             encoder = _Encoder(quality)
             last, frame = -math.inf, None
@@ -48,8 +48,8 @@ def frames(
                 while at < len(times) and times[at] <= now:
                     # As LeRobot does, of two equally near the first.
                     near = times[at] - last <= now - times[at]
-                    one = (last, frame) if near else (now, following)
-                    yield encoder.picture(one, times[at], limits[at], tolerance)
+                    nearest = (last, frame) if near else (now, following)
+                    yield encoder.picture(nearest, times[at], limits[at], tolerance)
                     at += 1
                 if at == len(times):
                     return
@@ -61,19 +61,19 @@ def frames(
 
 
 @contextmanager
-def opened(path: Place) -> Iterator[tuple[Any, Any] | None]:
-    """The container and the video stream of an mp4 file; None where it cannot be read or its frames are too large."""
+def open_video(path: Place) -> Iterator[tuple[Any, Any] | None]:
+    """Open an mp4 file: its container and video stream; None where it cannot be read or its frames are too large."""
     if isinstance(path, Path):
-        with _opened(str(path)) as found:
-            yield found
+        with _open_video(str(path)) as video:
+            yield video
         return
     # A request that fails is an error of its own, and no damage of the video.
-    with storage.reading(path) as file, _opened(file) as found:
-        yield found
+    with storage.reading(path) as file, _open_video(file) as video:
+        yield video
 
 
 @contextmanager
-def _opened(file: str | BinaryIO) -> Iterator[tuple[Any, Any] | None]:
+def _open_video(file: str | BinaryIO) -> Iterator[tuple[Any, Any] | None]:
     av = library()
     try:
         # Whatever the bytes pretend to be, such as a playlist, no other file and no network is opened.
@@ -93,13 +93,15 @@ def _opened(file: str | BinaryIO) -> Iterator[tuple[Any, Any] | None]:
 
 
 def fingerprint(path: Place, start: float, stop: float) -> tuple[bytes, Extent]:
-    """A digest of the encoded frames between two times in seconds, without decoding one, and where in the file they
-    lie; of all bytes if it is unreadable.
+    """Digest the encoded frames between two times in seconds, without decoding one; all bytes if it is unreadable.
+
+    Returns:
+        The digest, and where in the file the frames lie.
     """
     h = hashlib.blake2b(digest_size=20)
     size = path.stat().st_size
-    every: list[int] = []
-    with opened(path) as video:
+    edges: list[int] = []
+    with open_video(path) as video:
         if video is None:
             with storage.reading(path) as file:
                 while piece := file.read(1 << 22):
@@ -115,20 +117,20 @@ def fingerprint(path: Place, start: float, stop: float) -> tuple[bytes, Extent]:
             data = bytes(packet)
             h.update(b"%d %d " % (packet.pts if packet.pts is not None else -1, len(data)) + data)
             if packet.pos is not None and packet.pos >= 0:
-                every += [packet.pos, packet.pos + len(data)]
-    return h.digest(), Extent(size, min(every, default=0), max(every, default=0))
+                edges += [packet.pos, packet.pos + len(data)]
+    return h.digest(), Extent(size, min(edges, default=0), max(edges, default=0))
 
 
 def unreadable(path: Place) -> bool:
-    """Whether a video is there and cannot be opened."""
+    """Return whether a video is there and cannot be opened."""
     if not path.is_file():
         return False
-    with opened(path) as found:
-        return found is None
+    with open_video(path) as video:
+        return video is None
 
 
 def library() -> Any:
-    """PyAV; raises Rt2dataError where it is not installed."""
+    """Import PyAV; raises Rt2dataError where it is not installed."""
     try:
         import av
         import av.error
@@ -144,16 +146,16 @@ class _Encoder:
         self.quality = quality
         self.reformatter = library().video.reformatter.VideoReformatter()
 
-    def picture(self, one: tuple[float, Any], wanted: float, limit: float, tolerance: float) -> bytes:
-        """A frame, given with its time, as JPEG; b"" where it is not that of the wanted time, or damaged (None)."""
-        now, frame = one
+    def picture(self, timed: tuple[float, Any], wanted: float, limit: float, tolerance: float) -> bytes:
+        """Encode a frame, given with its time, as JPEG; b"" where it is of another time, or damaged (None)."""
+        now, frame = timed
         if frame is None or not abs(now - wanted) < tolerance or now >= limit or not _small(frame):
             return b""
         from PIL import Image
 
         pointwise = frame.format.name in _POINTWISE and frame.height % 2 == 0
-        how = _EXACT | (_POINT if pointwise else _BILINEAR)
-        pixels = self.reformatter.reformat(frame, format="rgb24", interpolation=how).to_ndarray()
+        flags = _EXACT | (_POINT if pointwise else _BILINEAR)
+        pixels = self.reformatter.reformat(frame, format="rgb24", interpolation=flags).to_ndarray()
         return codec.jpeg(Image.fromarray(pixels), self.quality)
 
 
@@ -163,7 +165,7 @@ def _small(size: Any) -> bool:
 
 
 def _from(container: Any, stream: Any, start: float) -> Iterator[tuple[float, Any]]:
-    """The frames from the key frame before `start` on, each with its time in seconds; None for a damaged one."""
+    """Yield the frames from the key frame before `start` on, each with its time in seconds; None for a damaged one."""
     late = True
     if _seek(container, stream, start):
         for now, frame in _decoded(container, stream):
@@ -190,16 +192,16 @@ def _seek(container: Any, stream: Any, start: float) -> bool:
 
 
 def _decoded(container: Any, stream: Any) -> Iterator[tuple[float, Any]]:
-    """Frames in the order in which they are shown. After damage they count again from the next key frame."""
+    """Yield frames in the order in which they are shown. After damage they count again from the next key frame."""
     error = library().error.FFmpegError
     sound, last = True, -math.inf
     for packet in _packets(container, stream):
         try:
-            found = packet.decode()
+            decoded = packet.decode()
         except error:
             sound = False
             continue
-        for frame in found:
+        for frame in decoded:
             sound = (sound or frame.key_frame) and not frame.is_corrupt
             if frame.pts is None:
                 continue
@@ -210,7 +212,7 @@ def _decoded(container: Any, stream: Any) -> Iterator[tuple[float, Any]]:
 
 
 def _packets(container: Any, stream: Any) -> Iterator[Any]:
-    """The packets of a stream, until its end or until the file is damaged."""
+    """Yield the packets of a stream, until its end or until the file is damaged."""
     try:
         yield from container.demux(stream)
     except library().error.FFmpegError:

@@ -41,7 +41,7 @@ class Box(NamedTuple):
 
 @cache
 def tokenizer(bins: int) -> ActionTokenizer:
-    """The tokenizer of corners: four numbers in [0, 1], `bins` bins each."""
+    """Make the tokenizer of corners: four numbers in [0, 1], `bins` bins each."""
     dims = [{"name": side, "low": 0.0, "high": 1.0, "unit": "1"} for side in _SIDES]
     raw = {
         "format": "rt2data.tokenizer/1",
@@ -55,7 +55,7 @@ def tokenizer(bins: int) -> ActionTokenizer:
 
 
 def read(stored: Any, label: Any, form: str) -> Box | None:
-    """A box as a corpus stores it; None for what is no box: fewer than four numbers, no area, no label.
+    """Read a box as a corpus stores it; None for what is no box: fewer than four numbers, no area, no label.
 
     Args:
         stored: four numbers, or an object with x, y and w or width, h or height.
@@ -76,7 +76,7 @@ def read(stored: Any, label: Any, form: str) -> Box | None:
 
 
 def text(boxes: Sequence[Box], size: tuple[int, int], rule: Boxes) -> str:
-    """The text of boxes in a picture of `size` (width, height) pixels. Corners outside it are moved to its edge.
+    """Format boxes in an image of `size` (width, height) pixels. Corners outside it are moved to its edge.
 
     The order of boxes is the largest first, or as given (`rule.order`); ties keep their order.
     """
@@ -92,19 +92,19 @@ def text(boxes: Sequence[Box], size: tuple[int, int], rule: Boxes) -> str:
 
 
 def parse(line: str, size: tuple[int, int], bins: int) -> list[Box]:
-    """The boxes of a text: each corner is the centre of its bin, in pixels of a picture of `size` (width, height).
+    """Parse the boxes of a text: corners are centres of bins, in pixels of an image of `size` (width, height).
 
     Raises:
         Rt2dataError: a text that is not boxes.
     """
-    tok, found = tokenizer(bins), []
-    for one in _NEXT.split(line):
-        *four, label = one.split(" ", 4)
+    tok, parsed = tokenizer(bins), []
+    for piece in _NEXT.split(line):
+        *four, label = piece.split(" ", 4)
         if len(four) < 4 or not label:
-            raise Rt2dataError("boxes", f'"{one}"', "four integers and a label")
+            raise Rt2dataError("boxes", f'"{piece}"', "four integers and a label")
         corners: npt.NDArray[Any] = np.asarray(tok.decode(tok.parse(" ".join(four)), dtype="float64").actions).reshape(
             4
         )
         y0, x0, y1, x1 = (corners * [size[1], size[0], size[1], size[0]]).tolist()
-        found.append(Box(y0, x0, y1, x1, label))
-    return found
+        parsed.append(Box(y0, x0, y1, x1, label))
+    return parsed

@@ -1,4 +1,4 @@
-"""COCO's caption layout: one JSON with images and annotations, several captions per picture."""
+"""COCO's caption layout: one JSON with images and annotations, several captions per image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import Any
 
 from rt2data import index
-from rt2data.sources.web.corpus import WebCorpus, checked, listed
+from rt2data.sources.web.corpus import WebCorpus, check_entries, read_list
 from rt2data.sources.web.examples import Example
 from rt2data.sources.web.field_path import texts
 from rt2data.storage.places import Place
@@ -16,39 +16,39 @@ _LAYOUT = 'COCO JSON with the lists "images" and "annotations"'
 
 
 class CocoCaptions(WebCorpus):
-    """An example is a picture in one language with all its captions. Fields: https://cocodataset.org/#format-data."""
+    """An example is an image in one language with all its captions. Fields: https://cocodataset.org/#format-data."""
 
     def read(self, split: str, files: Sequence[str]) -> Iterator[Example]:
         path = self.root / files[0]
         captions: dict[Any, dict[str | None, list[tuple[str, str]]]] = {}
-        for entry in annotated(path, ("caption",)):
+        for entry in read_annotations(path, ("caption",)):
             if isinstance(entry["caption"], str):
                 own = captions.setdefault(entry["image_id"], {}).setdefault(self.language(entry), [])
-                own.append((order(entry), entry["caption"]))
-        for entry in pictures(path, captions):
+                own.append((sort_key(entry), entry["caption"]))
+        for entry in read_images(path, captions):
             picture = self.names(entry)
             of_picture = captions.get(entry["id"], {self.declaration.language: []})
             for language, stored in of_picture.items():
-                found = texts([text for _, text in sorted(stored, key=itemgetter(0))])
+                ordered = texts([text for _, text in sorted(stored, key=itemgetter(0))])
                 name = str(entry["id"]) if language == self.declaration.language else f"{entry['id']}/{language}"
-                reject = 0 if found else index.CODE["no_caption"]
-                yield Example(name, str(entry["id"]), [picture], language, captions=found, reject=reject)
+                reject = 0 if ordered else index.CODE["no_caption"]
+                yield Example(name, str(entry["id"]), [picture], language, captions=ordered, reject=reject)
 
 
-def annotated(path: Place, others: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    """The annotations of a COCO file, a stream."""
-    return checked(listed(path, "annotations", _LAYOUT), f"{path} annotations", ("image_id",), others)
+def read_annotations(path: Place, others: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """Yield the annotations of a COCO file."""
+    return check_entries(read_list(path, "annotations", _LAYOUT), f"{path} annotations", ("image_id",), others)
 
 
-def order(entry: dict[str, Any]) -> str:
-    """What the annotations of a picture are sorted by: their ids."""
+def sort_key(entry: dict[str, Any]) -> str:
+    """Return what the annotations of an image are sorted by: their ids."""
     return str(entry.get("id", "")).zfill(20)
 
 
-def pictures(path: Place, described: Mapping[Any, Any]) -> Iterator[dict[str, Any]]:
-    """The pictures of a COCO file, and those that are not listed but annotated: they are left out and counted."""
+def read_images(path: Place, described: Mapping[Any, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the images of a COCO file, and those that are not listed but annotated: they are left out and counted."""
     known = set()
-    for entry in checked(listed(path, "images", _LAYOUT), f"{path} images", ("id",)):
+    for entry in check_entries(read_list(path, "images", _LAYOUT), f"{path} images", ("id",)):
         known.add(entry["id"])
         yield entry
     yield from ({"id": image} for image in described if image not in known)

@@ -1,4 +1,4 @@
-"""COCO's instances: the boxes of each picture as one text."""
+"""COCO's instances: the boxes of each image as one text."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from rt2data.errors import Rt2dataError
 from rt2data.sources.web import boxes, json_stream
-from rt2data.sources.web.coco_captions import annotated, order, pictures
+from rt2data.sources.web.coco_captions import read_annotations, read_images, sort_key
 from rt2data.sources.web.corpus import WebCorpus
 from rt2data.sources.web.examples import Example
 
 
 class CocoInstances(WebCorpus):
-    """An example is a picture with all its boxes, those of crowds left out. `boxes:` says how they are written."""
+    """An example is an image with all its boxes, those of crowds left out. `boxes:` says how they are written."""
 
     def read(self, split: str, files: Sequence[str]) -> Iterator[Example]:
         path = self.root / files[0]
@@ -24,13 +24,13 @@ class CocoInstances(WebCorpus):
         stored = json_stream.value_at(path, ("categories",))
         named = [c for c in stored if isinstance(c, dict)] if isinstance(stored, list) else []
         categories = {c.get("id"): c.get("name") for c in named}
-        found: dict[Any, list[tuple[str, boxes.Box]]] = {}
-        for entry in annotated(path, ("bbox", "category_id")):
+        by_image: dict[Any, list[tuple[str, boxes.Box]]] = {}
+        for entry in read_annotations(path, ("bbox", "category_id")):
             label = categories.get(entry["category_id"]) if isinstance(entry["category_id"], int) else None
             box = boxes.read(entry["bbox"], label, rule.form)
             if box is not None and not entry.get("iscrowd"):
-                found.setdefault(entry["image_id"], []).append((order(entry), box))
-        for entry in pictures(path, found):
+                by_image.setdefault(entry["image_id"], []).append((sort_key(entry), box))
+        for entry in read_images(path, by_image):
             stated = (entry.get("width"), entry.get("height"))
             width, height = (n if isinstance(n, int) and n > 0 else 0 for n in stated)
             yield Example(
@@ -39,6 +39,6 @@ class CocoInstances(WebCorpus):
                 [self.names(entry)],
                 self.declaration.language,
                 question=rule.question,
-                boxes=[box for _, box in sorted(found.get(entry["id"], ()), key=itemgetter(0))],
+                boxes=[box for _, box in sorted(by_image.get(entry["id"], ()), key=itemgetter(0))],
                 size=(width, height),
             )

@@ -1,4 +1,4 @@
-"""Conversations about pictures: ``{"from": "human", "value": ...}`` (LLaVA), ``{"role": "user", "content": ...}``."""
+"""Conversations about images: ``{"from": "human", "value": ...}`` (LLaVA), ``{"role": "user", "content": ...}``."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ class Turn(NamedTuple):
 
 
 def read(stored: Any, pictures: int) -> list[Turn] | str:
-    """The turns of a conversation, or the reason (of `index.REASONS`) why it cannot be used.
+    """Read the turns of a conversation, or the reason (of `index.REASONS`) why it cannot be used.
 
     A system message is put before the first question. Placeholders that lead or close a question are taken away, since
-    pictures come before the prompt; where one of several pictures stands amid the text, all placeholders stay.
+    images come before the prompt; where one of several images stands amid the text, all placeholders stay.
 
     Args:
         stored: what should be a list of messages.
-        pictures: how many pictures the record has.
+        images: how many images the record has.
     """
-    messages = [_message(one) for one in stored] if isinstance(stored, list) else []
-    if not messages or any(one is None for one in messages):
+    messages = [_message(message) for message in stored] if isinstance(stored, list) else []
+    if not messages or any(message is None for message in messages):
         return "bad_conversation"
-    said = [one for one in messages if one is not None]
-    system = "\n".join(text for role, text in said if role == "system")
-    said = [one for one in said if one[0] != "system"]
-    questions, answers = said[::2], said[1::2]
+    dialogue = [message for message in messages if message is not None]
+    system = "\n".join(text for role, text in dialogue if role == "system")
+    dialogue = [message for message in dialogue if message[0] != "system"]
+    questions, answers = dialogue[::2], dialogue[1::2]
     if any(role != "user" for role, _ in questions) or any(role != "model" for role, _ in answers):
         return "bad_conversation"
     if not answers:
@@ -55,10 +55,10 @@ def read(stored: Any, pictures: int) -> list[Turn] | str:
     return turns
 
 
-def _message(one: Any) -> tuple[str, str] | None:
-    if not isinstance(one, dict):
+def _message(stored: Any) -> tuple[str, str] | None:
+    if not isinstance(stored, dict):
         return None
-    role, content = one.get("from", one.get("role")), one.get("value", one.get("content"))
+    role, content = stored.get("from", stored.get("role")), stored.get("value", stored.get("content"))
     if isinstance(content, list):
         content = "".join(_content(part) for part in content)
     if not isinstance(content, str) or not isinstance(role, str):
@@ -68,7 +68,7 @@ def _message(one: Any) -> tuple[str, str] | None:
 
 
 def _content(part: Any) -> str:
-    """One piece of a message's content: text, or a picture."""
+    """Return the text of one piece of a message's content; of an image the placeholder."""
     if isinstance(part, str):
         return part
     kind = part.get("type") if isinstance(part, dict) else None
@@ -77,7 +77,7 @@ def _content(part: Any) -> str:
 
 
 def _bare(text: str) -> str:
-    """Without the placeholders at its ends."""
+    """Strip the placeholders at both ends."""
     text = text.strip()
     while text.startswith(PLACEHOLDER) or text.endswith(PLACEHOLDER):
         text = text.removeprefix(PLACEHOLDER).removesuffix(PLACEHOLDER).strip()

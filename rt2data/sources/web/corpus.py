@@ -1,6 +1,6 @@
-"""What VQA and caption corpora share: annotation files, pictures, and the index rows made of them.
+"""What VQA and caption corpora share: annotation files, images, and the index rows made of them.
 
-A format says how one file becomes examples (`WebCorpus.read`). Where pictures lie, what they are, splits, keys and
+A format says how one file becomes examples (`WebCorpus.read`). Where images lie, what they are, splits, keys and
 columns are the same for all.
 """
 
@@ -28,7 +28,7 @@ from rt2data.storage import object_store
 from rt2data.storage.object_store import Url
 from rt2data.storage.places import Place, safe_join
 
-PART_ROWS = 20_000  # examples in a part: about a minute of opening pictures on a slow disk
+PART_ROWS = 20_000  # examples in a part: about a minute of opening images on a slow disk
 
 
 Facts: TypeAlias = list[list[Fact]]
@@ -48,25 +48,25 @@ class WebCorpus(Source):
         self._read: tuple[str, list[Example]] = "", []
 
     def read(self, split: str, files: Sequence[str]) -> Iterable[Example]:
-        """Every example of some files that belong together, one for each of `roles`, in their order."""
+        """Read every example of some files that belong together, one for each of `roles`, in their order."""
         raise NotImplementedError
 
     # Files
 
     def volumes(self, split: str) -> list[tuple[str, ...]]:
-        """The files of a split that are read together, one of each role; of declared names the first that exists."""
-        found = [self._files(split, role) for role in self.roles]
-        if len({len(files) for files in found}) > 1:
+        """List the files of a split that are read together, one of each role; of names the first that exists."""
+        files_by_role = [self._files(split, role) for role in self.roles]
+        if len({len(files) for files in files_by_role}) > 1:
             where = f"{self.declaration.name}/{split} in {self.root}"
-            numbers = " and ".join(f"{len(f)} {role} files" for f, role in zip(found, self.roles, strict=True))
+            numbers = " and ".join(f"{len(f)} {role} files" for f, role in zip(files_by_role, self.roles, strict=True))
             raise Rt2dataError(where, numbers, "as many of each")
-        return list(zip(*found, strict=True))
+        return list(zip(*files_by_role, strict=True))
 
     def _files(self, split: str, role: str) -> list[str]:
         names = self.web.splits[split][role]
         for name in names:
-            if found := list(self._matching(name)):
-                return found
+            if files := list(self._matching(name)):
+                return files
         where = f"{self.declaration.name}/{split} in {self.root}"
         raise Rt2dataError(where, f"no {role} file", f"one of {', '.join(names)}")
 
@@ -79,27 +79,27 @@ class WebCorpus(Source):
             yield from storage.matching(self.root, name)
 
     def splits(self) -> dict[str, int]:
-        """The splits whose files are there. Raises where none is."""
-        there = [
+        """Return the splits whose files are there, and the examples of each. Raises where none is."""
+        present = [
             split
             for split, roles in self.web.splits.items()
             if all(any(any(True for _ in self._matching(name)) for name in roles[role]) for role in self.roles)
         ]
-        if not there:
+        if not present:
             self.volumes(next(iter(self.web.splits)))
-        return {split: sum(self._counted(split, files) for files in self.volumes(split)) for split in there}
+        return {split: sum(self._counted(split, files) for files in self.volumes(split)) for split in present}
 
     def count(self, split: str, files: tuple[str, ...]) -> int:
-        """How many examples some files hold, or records where that is known at once."""
+        """Count the examples of some files, or the records where these are known at once."""
         return len(self.examples(split, files))
 
     def _counted(self, split: str, files: tuple[str, ...]) -> int:
-        """`count`, once for files that stay as they are."""
+        """Count once for files that stay as they are."""
         about = (self.declaration.digest, split)
-        return self.counts.of(self.root, files, about, lambda: self.count(split, files))
+        return self.counts.get(self.root, files, about, lambda: self.count(split, files))
 
     def examples(self, split: str, files: tuple[str, ...]) -> list[Example] | Kept:
-        """`read`, once for all parts of some files: kept in `example_folder` where there is one, else in memory.
+        """Read some files once for all of their parts: kept in `example_folder` where there is one, else in memory.
 
         Examples of an id that was there before are marked.
         """
@@ -108,9 +108,9 @@ class WebCorpus(Source):
         name = index.digest(orjson.dumps([VERSION, place, versions]), size=16).hex()
         if self.example_folder is None:
             if self._read[0] != name:
-                found = list(self.read(split, files))
-                mark_duplicates(found)
-                self._read = name, found
+                examples = list(self.read(split, files))
+                mark_duplicates(examples)
+                self._read = name, examples
             return self._read[1]
         path = self.example_folder / f"{name}.jsonl"
         if not is_kept(path):
@@ -120,33 +120,33 @@ class WebCorpus(Source):
     # What a source offers
 
     def parts(self, split: str) -> list[Part]:
-        found = []
+        parts = []
         for files in self.volumes(split):
             total = self._counted(split, files)
             for start in range(0, max(total, 1), PART_ROWS):
                 stop = min(start + PART_ROWS, total)
-                found.append(Part(split, f"{files[0]}[{start}:{stop}]", files, start, stop))
-        return found
+                parts.append(Part(split, f"{files[0]}[{start}:{stop}]", files, start, stop))
+        return parts
 
-    def of_part(self, part: Part) -> list[Example]:
-        """The examples of a part."""
+    def part_examples(self, part: Part) -> list[Example]:
+        """Return the examples of a part."""
         examples = self.examples(part.split, part.files)
         if isinstance(examples, list):
             return examples if part.stop < 0 else examples[part.start : part.stop]
         return list(examples if part.stop < 0 else examples.part(part.start, part.stop))
 
     def digest(self, part: Part) -> str:
-        """Of the part's texts and of its pictures' names, sizes and CRC32Cs."""
-        examples = self.of_part(part)
+        """Digest the part's texts and its images' names, sizes and CRC32Cs."""
+        examples = self.part_examples(part)
         return _digest(part, examples, self.facts(examples, check="header"))
 
     def watched(self, part: Part) -> list[str]:
-        """The pictures, and where missing ones would be."""
-        names = (n for e in self.of_part(part) for p in e.pictures if isinstance(p, Names) for n in p.tried)
+        """List the images, and where missing ones would be."""
+        names = (n for e in self.part_examples(part) for p in e.pictures if isinstance(p, Names) for n in p.tried)
         return list(dict.fromkeys(names))
 
     def estimate(self, split: str, cameras: Sequence[str]) -> tuple[int, int]:
-        """Every example; the size of the first 100 pictures."""
+        """Count every example; guess the images' bytes from the first 100."""
         samples = 0
         sizes: list[int] = []
         for files in self.volumes(split):
@@ -154,16 +154,16 @@ class WebCorpus(Source):
                 samples += max(1, len(e.captions))
                 if len(sizes) == 100:
                     continue
-                found = [self._place(p) for p in e.pictures[: len(cameras)]]
-                sizes.append(sum(self._size(p) for p in found if isinstance(p, Picture)))
+                places = [self._place(p) for p in e.pictures[: len(cameras)]]
+                sizes.append(sum(self._size(p) for p in places if isinstance(p, Picture)))
         return samples, round(samples * sum(sizes) / len(sizes)) if sizes else 0
 
     def index(self, part: Part, *, check: str) -> pa.Table:
-        examples = self.of_part(part)
+        examples = self.part_examples(part)
         return self.table(part, examples, self.facts(examples, check=check), check=check)
 
     def table(self, part: Part, examples: Sequence[Example], facts: Facts, *, check: str, **meta: str) -> pa.Table:
-        """The index of a part, of its examples and their pictures. `meta` takes the place of its metadata."""
+        """Make the index of a part from its examples and their images. `meta` takes the place of its metadata."""
         columns = _columns(self.declaration, examples)
         for place, camera in enumerate(self.web.cameras):
             slot = [row[place] if place < len(row) else Fact(None) for row in facts]
@@ -172,10 +172,10 @@ class WebCorpus(Source):
         meta = {"digest": meta.get("digest") or _digest(part, examples, facts), "units": units} | meta
         return pa.table(columns).replace_schema_metadata(meta)
 
-    # Pictures
+    # Images
 
     def names(self, values: dict[str, Any]) -> Names:
-        """Where a record's picture may be, by the declared patterns.
+        """Return where a record's image may be, by the declared patterns.
 
         ``{name}`` in a pattern stands for a value of the record, ``{name:012d}`` for an integer with 12 digits.
         """
@@ -193,24 +193,24 @@ class WebCorpus(Source):
         return Names(tuple(tried), reason)
 
     def inside(self, name: str) -> bool:
-        """Whether a name that was read from data stays below the dataset's folder."""
+        """Return whether a name that was read from data stays below the dataset's folder."""
         plain = name[:1] not in ("", "/", ".") and ".." not in name and "\0" not in name
         return plain or safe_join(self.root, name) is not None
 
     def _place(self, picture: Picture | Names) -> Picture | str:
-        """A picture that is there, else the reason why it is not."""
+        """Locate an image; the left-out reason where it is not there."""
         if isinstance(picture, Picture):
             return picture
-        found = next((name for name in picture.tried if storage.is_file(self.root, name)), None)
-        return Picture(found) if found is not None else picture.reason
+        file = next((name for name in picture.tried if storage.is_file(self.root, name)), None)
+        return Picture(file) if file is not None else picture.reason
 
     def _size(self, picture: Picture) -> int:
         return picture.length if picture.length >= 0 else (self.root / picture.file).stat().st_size
 
     def facts(self, examples: Sequence[Example], *, check: str, known: dict[Picture, Fact] | None = None) -> Facts:
-        """What each example's pictures are. Each is read once, whoever shows it. Completes examples that need them.
+        """Describe each example's images, each read once, and complete examples that need them.
 
-        `known` are pictures that were read already.
+        `known` are images that were read already.
         """
         reader = PictureReader(self.root)
         known = {} if known is None else known
@@ -225,35 +225,35 @@ class WebCorpus(Source):
                 known[place] = fact_of(place, reader, check, content=self.web.image_namespace is None)
             return known[place]
 
-        found: Facts = []
+        facts: Facts = []
         try:
             for e in examples:
                 row = [fact(p) for p in e.pictures[: self.web.max_images]]
-                found.append(row or [Fact(None, state=index.CODE["no_image"])])
+                facts.append(row or [Fact(None, state=index.CODE["no_image"])])
                 if not e.image_unit:
-                    e.image_unit = (fact(e.anchor) if e.anchor is not None else found[-1][0]).content or e.id
-                if e.boxes is not None and self.web.boxes and not e.answers and found[-1][0].state == 0:
-                    size = e.size if all(e.size) else (found[-1][0].width, found[-1][0].height)
+                    e.image_unit = (fact(e.anchor) if e.anchor is not None else facts[-1][0]).content or e.id
+                if e.boxes is not None and self.web.boxes and not e.answers and facts[-1][0].state == 0:
+                    size = e.size if all(e.size) else (facts[-1][0].width, facts[-1][0].height)
                     e.answers = [boxes.text(e.boxes, size, self.web.boxes)] if e.boxes else []
         finally:
             reader.close()
-        return found
+        return facts
 
     def _fetched(self, root: Url, examples: Sequence[Example], check: str) -> dict[Picture, Fact]:
-        """What pictures are that are objects of their own: of a store, where many must be under way at a time."""
+        """Describe images that are objects of their own: of a store, where many must be under way at a time."""
         shown = [p for e in examples for p in (*e.pictures[: self.web.max_images], e.anchor) if isinstance(p, Names)]
         object_store.survey({(root / name).parent for p in shown for name in p.tried})
         places = dict.fromkeys(place for p in shown if isinstance(place := self._place(p), Picture))
         sizes = [min(self._size(place), MAX_BYTES + 1) for place in places]
-        there = [(place, size) for place, size in zip(places, sizes, strict=True) if size]
-        data = object_store.fetch((root / place.file, 0, size) for place, size in there)
+        present = [(place, size) for place, size in zip(places, sizes, strict=True) if size]
+        data = object_store.fetch((root / place.file, 0, size) for place, size in present)
         content = self.web.image_namespace is None
-        return {p: describe(p, bytes(b), check, content=content) for (p, _), b in zip(there, data, strict=True)}
+        return {p: describe(p, bytes(b), check, content=content) for (p, _), b in zip(present, data, strict=True)}
 
     def language(self, entry: dict[str, Any]) -> str | None:
-        """The language tag of an entry, else the declared one."""
-        found = entry.get("language")
-        return found if isinstance(found, str) and found.strip() else self.declaration.language
+        """Return the language tag of an entry, else the declared one."""
+        tag = entry.get("language")
+        return tag if isinstance(tag, str) and tag.strip() else self.declaration.language
 
 
 def _value(values: dict[str, Any], match: re.Match[str]) -> str:
@@ -301,7 +301,7 @@ def _reject(e: Example, max_images: int) -> int:
 
 
 def _column(values: list[Any]) -> pa.Array:
-    """A declared column. All parts have one type, so numbers and texts stand beside one another."""
+    """Make a declared column. All parts have one type, so numbers and texts stand beside one another."""
     numbers = [float(v) if isinstance(v, (int, float)) and not isinstance(v, bool) else None for v in values]
     texts = [v if isinstance(v, str) else str(v).lower() if isinstance(v, bool) else None for v in values]
     return pa.StructArray.from_arrays(
@@ -321,12 +321,12 @@ def _digest(part: Part, examples: Sequence[Example], facts: Facts) -> str:
 def _pictures(camera: str, facts: Sequence[Fact], *, check: str) -> dict[str, Any]:
     names = list(dict.fromkeys(f.picture.file for f in facts if f.picture))
     position = {name: code for code, name in enumerate(names)}
-    which = np.array([position[f.picture.file] if f.picture else -1 for f in facts], np.int32)
+    codes = np.array([position[f.picture.file] if f.picture else -1 for f in facts], np.int32)
     offset = np.array([f.picture.offset if f.picture else 0 for f in facts], np.int64)
     numbers = np.array([(f.size, f.crc, f.format, f.state, f.width, f.height) for f in facts], np.int64).reshape(-1, 6)
     length, checksum, form, state, width, height = numbers.T
     return {
-        f"{camera}.file": index.dictionary(which, names),
+        f"{camera}.file": index.dictionary(codes, names),
         f"{camera}.offset": offset,
         f"{camera}.length": length.astype(np.int32),
         f"{camera}.crc": checksum.astype(np.uint32) if check != "quick" else np.zeros(len(facts), np.uint32),
@@ -337,17 +337,17 @@ def _pictures(camera: str, facts: Sequence[Fact], *, check: str) -> dict[str, An
     }
 
 
-def listed(path: Place, key: str, expected: str) -> Iterator[Any]:
-    """The elements of the list under `key` of a JSON file, as a stream."""
+def read_list(path: Place, key: str, expected: str) -> Iterator[Any]:
+    """Yield the elements of the list under `key` of a JSON file."""
     if json_stream.kind_at(path, (key,)) != "list":
         raise Rt2dataError(str(path), f'no list under "{key}"', expected)
     return (value for _, value in json_stream.elements(path, (key,)))
 
 
-def checked(
+def check_entries(
     entries: Iterable[Any], where: str, ids: Sequence[str], others: Sequence[str] = ()
 ) -> Iterator[dict[str, Any]]:
-    """The entries of a list that was read from data: objects with `ids`, whole numbers or texts, and with `others`.
+    """Yield the entries of a list that was read from data: objects with `ids`, whole numbers or texts, and `others`.
 
     Raises:
         Rt2dataError: the first entry that is otherwise, as ``WHERE[ROW]``.

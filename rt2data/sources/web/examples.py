@@ -26,16 +26,16 @@ VERSION = 1
 
 @dataclass(slots=True)
 class Example:
-    """Pictures with their texts, as a corpus states them.
+    """Images with their texts, as a corpus states them.
 
     Attributes:
         id: in the corpus, unique.
         image_unit: what the split is made by, in the corpus's namespace; "" stands for the content of `anchor`.
-        pictures: in the order of the prompt; empty where the example names none.
-        anchor: the picture whose content decides the split; the first one unless pictures are tied together.
+        images: in the order of the prompt; empty where the example names none.
+        anchor: the image whose content decides the split; the first one unless images are tied together.
         turns: earlier questions and answers, one after the other.
-        boxes: (y0, x0, y1, x1, label), as shares of the picture or in pixels of `size`; they become the answer.
-        size: width and height that the corpus states, (0, 0) for those of the picture itself.
+        boxes: (y0, x0, y1, x1, label), as shares of the image or in pixels of `size`; they become the answer.
+        size: width and height that the corpus states, (0, 0) for those of the image itself.
         columns: values of the declared columns.
         reject: why it is no sample, a code of index.REASONS; 0 = nothing known against it.
     """
@@ -70,7 +70,7 @@ class Kept:
         return self.part(0, len(self))
 
     def part(self, start: int, stop: int) -> Iterator[Example]:
-        """The examples `start` to `stop`."""
+        """Yield the examples `start` to `stop`."""
         again = set(self._again[np.searchsorted(self._again, start) : np.searchsorted(self._again, stop)].tolist())
         with self._path.open("rb") as file:
             file.seek(int(self._places[start]))
@@ -99,12 +99,12 @@ def keep(path: Path, examples: Iterable[Example]) -> None:
 
 
 def is_kept(path: Path) -> bool:
-    """Whether `keep` has written `path`, whole."""
+    """Return whether `keep` has written `path`, whole."""
     return path.with_suffix(".places.npy").is_file()
 
 
 def mark_duplicates(examples: Iterable[Example]) -> None:
-    """An id that is there already: the example is left out, under a name that tells which one it is."""
+    """Leave out each example whose id was there before, under a name that tells which one it is."""
     seen: set[str] = set()
     for row, example in enumerate(examples):
         name = example.id
@@ -119,7 +119,7 @@ def mark_duplicate(example: Example, row: int) -> None:
 
 
 def _again(digests: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-    """The rows whose digest stands in an earlier row, int64, ascending."""
+    """Return the rows whose digest stands in an earlier row, int64, ascending."""
     rows = np.lexsort((digests[:, 0], digests[:, 1]))
     same = np.all(digests[rows[1:]] == digests[rows[:-1]], axis=1)
     return np.sort(rows[1:][same]).astype(np.int64)
@@ -130,7 +130,7 @@ def _plain(example: Example) -> list[Any]:
 
 
 def _stored(value: Any) -> Any:
-    """A field as JSON has it; boxes are lists of their numbers and label."""
+    """Return a field as JSON has it; boxes are lists of their numbers and label."""
     if isinstance(value, (Picture, Names)):
         return _picture(value)
     return (

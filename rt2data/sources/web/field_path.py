@@ -17,11 +17,11 @@ from rt2data.declarations.web import PLACEHOLDER
 _CALL = re.compile(r"(before|after)\((.*)\)", re.DOTALL)
 
 
-def lookup(record: Any, way: str) -> Any:
-    """The value at a declared field (`rt2data.declarations.web.FIELD`); None where there is none."""
-    if "{" in way:
-        return _filled(record, way)
-    keys, *calls = way.split("|")
+def lookup(record: Any, path: str) -> Any:
+    """Look up the value at a declared field (`rt2data.declarations.web.FIELD`); None where there is none."""
+    if "{" in path:
+        return _filled(record, path)
+    keys, *calls = path.split("|")
     if keys in record:  # also a key that has dots of its own, such as the column of a table
         value: Any = record[keys]
     else:
@@ -37,8 +37,8 @@ def lookup(record: Any, way: str) -> Any:
 
 
 def _filled(record: Any, text: str) -> str | None:
-    """A text with the values of the fields in braces, those of a list with commas between; None where one has none."""
-    values = {way: strings(lookup(record, way)) for way in PLACEHOLDER.findall(text)}
+    """Fill the fields in braces of a text, values of a list with commas between; None where one has none."""
+    values = {path: strings(lookup(record, path)) for path in PLACEHOLDER.findall(text)}
     if not all(values.values()):
         return None
     return PLACEHOLDER.sub(lambda match: ", ".join(values[match[1]]), text)
@@ -48,8 +48,8 @@ def _walk(value: Any, keys: Sequence[str]) -> Any:
     for n, key in enumerate(keys):
         if key == "*":
             inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-            found = [_walk(one, keys[n + 1 :]) for one in inner]
-            return [v for one in found for v in (one if isinstance(one, list) else [one])]
+            values = [_walk(element, keys[n + 1 :]) for element in inner]
+            return [v for element in values for v in (element if isinstance(element, list) else [element])]
         if isinstance(value, dict):
             value = value.get(key)
         elif isinstance(value, list) and key.isdecimal() and len(key) < 10 and int(key) < len(value):
@@ -65,8 +65,8 @@ def _apply(call: str, value: Any) -> Any:
     text = str(value)
     raw = text.encode("utf-8", "surrogatepass")
     if match := _CALL.fullmatch(call):
-        before, found, after = text.partition(match[2])
-        return before if match[1] == "before" else after if found else None
+        before, separator, after = text.partition(match[2])
+        return before if match[1] == "before" else after if separator else None
     match call:
         case "md5" | "sha1":  # of file names that downloaders make of URLs
             return hashlib.new(call, raw, usedforsecurity=False).hexdigest()
@@ -83,15 +83,15 @@ def _apply(call: str, value: Any) -> Any:
 
 
 def strings(value: Any) -> list[str]:
-    """The texts of a value: a text, a list of texts, or of objects with `answer`, `text` or `caption`."""
-    found = []
-    for one in value if isinstance(value, list) else [value]:
-        if isinstance(one, dict):
-            one = next((one[key] for key in ("answer", "text", "caption", "raw") if key in one), None)
-        found.append(one)
-    return texts(found)
+    """Return the texts of a value: a text, a list of texts, or of objects with `answer`, `text` or `caption`."""
+    stored = []
+    for element in value if isinstance(value, list) else [value]:
+        if isinstance(element, dict):
+            element = next((element[key] for key in ("answer", "text", "caption", "raw") if key in element), None)
+        stored.append(element)
+    return texts(stored)
 
 
 def texts(values: Any) -> list[str]:
-    """The non-empty strings of what should be a list of strings, and was read from data."""
+    """Return the non-empty strings of what should be a list of strings, and was read from data."""
     return [value for value in values if isinstance(value, str) and value.strip()] if isinstance(values, list) else []

@@ -1,4 +1,4 @@
-"""Dataset repositories of the Hugging Face Hub, read by `datasets`, pictures undecoded.
+"""Dataset repositories of the Hugging Face Hub, read by `datasets`, images undecoded.
 
 Three places, in this order: the dataset's folder below the data root, a copy in the Hub's cache, and, where the
 declaration says ``stream: true`` and names a commit, the network. Without that nothing is fetched. `datasets` from
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from rt2data.storage.places import Place
 
 
 class Hub(Copied):
-    """A part is a shard of a split, as `datasets` divides it; a record is a row, its pictures as they are stored.
+    """A part is a shard of a split, as `datasets` divides it; a record is a row, its images as they are stored.
 
     The declaration's `splits` name the repository's splits: ``{train: {annotations: [train]}}``.
     """
@@ -42,7 +43,7 @@ class Hub(Copied):
 
     @classmethod
     def located(cls, declaration: Declaration, folder: Place) -> Place:
-        """A repository's copy in the Hub's cache, else `folder` again, to be streamed.
+        """Return a repository's copy in the Hub's cache; `folder` again where it is to be streamed.
 
         Raises:
             Rt2dataError: it is nowhere, and may not be streamed.
@@ -71,25 +72,27 @@ class Hub(Copied):
 
     def volumes(self, split: str) -> list[tuple[str, ...]]:
         names = self.web.splits[split]["annotations"]
-        found = next((name for name in names if name in self._builder().config.data_files), None)
-        if found is None:
-            there = ", ".join(map(str, self._builder().config.data_files))
-            raise Rt2dataError(f"{self.declaration.name}/{split}", f"no split {' or '.join(names)}", f"one of {there}")
-        return [(found,)]
+        own = next((name for name in names if name in self._builder.config.data_files), None)
+        if own is None:
+            present = ", ".join(map(str, self._builder.config.data_files))
+            raise Rt2dataError(
+                f"{self.declaration.name}/{split}", f"no split {' or '.join(names)}", f"one of {present}"
+            )
+        return [(own,)]
 
     def splits(self) -> dict[str, int]:
-        """The splits that are there, and their rows."""
-        files = self._builder().config.data_files
-        found = {
+        """Return the splits that are there, and the rows of each."""
+        files = self._builder.config.data_files
+        names = {
             split: next((n for n in roles["annotations"] if n in files), "") for split, roles in self.web.splits.items()
         }
-        if not any(found.values()):
-            self.volumes(next(iter(found)))
-        return {split: self._length(name) for split, name in found.items() if name}
+        if not any(names.values()):
+            self.volumes(next(iter(names)))
+        return {split: self._length(name) for split, name in names.items() if name}
 
     def _length(self, name: str) -> int:
-        """The rows of a split, as the repository states them, else as its Parquet files do, else counted."""
-        stated = self._builder().info.splits or {}
+        """Return the rows of a split, as the repository states them, else as its Parquet files do, else counted."""
+        stated = self._builder.info.splits or {}
         if name in stated and stated[name].num_examples:
             return int(stated[name].num_examples)
         files = () if self.remote else self._local(name)
@@ -104,7 +107,7 @@ class Hub(Copied):
         return [Part(split, f"{name}-{n:05d}-of-{count:05d}", files, n, count) for n in range(count)]
 
     def digest(self, part: Part) -> str:
-        """Of the split's files, or of the commit where they are not here."""
+        """Digest the split's files, or the commit where they are not here."""
         h = hashlib.blake2b(part.name.encode() + b"\0", digest_size=20)
         h.update(
             f"{self.hub['id']} {self.hub.get('config')} {self.hub.get('revision') if self.remote else ''}".encode()
@@ -116,23 +119,23 @@ class Hub(Copied):
         return h.hexdigest()
 
     def estimate(self, split: str, cameras: Sequence[str]) -> tuple[int, int]:
-        """As the repository states; local files are mostly pictures."""
+        """Take what the repository states; local files are mostly images."""
         ((name,),) = self.volumes(split)
         files = () if self.remote else self._local(name)
         return self.splits()[split], sum((self.root / file).stat().st_size for file in files)
 
     def rows(self, part: Part) -> Iterator[list[dict[str, Any]]]:
         name = part.name.removesuffix(f"-{part.start:05d}-of-{part.stop:05d}")
-        found: list[dict[str, Any]] = []
+        batch: list[dict[str, Any]] = []
         for row, record in enumerate(self._rows(name).shard(part.stop, part.start)):
-            found.append({k: self._plain(v) for k, v in record.items()} | {"$row": row, "$key": f"{part.name}/{row}"})
-            if len(found) == BATCH:
-                yield found
-                found = []
-        yield found
+            batch.append({k: self._plain(v) for k, v in record.items()} | {"$row": row, "$key": f"{part.name}/{row}"})
+            if len(batch) == BATCH:
+                yield batch
+                batch = []
+        yield batch
 
     def _plain(self, value: Any) -> Any:
-        """A value with a picture in place of bytes. `datasets` gives {bytes, path} for a picture it does not decode."""
+        """Replace bytes in a value by images. `datasets` gives {bytes, path} for an image it does not decode."""
         if isinstance(value, bytes):
             return self.put(value[: MAX_BYTES + 1])
         if isinstance(value, dict) and set(value) == {"bytes", "path"}:
@@ -151,29 +154,26 @@ class Hub(Copied):
 
     def _local(self, name: str) -> tuple[str, ...]:
         root = os.path.abspath(self.folder)
-        return tuple(os.path.relpath(os.path.abspath(file), root) for file in self._builder().config.data_files[name])
+        return tuple(os.path.relpath(os.path.abspath(file), root) for file in self._builder.config.data_files[name])
 
+    @cached_property
     def _builder(self) -> Any:
-        if not hasattr(self, "_made"):
-            datasets = _datasets(self.declaration.file)
-            place = self.hub["id"] if self.remote else str(self.root)
-            options = {"revision": self.hub["revision"]} if self.remote else {}
-            try:
-                self._made = datasets.load_dataset_builder(place, self.hub.get("config"), **options)
-            except (OSError, ValueError, RuntimeError) as error:
-                text = str(error).splitlines()[0]
-                raise Rt2dataError(
-                    self.declaration.name, text, "a repository that `datasets` reads without code"
-                ) from None
-        return self._made
+        datasets = _datasets(self.declaration.file)
+        place = self.hub["id"] if self.remote else str(self.root)
+        options = {"revision": self.hub["revision"]} if self.remote else {}
+        try:
+            return datasets.load_dataset_builder(place, self.hub.get("config"), **options)
+        except (OSError, ValueError, RuntimeError) as error:
+            text = str(error).splitlines()[0]
+            raise Rt2dataError(self.declaration.name, text, "a repository that `datasets` reads without code") from None
 
     def _rows(self, name: str) -> Any:
         datasets = _datasets(self.declaration.file)
-        found = self._builder().as_streaming_dataset(split=name)
-        for column, feature in (found.features or {}).items():
+        rows = self._builder.as_streaming_dataset(split=name)
+        for column, feature in (rows.features or {}).items():
             if isinstance(feature, datasets.Image):
-                found = found.cast_column(column, datasets.Image(decode=False))
-        return found.decode(False) if hasattr(found, "decode") else found
+                rows = rows.cast_column(column, datasets.Image(decode=False))
+        return rows.decode(False) if hasattr(rows, "decode") else rows
 
 
 def _datasets(where: str) -> Any:

@@ -12,52 +12,52 @@ from rt2data import storage
 from rt2data.errors import Rt2dataError
 from rt2data.storage.places import Place
 
-MAX_WAY = 1 << 16  # characters of the keys above a value
+MAX_PATH = 1 << 16  # characters of the keys above a value
 _KINDS = {"start_array": "list", "start_map": "mapping", "boolean": "bool", "null": "NoneType", "string": "str"}
 
 
-def elements(path: Place, way: Sequence[str] = ()) -> Iterator[tuple[str, Any]]:
-    """(key or number, value) for each element of the list or mapping that lies below the keys `way` of a file.
+def elements(path: Place, keys: Sequence[str] = ()) -> Iterator[tuple[str, Any]]:
+    """Yield (key or number, value) of each element of the list or mapping below `keys`, one inside the other.
 
     Raises:
         Rt2dataError: no JSON, no such key, or neither a list nor a mapping.
     """
-    kind, where = kind_at(path, way), ".".join(way)
+    kind, where = kind_at(path, keys), ".".join(keys)
     if kind == "":
-        raise Rt2dataError(str(path), f'no "{where}"', f'records at "{".".join([*way, "*"])}"')
+        raise Rt2dataError(str(path), f'no "{where}"', f'records at "{".".join([*keys, "*"])}"')
     if kind not in ("list", "mapping"):
-        expected = f'a list or mapping at "{".".join([*way, "*"])}"'
+        expected = f'a list or mapping at "{".".join([*keys, "*"])}"'
         raise Rt2dataError(str(path), f"{kind} in place of records", expected)
     with _reading(path) as file:
         if kind == "mapping":
             yield from ijson.kvitems(file, where, use_float=True)
         else:
-            found = ijson.items(file, f"{where}.item" if where else "item", use_float=True)
-            yield from ((str(number), value) for number, value in enumerate(found))
+            values = ijson.items(file, f"{where}.item" if where else "item", use_float=True)
+            yield from ((str(number), value) for number, value in enumerate(values))
 
 
-def kind_at(path: Place, way: Sequence[str]) -> str:
-    """What lies below the keys `way`: ``list``, ``mapping``, the name of another type; "" where nothing does."""
-    where = ".".join(way)
+def kind_at(path: Place, keys: Sequence[str]) -> str:
+    """Return what lies below `keys`: ``list``, ``mapping``, the name of another type; "" where nothing does."""
+    where = ".".join(keys)
     with _reading(path) as file:
         # The library keeps the way to each of a buffer's events: a small buffer bounds what deep nesting costs.
         for prefix, event, value in ijson.parse(file, use_float=True, buf_size=4096):
-            if len(prefix) > MAX_WAY:
+            if len(prefix) > MAX_PATH:
                 raise Rt2dataError(str(path), "not JSON (too deep)", "a file of records")
             if prefix == where and event not in ("map_key", "end_map", "end_array"):
                 return _KINDS.get(event, type(value).__name__)
     return ""
 
 
-def value_at(path: Place, way: Sequence[str]) -> Any:
-    """The value below the keys `way`, which is built as a whole; None where there is none."""
+def value_at(path: Place, keys: Sequence[str]) -> Any:
+    """Return the value below `keys`, which is built as a whole; None where there is none."""
     with _reading(path) as file:
-        return next(ijson.items(file, ".".join(way), use_float=True), None)
+        return next(ijson.items(file, ".".join(keys), use_float=True), None)
 
 
 @contextmanager
 def _reading(path: Place) -> Iterator[IO[bytes]]:
-    """A file behind its byte order mark; the library's errors become ours."""
+    """Open a file behind its byte order mark; the library's errors become ours."""
     with storage.open_file(path) as file:
         file.seek(3 if file.read(3) == b"\xef\xbb\xbf" else 0)
         try:

@@ -21,30 +21,32 @@ from rt2data.sources.web.field_path import lookup, strings, texts
 class Records(WebCorpus):
     """A corpus whose files hold records. A format says how a file becomes records: `records`.
 
-    A record is a mapping. Values of the type `Picture` stand for pictures inside the file itself.
+    A record is a mapping. Values of the type `Picture` stand for images inside the file itself.
     """
 
     def records(self, split: str, name: str) -> Iterator[dict[str, Any]]:
-        """The records of a file, with their ``$row`` and perhaps ``$key``."""
+        """Yield the records of a file, with their ``$row`` and perhaps ``$key``."""
         raise NotImplementedError
 
     def read(self, split: str, files: Sequence[str]) -> Iterable[Example]:
         (name,) = files
-        made = (e for record in self.records(split, name) for e in self.of_record(record, split, name))
-        return self.complete(made)
+        examples = (e for record in self.records(split, name) for e in self.read_record(record, split, name))
+        return self.complete(examples)
 
-    def of_record(self, record: dict[str, Any], split: str, name: str) -> list[Example]:
-        """The examples of a record of the file `name`; none where it belongs to another split."""
+    def read_record(self, record: dict[str, Any], split: str, name: str) -> list[Example]:
+        """Make the examples of a record of the file `name`; none where it belongs to another split."""
         record["$file"], record["$folder"] = _place(name)
-        if "id" not in self.web.fields or any("$digest" in way for way in self.web.fields.values()):
+        if "id" not in self.web.fields or any("$digest" in path for path in self.web.fields.values()):
             record["$digest"] = self.digest_of(record)
         if record.get("$bad"):
             return [Example(record["$key"], "", self.pictures(record), None, reject=index.CODE["bad_record"])]
         where = self.web.where.get(split, {})
-        return list(self.make(record)) if all(lookup(record, way) in wanted for way, wanted in where.items()) else []
+        if any(lookup(record, path) not in wanted for path, wanted in where.items()):
+            return []
+        return list(self._make_examples(record))
 
     def digest_of(self, record: dict[str, Any]) -> str:
-        """A digest of a record's content, pictures inside the file included: the same wherever it stands."""
+        """Digest a record's content, images inside the file included: the same wherever it stands."""
         content = {key: value for key, value in record.items() if not key.startswith("$")}
         text = orjson.dumps(content, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=self._default)
         return hashlib.blake2b(text, digest_size=10).hexdigest()
@@ -53,21 +55,21 @@ class Records(WebCorpus):
         return self.content(value) if isinstance(value, Picture) else str(value)
 
     def content(self, picture: Picture) -> str:
-        """A digest of the bytes of a picture inside a file."""
+        """Digest the bytes of an image inside a file."""
         with storage.open_file(self.root / picture.file) as file:
             file.seek(picture.offset)
             return hashlib.blake2b(file.read(min(picture.length, MAX_BYTES + 1)), digest_size=20).hexdigest()
 
     def complete(self, examples: Iterable[Example]) -> Iterable[Example]:
-        """The examples of a file; all of them are held where records or pictures of several belong together."""
-        found = _grouped(examples) if self.web.group else examples
+        """Complete the examples of a file; all are held where records or images of several belong together."""
+        completed = _grouped(examples) if self.web.group else examples
         if self.web.max_images > 1:
-            found = list(found)
-            _tie(found, numbered=self.web.image_namespace is not None)
-        return found
+            completed = list(completed)
+            _tie(completed, numbered=self.web.image_namespace is not None)
+        return completed
 
-    def make(self, record: dict[str, Any]) -> Iterator[Example]:
-        """The examples of a record: one per answer of a conversation, one per language of its captions, else one."""
+    def _make_examples(self, record: dict[str, Any]) -> Iterator[Example]:
+        """Make the examples of a record: one per answer of a conversation or language of captions, else one."""
         web = self.web
 
         def get(name: str) -> Any:
@@ -80,20 +82,20 @@ class Records(WebCorpus):
         common: dict[str, Any] = {
             "image_unit": own if unit is None else _text(unit),
             "language": language if isinstance(language, str) and language.strip() else self.declaration.language,
-            "columns": {name: _plain(lookup(record, way)) for name, way in web.columns.items()},
+            "columns": {name: _plain(lookup(record, path)) for name, path in web.columns.items()},
         }
         url = get("url")
         if isinstance(url, str) and url.strip():
-            pictures = [_of_url(picture) for picture in pictures]
+            pictures = [_not_fetched(picture) for picture in pictures]
         if "conversation" in web.fields:
             yield from self._turns(own, get("conversation"), pictures, common)
         elif "boxes" in web.fields and web.boxes:
             stored, label = get("boxes"), get("label")
             labels = label if isinstance(label, list) else [label]
             rows = stored if isinstance(label, list) and isinstance(stored, list) else [stored]
-            found = [boxes.read(b, n, web.boxes.form) for b, n in zip(rows, labels, strict=False)]
+            parsed = [boxes.read(b, n, web.boxes.form) for b, n in zip(rows, labels, strict=False)]
             size = [n if isinstance(n, int) and n > 0 else 0 for n in (get("width"), get("height"))]
-            kept = [box for box in found if box is not None]
+            kept = [box for box in parsed if box is not None]
             where = web.boxes.question
             yield Example(own, pictures=pictures, question=where, boxes=kept, size=(size[0], size[1]), **common)
         elif self.declaration.kind == "vqa":
@@ -103,25 +105,27 @@ class Records(WebCorpus):
             question = question if asked else None
             yield Example(own, pictures=pictures, question=question, answers=answers, reject=reject, **common)
         elif web.captions:
-            for language, way in web.captions.items():
+            for language, path in web.captions.items():
                 name = own if language == self.declaration.language else f"{own}/{language}"
-                yield self._caption(name, strings(lookup(record, way)), pictures, common | {"language": language})
+                yield self._caption(name, strings(lookup(record, path)), pictures, common | {"language": language})
         else:
             yield self._caption(own, strings(get("captions")), pictures, common)
 
-    def _caption(self, own: str, found: list[str], pictures: list[Picture | Names], common: dict[str, Any]) -> Example:
-        reject = 0 if found else index.CODE["no_caption"]
-        return Example(own, pictures=pictures, captions=found, reject=reject, **common)
+    def _caption(
+        self, own: str, captions: list[str], pictures: list[Picture | Names], common: dict[str, Any]
+    ) -> Example:
+        reject = 0 if captions else index.CODE["no_caption"]
+        return Example(own, pictures=pictures, captions=captions, reject=reject, **common)
 
     def _turns(
         self, own: str, stored: Any, pictures: list[Picture | Names], common: dict[str, Any]
     ) -> Iterator[Example]:
-        """An example for each answer; the first has the conversation's own id, the others `/1`, `/2`, ... after it."""
-        found = conversation.read(stored, len(pictures))
-        if isinstance(found, str):
-            yield Example(own, pictures=pictures, reject=index.CODE[found], **common)
+        """Make an example of each answer; the first has the conversation's id, the others `/1`, ... after it."""
+        turns = conversation.read(stored, len(pictures))
+        if isinstance(turns, str):
+            yield Example(own, pictures=pictures, reject=index.CODE[turns], **common)
             return
-        for n, turn in enumerate(found):
+        for n, turn in enumerate(turns):
             reason = "" if turn.answer.strip() else "no_answer"
             yield Example(
                 f"{own}/{n}" if n else own,
@@ -134,34 +138,36 @@ class Records(WebCorpus):
             )
 
     def pictures(self, record: dict[str, Any]) -> list[Picture | Names]:
-        """The pictures that a record names, in their order."""
+        """List the images that a record names, in their order."""
         if "image" not in self.web.fields:
             return [self.names(record)] if self.web.images else []
         stored = lookup(record, self.web.fields["image"])
-        found: list[Picture | Names] = []
-        for one in stored if isinstance(stored, list) else [stored]:
-            if isinstance(one, dict):  # as `datasets` stores a picture
-                one = one.get("bytes") or one.get("path")
-            if isinstance(one, Picture):
-                found.append(one)
-            elif one is not None and one != "":
-                found.append(self.names(record | {"image": one}) if self.web.images else self.names_of(str(one)))
-        return found
+        pictures: list[Picture | Names] = []
+        for picture in stored if isinstance(stored, list) else [stored]:
+            if isinstance(picture, dict):  # as `datasets` stores an image
+                picture = picture.get("bytes") or picture.get("path")
+            if isinstance(picture, Picture):
+                pictures.append(picture)
+            elif picture is not None and picture != "":
+                pictures.append(
+                    self.names(record | {"image": picture}) if self.web.images else self.names_of(str(picture))
+                )
+        return pictures
 
     def names_of(self, name: str) -> Names:
-        """Where a picture is that a record names by its file."""
+        """Return where an image is that a record names by its file."""
         return Names((name,)) if self.inside(name) else Names((), "unsafe_path")
 
 
 @lru_cache
 def _place(name: str) -> tuple[str, str]:
-    """A file's name without its suffix, and its folder with a slash after it."""
+    """Split a file's name: without its suffix, and its folder with a slash after it."""
     file = PurePosixPath(name)
     return file.with_suffix("").as_posix(), name[: -len(file.name)]
 
 
-def _of_url(picture: Picture | Names) -> Picture | Names:
-    """The same, for a picture that has a URL: without its file it was not fetched."""
+def _not_fetched(picture: Picture | Names) -> Picture | Names:
+    """Mark an image that has a URL: without its file it was not fetched."""
     named = isinstance(picture, Names) and picture.reason == "missing_image"
     return Names(picture.tried, "url_without_file") if named and isinstance(picture, Names) else picture
 
@@ -175,22 +181,22 @@ def _plain(value: Any) -> Any:
 
 
 def _grouped(examples: Iterable[Example]) -> list[Example]:
-    """Examples of one id as one, with the texts of all."""
-    found: dict[str, Example] = {}
+    """Merge examples of one id, with the texts of all."""
+    by_id: dict[str, Example] = {}
     for e in examples:
-        first = found.setdefault(e.id, e)
+        first = by_id.setdefault(e.id, e)
         if first is not e:
             first.captions += e.captions
             first.answers += e.answers
             first.boxes = None if first.boxes is None else first.boxes + (e.boxes or [])
             first.reject = 0 if first.captions or first.answers or first.boxes else first.reject
-    return list(found.values())
+    return list(by_id.values())
 
 
 def _tie(examples: Sequence[Example], *, numbered: bool) -> None:
-    """Pictures that stand in one example must not be in two splits: all that hang together go by the first of them.
+    """Tie images that stand in one example to one split: all that hang together go by the first of them.
 
-    That holds within a file. `numbered`: a picture's id stands for it, else the content of the one with the first name.
+    That holds within a file. `numbered`: an image's id stands for it, else the content of the one with the first name.
     """
     parent: dict[Picture | Names, Picture | Names] = {}
 

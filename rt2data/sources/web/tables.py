@@ -1,6 +1,6 @@
-"""Tables in Parquet and Arrow with encoded pictures in them, as `datasets` writes them.
+"""Tables in Parquet and Arrow with encoded images in them, as `datasets` writes them.
 
-Pictures in Parquet are compressed pages, so they are copied into a blob once. In an Arrow file that is not compressed
+Images in Parquet are compressed pages, so they are copied into a blob once. In an Arrow file that is not compressed
 they are a range of the file, and stay there.
 """
 
@@ -23,12 +23,12 @@ from rt2data.sources.pictures import MAX_BYTES, Fact, Picture, describe
 from rt2data.sources.web.examples import Example, mark_duplicates
 from rt2data.sources.web.records import Records
 
-BATCH = 64  # rows that are held at once: a picture may have some megabytes
+BATCH = 64  # rows that are held at once: an image may have some megabytes
 _BINARY = ("binary", "large_binary", "binary_view", "fixed_size_binary")
 
 
 class Copied(Records):
-    """Records whose pictures are no range of a file: they are copied into a blob per part. A part is a file.
+    """Records whose images are no range of a file: they are copied into a blob per part. A part is a file.
 
     Without a folder for blobs, and in a quick index, none is written.
     """
@@ -36,18 +36,18 @@ class Copied(Records):
     writes_blobs = True
 
     def rows(self, part: Part) -> Iterator[list[dict[str, Any]]]:
-        """The records of a part, some at a time, with the pictures as `put` made them."""
+        """Yield the records of a part, some at a time, with the images as `put` made them."""
         raise NotImplementedError
 
     def parts(self, split: str) -> list[Part]:
         return [Part(split, files[0], files) for files in self.volumes(split)]
 
     def watched(self, part: Part) -> list[str]:
-        """The part's files alone: pictures that it names by path are found while it is read."""
+        """List nothing: images that a part names by path are found while it is read."""
         return []
 
     def put(self, data: bytes) -> Picture:
-        """A picture with these bytes, in the blob of the part that is being read."""
+        """Add an image with these bytes to the blob of the part that is being read."""
         picture = Picture(self._name, self._at, len(data))
         self._at += len(data)
         self._known[picture] = describe(picture, data, self._check, content=True)
@@ -63,8 +63,7 @@ class Copied(Records):
         self._known: dict[Picture, Fact] = {}
         self._pending: list[bytes] = []
         examples: list[Example] = []
-        folder = self.blob_folder if check != "quick" else None
-        path = folder / self._name.removeprefix(blobs.PREFIX) if folder else None
+        path = self.blob_path(self._name, check)
         pictures = self._pictures(part, examples)
         if path is None or path.is_file():
             for _ in pictures:
@@ -78,23 +77,23 @@ class Copied(Records):
         return self.table(part, examples, facts, check=check, digest=digest, blobs=json.dumps(names))
 
     def _pictures(self, part: Part, examples: list[Example]) -> Iterator[bytes]:
-        """The bytes of each picture of a part; its examples are added to `examples` on the way."""
+        """Yield the bytes of each image of a part; its examples are added to `examples` on the way."""
         for records in self.rows(part):
             yield from self._pending
             self._pending = []
             for record in records:
-                examples += self.of_record(record, part.split, part.name)
+                examples += self.read_record(record, part.split, part.name)
 
 
 class Tables(Copied):
-    """Rows of columns. Binary values, also within structs and lists, are pictures."""
+    """Rows of columns. Binary values, also within structs and lists, are images."""
 
     def batches(self, name: str) -> Iterator[pa.RecordBatch]:
-        """The rows of a file, some at a time."""
+        """Yield the rows of a file, some at a time."""
         raise NotImplementedError
 
     def length(self, name: str) -> int:
-        """How many rows a file has, as it says itself."""
+        """Return how many rows a file has, as it says itself."""
         raise NotImplementedError
 
     def count(self, split: str, files: tuple[str, ...]) -> int:
@@ -104,11 +103,11 @@ class Tables(Copied):
             raise self._damaged(files[0], error) from None
 
     def digest(self, part: Part) -> str:
-        """Of the file's bytes, not of its examples."""
+        """Digest the file's bytes, not its examples."""
         return Source.digest(self, part)
 
     def estimate(self, split: str, cameras: Sequence[str]) -> tuple[int, int]:
-        """Every row; a file is mostly pictures."""
+        """Count every row; a file is mostly images."""
         files = [name for names in self.volumes(split) for name in names]
         size = sum((self.root / name).stat().st_size for name in files)
         return sum(self.count(split, (name,)) for name in files), size
@@ -118,11 +117,11 @@ class Tables(Copied):
         try:
             for batch in self.batches(part.name):
                 columns = [self._values(part.name, column) for column in batch.columns]
-                found = [dict(zip(batch.schema.names, values, strict=True)) for values in zip(*columns, strict=True)]
-                for record in found:
+                records = [dict(zip(batch.schema.names, values, strict=True)) for values in zip(*columns, strict=True)]
+                for record in records:
                     record |= {"$row": row, "$key": f"{part.name}/{row}"}
                     row += 1
-                yield found
+                yield records
         except (OSError, pa.ArrowInvalid) as error:
             raise self._damaged(part.name, error) from None
 
@@ -131,7 +130,7 @@ class Tables(Copied):
         return Rt2dataError(str(self.root / name), str(error).splitlines()[0], expected, "Copy it again")
 
     def _values(self, name: str, column: pa.Array) -> list[Any]:
-        """A column as Python values, with a `Picture` in place of binary values."""
+        """Convert a column to Python values, with a `Picture` in place of binary values."""
         kind = column.type
         if any(getattr(pa.types, f"is_{word}")(kind) for word in _BINARY):
             return self.binary(name, column)
@@ -147,7 +146,7 @@ class Tables(Copied):
         return list(column.to_pylist())
 
     def binary(self, name: str, column: pa.Array) -> list[Picture | None]:
-        """The pictures of a column of binary values. Of more than MAX_BYTES the first are kept, to be refused."""
+        """Return the images of a column of binary values. Of more than MAX_BYTES the first are kept, to be refused."""
         buffers = [value.as_buffer() for value in column]
         return [None if b is None else self.put(b[: MAX_BYTES + 1].to_pybytes()) for b in buffers]
 

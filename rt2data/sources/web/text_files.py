@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
@@ -19,6 +19,8 @@ from rt2data.storage.places import Place
 
 MAX_FIELD = 1 << 20  # characters of a field in CSV
 
+Keyed: TypeAlias = tuple[str, dict[str, Any]]  # a record with its key or number
+
 
 class Json(Records):
     """One JSON per file. `records` is the way to the records: ``*`` for each of a list or mapping, keys between."""
@@ -26,38 +28,36 @@ class Json(Records):
     def records(self, split: str, name: str) -> Iterator[dict[str, Any]]:
         path = self.root / name
         keys, star, rest = self.web.records.partition("*")
-        way = keys.rstrip(".").split(".") if keys else []
+        outer = keys.rstrip(".").split(".") if keys else []
         if not star:  # the file is one record
-            found: Any = [("", json_stream.value_at(path, way))] if json_stream.kind_at(path, way) else []
-            if not found:
+            elements: Any = [("", json_stream.value_at(path, outer))] if json_stream.kind_at(path, outer) else []
+            if not elements:
                 raise Rt2dataError(str(path), f'no "{keys}"', f'records at "{self.web.records}"')
         else:
-            found = json_stream.elements(path, way)
+            elements = json_stream.elements(path, outer)
         inner = rest.removeprefix(".").split(".") if rest else []
         row = 0
-        for key, entry in found:
-            for own, record in self._below(key, entry, inner, path):
+        for key, entry in elements:
+            for own, record in self._entry_records(key, entry, inner, path):
                 yield record | {"$row": row, "$key": own}
                 row += 1
 
-    def _below(self, key: str, entry: Any, way: list[str], path: Place) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(key, record) for an element of the file, or for each record inside it."""
-        if not way:
+    def _entry_records(self, key: str, entry: Any, keys: list[str], path: Place) -> Iterator[Keyed]:
+        """Yield the record that an element of the file is, or each record inside it."""
+        if not keys:
             yield from _one(entry, key, path, {})
         elif isinstance(entry, dict):
-            yield from self._of(entry, way, path, {k: v for k, v in entry.items() if k != way[0]})
+            yield from self._nested_records(entry, keys, path, {k: v for k, v in entry.items() if k != keys[0]})
         else:
             raise Rt2dataError(f"{path}[{key}]", "no object", f'records at "{self.web.records}"')
 
-    def _of(
-        self, data: Any, way: list[str], path: Place, above: dict[str, Any]
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(key, record) for each record. A record inside another one has the fields of that one too."""
-        key, *rest = way
+    def _nested_records(self, data: Any, keys: list[str], path: Place, above: dict[str, Any]) -> Iterator[Keyed]:
+        """Yield each record below `keys`. A record inside another one has the fields of that one too."""
+        key, *rest = keys
         if key != "*":
             if not isinstance(data, dict) or key not in data:
                 raise Rt2dataError(str(path), f'no "{key}"', f'records at "{self.web.records}"')
-            yield from self._of(data[key], rest, path, above) if rest else _one(data[key], "", path, above)
+            yield from self._nested_records(data[key], rest, path, above) if rest else _one(data[key], "", path, above)
             return
         if not isinstance(data, (list, dict)):
             found = f"{type(data).__name__} in place of records"
@@ -68,12 +68,12 @@ class Json(Records):
                 yield from _one(entry, str(own), path, above)
             elif isinstance(entry, dict):
                 plain = {k: v for k, v in entry.items() if k != rest[0]}
-                yield from self._of(entry, rest, path, above | plain)
+                yield from self._nested_records(entry, rest, path, above | plain)
             else:
                 raise Rt2dataError(f"{path}[{own}]", "no object", f'records at "{self.web.records}"')
 
 
-def _one(entry: Any, key: str, path: Place, above: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _one(entry: Any, key: str, path: Place, above: dict[str, Any]) -> Iterator[Keyed]:
     if not isinstance(entry, dict):
         raise Rt2dataError(f"{path}[{key}]", "no object", "an object for each record")
     yield key, above | entry
@@ -114,8 +114,8 @@ class Lines(Records):
         self.roles = tuple(next(iter(self.web.splits.values())))
 
     def read(self, split: str, files: Sequence[str]) -> Iterable[Example]:
-        made = (e for record in self._records(files) for e in self.of_record(record, split, files[0]))
-        return self.complete(made)
+        examples = (e for record in self._records(files) for e in self.read_record(record, split, files[0]))
+        return self.complete(examples)
 
     def _records(self, files: Sequence[str]) -> Iterator[dict[str, Any]]:
         paths = [self.root / name for name in files]
@@ -163,7 +163,7 @@ class Tsv(Csv):
 
 
 def texts(path: Place) -> Iterator[str]:
-    """The lines of a file in UTF-8."""
+    """Yield the lines of a file in UTF-8."""
     for number, line in enumerate(json_lines.read_lines(path), 1):
         try:
             yield line.decode()

@@ -9,7 +9,7 @@ from typing import Any
 from rt2data import index
 from rt2data.errors import Rt2dataError
 from rt2data.sources.web import json_stream
-from rt2data.sources.web.corpus import WebCorpus, checked, listed
+from rt2data.sources.web.corpus import WebCorpus, check_entries, read_list
 from rt2data.sources.web.examples import Example
 from rt2data.sources.web.field_path import texts
 
@@ -26,8 +26,8 @@ class VqaJson(WebCorpus):
         path, answers = self.root / files[1], dict[Any, tuple[str, ...]]()
         known: dict[tuple[str, ...], tuple[str, ...]] = {}  # many questions have the same answers
         unasked: dict[Any, dict[str, Any]] = {}
-        entries = checked(
-            listed(path, "annotations", _LAYOUT.format("annotations")), f"{path} annotations", ("question_id",)
+        entries = check_entries(
+            read_list(path, "annotations", _LAYOUT.format("annotations")), f"{path} annotations", ("question_id",)
         )
         for row, entry in enumerate(entries):
             name = entry["question_id"]
@@ -48,8 +48,8 @@ class VqaJson(WebCorpus):
 
     def _questions(self, name: str) -> Iterator[dict[str, Any]]:
         path = self.root / name
-        found = listed(path, "questions", _LAYOUT.format("questions"))
-        return checked(found, f"{path} questions", ("question_id", "image_id"))
+        entries = read_list(path, "questions", _LAYOUT.format("questions"))
+        return check_entries(entries, f"{path} questions", ("question_id", "image_id"))
 
     def _example(self, entry: dict[str, Any], answers: Sequence[str], subtype: str) -> Example:
         question = entry.get("question")

@@ -1,4 +1,4 @@
-"""Webdataset tars, as img2dataset writes them: members of one key are a sample; pictures stay where they lie."""
+"""Webdataset tars, as img2dataset writes them: members of one key are a sample; images stay where they lie."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Member(NamedTuple):
 
 
 class WebDataset(Records):
-    """Tars of samples; a part is a tar. A record has each member by its extension: pictures, texts, parsed JSON.
+    """Tars of samples; a part is a tar. A record has each member by its extension: images, texts, parsed JSON.
 
-    The first picture is also the field ``image``, whatever its extension. The key of a sample is the member's name up
+    The first image is also the field ``image``, whatever its extension. The key of a sample is the member's name up
     to the first dot after its last slash, as webdataset has it; ``$key`` has the tar's name before it.
     """
 
@@ -42,7 +42,7 @@ class WebDataset(Records):
         return [Part(split, files[0], files) for files in self.volumes(split)]
 
     def count(self, split: str, files: tuple[str, ...]) -> int:
-        """As img2dataset's ``NAME_stats.json`` says, else from the headers."""
+        """Count the samples: as img2dataset's ``NAME_stats.json`` says, else from the headers."""
         path = self.root / files[0]
         stats = path.with_name(f"{path.stem}_stats.json")
         try:
@@ -80,10 +80,10 @@ class WebDataset(Records):
         return record
 
 
-def _samples(found: Iterator[Member]) -> Iterator[tuple[str, dict[str, Member]]]:
-    """Members by key: those of one key follow one another. A key that comes again later begins another sample."""
+def _samples(files: Iterator[Member]) -> Iterator[tuple[str, dict[str, Member]]]:
+    """Group members by key: those of one key follow one another. A key that comes again later begins another sample."""
     key, parts = "", dict[str, Member]()
-    for member in found:
+    for member in files:
         folder, slash, base = member.name.rpartition("/")
         stem, dot, extension = base.partition(".")
         if not stem or not dot:  # a hidden file, or one that webdataset passes over too
@@ -99,7 +99,7 @@ def _samples(found: Iterator[Member]) -> Iterator[tuple[str, dict[str, Member]]]
 
 
 def members(path: Any) -> Iterator[Member]:
-    """The files of a tar."""
+    """Yield the files of a tar."""
     with storage.open_file(path) as file:
         if not file.seek(0, 2):
             return
@@ -108,7 +108,7 @@ def members(path: Any) -> Iterator[Member]:
 
 
 def scan(data: mmap.mmap, where: str) -> Iterator[Member]:
-    """The regular files of a tar, in order. Links, devices and folders are passed over; names are not paths here.
+    """Yield the regular files of a tar, in order. Links, devices and folders are passed over; names are no paths here.
 
     Raises:
         Rt2dataError: a header that is none, a member that is longer than the file: no data is made up.
@@ -154,7 +154,7 @@ def _name(head: bytes) -> str:
 
 
 def _octal(raw: bytes) -> int | None:
-    """A number of a header: octal text, or base 256 where its first bit is set (GNU, for large files)."""
+    """Read a number of a header: octal text, or base 256 where its first bit is set (GNU, for large files)."""
     if raw[0] & 0x80:
         return int.from_bytes(bytes([raw[0] & 0x7F]) + raw[1:], "big")
     text = raw.strip(b"\0 ")
@@ -165,13 +165,13 @@ def _octal(raw: bytes) -> int | None:
 
 
 def _extended(raw: bytes) -> dict[str, str]:
-    """The records of a pax header: LENGTH KEY=VALUE, each with a newline."""
-    found: dict[str, str] = {}
+    """Read the records of a pax header: LENGTH KEY=VALUE, each with a newline."""
+    fields: dict[str, str] = {}
     while raw:
         length, space, _ = raw.partition(b" ")
         if not space or not length.isdigit() or not 0 < int(length) <= len(raw):
             break
         key, _, value = raw[len(length) + 1 : int(length)].rstrip(b"\n").partition(b"=")
-        found[key.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
+        fields[key.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
         raw = raw[int(length) :]
-    return found
+    return fields

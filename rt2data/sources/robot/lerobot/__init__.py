@@ -1,5 +1,7 @@
-"""LeRobot v2.0, v2.1 and v3.0: metadata, episodes in Parquet, frames of video or pictures. `source` is the format's
-class.
+"""LeRobot datasets in v2.0, v2.1 and v3.0: `source` is the format's class.
 
-May import: `sources.robot`, `sources.base` and what `sources` may import.
+`meta` reads what the folder ``meta`` says, `episodes` finds where episodes lie, `table` reads Parquet, `frames` lists
+which images are read from which file, `fields` gives columns the names that declarations use.
+
+May import: `sources.robot` and what it may import.
 """

@@ -56,45 +56,45 @@ class Episodes:
 
     @cached_property
     def listed(self) -> dict[int, Listed]:
-        """The episodes that ``meta`` lists, there or not."""
+        """Read the episodes that ``meta`` lists, there or not."""
         stamp = tuple((name, *storage.version(self.root / name)) for name in self.meta.files)
         return _listed(str(self.root), stamp, self.cameras)
 
     @cached_property
     def places(self) -> dict[int, Place]:
-        """Where the rows of each episode are, listed or not. Those of v2 are not counted: it has a file for each."""
+        """Locate the rows of each episode, listed or not. Those of v2 are not counted: it has a file for each."""
         return self._places(self._files())
 
     @cached_property
     def numbers(self) -> dict[str, list[int]]:
-        """The episodes of each split, listed or not, there or not."""
-        found: dict[str, list[int]] = {}
+        """List the episodes of each split, listed or not, there or not."""
+        by_split: dict[str, list[int]] = {}
         for number in sorted({*self.listed, *self.places}):
-            found.setdefault(self.meta.split(number), []).append(number)
-        return found
+            by_split.setdefault(self.meta.split(number), []).append(number)
+        return by_split
 
     def sample(self) -> str | None:
-        """Some data file that is there, the same each time."""
-        object_store.survey({(self.root / one.data).parent for one in islice(self.listed.values(), 1)})
-        found = (one.data for one in self.listed.values() if (self.root / one.data).is_file())
-        return next(found, None) or next(iter(self._files()), None)
+        """Return some data file that is there, the same each time."""
+        object_store.survey({(self.root / listed.data).parent for listed in islice(self.listed.values(), 1)})
+        present = (listed.data for listed in self.listed.values() if (self.root / listed.data).is_file())
+        return next(present, None) or next(iter(self._files()), None)
 
-    def of(self, part: Part) -> list[Episode]:
-        """The episodes of a part, in the order of their numbers."""
+    def in_part(self, part: Part) -> list[Episode]:
+        """List the episodes of a part, in the order of their numbers."""
         numbers = [n for n in range(part.start, part.stop) if self.meta.split(n) == part.split]
-        others = {*self.meta.files, *(one.file for n in numbers for one in self.videos(n).values())}
+        others = {*self.meta.files, *(video.file for n in numbers for video in self.videos(n).values())}
         places = self._places(name for name in part.files if name not in others)
-        made = []
+        episodes = []
         for n in numbers:
             place = places.get(n)
             if place and place.stop < 0:
                 place = place._replace(stop=table.count(self.root / place.file))
             if n in self.listed or place:
-                made.append(Episode(n, self.listed.get(n), place, self.videos(n)))
-        return made
+                episodes.append(Episode(n, self.listed.get(n), place, self.videos(n)))
+        return episodes
 
     def steps(self, numbers: Iterable[int]) -> int:
-        """The steps of some episodes that are there, as ``meta`` or their files state them."""
+        """Count the steps of some episodes that are there, as ``meta`` or their files state them."""
         total = 0
         for n in numbers:
             stated = self.listed[n].length if n in self.listed else 0
@@ -103,68 +103,70 @@ class Episodes:
         return total
 
     def videos(self, number: int) -> Mapping[str, Video]:
-        """The videos of an episode by camera, there or not."""
+        """Return the videos of an episode by camera, there or not."""
         if self.meta.version == 2:
             return {camera: Video(self.meta.video_file(number, camera)) for camera in self.cameras}
         return self.listed[number].videos if number in self.listed else {}  # nothing says where its frames begin
 
     def named(self, numbers: Iterable[int], places: Mapping[int, Place]) -> list[str]:
-        """The files of some episodes, there or not."""
+        """List the files of some episodes, there or not."""
         names: dict[str, None] = {}
         for number in numbers:
             data = places[number].file if number in places else self.listed[number].data
-            names |= dict.fromkeys([data, *(one.file for one in self.videos(number).values())])
+            names |= dict.fromkeys([data, *(video.file for video in self.videos(number).values())])
         return list(names)
 
     def digests(self, part: Part, episodes: Iterable[Episode]) -> tuple[str, str, dict[str, Extent]]:
         """Digests of a part: of rows and encoded frames, and of these with all that ``meta`` says of them. And what of
         each file that is read they cover.
         """
-        read: dict[str, Extent] = {}
+        extents: dict[str, Extent] = {}
         content: list[str | bytes] = [repr(self.meta.fps)]
-        told: list[str | bytes] = [part.name, json.dumps(self.meta.sentences(), sort_keys=True)]
-        for one in episodes:
-            told.append(json.dumps([one.record, *((one.listed.length, one.listed.tasks) if one.listed else ())]))
-            if not one.place:
+        about: list[str | bytes] = [part.name, json.dumps(self.meta.sentences(), sort_keys=True)]
+        for episode in episodes:
+            about.append(
+                json.dumps([episode.record, *((episode.listed.length, episode.listed.tasks) if episode.listed else ())])
+            )
+            if not episode.place:
                 continue
-            place = one.place
+            place = episode.place
             rows, extent = table.fingerprint(self.root / place.file, place.start, place.stop)
-            read[place.file] = extent.with_(read.get(place.file))
+            extents[place.file] = extent.with_(extents.get(place.file))
             content += [place.file, rows]
-            for camera, where in one.videos.items():
-                path = self.root / where.file
-                content.append(json.dumps([one.record, camera, repr(where.start), repr(where.stop)]))
+            for camera, video_span in episode.videos.items():
+                path = self.root / video_span.file
+                content.append(json.dumps([episode.record, camera, repr(video_span.start), repr(video_span.stop)]))
                 frames = b""
                 if path.is_file():
-                    frames, extent = video.fingerprint(path, where.start, where.stop)
-                    read[where.file] = extent.with_(read.get(where.file))
+                    frames, extent = video.fingerprint(path, video_span.start, video_span.stop)
+                    extents[video_span.file] = extent.with_(extents.get(video_span.file))
                 content.append(frames)
         shown = index.digest(*content, size=20).hex()
-        return shown, index.digest(shown, *told, size=20).hex(), read
+        return shown, index.digest(shown, *about, size=20).hex(), extents
 
     def _files(self) -> list[str]:
-        """The data files that are there: those below ``data``, and others that ``meta`` names."""
+        """List the data files that are there: those below ``data``, and others that ``meta`` names."""
         below = storage.matching(self.root, "data/**/*.parquet")
-        there = {name for name in below if not name.rpartition("/")[2].startswith(".")}
-        others = {one.data for one in self.listed.values()} - there
+        present = {name for name in below if not name.rpartition("/")[2].startswith(".")}
+        others = {listed.data for listed in self.listed.values()} - present
         object_store.survey({(self.root / name).parent for name in others})
-        return sorted(there | {name for name in others if (self.root / name).is_file()})
+        return sorted(present | {name for name in others if (self.root / name).is_file()})
 
     def _places(self, files: Iterable[str]) -> dict[int, Place]:
-        single = {one.data: number for number, one in self.listed.items()} if self.meta.version == 2 else {}
-        found: dict[int, Place] = {}
+        single = {listed.data: number for number, listed in self.listed.items()} if self.meta.version == 2 else {}
+        places: dict[int, Place] = {}
         for name in files:
             path = self.root / name
             spans = {single[name]: (0, -1)} if name in single else table.episodes(path)
             for number, (start, stop) in spans.items():
-                if number in found:
-                    where = f"rows of episode {number}, which has some in {found[number].file} too"
+                if number in places:
+                    where = f"rows of episode {number}, which has some in {places[number].file} too"
                     raise Rt2dataError(str(path), where, "an episode in one file")
-                found[number] = Place(name, start, stop)
-        return found
+                places[number] = Place(name, start, stop)
+        return places
 
 
 @lru_cache(maxsize=2)
 def _listed(root: str, stamp: tuple[tuple[int | str, ...], ...], cameras: tuple[str, ...]) -> dict[int, Listed]:  # noqa: ARG001  # part of the cache's key
-    """The episodes of a dataset: a worker reads the list once and not for each of its parts."""
+    """Read the episodes of a dataset: a worker reads the list once and not for each of its parts."""
     return Meta(storage.place(root)).episodes(cameras)

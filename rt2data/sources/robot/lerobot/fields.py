@@ -17,22 +17,22 @@ _DEPTH = ("is_depth_map", "video.is_depth_map")
 
 
 def fields_of(features: Mapping[str, Mapping[str, Any]], stored: Mapping[str, pa.DataType]) -> dict[str, Field]:
-    """The fields of a dataset.
+    """Describe the fields of a dataset.
 
     Args:
         features: of ``meta/info.json``: dtype, shape and names of each column.
         stored: the columns of a data file, of which some may not be among the features.
     """
-    found = {name: _declared(name, one) for name, one in features.items()}
-    found |= {name: _stored(name, kind) for name, kind in stored.items() if name not in found}
-    found[EPISODE] = Field(EPISODE, "tensor", "int64", (), per_step=False)
-    texts = [TASK, *(f"{TASK}/{name}" for name, one in found.items() if _is_index(one))]
-    texts += [SUBTASK] if f"{SUBTASK}_index" in found else []
-    return found | {path: Field(path, "text", "string", (), per_step=True) for path in texts}
+    fields = {name: _declared(name, feature) for name, feature in features.items()}
+    fields |= {name: _stored(name, kind) for name, kind in stored.items() if name not in fields}
+    fields[EPISODE] = Field(EPISODE, "tensor", "int64", (), per_step=False)
+    texts = [TASK, *(f"{TASK}/{name}" for name, feature in fields.items() if _is_index(feature))]
+    texts += [SUBTASK] if f"{SUBTASK}_index" in fields else []
+    return fields | {path: Field(path, "text", "string", (), per_step=True) for path in texts}
 
 
 def column_of(path: str) -> str | None:
-    """The column of numbers behind a text ``task``, ``task/COLUMN`` or ``subtask``; None where `path` is none."""
+    """Return the column of numbers behind a text ``task``, ``task/COLUMN`` or ``subtask``; else None."""
     kind, _, column = path.partition("/")
     return column or f"{kind}_index" if kind in (TASK, SUBTASK) else None
 
@@ -41,10 +41,10 @@ def _is_index(field: Field) -> bool:
     return field.kind == "tensor" and field.dtype.startswith("int") and field.shape == () and field.per_step
 
 
-def _declared(name: str, one: Mapping[str, Any]) -> Field:
-    dtype, shape = str(one.get("dtype", "")), _shape(one.get("shape"))
+def _declared(name: str, feature: Mapping[str, Any]) -> Field:
+    dtype, shape = str(feature.get("dtype", "")), _shape(feature.get("shape"))
     if dtype in ("image", "video"):
-        return Field(name, "image", "uint8", _picture(one, shape), per_step=True)
+        return Field(name, "image", "uint8", _picture(feature, shape), per_step=True)
     shape = () if shape == (1,) else shape  # what LeRobot stores as a plain number
     if dtype == "string":
         return Field(name, "text", "string", shape, per_step=True)
@@ -58,12 +58,12 @@ def _shape(given: Any) -> Shape:
     return tuple(n if type(n) is int and n > 0 else None for n in lengths)
 
 
-def _picture(one: Mapping[str, Any], shape: Shape) -> Shape:
-    """Height, width, colours, whichever stands first; depth has one."""
-    about = [one.get(key) for key in ("info", "video_info")]
+def _picture(feature: Mapping[str, Any], shape: Shape) -> Shape:
+    """Return height, width, colours, whichever stands first; depth has one."""
+    about = [feature.get(key) for key in ("info", "video_info")]
     if any(isinstance(info, dict) and info.get(key) for info in about for key in _DEPTH):
         return (None, None, 1)
-    names = one.get("names")
+    names = feature.get("names")
     first = isinstance(names, (list, tuple)) and len(names) == 3 and str(names[0]).startswith("c")
     return (
         (shape[1], shape[2], shape[0]) if first and len(shape) == 3 else shape if len(shape) == 3 else (None, None, 3)
@@ -71,7 +71,7 @@ def _picture(one: Mapping[str, Any], shape: Shape) -> Shape:
 
 
 def _stored(name: str, kind: pa.DataType) -> Field:
-    """A column that ``meta/info.json`` does not describe."""
+    """Describe a column that ``meta/info.json`` does not."""
     shape: Shape = ()
     while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         shape = (*shape, kind.list_size if pa.types.is_fixed_size_list(kind) else None)

@@ -1,4 +1,4 @@
-"""Shots: the pictures of a LeRobot dataset that are read from one file in one go."""
+"""Shots: the images of a LeRobot dataset that are read from one file in one go."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Shots:
-    """Pictures of one camera in one file, in the order in which they lie there.
+    """Images of one camera in one file, in the order in which they lie there.
 
     `episode` (a position in a list of episodes) and `step` say of which step each is, `at` where it lies: the row, or
     in a video the time in seconds, which must be below `limit`. All four are (n,). `moving`: the file is a video.
@@ -35,30 +35,30 @@ class Shots:
     limit: Array
 
     def take(self, some: Array) -> Shots:
-        """Those at the positions `some`."""
+        """Return the shots at the positions `some`."""
         arrays = (self.episode[some], self.step[some], self.at[some], self.limit[some])
         return Shots(self.camera, self.file, self.moving, *arrays)
 
     def first(self) -> Shots:
-        """The first picture of each episode alone."""
+        """Return the first shot of each episode alone."""
         return self.take(np.unique(self.episode, return_index=True)[1])
 
     def pictures(self, root: Place, tolerance: float, quality: int) -> Iterator[bytes]:
-        """The encoded pictures, n; b"" where there is none."""
+        """Yield the encoded images, n; b"" where there is none."""
         path = root / self.file
         if not self.moving:
             return table.pictures(path, self.camera, self.at)
         return video.frames(path, self.at.tolist(), self.limit.tolist(), tolerance=tolerance, quality=quality)
 
 
-def plan(episodes: Sequence[Episode], cameras: Sequence[str], root: Place, fps: float) -> Iterator[Shots]:
-    """What is read from which file, camera by camera. Pictures of a file that is not there are left out."""
+def list_shots(episodes: Sequence[Episode], cameras: Sequence[str], root: Place, fps: float) -> Iterator[Shots]:
+    """Yield what is read from which file, camera by camera. Images of a file that is not there are left out."""
     for camera in cameras:
         files: dict[tuple[str, bool], list[tuple[Array, ...]]] = {}
         for position, episode in enumerate(episodes):
-            found = _of_episode(episode, camera, fps)
-            if found is not None:
-                key, at, limit = found
+            located = _locate(episode, camera, fps)
+            if located is not None:
+                key, at, limit = located
                 step = np.arange(episode.steps)
                 files.setdefault(key, []).append((np.full_like(step, position), step, at, np.full(len(at), limit)))
         for (file, moving), parts in files.items():
@@ -67,8 +67,8 @@ def plan(episodes: Sequence[Episode], cameras: Sequence[str], root: Place, fps: 
                 yield Shots(camera, file, moving, *arrays).take(np.argsort(arrays[2], kind="stable"))
 
 
-def _of_episode(episode: Episode, camera: str, fps: float) -> tuple[tuple[str, bool], Array, float] | None:
-    """The file of an episode's pictures and whether it is a video, where they lie in it, and the limit; or None."""
+def _locate(episode: Episode, camera: str, fps: float) -> tuple[tuple[str, bool], Array, float] | None:
+    """Locate an episode's images: (file, whether it is a video), where they lie in it, and the limit; or None."""
     if not episode.place:
         return None
     step = np.arange(episode.steps)
@@ -82,21 +82,22 @@ def _of_episode(episode: Episode, camera: str, fps: float) -> tuple[tuple[str, b
 
 
 def refs(
-    shots: Sequence[Shots], episodes: Sequence[Episode], found: tuple[Array, Array], *, spread: bool
+    shots: Sequence[Shots], episodes: Sequence[Episode], places: ImageRefs, *, spread: bool
 ) -> dict[str, list[ImageRefs]]:
-    """The pictures of each camera and episode, from the offsets and lengths of those of all `shots` in their order.
+    """Return the images of each camera and episode, from the offsets and lengths of all `shots` in their order.
 
-    `spread`: a picture stands for all of its episode. A step without a picture has length 0.
+    `spread`: an image stands for all of its episode. A step without an image has length 0.
     """
-    offsets, lengths = found
-    out = {one.camera: [ImageRefs(*np.zeros((2, e.steps), np.int64)) for e in episodes] for one in shots}
+    offsets, lengths = places.offset, places.length
+    image_refs = {shot.camera: [ImageRefs(*np.zeros((2, e.steps), np.int64)) for e in episodes] for shot in shots}
     base = 0
-    for one in shots:
-        mine = slice(base, base + len(one.at))
+    for shot in shots:
+        own = slice(base, base + len(shot.at))
         for position, step, offset, length in zip(
-            one.episode.tolist(), one.step.tolist(), offsets[mine].tolist(), lengths[mine].tolist(), strict=True
+            shot.episode.tolist(), shot.step.tolist(), offsets[own].tolist(), lengths[own].tolist(), strict=True
         ):
             steps = slice(None) if spread else step
-            out[one.camera][position].offset[steps], out[one.camera][position].length[steps] = offset, length
-        base += len(one.at)
-    return out
+            own_refs = image_refs[shot.camera][position]
+            own_refs.offset[steps], own_refs.length[steps] = offset, length
+        base += len(shot.at)
+    return image_refs

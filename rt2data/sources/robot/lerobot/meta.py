@@ -84,14 +84,14 @@ class _Paths:
         self.safe: set[str] = set()  # cameras: no number leads out of the folder where another does not
 
     def name(self, numbers: Mapping[str, Any], camera: str = "") -> str:
-        """The file of some numbers, by their name, and of a camera."""
+        """Return the file of some numbers, by their name, and of a camera."""
         parts = [t + (camera if n == CAMERA else str(numbers[n]).zfill(width)) for t, n, width in self.pieces]
-        found = "".join(parts) + self.rest
+        name = "".join(parts) + self.rest
         if camera not in self.safe:
-            if storage.safe_join(self.root, found) is None:
-                raise Rt2dataError(self.where, f"the path {found!r}", "a file inside the dataset's folder")
+            if storage.safe_join(self.root, name) is None:
+                raise Rt2dataError(self.where, f"the path {name!r}", "a file inside the dataset's folder")
             self.safe.add(camera)
-        return found
+        return name
 
 
 class Meta:
@@ -112,50 +112,50 @@ class Meta:
         self._data = _Paths(str(info.get("data_path") or paths[0]), _NUMBERS[self.version], root)
         self._video = _Paths(str(info.get("video_path") or paths[1]), (*_NUMBERS[self.version], CAMERA), root)
         features = info.get("features")
-        if not isinstance(features, dict) or not all(isinstance(one, dict) for one in features.values()):
+        if not isinstance(features, dict) or not all(isinstance(feature, dict) for feature in features.values()):
             raise Rt2dataError(where, "no features", "an object that describes each column")
         self.features: dict[str, dict[str, Any]] = features
         self.spans = _spans(info.get("splits"), where)
 
     @cached_property
     def files(self) -> tuple[str, ...]:
-        """The files of ``meta`` that say what an episode is."""
+        """List the files of ``meta`` that say what an episode is."""
         object_store.survey([(self.root / INFO).parent])
         names = (EPISODES, TASKS) if self.version == 2 else (TASKS_3, *self._episode_files)
         return (INFO, *(name for name in (*names, SUBTASKS) if (self.root / name).is_file()))
 
     def split(self, episode: int) -> str:
-        """The split of an episode: the first whose range holds it, else ``train``."""
+        """Return the split of an episode: the first whose range holds it, else ``train``."""
         return next((name for name, low, high in self.spans if low <= episode < high), "train")
 
     def sentences(self) -> dict[str, dict[int, str]]:
-        """The sentence of each task's number under "task", of each subtask's under "subtask"."""
+        """Read the sentence of each task's number under "task", of each subtask's under "subtask"."""
         tasks = _sentences(self.root / TASKS_3, "task") if TASKS_3 in self.files else {}
-        for _, one in read_objects(self.root / TASKS) if TASKS in self.files else ():
-            if isinstance(one.get("task_index"), int) and isinstance(one.get("task"), str):
-                tasks[one["task_index"]] = one["task"]
+        for _, row in read_objects(self.root / TASKS) if TASKS in self.files else ():
+            if isinstance(row.get("task_index"), int) and isinstance(row.get("task"), str):
+                tasks[row["task_index"]] = row["task"]
         return {"task": tasks, "subtask": _sentences(self.root / SUBTASKS, "subtask") if SUBTASKS in self.files else {}}
 
     def data_file(self, episode: int) -> str:
-        """The data file of an episode of v2."""
+        """Return the data file of an episode of v2."""
         return self._data.name(self._numbers(episode))
 
     def video_file(self, episode: int, camera: str) -> str:
-        """The video of an episode of v2."""
+        """Return the video of an episode of v2."""
         return self._video.name(self._numbers(episode), camera)
 
     def episodes(self, cameras: Sequence[str]) -> dict[int, Listed]:
-        """The episodes that ``meta`` lists, by number; in v3 with their videos of `cameras`."""
+        """Read the episodes that ``meta`` lists, by number; in v3 with their videos of `cameras`."""
         if self.version == 3:
             return dict(self._episodes_3(cameras))
-        found = {}
-        for line, one in read_objects(self.root / EPISODES) if EPISODES in self.files else ():
-            number = one.get("episode_index")
+        episodes = {}
+        for line, row in read_objects(self.root / EPISODES) if EPISODES in self.files else ():
+            number = row.get("episode_index")
             if not _whole(number):
                 where = f"{self.root / EPISODES}:{line}"
                 raise Rt2dataError(where, f"episode_index {number!r}", "a number from 0")
-            found[number] = _listed(one, self.data_file(number), {})
-        return found
+            episodes[number] = _listed(row, self.data_file(number), {})
+        return episodes
 
     def _numbers(self, episode: int) -> dict[str, int]:
         chunk = episode // self.chunk
@@ -174,26 +174,26 @@ class Meta:
         plain = ["episode_index", "length", "tasks", *(f"data/{key}" for key in keys)]
         video = [f"videos/{c}/{key}" for c in cameras for key in (*keys, "from_timestamp", "to_timestamp")]
         for file in files:
-            for one in _rows(self.root / file, [*plain, *video]):
-                number, data = one.get("episode_index"), {key: one.get(f"data/{key}") for key in keys}
+            for row in _rows(self.root / file, [*plain, *video]):
+                number, data = row.get("episode_index"), {key: row.get(f"data/{key}") for key in keys}
                 if not _whole(number) or not all(_whole(n) for n in data.values()):
                     expected = "episode_index, data/chunk_index and data/file_index: numbers from 0"
                     raise Rt2dataError(str(self.root / file), f"an episode with {[number, *data.values()]}", expected)
                 videos = {}
                 for camera in cameras:
-                    place = {key: one.get(f"videos/{camera}/{key}") for key in keys}
-                    start, stop = (one.get(f"videos/{camera}/{key}") for key in ("from_timestamp", "to_timestamp"))
+                    place = {key: row.get(f"videos/{camera}/{key}") for key in keys}
+                    start, stop = (row.get(f"videos/{camera}/{key}") for key in ("from_timestamp", "to_timestamp"))
                     if all(_whole(n) for n in place.values()) and _seconds(start):
                         name = self._video.name(place, camera)
                         videos[camera] = Video(name, float(start), float(stop) if _seconds(stop) else math.inf)
-                yield number, _listed(one, self._data.name(data), videos)
+                yield number, _listed(row, self._data.name(data), videos)
 
 
-def _listed(one: Mapping[str, Any], data: str, videos: Mapping[str, Video]) -> Listed:
-    length, tasks = one.get("length"), one.get("tasks")
+def _listed(row: Mapping[str, Any], data: str, videos: Mapping[str, Video]) -> Listed:
+    length, tasks = row.get("length"), row.get("tasks")
     tasks = [tasks] if isinstance(tasks, str) else tasks if isinstance(tasks, list) else []
-    told = tuple(task for task in tasks if isinstance(task, str))
-    return Listed(length if _whole(length) else 0, told, data, videos)
+    texts = tuple(task for task in tasks if isinstance(task, str))
+    return Listed(length if _whole(length) else 0, texts, data, videos)
 
 
 def _seconds(value: Any) -> TypeGuard[float]:
@@ -212,32 +212,32 @@ def _number(info: Mapping[str, Any], key: str, where: str) -> float:
 
 
 def _spans(splits: Any, where: str) -> tuple[tuple[str, int, int], ...]:
-    """The ranges of episodes that info.json calls splits, as (name, first, after the last)."""
-    found = []
+    """Parse the ranges of episodes that info.json calls splits, as (name, first, after the last)."""
+    spans = []
     for name, text in splits.items() if isinstance(splits, dict) else ():
         span = _SPAN.fullmatch(str(text))
         if not span:
             raise Rt2dataError(where, f"split {name}: {text!r}", 'a range of episodes such as "0:25"')
-        found.append((str(name), int(span[1]), int(span[2])))
-    return tuple(found)
+        spans.append((str(name), int(span[1]), int(span[2])))
+    return tuple(spans)
 
 
 def _rows(path: Place, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The rows of a Parquet file, with those of `columns` that it has."""
+    """Yield the rows of a Parquet file, with those of `columns` that it has."""
     try:
         with storage.reading(path) as raw, pq.ParquetFile(raw) as file:
-            there = [name for name in columns if name in file.schema_arrow.names]
-            for batch in file.iter_batches(columns=there, use_threads=False):
-                yield from batch.select(there).to_pylist()
+            present = [name for name in columns if name in file.schema_arrow.names]
+            for batch in file.iter_batches(columns=present, use_threads=False):
+                yield from batch.select(present).to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise Rt2dataError(str(path), str(error).splitlines()[0], "a Parquet file", "Copy it again") from None
 
 
 def _sentences(path: Place, kind: str) -> dict[int, str]:
-    """A pandas table of numbers, whose index are the sentences, under a name of its own or none."""
-    found = {}
-    for one in _rows(path, [f"{kind}_index", kind, "__index_level_0__"]):
-        text = one.get(kind, one.get("__index_level_0__"))
-        if isinstance(one.get(f"{kind}_index"), int) and isinstance(text, str):
-            found[one[f"{kind}_index"]] = text
-    return found
+    """Read a pandas table of numbers, whose index are the sentences, under a name of its own or none."""
+    sentences = {}
+    for row in _rows(path, [f"{kind}_index", kind, "__index_level_0__"]):
+        text = row.get(kind, row.get("__index_level_0__"))
+        if isinstance(row.get(f"{kind}_index"), int) and isinstance(text, str):
+            sentences[row[f"{kind}_index"]] = text
+    return sentences

@@ -1,8 +1,8 @@
-"""LeRobot datasets, v2.0, v2.1 and v3.0: Parquet with the numbers, and pictures in mp4 files or in Parquet.
+"""LeRobot datasets, v2.0, v2.1 and v3.0: Parquet with the numbers, and images in mp4 files or in Parquet.
 
-A step is a row. Its picture in a video is the frame at ``frame_index / fps`` seconds, counted from where the episode
+A step is a row. Its image in a video is the frame at ``frame_index / fps`` seconds, counted from where the episode
 begins in the file: what LeRobot's reader decodes with PyAV. Frames are written once, as JPEG, into a blob of the work
-directory; pictures in Parquet are copied there as they are.
+directory; images in Parquet are copied there as they are.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ import pyarrow as pa
 from rt2data import index
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
-from rt2data.index import blobs
-from rt2data.rlds import tfrecord
+from rt2data.index.blobs import PREFIX
 from rt2data.rlds.episodes import ImageRefs
 from rt2data.rlds.features import Field
 from rt2data.sources.base import EpisodeExcerpt, Part
@@ -32,7 +31,7 @@ from rt2data.sources.robot.lerobot.episodes import Episode, Episodes
 from rt2data.sources.robot.lerobot.fields import EPISODE, FRAME, SUBTASK, TASK, column_of, fields_of
 from rt2data.sources.robot.lerobot.frames import Shots
 from rt2data.sources.robot.lerobot.meta import Meta
-from rt2data.sources.robot.robot_source import RobotSource
+from rt2data.sources.robot.robot_source import RobotSource, encoded_images
 from rt2data.storage import object_store
 from rt2data.storage.places import Place
 
@@ -81,47 +80,52 @@ class LeRobot(RobotSource):
         groups: dict[int, list[int]] = {}
         for number in self.episodes.numbers[split]:
             groups.setdefault(number // PART * PART, []).append(number)
-        made = []
+        parts = []
         listed = self.episodes.named(self.episodes.numbers[split], self.episodes.places)
         object_store.survey({(self.root / name).parent for name in listed})
         for start, numbers in groups.items():
             named = self.episodes.named(numbers, self.episodes.places)
             files = (*self.meta.files, *(name for name in named if (self.root / name).is_file()))
-            made.append(Part(split, f"{split}/episodes-{start:06d}", files, start, start + PART))
-        return made
+            parts.append(Part(split, f"{split}/episodes-{start:06d}", files, start, start + PART))
+        return parts
 
     def watched(self, part: Part) -> list[str]:
-        """The files of its episodes that are not there."""
-        episodes = self.episodes.of(part)
-        places = {one.record: one.place for one in episodes if one.place}
-        names = self.episodes.named([one.record for one in episodes], places)
+        """List the files of the part's episodes that are not there."""
+        episodes = self.episodes.in_part(part)
+        places = {episode.record: episode.place for episode in episodes if episode.place}
+        names = self.episodes.named([episode.record for episode in episodes], places)
         return [name for name in names if not (self.root / name).is_file()]
 
     def digest(self, part: Part) -> str:
-        """Of what is stored of its episodes: rows, and the declared cameras' frames as they are encoded."""
-        return self.episodes.digests(part, self.episodes.of(part))[1]
+        """Digest what is stored of the part's episodes: rows, and the declared cameras' frames as they are encoded."""
+        return self.episodes.digests(part, self.episodes.in_part(part))[1]
 
     def estimate(self, split: str, cameras: Sequence[str]) -> tuple[int, int]:
-        """From the lengths that ``meta`` lists, and the first pictures of the first episode that is there."""
-        there = [n for n in self.episodes.numbers[split] if n in self.episodes.places]
-        if not there:
+        """Guess from the lengths that ``meta`` lists, and the first images of the first episode that is there."""
+        present = [n for n in self.episodes.numbers[split] if n in self.episodes.places]
+        if not present:
             return 0, 0
-        samples = self.episodes.steps(there)
-        part = next(part for part in self.parts(split) if part.start <= there[0] < part.stop)
-        first = [self._read(one, self.meta.sentences()) for one in self.episodes.of(part) if one.record == there[0]]
+        samples = self.episodes.steps(present)
+        part = next(part for part in self.parts(split) if part.start <= present[0] < part.stop)
+        first = [
+            self._read(episode, self.meta.sentences())
+            for episode in self.episodes.in_part(part)
+            if episode.record == present[0]
+        ]
         wanted = {c.field for c in self.robot.cameras if c.name in cameras}
-        shots = [one.first() for one in self._shots(first) if one.camera in wanted]
+        shots = [shot.first() for shot in self._shots(first) if shot.camera in wanted]
         return samples, samples * sum(map(len, self._pictures(shots)))
 
     def index(self, part: Part, *, check: str) -> pa.Table:
-        found = self.episodes.of(part)
-        shown, digest, read = self.episodes.digests(part, found)
+        stored = self.episodes.in_part(part)
+        shown, digest, read = self.episodes.digests(part, stored)
         sentences = self.meta.sentences()
-        episodes = [self._read(one, sentences) for one in found]
-        quick = check == "quick" or self.blob_folder is None
-        shots = [one.first() if quick else one for one in self._shots(episodes)]
-        name = blobs.PREFIX + self._blob(shown)
-        buffer, places = self._first(shots) if quick else self._all(shots, name)
+        episodes = [self._read(episode, sentences) for episode in stored]
+        name = PREFIX + self._blob(shown)
+        path = self.blob_path(name, check)
+        quick = path is None
+        shots = [shot.first() if quick else shot for shot in self._shots(episodes)]
+        buffer, places = encoded_images(self._pictures(shots), path if shots else None)
         refs = frames.refs(shots, episodes, places, spread=quick)
         rows = EpisodeRows(self, part, file=name)
         for number, episode in enumerate(episodes):
@@ -129,16 +133,16 @@ class LeRobot(RobotSource):
             episode.values |= {camera: refs[camera][number] if camera in refs else none for camera in self.cameras}
             rows.add(episode)
         table = self._with_reasons(rows.table(buffer, check, digest), episodes)
-        lost = [["missing_episode"] * (e.listed.length if e.listed and not e.place else 0) for e in episodes]
+        left_out = [["missing_episode"] * (e.listed.length if e.listed and not e.place else 0) for e in episodes]
         meta = index.meta(table) | {"blobs": json.dumps([] if quick or not shots else [name])}
         meta["read"] = json.dumps(read)
-        return append_left_out(table, rows, lost).replace_schema_metadata(meta)
+        return append_left_out(table, rows, left_out).replace_schema_metadata(meta)
 
     def excerpts(self, part: Part, choose: Callable[[int], list[int]]) -> Iterator[EpisodeExcerpt]:
         sentences = self.meta.sentences()
-        for one in self.episodes.of(part):
-            if one.steps:
-                episode = self._read(one, sentences)
+        for stored in self.episodes.in_part(part):
+            if stored.steps:
+                episode = self._read(stored, sentences)
                 pictures: dict[str, dict[int, bytes]] = {camera: {} for camera in self.cameras}
                 for shots in self._shots([episode]):
                     few = shots.take(np.flatnonzero(np.isin(shots.step, choose(episode.steps))))
@@ -147,7 +151,7 @@ class LeRobot(RobotSource):
                 yield EpisodeExcerpt(episode, episode.steps, self.fields, pictures)
 
     def _read(self, episode: Episode, sentences: Mapping[str, Mapping[int, str]]) -> Episode:
-        """The episode with its values. A picture in Parquet has None for now."""
+        """Read the values of an episode. An image in Parquet has None for now."""
         values: dict[str, Any] = {EPISODE: np.int64(episode.record), **dict.fromkeys(self.still)}
         if episode.place:
             file, start, stop = episode.place
@@ -165,61 +169,45 @@ class LeRobot(RobotSource):
         return dataclasses.replace(episode, values=values)
 
     def _shots(self, episodes: Sequence[Episode]) -> Iterator[Shots]:
-        return frames.plan(episodes, self.cameras, self.root, self.meta.fps)
+        return frames.list_shots(episodes, self.cameras, self.root, self.meta.fps)
 
     def _pictures(self, shots: Sequence[Shots]) -> Iterator[bytes]:
-        for one in shots:
-            yield from one.pictures(self.root, self.tolerance, self.quality)
-
-    def _all(self, shots: Sequence[Shots], name: str) -> tuple[Array, tuple[Array, Array]]:
-        """The blob of a part, written if it is not there."""
-        assert self.blob_folder is not None  # noqa: S101  # the caller saw it
-        path = self.blob_folder / name[len(blobs.PREFIX) :]
-        if not shots:
-            return self._first(shots)
-        if not path.is_file():
-            blobs.write(path, self._pictures(shots))
-        data = tfrecord.map_file(path)
-        return data, blobs.refs(data)
-
-    def _first(self, shots: Sequence[Shots]) -> tuple[Array, tuple[Array, Array]]:
-        found = list(self._pictures(shots))
-        lengths = np.array([len(picture) for picture in found], np.int64)
-        return np.frombuffer(b"".join(found), np.uint8), (np.cumsum(lengths) - lengths, lengths)
+        for shot in shots:
+            yield from shot.pictures(self.root, self.tolerance, self.quality)
 
     def _blob(self, shown: str) -> str:
-        """The name of a part's blob: of all that its bytes depend on, but for the versions of PyAV and Pillow."""
+        """Name a part's blob by all that its bytes depend on, but for the versions of PyAV and Pillow."""
         name = index.digest(shown, *self.cameras, repr((self.quality, self.tolerance)), size=20).hex()
         return f"lerobot/{name}-{ENCODING}"
 
     def _with_reasons(self, table: pa.Table, episodes: Sequence[Episode]) -> pa.Table:
-        """The index with the reason why a row has no picture: its video cannot be opened, or has no frame for it."""
-        which = np.repeat(np.arange(len(episodes)), [one.steps for one in episodes])
+        """Add the reason why a row has no image: its video cannot be opened, or has no frame for it."""
+        episode_of_row = np.repeat(np.arange(len(episodes)), [episode.steps for episode in episodes])
         for camera in self.robot.cameras:
             name = f"{camera.name}.state"
             none = index.numbers(table, f"{camera.name}.length") == 0
             state = np.where(none, index.CODE["missing_image"], index.numbers(table, name)).astype(np.uint8)
-            for number in np.unique(which[none]).tolist():
+            for number in np.unique(episode_of_row[none]).tolist():
                 where = episodes[number].videos.get(camera.field)
                 if where is not None and video.unreadable(self.root / where.file):
-                    state[none & (which == number)] = index.CODE["unreadable_image"]
+                    state[none & (episode_of_row == number)] = index.CODE["unreadable_image"]
             table = index.replaced(table, name, pa.array(state))
         return table
 
 
 def _number(name: str) -> Field:
-    """A column of numbers that ``meta/info.json`` does not describe."""
+    """Describe a column of numbers that ``meta/info.json`` does not describe."""
     return Field(name, "tensor", "int64", (), per_step=True)
 
 
 def _only(episode: Episode, tasks: Mapping[int, str]) -> str:
-    """The only task of an episode, else the only one of all; "" where there are several."""
-    told = (episode.listed.tasks if episode.listed else ()) or tuple(tasks.values())
-    return told[0] if len(told) == 1 else ""
+    """Return the only task of an episode, else the only one of all; "" where there are several."""
+    sentences = (episode.listed.tasks if episode.listed else ()) or tuple(tasks.values())
+    return sentences[0] if len(sentences) == 1 else ""
 
 
 def _sentences(steps: int, numbers: Array | None, known: Mapping[int, str], other: str) -> list[bytes]:
-    """The sentence of each step by its number; `other` where there is no number, or none with that number."""
+    """Return the sentence of each step by its number; `other` where there is no number, or none with that number."""
     if numbers is None or not steps:
         return [other.encode()] * steps
     of_step = np.nan_to_num(numbers.reshape(steps, -1)[:, 0], nan=-1).astype(np.int64)

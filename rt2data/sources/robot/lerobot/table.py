@@ -1,6 +1,6 @@
-"""The Parquet files of a LeRobot dataset: rows as numpy arrays, encoded pictures, and what identifies them.
+"""The Parquet files of a LeRobot dataset: rows as numpy arrays, encoded images, and what identifies them.
 
-Columns hold numbers, texts, lists of numbers, and structs with encoded pictures; whatever else there is stays unread.
+Columns hold numbers, texts, lists of numbers, and structs with encoded images; whatever else there is stays unread.
 A column of a type that Arrow does not know is read as what it is stored as: nothing is unpickled.
 """
 
@@ -26,15 +26,15 @@ from rt2data.sources.robot.lerobot.fields import EPISODE
 from rt2data.storage.local_copies import Extent
 from rt2data.storage.places import Place
 
-BATCH = 64  # rows that are held at once where they carry pictures
+BATCH = 64  # rows that are held at once where they carry images
 
 
 @contextmanager
-def opened(path: Place) -> Iterator[pq.ParquetFile]:
-    """A Parquet file, whose errors say which one it is."""
+def open_parquet(path: Place) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file, whose errors say which one it is."""
     try:
         with storage.reading(path) as raw:
-            # By its name it is read without Python. With a buffer a column of pictures is not read all at once.
+            # By its name it is read without Python. With a buffer a column of images is not read all at once.
             file = pq.ParquetFile(path if isinstance(path, Path) else raw, buffer_size=1 << 20)
             with file:
                 yield file
@@ -43,47 +43,53 @@ def opened(path: Place) -> Iterator[pq.ParquetFile]:
 
 
 def episodes(path: Place) -> dict[int, tuple[int, int]]:
-    """The rows of each episode in a file: the first, and the one after the last."""
-    with opened(path) as file:
+    """Return the rows of each episode in a file: the first, and the one after the last."""
+    with open_parquet(path) as file:
         if EPISODE not in file.schema_arrow.names:
             raise Rt2dataError(str(path), f"no column {EPISODE}", "the number of each row's episode")
-        columns = [column for n in range(file.metadata.num_row_groups) for column in _of_group(file, n)]
+        columns = [column for n in range(file.metadata.num_row_groups) for column in _group_episodes(file, n)]
     numbers = np.concatenate([np.empty(0, np.int64), *columns])
     first = np.flatnonzero(np.diff(numbers, prepend=numbers[:1] - 1)) if len(numbers) else np.empty(0, np.int64)
-    found: dict[int, tuple[int, int]] = {}
+    spans: dict[int, tuple[int, int]] = {}
     for start, stop in zip(first.tolist(), [*first[1:].tolist(), len(numbers)], strict=True):
         number = int(numbers[start])
-        if number in found or number < 0:
+        if number in spans or number < 0:
             raise Rt2dataError(str(path), f"rows of episode {number} in two places", "the rows of an episode together")
-        found[number] = (start, stop)
-    return found
+        spans[number] = (start, stop)
+    return spans
 
 
-def _of_group(file: pq.ParquetFile, number: int) -> list[npt.NDArray[Any]]:
-    """The episode of each row of a row group: from its statistics where it is the same, and nothing is read then."""
+def _group_episodes(file: pq.ParquetFile, number: int) -> list[npt.NDArray[Any]]:
+    """Return the episode of each row of a row group: from its statistics where it is the same, without reading."""
     group = file.metadata.row_group(number)
     columns = (group.column(n) for n in range(group.num_columns))
-    told = next((one.statistics for one in columns if one.path_in_schema == EPISODE), None)
-    if told is not None and told.has_min_max and told.has_null_count and not told.null_count and told.min == told.max:
-        return [np.full(group.num_rows, told.min)]
+    statistics = next((column.statistics for column in columns if column.path_in_schema == EPISODE), None)
+    if (
+        statistics is not None
+        and statistics.has_min_max
+        and statistics.has_null_count
+        and not statistics.null_count
+        and statistics.min == statistics.max
+    ):
+        return [np.full(group.num_rows, statistics.min)]
     batches = file.iter_batches(row_groups=[number], columns=[EPISODE], use_threads=False)
     return [np.asarray(batch.column(0)) for batch in batches]
 
 
 def count(path: Place) -> int:
-    """The number of rows of a file."""
-    with opened(path) as file:
+    """Count the rows of a file."""
+    with open_parquet(path) as file:
         return int(file.metadata.num_rows)
 
 
 def columns(path: Place) -> dict[str, pa.DataType]:
-    """The columns of a file, each as it is stored."""
-    with opened(path) as file:
+    """Return the columns of a file, each with the type it is stored as."""
+    with open_parquet(path) as file:
         return {field.name: _stored(field.type) for field in file.schema_arrow}
 
 
 def values(path: Place, fields: Sequence[Field], start: int, stop: int) -> dict[str, Any]:
-    """Rows `start` to `stop` of the columns called as `fields`.
+    """Read rows `start` to `stop` of the columns called as `fields`.
 
     Returns:
         Per field a list of texts ("" where there is none), or numbers (T, *shape); NaN where a number is missing.
@@ -92,32 +98,34 @@ def values(path: Place, fields: Sequence[Field], start: int, stop: int) -> dict[
         Rt2dataError: a column that is not there, or that holds something else.
     """
     names = [field.path for field in fields]
-    with opened(path) as file:
+    with open_parquet(path) as file:
         missing = [name for name in names if name not in file.schema_arrow.names]
         if missing:
-            there = ", ".join(file.schema_arrow.names)
-            raise Rt2dataError(str(path), f"no column {', '.join(missing)}; there is {there}", "every declared column")
+            present = ", ".join(file.schema_arrow.names)
+            raise Rt2dataError(
+                str(path), f"no column {', '.join(missing)}; there is {present}", "every declared column"
+            )
         batches = list(_batches(file, names, start, stop, 1 << 16))
-    found: dict[str, Any] = {}
+    values_by_field: dict[str, Any] = {}
     for field in fields:
         arrays = [_plain(batch.column(field.path)) for batch in batches]
         if field.kind == "text":
-            found[field.path] = [text for array in arrays for text in _texts(array, path, field)]
+            values_by_field[field.path] = [text for array in arrays for text in _texts(array, path, field)]
         else:
             parts = [_numbers(array, path, field) for array in arrays]
             shape = tuple(n or 0 for n in field.shape)
-            found[field.path] = np.concatenate(parts) if parts else np.empty((0, *shape), field.dtype)
-    return found
+            values_by_field[field.path] = np.concatenate(parts) if parts else np.empty((0, *shape), field.dtype)
+    return values_by_field
 
 
 def pictures(path: Place, column: str, rows: npt.NDArray[np.int64]) -> Iterator[bytes]:
-    """The encoded picture in each of some rows, which ascend; b"" where there is none.
+    """Yield the encoded image in each of some rows, which ascend; b"" where there is none.
 
     Of one with more than `MAX_BYTES` the first are given: it is refused as truncated.
     """
     if not len(rows):
         return
-    with opened(path) as file:
+    with open_parquet(path) as file:
         if column not in file.schema_arrow.names:
             yield from [b""] * len(rows)
             return
@@ -137,8 +145,8 @@ def fingerprint(path: Place, start: int, stop: int) -> tuple[bytes, Extent]:
     these lie.
     """
     h = hashlib.blake2b(b"%d %d" % (start, stop), digest_size=20)
-    every: list[int] = []
-    with opened(path) as file, storage.reading(path) as raw:
+    edges: list[int] = []
+    with open_parquet(path) as file, storage.reading(path) as raw:
         for group in _groups(file, start, stop):
             meta = file.metadata.row_group(group)
             spans = []
@@ -148,23 +156,23 @@ def fingerprint(path: Place, start: int, stop: int) -> tuple[bytes, Extent]:
                 first = column.dictionary_page_offset if column.has_dictionary_page else column.data_page_offset
                 spans.append((first, first + column.total_compressed_size))
             for first, last in spans:
-                every += [first, last]
+                edges += [first, last]
                 raw.seek(first)
                 while first < last and (piece := raw.read(min(1 << 22, last - first))):
                     h.update(piece)
                     first += len(piece)
-    return h.digest(), Extent(path.stat().st_size, min(every, default=0), max(every, default=0))
+    return h.digest(), Extent(path.stat().st_size, min(edges, default=0), max(edges, default=0))
 
 
 def _groups(file: pq.ParquetFile, start: int, stop: int) -> list[int]:
-    """The row groups that hold some of the rows `start` to `stop`."""
+    """List the row groups that hold some of the rows `start` to `stop`."""
     sizes = [file.metadata.row_group(n).num_rows for n in range(file.metadata.num_row_groups)]
     ends = np.cumsum(sizes)
     return [n for n, end in enumerate(ends.tolist()) if end > start and end - sizes[n] < stop]
 
 
 def _batches(file: pq.ParquetFile, names: Sequence[str], start: int, stop: int, size: int) -> Iterator[pa.RecordBatch]:
-    """Rows `start` to `stop`, some at a time."""
+    """Yield rows `start` to `stop`, some at a time."""
     groups = _groups(file, start, stop)
     at = sum(file.metadata.row_group(n).num_rows for n in range(groups[0])) if groups else 0
     for batch in file.iter_batches(size, row_groups=groups, columns=list(names), use_threads=False):
@@ -181,7 +189,7 @@ def _stored(kind: pa.DataType) -> pa.DataType:
 
 
 def _plain(array: pa.Array) -> pa.Array:
-    """An array without the meaning that an extension gives it."""
+    """Return an array without the meaning that an extension gives it."""
     array = array.storage if isinstance(array, pa.ExtensionArray) else array
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
