@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import pytest
-import small
 import yaml
-from corpus_of import declared, opened, write
-from corpus_of import table as indexed
+from support import small_corpora
+from support.repository import ROOT
+from support.web_corpus import declared, opened, write
+from support.web_corpus import table as indexed
 
 from rt2data.index import table as index_table
 from rt2data.pipeline import stages
@@ -20,7 +21,7 @@ from rt2data.recipes import recipe
 from rt2data.runners import progress
 from rt2data.runners.engine import Direct
 
-BUILDERS = Path(__file__).parent.parent / "builders"
+BUILDERS = ROOT / "builders"
 
 
 class Column(NamedTuple):
@@ -78,7 +79,7 @@ def spelt(kind: pa.DataType) -> str:
 
 
 def robots(folder: Path) -> Iterator[Index]:
-    small.write_bridge(folder)
+    small_corpora.write_bridge(folder)
     source = opened(folder, "bridge_dataset")
     for check in ("quick", "decode"):
         yield Index(f"bridge, {check}", "robot", source.index(source.parts("train")[0], check=check))
@@ -93,24 +94,25 @@ def robots(folder: Path) -> Iterator[Index]:
 
 
 def robots_of_extras(folder: Path) -> Iterator[Index]:
-    import lerobotfiles
-    import robofiles
+    from support import lerobot_files, roboset_files
 
-    lerobotfiles.write(folder, "v2.1", (3, 4), images=True)
-    (folder / "socks.yaml").write_text(yaml.safe_dump(lerobotfiles.DECLARATION))
+    lerobot_files.write(folder, "v2.1", (3, 4), images=True)
+    (folder / "socks.yaml").write_text(yaml.safe_dump(lerobot_files.DECLARATION))
     yield Index("LeRobot", "robot", indexed(folder, folder / "socks.yaml"))
-    robofiles.folder(folder)
+    roboset_files.folder(folder)
     source = opened(folder, "roboset_hdf5")
     yield Index("RoboSet", "robot", source.index(source.parts("train")[0], check="header"))
 
 
 def corpora(folder: Path) -> Iterator[Index]:
-    small.write_vqa(folder, [small.question(1, 7)], [small.answers(1, "red")], {7: small.picture(7)})
-    small.write_coco(
+    small_corpora.write_vqa(
+        folder, [small_corpora.question(1, 7)], [small_corpora.answers(1, "red")], {7: small_corpora.picture(7)}
+    )
+    small_corpora.write_coco(
         folder,
         [{"id": 1, "file_name": "1.jpg"}],
         [{"id": 1, "image_id": 1, "caption": "a cup"}],
-        {"1.jpg": small.picture(1)},
+        {"1.jpg": small_corpora.picture(1)},
     )
     for name, kind in (("vqav2", "vqa"), ("coco_captions", "caption")):
         for check in ("quick", "header"):
@@ -126,13 +128,13 @@ def corpora(folder: Path) -> Iterator[Index]:
 
 def taken(folder: Path) -> Iterator[Index]:
     """Indexes as recipes take them, with everything that adds a column."""
-    root = small.write_corpora(folder / "all")
+    root = small_corpora.write_corpora(folder / "all")
     rules = {"brightness": {"min": 1}, "contrast": {"min": 1}, "duplicate_image": False}
     sources = [
         {"source": "bridge_dataset", "weight": 1, "filters": rules},
         {"source": "vqav2", "weight": 1, "filters": rules},
     ]
-    path = small.write_recipe(
+    path = small_corpora.write_recipe(
         folder / "r.yaml", sources=sources, splits=None, cameras=["primary"], history=2,
         holdout={"objects": ["pot"]},
     )  # fmt: skip
