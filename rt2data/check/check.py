@@ -18,7 +18,7 @@ import numpy as np
 
 from rt2data import sources
 from rt2data.check import claims, evidence
-from rt2data.check.evidence import Claim, Seen
+from rt2data.check.evidence import Claim, EpisodeEvidence
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.robot import actions, instruction
@@ -88,7 +88,9 @@ def check(
         expected = "a robot dataset: `rt2data datasets NAME` lists what is declared of others"
         raise Rt2dataError(declared.name, f"kind {declared.kind}", expected)
     source = sources.open_source(declared, data_root, path)
-    seen = [_seen(robot, e, f"{declared.name}, episode {n}") for n, e in enumerate(_excerpts(source, episodes))]
+    seen = [
+        _read_evidence(robot, e, f"{declared.name}, episode {n}") for n, e in enumerate(_excerpts(source, episodes))
+    ]
     if not seen:
         raise Rt2dataError(str(source.root), "no episode with a step", "a dataset to check")
     return Report(
@@ -96,11 +98,11 @@ def check(
         str(source.root),
         len(seen),
         sum(episode.steps for episode in seen),
-        tuple(claims.all_of(declared, robot, seen)),
+        tuple(claims.check_claims(declared, robot, seen)),
     )
 
 
-def _seen(robot: Robot, excerpt: EpisodeExcerpt, where: str) -> Seen:
+def _read_evidence(robot: Robot, excerpt: EpisodeExcerpt, where: str) -> EpisodeEvidence:
     read, steps, values = excerpt.read, excerpt.steps, excerpt.values
     with np.errstate(all="ignore"):
         action = actions.of_episode(robot, read, steps, where)
@@ -108,7 +110,7 @@ def _seen(robot: Robot, excerpt: EpisodeExcerpt, where: str) -> Seen:
     for camera in robot.cameras:
         valid = np.ones(steps, np.bool_) if camera.valid is None else actions.holds(camera.valid, read, steps, where)
         images[camera.name] = [data for step, data in excerpt.images[camera.field].items() if valid[step]]
-    return Seen(
+    return EpisodeEvidence(
         steps=steps,
         read=read,
         action=action.values,

@@ -9,93 +9,95 @@ from typing import Any
 import numpy as np
 
 from rt2data.check import motion_claims
-from rt2data.check.evidence import AGREES, OBJECTS, SIGNIFICANT, UNKNOWN, Claim, Seen, chance, columns
+from rt2data.check.evidence import AGREES, OBJECTS, SIGNIFICANT, UNKNOWN, Claim, EpisodeEvidence, action_columns, chance
 from rt2data.declarations.declaration import Declaration
 from rt2data.images import codec
 from rt2data.robot.fields import ARM, Robot, split
 
 
-def all_of(declared: Declaration, robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:
+def check_claims(declared: Declaration, robot: Robot, episodes: Sequence[EpisodeEvidence]) -> Iterator[Claim]:
     """Test every claim that can be tested."""
     with np.errstate(all="ignore"):
-        yield from lengths(seen)
-        yield from flags(seen)
-        yield from ends(robot, seen)
-        yield from instructions(robot, seen)
-        yield from numbers(robot, seen)
+        yield from check_lengths(episodes)
+        yield from check_flags(episodes)
+        yield from check_termination(robot, episodes)
+        yield from check_instructions(robot, episodes)
+        yield from check_actions(robot, episodes)
         for arm in dict.fromkeys(split(name)[0] for name in robot.dims if split(name)[1] in ARM):
-            yield from motion_claims.translation(robot, seen, arm)
-            yield from motion_claims.angles(robot, seen, arm)
-            yield from motion_claims.motion(robot, seen, arm)
-            yield from gripper(declared, robot, seen, arm)
-        yield from motion_claims.commands(robot, seen)
-        yield from motion_claims.quaternions(robot, seen)
-        yield from pictures(robot, seen)
+            yield from motion_claims.check_translation(robot, episodes, arm)
+            yield from motion_claims.check_rotation_unit(robot, episodes, arm)
+            yield from motion_claims.check_motion(robot, episodes, arm)
+            yield from check_gripper(declared, robot, episodes, arm)
+        yield from motion_claims.check_commands(robot, episodes)
+        yield from motion_claims.check_quaternions(robot, episodes)
+        yield from check_images(robot, episodes)
 
 
-def lengths(seen: Sequence[Seen]) -> Iterator[Claim]:
+def check_lengths(episodes: Sequence[EpisodeEvidence]) -> Iterator[Claim]:
     """Test that episodes are sequences."""
-    steps = np.array([episode.steps for episode in seen])
+    steps = np.array([episode.steps for episode in episodes])
     text = f"{steps.min()} to {steps.max()} steps, median {np.median(steps):g}"
     yield Claim("an episode has several steps", text, OBJECTS if np.median(steps) <= 1 else AGREES)
 
 
-def flags(seen: Sequence[Seen]) -> Iterator[Claim]:
+def check_flags(episodes: Sequence[EpisodeEvidence]) -> Iterator[Claim]:
     """Test RLDS' flags: is_first at the first step alone, is_last at the last alone, is_terminal there or nowhere."""
     words = {
         "is_first": "is_first marks the first step",
         "is_last": "is_last marks the last step",
         "is_terminal": "is_terminal is true at the last step at most",
     }
-    for name in seen[0].flags:
-        wanted = [np.arange(episode.steps) == (0 if name == "is_first" else episode.steps - 1) for episode in seen]
-        misplaced = sum(bool((episode.flags[name] & ~where).any()) for episode, where in zip(seen, wanted, strict=True))
-        missing = sum(not episode.flags[name][where].any() for episode, where in zip(seen, wanted, strict=True))
+    for name in episodes[0].flags:
+        wanted = [np.arange(episode.steps) == (0 if name == "is_first" else episode.steps - 1) for episode in episodes]
+        misplaced = sum(
+            bool((episode.flags[name] & ~where).any()) for episode, where in zip(episodes, wanted, strict=True)
+        )
+        missing = sum(not episode.flags[name][where].any() for episode, where in zip(episodes, wanted, strict=True))
         text = (
             f"elsewhere in {misplaced}"
             + (f", missing in {missing}" if name != "is_terminal" else "")
-            + f" of {len(seen)} episodes"
+            + f" of {len(episodes)} episodes"
         )
-        if name == "is_last" and missing == len(seen) and not misplaced:
+        if name == "is_last" and missing == len(episodes) and not misplaced:
             # An excerpt, cut before the end of its episodes, looks like this.
             yield Claim(words[name], text, UNKNOWN)
             continue
         wrong = misplaced + (missing if name != "is_terminal" else 0)
-        yield Claim(words[name], text, OBJECTS if 2 * wrong > len(seen) else UNKNOWN if wrong else AGREES)
+        yield Claim(words[name], text, OBJECTS if 2 * wrong > len(episodes) else UNKNOWN if wrong else AGREES)
 
 
-def ends(robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:
+def check_termination(robot: Robot, episodes: Sequence[EpisodeEvidence]) -> Iterator[Claim]:
     """Test that episodes terminate by the declared rule, and not long before they end."""
     if robot.terminate == "none":
         return
     word = robot.terminate if isinstance(robot.terminate, str) else f"the rule on {robot.terminate.field}"
     late = sum(
         bool(episode.ends.any()) and int(np.argmax(episode.ends)) >= episode.steps - max(3, episode.steps // 5)
-        for episode in seen
+        for episode in episodes
     )
-    early = sum(bool(episode.ends.any()) for episode in seen) - late
-    never = len(seen) - late - early
-    text = f"{late} of {len(seen)} episodes terminate at their end, {early} before, {never} never"
-    last = any(episode.flags["is_last"].any() for episode in seen if "is_last" in episode.flags)
-    if 2 * early > len(seen) or (never == len(seen) and last):
+    early = sum(bool(episode.ends.any()) for episode in episodes) - late
+    never = len(episodes) - late - early
+    text = f"{late} of {len(episodes)} episodes terminate at their end, {early} before, {never} never"
+    last = any(episode.flags["is_last"].any() for episode in episodes if "is_last" in episode.flags)
+    if 2 * early > len(episodes) or (never == len(episodes) and last):
         verdict = OBJECTS
     else:
-        verdict = AGREES if 2 * late > len(seen) and 10 * early <= len(seen) else UNKNOWN
+        verdict = AGREES if 2 * late > len(episodes) and 10 * early <= len(episodes) else UNKNOWN
     yield Claim(f"terminate: {word}", text, verdict)
 
 
-def instructions(robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:
+def check_instructions(robot: Robot, episodes: Sequence[EpisodeEvidence]) -> Iterator[Claim]:
     """Test that there are instructions, and that they say something."""
     declared = robot.instruction
     if declared.text is not None or not declared.fields:
         return
-    counts = Counter(text for episode in seen for text in {t for t in episode.texts if t})
-    without = sum(not any(episode.texts) for episode in seen)
-    text = f"{len(counts)} different in {len(seen)} episodes, {without} episodes without"
+    counts = Counter(text for episode in episodes for text in {t for t in episode.texts if t})
+    without = sum(not any(episode.texts) for episode in episodes)
+    text = f"{len(counts)} different in {len(episodes)} episodes, {without} episodes without"
     if counts:
         text += f'; most often "{counts.most_common(1)[0][0][:40]}"'
     field = " or ".join(declared.fields)
-    if without == len(seen):
+    if without == len(episodes):
         yield Claim(f"instruction: {field}", text, OBJECTS)
     elif len(counts) == 1:
         only = next(iter(counts)).strip().strip(".!").lower()
@@ -107,13 +109,13 @@ def instructions(robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:
         )
         yield Claim(f"instruction: {field}", text, OBJECTS if empty else UNKNOWN)
     else:
-        yield Claim(f"instruction: {field}", text, AGREES if 2 * without <= len(seen) else UNKNOWN)
+        yield Claim(f"instruction: {field}", text, AGREES if 2 * without <= len(episodes) else UNKNOWN)
 
 
-def numbers(robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:
+def check_actions(robot: Robot, episodes: Sequence[EpisodeEvidence]) -> Iterator[Claim]:
     """Test that actions are known, finite and not constant."""
-    actions = np.concatenate([episode.action for episode in seen])
-    known = np.concatenate([episode.known for episode in seen])
+    actions = np.concatenate([episode.action for episode in episodes])
+    known = np.concatenate([episode.known for episode in episodes])
     bad = int((~np.isfinite(actions).all(axis=1)).sum())
     text = f"{bad:,} of {len(actions):,} are not finite, {int((~known).sum()):,} are not defined"
     share = (bad + int((~known).sum())) / len(actions)
@@ -132,13 +134,15 @@ def numbers(robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:
         )
 
 
-def gripper(declared: Declaration, robot: Robot, seen: Sequence[Seen], arm: str) -> Iterator[Claim]:
+def check_gripper(
+    declared: Declaration, robot: Robot, episodes: Sequence[EpisodeEvidence], arm: str
+) -> Iterator[Claim]:
     """Test the gripper's range and polarity: 1 = open.
 
     A gripper opens before it approaches, and closes when it is there.
     """
     name = f"{arm}_gripper" if arm else "gripper"
-    at, values = columns(robot, seen, arm, ["gripper"])
+    at, values = action_columns(robot, episodes, arm, ["gripper"])
     if not at or not len(values):
         return
     outside = float(((values < -0.01) | (values > 1.01)).mean())
@@ -149,7 +153,7 @@ def gripper(declared: Declaration, robot: Robot, seen: Sequence[Seen], arm: str)
         f"{name} lies in [0, 1] and uses both ends", text, OBJECTS if outside > 0.01 else AGREES if wide else UNKNOWN
     )
     first, starts = [], []
-    for episode in seen:
+    for episode in episodes:
         course = episode.action[episode.known, at[0]]
         course = course[np.isfinite(course)]
         if not len(course):
@@ -172,10 +176,10 @@ def gripper(declared: Declaration, robot: Robot, seen: Sequence[Seen], arm: str)
     yield Claim(claim, text, UNKNOWN if not sure else AGREES if 2 * closes > count else OBJECTS)
 
 
-def pictures(robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:
+def check_images(robot: Robot, episodes: Sequence[EpisodeEvidence]) -> Iterator[Claim]:
     """Test that cameras have images and padding has none. The colour order is reported, never judged."""
     for camera in robot.cameras:
-        data = [picture for episode in seen for picture in episode.images[camera.name]]
+        data = [picture for episode in episodes for picture in episode.images[camera.name]]
         broken = flat = 0
         means: list[Any] = []
         for picture in data:

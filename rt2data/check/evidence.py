@@ -29,7 +29,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class EpisodeEvidence:
     """An episode of T steps as the declaration reads it: `action` (T, D) float64, `known` and `ends` bool (T,)."""
 
     steps: int
@@ -42,20 +42,22 @@ class Seen:
     images: dict[str, list[bytes]]
 
 
-def columns(robot: Robot, seen: Sequence[Seen], arm: str, names: Sequence[str]) -> tuple[list[int], Floats]:
+def action_columns(
+    robot: Robot, episodes: Sequence[EpisodeEvidence], arm: str, names: Sequence[str]
+) -> tuple[list[int], Floats]:
     """Return the positions of an arm's dimensions in the action, and their values (n, k) where known and finite."""
     at = [robot.dims.index(f"{arm}_{w}" if arm else w) for w in names if (f"{arm}_{w}" if arm else w) in robot.dims]
-    rows = [episode.action[episode.known][:, at] for episode in seen]
+    rows = [episode.action[episode.known][:, at] for episode in episodes]
     values = np.concatenate(rows)
     return at, values[np.isfinite(values).all(axis=1)]
 
 
-def named(arm: str) -> str:
+def arm_prefix(arm: str) -> str:
     """Return how a claim on one of several arms begins."""
     return f"{arm} " if arm else ""
 
 
-def stored(episode: Seen, term: Term) -> Floats:
+def read_stored(episode: EpisodeEvidence, term: Term) -> Floats:
     """Read the columns of a term, in the declared unit, after those of its operations that only scale."""
     with np.errstate(all="ignore"):
         table = episode.read(term.field).reshape(episode.steps, -1).astype(np.float64)
@@ -67,17 +69,17 @@ def stored(episode: Seen, term: Term) -> Floats:
     return np.asarray(values)
 
 
-def state_of(robot: Robot, episode: Seen, arm: str) -> tuple[Floats, Floats | None] | None:
+def compute_pose(robot: Robot, episode: EpisodeEvidence, arm: str) -> tuple[Floats, Floats | None] | None:
     """Compute an arm's end-effector pose: position (T, 3) and rotation (T, 3, 3) or None.
 
     From the declared state, else from proprioception by its names; None where neither has a position.
     """
     names = [f"{arm}_{w}" if arm else w for w in (*TRANSLATION, *ROTATION)]
     if robot.kind == "pose" and robot.state:
-        where = positions(episode, robot.state, arm)
+        where = compute_positions(episode, robot.state, arm)
         _, turns = actions.evaluate(robot.state, episode.read, episode.steps, "", np.ones(episode.steps, np.bool_))
         return None if where is None else (where, turns.get(arm, _rpy(robot, episode, names[3:])))
-    table = proprio(robot, episode)
+    table = read_proprio(robot, episode)
     if not all(name in table for name in names[:3]):
         return None
     where = np.stack([table[name] for name in names[:3]], axis=1)
@@ -87,8 +89,8 @@ def state_of(robot: Robot, episode: Seen, arm: str) -> tuple[Floats, Floats | No
     return where, _rpy(robot, episode, names[3:])
 
 
-def _rpy(robot: Robot, episode: Seen, names: Sequence[str]) -> Floats | None:
-    table = proprio(robot, episode)
+def _rpy(robot: Robot, episode: EpisodeEvidence, names: Sequence[str]) -> Floats | None:
+    table = read_proprio(robot, episode)
     return (
         rotation.from_rpy(np.stack([table[name] for name in names], axis=1))
         if all(name in table for name in names)
@@ -96,7 +98,7 @@ def _rpy(robot: Robot, episode: Seen, names: Sequence[str]) -> Floats | None:
     )
 
 
-def proprio(robot: Robot, episode: Seen) -> dict[str, Floats]:
+def read_proprio(robot: Robot, episode: EpisodeEvidence) -> dict[str, Floats]:
     """Read the proprioception by name, each (T,)."""
     out: dict[str, Floats] = {}
     for part in robot.proprio:
@@ -106,7 +108,7 @@ def proprio(robot: Robot, episode: Seen) -> dict[str, Floats]:
     return out
 
 
-def positions(episode: Seen, terms: Sequence[Term], arm: str) -> Floats | None:
+def compute_positions(episode: EpisodeEvidence, terms: Sequence[Term], arm: str) -> Floats | None:
     """Compute the end-effector position (T, 3) that `terms` give an arm; None where they give none."""
     names = [f"{arm}_{w}" if arm else w for w in TRANSLATION]
     values, _ = actions.evaluate(terms, episode.read, episode.steps, "", np.ones(episode.steps, np.bool_))

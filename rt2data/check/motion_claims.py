@@ -17,15 +17,15 @@ from rt2data.check.evidence import (
     SIGNIFICANT,
     UNKNOWN,
     Claim,
+    EpisodeEvidence,
     Floats,
-    Seen,
+    action_columns,
+    arm_prefix,
     chance,
-    columns,
-    named,
-    positions,
-    proprio,
-    state_of,
-    stored,
+    compute_pose,
+    compute_positions,
+    read_proprio,
+    read_stored,
 )
 from rt2data.robot import rotation
 from rt2data.robot.fields import ROTATION, TRANSLATION, Robot
@@ -39,16 +39,16 @@ STILL, ASIDE = 0.02, 0.2  # radians: a joint that moves less stands still; a com
 FOLLOWS = 0.5  # correlation from which a robot counts as doing what it is told
 
 
-def translation(robot: Robot, seen: Sequence[Seen], arm: str) -> Iterator[Claim]:
+def check_translation(robot: Robot, episodes: Sequence[EpisodeEvidence], arm: str) -> Iterator[Claim]:
     """Test the unit of a displacement, by the speed of the end effector."""
-    at, values = columns(robot, seen, arm, TRANSLATION)
+    at, values = action_columns(robot, episodes, arm, TRANSLATION)
     if not at or not len(values) or robot.kind == "absolute":
         return
-    claim = f"{named(arm)}translation in metres"
+    claim = f"{arm_prefix(arm)}translation in metres"
     size = np.sqrt((values**2).sum(axis=1))
     top = float(np.quantile(size, 0.99))
     if "controller" in [robot.units[i] for i in at]:
-        yield Claim(f"{named(arm)}translation in units of a controller", f"99 % are below {top:.4g}", UNKNOWN)
+        yield Claim(f"{arm_prefix(arm)}translation in units of a controller", f"99 % are below {top:.4g}", UNKNOWN)
         return
     hz = robot.control_hz
     low, high = (SLOWEST / hz, FASTEST / hz) if hz else (SMALLEST, LARGEST)
@@ -56,18 +56,20 @@ def translation(robot: Robot, seen: Sequence[Seen], arm: str) -> Iterator[Claim]
     # Much data stands still; what moves slower than any hand is no data of metres.
     yield Claim(claim, text, OBJECTS if not low <= top <= high else AGREES)
     if robot.kind == "pose":
-        places = [p for episode in seen if (p := positions(episode, robot.terms, arm)) is not None]
+        places = [p for episode in episodes if (p := compute_positions(episode, robot.terms, arm)) is not None]
         where = np.concatenate(places) if places else np.empty((0, 3))
         where = where[np.isfinite(where).all(axis=1)]
         if len(where):
             far, spread = float(np.quantile(np.abs(where), 0.99)), float(np.ptp(where, axis=0).max())
             text = f"99 % of the targets within {far:.3g} m of the origin, over a range of {spread:.3g} m"
             yield Claim(
-                f"{named(arm)}target position in metres", text, OBJECTS if far > REACH or spread < 0.005 else AGREES
+                f"{arm_prefix(arm)}target position in metres",
+                text,
+                OBJECTS if far > REACH or spread < 0.005 else AGREES,
             )
 
 
-def angles(robot: Robot, seen: Sequence[Seen], arm: str) -> Iterator[Claim]:
+def check_rotation_unit(robot: Robot, episodes: Sequence[EpisodeEvidence], arm: str) -> Iterator[Claim]:
     """Test the unit of a rotation, by the size of the stored angles."""
     names = [f"{arm}_{w}" if arm else w for w in ROTATION]
     for term in robot.terms:
@@ -81,7 +83,7 @@ def angles(robot: Robot, seen: Sequence[Seen], arm: str) -> Iterator[Claim]:
         ):
             continue
         unit = robot.units[robot.dims.index(term.to[own[0]])]
-        values = np.concatenate([stored(episode, term)[episode.known] for episode in seen])[
+        values = np.concatenate([read_stored(episode, term)[episode.known] for episode in episodes])[
             :, own if not turning else slice(None)
         ]
         values = np.abs(values[np.isfinite(values).all(axis=1)])
@@ -95,32 +97,32 @@ def angles(robot: Robot, seen: Sequence[Seen], arm: str) -> Iterator[Claim]:
             wrong = top > math.pi + 0.1 or (
                 robot.control_hz is not None and top * robot.control_hz > TURN and median * robot.control_hz > 1.0
             )
-        yield Claim(f"{named(arm)}rotation in radians", text, OBJECTS if wrong else AGREES)
+        yield Claim(f"{arm_prefix(arm)}rotation in radians", text, OBJECTS if wrong else AGREES)
 
 
-def motion(robot: Robot, seen: Sequence[Seen], arm: str) -> Iterator[Claim]:
+def check_motion(robot: Robot, episodes: Sequence[EpisodeEvidence], arm: str) -> Iterator[Claim]:
     """Test scale, sign and frame of a displacement against what the robot's state does next."""
     if robot.kind == "absolute" or (robot.kind == "pose" and robot.against == "next_target"):
         return  # no displacement; or one that the reached poses give themselves
     moves: dict[str, list[Readings]] = {"translation": [], "rotation": []}
     controller = {}
     for what, which in (("translation", TRANSLATION), ("rotation", ROTATION)):
-        at, _ = columns(robot, seen, arm, which)
+        at, _ = action_columns(robot, episodes, arm, which)
         controller[what] = any(robot.units[i] == "controller" for i in at)
-        for episode in seen if len(at) == 3 else ():
-            pose = state_of(robot, episode, arm)
+        for episode in episodes if len(at) == 3 else ():
+            pose = compute_pose(robot, episode, arm)
             if pose is not None and episode.steps > 2 and (what == "translation" or pose[1] is not None):
                 moves[what].append(_readings(what, episode, at, *pose))
     for what, readings in moves.items():
         if sum(len(did) for reading in readings for _, did in [reading["base"]]) > 20:
-            yield from _compared(robot, f"{named(arm)}{what}", readings, controller[what])
+            yield from _compared(robot, f"{arm_prefix(arm)}{what}", readings, controller[what])
 
 
 # By frame in which the command is read: (command, what the state did), each (n, 3).
 Readings = dict[str, tuple[Floats, Floats]]
 
 
-def _readings(what: str, episode: Seen, at: Sequence[int], where: Floats, turn: Floats | None) -> Readings:
+def _readings(what: str, episode: EpisodeEvidence, at: Sequence[int], where: Floats, turn: Floats | None) -> Readings:
     """Compute the command and the change of the state of each step of an episode, in either frame."""
     command = episode.action[:-1][:, at]
     place = np.asarray(np.isfinite(where).all(axis=1))
@@ -205,14 +207,14 @@ def _vector(turn: Floats) -> Floats:
     return axis * np.where(sine > 1e-9, angle / np.maximum(2 * sine, 1e-12), 0.5)[:, None]
 
 
-def commands(robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:
+def check_commands(robot: Robot, episodes: Sequence[EpisodeEvidence]) -> Iterator[Claim]:
     """Test that commanded joint angles are radians, and near the angles that the joints reach."""
     if robot.kind != "absolute":
         return
     joints = [i for i, unit in enumerate(robot.units) if unit == "rad" and robot.dims[i] not in robot.rates]
     if not joints:
         return
-    values = np.concatenate([episode.action[episode.known][:, joints] for episode in seen])
+    values = np.concatenate([episode.action[episode.known][:, joints] for episode in episodes])
     values = values[np.isfinite(values).all(axis=1)]
     if not len(values):
         return
@@ -223,8 +225,8 @@ def commands(robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:
     for i in joints:
         pairs = [
             (episode.action[:-1, i], table[robot.dims[i]][1:])
-            for episode in seen
-            if robot.dims[i] in (table := proprio(robot, episode))
+            for episode in episodes
+            if robot.dims[i] in (table := read_proprio(robot, episode))
         ]
         if not pairs:
             continue
@@ -241,12 +243,12 @@ def commands(robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:
         yield Claim("commands are the angles that the joints reach", text, verdict)
 
 
-def quaternions(robot: Robot, seen: Sequence[Seen]) -> Iterator[Claim]:
+def check_quaternions(robot: Robot, episodes: Sequence[EpisodeEvidence]) -> Iterator[Claim]:
     """Test that stored quaternions have length 1."""
     for term in (*robot.terms, *robot.state):
         if not any(op.name == "quaternion" for op in term.ops):
             continue
-        values = np.concatenate([stored(episode, term) for episode in seen])
+        values = np.concatenate([read_stored(episode, term) for episode in episodes])
         size = np.sqrt((values**2).sum(axis=1))
         size = size[np.isfinite(size) & (size > 0)]
         if len(size):

@@ -71,7 +71,7 @@ class PictureReader:
             self._map = None
 
 
-def fact_of(picture: Picture, reader: PictureReader, check: str, *, content: bool) -> Fact:
+def read_fact(picture: Picture, reader: PictureReader, check: str, *, content: bool) -> Fact:
     """Read an image from its file and describe it."""
     try:
         data = reader.read(picture)

@@ -21,7 +21,7 @@ from rt2data.declarations.declaration import Declaration
 from rt2data.declarations.web import Web
 from rt2data.errors import Rt2dataError
 from rt2data.sources.base import Part, Source
-from rt2data.sources.pictures import MAX_BYTES, Fact, Names, Picture, PictureReader, describe, fact_of
+from rt2data.sources.pictures import MAX_BYTES, Fact, Names, Picture, PictureReader, describe, read_fact
 from rt2data.sources.web import boxes, json_stream
 from rt2data.sources.web.examples import VERSION, Example, Kept, is_kept, keep, mark_duplicates
 from rt2data.storage import object_store
@@ -222,7 +222,7 @@ class WebCorpus(Source):
             if isinstance(place, str):
                 return Fact(None, state=index.CODE[place])
             if place not in known:
-                known[place] = fact_of(place, reader, check, content=self.web.image_namespace is None)
+                known[place] = read_fact(place, reader, check, content=self.web.image_namespace is None)
             return known[place]
 
         facts: Facts = []
