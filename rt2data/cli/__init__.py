@@ -1,4 +1,6 @@
-"""The command line: `program` has the parser, errors and exit codes, the other modules a group of commands each.
+"""The command line: `program` runs a command, `mixtures`, `datasets` and `tokenizers` hold a group of commands each.
+
+`arguments` has the options that several commands share, `catalog` the text of `rt2data datasets`.
 
 May import: everything.
 """

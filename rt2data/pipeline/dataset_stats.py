@@ -1,4 +1,4 @@
-"""`rt2data stats`: what a built mixture, or a dataset that was never built, holds."""
+"""The statistics of a dataset that was never built, for `rt2data stats`."""
 
 from __future__ import annotations
 
@@ -9,30 +9,15 @@ from typing import TYPE_CHECKING
 
 from rt2data import storage
 from rt2data.errors import Rt2dataError
-from rt2data.mixture.stats import Json, of_mixture
+from rt2data.mixture.stats import Json
 from rt2data.storage.places import Place
 
 if TYPE_CHECKING:
     from rt2data.declarations.declaration import Declaration
 
 
-def of(path: Place, *, check: bool = False) -> Json:
-    """The statistics of a folder, as ``rt2data stats --json`` prints them.
-
-    Args:
-        path: a built mixture, or a dataset's folder.
-        check: verify every checksum of a dataset's files; without it no image is read through.
-    """
-    if not path.exists():
-        raise Rt2dataError(str(path), "no such folder", "a built mixture, or a dataset's folder")
-    if (path / "manifest.json").exists():
-        return of_mixture(path)
-    return of_dataset(path, check=check)
-
-
 def of_dataset(path: Place, *, check: bool) -> Json:
     """The statistics of a dataset's folder, through a declaration that fits it."""
-    # Here and not above: a built mixture's statistics need the core alone.
     from rt2data import sources
     from rt2data.pipeline import action_statistics, bin_counts, stages
     from rt2data.plan import plan, planner

@@ -27,11 +27,12 @@ from support import s3_server
 from support.s3_server import BUCKET, Server
 
 from rt2data import cli, storage, verify
+from rt2data.cli.mixtures import read_stats
 from rt2data.errors import Rt2dataError
 from rt2data.images import reader
 from rt2data.mixture import inspection
 from rt2data.pipeline import build as flow
-from rt2data.pipeline import dataset_stats, staging
+from rt2data.pipeline import staging
 from rt2data.plan import forecast, planner
 from rt2data.recipes import recipe as recipes
 from rt2data.storage import object_store
@@ -291,10 +292,8 @@ def test_the_mixture_is_read_by_its_url(mixture: Any, server: Server, capsys: An
     assert report.ok, report.text()
     assert report.text() == verify.verify(mixture.out).text().replace(str(mixture.out), OUT)
     assert list(inspection.inspect(OUT, 4)) == list(inspection.inspect(mixture.out, 4))
-    assert dataset_stats.of(storage.place(OUT)) == dataset_stats.of(mixture.out)
-    assert dataset_stats.of(storage.place(server.upload(mixture.data, "data") + "/bridge_dataset"))["splits"] == {
-        "train": 12
-    }
+    assert read_stats(storage.place(OUT)) == read_stats(mixture.out)
+    assert read_stats(storage.place(server.upload(mixture.data, "data") + "/bridge_dataset"))["splits"] == {"train": 12}
     server.client().put_object(Bucket=BUCKET, Key="out/extra", Body=b"")
     assert not verify.verify(OUT).ok
     assert cli.main(["inspect", OUT, "--limit", "1"]) == 0

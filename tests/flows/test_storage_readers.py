@@ -22,9 +22,9 @@ from support.s3_server import BUCKET, Server
 from support.shard_readers import by_tarfile, plain
 
 from rt2data import ActionTokenizer, Mix, cli, load_manifest, storage
+from rt2data.cli.mixtures import read_stats
 from rt2data.errors import Rt2dataError
 from rt2data.mixture import export, inspection
-from rt2data.pipeline import dataset_stats
 from rt2data.serving.robot_prompt import RobotPrompt
 from rt2data.verify import verify
 
@@ -99,7 +99,7 @@ def test_commands(apart: Path, server: Server, tmp_path: Path, capsys: Any) -> N
         assert small_corpora.tree(tmp_path / f"remote-{form}") == small_corpora.tree(tmp_path / f"local-{form}")
     assert cli.main(["export", OUT, f"s3://{BUCKET}/chat", "--format", "llava"]) == 2
     assert "chat: a URL; expected a folder of this machine. Copy it to the store" in capsys.readouterr().err
-    assert dataset_stats.of(storage.place(OUT)) == dataset_stats.of(apart)
+    assert read_stats(storage.place(OUT)) == read_stats(apart)
 
 
 def test_serving_from_a_mixture_on_a_store(apart: Path, server: Server, capsys: Any) -> None:

@@ -19,9 +19,9 @@ from support.damaged_mixtures import edit_sample, entry, failing, members, rewri
 from support.scalar_steps import expected
 from support.still_episodes import STILL, episode
 
+from rt2data.cli.mixtures import read_stats
 from rt2data.mixture import stats
 from rt2data.mixture.inspection import inspect
-from rt2data.pipeline import dataset_stats
 from rt2data.recipes.sampling import Sampling
 from rt2data.samples import job
 from rt2data.serving import robot_prompt
@@ -173,7 +173,7 @@ def test_readers(windows: Any) -> None:
     found = list(webdataset.WebDataset(files, shardshuffle=False, empty_check=False))
     assert len(found) == count
     assert any("secondary.h1.jpg" in sample for sample in found)
-    assert stats.text(dataset_stats.of(windows.out))
+    assert stats.text(read_stats(windows.out))
     text = "\n".join(inspect(windows.out, 6))
     assert "stored 3" in text
     assert "primary.h1.jpg" in text

@@ -1,0 +1,84 @@
+"""What the parsers of several commands share: types of arguments, common options, and the frame of a command's help."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rt2data.errors import Rt2dataError
+
+if TYPE_CHECKING:
+    from rt2data.storage.places import Place
+
+Commands = Any
+"""What `ArgumentParser.add_subparsers` returns: its class is private."""
+
+
+def add_command(
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], int | None], summary: str, example: str
+) -> argparse.ArgumentParser:
+    """Add the parser of a command.
+
+    Args:
+        commands: the subparsers of the program.
+        name: of the command.
+        run: runs it, and returns its exit status (None is 0).
+        summary: what the command does, one line, in the imperative and without a final stop.
+        example: one command line.
+    """
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=f"example: {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+def add_recipe(command: argparse.ArgumentParser) -> None:
+    """Add the argument RECIPE and the options that say where its datasets and the work directory are."""
+    command.add_argument("recipe", metavar="RECIPE", help="a recipe file, or the name of a bundled recipe")
+    command.add_argument("--data-root", type=place, metavar="DIR", help="the folder or URL that holds the datasets")
+    command.add_argument(
+        "--work", type=place, metavar="DIR", help="the work directory: indexes, intermediate files (default OUT.work)"
+    )
+
+
+def place(text: str) -> Place:
+    """Read a path or a URL.
+
+    Raises:
+        ArgumentTypeError: a URL of an unknown kind.
+    """
+    from rt2data import storage
+
+    try:
+        return storage.place(text)
+    except Rt2dataError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def local_path(text: str) -> Path:
+    """Read a path of this machine.
+
+    Raises:
+        ArgumentTypeError: a URL.
+    """
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text} is a URL: give a path of this machine, and copy from or to a store")
+    return Path(text)
+
+
+def positive(text: str) -> int:
+    """Read a whole number of at least 1.
+
+    Raises:
+        ArgumentTypeError: anything else.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
+    return int(text)

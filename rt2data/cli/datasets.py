@@ -1,0 +1,98 @@
+"""The commands of datasets: datasets, datasets check, convert."""
+
+# What a command needs is imported inside its function: --help answers at once.
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from rt2data.cli.arguments import Commands, add_command, local_path, place, positive
+from rt2data.errors import Rt2dataError
+
+
+def add_parsers(commands: Commands) -> None:
+    """Add the parser of each command of this module."""
+    _add_datasets(commands)
+    _add_convert(commands)
+
+
+def _add_datasets(commands: Commands) -> None:
+    command = add_command(
+        commands,
+        "datasets",
+        show_datasets,
+        "list the declared datasets, show one declaration, or check one against the data",
+        "rt2data datasets bridge",
+    )
+    command.epilog = (
+        f"{command.epilog}\n`datasets check NAME` reads some episodes of a robot dataset and tests the claims of its"
+        "\ndeclaration; exit status 1 where a claim fails."
+    )
+    command.usage = (
+        "rt2data datasets [-h] [--json | --markdown] [NAME]\n"
+        "       rt2data datasets check NAME --data-root DIR [--path DIR] [--episodes N] [--json]"
+    )
+    command.add_argument("words", nargs="*", metavar="NAME", help="the name or alias of a dataset; none: list them all")
+    command.add_argument("--data-root", type=place, metavar="DIR", help="check: the folder or URL with the datasets")
+    command.add_argument("--path", metavar="DIR", help="check: the dataset's folder, where it is not the declared one")
+    command.add_argument(
+        "--episodes", type=positive, default=50, metavar="N", help="check: number of episodes to read (default 50)"
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.add_argument("--markdown", action="store_true", help="print the list as the page docs/datasets.md")
+
+
+def show_datasets(args: argparse.Namespace) -> int:
+    """Run `rt2data datasets`: the list, one declaration, or a check."""
+    if args.words[:1] == ["check"]:
+        if len(args.words) != 2:
+            raise Rt2dataError("datasets", " ".join(args.words), "check NAME")
+        return check_dataset(args)
+    from rt2data.cli import catalog
+    from rt2data.declarations import declaration as declarations
+
+    if len(args.words) > 1:
+        raise Rt2dataError("datasets", " ".join(args.words), "one NAME, or check NAME")
+    if args.words:
+        declaration = declarations.find(args.words[0])
+        print(json.dumps(declaration.raw, indent=1, ensure_ascii=False) if args.json else catalog.page(declaration))
+        return 0
+    declared = sorted(declarations.declared().values(), key=lambda d: (d.kind, d.name))
+    if args.json:
+        print(json.dumps([d.raw for d in declared], indent=1, ensure_ascii=False))
+    else:
+        layout = catalog.markdown if args.markdown else catalog.table
+        print(layout(declared, declarations.undeclared()))
+    return 0
+
+
+def check_dataset(args: argparse.Namespace) -> int:
+    """Run `rt2data datasets check NAME`."""
+    from rt2data.check import check
+    from rt2data.declarations import declaration as declarations
+
+    declaration = declarations.find(args.words[1])
+    report = check.check(declaration, args.data_root, path=args.path, episodes=args.episodes)
+    print(json.dumps(report.to_dict(), ensure_ascii=False) if args.json else report.text())
+    return 0 if report.ok else 1
+
+
+def _add_convert(commands: Commands) -> None:
+    command = add_command(
+        commands,
+        "convert",
+        convert_dataset,
+        "convert a dataset of another format to RLDS",
+        "rt2data convert roboset downloads/RoboSet data",
+    )
+    command.add_argument("format", choices=["roboset"], help="the format to read: roboset, RoboSet's HDF5 files")
+    command.add_argument("source", type=local_path, metavar="SRC", help="the folder to read")
+    command.add_argument("target", type=local_path, metavar="DST", help="the folder to write; use it as --data-root")
+
+
+def convert_dataset(args: argparse.Namespace) -> None:
+    """Run `rt2data convert`."""
+    from rt2data.sources.robot import roboset_to_rlds
+
+    print(roboset_to_rlds.roboset(args.source, args.target).text())

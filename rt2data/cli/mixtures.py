@@ -1,0 +1,270 @@
+"""The commands of a mixture: sample, plan, build, stats, inspect, export, verify."""
+
+# What a command needs is imported inside its function: --help answers at once.
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rt2data import __version__
+from rt2data.cli.arguments import Commands, add_command, add_recipe, local_path, place, positive
+from rt2data.errors import Rt2dataError
+
+if TYPE_CHECKING:
+    from rt2data.storage.places import Place
+
+
+def add_parsers(commands: Commands) -> None:
+    """Add the parser of each command of this module."""
+    _add_sample(commands)
+    _add_plan(commands)
+    _add_build(commands)
+    _add_stats(commands)
+    _add_inspect(commands)
+    _add_export(commands)
+    _add_verify(commands)
+
+
+def _add_sample(commands: Commands) -> None:
+    command = add_command(
+        commands,
+        "sample",
+        write_demo,
+        "render the embedded demo: tabletop robot episodes, a VQA corpus and a caption corpus",
+        "rt2data sample out/sample",
+    )
+    command.add_argument("dir", type=local_path, metavar="DIR", help="the folder to write; use it as --data-root")
+    command.add_argument("--seed", type=int, default=17, help="the seed of the rendered scenes (default 17)")
+
+
+def write_demo(args: argparse.Namespace) -> None:
+    """Run `rt2data sample`."""
+    from rt2data.demo import write_sample
+
+    write_sample(args.dir, args.seed)
+    print(args.dir)
+
+
+def _add_plan(commands: Commands) -> None:
+    command = add_command(
+        commands,
+        "plan",
+        plan_mixture,
+        "show what a recipe would build: samples, shares, left-out reasons, time and disk",
+        "rt2data plan quickstart --data-root out/sample",
+    )
+    add_recipe(command)
+    command.add_argument("--out", type=place, metavar="DIR", help="where the mixture would go (default out/NAME)")
+    command.add_argument(
+        "--workers", type=positive, metavar="N", help="estimate the build time for N workers (default: one per CPU)"
+    )
+    command.add_argument("--index", action="store_true", help="index sources that have no index yet, for exact numbers")
+    command.add_argument(
+        "--check", action="store_true", help="with --index: also verify every checksum of the source files"
+    )
+    command.add_argument(
+        "--left-out",
+        type=local_path,
+        metavar="FILE",
+        help="write each left-out row and its reason to FILE, tab-separated (needs indexed sources)",
+    )
+    command.add_argument("--json", action="store_true", help="print the plan as JSON")
+
+
+def plan_mixture(args: argparse.Namespace) -> None:
+    """Run `rt2data plan`."""
+    from rt2data.pipeline import estimate, stages
+    from rt2data.plan import forecast
+    from rt2data.plan import text as plan_text
+    from rt2data.recipes import recipe as recipes
+
+    recipe = recipes.read(recipes.find(args.recipe))
+    work = stages.work_folder((args.out or Path("out") / recipe.name).absolute(), args.work)
+    plan = estimate.make(recipe, args.data_root, work, index=args.index, check=args.check)
+    if args.left_out:
+        estimate.write_left_out(recipe, args.data_root, work, args.left_out)
+    if args.json:
+        needs = dataclasses.asdict(forecast.make(recipe, plan, args.workers, args.out))
+        print(json.dumps(plan.to_dict() | {"forecast": needs}, indent=1))
+    else:
+        print(plan_text.plan_text(recipe, plan, args.workers, args.out))
+
+
+def _add_build(commands: Commands) -> None:
+    command = add_command(
+        commands,
+        "build",
+        build_mixture,
+        "build a mixture: shuffled shards, statistics and the action tokenizer",
+        "rt2data build quickstart --data-root out/sample --out out/quickstart",
+    )
+    command.epilog = (
+        f"{command.epilog}\nTo resume an interrupted build, run the same command again. Arguments after -- go to Beam"
+        "\nunchanged, such as -- --runner=FlinkRunner (docs/scale_out.md)."
+    )
+    command.usage = (
+        "rt2data build [-h] RECIPE --out DIR [--data-root DIR] [--work DIR] [--workers N]\n"
+        "                     [--staged auto|yes|no] [-- BEAM OPTIONS]"
+    )
+    add_recipe(command)
+    command.add_argument(
+        "--out",
+        type=place,
+        required=True,
+        metavar="DIR",
+        help="the folder or URL of the mixture: new, or of an earlier build of the same recipe and data",
+    )
+    command.add_argument("--workers", type=positive, metavar="N", help="worker processes (default: one per CPU)")
+    command.add_argument(
+        "--staged",
+        choices=["auto", "yes", "no"],
+        default="auto",
+        help="copy images into shard order first, with long sequential reads (default auto: where random reads are"
+        " slow)",
+    )
+
+
+def build_mixture(args: argparse.Namespace) -> None:
+    """Run `rt2data build`."""
+    print(f"rt2data {__version__}: building {args.recipe} into {args.out}", file=sys.stderr, flush=True)
+    from rt2data.runners import workers
+
+    # The worker processes of a local build import what they need while this one does.
+    with contextlib.nullcontext() if args.beam_options else workers.Pool(args.workers):
+        from rt2data.pipeline import build
+
+        build.build(
+            args.recipe,
+            args.out,
+            data_root=args.data_root,
+            work=args.work,
+            workers=args.workers,
+            beam_options=args.beam_options,
+            staged=args.staged,
+        )
+    print(args.out)
+
+
+def _add_stats(commands: Commands) -> None:
+    command = add_command(
+        commands,
+        "stats",
+        print_stats,
+        "print statistics of a built mixture or a dataset: actions, instructions, left-out reasons",
+        "rt2data stats out/quickstart",
+    )
+    command.add_argument("path", type=place, metavar="PATH", help="a built mixture, or the folder of a dataset")
+    command.add_argument("--check", action="store_true", help="verify every checksum of a dataset's files too")
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def print_stats(args: argparse.Namespace) -> None:
+    """Run `rt2data stats`."""
+    from rt2data.mixture import stats
+
+    statistics = read_stats(args.path, check=args.check)
+    print(json.dumps(statistics, ensure_ascii=False) if args.json else stats.text(statistics))
+
+
+def read_stats(path: Place, *, check: bool = False) -> dict[str, Any]:
+    """Read or compute the statistics of a folder, as ``rt2data stats --json`` prints them.
+
+    Args:
+        path: a built mixture, or a dataset's folder.
+        check: verify every checksum of a dataset's files; without it no image is read to its end.
+
+    Raises:
+        Rt2dataError: neither a mixture nor a dataset that a declaration fits.
+    """
+    if not path.exists():
+        raise Rt2dataError(str(path), "no such folder", "a built mixture, or a dataset's folder")
+    if (path / "manifest.json").exists():
+        from rt2data.mixture import stats
+
+        return stats.of_mixture(path)
+    from rt2data.pipeline import dataset_stats
+
+    return dataset_stats.of_dataset(path, check=check)
+
+
+def _add_inspect(commands: Commands) -> None:
+    command = add_command(
+        commands,
+        "inspect",
+        inspect_mixture,
+        "print some samples of a mixture: prompt, target, images, decoded action",
+        "rt2data inspect out/quickstart --limit 3",
+    )
+    command.add_argument("path", type=place, metavar="PATH", help="a built mixture, or one of its shards")
+    command.add_argument("--limit", type=positive, default=5, metavar="N", help="number of samples (default 5)")
+    command.add_argument("--json", action="store_true", help="print JSON Lines, one sample per line")
+
+
+def inspect_mixture(args: argparse.Namespace) -> None:
+    """Run `rt2data inspect`."""
+    from rt2data.mixture import inspection
+
+    for text in inspection.inspect(args.path, args.limit, args.json):
+        print(text)
+
+
+def _add_export(commands: Commands) -> None:
+    command = add_command(
+        commands,
+        "export",
+        export_mixture,
+        "write a mixture in the chat format of a fine-tuning framework",
+        "rt2data export out/quickstart out/chat --format messages",
+    )
+    command.add_argument("path", type=place, metavar="OUT", help="a built mixture")
+    command.add_argument("target", type=place, metavar="DST", help="the folder to write: new or empty")
+    command.add_argument(
+        "--format",
+        choices=["messages", "llava"],
+        required=True,
+        help="messages for LLaMA-Factory and ms-swift; llava for LLaVA and Qwen-VL's own training code",
+    )
+    command.add_argument(
+        "--images",
+        choices=["files", "parquet"],
+        default="files",
+        help="images as files, or inside Parquet rows (default files)",
+    )
+
+
+def export_mixture(args: argparse.Namespace) -> None:
+    """Run `rt2data export`."""
+    from rt2data.mixture import export
+
+    print(export.export(args.path, args.target, args.format, args.images).text())
+
+
+def _add_verify(commands: Commands) -> None:
+    command = add_command(
+        commands,
+        "verify",
+        verify_mixture,
+        "read a mixture back and check every sample, count, image, action and statistic",
+        "rt2data verify out/quickstart",
+    )
+    command.epilog = f"{command.epilog}\nExit status 1 where a check failed."
+    command.add_argument("path", type=place, metavar="PATH", help="a built mixture")
+    command.add_argument(
+        "--data-root", type=place, metavar="DIR", help="also check reasoning texts against the annotation files there"
+    )
+    command.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def verify_mixture(args: argparse.Namespace) -> int:
+    """Run `rt2data verify`."""
+    from rt2data import verify
+
+    report = verify.verify(args.path, data_root=args.data_root)
+    print(json.dumps(report.to_dict(), ensure_ascii=False) if args.json else report.text())
+    return 0 if report.ok else 1
