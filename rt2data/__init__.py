@@ -9,20 +9,35 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rt2data.mixture.mix import Mix
-    from rt2data.mixture.reader import load_manifest
+    from rt2data.errors import Rt2dataError
+    from rt2data.mixture import Mix, load_manifest
     from rt2data.pipeline.build import build
-    from rt2data.tokenizer import ActionError, ActionParseError, ActionTokenizer
+    from rt2data.tokenizer import ActionError, ActionParseError, ActionTokenizer, Dim
 
 __version__ = "0.1.0"
 
-__all__ = ["ActionError", "ActionParseError", "ActionTokenizer", "Mix", "build", "load_manifest"]
+__all__ = [
+    "ActionError",
+    "ActionParseError",
+    "ActionTokenizer",
+    "Dim",
+    "Mix",
+    "Rt2dataError",
+    "build",
+    "load_manifest",
+]
 
 # Serving imports the tokenizer and nothing else: each name is loaded when it is first used.
 _HOME = {
-    "ActionError": "rt2data.tokenizer", "ActionParseError": "rt2data.tokenizer", "ActionTokenizer": "rt2data.tokenizer",
-    "Mix": "rt2data.mixture.mix", "build": "rt2data.pipeline.build", "load_manifest": "rt2data.mixture",
-}  # fmt: skip
+    "ActionError": "rt2data.tokenizer",
+    "ActionParseError": "rt2data.tokenizer",
+    "ActionTokenizer": "rt2data.tokenizer",
+    "Dim": "rt2data.tokenizer",
+    "Mix": "rt2data.mixture",
+    "Rt2dataError": "rt2data.errors",
+    "build": "rt2data.pipeline.build",
+    "load_manifest": "rt2data.mixture",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -25,6 +25,8 @@ from rt2data.rlds.features import Field, load_features, read_json
 from rt2data.rlds.writer import ImageSpec, RaggedSpec, Spec, TensorSpec, TextSpec, nested, write_rlds
 from rt2data.robot.fields import Ref, Robot, Rule, Term
 
+__all__ = ["fake_dataset", "layout"]
+
 TEXTS = (
     "Put the pot on the stove.",
     "pick up the USB stick",

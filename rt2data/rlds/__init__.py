@@ -9,6 +9,6 @@ May import: `storage`, `errors`.
 from __future__ import annotations
 
 from rt2data.rlds.dataset import RldsDataset, read_episodes
-from rt2data.rlds.writer import ImageSpec, TensorSpec, TextSpec, write_rlds
+from rt2data.rlds.writer import ImageSpec, RaggedSpec, TensorSpec, TextSpec, write_rlds
 
-__all__ = ["ImageSpec", "RldsDataset", "TensorSpec", "TextSpec", "read_episodes", "write_rlds"]
+__all__ = ["ImageSpec", "RaggedSpec", "RldsDataset", "TensorSpec", "TextSpec", "read_episodes", "write_rlds"]

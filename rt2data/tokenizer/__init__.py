@@ -6,10 +6,10 @@
 '1 128 92 241 5 101 128 217'
 """
 
-from rt2data.tokenizer.errors import ActionError as ActionError
-from rt2data.tokenizer.errors import ActionParseError as ActionParseError
-from rt2data.tokenizer.spec import Dim as Dim
-from rt2data.tokenizer.spec import Terminate as Terminate
-from rt2data.tokenizer.tokenizer import ActionTokenizer as ActionTokenizer
-from rt2data.tokenizer.tokenizer import Decoded as Decoded
-from rt2data.tokenizer.tokenizer import Properties as Properties
+from __future__ import annotations
+
+from rt2data.tokenizer.errors import ActionError, ActionParseError
+from rt2data.tokenizer.spec import Dim, Terminate
+from rt2data.tokenizer.tokenizer import ActionTokenizer, Decoded, Properties
+
+__all__ = ["ActionError", "ActionParseError", "ActionTokenizer", "Decoded", "Dim", "Properties", "Terminate"]

@@ -21,11 +21,12 @@ from support.built_mixture import Built
 
 from rt2data import Mix, load_manifest, verify
 from rt2data import mixture as mixtures
+from rt2data.cli.mixtures import read_stats
 from rt2data.errors import Rt2dataError
 from rt2data.mixture import export, inspection, stats
 from rt2data.mixture import reader as mixture_reader
 from rt2data.pipeline import build as flow
-from rt2data.pipeline import dataset_stats, estimate
+from rt2data.pipeline import estimate
 from rt2data.plan import text as plan_text
 from rt2data.recipes import recipe
 
@@ -178,7 +179,7 @@ def test_the_plan_says_what_is_written_and_what_is_drawn(apart: Built, mixture: 
 
 
 def test_stats_and_inspect(apart: Built) -> None:
-    found = dataset_stats.of(apart.out)
+    found = read_stats(apart.out)
     assert "share of the mix: wanted 50.00 %, got 50.00 %" in stats.text(found)
     seen = [json.loads(line) for line in inspection.inspect(apart.out, 6, as_json=True)]
     assert {s["source"] for s in seen} == set(SOURCES)

@@ -1,0 +1,31 @@
+"""The public API is what docs/api.md lists, and each public name is there."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+PAGE = next(parent for parent in Path(__file__).parents if (parent / "docs").is_dir()) / "docs" / "api.md"
+SECTIONS = dict(
+    re.findall(r"^## `([\w.]+)`\n(.*?)(?=^## |\Z)", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+)
+
+
+def test_the_page_has_each_public_module() -> None:
+    modules = ("tokenizer", "serving", "mixture", "sources", "rlds", "storage", "testing", "verify")
+    assert set(SECTIONS) == {"rt2data", *(f"rt2data.{name}" for name in modules)}
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_the_page_lists_what_a_module_exports(name: str) -> None:
+    listed = [
+        word
+        for line in re.findall(r"^- ([^:]*):", SECTIONS[name], re.MULTILINE)
+        for word in re.findall(r"`(\w+)`", line)
+    ]
+    module = importlib.import_module(name)
+    assert sorted(listed) == sorted(module.__all__)
+    assert all(hasattr(module, word) for word in module.__all__)
