@@ -20,7 +20,7 @@ from rt2data.samples import selection, windows
 from rt2data.samples.job import Job
 from rt2data.storage.places import Place
 from rt2data.tokenizer import ActionTokenizer
-from rt2data.tokenizer.fit import fit, library
+from rt2data.tokenizer.fit import fit, import_tokenizers
 
 Chunk = tuple[str, npt.NDArray[np.float32]]
 
@@ -41,7 +41,7 @@ def fit_recipe(
     Returns:
         The fitted tokenizer, with the bounds of every robot source as the recipe's `bounds` rule gives them.
     """
-    library()  # before hours of indexing
+    import_tokenizers()  # before hours of indexing
     unfitted = ActionTokenizer.from_pretrained(spec)
     if unfitted.spec.scheme != "dct":
         raise Rt2dataError(

@@ -9,7 +9,8 @@
 from __future__ import annotations
 
 from rt2data.tokenizer.errors import ActionError, ActionParseError
-from rt2data.tokenizer.spec import Dim, Terminate
-from rt2data.tokenizer.tokenizer import ActionTokenizer, Decoded, Properties
+from rt2data.tokenizer.results import Decoded, Properties
+from rt2data.tokenizer.spec_fields import Dim, Terminate
+from rt2data.tokenizer.tokenizer import ActionTokenizer
 
 __all__ = ["ActionError", "ActionParseError", "ActionTokenizer", "Decoded", "Dim", "Properties", "Terminate"]

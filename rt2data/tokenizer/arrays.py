@@ -1,4 +1,4 @@
-"""Arrays of any library in, the same kind out, through the Python array API standard.
+"""Compute with arrays of any library through the Python array API standard.
 
 numpy needs nothing else. PyTorch, JAX and other arrays need ``array-api-compat``, imported when the first one is seen;
 nothing is copied to the host.
@@ -24,7 +24,7 @@ Namespace = Any
 
 
 def namespace(x: Array) -> Namespace:
-    """The array API namespace of an array; numpy for numpy arrays, numbers and lists.
+    """Return the array API namespace of an array; numpy for numpy arrays, numbers and lists.
 
     Raises:
         ActionError: for arrays of other libraries where array-api-compat is not installed, and for what is no array.
@@ -45,19 +45,31 @@ def namespace(x: Array) -> Namespace:
 
 
 def name_of(dtype: object) -> str:
-    """``float32`` for any library's float32, whether it is given as a dtype or as a class."""
+    """Return ``float32`` for any library's float32, whether it is given as a dtype or as a class."""
     if isinstance(dtype, np.dtype):
         return dtype.name
     return np.dtype(dtype).name if isinstance(dtype, type) else str(dtype).rsplit(".", 1)[-1]
 
 
 def dtype_name(x: Array) -> str:
-    """The name of an array's dtype, as `name_of` gives it."""
+    """Return the name of an array's dtype, as `name_of` gives it."""
     return name_of(x.dtype)
 
 
+def action_dtype(dtype: object) -> str:
+    """Return the name of a dtype of decoded actions, given as a name or as any library's own.
+
+    Raises:
+        ActionError: neither float32 nor float64.
+    """
+    name = dtype if isinstance(dtype, str) else name_of(dtype)
+    if name not in ("float32", "float64"):
+        raise ActionError("dtype", str(dtype), "float32 or float64")
+    return name
+
+
 def has_float64(xp: Namespace, x: Array) -> bool:
-    """Whether the library computes in float64 where `x` lies: not JAX without x64, nor Apple's GPUs."""
+    """Return whether the library computes in float64 on the device of `x`: not JAX without x64, nor Apple's GPUs."""
     if xp is np:
         return True
     if xp.__name__.startswith("jax"):
@@ -66,14 +78,14 @@ def has_float64(xp: Namespace, x: Array) -> bool:
 
 
 def cast(xp: Namespace, x: Array, dtype: str) -> Array:
-    """An array as another dtype, by its name; itself where it has that dtype already."""
+    """Cast an array to a dtype, by its name; an array of that dtype is returned as it is."""
     if xp is np:  # whose older versions have no function of that name
         return x.astype(dtype, copy=False)
     return xp.astype(x, getattr(xp, dtype), copy=False)
 
 
 def constant(xp: Namespace, table: npt.NDArray[Any], like: Array) -> Array:
-    """A numpy table as an array of library `xp` on the device of `like`."""
+    """Convert a numpy table to an array of library `xp` on the device of `like`."""
     if xp is np:
         return table
     if xp.__name__.startswith("jax"):
@@ -83,7 +95,7 @@ def constant(xp: Namespace, table: npt.NDArray[Any], like: Array) -> Array:
 
 
 def to_numpy(x: Array) -> npt.NDArray[Any]:
-    """Any array, or list, as numpy, copied to the host where it must be."""
+    """Convert any array or list to numpy, copied to the host where it must be."""
     if hasattr(x, "detach"):
         x = x.detach().cpu()
     return np.asarray(x)
@@ -104,7 +116,7 @@ class Tables:
         self._key = str(next(_COUNTER))
 
     def get(self, xp: Namespace, name: str, like: Array) -> Array:
-        """The table `name` as an array of library `xp`, where `like` lies."""
+        """Return the table `name` as an array of library `xp` on the device of `like`."""
         if xp is np:
             return self._host(name)
         torch = sys.modules.get("torch")

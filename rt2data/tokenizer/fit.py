@@ -1,4 +1,4 @@
-"""Fitting ``fast`` to data: the range of codes and the merges of byte-pair encoding."""
+"""Fit ``fast`` to action chunks: the range of codes and the merges of byte-pair encoding."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _PLANE = 0xF0000
 
 
 def fit(tokenizer: ActionTokenizer, chunks: Iterable[Any], *, vocabulary: int = 1024) -> ActionTokenizer:
-    """A tokenizer of the "dct" scheme with the codes and merges that suit the data; its dimensions and bounds stay.
+    """Fit the codes and merges of a tokenizer of the "dct" scheme to data; its dimensions and bounds stay.
 
     Args:
         tokenizer: an ActionTokenizer of the "dct" scheme, fitted or not.
-        chunks: arrays of actions (..., horizon, D); for a tokenizer with sources, pairs (source, array). Read once; the
-            codes are kept in memory, two bytes each.
+        chunks: action chunks, arrays (..., horizon, D); for a tokenizer with sources, pairs (source, array). They are
+            read once; their codes are kept in memory, two bytes each.
         vocabulary: the number of ids, codes and merges together, as FAST counts them.
 
     The same chunks in the same order give the same tokenizer. Needs the `tokenizers` library.
@@ -33,7 +33,7 @@ def fit(tokenizer: ActionTokenizer, chunks: Iterable[Any], *, vocabulary: int = 
     Raises:
         ActionError: no chunks, values that are not finite, or more different codes than `vocabulary` has ids.
     """
-    Tokenizer, models, trainers = library()  # noqa: N806  # names of classes
+    Tokenizer, models, trainers = import_tokenizers()  # noqa: N806  # names of classes
     if tokenizer.spec.scheme != "dct":
         raise ActionError(
             "fit", f'a tokenizer of the "{tokenizer.spec.scheme}" scheme', 'one of the "dct" scheme (fast)'
@@ -72,8 +72,8 @@ def fit(tokenizer: ActionTokenizer, chunks: Iterable[Any], *, vocabulary: int = 
     return ActionTokenizer(replace(tokenizer.spec, bins=bins, options=options).checked())
 
 
-def library() -> tuple[Any, Any, Any]:
-    """Of the package `tokenizers` the class Tokenizer, its models and its trainers.
+def import_tokenizers() -> tuple[Any, Any, Any]:
+    """Import, from the package `tokenizers`, the class Tokenizer, the models and the trainers.
 
     Raises:
         ActionError: it is not installed.
@@ -94,10 +94,10 @@ def _codes(tokenizer: ActionTokenizer, chunks: Iterable[Any]) -> Iterator[np.nda
         spec = (tokenizer if source is None else tokenizer.for_source(source)).spec
         x = to_numpy(array)
         check_actions(spec, np, x, validate=True)
-        q = Dct(spec).quantised(np, x).reshape(-1, spec.horizon * len(spec.dims))
+        q = Dct(spec).round_coefficients(np, x).reshape(-1, spec.horizon * len(spec.dims))
         if not q.size:
             continue
         if np.abs(q).max() > np.iinfo(np.int16).max:
-            found = f"a coefficient of {np.abs(q).max() / spec.options['scale']:.3g} half widths"
-            raise ActionError("chunks", found, "actions of about the size of their bounds", "Check the bounds")
+            fault = f"a coefficient of {np.abs(q).max() / spec.options['scale']:.3g} half widths"
+            raise ActionError("chunks", fault, "actions of about the size of their bounds", "Check the bounds")
         yield q.astype(np.int16)

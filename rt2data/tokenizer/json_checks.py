@@ -1,4 +1,4 @@
-"""Checks of single values in the JSON of a specification. Each raises ActionError, naming the key at fault."""
+"""Check single values in the JSON of a specification; each function raises ActionError, naming the key at fault."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from rt2data.tokenizer.errors import ActionError
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,79}")
 
 
-def mapping(raw: object, where: str) -> Mapping[str, Any]:
-    """`raw` as a JSON object."""
+def as_mapping(raw: object, where: str) -> Mapping[str, Any]:
+    """Return `raw`, a JSON object."""
     if not isinstance(raw, Mapping):
         raise ActionError(where, repr(raw)[:60], "an object")
     return raw
 
 
-def keys(raw: object, where: str, required: set[str], optional: set[str]) -> None:
-    """Every required key is there, and no other than the optional ones."""
-    found = mapping(raw, where)
-    for key in found:
+def check_keys(raw: object, where: str, required: set[str], optional: set[str]) -> None:
+    """Check that an object has every required key, and no others than the optional ones."""
+    entry = as_mapping(raw, where)
+    for key in entry:
         if key not in required | optional:
             known = sorted(required | optional)
             raise ActionError(where, f'unknown key "{key}"', ", ".join(known) or "no keys", near(str(key), known))
     for key in sorted(required):
-        if key not in found:
+        if key not in entry:
             raise ActionError(where, f'no key "{key}"', f"the keys {', '.join(sorted(required))}")
 
 
-def name(raw: object, where: str) -> str:
-    """A name as dimensions, sources and tokenizers have them."""
+def as_name(raw: object, where: str) -> str:
+    """Return `raw`, a name of a dimension, source or tokenizer: 1 to 80 letters, digits and ``_ . + -``."""
     if not isinstance(raw, str) or not NAME.fullmatch(raw):
         raise ActionError(where, repr(raw)[:100], "a name of 1 to 80 letters, digits and _ . + -")
     return raw
 
 
-def integer(raw: object, where: str, low: int, high: int) -> int:
-    """An integer in low..high; true and false are none."""
+def as_integer(raw: object, where: str, low: int, high: int) -> int:
+    """Return `raw`, an integer in low..high; true and false are none."""
     if isinstance(raw, bool) or not isinstance(raw, int) or not low <= raw <= high:
         raise ActionError(where, repr(raw)[:100], f"an integer in {low}..{high}")
     return raw
 
 
-def number(raw: object, where: str) -> float:
-    """A finite number, as float. -0.0 becomes 0.0: equal bounds have equal bytes."""
+def as_number(raw: object, where: str) -> float:
+    """Return a finite number as float. -0.0 becomes 0.0: equal bounds have equal bytes."""
     # numpy's float64 is a float; the other numpy scalars are taken through item().
     value = raw.item() if hasattr(raw, "item") else raw
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):

@@ -1,6 +1,4 @@
-"""Where tokenizer specifications lie: with rt2data, in a file, in a mixture's directory or prefix of a store, in a Hub
-repository.
-"""
+"""Load and save tokenizer specifications: bundled ones, files, built mixtures, objects of a store, the Hub."""
 
 from __future__ import annotations
 
@@ -10,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from rt2data import resources
 from rt2data.errors import near
-from rt2data.tokenizer import spec as specs
 from rt2data.tokenizer.errors import ActionError
-from rt2data.tokenizer.spec import Spec
+from rt2data.tokenizer.spec import Spec, read_spec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,25 +20,28 @@ FILENAMES = ("action_tokenizer.json", "tokenizer.json")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
-def load(name: str | Path, *, revision: str | None = None, repo_type: str | None = None) -> Spec:
-    """The specification that `name` means: a bundled one first, then a path or URL, then a Hub repository id.
+def load_spec(name: str | Path, *, revision: str | None = None, repo_type: str | None = None) -> Spec:
+    """Load the specification that `name` means: a bundled one first, then a path or URL, then a Hub repository id.
 
-    What looks like ``ORGANISATION/NAME`` is a path that is not there, and the Hub is not asked, where there is a folder
-    ORGANISATION, unless `revision` or `repo_type` is given.
+    Where there is a folder ORGANISATION, ``ORGANISATION/NAME`` is a path: the Hub is asked for it only where `revision`
+    or `repo_type` is given.
+
+    Raises:
+        ActionError: no such tokenizer, or a file that is no specification.
     """
     text = str(name)
     bundled = [file.removesuffix(".json") for file in os.listdir(resources.place("tokenizers"))]
     if text in bundled:
-        return specs.read(os.path.join(resources.place("tokenizers"), f"{text}.json"))
+        return read_spec(os.path.join(resources.place("tokenizers"), f"{text}.json"))
     from pathlib import Path  # 3 ms that a bundled name does not need
 
     if "://" in text:
         return _from_store(text)
     path = Path(name)
     if path.is_file():
-        return specs.read(path)
+        return read_spec(path)
     if path.is_dir():
-        return specs.read(_inside(path))
+        return read_spec(_file_in(path))
     if isinstance(name, str) and _HUB_ID.fullmatch(text) and not text.endswith(".json"):
         if path.parent.is_dir() and revision is None and repo_type is None:
             repair = near(path.name, os.listdir(path.parent)) or 'Of the Hub\'s repository say repo_type="model"'
@@ -56,8 +56,12 @@ def load(name: str | Path, *, revision: str | None = None, repo_type: str | None
     )
 
 
-def save(spec: Spec, directory: str | Path, filename: str) -> Path:
-    """Write `spec` as `directory`/`filename`, through a temporary name, and return the path."""
+def save_spec(spec: Spec, directory: str | Path, filename: str) -> Path:
+    """Write `spec` as `directory`/`filename`, through a temporary name, and return the path.
+
+    Raises:
+        ActionError: a name that is not a plain ``.json`` name, or that of a file which is no specification.
+    """
     from pathlib import Path
 
     if Path(filename).name != filename or not filename.endswith(".json"):
@@ -65,7 +69,7 @@ def save(spec: Spec, directory: str | Path, filename: str) -> Path:
     path = Path(directory) / filename
     if path.exists():
         try:
-            specs.read(path)
+            read_spec(path)
         except ActionError as e:
             raise ActionError(
                 str(path),
@@ -80,7 +84,7 @@ def save(spec: Spec, directory: str | Path, filename: str) -> Path:
     return path
 
 
-def _inside(directory: Path) -> Path:
+def _file_in(directory: Path) -> Path:
     for filename in FILENAMES:
         if (directory / filename).is_file():
             return directory / filename
@@ -90,15 +94,15 @@ def _inside(directory: Path) -> Path:
 
 
 def _from_store(url: str) -> Spec:
-    """The specification that is an object, or lies in the mixture at a prefix."""
+    """Read the specification at a URL: an object, or that of the mixture at a prefix."""
     from rt2data import storage
 
     place = storage.place(url)
     inside = (place / name for name in FILENAMES)
-    found = next((one for one in (place, *inside) if one.is_file()), None)
-    if found is None:
+    file = next((candidate for candidate in (place, *inside) if candidate.is_file()), None)
+    if file is None:
         raise ActionError(url, "no tokenizer there", " or ".join(FILENAMES), "A built mixture has one")
-    return specs.read(storage.near(found), str(found))
+    return read_spec(storage.near(file), str(file))
 
 
 def _from_hub(repo: str, revision: str | None, repo_type: str) -> Spec:
@@ -110,7 +114,7 @@ def _from_hub(repo: str, revision: str | None, repo_type: str) -> Spec:
         raise ActionError(repo, "huggingface_hub is not installed", "it, or a path", "Install rt2data[hub]") from e
     for filename in FILENAMES:
         try:
-            return specs.read(hf_hub_download(repo, filename, revision=revision, repo_type=repo_type))
+            return read_spec(hf_hub_download(repo, filename, revision=revision, repo_type=repo_type))
         except LocalEntryNotFoundError as e:  # before its base class; the Hub was asked several times
             raise ActionError(
                 repo,

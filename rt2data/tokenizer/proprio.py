@@ -1,8 +1,8 @@
-"""Proprioception as text in the robot prompt: 256 bins of each number, between bounds of its source.
+"""Proprioception as text in the robot prompt: each number as one of 256 bins between the bounds of its source.
 
-A prompt that holds ``{proprio}`` gets the state of the step there, ``12 200 133``: the bins of an `ActionTokenizer` of
-the ``uniform`` scheme without a terminate field. It lies beside the action tokenizer as ``proprio.json``, so that a
-server writes the same prompt from a state, and can be read back from it.
+A prompt template with ``{proprio}`` gets the state of the step there, such as ``12 200 133``: the bins of an
+`ActionTokenizer` of the ``uniform`` scheme without a terminate field. That tokenizer lies beside the action tokenizer
+as ``proprio.json``, so that a server writes the same prompt from the same state.
 """
 
 from __future__ import annotations
@@ -23,5 +23,5 @@ SPEC: Mapping[str, Any] = {
 
 
 def load(folder: Place) -> ActionTokenizer | None:
-    """The tokenizer of the states of a mixture, by source; None where no prompt holds them."""
+    """Load the tokenizer of a mixture's proprioception, with bounds per source; None where no prompt holds it."""
     return ActionTokenizer.from_pretrained(str(folder / FILE)) if (folder / FILE).is_file() else None

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
 from rt2data.tokenizer import arrays
 from rt2data.tokenizer.arrays import Array
 from rt2data.tokenizer.errors import ActionError
+from rt2data.tokenizer.results import Decoded, Properties
 from rt2data.tokenizer.schemes.elementwise import Elementwise
 from rt2data.tokenizer.schemes.fast import Dct
-from rt2data.tokenizer.spec import Dim, Spec, Terminate
-from rt2data.tokenizer.text import fields as layout
-from rt2data.tokenizer.text import grammar as grammars
+from rt2data.tokenizer.spec import Spec
+from rt2data.tokenizer.spec_fields import Dim, Terminate
+from rt2data.tokenizer.text import fields
 from rt2data.tokenizer.text.action_string import MergedText, Text
-from rt2data.tokenizer.vocabulary import vocabulary as vocabularies
 from rt2data.tokenizer.vocabulary.binding import Binding
-from rt2data.tokenizer.vocabulary.vocabulary import Vocabulary
+from rt2data.tokenizer.vocabulary.vocabulary import Vocabulary, bind_placement
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,39 +30,12 @@ if TYPE_CHECKING:
     from rt2data.tokenizer.vocabulary.check import VocabularyCheck
 
 
-class Decoded(NamedTuple):
-    """What `decode` returns: `actions` (..., D) or (..., horizon, D), and `terminate` (...) or (..., horizon), bool.
-
-    `terminate` is None for a scheme without that field.
-    """
-
-    actions: Array
-    terminate: Array
-
-
-@dataclass(frozen=True, slots=True)
-class Properties:
-    """What a tokenizer promises about its own bins. Computed from its tables, in float32 and in float64.
-
-    Attributes:
-        idempotent: encode(decode(b)) == b for every bin of every dimension.
-        injective: no two bins of a dimension decode to the same number.
-        changed: how many bins (of all dimensions) encode(decode(b)) changes, in float32.
-        faults: what is lost or bent by the scheme's definition, in words.
-    """
-
-    idempotent: bool
-    injective: bool
-    changed: int
-    faults: tuple[str, ...]
-
-
 class ActionTokenizer:
     """Turns actions into bins, bins into text or token ids, and back. Immutable; safe to share and to pickle.
 
     An action is D numbers (``dims``) and, where the scheme has the field, one bool `terminate`. Its bins are
-    F = D + 1 integers (or D), `terminate` first. With a horizon H > 1 an action is a chunk: (H, D) numbers and (H,)
-    bools, and H * F bins, step after step. All methods take any leading shape.
+    F = D + 1 integers (or D), `terminate` first. With a horizon H > 1 an action is an action chunk: (H, D) numbers and
+    (H,) bools, and H * F bins, step after step. All methods take any leading shape.
     """
 
     __slots__ = ("_binding", "_codec", "_fingerprint", "_restricted", "_spec", "_text", "_vocabulary")
@@ -96,15 +69,15 @@ class ActionTokenizer:
         """
         from rt2data.tokenizer import loading  # pathlib takes a third of the whole import
 
-        return cls(loading.load(name, revision=revision, repo_type=repo_type))
+        return cls(loading.load_spec(name, revision=revision, repo_type=repo_type))
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> ActionTokenizer:
-        """The tokenizer of a specification in its JSON form, such as `to_dict` returns."""
-        return cls(Spec.of(raw, "specification"))
+        """Make the tokenizer of a specification in its JSON form, such as `to_dict` returns."""
+        return cls(Spec.from_dict(raw, "specification"))
 
     def to_dict(self) -> dict[str, Any]:
-        """The specification in its JSON form (``schemas/tokenizer.json``)."""
+        """Return the specification in its JSON form (``schemas/tokenizer.json``)."""
         return self._spec.to_dict()
 
     def save_pretrained(self, directory: str | Path, filename: str = "tokenizer.json") -> Path:
@@ -117,7 +90,7 @@ class ActionTokenizer:
         """
         from rt2data.tokenizer import loading
 
-        return loading.save(self._spec, directory, filename)
+        return loading.save_spec(self._spec, directory, filename)
 
     @property
     def fingerprint(self) -> str:
@@ -148,7 +121,7 @@ class ActionTokenizer:
 
     @property
     def horizon(self) -> int:
-        """The number of steps in one action (chunk)."""
+        """The number of steps in one action chunk; 1 for single actions."""
         return self._spec.horizon
 
     @property
@@ -170,16 +143,16 @@ class ActionTokenizer:
     def properties(self) -> Properties:
         """What holds for this tokenizer and what does not; see Properties."""
         codec = self._one_source()
-        return Properties(*codec.measure(), codec.faults)
+        return Properties(*codec.round_trip(), codec.faults)
 
     # Tokenizers made from this one
 
     def with_sources(self, sources: Mapping[str, Iterable[Dim]]) -> ActionTokenizer:
-        """The same scheme with dimensions (names and bounds) per source of a mixture; use them through `for_source`."""
+        """Return the same scheme with dimensions (names and bounds) per source; use them through `for_source`."""
         return ActionTokenizer(self._spec.with_sources(sources), self._vocabulary)
 
     def for_source(self, source: str) -> ActionTokenizer:
-        """The tokenizer of one source. Its fingerprint is in each sample of that source.
+        """Return the tokenizer of one source. Its fingerprint is in each sample of that source.
 
         Raises:
             ActionError: naming the sources there are.
@@ -189,27 +162,27 @@ class ActionTokenizer:
         return self._restricted[source]
 
     def with_dims(self, dims: Iterable[Dim]) -> ActionTokenizer:
-        """The same scheme for other dimensions: joints, two arms, a base; any number of them."""
+        """Return the same scheme for other dimensions: joints, two arms, a base; any number of them."""
         return ActionTokenizer(self._spec.with_dims(dims), self._vocabulary)
 
     def with_horizon(self, horizon: int) -> ActionTokenizer:
-        """The same tokenizer for chunks of `horizon` steps."""
+        """Return the same tokenizer for action chunks of `horizon` steps."""
         return ActionTokenizer(self._spec.with_horizon(horizon), self._vocabulary)
 
     def check_sample(self, sample: Mapping[str, Any]) -> ActionTokenizer:
-        """The tokenizer that wrote a sample (the JSON of a robot sample), which is this one or one of its sources.
+        """Return the tokenizer that wrote a robot sample (its JSON): this one, or that of one of its sources.
 
         Raises:
             ActionError: when the sample was written with another tokenizer: its bins mean other actions here.
         """
-        where = f"sample {sample.get('key', '?')}"
-        for key in ("tokenizer", "source"):
-            if not isinstance(sample.get(key), str):
-                raise ActionError(where, f'"{key}" is {sample.get(key)!r}', "a robot sample, with tokenizer and source")
-        own = self.for_source(sample["source"]) if self._spec.sources else self
-        if sample["tokenizer"] != own.fingerprint:
-            found, expected = f"written with the tokenizer {sample['tokenizer']}", f"this one, {own.fingerprint}"
-            raise ActionError(where, found, expected, "Load the tokenizer.json that lies beside the sample's shards")
+        where, source, written = f"sample {sample.get('key', '?')}", sample.get("source"), sample.get("tokenizer")
+        if not isinstance(source, str) or not isinstance(written, str):
+            fault = f"source {source!r}, tokenizer {written!r}"
+            raise ActionError(where, fault, "a robot sample, with tokenizer and source")
+        own = self.for_source(source) if self._spec.sources else self
+        if written != own.fingerprint:
+            fault, expected = f"written with the tokenizer {written}", f"this one, {own.fingerprint}"
+            raise ActionError(where, fault, expected, "Load the tokenizer.json that lies beside the sample's shards")
         return own
 
     # Actions and bins
@@ -225,10 +198,10 @@ class ActionTokenizer:
     def encode(
         self, actions: Array, terminate: Array = None, *, validate: bool = True, return_clipped: bool = False
     ) -> Any:
-        """Actions to bins. Values outside the bounds clip.
+        """Encode actions as bins. Values outside the bounds clip.
 
         Args:
-            actions: (..., D), or (..., horizon, D) for a chunk: an array of floats of any library, or a list.
+            actions: (..., D), or (..., horizon, D) for action chunks: an array of floats of any library, or a list.
                 float16 and bfloat16 are taken as the numbers they hold. Units and bounds are those of `dims`.
             terminate: bool, (...) or (..., horizon); a plain True or False holds for all. Required where the scheme
                 has the field, refused where it has none. For RT-1-X it may be the integer mode (0 terminate, 1 arm,
@@ -247,19 +220,13 @@ class ActionTokenizer:
         codec = self._one_source()
         xp = arrays.namespace(actions)
         x = np.asarray(actions, np.float64) if not hasattr(actions, "dtype") else actions
-        shape = layout.check_actions(self._spec, xp, x, validate)
-        bins = codec.encode(xp, x)
-        if self._spec.terminate is not None:
-            bins = layout.add_terminate(self._spec.terminate, xp, bins, terminate)
-        elif terminate is not None:
-            raise ActionError(
-                "terminate", "given", f'nothing: the tokenizer "{self.name}" has no such field', "Leave it out"
-            )
+        shape = fields.check_actions(self._spec, xp, x, validate)
+        bins = fields.add_terminate(self._spec, xp, codec.encode(xp, x), terminate)
         bins = xp.reshape(bins, (*shape, self.fields)) if self.horizon > 1 else bins
         return (bins, codec.clipped(xp, x)) if return_clipped else bins
 
     def decode(self, bins: Array, *, dtype: Any = "float32", validate: bool = True) -> Decoded:
-        """Bins to actions.
+        """Decode bins to actions.
 
         Args:
             bins: (..., fields), integers of any library, or a list.
@@ -273,54 +240,42 @@ class ActionTokenizer:
             ActionError: a bin that its field cannot hold, another width, a dtype that is not an integer.
         """
         codec = self._one_source()
-        name = dtype if isinstance(dtype, str) else arrays.name_of(dtype)
-        if name not in ("float32", "float64"):
-            raise ActionError("dtype", str(dtype), "float32 or float64")
+        name = arrays.action_dtype(dtype)
         xp = arrays.namespace(bins)
-        if xp is np:
-            bins = np.asarray(bins)
-        if len(bins.shape) == 0 or bins.shape[-1] != self.fields:
-            raise ActionError("bins", f"shape {tuple(bins.shape)}", f"(..., {self.fields}): {self._layout().says()}")
-        if "int" not in arrays.dtype_name(bins):
-            raise ActionError("bins", f"dtype {arrays.dtype_name(bins)}", "integers")
+        bins = np.asarray(bins) if xp is np else bins
+        fields.check_bins_array(self._spec, bins)
         if validate:
-            layout.check_bins(self._spec, self._layout(), xp, bins)
+            fields.check_bins(self._spec, self._text_form(), xp, bins)
         if self.horizon > 1:
             bins = xp.reshape(bins, (*bins.shape[:-1], self.horizon, self._spec.fields_per_step))
-        if self._spec.terminate is None:
-            return Decoded(codec.decode(xp, bins, name), None)
-        return Decoded(codec.decode(xp, bins[..., 1:], name), layout.stops(self._spec, bins[..., 0]))
+        cells = bins if self._spec.terminate is None else bins[..., 1:]
+        return Decoded(codec.decode(xp, cells, name), fields.terminate_flags(self._spec, bins))
 
     # Bins and text
 
     def format(self, bins: Array) -> Any:
-        """Bins (..., fields) as text: a string for (fields,), a list of strings for a batch, nested for more axes.
+        """Format bins (..., fields) as text: a string for (fields,), else a list of strings, nested for more axes.
 
         Raises:
             ActionError: a bin that its field cannot hold, another width.
         """
-        return self._layout().format(arrays.to_numpy(bins))
+        return self._text_form().format(arrays.to_numpy(bins))
 
     def parse(self, text: str | Sequence[Any]) -> npt.NDArray[np.int32]:
-        """Text to bins, as numpy int32 (fields,); for a list of strings (n, fields).
+        """Parse text into bins: numpy int32 (fields,); for a list of strings (n, fields).
 
         Only what `format` writes is taken: no other space, sign, leading zero or digit of another script.
 
         Raises:
             ActionParseError: with the field and the column at fault.
         """
-        parse = self._layout().parse
-        if isinstance(text, str):
-            return np.array(parse(text), np.int32)
-        if not isinstance(text, (list, tuple)):
-            raise ActionError("text", f"a {type(text).__name__}", "a string or a list of strings")
-        rows = [self.parse(t) if isinstance(t, (list, tuple)) else parse(t) for t in text]
-        return np.array(rows, np.int32) if rows else np.empty((0, self.fields), np.int32)
+        bins = fields.parse_texts(self._text_form(), text)
+        return np.array(bins, np.int32) if bins else np.empty((0, self.fields), np.int32)
 
     # Bins and token ids
 
     def with_vocabulary(self, vocabulary: Any) -> ActionTokenizer:
-        """The same tokenizer, bound to the vocabulary of a language model.
+        """Return the same tokenizer, bound to the vocabulary of a language model.
 
         Args:
             vocabulary: the model's tokenizer (of transformers, tokenizers or sentencepiece); or the number of its
@@ -330,11 +285,11 @@ class ActionTokenizer:
         Raises:
             ActionError: when the bins do not fit in, or when this placement needs something else.
         """
-        place, bound = vocabularies.bind(self._spec.vocabulary, self._bound().numbers, vocabulary)
+        place, bound = bind_placement(self._spec.vocabulary, self._bound().numbers, vocabulary)
         return ActionTokenizer(replace(self._spec, vocabulary=place), bound)
 
     def token_ids(self, bins: Array) -> Array:
-        """Bins (..., fields) to the model's token ids, int64: (..., fields) where bins lie at fixed places.
+        """Map bins (..., fields) to the model's token ids, int64: (..., fields) where bins lie at fixed places.
 
         Where the placement is text, or with merges, an action has as many ids as it needs: (n,) for one action,
         (rows, n) for a batch (rows, fields), and a list of arrays where n differs.
@@ -345,7 +300,7 @@ class ActionTokenizer:
         return self._bound().token_ids(bins)
 
     def from_token_ids(self, ids: Array, *, validate: bool = True) -> Array:
-        """Token ids of actions, with nothing before or after them, to bins: the inverse of `token_ids`.
+        """Map token ids of actions, with nothing before or after them, to bins: the inverse of `token_ids`.
 
         Args:
             ids: what `token_ids` returns. For a text placement one space before the action is accepted.
@@ -358,12 +313,11 @@ class ActionTokenizer:
         return self._bound().from_token_ids(ids, validate)
 
     def check_vocabulary(self, vocabulary: Any = None, *, prompt: str = "A:") -> VocabularyCheck:
-        """Whether a language model's tokenizer keeps actions intact: every bin, beside every other, there and back.
+        """Check that a language model's tokenizer keeps actions intact: every bin, beside every other, there and back.
 
-        For a text placement: text -> ids -> text is the identity, alone and behind `prompt`; no id takes in the
-        prompt; and an action has the number of ids that the specification claims, if it claims one. For the others:
-        the ids exist, are no special tokens, and ids -> text -> ids is the identity (what OpenVLA's issues 226 and
-        246 are about).
+        For a text placement, text -> ids -> text must be the identity, alone and behind `prompt`; no id may span the
+        prompt and the action; and an action must have the number of ids that the specification claims. For the others,
+        the ids must exist and be no special tokens, and ids -> text -> ids be the identity (OpenVLA's issues 226, 246).
 
         Args:
             vocabulary: the model's tokenizer; by default the one given to `with_vocabulary`.
@@ -373,8 +327,7 @@ class ActionTokenizer:
     # Constraints
 
     def allowed_token_ids(self, prefix_ids: Array = ()) -> npt.NDArray[np.int64]:
-        """The ids that may follow `prefix_ids`, the ids of an action so far: those from which an action can be
-        completed.
+        """Return the ids that may follow `prefix_ids`, the ids of an action so far, so that an action can be completed.
 
         After a complete action: the end-of-sequence id, where the vocabulary has one, with whatever may still follow.
 
@@ -384,7 +337,7 @@ class ActionTokenizer:
         return self._bound().allowed(prefix_ids)
 
     def automaton(self) -> Automaton:
-        """The automaton behind `allowed_token_ids`, for decoders that keep a state per sequence (rt2data.serving)."""
+        """Return the automaton behind `allowed_token_ids`, for decoders that keep a state per sequence."""
         return self._bound().automaton()
 
     @property
@@ -393,40 +346,42 @@ class ActionTokenizer:
         return self._vocabulary
 
     def regex(self, *, plan: bool = False) -> str:
-        """A regular expression that matches exactly the strings of `format`, in the dialect that all engines share.
+        """Return a regular expression that matches only the strings of `format`, in the dialect all engines share.
 
         Args:
-            plan: match ``Plan: ... Action: `` and the string: RT-2's chain of thought.
+            plan: whether reasoning comes first, RT-2's chain of thought: match ``Plan: ... Action: `` and the string.
         """
-        return grammars.regex(self._layout(), plan=plan)
+        from rt2data.tokenizer.text import grammar
+
+        return grammar.regex(self._text_form(), plan=plan)
 
     def grammar(self, form: str = "gbnf", *, plan: bool = False) -> str:
-        """A grammar of exactly the strings of `format`, for servers that take one.
+        """Return a grammar of the strings of `format` alone, for servers that take one.
 
         Args:
             form: "gbnf" (llama.cpp), "ebnf" (xgrammar) or "lark" (outlines, llguidance).
-            plan: with ``Plan: ... Action: `` before the string: RT-2's chain of thought.
+            plan: whether reasoning comes first: ``Plan: ... Action: `` before the string.
         """
-        return grammars.grammar(self._layout(), form, plan=plan)
+        from rt2data.tokenizer.text import grammar
 
-    # Helpers
+        return grammar.grammar(self._text_form(), form, plan=plan)
 
     def _one_source(self) -> Elementwise | Dct:
-        """The codec. Refused for a tokenizer with bounds per source."""
+        """Return the codec; a tokenizer with bounds per source has none."""
         if self._codec is None:
-            found = f"bounds for the sources {', '.join(self.sources)}"
+            fault = f"bounds for the sources {', '.join(self.sources)}"
             repair = "Choose a source: tokenizer.for_source(name)"
-            raise ActionError(f'tokenizer "{self.name}"', found, "one set of bounds", repair)
+            raise ActionError(f'tokenizer "{self.name}"', fault, "one set of bounds", repair)
         return self._codec
 
-    def _layout(self) -> Text | MergedText:
+    def _text_form(self) -> Text | MergedText:
         if self._text is None:
-            self._text = layout.text_of(self._spec)
+            self._text = fields.text_form(self._spec)
         return self._text
 
     def _bound(self) -> Binding:
         if self._binding is None:
-            self._binding = Binding(self._spec, self._layout(), self._vocabulary)
+            self._binding = Binding(self._spec, self._text_form(), self._vocabulary)
         return self._binding
 
     def __repr__(self) -> str:
@@ -442,8 +397,3 @@ class ActionTokenizer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ActionTokenizer, (self._spec, self._vocabulary)
-
-
-def _on(xp: Any, like: Array) -> dict[str, Any]:
-    """The device argument for a new array beside `like`, where the library takes one."""
-    return {} if xp is np or xp.__name__.startswith("jax") else {"device": like.device}

@@ -424,7 +424,7 @@ def test_thresholds_are_the_rule(name: str) -> None:
     from rt2data.tokenizer.schemes import quantizers
 
     tok = load(name).with_dims(NARROW) if name not in ("gato", "rt2-language-table") else load(name)
-    rule = quantizers.quantizer(tok.spec.scheme, tok.dims, tok.bins, tok.spec.options)
+    rule = quantizers.make_quantizer(tok.spec.scheme, tok.dims, tok.bins, tok.spec.options)
     for dtype in (np.float32, np.float64):
         table = quantizers.thresholds(rule, dtype, len(tok.dims))
         assert (table[:, 1:] >= table[:, :-1]).all()

@@ -275,6 +275,6 @@ def test_lark_grammar(name: str) -> None:
 def test_tables_are_shared() -> None:
     """A chunk of many steps has one table per kind of field, not per field."""
     tok = ActionTokenizer.from_pretrained("rt2").with_horizon(50)
-    text = tok._layout()
+    text = tok._text_form()
     assert isinstance(text, Text)
     assert len({id(t) for t in text.tables}) == 2

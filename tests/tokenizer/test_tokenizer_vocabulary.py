@@ -75,7 +75,7 @@ def test_the_check_tries_every_neighbour() -> None:
 
     for name, horizon in (("rt2", 1), ("rt2", 2), ("rt2-language-table", 1), ("rt1x", 1), ("dexbotic-255", 1)):
         tok = ActionTokenizer.from_pretrained(name).with_horizon(horizon)
-        rows = neighbours(tok._layout())  # type: ignore[arg-type]
+        rows = neighbours(tok._text_form())  # type: ignore[arg-type]
         start = int(tok.terminate is not None)
         steps = rows.reshape(-1, tok.spec.fields_per_step)[:, start:]
         pairs = set(zip(steps[:, :-1].ravel().tolist(), steps[:, 1:].ravel().tolist(), strict=True))
@@ -89,7 +89,7 @@ def test_check_finds_what_does_not_survive() -> None:
     tok = ActionTokenizer.from_pretrained("rt2")
     # Numbers above 99 are unknown to the model.
     check = tok.check_vocabulary(vocabularies.words(largest=99))
-    assert check.found > 9_000
+    assert check.failed > 9_000
     assert len(check.offenders) == 100
     assert "<unk>" in check.offenders[0].back
     # Merges across spaces: the number of ids differs from action to action.

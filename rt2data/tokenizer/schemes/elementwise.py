@@ -1,4 +1,4 @@
-"""Actions to bins and back, one number at a time, for arrays of any library."""
+"""Encode actions as bins and back, one number at a time, for arrays of any library."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Elementwise:
-    """A rule of schemes.py over an array (..., D).
+    """A rule of quantizers.py over an array (..., D).
 
     numpy runs the rule itself. Other libraries run it too where it is plain arithmetic ("uniform", in float64); else
     they search the rule's thresholds, tables made by asking the rule, so that they agree with it to the last bit, with
@@ -35,7 +35,7 @@ class Elementwise:
     def rule(self) -> Quantizer:
         if self._rule is None:
             spec = self._spec
-            self._rule = quantizers.quantizer(spec.scheme, spec.dims, spec.bins, spec.options)
+            self._rule = quantizers.make_quantizer(spec.scheme, spec.dims, spec.bins, spec.options)
         return self._rule
 
     @property
@@ -87,7 +87,7 @@ class Elementwise:
         flat = wide + self._tables.get(xp, f"rows {arrays.dtype_name(wide)}", bins)
         return xp.reshape(xp.take(table, xp.reshape(flat, (-1,)), axis=0), bins.shape)
 
-    def measure(self) -> tuple[bool, bool, int]:
+    def round_trip(self) -> tuple[bool, bool, int]:
         """See Properties: idempotent, injective, changed; over every bin of every dimension."""
         changed, injective = [], True
         for dtype in ("float32", "float64"):
@@ -106,7 +106,7 @@ class Elementwise:
         if what == "thresholds":
             return quantizers.thresholds(self.rule, dtype, len(self._spec.dims))
         if what in ("lows", "highs"):
-            return quantizers.inside(self.rule.limits[what == "highs"], dtype, up=what == "lows")
+            return quantizers.round_inside(self.rule.limits[what == "highs"], dtype, up=what == "lows")
         if what in ("least", "most") and isinstance(self.rule, Uniform):
             return self.rule.reach(dtype)[what == "most"]
         return np.asarray(getattr(self.rule, what))

@@ -1,4 +1,4 @@
-"""``fast``: chunks of actions as quantised cosine coefficients, and byte-pair encoding over them.
+"""``fast``: action chunks as quantised cosine coefficients, and byte-pair encoding over them.
 
 Rule: y = 2 (x - low) / (high - low + 1e-6) - 1, not clipped (bounds of exactly -1 and 1 take the number as it is); the
 orthonormal DCT-II of y along time; q = round(scale * coefficient), half to even; code = q - min_code, kept in
@@ -69,7 +69,7 @@ class Dct:
         x = y * self._tables.get(xp, f"half {kind}", bins) + self._tables.get(xp, f"middle {kind}", bins)
         return arrays.cast(xp, x, dtype if kind == "float64" else "float32")
 
-    def measure(self) -> tuple[bool, bool, int]:
+    def round_trip(self) -> tuple[bool, bool, int]:
         """See Properties: idempotent, injective, changed; over chunks that hold each code everywhere."""
         spec = self._spec
         shape = (spec.horizon, len(spec.dims)) if spec.horizon > 1 else (len(spec.dims),)
@@ -80,15 +80,15 @@ class Dct:
             changed.append(int((again != codes).reshape(spec.bins, -1).any(axis=1).sum()))
         return changed == [0, 0], True, changed[0]
 
-    def quantised(self, xp: Namespace, x: Array) -> Array:
-        """The rounded coefficients (..., horizon, D), before min_code and clipping, as whole floats."""
+    def round_coefficients(self, xp: Namespace, x: Array) -> Array:
+        """Return the rounded coefficients (..., horizon, D), before min_code and clipping, as whole floats."""
         kind = _kind(xp, x)
         y = arrays.cast(xp, x, kind) - self._tables.get(xp, f"middle {kind}", x)
         y = y / self._tables.get(xp, f"half {kind}", x)
         return xp.round(self._product(xp, f"forward {kind}", y) * self._spec.options["scale"])
 
     def _codes(self, xp: Namespace, x: Array) -> Array:
-        return self.quantised(xp, x) - float(self._spec.options["min_code"])
+        return self.round_coefficients(xp, x) - float(self._spec.options["min_code"])
 
     def _product(self, xp: Namespace, matrix: str, y: Array) -> Array:
         """A matrix (horizon, horizon) times y (..., horizon, D)."""
@@ -187,12 +187,12 @@ class Merges:
             best = min(((self.ranks[p], p) for p in pairwise(ids) if p in self.ranks), default=None)
             if best is None:
                 break
-            (_, made), pair = best
+            (_, merged), pair = best
             out: list[int] = []
             for i in ids:
-                # A pair is replaced as soon as its second half arrives; what it made is no half of it.
+                # A pair is replaced as soon as its second half arrives; the merged id is no half of it.
                 if out and (out[-1], i) == pair:
-                    out[-1] = made
+                    out[-1] = merged
                 else:
                     out.append(i)
             ids = out

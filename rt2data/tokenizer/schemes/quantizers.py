@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from rt2data.tokenizer.spec import Dim
+from rt2data.tokenizer.spec_fields import Dim
 
 if TYPE_CHECKING:  # numpy.typing costs a millisecond
     import numpy.typing as npt
@@ -48,8 +48,8 @@ class Quantizer(Protocol):
         ...
 
 
-def quantizer(scheme: str, dims: Sequence[Dim], bins: int, options: Mapping[str, Any]) -> Quantizer:
-    """The rule of a scheme of spec.OPTIONS (all but "dct")."""
+def make_quantizer(scheme: str, dims: Sequence[Dim], bins: int, options: Mapping[str, Any]) -> Quantizer:
+    """Make the rule of a scheme of spec_fields.OPTIONS (all but "dct")."""
     low = np.array([d.low for d in dims])
     high = np.array([d.high for d in dims])
     if scheme == "mu-law":
@@ -100,7 +100,7 @@ class Uniform:
 
     def reach(self, dtype: npt.DTypeLike) -> tuple[Floats, Floats]:
         """The smallest and the largest number of a type, per dimension, whose bin needs no clipping."""
-        least, most = inside(self.low, dtype, up=True), inside(self.high, dtype, up=False)
+        least, most = round_inside(self.low, dtype, up=True), round_inside(self.high, dtype, up=False)
         while (over := (most.astype(np.float64) - self.low) * self.scale >= self.bins).any():
             most = np.where(over, np.nextafter(most, most.dtype.type(-np.inf)), most)
         return least, most
@@ -323,9 +323,10 @@ def _search(edges: Doubles, x: Doubles) -> Ints:
     return out
 
 
-def inside(bound: Doubles, dtype: npt.DTypeLike, *, up: bool) -> Floats:
-    """The number of a type nearest to a bound, not below it (`up`) or not above it: to compare a number of that
-    type with it is to compare with the bound.
+def round_inside(bound: Doubles, dtype: npt.DTypeLike, *, up: bool) -> Floats:
+    """Round a bound to a type, not below it (`up`) or not above it.
+
+    Comparing a number of that type with the result is comparing it with the bound.
     """
     kept: Floats = bound.astype(dtype)
     outside = kept < bound if up else kept > bound

@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 
 
 class Field:
-    """What one field of a string can hold: the integers `numbers` (in the text), for the bins `numbers - first`.
+    """One field of an action string: the numbers that it can hold, and the bins that they stand for.
 
     Attributes:
+        name: the dimension, or ``terminate``.
+        numbers: the integers in the text.
+        first: the number that is written for bin 0.
         bins: the bins that the field can hold, ascending.
         dense: whether they are all the integers between the first and the last.
     """
@@ -38,7 +41,8 @@ class Field:
         self.bins = range(numbers[0] - first, numbers[-1] - first + 1) if isinstance(numbers, range) else numbers
         self.dense = len(self.bins) == self.bins[-1] - self.bins[0] + 1
 
-    def says(self) -> str:
+    def describe(self) -> str:
+        """Return the numbers in words, such as ``0..255``."""
         return _span(self.numbers)
 
 
@@ -63,11 +67,15 @@ class Text:
         self._table: dict[tuple[int, bytes], npt.NDArray[Any]] = {}
 
     def check(self, bins: Ints) -> None:
-        """Raise ActionError unless every bin is one that its field can hold. `bins` is (..., fields)."""
+        """Check bins (..., fields).
+
+        Raises:
+            ActionError: another dtype or shape, or a bin that its field cannot hold.
+        """
         if bins.dtype.kind not in "iu":
             raise ActionError("bins", f"dtype {bins.dtype}", "integers")
         if bins.ndim == 0 or bins.shape[-1] != self.count:
-            raise ActionError("bins", f"shape {bins.shape}", f"(..., {self.count}): {self.says()}")
+            raise ActionError("bins", f"shape {bins.shape}", f"(..., {self.count}): {self.describe()}")
         if bins.size == 0:
             return
         if bins.ndim == 1:
@@ -87,7 +95,7 @@ class Text:
                 )
 
     def format(self, bins: Ints) -> Any:
-        """Bins (..., fields) as strings: one for (fields,), else nested lists in the shape of the leading axes."""
+        """Format bins (..., fields): a string for (fields,), else nested lists in the shape of the leading axes."""
         self.check(bins)
         if bins.ndim == 1:
             return self.lead + " ".join([str(b + f.first) for b, f in zip(bins.tolist(), self.fields, strict=True)])
@@ -131,7 +139,7 @@ class Text:
         return self._table[key]
 
     def parse(self, text: str) -> list[int]:
-        """The bins of one string.
+        """Parse one string into bins.
 
         Raises:
             ActionParseError: for any string that `format` does not write. Time is linear in the length of an
@@ -164,13 +172,14 @@ class Text:
             return ActionParseError(text, len(parts) + 1, len(text), f"{len(parts)} fields; expected {self.count}")
         return ActionParseError(text, self.count + 1, column, f"more than {self.count} fields")
 
-    def says(self) -> str:
+    def describe(self) -> str:
+        """Return the names of the fields, the first 15 where there are many."""
         names = [f.name for f in self.fields]
         return " ".join(names if len(names) <= 16 else [*names[:15], "..."])
 
 
 class MergedText:
-    """Text for codes that byte-pair encoding merges (a fitted ``fast``): ids instead of codes, as many as there are."""
+    """Format and parse strings of a fitted ``fast``: the ids of merged codes, a varying number per action."""
 
     __slots__ = ("_codes", "_id", "lead", "longest", "merges")
 
@@ -187,8 +196,8 @@ class MergedText:
     def check(self, bins: Ints) -> None:
         self._codes.check(bins)
 
-    def says(self) -> str:
-        return self._codes.says()
+    def describe(self) -> str:
+        return self._codes.describe()
 
     def format(self, bins: Ints) -> Any:
         self.check(bins)
@@ -226,7 +235,7 @@ def _fault(part: str, field: Field) -> str:
         return "not a decimal integer"
     if (len(digits) > 1 and digits[0] == "0") or part == "-0":
         return "not the canonical form of a number"
-    return f"not in {field.says()}" if isinstance(field.numbers, range) else f"not {field.says()}"
+    return f"not in {field.describe()}" if isinstance(field.numbers, range) else f"not {field.describe()}"
 
 
 def _shown(part: str) -> str:

@@ -1,6 +1,9 @@
-"""The fields of an action: how a specification lays out terminate and dimensions, in text and in arrays."""
+"""The fields of an action: the layout of terminate and dimensions, in text and in arrays."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -8,14 +11,19 @@ from rt2data.tokenizer import arrays
 from rt2data.tokenizer.arrays import Array, Namespace
 from rt2data.tokenizer.errors import ActionError
 from rt2data.tokenizer.schemes.fast import Merges
-from rt2data.tokenizer.spec import Spec, Terminate
+from rt2data.tokenizer.spec import Spec
+from rt2data.tokenizer.spec_fields import Terminate
 from rt2data.tokenizer.text.action_string import Field, MergedText, Text
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
 
 
-def text_of(spec: Spec) -> Text | MergedText:
-    """The text form of a specification's actions; refused where its sources have layouts of their own."""
+def text_form(spec: Spec) -> Text | MergedText:
+    """Make the text form of a specification's actions.
+
+    Raises:
+        ActionError: sources with different numbers of dimensions.
+    """
     widths = {len(dims) for dims in spec.sources.values()}
     if len(widths) > 1:
         raise ActionError(
@@ -41,7 +49,14 @@ def _fields(spec: Spec) -> list[Field]:
 
 
 def check_actions(spec: Spec, xp: Namespace, x: Array, validate: bool) -> tuple[int, ...]:
-    """Check dtype, shape and (with `validate`) values of actions; return the leading shape."""
+    """Check dtype, shape and (with `validate`) values of actions (..., D) or (..., horizon, D).
+
+    Returns:
+        The leading shape.
+
+    Raises:
+        ActionError: another dtype than FLOATS, another width, NaN or infinity.
+    """
     name = arrays.dtype_name(x)
     if name not in FLOATS:
         raise ActionError("actions", f"dtype {name}", f"one of {', '.join(FLOATS)}")
@@ -60,8 +75,27 @@ def check_actions(spec: Spec, xp: Namespace, x: Array, validate: bool) -> tuple[
     return shape[: len(shape) - len(tail)]
 
 
-def add_terminate(terminate: Terminate, xp: Namespace, cells: Array, given: Array) -> Array:
-    """Put field 0 before the bins of each step: cells (..., D) and flags (...) to (..., D + 1)."""
+def add_terminate(spec: Spec, xp: Namespace, cells: Array, given: Array) -> Array:
+    """Put the terminate field, where a scheme has it, before the bins of each step.
+
+    Args:
+        spec: the specification.
+        xp: the array library.
+        cells: the bins, int32 (..., D).
+        given: the flags, a bool or an array (...); for RT-1's field also the integer mode; None without the field.
+
+    Returns:
+        int32 (..., D + 1), or `cells`.
+
+    Raises:
+        ActionError: no flags, flags without the field, another shape, another dtype, a mode out of range.
+    """
+    terminate = spec.terminate
+    if terminate is None:
+        if given is not None:
+            expected = f'nothing: the tokenizer "{spec.name}" has no such field'
+            raise ActionError("terminate", "given", expected, "Leave it out")
+        return cells
     shape = tuple(cells.shape[:-1])
     if given is None:
         raise ActionError("terminate", "not given", "a bool per step", "Pass False where the episode goes on")
@@ -80,7 +114,7 @@ def add_terminate(terminate: Terminate, xp: Namespace, cells: Array, given: Arra
 
 
 def _symbols(terminate: Terminate, xp: Namespace, flags: Array, shape: tuple[int, ...]) -> Array:
-    """Bools, or the modes of RT-1, as the numbers of field 0."""
+    """Turn bools, or the modes of RT-1, into the numbers of field 0."""
     if tuple(flags.shape) != shape:
         raise ActionError("terminate", f"shape {tuple(flags.shape)}", f"{shape}, one for each step of the actions")
     name = arrays.dtype_name(flags)
@@ -94,7 +128,11 @@ def _symbols(terminate: Terminate, xp: Namespace, flags: Array, shape: tuple[int
 
 
 def check_bins(spec: Spec, text: Text | MergedText, xp: Namespace, bins: Array) -> None:
-    """Raise ActionError for a bin that its field cannot hold. Only what is wrong is copied to the host."""
+    """Check that each field can hold its bin: bins (..., fields). Only wrong bins are copied to the host.
+
+    Raises:
+        ActionError: naming the field and the bin.
+    """
     if xp is np:
         text.check(bins)
         return
@@ -106,12 +144,41 @@ def check_bins(spec: Spec, text: Text | MergedText, xp: Namespace, bins: Array) 
         text.check(arrays.to_numpy(bins))
 
 
-def stops(spec: Spec, symbols: Array) -> Array:
-    """Which numbers of field 0 mean terminate. RT-1 takes a number beyond its modes, which only unchecked bins hold,
-    for 0.
+def parse_texts(form: Text | MergedText, text: str | Sequence[Any]) -> list[Any]:
+    """Parse a string into its bins, and a list of strings, nested to any depth, into a list.
+
+    Raises:
+        ActionError: neither.
+        ActionParseError: a string that is not an action.
+    """
+    if isinstance(text, (list, tuple)):
+        return [parse_texts(form, inner) for inner in text]
+    if not isinstance(text, str):
+        raise ActionError("text", f"a {type(text).__name__}", "a string or a list of strings")
+    return form.parse(text)
+
+
+def check_bins_array(spec: Spec, bins: Array) -> None:
+    """Check the shape (..., fields) and the integer dtype of bins.
+
+    Raises:
+        ActionError: another shape or dtype.
+    """
+    count = spec.horizon * spec.fields_per_step
+    if len(bins.shape) == 0 or bins.shape[-1] != count:
+        raise ActionError("bins", f"shape {tuple(bins.shape)}", f"(..., {count}): {text_form(spec).describe()}")
+    if "int" not in arrays.dtype_name(bins):
+        raise ActionError("bins", f"dtype {arrays.dtype_name(bins)}", "integers")
+
+
+def terminate_flags(spec: Spec, bins: Array) -> Array:
+    """Return where field 0 of bins (..., fields per step) means terminate, bool (...); None for a scheme without it.
+
+    RT-1 reads a number beyond its modes, which only unchecked bins hold, as 0.
     """
     terminate = spec.terminate
     if terminate is None:
         return None
-    found = symbols == terminate.true
-    return found | (symbols >= terminate.modes) if spec.scheme == "truncated" and terminate.true == 0 else found
+    symbols = bins[..., 0]
+    flags = symbols == terminate.true
+    return flags | (symbols >= terminate.modes) if spec.scheme == "truncated" and terminate.true == 0 else flags

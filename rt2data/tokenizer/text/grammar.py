@@ -1,12 +1,11 @@
-"""The strings of a tokenizer as a regular expression and as grammars, for servers that constrain what a model
-writes.
-"""
+"""The action strings of a tokenizer as a regular expression and as grammars, for servers that constrain a model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
 
+from rt2data.prompts import MARKER, REASONING_MARKER
 from rt2data.tokenizer.errors import ActionError
 from rt2data.tokenizer.text.action_string import Field, MergedText, Text
 
@@ -16,34 +15,35 @@ FORMATS = ("gbnf", "ebnf", "lark")
 Digits = tuple[str, tuple[tuple[int, int], ...]]
 
 
-# A plan (RT-2's chain of thought): no line break, and nowhere "Action:". Written without lookaround, which the engines
-# of servers do not have: behind an A, either the marker breaks off before its colon, or another A begins.
-_BEGUN = "(c(t(i(o(n)?)?)?)?)?"
-_BROKEN = r"([^Ac\n]|c([^At\n]|t([^Ai\n]|i([^Ao\n]|o([^An\n]|n[^A:\n])))))"
-_PLAN = rf"([^A\n]|A({_BEGUN}A)*{_BROKEN})*(A({_BEGUN}A)*{_BEGUN})?"
-
-# The same as rules: `plan` has seen nothing of the marker, `plan1` its first letter, and so on.
-_PLAN_RULES = [
-    r'plan ::= " Action: " | "A" plan1 | [^A\n] plan',
-    *(rf'plan{i} ::= " Action: " | "A" plan1 | "{c}" plan{i + 1} | [^A{c}\n] plan' for i, c in enumerate("ction", 1)),
-    r'plan6 ::= " Action: " | "A" plan1 | [^A:\n] plan',
-]
-
-
 def regex(text: Text | MergedText, *, plan: bool) -> str:
-    """A regular expression that matches the canonical strings and no others: no lookaround, backreference or anchor."""
+    """Return a regular expression that matches the action strings and no others.
+
+    Args:
+        text: the text form.
+        plan: whether reasoning and the marker come before the action.
+
+    Returns:
+        A pattern without lookaround, backreferences or anchors, which the engines of servers do not have.
+    """
     runs = [(pattern, len(list(run))) for pattern, run in groupby(_number_regex(f) for f in _fields(text))]
     first, count = runs[0]
     out = text.lead + first
     for pattern, more in [(first, count - 1), *runs[1:]]:
         if more:
             out += f"( {pattern})" + (f"{{{more}}}" if more > 1 else "")
-    return f"Plan: {_PLAN} Action:{'' if text.lead else ' '}{out}" if plan else out
+    return f"{REASONING_MARKER} {_reasoning_regex()} {MARKER}{'' if text.lead else ' '}{out}" if plan else out
 
 
 def grammar(text: Text | MergedText, form: str, *, plan: bool) -> str:
-    """A grammar of the canonical strings: "gbnf" (llama.cpp), "ebnf" (xgrammar; the same notation) or "lark" (outlines,
-    llguidance).
+    """Return a grammar of the action strings.
+
+    Args:
+        text: the text form.
+        form: "gbnf" (llama.cpp), "ebnf" (xgrammar; the same notation) or "lark" (outlines, llguidance).
+        plan: whether reasoning and the marker come before the action.
+
+    Raises:
+        ActionError: another form, or a tokenizer with merges.
     """
     if form not in FORMATS:
         raise ActionError("grammar", repr(form), f"one of {', '.join(FORMATS)}")
@@ -51,15 +51,36 @@ def grammar(text: Text | MergedText, form: str, *, plan: bool) -> str:
     names = {(f.numbers, f.first): "flag" if f.name == "terminate" else "bin" for f in fields}
     kinds = {names[f.numbers, f.first]: f for f in fields}
     sequence = ' " " '.join(names[f.numbers, f.first] for f in fields)
-    if text.lead and not plan:  # the plan ends with a space
+    if text.lead and not plan:  # the reasoning ends with a space
         sequence = f'"{text.lead}" {sequence}'
     if form == "lark":
-        start = rf'"Plan: " /{_PLAN} Action: /' if plan else ""
+        start = f'"{REASONING_MARKER} " /{_reasoning_regex()} {MARKER} /' if plan else ""
         rules = [f"start: {start} {sequence}", *(f"{name}: /{_number_regex(f)}/" for name, f in kinds.items())]
         return "\n".join(rules) + "\n"
     rules = [f"{name} ::= " + " | ".join(map(_gbnf, _ways(f.numbers))) for name, f in kinds.items()]
-    root = [f'root ::= "Plan: " plan {sequence}', *_PLAN_RULES] if plan else [f"root ::= {sequence}"]
-    return "\n".join([*root, *rules]) + "\n"
+    before = [f'root ::= "{REASONING_MARKER} " plan {sequence}', *_reasoning_rules()]
+    return "\n".join([*(before if plan else [f"root ::= {sequence}"]), *rules]) + "\n"
+
+
+def _reasoning_regex() -> str:
+    """The pattern of a text without a line break and without the marker, whose first letter occurs in it once.
+
+    Behind that letter either the marker breaks off before its end, or the letter comes again and begins a new one.
+    """
+    first, last = MARKER[0], MARKER[-1]
+    begun, broken = "", rf"[^{first}{last}\n]"
+    for letter in reversed(MARKER[1:-1]):
+        begun, broken = f"({letter}{begun})?", rf"([^{first}{letter}\n]|{letter}{broken})"
+    return rf"([^{first}\n]|{first}({begun}{first})*{broken})*({first}({begun}{first})*{begun})?"
+
+
+def _reasoning_rules() -> list[str]:
+    """The same text, with the marker behind it, as rules: ``plan3`` has read three letters of the marker."""
+    end, first = f'" {MARKER} "', MARKER[0]
+    rules = [rf'plan ::= {end} | "{first}" plan1 | [^{first}\n] plan']
+    for read, letter in enumerate(MARKER[1:-1], 1):
+        rules.append(rf'plan{read} ::= {end} | "{first}" plan1 | "{letter}" plan{read + 1} | [^{first}{letter}\n] plan')
+    return [*rules, rf'plan{len(MARKER) - 1} ::= {end} | "{first}" plan1 | [^{first}{MARKER[-1]}\n] plan']
 
 
 def _fields(text: Text | MergedText) -> Sequence[Field]:

@@ -1,4 +1,4 @@
-"""A model's reply in text, parsed: the reasoning, where there is one, and the action."""
+"""Parse a model's reply in text: the reasoning, where there is any, and the action."""
 
 from __future__ import annotations
 
@@ -6,32 +6,40 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from rt2data.prompts import MARKER, REASONING_MARKER
 from rt2data.tokenizer import ActionTokenizer
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-MARKER = "Action:"
-
-
 class Reply(NamedTuple):
-    """What a model wrote: the plan (None where there is none) and the bins of the action, int32 (fields,)."""
+    """What a model wrote.
+
+    Attributes:
+        plan: the reasoning before the action; None where there is none.
+        bins: the bins of the action, int32 (fields,).
+    """
 
     plan: str | None
     bins: npt.NDArray[np.int32]
 
 
 def parse_reply(tokenizer: ActionTokenizer, text: str) -> Reply:
-    """The plan and the action of a reply in text: ``1 128 91 ...`` or ``Plan: pick the can. Action: 1 128 91 ...``.
+    """Parse a reply: ``1 128 91 ...``, or with reasoning ``Plan: pick the can. Action: 1 128 91 ...``.
 
-    One space before the action is accepted; the action itself is held to `tokenizer.parse`.
+    One space before the action is accepted; the action itself must be as `tokenizer.parse` takes it.
 
     Raises:
-        ActionParseError: for a reply that is not an action, with the place counted in the action's part of the text.
+        ActionParseError: the text is no action, or the text behind ``Action:``, in which the place is counted, is none.
     """
     before, marker, action = text.partition(MARKER)
     if not marker:
         before, action = "", text
     bins = tokenizer.parse(action if tokenizer.spec.lead else action.removeprefix(" "))
-    return Reply(before.strip().removeprefix("Plan:").strip() if marker else None, bins)
+    return Reply(strip_reasoning(before) if marker else None, bins)
+
+
+def strip_reasoning(text: str) -> str:
+    """Strip spaces and ``Plan:`` from the text before ``Action:``."""
+    return text.strip().removeprefix(REASONING_MARKER).strip()

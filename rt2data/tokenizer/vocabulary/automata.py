@@ -1,4 +1,4 @@
-"""Which token ids may come next: automata over ids, whose every complete path is an action.
+"""Automata over token ids whose every complete path is an action: they say which id may come next.
 
 A state is a plain value. `allowed(state)` are the ids that still lead to a complete action, so there is no dead end.
 """
@@ -19,22 +19,34 @@ State = Any
 
 
 class Automaton(Protocol):
-    """`start` is the state before the first id; `step` gives the next state, or None for an id that may not come; `ids`
-    are all that an action can hold.
+    """What every automaton has.
+
+    Attributes:
+        start: the state before the first id.
+        ids: every id that an action can hold.
     """
 
     start: State
     ids: frozenset[int]
 
-    def step(self, state: State, token: int) -> State: ...
-    def allowed(self, state: State) -> Ids: ...
-    def complete(self, state: State) -> bool: ...
-    def behind(self, text: str) -> State:
-        """The state behind the text that begins an action, or None where no action begins so."""
+    def step(self, state: State, token: int) -> State:
+        """Return the state behind `token`, or None for an id that may not come."""
+        ...
+
+    def allowed(self, state: State) -> Ids:
+        """Return the ids that may come, int64."""
+        ...
+
+    def complete(self, state: State) -> bool:
+        """Return whether the ids so far are a whole action."""
+        ...
+
+    def state_after(self, text: str) -> State:
+        """Return the state behind the text that begins an action, or None where no action begins so."""
         ...
 
 
-class Placed:
+class FixedIds:
     """One id per field. A state is the number of ids so far."""
 
     __slots__ = ("_allowed", "_sets", "ids", "start")
@@ -56,11 +68,11 @@ class Placed:
     def complete(self, state: State) -> bool:
         return bool(state == len(self._allowed))
 
-    def behind(self, text: str) -> State:
+    def state_after(self, text: str) -> State:
         return None if text else self.start
 
 
-class Merged:
+class MergedIds:
     """As many ids as expand to the right number of codes. A state is the number of codes still to come."""
 
     __slots__ = ("_length", "_memo", "ids", "start")
@@ -83,11 +95,11 @@ class Merged:
     def complete(self, state: State) -> bool:
         return bool(state == 0)
 
-    def behind(self, text: str) -> State:
+    def state_after(self, text: str) -> State:
         return None if text else self.start
 
 
-class Spelled:
+class SpelledText:
     """The ids of a model's own tokenizer whose texts spell an action. A state is (field, what is written of it).
 
     Before the first field one space may stand, since a prompt ends without one; where the text form has a space
@@ -122,7 +134,7 @@ class Spelled:
     def step(self, state: State, token: int) -> State:
         return self._read(state, self._pieces.get(token, "?"))
 
-    def behind(self, text: str) -> State:
+    def state_after(self, text: str) -> State:
         return self._read(self.start, text)
 
     def allowed(self, state: State) -> Ids:

@@ -1,4 +1,4 @@
-"""A tokenizer and a language model's vocabulary together: bins to token ids and back, and which id may come next."""
+"""A tokenizer bound to a language model's vocabulary: bins to token ids and back, and the ids that may come next."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from rt2data.tokenizer import arrays
 from rt2data.tokenizer.arrays import Array, Namespace
 from rt2data.tokenizer.errors import ActionError, ActionParseError
 from rt2data.tokenizer.spec import Spec
-from rt2data.tokenizer.text import fields as layout
 from rt2data.tokenizer.text.action_string import MergedText, Text
-from rt2data.tokenizer.vocabulary import vocabulary
-from rt2data.tokenizer.vocabulary.vocabulary import Ids, Placement, Vocabulary
+from rt2data.tokenizer.text.fields import check_bins
+from rt2data.tokenizer.vocabulary.vocabulary import Ids, Placement, Vocabulary, as_rows, missing_vocabulary
 
 if TYPE_CHECKING:
     from rt2data.tokenizer.vocabulary.automata import Automaton
@@ -42,7 +41,7 @@ class Binding:
     def token_ids(self, bins: Array) -> Array:
         xp = arrays.namespace(bins)
         bins = np.asarray(bins) if xp is np else bins
-        layout.check_bins(self._spec, self._text, xp, bins)
+        check_bins(self._spec, self._text, xp, bins)
         if self._fixed:
             return self._place().ids(xp, bins)
         host = arrays.to_numpy(bins)
@@ -61,7 +60,7 @@ class Binding:
     def from_token_ids(self, ids: Array, validate: bool) -> Array:
         if not self._fixed:
             single = not len(ids) or np.ndim(arrays.to_numpy(ids[0])) == 0
-            bins = [self._from_row(row) for row in vocabulary.as_rows([ids] if single else ids)]
+            bins = [self._from_row(row) for row in as_rows([ids] if single else ids)]
             parsed = np.array(bins, np.int32).reshape(len(bins), len(self._text.fields))
             return parsed[0] if single else parsed
         xp = arrays.namespace(ids)
@@ -74,35 +73,33 @@ class Binding:
         return self._checked(xp, bins) if validate else bins
 
     def check(self, prompt: str) -> VocabularyCheck:
-        from rt2data.tokenizer.vocabulary import check as vocabulary_check
+        from rt2data.tokenizer.vocabulary.check import check_ids, check_text
 
         if self._spec.vocabulary["place"] != "text":
-            return vocabulary_check.check_placed(self._text, self._tokenizer(), self._place().table)
+            return check_ids(self._text, self._tokenizer(), self._place().table)
         if isinstance(self._text, MergedText):
             raise ActionError("vocabulary", "merges in a text placement", 'a placement by ids, such as "tail"')
-        return vocabulary_check.check_text(
-            self._text, self._tokenizer(), prompt, self._spec.vocabulary.get("ids_per_action")
-        )
+        return check_text(self._text, self._tokenizer(), prompt, self._spec.vocabulary.get("ids_per_action"))
 
     def automaton(self) -> Automaton:
         from rt2data.tokenizer.vocabulary import automata
 
         if self._automaton is None:
             if isinstance(self._text, MergedText):
-                self._automaton = automata.Merged(self._text.merges, len(self._text.fields), self._place().table)
+                self._automaton = automata.MergedIds(self._text.merges, len(self._text.fields), self._place().table)
             elif self._fixed:
-                self._automaton = automata.Placed(self._text, self._place().table)
+                self._automaton = automata.FixedIds(self._text, self._place().table)
             else:
-                self._automaton = automata.Spelled(self._text, self._tokenizer())
+                self._automaton = automata.SpelledText(self._text, self._tokenizer())
         return self._automaton
 
     def allowed(self, prefix_ids: Array) -> Ids:
         automaton = self.automaton()
-        state, prefix = automaton.start, vocabulary.as_rows([prefix_ids])[0]
+        state, prefix = automaton.start, as_rows([prefix_ids])[0]
         for index, token in enumerate(prefix):
             state = automaton.step(state, token)
             if state is None:
-                raise _at(prefix, index, f"id {token} cannot stand here")
+                raise _error_at(prefix, index, f"id {token} cannot stand here")
         allowed = automaton.allowed(state)
         eos = None if self._model is None else self._model.eos
         return np.append(allowed, eos) if eos is not None and automaton.complete(state) else allowed
@@ -114,18 +111,18 @@ class Binding:
 
     def _tokenizer(self) -> Vocabulary:
         if self._model is None:
-            raise vocabulary.unbound(self._spec.vocabulary["place"])
+            raise missing_vocabulary(self._spec.vocabulary["place"])
         return self._model
 
     def _checked(self, xp: Namespace, bins: Array) -> Array:
         """Bins that came from ids, or the error for the first field that cannot hold its bin."""
         try:
-            layout.check_bins(self._spec, self._text, xp, bins)
+            check_bins(self._spec, self._text, xp, bins)
         except ActionError as e:
             fields = self._text.fields
             rows = arrays.to_numpy(bins).reshape(-1, len(fields)).tolist()
             row, index = next((row, i) for row in rows for i, field in enumerate(fields) if row[i] not in field.bins)
-            raise _at(row, index, f"bin {row[index]} cannot stand in field {fields[index].name}") from e
+            raise _error_at(row, index, f"bin {row[index]} cannot stand in field {fields[index].name}") from e
         return bins
 
     def _from_row(self, ids: list[int]) -> list[int]:
@@ -137,7 +134,7 @@ class Binding:
         return self._text.parse(string if self._text.lead else string.removeprefix(" "))
 
 
-def _at(numbers: Sequence[Any], index: int, reason: str) -> ActionParseError:
-    """The error at number `index` of a row of ids or bins."""
+def _error_at(numbers: Sequence[Any], index: int, reason: str) -> ActionParseError:
+    """Return the error at number `index` of a row of ids or bins."""
     before = " ".join(map(str, numbers[:index]))
     return ActionParseError(" ".join(map(str, numbers)), index + 1, len(before) + (index > 0), reason)

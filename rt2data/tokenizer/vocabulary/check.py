@@ -1,6 +1,4 @@
-"""Whether a language model's tokenizer keeps an action's fields apart: every bin, beside every other, there and
-back.
-"""
+"""Check that a language model's tokenizer keeps an action's fields apart: every bin beside every other."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ KEPT = 100
 
 @dataclass(frozen=True, slots=True)
 class Offender:
-    """An action that does not survive: its text, the ids it has or becomes, the text they give back, and why it
-    fails.
-    """
+    """An action that does not survive: its text, its ids, the text that they give back, and why it fails."""
 
     text: str
     ids: tuple[int, ...]
@@ -38,40 +34,40 @@ class VocabularyCheck:
     Attributes:
         checked: how many actions were tried; together they hold every bin beside every other.
         ids_per_action: the fewest and the most ids of an action, after a prompt.
-        found: how many actions failed; `offenders` holds the first 100.
+        failed: how many actions failed; `offenders` holds the first 100.
     """
 
     checked: int
     ids_per_action: tuple[int, int]
-    found: int
+    failed: int
     offenders: tuple[Offender, ...]
 
     @property
     def ok(self) -> bool:
-        return self.found == 0
+        return self.failed == 0
 
     def require(self) -> None:
         """Raise ActionError, with the first offenders, unless all is well."""
-        if self.found:
+        if self.failed:
             shown = "; ".join(f'"{o.text}": {o.reason}' for o in self.offenders[:3])
             raise ActionError(
                 "vocabulary",
-                f"{self.found} of {self.checked} actions do not survive it ({shown})",
+                f"{self.failed} of {self.checked} actions do not survive it ({shown})",
                 "text -> ids -> text to be the identity",
             )
 
 
 class _Report:
     def __init__(self) -> None:
-        self.checked, self.found, self.offenders, self.counts = 0, 0, list[Offender](), list[int]()
+        self.checked, self.failed, self.offenders, self.counts = 0, 0, list[Offender](), list[int]()
 
     def add(self, text: str, ids: list[int], back: str, reason: str) -> None:
-        self.found += 1
+        self.failed += 1
         if len(self.offenders) < KEPT:
             self.offenders.append(Offender(text, tuple(ids), back, reason))
 
     def close(self) -> VocabularyCheck:
-        return VocabularyCheck(self.checked, (min(self.counts), max(self.counts)), self.found, tuple(self.offenders))
+        return VocabularyCheck(self.checked, (min(self.counts), max(self.counts)), self.failed, tuple(self.offenders))
 
 
 def check_text(text: Text, vocabulary: Vocabulary, prompt: str, ids_per_action: int | None) -> VocabularyCheck:
@@ -107,7 +103,7 @@ def check_text(text: Text, vocabulary: Vocabulary, prompt: str, ids_per_action: 
     return report.close()
 
 
-def check_placed(text: Text | MergedText, vocabulary: Vocabulary, table: Ids) -> VocabularyCheck:
+def check_ids(text: Text | MergedText, vocabulary: Vocabulary, table: Ids) -> VocabularyCheck:
     """Placement by ids: the ids exist, are no special tokens, and ids -> text -> ids is the identity."""
     report = _Report()
     wrong = {int(i): "is a special token" for i in table if int(i) in vocabulary.special}
@@ -130,8 +126,8 @@ def check_placed(text: Text | MergedText, vocabulary: Vocabulary, table: Ids) ->
             if back != kept:
                 pairs = enumerate(zip(kept, back, strict=False))
                 at = next((k for k, (a, b) in pairs if a != b), min(len(kept), len(back)) - 1)
-                found = f"comes back as id {back[at]}" if back else "does not come back"
-                reason = f"bin {row[at]} (id {kept[at]}) {found}, from the text {string!a}"
+                outcome = f"comes back as id {back[at]}" if back else "does not come back"
+                reason = f"bin {row[at]} (id {kept[at]}) {outcome}, from the text {string!a}"
                 report.add(" ".join(map(str, row)), kept, string, reason)
     return report.close()
 

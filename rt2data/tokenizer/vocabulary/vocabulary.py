@@ -59,7 +59,7 @@ class Vocabulary:
             )
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of each text, without special tokens."""
+        """Encode each text as ids, without special tokens."""
         if not texts:
             return []
         if self.kind == "transformers":
@@ -69,7 +69,7 @@ class Vocabulary:
         return [list(ids) for ids in self.tokenizer.encode(list(texts))]
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
-        """The text of each row of ids, special tokens and all, nothing cleaned up."""
+        """Decode each row of ids, special tokens included, nothing cleaned up."""
         if not rows:
             return []
         if self.kind == "transformers":
@@ -83,7 +83,7 @@ class Vocabulary:
         return [str(text) for text in out]
 
     def decode_after(self, rows: Sequence[Sequence[int]]) -> list[str]:
-        """The text that each row of ids adds behind other text: a first token keeps its space there."""
+        """Decode each row of ids as it reads behind other text, where a first token keeps its space."""
         anchor = (self.encode(["0"])[0] or [0])[-1:]
         before = self.decode([anchor])[0]
         texts = self.decode([[*anchor, *row] for row in rows])
@@ -98,8 +98,10 @@ class Vocabulary:
         return self._pieces
 
     def least_used(self, count: int) -> list[int]:
-        """The `count` ids that were rarest when the tokenizer was trained, ascending: the lowest scores of a
-        Unigram model, else the highest ids, which a trainer gives last. Special and later added ids do not count.
+        """Return the `count` ids that were rarest when the tokenizer was trained, ascending.
+
+        These are the lowest scores of a Unigram model, else the highest ids, which a trainer gives last. Special and
+        later added ids do not count.
         """
         scores = self._scores()
         free = [i for i in range(self.size) if i not in self.special]
@@ -113,14 +115,20 @@ class Vocabulary:
         return [score for _, score in model["vocab"]] if model.get("type") == "Unigram" else None
 
 
-def bind(place: Mapping[str, Any], numbers: int, given: Any) -> tuple[dict[str, Any], Vocabulary | None]:
-    """Bind a placement to a vocabulary: the placement with its size or ids, and the tokenizer if one was given.
+def bind_placement(place: Mapping[str, Any], numbers: int, given: Any) -> tuple[dict[str, Any], Vocabulary | None]:
+    """Bind a placement to a vocabulary.
 
     Args:
         place: `vocabulary` of a specification.
         numbers: how many different bins have to be placed.
         given: a tokenizer; the number of ids; or, for "least_used", how often each id is used: a sequence, or a
             mapping of the ids that may be taken.
+
+    Returns:
+        The placement with its size or ids, and the vocabulary where a tokenizer was given.
+
+    Raises:
+        ActionError: the bins do not fit in, or the placement needs something else.
     """
     kind, out = place["place"], dict(place)
     counts = (
@@ -152,17 +160,16 @@ def bind(place: Mapping[str, Any], numbers: int, given: Any) -> tuple[dict[str, 
 def _checked(place: dict[str, Any], numbers: int) -> dict[str, Any]:
     table = id_table(place, numbers)
     if len(table) < numbers or (len(table) and (table.min() < 0 or table.max() >= place.get("size", 1 << 31))):
-        found = (
-            f"{len(table)} ids"
-            if len(table) < numbers
-            else f"ids {table.min()}..{table.max()} in a vocabulary of {place.get('size')}"
+        few = len(table) < numbers
+        fault = (
+            f"{len(table)} ids" if few else f"ids {table.min()}..{table.max()} in a vocabulary of {place.get('size')}"
         )
-        raise ActionError("vocabulary", found, f"room for {numbers} bins")
+        raise ActionError("vocabulary", fault, f"room for {numbers} bins")
     return place
 
 
 def id_table(place: Mapping[str, Any], numbers: int) -> Ids:
-    """The id of each bin 0..numbers-1.
+    """Return the id of each bin 0..numbers-1.
 
     Raises:
         ActionError: when the placement has no vocabulary yet, saying how to give one.
@@ -171,14 +178,14 @@ def id_table(place: Mapping[str, Any], numbers: int) -> Ids:
     if kind == "ids":
         return np.array(place["ids"][:numbers], np.int64)
     if kind not in ("tail", "from") or "size" not in place:
-        raise unbound(kind)
+        raise missing_vocabulary(kind)
     last = int(place["size"]) - 1 - int(place.get("skip", 0))
     ids: Ids = last - n if kind == "tail" else int(place.get("first", 0)) + n
     return ids
 
 
-def unbound(kind: str) -> ActionError:
-    """The error for a placement without its vocabulary, saying how to give one."""
+def missing_vocabulary(kind: str) -> ActionError:
+    """Return the error for a placement without its vocabulary, which says how to give one."""
     how = {
         "text": "tokenizer.with_vocabulary(hf_tokenizer)",
         "least_used": "tokenizer.with_vocabulary(hf_tokenizer), or with counts of its ids",
@@ -197,20 +204,18 @@ class Placement:
         self._sorted = self.table[self._order]
 
     def ids(self, xp: Any, bins: Array) -> Array:
-        """The id of each bin, int64 (int32 in JAX without x64)."""
+        """Return the id of each bin, int64 (int32 in JAX without x64)."""
         table = arrays.constant(xp, self.table, bins)
         return xp.reshape(xp.take(table, xp.reshape(bins, (-1,)), axis=0), bins.shape)
 
     def bins(self, xp: Any, ids: Array, validate: bool) -> Array:
-        """The bin of each id, int32. Unchecked ids become the bin of the nearest id, as OpenVLA's decoder makes
-        them.
-        """
+        """Return the bin of each id, int32; of an unchecked id that of the nearest one, as OpenVLA's decoder does."""
         table, order = arrays.constant(xp, self._sorted, ids), arrays.constant(xp, self._order.astype(np.int32), ids)
         flat = xp.reshape(ids, (-1,))
-        found = xp.clip(xp.searchsorted(table, arrays.cast(xp, flat, arrays.dtype_name(table))), 0, len(self.table) - 1)
-        if validate and not bool(xp.all(xp.take(table, found, axis=0) == flat)):
+        ranks = xp.clip(xp.searchsorted(table, arrays.cast(xp, flat, arrays.dtype_name(table))), 0, len(self.table) - 1)
+        if validate and not bool(xp.all(xp.take(table, ranks, axis=0) == flat)):
             self._refuse(arrays.to_numpy(ids))
-        return xp.reshape(xp.take(order, found, axis=0), ids.shape)
+        return xp.reshape(xp.take(order, ranks, axis=0), ids.shape)
 
     def _refuse(self, ids: Ids) -> None:
         rows = ids.reshape(-1, ids.shape[-1]) if ids.ndim else ids.reshape(1, 1)
@@ -221,5 +226,5 @@ class Placement:
 
 
 def as_rows(ids: Iterable[Any]) -> list[list[int]]:
-    """Rows of ids, of any lengths, as lists of int."""
+    """Return rows of ids, of any lengths, as lists of int."""
     return [arrays.to_numpy(row).astype(np.int64).tolist() for row in ids]

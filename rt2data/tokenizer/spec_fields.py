@@ -1,0 +1,186 @@
+"""The parts of a tokenizer specification: dimensions, terminate, placement in a vocabulary, options of a scheme.
+
+Each is read from its JSON form and checked; every error names the key at fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rt2data.tokenizer.errors import ActionError
+from rt2data.tokenizer.json_checks import as_integer, as_mapping, as_name, as_number, check_keys
+
+# The schemes, and the options of each with their defaults. The rules are in schemes/quantizers.py and schemes/fast.py.
+OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "uniform": {},
+    "truncated": {},
+    "integer": {},
+    "openvla": {},
+    "octo-uniform": {},
+    "octo-normal": {},
+    "rounded": {},
+    "mu-law": {"mu": 100.0},
+    "dct": {"scale": 10.0, "min_code": -354, "merges": ()},
+}
+
+# Where bins lie among the ids of a language model, and the keys of each placement. See vocabulary/vocabulary.py.
+PLACEMENTS: Mapping[str, frozenset[str]] = {
+    "text": frozenset({"ids_per_action"}),
+    "tail": frozenset({"skip", "size"}),
+    "from": frozenset({"first", "size"}),
+    "least_used": frozenset(),
+    "ids": frozenset({"ids", "size"}),
+}
+
+MAX_BINS = 65536
+MAX_DIMS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Dim:
+    """One dimension of an action.
+
+    Attributes:
+        name: such as ``x`` or ``gripper``.
+        low, high: the bounds, in `unit`; values outside of them clip.
+        unit: such as ``m`` or ``rad``; "" where unknown.
+        constant: whether the dimension never moved in the data that its bounds were measured on.
+    """
+
+    name: str
+    low: float
+    high: float
+    unit: str = ""
+    constant: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Terminate:
+    """The terminate field, field 0 of an action.
+
+    Attributes:
+        true, false: the number that ends the episode, and the one that continues it.
+        modes: how many numbers the field can hold. RT-1-X has three: terminate, arm and gripper, base.
+    """
+
+    true: int
+    false: int
+    modes: int = 2
+
+    @property
+    def symbols(self) -> tuple[int, ...]:
+        """Every number that the field can hold, ascending."""
+        return tuple(range(self.modes)) if self.modes > 2 else tuple(sorted((self.true, self.false)))
+
+
+def read_terminate(raw: object, where: str) -> Terminate | None:
+    """Read ``terminate``; None for a scheme without the field."""
+    if raw is None:
+        return None
+    check_keys(raw, where, {"true", "false"}, {"modes"})
+    entry = as_mapping(raw, where)
+    return Terminate(
+        as_integer(entry["true"], f"{where}.true", 0, MAX_BINS),
+        as_integer(entry["false"], f"{where}.false", 0, MAX_BINS),
+        as_integer(entry.get("modes", 2), f"{where}.modes", 2, 16),
+    )
+
+
+def terminate_to_dict(terminate: Terminate) -> dict[str, int]:
+    """Return the JSON form of a terminate field."""
+    out = {"true": terminate.true, "false": terminate.false}
+    return out | {"modes": terminate.modes} if terminate.modes > 2 else out
+
+
+def read_dims(raw: object, where: str) -> tuple[Dim, ...]:
+    """Read a list ``dims``, whose names differ."""
+    if not isinstance(raw, Sequence) or isinstance(raw, str) or not 1 <= len(raw) <= MAX_DIMS:
+        raise ActionError(where, repr(raw)[:60], f"a list of 1 to {MAX_DIMS} dimensions")
+    dims = []
+    for index, entry in enumerate(raw):
+        here = f"{where}[{index}]"
+        check_keys(entry, here, {"name", "low", "high"}, {"unit", "constant"})
+        unit, constant = entry.get("unit", ""), entry.get("constant", False)
+        if not isinstance(unit, str) or len(unit) > 40 or not isinstance(constant, bool):
+            raise ActionError(here, f"unit {unit!r}, constant {constant!r}", "a short string and true or false")
+        name = as_name(entry["name"], f"{here}.name")
+        dims.append(
+            Dim(
+                name,
+                as_number(entry["low"], f"{here}.low"),
+                as_number(entry["high"], f"{here}.high"),
+                unit,
+                constant,
+            )
+        )
+    if len({d.name for d in dims}) < len(dims):
+        raise ActionError(where, f"a name twice among {', '.join(d.name for d in dims)[:200]}", "names that differ")
+    return tuple(dims)
+
+
+def plain_bounds(dims: Iterable[Dim]) -> tuple[Dim, ...]:
+    """Return dimensions with their bounds, which may be numpy scalars, as finite floats."""
+    return tuple(
+        replace(d, low=as_number(d.low, f"{d.name}.low"), high=as_number(d.high, f"{d.name}.high")) for d in dims
+    )
+
+
+def dim_to_dict(dim: Dim) -> dict[str, Any]:
+    """Return the JSON form of a dimension, without keys that hold their default."""
+    out: dict[str, Any] = {"name": dim.name, "low": dim.low, "high": dim.high}
+    if dim.unit:
+        out["unit"] = dim.unit
+    return out | {"constant": True} if dim.constant else out
+
+
+def read_sources(raw: object, where: str) -> dict[str, tuple[Dim, ...]]:
+    """Read ``sources``: the dimensions of each source, in the order of their names."""
+    sources = {}
+    for name, entry in sorted(as_mapping(raw, where).items()):
+        source, here = as_name(name, where), f"{where}.{name}"
+        check_keys(entry, here, {"dims"}, set())
+        sources[source] = read_dims(entry["dims"], f"{here}.dims")
+    return sources
+
+
+def read_vocabulary(raw: object, where: str) -> dict[str, Any]:
+    """Read ``vocabulary``: the placement of bins among the ids of a language model."""
+    entry = as_mapping(raw, where)
+    place = entry.get("place")
+    if not isinstance(place, str) or place not in PLACEMENTS:
+        raise ActionError(f"{where}.place", repr(place), f"one of {', '.join(PLACEMENTS)}")
+    check_keys(entry, where, {"place"}, set(PLACEMENTS[place]))
+    out: dict[str, Any] = {"place": place}
+    for key in ("ids_per_action", "skip", "first", "size"):
+        if key in entry:
+            out[key] = as_integer(entry[key], f"{where}.{key}", 0, 1 << 31)
+    if "ids" in entry:
+        if not isinstance(entry["ids"], Sequence) or len(entry["ids"]) > MAX_BINS:
+            raise ActionError(f"{where}.ids", repr(entry["ids"])[:60], "a list of token ids")
+        out["ids"] = tuple(as_integer(i, f"{where}.ids", 0, 1 << 31) for i in entry["ids"])
+        if len(set(out["ids"])) < len(out["ids"]):
+            raise ActionError(f"{where}.ids", "a token id twice", "ids that differ")
+    return out
+
+
+def read_options(scheme: str, raw: object, where: str) -> dict[str, Any]:
+    """Read ``options`` of a scheme, completed by their defaults."""
+    entry, defaults = as_mapping(raw, where), OPTIONS[scheme]
+    check_keys(entry, where, set(), set(defaults))
+    out: dict[str, Any] = dict(defaults)
+    for key in ("mu", "scale"):
+        if key in entry:
+            out[key] = as_number(entry[key], f"{where}.{key}")
+        if key in out and out[key] <= 0:
+            raise ActionError(f"{where}.{key}", repr(out[key]), "a number above 0")
+    if "min_code" in entry:
+        out["min_code"] = as_integer(entry["min_code"], f"{where}.min_code", -MAX_BINS, 0)
+    if "merges" in entry:
+        merges = entry["merges"]
+        pairs = isinstance(merges, Sequence) and all(isinstance(m, Sequence) and len(m) == 2 for m in merges)
+        if not pairs or len(merges) > MAX_BINS:
+            raise ActionError(f"{where}.merges", repr(merges)[:60], "a list of pairs of ids")
+        out["merges"] = tuple(tuple(as_integer(i, f"{where}.merges", 0, 1 << 31) for i in m) for m in merges)
+    return out
