@@ -1,4 +1,8 @@
-"""Prompts, and targets with a plan: what a recipe makes of texts that the sample's JSON keeps as stored."""
+"""Prompts and targets with reasoning: what a recipe makes of texts that a sample's JSON keeps as stored.
+
+Reasoning is the text that a model writes before an action, RT-2's chain of thought; the field of recipes and samples
+is ``plan``.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +11,23 @@ from typing import Any
 
 
 def lower_first(text: str) -> str:
-    """The first letter in lower case, unless the first word is all capitals ("USB stick", "A" alone is lowered)."""
+    """Lower the first letter, unless the first word is all capitals ("USB stick"; "A" alone is lowered)."""
     word = text.split(" ", 1)[0]
     return text if len(word) > 1 and word.isupper() else text[:1].lower() + text[1:]
 
 
 def no_final_stop(text: str) -> str:
-    """Without one final stop; an ellipsis stays."""
+    """Remove one final stop; an ellipsis stays."""
     return text[:-1].rstrip() if text.endswith(".") and not text.endswith("..") else text
 
 
 def underscores_to_spaces(text: str) -> str:
-    """A space in place of each underscore, for datasets whose instructions are names of tasks."""
+    """Replace underscores by spaces, for datasets whose instructions are task names."""
     return text.replace("_", " ")
 
 
 def collapse_whitespace(text: str) -> str:
-    """One space in place of each run of white space, and none at the ends."""
+    """Replace each run of white space by one space, and strip both ends."""
     return " ".join(text.split())
 
 
@@ -37,45 +41,57 @@ OPERATIONS: dict[str, Callable[[str], str]] = {
 }
 
 
+REASONING_MARKER = "Plan:"
+"""What reasoning may begin with in a model's reply; no part of the reasoning itself."""
+
 MARKER = "Action:"
-"""What the action stands behind in a target with a plan; `rt2data.serving` looks for it."""
+"""What the action string follows in a target with reasoning. Reasoning never contains it."""
 
 
-def cleaned(prompts: dict[str, Any], text: str) -> str:
-    """An instruction or a plan after the recipe's named operations, in their order."""
-    for name in prompts["instruction"]:
+def clean_text(templates: dict[str, Any], text: str) -> str:
+    """Apply the recipe's operations to an instruction or to reasoning, in their order.
+
+    Args:
+        templates: the field ``prompts`` of a recipe.
+        text: as the dataset stores it.
+    """
+    for name in templates["instruction"]:
         text = OPERATIONS[name](text)
     return text
 
 
-def robot(prompts: dict[str, Any], instruction: str, kind: str = "robot", state: str = "") -> str:
-    """The prompt of an instruction: that of `kind` ``robot``, or of ``plan`` where the target begins with one.
+def format_robot_prompt(templates: dict[str, Any], instruction: str, kind: str = "robot", state: str = "") -> str:
+    """Format the prompt of an instruction.
 
-    `state` is the proprioception as text, for a prompt with ``{proprio}``.
+    Args:
+        templates: the field ``prompts`` of a recipe.
+        instruction: as the dataset stores it.
+        kind: ``robot``, or ``plan`` for the prompt that asks for reasoning first.
+        state: the proprioception as text, for a template with ``{proprio}``.
     """
-    return state.join(around_state(prompts, instruction, kind))
+    return state.join(split_robot_prompt(templates, instruction, kind))
 
 
-def around_state(prompts: dict[str, Any], instruction: str, kind: str = "robot") -> list[str]:
-    """The prompt of an instruction, in two pieces where ``{proprio}`` stands between them, else in one."""
-    text = cleaned(prompts, instruction)
+def split_robot_prompt(templates: dict[str, Any], instruction: str, kind: str = "robot") -> list[str]:
+    """Format the prompt of an instruction around the state: two texts where it has ``{proprio}``, else one."""
+    text = clean_text(templates, instruction)
     # replace, not format: a template is data, and format would let it reach into objects
-    return [piece.replace("{instruction}", text) for piece in str(prompts[kind]).split("{proprio}")]
+    return [part.replace("{instruction}", text) for part in str(templates[kind]).split("{proprio}")]
 
 
-def planned(prompts: dict[str, Any], plan: str) -> str:
-    """What comes before the action string in the target of a sample with a plan: all of the template but its end."""
-    before, _, _ = str(prompts["planned"]).partition("{action}")
-    return before.replace("{plan}", cleaned(prompts, plan))
+def format_reasoning(templates: dict[str, Any], reasoning: str) -> str:
+    """Format what comes before the action string in a target with reasoning."""
+    before, _, _ = str(templates["planned"]).partition("{action}")
+    return before.replace("{plan}", clean_text(templates, reasoning))
 
 
-def with_plan(before: str, action: str) -> str:
-    """The target: `before`, of `planned`, and the action string. One that has a space before it needs no other."""
+def join_target(before: str, action: str) -> str:
+    """Join `before`, of `format_reasoning`, and the action string, with one space even if both have one."""
     return (before.removesuffix(" ") if action.startswith(" ") else before) + action
 
 
-def vqa(prompts: dict[str, Any], question: str, turns: Sequence[str] = ()) -> str:
-    """The VQA prompt of a question, after the questions and answers of the earlier `turns`, each in the same prompt."""
-    template = str(prompts["vqa"])
+def format_vqa_prompt(templates: dict[str, Any], question: str, turns: Sequence[str] = ()) -> str:
+    """Format the VQA prompt of a question, behind the questions and answers of earlier `turns` in the same form."""
+    template = str(templates["vqa"])
     asked = [template.replace("{question}", text.strip()) for text in (*turns[::2], question)]
     return " ".join(part for pair in zip(asked, (*turns[1::2], ""), strict=True) for part in pair).removesuffix(" ")

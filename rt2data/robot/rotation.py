@@ -100,6 +100,31 @@ def from_axis_angle(values: Floats) -> Floats:
     )
 
 
+def rpy_to_axis_angle(angles: Floats) -> Floats:
+    """Rotation vectors (..., 3), axis times angle in [0, pi] radians, of roll, pitch, yaw (..., 3) in radians."""
+    (cr, cp, cy), (sr, sp, sy) = (f(np.moveaxis(angles, -1, 0) / 2) for f in (np.cos, np.sin))
+    w = cr * cp * cy + sr * sp * sy
+    v = np.stack([sr * cp * cy - cr * sp * sy, cr * sp * cy + sr * cp * sy, cr * cp * sy - sr * sp * cy], axis=-1)
+    v = np.where(w[..., None] < 0, -v, v)
+    size = np.linalg.norm(v, axis=-1, keepdims=True)
+    angle = 2 * np.arctan2(size, np.abs(w)[..., None])
+    # sin(a/2) / a is 1/2 at 0: no quotient of two zeros.
+    return v * np.where(size > 0, angle / np.where(size > 0, size, 1), 2.0)
+
+
+def axis_angle_to_rpy(vectors: Floats) -> Floats:
+    """Roll, pitch, yaw (..., 3) in radians of rotation vectors (..., 3); roll is 0 where pitch is pi/2 or -pi/2."""
+    angle = np.linalg.norm(vectors, axis=-1)
+    w = np.cos(angle / 2)
+    x, y, z = np.moveaxis(vectors * (np.sinc(angle / (2 * np.pi)) / 2)[..., None], -1, 0)
+    sine = np.clip(2 * (w * y - x * z), -1, 1)
+    locked = np.abs(sine) > 1 - 1e-12
+    roll = np.where(locked, 0.0, np.arctan2(2 * (w * x + y * z), 1 - 2 * (x * x + y * y)))
+    yaw = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
+    yaw = np.where(locked, np.arctan2(-2 * (x * y - w * z), 1 - 2 * (x * x + z * z)), yaw)
+    return np.stack([roll, np.arcsin(sine), yaw], axis=-1)
+
+
 def from_6d(values: Floats, layout: str) -> Floats:
     """Rotation matrices of their first two columns or rows (`layout`), (n, 6), made orthogonal (arXiv 1812.07035)."""
     first = values[:, :3] / _length(values[:, :3])
@@ -159,30 +184,3 @@ def _cross(a: Floats, b: Floats) -> Floats:
     x, y, z = a.T
     u, v, w = b.T
     return np.stack([y * w - z * v, z * u - x * w, x * v - y * u], axis=1)
-
-
-def rpy_to_axis_angle(euler: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Roll, pitch, yaw to axis times angle, the angle in [0, pi], through the unit quaternion."""
-    (cr, cp, cy), (sr, sp, sy) = (f(np.moveaxis(euler, -1, 0) / 2) for f in (np.cos, np.sin))
-    w = cr * cp * cy + sr * sp * sy
-    v = np.stack([sr * cp * cy - cr * sp * sy, cr * sp * cy + sr * cp * sy, cr * cp * sy - sr * sp * cy], axis=-1)
-    v = np.where(w[..., None] < 0, -v, v)
-    size = np.linalg.norm(v, axis=-1, keepdims=True)
-    angle = 2 * np.arctan2(size, np.abs(w)[..., None])
-    # sin(a/2) / a is 1/2 at 0: no quotient of two zeros.
-    return v * np.where(size > 0, angle / np.where(size > 0, size, 1), 2.0)
-
-
-def axis_angle_to_rpy(axangle: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Axis times angle to roll, pitch, yaw of Rz(yaw) Ry(pitch) Rx(roll); at a pitch of pi/2, where only yaw - roll is
-    determined, roll is 0.
-    """
-    angle = np.linalg.norm(axangle, axis=-1)
-    w = np.cos(angle / 2)
-    x, y, z = np.moveaxis(axangle * (np.sinc(angle / (2 * np.pi)) / 2)[..., None], -1, 0)
-    sine = np.clip(2 * (w * y - x * z), -1, 1)
-    locked = np.abs(sine) > 1 - 1e-12
-    roll = np.where(locked, 0.0, np.arctan2(2 * (w * x + y * z), 1 - 2 * (x * x + y * y)))
-    yaw = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
-    yaw = np.where(locked, np.arctan2(-2 * (x * y - w * z), 1 - 2 * (x * x + z * z)), yaw)
-    return np.stack([roll, np.arcsin(sine), yaw], axis=-1)

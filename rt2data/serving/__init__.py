@@ -1,9 +1,9 @@
-"""Serving a model that writes actions: only action tokens where an action belongs, and from there to the robot.
+"""Serve a model that writes actions: constrain decoding to actions, parse replies, hand actions to the robot.
 
-A reply of the model is an action, or (`plan=True`, RT-2's chain of thought) free text up to ``Action:`` and then an
-action; behind the action the sequence ends. `Constraint` knows which ids may come next; the rest puts that into the
-form a server wants: a Hugging Face logits processor, `prefix_allowed_tokens_fn`, a numpy mask. For servers that
-take a regular expression or a grammar there are `tokenizer.regex()` and `tokenizer.grammar()`.
+A reply is an action and the end of the sequence. With `plan=True` reasoning comes first (RT-2's chain of thought): free
+text up to ``Action:``. `Constraint` says which ids may come next; `ActionLogitsProcessor` and
+`prefix_allowed_tokens_fn` hand that to transformers, `Constraint.mask` to others. Servers that take a regular
+expression or a grammar get `tokenizer.regex()` or `tokenizer.grammar()`.
 
     tok = ActionTokenizer.from_pretrained("rt2").with_vocabulary(hf_tokenizer)
     only_actions = ActionLogitsProcessor(Constraint(tok))

@@ -1,16 +1,4 @@
-"""Serving a model that writes actions: only action tokens where an action belongs, and from there to the robot.
-
-A reply of the model is an action, or (`plan=True`, RT-2's chain of thought) free text up to ``Action:`` and then an
-action; behind the action the sequence ends. `Constraint` knows which ids may come next; the rest puts that into the
-form a server wants: a Hugging Face logits processor, `prefix_allowed_tokens_fn`, a numpy mask. For servers that
-take a regular expression or a grammar there are `tokenizer.regex()` and `tokenizer.grammar()`.
-
-    tok = ActionTokenizer.from_pretrained("rt2").with_vocabulary(hf_tokenizer)
-    only_actions = ActionLogitsProcessor(Constraint(tok))
-    ids = model.generate(**inputs, logits_processor=[only_actions], max_new_tokens=32)
-
-Importing this needs numpy only; torch is used where the scores are torch tensors.
-"""
+"""The constraint on a reply: which token ids may come next, and what a complete reply says."""
 
 from __future__ import annotations
 
@@ -19,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rt2data.prompts import MARKER
 from rt2data.tokenizer import ActionError, ActionParseError, ActionTokenizer
-from rt2data.tokenizer.text.reply import MARKER, Reply, parse_reply
+from rt2data.tokenizer.text.reply import Reply, parse_reply, strip_reasoning
 from rt2data.tokenizer.vocabulary.automata import Automaton
 from rt2data.tokenizer.vocabulary.vocabulary import Vocabulary
 
@@ -29,16 +18,20 @@ if TYPE_CHECKING:
 
 
 class Constraint:
-    """Which ids may come next in a reply, and what a complete reply says.
+    """The token ids that may come next in a reply, and what a complete reply says.
 
     `start`, `step` and `allowed` make an automaton without dead ends: from every state that it reaches, an action
     can be completed and the sequence ended. A state is a plain value.
 
     Args:
         tokenizer: an action tokenizer with a vocabulary.
-        plan: whether free text up to ``Action:`` comes first. Needs the model's own tokenizer in `with_vocabulary`.
-        max_plan_tokens: after so many ids of free text, ``Action:`` is written for the model.
+        plan: whether the reply begins with reasoning (RT-2's chain of thought): free text up to ``Action:``. Needs the
+            model's own tokenizer in `with_vocabulary`.
+        max_plan_tokens: the longest reasoning in ids; behind it ``Action:`` is written for the model.
         eos_token_id: the id that ends a sequence; by default the vocabulary's.
+
+    Raises:
+        ActionError: no vocabulary, no end-of-sequence id, or a vocabulary that cannot write ``Action:``.
     """
 
     def __init__(
@@ -58,36 +51,36 @@ class Constraint:
         if self.eos in self._action.ids:
             raise ActionError("eos_token_id", f"{self.eos}, which is an action token", "an id that no bin has")
         self._ending: dict[Any, npt.NDArray[np.int64]] = {}
-        self._plan: _Plan | None = None
+        self._reasoning: _FreeText | None = None
         if plan:
             if model is None:
                 raise ActionError("plan", "a tokenizer without the model's own", "with_vocabulary(hf_tokenizer)")
-            self._plan = _Plan(model, self._action, max_plan_tokens, self.eos)
+            self._reasoning = _FreeText(model, self._action, max_plan_tokens, self.eos)
 
     @property
     def start(self) -> Any:
         """The state before the first id."""
-        return ("action", self._action.start) if self._plan is None else self._plan.start
+        return ("action", self._action.start) if self._reasoning is None else self._reasoning.start
 
     def step(self, state: Any, token: int) -> Any:
-        """The state behind `token`, or None for an id that may not come. Behind the end anything may: it is padding."""
+        """Return the state behind `token`, or None for an id that may not come. Behind the end any id is padding."""
         kind, inner = state
         if kind == "end":
             return state
         if kind != "action":
-            return self._plan.step(state, token) if self._plan else None
+            return self._reasoning.step(state, token) if self._reasoning else None
         if token == self.eos and self._action.complete(inner):
             return ("end", None)
         after = self._action.step(inner, token)
         return None if after is None else ("action", after)
 
     def allowed(self, state: Any) -> npt.NDArray[np.int64]:
-        """The ids that may come. Behind the end of the sequence only its own id."""
+        """Return the ids that may come, int64. Behind the end of the sequence that is its own id."""
         kind, inner = state
         if kind == "end":
             return np.array([self.eos])
         if kind != "action":
-            return self._plan.allowed(state) if self._plan else np.empty(0, np.int64)
+            return self._reasoning.allowed(state) if self._reasoning else np.empty(0, np.int64)
         if not self._action.complete(inner):
             return self._action.allowed(inner)
         if inner not in self._ending:
@@ -95,7 +88,7 @@ class Constraint:
         return self._ending[inner]
 
     def state(self, ids: Sequence[int]) -> Any:
-        """The state behind `ids`, the ids of the reply so far.
+        """Return the state behind `ids`, the ids of the reply so far.
 
         Raises:
             ActionParseError: for ids that cannot have been written under the constraint.
@@ -108,13 +101,13 @@ class Constraint:
         return state
 
     def mask(self, ids: Sequence[int], size: int) -> npt.NDArray[np.bool_]:
-        """Which of `size` ids may follow `ids`: bool (size,)."""
+        """Return which of `size` ids may follow `ids`: bool (size,)."""
         mask = np.zeros(size, bool)
         mask[self.allowed(self.state(ids))] = True
         return mask
 
     def parse(self, ids: Sequence[int]) -> Reply:
-        """The plan and the bins of a complete reply. What follows the end of the sequence is ignored.
+        """Parse the ids of a complete reply into reasoning and bins. Ids behind the end of the sequence are ignored.
 
         Raises:
             ActionParseError: for any other ids, such as a reply that a limit of length cut off.
@@ -128,21 +121,23 @@ class Constraint:
                 raise _error(ids, index, f"id {token} cannot stand here")
             if after[0] != "end":
                 written.append(token)
-            if state[0] in ("plan", "marker"):
+            if state[0] in ("reasoning", "marker"):
                 begin = index + 1
             state = after
         if state[0] != "end" and not (state[0] == "action" and self._action.complete(state[1])):
             raise _error(ids, len(written), "the reply ends before its action does")
-        if self._plan is not None and self.tokenizer.spec.vocabulary["place"] == "text":
+        if self._reasoning is not None and self.tokenizer.spec.vocabulary["place"] == "text":
             # The id that ends the marker may hold the beginning of the action.
-            return parse_reply(self.tokenizer, self._plan.text(written))
+            return parse_reply(self.tokenizer, self._reasoning.text(written))
         bins = np.asarray(self.tokenizer.from_token_ids(np.array(written[begin:])), np.int32)
-        return Reply(self._plan.plan(written[:begin]) if self._plan else None, bins)
+        return Reply(self._reasoning.reasoning(written[:begin]) if self._reasoning else None, bins)
 
 
-class _Plan:
-    """Free text up to the marker. States: ("plan", (what of the marker the text ends with, ids so far)), and from
-    the limit on ("marker", how many ids of the marker are written).
+class _FreeText:
+    """The automaton of free text up to the marker.
+
+    States: ("reasoning", (the beginning of the marker that the text ends with, ids so far)), and from the limit on
+    ("marker", ids of the marker that are written).
     """
 
     def __init__(self, model: Vocabulary, action: Automaton, limit: int, eos: int) -> None:
@@ -151,17 +146,17 @@ class _Plan:
         free = [i for i, piece in enumerate(model.pieces) if piece and i not in closed]
         self._forced = model.encode([" " + MARKER])[0]
         if limit < 1 or not "".join(model.pieces[i] for i in self._forced).endswith(MARKER):
-            found = f'ids {self._forced} for "{MARKER}", a limit of {limit}'
-            raise ActionError("plan", found, "a vocabulary that can write it, a limit above 0")
+            fault = f'ids {self._forced} for "{MARKER}", a limit of {limit}'
+            raise ActionError("plan", fault, "a vocabulary that can write it, a limit above 0")
         # Per beginning of the marker that the text may end with: the ids that may follow. Excluded are those that
         # finish the marker and go on into something that begins no action.
         self._open: dict[str, npt.NDArray[np.int64]] = {}
         self._masks: dict[str, npt.NDArray[np.bool_]] = {}
         for head in (MARKER[:k] for k in range(len(MARKER))):
-            ids = [i for i in free if MARKER not in head + model.pieces[i] or self._behind(head + model.pieces[i])]
+            ids = [i for i in free if MARKER not in head + model.pieces[i] or self._state_after(head + model.pieces[i])]
             self._open[head], self._masks[head] = np.array(ids, np.int64), np.zeros(model.total, bool)
             self._masks[head][ids] = True
-        self.start = ("plan", ("", 0))
+        self.start = ("reasoning", ("", 0))
 
     def step(self, state: Any, token: int) -> Any:
         kind, inner = state
@@ -174,8 +169,8 @@ class _Plan:
             return None
         text = head + self._model.pieces[token]
         if MARKER in text:
-            return self._behind(text)
-        return ("plan", (_begun(text), count + 1)) if count + 1 < self._limit else ("marker", 0)
+            return self._state_after(text)
+        return ("reasoning", (_begun(text), count + 1)) if count + 1 < self._limit else ("marker", 0)
 
     def allowed(self, state: Any) -> npt.NDArray[np.int64]:
         kind, inner = state
@@ -184,18 +179,18 @@ class _Plan:
     def text(self, ids: Sequence[int]) -> str:
         return self._model.decode_after([ids])[0]
 
-    def plan(self, ids: Sequence[int]) -> str:
-        """The plan in the ids up to the marker."""
-        return self.text(ids).partition(MARKER)[0].strip().removeprefix("Plan:").strip()
+    def reasoning(self, ids: Sequence[int]) -> str:
+        """Decode the reasoning in the ids up to the marker."""
+        return strip_reasoning(self.text(ids).partition(MARKER)[0])
 
-    def _behind(self, text: str) -> Any:
-        """The state behind text with the marker in it, or None where what follows the marker begins no action."""
-        inner = self._action.behind(text.partition(MARKER)[2])
+    def _state_after(self, text: str) -> Any:
+        """Return the state behind text with the marker in it; None where what follows the marker begins no action."""
+        inner = self._action.state_after(text.partition(MARKER)[2])
         return None if inner is None else ("action", inner)
 
 
 def _begun(text: str) -> str:
-    """The longest beginning of the marker that `text` ends with."""
+    """Return the longest beginning of the marker that `text` ends with."""
     return next((MARKER[:k] for k in range(len(MARKER) - 1, 0, -1) if text.endswith(MARKER[:k])), "")
 
 

@@ -16,12 +16,10 @@ if TYPE_CHECKING:
 
 
 class ActionLogitsProcessor:
-    """For `generate(logits_processor=[...])` of transformers: whatever the logits, the reply is one that the
-    constraint allows.
+    """A constraint for `generate(logits_processor=[...])` of transformers.
 
-    Logits of other ids become -inf; among the allowed ones NaN and infinities become the lowest or highest finite
-    number, so that there is always something to choose. One object serves one `generate` after another, and beam
-    search.
+    Logits of ids that may not come become -inf. Among the others NaN and infinities become the lowest or highest finite
+    number, so that there is always an id to choose. One object serves one `generate` after another, and beam search.
 
     Args:
         constraint: what may be written.
@@ -35,8 +33,18 @@ class ActionLogitsProcessor:
         self._states: dict[tuple[int, ...], Any] = {}
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
-        """`input_ids` (batch, length) and `scores` (batch, vocabulary), both torch or both numpy; returns new
-        scores.
+        """Constrain scores.
+
+        Args:
+            input_ids: int (batch, length), torch or numpy.
+            scores: float (batch, vocabulary), of the same library.
+
+        Returns:
+            New scores, of the shape, dtype and device of `scores`.
+
+        Raises:
+            ActionError: fewer scores than the vocabulary has ids.
+            ActionParseError: ids that the constraint does not allow.
         """
         width = int(input_ids.shape[1])
         if self._given is not None:
@@ -80,7 +88,15 @@ def _keep_torch(scores: Any, allowed: Sequence[npt.NDArray[np.int64]]) -> Any:
 
 
 def prefix_allowed_tokens_fn(constraint: Constraint, prompt_length: int) -> Callable[[int, Any], list[int]]:
-    """For `generate(prefix_allowed_tokens_fn=...)` of transformers: the ids that may follow, by the ids so far."""
+    """Make a constraint for `generate(prefix_allowed_tokens_fn=...)` of transformers.
+
+    Args:
+        constraint: what may be written.
+        prompt_length: how many ids come before the reply.
+
+    Returns:
+        A function of (batch index, ids so far) that returns the ids that may follow.
+    """
 
     def allowed(batch_id: int, input_ids: Any) -> list[int]:
         del batch_id

@@ -1,4 +1,4 @@
-"""The prompt of a robot's state, as the samples of a mixture have it."""
+"""The robot prompt of a mixture for serving: instruction and proprioception as its samples have them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 
 
 class RobotPrompt:
-    """The robot prompt of one source of a built mixture, as its samples have it: for serving. Immutable.
+    """The robot prompt of one source of a built mixture. Immutable.
 
     Args:
         folder: the mixture, a folder or URL; its ``manifest.json``, and ``proprio.json`` where there is one, are read.
         source: the source's short id.
+
+    Raises:
+        Rt2dataError: no mixture, or no such robot source in it.
     """
 
     def __init__(self, folder: str | Path, source: str) -> None:
@@ -27,18 +30,25 @@ class RobotPrompt:
         if source not in names:
             raise Rt2dataError(str(folder), f'no robot source "{source}"', f"one of {', '.join(names) or 'none'}")
         own = next(entry for entry in manifest["recipe"]["sources"] if entry["source"] == names[source])
+        self.source: str = source
         self.prompts: dict[str, Any] = manifest["recipe"]["prompts"] | own.get("prompts", {})
-        self.source, found = source, load(storage.place(folder))
-        self.tokenizer = found.for_source(source) if found is not None and source in found.sources else None
+        tokenizer = load(storage.place(folder))
+        self.tokenizer = tokenizer.for_source(source) if tokenizer and source in tokenizer.sources else None
 
     def __call__(self, instruction: str, state: npt.ArrayLike | None = None, *, plan: bool = False) -> str:
-        """The prompt of an instruction and, where the prompt holds it, the state, as the dataset stores it.
+        """Format the prompt.
 
-        `plan`: the prompt that asks for a plan before the action.
+        Args:
+            instruction: as the dataset stores it; the recipe's text operations are applied.
+            state: the proprioception, (D,), in the units of the dataset; needed where the prompt holds it.
+            plan: whether to ask for reasoning before the action.
+
+        Raises:
+            Rt2dataError: no state for a prompt that holds it.
         """
         kind = "plan" if plan else "robot"
         if "{proprio}" not in self.prompts[kind]:
-            return prompts.robot(self.prompts, instruction, kind)
+            return prompts.format_robot_prompt(self.prompts, instruction, kind)
         if self.tokenizer is None:
             raise Rt2dataError(f"the prompt of {self.source}", f"no {FILE}", "the file beside tokenizer.json")
         if state is None:
@@ -47,4 +57,4 @@ class RobotPrompt:
         import numpy as np
 
         bins = self.tokenizer.encode(np.asarray(state, np.float32))
-        return prompts.robot(self.prompts, instruction, kind, str(self.tokenizer.format(bins)))
+        return prompts.format_robot_prompt(self.prompts, instruction, kind, str(self.tokenizer.format(bins)))

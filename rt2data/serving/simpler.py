@@ -1,4 +1,4 @@
-"""Canonical actions in the fields of SimplerEnv and other users of ManiSkill2, and back."""
+"""Convert canonical actions to the fields of SimplerEnv and other users of ManiSkill2, and back."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ if TYPE_CHECKING:
 
 
 def to_simpler(actions: Any, terminate: Any = False) -> dict[str, npt.NDArray[np.float64]]:
-    """Canonical arm actions in the fields of SimplerEnv and other users of ManiSkill2 (float64, numpy).
+    """Convert canonical arm actions to the fields of SimplerEnv.
 
     Args:
         actions: (..., 7): x y z in metres, roll pitch yaw in radians, gripper openness in [0, 1].
         terminate: bool (...).
 
     Returns:
-        ``world_vector`` (..., 3) in metres; ``rot_axangle`` (..., 3), the axis times the angle in radians of
-        Rz(yaw) Ry(pitch) Rx(roll); ``gripper`` (..., 1) from -1 (closed) to 1 (open); ``terminate_episode`` (...,
-        1), 0 or 1. WidowX environments take `gripper` as it is. Google Robot environments take changes instead,
-        positive to close: the difference of the openness before and now.
+        float64 numpy arrays: ``world_vector`` (..., 3) in metres; ``rot_axangle`` (..., 3), the axis times the angle in
+        radians of Rz(yaw) Ry(pitch) Rx(roll); ``gripper`` (..., 1) from -1 (closed) to 1 (open); ``terminate_episode``
+        (..., 1), 0 or 1. WidowX environments take `gripper` as it is. Google Robot environments take changes instead,
+        positive to close: the openness before minus the openness now.
+
+    Raises:
+        ActionError: actions of another width than 7.
 
     Source: simpler-env/SimplerEnv, simpler_env/policies/openvla/openvla_model.py, which rounds the gripper to -1 or 1.
     """
@@ -42,8 +45,10 @@ def to_simpler(actions: Any, terminate: Any = False) -> dict[str, npt.NDArray[np
 
 
 def from_simpler(fields: Mapping[str, Any]) -> Decoded:
-    """The inverse of `to_simpler`: actions (..., 7) float64 and terminate (...) bool. Pitch comes back in [-pi/2,
-    pi/2].
+    """Convert fields of SimplerEnv to canonical actions: the inverse of `to_simpler`.
+
+    Returns:
+        Actions (..., 7) float64, pitch in [-pi/2, pi/2], and terminate (...) bool.
 
     Raises:
         ActionError: a field that is missing or has another width.
@@ -51,9 +56,9 @@ def from_simpler(fields: Mapping[str, Any]) -> Decoded:
     parts = {}
     for name, width in (("world_vector", 3), ("rot_axangle", 3), ("gripper", 1), ("terminate_episode", 1)):
         if name not in fields or np.shape(fields[name])[-1:] != (width,):
-            found = f"shape {np.shape(fields[name])}" if name in fields else "missing"
-            raise ActionError(name, found, f"(..., {width})")
+            fault = f"shape {np.shape(fields[name])}" if name in fields else "missing"
+            raise ActionError(name, fault, f"(..., {width})")
         parts[name] = np.asarray(fields[name], np.float64)
-    euler = axis_angle_to_rpy(parts["rot_axangle"])
-    actions = np.concatenate([parts["world_vector"], euler, (parts["gripper"] + 1) / 2], axis=-1)
+    angles = axis_angle_to_rpy(parts["rot_axangle"])
+    actions = np.concatenate([parts["world_vector"], angles, (parts["gripper"] + 1) / 2], axis=-1)
     return Decoded(actions, parts["terminate_episode"][..., 0] > 0.5)

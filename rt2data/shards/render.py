@@ -190,7 +190,7 @@ def _flags(table: pa.Table, name: str) -> npt.NDArray[np.bool_]:
 def _before(source: RecipeSource, plan: str, target: str) -> bytes:
     """What stands before the action in a target with a plan; `target` is that of any action, which all begin alike."""
     begin = target[:1]
-    return _escaped(prompts.with_plan(prompts.planned(source.prompts, plan), begin).removesuffix(begin))
+    return _escaped(prompts.join_target(prompts.format_reasoning(source.prompts, plan), begin).removesuffix(begin))
 
 
 def _escaped(text: str) -> bytes:
@@ -206,7 +206,7 @@ def _prompts(
     """
     codes, instructions = _coded(table, "instruction")
     kinds = ("robot", "plan") if planned.any() else ("robot",)
-    around = [prompts.around_state(source.prompts, text, kind) for kind in kinds for text in instructions]
+    around = [prompts.split_robot_prompt(source.prompts, text, kind) for kind in kinds for text in instructions]
     codes = codes + planned * len(instructions)
     begin = text_columns.take([b'"prompt":"' + _escaped(pieces[0]) for pieces in around], codes)
     if proprio is None:
@@ -230,7 +230,11 @@ def _web(table: pa.Table, source: RecipeSource) -> Body:
     caption = _piece(prompt=source.prompts["caption"])
     asked, answers, tails = [], [], []
     for row in table.select([*_WEB_COLUMNS, *(("turns", "question", "answers") if vqa else ("captions",))]).to_pylist():
-        prompt = _piece(prompt=prompts.vqa(source.prompts, row["question"], row["turns"] or ())) if vqa else caption
+        prompt = (
+            _piece(prompt=prompts.format_vqa_prompt(source.prompts, row["question"], row["turns"] or ()))
+            if vqa
+            else caption
+        )
         own = {"example": row["episode"], "turns": None, "question": None, "answers": None, "captions": None} | row
         tail = _piece(**{name: own[name] for name in ("example", "turns", "question", "answers", "captions")})
         asked.append(prompt)

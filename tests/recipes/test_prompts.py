@@ -28,24 +28,30 @@ from rt2data.recipes.recipe import PROMPTS
     ],
 )
 def test_robot_prompts(instruction: str, wanted: str) -> None:
-    assert prompts.robot(PROMPTS, instruction) == f"Q: what action should the robot take to {wanted}? A:"
+    assert prompts.format_robot_prompt(PROMPTS, instruction) == f"Q: what action should the robot take to {wanted}? A:"
 
 
 def test_operations_run_in_the_order_of_the_recipe() -> None:
     assert (
-        prompts.robot({"robot": "{instruction}|{instruction}", "instruction": []}, " As it is. ")
+        prompts.format_robot_prompt({"robot": "{instruction}|{instruction}", "instruction": []}, " As it is. ")
         == " As it is. | As it is. "
     )
-    assert prompts.robot({"robot": "{instruction}", "instruction": ["no_final_stop", "strip"]}, "Up. ") == "Up."
+    assert (
+        prompts.format_robot_prompt({"robot": "{instruction}", "instruction": ["no_final_stop", "strip"]}, "Up. ")
+        == "Up."
+    )
 
 
 def test_vqa_prompts() -> None:
-    assert prompts.vqa(PROMPTS, "  Is {question} here? ") == "Q: Is {question} here? A:"
+    assert prompts.format_vqa_prompt(PROMPTS, "  Is {question} here? ") == "Q: Is {question} here? A:"
 
 
 @given(st.text())
 def test_any_text_is_kept_but_for_what_an_operation_takes(text: str) -> None:
-    assert prompts.robot(PROMPTS | {"instruction": []}, text) == f"Q: what action should the robot take to {text}? A:"
-    out = prompts.robot(PROMPTS, text)
+    assert (
+        prompts.format_robot_prompt(PROMPTS | {"instruction": []}, text)
+        == f"Q: what action should the robot take to {text}? A:"
+    )
+    out = prompts.format_robot_prompt(PROMPTS, text)
     assert out.startswith("Q: what action should the robot take to ")
     assert out.endswith("? A:")

@@ -73,7 +73,7 @@ def test_a_template(corpora: Path, tmp_path: Path, build: Build) -> None:
     assert (source["plans"]["without"], source["plans"]["annotations"]) == (0, None)
     for sample in found:
         action = tokenizer.format(np.array(sample["bins"]))
-        instruction = prompts.cleaned(recipe.PROMPTS, sample["instruction"])
+        instruction = prompts.clean_text(recipe.PROMPTS, sample["instruction"])
         if sample["plan"] is None:
             assert (sample["target"], sample["prompt"][:8]) == (action, "Q: what ")
             continue
