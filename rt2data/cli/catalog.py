@@ -1,4 +1,4 @@
-"""`rt2data datasets`: the declarations, as a table and one at a time."""
+"""The text of `rt2data datasets`: the declarations as a table, as a page of docs/, and one at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rt2data.robot.fields import ARM, Instruction, Op, Robot, Rule, Success, Ter
 
 
 def table(declared: Iterable[Declaration], undeclared: Mapping[str, str]) -> str:
-    """One line each, at most 100 columns; then those that are not declared, with the reason."""
+    """Format one line per declaration, at most 100 columns; then the datasets without one, each with the reason."""
     lines = [f"{'name':<47}{'kind':<8}{'checked against':<17}licence"]
     for d in declared:
         licence = d.raw["licence"]
@@ -25,7 +25,7 @@ def table(declared: Iterable[Declaration], undeclared: Mapping[str, str]) -> str
 
 
 def markdown(declared: Iterable[Declaration], undeclared: Mapping[str, str]) -> str:
-    """The content of ``docs/datasets.md``."""
+    """Format the page ``docs/datasets.md``."""
     every = list(declared)
     robots = sorted((d for d in every if d.robot), key=lambda d: d.name)
     corpora = sorted((d for d in every if d.web), key=lambda d: (d.kind, d.name))
@@ -69,7 +69,7 @@ def _level(d: Declaration) -> str:
 
 
 def _action(d: Declaration) -> str:
-    """Kind, dimensions and unit of a robot's action, short."""
+    """The kind, dimensions and unit of a robot's action, short."""
     robot = d.robot
     if robot is None:
         return ""
@@ -81,13 +81,13 @@ def _action(d: Declaration) -> str:
 
 
 def _short(d: Declaration) -> str:
-    """The name; without the suffix that half of Open X-Embodiment has, where that is one of its names too."""
+    """The name, without the suffix of half of Open X-Embodiment where the short form is an alias."""
     short = d.name.removesuffix("_converted_externally_to_rlds")
     return short if short in d.aliases else d.name
 
 
 def page(d: Declaration) -> str:
-    """Everything that is declared of one dataset, for a person."""
+    """Format everything that is declared of one dataset."""
     raw = d.raw
     lines = [f"{d.name}: {raw.get('title', d.name)}", ""]
 
@@ -124,8 +124,8 @@ def page(d: Declaration) -> str:
             say(meaning, way)
         for column, way in d.web.columns.items():
             say(f"column {column}", way)
-        say("pictures", " or ".join(d.web.images) or "in the files themselves")
-        say("picture ids", f"{d.web.image_namespace}:ID" if d.web.image_namespace else "by content")
+        say("images", " or ".join(d.web.images) or "in the files themselves")
+        say("image ids", f"{d.web.image_namespace}:ID" if d.web.image_namespace else "by content")
     for name, other in d.compat.items():
         say(f"as {name} reads it", _as_read(other))
     say("checked against", raw.get("verified", "unverified"))
@@ -137,7 +137,7 @@ def page(d: Declaration) -> str:
 
 
 def _robot(d: Declaration) -> Iterator[tuple[str, object]]:
-    """What is declared of a robot's fields, as (word, text)."""
+    """The declared fields of a robot, as (word, text)."""
     robot, action = d.robot, d.raw["action"]
     if robot is None:
         return
@@ -152,9 +152,9 @@ def _robot(d: Declaration) -> Iterator[tuple[str, object]]:
         )
     yield "instruction", _instruction(robot.instruction)
     if robot.plan:
-        yield "plan in words", _instruction(robot.plan)
-    for one in robot.proprio:
-        yield "proprioception", f"{' '.join(one.dims)} = {_ref(one.field, one.columns)}"
+        yield "reasoning", _instruction(robot.plan)
+    for state in robot.proprio:
+        yield "proprioception", f"{' '.join(state.dims)} = {_ref(state.field, state.columns)}"
     for term in robot.terms:
         yield "action", _term(term)
     for term in robot.state:
@@ -174,18 +174,17 @@ def _robot(d: Declaration) -> Iterator[tuple[str, object]]:
 
 
 def _as_read(other: Declaration) -> str:
-    """What another project makes of the dataset, in one line."""
+    """How another project reads the dataset, in one line."""
     robot = other.robot
     if robot is None:
         return ""
-    said = [_term(term) for term in robot.terms]
+    clauses = [_term(term) for term in robot.terms]
     if robot.first_scale:
-        said.append(
-            "all times |{}| at the first step over |what {} changes by| up to the second".format(*robot.first_scale)
-        )
+        action, state = robot.first_scale
+        clauses.append(f"all scaled by the norm ratio of {action}[0] to {state}[1] - {state}[0]")
     if robot.every > 1:
-        said.append(f"every {robot.every} steps")
-    return f"{'; '.join(said)}. {' '.join(other.raw['notes'])}"
+        clauses.append(f"every {robot.every} steps")
+    return f"{'; '.join(clauses)}. {' '.join(other.raw['notes'])}"
 
 
 def _meaning(robot: Robot, action: dict[str, Any]) -> str:

@@ -169,7 +169,7 @@ def print_stats(args: argparse.Namespace) -> None:
     from rt2data.mixture import stats
 
     statistics = read_stats(args.path, check=args.check)
-    print(json.dumps(statistics, ensure_ascii=False) if args.json else stats.text(statistics))
+    print(json.dumps(statistics, ensure_ascii=False) if args.json else stats.format_stats(statistics))
 
 
 def read_stats(path: Place, *, check: bool = False) -> dict[str, Any]:
@@ -187,7 +187,7 @@ def read_stats(path: Place, *, check: bool = False) -> dict[str, Any]:
     if (path / "manifest.json").exists():
         from rt2data.mixture import stats
 
-        return stats.of_mixture(path)
+        return stats.read_mixture_stats(path)
     from rt2data.pipeline import dataset_stats
 
     return dataset_stats.of_dataset(path, check=check)

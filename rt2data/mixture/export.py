@@ -1,4 +1,4 @@
-"""`rt2data export`: a built mixture in the chat forms that fine-tuning frameworks read, from its shards alone.
+"""Export a built mixture in the chat formats that fine-tuning frameworks read, from its shards alone.
 
 ``messages``: a list of ``{role, content}`` and a list of images, which LLaMA-Factory and ms-swift read. ``llava``:
 ``conversations`` of ``{from, value}`` and ``image``, which LLaVA and the fine-tuning code of Qwen-VL read. In both the
@@ -26,11 +26,9 @@ from rt2data.storage.places import Place
 
 FORMATS = ("messages", "llava")
 IMAGES = ("files", "parquet")
-PLACEHOLDERS = ("<image>", "<video>", "<audio>")  # texts that a framework takes for a picture, wherever they stand
+PLACEHOLDERS = ("<image>", "<video>", "<audio>")  # texts that a framework takes for an image, wherever they stand
 GROUP_BYTES = 1 << 26  # images of one row group: a reader of Parquet holds a row group
 
-# `rt2data.verify` has a pattern of its own, since it shares nothing with what it checks.
-_KEY = re.compile(r"([a-z0-9][a-z0-9_]*)-([0-9a-f]{20})-([0-9]+)(?:-v[0-9]+)?(?:-c[0-9]+)?")
 _SUFFIX = re.compile(r"(?:[A-Za-z0-9_]+\.)*(?:jpg|png|webp)")
 
 Json = dict[str, Any]
@@ -39,9 +37,14 @@ Add = Callable[[Json], object]
 
 @dataclass(slots=True)
 class Exported:
-    """What was written: samples per file (``train``, ``val``; ``train_bridge`` of the form by_source), and image files.
+    """What an export wrote.
 
-    `left_out` counts samples by reason, `shares` gives the weight of each train file where there are several.
+    Attributes:
+        target, name, format, images: the folder, the mixture's name, and the arguments of `export`.
+        samples: number of samples by file (``train``, ``val``; ``train_bridge`` for the form by_source).
+        files: number of image files.
+        left_out: number of samples by left-out reason.
+        shares: the sampling weight of each train file, for the form by_source.
     """
 
     target: str
@@ -54,7 +57,7 @@ class Exported:
     shares: dict[str, float] = field(default_factory=dict)
 
     def text(self) -> str:
-        """The numbers, and how a framework is pointed at them."""
+        """Return the numbers, and the arguments that point a framework at the files."""
         counted = ", ".join(f"{n:,} samples in {stem}" for stem, n in self.samples.items())
         lines = [f"{self.target}: {counted}" + (f"; {self.files:,} image files" if self.files else "")]
         lines += [f"left out: {n:,} {reason}" for reason, n in self.left_out.items()]
@@ -79,7 +82,7 @@ class Exported:
 
 
 def export(path: str | Place, target: str | Place, format: str, images: str = "files") -> Exported:  # noqa: A002
-    """Write a mixture in a chat form into a folder that is there whole in the end, or not at all.
+    """Write a mixture in a chat format, into a folder that appears whole or not at all.
 
     Args:
         path: the mixture's folder or URL.
@@ -89,7 +92,7 @@ def export(path: str | Place, target: str | Place, format: str, images: str = "f
 
     Returns:
         What was written. Samples whose texts hold one of `PLACEHOLDERS` are left out and counted: a framework would
-        look for a picture there.
+        look for an image there.
 
     Raises:
         Rt2dataError: no mixture, a target that is in use or inside the mixture, or a shard that cannot be read.
@@ -104,48 +107,48 @@ def export(path: str | Place, target: str | Place, format: str, images: str = "f
         raise Rt2dataError(str(target), "a file, or a folder with files in it", "a new or an empty folder")
     if source.resolve() in (into.resolve(), *into.resolve().parents):
         raise Rt2dataError(str(target), f"a folder inside the mixture {path}", "a folder outside of it")
-    found = Exported(str(target), manifest["name"], format, images)
+    exported = Exported(str(target), manifest["name"], format, images)
     with atomic.folder(into) as folder:
-        _Export(source, manifest, folder, found).run()
-    return found
+        _Export(source, manifest, folder, exported).run()
+    return exported
 
 
 class _Export:
-    """One export into `folder`, which counts into `found`."""
+    """One export into `folder`, counted in `exported`."""
 
-    def __init__(self, source: Place, manifest: Json, folder: Path, found: Exported) -> None:
-        self.source, self.manifest, self.folder, self.found = source, manifest, folder, found
+    def __init__(self, source: Place, manifest: Json, folder: Path, exported: Exported) -> None:
+        self.source, self.manifest, self.folder, self.exported = source, manifest, folder, exported
         rules = manifest["recipe"]["sources"]
         self.prompts = {
             entry["source"]: manifest["recipe"]["prompts"] | rule.get("prompts", {})
             for entry, rule in zip(manifest["sources"], rules, strict=True)
         }
-        self.made: set[Path] = set()
+        self.folders: set[Path] = set()
 
     def run(self) -> None:
-        """Write every file."""
+        """Write every split."""
         shares = {s["source"]: s["share_got"] for s in self.manifest["sources"]}
         for split in self.manifest["splits"]:
             for source, shards in _streams(reader.shards(self.manifest, split)):
                 stem = split if source is None else f"{split}_{source}"
-                self.found.samples[stem] = 0
-                self.found.shares[stem] = shares.get(source, 1.0)
+                self.exported.samples[stem] = 0
+                self.exported.shares[stem] = shares.get(source, 1.0)
                 self._stream(stem, split, shards)
-        if self.found.format == "messages":
-            ending = "" if self.found.images == "parquet" else ".jsonl"
-            entries = {f"{self.found.name}_{stem}": _described(stem + ending) for stem in self.found.samples}
+        if self.exported.format == "messages":
+            ending = "" if self.exported.images == "parquet" else ".jsonl"
+            entries = {f"{self.exported.name}_{stem}": _described(stem + ending) for stem in self.exported.samples}
             text = json.dumps(entries, indent=2) + "\n"
             (self.folder / "dataset_info.json").write_text(text, encoding="utf-8")
 
     def _stream(self, stem: str, split: str, shards: list[Json]) -> None:
         """One file of JSON, or a folder with a Parquet file for each shard."""
-        if self.found.images == "parquet":
+        if self.exported.images == "parquet":
             (self.folder / stem).mkdir()
             for shard in shards:
                 with _parquet(self.folder / stem / f"{Path(shard['name']).stem}.parquet") as add:
                     self._shard(stem, split, shard, add)
             return
-        ending, opened = (".json", _json_list) if self.found.format == "llava" else (".jsonl", _json_lines)
+        ending, opened = (".json", _json_list) if self.exported.format == "llava" else (".jsonl", _json_lines)
         with opened(self.folder / f"{stem}{ending}") as add:
             for shard in shards:
                 self._shard(stem, split, shard, add)
@@ -154,73 +157,73 @@ class _Export:
         for sample in reader.samples(self.source / shard["name"]):
             turns = self._turns(sample)
             if any(mark in text for turn in turns for text in turn for mark in PLACEHOLDERS):
-                self.found.left_out["with <image>, <video> or <audio> in a text"] += 1
+                self.exported.left_out["with <image>, <video> or <audio> in a text"] += 1
                 continue
             add(self._item(split, sample, turns))
-            self.found.samples[stem] += 1
+            self.exported.samples[stem] += 1
 
     def _turns(self, sample: Sample) -> list[tuple[str, str]]:
-        """What the user says and what the assistant answers, turn by turn."""
+        """The texts of user and assistant, turn by turn."""
         meta = sample.meta
         earlier, templates = meta["turns"] or [], self.prompts[meta["source"]]
         if not earlier:
             return [(meta["prompt"], meta["target"])]
-        asked = [prompts.vqa(templates, text) for text in (*earlier[::2], meta["question"])]
+        asked = [prompts.format_vqa_prompt(templates, text) for text in (*earlier[::2], meta["question"])]
         return list(zip(asked, (*earlier[1::2], meta["target"]), strict=True))
 
     def _item(self, split: str, sample: Sample, turns: list[tuple[str, str]]) -> Json:
         """The row of a sample."""
-        pictures: list[Any] = [self._image(split, sample.key, *image) for image in sample.images.items()]
-        if self.found.format == "messages":
-            first = "<image>" * len(pictures)
+        images: list[Any] = [self._image(split, sample.key, *image) for image in sample.images.items()]
+        if self.exported.format == "messages":
+            first = "<image>" * len(images)
             messages = [
                 {"role": role, "content": text}
                 for turn in turns
                 for role, text in zip(("user", "assistant"), turn, strict=True)
             ]
             messages[0]["content"] = first + messages[0]["content"]
-            return {"id": sample.key, "messages": messages, "images": pictures}
+            return {"id": sample.key, "messages": messages, "images": images}
         said = [
             {"from": who, "value": text} for turn in turns for who, text in zip(("human", "gpt"), turn, strict=True)
         ]
-        said[0]["value"] = "<image>\n" * len(pictures) + said[0]["value"]
-        # LLaVA 1.5 opens one path, its successors and Qwen-VL several as well; without a picture there is no field.
-        image = {} if not pictures else {"image": pictures[0] if len(pictures) == 1 else pictures}
+        said[0]["value"] = "<image>\n" * len(images) + said[0]["value"]
+        # LLaVA 1.5 opens one path, its successors and Qwen-VL several as well; without an image there is no field.
+        image = {} if not images else {"image": images[0] if len(images) == 1 else images}
         return {"id": sample.key, **image, "conversations": said}
 
     def _image(self, split: str, key: str, suffix: str, data: bytes) -> Any:
         """The image in a row: its path below the folder, where it is written once, or its bytes."""
-        parts = _KEY.fullmatch(key)
+        parts = reader.KEY.fullmatch(key)
         if parts is None or not _SUFFIX.fullmatch(suffix):
             raise Rt2dataError(f"{key}.{suffix}", "no name of an image", "KEY.SUFFIX as docs/format.md has it")
         source, digest, step = parts.groups()
         name = f"{source}-{digest}-{step}.{suffix}"
-        if self.found.images == "parquet":
+        if self.exported.images == "parquet":
             return {"bytes": data, "path": name}
         inside = Path("images", split, source, digest[:2])
-        if inside not in self.made:
+        if inside not in self.folders:
             (self.folder / inside).mkdir(parents=True, exist_ok=True)
-            self.made.add(inside)
+            self.folders.add(inside)
         path = self.folder / inside / name
         try:
             if path.stat().st_size != len(data):
                 raise Rt2dataError(f"{key}.{suffix}", "another image than in a copy of the sample", "the same image")
         except FileNotFoundError:
             path.write_bytes(data)
-            self.found.files += 1
+            self.exported.files += 1
         return (inside / name).as_posix()
 
 
 def _streams(shards: list[Json]) -> list[tuple[str | None, list[Json]]]:
     """Shards by source, in their order."""
-    found: dict[str | None, list[Json]] = {}
+    streams: dict[str | None, list[Json]] = {}
     for shard in shards:
-        found.setdefault(shard["source"], []).append(shard)
-    return list(found.items())
+        streams.setdefault(shard["source"], []).append(shard)
+    return list(streams.items())
 
 
 def _described(file: str) -> Json:
-    """What LLaMA-Factory's dataset_info.json says of a file of messages, or of a folder of them."""
+    """The entry of LLaMA-Factory's dataset_info.json for a file of messages, or for a folder of them."""
     return {
         "file_name": file, "formatting": "sharegpt", "columns": {"messages": "messages", "images": "images"},
         "tags": {
@@ -278,7 +281,7 @@ def _parquet(path: Path) -> Iterator[Add]:
     def add(item: Json) -> None:
         nonlocal size
         rows.append(item)
-        size += sum(len(one["bytes"]) for one in item["images"])
+        size += sum(len(image["bytes"]) for image in item["images"])
         if size >= GROUP_BYTES:
             flush()
 

@@ -1,4 +1,4 @@
-"""`rt2data inspect`: some samples of a built mixture, as text for the terminal or as JSON."""
+"""Show some samples of a built mixture, as text for the terminal or as JSON."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ Json = dict[str, Any]
 
 
 def inspect(path: str | Place, limit: int = 5, as_json: bool = False) -> Iterator[str]:
-    """Samples of a mixture, of every source as far as `limit` reaches, the first of each in the order of the shards.
+    """Show samples of a mixture: the first of every source in the order of the shards, then further ones in turn.
 
     Args:
         path: the mixture's folder, or one of its shards.
-        limit: how many samples.
+        limit: the number of samples.
         as_json: a line of JSON each: the sample's own JSON, with the list ``images`` replaced by objects (name, format,
             width and height in pixels, bytes), and ``shard`` and ``decoded`` added.
 
@@ -40,19 +40,19 @@ def inspect(path: str | Place, limit: int = 5, as_json: bool = False) -> Iterato
     Raises:
         Rt2dataError: no mixture there, or a shard that cannot be read.
     """
-    folder, shards, kinds = _shards(storage.place(path))
-    tokenizer = _tokenizer(folder)
-    for shard, sample, images in _chosen(folder, shards, kinds, limit):
-        pictures = [_picture(name, data) for name, data in images]
-        decoded = _decoded(sample, tokenizer)
+    folder, shards, kinds = _find_shards(storage.place(path))
+    tokenizer = _load_tokenizer(folder)
+    for shard, sample, images in _choose(folder, shards, kinds, limit):
+        facts = [_image_facts(name, data) for name, data in images]
+        decoded = _decode(sample, tokenizer)
         if as_json:
-            yield json.dumps(sample | {"images": pictures, "shard": shard, "decoded": decoded}, ensure_ascii=False)
+            yield json.dumps(sample | {"images": facts, "shard": shard, "decoded": decoded}, ensure_ascii=False)
         else:
-            yield _text(shard, sample, pictures, decoded, tokenizer)
+            yield _text(shard, sample, facts, decoded, tokenizer)
 
 
-def _shards(path: Place) -> tuple[Place, list[str], set[str]]:
-    """(the mixture's folder, its shards, its sources)"""
+def _find_shards(path: Place) -> tuple[Place, list[str], set[str]]:
+    """Return the mixture's folder, its shards and its sources; of one shard itself and no sources."""
     if path.suffix == ".tar" and path.is_file():
         split = path.absolute().parent
         if (split.parent / "manifest.json").is_file() or not (split.parent.parent / "manifest.json").is_file():
@@ -70,12 +70,12 @@ def _shards(path: Place) -> tuple[Place, list[str], set[str]]:
         ) from None
 
 
-def _tokenizer(folder: Place) -> ActionTokenizer | None:
+def _load_tokenizer(folder: Place) -> ActionTokenizer | None:
     file = folder / "tokenizer.json"
     return ActionTokenizer.from_pretrained(str(file)) if file.is_file() else None
 
 
-def _chosen(
+def _choose(
     folder: Place, shards: list[str], sources: set[str], limit: int
 ) -> Iterator[tuple[str, Json, list[tuple[str, bytes]]]]:
     """The first sample of each source, then further ones in turn, from as few shards as that takes."""
@@ -83,8 +83,8 @@ def _chosen(
     given: dict[str, int] = {}
     left = limit
     for shard in shards:
-        for seen, found in enumerate(reader.samples(folder / shard)):
-            sample, images = found.meta, list(found.images.items())
+        for number, stored in enumerate(reader.samples(folder / shard)):
+            sample, images = stored.meta, list(stored.images.items())
             source = sample.get("source", "")
             if source not in given:
                 given[source] = 1
@@ -95,7 +95,7 @@ def _chosen(
             missing = sources - given.keys()
             if left == 0:
                 return
-            if seen >= LOOKED_AT or (not missing and len(waiting) >= left):
+            if number >= LOOKED_AT or (not missing and len(waiting) >= left):
                 break
         if not sources - given.keys() and len(waiting) >= left:
             break
@@ -107,10 +107,10 @@ def _chosen(
         left -= 1
 
 
-def _picture(name: str, data: bytes) -> Json:
+def _image_facts(name: str, data: bytes) -> Json:
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as picture:
-            form, (width, height) = str(picture.format), picture.size
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as image:
+            form, (width, height) = str(image.format), image.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         raise Rt2dataError(
             name, "an image that cannot be opened", "a JPEG, PNG or WebP", "Run `rt2data verify`"
@@ -118,25 +118,25 @@ def _picture(name: str, data: bytes) -> Json:
     return {"name": name, "format": form, "width": width, "height": height, "bytes": len(data)}
 
 
-def _decoded(sample: Json, tokenizer: ActionTokenizer | None) -> list[float] | None:
-    """The action that the target decodes to, float32 values, horizon x D; None for a sample without one."""
+def _decode(sample: Json, tokenizer: ActionTokenizer | None) -> list[float] | None:
+    """Decode the target to the action, horizon x D float32 values; None for a sample without an action."""
     if sample.get("kind") != "robot" or tokenizer is None:
         return None
-    mine = tokenizer.check_sample(sample)
+    own = tokenizer.check_sample(sample)
     target = str(sample["target"])
-    bins = mine.parse(target) if sample.get("plan") is None else parse_reply(mine, target).bins
-    return [float(x) for x in mine.decode(bins).actions.reshape(-1)]
+    bins = own.parse(target) if sample.get("plan") is None else parse_reply(own, target).bins
+    return [float(x) for x in own.decode(bins).actions.reshape(-1)]
 
 
 def _text(
-    shard: str, sample: Json, pictures: list[Json], decoded: list[float] | None, tokenizer: ActionTokenizer | None
+    shard: str, sample: Json, facts: list[Json], decoded: list[float] | None, tokenizer: ActionTokenizer | None
 ) -> str:
     title = f"{sample['key']}  {sample['kind']}  {sample['dataset']}  {sample['split']}"
     lines = [title if len(title) <= WIDTH else title[: WIDTH - 3] + "..."]
     rows = [("prompt", sample["prompt"]), ("target", sample["target"])]
     rows += [
         ("image", f"{p['name']}  {p['format']}, {p['width']} x {p['height']} pixels, {p['bytes']:,} bytes")
-        for p in pictures
+        for p in facts
     ]
     if decoded is not None and tokenizer is not None:
         rows += _action(sample, decoded, tokenizer)

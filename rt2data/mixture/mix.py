@@ -1,4 +1,4 @@
-"""The mix: samples of a mixture at its weights, from the shards of its sources. Needs numpy alone.
+"""Iterate the samples of a mixture at its sampling weights, from the shards of its sources. Needs numpy alone.
 
 Which source position i of the mix takes is a pure function of i: the point OFFSET + i * G on a circle of 2**64, with G
 the golden ratio's part of it, lies in one of the arcs that the sources have, each as long as its share. Such a sequence
@@ -25,12 +25,12 @@ from rt2data.mixture.reader import Sample, load_manifest, samples, shards
 from rt2data.storage.places import Place
 
 _GOLDEN = 0x9E3779B97F4A7C15
-_CHUNK = 1 << 16  # positions whose sources are found at once: half a megabyte
+_BLOCK = 1 << 16  # positions whose sources are computed at once: half a megabyte
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
-    """Samples `first` to `last` of a shard."""
+class _ShardRange:
+    """Samples `first` to `last` (exclusive) of the shard of that name."""
 
     shard: str
     first: int
@@ -38,17 +38,17 @@ class _Piece:
 
 
 class Mix:
-    """The samples of a split, source by source at its weight, again and again without end.
+    """The samples of a split, each source at its sampling weight, without end.
 
     Every reader has a part of each source for itself, and takes from it in the order of the shards; from the second
     pass over a source on, in an order of shards that the seed gives. The sequence depends on the mixture and the
     arguments alone.
 
     Args:
-        path: a built mixture, a folder or a URL. Of the form ``mixed`` its shards are read as they are, at the weights
-            that are in them.
+        path: a built mixture, a folder or a URL. Of the form ``mixed`` its shards are read as they are, at the
+            sampling weights that were built into them.
         split: which split.
-        weights: a weight per source in place of the recipe's; a source without one is left out.
+        weights: a sampling weight per source in place of the recipe's; a source without one is left out.
         seed: another sequence.
         reader, readers: this reader's number, and how many read in parallel (ranks times workers). A source with fewer
             samples than readers gives some of them the same sample.
@@ -76,38 +76,38 @@ class Mix:
         reader: int = 0, readers: int = 1, start: int = 0,
     ) -> None:  # fmt: skip
         manifest = load_manifest(path)
-        found = storage.place(path)
-        self.folder = found if found.is_dir() else found.parent
+        place = storage.place(path)
+        self.folder = place if place.is_dir() else place.parent
         if not 0 <= reader < readers or start < 0:
             asked = f"reader {reader} of {readers}, start {start}"
             raise Rt2dataError(str(path), asked, "readers counted from 0, and a start of at least 0")
         self.seed, self.reader, self.position = seed, reader, start
-        amounts = _amounts(manifest, str(path), split, weights)
-        total = sum(amounts.values())
-        self.shares = {source: float(amount / total) for source, amount in amounts.items() if source is not None}
+        source_weights = _weights(manifest, str(path), split, weights)
+        total = sum(source_weights.values())
+        self.shares = {source: float(weight / total) for source, weight in source_weights.items() if source is not None}
         self.shares = self.shares or {s["source"]: s["share_got"] for s in manifest["sources"]}
         self.samples = manifest["splits"][split]["samples"]
         if weights is None and split == "train":
             self.samples = sum(source["mix"] for source in manifest["sources"])
-        self._sources = [_part(shards(manifest, split, source), reader, readers) for source in amounts]
+        self._sources = [_ranges(shards(manifest, split, source), reader, readers) for source in source_weights]
         ends, end = [], Fraction(0)
-        for amount in list(amounts.values())[:-1]:
-            end += amount / total
+        for weight in list(source_weights.values())[:-1]:
+            end += weight / total
             ends.append(min(int(end * 2**64), 2**64 - 1))
         self._ends = np.array(ends, np.uint64)
 
     def __iter__(self) -> Iterator[Sample]:
-        """The samples from `position` on."""
+        """Iterate the samples from `position` on."""
         taken = self._taken()
-        streams = [self._source(pieces, done) for pieces, done in zip(self._sources, taken, strict=True)]
+        streams = [self._samples(ranges, done) for ranges, done in zip(self._sources, taken, strict=True)]
         while True:
-            for number in self._numbers(self.position, _CHUNK).tolist():
+            for number in self._sources_at(self.position, _BLOCK).tolist():
                 sample = next(streams[number])
                 self.position += 1
                 yield sample
 
-    def _numbers(self, first: int, count: int) -> npt.NDArray[np.int64]:
-        """Which source each of `count` positions from `first` on takes."""
+    def _sources_at(self, first: int, count: int) -> npt.NDArray[np.int64]:
+        """The source, by number, of each of `count` positions from `first` on: (count,)."""
         offset = int.from_bytes(_hash(self.seed, self.reader), "big")
         points = np.arange(count, dtype=np.uint64) * np.uint64(_GOLDEN)
         points += np.uint64((offset + first * _GOLDEN) % 2**64)
@@ -116,70 +116,68 @@ class Mix:
     def _taken(self) -> list[int]:
         """How many samples of each source the positions before this one took."""
         counts = np.zeros(len(self._sources), np.int64)
-        for first in range(0, self.position, _CHUNK):
-            numbers = self._numbers(first, min(_CHUNK, self.position - first))
+        for first in range(0, self.position, _BLOCK):
+            numbers = self._sources_at(first, min(_BLOCK, self.position - first))
             counts += np.bincount(numbers, minlength=len(counts))
         return [int(n) for n in counts]
 
-    def _source(self, pieces: list[_Piece], done: int) -> Iterator[Sample]:
+    def _samples(self, ranges: list[_ShardRange], done: int) -> Iterator[Sample]:
         """One source's samples without end, after the first `done`."""
-        turn, done = divmod(done, sum(piece.last - piece.first for piece in pieces))
+        turn, done = divmod(done, sum(shard_range.last - shard_range.first for shard_range in ranges))
         while True:
-            ordered = sorted(pieces, key=lambda p: _hash(self.seed, turn, p.shard)) if turn else pieces
-            for piece in ordered:
-                size = piece.last - piece.first
+            ordered = sorted(ranges, key=lambda r: _hash(self.seed, turn, r.shard)) if turn else ranges
+            for shard_range in ordered:
+                size = shard_range.last - shard_range.first
                 skipped = min(done, size)
                 done -= skipped
                 if skipped == size:
                     continue
                 given = 0
-                path = self.folder / piece.shard
-                for sample in islice(samples(path, piece.first + skipped), size - skipped):
+                path = self.folder / shard_range.shard
+                for sample in islice(samples(path, shard_range.first + skipped), size - skipped):
                     given += 1
                     yield sample
                 if given < size - skipped:
-                    found = f"{piece.first + skipped + given} samples"
-                    raise Rt2dataError(str(path), found, "as many as the manifest says", "Run `rt2data verify`")
+                    fault = f"{shard_range.first + skipped + given} samples"
+                    raise Rt2dataError(str(path), fault, "as many as the manifest says", "Run `rt2data verify`")
             turn += 1
 
 
-def _amounts(
+def _weights(
     manifest: dict[str, Any], where: str, split: str, weights: Mapping[str, float] | None
 ) -> dict[str | None, Fraction]:
-    """The weight of each source that has samples in a split; of all together where the form is mixed."""
+    """The sampling weight of each source that has samples in a split; of all together where the form is mixed."""
     shards(manifest, split)
     if manifest["recipe"]["form"] == "mixed":
         if weights is not None:
-            found = "weights for a mixture of the form mixed, whose weights are in its shards"
-            raise Rt2dataError(where, found, "a mixture of the form by_source", "Build it with form: by_source")
+            fault = "weights for a mixture of the form mixed, whose weights are in its shards"
+            raise Rt2dataError(where, fault, "a mixture of the form by_source", "Build it with form: by_source")
         return {None: Fraction(1)}
-    there = {s["source"]: Fraction(s["mix"]) for s in manifest["sources"] if s["samples"].get(split)}
+    own = {s["source"]: Fraction(s["mix"]) for s in manifest["sources"] if s["samples"].get(split)}
     if weights is not None:
         for name, weight in weights.items():
-            if name not in there:
-                raise Rt2dataError(
-                    where, f'no source "{name}" in {split}', f"one of {', '.join(there)}", near(name, there)
-                )
+            if name not in own:
+                raise Rt2dataError(where, f'no source "{name}" in {split}', f"one of {', '.join(own)}", near(name, own))
             if not 0 < weight < float("inf"):
                 raise Rt2dataError(where, f"the weight {weight} of {name}", "a number above 0")
-        there = {name: Fraction(weights[name]) for name in there if name in weights}
-    if not there:
+        own = {name: Fraction(weights[name]) for name in own if name in weights}
+    if not own:
         raise Rt2dataError(where, f"no sample in {split}", "a split with samples")
-    return dict(there)
+    return dict(own)
 
 
-def _part(shards: list[dict[str, Any]], reader: int, readers: int) -> list[_Piece]:
+def _ranges(shards: list[dict[str, Any]], reader: int, readers: int) -> list[_ShardRange]:
     """A reader's part of a source: an equal share of its samples, at least one, from as few shards as that takes."""
     total = sum(shard["samples"] for shard in shards)
     first = total * reader // readers
     last = max(total * (reader + 1) // readers, first + 1)
-    pieces, begin = [], 0
+    ranges, begin = [], 0
     for shard in shards:
         end = begin + shard["samples"]
         if begin < last and first < end:
-            pieces.append(_Piece(shard["name"], max(first, begin) - begin, min(last, end) - begin))
+            ranges.append(_ShardRange(shard["name"], max(first, begin) - begin, min(last, end) - begin))
         begin = end
-    return pieces
+    return ranges
 
 
 def _hash(*parts: object) -> bytes:

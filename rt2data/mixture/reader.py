@@ -1,4 +1,4 @@
-"""A built mixture, read back with the standard library alone: its manifest, its shards, their samples."""
+"""Read a built mixture with the standard library alone: its manifest, its shards, their samples."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from rt2data.storage.places import Place
 
 FORMAT = "rt2data.mixture/1"
 CLAIM = ".rt2data-building"  # lies in OUT and holds the plan's digest while a build is under way
+
+KEY = re.compile(r"([a-z0-9][a-z0-9_]{0,39})-([0-9a-f]{20})-([0-9]{1,10})(?:-v[0-9]{1,5})?(?:-c[0-9]{1,9})?")
+"""The key of a sample: source, digest of the episode or example, step; variant and copy where there are several."""
 
 _SHARD = re.compile(r"[a-z][a-z0-9_]*/([a-z0-9][a-z0-9_]*/)?[a-z0-9][a-z0-9_-]*\.tar")
 
@@ -35,7 +38,7 @@ class Sample:
 
 
 def load_manifest(path: str | Place) -> dict[str, Any]:
-    """The manifest of a built mixture.
+    """Read the manifest of a built mixture.
 
     Args:
         path: the mixture's folder, or its ``manifest.json``.
@@ -43,10 +46,10 @@ def load_manifest(path: str | Place) -> dict[str, Any]:
     Raises:
         Rt2dataError: no manifest, or one of another format.
     """
-    found_at = storage.place(path)
-    file = found_at / "manifest.json" if found_at.is_dir() else found_at
+    place = storage.place(path)
+    file = place / "manifest.json" if place.is_dir() else place
     try:
-        found = json.loads(file.read_bytes())
+        manifest = json.loads(file.read_bytes())
     except FileNotFoundError:
         repair = (
             "A build that did not end has none: run the same build again, and it continues"
@@ -56,29 +59,38 @@ def load_manifest(path: str | Place) -> dict[str, Any]:
         raise Rt2dataError(str(path), "no manifest.json", "the folder of a built mixture", repair) from None
     except (OSError, ValueError) as error:
         raise Rt2dataError(str(file), str(error), "a manifest in JSON") from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        kind = found.get("format") if isinstance(found, dict) else type(found).__name__
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        kind = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
         raise Rt2dataError(str(file), f"format {kind}", FORMAT)
-    return found
+    return manifest
 
 
 def shards(manifest: dict[str, Any], split: str, source: str | None = None) -> list[dict[str, Any]]:
-    """The shards of a split, as the manifest lists them: all, or those of one source where the form is by_source.
+    """Select the shards of a split, as the manifest lists them.
+
+    Args:
+        manifest: of the mixture.
+        split: such as ``train``.
+        source: the source whose shards to take, for the form by_source; None takes all.
 
     Raises:
-        Rt2dataError: no such split, or a name that is not one of a shard: it would be read outside of the mixture.
+        Rt2dataError: no such split, or a name that no shard has: its file might lie outside of the mixture.
     """
     if split not in manifest["splits"]:
         raise Rt2dataError(manifest["name"], f'no split "{split}"', f"one of {', '.join(manifest['splits'])}")
-    found = [s for s in manifest["splits"][split]["shards"] if source is None or s["source"] == source]
-    for shard in found:
+    chosen = [s for s in manifest["splits"][split]["shards"] if source is None or s["source"] == source]
+    for shard in chosen:
         if not _SHARD.fullmatch(shard["name"]):
             raise Rt2dataError("manifest.json", f'a shard named "{shard["name"]}"', "names as a build gives them")
-    return found
+    return chosen
 
 
 def samples(path: Place, start: int = 0) -> Iterator[Sample]:
-    """The samples of a shard from number `start` on; of those before it the headers are read, and no image.
+    """Iterate the samples of a shard.
+
+    Args:
+        path: of the shard.
+        start: the number of the first sample; of those before it only tar headers are read.
 
     Raises:
         Rt2dataError: a file that cannot be read, or members that are not those of a sample.

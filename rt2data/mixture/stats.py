@@ -1,47 +1,40 @@
-"""The statistics of a built mixture, and statistics as tables of text."""
+"""Read the statistics of a built mixture, and show statistics as tables of text."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rt2data.mixture import reader
 from rt2data.storage.places import Place
 
-if TYPE_CHECKING:
-    pass
-
-
 Json = dict[str, Any]
 
 
-def of_mixture(path: Place) -> Json:
-    """The statistics of a built mixture: of its manifest and its ``statistics.json``."""
-    found = reader.load_manifest(path)
+def read_mixture_stats(path: Place) -> Json:
+    """Read the statistics of a built mixture from its manifest and its ``statistics.json``."""
+    manifest = reader.load_manifest(path)
     measured = json.loads((path / "statistics.json").read_bytes())["sources"]
     sources = []
-    for source in found["sources"]:
+    for source in manifest["sources"]:
         own = measured.get(source["source"])
         sources.append(source | {"instructions": own["instructions"] if own else None, "actions": own})
-    splits = {name: split["samples"] for name, split in found["splits"].items()}
-    form = found["recipe"]["form"]
-    return {
-        "name": found["name"], "what": "mixture", "form": form, "checked": True, "splits": splits, "sources": sources,
-    }  # fmt: skip
+    splits = {name: split["samples"] for name, split in manifest["splits"].items()}
+    form = manifest["recipe"]["form"]
+    head = {"name": manifest["name"], "what": "mixture", "form": form, "checked": True}
+    return head | {"splits": splits, "sources": sources}
 
 
-def text(stats: Json) -> str:
-    """The statistics as tables of at most 100 columns."""
+def format_stats(stats: Json) -> str:
+    """Format statistics, of a mixture or a dataset, as tables of at most 100 columns."""
     whose = "the mix" if stats.get("form") == "by_source" else "train"
     lines = [f"{stats['what']} {stats['name']}: " + ", ".join(f"{name} {n:,}" for name, n in stats["splits"].items())]
     if not stats["checked"]:
         lines.append("checksums of the files were not verified; --check verifies them")
     for s in stats["sources"]:
-        word = ("episodes", "steps") if s["kind"] == "robot" else ("examples", "examples")
-        found = (
-            f"{s['units']:,} {word[0]}, {s['rows']:,} {word[1]}" if s["kind"] == "robot" else f"{s['rows']:,} examples"
-        )
-        lines += ["", f"{s['dataset']} ({s['kind']}): {found}"]
+        robot = s["kind"] == "robot"
+        size = f"{s['units']:,} episodes, {s['rows']:,} steps" if robot else f"{s['rows']:,} examples"
+        lines += ["", f"{s['dataset']} ({s['kind']}): {size}"]
         if s.get("share_got") is not None:
             wanted = f"wanted {100 * s['share_wanted']:.2f} %, got " if s["share_wanted"] is not None else ""
             lines.append(f"  share of {whose}: {wanted}{100 * s['share_got']:.2f} % ({s['mix']:,} samples)")

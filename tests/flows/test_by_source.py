@@ -180,7 +180,7 @@ def test_the_plan_says_what_is_written_and_what_is_drawn(apart: Built, mixture: 
 
 def test_stats_and_inspect(apart: Built) -> None:
     found = read_stats(apart.out)
-    assert "share of the mix: wanted 50.00 %, got 50.00 %" in stats.text(found)
+    assert "share of the mix: wanted 50.00 %, got 50.00 %" in stats.format_stats(found)
     seen = [json.loads(line) for line in inspection.inspect(apart.out, 6, as_json=True)]
     assert {s["source"] for s in seen} == set(SOURCES)
     shard = mixture_reader.shards(apart.manifest, "val", "bridge")[0]["name"]
@@ -213,7 +213,7 @@ def test_the_mix_has_its_shares_and_every_sample(apart: Built) -> None:
 def test_shares_are_met_after_any_number_of_samples(apart: Built) -> None:
     weights = {"bridge": 0.61, "vqav2": 0.02, "coco": 0.37}
     mix = Mix(apart.out, weights=weights)
-    numbers = mix._numbers(0, 300_000)
+    numbers = mix._sources_at(0, 300_000)
     for position, share in enumerate(weights.values()):
         counted = np.cumsum(numbers == position)
         assert np.abs(counted - share * np.arange(1, len(numbers) + 1)).max() < 8

@@ -104,7 +104,7 @@ def test_everything_at_once(form: str, image: Any, data: Path, build: Build, tmp
         assert small_corpora.tree(tmp_path / "a") == small_corpora.tree(tmp_path / "c")
     shown = [json.loads(one) for one in inspection.inspect(tmp_path / "a", 400, as_json=True)]
     assert sum(one["plan"] is not None for one in shown) > 3
-    assert "actions of " in stats.text(read_stats(tmp_path / "a"))
+    assert "actions of " in stats.format_stats(read_stats(tmp_path / "a"))
     for streaming in (True, False):
         read_by_datasets(tmp_path / "a", tmp_path / f"cache-{streaming}", streaming=streaming)
     for kind in ("messages", "llava"):

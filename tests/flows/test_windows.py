@@ -173,7 +173,7 @@ def test_readers(windows: Any) -> None:
     found = list(webdataset.WebDataset(files, shardshuffle=False, empty_check=False))
     assert len(found) == count
     assert any("secondary.h1.jpg" in sample for sample in found)
-    assert stats.text(read_stats(windows.out))
+    assert stats.format_stats(read_stats(windows.out))
     text = "\n".join(inspect(windows.out, 6))
     assert "stored 3" in text
     assert "primary.h1.jpg" in text
