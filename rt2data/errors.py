@@ -1,4 +1,4 @@
-"""The errors that a user of rt2data sees: where, what was found, what was expected, how to repair it."""
+"""The error that a user of rt2data sees: where, what was found, what was expected, how to repair it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Rt2dataError(ValueError):
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """A repair sentence that suggests the known name nearest to `name`, or "" when none is near."""
+    """Return a repair sentence that suggests the known name nearest to `name`, or "" when none is near."""
     import difflib  # here: serving, which imports this module, has milliseconds to start
 
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

@@ -1,9 +1,9 @@
-"""For tests of datasets: seeded RLDS sets of any layout, in the format of TensorFlow Datasets and without it.
+"""Fake datasets for tests: seeded RLDS of any layout, as TensorFlow Datasets writes it but without it.
 
     fake_dataset("facts/fmb/0.1.0", "data", robot=declaration.find("fmb").robot, episodes=4)
 
 writes ``data/fmb/0.1.0`` from ``facts/fmb/0.1.0/features.json``. The values are sane: small displacements, unit
-quaternions, flags that mark the ends, instructions, small pictures.
+quaternions, flags that mark the ends, instructions, small images.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def fake_dataset(
     image_size: tuple[int, int] = (16, 12),
     file_format: Literal["tfrecord", "array_record"] = "tfrecord",
 ) -> Path:
-    """Write a dataset of the layout `schema` to ``OUT/NAME/VERSION`` and return that folder.
+    """Write a fake dataset of the layout `schema` to ``OUT/NAME/VERSION`` and return that folder.
 
     Args:
         schema: a folder with ``features.json`` (copied as it is) and perhaps ``dataset_info.json``; or the fields.
@@ -89,7 +89,7 @@ def fake_dataset(
 
 
 def layout(robot: Robot) -> dict[str, Field]:
-    """The smallest layout that a declaration fits: for datasets whose own is published nowhere."""
+    """Return the smallest layout that a declaration fits, by path, for datasets whose own layout is not published."""
     columns: dict[str, int] = {}
     for ref, width in _uses(robot):
         columns[ref.field] = max(columns.get(ref.field, 0), width, *(c + 1 for c in ref.columns or ()))
@@ -119,8 +119,8 @@ def _uses(robot: Robot) -> Iterator[tuple[Ref, int]]:
         yield from ((op.other, term.width_of(op)) for op in term.ops if op.other)
     for rule in robot.rules:
         yield Ref(rule.field, rule.columns), 1
-    for one in robot.proprio:
-        yield Ref(one.field, one.columns), len(one.dims)
+    for state in robot.proprio:
+        yield Ref(state.field, state.columns), len(state.dims)
     for path in robot.first_scale or ():
         yield Ref(path, None), len(robot.dims)
 
@@ -164,8 +164,8 @@ class _Maker:
         times = steps if field.per_step else 1
         ends = np.arange(steps) == (0 if leaf == "is_first" else steps - 1)
         if field.kind == "image":
-            pictures = [self._picture(field, 7 * number + step) for step in range(times)]
-            return pictures if field.per_step else pictures[0]
+            images = [self._image(field, 7 * number + step) for step in range(times)]
+            return images if field.per_step else images[0]
         if field.kind == "text":
             return self._text(field, number, times)
         shape = tuple(3 if n is None else n for n in field.shape)
@@ -191,9 +191,9 @@ class _Maker:
             return table if field.per_step else table[0]
         return [text] * times if field.per_step else text
 
-    def _picture(self, field: Field, seed: int) -> bytes:
+    def _image(self, field: Field, seed: int) -> bytes:
         channels = field.shape[-1] if field.shape else 3
-        return _picture(
+        return _encoded_image(
             "JPEG" if field.encoding == "jpeg" else "PNG", self.image_size, channels or 3, field.dtype, seed % 16
         )
 
@@ -288,13 +288,13 @@ def _numbers(rng: np.random.Generator, field: Field, shape: tuple[int, ...], ste
         return [make((int(n), *shape[1:])) for n in rows]
     if field.per_step and None in field.shape:
         return [make(shape) for _ in range(steps)]
-    found = make((steps, *shape) if field.per_step else shape)
-    return found if math.prod(found.shape) or shape else np.array(found)
+    values = make((steps, *shape) if field.per_step else shape)
+    return values if math.prod(values.shape) or shape else np.array(values)
 
 
 @cache
-def _picture(kind: str, size: tuple[int, int], channels: int, dtype: str, seed: int) -> bytes:
-    """An encoded picture, smooth so that it stays small; never of one colour."""
+def _encoded_image(kind: str, size: tuple[int, int], channels: int, dtype: str, seed: int) -> bytes:
+    """An encoded image, smooth so that it stays small; never of one colour."""
     width, height = size
     x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
     planes = [np.mod(x * (1 + c) + y * 2 + seed / 16, 1.0) for c in range(3)]
@@ -302,7 +302,7 @@ def _picture(kind: str, size: tuple[int, int], channels: int, dtype: str, seed: 
         image = Image.fromarray((planes[0] * 4000).astype(np.uint16))
     elif channels == 1 and dtype != "float32":
         image = Image.fromarray((planes[0] * 255).astype(np.uint8))
-    else:  # TFDS keeps a float32 picture of one channel as the four bytes of each number, in a PNG of four channels
+    else:  # TFDS keeps a float32 image of one channel as the four bytes of each number, in a PNG of four channels
         planes += [np.ones_like(x)] if channels in (1, 4) else []
         image = Image.fromarray((np.stack(planes, axis=2) * 255).astype(np.uint8))
     out = io.BytesIO()

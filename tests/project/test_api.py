@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 import re
-from pathlib import Path
 
 import pytest
+from support.repository import DOCS
 
-PAGE = next(parent for parent in Path(__file__).parents if (parent / "docs").is_dir()) / "docs" / "api.md"
+PAGE = DOCS / "api.md"
 SECTIONS = dict(
     re.findall(r"^## `([\w.]+)`\n(.*?)(?=^## |\Z)", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 )
