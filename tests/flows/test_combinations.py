@@ -27,7 +27,7 @@ STATE = "Q: what action should the robot take to {instruction} from {proprio}? A
 
 def corpora(root: Path) -> Path:
     """Bridge with pauses, a black frame, a state that is no number and an episode twice; LeRobot; VQA and captions."""
-    lerobotfiles = pytest.importorskip("lerobotfiles")
+    lerobotfiles = pytest.importorskip("support.lerobot_files")
     small_corpora.write_corpora(root)
     episodes = [episode(n) for n in range(13)]
     episodes[5]["steps"]["observation"]["state"][3] = np.nan
@@ -119,7 +119,7 @@ def test_everything_on_object_storage(
     """Sources on S3 but for videos, which lie on disk; the output on S3, staged and not."""
     pytest.importorskip("obstore", reason="object storage needs the extra cloud")
     pytest.importorskip("moto.server", reason="the tests of object storage need moto and flask-cors")
-    objects = pytest.importorskip("objects")
+    objects = pytest.importorskip("support.s3_server")
     build(everything(data), tmp_path / "local", data_root=data)
     with objects.serving(monkeypatch) as server:
         url = server.upload(data, "data")
