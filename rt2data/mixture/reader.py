@@ -16,6 +16,7 @@ from rt2data.storage.places import Place
 FORMAT = "rt2data.mixture/1"
 CLAIM = ".rt2data-building"  # lies in OUT and holds the plan's digest while a build is under way
 
+# `rt2data.verify` has a pattern of its own, since it shares nothing with what it checks.
 KEY = re.compile(r"([a-z0-9][a-z0-9_]{0,39})-([0-9a-f]{20})-([0-9]{1,10})(?:-v[0-9]{1,5})?(?:-c[0-9]{1,9})?")
 """The key of a sample: source, digest of the episode or example, step; variant and copy where there are several."""
 
