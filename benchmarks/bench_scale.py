@@ -105,7 +105,7 @@ def base_index(root: Path, work: Path) -> tuple[Any, pa.Table]:
     """The source of a small dataset, and the index of its first part."""
     command = [sys.executable, str(HERE / "generate.py"), str(root), "--gigabytes", "0.05"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    the_recipe = recipe.read(HERE / "bench.yaml")
+    the_recipe = recipe.read_recipe(HERE / "bench.yaml")
     found = sources.open_source(the_recipe.sources[0].declaration, root)
     done = indexing.run(indexing.tasks(found, found.parts("train")[:1], work, check="header")[0])
     return found, index.read(work / done["file"])
@@ -140,7 +140,7 @@ def make_job(scratch: Path, millions: int) -> job.Job:
         index.write(scratch / "work" / file, table, meta)
         member = parts.Member(f"part-{number:06d}", f"{number:040x}", table.num_rows)
         parts.append(parts.IndexedPart(0, "train", file, (member,)))
-    return job.make(scratch / "work", recipe.read(HERE / "bench.yaml"), [str(found.root)], parts)
+    return job.make(scratch / "work", recipe.read_recipe(HERE / "bench.yaml"), [str(found.root)], parts)
 
 
 class Stages:

@@ -19,7 +19,7 @@ def child(file: Path, root: Path, *, cold: bool) -> None:
     from rt2data.pipeline import stages
     from rt2data.recipes import recipe
 
-    the_recipe = recipe.read(file)
+    the_recipe = recipe.read_recipe(file)
     found = stages.open_source(the_recipe.sources[0], root)
     every = stages.parts(the_recipe.sources[0], found)
     found.index(every[0], check="quick")  # what it imports is no part of the time
@@ -101,7 +101,7 @@ def again(file: Path, root: Path, work: Path) -> None:
         )
         return time.perf_counter() - start
 
-    the_recipe = recipe.read(file)
+    the_recipe = recipe.read_recipe(file)
     sys.addaudithook(hook)
     index_all()
     seconds = index_all()

@@ -84,7 +84,7 @@ def plan_mixture(args: argparse.Namespace) -> None:
     from rt2data.plan import text as plan_text
     from rt2data.recipes import recipe as recipes
 
-    recipe = recipes.read(recipes.find(args.recipe))
+    recipe = recipes.read_recipe(recipes.find_recipe(args.recipe))
     work = stages.work_folder((args.out or Path("out") / recipe.name).absolute(), args.work)
     plan = estimate.make(recipe, args.data_root, work, index=args.index, check=args.check)
     if args.left_out:

@@ -159,7 +159,7 @@ def fit_tokenizer(args: argparse.Namespace) -> None:
     from rt2data.pipeline import stages
     from rt2data.recipes import recipe as recipes
 
-    recipe = recipes.read(recipes.find(args.recipe))
+    recipe = recipes.read_recipe(recipes.find_recipe(args.recipe))
     work = stages.work_folder((Path("out") / recipe.name).absolute(), args.work)
     tokenizer = fitting.fit_recipe(
         recipe, args.data_root, work, spec=args.spec, horizon=args.horizon, vocabulary=args.vocabulary

@@ -64,7 +64,7 @@ def build(
     Raises:
         Rt2dataError: input that cannot be used. OUT is then as it was before.
     """
-    the_recipe = recipes.read(recipes.find(str(recipe)))
+    the_recipe = recipes.read_recipe(recipes.find_recipe(str(recipe)))
     target = storage.place(out).absolute()
     folder = work_folder(target, work)
     if target in (folder, *folder.parents):

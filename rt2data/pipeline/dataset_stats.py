@@ -30,7 +30,7 @@ def of_dataset(path: Place, *, check: bool) -> Json:
     taken = sorted(sources.load_format(declared, str(path))(declared, path).splits())
     source = {"source": declared.name, "path": str(path.absolute()), "splits": {"train": taken}}
     cameras = list(declared.cameras[:1]) if declared.robot else ["image"]
-    the_recipe = recipe.parse({"name": "stats", "cameras": cameras, "sources": [source]}, str(path))
+    the_recipe = recipe.parse_recipe({"name": "stats", "cameras": cameras, "sources": [source]}, str(path))
     with tempfile.TemporaryDirectory() as work:
         engine = Direct(progress.Reporter(enabled=True))
         opened = [stages.open_source(s, None) for s in the_recipe.sources]

@@ -50,7 +50,7 @@ def plan_text(recipe: Recipe, plan: Plan, workers: int | None = None, out: Place
     for source, s in zip(recipe.sources, plan.sources, strict=True):
         lines += _source_lines(s, plan.mix, whose if whole else "of what is known")
         if source.declaration.robot:
-            lines += _wrapped(sampling.text(source.declaration, source.sampling))
+            lines += _wrapped(sampling.describe_sampling(source.declaration, source.sampling))
     mark = "~" if guessed else ""
     counted = whole and recipe.form == "mixed"  # a share says how many are drawn, of a source of unknown size too
     for split, samples in plan.splits.items():

@@ -18,7 +18,7 @@ Numbers = npt.NDArray[np.float64]
 
 PREFIX = "filter:"
 _TEXTS = {"vqa": ("question", "answer"), "caption": ("caption",), "robot": ("instruction",)}
-_LENGTHS = ("characters", "words")
+TEXT_LENGTHS = ("characters", "words")
 
 PIXELS = ("brightness", "contrast")
 """Columns that the image pass (`rt2data.samples.image_pass`) finds."""
@@ -47,9 +47,9 @@ class Filter:
     top: float | None = None
 
 
-def parse(raw: Mapping[str, Any], declaration: Declaration, where: Callable[[str], str]) -> tuple[Filter, ...]:
+def parse_filters(raw: Mapping[str, Any], declaration: Declaration, where: Callable[[str], str]) -> tuple[Filter, ...]:
     """The filters of a recipe's source, duplicates last. `where` names the line of a column."""
-    known = columns(declaration)
+    known = list_columns(declaration)
     found = []
     for name, rule in raw.items():
         if name == "success" and declaration.robot and name not in known:
@@ -86,9 +86,9 @@ def _plain(value: Any) -> Any:
     return str(value).lower() if isinstance(value, bool) else value
 
 
-def columns(declaration: Declaration) -> list[str]:
+def list_columns(declaration: Declaration) -> list[str]:
     """The columns that a source can be filtered by."""
-    lengths = [f"{text}_{what}" for text in _TEXTS[declaration.kind] for what in _LENGTHS]
+    lengths = [f"{text}_{what}" for text in _TEXTS[declaration.kind] for what in TEXT_LENGTHS]
     own = list(declaration.web.columns) if declaration.web else ["steps"]
     own += ["success"] if declaration.robot and declaration.robot.success else []
     doubles = [name for name in DUPLICATES if declaration.robot or name != "duplicate_episode"]

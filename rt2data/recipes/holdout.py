@@ -43,7 +43,7 @@ class Holdout:
         return [*self.instructions, *self.objects, *(f"{dataset} {name}" for dataset, name in self.episodes), *pictures]
 
 
-def parse(raw: Mapping[str, Any], declarations: Sequence[Declaration], where: Callable[[str], str]) -> Holdout:
+def parse_holdout(raw: Mapping[str, Any], declarations: Sequence[Declaration], where: Callable[[str], str]) -> Holdout:
     """The ``holdout`` of a recipe with these sources. `where` names the line of a field."""
     robots = [one.name for one in declarations if one.robot]
     episodes = []
@@ -63,7 +63,7 @@ def parse(raw: Mapping[str, Any], declarations: Sequence[Declaration], where: Ca
             raise Rt2dataError(where("pictures"), f'the picture "{text}"', expected or "a recipe with web sources")
         pictures.append((namespace, name) if colon else ("", text))
     for key in ("instructions", "objects"):
-        empty = next((text for text in raw.get(key, ()) if not words(text)), None)
+        empty = next((text for text in raw.get(key, ()) if not normalise_words(text)), None)
         if empty is not None:
             raise Rt2dataError(where(key), f'"{empty}" among the {key}', "texts with a letter or digit in them")
         if key in raw and not robots:
@@ -74,6 +74,6 @@ def parse(raw: Mapping[str, Any], declarations: Sequence[Declaration], where: Ca
     )  # fmt: skip
 
 
-def words(text: str) -> str:
+def normalise_words(text: str) -> str:
     """The words of a text in small letters with a space between them."""
     return " ".join(_WORD.findall(text.casefold()))

@@ -20,7 +20,7 @@ OF_ONE_FILE = ("description", "include", "without", "sources")
 
 
 @dataclass(slots=True)
-class Entry:
+class WrittenSource:
     """One source as written: its declaration, its fields, and the place (FILE:LINE) of the entry and of each field."""
 
     declaration: Declaration
@@ -34,13 +34,13 @@ class Entry:
 
 
 @dataclass(slots=True)
-class Written:
+class WrittenRecipe:
     """A recipe after its includes: the fields but for the sources, each with its place, and the sources."""
 
     file: str
     fields: dict[str, Any]
     places: dict[Where, str]
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[WrittenSource] = field(default_factory=list)
 
     def at(self, *where: str) -> str:
         """Where a field is written."""
@@ -54,15 +54,15 @@ def _nearest(places: dict[Where, str], where: Where, else_: str) -> str:
     return places.get(where, else_)
 
 
-def read(path: Path) -> Written:
+def read_written(path: Path) -> WrittenRecipe:
     """Read a recipe file and what it includes. Raises Rt2dataError that names the file and the line."""
     raw, lines = yaml_file.read_yaml(path)
-    return parse(raw, str(path), lines)
+    return parse_written(raw, str(path), lines)
 
 
-def parse(
+def parse_written(
     raw: Any, file: str, lines: dict[Where, int] | None, given: Sequence[Declaration] = (), above: tuple[str, ...] = ()
-) -> Written:
+) -> WrittenRecipe:
     """The recipe of data that was read from `file`.
 
     Args:
@@ -78,23 +78,23 @@ def parse(
         return f"{file}:{yaml_file.line_of(lines, where)}"
 
     places = {where: f"{file}:{line}" for where, line in (lines or {}).items()}
-    own = Written(file, {key: value for key, value in raw.items() if key != "sources"}, places)
+    own = WrittenRecipe(file, {key: value for key, value in raw.items() if key != "sources"}, places)
     for number, entry in enumerate(raw.get("sources", ())):
         here = at("sources", number, "source")
         inside = {where[2:]: place for where, place in places.items() if where[:2] == ("sources", number) and where[2:]}
-        own.entries.append(Entry(_declared(entry["source"], file, here, given), entry, here, inside))
-    once(own.entries)
+        own.entries.append(WrittenSource(_declared(entry["source"], file, here, given), entry, here, inside))
+    check_unique(own.entries)
     if "include" not in raw:
         if "without" in raw:
             raise Rt2dataError(at("without"), '"without" and no include', "a recipe to leave sources out of")
         return own
     path = _included(raw["include"], file, at("include"), above)
     base_raw, base_lines = yaml_file.read_yaml(path)
-    base = parse(base_raw, str(path), base_lines, given, (*above, str(Path(file).resolve())))
+    base = parse_written(base_raw, str(path), base_lines, given, (*above, str(Path(file).resolve())))
     return _merge(_without(base, own), own)
 
 
-def once(entries: Sequence[Entry]) -> None:
+def check_unique(entries: Sequence[WrittenSource]) -> None:
     """Raise where two sources have one id."""
     ids = [entry.declaration.id for entry in entries]
     for number, entry in enumerate(entries):
@@ -125,7 +125,7 @@ def _included(name: str, file: str, where: str, above: tuple[str, ...]) -> Path:
     return path
 
 
-def _without(base: Written, own: Written) -> Written:
+def _without(base: WrittenRecipe, own: WrittenRecipe) -> WrittenRecipe:
     """`base` without the sources that `own` takes out."""
     left = list(base.entries)
     for name in own.fields.get("without", ()):
@@ -135,10 +135,10 @@ def _without(base: Written, own: Written) -> Written:
             found = f'without "{name}", which {Path(base.file).stem} does not have'
             raise Rt2dataError(own.at("without"), found, f"one of {', '.join(names)}", near(name, names))
         left.remove(entry)
-    return Written(base.file, base.fields, base.places, left)
+    return WrittenRecipe(base.file, base.fields, base.places, left)
 
 
-def _merge(base: Written, own: Written) -> Written:
+def _merge(base: WrittenRecipe, own: WrittenRecipe) -> WrittenRecipe:
     """`own` over `base`.
 
     A field of `own` takes the place of that of `base`; `tokenizer` and `prompts` are merged key by key, sources by name
@@ -153,12 +153,12 @@ def _merge(base: Written, own: Written) -> Written:
         under = entries.get(entry.declaration.name)
         if under is not None:
             merged_fields = _over(entry.fields, under.fields)
-            entry = Entry(entry.declaration, merged_fields, entry.place, under.places | entry.places)
+            entry = WrittenSource(entry.declaration, merged_fields, entry.place, under.places | entry.places)
         entries[entry.declaration.name] = entry
-    merged = Written(own.file, fields, base.places | own.places, list(entries.values()))
+    merged = WrittenRecipe(own.file, fields, base.places | own.places, list(entries.values()))
     if not entries:
         raise Rt2dataError(own.at("without"), "no source is left", "at least one source")
-    once(merged.entries)
+    check_unique(merged.entries)
     return merged
 
 

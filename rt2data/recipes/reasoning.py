@@ -50,7 +50,7 @@ class Reasoning:
         return own | ({"share": self.share} if self.share is not None else {})
 
 
-def parse(raw: Mapping[str, Any], declaration: Declaration, where: Callable[[str], str]) -> Reasoning:
+def parse_reasoning(raw: Mapping[str, Any], declaration: Declaration, where: Callable[[str], str]) -> Reasoning:
     """The `plans` of a recipe's source that fits the schema. `where` gives the line of one of its fields."""
     origin = raw["from"]
     if declaration.robot is None:
@@ -74,7 +74,7 @@ def parse(raw: Mapping[str, Any], declaration: Declaration, where: Callable[[str
     return Reasoning(origin, text, raw.get("file", ""), raw.get("episode", EPISODE), raw.get("share"))
 
 
-def filled(text: str, values: Mapping[str, Any]) -> str | None:
+def fill_template(text: str, values: Mapping[str, Any]) -> str | None:
     """A plan: the template with its values, in one line.
 
     None where a value is missing or no text, or where it has the marker that a reply's action begins with.

@@ -17,7 +17,7 @@ from rt2data.errors import Rt2dataError, near
 from rt2data.recipes import filters, holdout, include, reasoning, sampling
 from rt2data.recipes.filters import Filter
 from rt2data.recipes.holdout import Holdout
-from rt2data.recipes.include import AMOUNTS, Entry, Written
+from rt2data.recipes.include import AMOUNTS, WrittenRecipe, WrittenSource
 from rt2data.recipes.reasoning import Reasoning
 from rt2data.recipes.sampling import Sampling
 from rt2data.robot.fields import ARM, Robot
@@ -120,7 +120,7 @@ class Recipe:
         return replace(self, horizon=horizon, sources=sources, resolved=self.resolved | {"tokenizer": tokenizer})
 
 
-def find(name: str) -> Path:
+def find_recipe(name: str) -> Path:
     """The recipe file: a path, or the name of a recipe that comes with rt2data."""
     path = Path(name)
     if path.suffix in (".yaml", ".yml") and path.is_file():
@@ -134,12 +134,12 @@ def find(name: str) -> Path:
     )
 
 
-def read(path: Path) -> Recipe:
+def read_recipe(path: Path) -> Recipe:
     """Read and check a recipe with what it includes, and fill in its defaults. Errors name the line."""
-    return _recipe(include.read(path))
+    return _recipe(include.read_written(path))
 
 
-def parse(
+def parse_recipe(
     raw: Any, file: str, lines: dict[yaml_file.Where, int] | None = None, declarations: Sequence[Declaration] = ()
 ) -> Recipe:
     """The recipe of data that was read from `file`.
@@ -147,10 +147,10 @@ def parse(
     ``Recipe.resolved`` of a recipe parses to the same recipe, given the `declarations` of its sources that do not
     come with rt2data.
     """
-    return _recipe(include.parse(raw, file, lines, declarations))
+    return _recipe(include.parse_written(raw, file, lines, declarations))
 
 
-def _recipe(written: Written) -> Recipe:
+def _recipe(written: WrittenRecipe) -> Recipe:
     raw = written.fields
     prompts = _prompts(PROMPTS, raw.get("prompts", {}), lambda kind: written.at("prompts", kind))
     image = raw.get("image", "keep")
@@ -179,9 +179,9 @@ def _recipe(written: Written) -> Recipe:
     return recipe
 
 
-def _holdout(recipe: Recipe, written: Written) -> Recipe:
+def _holdout(recipe: Recipe, written: WrittenRecipe) -> Recipe:
     declarations = [source.declaration for source in recipe.sources]
-    held = holdout.parse(written.fields["holdout"], declarations, lambda key: written.at("holdout", key))
+    held = holdout.parse_holdout(written.fields["holdout"], declarations, lambda key: written.at("holdout", key))
     if held.split in recipe.splits:
         where = written.at("holdout", "split")
         raise Rt2dataError(where, f'"{held.split}" is also a split of the sources', "a name of its own")
@@ -193,7 +193,9 @@ def _horizon(tokenizer: dict[str, Any]) -> int:
     return int(tokenizer.get("horizon") or ActionTokenizer.from_pretrained(tokenizer.get("spec", "rt2")).horizon)
 
 
-def _source(recipe: Recipe, entry: Entry, common: tuple[dict[str, Any], str], written: Written) -> RecipeSource:
+def _source(
+    recipe: Recipe, entry: WrittenSource, common: tuple[dict[str, Any], str], written: WrittenRecipe
+) -> RecipeSource:
     fields, found = entry.fields, _standardised(recipe, entry)
     default = "repeat" if recipe.weights == "share" else "weight"
     amounts = [key for key in AMOUNTS if key in fields] or [default]
@@ -220,7 +222,7 @@ def _source(recipe: Recipe, entry: Entry, common: tuple[dict[str, Any], str], wr
         repair = "Add it to cameras: in the recipe"
         raise Rt2dataError(entry.place, named, f"one of {', '.join(found.cameras)}", repair)
     asked = [prompts[kind] for kind in ("robot", *(("plan",) if "plans" in fields else ()))]
-    how = sampling.parse(
+    how = sampling.parse_sampling(
         found, written.fields, fields, (written.at, entry.at),
         horizon=recipe.horizon, prompts=asked, cameras=len(cameras),
     )  # fmt: skip
@@ -229,16 +231,16 @@ def _source(recipe: Recipe, entry: Entry, common: tuple[dict[str, Any], str], wr
         repeat=fields.get("repeat", 1 if amounts == ["repeat"] else None), samples=fields.get("samples"),
         hashed=hashed, taken=taken, answers=fields.get("answers", "majority"), captions=fields.get("captions", "all"),
         cameras=cameras, prompts=prompts, sampling=how,
-        filters=filters.parse(fields.get("filters", {}), found, lambda column: entry.at("filters", column)),
+        filters=filters.parse_filters(fields.get("filters", {}), found, lambda column: entry.at("filters", column)),
         normalise=fields.get("normalise"),
-        reasoning=reasoning.parse(fields["plans"], found, lambda key: entry.at("plans", key))
+        reasoning=reasoning.parse_reasoning(fields["plans"], found, lambda key: entry.at("plans", key))
         if "plans" in fields
         else None,
         own={key: fields[key] for key in _OWN if key in fields}, where=entry.place,
     )  # fmt: skip
 
 
-def _standardised(recipe: Recipe, entry: Entry) -> Declaration:
+def _standardised(recipe: Recipe, entry: WrittenSource) -> Declaration:
     """The source's declaration as the project that ``compat`` names reads it: its own, else that of the recipe."""
     wanted = entry.fields.get("compat", recipe.compat)
     if "compat" in entry.fields and entry.declaration.kind != "robot":
@@ -290,7 +292,7 @@ def _splits(
     return tuple((name, float(share)) for name, share in raw.items()), None
 
 
-def _check_amounts(recipe: Recipe, written: Written) -> None:
+def _check_amounts(recipe: Recipe, written: WrittenRecipe) -> None:
     """All sources by the same kind of amount, and options only where they mean something."""
     kinds = {kind for s in recipe.sources for kind in AMOUNTS if getattr(s, kind) is not None}
     if len(kinds) > 1:
@@ -313,7 +315,7 @@ def _check_amounts(recipe: Recipe, written: Written) -> None:
         )
 
 
-def _check_bounds(recipe: Recipe, written: Written) -> None:
+def _check_bounds(recipe: Recipe, written: WrittenRecipe) -> None:
     for source, entry in zip(recipe.sources, written.entries, strict=True):
         robot = source.declaration.robot
         if robot and robot.controller and recipe.bounds == "fixed":
@@ -322,7 +324,7 @@ def _check_bounds(recipe: Recipe, written: Written) -> None:
             raise Rt2dataError(entry.place, found, "bounds: quantiles", repair)
 
 
-def _check_pictures(recipe: Recipe, written: Written) -> None:
+def _check_pictures(recipe: Recipe, written: WrittenRecipe) -> None:
     """Sources that share pictures are split in the same way.
 
     A picture's hash is the same everywhere, but two different cuts of the hashes could put it in two splits.
@@ -340,7 +342,7 @@ def _check_pictures(recipe: Recipe, written: Written) -> None:
             raise Rt2dataError(entry.place, found, "the same splits for both", repair)
 
 
-def space(robot: Robot) -> str:
+def describe_action_space(robot: Robot) -> str:
     """The action space of a robot source, in words: that of the arm, or the names of its own dimensions.
 
     An arm may lack some of the seven dimensions (a table top has no z); its numbers still mean the same.
@@ -351,13 +353,13 @@ def space(robot: Robot) -> str:
     return f"{robot.kind} {' '.join(names)}"
 
 
-def _check_spaces(recipe: Recipe, written: Written) -> None:
+def _check_spaces(recipe: Recipe, written: WrittenRecipe) -> None:
     """No robot prompt stands for two action spaces: the same picture and text would have answers of two kinds."""
     first: dict[str, tuple[str, str]] = {}
     for source, entry in zip(recipe.sources, written.entries, strict=True):
         if source.declaration.robot is None:
             continue
-        mine = source.declaration.name, space(source.declaration.robot)
+        mine = source.declaration.name, describe_action_space(source.declaration.robot)
         for kind in ("robot", "plan") if source.reasoning else ("robot",):
             other = first.setdefault(source.prompts[kind], mine)
             if other[1] != mine[1]:

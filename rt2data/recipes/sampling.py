@@ -60,7 +60,7 @@ class Sampling:
         return one + (self.horizon - 1) * (4 * dims + 2) + (self.history - 1) * cameras * 100
 
 
-def parse(
+def parse_sampling(
     declaration: Declaration,
     common: Mapping[str, Any],
     own: Mapping[str, Any],
@@ -157,7 +157,7 @@ def check_no_op(common: Mapping[str, Any], declarations: Iterable[Declaration], 
             raise Rt2dataError(at("no_op"), found, f"one of {', '.join(known)}", near(name, known))
 
 
-def text(declaration: Declaration, sampling: Sampling) -> str:
+def describe_sampling(declaration: Declaration, sampling: Sampling) -> str:
     """What a sample of a robot source is, in words: its control rate, and how many images and steps it holds."""
     hz = declaration.robot.control_hz if declaration.robot else None
     after = f" -> {hz / sampling.pace:.4g} Hz" if hz and sampling.pace > 1 else ""

@@ -170,7 +170,7 @@ def _entries(task: dict[str, Any], counts: Counter[str]) -> Iterator[tuple[str, 
     for file, episode, step, values in _lined(path) if path.suffix == ".jsonl" else _nested(path):
         name = _episode(task["episode"], {"file": file, "episode": episode})
         number = int(step) if re.fullmatch("[0-9]{1,9}", str(step)) and not isinstance(step, bool) else None
-        text = reasoning.filled(task["text"], values) if isinstance(values, dict) else None
+        text = reasoning.fill_template(task["text"], values) if isinstance(values, dict) else None
         reason = "bad_episode" if name is None else "bad_step" if number is None else "no_text" if text is None else ""
         if name is None or number is None or text is None:
             counts[reason] += 1

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from rt2data import index
-from rt2data.recipes.filters import _LENGTHS, DUPLICATES, PIXELS, Filter, Mask, Numbers
+from rt2data.recipes.filters import DUPLICATES, PIXELS, TEXT_LENGTHS, Filter, Mask, Numbers
 
 _COLUMN = {"question": "question", "answer": "answers", "caption": "captions", "instruction": "instruction"}
 
@@ -55,7 +55,7 @@ def _values(table: pa.Table, column: str, cameras: Sequence[str]) -> tuple[Numbe
     if column in PIXELS:
         return *_pixels(table, column, cameras), []
     text, _, what = column.rpartition("_")
-    if what in _LENGTHS and text in _COLUMN:
+    if what in TEXT_LENGTHS and text in _COLUMN:
         return *_lengths(table.column(_COLUMN[text]), what), []
     stored = table.column(f"{index.COLUMN}{column}").combine_chunks()
     stored = pa.concat_arrays(stored.chunks) if isinstance(stored, pa.ChunkedArray) and stored.num_chunks else stored

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from rt2data import index
-from rt2data.recipes.holdout import Holdout, words
+from rt2data.recipes.holdout import Holdout, normalise_words
 
 HELD = "filter.held"  # the column that a job adds to an index
 
@@ -47,6 +47,6 @@ def _hashes(held: Holdout) -> Iterable[tuple[int, str]]:
 
 def _said(held: Holdout, instruction: str) -> Iterable[str]:
     """The entries that an instruction matches."""
-    plain = words(instruction)
-    yield from (text for text in held.instructions if words(text) == plain)
-    yield from (text for text in held.objects if f" {words(text)} " in f" {plain} ")
+    plain = normalise_words(instruction)
+    yield from (text for text in held.instructions if normalise_words(text) == plain)
+    yield from (text for text in held.objects if f" {normalise_words(text)} " in f" {plain} ")

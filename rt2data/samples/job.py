@@ -244,7 +244,7 @@ def load(path: str) -> Job:
     file = Path(path)
     content: dict[str, Any] = json.loads(file.read_bytes())
     declarations = [declaration.load(reference) for reference in content["declarations"]]
-    parsed = recipe.parse(content["recipe"], content["file"], declarations=declarations)
+    parsed = recipe.parse_recipe(content["recipe"], content["file"], declarations=declarations)
     # What a share of the rows means was found once, from all parts.
     sources = [
         replace(s, filters=tuple(replace(one, low=lowest.get(one.column, one.low), top=None) for one in s.filters))

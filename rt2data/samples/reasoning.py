@@ -14,7 +14,7 @@ import pyarrow as pa
 from rt2data import index
 from rt2data.errors import Rt2dataError
 from rt2data.index import keys
-from rt2data.recipes.reasoning import Reasoning, filled
+from rt2data.recipes.reasoning import Reasoning, fill_template
 
 if TYPE_CHECKING:
     from rt2data.samples.annotations import Annotations
@@ -50,7 +50,7 @@ def of(table: pa.Table, rule: Reasoning, annotated: Annotations | None) -> Plans
     for number, pair in enumerate(pairs.tolist()):
         one, other = pair >> 32, (pair & 0xFFFFFFFF) - 1
         values = {"instruction": instructions[one] if one >= 0 else None, "plan": plans[other] if other >= 0 else None}
-        text = filled(rule.text, values)
+        text = fill_template(rule.text, values)
         if text is not None:
             place[number] = len(made)
             made.append(text)

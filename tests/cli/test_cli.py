@@ -376,7 +376,7 @@ def test_a_package_that_is_not_installed_is_named(
     def absent(*_: Any, **__: Any) -> None:
         raise ModuleNotFoundError("No module named 'pyarrow'", name="pyarrow")
 
-    monkeypatch.setattr("rt2data.recipes.recipe.find", absent)
+    monkeypatch.setattr("rt2data.recipes.recipe.find_recipe", absent)
     assert cli.main(["plan", "x"]) == 2
     assert capsys.readouterr().err == (
         "error: plan: the package pyarrow is not installed; expected the build extra. Run pip install "
@@ -393,7 +393,7 @@ def test_a_file_system_that_refuses(
     def refuse(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr("rt2data.recipes.recipe.find", refuse)
+    monkeypatch.setattr("rt2data.recipes.recipe.find_recipe", refuse)
     assert cli.main(["plan", "x"]) == 2
     assert (
         capsys.readouterr().err
@@ -405,7 +405,7 @@ def test_ctrl_c(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rt2data.recipes.recipe.find", interrupt)
+    monkeypatch.setattr("rt2data.recipes.recipe.find_recipe", interrupt)
     assert cli.main(["plan", "x"]) == 130
     assert capsys.readouterr().err == "interrupted; the same command continues where this one stopped\n"
 

@@ -476,7 +476,7 @@ def test_a_plan_says_what_nobody_verified(tmp_path: Path) -> None:
     content = action(unit="controller", scale={"translation": 0.05})
     path = written(tmp_path, content | {"unverified": [{"about": "frame", "reason": "nobody says it"}]})
     (tmp_path / "r.yaml").write_text(f"name: r\ncameras: [front]\nsources:\n- {{source: {path}}}\n")
-    the_recipe = recipe.read(tmp_path / "r.yaml")
+    the_recipe = recipe.read_recipe(tmp_path / "r.yaml")
     said = warnings.warnings(the_recipe, plan.empty(the_recipe, [{}]), {})
     assert "toy: frame is unverified: nobody says it" in said
     assert "toy: roll, pitch, yaw are in units of a controller, no metres or radians" in said
@@ -488,7 +488,7 @@ def test_fixed_bounds_of_controller_units_are_refused(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(text)
     found = "fixed bounds for toy, whose actions are in units of a controller"
     with pytest.raises(Rt2dataError, match=rf"r\.yaml:5: {found}; expected bounds: quantiles\."):
-        recipe.read(tmp_path / "r.yaml")
+        recipe.read_recipe(tmp_path / "r.yaml")
 
 
 def test_another_projects_standardisation(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def test_other_weights_change_no_shard(apart: Built, build: Build, tmp_path: Pat
 
 
 def test_the_plan_says_what_is_written_and_what_is_drawn(apart: Built, mixture: Built) -> None:
-    found = recipe.read(apart.recipe)
+    found = recipe.read_recipe(apart.recipe)
     made = estimate.make(found, apart.data, Path(f"{mixture.out}.work"), index=False, check=False)
     assert made.splits == {name: split["samples"] for name, split in apart.manifest["splits"].items()}
     text = plan_text.plan_text(found, made)

@@ -118,7 +118,7 @@ def test_an_estimate_counts_the_steps_that_are_read(tmp_path: Path) -> None:
     fake(one, tmp_path / "data", episodes=3, steps=19)
     named = [{"source": one.name}, {"source": THINNED[1], "prompts": {"robot": "{instruction}"}}]
     options = {"compat": "octo", "sources": named, "splits": {"train": ["train"]}, "cameras": ["primary", "wrist"]}
-    read = recipe.read(small_corpora.write_recipe(tmp_path / "r.yaml", **options))
+    read = recipe.read_recipe(small_corpora.write_recipe(tmp_path / "r.yaml", **options))
     made = estimate.make(read, tmp_path / "data", tmp_path / "work", index=False, check=False)
     assert [found.estimated for found in made.sources] == [True, True]
     assert made.sources[0].samples["train"] == 4 + 4 + 5
@@ -131,7 +131,7 @@ def test_a_base_without_its_turn_cannot_be_composed(tmp_path: Path) -> None:
     with pytest.raises(
         Rt2dataError, match="base_forward, base_left are seen from a base whose turn the action does not hold"
     ):
-        recipe.read(small_corpora.write_recipe(tmp_path / "r.yaml", **options))
+        recipe.read_recipe(small_corpora.write_recipe(tmp_path / "r.yaml", **options))
 
 
 # GNM: the factor that the first step of each episode tells
@@ -210,7 +210,7 @@ def test_episodes_of_few_steps(steps: int, samples_of: list[int], tmp_path: Path
 def test_all_of_octo(tmp_path: Path) -> None:
     """Octo's mixture of every dataset, as Octo reads each of them: it is read, planned, built and read back."""
     (tmp_path / "r.yaml").write_text("name: r\ninclude: octo_full\ncompat: octo\nsamples_per_shard: 100\n")
-    for source in recipe.read(tmp_path / "r.yaml").sources:
+    for source in recipe.read_recipe(tmp_path / "r.yaml").sources:
         assert source.declaration.standardisation == "octo"
         fake(source.declaration, tmp_path / "data", episodes=4, steps=7)
     manifest = flow.build(tmp_path / "r.yaml", tmp_path / "out", data_root=tmp_path / "data", workers=2, progress=False)

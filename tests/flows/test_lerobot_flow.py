@@ -99,7 +99,7 @@ def test_it_joins_others_under_a_prompt_of_its_own(build: Build, tmp_path: Path,
     others = [{"source": "bridge_dataset", "weight": 1}, {"source": "vqav2", "weight": 1}]
     same = mixture(tmp_path, "v2.1", sources=[*others, {"source": "socks.yaml", "weight": 2}])
     with pytest.raises(Rt2dataError, match="expected a robot prompt of its own for each action space"):
-        recipe.read(same)
+        recipe.read_recipe(same)
     path = small_corpora.write_recipe(
         tmp_path / "recipe.yaml", sources=[*others, {"source": "socks.yaml", "weight": 2, **PROMPT}]
     )
@@ -116,7 +116,7 @@ def test_it_joins_others_under_a_prompt_of_its_own(build: Build, tmp_path: Path,
 def test_plans_count_what_is_not_there(tmp_path: Path) -> None:
     path = mixture(tmp_path, "v2.1")
     (tmp_path / "socks/data/chunk-000/episode_000002.parquet").unlink()
-    found = recipe.read(path)
+    found = recipe.read_recipe(path)
     guess = estimate.make(found, tmp_path, tmp_path / "work", index=False, check=False)
     exact = estimate.make(found, tmp_path, tmp_path / "work", index=True, check=True)
     assert guess.sources[0].estimated

@@ -265,7 +265,7 @@ def test_the_plan_counts_the_requests(history: int, build: Build, data: str, ser
             out = storage.place(f"{OUT}-{staged}")
             build(recipe, out, data_root=data, work=tmp_path / staged, staged=staged)
             asked = server.asked
-            wanted = forecast.make(recipes.read(recipe), made[-1], 1, out)
+            wanted = forecast.make(recipes.read_recipe(recipe), made[-1], 1, out)
             gets, puts = asked["get"] + asked["head"], asked["put"] + asked["part"] + asked["upload"]
             assert wanted.lists == pytest.approx(asked["list"], rel=0.25)
             assert wanted.gets == pytest.approx(gets, rel=0.25)

@@ -127,7 +127,7 @@ def test_the_plan_counts_the_requests(
     server.asked.clear()
     out = storage.place(f"s3://{s3_server.BUCKET}/out")
     flow.build(recipe, out, data_root=url, work=tmp_path / "work", workers=1, progress=False)
-    wanted = forecast.make(recipes.read(recipe), made[-1], 1, out)
+    wanted = forecast.make(recipes.read_recipe(recipe), made[-1], 1, out)
     assert wanted.lists == pytest.approx(server.asked["list"], rel=0.25)
     assert wanted.gets == pytest.approx(server.asked["get"] + server.asked["head"], rel=0.25)
     assert wanted.puts == server.asked["put"]

@@ -204,7 +204,7 @@ def test_chunks_of_fast(data: Path, build: Build, tmp_path: Path) -> None:
     options: dict[str, Any] = {"stride": 2, "no_op": STILL, "splits": {"train": 0.7, "val": 0.3}}
     plain = small_corpora.write_recipe(tmp_path / "fit.yaml", **options)
     fitted = fit_tokenizer.fit_recipe(
-        recipes.read(plain), data, tmp_path / "work", spec="fast", horizon=5, vocabulary=700
+        recipes.read_recipe(plain), data, tmp_path / "work", spec="fast", horizon=5, vocabulary=700
     )
     fitted.save_pretrained(tmp_path / "fast")
     recipe = small_corpora.write_recipe(tmp_path / "r.yaml", tokenizer={"spec": str(tmp_path / "fast")}, **options)

@@ -138,7 +138,7 @@ def taken(folder: Path) -> Iterator[Index]:
         folder / "r.yaml", sources=sources, splits=None, cameras=["primary"], history=2,
         holdout={"objects": ["pot"]},
     )  # fmt: skip
-    read, work = recipe.read(path), folder / "work"
+    read, work = recipe.read_recipe(path), folder / "work"
     engine = Direct(progress.Reporter(enabled=False))
     found = [stages.open_source(source, root, work) for source in read.sources]
     job = stages.index_all(read, found, work, engine, check="header")

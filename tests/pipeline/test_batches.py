@@ -134,7 +134,7 @@ def test_a_file_that_changed_has_its_batch_indexed_anew(
     monkeypatch.setattr(indexing, "BATCH_PARTS", 4)
     folder = small_corpora.write_bridge(tmp_path / "data", [small_corpora.episode(n) for n in range(12)], shards=12)
     path = small_corpora.write_recipe(tmp_path / "r.yaml", **BRIDGE)
-    source = stages.open_source(recipe.read(path).sources[0], tmp_path / "data")
+    source = stages.open_source(recipe.read_recipe(path).sources[0], tmp_path / "data")
     batches = [
         [name for name, *_ in task["parts"]]
         for task in indexing.tasks(source, source.parts("train"), tmp_path, check="header")
@@ -218,7 +218,7 @@ def test_errors_and_lists_name_the_part(build: Build, tmp_path: Path, monkeypatc
     path = small_corpora.write_recipe(tmp_path / "r.yaml", **BRIDGE)
     build(path, tmp_path / "out", data_root=tmp_path / "data", work=tmp_path / "work")
     file = tmp_path / "left_out.tsv"
-    estimate.write_left_out(recipe.read(path), tmp_path / "data", tmp_path / "work", file)
+    estimate.write_left_out(recipe.read_recipe(path), tmp_path / "data", tmp_path / "work", file)
     lines = [line.split("\t") for line in file.read_text().splitlines()[1:]]
     assert {(line[1], line[5]) for line in lines} == {
         ("no_instruction", "bridge_dataset-train.tfrecord-00002-of-00003")

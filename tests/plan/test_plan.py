@@ -37,7 +37,7 @@ def made(tmp_path: Path, corpora: Path) -> Callable[..., plan.Plan]:
     def make(**changes: Any) -> plan.Plan:
         root = changes.pop("data", corpora)
         path = small_corpora.write_recipe(tmp_path / "small.yaml", **changes)
-        return estimate.make(recipe.read(path), root, tmp_path / "work", index=True, check=False)
+        return estimate.make(recipe.read_recipe(path), root, tmp_path / "work", index=True, check=False)
 
     return make
 
@@ -352,7 +352,7 @@ def test_a_plan_before_anything_is_indexed_is_marked(
     assert [s["estimated"] for s in found["sources"]] == [False] * 3
     assert [s["quota"]["train"] for s in found["sources"]] == [
         s.quota["train"]
-        for s in estimate.make(recipe.read(path), corpora, tmp_path / "work", index=False, check=False).sources
+        for s in estimate.make(recipe.read_recipe(path), corpora, tmp_path / "work", index=False, check=False).sources
     ]
     for text in (guessed, exact):
         assert max(map(len, text.splitlines())) <= 100
@@ -360,7 +360,7 @@ def test_a_plan_before_anything_is_indexed_is_marked(
 
 def test_the_exact_plan_is_that_of_the_build(mixture: Any) -> None:
     found = estimate.make(
-        recipe.read(mixture.recipe), mixture.data, Path(f"{mixture.out}.work"), index=False, check=False
+        recipe.read_recipe(mixture.recipe), mixture.data, Path(f"{mixture.out}.work"), index=False, check=False
     )
     assert [s.quota["train"] for s in found.sources] == [s["samples"]["train"] for s in mixture.manifest["sources"]]
     assert found.splits == {name: split["samples"] for name, split in mixture.manifest["splits"].items()}
@@ -369,8 +369,8 @@ def test_the_exact_plan_is_that_of_the_build(mixture: Any) -> None:
 def test_a_plan_of_data_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = small_corpora.write_recipe(tmp_path / "small.yaml", sources=[{"source": "vqav2"}], splits=None)
     with pytest.raises(Rt2dataError, match='dataset "vqav2" is not on disk; expected a folder at one of'):
-        estimate.make(recipe.read(path), tmp_path, tmp_path / "work", index=True, check=False)
-    found = recipe.read(path)
+        estimate.make(recipe.read_recipe(path), tmp_path, tmp_path / "work", index=True, check=False)
+    found = recipe.read_recipe(path)
     monkeypatch.setitem(
         found.sources[0].declaration.raw, "published", {"examples": {"train": 1_000_000}, "image_bytes": 100_000}
     )
@@ -415,7 +415,7 @@ def test_an_index_file_that_is_damaged(tmp_path: Path) -> None:
 
 
 def test_the_table_of_a_plan_fits_whatever_the_numbers() -> None:
-    found = recipe.parse({"name": "x", "sources": [{"source": "bridge_dataset"}]}, "r.yaml")
+    found = recipe.parse_recipe({"name": "x", "sources": [{"source": "bridge_dataset"}]}, "r.yaml")
     one = plan.SourcePlan(
         "bridge",
         "b" * 40,
@@ -455,7 +455,7 @@ def test_the_tar_of_a_split_that_is_not_train_holds_each_sample_once(mixture: An
 )
 def test_runs_are_small_until_there_are_many(corpora: Path, tmp_path: Path, samples: int, runs: int) -> None:
     """50,000 samples each up to 500 runs; then 500 runs of up to 200,000 samples; then more runs."""
-    found = recipe.read(small_corpora.write_recipe(tmp_path / "r.yaml", **(ONLY_TRAIN | {"sources": [BRIDGE]})))
+    found = recipe.read_recipe(small_corpora.write_recipe(tmp_path / "r.yaml", **(ONLY_TRAIN | {"sources": [BRIDGE]})))
     parts = [IndexedPart(0, "train", "", (Member(f"{n:05d}", "", 20_000),)) for n in range(samples // 20_000)]
     made = job.make(tmp_path, found, [str(corpora)], parts)
     assert len(made.for_exchange([samples]).groups) == runs

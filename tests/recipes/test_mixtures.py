@@ -67,10 +67,10 @@ def planned(found: recipe.Recipe, work: Path) -> plan.Plan:
 
 @EVERY
 def test_a_recipe_is_read_and_its_resolved_form_says_the_same(name: str) -> None:
-    found = recipe.read(RECIPES[name])
+    found = recipe.read_recipe(RECIPES[name])
     assert found.name == name
     assert found.resolved["description"]
-    again = recipe.parse(json.loads(json.dumps(found.resolved)), found.file)
+    again = recipe.parse_recipe(json.loads(json.dumps(found.resolved)), found.file)
     assert again.resolved == found.resolved
     assert not {"include", "without"} & found.resolved.keys()
     assert [(s.prompts, s.cameras) for s in again.sources] == [(s.prompts, s.cameras) for s in found.sources]
@@ -83,8 +83,8 @@ def test_a_recipe_plans_without_data(name: str, tmp_path: Path, capsys: pytest.C
     assert max(map(len, text.splitlines())) <= 100
     assert "tokens" in text
     assert "with 16 workers" in text
-    found = planned(recipe.read(RECIPES[name]), tmp_path)
-    for one, source in zip(found.sources, recipe.read(RECIPES[name]).sources, strict=True):
+    found = planned(recipe.read_recipe(RECIPES[name]), tmp_path)
+    for one, source in zip(found.sources, recipe.read_recipe(RECIPES[name]).sources, strict=True):
         stated = source.declaration.raw.get("published", {}).keys() & {"steps", "mean_steps", "examples"}
         assert ("samples" in one.unknown) == (not stated)
         if stated:
@@ -98,7 +98,7 @@ def test_the_weights_are_the_published_ones(name: str) -> None:
     mix, missing = MIXES[name]
     wanted = published(mix)
     assert missing <= wanted.keys()
-    found = recipe.read(RECIPES[name])
+    found = recipe.read_recipe(RECIPES[name])
     weights = {s.declaration.name: s.weight for s in found.sources}
     assert weights == {declaration.find(n).name: w for n, w in wanted.items() if n not in missing}
     assert (found.weights, found.train_samples) == ("times_size", None)
@@ -115,14 +115,14 @@ def test_every_published_mix_is_a_recipe() -> None:
 
 @pytest.mark.parametrize(("name", "share"), [("rt2_palix", 0.5), ("rt2_palme", 0.66), ("rt2_language_table", 0.5)])
 def test_the_share_of_robot_data_is_that_of_the_paper(name: str, share: float, tmp_path: Path) -> None:
-    found = planned(recipe.read(RECIPES[name]), tmp_path)
+    found = planned(recipe.read_recipe(RECIPES[name]), tmp_path)
     total = sum(s.quota["train"] for s in found.sources)
     robot = sum(s.quota["train"] for s in found.sources if s.kind == "robot")
     assert abs(robot - share * total) <= len(found.sources)
 
 
 def test_a_weight_of_times_size_is_the_number_of_epochs(tmp_path: Path) -> None:
-    found = recipe.read(RECIPES["oxe_magic_soup"])
+    found = recipe.read_recipe(RECIPES["oxe_magic_soup"])
     made = planned(found, tmp_path)
     total = sum(s.quota["train"] for s in made.sources)
     for source, one in zip(found.sources, made.sources, strict=True):
@@ -134,7 +134,7 @@ def test_a_weight_of_times_size_is_the_number_of_epochs(tmp_path: Path) -> None:
 def test_the_share_of_a_dataset_is_its_published_weight_times_its_size(name: str, tmp_path: Path) -> None:
     mix, missing = MIXES[name]
     weights = {declaration.find(n).name: Fraction(str(w)) for n, w in published(mix).items() if n not in missing}
-    made = planned(recipe.read(RECIPES[name]), tmp_path)
+    made = planned(recipe.read_recipe(RECIPES[name]), tmp_path)
     wanted = {one.dataset: weights[one.dataset] * one.samples["train"] for one in made.sources}
     total = sum(wanted.values())
     assert made.mix == math.floor(total + Fraction(1, 2))
@@ -165,7 +165,7 @@ def read(folder: Path, **files: str) -> recipe.Recipe:
     """The last of some recipes, each written as NAME.yaml."""
     for name, text in files.items():
         (folder / f"{name}.yaml").write_text(text)
-    return recipe.read(folder / f"{name}.yaml")
+    return recipe.read_recipe(folder / f"{name}.yaml")
 
 
 def test_an_include_is_merged(tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def test_an_error_in_an_included_line_names_that_file(tmp_path: Path) -> None:
 def sized(tmp_path: Path, sizes: list[int], monkeypatch: pytest.MonkeyPatch, **fields: Any) -> plan.Plan:
     names = ["bridge_dataset", "vqav2", "coco_captions"][: len(sizes)]
     sources = [{"source": name} | more for name, more in zip(names, fields.pop("sources", [{}] * 3), strict=False)]
-    found = recipe.parse({"name": "x", "sources": sources, "splits": {"train": ["train"]}} | fields, "x.yaml")
+    found = recipe.parse_recipe({"name": "x", "sources": sources, "splits": {"train": ["train"]}} | fields, "x.yaml")
     for source, size in zip(found.sources, sizes, strict=True):
         word = "steps" if source.declaration.robot else "examples"
         stated = {word: {"train": size}} | ({"episodes": {"train": 1}} if word == "steps" else {})
@@ -327,12 +327,12 @@ def test_weights_by_temperature(
 
 
 def test_a_temperature_of_one_is_the_size_to_the_last_digit() -> None:
-    found = recipe.parse(
+    found = recipe.parse_recipe(
         {"name": "x", "weights": "temperature", "temperature": 1, "sources": [{"source": "bridge"}]}, "x"
     )
     for size in (1, 2, 3, 999_983, 10**12 + 39):
         assert quotas._factor(found, size) == size
-    found = recipe.parse(
+    found = recipe.parse_recipe(
         {"name": "x", "weights": "temperature", "temperature": 2, "sources": [{"source": "bridge"}]}, "x"
     )
     assert quotas._factor(found, 10**10) == 10**5
@@ -485,15 +485,15 @@ def test_what_nobody_counted_is_marked(tmp_path: Path) -> None:
 
 
 def test_steps_are_estimated_from_mean_lengths(tmp_path: Path) -> None:
-    made = planned(recipe.read(RECIPES["roboset_kitchen"]), tmp_path)
+    made = planned(recipe.read_recipe(RECIPES["roboset_kitchen"]), tmp_path)
     assert (made.sources[0].units, made.sources[0].rows) == (18250, 18250 * 42)
     sources = [{"source": "utokyo_xarm_bimanual"}]  # steps of train alone are published, episodes of both splits
-    made = planned(recipe.parse({"name": "x", "sources": sources}, "x"), tmp_path)
+    made = planned(recipe.parse_recipe({"name": "x", "sources": sources}, "x"), tmp_path)
     assert made.sources[0].rows == 1388 + round(6 * 1388 / 64)
 
 
 def test_a_corpus_without_instructions_is_refused_without_its_data(tmp_path: Path) -> None:
-    found = recipe.parse({"name": "x", "sources": [{"source": "uiuc_d3field"}]}, "x")
+    found = recipe.parse_recipe({"name": "x", "sources": [{"source": "uiuc_d3field"}]}, "x")
     (declared := found.sources[0].declaration).raw.setdefault("published", {}).setdefault("steps", {"train": 100})
     try:
         with pytest.raises(Rt2dataError, match="uiuc_d3field gives train no sample"):
@@ -523,13 +523,13 @@ def test_every_size_of_a_declaration_is_read() -> None:
 
 
 def test_the_forecast(tmp_path: Path) -> None:
-    found = recipe.read(RECIPES["oxe_magic_soup_plus"])
+    found = recipe.read_recipe(RECIPES["oxe_magic_soup_plus"])
     made = planned(found, tmp_path)
     few, many = forecast.make(found, made, 1), forecast.make(found, made, 1000)
     assert few.hours > many.hours > few.shards / forecast.WRITE_RATE / 3600  # never faster than the disk
     assert not few.complete
     assert few.disk > few.shards > few.images > 10**12
-    sample = recipe.read(RECIPES["quickstart"])
+    sample = recipe.read_recipe(RECIPES["quickstart"])
     needs = forecast.make(sample, planned(sample, tmp_path), 2)
     assert needs.complete
     assert needs.encoded == 0
@@ -567,7 +567,7 @@ def test_the_examples_are_recipes(page: str, tmp_path: Path) -> None:
     for number, block in enumerate(blocks):
         file = tmp_path / f"{yaml.safe_load(block)['name']}.yaml"
         file.write_text(block)
-        assert planned(recipe.read(file), tmp_path).sources, number
+        assert planned(recipe.read_recipe(file), tmp_path).sources, number
 
 
 def test_the_readme_names_every_recipe_on_one_page() -> None:

@@ -21,7 +21,7 @@ HEAD = "name: x\nsources:\n"
 def read(tmp_path: Path, text: str) -> recipe.Recipe:
     path = tmp_path / "r.yaml"
     path.write_text(text)
-    return recipe.read(path)
+    return recipe.read_recipe(path)
 
 
 COUNT = len(declaration.declared())
@@ -182,8 +182,8 @@ def test_train_is_the_first_split_whatever_the_order(tmp_path: Path) -> None:
 )
 def test_the_resolved_recipe_parses_to_the_same_recipe(tmp_path: Path, changes: dict[str, object]) -> None:
     """Workers read the recipe from its resolved form, and the manifest keeps it."""
-    first = recipe.read(small_corpora.write_recipe(tmp_path / "r.yaml", **changes))
-    again = recipe.parse(json.loads(json.dumps(first.resolved)), first.file)
+    first = recipe.read_recipe(small_corpora.write_recipe(tmp_path / "r.yaml", **changes))
+    again = recipe.parse_recipe(json.loads(json.dumps(first.resolved)), first.file)
     assert again.resolved == first.resolved
     for name in (
         "name",
@@ -220,23 +220,23 @@ def test_no_path_is_in_the_resolved_recipe(tmp_path: Path) -> None:
 
 def test_recipes_that_come_with_rt2data_are_read() -> None:
     for path in resources.files("mixtures", ".yaml"):
-        assert recipe.read(path).name == path.stem
+        assert recipe.read_recipe(path).name == path.stem
 
 
 def test_finding_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundled = resources.folder("mixtures") / "bridge_coco_vqa.yaml"
     monkeypatch.chdir(tmp_path)
     for name in ("bridge_coco_vqa", "bridge_coco_vqa.yaml", "mixtures/bridge_coco_vqa.yaml"):
-        assert recipe.find(name) == bundled
+        assert recipe.find_recipe(name) == bundled
     with pytest.raises(Rt2dataError) as caught:
-        recipe.find("bridge_coco_vqe")
+        recipe.find_recipe("bridge_coco_vqe")
     assert str(caught.value).startswith("bridge_coco_vqe: no such recipe; expected a YAML file, or one of ")
     assert str(caught.value).endswith('Did you mean "bridge_coco_vqa"?')
     with pytest.raises(Rt2dataError, match="no such recipe"):
-        recipe.find("elsewhere/bridge_coco_vqa")
+        recipe.find_recipe("elsewhere/bridge_coco_vqa")
     own = tmp_path / "own.yaml"
     own.write_text(yaml.safe_dump({"name": "own"}))
-    assert recipe.find("own.yaml") == Path("own.yaml")
+    assert recipe.find_recipe("own.yaml") == Path("own.yaml")
 
 
 def test_a_threshold_for_a_dimension_that_no_source_has(tmp_path: Path) -> None:

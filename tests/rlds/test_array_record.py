@@ -308,7 +308,7 @@ def test_the_plan_shows_the_disk_that_pictures_need(tmp_path: Path, capsys: pyte
         for name in small_corpora.CAMERAS
         for p in small_corpora.episode(n)["steps"]["observation"][name]
     )
-    found = recipes.read(recipe)
+    found = recipes.read_recipe(recipe)
     needs = []
     for where, indexed in (("b", False), ("b", True), ("b/tfrecord", True)):
         work = tmp_path / f"work{len(needs)}"

@@ -73,11 +73,11 @@ def test_every_dataset_of_their_mixtures(tmp_path: Path) -> None:
         for path in sorted(recipe.resources.folder("mixtures").glob("*.yaml")):
             if not path.stem.startswith(begins) or path.stem == "bridge_coco_vqa":
                 continue
-            for source in recipe.read(path).sources:
+            for source in recipe.read_recipe(path).sources:
                 if project not in source.declaration.compat:
                     missing.add((project, source.declaration.name))
             (tmp_path / "r.yaml").write_text(f"name: r\ninclude: {path.stem}\ncompat: {project}\n")
-            read = recipe.read(tmp_path / "r.yaml").sources
+            read = recipe.read_recipe(tmp_path / "r.yaml").sources
             assert {s.declaration.standardisation for s in read if s.declaration.robot} == {project}
     assert missing == set()
 
@@ -110,7 +110,7 @@ def test_a_recipe_asks_for_it(tmp_path: Path, build: Callable[..., dict[str, Any
     stats = {name: json.loads((tmp_path / name / "statistics.json").read_bytes()) for name in built}
     assert {name: s["sources"]["bridge"]["train"]["count"] for name, s in stats.items()} == usable
     # the manifest's recipe is the same recipe
-    again = recipe.parse(built["octo"]["recipe"], "again")
+    again = recipe.parse_recipe(built["octo"]["recipe"], "again")
     assert again.sources[0].declaration == other("octo", "bridge_dataset")
     assert again.resolved == built["octo"]["recipe"]
 
@@ -119,7 +119,7 @@ def test_a_source_may_differ_from_its_recipe(tmp_path: Path) -> None:
     kuka = {"source": "kuka", "compat": "none"}
     named = [{"source": "bridge"}, {"source": "fractal20220817_data", "compat": "octo"}, kuka, {"source": "vqav2"}]
     changes = {"compat": "openvla", "sources": named}
-    found = recipe.read(small_corpora.write_recipe(tmp_path / "r.yaml", **BRIDGE | changes))
+    found = recipe.read_recipe(small_corpora.write_recipe(tmp_path / "r.yaml", **BRIDGE | changes))
     assert [s.declaration.standardisation for s in found.sources] == ["openvla", "octo", None, None]
     assert [s.get("compat") for s in found.resolved["sources"]] == ["openvla", "octo", None, None]
     warned = warnings.warnings(found, plan.empty(found, [{}] * 4), {})
@@ -139,7 +139,7 @@ def test_a_source_may_differ_from_its_recipe(tmp_path: Path) -> None:
 )
 def test_what_a_recipe_cannot_ask_for(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(Rt2dataError, match=message):
-        recipe.read(small_corpora.write_recipe(tmp_path / "r.yaml", **BRIDGE | changes))
+        recipe.read_recipe(small_corpora.write_recipe(tmp_path / "r.yaml", **BRIDGE | changes))
 
 
 def test_a_blank_instruction_is_one(tmp_path: Path, build: Callable[..., dict[str, Any]]) -> None:

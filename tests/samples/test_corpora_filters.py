@@ -157,7 +157,7 @@ def test_filters_that_are_refused(corpus: Path, rules: Any, message: str) -> Non
         corpus / "r.yaml", sources=[{"source": "toy.yaml", "filters": rules}], splits=None, cameras=None
     )
     with pytest.raises(Rt2dataError) as caught:
-        recipes.read(path)
+        recipes.read_recipe(path)
     assert message in str(caught.value)
 
 
@@ -231,7 +231,7 @@ def test_reasons_agree_with_the_counts(corpus: Path) -> None:
         splits=None,
         cameras=None,
     )
-    recipe = recipes.read(path)
+    recipe = recipes.read_recipe(path)
     found = table(corpus, corpus / "toy.yaml")
     samples = selection.select(found, recipe, recipe.sources[0], "train")
     assert Counter(reason for _, reason in selection.reasons(found, recipe.sources[0])) == samples.left_out

@@ -69,7 +69,7 @@ def test_no_other_object_is_meant() -> None:
     "text", ["Put_the pot", "  Ünïcode ΣΑΣ straße ", "将红色方块推向", "カップを取る", "50% of 3.5", "a b"]
 )
 def test_words_are_those_of_verify(text: str) -> None:
-    assert holdout.words(text) == conditions.compared_words(text)
+    assert holdout.normalise_words(text) == conditions.compared_words(text)
 
 
 def test_pictures_by_id_through_every_source(corpora: Path, tmp_path: Path, build: Build) -> None:
@@ -163,7 +163,7 @@ def test_the_same_bytes_for_workers_and_orders_of_parts(
 def test_what_is_refused(tmp_path: Path, held: dict[str, Any], message: str) -> None:
     path = recipe(tmp_path, {"source": BRIDGE}, {"source": "vqav2"}, splits=SPLITS, holdout=held)
     with pytest.raises(Rt2dataError) as caught:
-        recipes.read(path)
+        recipes.read_recipe(path)
     assert message in str(caught.value)
 
 
@@ -185,7 +185,7 @@ def test_instructions_need_a_robot_source(tmp_path: Path) -> None:
     declared(tmp_path, fields={"id": "id", "captions": "text"}, images=["{id}.jpg"])
     path = recipe(tmp_path, {"source": "toy.yaml"}, holdout={"objects": ["pot"]})
     with pytest.raises(Rt2dataError, match="objects in a recipe without a robot source; expected pictures"):
-        recipes.read(path)
+        recipes.read_recipe(path)
 
 
 def test_a_recipe_keeps_its_holdout_through_an_include(corpora: Path, tmp_path: Path, build: Build) -> None:

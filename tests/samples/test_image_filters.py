@@ -306,13 +306,13 @@ def test_real_bridge_whose_val_repeats_its_train(shared_data: Path, tmp_path: Pa
 )  # fmt: skip
 def test_what_is_refused(tmp_path: Path, rules: dict[str, Any], message: str) -> None:
     with pytest.raises(Rt2dataError) as caught:
-        recipes.read(recipe(tmp_path, {"source": BRIDGE, "filters": rules}))
+        recipes.read_recipe(recipe(tmp_path, {"source": BRIDGE, "filters": rules}))
     assert message in str(caught.value)
 
 
 def test_web_sources_have_no_episodes(tmp_path: Path) -> None:
     with pytest.raises(Rt2dataError, match='unknown column "duplicate_episode"'):
-        recipes.read(recipe(tmp_path, {"source": "vqav2", "filters": {"duplicate_episode": False}}))
+        recipes.read_recipe(recipe(tmp_path, {"source": "vqav2", "filters": {"duplicate_episode": False}}))
 
 
 def with_success(folder: Path, success: dict[str, Any]) -> str:
@@ -351,7 +351,7 @@ def test_failed_episodes(tmp_path: Path, build: Build, success: dict[str, Any], 
 def test_a_text_rule_of_success_stands_alone(tmp_path: Path) -> None:
     path = with_success(tmp_path, {"field": "episode_metadata/file_path", "contains": "x", "above": 1})
     with pytest.raises(Rt2dataError, match="contains with above; expected contains: alone, of a text"):
-        recipes.read(recipe(tmp_path, {"source": path}))
+        recipes.read_recipe(recipe(tmp_path, {"source": path}))
 
 
 def test_roboset_has_a_verdict(tmp_path: Path, build: Build) -> None:

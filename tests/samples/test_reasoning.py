@@ -21,7 +21,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.pipeline import estimate
 from rt2data.plan import text as plan_text
 from rt2data.recipes import recipe
-from rt2data.recipes.reasoning import filled
+from rt2data.recipes.reasoning import fill_template
 from rt2data.rlds.writer import TextSpec, write_rlds
 from rt2data.samples import annotations as annotation
 from rt2data.samples.reasoning import ALL
@@ -165,9 +165,9 @@ def test_a_column(tmp_path: Path, build: Build) -> None:
 
 def test_no_plan_holds_the_marker() -> None:
     values = {"instruction": "x", "plan": " a\n b ", "n": 3, "empty": " "}
-    assert filled("{plan}, {instruction}", values) == "a b, x"
+    assert fill_template("{plan}, {instruction}", values) == "a b, x"
     for text in ("{plan} Action: {plan}", "{none}", "{n}", "{empty}"):
-        assert filled(text, values) is None
+        assert fill_template(text, values) is None
 
 
 # --- annotations ------------------------------------------------------------------------------------------------------
@@ -215,8 +215,8 @@ def test_annotations(corpora: Path, tmp_path: Path, build: Build) -> None:
     assert checked["plans"].failed >= 2
     assert verify.verify(tmp_path / "out", data_root=tmp_path / "nowhere")["plans"].failed
     assert manifest["recipe"]["sources"][0]["plans"] == plans | {"episode": "{file}:{episode}"}
-    made = estimate.make(recipe.read(path), data, tmp_path / "out.work", index=False, check=False)
-    text = plan_text.plan_text(recipe.read(path), made)
+    made = estimate.make(recipe.read_recipe(path), data, tmp_path / "out.work", index=False, check=False)
+    text = plan_text.plan_text(recipe.read_recipe(path), made)
     assert f"plans: {found['samples']['train']} of" in text
     assert "2 annotations unmatched" in " ".join(text.split())
     assert made.sources[0].plans == found
@@ -354,18 +354,18 @@ def test_a_share_that_the_annotations_cannot_fill(corpora: Path, tmp_path: Path,
 )
 def test_plans_that_a_recipe_cannot_ask_for(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(Rt2dataError, match=message):
-        recipe.read(write(tmp_path, changes))
+        recipe.read_recipe(write(tmp_path, changes))
 
 
 def test_plans_of_a_web_source(tmp_path: Path) -> None:
     with pytest.raises(Rt2dataError, match="plans for a vqa source; expected a robot source"):
-        recipe.read(write(tmp_path, None, sources=[{"source": "vqav2", "plans": TEMPLATE}]))
+        recipe.read_recipe(write(tmp_path, None, sources=[{"source": "vqav2", "plans": TEMPLATE}]))
 
 
 @pytest.mark.parametrize("text", ["Plan: {plan}.", "{plan} Action: {action}", "Plan: {plan}\n Action: {action}"])
 def test_a_target_in_which_no_server_finds_the_action(tmp_path: Path, text: str) -> None:
     with pytest.raises(Rt2dataError, match="expected"):
-        recipe.read(write(tmp_path, TEMPLATE, prompts={"planned": text}))
+        recipe.read_recipe(write(tmp_path, TEMPLATE, prompts={"planned": text}))
 
 
 def test_two_action_spaces_need_two_prompts_for_plans_too(tmp_path: Path) -> None:
@@ -375,15 +375,15 @@ def test_two_action_spaces_need_two_prompts_for_plans_too(tmp_path: Path) -> Non
         {"source": "berkeley_rpt", "cameras": ["wrist"], "prompts": own, "plans": TEMPLATE},
     ]
     with pytest.raises(Rt2dataError, match=r"have the same prompt; .* Give one of them its own with prompts: \{plan"):
-        recipe.read(write(tmp_path, None, sources=sources))
+        recipe.read_recipe(write(tmp_path, None, sources=sources))
     sources[1]["prompts"] = own | {"plan": "Joints: {instruction}."}
-    recipe.read(write(tmp_path, None, sources=sources))
+    recipe.read_recipe(write(tmp_path, None, sources=sources))
 
 
 def test_the_shipped_recipe() -> None:
-    found = recipe.read(resources.folder("mixtures") / "rt2_cot.yaml")
+    found = recipe.read_recipe(resources.folder("mixtures") / "rt2_cot.yaml")
     assert any(s.reasoning for s in found.sources)
-    again = recipe.parse(json.loads(json.dumps(found.resolved)), found.file)
+    again = recipe.parse_recipe(json.loads(json.dumps(found.resolved)), found.file)
     assert [s.reasoning for s in again.sources] == [s.reasoning for s in found.sources]
 
 

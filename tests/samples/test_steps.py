@@ -33,7 +33,7 @@ BAD = ("", "", "", "", "invalid_action", "no_instruction", "image")
 
 @pytest.fixture(scope="module")
 def source() -> RecipeSource:
-    return recipe.parse({"name": "r", "sources": [{"source": "bridge_dataset"}]}, "r.yaml").sources[0]
+    return recipe.parse_recipe({"name": "r", "sources": [{"source": "bridge_dataset"}]}, "r.yaml").sources[0]
 
 
 def with_sampling(source: RecipeSource, **options: Any) -> RecipeSource:
@@ -89,7 +89,7 @@ def test_windows_and_composition(
     no_op: bool,
 ) -> None:
     rng = np.random.default_rng(seed)
-    base = recipe.parse({"name": "r", "sources": [{"source": "bridge_dataset"}]}, "r.yaml").sources[0]
+    base = recipe.parse_recipe({"name": "r", "sources": [{"source": "bridge_dataset"}]}, "r.yaml").sources[0]
     options = Sampling(
         horizon=horizon, history=history, stride=stride, past_end="drop" if drop else "pad",
         no_op=(("x", 0.02), ("y", 0.02), ("z", 0.02), ("roll", 0.1), ("pitch", 0.1), ("yaw", 0.1)) if no_op else None,
@@ -138,7 +138,9 @@ def test_slices_of_an_empty_part(source: RecipeSource) -> None:
 
 def arm(dims: tuple[str, ...], frame: str = "base", **changes: Any) -> Robot:
     found = (
-        recipe.parse({"name": "r", "sources": [{"source": "bridge_dataset"}]}, "r.yaml").sources[0].declaration.robot
+        recipe.parse_recipe({"name": "r", "sources": [{"source": "bridge_dataset"}]}, "r.yaml")
+        .sources[0]
+        .declaration.robot
     )
     assert found is not None
     units = tuple("m" if name in ("x", "y", "z") else "openness" if name == "gripper" else "rad" for name in dims)
@@ -270,7 +272,7 @@ HEAD = "name: x\n"
 def test_what_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "r.yaml").write_text(HEAD + text)
     with pytest.raises(Rt2dataError) as caught:
-        recipe.read(tmp_path / "r.yaml")
+        recipe.read_recipe(tmp_path / "r.yaml")
     assert message in str(caught.value)
 
 
@@ -278,9 +280,9 @@ def test_rates_of_a_mixture_of_3_5_15_and_50_hz(tmp_path: Path) -> None:
     text = "hz: 5\nsources: [{source: bridge}, {source: droid}, {source: fractal, stride: 1}, "
     text += "{source: aloha_mobile, prompts: {robot: 'how to {instruction}'}}]\n"
     (tmp_path / "r.yaml").write_text(HEAD + text)
-    found = recipe.read(tmp_path / "r.yaml")
+    found = recipe.read_recipe(tmp_path / "r.yaml")
     assert [s.sampling.stride for s in found.sources] == [1, 3, 1, 10]
-    again = recipe.parse(found.resolved, found.file)
+    again = recipe.parse_recipe(found.resolved, found.file)
     assert [s.sampling for s in again.sources] == [s.sampling for s in found.sources]
     assert again.resolved == found.resolved
 
@@ -288,14 +290,14 @@ def test_rates_of_a_mixture_of_3_5_15_and_50_hz(tmp_path: Path) -> None:
 def test_a_rate_takes_the_place_of_an_included_one(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("name: base\nhz: 5\nsources: [{source: bridge, stride: 4}, {source: droid}]\n")
     (tmp_path / "r.yaml").write_text("name: r\ninclude: base.yaml\nstride: 2\nsources: [{source: bridge, hz: 5}]\n")
-    assert [s.sampling.stride for s in recipe.read(tmp_path / "r.yaml").sources] == [1, 2]
+    assert [s.sampling.stride for s in recipe.read_recipe(tmp_path / "r.yaml").sources] == [1, 2]
 
 
 def test_the_recipe_of_the_page_is_one(tmp_path: Path) -> None:
     page = (DOCS / "recipes.md").read_text()
     text = page[page.index("name: chunks\n") :].partition("```")[0].replace(", past_end: drop", "")
     (tmp_path / "r.yaml").write_text(text)
-    found = recipe.read(tmp_path / "r.yaml")
+    found = recipe.read_recipe(tmp_path / "r.yaml")
     assert [(s.sampling.stride, s.sampling.horizon, s.sampling.history) for s in found.sources] == [
         (1, 10, 2), (3, 10, 2), (1, 10, 2)]  # fmt: skip
     assert [s.sampling.state for s in found.sources] == [True, True, False]

@@ -176,7 +176,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_plan_without_an_index_is_near_the_exact_one(folder: Path) -> None:
     """By the default estimate: a quick index of the first part."""
-    read, work = recipe.read(folder / "recipe.yaml"), folder / "work"
+    read, work = recipe.read_recipe(folder / "recipe.yaml"), folder / "work"
     guess = estimate.make(read, folder, work, index=False, check=False)
     exact = estimate.make(read, folder, work, index=True, check=True)
     for guessed, counted in zip(guess.sources, exact.sources, strict=True):

@@ -451,7 +451,7 @@ def test_a_plan_before_anything_is_indexed(root: Path, tmp_path: Path) -> None:
     (tmp_path / "robo.yaml").write_text(
         yaml.safe_dump(RECIPE | {"sources": [{"source": "roboset_hdf5", "path": "roboset_hdf5", "weight": 1}]})
     )
-    found = recipe.read(tmp_path / "robo.yaml")
+    found = recipe.read_recipe(tmp_path / "robo.yaml")
     guess = estimate.make(found, root, tmp_path / "work", index=False, check=False)
     exact = estimate.make(found, root, tmp_path / "work", index=True, check=True)
     assert guess.sources[0].estimated

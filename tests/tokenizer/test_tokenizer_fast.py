@@ -216,7 +216,7 @@ def test_fit_from_the_command_line(corpora: Path, tmp_path: Path, capsys: pytest
     fitted = ActionTokenizer.from_pretrained(str(tmp_path / "out")).for_source("bridge")
     assert fitted.horizon == 3
 
-    found = recipe.read(file).with_horizon(3)
+    found = recipe.read_recipe(file).with_horizon(3)
     opened = [stages.open_source(s, corpora) for s in found.sources]
     the_job = stages.index_all(
         found, opened, tmp_path / "work", stages.Direct(progress.Reporter(enabled=False)), check="quick"
