@@ -1,6 +1,6 @@
 """Fake datasets for tests: seeded RLDS of any layout, as TensorFlow Datasets writes it but without it.
 
-    fake_dataset("facts/fmb/0.1.0", "data", robot=declaration.find("fmb").robot, episodes=4)
+    fake_dataset("facts/fmb/0.1.0", "data", robot=declaration.find_declaration("fmb").robot, episodes=4)
 
 writes ``data/fmb/0.1.0`` from ``facts/fmb/0.1.0/features.json``. The values are sane: small displacements, unit
 quaternions, flags that mark the ends, instructions, small images.
@@ -23,7 +23,7 @@ from PIL import Image
 from rt2data.errors import Rt2dataError
 from rt2data.rlds.features import Field, load_features, read_json
 from rt2data.rlds.writer import ImageSpec, RaggedSpec, Spec, TensorSpec, TextSpec, nested, write_rlds
-from rt2data.robot.fields import Ref, Robot, Rule, Term
+from rt2data.robot.fields import Ref, RobotFields, Rule, Term
 
 __all__ = ["fake_dataset", "layout"]
 
@@ -46,7 +46,7 @@ def fake_dataset(
     *,
     name: str = "",
     version: str = "",
-    robot: Robot | None = None,
+    robot: RobotFields | None = None,
     seed: int = 0,
     episodes: int = 3,
     steps: int = 4,
@@ -88,7 +88,7 @@ def fake_dataset(
     return written
 
 
-def layout(robot: Robot) -> dict[str, Field]:
+def layout(robot: RobotFields) -> dict[str, Field]:
     """Return the smallest layout that a declaration fits, by path, for datasets whose own layout is not published."""
     columns: dict[str, int] = {}
     for ref, width in _uses(robot):
@@ -111,7 +111,7 @@ def layout(robot: Robot) -> dict[str, Field]:
     return fields
 
 
-def _uses(robot: Robot) -> Iterator[tuple[Ref, int]]:
+def _uses(robot: RobotFields) -> Iterator[tuple[Ref, int]]:
     """Each use of numbers, with the columns that it needs where it names none."""
     for term in (*robot.terms, *robot.state):
         if term.field:
@@ -144,7 +144,7 @@ def _spec(field: Field) -> Spec:
 
 class _Maker:
     def __init__(
-        self, fields: dict[str, Field], robot: Robot | None, values: dict[str, Value], image_size: tuple[int, int]
+        self, fields: dict[str, Field], robot: RobotFields | None, values: dict[str, Value], image_size: tuple[int, int]
     ) -> None:
         self.fields, self.robot, self.values, self.image_size = fields, robot, values, image_size
 
@@ -197,7 +197,9 @@ class _Maker:
             "JPEG" if field.encoding == "jpeg" else "PNG", self.image_size, channels or 3, field.dtype, seed % 16
         )
 
-    def _mean(self, robot: Robot, flat: dict[str, Any], rng: np.random.Generator, number: int, steps: int) -> None:
+    def _mean(
+        self, robot: RobotFields, flat: dict[str, Any], rng: np.random.Generator, number: int, steps: int
+    ) -> None:
         """Make the values mean what the declaration says."""
         for term in (t for t in (*robot.terms, *robot.state) if t.field):
             self._rotation(term, flat, rng, steps, missing=number % 3 == 2)

@@ -26,7 +26,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Unpack RoboSet's archives (https://robopen.github.io/roboset/) into one folder."
 
     def _info(self) -> tfds.core.DatasetInfo:
-        found = declaration.find(roboset_to_rlds.DECLARATION).raw
+        found = declaration.find_declaration(roboset_to_rlds.DECLARATION).raw
         return self.dataset_info_from_configs(
             features=features(roboset_trials.FEATURES),
             description=roboset_to_rlds.DESCRIPTION,
@@ -35,7 +35,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        source = roboset.RobosetHdf5(declaration.find(roboset_to_rlds.DECLARATION), Path(dl_manager.manual_dir))
+        source = roboset.RobosetHdf5(
+            declaration.find_declaration(roboset_to_rlds.DECLARATION), Path(dl_manager.manual_dir)
+        )
         return {"train": self._generate_examples(source)}
 
     def _generate_examples(self, source: roboset.RobosetHdf5) -> Iterator[tuple[str, dict[str, Any]]]:

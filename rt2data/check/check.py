@@ -22,7 +22,7 @@ from rt2data.check.evidence import Claim, EpisodeEvidence
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.robot import actions, instruction
-from rt2data.robot.fields import Robot
+from rt2data.robot.fields import RobotFields
 from rt2data.sources.base import EpisodeExcerpt, Source
 from rt2data.storage.places import Place
 
@@ -102,7 +102,7 @@ def check(
     )
 
 
-def _read_evidence(robot: Robot, excerpt: EpisodeExcerpt, where: str) -> EpisodeEvidence:
+def _read_evidence(robot: RobotFields, excerpt: EpisodeExcerpt, where: str) -> EpisodeEvidence:
     read, steps, values = excerpt.read, excerpt.steps, excerpt.values
     with np.errstate(all="ignore"):
         action = actions.of_episode(robot, read, steps, where)

@@ -12,10 +12,10 @@ from rt2data.check import motion_claims
 from rt2data.check.evidence import AGREES, OBJECTS, SIGNIFICANT, UNKNOWN, Claim, EpisodeEvidence, action_columns, chance
 from rt2data.declarations.declaration import Declaration
 from rt2data.images import codec
-from rt2data.robot.fields import ARM, Robot, split
+from rt2data.robot.fields import ARM, RobotFields, split
 
 
-def check_claims(declared: Declaration, robot: Robot, episodes: Sequence[EpisodeEvidence]) -> Iterator[Claim]:
+def check_claims(declared: Declaration, robot: RobotFields, episodes: Sequence[EpisodeEvidence]) -> Iterator[Claim]:
     """Test every claim that can be tested."""
     with np.errstate(all="ignore"):
         yield from check_lengths(episodes)
@@ -66,7 +66,7 @@ def check_flags(episodes: Sequence[EpisodeEvidence]) -> Iterator[Claim]:
         yield Claim(words[name], text, OBJECTS if 2 * wrong > len(episodes) else UNKNOWN if wrong else AGREES)
 
 
-def check_termination(robot: Robot, episodes: Sequence[EpisodeEvidence]) -> Iterator[Claim]:
+def check_termination(robot: RobotFields, episodes: Sequence[EpisodeEvidence]) -> Iterator[Claim]:
     """Test that episodes terminate by the declared rule, and not long before they end."""
     if robot.terminate == "none":
         return
@@ -86,7 +86,7 @@ def check_termination(robot: Robot, episodes: Sequence[EpisodeEvidence]) -> Iter
     yield Claim(f"terminate: {word}", text, verdict)
 
 
-def check_instructions(robot: Robot, episodes: Sequence[EpisodeEvidence]) -> Iterator[Claim]:
+def check_instructions(robot: RobotFields, episodes: Sequence[EpisodeEvidence]) -> Iterator[Claim]:
     """Test that there are instructions, and that they say something."""
     declared = robot.instruction
     if declared.text is not None or not declared.fields:
@@ -112,7 +112,7 @@ def check_instructions(robot: Robot, episodes: Sequence[EpisodeEvidence]) -> Ite
         yield Claim(f"instruction: {field}", text, AGREES if 2 * without <= len(episodes) else UNKNOWN)
 
 
-def check_actions(robot: Robot, episodes: Sequence[EpisodeEvidence]) -> Iterator[Claim]:
+def check_actions(robot: RobotFields, episodes: Sequence[EpisodeEvidence]) -> Iterator[Claim]:
     """Test that actions are known, finite and not constant."""
     actions = np.concatenate([episode.action for episode in episodes])
     known = np.concatenate([episode.known for episode in episodes])
@@ -135,7 +135,7 @@ def check_actions(robot: Robot, episodes: Sequence[EpisodeEvidence]) -> Iterator
 
 
 def check_gripper(
-    declared: Declaration, robot: Robot, episodes: Sequence[EpisodeEvidence], arm: str
+    declared: Declaration, robot: RobotFields, episodes: Sequence[EpisodeEvidence], arm: str
 ) -> Iterator[Claim]:
     """Test the gripper's range and polarity: 1 = open.
 
@@ -176,7 +176,7 @@ def check_gripper(
     yield Claim(claim, text, UNKNOWN if not sure else AGREES if 2 * closes > count else OBJECTS)
 
 
-def check_images(robot: Robot, episodes: Sequence[EpisodeEvidence]) -> Iterator[Claim]:
+def check_images(robot: RobotFields, episodes: Sequence[EpisodeEvidence]) -> Iterator[Claim]:
     """Test that cameras have images and padding has none. The colour order is reported, never judged."""
     for camera in robot.cameras:
         data = [picture for episode in episodes for picture in episode.images[camera.name]]

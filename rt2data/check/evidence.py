@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rt2data.robot import actions, rotation
-from rt2data.robot.fields import ROTATION, TRANSLATION, Robot, Term
+from rt2data.robot.fields import ROTATION, TRANSLATION, RobotFields, Term
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -43,7 +43,7 @@ class EpisodeEvidence:
 
 
 def action_columns(
-    robot: Robot, episodes: Sequence[EpisodeEvidence], arm: str, names: Sequence[str]
+    robot: RobotFields, episodes: Sequence[EpisodeEvidence], arm: str, names: Sequence[str]
 ) -> tuple[list[int], Floats]:
     """Return the positions of an arm's dimensions in the action, and their values (n, k) where known and finite."""
     at = [robot.dims.index(f"{arm}_{w}" if arm else w) for w in names if (f"{arm}_{w}" if arm else w) in robot.dims]
@@ -69,7 +69,7 @@ def read_stored(episode: EpisodeEvidence, term: Term) -> Floats:
     return np.asarray(values)
 
 
-def compute_pose(robot: Robot, episode: EpisodeEvidence, arm: str) -> tuple[Floats, Floats | None] | None:
+def compute_pose(robot: RobotFields, episode: EpisodeEvidence, arm: str) -> tuple[Floats, Floats | None] | None:
     """Compute an arm's end-effector pose: position (T, 3) and rotation (T, 3, 3) or None.
 
     From the declared state, else from proprioception by its names; None where neither has a position.
@@ -89,7 +89,7 @@ def compute_pose(robot: Robot, episode: EpisodeEvidence, arm: str) -> tuple[Floa
     return where, _rpy(robot, episode, names[3:])
 
 
-def _rpy(robot: Robot, episode: EpisodeEvidence, names: Sequence[str]) -> Floats | None:
+def _rpy(robot: RobotFields, episode: EpisodeEvidence, names: Sequence[str]) -> Floats | None:
     table = read_proprio(robot, episode)
     return (
         rotation.from_rpy(np.stack([table[name] for name in names], axis=1))
@@ -98,7 +98,7 @@ def _rpy(robot: Robot, episode: EpisodeEvidence, names: Sequence[str]) -> Floats
     )
 
 
-def read_proprio(robot: Robot, episode: EpisodeEvidence) -> dict[str, Floats]:
+def read_proprio(robot: RobotFields, episode: EpisodeEvidence) -> dict[str, Floats]:
     """Read the proprioception by name, each (T,)."""
     out: dict[str, Floats] = {}
     for part in robot.proprio:

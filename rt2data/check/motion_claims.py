@@ -28,7 +28,7 @@ from rt2data.check.evidence import (
     read_stored,
 )
 from rt2data.robot import rotation
-from rt2data.robot.fields import ROTATION, TRANSLATION, Robot
+from rt2data.robot.fields import ROTATION, TRANSLATION, RobotFields
 
 FASTEST, SLOWEST = 3.0, 0.004  # metres per second of a hand that works: the 99th percentile lies between them
 LARGEST, SMALLEST = 0.7, 0.0004  # metres per step, where the rate is not declared
@@ -39,7 +39,7 @@ STILL, ASIDE = 0.02, 0.2  # radians: a joint that moves less stands still; a com
 FOLLOWS = 0.5  # correlation from which a robot counts as doing what it is told
 
 
-def check_translation(robot: Robot, episodes: Sequence[EpisodeEvidence], arm: str) -> Iterator[Claim]:
+def check_translation(robot: RobotFields, episodes: Sequence[EpisodeEvidence], arm: str) -> Iterator[Claim]:
     """Test the unit of a displacement, by the speed of the end effector."""
     at, values = action_columns(robot, episodes, arm, TRANSLATION)
     if not at or not len(values) or robot.kind == "absolute":
@@ -69,7 +69,7 @@ def check_translation(robot: Robot, episodes: Sequence[EpisodeEvidence], arm: st
             )
 
 
-def check_rotation_unit(robot: Robot, episodes: Sequence[EpisodeEvidence], arm: str) -> Iterator[Claim]:
+def check_rotation_unit(robot: RobotFields, episodes: Sequence[EpisodeEvidence], arm: str) -> Iterator[Claim]:
     """Test the unit of a rotation, by the size of the stored angles."""
     names = [f"{arm}_{w}" if arm else w for w in ROTATION]
     for term in robot.terms:
@@ -100,7 +100,7 @@ def check_rotation_unit(robot: Robot, episodes: Sequence[EpisodeEvidence], arm: 
         yield Claim(f"{arm_prefix(arm)}rotation in radians", text, OBJECTS if wrong else AGREES)
 
 
-def check_motion(robot: Robot, episodes: Sequence[EpisodeEvidence], arm: str) -> Iterator[Claim]:
+def check_motion(robot: RobotFields, episodes: Sequence[EpisodeEvidence], arm: str) -> Iterator[Claim]:
     """Test scale, sign and frame of a displacement against what the robot's state does next."""
     if robot.kind == "absolute" or (robot.kind == "pose" and robot.against == "next_target"):
         return  # no displacement; or one that the reached poses give themselves
@@ -138,7 +138,7 @@ def _readings(what: str, episode: EpisodeEvidence, at: Sequence[int], where: Flo
     return {"base": (told[good], _vector(base)[good]), "tool": (told[good], _vector(tool)[good])}
 
 
-def _compared(robot: Robot, what: str, readings: Sequence[Readings], controller: bool) -> Iterator[Claim]:
+def _compared(robot: RobotFields, what: str, readings: Sequence[Readings], controller: bool) -> Iterator[Claim]:
     """Judge scale and frame."""
     frames = [name for name in ("base", "tool") if all(name in reading for reading in readings)]
     fits = {
@@ -207,7 +207,7 @@ def _vector(turn: Floats) -> Floats:
     return axis * np.where(sine > 1e-9, angle / np.maximum(2 * sine, 1e-12), 0.5)[:, None]
 
 
-def check_commands(robot: Robot, episodes: Sequence[EpisodeEvidence]) -> Iterator[Claim]:
+def check_commands(robot: RobotFields, episodes: Sequence[EpisodeEvidence]) -> Iterator[Claim]:
     """Test that commanded joint angles are radians, and near the angles that the joints reach."""
     if robot.kind != "absolute":
         return
@@ -243,7 +243,7 @@ def check_commands(robot: Robot, episodes: Sequence[EpisodeEvidence]) -> Iterato
         yield Claim("commands are the angles that the joints reach", text, verdict)
 
 
-def check_quaternions(robot: Robot, episodes: Sequence[EpisodeEvidence]) -> Iterator[Claim]:
+def check_quaternions(robot: RobotFields, episodes: Sequence[EpisodeEvidence]) -> Iterator[Claim]:
     """Test that stored quaternions have length 1."""
     for term in (*robot.terms, *robot.state):
         if not any(op.name == "quaternion" for op in term.ops):

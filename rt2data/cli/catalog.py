@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rt2data.declarations.declaration import Declaration
-from rt2data.robot.fields import ARM, Instruction, Op, Robot, Rule, Success, Term, split
+from rt2data.robot.fields import ARM, Instruction, Op, RobotFields, Rule, Success, Term, split
 
 
 def table(declared: Iterable[Declaration], undeclared: Mapping[str, str]) -> str:
@@ -187,7 +187,7 @@ def _as_read(other: Declaration) -> str:
     return f"{'; '.join(clauses)}. {' '.join(other.raw['notes'])}"
 
 
-def _meaning(robot: Robot, action: dict[str, Any]) -> str:
+def _meaning(robot: RobotFields, action: dict[str, Any]) -> str:
     if robot.kind == "absolute":
         rest = f"; at rest {', '.join(robot.rates)} are 0" if robot.rates else ""
         return f"commanded values{rest}"

@@ -55,15 +55,15 @@ def show_datasets(args: argparse.Namespace) -> int:
     if len(args.words) > 1:
         raise Rt2dataError("datasets", " ".join(args.words), "one NAME, or check NAME")
     if args.words:
-        declaration = declarations.find(args.words[0])
+        declaration = declarations.find_declaration(args.words[0])
         print(json.dumps(declaration.raw, indent=1, ensure_ascii=False) if args.json else catalog.page(declaration))
         return 0
-    declared = sorted(declarations.declared().values(), key=lambda d: (d.kind, d.name))
+    declared = sorted(declarations.list_declarations().values(), key=lambda d: (d.kind, d.name))
     if args.json:
         print(json.dumps([d.raw for d in declared], indent=1, ensure_ascii=False))
     else:
         layout = catalog.markdown if args.markdown else catalog.table
-        print(layout(declared, declarations.undeclared()))
+        print(layout(declared, declarations.list_undeclared()))
     return 0
 
 
@@ -72,7 +72,7 @@ def check_dataset(args: argparse.Namespace) -> int:
     from rt2data.check import check
     from rt2data.declarations import declaration as declarations
 
-    declaration = declarations.find(args.words[1])
+    declaration = declarations.find_declaration(args.words[1])
     report = check.check(declaration, args.data_root, path=args.path, episodes=args.episodes)
     print(json.dumps(report.to_dict(), ensure_ascii=False) if args.json else report.text())
     return 0 if report.ok else 1

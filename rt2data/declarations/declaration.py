@@ -13,9 +13,9 @@ from typing import Any
 from rt2data import resources
 from rt2data.declarations import robot_parser, yaml_file
 from rt2data.declarations import web as corpus
-from rt2data.declarations.web import Web
+from rt2data.declarations.web import WebFields
 from rt2data.errors import Rt2dataError, near
-from rt2data.robot.fields import ARM, Robot
+from rt2data.robot.fields import ARM, RobotFields
 
 UNDECLARED = "undeclared.yaml"
 """The file in ``builders/`` that lists datasets that are not declared, with the reason."""
@@ -34,7 +34,7 @@ _PROSE = {
 class Declaration:
     """A dataset as declared. `digest` is of its meaning: a comment does not change it.
 
-    `reference` finds it again in another process (`load`): the file, and the name where the file declares several.
+    `reference` finds it again in another process (`load_declaration`): the file, and the name where the file declares several.
     `compat` holds the same dataset as other projects standardise it, by the project's name.
     """
 
@@ -50,8 +50,8 @@ class Declaration:
     digest: str
     file: str
     reference: str
-    robot: Robot | None
-    web: Web | None
+    robot: RobotFields | None
+    web: WebFields | None
     compat: dict[str, Declaration] = field(repr=False, compare=False)
 
     @property
@@ -71,18 +71,18 @@ class Declaration:
         return tuple((one["about"], one["reason"]) for one in self.raw.get("unverified", ()))
 
 
-def read(path: Path) -> Declaration:
+def read_declaration(path: Path) -> Declaration:
     """Read and check a file that declares one dataset. Raises Rt2dataError that names the line."""
-    found = read_all(path)
+    found = read_declarations(path)
     if len(found) > 1:
         raise Rt2dataError(str(path), f"{len(found)} variants", "a declaration of one dataset")
     return found[0]
 
 
-def read_all(path: Path) -> list[Declaration]:
+def read_declarations(path: Path) -> list[Declaration]:
     """Read and check one declaration file: each of its variants, or the one dataset that it declares."""
     raw, lines = yaml_file.read_yaml(path)
-    yaml_file.check(raw, "declaration", str(path), lines)
+    yaml_file.check_schema(raw, "declaration", str(path), lines)
     if "variants" not in raw:
         return [_one(raw, path, lines, str(path))]
     for key in ("name", "id", "aliases"):
@@ -96,11 +96,11 @@ def read_all(path: Path) -> list[Declaration]:
 def _one(raw: dict[str, Any], path: Path, lines: dict[yaml_file.Where, int], reference: str) -> Declaration:
     compat = {}
     if raw["kind"] == "robot":
-        arm, web = robot_parser.parse(raw, str(path), lines), None
+        arm, web = robot_parser.parse_robot_fields(raw, str(path), lines), None
         for name, block in raw.get("compat", {}).items():
             compat[name] = _compat(raw, name, block, path, lines, f"{reference}@{name}")
     else:
-        arm, web = None, corpus.parse(raw, str(path), lines)
+        arm, web = None, corpus.parse_web_fields(raw, str(path), lines)
     return _declaration(raw, path, reference, arm, web, compat)
 
 
@@ -130,14 +130,19 @@ def _compat(
     here = {
         where[2:]: line for where, line in lines.items() if where[:2] == start and where[2:3] and where[2] in changed
     }
-    arm = robot_parser.parse(
+    arm = robot_parser.parse_robot_fields(
         own, str(path), {w: n for w, n in lines.items() if w[:1] not in {h[:1] for h in here}} | here, compat=True
     )
     return _declaration(own, path, reference, arm, None, {})
 
 
 def _declaration(
-    raw: dict[str, Any], path: Path, reference: str, arm: Robot | None, web: Web | None, compat: dict[str, Declaration]
+    raw: dict[str, Any],
+    path: Path,
+    reference: str,
+    arm: RobotFields | None,
+    web: WebFields | None,
+    compat: dict[str, Declaration],
 ) -> Declaration:
     names = (raw["name"], *raw.get("aliases", ()))
     paths = raw.get("paths") or [*names, *(f"rlds/{name}" for name in names)]
@@ -158,14 +163,14 @@ def _digest(raw: dict[str, Any]) -> str:
 
 
 @cache
-def declared() -> dict[str, Declaration]:
+def list_declarations() -> dict[str, Declaration]:
     """Every declaration that comes with rt2data, by name. Raises where two share a name, alias or id."""
     found: dict[str, Declaration] = {}
     taken: dict[tuple[str, str], str] = {}
     for path in resources.files("builders", ".yaml"):
         if path.name == UNDECLARED:
             continue
-        for one in read_all(path):
+        for one in read_declarations(path):
             for claim in (("name", one.name), *(("name", alias) for alias in one.aliases), ("id", one.id)):
                 if claim in taken:
                     raise Rt2dataError(
@@ -177,14 +182,14 @@ def declared() -> dict[str, Declaration]:
 
 
 @cache
-def undeclared() -> dict[str, str]:
+def list_undeclared() -> dict[str, str]:
     """Datasets in use that are not declared, each with the reason."""
     path = resources.folder("builders") / UNDECLARED
     entries = yaml_file.read_yaml(path)[0] if path.is_file() else []
     return {entry["name"]: entry["reason"] for entry in entries}
 
 
-def load(reference: str) -> Declaration:
+def load_declaration(reference: str) -> Declaration:
     """The declaration of a `Declaration.reference`.
 
     Reads that one file: workers call it, and reading all takes a second.
@@ -197,7 +202,7 @@ def load(reference: str) -> Declaration:
 
 @cache
 def _load(reference: str, file: str, changed: int) -> Declaration:  # noqa: ARG001  # part of the cache's key
-    for one in _with_compat(read_all(Path(file))):
+    for one in _with_compat(read_declarations(Path(file))):
         if one.reference == reference:
             return one
     variant = reference.removeprefix(file)
@@ -210,7 +215,7 @@ def _with_compat(declarations: Iterable[Declaration]) -> Iterator[Declaration]:
         yield from one.compat.values()
 
 
-def standardised(one: Declaration, project: str, where: str) -> Declaration:
+def find_standardised(one: Declaration, project: str, where: str) -> Declaration:
     """The declaration of the same dataset as `project` (of COMPAT) standardises it. `where` begins the error."""
     if one.standardisation == project:
         return one
@@ -221,21 +226,21 @@ def standardised(one: Declaration, project: str, where: str) -> Declaration:
     raise Rt2dataError(where, found, f"compat: {project}: in {one.file}", repair)
 
 
-def find(name: str, where: str = "datasets") -> Declaration:
+def find_declaration(name: str, where: str = "datasets") -> Declaration:
     """The declaration called `name`, by name or alias. `where` begins the error for an unknown name."""
     for path in resources.files("builders", f"{name}.yaml"):  # most files are called after what they declare
-        for one in read_all(path) if path.stem == name else []:
+        for one in read_declarations(path) if path.stem == name else []:
             if name in (one.name, *one.aliases):
                 return one
-    known = declared()
+    known = list_declarations()
     if name in known:
         return known[name]
     names = {alias: one for one in known.values() for alias in one.aliases}
     if name in names:
         return names[name]
-    if name in undeclared():
+    if name in list_undeclared():
         raise Rt2dataError(
-            where, f'"{name}" is not declared: {undeclared()[name]}', "a dataset that `rt2data datasets` lists"
+            where, f'"{name}" is not declared: {list_undeclared()[name]}', "a dataset that `rt2data datasets` lists"
         )
     repair = near(name, [*known, *names]) or "`rt2data datasets` lists them"
     raise Rt2dataError(where, f'unknown source "{name}"', f"one of {len(known)} declarations", repair)

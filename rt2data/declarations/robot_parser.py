@@ -17,7 +17,7 @@ from rt2data.robot.fields import (  # fmt: skip
     Op,
     Proprio,
     Ref,
-    Robot,
+    RobotFields,
     Rule,
     Success,
     Term,
@@ -29,7 +29,9 @@ from rt2data.robot.operations import OPERATIONS, TWO_FIELDS
 from rt2data.robot.rotation import REPRESENTATIONS
 
 
-def parse(raw: dict[str, Any], file: str, lines: dict[yaml_file.Where, int], *, compat: bool = False) -> Robot:
+def parse_robot_fields(
+    raw: dict[str, Any], file: str, lines: dict[yaml_file.Where, int], *, compat: bool = False
+) -> RobotFields:
     """The robot part of a declaration that fits its schema. Raises Rt2dataError that names the line.
 
     `compat`: of another project's standardisation, which may pad and subtract Euler angles.
@@ -44,7 +46,7 @@ class _Parser:
     def refuse(self, where: yaml_file.Where, found: str, expected: str, repair: str = "") -> Rt2dataError:
         return Rt2dataError(f"{self.file}:{yaml_file.line_of(self.lines, where)}", found, expected, repair)
 
-    def robot(self) -> Robot:
+    def robot(self) -> RobotFields:
         raw, action = self.raw, self.raw["action"]
         kind, frame = action["kind"], action.get("frame")
         dims = tuple(action["dims"])
@@ -65,7 +67,7 @@ class _Parser:
                     f"{len(columns)} columns for {len(one['dims'])} dimensions",
                     "as many columns as dimensions",
                 )
-        return Robot(
+        return RobotFields(
             episode_id=tuple(raw.get("episode_id", ())),
             cameras=tuple(
                 Camera(

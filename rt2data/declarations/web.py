@@ -37,7 +37,7 @@ class Boxes:
 
 
 @dataclass(frozen=True, slots=True)
-class Web:
+class WebFields:
     """A VQA or caption corpus as declared.
 
     Attributes:
@@ -74,7 +74,7 @@ class Web:
         return ("image", *(f"i{n}" for n in range(1, self.max_images)))
 
 
-def parse(raw: Mapping[str, Any], file: str, lines: dict[yaml_file.Where, int]) -> Web:
+def parse_web_fields(raw: Mapping[str, Any], file: str, lines: dict[yaml_file.Where, int]) -> WebFields:
     """The web half of a declaration that fits the schema.
 
     Raises:
@@ -122,7 +122,7 @@ def parse(raw: Mapping[str, Any], file: str, lines: dict[yaml_file.Where, int]) 
             )
     captions = fields.get("captions", "")
     plain = {name: way for name, way in fields.items() if isinstance(way, str)}
-    return Web(
+    return WebFields(
         splits={s: {k: tuple(v) for k, v in files.items() if k != "where"} for s, files in raw["splits"].items()},
         images=tuple(raw.get("images", ())),
         image_namespace=raw.get("image_namespace"),

@@ -18,7 +18,7 @@ import yaml
 from rt2data import resources
 from rt2data.errors import Rt2dataError, near
 
-LIMIT = 4 << 20  # bytes: a recipe or declaration is a page of text; more is a mistake or an attack
+MAX_BYTES = 4 << 20  # bytes: a recipe or declaration is a page of text; more is a mistake or an attack
 MAX_VALUES = 100_000  # with every alias followed: ten lines of aliases can stand for 10**10 values
 
 Where = tuple[Hashable, ...]
@@ -53,8 +53,8 @@ def read_yaml(path: Path) -> tuple[Any, dict[Where, int]]:
         raw = path.read_bytes()
     except OSError as error:
         raise Rt2dataError(str(path), error.strerror or "cannot be read", "a readable YAML file") from None
-    if len(raw) > LIMIT:
-        raise Rt2dataError(str(path), f"{len(raw)} bytes", f"a YAML file of at most {LIMIT} bytes")
+    if len(raw) > MAX_BYTES:
+        raise Rt2dataError(str(path), f"{len(raw)} bytes", f"a YAML file of at most {MAX_BYTES} bytes")
     try:
         loader = _Loader(raw.decode("utf-8"))
         node = loader.get_single_node()
@@ -108,7 +108,7 @@ def _lines(node: yaml.Node, where: Where, lines: dict[Where, int], path: Path) -
 
 
 @cache
-def schema(name: str) -> dict[str, Any]:
+def load_schema(name: str) -> dict[str, Any]:
     """The JSON Schema ``schemas/NAME.json``."""
     loaded: dict[str, Any] = json.loads((resources.folder("schemas") / f"{name}.json").read_text("utf-8"))
     return loaded
@@ -135,10 +135,10 @@ _WORDS = {
 
 @cache
 def _validator(name: str) -> Any:
-    return _Validator(schema(name))
+    return _Validator(load_schema(name))
 
 
-def check(data: Any, name: str, file: str, lines: dict[Where, int] | None = None) -> None:
+def check_schema(data: Any, name: str, file: str, lines: dict[Where, int] | None = None) -> None:
     """Hold `data` to schema `name`; the first offence, from the top of the file, raises Rt2dataError."""
     errors = list(_validator(name).iter_errors(data))
     if errors:
@@ -159,7 +159,7 @@ def line_of(lines: dict[Where, int] | None, where: Where) -> int:
     return (lines or {}).get(where, 1)
 
 
-def dotted(where: Iterable[Hashable]) -> str:
+def dotted_path(where: Iterable[Hashable]) -> str:
     """``sources.0.weight`` for ("sources", 0, "weight")."""
     return ".".join(str(p) for p in where)
 
@@ -168,7 +168,7 @@ def _explain(error: jsonschema.ValidationError, file: str, lines: dict[Where, in
     where: Where = tuple(error.absolute_path)
     value, rule = error.instance, error.validator_value
     own: Any = error.schema
-    field = f'"{dotted(where)}"' if where else "the file"
+    field = f'"{dotted_path(where)}"' if where else "the file"
     repair = ""
     if error.validator == "additionalProperties" and isinstance(value, dict):
         known = sorted(own.get("properties", {}))

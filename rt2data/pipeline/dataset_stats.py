@@ -69,8 +69,8 @@ def _declaration_of(path: Place) -> Declaration:
                 raise Rt2dataError(
                     str(info), "not JSON", "dataset_info.json as TensorFlow Datasets writes it"
                 ) from None
-            return declaration.find(name, str(info))
-    known = [one for one in declaration.declared().values() if one.web]
+            return declaration.find_declaration(name, str(info))
+    known = [one for one in declaration.list_declarations().values() if one.web]
     for exact in (True, False):  # any folder of tars fits `*.tar`, so the names of files come first
         for one in known:
             for roles in one.web.splits.values() if one.web else ():

@@ -99,7 +99,7 @@ _opened: weakref.WeakKeyDictionary[Source, str] = weakref.WeakKeyDictionary()
 @lru_cache(maxsize=8)
 def _open(reference: str, root: str, work: str, opened: str, files: str) -> Source:  # noqa: ARG001
     """A source as a worker sees it. `opened` and `files`, the state of files that all parts share, only tell apart."""
-    declared = declaration.load(reference)
+    declared = declaration.load_declaration(reference)
     source = sources.load_format(declared, reference)(declared, storage.place(root))
     keep_in(source, Path(work))
     return source
@@ -110,7 +110,10 @@ def cached(task: dict[str, Any]) -> dict[str, Any] | None:
     seen = _seen(task)
     try:
         known = json.loads(seen.read_bytes())
-        if known["stat"] == _stat(task) and known["declaration"] == declaration.load(task["declaration"]).digest:
+        if (
+            known["stat"] == _stat(task)
+            and known["declaration"] == declaration.load_declaration(task["declaration"]).digest
+        ):
             same = known["watched_stat"] == _watched_stat(task, known["watched"])
             return _usable(task, known["result"]) if same else None
     except (OSError, ValueError, KeyError):

@@ -72,7 +72,7 @@ def parse_written(
         given: declarations that do not come with rt2data.
         above: the recipe files that include this one.
     """
-    yaml_file.check(raw, "recipe", file, lines)
+    yaml_file.check_schema(raw, "recipe", file, lines)
 
     def at(*where: str | int) -> str:
         return f"{file}:{yaml_file.line_of(lines, where)}"
@@ -110,8 +110,8 @@ def _declared(name: str, file: str, where: str, given: Sequence[Declaration]) ->
         if one.name == name:
             return one
     if ".yaml" in name:
-        return declaration.load(str(Path(file).parent / name))
-    return declaration.find(name, where)
+        return declaration.load_declaration(str(Path(file).parent / name))
+    return declaration.find_declaration(name, where)
 
 
 def _included(name: str, file: str, where: str, above: tuple[str, ...]) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 from rt2data import prompts as prompts_of
 from rt2data import resources
 from rt2data.declarations import yaml_file
-from rt2data.declarations.declaration import Declaration, standardised
+from rt2data.declarations.declaration import Declaration, find_standardised
 from rt2data.errors import Rt2dataError, near
 from rt2data.recipes import filters, holdout, include, reasoning, sampling
 from rt2data.recipes.filters import Filter
@@ -20,7 +20,7 @@ from rt2data.recipes.holdout import Holdout
 from rt2data.recipes.include import AMOUNTS, WrittenRecipe, WrittenSource
 from rt2data.recipes.reasoning import Reasoning
 from rt2data.recipes.sampling import Sampling
-from rt2data.robot.fields import ARM, Robot
+from rt2data.robot.fields import ARM, RobotFields
 from rt2data.tokenizer import ActionTokenizer
 
 # RT-2 prints the robot and the VQA prompt (arXiv 2307.15818, section 3.2), and the one with a plan and its target
@@ -247,7 +247,7 @@ def _standardised(recipe: Recipe, entry: WrittenSource) -> Declaration:
         raise Rt2dataError(entry.at("compat"), f'"compat" for a {entry.declaration.kind} source', "a robot source")
     if wanted == "none" or entry.declaration.kind != "robot":
         return entry.declaration
-    return standardised(entry.declaration, wanted, entry.at("compat"))
+    return find_standardised(entry.declaration, wanted, entry.at("compat"))
 
 
 def _prompts(under: dict[str, Any], own: dict[str, Any], at: Callable[[str], str]) -> dict[str, Any]:
@@ -342,7 +342,7 @@ def _check_pictures(recipe: Recipe, written: WrittenRecipe) -> None:
             raise Rt2dataError(entry.place, found, "the same splits for both", repair)
 
 
-def describe_action_space(robot: Robot) -> str:
+def describe_action_space(robot: RobotFields) -> str:
     """The action space of a robot source, in words: that of the arm, or the names of its own dimensions.
 
     An arm may lack some of the seven dimensions (a table top has no z); its numbers still mean the same.

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from rt2data.errors import Rt2dataError
 from rt2data.robot import kinematics, operations, rotation
-from rt2data.robot.fields import ROTATION, TRANSLATION, Ref, Robot, Rule, Success, Term, split
+from rt2data.robot.fields import ROTATION, TRANSLATION, Ref, RobotFields, Rule, Success, Term, split
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -35,8 +35,8 @@ class Episode(NamedTuple):
     ends: Bools
 
 
-def of_episode(robot: Robot, read: Read, steps: int, where: str) -> Episode:
-    """All that is declared of an episode's actions. Steps between those that are read (`Robot.every`) have none."""
+def of_episode(robot: RobotFields, read: Read, steps: int, where: str) -> Episode:
+    """All that is declared of an episode's actions. Steps between those that are read (`RobotFields.every`) have none."""
     if robot.first_scale and steps > 1:  # where there is one step, nothing tells the factor
         found = of_episode(replace(robot, first_scale=None), read, steps, where)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -54,8 +54,8 @@ def of_episode(robot: Robot, read: Read, steps: int, where: str) -> Episode:
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
-def _first_scale(robot: Robot, read: Read, steps: int, where: str) -> np.float64:
-    """The factor of `Robot.first_scale`; infinite or NaN, and so all that it multiplies, where P does not change."""
+def _first_scale(robot: RobotFields, read: Read, steps: int, where: str) -> np.float64:
+    """The factor of `RobotFields.first_scale`; infinite or NaN, and so all that it multiplies, where P does not change."""
     length, change = (
         _columns(Ref(path, None), len(robot.dims), read, steps, where) for path in robot.first_scale or ()
     )
@@ -63,7 +63,7 @@ def _first_scale(robot: Robot, read: Read, steps: int, where: str) -> np.float64
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what is not finite is left out by its row, and counted
-def canonical(robot: Robot, read: Read, steps: int, where: str) -> Actions:
+def canonical(robot: RobotFields, read: Read, steps: int, where: str) -> Actions:
     """The action of every step, as the declaration composes it.
 
     Args:
@@ -138,7 +138,13 @@ def _columns(ref: Ref, width: int, read: Read, steps: int, where: str) -> Floats
 
 
 def _displacements(
-    robot: Robot, read: Read, steps: int, where: str, numbers: dict[str, Floats], turns: dict[str, Floats], known: Bools
+    robot: RobotFields,
+    read: Read,
+    steps: int,
+    where: str,
+    numbers: dict[str, Floats],
+    turns: dict[str, Floats],
+    known: Bools,
 ) -> None:
     """Replace the target pose of each arm by the displacement that leads to it."""
     before = known.copy()
@@ -169,7 +175,13 @@ def _displacements(
 
 
 def _to_base(
-    robot: Robot, read: Read, steps: int, where: str, numbers: dict[str, Floats], turns: dict[str, Floats], known: Bools
+    robot: RobotFields,
+    read: Read,
+    steps: int,
+    where: str,
+    numbers: dict[str, Floats],
+    turns: dict[str, Floats],
+    known: Bools,
 ) -> None:
     """Put each arm's rotation, which is in the tool's frame (R' = R R(d)), into the base frame: R R(d) R^-1."""
     here, here_turns = evaluate(robot.state, read, steps, where, known)
@@ -196,7 +208,7 @@ def _name(arm: str, which: str) -> str:
     return f"{arm}_{which}" if arm else which
 
 
-def terminate(robot: Robot, read: Read, steps: int, where: str = "") -> Bools:
+def terminate(robot: RobotFields, read: Read, steps: int, where: str = "") -> Bools:
     """Whether each step ends the episode, bool (steps,)."""
     if isinstance(robot.terminate, Rule):
         return holds(robot.terminate, read, steps, where)
@@ -208,7 +220,7 @@ def terminate(robot: Robot, read: Read, steps: int, where: str = "") -> Bools:
     return out
 
 
-def valid(robot: Robot, read: Read, steps: int, where: str = "") -> Bools:
+def valid(robot: RobotFields, read: Read, steps: int, where: str = "") -> Bools:
     """Whether each step's action means something, bool (steps,)."""
     if isinstance(robot.valid_action, Rule):
         return holds(robot.valid_action, read, steps, where)
@@ -238,7 +250,7 @@ def holds(rule: Rule, read: Read, steps: int, where: str) -> Bools:
     return column > rule.above if rule.above is not None else column < rule.below  # type: ignore[operator]
 
 
-def at_rest(robot: Robot, action: Floats, ok: Bools) -> Floats:
+def at_rest(robot: RobotFields, action: Floats, ok: Bools) -> Floats:
     """`action` with each row that is not `ok` replaced by rest: displacement 0 and the gripper of the step before.
 
     The first step has none before it and takes that of the first valid step; dimensions of an absolute action hold.

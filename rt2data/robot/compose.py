@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rt2data.robot import rotation
-from rt2data.robot.fields import ARM, ROTATION, TRANSLATION, Robot, split
+from rt2data.robot.fields import ARM, ROTATION, TRANSLATION, RobotFields, split
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -36,7 +36,7 @@ class Body:
         return [name for name in ROTATION if name in self.columns]
 
 
-def bodies(robot: Robot) -> Iterator[Body]:
+def bodies(robot: RobotFields) -> Iterator[Body]:
     """The bodies whose displacement the action is."""
     if robot.kind != "absolute":
         for arm in dict.fromkeys(split(name)[0] for name in robot.dims if split(name)[1] in ARM[:6]):
@@ -47,11 +47,11 @@ def bodies(robot: Robot) -> Iterator[Body]:
         yield Body(changes, tool=True)
 
 
-def _is_change(robot: Robot, name: str) -> bool:
+def _is_change(robot: RobotFields, name: str) -> bool:
     return name in robot.rates and not robot.units[robot.dims.index(name)].endswith("/s")
 
 
-def refusal(robot: Robot) -> str | None:
+def refusal(robot: RobotFields) -> str | None:
     """Why the actions of several steps make no action of the same dimensions; None where they do."""
     for body in bodies(robot):
         names = ", ".join(robot.dims[i] for i in body.columns.values())
@@ -69,7 +69,7 @@ def refusal(robot: Robot) -> str | None:
     return None
 
 
-def composed(robot: Robot, action: npt.NDArray[np.float32], heads: Ints, sizes: Ints, stride: int) -> Floats:
+def composed(robot: RobotFields, action: npt.NDArray[np.float32], heads: Ints, sizes: Ints, stride: int) -> Floats:
     """The action of each group of steps.
 
     Args:

@@ -130,7 +130,7 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True)
-class Robot:
+class RobotFields:
     """What a robot dataset's fields mean. Units after the terms: metres, radians, gripper openness 0..1.
 
     Attributes:

@@ -7,13 +7,13 @@ from math import prod
 
 from rt2data.errors import Rt2dataError, near
 from rt2data.rlds.features import Field
-from rt2data.robot.fields import Instruction, Ref, Robot, Term
+from rt2data.robot.fields import Instruction, Ref, RobotFields, Term
 
 _NUMBERS = ("bool", "float", "int", "uint")
 
 
 def problems(
-    robot: Robot, fields: Mapping[str, Field], where: str, file: str, *, listed: str = "features.json"
+    robot: RobotFields, fields: Mapping[str, Field], where: str, file: str, *, listed: str = "features.json"
 ) -> Iterator[Rt2dataError]:
     """Each way in which the declaration in `file` does not fit, as an error that begins with `where`.
 
@@ -63,7 +63,7 @@ def _no_text(declared: Instruction, field: Field) -> str:
     return "a text" if field.shape or field.kind not in kinds else ""
 
 
-def _refs(robot: Robot) -> Iterator[tuple[Ref, int]]:
+def _refs(robot: RobotFields) -> Iterator[tuple[Ref, int]]:
     """Each use of a numeric field, with the columns it needs; 0: any."""
     for rule in robot.rules:
         yield Ref(rule.field, rule.columns), 0 if rule.above is None and rule.below is None else 1

@@ -243,7 +243,7 @@ def load(path: str) -> Job:
     """Read a job that `save` wrote."""
     file = Path(path)
     content: dict[str, Any] = json.loads(file.read_bytes())
-    declarations = [declaration.load(reference) for reference in content["declarations"]]
+    declarations = [declaration.load_declaration(reference) for reference in content["declarations"]]
     parsed = recipe.parse_recipe(content["recipe"], content["file"], declarations=declarations)
     # What a share of the rows means was found once, from all parts.
     sources = [

@@ -26,7 +26,7 @@ import pyarrow as pa
 from rt2data import index
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.robot import compose
-from rt2data.robot.fields import Robot, split
+from rt2data.robot.fields import RobotFields, split
 from rt2data.samples import selection
 
 Bools = npt.NDArray[np.bool_]
@@ -124,7 +124,7 @@ def earlier(table: pa.Table, rows: Ints, source: RecipeSource, number: int) -> t
 class _Part:
     """The columns of a part that change. `heads` are the rows that stand for a step of the recipe."""
 
-    def __init__(self, table: pa.Table, robot: Robot) -> None:
+    def __init__(self, table: pa.Table, robot: RobotFields) -> None:
         self.stored, self.robot = table, robot
         self.reject = index.numbers(table, "reject").copy()
         step = index.numbers(table, "step")

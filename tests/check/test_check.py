@@ -89,7 +89,7 @@ def bridge(shared_data: Path) -> Path:
 
 
 def test_agrees_on_the_real_bridge(bridge: Path) -> None:
-    report = check.check(declaration.find("bridge"), bridge)
+    report = check.check(declaration.find_declaration("bridge"), bridge)
     assert report.ok, report.text()
     assert (report.episodes, report.steps) == (25, 250)
     for claim in (
@@ -112,7 +112,7 @@ def test_agrees_on_the_real_bridge(bridge: Path) -> None:
 
 
 def test_agrees_on_the_embedded_sample(tabletop: Path) -> None:
-    report = check.check(declaration.find("tabletop"), tabletop)
+    report = check.check(declaration.find_declaration("tabletop"), tabletop)
     assert report.ok, report.text()
     assert {c.claim for c in report.claims if c.verdict == UNKNOWN} == {"camera primary is rgb", "camera wrist is rgb"}
 
@@ -121,7 +121,7 @@ def test_agrees_on_real_targets_as_poses(bridge: Path) -> None:
     """MT-Opt: two episodes, target poses with quaternions against the present pose."""
     if not (bridge / "mt_opt_rlds").is_dir():
         pytest.skip("no mt_opt_rlds")
-    report = check.check(declaration.find("mt_opt_rlds"), bridge)
+    report = check.check(declaration.find_declaration("mt_opt_rlds"), bridge)
     assert report.ok, report.text()
     assert verdicts(report, "steps/") == [AGREES, AGREES]  # quaternions
     assert one(report, "translation is what the state does next") == AGREES
@@ -190,7 +190,7 @@ def test_objects_to_data_that_was_turned_around(
     name: str, change: Change, claims: list[str], request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     root = request.getfixturevalue("bridge" if name == BRIDGE else "tabletop")
-    report = check.check(declaration.find(name), copied(root / name, tmp_path, name, change))
+    report = check.check(declaration.find_declaration(name), copied(root / name, tmp_path, name, change))
     assert not report.ok
     for claim in claims:
         assert one(report, claim) == OBJECTS, report.text()
@@ -199,7 +199,7 @@ def test_objects_to_data_that_was_turned_around(
 @pytest.mark.parametrize("name", [BRIDGE, "tabletop"])
 def test_does_not_object_to_a_plain_copy(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     root = request.getfixturevalue("bridge" if name == BRIDGE else "tabletop")
-    report = check.check(declaration.find(name), copied(root / name, tmp_path, name, lambda values: None))
+    report = check.check(declaration.find_declaration(name), copied(root / name, tmp_path, name, lambda values: None))
     assert report.ok, report.text()
 
 
@@ -214,7 +214,7 @@ def test_never_claims_what_the_pictures_cannot_show(name: str, request: pytest.F
                 values[path] = [codec.reencode(data, codec.ImageSpec(swap_bgr=True)) for data in value]
 
     root = request.getfixturevalue("bridge" if name == BRIDGE else "tabletop")
-    report = check.check(declaration.find(name), copied(root / name, tmp_path, name, swapped, episodes=5))
+    report = check.check(declaration.find_declaration(name), copied(root / name, tmp_path, name, swapped, episodes=5))
     assert set(verdicts(report, "camera primary is rgb")) == {UNKNOWN}
     assert report.ok
 
@@ -255,7 +255,9 @@ def one_task(values: dict[str, Any]) -> None:
     ],
 )
 def test_flags_and_words(change: Change, claim: str, verdict: str, tabletop: Path, tmp_path: Path) -> None:
-    report = check.check(declaration.find("tabletop"), copied(tabletop / "tabletop", tmp_path, "tabletop", change, 12))
+    report = check.check(
+        declaration.find_declaration("tabletop"), copied(tabletop / "tabletop", tmp_path, "tabletop", change, 12)
+    )
     assert one(report, claim) == verdict, report.text()
     assert report.ok == (verdict != OBJECTS)
 
@@ -284,7 +286,9 @@ def not_numbers(values: dict[str, Any]) -> None:
     ],
 )
 def test_lengths_and_numbers(change: Change, claim: str, verdict: str, tabletop: Path, tmp_path: Path) -> None:
-    report = check.check(declaration.find("tabletop"), copied(tabletop / "tabletop", tmp_path, "tabletop", change, 12))
+    report = check.check(
+        declaration.find_declaration("tabletop"), copied(tabletop / "tabletop", tmp_path, "tabletop", change, 12)
+    )
     assert one(report, claim) == verdict, report.text()
 
 
@@ -302,7 +306,7 @@ def test_objects_to_real_targets_that_were_turned_around(
 ) -> None:
     """MT-Opt with its targets in centimetres, and with quaternions that are none."""
     report = check.check(
-        declaration.find("mt_opt_rlds"), copied(bridge / "mt_opt_rlds", tmp_path, "mt_opt_rlds", change)
+        declaration.find_declaration("mt_opt_rlds"), copied(bridge / "mt_opt_rlds", tmp_path, "mt_opt_rlds", change)
     )
     assert OBJECTS in verdicts(report, claim), report.text()
 
@@ -320,25 +324,25 @@ def test_pictures(tabletop: Path, tmp_path: Path) -> None:
         values["steps/observation/wrist_image"] = [b"\x89PNG broken"] * len(values["steps/observation/wrist_image"])
 
     root = copied(tabletop / "tabletop", tmp_path, "tabletop", dark, 3)
-    report = check.check(declaration.find("tabletop"), root)
+    report = check.check(declaration.find_declaration("tabletop"), root)
     assert objections(report) == ["camera primary has pictures", "camera wrist has pictures"]
-    raw = declaration.find("tabletop").raw
+    raw = declaration.find_declaration("tabletop").raw
     cameras = raw["cameras"] | {"primary": raw["cameras"]["primary"] | {"padding": True}}
     (tmp_path / "toy.yaml").write_text(yaml.safe_dump(raw | {"cameras": cameras}))
-    report = check.check(declaration.read(tmp_path / "toy.yaml"), root)
+    report = check.check(declaration.read_declaration(tmp_path / "toy.yaml"), root)
     assert one(report, "camera primary is filling") == AGREES
-    report = check.check(declaration.read(tmp_path / "toy.yaml"), tabletop, episodes=3)
+    report = check.check(declaration.read_declaration(tmp_path / "toy.yaml"), tabletop, episodes=3)
     assert one(report, "camera primary is filling") == OBJECTS
 
 
 def test_declarations_that_are_wrong(bridge: Path, tmp_path: Path) -> None:
     """The same data under a declaration that was turned around."""
-    raw = declaration.find("bridge").raw
+    raw = declaration.find_declaration("bridge").raw
     terms = raw["action"]["terms"]
 
     def declared(**action: Any) -> Any:
         (tmp_path / "toy.yaml").write_text(yaml.safe_dump(raw | {"action": raw["action"] | action}))
-        return declaration.read(tmp_path / "toy.yaml")
+        return declaration.read_declaration(tmp_path / "toy.yaml")
 
     wrong = check.check(declared(frame="tool"), bridge)
     assert objections(wrong) == ["translation in the tool frame", "rotation in the tool frame"]
@@ -361,7 +365,7 @@ def test_commanded_joint_angles(tmp_path: Path) -> None:
     pytest.importorskip("h5py")
     from rt2data.sources.robot import roboset_to_rlds
 
-    raw = declaration.find("roboset_hdf5").raw
+    raw = declaration.find_declaration("roboset_hdf5").raw
     joints = raw["action"]["dims"][:7]
     action = raw["action"] | {"units": dict.fromkeys(joints, "rad")}
     (tmp_path / "toy.yaml").write_text(yaml.safe_dump(raw | {"action": action}))
@@ -372,13 +376,13 @@ def test_commanded_joint_angles(tmp_path: Path) -> None:
         reached = np.concatenate([plain["data/qp_arm"][1:], plain["data/qp_arm"][-1:]])
         reached[-2:] = np.nan
         roboset_files.write(right / f"making_tea_uncap_lid_{seed}.h5", plain | {"data/ctrl_arm": reached})
-    one_ = declaration.read(tmp_path / "toy.yaml")
+    one_ = declaration.read_declaration(tmp_path / "toy.yaml")
     assert one(check.check(one_, None, path=str(right)), "commands are the angles") == AGREES
     assert one(check.check(one_, None, path=str(wrong)), "commands are the angles") == OBJECTS
     # the same through RLDS
     roboset_to_rlds.roboset(wrong, tmp_path)
     (tmp_path / "rlds.yaml").write_text(yaml.safe_dump(raw | {"action": action, "format": "rlds"}))
-    report = check.check(declaration.read(tmp_path / "rlds.yaml"), tmp_path, path="roboset")
+    report = check.check(declaration.read_declaration(tmp_path / "rlds.yaml"), tmp_path, path="roboset")
     assert one(report, "commands are the angles") == OBJECTS
 
 
@@ -401,11 +405,11 @@ def test_the_command(tabletop: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_episodes_are_taken_from_all_files(tabletop: Path) -> None:
-    report = check.check(declaration.find("tabletop"), tabletop, episodes=4)
+    report = check.check(declaration.find_declaration("tabletop"), tabletop, episodes=4)
     assert report.episodes == 4
-    assert check.check(declaration.find("tabletop"), tabletop, episodes=1000).episodes == 56
+    assert check.check(declaration.find_declaration("tabletop"), tabletop, episodes=1000).episodes == 56
     with pytest.raises(Rt2dataError, match="kind vqa"):
-        check.check(declaration.find("vqav2"), tabletop)
+        check.check(declaration.find_declaration("vqav2"), tabletop)
 
 
 def test_chance_of_a_coin() -> None:

@@ -226,14 +226,14 @@ def test_datasets(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["datasets"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 100
-    assert len(lines) >= 1 + len(declaration.declared())
+    assert len(lines) >= 1 + len(declaration.list_declarations())
     assert cli.main(["datasets", "--json"]) == 0
-    assert {d["name"] for d in json.loads(capsys.readouterr().out)} == set(declaration.declared())
+    assert {d["name"] for d in json.loads(capsys.readouterr().out)} == set(declaration.list_declarations())
 
 
 @pytest.mark.parametrize("name", ["bridge", "vqav2", "coco"])
 def test_one_dataset_in_full(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    one = declaration.find(name)
+    one = declaration.find_declaration(name)
     assert cli.main(["datasets", name]) == 0
     text = capsys.readouterr().out
     for word in (
@@ -411,6 +411,6 @@ def test_ctrl_c(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
 
 
 def test_the_declared_copy_commands_are_printed_not_run() -> None:
-    for one in declaration.declared().values():
+    for one in declaration.list_declarations().values():
         assert isinstance(yaml.safe_load(Path(one.file).read_text()), dict)
         assert "\n" not in one.raw.get("bucket", {}).get("copy", "")

@@ -18,7 +18,7 @@ def refused(tmp_path: Path, text: str | bytes, schema: str = "recipe") -> str:
     path = tmp_path / "r.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(Rt2dataError) as caught:
-        yaml_file.check(*_swap(yaml_file.read_yaml(path), schema, str(path)))
+        yaml_file.check_schema(*_swap(yaml_file.read_yaml(path), schema, str(path)))
     return str(caught.value).replace(f"{tmp_path}/", "")
 
 
@@ -175,6 +175,6 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(Rt2dataError, match="Is a directory; expected a readable YAML file"):
         yaml_file.read_yaml(tmp_path)
     path = tmp_path / "big.yaml"
-    path.write_bytes(b"#" * (yaml_file.LIMIT + 1))
-    with pytest.raises(Rt2dataError, match=f"{yaml_file.LIMIT + 1} bytes; expected a YAML file of at most"):
+    path.write_bytes(b"#" * (yaml_file.MAX_BYTES + 1))
+    with pytest.raises(Rt2dataError, match=f"{yaml_file.MAX_BYTES + 1} bytes; expected a YAML file of at most"):
         yaml_file.read_yaml(path)

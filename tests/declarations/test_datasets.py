@@ -26,7 +26,7 @@ from rt2data.rlds.features import load_features
 from rt2data.rlds.tfrecord import map_file, scan
 from rt2data.robot import instruction, match
 
-ROBOTS = [one for one in declaration.declared().values() if one.kind == "robot" and one.format == "rlds"]
+ROBOTS = [one for one in declaration.list_declarations().values() if one.kind == "robot" and one.format == "rlds"]
 EVERY = pytest.mark.parametrize("one", [pytest.param(one, id=one.name) for one in ROBOTS])
 
 
@@ -221,7 +221,7 @@ def test_every_operation_against_the_scalar_computation(name: str, rules: str, t
         "action": base | MAPS[name],
     } | (ends if rules == "fields" else {"terminate": "is_last", "valid_action": "not_last"})
     (tmp_path / "toy.yaml").write_text(yaml.safe_dump(content))
-    one = declaration.read(tmp_path / "toy.yaml")
+    one = declaration.read_declaration(tmp_path / "toy.yaml")
     check_actions(one, fake(one, tmp_path, episodes=6, steps=4))
 
 
@@ -255,7 +255,7 @@ def test_padding_and_differences_against_the_scalar_computation(tmp_path: Path) 
         "compat": {"octo": {"action": other, "quirks": ["It pads."]}},
     }
     (tmp_path / "toy.yaml").write_text(yaml.safe_dump(content))
-    one = declaration.read(tmp_path / "toy.yaml").compat["octo"]
+    one = declaration.read_declaration(tmp_path / "toy.yaml").compat["octo"]
     check_actions(one, fake(one, tmp_path, episodes=4, steps=4))
 
 
@@ -326,7 +326,7 @@ def test_the_layouts_are_those_of_the_facts(shared_data: Path) -> None:
 def test_a_fake_is_the_same_for_the_same_seed(tmp_path: Path, file_format: str) -> None:
     if file_format == "array_record":
         pytest.importorskip("array_record")
-    one = declaration.find("bridge")
+    one = declaration.find_declaration("bridge")
     first, second, third = (fake(one, tmp_path / str(n), seed=n // 2, file_format=file_format) for n in range(3))
     files = sorted(p.name for p in first.iterdir())
     assert all((first / n).read_bytes() == (second / n).read_bytes() for n in files)
@@ -375,7 +375,7 @@ def test_the_example_of_the_documentation(tmp_path: Path) -> None:
     text = (DOCS / "add_a_dataset.md").read_text("utf-8")
     example = text.split("```yaml\n")[1].split("```")[0]
     (tmp_path / "example_dataset.yaml").write_text(example, "utf-8")
-    one = declaration.read(tmp_path / "example_dataset.yaml")
+    one = declaration.read_declaration(tmp_path / "example_dataset.yaml")
     check_actions(one, fake(one, tmp_path, episodes=4, steps=5))
     assert re.search(r"^camera wrist: +steps/observation/wrist_image \(BGR\)$", catalog.page(one), re.MULTILINE)
 
@@ -404,13 +404,18 @@ def test_ninety_of_the_known_datasets_and_the_reason_for_the_others(shared_data:
         pytest.skip(f"no list of known datasets in {file}")
     names = [entry["name"] for entry in json.loads(file.read_text("utf-8"))["datasets"]]
     assert len(names) == 98
-    found = {name: one for name in names if name not in declaration.undeclared() for one in [declaration.find(name)]}
+    found = {
+        name: one
+        for name in names
+        if name not in declaration.list_undeclared()
+        for one in [declaration.find_declaration(name)]
+    }
     assert len(found) >= 90
     assert all(one.raw["verified"] for one in found.values())
-    reasons = [declaration.undeclared()[name] for name in names if name not in found]
+    reasons = [declaration.list_undeclared()[name] for name in names if name not in found]
     assert len(reasons) == 98 - len(found)
     assert all(len(reason) > 40 for reason in reasons)
-    table = catalog.table(declaration.declared().values(), declaration.undeclared())
+    table = catalog.table(declaration.list_declarations().values(), declaration.list_undeclared())
     for one in found.values():
         assert any(
             line.startswith(catalog._short(one)[:47]) and one.raw["verified"] in line for line in table.splitlines()
@@ -422,7 +427,7 @@ def test_units_of_a_controller_are_marked_in_sample_and_plan(
 ) -> None:
     from rt2data import cli, verify
 
-    one = declaration.find("fmb")
+    one = declaration.find_declaration("fmb")
     fake(one, tmp_path / "data", episodes=6, steps=3)
     recipe = tmp_path / "r.yaml"
     recipe.write_text("name: r\nsources: [{source: fmb}]\n")

@@ -63,7 +63,7 @@ def written(tmp_path: Path, content: dict[str, Any]) -> Path:
 
 def refused(tmp_path: Path, content: dict[str, Any]) -> str:
     with pytest.raises(Rt2dataError) as caught:
-        declaration.read(written(tmp_path, content))
+        declaration.read_declaration(written(tmp_path, content))
     return str(caught.value).replace(f"{tmp_path}/", "")
 
 
@@ -72,7 +72,7 @@ def action(**changes: Any) -> dict[str, Any]:
 
 
 def test_every_declaration_that_comes_with_rt2data_is_read() -> None:
-    found = declaration.declared()
+    found = declaration.list_declarations()
     assert {"bridge_dataset", "vqav2", "coco_captions"} <= set(found)
     files = {Path(one.file) for one in found.values()}
     assert files == {path for path in resources.files("builders", ".yaml") if path.name != declaration.UNDECLARED}
@@ -89,7 +89,7 @@ def test_the_prompt_templates_of_a_recipe_do_not_reach_into_the_declarations() -
 
 
 def test_a_robot_is_read(tmp_path: Path) -> None:
-    one = declaration.read(written(tmp_path, ROBOT))
+    one = declaration.read_declaration(written(tmp_path, ROBOT))
     assert one.robot is not None
     assert one.cameras == ("front",)
     assert one.robot.cameras == (fields.Camera("front", "steps/observation/image", padding=False, colour="rgb"),)
@@ -100,14 +100,16 @@ def test_a_robot_is_read(tmp_path: Path) -> None:
 
 
 def test_the_digest_is_of_what_is_declared_not_of_prose(tmp_path: Path) -> None:
-    first = declaration.read(written(tmp_path, ROBOT)).digest
+    first = declaration.read_declaration(written(tmp_path, ROBOT)).digest
     assert (
-        declaration.read(written(tmp_path, ROBOT | {"notes": ["seen"], "citation": "x", "paths": ["elsewhere"]})).digest
+        declaration.read_declaration(
+            written(tmp_path, ROBOT | {"notes": ["seen"], "citation": "x", "paths": ["elsewhere"]})
+        ).digest
         == first
     )
-    assert declaration.read(written(tmp_path, dict(reversed(ROBOT.items())))).digest == first
-    assert declaration.read(written(tmp_path, ROBOT | {"terminate": "is_terminal"})).digest != first
-    assert declaration.read(written(tmp_path, ROBOT | {"id": "other"})).digest != first
+    assert declaration.read_declaration(written(tmp_path, dict(reversed(ROBOT.items())))).digest == first
+    assert declaration.read_declaration(written(tmp_path, ROBOT | {"terminate": "is_terminal"})).digest != first
+    assert declaration.read_declaration(written(tmp_path, ROBOT | {"id": "other"})).digest != first
 
 
 @pytest.mark.parametrize(
@@ -168,7 +170,7 @@ def test_lines_of_errors(tmp_path: Path) -> None:
         Rt2dataError,
         match=f'toy.yaml:{line}: "terminate" is "never"; expected one of is_terminal, is_last, last_step, none',
     ):
-        declaration.read(path)
+        declaration.read_declaration(path)
 
 
 @pytest.mark.parametrize("claim", [{"name": "toy"}, {"id": "toy"}, {"aliases": ["toy"]}])
@@ -180,21 +182,23 @@ def test_two_declarations_of_one_name(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(
         Rt2dataError, match=r'b\.yaml: (name|id) "toy" is also that of .*a\.yaml; expected a name of its own'
     ):
-        declaration.declared.__wrapped__()
+        declaration.list_declarations.__wrapped__()
 
 
 def test_names_and_aliases() -> None:
-    assert declaration.find("bridge").name == "bridge_dataset"
-    assert declaration.find("bridge_orig") == declaration.find("bridge_dataset")
+    assert declaration.find_declaration("bridge").name == "bridge_dataset"
+    assert declaration.find_declaration("bridge_orig") == declaration.find_declaration("bridge_dataset")
     with pytest.raises(
         Rt2dataError,
         match=r'^r\.yaml:9: unknown source "brigde"; expected one of \d+ declarations\. Did you mean "bridge"\?$',
     ):
-        declaration.find("brigde", "r.yaml:9")
+        declaration.find_declaration("brigde", "r.yaml:9")
 
 
 def test_a_format_is_looked_up_or_imported(tmp_path: Path) -> None:
-    one = declaration.read(written(tmp_path, ROBOT | {"format": "rt2data.sources.robot.rlds_tfrecord:Rlds"}))
+    one = declaration.read_declaration(
+        written(tmp_path, ROBOT | {"format": "rt2data.sources.robot.rlds_tfrecord:Rlds"})
+    )
     assert sources.load_format(one, "w").__name__ == "Rlds"
     for text, message in [
         (
@@ -212,14 +216,14 @@ def test_a_format_is_looked_up_or_imported(tmp_path: Path) -> None:
             ),
         ),
     ]:
-        one = declaration.read(written(tmp_path, ROBOT | {"format": text}))
+        one = declaration.read_declaration(written(tmp_path, ROBOT | {"format": text}))
         with pytest.raises(Rt2dataError) as caught:
             sources.load_format(one, "w")
         assert str(caught.value) == message
 
 
 def test_a_dataset_that_is_not_there(tmp_path: Path) -> None:
-    one = declaration.find("bridge")
+    one = declaration.find_declaration("bridge")
     with pytest.raises(Rt2dataError) as caught:
         sources.open_source(one, tmp_path, where="r.yaml:3")
     places = ", ".join(str(tmp_path / p) for p in one.paths)
@@ -255,7 +259,7 @@ def test_variants_share_a_file(tmp_path: Path) -> None:
         {"name": "b", "id": "b_id", "aliases": ["bee"], "control_hz": 5, "title": "B"},
     ]
     path = written(tmp_path, common | {"variants": variants, "title": "A"})
-    first, second = declaration.read_all(path)
+    first, second = declaration.read_declarations(path)
     assert (first.name, first.id, first.aliases, first.raw["title"]) == ("a", "a_id", (), "A")
     assert (second.name, second.id, second.aliases, second.raw["title"]) == ("b", "b_id", ("bee",), "B")
     assert first.paths == ("a", "rlds/a")
@@ -265,9 +269,9 @@ def test_variants_share_a_file(tmp_path: Path) -> None:
     assert second.robot.control_hz == 5
     assert "variants" not in first.raw
     for one in (first, second):
-        assert declaration.load(one.reference) == one
+        assert declaration.load_declaration(one.reference) == one
     with pytest.raises(Rt2dataError, match=r"toy\.yaml: 2 variants; expected a declaration of one dataset"):
-        declaration.read(path)
+        declaration.read_declaration(path)
     assert 'the file has no "name"' in refused(tmp_path, common)
     assert '"name" beside variants; expected a "name" in each variant.' in refused(
         tmp_path, ROBOT | {"variants": variants}
@@ -275,38 +279,38 @@ def test_variants_share_a_file(tmp_path: Path) -> None:
 
 
 def test_a_reference_finds_its_declaration_again(tmp_path: Path) -> None:
-    one = declaration.read(written(tmp_path, ROBOT))
-    assert declaration.load(one.reference) == one
-    for known in declaration.declared().values():
-        assert declaration.load(known.reference) == known
+    one = declaration.read_declaration(written(tmp_path, ROBOT))
+    assert declaration.load_declaration(one.reference) == one
+    for known in declaration.list_declarations().values():
+        assert declaration.load_declaration(known.reference) == known
 
 
 def test_a_dataset_that_cannot_be_declared_says_why() -> None:
-    assert len(declaration.undeclared()) > 0
-    assert not set(declaration.undeclared()) & set(declaration.declared())
-    for name, reason in declaration.undeclared().items():
+    assert len(declaration.list_undeclared()) > 0
+    assert not set(declaration.list_undeclared()) & set(declaration.list_declarations())
+    for name, reason in declaration.list_undeclared().items():
         with pytest.raises(Rt2dataError, match=re.escape(f'w: "{name}" is not declared: {reason}')):
-            declaration.find(name, "w")
+            declaration.find_declaration(name, "w")
 
 
 def test_prose_and_evidence_do_not_change_the_digest(tmp_path: Path) -> None:
-    first = declaration.read(written(tmp_path, ROBOT)).digest
+    first = declaration.read_declaration(written(tmp_path, ROBOT)).digest
     prose = {
         "unverified": [{"about": "frame", "reason": "r"}],
         "versions": ["1.0.0"],
         "depth": {"primary": {"field": "d"}},
         "verified": "documentation",
     }
-    assert declaration.read(written(tmp_path, ROBOT | prose)).digest == first
-    assert declaration.read(written(tmp_path, action(gripper="other words"))).digest == first
+    assert declaration.read_declaration(written(tmp_path, ROBOT | prose)).digest == first
+    assert declaration.read_declaration(written(tmp_path, action(gripper="other words"))).digest == first
     told = [
-        declaration.read(written(tmp_path, ROBOT | {"instruction": {"text": "t", "evidence": e}})).digest
+        declaration.read_declaration(written(tmp_path, ROBOT | {"instruction": {"text": "t", "evidence": e}})).digest
         for e in ("a", "b")
     ]
     assert told[0] == told[1] != first
-    assert declaration.read(written(tmp_path, ROBOT | {"control_hz": 7})).digest != first
+    assert declaration.read_declaration(written(tmp_path, ROBOT | {"control_hz": 7})).digest != first
     for change in ({"unit": "controller"}, {"frame": "tool"}, {"missing": "rest"}):
-        assert declaration.read(written(tmp_path, action(**change))).digest != first
+        assert declaration.read_declaration(written(tmp_path, action(**change))).digest != first
 
 
 ARM = list(fields.ARM)
@@ -499,22 +503,22 @@ def test_another_projects_standardisation(tmp_path: Path) -> None:
     ]
     block = {"action": ROBOT["action"] | {"terms": terms}, "quirks": ["It pads."]}
     content = ROBOT | {"compat": {"openvla": block}, "notes": ["ours"]}
-    one = declaration.read(written(tmp_path, content))
-    other = declaration.standardised(one, "openvla", "w")
+    one = declaration.read_declaration(written(tmp_path, content))
+    other = declaration.find_standardised(one, "openvla", "w")
     assert other is one.compat["openvla"]
     assert (other.name, other.id, other.raw["notes"], other.raw["terminate"]) == ("toy", "toy", ["It pads."], "none")
     assert other.robot is not None
     assert other.robot.terms[1] == fields.Term("", None, ("roll", "pitch", "yaw"), pad=0)
     assert one.robot is not None
     assert one.robot.terminate == "is_last"
-    assert one.digest == declaration.read(written(tmp_path, ROBOT)).digest != other.digest
+    assert one.digest == declaration.read_declaration(written(tmp_path, ROBOT)).digest != other.digest
     written(tmp_path, content)
-    assert declaration.load(other.reference) == other
+    assert declaration.load_declaration(other.reference) == other
     assert other.compat == {}
     with pytest.raises(
         Rt2dataError, match=r"^w: nobody has declared how octo standardises toy; expected compat: octo: in "
     ):
-        declaration.standardised(one, "octo", "w")
+        declaration.find_standardised(one, "octo", "w")
     wrong = {"openvla": block | {"action": block["action"] | {"dims": ["x"]}}}
     found = refused(tmp_path, ROBOT | {"compat": wrong})
     assert "the terms give x, y, z, roll, pitch, yaw, gripper; expected each of x once." in found

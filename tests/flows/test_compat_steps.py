@@ -215,7 +215,7 @@ def test_all_of_octo(tmp_path: Path) -> None:
         fake(source.declaration, tmp_path / "data", episodes=4, steps=7)
     manifest = flow.build(tmp_path / "r.yaml", tmp_path / "out", data_root=tmp_path / "data", workers=2, progress=False)
     entries = {entry["source"]: entry for entry in manifest["sources"]}
-    assert {declaration.find(s["source"]).id for s in manifest["recipe"]["sources"]} == set(entries)
+    assert {declaration.find_declaration(s["source"]).id for s in manifest["recipe"]["sources"]} == set(entries)
     assert all(entry["usable"]["train"] for entry in entries.values())
     assert entries["gnm"]["left_out"] == {"between_steps": 4 + 5 + 6 + 4, "invalid_action": 4}
     report = verify.verify(tmp_path / "out")

@@ -279,7 +279,7 @@ def test_a_bgr_camera_is_swapped_and_encoded_anew(build: Build, tmp_path: Path) 
     small_corpora.write_rlds(
         tmp_path / "data", name="bgr", version="1.0.0", features=features, splits={"train": episodes}
     )
-    declared = yaml.safe_load(Path(declaration.find("bridge").file).read_text())
+    declared = yaml.safe_load(Path(declaration.find_declaration("bridge").file).read_text())
     declared |= {"name": "bgr", "id": "bgr", "aliases": [], "paths": ["bgr"]}
     declared["cameras"]["primary"]["colour"] = "bgr"
     (tmp_path / "bgr.yaml").write_text(yaml.safe_dump(declared))
@@ -629,7 +629,7 @@ def test_a_user_error_is_the_same_on_a_runner_without_worker_processes(mixture: 
 
     path = next(small_corpora.write_bridge(tmp_path / "data", shards=1).glob("*.tfrecord*"))
     small_corpora.edit(path, lambda data: data.__setitem__(len(data) // 2, data[len(data) // 2] ^ 1))
-    source = sources.open_source(declaration.find("bridge"), tmp_path / "data")
+    source = sources.open_source(declaration.find_declaration("bridge"), tmp_path / "data")
     (task,) = indexing.tasks(source, [source.parts("train")[0]], tmp_path / "work", check="header")
     with pytest.raises(Rt2dataError) as direct:
         indexing.run(task)
@@ -682,7 +682,7 @@ def test_an_error_ends_the_stages_and_the_pool_goes_on(tmp_path: Path) -> None:
     tasks = []
     for name in ("good", "bad"):
         path = next(small_corpora.write_bridge(tmp_path / name, shards=1).glob("*.tfrecord*"))
-        source = sources.open_source(declaration.find("bridge"), tmp_path / name)
+        source = sources.open_source(declaration.find_declaration("bridge"), tmp_path / name)
         tasks += indexing.tasks(source, source.parts("train"), tmp_path / "work", check="header")
     small_corpora.edit(path, lambda data: data.__setitem__(len(data) // 2, data[len(data) // 2] ^ 1))
     good, bad = (json.dumps(task) for task in tasks)

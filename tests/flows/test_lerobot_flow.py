@@ -173,7 +173,7 @@ def test_the_examples_of_the_docs_are_declarations(tmp_path: Path) -> None:
     for n, part in enumerate(["", *parts]):
         file = tmp_path / f"{n}.yaml"
         file.write_text(yaml.safe_dump(yaml.safe_load(whole) | (yaml.safe_load(part) or {})))
-        one = sources.open_source(declaration.read(file), tmp_path, "socks")
+        one = sources.open_source(declaration.read_declaration(file), tmp_path, "socks")
         table = one.index(one.parts("train")[0], check="quick")
         np.testing.assert_allclose(index.matrix(table.column("action")), [[1] * 5 + [0.01]] * 3, rtol=1e-6)
         assert table.column("instruction").to_pylist() == [files.TASKS[0]] * 3

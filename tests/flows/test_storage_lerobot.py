@@ -98,7 +98,7 @@ def test_only_what_a_part_needs_of_a_file_is_asked_for(
         return fetch(found, etag)
 
     monkeypatch.setattr(object_store, "fetch", noted)
-    declared = declaration.read(tmp_path / "socks.yaml")
+    declared = declaration.read_declaration(tmp_path / "socks.yaml")
     source = sources.open_source(declared, storage.place(url), "socks")
     middle = source.parts("train")[3]
     asked.clear()
@@ -210,7 +210,7 @@ def test_a_video_that_changes_between_two_requests(server: Server, monkeypatch: 
 def test_the_claims_of_a_declaration_are_checked_by_url(server: Server, tmp_path: Path) -> None:
     written(tmp_path, "v2.1")
     url = server.upload(tmp_path / "root", "data")
-    declared = declaration.read(tmp_path / "socks.yaml")
+    declared = declaration.read_declaration(tmp_path / "socks.yaml")
     local = check.check(declared, tmp_path / "root", path="socks")
     remote = check.check(declared, storage.place(url), path="socks")
     assert local.claims == remote.claims

@@ -100,7 +100,7 @@ def test_the_weights_are_the_published_ones(name: str) -> None:
     assert missing <= wanted.keys()
     found = recipe.read_recipe(RECIPES[name])
     weights = {s.declaration.name: s.weight for s in found.sources}
-    assert weights == {declaration.find(n).name: w for n, w in wanted.items() if n not in missing}
+    assert weights == {declaration.find_declaration(n).name: w for n, w in wanted.items() if n not in missing}
     assert (found.weights, found.train_samples) == ("times_size", None)
 
 
@@ -133,7 +133,9 @@ def test_a_weight_of_times_size_is_the_number_of_epochs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(MIXES))
 def test_the_share_of_a_dataset_is_its_published_weight_times_its_size(name: str, tmp_path: Path) -> None:
     mix, missing = MIXES[name]
-    weights = {declaration.find(n).name: Fraction(str(w)) for n, w in published(mix).items() if n not in missing}
+    weights = {
+        declaration.find_declaration(n).name: Fraction(str(w)) for n, w in published(mix).items() if n not in missing
+    }
     made = planned(recipe.read_recipe(RECIPES[name]), tmp_path)
     wanted = {one.dataset: weights[one.dataset] * one.samples["train"] for one in made.sources}
     total = sum(wanted.values())
@@ -517,7 +519,7 @@ def test_sizes_as_publishers_write_them(text: str, wanted: float) -> None:
 
 
 def test_every_size_of_a_declaration_is_read() -> None:
-    for one in declaration.declared().values():
+    for one in declaration.list_declarations().values():
         if size := one.raw.get("bucket", {}).get("size"):
             assert estimate._bytes(size) > 1e6
 
@@ -578,7 +580,7 @@ def test_the_readme_names_every_recipe_on_one_page() -> None:
 
 def test_the_reference_names_every_field() -> None:
     text = (DOCS / "recipes.md").read_text()
-    fields = yaml_file.schema("recipe")["properties"]
+    fields = yaml_file.load_schema("recipe")["properties"]
     own = fields["sources"]["items"]["properties"]
     for name in {*fields, *own, *own["plans"]["properties"], *own["filters"]["additionalProperties"]["properties"]}:
         assert re.search(rf"`[^`\n]*\b{name}\b[^`\n]*`|^ +plans: .*\b{name}: ", text, re.MULTILINE), name

@@ -24,7 +24,7 @@ def read(tmp_path: Path, text: str) -> recipe.Recipe:
     return recipe.read_recipe(path)
 
 
-COUNT = len(declaration.declared())
+COUNT = len(declaration.list_declarations())
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ def converted(folder: Path, out: Path, shards: dict[str, int] | None = None) -> 
 
 
 def opened(root: Path, name: str, work: Path | None = None) -> Any:
-    source = sources.open_source(declaration.find(name), root)
+    source = sources.open_source(declaration.find_declaration(name), root)
     if work:
         source.blob_folder = work / "blobs"
     return source
@@ -163,7 +163,7 @@ def test_tfds_reads_the_same(tmp_path: Path) -> None:
     )
     assert json.loads((folder / "dataset_info.json").read_bytes())["fileFormat"] == "array_record"
     source = tfds.builder_from_directory(folder).as_data_source("train")
-    one = RldsArrayRecord(declaration.find("bridge"), RldsDataset.open(folder))
+    one = RldsArrayRecord(declaration.find_declaration("bridge"), RldsDataset.open(folder))
     mine = [
         (e["steps/action"], e["steps/language_instruction"], e["episode_metadata/episode_id"])
         for part in one.parts("train")
@@ -243,7 +243,7 @@ def test_real_data_in_array_record(shared_data: Path, tmp_path: Path, name: str)
     for want_row, got_row in zip(want.to_pylist(), got.to_pylist(), strict=True):
         there = (theirs.root / want_row["primary.file"]).read_bytes()[want_row["primary.offset"] :]
         assert there[: want_row["primary.length"]] == data[got_row["primary.offset"] :][: got_row["primary.length"]]
-    assert check.check(declaration.find(name), tmp_path / "data").ok
+    assert check.check(declaration.find_declaration(name), tmp_path / "data").ok
 
 
 def test_a_quick_index_leaves_no_pictures(tmp_path: Path) -> None:

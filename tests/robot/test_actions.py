@@ -14,11 +14,11 @@ import pytest
 from rt2data.declarations import declaration, robot_parser
 from rt2data.errors import Rt2dataError
 from rt2data.robot import actions
-from rt2data.robot.fields import Op, Ref, Robot, Rule, Term
+from rt2data.robot.fields import Op, Ref, RobotFields, Rule, Term
 
-_BRIDGE = declaration.find("bridge").robot
+_BRIDGE = declaration.find_declaration("bridge").robot
 assert _BRIDGE is not None
-BRIDGE: Robot = _BRIDGE
+BRIDGE: RobotFields = _BRIDGE
 DIMS = BRIDGE.dims
 
 
@@ -26,11 +26,13 @@ def fields(**values: Any) -> Callable[[str], Any]:
     return lambda name: np.asarray(values[name])
 
 
-def declared(**action: Any) -> Robot:
+def declared(**action: Any) -> RobotFields:
     """A robot of an `action` block, over Bridge's other fields."""
     base = {"kind": "displacement", "frame": "base", "unit": "m_rad", "gripper": "1 = open"}
-    raw = declaration.find("bridge").raw | {"action": {k: v for k, v in (base | action).items() if v is not None}}
-    return robot_parser.parse(raw, "toy.yaml", {(): 1})
+    raw = declaration.find_declaration("bridge").raw | {
+        "action": {k: v for k, v in (base | action).items() if v is not None}
+    }
+    return robot_parser.parse_robot_fields(raw, "toy.yaml", {(): 1})
 
 
 def degrees(*angles: float) -> list[float]:

@@ -85,7 +85,7 @@ def test_every_dataset_of_their_mixtures(tmp_path: Path) -> None:
 def test_a_page_says_what_they_do() -> None:
     from rt2data.cli import catalog
 
-    page = catalog.page(declaration.find("kuka"))
+    page = catalog.page(declaration.find_declaration("kuka"))
     assert "as octo reads it" in page
     assert "blank" in page
 
@@ -144,7 +144,7 @@ def test_what_a_recipe_cannot_ask_for(tmp_path: Path, changes: dict[str, Any], m
 
 def test_a_blank_instruction_is_one(tmp_path: Path, build: Callable[..., dict[str, Any]]) -> None:
     """Octo trains on these steps without words: they are samples, and none is lost."""
-    one = declaration.find("roboturk")
+    one = declaration.find_declaration("roboturk")
     fake(one, tmp_path / "data", episodes=4, steps=4)
     path = small_corpora.write_recipe(
         tmp_path / "r.yaml", **BRIDGE | {"compat": "octo", "sources": [{"source": "roboturk"}]}
@@ -169,15 +169,15 @@ def test_a_blank_instruction_is_one(tmp_path: Path, build: Callable[..., dict[st
     ],
 )
 def test_blocks_that_say_nothing(tmp_path: Path, block: dict[str, Any], message: str) -> None:
-    raw = {k: v for k, v in declaration.find("bridge").raw.items() if k != "compat"}
+    raw = {k: v for k, v in declaration.find_declaration("bridge").raw.items() if k != "compat"}
     (tmp_path / "toy.yaml").write_text(json.dumps(raw | {"compat": block}))
     with pytest.raises(Rt2dataError, match=message):
-        declaration.read(tmp_path / "toy.yaml")
+        declaration.read_declaration(tmp_path / "toy.yaml")
 
 
 def test_what_a_quirk_says_is_so() -> None:
     """Quirks are prose, and plans print them: those that a map can belie are held to it."""
-    for one in declaration.declared().values():
+    for one in declaration.list_declarations().values():
         for other_one in one.compat.values():
             said, own, robot = " ".join(other_one.raw["notes"]), robot_of(one), robot_of(other_one)
             if "poses" in said:

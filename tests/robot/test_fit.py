@@ -9,7 +9,7 @@ from support import rlds_layouts
 
 from rt2data.declarations import robot_parser
 from rt2data.robot import match
-from rt2data.robot.fields import Robot
+from rt2data.robot.fields import RobotFields
 
 LAYOUT = {
     "steps/observation/image": "image[480, 640, 3] jpeg",
@@ -44,7 +44,7 @@ RAW: dict[str, Any] = {
 
 
 def problems(layout: dict[str, str] = LAYOUT, **changes: Any) -> list[str]:
-    declared: Robot = robot_parser.parse(RAW | changes, "toy.yaml", {(): 1})
+    declared: RobotFields = robot_parser.parse_robot_fields(RAW | changes, "toy.yaml", {(): 1})
     fields = {path: rlds_layouts.field(path, text) for path, text in layout.items()}
     return [str(problem) for problem in match.problems(declared, fields, "toy 1.0.0", "toy.yaml")]
 

@@ -180,7 +180,7 @@ RAW: dict[str, Any] = {
 
 def declare(folder: Path, **changes: Any) -> Any:
     (folder / "toy.yaml").write_text(yaml.safe_dump(RAW | {"action": RAW["action"] | changes}))
-    return declaration.read(folder / "toy.yaml")
+    return declaration.read_declaration(folder / "toy.yaml")
 
 
 def test_as_an_operation(tmp_path: Path) -> None:
@@ -233,4 +233,4 @@ def test_what_is_refused(changes: dict[str, Any], text: str, tmp_path: Path) -> 
     content = {k: v for k, v in (RAW["action"] | changes).items() if v is not None}
     (tmp_path / "toy.yaml").write_text(yaml.safe_dump(RAW | {"action": content}))
     with pytest.raises(Rt2dataError, match=text):
-        declaration.read(tmp_path / "toy.yaml")
+        declaration.read_declaration(tmp_path / "toy.yaml")

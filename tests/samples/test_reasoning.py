@@ -145,7 +145,7 @@ def test_a_column(tmp_path: Path, build: Build) -> None:
         tmp_path, name="thinking", version="1.0.0", features=small_corpora.FEATURES | {"steps": steps},
         splits={"train": episodes}, shards={"train": 2},
     )  # fmt: skip
-    raw = dict(declaration.find("bridge_dataset").raw)
+    raw = dict(declaration.find_declaration("bridge_dataset").raw)
     raw = {k: v for k, v in raw.items() if k not in ("aliases", "paths", "compat", "bucket", "published", "versions")}
     raw |= {"name": "thinking", "id": "thinking", "plan": {"field": "steps/thought", "dummy": ["none"]}}
     (tmp_path / "thinking.yaml").write_text(yaml.safe_dump(raw))

@@ -23,7 +23,7 @@ from rt2data.recipes import recipe
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.recipes.sampling import Sampling
 from rt2data.robot import compose, rotation
-from rt2data.robot.fields import Robot
+from rt2data.robot.fields import RobotFields
 from rt2data.samples import selection, windows
 
 Pose = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
@@ -136,7 +136,7 @@ def test_slices_of_an_empty_part(source: RecipeSource) -> None:
 # Poses after n composed steps are those after n k steps
 
 
-def arm(dims: tuple[str, ...], frame: str = "base", **changes: Any) -> Robot:
+def arm(dims: tuple[str, ...], frame: str = "base", **changes: Any) -> RobotFields:
     found = (
         recipe.parse_recipe({"name": "r", "sources": [{"source": "bridge_dataset"}]}, "r.yaml")
         .sources[0]

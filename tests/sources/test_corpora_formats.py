@@ -763,7 +763,7 @@ def test_a_bomb_in_a_tar_is_left_out(tmp_path: Path) -> None:
 )
 def test_declarations_that_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(Rt2dataError) as caught:
-        declaration.read_all(declared(tmp_path, **changes))
+        declaration.read_declarations(declared(tmp_path, **changes))
     assert message in str(caught.value)
 
 
@@ -800,7 +800,7 @@ def test_patterns_never_leave_the_folder(tmp_path: Path) -> None:
 
 
 def test_every_shipped_format_is_known() -> None:
-    web = [one for one in declaration.declared().values() if one.web]
+    web = [one for one in declaration.list_declarations().values() if one.web]
     assert len(web) > 20
     for one in web:
         sources.load_format(one, one.name)
@@ -825,4 +825,4 @@ def test_the_declarations_of_the_docs(tmp_path: Path) -> None:
         }
         file = tmp_path / f"{number}.yaml"
         file.write_text("".join(f"{k}: {v}\n" for k, v in plain.items() if k not in known) + block, "utf-8")
-        declaration.read_all(file)
+        declaration.read_declarations(file)

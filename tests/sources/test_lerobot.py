@@ -40,7 +40,7 @@ def opened(root: Path, work: Path | None = None, **changes: Any) -> LeRobot:
     """The dataset of files.DECLARATION with `changes` in ``root/socks``."""
     file = root / f"{abs(hash(repr(sorted(changes.items()))))}.yaml"
     file.write_text(yaml.safe_dump(files.DECLARATION | changes))
-    one = sources.open_source(declaration.read(file), root, "socks")
+    one = sources.open_source(declaration.read_declaration(file), root, "socks")
     assert isinstance(one, LeRobot)
     one.blob_folder = blobs.folder(work or root / "work")
     return one
@@ -725,7 +725,7 @@ def cloth(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     if not folder.is_dir():
         pytest.skip(f"no {folder}")
     work = tmp_path_factory.mktemp("cloth")
-    one = sources.open_source(declaration.find("bimanual_cloth"), shared_data)
+    one = sources.open_source(declaration.find_declaration("bimanual_cloth"), shared_data)
     assert isinstance(one, LeRobot)
     one.blob_folder = blobs.folder(work)
     return folder, work, indexed(one)
@@ -774,7 +774,7 @@ def test_real_frames_are_those_of_pyav(cloth: tuple[Path, Path, pa.Table]) -> No
 def test_real_data_supports_its_declaration(shared_data: Path) -> None:
     if not (shared_data / "lerobot" / "bimanual_cloth").is_dir():
         pytest.skip("no lerobot/bimanual_cloth")
-    found = check.check(declaration.find("bimanual_cloth"), shared_data)
+    found = check.check(declaration.find_declaration("bimanual_cloth"), shared_data)
     assert found.ok
     assert (found.episodes, found.steps) == (3, 902)
 

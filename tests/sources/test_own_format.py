@@ -189,7 +189,7 @@ def test_a_plan_without_an_index_is_near_the_exact_one(folder: Path) -> None:
 
 
 def test_its_declaration_is_checked(folder: Path) -> None:
-    report = check.check(declaration.read(folder / "strips.yaml"), folder, episodes=7)
+    report = check.check(declaration.read_declaration(folder / "strips.yaml"), folder, episodes=7)
     assert report.ok, report.text()
     assert report.episodes == 7
     claims = {claim.claim: claim.evidence for claim in report.claims}
@@ -217,20 +217,20 @@ def test_the_example_of_the_docs_reads_the_same(folder: Path, monkeypatch: pytes
     code = text.partition("```python\n")[2].partition("```")[0]
     (folder / "strips_of_the_docs.py").write_text(code)
     monkeypatch.syspath_prepend(folder)
-    own = sources.open_source(declaration.read(folder / "strips.yaml"), folder)
+    own = sources.open_source(declaration.read_declaration(folder / "strips.yaml"), folder)
     path = folder / "strips.yaml"
     path.write_text(path.read_text().replace(f"{__name__}:", "strips_of_the_docs:"))
-    documented = sources.open_source(declaration.read(path), folder)
+    documented = sources.open_source(declaration.read_declaration(path), folder)
     assert type(documented) is not type(own)
     assert documented.splits() == own.splits()
     for part in own.parts("train"):
         tables = [source.index(part, check="header") for source in (own, documented)]
         assert tables[0].equals(tables[1], check_metadata=True)
-    assert check.check(declaration.read(path), folder, episodes=7).ok
+    assert check.check(declaration.read_declaration(path), folder, episodes=7).ok
 
 
 def test_a_changed_file_is_another_digest(folder: Path) -> None:
-    source = sources.open_source(declaration.read(folder / "strips.yaml"), folder)
+    source = sources.open_source(declaration.read_declaration(folder / "strips.yaml"), folder)
     part = source.parts("train")[0]
     assert index.meta(source.index(part, check="header"))["digest"] == source.digest(part)
     before = source.digest(part)
@@ -239,13 +239,13 @@ def test_a_changed_file_is_another_digest(folder: Path) -> None:
 
 
 def test_a_corpus_of_records_has_no_episodes_to_check(folder: Path) -> None:
-    source = sources.open_source(declaration.read(folder / "spaced.yaml"), folder)
+    source = sources.open_source(declaration.read_declaration(folder / "spaced.yaml"), folder)
     with pytest.raises(Rt2dataError, match=r"spaced: format .*:Spaced; expected a format whose class has the method"):
         list(source.excerpts(source.parts("train")[0], lambda _: []))
 
 
 def test_a_format_says_itself_where_a_dataset_is(tmp_path: Path) -> None:
-    one = declaration.read(declare_robot(tmp_path, Elsewhere))
+    one = declaration.read_declaration(declare_robot(tmp_path, Elsewhere))
     with pytest.raises(Rt2dataError, match='dataset "strips" is not on disk; expected the folder'):
         sources.open_source(one, tmp_path)
     write_strips(tmp_path / "cache")
@@ -257,7 +257,7 @@ def test_a_format_says_itself_where_a_dataset_is(tmp_path: Path) -> None:
 def test_a_class_that_is_no_source_is_refused(tmp_path: Path) -> None:
     path = declare_robot(tmp_path, NoSource)
     with pytest.raises(Rt2dataError, match=r"NoSource\" is no format; expected a class derived from rt2data\.sources"):
-        sources.open_source(declaration.read(path), tmp_path)
+        sources.open_source(declaration.read_declaration(path), tmp_path)
 
 
 def test_a_source_that_leaves_something_out_cannot_be_made(tmp_path: Path) -> None:
@@ -266,4 +266,4 @@ def test_a_source_that_leaves_something_out_cannot_be_made(tmp_path: Path) -> No
             return {}
 
     with pytest.raises(TypeError, match="abstract"):
-        NoParts(declaration.read(declare_robot(tmp_path)), tmp_path)  # type: ignore[abstract]
+        NoParts(declaration.read_declaration(declare_robot(tmp_path)), tmp_path)  # type: ignore[abstract]

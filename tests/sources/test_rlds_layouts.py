@@ -73,7 +73,7 @@ def write(
 
 def opened(root: Path, **changes: Any) -> Any:
     (root / "toy.yaml").write_text(yaml.safe_dump(DECLARED | changes))
-    source = sources.open_source(declaration.read(root / "toy.yaml"), root)
+    source = sources.open_source(declaration.read_declaration(root / "toy.yaml"), root)
     source.blob_folder = root / "work" / "blobs"
     return source
 
@@ -224,7 +224,7 @@ def test_flags_of_pictures_that_lie(tmp_path: Path, file_format: str) -> None:
         tmp_path, name="bridge_dataset", version="1.0.0", features=features, splits={"train": episodes},
         file_format=file_format,  # type: ignore[arg-type]
     )  # fmt: skip
-    source = sources.open_source(declaration.find("bridge"), tmp_path)
+    source = sources.open_source(declaration.find_declaration("bridge"), tmp_path)
     (part,) = source.parts("train")
     found = source.index(part, check="header")
     assert found.num_rows == sum(3 + n for n in range(3))

@@ -51,7 +51,7 @@ def converted(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 
 
 def opened(root: Path, name: str = "roboset_hdf5") -> Any:
-    return sources.open_source(declaration.find(name), root, "roboset_hdf5")
+    return sources.open_source(declaration.find_declaration(name), root, "roboset_hdf5")
 
 
 def indexed(root: Path, work: Path, name: str = "roboset_hdf5", check: str = "header") -> dict[str, Any]:
@@ -132,7 +132,7 @@ def test_a_blob_is_written_once_and_again_when_it_is_gone(root: Path, tmp_path: 
     (blob,) = [blobs.locate(name, "", tmp_path) for name in first["blobs"]]
     before = Path(blob).stat()
     # another declaration of the same files has another index, and the same blob
-    indexing.run(task | {"declaration": declaration.find("roboset_hdf5_ee").reference})
+    indexing.run(task | {"declaration": declaration.find_declaration("roboset_hdf5_ee").reference})
     assert Path(blob).stat().st_ino == before.st_ino
     content = Path(blob).read_bytes()
     Path(blob).unlink()
@@ -157,7 +157,7 @@ def test_converting_and_reading_native_give_the_same_samples(
     name: str, root: Path, converted: tuple[Path, Any], tmp_path: Path, build: Callable[..., dict[str, Any]]
 ) -> None:
     """The same declaration but for `format` and `paths`: the shards are the same bytes."""
-    raw = declaration.find(name).raw
+    raw = declaration.find_declaration(name).raw
     made = {}
     for kind, changes in {
         "native": {"format": "roboset_hdf5", "paths": ["roboset_hdf5"]},
@@ -230,7 +230,7 @@ def test_what_is_written_is_rlds(root: Path, converted: tuple[Path, roboset_to_r
 def test_the_published_layout_reads_what_is_converted(converted: tuple[Path, Any]) -> None:
     """`robo_set`, which knows nothing of this project, finds its fields."""
     for name in ("robo_set", "robo_set_ee"):
-        one = sources.open_source(declaration.find(name), converted[0], "roboset")
+        one = sources.open_source(declaration.find_declaration(name), converted[0], "roboset")
         table = one.index(one.parts("train")[0], check="header")
         assert reasons(table) == {"": 21, "no_instruction": 3}
 
@@ -258,7 +258,8 @@ def builder() -> Any:
     """The module that `tfds build builders/roboset` imports."""
     pytest.importorskip("tensorflow_datasets")
     made = importlib.util.spec_from_file_location(
-        "roboset_dataset_builder", Path(declaration.find("robo_set").file).parent / "roboset_dataset_builder.py"
+        "roboset_dataset_builder",
+        Path(declaration.find_declaration("robo_set").file).parent / "roboset_dataset_builder.py",
     )
     assert made is not None
     assert made.loader is not None
@@ -293,7 +294,7 @@ def test_tfds_build(root: Path, tmp_path: Path) -> None:
     for module in ("tensorflow", "mlcroissant", "importlib_resources"):
         if importlib.util.find_spec(module) is None and not os.environ.get("RT2DATA_TEST_TFDS"):
             pytest.skip(f"{module} is not installed; `make test-tfds` runs this in an environment of its own")
-    place = Path(declaration.find("robo_set").file).parent
+    place = Path(declaration.find_declaration("robo_set").file).parent
     command = [
         sys.executable,
         "-m",
@@ -305,7 +306,7 @@ def test_tfds_build(root: Path, tmp_path: Path) -> None:
     ]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr[-3000:]
-    table = sources.open_source(declaration.find("robo_set"), tmp_path, "roboset")
+    table = sources.open_source(declaration.find_declaration("robo_set"), tmp_path, "roboset")
     assert table.splits() == {"train": 5}
 
 
@@ -410,10 +411,10 @@ def test_damaged_files_and_empty_folders(tmp_path: Path) -> None:
 
 
 def test_a_declaration_of_a_text_that_hdf5_lacks_is_refused(tmp_path: Path) -> None:
-    raw = declaration.find("roboset_hdf5").raw | {"instruction": "steps/language_instruction"}
+    raw = declaration.find_declaration("roboset_hdf5").raw | {"instruction": "steps/language_instruction"}
     (tmp_path / "toy.yaml").write_text(yaml.safe_dump(raw))
     with pytest.raises(Rt2dataError, match="HDF5, which has no text"):
-        roboset.RobosetHdf5(declaration.read(tmp_path / "toy.yaml"), tmp_path)
+        roboset.RobosetHdf5(declaration.read_declaration(tmp_path / "toy.yaml"), tmp_path)
 
 
 def test_trials_of_any_length_are_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from rt2data.sources.web import corpus
 
 
 def opened(root: Path, name: str) -> Any:
-    return sources.open_source(declaration.find(name), root)
+    return sources.open_source(declaration.find_declaration(name), root)
 
 
 def table(root: Path, name: str, *, check: str = "header", split: str = "train") -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from rt2data import testing
 from rt2data.declarations.declaration import Declaration
 from rt2data.rlds.features import Field
-from rt2data.robot.fields import Robot
+from rt2data.robot.fields import RobotFields
 from support import rlds_layouts, scalar_actions
 
 PUBLISHED = rlds_layouts.load()
@@ -22,7 +22,7 @@ def published(one: Declaration) -> dict[str, Field] | None:
     return next((PUBLISHED[name] for name in names if name in PUBLISHED), None)
 
 
-def robot_of(one: Declaration) -> Robot:
+def robot_of(one: Declaration) -> RobotFields:
     assert one.robot is not None
     return one.robot
 
@@ -34,7 +34,7 @@ def fake(one: Declaration, folder: Path, **options: Any) -> Path:
     return testing.fake_dataset(fields, folder, name=one.name, version=version, robot=one.robot, **options)
 
 
-def numbers(episode: Any, fields: dict[str, Field], robot: Robot) -> scalar_actions.Values:
+def numbers(episode: Any, fields: dict[str, Field], robot: RobotFields) -> scalar_actions.Values:
     """Each numeric field as a list of flat rows, one per step."""
     out = {}
     for path in robot.fields:

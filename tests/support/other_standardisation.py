@@ -7,4 +7,4 @@ from rt2data.declarations.declaration import Declaration
 
 
 def other(project: str, name: str) -> Declaration:
-    return declaration.standardised(declaration.find(name), project, "test")
+    return declaration.find_standardised(declaration.find_declaration(name), project, "test")

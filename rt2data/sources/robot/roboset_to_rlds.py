@@ -54,7 +54,7 @@ def roboset(source: Path, target: Path) -> Converted:
 
     if not source.is_dir():
         raise Rt2dataError(str(source), "no such folder", "a folder of RoboSet's HDF5 files")
-    dataset = roboset_hdf5.RobosetHdf5(declaration.find(DECLARATION), source)
+    dataset = roboset_hdf5.RobosetHdf5(declaration.find_declaration(DECLARATION), source)
     converted = Converted(target / NAME / VERSION)
     trials, (_, size) = dataset.splits()["train"], dataset.estimate("train", dataset.declaration.cameras)
     shards = max(1, min(math.ceil(size / SHARD_BYTES), trials, MAX_SHARDS))

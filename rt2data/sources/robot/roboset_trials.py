@@ -29,7 +29,7 @@ from rt2data.images.codec import encoded
 from rt2data.rlds import features
 from rt2data.rlds.writer import ImageSpec, TensorSpec, TextSpec, features_json, nested
 from rt2data.robot import instruction
-from rt2data.robot.fields import Robot
+from rt2data.robot.fields import RobotFields
 from rt2data.storage.places import Place
 
 Array = npt.NDArray[Any]
@@ -297,7 +297,7 @@ def _encode(pixels: Array) -> bytes:
     return encoded(Image.fromarray(pixels), "png")
 
 
-def rlds_episode(trial: Trial, robot: Robot) -> dict[str, Any]:
+def rlds_episode(trial: Trial, robot: RobotFields) -> dict[str, Any]:
     """Return a trial as `write_rlds` takes an episode of FEATURES, with the instruction that is declared for it."""
     values = trial.values()
     texts = instruction.texts(robot.instruction, values.__getitem__, len(trial.rows))

@@ -15,7 +15,7 @@ from rt2data.rlds import tfrecord
 from rt2data.rlds.episodes import ImageRefs
 from rt2data.rlds.features import Field
 from rt2data.robot import match
-from rt2data.robot.fields import Robot
+from rt2data.robot.fields import RobotFields
 from rt2data.sources.base import Source
 from rt2data.storage.places import Place
 
@@ -30,7 +30,7 @@ class RobotSource(Source):
         fields: the dataset's fields by path, the declared ones among them.
     """
 
-    robot: Robot
+    robot: RobotFields
     fields: Mapping[str, Field]
 
     def __init__(self, declaration: Declaration, root: Place) -> None:

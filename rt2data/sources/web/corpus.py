@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from rt2data import index, storage
 from rt2data.declarations.declaration import Declaration
-from rt2data.declarations.web import Web
+from rt2data.declarations.web import WebFields
 from rt2data.errors import Rt2dataError
 from rt2data.sources.base import Part, Source
 from rt2data.sources.pictures import MAX_BYTES, Fact, Names, Picture, PictureReader, describe, read_fact
@@ -44,7 +44,7 @@ class WebCorpus(Source):
             found = f"kind {declaration.kind} in format {declaration.format}"
             raise Rt2dataError(declaration.file, found, "kind vqa or caption")
         super().__init__(declaration, root)
-        self.web: Web = declaration.web
+        self.web: WebFields = declaration.web
         self._read: tuple[str, list[Example]] = "", []
 
     def read(self, split: str, files: Sequence[str]) -> Iterable[Example]:
