@@ -105,10 +105,14 @@ def check(
 def _read_evidence(robot: RobotFields, excerpt: EpisodeExcerpt, where: str) -> EpisodeEvidence:
     read, steps, values = excerpt.read, excerpt.steps, excerpt.values
     with np.errstate(all="ignore"):
-        action = actions.of_episode(robot, read, steps, where)
+        action = actions.compute_episode(robot, read, steps, where)
     images = {}
     for camera in robot.cameras:
-        valid = np.ones(steps, np.bool_) if camera.valid is None else actions.holds(camera.valid, read, steps, where)
+        valid = (
+            np.ones(steps, np.bool_)
+            if camera.valid is None
+            else actions.evaluate_rule(camera.valid, read, steps, where)
+        )
         images[camera.name] = [data for step, data in excerpt.images[camera.field].items() if valid[step]]
     return EpisodeEvidence(
         steps=steps,
@@ -116,7 +120,7 @@ def _read_evidence(robot: RobotFields, excerpt: EpisodeExcerpt, where: str) -> E
         action=action.values,
         known=action.known,
         ends=action.ends,
-        texts=instruction.texts(robot.instruction, values.__getitem__, steps),
+        texts=instruction.read_instructions(robot.instruction, values.__getitem__, steps),
         flags={name: np.asarray(values[f"steps/{name}"], np.bool_).reshape(steps) for name in excerpt.flags},
         images=images,
     )

@@ -12,7 +12,7 @@ from rt2data.check import motion_claims
 from rt2data.check.evidence import AGREES, OBJECTS, SIGNIFICANT, UNKNOWN, Claim, EpisodeEvidence, action_columns, chance
 from rt2data.declarations.declaration import Declaration
 from rt2data.images import codec
-from rt2data.robot.fields import ARM, RobotFields, split
+from rt2data.robot.fields import ARM, RobotFields, split_dimension
 
 
 def check_claims(declared: Declaration, robot: RobotFields, episodes: Sequence[EpisodeEvidence]) -> Iterator[Claim]:
@@ -23,7 +23,7 @@ def check_claims(declared: Declaration, robot: RobotFields, episodes: Sequence[E
         yield from check_termination(robot, episodes)
         yield from check_instructions(robot, episodes)
         yield from check_actions(robot, episodes)
-        for arm in dict.fromkeys(split(name)[0] for name in robot.dims if split(name)[1] in ARM):
+        for arm in dict.fromkeys(split_dimension(name)[0] for name in robot.dims if split_dimension(name)[1] in ARM):
             yield from motion_claims.check_translation(robot, episodes, arm)
             yield from motion_claims.check_rotation_unit(robot, episodes, arm)
             yield from motion_claims.check_motion(robot, episodes, arm)
@@ -124,7 +124,7 @@ def check_actions(robot: RobotFields, episodes: Sequence[EpisodeEvidence]) -> It
     still = [
         name
         for i, name in enumerate(robot.dims)
-        if len(used) > 1 and np.ptp(used[:, i]) == 0 and split(name)[1] != "gripper"
+        if len(used) > 1 and np.ptp(used[:, i]) == 0 and split_dimension(name)[1] != "gripper"
     ]
     if still:
         yield Claim(

@@ -77,7 +77,9 @@ def compute_pose(robot: RobotFields, episode: EpisodeEvidence, arm: str) -> tupl
     names = [f"{arm}_{w}" if arm else w for w in (*TRANSLATION, *ROTATION)]
     if robot.kind == "pose" and robot.state:
         where = compute_positions(episode, robot.state, arm)
-        _, turns = actions.evaluate(robot.state, episode.read, episode.steps, "", np.ones(episode.steps, np.bool_))
+        _, turns = actions.evaluate_terms(
+            robot.state, episode.read, episode.steps, "", np.ones(episode.steps, np.bool_)
+        )
         return None if where is None else (where, turns.get(arm, _rpy(robot, episode, names[3:])))
     table = read_proprio(robot, episode)
     if not all(name in table for name in names[:3]):
@@ -85,7 +87,7 @@ def compute_pose(robot: RobotFields, episode: EpisodeEvidence, arm: str) -> tupl
     where = np.stack([table[name] for name in names[:3]], axis=1)
     quaternion = [f"{arm}_{w}" if arm else w for w in ("qx", "qy", "qz", "qw")]
     if all(name in table for name in quaternion):
-        return where, rotation.matrices(np.stack([table[n] for n in quaternion], axis=1), "quaternion", "xyzw")[0]
+        return where, rotation.to_matrices(np.stack([table[n] for n in quaternion], axis=1), "quaternion", "xyzw")[0]
     return where, _rpy(robot, episode, names[3:])
 
 
@@ -111,7 +113,7 @@ def read_proprio(robot: RobotFields, episode: EpisodeEvidence) -> dict[str, Floa
 def compute_positions(episode: EpisodeEvidence, terms: Sequence[Term], arm: str) -> Floats | None:
     """Compute the end-effector position (T, 3) that `terms` give an arm; None where they give none."""
     names = [f"{arm}_{w}" if arm else w for w in TRANSLATION]
-    values, _ = actions.evaluate(terms, episode.read, episode.steps, "", np.ones(episode.steps, np.bool_))
+    values, _ = actions.evaluate_terms(terms, episode.read, episode.steps, "", np.ones(episode.steps, np.bool_))
     return np.stack([values[name] for name in names], axis=1) if all(name in values for name in names) else None
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rt2data.declarations.declaration import Declaration
-from rt2data.robot.fields import ARM, Instruction, Op, RobotFields, Rule, Success, Term, split
+from rt2data.robot.fields import ARM, Instruction, Op, RobotFields, Rule, Success, Term, split_dimension
 
 
 def table(declared: Iterable[Declaration], undeclared: Mapping[str, str]) -> str:
@@ -161,7 +161,7 @@ def _robot(d: Declaration) -> Iterator[tuple[str, object]]:
         yield "state", _term(term)
     yield "meaning", _meaning(robot, action)
     units = zip(robot.dims, robot.units, strict=True)
-    own = [f"{name} {unit}" for name, unit in units if split(name)[1] not in ARM or unit == "controller"]
+    own = [f"{name} {unit}" for name, unit in units if split_dimension(name)[1] not in ARM or unit == "controller"]
     yield "units", ", ".join(own)
     yield "stored gripper", action.get("gripper")
     yield "terminate", robot.terminate if isinstance(robot.terminate, str) else f"where {_rule(robot.terminate)}"

@@ -21,8 +21,8 @@ from rt2data.robot.fields import (  # fmt: skip
     Rule,
     Success,
     Term,
-    columns_in,
-    split,
+    count_inputs,
+    split_dimension,
 )
 from rt2data.robot.kinematics import TOOLS
 from rt2data.robot.operations import OPERATIONS, TWO_FIELDS
@@ -53,7 +53,9 @@ class _Parser:
         units = self.units(action, dims)
         terms = self.terms("terms", dims)
         wanted = ROTATION if "rotation_frame" in action else ARM[:6]
-        state = self.terms("state", tuple(n for n in dims if split(n)[1] in wanted)) if "state" in action else ()
+        state = (
+            self.terms("state", tuple(n for n in dims if split_dimension(n)[1] in wanted)) if "state" in action else ()
+        )
         against = action.get("against", "state")
         self.check_kind(action, dims, frame, against)
         scale = action.get("first_scale")
@@ -98,7 +100,7 @@ class _Parser:
             raise self.refuse(
                 ("action", "dims"), f"dims are {', '.join(dims)}", f"those of the arm in the order {', '.join(ARM)}"
             )
-        moves = [name for name in dims if split(name)[1] in ARM[:6]]
+        moves = [name for name in dims if split_dimension(name)[1] in ARM[:6]]
         if kind == "absolute":
             bare = [name for name in plain if name != "gripper"]
             if bare:
@@ -110,7 +112,7 @@ class _Parser:
             raise self.refuse(("action", "kind"), f"kind {kind} without any of {', '.join(ARM[:6])}", "kind absolute")
         if kind != "absolute" and frame is None:
             raise self.refuse(("action",), f'a {kind} without "frame"', "frame: base, tool or unverified")
-        if any(split(name)[1] == "gripper" for name in dims) and "gripper" not in action:
+        if any(split_dimension(name)[1] == "gripper" for name in dims) and "gripper" not in action:
             raise self.refuse(
                 ("action",), 'a gripper dimension without "gripper"', "what the stored values mean, in words"
             )
@@ -121,7 +123,7 @@ class _Parser:
                 "a displacement, or a pose against its state",
             )
         if "rotation_frame" in action:
-            arms = {split(name)[0] for name in moves}
+            arms = {split_dimension(name)[0] for name in moves}
             full = all({f"{arm}_{which}" if arm else which for which in ROTATION} <= set(dims) for arm in arms)
             if kind != "displacement" or frame != "base" or "state" not in action or not full:
                 expected = (
@@ -152,8 +154,8 @@ class _Parser:
             raise self.refuse(
                 ("action", "unit"), f"a pose in {action['unit']}", "unit: m_rad; other units by the operation scale"
             )
-        for arm in dict.fromkeys(split(name)[0] for name in moves):
-            mine = {split(name)[1] for name in moves if split(name)[0] == arm}
+        for arm in dict.fromkeys(split_dimension(name)[0] for name in moves):
+            mine = {split_dimension(name)[1] for name in moves if split_dimension(name)[0] == arm}
             if frame == "tool" and not mine & set(ROTATION):
                 raise self.refuse(("action", "frame"), "a pose in the tool's frame without a rotation", "frame: base")
             if mine & set(ROTATION) and not set(ROTATION) <= mine and mine & set(ROTATION) != {"yaw"}:
@@ -165,7 +167,7 @@ class _Parser:
 
     def units(self, action: dict[str, Any], dims: tuple[str, ...]) -> tuple[str, ...]:
         given, unit = action.get("units", {}), action.get("unit")
-        own = [name for name in dims if split(name)[1] not in ARM]
+        own = [name for name in dims if split_dimension(name)[1] not in ARM]
         if set(given) != set(own):
             found = f"units for {', '.join(given) or 'none'}"
             raise self.refuse(
@@ -178,7 +180,7 @@ class _Parser:
                 raise self.refuse(
                     ("action", "rates"), f'"{name}" in rates', f"one of {', '.join(own) or 'no dimension'}"
                 )
-        if any(split(name)[1] in ARM[:6] for name in dims) and unit is None:
+        if any(split_dimension(name)[1] in ARM[:6] for name in dims) and unit is None:
             raise self.refuse(("action",), 'x to yaw without "unit"', "unit: m_rad, m_rad_per_s or controller")
         if unit == "m_rad_per_s" and "control_hz" not in self.raw:
             raise self.refuse(
@@ -191,11 +193,11 @@ class _Parser:
             scales = action.get("scale", {})
             arm |= {} if "translation" in scales else dict.fromkeys(TRANSLATION, "controller")
             arm |= {} if "rotation" in scales else dict.fromkeys(ROTATION, "controller")
-        return tuple(given.get(name) or arm[split(name)[1]] for name in dims)
+        return tuple(given.get(name) or arm[split_dimension(name)[1]] for name in dims)
 
     def factor(self, name: str) -> float:
         """What takes a stored value of dimension `name` to metres or radians."""
-        action, which = self.raw["action"], split(name)[1]
+        action, which = self.raw["action"], split_dimension(name)[1]
         if which not in ARM[:6]:
             return 1.0
         if action.get("unit") == "m_rad_per_s":
@@ -208,7 +210,9 @@ class _Parser:
             where = ("action", key, number)
             to = tuple(t["to"])
             factors = tuple(self.factor(name) for name in to)
-            width = next((columns_in(name) for name in map(_op_name, t.get("ops", ())) if columns_in(name)), len(to))
+            width = next(
+                (count_inputs(name) for name in map(_op_name, t.get("ops", ())) if count_inputs(name)), len(to)
+            )
             ops = tuple(self.op(op, (*where, "ops", i), width) for i, op in enumerate(t.get("ops", ())))
             if ("field" in t) == ("pad" in t) or ("pad" in t and not (self.compat and set(t) == {"pad", "to"})):
                 expected = "a field, or in compat pad: NUMBER" if self.compat else "a field"
@@ -236,7 +240,7 @@ class _Parser:
             raise self.refuse(
                 where, f"operations after {turning[0]}", f"{turning[0]} as the last operation of its term"
             )
-        arms, which = zip(*(split(name) for name in term.to), strict=True)
+        arms, which = zip(*(split_dimension(name) for name in term.to), strict=True)
         if term.ops[-1].kinematics:
             if which != (*TRANSLATION, *ROTATION) or len(set(arms)) > 1:
                 raise self.refuse(

@@ -20,7 +20,7 @@ from rt2data import index
 from rt2data.pipeline import exact_stats
 from rt2data.pipeline.exact_stats import Cells, Moments
 from rt2data.recipes.recipe import RecipeSource
-from rt2data.robot.fields import split
+from rt2data.robot.fields import split_dimension
 from rt2data.samples import job, selection
 from rt2data.storage import atomic
 from rt2data.tokenizer import ActionTokenizer, Dim
@@ -178,7 +178,7 @@ def bounds(source: RecipeSource, stats: dict[str, Any], spec: ActionTokenizer, r
     gripper = next((dim for name, dim in fixed.items() if name.startswith("gripper")), Dim("gripper", 0.0, 1.0))
     dims = []
     for i, name in enumerate(robot.dims):
-        if split(name)[1] == "gripper":
+        if split_dimension(name)[1] == "gripper":
             dims.append(replace(gripper, name=name))
         elif name in fixed and rule == "fixed":
             dims.append(fixed[name])

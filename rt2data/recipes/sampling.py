@@ -127,7 +127,7 @@ def _stride(declaration: Declaration, common: Mapping[str, Any], own: Mapping[st
             expected = f"{float(rate):g} divided by a whole number"
             raise Rt2dataError(where("hz"), found, expected, repair)
         stride = ratio.numerator
-    reason = compose.refusal(robot) if stride > 1 else None
+    reason = compose.explain_refusal(robot) if stride > 1 else None
     if reason:
         found = f"{stride} steps of {declaration.name} as one: {reason}"
         repair = "Leave this source at its own rate: stride: 1"

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from rt2data.errors import Rt2dataError
 from rt2data.robot import kinematics, operations, rotation
-from rt2data.robot.fields import ROTATION, TRANSLATION, Ref, RobotFields, Rule, Success, Term, split
+from rt2data.robot.fields import ROTATION, TRANSLATION, Ref, RobotFields, Rule, Success, Term, split_dimension
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -27,7 +27,7 @@ class Actions(NamedTuple):
     known: Bools
 
 
-class Episode(NamedTuple):
+class EpisodeActions(NamedTuple):
     """float64 (T, D), bool (T,) and bool (T,): the actions, whether each is known and valid, whether each step ends."""
 
     values: Floats
@@ -35,22 +35,22 @@ class Episode(NamedTuple):
     ends: Bools
 
 
-def of_episode(robot: RobotFields, read: Read, steps: int, where: str) -> Episode:
+def compute_episode(robot: RobotFields, read: Read, steps: int, where: str) -> EpisodeActions:
     """All that is declared of an episode's actions. Steps between those that are read (`RobotFields.every`) have none."""
     if robot.first_scale and steps > 1:  # where there is one step, nothing tells the factor
-        found = of_episode(replace(robot, first_scale=None), read, steps, where)
+        found = compute_episode(replace(robot, first_scale=None), read, steps, where)
         with np.errstate(over="ignore", invalid="ignore"):
             return found._replace(values=found.values * _first_scale(robot, read, steps, where))
     if robot.every > 1:
         kept = np.arange(0, steps, robot.every)
-        some = of_episode(replace(robot, every=1), lambda path: read(path)[kept], len(kept), where)
-        found = Episode(np.zeros((steps, len(robot.dims))), np.zeros(steps, np.bool_), np.zeros(steps, np.bool_))
+        some = compute_episode(replace(robot, every=1), lambda path: read(path)[kept], len(kept), where)
+        found = EpisodeActions(np.zeros((steps, len(robot.dims))), np.zeros(steps, np.bool_), np.zeros(steps, np.bool_))
         for whole, part in zip(found, some, strict=True):
             whole[kept] = part
         return found
-    actions = canonical(robot, read, steps, where)
-    known = valid(robot, read, steps, where) & actions.known
-    return Episode(actions.values, known, terminate(robot, read, steps, where))
+    actions = compute_actions(robot, read, steps, where)
+    known = find_valid(robot, read, steps, where) & actions.known
+    return EpisodeActions(actions.values, known, find_terminations(robot, read, steps, where))
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
@@ -63,7 +63,7 @@ def _first_scale(robot: RobotFields, read: Read, steps: int, where: str) -> np.f
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what is not finite is left out by its row, and counted
-def canonical(robot: RobotFields, read: Read, steps: int, where: str) -> Actions:
+def compute_actions(robot: RobotFields, read: Read, steps: int, where: str) -> Actions:
     """The action of every step, as the declaration composes it.
 
     Args:
@@ -76,7 +76,7 @@ def canonical(robot: RobotFields, read: Read, steps: int, where: str) -> Actions
         Metres, radians, gripper openness for an arm; where the action is not known, its values mean nothing.
     """
     known = np.ones(steps, np.bool_)
-    numbers, turns = evaluate(robot.terms, read, steps, where, known)
+    numbers, turns = evaluate_terms(robot.terms, read, steps, where, known)
     if robot.kind == "pose":
         _displacements(robot, read, steps, where, numbers, turns, known)
     if robot.rotation_frame == "tool":
@@ -91,7 +91,7 @@ def canonical(robot: RobotFields, read: Read, steps: int, where: str) -> Actions
     return Actions(values, known)
 
 
-def evaluate(
+def evaluate_terms(
     terms: Sequence[Term], read: Read, steps: int, where: str, known: Bools
 ) -> tuple[dict[str, Floats], dict[str, Floats]]:
     """Columns (T,) by dimension, rotation matrices (T, 3, 3) by arm; `known` becomes False where data are missing."""
@@ -109,14 +109,14 @@ def evaluate(
                 other = _columns(op.other, term.width_of(op), read, steps, where)
                 values = operations.TWO_FIELDS[op.name][0](values, other)
             elif op.rotation:
-                turn, there = rotation.matrices(values, op.name, op.word)
+                turn, there = rotation.to_matrices(values, op.name, op.word)
                 known &= there
-                turns[split(term.to[0])[0]] = turn
+                turns[split_dimension(term.to[0])[0]] = turn
             elif op.kinematics:
-                position, turns[split(term.to[0])[0]] = kinematics.forward(values, op.word)
+                position, turns[split_dimension(term.to[0])[0]] = kinematics.forward_kinematics(values, op.word)
                 numbers |= dict(zip(term.to[:3], position.T, strict=True))
             else:
-                values = operations.apply(op.name, values, op.numbers)
+                values = operations.apply_operation(op.name, values, op.numbers)
                 if op.name == "euler_difference":
                     known[-1:] = False
         if not (term.ops and (term.ops[-1].rotation or term.ops[-1].kinematics)):
@@ -149,8 +149,10 @@ def _displacements(
     """Replace the target pose of each arm by the displacement that leads to it."""
     before = known.copy()
     if robot.against == "state":
-        start, start_turns = evaluate(robot.state, read, steps, where, known)
-    for arm in dict.fromkeys(split(name)[0] for name in robot.dims if split(name)[1] in (*TRANSLATION, *ROTATION)):
+        start, start_turns = evaluate_terms(robot.state, read, steps, where, known)
+    for arm in dict.fromkeys(
+        split_dimension(name)[0] for name in robot.dims if split_dimension(name)[1] in (*TRANSLATION, *ROTATION)
+    ):
         target, turn = _pose(arm, numbers, turns, steps)
         if robot.against == "state":
             origin, origin_turn = _pose(arm, start, start_turns, steps)
@@ -184,8 +186,8 @@ def _to_base(
     known: Bools,
 ) -> None:
     """Put each arm's rotation, which is in the tool's frame (R' = R R(d)), into the base frame: R R(d) R^-1."""
-    here, here_turns = evaluate(robot.state, read, steps, where, known)
-    for arm in dict.fromkeys(split(name)[0] for name in robot.dims if split(name)[1] in ROTATION):
+    here, here_turns = evaluate_terms(robot.state, read, steps, where, known)
+    for arm in dict.fromkeys(split_dimension(name)[0] for name in robot.dims if split_dimension(name)[1] in ROTATION):
         now, turn = _pose(arm, here, here_turns, steps)[1], _pose(arm, numbers, turns, steps)[1]
         turns[arm] = rotation.product(rotation.product(now, turn), rotation.transpose(now))
 
@@ -208,10 +210,10 @@ def _name(arm: str, which: str) -> str:
     return f"{arm}_{which}" if arm else which
 
 
-def terminate(robot: RobotFields, read: Read, steps: int, where: str = "") -> Bools:
+def find_terminations(robot: RobotFields, read: Read, steps: int, where: str = "") -> Bools:
     """Whether each step ends the episode, bool (steps,)."""
     if isinstance(robot.terminate, Rule):
-        return holds(robot.terminate, read, steps, where)
+        return evaluate_rule(robot.terminate, read, steps, where)
     if robot.terminate in ("is_last", "is_terminal"):
         return np.asarray(read(f"steps/{robot.terminate}"), np.bool_).reshape(steps)
     out = np.zeros(steps, np.bool_)
@@ -220,27 +222,27 @@ def terminate(robot: RobotFields, read: Read, steps: int, where: str = "") -> Bo
     return out
 
 
-def valid(robot: RobotFields, read: Read, steps: int, where: str = "") -> Bools:
+def find_valid(robot: RobotFields, read: Read, steps: int, where: str = "") -> Bools:
     """Whether each step's action means something, bool (steps,)."""
     if isinstance(robot.valid_action, Rule):
-        return holds(robot.valid_action, read, steps, where)
+        return evaluate_rule(robot.valid_action, read, steps, where)
     if robot.valid_action == "not_last":
         return ~np.asarray(read("steps/is_last"), np.bool_).reshape(steps)
     return np.ones(steps, np.bool_)
 
 
-def success(declared: Success, read: Read, value: Callable[[str], Any], steps: int, where: str) -> bool | None:
+def judge_success(declared: Success, read: Read, value: Callable[[str], Any], steps: int, where: str) -> bool | None:
     """Whether an episode succeeded; None where nobody says. `value` gives any field as it is stored."""
-    if declared.known is not None and not holds(declared.known, read, steps, where).any():
+    if declared.known is not None and not evaluate_rule(declared.known, read, steps, where).any():
         return None
     if declared.rule is not None:
-        return bool(holds(declared.rule, read, steps, where).any())
+        return bool(evaluate_rule(declared.rule, read, steps, where).any())
     stored = value(declared.field)
     texts = stored if isinstance(stored, list) else [stored]
     return any(declared.contains.encode() in text for text in texts)
 
 
-def holds(rule: Rule, read: Read, steps: int, where: str) -> Bools:
+def evaluate_rule(rule: Rule, read: Read, steps: int, where: str) -> Bools:
     """Whether a rule holds at each step, bool (steps,). A NaN holds for none but `nonzero`."""
     values = read(rule.field)
     if rule.above is None and rule.below is None:
@@ -250,7 +252,7 @@ def holds(rule: Rule, read: Read, steps: int, where: str) -> Bools:
     return column > rule.above if rule.above is not None else column < rule.below  # type: ignore[operator]
 
 
-def at_rest(robot: RobotFields, action: Floats, ok: Bools) -> Floats:
+def replace_by_rest(robot: RobotFields, action: Floats, ok: Bools) -> Floats:
     """`action` with each row that is not `ok` replaced by rest: displacement 0 and the gripper of the step before.
 
     The first step has none before it and takes that of the first valid step; dimensions of an absolute action hold.

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rt2data.robot import rotation
-from rt2data.robot.fields import ARM, ROTATION, TRANSLATION, RobotFields, split
+from rt2data.robot.fields import ARM, ROTATION, TRANSLATION, RobotFields, split_dimension
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -36,11 +36,13 @@ class Body:
         return [name for name in ROTATION if name in self.columns]
 
 
-def bodies(robot: RobotFields) -> Iterator[Body]:
+def list_bodies(robot: RobotFields) -> Iterator[Body]:
     """The bodies whose displacement the action is."""
     if robot.kind != "absolute":
-        for arm in dict.fromkeys(split(name)[0] for name in robot.dims if split(name)[1] in ARM[:6]):
-            of_arm = {w: i for i, (a, w) in enumerate(map(split, robot.dims)) if a == arm and w in ARM[:6]}
+        for arm in dict.fromkeys(
+            split_dimension(name)[0] for name in robot.dims if split_dimension(name)[1] in ARM[:6]
+        ):
+            of_arm = {w: i for i, (a, w) in enumerate(map(split_dimension, robot.dims)) if a == arm and w in ARM[:6]}
             yield Body(of_arm, robot.frame == "tool")
     changes = {PLANE[name]: i for i, name in enumerate(robot.dims) if name in PLANE and _is_change(robot, name)}
     if len(changes) > 1:
@@ -51,9 +53,9 @@ def _is_change(robot: RobotFields, name: str) -> bool:
     return name in robot.rates and not robot.units[robot.dims.index(name)].endswith("/s")
 
 
-def refusal(robot: RobotFields) -> str | None:
+def explain_refusal(robot: RobotFields) -> str | None:
     """Why the actions of several steps make no action of the same dimensions; None where they do."""
-    for body in bodies(robot):
+    for body in list_bodies(robot):
         names = ", ".join(robot.dims[i] for i in body.columns.values())
         units = {robot.units[body.columns[name]] for name in body.angles}
         if "controller" in units:
@@ -69,11 +71,13 @@ def refusal(robot: RobotFields) -> str | None:
     return None
 
 
-def composed(robot: RobotFields, action: npt.NDArray[np.float32], heads: Ints, sizes: Ints, stride: int) -> Floats:
+def compose_actions(
+    robot: RobotFields, action: npt.NDArray[np.float32], heads: Ints, sizes: Ints, stride: int
+) -> Floats:
     """The action of each group of steps.
 
     Args:
-        robot: what the dimensions mean; `refusal` says None of it.
+        robot: what the dimensions mean; `explain_refusal` says None of it.
         action: float32 (T, D).
         heads: the first row of each group.
         sizes: how many rows each group has, 1 to `stride`; fewer at the end of an episode, where the robot then rests.
@@ -90,7 +94,7 @@ def composed(robot: RobotFields, action: npt.NDArray[np.float32], heads: Ints, s
             total[live] += step[:, rates]
         speed = np.array([robot.units[i].endswith("/s") for i in rates])
         out[:, rates] = np.where(speed, total / stride, total)
-    for body in bodies(robot):
+    for body in list_bodies(robot):
         _move(body, action, heads, sizes, out)
     return out
 

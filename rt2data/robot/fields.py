@@ -122,7 +122,7 @@ class Term:
     @property
     def width(self) -> int:
         """How many columns it reads."""
-        return next((columns_in(op.name) for op in self.ops if op.rotation or op.kinematics), len(self.to))
+        return next((count_inputs(op.name) for op in self.ops if op.rotation or op.kinematics), len(self.to))
 
     def width_of(self, op: Op) -> int:
         """How many columns one of `ops` reads of its other field."""
@@ -177,7 +177,7 @@ class RobotFields:
         return tuple(
             i
             for i, name in enumerate(self.dims)
-            if name not in self.rates and not (moves and split(name)[1] in ARM[:6])
+            if name not in self.rates and not (moves and split_dimension(name)[1] in ARM[:6])
         )
 
     @property
@@ -214,12 +214,12 @@ class RobotFields:
         )
 
 
-def split(name: str) -> tuple[str, str]:
+def split_dimension(name: str) -> tuple[str, str]:
     """A dimension as (arm, which): ``left_yaw`` is ("left", "yaw"); with a name of its own ("", name)."""
     arm, _, last = name.rpartition("_")
     return (arm, last) if last in ARM else ("", name)
 
 
-def columns_in(name: str) -> int:
+def count_inputs(name: str) -> int:
     """How many columns an operation takes that gives others; 0 for one that keeps their number."""
     return JOINTS if name == FORWARD_KINEMATICS else REPRESENTATIONS[name][0] if name in REPRESENTATIONS else 0

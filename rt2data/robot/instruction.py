@@ -12,7 +12,7 @@ from rt2data.robot.fields import Instruction
 Read = Callable[[str], Any]
 
 
-def texts(declared: Instruction, read: Read, steps: int) -> list[str | None]:
+def read_instructions(declared: Instruction, read: Read, steps: int) -> list[str | None]:
     """The instruction of each of the `steps` as stored, None where there is none.
 
     `read` gives a field's value as `rt2data.rlds.episodes.Episode` does: per step or one for the episode.

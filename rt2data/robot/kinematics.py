@@ -45,7 +45,7 @@ TOOLS: dict[str, tuple[float, float]] = {"franka": (FLANGE, 0.0), "franka_hand":
 JOINTS = len(FRANKA)
 
 
-def forward(joints: Floats, tool: str) -> tuple[Floats, Floats]:
+def forward_kinematics(joints: Floats, tool: str) -> tuple[Floats, Floats]:
     """The pose of a tool.
 
     Args:

@@ -12,7 +12,7 @@ from rt2data.robot.fields import Instruction, Ref, RobotFields, Term
 _NUMBERS = ("bool", "float", "int", "uint")
 
 
-def problems(
+def find_mismatches(
     robot: RobotFields, fields: Mapping[str, Field], where: str, file: str, *, listed: str = "features.json"
 ) -> Iterator[Rt2dataError]:
     """Each way in which the declaration in `file` does not fit, as an error that begins with `where`.

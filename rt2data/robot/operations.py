@@ -125,7 +125,7 @@ TWO_FIELDS: dict[str, tuple[Callable[[Any, Any], Floats], int | None, int | None
 }
 
 
-def apply(name: str, values: Floats, numbers: tuple[float, ...]) -> Floats:
+def apply_operation(name: str, values: Floats, numbers: tuple[float, ...]) -> Floats:
     """The result of operation `name` (of OPERATIONS) on `values` (T, n)."""
     if not len(values):
         return values

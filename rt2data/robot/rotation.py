@@ -151,7 +151,7 @@ REPRESENTATIONS: dict[str, tuple[int, tuple[str, ...], Callable[[Floats, Any], F
 }
 
 
-def matrices(values: Floats, name: str, argument: str) -> tuple[Floats, npt.NDArray[np.bool_]]:
+def to_matrices(values: Floats, name: str, argument: str) -> tuple[Floats, npt.NDArray[np.bool_]]:
     """The matrices (n, 3, 3) of what a dataset stores, and where there is one (n,).
 
     Four, six or nine zeros are no rotation but missing data (the matrix is then the identity); three zeros are one.

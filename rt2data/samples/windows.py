@@ -26,7 +26,7 @@ import pyarrow as pa
 from rt2data import index
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.robot import compose
-from rt2data.robot.fields import RobotFields, split
+from rt2data.robot.fields import RobotFields, split_dimension
 from rt2data.samples import selection
 
 Bools = npt.NDArray[np.bool_]
@@ -155,7 +155,7 @@ class _Part:
         self.heads = rows[at]
         several = known[at]
         action = index.matrix(self.stored.column("action"))
-        found = compose.composed(self.robot, action[rows], at[several], sizes[several], stride)
+        found = compose.compose_actions(self.robot, action[rows], at[several], sizes[several], stride)
         action = action.copy()
         action[self.heads[several]] = found.astype(np.float32)
         self.changed["action"] = index.fixed(action)
@@ -191,7 +191,7 @@ class _Part:
                 still &= np.abs(values[:, i]) <= limit
                 continue
             changed = np.abs(values[:, i] - before[:, i]) > limit
-            still &= np.where(begins, split(name)[1] == "gripper", follows & ~changed)
+            still &= np.where(begins, split_dimension(name)[1] == "gripper", follows & ~changed)
         out = np.zeros(len(self.first), np.bool_)
         out[self.heads] = still
         return out

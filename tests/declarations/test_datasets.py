@@ -39,7 +39,7 @@ def test_a_declaration_fits_the_published_layout(one: Declaration) -> None:
             f"{one.name} has no published layout but says it is verified by {level}"
         )
         pytest.skip(f"no layout of {one.name} is at hand; it is declared from {level}")
-    assert [str(problem) for problem in match.problems(robot_of(one), fields, one.name, one.file)] == []
+    assert [str(problem) for problem in match.find_mismatches(robot_of(one), fields, one.name, one.file)] == []
 
 
 @EVERY
@@ -84,7 +84,7 @@ COMPAT = [other for one in ROBOTS for other in one.compat.values()]
 @pytest.mark.parametrize("one", [pytest.param(one, id=one.reference.rpartition("/")[2]) for one in COMPAT])
 def test_the_actions_of_other_projects_are_those_of_the_scalar_computation(one: Declaration, tmp_path: Path) -> None:
     fields = published(one)
-    assert fields is None or not [*match.problems(robot_of(one), fields, one.name, one.file)]
+    assert fields is None or not [*match.find_mismatches(robot_of(one), fields, one.name, one.file)]
     check_actions(one, fake(one, tmp_path, episodes=4, steps=5))
 
 
@@ -278,7 +278,7 @@ def check_actions(one: Declaration, folder: Path) -> None:
             assert got["terminate"][rows].tolist() == ends
             kept = range(0, episode.steps, robot.every)  # between them stands rest, which is no sample
             same(action[rows][kept], [wanted[t] for t in kept], one.name)
-            said = instruction.texts(robot.instruction, episode.__getitem__, episode.steps)
+            said = instruction.read_instructions(robot.instruction, episode.__getitem__, episode.steps)
             assert texts[rows] == said
             reason = [index.REASONS[code] for code in reject[rows]]
             expected = [

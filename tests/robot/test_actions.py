@@ -49,7 +49,7 @@ def test_columns_go_where_the_terms_say() -> None:
         ),
     )
     b, a, g = np.arange(6).reshape(2, 3), np.arange(8.0).reshape(2, 4), np.array([True, False])
-    found = actions.canonical(one, fields(a=a, b=b, g=g), 2, "w")
+    found = actions.compute_actions(one, fields(a=a, b=b, g=g), 2, "w")
     assert found.values.dtype == np.float64
     assert found.known.tolist() == [True, True]
     assert dict(zip(DIMS, found.values.T.tolist(), strict=True)) == {
@@ -65,7 +65,7 @@ def test_columns_go_where_the_terms_say() -> None:
 
 def test_float32_is_kept_exactly() -> None:
     values = np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32)
-    found = actions.canonical(BRIDGE, lambda _: values, 5, "w").values
+    found = actions.compute_actions(BRIDGE, lambda _: values, 5, "w").values
     assert found.astype(np.float32).tobytes() == values.tobytes()
 
 
@@ -81,13 +81,13 @@ def test_float32_is_kept_exactly() -> None:
 def test_another_shape_is_refused(values: Any, message: str) -> None:
     one = replace(BRIDGE, terms=(Term("steps/action", (0, 1, 2, 3, 4, 5, 6), DIMS),))
     with pytest.raises(Rt2dataError, match=f"^{re.escape(message)}$"):
-        actions.canonical(one, lambda _: values, 2, "w")
+        actions.compute_actions(one, lambda _: values, 2, "w")
 
 
 def test_a_term_without_columns_takes_all_of_them() -> None:
     one = replace(BRIDGE, terms=(Term("a", None, DIMS),))
     with pytest.raises(Rt2dataError, match=re.escape("w: a has shape (2, 8); expected (T, 7).")):
-        actions.canonical(one, fields(a=np.zeros((2, 8))), 2, "w")
+        actions.compute_actions(one, fields(a=np.zeros((2, 8))), 2, "w")
 
 
 def test_a_matrix_of_a_step_is_its_columns_row_by_row() -> None:
@@ -95,7 +95,7 @@ def test_a_matrix_of_a_step_is_its_columns_row_by_row() -> None:
         dims=["x", "y", "z"], terms=[{"field": "pose", "columns": [3, 7, 11], "to": ["x", "y", "z"]}], gripper=None
     )
     pose = np.arange(32.0).reshape(2, 4, 4)
-    assert actions.canonical(one, fields(pose=pose), 2, "w").values.tolist() == [[3, 7, 11], [19, 23, 27]]
+    assert actions.compute_actions(one, fields(pose=pose), 2, "w").values.tolist() == [[3, 7, 11], [19, 23, 27]]
 
 
 def test_the_unit_comes_before_the_operations() -> None:
@@ -108,11 +108,11 @@ def test_the_unit_comes_before_the_operations() -> None:
     one = declared(dims=list(DIMS), terms=terms, unit="controller", scale={"translation": 0.05, "rotation": 0.5})
     assert one.units == ("m", "m", "m", "rad", "rad", "rad", "openness")
     assert not one.controller
-    assert actions.canonical(one, fields(a=a), 1, "w").values[0].tolist() == pytest.approx(
+    assert actions.compute_actions(one, fields(a=a), 1, "w").values[0].tolist() == pytest.approx(
         [1.05, 1.1, 1.15, -2, -2.5, -3, 0.5]
     )
     one = declared(dims=list(DIMS), terms=terms, unit="m_rad_per_s")  # at Bridge's 5 Hz
-    assert actions.canonical(one, fields(a=a), 1, "w").values[0].tolist() == pytest.approx(
+    assert actions.compute_actions(one, fields(a=a), 1, "w").values[0].tolist() == pytest.approx(
         [1.2, 1.4, 1.6, -0.8, -1, -1.2, 0.5]
     )
     one = declared(dims=list(DIMS), terms=terms, unit="controller", scale={"rotation": 0.5})
@@ -134,7 +134,7 @@ def test_another_field_is_added_and_subtracted() -> None:
         close=np.array([0, 1, 0], bool),
         open=np.array([0, 0, 1], bool),
     )
-    assert actions.canonical(one, read, 3, "w").values.tolist() == [[2, 3, 4, 1], [7, 8, 9, 0], [12, 13, 14, 1]]
+    assert actions.compute_actions(one, read, 3, "w").values.tolist() == [[2, 3, 4, 1], [7, 8, 9, 0], [12, 13, 14, 1]]
 
 
 POSE: dict[str, Any] = {
@@ -156,9 +156,9 @@ def test_a_pose_becomes_the_displacement_that_leads_to_it() -> None:
     # The hand looks along base y (yaw 90 degrees); the target is 10 cm further along y, turned by 30 degrees about z.
     state = np.array([[0.5, 0, 0, *degrees(0, 0, 90)]])
     target = np.array([[0.5, 0.1, 0, *degrees(0, 0, 120), 1.0]])
-    base = actions.canonical(declared(**POSE), fields(t=target, s=state), 1, "w").values[0]
+    base = actions.compute_actions(declared(**POSE), fields(t=target, s=state), 1, "w").values[0]
     assert base.tolist() == pytest.approx([0, 0.1, 0, 0, 0, math.radians(30), 1], abs=1e-15)
-    tool = actions.canonical(declared(**POSE | {"frame": "tool"}), fields(t=target, s=state), 1, "w").values[0]
+    tool = actions.compute_actions(declared(**POSE | {"frame": "tool"}), fields(t=target, s=state), 1, "w").values[0]
     assert tool.tolist() == pytest.approx([0.1, 0, 0, 0, 0, math.radians(30), 1], abs=1e-15)
 
 
@@ -166,16 +166,18 @@ def test_the_rotation_of_a_pose_is_no_difference_of_angles() -> None:
     state, target = np.zeros((1, 6)), np.zeros((1, 7))
     state[0, 3:] = degrees(0, 0, 90)
     target[0, 3:6] = degrees(20, 0, 90)  # a turn by 20 degrees about the tool's x axis, which is base y
-    base = actions.canonical(declared(**POSE), fields(t=target, s=state), 1, "w").values[0, 3:6]
+    base = actions.compute_actions(declared(**POSE), fields(t=target, s=state), 1, "w").values[0, 3:6]
     assert base.tolist() == pytest.approx(degrees(0, 20, 0), abs=1e-15)
-    tool = actions.canonical(declared(**POSE | {"frame": "tool"}), fields(t=target, s=state), 1, "w").values[0, 3:6]
+    tool = actions.compute_actions(declared(**POSE | {"frame": "tool"}), fields(t=target, s=state), 1, "w").values[
+        0, 3:6
+    ]
     assert tool.tolist() == pytest.approx(degrees(20, 0, 0), abs=1e-15)
 
 
 def test_a_turn_across_the_end_of_the_angles_is_small() -> None:
     state, target = np.zeros((1, 6)), np.zeros((1, 7))
     state[0, 5], target[0, 5] = degrees(179, -179)
-    assert actions.canonical(declared(**POSE), fields(t=target, s=state), 1, "w").values[0, 5] == pytest.approx(
+    assert actions.compute_actions(declared(**POSE), fields(t=target, s=state), 1, "w").values[0, 5] == pytest.approx(
         math.radians(2)
     )
 
@@ -188,10 +190,10 @@ def test_a_pose_against_other_targets() -> None:
         ("next_target", [1, 2, 0], [True, True, False]),
     ):
         one = declared(dims=["x", "y", "z"], kind="pose", terms=terms, against=against, gripper=None)
-        found = actions.canonical(one, fields(p=p), 3, "w")
+        found = actions.compute_actions(one, fields(p=p), 3, "w")
         assert found.values[:, 0].tolist() == wanted
         assert found.known.tolist() == known
-        assert actions.canonical(one, fields(p=p[:1]), 1, "w").known.tolist() == [False]
+        assert actions.compute_actions(one, fields(p=p[:1]), 1, "w").known.tolist() == [False]
 
 
 def test_a_zero_quaternion_is_missing_wherever_the_displacement_needs_it() -> None:
@@ -209,7 +211,7 @@ def test_a_zero_quaternion_is_missing_wherever_the_displacement_needs_it() -> No
     }
     for what, wanted in known.items():
         pose = {} if what == "displacement" else {"kind": "pose", "against": what}
-        found = actions.canonical(declared(dims=dims, terms=terms, gripper=None, **pose), read, 5, "w")
+        found = actions.compute_actions(declared(dims=dims, terms=terms, gripper=None, **pose), read, 5, "w")
         assert found.known.tolist() == wanted
         assert np.isfinite(found.values[found.known]).all()
 
@@ -232,7 +234,7 @@ def test_two_arms() -> None:
     half = [math.sqrt(0.5), 0, 0, math.sqrt(0.5)]  # 90 degrees about z
     s = np.array([[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, *half]])
     t = np.array([[1, 0, 0, *turn, 1, 0, 0, *half]])
-    found = actions.canonical(one, fields(t=t, s=s), 1, "w").values[0]
+    found = actions.compute_actions(one, fields(t=t, s=s), 1, "w").values[0]
     assert found.tolist() == pytest.approx([1, 0, 0, 0, 0, 0.2, 0, -1, 0, 0, 0, 0], abs=1e-15)
 
 
@@ -257,19 +259,23 @@ FIELD = {"f": np.array([[0.0, 0.7], [0.0, 0.0], [1.0, float("nan")]]), "g": np.a
 )
 def test_terminate(rule: str | Rule, wanted: list[bool]) -> None:
     read = (FLAGS | FIELD).__getitem__
-    assert actions.terminate(replace(BRIDGE, terminate=rule), read, 3).tolist() == wanted
+    assert actions.find_terminations(replace(BRIDGE, terminate=rule), read, 3).tolist() == wanted
     if isinstance(rule, Rule):
-        assert actions.valid(replace(BRIDGE, valid_action=rule), read, 3).tolist() == wanted
+        assert actions.find_valid(replace(BRIDGE, valid_action=rule), read, 3).tolist() == wanted
 
 
 def test_a_rule_on_one_column_of_several_is_refused() -> None:
     with pytest.raises(Rt2dataError, match=re.escape("w: f has shape (3, 2); expected (T, 1).")):
-        actions.holds(Rule("f", None, 0.5, None), FIELD.__getitem__, 3, "w")
+        actions.evaluate_rule(Rule("f", None, 0.5, None), FIELD.__getitem__, 3, "w")
 
 
 def test_valid() -> None:
-    assert actions.valid(replace(BRIDGE, valid_action="all"), FLAGS.__getitem__, 3).tolist() == [True] * 3
-    assert actions.valid(replace(BRIDGE, valid_action="not_last"), FLAGS.__getitem__, 3).tolist() == [True, True, False]
+    assert actions.find_valid(replace(BRIDGE, valid_action="all"), FLAGS.__getitem__, 3).tolist() == [True] * 3
+    assert actions.find_valid(replace(BRIDGE, valid_action="not_last"), FLAGS.__getitem__, 3).tolist() == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_the_fields_that_a_declaration_reads() -> None:
@@ -289,7 +295,7 @@ def test_the_fields_that_a_declaration_reads() -> None:
 def test_a_step_at_rest_has_no_displacement_and_the_gripper_before() -> None:
     action = np.arange(1.0, 29.0).reshape(4, 7)
     ok = np.array([False, True, True, False])
-    found = actions.at_rest(BRIDGE, action, ok)
+    found = actions.replace_by_rest(BRIDGE, action, ok)
     assert found[1:3].tolist() == action[1:3].tolist()
     assert found[3].tolist() == [0] * 6 + [action[2, 6]]
     assert found[0].tolist() == [0] * 6 + [action[1, 6]]  # nothing before it: that of the first valid step
@@ -306,17 +312,19 @@ def test_an_absolute_action_holds_but_for_its_rates() -> None:
         frame=None,
         unit=None,
     )
-    found = actions.at_rest(one, np.arange(1.0, 7.0).reshape(2, 3), np.array([True, False]))
+    found = actions.replace_by_rest(one, np.arange(1.0, 7.0).reshape(2, 3), np.array([True, False]))
     assert found.tolist() == [[1, 2, 3], [1, 2, 0]]
 
 
 def test_no_valid_step_at_all() -> None:
-    found = actions.at_rest(BRIDGE, np.full((2, 7), np.nan), np.array([False, False]))
+    found = actions.replace_by_rest(BRIDGE, np.full((2, 7), np.nan), np.array([False, False]))
     assert found.tolist() == [[0.0] * 7] * 2
 
 
 def test_an_episode_without_steps() -> None:
-    assert actions.canonical(declared(**POSE), fields(t=np.zeros((0, 7)), s=np.zeros((0, 6))), 0, "w").values.shape == (
+    assert actions.compute_actions(
+        declared(**POSE), fields(t=np.zeros((0, 7)), s=np.zeros((0, 6))), 0, "w"
+    ).values.shape == (
         0,
         7,
     )

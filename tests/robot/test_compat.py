@@ -31,7 +31,7 @@ def test_each_map_is_that_of_the_project(project: str, name: str, tmp_path: Path
     one = other(project, name)
     robot = robot_of(one)
     fields = published(one)
-    assert fields is None or not [*match.problems(robot, fields, one.name, one.file)]
+    assert fields is None or not [*match.find_mismatches(robot, fields, one.name, one.file)]
     act = openvla_octo.MAPS[project][name]
     every = openvla_octo.EVERY.get(name, 1) if project == "octo" else 1
     assert robot.every == every

@@ -46,7 +46,7 @@ RAW: dict[str, Any] = {
 def problems(layout: dict[str, str] = LAYOUT, **changes: Any) -> list[str]:
     declared: RobotFields = robot_parser.parse_robot_fields(RAW | changes, "toy.yaml", {(): 1})
     fields = {path: rlds_layouts.field(path, text) for path, text in layout.items()}
-    return [str(problem) for problem in match.problems(declared, fields, "toy 1.0.0", "toy.yaml")]
+    return [str(problem) for problem in match.find_mismatches(declared, fields, "toy 1.0.0", "toy.yaml")]
 
 
 def test_what_fits() -> None:

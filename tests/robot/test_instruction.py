@@ -16,7 +16,7 @@ def declared(*fields: str, **changes: Any) -> Instruction:
 
 
 def texts(one: Instruction, steps: int, **values: Any) -> list[str | None]:
-    return instruction.texts(one, values.__getitem__, steps)
+    return instruction.read_instructions(one, values.__getitem__, steps)
 
 
 def codes(*rows: str) -> Any:

@@ -22,7 +22,7 @@ ANGLES = st.lists(st.floats(-2.8, 2.8), min_size=7, max_size=7)
 
 
 def pose(*joints: float, tool: str = "franka") -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    position, turn = kinematics.forward(np.array([joints]), tool)
+    position, turn = kinematics.forward_kinematics(np.array([joints]), tool)
     return position[0], turn[0]
 
 
@@ -78,10 +78,10 @@ def test_a_joint_that_is_no_number_gives_no_pose() -> None:
     joints = np.zeros((3, 7))
     joints[1, 6] = np.nan
     joints[2, 0] = np.inf
-    position, turn = kinematics.forward(joints, "franka")
+    position, turn = kinematics.forward_kinematics(joints, "franka")
     assert np.isfinite(position).all(axis=1).tolist() == [True, False, False]
     assert np.isfinite(turn).all(axis=(1, 2)).tolist() == [True, False, False]
-    position, turn = kinematics.forward(np.empty((0, 7)), "franka")
+    position, turn = kinematics.forward_kinematics(np.empty((0, 7)), "franka")
     assert position.shape == (0, 3)
     assert turn.shape == (0, 3, 3)
 
@@ -188,7 +188,7 @@ def test_as_an_operation(tmp_path: Path) -> None:
     robot = declare(tmp_path).robot
     rng = np.random.default_rng(3)
     fields = {"steps/action": rng.uniform(-1, 1, (6, 8)), "steps/state": rng.uniform(-1, 1, (6, 7))}
-    found = actions.canonical(robot, fields.__getitem__, 6, "toy")
+    found = actions.compute_actions(robot, fields.__getitem__, 6, "toy")
     assert found.known.all()
     for t in range(6):
         goal, goal_turn = pose(*(fields["steps/action"][t, :7] + [0, 0, 0, 0, 0, 0.5, 0]), tool="franka_hand")

@@ -22,7 +22,7 @@ def column(*values: float) -> np.ndarray:
 
 
 def applied(name: str, values: np.ndarray, *numbers: float) -> list[list[float]]:
-    found = operations.apply(name, values, numbers)
+    found = operations.apply_operation(name, values, numbers)
     assert found.dtype == np.float64
     return found.tolist()
 
@@ -61,7 +61,7 @@ def test_what_a_turned_robot_sees() -> None:
 @pytest.mark.parametrize("name", ["scale", "offset", "clip", "invert", "negate", "threshold", "binarize"])
 def test_what_is_not_a_number_stays_so(name: str) -> None:
     numbers = {"scale": (2.0,), "offset": (1.0,), "clip": (0.0, 1.0), "threshold": (0.5,)}.get(name, ())
-    assert np.isnan(operations.apply(name, column(NAN), numbers)).all()
+    assert np.isnan(operations.apply_operation(name, column(NAN), numbers)).all()
 
 
 def test_wrap() -> None:
@@ -119,7 +119,7 @@ def test_grippers_are_those_of_the_scalar_computation(values: list[float]) -> No
 
 @pytest.mark.parametrize("name", operations.OPERATIONS)
 def test_an_episode_without_steps(name: str) -> None:
-    assert operations.apply(name, np.zeros((0, 1)), (0.0, 1.0)).shape == (0, 1)
+    assert operations.apply_operation(name, np.zeros((0, 1)), (0.0, 1.0)).shape == (0, 1)
 
 
 def test_the_documentation_names_every_operation() -> None:

@@ -107,14 +107,14 @@ def test_6d_is_the_first_two_columns_or_rows_made_orthogonal() -> None:
 )
 def test_zeros_are_missing_data(name: str, width: int, word: str) -> None:
     values = np.concatenate([np.zeros((1, width)), np.eye(3).reshape(1, 9)[:, :width], np.full((1, width), -0.0)])
-    found, known = rotation.matrices(values, name, word)
+    found, known = rotation.to_matrices(values, name, word)
     assert known.tolist() == [False, True, False]
     assert found[0].tolist() == EYE.tolist()
 
 
 @pytest.mark.parametrize(("name", "word"), [("axis_angle", ""), ("euler", "zxy")])
 def test_three_zeros_are_no_rotation(name: str, word: str) -> None:
-    found, known = rotation.matrices(np.zeros((2, 3)), name, word)
+    found, known = rotation.to_matrices(np.zeros((2, 3)), name, word)
     assert known.all()
     assert found.tolist() == [EYE.tolist()] * 2
 
@@ -124,7 +124,7 @@ def test_what_is_not_finite_stays_so(name: str) -> None:
     width, words, _ = rotation.REPRESENTATIONS[name]
     for bad in (math.nan, math.inf):
         values = np.full((1, width), bad)
-        found, known = rotation.matrices(values, name, words[0] if words else "")
+        found, known = rotation.to_matrices(values, name, words[0] if words else "")
         assert known.all()
         assert not np.isfinite(rotation.to_rpy(found)).all()
 
@@ -132,7 +132,7 @@ def test_what_is_not_finite_stays_so(name: str) -> None:
 @pytest.mark.parametrize("name", rotation.REPRESENTATIONS)
 def test_no_rows(name: str) -> None:
     width, words, _ = rotation.REPRESENTATIONS[name]
-    found, known = rotation.matrices(np.zeros((0, width)), name, words[0] if words else "")
+    found, known = rotation.to_matrices(np.zeros((0, width)), name, words[0] if words else "")
     assert found.shape == (0, 3, 3)
     assert known.shape == (0,)
     assert rotation.to_rpy(found).shape == (0, 3)

@@ -171,11 +171,11 @@ def moved(pose: Pose, action: Any, dims: tuple[str, ...], frame: str) -> Pose:
 @pytest.mark.parametrize("stride", [2, 3, 7])
 def test_the_pose_stays_the_same(dims: tuple[str, ...], frame: str, stride: int) -> None:
     robot, rng = arm(dims, frame), np.random.default_rng(stride)
-    assert compose.refusal(robot) is None
+    assert compose.explain_refusal(robot) is None
     action = rng.normal(scale=0.4, size=(50, len(dims))).astype(np.float32)
     heads = np.arange(0, 50, stride)
     sizes = np.diff(np.append(heads, 50))
-    short = compose.composed(robot, action, heads, sizes, stride)
+    short = compose.compose_actions(robot, action, heads, sizes, stride)
     here: Pose = (np.array([0.1, 0.2, 0.3]), matrix(0.3, -0.2, 0.5))
     there = here
     for number, head in enumerate(heads):
@@ -192,9 +192,9 @@ def test_a_base_that_drives_velocities_and_commanded_values() -> None:
     dims = ("base_forward", "base_left", "base_turn", "joint", "speed", "lift")
     robot = arm(dims, "base", kind="absolute", units=("m", "m", "rad", "rad", "rad/s", "m"),
                 rates=("base_forward", "base_left", "base_turn", "speed", "lift"))  # fmt: skip
-    assert compose.refusal(robot) is None
+    assert compose.explain_refusal(robot) is None
     action = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
-    found = compose.composed(robot, action, np.array([0, 3]), np.array([3, 2]), 3)
+    found = compose.compose_actions(robot, action, np.array([0, 3]), np.array([3, 2]), 3)
     for number, rows in enumerate((action[:3], action[3:])):
         here: Pose = (np.zeros(3), np.eye(3))
         for row in rows:
@@ -215,18 +215,20 @@ def test_a_base_that_drives_velocities_and_commanded_values() -> None:
 ])  # fmt: skip
 def test_what_cannot_be_composed(changes: dict[str, Any], reason: str) -> None:
     robot = arm(**({"dims": ("x", "y", "z", "roll", "pitch", "yaw", "gripper")} | changes))
-    assert reason in str(compose.refusal(robot))
+    assert reason in str(compose.explain_refusal(robot))
 
 
 def test_right_angles_of_pitch_alone() -> None:
-    found = compose.composed(arm(("pitch",), "base"), np.full((3, 1), 1.0, np.float32), np.array([0]), np.array([3]), 3)
+    found = compose.compose_actions(
+        arm(("pitch",), "base"), np.full((3, 1), 1.0, np.float32), np.array([0]), np.array([3]), 3
+    )
     assert found[0][0] == pytest.approx(3.0)
 
 
 def test_gimbal_lock_keeps_the_rotation() -> None:
     action = np.array([[0, 0, 0, 0.4, math.pi / 4, 0.2, 1], [0, 0, 0, 0, math.pi / 4, 0, 1]], np.float32)
     robot = arm(("x", "y", "z", "roll", "pitch", "yaw", "gripper"), "tool")
-    found = compose.composed(robot, action, np.array([0]), np.array([2]), 2)
+    found = compose.compose_actions(robot, action, np.array([0]), np.array([2]), 2)
     wanted = matrix(*action[0][3:6].astype(float)) @ matrix(*action[1][3:6].astype(float))
     np.testing.assert_allclose(rotation.from_rpy(found[:, 3:6])[0], wanted, atol=1e-7)
 

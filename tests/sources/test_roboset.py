@@ -431,7 +431,7 @@ def test_the_displacement_is_that_between_reached_poses(root: Path, tmp_path: Pa
     table = indexed(root, tmp_path, "roboset_hdf5_ee")[roboset_files.FILE]
     action = index.matrix(table.column("action"))[:4].astype(np.float64)
     joints = index.matrix(table.column("proprio"))[:4, :7].astype(np.float64) + OFFSET
-    position, turn = kinematics.forward(joints, "franka_hand")
+    position, turn = kinematics.forward_kinematics(joints, "franka_hand")
     np.testing.assert_allclose(action[:3, :3], np.diff(position, axis=0), atol=1e-7)
     for t in range(3):
         r, p, y = action[t, 3:6]

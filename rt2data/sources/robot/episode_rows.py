@@ -77,16 +77,16 @@ class EpisodeRows:
             columns["success"].append(None)
             return
         read = self._reader(episode)
-        computed = actions.of_episode(robot, read, steps, where)
+        computed = actions.compute_episode(robot, read, steps, where)
         ok, ends = computed.known, computed.ends
-        action = actions.at_rest(robot, computed.values, ok)
+        action = actions.replace_by_rest(robot, computed.values, ok)
         with np.errstate(over="ignore"):
             action32 = action.astype(np.float32)
         finite = np.asarray(np.isfinite(action32).all(axis=1))
         reject = np.where(finite, np.where(ok | ends, 0, index.CODE["invalid_action"]), index.CODE["not_finite"])
         if robot.every > 1:
             reject = np.where(np.arange(steps) % robot.every, index.CODE["between_steps"], reject)
-        texts = instruction.texts(robot.instruction, episode.__getitem__, steps)
+        texts = instruction.read_instructions(robot.instruction, episode.__getitem__, steps)
         instructions = _codes(texts, self.instructions)
         reject = np.where((reject == 0) & (instructions < 0), index.CODE["no_instruction"], reject)
         self.episodes.append(name)
@@ -99,9 +99,11 @@ class EpisodeRows:
         columns["terminate"].append(ends)
         columns["valid"].append(ok)
         if robot.plan:
-            columns["plan"].append(_codes(instruction.texts(robot.plan, episode.__getitem__, steps), self.reasonings))
+            columns["plan"].append(
+                _codes(instruction.read_instructions(robot.plan, episode.__getitem__, steps), self.reasonings)
+            )
         columns["success"].append(
-            actions.success(robot.success, read, episode.__getitem__, steps, where) if robot.success else None
+            actions.judge_success(robot.success, read, episode.__getitem__, steps, where) if robot.success else None
         )
         if robot.proprio:
             tables = [(ref, read(ref.field).reshape(steps, -1)) for ref in robot.proprio]
@@ -113,7 +115,7 @@ class EpisodeRows:
                 raise Rt2dataError(where, f"{camera.field} is not an encoded image", "an image feature")
             self.refs[camera.name].append(refs)
             if camera.valid:
-                self.hidden[camera.name].append(~actions.holds(camera.valid, read, steps, where))
+                self.hidden[camera.name].append(~actions.evaluate_rule(camera.valid, read, steps, where))
 
     def _reader(self, episode: Episode) -> actions.Read:
         """Return a reader of numeric fields, (T, ...); what is stored once per episode is the same at each step."""

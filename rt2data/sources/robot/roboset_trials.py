@@ -300,7 +300,7 @@ def _encode(pixels: Array) -> bytes:
 def rlds_episode(trial: Trial, robot: RobotFields) -> dict[str, Any]:
     """Return a trial as `write_rlds` takes an episode of FEATURES, with the instruction that is declared for it."""
     values = trial.values()
-    texts = instruction.texts(robot.instruction, values.__getitem__, len(trial.rows))
+    texts = instruction.read_instructions(robot.instruction, values.__getitem__, len(trial.rows))
     values["steps/language_instruction"] = [text or "" for text in texts]
     values |= {f"steps/observation/image_{name}": list(trial.pictures(name)) for name in CAMERAS}
     return nested(values)

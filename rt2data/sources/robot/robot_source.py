@@ -52,7 +52,7 @@ class RobotSource(Source):
         Raises:
             Rt2dataError: a declared field that is not there, or of another kind or shape.
         """
-        for problem in match.problems(self.robot, fields, where, self.declaration.file, listed=listed):
+        for problem in match.find_mismatches(self.robot, fields, where, self.declaration.file, listed=listed):
             raise problem
         self.fields = fields
 
