@@ -104,7 +104,7 @@ def tfds_episodes(root: Path) -> Iterator[Steps]:
     features = FeatureConnector.from_config(folder)
     skip = {"steps": {"observation": {"image": tfds.decode.SkipDecoding()}}}
     for path in sorted((root / "bench" / "1.0.0").glob(PARTS)):
-        for record in tfrecord.scan(path.read_bytes(), path=path.name, check=False):
+        for record in tfrecord.scan_records(path.read_bytes(), path=path.name, check=False):
             every = features.deserialize_example_np(bytes(record.data), decoders=skip)["steps"]
             yield (
                 (

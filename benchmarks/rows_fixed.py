@@ -36,7 +36,9 @@ def divided(source: Path, target: Path, count: int) -> Path:
     shutil.copy(here / "features.json", there)
     (path,) = parts(source)
     raw = path.read_bytes()
-    records = [raw[r.offset - 12 : r.offset + r.length + 4] for r in tfrecord.scan(raw, path=path.name, check=False)]
+    records = [
+        raw[r.offset - 12 : r.offset + r.length + 4] for r in tfrecord.scan_records(raw, path=path.name, check=False)
+    ]
     groups = [records[number::count] for number in range(count)]
     for number, group in enumerate(groups):
         (there / f"bench-train.tfrecord-{number:05d}-of-{count:05d}").write_bytes(b"".join(group))

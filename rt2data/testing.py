@@ -22,7 +22,7 @@ from PIL import Image
 
 from rt2data.errors import Rt2dataError
 from rt2data.rlds.features import Field, load_features, read_json
-from rt2data.rlds.writer import ImageSpec, RaggedSpec, Spec, TensorSpec, TextSpec, nested, write_rlds
+from rt2data.rlds.writer import ImageSpec, RaggedSpec, Spec, TensorSpec, TextSpec, nest_fields, write_rlds
 from rt2data.robot.fields import Ref, RobotFields, Rule, Term
 
 __all__ = ["fake_dataset", "layout"]
@@ -79,7 +79,7 @@ def fake_dataset(
         name, version = name or str(info.get("name", "")), version or str(info.get("version", ""))
     maker = _Maker(fields, robot, dict(values or {}), image_size)
     written = write_rlds(
-        Path(out), name=name, version=version, features=nested({path: _spec(field) for path, field in fields.items()}),
+        Path(out), name=name, version=version, features=nest_fields({path: _spec(field) for path, field in fields.items()}),
         splits={split: maker.episodes(seed, number, episodes, steps) for number, split in enumerate(splits)},
         shards=dict.fromkeys(splits, 2 if episodes > 1 else 1), file_format=file_format,
     )  # fmt: skip
@@ -156,7 +156,9 @@ class _Maker:
             flat = {path: self._value(field, rng, unique, count) for path, field in self.fields.items()}
             if self.robot:
                 self._mean(self.robot, flat, rng, unique, count)
-            yield nested(flat | {path: make(rng, unique, count) for path, make in self.values.items() if path in flat})
+            yield nest_fields(
+                flat | {path: make(rng, unique, count) for path, make in self.values.items() if path in flat}
+            )
 
     def _value(self, field: Field, rng: np.random.Generator, number: int, steps: int) -> Any:
         """A value for a field that is known by its name and type alone."""

@@ -14,7 +14,7 @@ from rt2data.demo.motion import Course, Task, make_task, run
 from rt2data.demo.pose import rotation
 from rt2data.demo.robot import Arm
 from rt2data.demo.scene import PRIMARY, WRIST, Scene, make_camera
-from rt2data.images.codec import encoded
+from rt2data.images.codec import encode_image
 from rt2data.rlds.writer import ImageSpec, TensorSpec, TextSpec, write_rlds
 
 NAME, VERSION = "tabletop", "1.0.0"
@@ -83,8 +83,8 @@ def _episode(episode: int, seed: int, task: Task, course: Course, scene: Scene) 
     for state, mover in zip(course.states, course.movers, strict=True):
         arm = Arm(state[:3], rotation(*state[3:6]), state[6], scene.paint)
         pictures = scene.pictures(arm, [mover])
-        primary.append(encoded(pictures[0], "jpeg"))
-        wrist.append(encoded(pictures[1], "png"))
+        primary.append(encode_image(pictures[0], "jpeg"))
+        wrist.append(encode_image(pictures[1], "png"))
     steps = len(course.states)
     last = np.arange(steps) == steps - 1
     return {

@@ -20,7 +20,7 @@ from rt2data.demo.robot import FINGER_GAP, Arm
 from rt2data.demo.scene import COLOURS, PRIMARY, Scene, Thing, make_camera
 from rt2data.demo.shapes import SHAPES
 from rt2data.demo.words import Name
-from rt2data.images.codec import encoded
+from rt2data.images.codec import encode_image
 
 IMAGE_NAME = "tabletop_{:012d}.jpg"
 # Pictures 0..79 have questions, 40..103 have captions: 40 have both.
@@ -112,7 +112,7 @@ def make_view(rng: Random, image_id: int, tables: Mapping[str, Image.Image]) -> 
     arm = Arm(position, turn, openness, scene.paint)
     picture = scene.primary(arm, [held] if held else [])
     order = sorted(range(len(things)), key=middles.__getitem__)
-    return View(image_id, encoded(picture, "jpeg"), [things[i] for i in order], [boxes[i] for i in order], held)
+    return View(image_id, encode_image(picture, "jpeg"), [things[i] for i in order], [boxes[i] for i in order], held)
 
 
 def _middle(box: Box) -> float:

@@ -24,7 +24,7 @@ FORMATS = ("jpg", "png", "webp")
 """The formats that samples may hold, by their file name extension; the true one, found from the content."""
 
 REASONS = ("", "empty_image", "unknown_format", "truncated_image", "damaged_image", "image_too_large")
-"""What `headers.check_refs` states per image, by position; 0 is a good one."""
+"""What `headers.check_images` states per image, by position; 0 is a good one."""
 
 MAX_PIXELS = 1 << 26
 """The largest picture that is decoded: 67 million pixels, 200 MB as RGB."""
@@ -185,18 +185,18 @@ def reencode(data: Bytes, spec: ImageSpec) -> bytes:
         case "webp":
             image.save(out, "WEBP", quality=spec.quality, lossless=lossless and spec.format is None, method=4)
         case _:
-            return jpeg(image, spec.quality)
+            return encode_jpeg(image, spec.quality)
     return out.getvalue()
 
 
-def jpeg(image: Image, quality: int) -> bytes:
+def encode_jpeg(image: Image, quality: int) -> bytes:
     """An RGB picture as JPEG of `quality` (1 to 100), with 4:2:0 chroma."""
     out = io.BytesIO()
     image.save(out, "JPEG", quality=quality, subsampling="4:2:0")
     return out.getvalue()
 
 
-def look(data: Bytes) -> tuple[int, int]:
+def measure_look(data: Bytes) -> tuple[int, int]:
     """Brightness and contrast of a picture, both 0 to 255.
 
     Brightness is the luma of the k-th brightest of n pixels, k = ceil(n / 50): what 2 % of the pixels reach, so that
@@ -282,7 +282,7 @@ def _webp(view: memoryview) -> tuple[int, int, int]:
     raise ImageError("damaged_image", f"webp without a picture header in its first chunk {chunk!r}")
 
 
-def encoded(picture: Image, kind: str) -> bytes:
+def encode_image(picture: Image, kind: str) -> bytes:
     """A picture as the bytes of a JPEG or PNG file."""
     out = io.BytesIO()
     if kind == "jpeg":

@@ -23,7 +23,7 @@ Numbers = npt.NDArray[np.int64]
 
 
 class ImageChecks(NamedTuple):
-    """`check_refs` of n images, each an array (n,): format and state are positions in FORMATS and REASONS."""
+    """`check_images` of n images, each an array (n,): format and state are positions in FORMATS and REASONS."""
 
     format: npt.NDArray[np.uint8]
     width: npt.NDArray[np.int32]
@@ -32,7 +32,7 @@ class ImageChecks(NamedTuple):
     crc32c: npt.NDArray[np.uint32]
 
 
-def check_refs(
+def check_images(
     buffer: npt.NDArray[np.uint8], offsets: npt.ArrayLike, lengths: npt.ArrayLike, *, crc: bool = True
 ) -> ImageChecks:
     """`codec.check_header` and the CRC32C of n images that lie in `buffer`, uint8, at `offsets` and `lengths`,

@@ -50,7 +50,7 @@ REASONS = (
 CODE = {reason: code for code, reason in enumerate(REASONS)}
 
 
-# From `headers.check_refs`' own numbering.
+# From `headers.check_images`' own numbering.
 IMAGE_STATE = np.array([CODE[reason] for reason in codec.REASONS], np.uint8)
 
 

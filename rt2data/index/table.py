@@ -35,7 +35,7 @@ CAMERA.format            uint8                all      position in `images.codec
 CAMERA.state             uint8                all      left-out reason of the image, as `reject`
 CAMERA.width             uint16               all      pixels
 CAMERA.height            uint16               all      pixels
-filter.CAMERA.brightness uint8                recipe   of the decoded image (`images.codec.look`)
+filter.CAMERA.brightness uint8                recipe   of the decoded image (`images.codec.measure_look`)
 filter.CAMERA.contrast   uint8                recipe   of the decoded image
 filter.CAMERA.state      uint8                recipe   left-out reason of an image that cannot be decoded
 filter.CAMERA.there      bool                 recipe   whether there is an image

@@ -28,7 +28,7 @@ _SIGNATURE = ord("s")
 _DAMAGED = "The file is damaged or no ArrayRecord file: fetch it again"
 
 
-class Chunk(NamedTuple):
+class ChunkHeader(NamedTuple):
     """The header of a chunk.
 
     Attributes:
@@ -43,7 +43,7 @@ class Chunk(NamedTuple):
     unpacked: int
 
 
-def chunks(data: NDArray[np.uint8], *, path: str) -> Iterator[Chunk]:
+def read_chunk_headers(data: NDArray[np.uint8], *, path: str) -> Iterator[ChunkHeader]:
     """The headers of the chunks of the file whose bytes are `data`, in order.
 
     Raises:
@@ -60,13 +60,13 @@ def chunks(data: NDArray[np.uint8], *, path: str) -> Iterator[Chunk]:
         if unpacked > MAX_CHUNK_BYTES:
             where, found = f"{path}: byte {position}", f"a chunk of {unpacked:,} bytes of records"
             raise Rt2dataError(where, found, f"at most {MAX_CHUNK_BYTES:,}", _DAMAGED)
-        yield Chunk(kind >> 8, stored, hashed, unpacked)
+        yield ChunkHeader(kind >> 8, stored, hashed, unpacked)
         position = max(_after(position, _CHUNK_HEADER + stored), position + (kind >> 8))
     if position > size:
         raise Rt2dataError(path, f"{size:,} bytes", f"{position:,}, as its last chunk states", _DAMAGED)
 
 
-def records(path: Path) -> Iterator[bytes]:
+def read_records(path: Path) -> Iterator[bytes]:
     """The records of a file, in order, one chunk in memory at a time. The hash of each chunk is verified.
 
     Raises:
@@ -85,14 +85,14 @@ def records(path: Path) -> Iterator[bytes]:
             reader.close()
 
 
-def count(path: Path) -> int:
+def count_records(path: Path) -> int:
     """How many records a file holds, by its footer."""
     reader, found = _opened(path)
     reader.close()
     return found
 
 
-def writer(path: Path) -> Any:
+def open_writer(path: Path) -> Any:
     """A writer of the records of a file, with ``write(bytes)`` and ``close()``; a record a chunk, as TFDS has them."""
     return _module(str(path)).ArrayRecordWriter(str(path), "group_size:1")
 

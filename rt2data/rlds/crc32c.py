@@ -21,7 +21,7 @@ Numbers = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 
 
-def of_stretches(
+def combine_crcs(
     data: Bytes, starts: Numbers, ends: Numbers, offsets: Numbers, lengths: Numbers, known: Words
 ) -> Words:
     """The CRC32Cs of stretches of `data`, uint32 (n,); only what lies between the pieces is read.
@@ -42,11 +42,11 @@ def of_stretches(
     crcs = np.concatenate([known, _of_gaps(data, gap, gap_end - gap)])
     within = np.searchsorted(starts, end - 1, side="right") - 1
     out = np.zeros(len(starts), np.uint32)
-    np.bitwise_xor.at(out, within, shifted(crcs, ends[within] - end))
+    np.bitwise_xor.at(out, within, shift_crcs(crcs, ends[within] - end))
     return out
 
 
-def shifted(crcs: Words, lengths: Numbers) -> Words:
+def shift_crcs(crcs: Words, lengths: Numbers) -> Words:
     """The part of each of `crcs` in the CRC of a stretch that goes on for `lengths` bytes, (n,)."""
     out, digit = crcs, 0
     while np.any(lengths):

@@ -169,11 +169,11 @@ def read_episodes(
 
 def _read(data: NDArray[np.uint8], path: str, reader: Reader, check: bool) -> Iterator[Episode]:
     view = data.data
-    for number, record in enumerate(tfrecord.scan(data, path=path, check=check)):
-        yield of_record(reader, view, number, record, path)
+    for number, record in enumerate(tfrecord.scan_records(data, path=path, check=check)):
+        yield decode_record(reader, view, number, record, path)
 
 
-def of_record(reader: Reader, view: memoryview, number: int, record: tfrecord.Record, path: str) -> Episode:
+def decode_record(reader: Reader, view: memoryview, number: int, record: tfrecord.Record, path: str) -> Episode:
     """The episode in record `number` of the file `path`. Raises Rt2dataError that names record, byte and field."""
     try:
         return reader.episode(view, number, record)

@@ -30,12 +30,12 @@ from rt2data.rlds.tf_example import (
     KINDS,
     Malformed,
     Span,
-    floats,
-    integers,
-    items,
-    names,
-    repeated,
-    spans,
+    find_repeated,
+    find_spans,
+    find_strings,
+    list_names,
+    read_floats,
+    read_integers,
 )
 from rt2data.rlds.tfrecord import Record
 
@@ -136,7 +136,7 @@ class Reader:
     def episode(self, view: memoryview, number: int, record: Record) -> Episode:
         """The episode in `record`; raises `Malformed`."""
         end = record.offset + record.length
-        found = spans(view, record.offset, end, self._names)
+        found = find_spans(view, record.offset, end, self._names)
         values: dict[str, Any] = {}
         steps: int | None = None
         for stored in self._stored:
@@ -203,7 +203,9 @@ def _counter(fields: Mapping[str, Field], path: str) -> str:
 
 
 def _missing(view: memoryview, record: Record, stored: _Stored) -> Malformed:
-    present = [name.decode("utf-8", "replace") for name in names(view, record.offset, record.offset + record.length)]
+    present = [
+        name.decode("utf-8", "replace") for name in list_names(view, record.offset, record.offset + record.length)
+    ]
     problem = Malformed(record.offset, f'no feature "{stored.values.decode()}" in the record', "every declared field")
     problem.field = stored.field.path
     problem.repair = near(stored.values.decode(), present)
@@ -253,9 +255,9 @@ def _numbers(view: memoryview, stored: _Stored, span: Span) -> NDArray[Any]:
     if span.start == span.end:
         return np.empty(0, dtype)
     if stored.kind == FLOATS:
-        stored_floats = floats(view, span)
+        stored_floats = read_floats(view, span)
         return stored_floats if dtype == np.float32 else stored_floats.astype(dtype)
-    wide = integers(view, span)
+    wide = read_integers(view, span)
     if dtype == np.bool_:
         flags: NDArray[Any] = wide != 0
         return flags
@@ -286,10 +288,10 @@ def _strings(view: memoryview, stored: _Stored, span: Span, found: Mapping[bytes
     """The values of a field stored as strings, and their number: image positions, texts or decoded arrays."""
     field = stored.field
     if stored.dtype is None and not field.item_shape and field.kind != "image":
-        same = repeated(view, span)  # an instruction is stored with every step
+        same = find_repeated(view, span)  # an instruction is stored with every step
         if same is not None:
             return [same[0]] * same[1], same[1]
-    starts, lengths = items(view, span)
+    starts, lengths = find_strings(view, span)
     if field.kind == "image":
         return ImageRefs(np.array(starts, np.int64), np.array(lengths, np.int64)), len(starts)
     texts = [view[start : start + length].tobytes() for start, length in zip(starts, lengths, strict=True)]
@@ -323,7 +325,7 @@ def _shapes(view: memoryview, stored: _Stored, count: int, found: Mapping[bytes,
     if stored.shapes is None:
         return [declared] * count
     span = _companion(stored, stored.shapes, found)
-    numbers = integers(view, span)
+    numbers = read_integers(view, span)
     if numbers.size != count * len(declared) or (numbers < 0).any():
         raise Malformed(span.start, f"{numbers.size} lengths", f"{count} shapes of {len(declared)} lengths from 0")
     rows: list[list[int]] = numbers.reshape(count, len(declared)).tolist()
@@ -376,7 +378,7 @@ def _rows(
     lengths = field.shape if field.per_step else field.shape[1:]
     for level in reversed(range(len(stored.rows))):
         row_span = _companion(stored, stored.rows[level], found)
-        rows = integers(view, row_span)
+        rows = read_integers(view, row_span)
         # No row is longer than `count` where the sum is formed, so that it cannot overflow.
         if (rows < 0).any() or (rows > count).any() or rows.sum() != count:
             raise Malformed(row_span.start, f"row lengths that do not sum to {count}", f"rows of the {count} values")

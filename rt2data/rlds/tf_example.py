@@ -2,7 +2,7 @@
 
 An Example is ``{1: Features}``, Features ``{1: entry}*``, an entry ``{1: key, 2: Feature}``, a Feature one of
 ``{1: BytesList | 2: FloatList | 3: Int64List}``, each list ``{1: values}*`` (protobuf; numbers packed or not).
-`spans` steps over values it is not asked for, so an image costs a few byte reads whatever its size.
+`find_spans` steps over values it is not asked for, so an image costs a few byte reads whatever its size.
 
 Every function takes the whole file's buffer and absolute positions, so that what it returns are positions in the file.
 Malformed bytes raise `Malformed` with the position; nothing else, whatever the bytes.
@@ -48,7 +48,7 @@ class Span(NamedTuple):
     end: int
 
 
-def spans(view: memoryview, start: int, end: int, wanted: Container[bytes]) -> dict[bytes, Span]:
+def find_spans(view: memoryview, start: int, end: int, wanted: Container[bytes]) -> dict[bytes, Span]:
     """The features of the Example at `start`..`end` whose names are in `wanted`, by name.
 
     Of several entries with one name the last counts, as in protobuf.
@@ -98,13 +98,13 @@ def spans(view: memoryview, start: int, end: int, wanted: Container[bytes]) -> d
     return found
 
 
-def names(view: memoryview, start: int, end: int) -> list[bytes]:
+def list_names(view: memoryview, start: int, end: int) -> list[bytes]:
     """The names of all features of the Example at `start`..`end`, sorted; for error messages."""
     every = _Everything()
-    return sorted(spans(view, start, end, every))
+    return sorted(find_spans(view, start, end, every))
 
 
-def items(view: memoryview, span: Span) -> tuple[list[int], list[int]]:
+def find_strings(view: memoryview, span: Span) -> tuple[list[int], list[int]]:
     """The values of a BytesList: positions and lengths, both as long as the list."""
     starts: list[int] = []
     lengths: list[int] = []
@@ -143,7 +143,7 @@ def items(view: memoryview, span: Span) -> tuple[list[int], list[int]]:
     return starts, lengths
 
 
-def repeated(view: memoryview, span: Span) -> tuple[bytes, int] | None:
+def find_repeated(view: memoryview, span: Span) -> tuple[bytes, int] | None:
     """The one value that all of a BytesList are, and how often it stands there; None where they differ, or are long."""
     raw = view[span.start : span.end].tobytes()
     if len(raw) < 2 or raw[0] != 0x0A or raw[1] > 127:
@@ -153,7 +153,7 @@ def repeated(view: memoryview, span: Span) -> tuple[bytes, int] | None:
     return (first[2:], count) if not rest and raw == first * count else None
 
 
-def floats(view: memoryview, span: Span) -> NDArray[np.float32]:
+def read_floats(view: memoryview, span: Span) -> NDArray[np.float32]:
     """The values of a FloatList, float32 (n,): a view (perhaps unaligned) where they are packed, as writers do."""
     start, end = span.start, span.end
     if start == end:
@@ -166,7 +166,7 @@ def floats(view: memoryview, span: Span) -> NDArray[np.float32]:
     return chunks[0] if len(chunks) == 1 else np.concatenate(chunks) if chunks else np.empty(0, np.float32)
 
 
-def integers(view: memoryview, span: Span) -> NDArray[np.int64]:
+def read_integers(view: memoryview, span: Span) -> NDArray[np.int64]:
     """The values of an Int64List, int64 (n,)."""
     start, end = span.start, span.end
     if start == end:

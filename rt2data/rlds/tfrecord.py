@@ -75,7 +75,7 @@ def byte_view(buffer: Buffer) -> NDArray[np.uint8]:
     return view
 
 
-def scan(buffer: Buffer, *, path: str, check: bool) -> Iterator[Record]:
+def scan_records(buffer: Buffer, *, path: str, check: bool) -> Iterator[Record]:
     """The records of the TFRecord file whose bytes are `buffer`, in order.
 
     The framing and the CRC of each length are always checked, the CRC of each payload when `check` is true.
@@ -128,16 +128,16 @@ def check_payloads(buffer: Buffer, *, path: str, known: Pieces | None = None) ->
     """Verify the CRC of every payload. No byte of `known`, pieces that were hashed already, is hashed again.
 
     Raises:
-        Rt2dataError: as `scan` does.
+        Rt2dataError: as `scan_records` does.
     """
     if known is not None and len(byte_view(buffer)) >= HASHED_AGAIN:
-        records = [(r.offset, r.length, r.data_crc) for r in scan(buffer, path=path, check=False)]
+        records = [(r.offset, r.length, r.data_crc) for r in scan_records(buffer, path=path, check=False)]
         starts, lengths, stored = np.array(records, np.int64).reshape(-1, 3).T
-        found = crc32c.of_stretches(byte_view(buffer), starts, starts + lengths, *known)
+        found = crc32c.combine_crcs(byte_view(buffer), starts, starts + lengths, *known)
         masked = (found >> np.uint32(15) | found << np.uint32(17)) + np.uint32(0xA282EAD8)
         if np.array_equal(masked, stored):
             return
-    for _ in scan(buffer, path=path, check=True):  # says which record is damaged
+    for _ in scan_records(buffer, path=path, check=True):  # says which record is damaged
         pass
 
 

@@ -178,7 +178,7 @@ def _write_split(
 def _file(path: Path, file_format: str) -> Iterator[Callable[[bytes], None]]:
     """What appends a record to the new file at `path`."""
     if file_format == "array_record":
-        with closing(array_record.writer(path)) as writer:
+        with closing(array_record.open_writer(path)) as writer:
             yield writer.write
     else:
         with path.open("wb") as file:
@@ -326,7 +326,7 @@ def _flatten(features: Features, prefix: str = "") -> dict[str, Spec]:
     return flat
 
 
-def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+def nest_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     """``{"a/b": x}`` as ``{"a": {"b": x}}``."""
     out: dict[str, Any] = {}
     for path, value in values.items():

@@ -3,7 +3,7 @@
 It runs only where a recipe filters by it, a task per camera of a part. A file holds a row per row of the part's index:
 
 - ``digest``: list<uint64>[2], BLAKE2b of the image's bytes, 16 bytes; 0, 0 where the row has no image;
-- ``pixels``: ``brightness`` and ``contrast`` (`codec.look`) uint8, 0 where there is no image; ``state`` uint8, a
+- ``pixels``: ``brightness`` and ``contrast`` (`codec.measure_look`) uint8, 0 where there is no image; ``state`` uint8, a
   position in `index.REASONS`: not 0 where the image does not decode; ``there`` bool.
 """
 
@@ -128,7 +128,7 @@ def _look(data: npt.NDArray[np.uint8], *, bgr: bool) -> tuple[int, int, int]:
     """Brightness, contrast, and why there are none; of a picture with swapped colours as a sample will hold it."""
     try:
         shown = codec.reencode(data, codec.ImageSpec(swap_bgr=True)) if bgr else data
-        return (*codec.look(shown), 0)
+        return (*codec.measure_look(shown), 0)
     except codec.ImageError as error:
         return 0, 0, index.CODE[error.reason]
 

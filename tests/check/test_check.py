@@ -59,9 +59,9 @@ def copied(source: Path, out: Path, name: str, change: Change, episodes: int = 3
                         value = value if field.per_step else value[0]
                     values[path] = value.copy() if isinstance(value, np.ndarray) else value
                 change(values)
-                yield writer.nested(values)
+                yield writer.nest_fields(values)
 
-    specs = writer.nested({path: testing._spec(field) for path, field in fields.items()})
+    specs = writer.nest_fields({path: testing._spec(field) for path, field in fields.items()})
     write_rlds(out, name=name, version="1.0.0", features=specs, splits={split: every()})
     return out
 

@@ -23,7 +23,7 @@ from rt2data.declarations import declaration
 from rt2data.declarations.declaration import Declaration
 from rt2data.rlds.dataset import RldsDataset, read_episodes
 from rt2data.rlds.features import load_features
-from rt2data.rlds.tfrecord import map_file, scan
+from rt2data.rlds.tfrecord import map_file, scan_records
 from rt2data.robot import instruction, match
 
 ROBOTS = [one for one in declaration.list_declarations().values() if one.kind == "robot" and one.format == "rlds"]
@@ -349,7 +349,7 @@ def test_tfds_reads_a_fake(shared_data: Path, tmp_path: Path, name: str, size: t
     plain = [path for path, field in dataset.fields.items() if field.kind == "tensor" and field.per_step]
     for path in dataset.paths("train"):
         buffer = map_file(path)
-        records = [bytes(record.data) for record in scan(buffer, path=path.name, check=True)]
+        records = [bytes(record.data) for record in scan_records(buffer, path=path.name, check=True)]
         for record, mine in zip(
             records, read_episodes(buffer, path.name, dataset.fields, plain, check=True), strict=True
         ):

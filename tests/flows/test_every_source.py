@@ -128,7 +128,7 @@ def bridge(data: Path, name: str = "bridge_dataset") -> Iterator[dict[str, Any]]
     builder = tfds.builder_from_directory(str(next((data / name).glob("*"))))
     for path in builder.info.splits["train"].filepaths:
         file = tfrecord.map_file(Path(path))
-        for record in tfrecord.scan(file, path=str(path), check=True):
+        for record in tfrecord.scan_records(file, path=str(path), check=True):
             raw = file[record.offset : record.offset + record.length].tobytes()
             episode = builder.info.features.deserialize_example_np(raw)
             yield episode | {"steps": list(episode["steps"])}

@@ -30,7 +30,7 @@ from rt2data.images.codec import (
     is_constant,
     reencode,
 )
-from rt2data.images.headers import check_refs
+from rt2data.images.headers import check_images
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8)
 EXIF_WITH_THUMBNAIL_END = b"Exif\x00\x00" + b"\xff\xd9" * 20
@@ -164,7 +164,7 @@ def test_hostile_bytes_raise_image_errors_only(data: st.DataObject) -> None:
         info = codec.ImageInfo(FORMATS[0], 0, 0)
     else:
         state = 0
-    checks = check_refs(np.frombuffer(raw, np.uint8), [0] * headers.FEW, [len(raw)] * headers.FEW)
+    checks = check_images(np.frombuffer(raw, np.uint8), [0] * headers.FEW, [len(raw)] * headers.FEW)
     assert (FORMATS[checks.format[0]], checks.width[0], checks.height[0], checks.state[0]) == (*info, state)
     for use in (decode, is_constant, lambda d: reencode(d, ImageSpec(size=(8, 8)))):
         try:
@@ -212,7 +212,7 @@ def test_refs_state_every_image_of_a_buffer(monkeypatch: pytest.MonkeyPatch, few
     lengths = [len(part) for part in parts]
     offsets = np.cumsum([4, *lengths[:-1]])
     lengths[-1] += 1  # the last one reaches past the buffer
-    checks = check_refs(buffer, offsets, lengths)
+    checks = check_images(buffer, offsets, lengths)
     wanted = [
         "",
         *[""] * (len(good_images()) - 1),
@@ -231,11 +231,11 @@ def test_refs_state_every_image_of_a_buffer(monkeypatch: pytest.MonkeyPatch, few
     assert set(checks.height[good].tolist()) == {24}
     assert not checks.width[~good].any()
     assert checks.crc32c.tolist() == [google_crc32c.value(part) for part in parts]
-    assert not check_refs(buffer, offsets, lengths, crc=False).crc32c.any()
+    assert not check_images(buffer, offsets, lengths, crc=False).crc32c.any()
     assert [column.dtype.name for column in checks] == ["uint8", "int32", "int32", "uint8", "uint32"]
-    assert [len(column) for column in check_refs(buffer, [], [])] == [0] * 5
+    assert [len(column) for column in check_images(buffer, [], [])] == [0] * 5
     with pytest.raises(ValueError, match="negative"):
-        check_refs(buffer, [-1], [1])
+        check_images(buffer, [-1], [1])
 
 
 @pytest.mark.parametrize("few", [0, headers.FEW])
@@ -250,7 +250,7 @@ def test_refs_agree_with_single_checks_where_headers_repeat(monkeypatch: pytest.
     parts.insert(2, parts[1][:-2])
     parts.append(parts[0][: parts[0].index(b"\xff\xda") + 14])
     lengths = [len(part) for part in parts]
-    checks = check_refs(np.frombuffer(b"".join(parts), np.uint8), np.cumsum([0, *lengths[:-1]]), lengths)
+    checks = check_images(np.frombuffer(b"".join(parts), np.uint8), np.cumsum([0, *lengths[:-1]]), lengths)
     assert checks.height.tolist() == [16, 16, 0, 24, 24, 24, 16, 0]
     assert [REASONS[state] for state in checks.state] == ["", "", "truncated_image", "", "", "", "", "truncated_image"]
 

@@ -24,8 +24,8 @@ from rt2data.recipes import recipe as recipes
 from rt2data.rlds import array_record
 from rt2data.rlds.dataset import RldsDataset, read_episodes
 from rt2data.rlds.features import load_features
-from rt2data.rlds.tfrecord import map_file, scan
-from rt2data.rlds.writer import nested, write_rlds
+from rt2data.rlds.tfrecord import map_file, scan_records
+from rt2data.rlds.writer import nest_fields, write_rlds
 from rt2data.sources.robot.rlds_array_record import RldsArrayRecord
 
 pytest.importorskip("array_record")
@@ -43,8 +43,8 @@ def write(path: Path, records: list[bytes], options: str = "group_size:1") -> Pa
     return path
 
 
-def chunks(path: Path) -> list[array_record.Chunk]:
-    return list(array_record.chunks(map_file(path), path=path.name))
+def chunks(path: Path) -> list[array_record.ChunkHeader]:
+    return list(array_record.read_chunk_headers(map_file(path), path=path.name))
 
 
 @pytest.mark.parametrize("sizes", [[], [0], [1, 2, 3], [65_000] * 3, [65_512, 65_472, 65_471, 65_473], [300_000, 5]])
@@ -64,8 +64,8 @@ def test_chunks_are_found_wherever_blocks_interrupt_them(tmp_path: Path, sizes: 
     records = [RNG.bytes(size) for size in sizes]
     path = write(tmp_path / "x", records, options)
     assert sum(chunk.unpacked for chunk in chunks(path)) >= sum(sizes)
-    assert list(array_record.records(path)) == records
-    assert array_record.count(path) == len(records)
+    assert list(array_record.read_records(path)) == records
+    assert array_record.count_records(path) == len(records)
 
 
 def cut(data: bytearray, end: int) -> None:
@@ -102,21 +102,21 @@ def test_files_that_are_broken(tmp_path: Path, change: Callable[[bytearray], Any
     assert "fetch it again" in str(caught.value)
     if change is not bomb:
         with pytest.raises(Rt2dataError, match="fetch it again"):
-            list(array_record.records(path))
+            list(array_record.read_records(path))
 
 
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "x", [RNG.bytes(90_000) for _ in range(3)])
     small_corpora.edit(path, flip)
     with pytest.raises(Rt2dataError, match=r"x: record 0: .*hash mismatch.*; expected a whole record\. The file is"):
-        list(array_record.records(path))
+        list(array_record.read_records(path))
 
 
 def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "x", [b"1"])
     monkeypatch.setitem(__import__("sys").modules, "array_record.python", None)
     with pytest.raises(Rt2dataError, match=r"pip install 'rt2data\[array-record\]'"):
-        array_record.count(path)
+        array_record.count_records(path)
 
 
 # ---- RLDS in it
@@ -138,9 +138,9 @@ def converted(folder: Path, out: Path, shards: dict[str, int] | None = None) -> 
                         pairs = zip(value.offset.tolist(), value.length.tolist(), strict=True)
                         value = [buffer[o : o + n].tobytes() for o, n in pairs]
                     values[name] = value
-                yield nested(values)
+                yield nest_fields(values)
 
-    specs = nested({path: testing._spec(field) for path, field in fields.items()})
+    specs = nest_fields({path: testing._spec(field) for path, field in fields.items()})
     written = write_rlds(
         out, name=dataset.name, version=dataset.version, features=specs, shards=shards,
         splits={name: every(name) for name in dataset.splits}, file_format="array_record",
@@ -179,8 +179,10 @@ def test_tfds_reads_the_same(tmp_path: Path) -> None:
 
 def test_payloads_are_those_of_tfrecord(tmp_path: Path) -> None:
     folder = small_corpora.write_bridge(tmp_path / "a", shards=1)
-    plain = [record.data.tobytes() for record in scan(map_file(next(folder.glob("*-of-*"))), path="x", check=True)]
-    assert list(array_record.records(next(converted(folder, tmp_path / "b").glob("*-of-*")))) == plain
+    plain = [
+        record.data.tobytes() for record in scan_records(map_file(next(folder.glob("*-of-*"))), path="x", check=True)
+    ]
+    assert list(array_record.read_records(next(converted(folder, tmp_path / "b").glob("*-of-*")))) == plain
 
 
 def small_fields(folder: Path) -> Any:

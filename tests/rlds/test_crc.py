@@ -28,12 +28,12 @@ def test_of_stretches(layout: list[tuple[int, list[tuple[int, bool]]]], random: 
     random.shuffle(pieces)  # type: ignore[attr-defined]
     known = np.array([google_crc32c.value(data[o : o + n]) for o, n in pieces], np.uint32)
     offsets, lengths = np.array(pieces, np.int64).reshape(-1, 2).T
-    found = crc32c.of_stretches(data, np.array(starts, np.int64), np.array(ends, np.int64), offsets, lengths, known)
+    found = crc32c.combine_crcs(data, np.array(starts, np.int64), np.array(ends, np.int64), offsets, lengths, known)
     assert found.tolist() == [google_crc32c.value(data[a:b]) for a, b in zip(starts, ends, strict=True)]
 
 
 @pytest.mark.parametrize("length", [0, 1, 255, 256, 65_535, 65_536, 3_000_001, 1 << 24])
 def test_shifted_over_any_length(length: int) -> None:
     head, tail = b"rt2data", bytes(length)
-    shifted = crc32c.shifted(np.array([google_crc32c.value(head)], np.uint32), np.array([length]))
+    shifted = crc32c.shift_crcs(np.array([google_crc32c.value(head)], np.uint32), np.array([length]))
     assert shifted[0] ^ google_crc32c.value(tail) == google_crc32c.value(head + tail)

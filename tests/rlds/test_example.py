@@ -17,12 +17,12 @@ from rt2data.rlds.tf_example import (
     INTS,
     Malformed,
     Span,
-    floats,
-    integers,
-    items,
-    names,
-    repeated,
-    spans,
+    find_repeated,
+    find_spans,
+    find_strings,
+    list_names,
+    read_floats,
+    read_integers,
 )
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -65,16 +65,16 @@ def read(data: bytes, margin: bytes = b"") -> dict[bytes, list[object]]:
     view = memoryview(margin + data + margin)
     start, end = len(margin), len(margin) + len(data)
     result: dict[bytes, list[object]] = {}
-    for name, span in spans(view, start, end, Everything()).items():
+    for name, span in find_spans(view, start, end, Everything()).items():
         assert start <= span.start <= span.end <= end
         if span.kind == BYTES:
-            starts, lengths = items(view, span)
+            starts, lengths = find_strings(view, span)
             result[name] = [view[first : first + size].tobytes() for first, size in zip(starts, lengths, strict=True)]
             assert all(first + size <= span.end for first, size in zip(starts, lengths, strict=True))
         elif span.kind == FLOATS:
-            result[name] = floats(view, span).view(np.uint32).tolist()
+            result[name] = read_floats(view, span).view(np.uint32).tolist()
         elif span.kind == INTS:
-            result[name] = integers(view, span).tolist()
+            result[name] = read_integers(view, span).tolist()
         else:
             result[name] = []
     return result
@@ -132,8 +132,8 @@ def test_reads_what_protobuf_writes(values: dict[str, object], margin: bytes) ->
 def test_packed_floats_are_a_view() -> None:
     data = one(FLOATS, block(0x0A, struct.pack("<3f", 1, 2, 3)))
     view = memoryview(data)
-    (span,) = spans(view, 0, len(data), {b"x"}).values()
-    values = floats(view, span)
+    (span,) = find_spans(view, 0, len(data), {b"x"}).values()
+    values = read_floats(view, span)
     assert values.tolist() == [1, 2, 3]
     assert np.shares_memory(values, np.frombuffer(data, np.uint8))
     assert not values.flags.writeable
@@ -191,10 +191,10 @@ def test_long_strings_are_stepped_over() -> None:
 
 def test_only_the_wanted_are_read() -> None:
     data = block(0x0A, entry(b"a", value_list(INTS, b"")) + entry(b"b", b"\xff\xff\xff") + entry(b"c", b""))
-    assert set(spans(memoryview(data), 0, len(data), {b"a", b"c", b"z"})) == {b"a", b"c"}
+    assert set(find_spans(memoryview(data), 0, len(data), {b"a", b"c", b"z"})) == {b"a", b"c"}
     with pytest.raises(Malformed):
-        spans(memoryview(data), 0, len(data), {b"b"})
-    assert names(memoryview(data[:2] + data[2:]), 0, 0) == []
+        find_spans(memoryview(data), 0, len(data), {b"b"})
+    assert list_names(memoryview(data[:2] + data[2:]), 0, 0) == []
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_any_bytes_parse_or_are_malformed(data: bytes) -> None:
             read(data, margin)
         except Malformed as problem:
             assert 0 <= problem.offset <= len(data) + 2 * len(margin)
-    for decode in (items, floats, integers):
+    for decode in (find_strings, read_floats, read_integers):
         try:
             decode(memoryview(data), Span(0, 0, len(data)))
         except Malformed:
@@ -285,4 +285,4 @@ def test_repeated(values: list[bytes], found: tuple[bytes, int] | None) -> None:
     raw = b"".join(
         b"\x0a" + (bytes([n]) if (n := len(v)) < 128 else bytes([n & 127 | 128, n >> 7])) + v for v in values
     )
-    assert repeated(memoryview(b"?" + raw), Span(BYTES, 1, 1 + len(raw))) == found
+    assert find_repeated(memoryview(b"?" + raw), Span(BYTES, 1, 1 + len(raw))) == found

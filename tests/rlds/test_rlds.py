@@ -19,7 +19,7 @@ from support.repository import ROOT
 from rt2data.errors import Rt2dataError
 from rt2data.rlds.dataset import Episode, ImageRefs, RldsDataset, read_episodes
 from rt2data.rlds.features import Field, load_features, parse_features
-from rt2data.rlds.tfrecord import map_file, masked_crc, scan
+from rt2data.rlds.tfrecord import map_file, masked_crc, scan_records
 
 
 def frame(payload: bytes) -> bytes:
@@ -433,7 +433,7 @@ def test_real_data_is_read_as_tfds_reads_it(shared_data: Path, name: str, episod
     count = 0
     for split in dataset.splits.values():
         for path, length in zip(dataset.paths(split.name), split.shard_lengths, strict=True):
-            payloads = [record.data.tobytes() for record in scan(map_file(path), path=str(path), check=True)]
+            payloads = [record.data.tobytes() for record in scan_records(map_file(path), path=str(path), check=True)]
             assert len(payloads) == length
             assert sum(map(len, payloads)) + 16 * length == path.stat().st_size
             assert assert_as_tfds(path.read_bytes(), dataset.fields, features, payloads) > 20 * length

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rt2data.errors import Rt2dataError
-from rt2data.rlds.tfrecord import byte_view, map_file, masked_crc, scan
+from rt2data.rlds.tfrecord import byte_view, map_file, masked_crc, scan_records
 
 
 def crc32c_reference(data: bytes) -> int:
@@ -38,7 +38,7 @@ def test_crc_is_the_published_one() -> None:
 @given(st.lists(st.binary(max_size=300), max_size=8))
 def test_records_come_back_with_their_positions(payloads: list[bytes]) -> None:
     file = b"".join(map(frame, payloads))
-    records = list(scan(file, path="f", check=True))
+    records = list(scan_records(file, path="f", check=True))
     assert [record.data.tobytes() for record in records] == payloads
     for record, payload in zip(records, payloads, strict=True):
         assert file[record.offset : record.offset + record.length] == payload
@@ -49,7 +49,7 @@ def test_records_come_back_with_their_positions(payloads: list[bytes]) -> None:
 def test_records_are_read_only_views(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(frame(b"abc"))
     data = map_file(tmp_path / "f")
-    (record,) = scan(data, path="f", check=True)
+    (record,) = scan_records(data, path="f", check=True)
     assert np.shares_memory(record.data, data)
     with pytest.raises(ValueError, match="read-only"):
         record.data[0] = 0
@@ -57,16 +57,16 @@ def test_records_are_read_only_views(tmp_path: Path) -> None:
 
 def test_an_empty_file_has_no_records(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"")
-    assert list(scan(map_file(tmp_path / "f"), path="f", check=True)) == []
+    assert list(scan_records(map_file(tmp_path / "f"), path="f", check=True)) == []
 
 
 def test_truncation_names_file_record_and_byte() -> None:
     file = frame(b"first") + frame(b"second record")
     second = len(frame(b"first"))
-    assert len(list(scan(file[:second], path="f", check=True))) == 1
+    assert len(list(scan_records(file[:second], path="f", check=True))) == 1
     for cut in range(second + 1, len(file)):
         with pytest.raises(Rt2dataError, match=f"f: record 1, byte {second}: .*truncated"):
-            list(scan(file[:cut], path="f", check=False))
+            list(scan_records(file[:cut], path="f", check=False))
 
 
 @given(st.integers(0, 16 + 40 - 1), st.integers(1, 255))
@@ -74,19 +74,19 @@ def test_every_changed_byte_is_found(position: int, change: int) -> None:
     file = bytearray(frame(b"x" * 40))
     file[position] ^= change
     with pytest.raises(Rt2dataError, match=r"^f: record 0, byte 0: "):
-        list(scan(bytes(file), path="f", check=True))
+        list(scan_records(bytes(file), path="f", check=True))
 
 
 def test_a_changed_payload_passes_without_check() -> None:
     file = bytearray(frame(b"x" * 40))
     file[20] ^= 1
-    assert len(list(scan(file, path="f", check=False))) == 1
+    assert len(list(scan_records(file, path="f", check=False))) == 1
 
 
 @given(st.binary(max_size=200), st.booleans())
 def test_any_bytes_are_records_or_an_error(data: bytes, check: bool) -> None:
     try:
-        list(scan(data, path="f", check=check))
+        list(scan_records(data, path="f", check=check))
     except Rt2dataError as error:
         assert str(error).startswith("f: record ")
 
@@ -102,7 +102,7 @@ def test_any_bytes_are_records_or_an_error(data: bytes, check: bool) -> None:
 )
 def test_files_of_other_kinds_are_called_by_their_name(content: bytes, word: str) -> None:
     with pytest.raises(Rt2dataError, match=word):
-        list(scan(content, path="f", check=False))
+        list(scan_records(content, path="f", check=False))
 
 
 def test_byte_view_takes_any_buffer() -> None:

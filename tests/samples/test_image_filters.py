@@ -43,9 +43,9 @@ def test_a_look_is_that_of_plain_arithmetic() -> None:
         pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), np.int64)
         luma = sorted(((pixels @ [19595, 38470, 7471] + 32768) >> 16).ravel().tolist(), reverse=True)
         wanted = luma[-(-len(luma) // 50) - 1], int((pixels.max((0, 1)) - pixels.min((0, 1))).max())
-        assert codec.look(data) == wanted
-    assert codec.look(dark(1))[0] < 6
-    assert codec.look(plain((200, 10, 10))) == ((200 * 19595 + 10 * 38470 + 10 * 7471 + 32768) >> 16, 0)
+        assert codec.measure_look(data) == wanted
+    assert codec.measure_look(dark(1))[0] < 6
+    assert codec.measure_look(plain((200, 10, 10))) == ((200 * 19595 + 10 * 38470 + 10 * 7471 + 32768) >> 16, 0)
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "1", "I;16"])
@@ -54,7 +54,7 @@ def test_a_look_at_every_kind_of_picture(mode: str) -> None:
     one = Image.fromarray(grey.astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(grey).convert(mode)
     out = io.BytesIO()
     one.save(out, "PNG")
-    brightness, contrast = codec.look(out.getvalue())
+    brightness, contrast = codec.measure_look(out.getvalue())
     assert (brightness, contrast) == (255 if mode == "1" else 250, 255)
     from rt2data.verify.reference import images
 

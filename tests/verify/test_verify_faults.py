@@ -54,7 +54,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small corpora, with black frames that the filter leaves out."""
     root = small_corpora.write_corpora(tmp_path_factory.mktemp("faults"))
     episodes = [small_corpora.episode(n) for n in range(1, 13)]  # 0 shows images of the web corpora
-    black = codec.encoded(Image.new("RGB", (16, 12)), "png")
+    black = codec.encode_image(Image.new("RGB", (16, 12)), "png")
     for episode in episodes[1::4]:
         episode["steps"]["observation"]["image_0"][1] = black
     small_corpora.write_bridge(root / "black", episodes)

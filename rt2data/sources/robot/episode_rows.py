@@ -167,7 +167,7 @@ class EpisodeRows:
             refs = self.refs[camera.name]
             offset = _concat([r.offset for r in refs], np.int64)
             length = _concat([r.length for r in refs], np.int64)
-            checks = headers.check_refs(buffer, offset, length, crc=check != "quick")
+            checks = headers.check_images(buffer, offset, length, crc=check != "quick")
             state = index.IMAGE_STATE[checks.state]
             if camera.valid:
                 state = np.where(

@@ -18,7 +18,7 @@ import pyarrow as pa
 from rt2data import index, storage
 from rt2data.index import blobs
 from rt2data.rlds import array_record, tfrecord
-from rt2data.rlds.dataset import of_record
+from rt2data.rlds.dataset import decode_record
 from rt2data.rlds.episodes import Episode, ImageRefs, Reader
 from rt2data.rlds.features import Field
 from rt2data.sources.base import Part
@@ -37,22 +37,25 @@ class RldsArrayRecord(Rlds):
     def digest(self, part: Part) -> str:
         """Digest the hashes in the headers of the file's chunks: they stand for the content, which is not read."""
         h = named_digest(self.root, part.name)
-        for chunk in array_record.chunks(self.mapped(part.name), path=part.name):
+        for chunk in array_record.read_chunk_headers(self.mapped(part.name), path=part.name):
             for number in chunk:
                 h.update(number.to_bytes(8, "little"))
         return str(h.hexdigest())
 
     def count(self, name: str) -> int:
-        return array_record.count(storage.near(self.root / name))
+        return array_record.count_records(storage.near(self.root / name))
 
     def episodes(
         self, name: str, fields: Mapping[str, Field], wanted: Sequence[str], *, check: bool
     ) -> Iterator[tuple[Episode, Bytes]]:
         """Yield episodes as `Rlds` does; the bytes are those of one record. What is read is always checked."""
         reader = Reader(fields, wanted, name)
-        for number, data in enumerate(array_record.records(storage.near(self.root / name))):
+        for number, data in enumerate(array_record.read_records(storage.near(self.root / name))):
             payload = tfrecord.byte_view(data)
-            yield of_record(reader, payload.data, number, tfrecord.Record(0, payload, len(data), 0, 0), name), payload
+            yield (
+                decode_record(reader, payload.data, number, tfrecord.Record(0, payload, len(data), 0, 0), name),
+                payload,
+            )
 
     def index(self, part: Part, *, check: str) -> pa.Table:
         digest = self.digest(part)

@@ -60,7 +60,7 @@ class Rlds(RobotSource):
 
     def count(self, name: str) -> int:
         """Count the episodes of a file, where the metadata do not state them."""
-        return sum(1 for _ in tfrecord.scan(self.mapped(name), path=name, check=False))
+        return sum(1 for _ in tfrecord.scan_records(self.mapped(name), path=name, check=False))
 
     def episodes(
         self, name: str, fields: Mapping[str, Field], wanted: Sequence[str], *, check: bool
@@ -78,7 +78,7 @@ class Rlds(RobotSource):
         return records_digest(
             self.root,
             part.name,
-            ((r.length, r.length_crc, r.data_crc) for r in tfrecord.scan(buffer, path=part.name, check=False)),
+            ((r.length, r.length_crc, r.data_crc) for r in tfrecord.scan_records(buffer, path=part.name, check=False)),
         )
 
     def estimate(self, split: str, cameras: Sequence[str]) -> tuple[int, int]:

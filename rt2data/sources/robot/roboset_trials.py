@@ -25,9 +25,9 @@ import numpy.typing as npt
 from rt2data import storage
 from rt2data.errors import Rt2dataError
 from rt2data.images import codec
-from rt2data.images.codec import encoded
+from rt2data.images.codec import encode_image
 from rt2data.rlds import features
-from rt2data.rlds.writer import ImageSpec, TensorSpec, TextSpec, features_json, nested
+from rt2data.rlds.writer import ImageSpec, TensorSpec, TextSpec, features_json, nest_fields
 from rt2data.robot import instruction
 from rt2data.robot.fields import RobotFields
 from rt2data.storage.places import Place
@@ -294,7 +294,7 @@ def _encode(pixels: Array) -> bytes:
     """Encode as PNG, without loss. By runs alone: the bytes do not depend on the build of zlib."""
     from PIL import Image
 
-    return encoded(Image.fromarray(pixels), "png")
+    return encode_image(Image.fromarray(pixels), "png")
 
 
 def rlds_episode(trial: Trial, robot: RobotFields) -> dict[str, Any]:
@@ -303,4 +303,4 @@ def rlds_episode(trial: Trial, robot: RobotFields) -> dict[str, Any]:
     texts = instruction.read_instructions(robot.instruction, values.__getitem__, len(trial.rows))
     values["steps/language_instruction"] = [text or "" for text in texts]
     values |= {f"steps/observation/image_{name}": list(trial.pictures(name)) for name in CAMERAS}
-    return nested(values)
+    return nest_fields(values)

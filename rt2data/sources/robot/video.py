@@ -156,7 +156,7 @@ class _Encoder:
         pointwise = frame.format.name in _POINTWISE and frame.height % 2 == 0
         flags = _EXACT | (_POINT if pointwise else _BILINEAR)
         pixels = self.reformatter.reformat(frame, format="rgb24", interpolation=flags).to_ndarray()
-        return codec.jpeg(Image.fromarray(pixels), self.quality)
+        return codec.encode_jpeg(Image.fromarray(pixels), self.quality)
 
 
 def _small(size: Any) -> bool:
