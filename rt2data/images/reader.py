@@ -56,7 +56,7 @@ def requests(images: Images) -> Ints:
     for first, end in pairwise(edges):
         while True:
             firsts.append(first)
-            first += max(1, int(np.searchsorted(stop[first:end], start[first] + object_store.CHUNK, "right")))
+            first += max(1, int(np.searchsorted(stop[first:end], start[first] + object_store.REQUEST_BYTES, "right")))
             if first >= end:
                 break
     return np.stack([file[firsts], start[firsts], np.maximum.reduceat(stop, firsts)], axis=1)
@@ -66,10 +66,10 @@ def _reads(images: Images, wanted: Ints) -> Iterator[memoryview]:
     """The bytes of each of `requests`, in order."""
     places = [storage.place(file) for file in images.files]
     if all(isinstance(place, Url) for place in places):
-        yield from object_store.fetch((places[file], start, stop) for file, start, stop in wanted.tolist())
+        yield from object_store.fetch_ranges((places[file], start, stop) for file, start, stop in wanted.tolist())
         return
     for number, own in groupby(wanted.tolist(), key=itemgetter(0)):
-        path = storage.near(places[number])
+        path = storage.local_path(places[number])
         try:
             with path.open("rb", buffering=0) as file:
                 for _, start, stop in own:
@@ -123,7 +123,7 @@ def _write(file: int, pieces: list[tuple[int, Bytes]]) -> None:
     first = 0
     for i in range(1, len(pieces) + 1):
         at, end = pieces[first][0], pieces[i - 1][0] + len(pieces[i - 1][1])
-        if i < len(pieces) and pieces[i][0] == end and end - at < object_store.CHUNK:
+        if i < len(pieces) and pieces[i][0] == end and end - at < object_store.REQUEST_BYTES:
             continue
         data = b"".join(piece.data for _, piece in pieces[first:i])
         while data:
@@ -176,7 +176,7 @@ class Files:
         if len(self._open) >= MAX_OPEN:
             os.close(self._open.pop(next(iter(self._open))))
         try:
-            local = storage.near(storage.place(path)) if "://" in path else path
+            local = storage.local_path(storage.place(path)) if "://" in path else path
             descriptor = os.open(local, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise Rt2dataError(path, error.strerror or str(error), "the file that was indexed") from None

@@ -108,7 +108,7 @@ def export(path: str | Place, target: str | Place, format: str, images: str = "f
     if source.resolve() in (into.resolve(), *into.resolve().parents):
         raise Rt2dataError(str(target), f"a folder inside the mixture {path}", "a folder outside of it")
     exported = Exported(str(target), manifest["name"], format, images)
-    with atomic.folder(into) as folder:
+    with atomic.replacing_folder(into) as folder:
         _Export(source, manifest, folder, exported).run()
     return exported
 

@@ -98,7 +98,7 @@ def samples(path: Place, start: int = 0) -> Iterator[Sample]:
     """
     images: dict[str, bytes] = {}
     try:
-        with tarfile.open(storage.near(path), "r:") as tar:
+        with tarfile.open(storage.local_path(path), "r:") as tar:
             while (member := tar.next()) is not None:
                 tar.members = []  # type: ignore[attr-defined]  # tarfile keeps every header it has seen
                 key, _, suffix = member.name.partition(".")

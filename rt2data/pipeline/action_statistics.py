@@ -86,7 +86,7 @@ def save(path: str, arrays: dict[str, Any]) -> None:
     """Write arrays as ``.npz``, whole or not at all."""
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
-    atomic.write(Path(path), buffer.getvalue())
+    atomic.write_file(Path(path), buffer.getvalue())
 
 
 def load(path: str | Path, kind: type[Any]) -> dict[str, Any]:

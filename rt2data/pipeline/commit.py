@@ -84,7 +84,7 @@ def claim(out: Place, the_plan: Plan) -> None:
             expected,
             "Remove it, or choose another --out",
         )
-    atomic.write(mark, the_plan.digest.encode())
+    atomic.write_file(mark, the_plan.digest.encode())
     (out / "manifest.json").unlink(missing_ok=True)  # some of its shards are gone: it is complete no more
 
 
@@ -141,8 +141,8 @@ def commit(
     _json(out / "statistics.json", measures)
     for name in ("tokenizer.json", proprio.FILE):
         if (state / name).is_file():
-            atomic.write(out / name, (state / name).read_bytes())
-    atomic.write(out / "README.md", card.text(manifest, the_job).encode())
+            atomic.write_file(out / name, (state / name).read_bytes())
+    atomic.write_file(out / "README.md", card.text(manifest, the_job).encode())
     for left in out.rglob(".*") if isinstance(out, Path) else ():
         if _TEMPORARY.fullmatch(left.name):  # of an attempt that was killed while it wrote
             left.unlink(missing_ok=True)
@@ -154,7 +154,7 @@ def commit(
 
 
 def _json(path: Place, content: dict[str, Any]) -> None:
-    atomic.write(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    atomic.write_file(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def _source(the_job: Job, the_plan: Plan, number: int) -> dict[str, Any]:

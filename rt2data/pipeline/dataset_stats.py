@@ -60,7 +60,7 @@ def _declaration_of(path: Place) -> Declaration:
     """The declaration of a folder: by ``dataset_info.json``, else the one whose annotation files are there."""
     from rt2data.declarations import declaration
 
-    infos = [path / name for name in ("dataset_info.json", *storage.matching(path, "*/dataset_info.json"))]
+    infos = [path / name for name in ("dataset_info.json", *storage.list_matching(path, "*/dataset_info.json"))]
     for info in infos:
         if info.is_file():
             try:
@@ -84,4 +84,4 @@ def _declaration_of(path: Place) -> Declaration:
 
 def _holds(path: Place, name: str) -> bool:
     """Whether a folder holds files of a declared name."""
-    return bool(storage.matching(path, name)) if "*" in name else (path / name).is_file()
+    return bool(storage.list_matching(path, name)) if "*" in name else (path / name).is_file()

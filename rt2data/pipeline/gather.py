@@ -45,7 +45,7 @@ def finished(folder: Path, out: Place, name: str, number: int) -> dict[str, Any]
         record: dict[str, Any] = json.loads(record_file(folder, number).read_bytes())
         path = out / name
         if not isinstance(path, Path):  # an object is whole, and its ETag says which one it is
-            return record if storage.version(path) == record["version"] else None
+            return record if storage.read_version(path) == record["version"] else None
         if path.stat().st_size == record["bytes"] and tar.crc32c_of(path) == record["crc32c"]:
             return record
     except (OSError, ValueError, KeyError):
@@ -83,8 +83,8 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
                     written = tar.write(out / names[number], packed, own, refs, files.read, sink)
                     record = {"name": names[number], "samples": samples} | asdict(written)
                     if not isinstance(out, Path):
-                        record["version"] = storage.version(out / names[number])
-                    atomic.write(record_file(folder, number), json.dumps(record).encode())
+                        record["version"] = storage.read_version(out / names[number])
+                    atomic.write_file(record_file(folder, number), json.dumps(record).encode())
             if here is not parts:
                 files.close()  # the copies are gone
     finally:

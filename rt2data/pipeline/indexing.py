@@ -45,7 +45,8 @@ def tasks(source: Source, parts: Sequence[Part], work: Path, *, check: str) -> l
     """The tasks of indexing some parts, as JSON. ``shared`` are the files that all of them share."""
     files = {name: None for part in parts for name in part.files}
     sizes = {
-        n: found[0] if found else 0 for n, found in zip(files, storage.versions(source.root, list(files)), strict=True)
+        n: found[0] if found else 0
+        for n, found in zip(files, storage.read_versions(source.root, list(files)), strict=True)
     }
     shared = set(parts[0].files).intersection(*(part.files for part in parts)) if parts else set[str]()
     common = {
@@ -88,7 +89,7 @@ def survey(tasks: Iterable[dict[str, Any]]) -> None:
     for task in tasks:
         if "://" in task["root"]:
             root = storage.place(task["root"])
-            object_store.survey({(root / name).parent for name in _files(task)})
+            object_store.list_folders({(root / name).parent for name in _files(task)})
 
 
 # Which opening of a source a task goes back to: a worker opens it once for all of these, since that takes time in
@@ -206,7 +207,7 @@ def _stat(task: dict[str, Any]) -> dict[str, list[int | str]]:
     stats: dict[str, list[int | str]] = {}
     for name in _files(task):
         try:
-            stats[name] = storage.version(root / name)
+            stats[name] = storage.read_version(root / name)
         except OSError as error:
             raise Rt2dataError(str(root / name), error.strerror or str(error), "a file of the dataset") from None
     return stats
@@ -215,7 +216,7 @@ def _stat(task: dict[str, Any]) -> dict[str, list[int | str]]:
 def _watched_stat(task: dict[str, Any], names: list[str]) -> str:
     """A digest of size and time of each of a part's further files; one that is not there counts as such."""
     h = hashlib.blake2b(digest_size=16)
-    for found in storage.versions(storage.place(task["root"]), names):
+    for found in storage.read_versions(storage.place(task["root"]), names):
         h.update(b"%d %b\n" % (found[0], str(found[1]).encode()) if found else b"none\n")
     return h.hexdigest()
 
@@ -246,5 +247,5 @@ def _content(meta: dict[str, str]) -> dict[str, Any]:
 
 
 def _remember(task: dict[str, Any], seen: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-    atomic.write(_seen(task), json.dumps(seen | {"result": result}).encode())
+    atomic.write_file(_seen(task), json.dumps(seen | {"result": result}).encode())
     return result

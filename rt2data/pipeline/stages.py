@@ -128,7 +128,7 @@ def index_all(
 
     `annotated`: what `annotate` gave.
     """
-    object_store.forget()
+    object_store.forget_listings()
     for one in found:
         indexing.keep_in(one, work)
     check = image_pass.level(the_recipe, check)
@@ -139,7 +139,7 @@ def index_all(
     ]
     missing = [task for _, task in tasks if indexing.cached(task) is None]
     engine.run([("index", missing)], "index", finished(missing, lambda t: indexing.cached(t) is not None), len(missing))
-    object_store.forget()  # it may have taken hours
+    object_store.forget_listings()  # it may have taken hours
     indexing.survey(task for _, task in tasks)
     results = [(number, task, indexing.cached(task)) for number, task in tasks]
     lost = next((task for _, task, result in results if result is None), None)

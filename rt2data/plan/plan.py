@@ -136,8 +136,8 @@ class Plan:
         """Write ``plan.json`` and ``cuts.npz``."""
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **{str(number): s.cuts for number, s in enumerate(self.streams)})
-        atomic.write(folder / "cuts.npz", buffer.getvalue())
-        atomic.write(folder / "plan.json", json.dumps(self.to_dict()).encode())
+        atomic.write_file(folder / "cuts.npz", buffer.getvalue())
+        atomic.write_file(folder / "plan.json", json.dumps(self.to_dict()).encode())
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON, but for the cuts."""

@@ -61,10 +61,10 @@ def of_part(job: Job, part: IndexedPart, drawn: Sequence[Ints]) -> Counts:
     others = {str(name) for c in source.declaration.cameras for name in index.codes(table, f"{c}.file")[1]} - {*own}
     pictures = sum(not name.startswith(blobs.PREFIX) for name in others)
     if read := _read(table):
-        gets = len(part.members) * PART_GETS + sum(1 + local_copies.requests(of) for of in read.values())
+        gets = len(part.members) * PART_GETS + sum(1 + local_copies.count_reads(of) for of in read.values())
     else:
-        sizes = [int(found[0]) if found else 0 for found in storage.versions(root, own)]
-        gets = sum(len(object_store.pieces(size)) for size in sizes) + pictures
+        sizes = [int(found[0]) if found else 0 for found in storage.read_versions(root, own)]
+        gets = sum(len(object_store.byte_ranges(size)) for size in sizes) + pictures
     found = {"parts": 1, "get": gets}
     history = range(1, source.sampling.history)
     before = [windows.earlier(table, rows, source, number)[0] for rows in drawn for number in history]
@@ -113,7 +113,7 @@ def of_build(plan: Any, shard_bytes: int, workers: int, *, remote: bool) -> tupl
     if not remote:
         return lists, gets, 0
     each = [shard_bytes // max(1, plan.shards)] * plan.shards
-    puts = object_store.requests_to_write(each) + MIXTURE_PUTS
+    puts = object_store.count_writes(each) + MIXTURE_PUTS
     return lists + MIXTURE_LISTS, gets + MIXTURE_GETS + plan.shards, puts
 
 
@@ -122,7 +122,7 @@ def guessed(rows: int, image_bytes: int, parts: Sequence[Part], *, loose: bool, 
     while a part is indexed.
     """
     several = sum(len(part.files) for part in parts) if copied else 0
-    pieces = max(2 * several, len(parts) + image_bytes // object_store.CHUNK)
+    pieces = max(2 * several, len(parts) + image_bytes // object_store.REQUEST_BYTES)
     reading = rows if loose else pieces
     gathered = {"direct": 0, "direct_bytes": 0, "staged": 0, "staged_bytes": 0} if copied else {
         "direct": rows, "direct_bytes": image_bytes, "staged": reading, "staged_bytes": image_bytes,

@@ -78,7 +78,7 @@ class HandOver(beam.DoFn):  # type: ignore[misc]
 
 
 def _write_errors(path: str, errors: Sequence[str]) -> None:
-    atomic.write(Path(path), json.dumps(sorted(errors)).encode())
+    atomic.write_file(Path(path), json.dumps(sorted(errors)).encode())
 
 
 def _job_failed(options: Sequence[str], error: RuntimeError) -> Rt2dataError:
@@ -141,7 +141,7 @@ def run(stages: Stages, work: Path, options: Sequence[str], runner: Any = None) 
     Raises:
         Rt2dataError: the runner gave the job up.
     """
-    atomic.write(work / MARK, b"")
+    atomic.write_file(work / MARK, b"")
     answer = work / f".errors-{uuid.uuid4().hex}.json"
     try:
         with _quiet(), beam.Pipeline(runner=runner, options=PipelineOptions(list(options))) as pipeline:

@@ -109,7 +109,7 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
         file = f"annotations/{digest}.arrow"
         if not (Path(task["work"]) / file).with_suffix(".json").is_file():
             _write(Path(task["work"]) / file, task, digest)
-        atomic.write(_seen(task), json.dumps({"stat": stat, "file": file}).encode())
+        atomic.write_file(_seen(task), json.dumps({"stat": stat, "file": file}).encode())
     return {}
 
 
@@ -150,7 +150,7 @@ def _write(path: Path, task: dict[str, Any], digest: str) -> None:
         out.write_batch(keys)
     kept = {reason: counts[reason] for reason in REASONS if counts[reason]}
     # Comes last: where it is, all is.
-    atomic.write(path.with_suffix(".json"), json.dumps({"counts": kept, "digest": digest}).encode())
+    atomic.write_file(path.with_suffix(".json"), json.dumps({"counts": kept, "digest": digest}).encode())
 
 
 def _batches(entries: Iterator[tuple[str, int, str]]) -> Iterator[list[tuple[str, int, str]]]:
@@ -220,7 +220,7 @@ def _digest(task: dict[str, Any]) -> str:
 
 def _stat(path: str) -> list[int | str]:
     try:
-        return storage.version(storage.place(path))
+        return storage.read_version(storage.place(path))
     except OSError as error:
         raise Rt2dataError(path, error.strerror or str(error), "a file of annotations") from None
 

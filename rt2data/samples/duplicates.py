@@ -202,7 +202,7 @@ def _starts(ranges: int) -> keys.U64:
 def _save(path: Path, array: npt.NDArray[Any]) -> None:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
-    atomic.write(path, buffer.getvalue())
+    atomic.write_file(path, buffer.getvalue())
 
 
 def _first(entries: Entries) -> Entries:

@@ -175,7 +175,7 @@ class Job:
         }  # fmt: skip
         raw = json.dumps(content).encode()
         path = self.work / "jobs" / f"{hashlib.sha256(raw).hexdigest()[:32]}.json"
-        atomic.write(path, raw)
+        atomic.write_file(path, raw)
         return path
 
 

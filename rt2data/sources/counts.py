@@ -25,7 +25,7 @@ class Counts:
         """
         if self.folder is None:
             return count()
-        stat = [storage.version(root / name) for name in names]
+        stat = [storage.read_version(root / name) for name in names]
         file = self.folder / f"{index.digest(str(root.resolve()), *names, *about, size=16).hex()}-count.json"
         try:
             known = json.loads(file.read_bytes())
@@ -34,5 +34,5 @@ class Counts:
         except (OSError, ValueError, KeyError, TypeError):
             pass  # not counted before, or unreadable
         number = count()
-        atomic.write(file, json.dumps({"stat": stat, "count": number}).encode())
+        atomic.write_file(file, json.dumps({"stat": stat, "count": number}).encode())
         return number

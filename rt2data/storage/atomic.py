@@ -39,7 +39,7 @@ def replacing(path: Place, expected: str = "a place that can be written to") -> 
             temporary.unlink()
 
 
-def write(path: Place, data: bytes) -> None:
+def write_file(path: Place, data: bytes) -> None:
     """Write a file of `data`."""
     if isinstance(path, Path):
         with replacing(path) as temporary:
@@ -49,7 +49,7 @@ def write(path: Place, data: bytes) -> None:
 
 
 @contextmanager
-def folder(path: Path) -> Iterator[Path]:
+def replacing_folder(path: Path) -> Iterator[Path]:
     """A new folder that becomes `path` (not there yet, or empty) when the block ends without an error.
 
     Raises:

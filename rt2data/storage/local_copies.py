@@ -38,7 +38,7 @@ class _Copy:
         self.file = tempfile.TemporaryFile()  # noqa: SIM115  # open while it is kept
         self.file.truncate(self.size)
         self.block = (
-            self.size if self.size <= object_store.CHUNK else BLOCK
+            self.size if self.size <= object_store.REQUEST_BYTES else BLOCK
         )  # of a small one all is brought by one request
         self.there = bytearray(-(-self.size // self.block) if self.size else 0)
         self.brought, self.users = 0, 0
@@ -77,10 +77,10 @@ class _Copy:
             end = self.there.find(1, first, last)
             end = last if end < 0 else end
             start, stop = first * self.block, min(end * self.block, self.size)
-            wanted += [(start + a, start + b) for a, b in object_store.pieces(stop - start)]
+            wanted += [(start + a, start + b) for a, b in object_store.byte_ranges(stop - start)]
             first = end
         for (start, _), data in zip(
-            wanted, object_store.fetch(((self.url, *one) for one in wanted), self.etag), strict=True
+            wanted, object_store.fetch_ranges(((self.url, *one) for one in wanted), self.etag), strict=True
         ):
             self._write(data, start)
             self.brought += len(data)
@@ -115,13 +115,13 @@ def _drop() -> None:
             kept.pop(key).file.close()
 
 
-def forget() -> None:
+def drop_copies() -> None:
     """Let go of every copy of this thread."""
     while _KEPT.copies:
         _KEPT.copies.popitem()[1].file.close()
 
 
-def whole(url: Url) -> Path:
+def copy_whole(url: Url) -> Path:
     """A local file with the content of an object, which lasts at least until this thread asked for KEPT others.
 
     Raises:
@@ -134,7 +134,7 @@ def whole(url: Url) -> Path:
 
 
 @contextmanager
-def reading(url: Url) -> Iterator[BinaryIO]:
+def open_copy(url: Url) -> Iterator[BinaryIO]:
     """An object as a file of which a library reads what it wants.
 
     Raises:
@@ -201,14 +201,14 @@ class Extent(NamedTuple):
         return Extent(self.size, min(self.start, other.start), max(self.stop, other.stop)) if other else self
 
 
-def requests(of: Extent) -> int:
+def count_reads(of: Extent) -> int:
     """About how many requests read so much of an object here and there."""
-    if of.size <= object_store.CHUNK:
+    if of.size <= object_store.REQUEST_BYTES:
         return 1
     count = 2  # its beginning, and its end
     ahead, at = BLOCK, max(of.start, BLOCK)
     while at < min(of.stop, of.size - BLOCK):
         at += ahead
-        count += -(-ahead // object_store.CHUNK)
+        count += -(-ahead // object_store.REQUEST_BYTES)
         ahead = min(2 * ahead, AHEAD)
     return count

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
 GAP = 1 << 20  # bytes that are read over rather than asked for apart: some 10 ms of a network
-CHUNK = 8 << 20  # bytes of a request: long enough that its latency costs little, short enough to be tried again
+REQUEST_BYTES = 8 << 20  # bytes of a request: long enough that its latency costs little, short enough to be tried again
 PARALLEL = 16  # requests that a process has under way: at most PARALLEL * CHUNK bytes in memory
 # Seconds after which a request is given up and tried again, and after which none is tried again. The client gives up
 # after 30, in which a line of less than 4 MB/s does not bring the first of PARALLEL chunks.
@@ -152,7 +152,7 @@ _STATS: dict[Url, tuple[Stat, float]] = {}
 _LISTED: dict[Url, float] = {}  # folders of which every object is in _STATS, and since when
 
 
-def survey(folders: Iterable[Path | Url]) -> None:
+def list_folders(folders: Iterable[Path | Url]) -> None:
     """List some folders, so that for a minute nothing in them needs a request of its own to be found, or missed."""
     for folder in set(folders):
         if isinstance(folder, Url) and _LISTED.get(folder, -FRESH) + FRESH < time.monotonic():
@@ -160,7 +160,7 @@ def survey(folders: Iterable[Path | Url]) -> None:
                 pass
 
 
-def forget() -> None:
+def forget_listings() -> None:
     """Believe no size and no version that was seen before."""
     _STATS.clear()
     _LISTED.clear()
@@ -206,7 +206,7 @@ def _changed(url: Url) -> None:
 def _put(url: Url, content: Any) -> None:
     _changed(url)
     with _asking(url, "put") as (obstore, store):
-        obstore.put(store, url.key, content, chunk_size=CHUNK, max_concurrency=PARALLEL)
+        obstore.put(store, url.key, content, chunk_size=REQUEST_BYTES, max_concurrency=PARALLEL)
 
 
 def _regex(pattern: str) -> str:
@@ -281,7 +281,7 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(PARALLEL, thread_name_prefix="rt2data-storage")
 
 
-def fetch(ranges: Iterable[tuple[Url, int, int]], etag: str = "") -> Iterator[memoryview]:
+def fetch_ranges(ranges: Iterable[tuple[Url, int, int]], etag: str = "") -> Iterator[memoryview]:
     """The bytes from `start` to `stop` of each (object, start, stop), in order, PARALLEL requests at a time.
 
     `etag` is that of the only object among them; else it is the one that was seen a moment ago.
@@ -305,7 +305,7 @@ def fetch(ranges: Iterable[tuple[Url, int, int]], etag: str = "") -> Iterator[me
     under_way = 0
     try:
         for url, start, stop in ranges:
-            while pending and (len(pending) == PARALLEL or under_way + stop - start > PARALLEL * CHUNK):
+            while pending and (len(pending) == PARALLEL or under_way + stop - start > PARALLEL * REQUEST_BYTES):
                 size, future = pending.popleft()
                 yield future.result()
                 under_way -= size
@@ -329,9 +329,9 @@ def _whole(url: Url, size: int, get: Callable[[], Any]) -> memoryview:
     raise Rt2dataError(str(url), found, f"{size}", "It changed or is damaged: build again")
 
 
-def pieces(size: int) -> list[tuple[int, int]]:
+def byte_ranges(size: int) -> list[tuple[int, int]]:
     """The requests, from where to where, that read an object of `size` bytes."""
-    return [(start, min(size, start + CHUNK)) for start in range(0, size, CHUNK)]
+    return [(start, min(size, start + REQUEST_BYTES)) for start in range(0, size, REQUEST_BYTES)]
 
 
 @contextmanager
@@ -345,6 +345,6 @@ def uploading(url: Url) -> Iterator[Path]:
         _put(url, path)
 
 
-def requests_to_write(sizes: Sequence[int]) -> int:
+def count_writes(sizes: Sequence[int]) -> int:
     """How many requests write objects of such sizes: one, or a multipart upload's first, its parts and its last."""
-    return sum(1 if size <= CHUNK else 2 + len(pieces(size)) for size in sizes)
+    return sum(1 if size <= REQUEST_BYTES else 2 + len(byte_ranges(size)) for size in sizes)

@@ -1,6 +1,6 @@
 """Where data lies: a folder of a file system, or a prefix of an object store.
 
-What is mapped into memory gets a local copy from `near`; a library that reads some of a file gets it from `reading`.
+What is mapped into memory gets a local copy from `local_path`; a library that reads some of a file gets it from `open_partly`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def join(root: Place | None, name: str) -> Place:
     return found if isinstance(found, Url) or found.is_absolute() else (root or Path()) / name
 
 
-def matching(folder: Place, pattern: str) -> list[str]:
+def list_matching(folder: Place, pattern: str) -> list[str]:
     """The names, seen from `folder`, of the files below it that match a pattern of `Path.glob`, sorted."""
     if isinstance(folder, Url):
         return sorted(one.relative_to(folder).as_posix() for one in folder.glob(pattern))
@@ -55,16 +55,16 @@ def is_file(folder: Place, name: str) -> bool:
     return (folder / name).is_file() if isinstance(folder, Url) else os.path.isfile(folder / name)
 
 
-def version(found: Place) -> list[int | str]:
+def read_version(found: Place) -> list[int | str]:
     """Size and time of a file, size and ETag of an object: what changes with its content. Raises OSError."""
     stat = found.stat()
     return [stat.st_size, stat.etag if isinstance(stat, Stat) else stat.st_mtime_ns]
 
 
-def versions(folder: Place, names: Sequence[str]) -> Iterator[tuple[int, int | str] | None]:
-    """`version` of each of many files below a folder, None of one that is not there."""
+def read_versions(folder: Place, names: Sequence[str]) -> Iterator[tuple[int, int | str] | None]:
+    """`read_version` of each of many files below a folder, None of one that is not there."""
     if isinstance(folder, Url):
-        object_store.survey({(folder / name).parent for name in names})
+        object_store.list_folders({(folder / name).parent for name in names})
         for name in names:
             try:
                 yield (folder / name).stat()
@@ -79,25 +79,25 @@ def versions(folder: Place, names: Sequence[str]) -> Iterator[tuple[int, int | s
             yield None
 
 
-def near(found: Place) -> Path:
-    """A local file with the content of `found`: itself, or a copy (`local_copies.whole`), which lasts until others are
+def local_path(found: Place) -> Path:
+    """A local file with the content of `found`: itself, or a copy (`local_copies.copy_whole`), which lasts until others are
     made.
 
     Raises:
         FileNotFoundError: there is no such object.
     """
-    return local_copies.whole(found) if isinstance(found, Url) else found
+    return local_copies.copy_whole(found) if isinstance(found, Url) else found
 
 
 def open_file(found: Place) -> BinaryIO:
-    """A file, or a local copy of an object (`near`), opened for reading from front to back. Raises OSError."""
-    return near(found).open("rb")
+    """A file, or a local copy of an object (`local_path`), opened for reading from front to back. Raises OSError."""
+    return local_path(found).open("rb")
 
 
 @contextmanager
-def reading(found: Place) -> Iterator[BinaryIO]:
-    """A file or an object as a file of which some is read (`rt2data.storage.local_copies.reading`). Raises OSError."""
-    with local_copies.reading(found) if isinstance(found, Url) else found.open("rb") as file:
+def open_partly(found: Place) -> Iterator[BinaryIO]:
+    """A file or an object as a file of which some is read (`rt2data.storage.local_copies.open_copy`). Raises OSError."""
+    with local_copies.open_copy(found) if isinstance(found, Url) else found.open("rb") as file:
         yield file
 
 

@@ -102,7 +102,7 @@ def _from_store(url: str) -> Spec:
     file = next((candidate for candidate in (place, *inside) if candidate.is_file()), None)
     if file is None:
         raise ActionError(url, "no tokenizer there", " or ".join(FILENAMES), "A built mixture has one")
-    return read_spec(storage.near(file), str(file))
+    return read_spec(storage.local_path(file), str(file))
 
 
 def _from_hub(repo: str, revision: str | None, repo_type: str) -> Spec:

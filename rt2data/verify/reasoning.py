@@ -107,7 +107,7 @@ def _of_template(template: str, instruction: str) -> str | None:
 
 def _entries(file: Place) -> Iterator[tuple[Any, Any, Any, Any]]:
     """(file, episode, step, texts) of each annotation."""
-    content = storage.near(file).read_text("utf-8-sig")
+    content = storage.local_path(file).read_text("utf-8-sig")
     if file.suffix == ".jsonl":
         for line in filter(str.strip, content.splitlines()):
             entry = json.loads(line)

@@ -82,7 +82,7 @@ def _read(path: Place, name: str, report: Report) -> Iterator[tuple[tarfile.TarI
     """Yield the header and the content of each member that is a plain file."""
     check = report["members"]
     size = path.stat().st_size
-    with tarfile.open(storage.near(path), "r:") as tar:
+    with tarfile.open(storage.local_path(path), "r:") as tar:
         while (header := tar.next()) is not None:
             tar.members = []  # type: ignore[attr-defined]  # tarfile keeps every header it has seen
             where = f"{name} {header.name}"

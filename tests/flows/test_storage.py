@@ -130,7 +130,7 @@ def test_an_upload_that_breaks_off_leaves_nothing_to_see(
     mixture: Any, build: Build, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two parts of each shard one arrives. The next build continues."""
-    monkeypatch.setattr(object_store, "CHUNK", 5 << 20)  # the least that S3 takes
+    monkeypatch.setattr(object_store, "REQUEST_BYTES", 5 << 20)  # the least that S3 takes
     noise = [small_corpora.picture(n, "PNG", (1600, 1400)) for n in range(3)]
     names = [f"{n}.png" for n in range(3)]
     small_corpora.write_coco(
@@ -221,7 +221,7 @@ def test_a_change_that_no_etag_tells_is_found_by_the_checksum(
         claim(*args)
         for name in server.names(folder):
             server.client().put_object(Bucket=BUCKET, Key=f"{folder}/{name}", Body=small_corpora.picture(99))
-        object_store.forget()  # as after an hour
+        object_store.forget_listings()  # as after an hour
 
     monkeypatch.setattr(flow.commit, "claim", change)
     with pytest.raises(
@@ -370,7 +370,7 @@ def test_writing_to_gs(
 ) -> None:
     """The client writes by the XML API, which has S3's requests: so moto answers it. The emulator has none of them."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.endpoint.partition("//")[2])
-    monkeypatch.setattr(object_store, "CHUNK", 5 << 20)
+    monkeypatch.setattr(object_store, "REQUEST_BYTES", 5 << 20)
     build(mixture.recipe, f"gs://{BUCKET}/out", data_root=mixture.data, work=tmp_path / "work")
     assert small_corpora.tree(server.download("out", tmp_path / "out")) == small_corpora.tree(mixture.out)
     storage.place(f"gs://{BUCKET}/large").write_bytes(bytes(12 << 20))

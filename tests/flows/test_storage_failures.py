@@ -48,7 +48,7 @@ def faults(*given: tuple[str, int | str]) -> Callable[[str, str], int | str | No
 def test_a_read_is_tried_again(fault: int | str, server: Server) -> None:
     server.client().put_object(Bucket=BUCKET, Key="x", Body=BODY)
     server.before = faults(("get", fault), ("get", fault))
-    (found,) = object_store.fetch([(url("x"), 10, 50_010)])
+    (found,) = object_store.fetch_ranges([(url("x"), 10, 50_010)])
     assert bytes(found) == BODY[10:50_010]
     assert server.asked["get"] == 3
 
@@ -60,13 +60,13 @@ def test_an_answer_that_does_not_come_in_time(fault: str, server: Server, monkey
     object_store._store.cache_clear()
     server.client().put_object(Bucket=BUCKET, Key="x", Body=BODY)
     server.before = faults(("get", fault))
-    (found,) = object_store.fetch([(url("x"), 0, len(BODY))])
+    (found,) = object_store.fetch_ranges([(url("x"), 0, len(BODY))])
     assert bytes(found) == BODY
     assert server.asked["get"] == 2
     monkeypatch.setattr(object_store, "TIMEOUT", 30)
     object_store._store.cache_clear()
     server.before = faults(("get", "slow"))
-    (found,) = object_store.fetch([(url("x"), 0, len(BODY))])
+    (found,) = object_store.fetch_ranges([(url("x"), 0, len(BODY))])
     assert bytes(found) == BODY
     assert server.asked["get"] == 3
 
@@ -76,10 +76,10 @@ def test_answers_that_stay_too_short_are_an_error(server: Server, monkeypatch: p
     server.client().put_object(Bucket=BUCKET, Key="x", Body=BODY)
     server.before = lambda kind, _path: "short" if kind == "get" else None
     with pytest.raises(Rt2dataError, match=r"s3://robots/x: an answer of 51200 bytes; expected 102400"):
-        storage.near(url("x"))
+        storage.local_path(url("x"))
     assert server.asked["get"] == 2
     server.before = lambda _kind, _path: None
-    assert storage.near(url("x")).read_bytes() == BODY  # what failed was not kept
+    assert storage.local_path(url("x")).read_bytes() == BODY  # what failed was not kept
 
 
 def test_a_server_that_is_down_for_good(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +104,7 @@ def test_a_server_that_is_down_for_good(server: Server, monkeypatch: pytest.Monk
 def test_an_upload_in_parts_is_tried_again(
     given: list[tuple[str, int | str]], server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_store, "CHUNK", 5 << 20)  # the least that S3 takes
+    monkeypatch.setattr(object_store, "REQUEST_BYTES", 5 << 20)  # the least that S3 takes
     monkeypatch.setattr(object_store, "TIMEOUT", 2)
     object_store._store.cache_clear()
     body = os.urandom(12 << 20)
@@ -137,7 +137,7 @@ UPLOAD = """
 import os, sys
 from rt2data import storage
 from rt2data.storage import object_store
-object_store.CHUNK = 5 << 20
+object_store.REQUEST_BYTES = 5 << 20
 storage.place(sys.argv[1]).write_bytes(os.urandom(30 << 20))
 """
 
@@ -165,7 +165,7 @@ def test_a_process_killed_in_an_upload_leaves_nothing_to_see(server: Server) -> 
     process.communicate()
     server.before = lambda _kind, _path: None
     assert server.names("out") == []
-    object_store.forget()
+    object_store.forget_listings()
     assert not url("out/shard.tar").exists()
     begun = server.client().list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
     assert [one["Key"] for one in begun] == ["out/shard.tar"]  # what a lifecycle rule aborts
@@ -177,11 +177,11 @@ def test_a_process_killed_in_an_upload_leaves_nothing_to_see(server: Server) -> 
 
 
 def test_what_was_read_is_not_asked_for_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(object_store, "CHUNK", 20_000)
+    monkeypatch.setattr(object_store, "REQUEST_BYTES", 20_000)
     monkeypatch.setattr(local_copies, "BLOCK", 1000)
     monkeypatch.setattr(local_copies, "AHEAD", 8000)
     server.client().put_object(Bucket=BUCKET, Key="x", Body=BODY)
-    with storage.reading(url("x")) as file:
+    with storage.open_partly(url("x")) as file:
         for start, size in ((0, 10), (102_000, 1000), (50_500, 700), (50_000, 3000), (0, 10), (5, 2000)):
             file.seek(start)
             assert file.read(size) == BODY[start : start + size]
@@ -190,37 +190,37 @@ def test_what_was_read_is_not_asked_for_again(server: Server, monkeypatch: pytes
         assert file.seek(-10, os.SEEK_END) == len(BODY) - 10
         assert file.read() == BODY[-10:]
         assert server.asked["get"] == asked
-    assert storage.near(url("x")).read_bytes() == BODY
+    assert storage.local_path(url("x")).read_bytes() == BODY
     asked = server.asked["get"]
-    with storage.reading(url("x")) as file:
+    with storage.open_partly(url("x")) as file:
         assert file.read() == BODY
     assert server.asked["get"] == asked
 
 
 def test_reading_on_brings_more_at_a_time(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(object_store, "CHUNK", 20_000)
+    monkeypatch.setattr(object_store, "REQUEST_BYTES", 20_000)
     monkeypatch.setattr(local_copies, "BLOCK", 1000)
     monkeypatch.setattr(local_copies, "AHEAD", 16_000)
     server.client().put_object(Bucket=BUCKET, Key="x", Body=BODY)
-    with storage.reading(url("x")) as file:
+    with storage.open_partly(url("x")) as file:
         assert b"".join(iter(lambda: file.read(500), b"")) == BODY
     assert server.asked["get"] == 10  # of 1, 2, 4 and 8 kB, then of 16
-    assert local_copies.requests(local_copies.Extent(len(BODY), 0, len(BODY))) == pytest.approx(10, abs=2)
+    assert local_copies.count_reads(local_copies.Extent(len(BODY), 0, len(BODY))) == pytest.approx(10, abs=2)
 
 
 def test_copies_are_bounded_and_none_that_is_read_goes(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_copies, "KEPT_BYTES", 3 * len(BODY))
     for n in range(8):
         server.client().put_object(Bucket=BUCKET, Key=f"x{n}", Body=BODY[n:])
-    with storage.reading(url("x0")) as file:
+    with storage.open_partly(url("x0")) as file:
         assert file.read(5) == BODY[:5]
         for n in range(1, 8):
-            storage.near(url(f"x{n}"))
+            storage.local_path(url(f"x{n}"))
             assert sum(one.brought for one in local_copies._KEPT.copies.values()) <= 4 * len(BODY)
         assert file.read(5) == BODY[5:10]
     assert len(local_copies._KEPT.copies) <= 4
     monkeypatch.setattr(local_copies, "KEPT_FILES", 2)
-    storage.near(url("x1"))
+    storage.local_path(url("x1"))
     assert len(local_copies._KEPT.copies) == 2
 
 
@@ -229,8 +229,8 @@ def test_no_thread_closes_what_another_one_reads(server: Server, monkeypatch: py
     monkeypatch.setattr(local_copies, "KEPT_BYTES", 0)
     for n in range(6):
         server.client().put_object(Bucket=BUCKET, Key=f"x{n}", Body=BODY[n:])
-    mine = storage.near(url("x0"))
-    others = threading.Thread(target=lambda: [storage.near(url(f"x{n}")) for n in range(1, 6)])
+    mine = storage.local_path(url("x0"))
+    others = threading.Thread(target=lambda: [storage.local_path(url(f"x{n}")) for n in range(1, 6)])
     others.start()
     others.join()
     assert mine.read_bytes() == BODY
@@ -246,6 +246,6 @@ def test_a_temporary_directory_that_is_full(server: Server, monkeypatch: pytest.
     monkeypatch.setattr(os, "pwrite", full)
     expected = "No space left on device; expected room for what is read of s3://robots/x. Set TMPDIR"
     with pytest.raises(Rt2dataError, match=expected):
-        storage.near(url("x"))
-    with pytest.raises(Rt2dataError, match=expected), storage.reading(url("x")) as file:
+        storage.local_path(url("x"))
+    with pytest.raises(Rt2dataError, match=expected), storage.open_partly(url("x")) as file:
         file.read(1)

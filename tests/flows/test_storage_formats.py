@@ -196,7 +196,7 @@ def test_urls_are_like_paths(server: Server, tmp_path: Path) -> None:
     assert str(url) == f"s3://{BUCKET}/some/root"
     local = tmp_path / "root"
     for pattern in ("*", "*.json", "**/*", "**/*.json", "b/*.json", "*/*.json", "b/d/[[]*", "b/?/*", "none/*"):
-        assert storage.matching(url, pattern) == storage.matching(local, pattern), pattern
+        assert storage.list_matching(url, pattern) == storage.list_matching(local, pattern), pattern
     for name in ("a.json", "b", "b/c.json", "b/d", "none", "a", "b/d/[f] g%20+h.jsonl", "ü/x.tar"):
         there = local / name
         assert (
@@ -204,8 +204,8 @@ def test_urls_are_like_paths(server: Server, tmp_path: Path) -> None:
         ) == (there.is_file(), there.is_dir(), there.exists(), there.name, there.stem)  # fmt: skip
     assert (url / "b/d/[f] g%20+h.jsonl").read_bytes() == b"b/d/[f] g%20+h.jsonl"
     assert sorted(one.name for one in url.iterdir()) == sorted(one.name for one in local.iterdir())
-    assert storage.near(url / "a.json").read_bytes() == b"a.json"
-    object_store.survey([url])
+    assert storage.local_path(url / "a.json").read_bytes() == b"a.json"
+    object_store.list_folders([url])
     server.asked.clear()
     assert (url / "a.json").is_file()
     assert not (url / "none").is_file()
@@ -236,7 +236,9 @@ def test_reads_cover_what_is_wanted(data: Any) -> None:
     """Each image lies in one read of its file; none is longer than CHUNK, unless an image is."""
     n = data.draw(st.integers(0, 40))
     file = np.sort(np.array(data.draw(st.lists(st.integers(0, 2), min_size=n, max_size=n)), np.int64))
-    length = np.array(data.draw(st.lists(st.integers(1, object_store.CHUNK * 2), min_size=n, max_size=n)), np.int64)
+    length = np.array(
+        data.draw(st.lists(st.integers(1, object_store.REQUEST_BYTES * 2), min_size=n, max_size=n)), np.int64
+    )
     gap = np.array(data.draw(st.lists(st.integers(0, object_store.GAP * 2), min_size=n, max_size=n)), np.int64)
     offset = np.zeros(n, np.int64)
     for f in range(3):
@@ -251,7 +253,7 @@ def test_reads_cover_what_is_wanted(data: Any) -> None:
         assert inside.any()
     assert len(found) <= len(order)
     longest = int(length.max(initial=0))
-    assert all(stop - start <= max(object_store.CHUNK, longest) for _, start, stop in found.tolist())
+    assert all(stop - start <= max(object_store.REQUEST_BYTES, longest) for _, start, stop in found.tolist())
     wanted = sum(size for _, size in {(int(f) << 50 | int(o), int(s)) for f, o, s in
                                       zip(images.file, images.offset, images.length, strict=True)})  # fmt: skip
     assert (found[:, 2] - found[:, 1]).sum() <= wanted * (2 if n != len(order) else 1) + object_store.GAP * len(order)

@@ -86,18 +86,18 @@ def test_only_what_a_part_needs_of_a_file_is_asked_for(
     recipe = written(tmp_path, "v3.0", LONG, per_file=len(LONG))
     build(recipe, tmp_path / "local", data_root=tmp_path / "root")
     url = server.upload(tmp_path / "root", "data")
-    monkeypatch.setattr(object_store, "CHUNK", 8 << 10)
+    monkeypatch.setattr(object_store, "REQUEST_BYTES", 8 << 10)
     monkeypatch.setattr(local_copies, "BLOCK", 1 << 10)
     monkeypatch.setattr(local_copies, "AHEAD", 16 << 10)
     asked: list[tuple[str, int, int]] = []
-    fetch = object_store.fetch
+    fetch = object_store.fetch_ranges
 
     def noted(ranges: Any, etag: str = "") -> Any:
         found = list(ranges)
         asked.extend((str(one), start, stop) for one, start, stop in found)
         return fetch(found, etag)
 
-    monkeypatch.setattr(object_store, "fetch", noted)
+    monkeypatch.setattr(object_store, "fetch_ranges", noted)
     declared = declaration.read_declaration(tmp_path / "socks.yaml")
     source = sources.open_source(declared, storage.place(url), "socks")
     middle = source.parts("train")[3]
@@ -172,7 +172,7 @@ def test_a_file_that_is_refused_in_the_middle(
     """The beginning of the videos arrives, and reading them has begun."""
     recipe = written(tmp_path, "v3.0", LONG, per_file=len(LONG))
     url = server.upload(tmp_path / "root", "data")
-    monkeypatch.setattr(object_store, "CHUNK", 2 << 10)
+    monkeypatch.setattr(object_store, "REQUEST_BYTES", 2 << 10)
     monkeypatch.setattr(local_copies, "BLOCK", 1 << 10)
     taken: list[str] = []
 
@@ -190,16 +190,16 @@ def test_a_file_that_is_refused_in_the_middle(
 
 
 def test_a_video_that_changes_between_two_requests(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(object_store, "CHUNK", 2 << 10)
+    monkeypatch.setattr(object_store, "REQUEST_BYTES", 2 << 10)
     monkeypatch.setattr(local_copies, "BLOCK", 1 << 10)
     server.client().put_object(Bucket=s3_server.BUCKET, Key="video.mp4", Body=bytes(50_000))
     name = storage.place(f"s3://{s3_server.BUCKET}/video.mp4")
 
     def read() -> None:
-        with storage.reading(name) as file:
+        with storage.open_partly(name) as file:
             assert len(file.read(100)) == 100
             server.client().put_object(Bucket=s3_server.BUCKET, Key="video.mp4", Body=bytes([1]) * 50_000)
-            object_store.forget()
+            object_store.forget_listings()
             file.seek(5000)
             file.read(100)
 

@@ -272,7 +272,7 @@ def test_a_target_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(Rt2dataError, match="expected a place that can be written to"),
-        atomic.folder(tmp_path / "file" / "a"),
+        atomic.replacing_folder(tmp_path / "file" / "a"),
     ):
         pass
 

@@ -161,8 +161,8 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
     s3_backends.reset()
     object_store._store.cache_clear()
-    object_store.forget()
-    local_copies.forget()
+    object_store.forget_listings()
+    local_copies.drop_copies()
     try:
         server.client().create_bucket(Bucket=BUCKET)
         server.asked.clear()
@@ -170,7 +170,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     finally:
         server.close()
         object_store._store.cache_clear()
-        object_store.forget()
+        object_store.forget_listings()
 
 
 @contextmanager
@@ -209,8 +209,8 @@ def emulating(monkeypatch: pytest.MonkeyPatch, folder: Path, prefix: str) -> Ite
         from rt2data.storage import local_copies, object_store
 
         object_store._store.cache_clear()
-        object_store.forget()
-        local_copies.forget()
+        object_store.forget_listings()
+        local_copies.drop_copies()
         yield f"gs://{BUCKET}/{prefix}"
     finally:
         process.kill()

@@ -43,14 +43,14 @@ class RldsArrayRecord(Rlds):
         return str(h.hexdigest())
 
     def count(self, name: str) -> int:
-        return array_record.count_records(storage.near(self.root / name))
+        return array_record.count_records(storage.local_path(self.root / name))
 
     def episodes(
         self, name: str, fields: Mapping[str, Field], wanted: Sequence[str], *, check: bool
     ) -> Iterator[tuple[Episode, Bytes]]:
         """Yield episodes as `Rlds` does; the bytes are those of one record. What is read is always checked."""
         reader = Reader(fields, wanted, name)
-        for number, data in enumerate(array_record.read_records(storage.near(self.root / name))):
+        for number, data in enumerate(array_record.read_records(storage.local_path(self.root / name))):
             payload = tfrecord.byte_view(data)
             yield (
                 decode_record(reader, payload.data, number, tfrecord.Record(0, payload, len(data), 0, 0), name),

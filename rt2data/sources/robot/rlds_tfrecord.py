@@ -56,7 +56,7 @@ class Rlds(RobotSource):
 
     def mapped(self, name: str) -> Bytes:
         """Map the file `name` into memory; its local copy where it is on object storage."""
-        return tfrecord.map_file(storage.near(self.root / name))
+        return tfrecord.map_file(storage.local_path(self.root / name))
 
     def count(self, name: str) -> int:
         """Count the episodes of a file, where the metadata do not state them."""
@@ -96,7 +96,7 @@ class Rlds(RobotSource):
         """Read the first 8 episodes of a file; of one on object storage those that its first bytes hold, if any."""
         path, episodes = self.root / name, list[Episode]()
         if isinstance(path, Url) and path.stat().st_size:
-            for data in object_store.fetch([(path, 0, min(START, path.stat().st_size))]):
+            for data in object_store.fetch_ranges([(path, 0, min(START, path.stat().st_size))]):
                 start = read_episodes(np.frombuffer(data, np.uint8), name, self.fields, wanted, check=False)
                 with suppress(Rt2dataError):  # where the bytes end, or which are no TFRecord
                     episodes.extend(islice(start, 8))
@@ -162,7 +162,7 @@ def named_digest(root: Place, name: str) -> Any:
     """Hash a part's name and the schema that it is read by; its content is to be added."""
     h = hashlib.blake2b(name.encode() + b"\0", digest_size=20)
     with suppress(FileNotFoundError):
-        h.update(_schema_digest(root / SCHEMA, *storage.version(root / SCHEMA)))
+        h.update(_schema_digest(root / SCHEMA, *storage.read_version(root / SCHEMA)))
     return h
 
 

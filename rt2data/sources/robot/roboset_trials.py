@@ -158,7 +158,7 @@ class Trial:
 
 def files(root: Place) -> list[str]:
     """List the HDF5 files below a folder, in sorted order, as paths relative to it."""
-    return [name for name in storage.matching(root, "**/*") if PurePosixPath(name).suffix.lower() in SUFFIXES]
+    return [name for name in storage.list_matching(root, "**/*") if PurePosixPath(name).suffix.lower() in SUFFIXES]
 
 
 def trials(root: Place, file: str) -> Iterator[Trial]:

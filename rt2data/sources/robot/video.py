@@ -68,7 +68,7 @@ def open_video(path: Place) -> Iterator[tuple[Any, Any] | None]:
             yield video
         return
     # A request that fails is an error of its own, and no damage of the video.
-    with storage.reading(path) as file, _open_video(file) as video:
+    with storage.open_partly(path) as file, _open_video(file) as video:
         yield video
 
 
@@ -103,7 +103,7 @@ def fingerprint(path: Place, start: float, stop: float) -> tuple[bytes, Extent]:
     edges: list[int] = []
     with open_video(path) as video:
         if video is None:
-            with storage.reading(path) as file:
+            with storage.open_partly(path) as file:
                 while piece := file.read(1 << 22):
                     h.update(piece)
             return h.digest(), Extent(size, 0, size)

@@ -76,7 +76,7 @@ class WebCorpus(Source):
             yield from [name] if path is not None and path.is_file() else []
             return
         if safe_join(self.root, name) is not None:
-            yield from storage.matching(self.root, name)
+            yield from storage.list_matching(self.root, name)
 
     def splits(self) -> dict[str, int]:
         """Return the splits whose files are there, and the examples of each. Raises where none is."""
@@ -103,7 +103,7 @@ class WebCorpus(Source):
 
         Examples of an id that was there before are marked.
         """
-        versions = [storage.version(self.root / name) for name in files]
+        versions = [storage.read_version(self.root / name) for name in files]
         place = [type(self).__name__, self.declaration.digest, str(self.root.resolve()), split, *files]
         name = index.digest(orjson.dumps([VERSION, place, versions]), size=16).hex()
         if self.example_folder is None:
@@ -242,11 +242,11 @@ class WebCorpus(Source):
     def _fetched(self, root: Url, examples: Sequence[Example], check: str) -> dict[Picture, Fact]:
         """Describe images that are objects of their own: of a store, where many must be under way at a time."""
         shown = [p for e in examples for p in (*e.pictures[: self.web.max_images], e.anchor) if isinstance(p, Names)]
-        object_store.survey({(root / name).parent for p in shown for name in p.tried})
+        object_store.list_folders({(root / name).parent for p in shown for name in p.tried})
         places = dict.fromkeys(place for p in shown if isinstance(place := self._place(p), Picture))
         sizes = [min(self._size(place), MAX_BYTES + 1) for place in places]
         present = [(place, size) for place, size in zip(places, sizes, strict=True) if size]
-        data = object_store.fetch((root / place.file, 0, size) for place, size in present)
+        data = object_store.fetch_ranges((root / place.file, 0, size) for place, size in present)
         content = self.web.image_namespace is None
         return {p: describe(p, bytes(b), check, content=content) for (p, _), b in zip(present, data, strict=True)}
 

@@ -155,11 +155,11 @@ class Parquet(Tables):
     """Parquet files."""
 
     def batches(self, name: str) -> Iterator[pa.RecordBatch]:
-        with pa.parquet.ParquetFile(storage.near(self.root / name)) as file:
+        with pa.parquet.ParquetFile(storage.local_path(self.root / name)) as file:
             yield from file.iter_batches(batch_size=BATCH)
 
     def length(self, name: str) -> int:
-        return int(pa.parquet.read_metadata(storage.near(self.root / name)).num_rows)
+        return int(pa.parquet.read_metadata(storage.local_path(self.root / name)).num_rows)
 
 
 class Arrow(Tables):
@@ -168,13 +168,13 @@ class Arrow(Tables):
     writes_blobs = False  # but for files that are compressed, which are rare
 
     def batches(self, name: str) -> Iterator[pa.RecordBatch]:
-        with pa.memory_map(str(storage.near(self.root / name))) as file:
+        with pa.memory_map(str(storage.local_path(self.root / name))) as file:
             self._whole = file.read_buffer()
             for batch in _ipc(self._whole):
                 yield from (batch.slice(start, BATCH) for start in range(0, batch.num_rows, BATCH))
 
     def length(self, name: str) -> int:
-        with pa.memory_map(str(storage.near(self.root / name))) as file:
+        with pa.memory_map(str(storage.local_path(self.root / name))) as file:
             return sum(batch.num_rows for batch in _ipc(file.read_buffer()))
 
     def binary(self, name: str, column: pa.Array) -> list[Picture | None]:

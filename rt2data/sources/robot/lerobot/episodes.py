@@ -57,7 +57,7 @@ class Episodes:
     @cached_property
     def listed(self) -> dict[int, Listed]:
         """Read the episodes that ``meta`` lists, there or not."""
-        stamp = tuple((name, *storage.version(self.root / name)) for name in self.meta.files)
+        stamp = tuple((name, *storage.read_version(self.root / name)) for name in self.meta.files)
         return _listed(str(self.root), stamp, self.cameras)
 
     @cached_property
@@ -75,7 +75,7 @@ class Episodes:
 
     def sample(self) -> str | None:
         """Return some data file that is there, the same each time."""
-        object_store.survey({(self.root / listed.data).parent for listed in islice(self.listed.values(), 1)})
+        object_store.list_folders({(self.root / listed.data).parent for listed in islice(self.listed.values(), 1)})
         present = (listed.data for listed in self.listed.values() if (self.root / listed.data).is_file())
         return next(present, None) or next(iter(self._files()), None)
 
@@ -146,10 +146,10 @@ class Episodes:
 
     def _files(self) -> list[str]:
         """List the data files that are there: those below ``data``, and others that ``meta`` names."""
-        below = storage.matching(self.root, "data/**/*.parquet")
+        below = storage.list_matching(self.root, "data/**/*.parquet")
         present = {name for name in below if not name.rpartition("/")[2].startswith(".")}
         others = {listed.data for listed in self.listed.values()} - present
-        object_store.survey({(self.root / name).parent for name in others})
+        object_store.list_folders({(self.root / name).parent for name in others})
         return sorted(present | {name for name in others if (self.root / name).is_file()})
 
     def _places(self, files: Iterable[str]) -> dict[int, Place]:

@@ -120,7 +120,7 @@ class Meta:
     @cached_property
     def files(self) -> tuple[str, ...]:
         """List the files of ``meta`` that say what an episode is."""
-        object_store.survey([(self.root / INFO).parent])
+        object_store.list_folders([(self.root / INFO).parent])
         names = (EPISODES, TASKS) if self.version == 2 else (TASKS_3, *self._episode_files)
         return (INFO, *(name for name in (*names, SUBTASKS) if (self.root / name).is_file()))
 
@@ -163,7 +163,7 @@ class Meta:
 
     @cached_property
     def _episode_files(self) -> list[str]:
-        return storage.matching(self.root, f"{EPISODES_3}/*/*.parquet")
+        return storage.list_matching(self.root, f"{EPISODES_3}/*/*.parquet")
 
     def _episodes_3(self, cameras: Sequence[str]) -> Iterator[tuple[int, Listed]]:
         files = self._episode_files
@@ -225,7 +225,7 @@ def _spans(splits: Any, where: str) -> tuple[tuple[str, int, int], ...]:
 def _rows(path: Place, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yield the rows of a Parquet file, with those of `columns` that it has."""
     try:
-        with storage.reading(path) as raw, pq.ParquetFile(raw) as file:
+        with storage.open_partly(path) as raw, pq.ParquetFile(raw) as file:
             present = [name for name in columns if name in file.schema_arrow.names]
             for batch in file.iter_batches(columns=present, use_threads=False):
                 yield from batch.select(present).to_pylist()

@@ -82,7 +82,7 @@ class LeRobot(RobotSource):
             groups.setdefault(number // PART * PART, []).append(number)
         parts = []
         listed = self.episodes.named(self.episodes.numbers[split], self.episodes.places)
-        object_store.survey({(self.root / name).parent for name in listed})
+        object_store.list_folders({(self.root / name).parent for name in listed})
         for start, numbers in groups.items():
             named = self.episodes.named(numbers, self.episodes.places)
             files = (*self.meta.files, *(name for name in named if (self.root / name).is_file()))

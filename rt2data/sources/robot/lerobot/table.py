@@ -33,7 +33,7 @@ BATCH = 64  # rows that are held at once where they carry images
 def open_parquet(path: Place) -> Iterator[pq.ParquetFile]:
     """Open a Parquet file, whose errors say which one it is."""
     try:
-        with storage.reading(path) as raw:
+        with storage.open_partly(path) as raw:
             # By its name it is read without Python. With a buffer a column of images is not read all at once.
             file = pq.ParquetFile(path if isinstance(path, Path) else raw, buffer_size=1 << 20)
             with file:
@@ -146,7 +146,7 @@ def fingerprint(path: Place, start: int, stop: int) -> tuple[bytes, Extent]:
     """
     h = hashlib.blake2b(b"%d %d" % (start, stop), digest_size=20)
     edges: list[int] = []
-    with open_parquet(path) as file, storage.reading(path) as raw:
+    with open_parquet(path) as file, storage.open_partly(path) as raw:
         for group in _groups(file, start, stop):
             meta = file.metadata.row_group(group)
             spans = []
