@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from rt2data.demo.motion import Course, Task, make_task, run
-from rt2data.demo.pose import rotation
+from rt2data.demo.motion import Course, Task, make_task, perform_task
+from rt2data.demo.pose import from_rpy
 from rt2data.demo.robot import Arm
 from rt2data.demo.scene import PRIMARY, WRIST, Scene, make_camera
 from rt2data.images.codec import encode_image
@@ -73,7 +73,7 @@ def _episodes(ids: range, seed: int, tables: Mapping[str, Image.Image]) -> Itera
     for episode in ids:
         rng = Random(f"rt2data tabletop {seed} episode {episode}")
         task = make_task(rng, _KINDS[episode % len(_KINDS)])
-        course = run(rng, task)
+        course = perform_task(rng, task)
         scene = Scene(rng, make_camera(rng), tables, task.things[1:], task.plate)
         yield _episode(episode, seed, task, course, scene)
 
@@ -81,7 +81,7 @@ def _episodes(ids: range, seed: int, tables: Mapping[str, Image.Image]) -> Itera
 def _episode(episode: int, seed: int, task: Task, course: Course, scene: Scene) -> dict[str, Any]:
     primary, wrist = [], []
     for state, mover in zip(course.states, course.movers, strict=True):
-        arm = Arm(state[:3], rotation(*state[3:6]), state[6], scene.paint)
+        arm = Arm(state[:3], from_rpy(*state[3:6]), state[6], scene.paint)
         pictures = scene.pictures(arm, [mover])
         primary.append(encode_image(pictures[0], "jpeg"))
         wrist.append(encode_image(pictures[1], "png"))

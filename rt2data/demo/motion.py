@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TypeAlias
 
-from rt2data.demo.pose import Matrix, Vector, add, dot, euler, product, rotation, transposed, turned
-from rt2data.demo.render import scaled
+from rt2data.demo.pose import Matrix, Vector, add, dot, from_rpy, product, rotate, to_rpy, transpose
+from rt2data.demo.render import scale
 from rt2data.demo.robot import FINGER_BACK, FINGER_GAP, FINGER_TIP
 from rt2data.demo.scene import COLOURS, Thing
 from rt2data.demo.shapes import PLATE_FLOOR, PLATE_RADIUS, SHAPES
@@ -78,26 +78,26 @@ class Course:
     movers: list[Thing] = field(default_factory=list)
 
 
-def single(value: float) -> float:
+def round_to_float32(value: float) -> float:
     """The nearest float32."""
     return float(struct.unpack("<f", struct.pack("<f", value))[0])
 
 
-def moved(state: State, action: State) -> State:
+def apply_action(state: State, action: State) -> State:
     """The state after an action, computed in float64 and rounded once to float32."""
     x, y, z, roll, pitch, yaw, _ = state
-    turn = product(rotation(*action[3:6]), rotation(roll, pitch, yaw))
-    values = (x + action[0], y + action[1], z + action[2], *euler(turn), action[6])
-    a, b, c, d, e, f, g = map(single, values)
+    turn = product(from_rpy(*action[3:6]), from_rpy(roll, pitch, yaw))
+    values = (x + action[0], y + action[1], z + action[2], *to_rpy(turn), action[6])
+    a, b, c, d, e, f, g = map(round_to_float32, values)
     return a, b, c, d, e, f, g
 
 
-def name(thing: Thing) -> str:
+def name_thing(thing: Thing) -> str:
     """How an instruction calls a thing: "red star"."""
     return f"{thing.colour} {thing.shape}"
 
 
-def scatter(rng: Random, count: int, apart: float = _APART) -> list[Vector] | None:
+def scatter_places(rng: Random, count: int, apart: float = _APART) -> list[Vector] | None:
     """Places for `count` objects, or None where they did not fit."""
     places: list[Vector] = []
     for _ in range(60 * count):
@@ -113,7 +113,7 @@ def pick_things(rng: Random, places: Sequence[Vector]) -> list[Thing]:
     """Objects of distinct looks at the given places, turned at random."""
     looks = [(shape, colour) for shape in SHAPES for colour in COLOURS]
     return [
-        Thing(shape, colour, place, rotation(0.0, 0.0, rng.uniform(-math.pi, math.pi)))
+        Thing(shape, colour, place, from_rpy(0.0, 0.0, rng.uniform(-math.pi, math.pi)))
         for (shape, colour), place in zip(rng.sample(looks, len(places)), places, strict=True)
     ]
 
@@ -121,7 +121,7 @@ def pick_things(rng: Random, places: Sequence[Vector]) -> list[Thing]:
 def make_task(rng: Random, kind: str) -> Task:
     """A task of the given kind that can be carried out without touching what it does not concern."""
     while True:
-        places = scatter(rng, rng.randrange(4, 7) if kind != "place" else rng.randrange(3, 5))
+        places = scatter_places(rng, rng.randrange(4, 7) if kind != "place" else rng.randrange(3, 5))
         if places is None:
             continue
         plate = None
@@ -137,8 +137,8 @@ def make_task(rng: Random, kind: str) -> Task:
 
 def _start(rng: Random, openness: float) -> State:
     low, high = (0.36, -0.14, 0.20, -0.14, -0.14, -0.7), (0.50, 0.14, 0.27, 0.14, 0.14, 0.7)
-    a, b, c, d, e, f = (single(rng.uniform(*ends)) for ends in zip(low, high, strict=True))
-    return a, b, c, d, e, f, single(openness)
+    a, b, c, d, e, f = (round_to_float32(rng.uniform(*ends)) for ends in zip(low, high, strict=True))
+    return a, b, c, d, e, f, round_to_float32(openness)
 
 
 def _folded(angle: float, period: float) -> float:
@@ -158,9 +158,9 @@ def _pick(rng: Random, kind: str, things: list[Thing], plate: Vector | None) -> 
     heading = math.atan2(thing.turn[1][0], thing.turn[0][0])
     yaw = _folded(heading, shape.turn) if shape.turn else rng.uniform(-0.8, 0.8)
     yaw = min((yaw + k * shape.turn for k in (-1, 0, 1)), key=abs)
-    start = _start(rng, single(rng.uniform(0.85, 1.0)))
+    start = _start(rng, round_to_float32(rng.uniform(0.85, 1.0)))
     x, y, _ = thing.position
-    grip = single(shape.grip / FINGER_GAP)
+    grip = round_to_float32(shape.grip / FINGER_GAP)
     low = max(FINGER_TIP + 0.003, shape.height * 0.5)
     level = rng.uniform(-0.03, 0.03), rng.uniform(-0.03, 0.03), yaw
     hover = Key((x, y, shape.height + rng.uniform(0.05, 0.09)), level, start[6], rng.randrange(7, 10))
@@ -170,15 +170,15 @@ def _pick(rng: Random, kind: str, things: list[Thing], plate: Vector | None) -> 
     high = low + rng.uniform(0.12, 0.16)
     if plate is None:
         lift = Key((x + rng.uniform(-0.03, 0.03), y + rng.uniform(-0.03, 0.03), high), tilt, grip, rng.randrange(6, 9))
-        return Task(kind, _say(rng, kind, name(thing), ""), things, None, start, [hover, down, close, lift])
+        return Task(kind, _say(rng, kind, name_thing(thing), ""), things, None, start, [hover, down, close, lift])
     settled = level[0], level[1], yaw + rng.uniform(-0.4, 0.4)
     lift = Key((x, y, high), tilt, grip, rng.randrange(4, 6))
     over = Key((plate[0], plate[1], high), settled, grip, rng.randrange(6, 9))
     lower = Key((plate[0], plate[1], low + PLATE_FLOOR), settled, grip, rng.randrange(3, 5), 0.1)
-    release = Key(lower.position, settled, single(min(1.0, grip + 0.3)), 2, 0.1, grasp=False)
+    release = Key(lower.position, settled, round_to_float32(min(1.0, grip + 0.3)), 2, 0.1, grasp=False)
     away = Key((plate[0], plate[1], high), settled, release.openness, rng.randrange(2, 4))
     keys = [hover, down, close, lift, over, lower, release, away]
-    return Task(kind, _say(rng, kind, name(thing), ""), things, plate, start, keys)
+    return Task(kind, _say(rng, kind, name_thing(thing), ""), things, plate, start, keys)
 
 
 def _push(rng: Random, kind: str, things: list[Thing]) -> Task | None:
@@ -187,7 +187,7 @@ def _push(rng: Random, kind: str, things: list[Thing]) -> Task | None:
     if kind == "push":
         line = add(other.position, thing.position, -1.0)
         length = math.sqrt(dot(line, line))
-        goal, ahead = name(other), scaled(line, 1 / length)
+        goal, ahead = name_thing(other), scale(line, 1 / length)
         far = length - shape.radius - SHAPES[other.shape].radius - 0.003
     else:
         goal = rng.choice(sorted(_WAYS))
@@ -195,7 +195,7 @@ def _push(rng: Random, kind: str, things: list[Thing]) -> Task | None:
     if not 0.05 <= far <= 0.24:
         return None
     end = add(thing.position, ahead, far)
-    contact = FINGER_BACK + max(-dot(ahead, turned(thing.turn, v)) for v in zip(*shape.mesh.vertices, strict=True))
+    contact = FINGER_BACK + max(-dot(ahead, rotate(thing.turn, v)) for v in zip(*shape.mesh.vertices, strict=True))
     before = add(thing.position, ahead, -contact - rng.uniform(0.03, 0.05))
     if not (_inside(end, 0.03) and _inside(before, 0.09)):
         return None
@@ -204,7 +204,7 @@ def _push(rng: Random, kind: str, things: list[Thing]) -> Task | None:
         return None
     yaw = _folded(math.atan2(ahead[1], ahead[0]), math.pi)
     low = max(FINGER_TIP + 0.003, shape.height * 0.5)
-    start = _start(rng, single(rng.uniform(0.3, 1.0)))
+    start = _start(rng, round_to_float32(rng.uniform(0.3, 1.0)))
     level = rng.uniform(-0.04, 0.04), rng.uniform(-0.04, 0.04), yaw
     lean = level[0], level[1] + rng.uniform(-0.06, 0.06), yaw
     hover = Key((before[0], before[1], 0.12), level, 0.0, rng.randrange(7, 10))
@@ -212,7 +212,7 @@ def _push(rng: Random, kind: str, things: list[Thing]) -> Task | None:
     through = add(add(end, ahead, -contact), (0.0, 0.0, low))
     push = Key(through, lean, 0.0, max(6, min(11, round(far / 0.02))), 0.3)
     away = Key(add(add(through, ahead, -0.04), (0.0, 0.0, 0.09)), level, 0.0, rng.randrange(3, 5))
-    text = _say(rng, kind, name(thing), goal)
+    text = _say(rng, kind, name_thing(thing), goal)
     return Task(kind, text, things, None, start, [hover, down, push, away], ahead, contact)
 
 
@@ -233,7 +233,7 @@ def _inside(place: Vector, margin: float) -> bool:
     return x0 - margin <= place[0] <= x1 + margin and y0 - margin <= place[1] <= y1 + margin
 
 
-def run(rng: Random, task: Task) -> Course:
+def perform_task(rng: Random, task: Task) -> Course:
     """Carries a task out. The last action moves nothing: it only says that the episode ends."""
     course = Course([task.start], [], [task.things[0]])
     drift = [0.0] * 6
@@ -249,20 +249,20 @@ def run(rng: Random, task: Task) -> Course:
             turn = [a + (b - a) * share + s for a, b, s in zip(angles, key.angles, shaky[3:], strict=True)]
             state = course.states[-1]
             action = _action(state, goal, turn, openness + (key.openness - openness) * t)
-            after = moved(state, action)
+            after = apply_action(state, action)
             course.actions.append(action)
             course.states.append(after)
             mover = course.movers[-1]
-            tool = rotation(*after[3:6])
+            tool = from_rpy(*after[3:6])
             if task.push is not None:
                 mover = _pushed(mover, task.push, task.contact, after)
             elif key.grasp and i == key.steps - 1:
-                back = transposed(tool)
-                held = turned(back, add(mover.position, after[:3], -1.0)), product(back, mover.turn)
+                back = transpose(tool)
+                held = rotate(back, add(mover.position, after[:3], -1.0)), product(back, mover.turn)
             elif held and key.grasp is False:
                 held, mover = None, _put_down(mover)
             elif held:
-                mover = replace(mover, position=add(after[:3], turned(tool, held[0])), turn=product(tool, held[1]))
+                mover = replace(mover, position=add(after[:3], rotate(tool, held[0])), turn=product(tool, held[1]))
             course.movers.append(mover)
         position, angles, openness = key.position, key.angles, key.openness
     course.actions.append((0.0, 0.0, 0.0, 0.0, 0.0, 0.0, course.states[-1][6]))
@@ -271,9 +271,9 @@ def run(rng: Random, task: Task) -> Course:
 
 def _action(state: State, position: Sequence[float], angles: Sequence[float], openness: float) -> State:
     """The action, in float32, that takes a state to the wanted pose."""
-    wanted = product(rotation(angles[0], angles[1], angles[2]), transposed(rotation(*state[3:6])))
-    values = [p - s for p, s in zip(position, state, strict=False)] + [*euler(wanted), openness]
-    a, b, c, d, e, f, g = map(single, values)
+    wanted = product(from_rpy(angles[0], angles[1], angles[2]), transpose(from_rpy(*state[3:6])))
+    values = [p - s for p, s in zip(position, state, strict=False)] + [*to_rpy(wanted), openness]
+    a, b, c, d, e, f, g = map(round_to_float32, values)
     return a, b, c, d, e, f, g
 
 
@@ -281,7 +281,7 @@ def _put_down(mover: Thing) -> Thing:
     """The thing let go over the plate: it stands there, upright."""
     x, y, _ = mover.position
     yaw = math.atan2(mover.turn[1][0], mover.turn[0][0])
-    return replace(mover, position=(x, y, PLATE_FLOOR), turn=rotation(0.0, 0.0, yaw))
+    return replace(mover, position=(x, y, PLATE_FLOOR), turn=from_rpy(0.0, 0.0, yaw))
 
 
 def _pushed(mover: Thing, ahead: Vector, contact: float, state: State) -> Thing:

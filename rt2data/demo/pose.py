@@ -14,7 +14,7 @@ Matrix: TypeAlias = tuple[Vector, Vector, Vector]
 IDENTITY: Matrix = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
 
-def rotation(roll: float, pitch: float, yaw: float) -> Matrix:
+def from_rpy(roll: float, pitch: float, yaw: float) -> Matrix:
     """Rz(yaw) Ry(pitch) Rx(roll); angles in radians."""
     cr, sr, cp, sp = math.cos(roll), math.sin(roll), math.cos(pitch), math.sin(pitch)
     cy, sy = math.cos(yaw), math.sin(yaw)
@@ -25,8 +25,8 @@ def rotation(roll: float, pitch: float, yaw: float) -> Matrix:
     )
 
 
-def euler(r: Matrix) -> Vector:
-    """Roll, pitch, yaw of a rotation matrix; the inverse of `rotation` for pitch within (-pi/2, pi/2)."""
+def to_rpy(r: Matrix) -> Vector:
+    """Roll, pitch, yaw of a rotation matrix; the inverse of `from_rpy` for pitch within (-pi/2, pi/2)."""
     return (
         math.atan2(r[2][1], r[2][2]),
         math.asin(max(-1.0, min(1.0, -r[2][0]))),
@@ -44,7 +44,7 @@ def cross(a: Vector, b: Vector) -> Vector:
     return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
 
 
-def unit(a: Vector) -> Vector:
+def normalise(a: Vector) -> Vector:
     """The vector of length 1 in the direction of a."""
     length = math.sqrt(dot(a, a))
     return a[0] / length, a[1] / length, a[2] / length
@@ -55,19 +55,19 @@ def add(a: Vector, b: Vector, factor: float = 1.0) -> Vector:
     return a[0] + factor * b[0], a[1] + factor * b[1], a[2] + factor * b[2]
 
 
-def transposed(r: Matrix) -> Matrix:
+def transpose(r: Matrix) -> Matrix:
     """The transpose; of a rotation, its inverse."""
     (a, b, c), (d, e, f), (g, h, i) = r
     return (a, d, g), (b, e, h), (c, f, i)
 
 
-def turned(r: Matrix, v: Vector) -> Vector:
+def rotate(r: Matrix, v: Vector) -> Vector:
     """R v."""
     return dot(r[0], v), dot(r[1], v), dot(r[2], v)
 
 
 def product(a: Matrix, b: Matrix) -> Matrix:
     """A B."""
-    columns = transposed(b)
+    columns = transpose(b)
     rows = [(dot(row, columns[0]), dot(row, columns[1]), dot(row, columns[2])) for row in a]
     return rows[0], rows[1], rows[2]

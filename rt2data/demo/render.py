@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from PIL import ImageDraw
 
-from rt2data.demo.pose import IDENTITY, Matrix, Vector, add, cross, dot, product, transposed, turned, unit
+from rt2data.demo.pose import IDENTITY, Matrix, Vector, add, cross, dot, normalise, product, rotate, transpose
 from rt2data.demo.shapes import Mesh, Point
 
 Colour: TypeAlias = tuple[float, float, float]  # red, green, blue, each in [0, 255]
@@ -37,13 +37,13 @@ class Camera:
     @classmethod
     def looking(cls, position: Vector, target: Vector, up: Vector, focal: float, size: tuple[int, int]) -> Camera:
         """A camera at `position` with `target` in the middle; `focal` in pixels of the finished picture."""
-        forward = unit(add(target, position, -1.0))
-        right = unit(cross(forward, up))
+        forward = normalise(add(target, position, -1.0))
+        right = normalise(cross(forward, up))
         return cls(position, (right, cross(forward, right), forward), focal * SCALE, *size)
 
     def pixel(self, point: Vector) -> tuple[float, float, float]:
         """Pixel of one point, and how many pixels a metre there is long."""
-        x, y, z = turned(self.axes, add(point, self.position, -1.0))
+        x, y, z = rotate(self.axes, add(point, self.position, -1.0))
         k = self.focal / max(z, 0.02)
         return x * k + self.width, y * k + self.height, k
 
@@ -91,42 +91,42 @@ class Body:
     ball: float = 0.0
 
 
-def fill(colour: Colour) -> tuple[int, int, int]:
+def to_fill(colour: Colour) -> tuple[int, int, int]:
     """A colour as Pillow takes it; channels may be above 255, not below 0."""
     r, g, b = colour
     return min(255, int(r + 0.5)), min(255, int(g + 0.5)), min(255, int(b + 0.5))
 
 
-def scaled(v: tuple[float, float, float], factor: float) -> tuple[float, float, float]:
+def scale(v: tuple[float, float, float], factor: float) -> tuple[float, float, float]:
     """A vector or colour times a number."""
     return v[0] * factor, v[1] * factor, v[2] * factor
 
 
-def lit(colour: Colour, light: Light) -> Colour:
+def tint(colour: Colour, light: Light) -> Colour:
     """A colour under the tint of the light."""
     return colour[0] * light.tint[0], colour[1] * light.tint[1], colour[2] * light.tint[2]
 
 
-def disc(x: float, y: float, radius: float, colour: Colour) -> Stroke:
+def draw_disc(x: float, y: float, radius: float, colour: Colour) -> Stroke:
     """A filled circle."""
-    return [(x - radius, y - radius), (x + radius, y + radius)], fill(colour)
+    return [(x - radius, y - radius), (x + radius, y + radius)], to_fill(colour)
 
 
-def strokes(body: Body, camera: Camera, light: Light) -> list[Stroke]:
+def draw_body(body: Body, camera: Camera, light: Light) -> list[Stroke]:
     """The faces of a body that look towards the camera, far ones first where they could hide each other."""
     if body.ball:
         return _ball_strokes(body, camera, light)
-    mesh, back = body.mesh, transposed(body.turn)
+    mesh, back = body.mesh, transpose(body.turn)
     nx, ny, nz = mesh.normals
     # Eye, lamp and the light from above in the body's own frame: its faces need not be turned.
-    ex, ey, ez = turned(back, add(camera.position, body.position, -1.0))
-    lx, ly, lz = turned(back, light.towards)
-    ax, ay, az = turned(back, (0.0, 0.07 * light.ambient, 0.14 * light.ambient))
+    ex, ey, ez = rotate(back, add(camera.position, body.position, -1.0))
+    lx, ly, lz = rotate(back, light.towards)
+    ax, ay, az = rotate(back, (0.0, 0.07 * light.ambient, 0.14 * light.ambient))
     facing = (nx * ex + ny * ey + nz * ez > mesh.offsets).tolist()
     lamp = np.maximum(nx * lx + ny * ly + nz * lz, 0.0) * light.lamp
     shade = (lamp + (nx * ax + ny * ay + nz * az + 0.86 * light.ambient)) * mesh.shades
     gloss = np.maximum(shade - 0.95, 0.0) * 120 + 0.5  # bright faces go towards white
-    bands = [np.minimum(shade * c + gloss, 255.0).astype(np.int64).tolist() for c in lit(body.colour, light)]
+    bands = [np.minimum(shade * c + gloss, 255.0).astype(np.int64).tolist() for c in tint(body.colour, light)]
     colours = list(zip(*bands, strict=True))
     corners = _project(body, camera)
     order: Sequence[int] = range(len(facing))
@@ -141,7 +141,7 @@ def strokes(body: Body, camera: Camera, light: Light) -> list[Stroke]:
 def _project(body: Body, camera: Camera) -> list[Point]:
     """The pixels of a body's vertices."""
     x, y, z = body.mesh.vertices
-    px, py, pz = turned(camera.axes, add(body.position, camera.position, -1.0))
+    px, py, pz = rotate(camera.axes, add(body.position, camera.position, -1.0))
     # Sums are written out, here and above: BLAS would round differently from machine to machine.
     (ra, rb, rc), (da, db, dc), (fa, fb, fc) = product(camera.axes, body.turn)
     k = camera.focal / np.maximum(fa * x + fb * y + fc * z + pz, 0.02)
@@ -151,9 +151,9 @@ def _project(body: Body, camera: Camera) -> list[Point]:
 
 def _ball_strokes(body: Body, camera: Camera, light: Light) -> list[Stroke]:
     """Discs from dark and large to bright and small, moving towards the lamp."""
-    x, y, k = camera.pixel(add(body.position, turned(body.turn, (0.0, 0.0, body.ball))))
+    x, y, k = camera.pixel(add(body.position, rotate(body.turn, (0.0, 0.0, body.ball))))
     radius = body.ball * k
-    base = lit(body.colour, light)
+    base = tint(body.colour, light)
     across, down = dot(camera.axes[0], light.towards), dot(camera.axes[1], light.towards)
     found = []
     for i in range(14):
@@ -162,11 +162,15 @@ def _ball_strokes(body: Body, camera: Camera, light: Light) -> list[Stroke]:
         gloss = 420.0 * max(0.0, t - 0.76)
         colour = (base[0] * shade + gloss, base[1] * shade + gloss, base[2] * shade + gloss)
         size = radius * math.sqrt(1.0 - t * t * 0.985)
-        found.append(disc(x + across * radius * 0.58 * t, y + down * radius * 0.58 * t, size * (1 - 0.25 * t), colour))
+        found.append(
+            draw_disc(x + across * radius * 0.58 * t, y + down * radius * 0.58 * t, size * (1 - 0.25 * t), colour)
+        )
     return found
 
 
-def tube(a: tuple[float, float, float], b: tuple[float, float, float], radii: Point, colour: Colour) -> list[Stroke]:
+def draw_tube(
+    a: tuple[float, float, float], b: tuple[float, float, float], radii: Point, colour: Colour
+) -> list[Stroke]:
     """A tapered round bar between two projected points (Camera.pixel), lighter along a stripe, with round ends."""
     ra, rb = radii[0] * a[2], radii[1] * b[2]
     dx, dy = b[0] - a[0], b[1] - a[1]
@@ -178,33 +182,33 @@ def tube(a: tuple[float, float, float], b: tuple[float, float, float], radii: Po
         off = side * (1 - t) * 0.5
         ax, ay, wa = a[0] + nx * ra * off, a[1] + ny * ra * off, ra * t
         bx, by, wb = b[0] + nx * rb * off, b[1] + ny * rb * off, rb * t
-        tone = scaled(colour, shade)
+        tone = scale(colour, shade)
         corners = [(ax + nx * wa, ay + ny * wa), (bx + nx * wb, by + ny * wb)]
         corners += [(bx - nx * wb, by - ny * wb), (ax - nx * wa, ay - ny * wa)]
-        found += [(corners, fill(tone)), disc(bx, by, wb, tone)]
+        found += [(corners, to_fill(tone)), draw_disc(bx, by, wb, tone)]
         if t > 0.6:  # the narrow stripes meet those of the link before
-            found.append(disc(ax, ay, wa, tone))
+            found.append(draw_disc(ax, ay, wa, tone))
     return found
 
 
-def bounds(body: Body, camera: Camera) -> Box:
+def body_box(body: Body, camera: Camera) -> Box:
     """The box of a body, in pixels of the finished picture."""
     x, y = zip(*_project(body, camera), strict=True)
     return min(x) / SCALE, min(y) / SCALE, max(x) / SCALE, max(y) / SCALE
 
 
-def box_of(drawn: Sequence[Stroke]) -> Box:
+def strokes_box(drawn: Sequence[Stroke]) -> Box:
     """The box of strokes."""
     x, y = zip(*[point for points, _ in drawn for point in points], strict=True)
     return min(x), min(y), max(x), max(y)
 
 
-def joined(a: Box, b: Box) -> Box:
+def join_boxes(a: Box, b: Box) -> Box:
     """The box of two boxes."""
     return min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
 
 
-def overlap(a: Box, b: Box, margin: float = 0.0) -> bool:
+def boxes_overlap(a: Box, b: Box, margin: float = 0.0) -> bool:
     """Whether two boxes share more than `margin` pixels across and down."""
     across, down = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     return across > margin and down > margin
@@ -219,7 +223,7 @@ def paint(draw: ImageDraw.ImageDraw, drawn: Sequence[Stroke]) -> None:
             draw.ellipse(points, fill=colour)
 
 
-def shadow(body: Body, light: Light) -> list[Point]:
+def shadow_outline(body: Body, light: Light) -> list[Point]:
     """The outline of a body's shadow on the table, x and y in metres."""
     x, y, z = body.mesh.vertices
     across, along, up = body.turn
@@ -228,10 +232,10 @@ def shadow(body: Body, light: Light) -> list[Point]:
     (xa, xb, xc), (ya, yb, yc) = add(across, up, -sx), add(along, up, -sy)
     px, py = body.position[0] - sx * body.position[2], body.position[1] - sy * body.position[2]
     xs, ys = (xa * x + xb * y + xc * z + px).tolist(), (ya * x + yb * y + yc * z + py).tolist()
-    return hull(list(zip(xs, ys, strict=True)))
+    return convex_hull(list(zip(xs, ys, strict=True)))
 
 
-def hull(points: Sequence[Point]) -> list[Point]:
+def convex_hull(points: Sequence[Point]) -> list[Point]:
     """The convex hull of points in the plane, counter-clockwise (Andrew's monotone chain)."""
 
     def half(ordered: Sequence[Point]) -> list[Point]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from rt2data.demo.pose import Matrix, Vector, add, cross, dot, turned, unit
-from rt2data.demo.render import Body, Camera, Colour, Light, Stroke, lit, scaled, strokes, tube
-from rt2data.demo.shapes import Mesh, box, circle, prism, shaded
+from rt2data.demo.pose import Matrix, Vector, add, cross, dot, normalise, rotate
+from rt2data.demo.render import Body, Camera, Colour, Light, Stroke, draw_body, draw_tube, scale, tint
+from rt2data.demo.shapes import Mesh, box, circle, darken_faces, prism
 
 FINGER_GAP = 0.085  # metres between the fingers where openness is 1
 FINGER_TIP = 0.014  # metres from the tool's point down to the finger tips
 FINGER_BACK = 0.012  # metres from the tool's point to the fingers' flat side, along the tool's x
-_FINGER = shaded(box((-FINGER_BACK, FINGER_BACK), (0.0, 0.012), (-FINGER_TIP, 0.050)), (0.0, -1.0, 0.0), 0.4)
+_FINGER = darken_faces(box((-FINGER_BACK, FINGER_BACK), (0.0, 0.012), (-FINGER_TIP, 0.050)), (0.0, -1.0, 0.0), 0.4)
 _PALM = box((-0.022, 0.022), (-0.060, 0.060), (0.048, 0.074))
 _HAND = box((-0.026, 0.026), (-0.034, 0.034), (0.074, 0.104))
 _METAL: Colour = (158.0, 162.0, 170.0)
@@ -35,7 +35,7 @@ class Arm:
 
     def at(self, local: Vector) -> Vector:
         """A point of the tool's frame in the world."""
-        return add(self.position, turned(self.turn, local))
+        return add(self.position, rotate(self.turn, local))
 
     def fingers(self) -> list[Body]:
         """Both fingers; their inner sides are dark with rubber."""
@@ -43,7 +43,7 @@ class Arm:
         a, b, c = self.turn
         # The other finger is the same one turned by half a circle about the tool's z.
         back: Matrix = (-a[0], -a[1], a[2]), (-b[0], -b[1], b[2]), (-c[0], -c[1], c[2])
-        return [Body(_FINGER, _METAL, add(self.position, turned(t, (0.0, gap, 0.0))), t) for t in (self.turn, back)]
+        return [Body(_FINGER, _METAL, add(self.position, rotate(t, (0.0, gap, 0.0))), t) for t in (self.turn, back)]
 
     def hand(self) -> list[Body]:
         """What the fingers are fixed to."""
@@ -58,18 +58,18 @@ class Arm:
         points = (_SHOULDER, _elbow(wrist), wrist, self.at((0.0, 0.0, 0.104)))
         shoulder, elbow, end, flange = (camera.pixel(p) for p in points)
         colour, metal = _shaded(self.colour, light), _shaded(_METAL, light)
-        found = tube(shoulder, elbow, (0.052, 0.044), colour)
-        return found + tube(elbow, end, (0.043, 0.033), colour) + tube(end, flange, (0.034, 0.031), metal)
+        found = draw_tube(shoulder, elbow, (0.052, 0.044), colour)
+        return found + draw_tube(elbow, end, (0.043, 0.033), colour) + draw_tube(end, flange, (0.034, 0.031), metal)
 
 
-def pillar(colour: Colour, camera: Camera, light: Light) -> list[Stroke]:
+def draw_pillar(colour: Colour, camera: Camera, light: Light) -> list[Stroke]:
     """What never moves of the arm: its foot and the link up to the shoulder."""
-    link = tube(camera.pixel(_SHOULDER), camera.pixel(_BASE), (0.055, 0.066), _shaded(colour, light))
-    return strokes(FOOT, camera, light) + link
+    link = draw_tube(camera.pixel(_SHOULDER), camera.pixel(_BASE), (0.055, 0.066), _shaded(colour, light))
+    return draw_body(FOOT, camera, light) + link
 
 
 def _shaded(colour: Colour, light: Light) -> Colour:
-    return scaled(lit(colour, light), light.ambient + 0.55 * light.lamp)
+    return scale(tint(colour, light), light.ambient + 0.55 * light.lamp)
 
 
 def _elbow(wrist: Vector) -> Vector:
@@ -78,6 +78,6 @@ def _elbow(wrist: Vector) -> Vector:
     reach = math.sqrt(dot(line, line))
     along = (_UPPER * _UPPER - _FORE * _FORE + reach * reach) / (2 * reach)
     height = math.sqrt(max(_UPPER * _UPPER - along * along, 0.0))
-    ahead = scaled(line, 1 / reach)
-    up = unit(cross(ahead, unit((-line[1], line[0], 0.0))))
-    return add(add(_SHOULDER, ahead, along), scaled(up, -1.0) if up[2] < 0 else up, height)
+    ahead = scale(line, 1 / reach)
+    up = normalise(cross(ahead, normalise((-line[1], line[0], 0.0))))
+    return add(add(_SHOULDER, ahead, along), scale(up, -1.0) if up[2] < 0 else up, height)

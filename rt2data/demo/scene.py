@@ -8,7 +8,7 @@ from random import Random
 
 from PIL import Image, ImageDraw, ImageFilter
 
-from rt2data.demo.pose import Matrix, Vector, add, cross, turned, unit
+from rt2data.demo.pose import Matrix, Vector, add, cross, normalise, rotate
 from rt2data.demo.render import (
     SCALE,
     Body,
@@ -17,16 +17,16 @@ from rt2data.demo.render import (
     Colour,
     Light,
     Stroke,
-    box_of,
-    joined,
-    overlap,
+    boxes_overlap,
+    draw_body,
+    join_boxes,
     paint,
-    shadow,
-    strokes,
+    shadow_outline,
+    strokes_box,
 )
-from rt2data.demo.robot import FOOT, Arm, pillar
+from rt2data.demo.robot import FOOT, Arm, draw_pillar
 from rt2data.demo.shapes import BALL_RADIUS, PLATE, PLATE_INNER, SHAPES, Point
-from rt2data.demo.surface import TABLES, table_top, wall
+from rt2data.demo.surface import TABLES, make_table_top, make_wall
 
 PRIMARY, WRIST = (320, 256), (96, 96)  # width and height of the two cameras' pictures
 COLOURS: dict[str, Colour] = {
@@ -90,39 +90,39 @@ class Scene:
     ) -> None:
         self.camera, self.still = camera, [thing.body() for thing in still]
         self.plate = Body(PLATE, _PLATE, plate) if plate else None
-        towards = unit((rng.uniform(-0.1, 0.6), rng.uniform(-0.7, 0.7), 1.0))
+        towards = normalise((rng.uniform(-0.1, 0.6), rng.uniform(-0.7, 0.7), 1.0))
         self.light = Light(towards, rng.uniform(0.52, 0.62), rng.uniform(0.44, 0.56), rng.choice(_TINTS))
         self.paint = rng.choice(_PAINTS)
         self._texture = self._table(tables[rng.choice(sorted(tables))])
-        self._still = [(camera.depth(middle(b)), strokes(b, camera, self.light)) for b in self.still]
+        self._still = [(camera.depth(body_middle(b)), draw_body(b, camera, self.light)) for b in self.still]
         self._base = self._background(rng)
 
     def _table(self, style: Image.Image) -> Image.Image:
         """The table's texture with the shadows of what stands still."""
         texture = style.copy()
         for body in [FOOT, *self.still, *([self.plate] if self.plate else [])]:
-            outline = [((x - _X) * _DENSITY, (y - _Y) * _DENSITY) for x, y in shadow(body, self.light)]
+            outline = [((x - _X) * _DENSITY, (y - _Y) * _DENSITY) for x, y in shadow_outline(body, self.light)]
             _darken(texture, [outline], 2, 2.2)
         return texture
 
     def _background(self, rng: Random) -> Image.Image:
         """All that never moves as the primary camera sees it, large."""
         width, height = self.camera.width * SCALE, self.camera.height * SCALE
-        picture = wall(rng, width, height)
+        picture = make_wall(rng, width, height)
         mask = Image.new("L", (width, height), 0)
         corners = [self.camera.pixel((x, y, 0.0))[:2] for x, y in _EDGE]
         ImageDraw.Draw(mask).polygon(corners, fill=255)
         picture.paste(self._plane(self.camera, SCALE, Image.Resampling.NEAREST), (0, 0), mask)
         draw = ImageDraw.Draw(picture)
         self._draw_plate(draw, self.camera)
-        paint(draw, pillar(self.paint, self.camera, self.light))
+        paint(draw, draw_pillar(self.paint, self.camera, self.light))
         for _, marks in sorted(self._still, key=_far):
             paint(draw, marks)
         return picture
 
     def _draw_plate(self, draw: ImageDraw.ImageDraw, camera: Camera) -> None:
         if self.plate:
-            paint(draw, strokes(self.plate, camera, self.light))
+            paint(draw, draw_body(self.plate, camera, self.light))
             x, y, _ = self.plate.position
             inner = [camera.pixel((x + a, y + b, c))[:2] for a, b, c in PLATE_INNER]
             draw.polygon(inner, fill=(206, 208, 212))
@@ -133,7 +133,7 @@ class Scene:
         columns = []  # of the homography from texture pixels to the picture's
         origin = add((_X, _Y, 0.0), camera.position, -1.0)
         for v in ((1 / _DENSITY, 0.0, 0.0), (0.0, 1 / _DENSITY, 0.0), origin):
-            x, y, z = turned(camera.axes, v)
+            x, y, z = rotate(camera.axes, v)
             columns.append((f * x + camera.width * half * z, f * y + camera.height * half * z, z))
         a, b, c = columns
         inverse = [*cross(b, c), *cross(c, a), *cross(a, b)]
@@ -144,41 +144,41 @@ class Scene:
     def primary(self, arm: Arm, moving: Sequence[Thing]) -> Image.Image:
         """The picture of the primary camera."""
         bodies, hand = [thing.body() for thing in moving], [*arm.fingers(), *arm.hand()]
-        return self._primary(arm, bodies, hand, [shadow(body, self.light) for body in (*bodies, *hand)])
+        return self._primary(arm, bodies, hand, [shadow_outline(body, self.light) for body in (*bodies, *hand)])
 
     def pictures(self, arm: Arm, moving: Sequence[Thing]) -> tuple[Image.Image, Image.Image]:
         """The pictures of the primary and the wrist camera."""
         bodies, fingers, hand = [thing.body() for thing in moving], arm.fingers(), arm.hand()
-        shadows = [shadow(body, self.light) for body in (*bodies, *fingers, *hand)]
+        shadows = [shadow_outline(body, self.light) for body in (*bodies, *fingers, *hand)]
         return self._primary(arm, bodies, [*fingers, *hand], shadows), self._wrist(arm, bodies, fingers, shadows)
 
     def _primary(self, arm: Arm, bodies: list[Body], hand: list[Body], shadows: list[list[Point]]) -> Image.Image:
         picture = self._base.copy()
         camera, light = self.camera, self.light
         box = _darken(picture, [camera.ground(outline) for outline in shadows], 4, 1.6)
-        parts = [(camera.depth(middle(b)), strokes(b, camera, light)) for b in hand]
+        parts = [(camera.depth(body_middle(b)), draw_body(b, camera, light)) for b in hand]
         links = (max(depth for depth, _ in parts) + 0.001, arm.links(camera, light))
-        loose = [*((camera.depth(middle(b)), strokes(b, camera, light)) for b in bodies), links, *parts]
+        loose = [*((camera.depth(body_middle(b)), draw_body(b, camera, light)) for b in bodies), links, *parts]
         for _, marks in loose:
-            box = joined(box, box_of(marks))
+            box = join_boxes(box, strokes_box(marks))
         # What stands still is in the base already; it is drawn again where what moves may hide it.
-        near = [still for still in self._still if overlap(box, box_of(still[1]))]
+        near = [still for still in self._still if boxes_overlap(box, strokes_box(still[1]))]
         draw = ImageDraw.Draw(picture)
         for _, marks in sorted([*near, *loose], key=_far):
             paint(draw, marks)
         return picture.reduce(SCALE)
 
     def _wrist(self, arm: Arm, bodies: list[Body], fingers: list[Body], shadows: list[list[Point]]) -> Image.Image:
-        camera = wrist_camera(arm)
+        camera = make_wrist_camera(arm)
         # The table has no sharp edges here: it is drawn in the final size, smoothly, and enlarged for the rest.
         plane = self._plane(camera, 1, Image.Resampling.BILINEAR)
         picture = plane.resize((SCALE * plane.width, SCALE * plane.height), Image.Resampling.NEAREST)
         draw = ImageDraw.Draw(picture)
         self._draw_plate(draw, camera)
         _darken(picture, [camera.ground(outline) for outline in shadows], 4, 1.6)
-        near = [b for b in (*self.still, *bodies) if camera.sees(middle(b), 0.045)]
-        for body in sorted([*near, *fingers], key=lambda b: -camera.depth(middle(b))):
-            paint(draw, strokes(body, camera, self.light))
+        near = [b for b in (*self.still, *bodies) if camera.sees(body_middle(b), 0.045)]
+        for body in sorted([*near, *fingers], key=lambda b: -camera.depth(body_middle(b))):
+            paint(draw, draw_body(body, camera, self.light))
         return picture.reduce(SCALE)
 
 
@@ -208,17 +208,17 @@ def _far(drawn: tuple[float, list[Stroke]]) -> float:
     return -drawn[0]
 
 
-def middle(body: Body) -> Vector:
+def body_middle(body: Body) -> Vector:
     """The middle of a body in the world."""
-    return add(body.position, turned(body.turn, body.mesh.middle))
+    return add(body.position, rotate(body.turn, body.mesh.middle))
 
 
-def wrist_camera(arm: Arm) -> Camera:
+def make_wrist_camera(arm: Arm) -> Camera:
     """The camera on the hand's +x side, looking down past the fingers."""
-    up = turned(arm.turn, (-1.0, 0.0, 0.4))
+    up = rotate(arm.turn, (-1.0, 0.0, 0.4))
     return Camera.looking(arm.at((0.070, 0.0, 0.085)), arm.at((0.012, 0.0, -0.045)), up, 69.0, WRIST)
 
 
 def make_tables(seed: int) -> dict[str, Image.Image]:
     """One texture per style; they are dear, so scenes share them."""
-    return {style: table_top(style, seed + 100 * i, _TEXTURE) for i, style in enumerate(TABLES)}
+    return {style: make_table_top(style, seed + 100 * i, _TEXTURE) for i, style in enumerate(TABLES)}

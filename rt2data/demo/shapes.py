@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from rt2data.demo.pose import Vector, add, cross, dot, unit
+from rt2data.demo.pose import Vector, add, cross, dot, normalise
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Point: TypeAlias = tuple[float, float]
@@ -58,7 +58,7 @@ def _mesh(vertices: Sequence[Vector], faces: Sequence[tuple[int, ...]], *, conve
         total: Vector = (0.0, 0.0, 0.0)  # Newell's normal, right for faces that are not convex
         for a, b in zip(corners, [*corners[1:], corners[0]], strict=True):
             total = add(total, cross(a, b))
-        normals.append(unit(total))
+        normals.append(normalise(total))
         x, y, z = zip(*corners, strict=True)
         centres.append((sum(x) / len(x), sum(y) / len(y), sum(z) / len(z)))
     offsets = np.array([dot(n, c) for n, c in zip(normals, centres, strict=True)])
@@ -88,7 +88,7 @@ def box(x: Point, y: Point, z: Point) -> Mesh:
     return prism([(x[0], y[0]), (x[1], y[0]), (x[1], y[1]), (x[0], y[1])], z[1], base=z[0])
 
 
-def shaded(mesh: Mesh, normal: Vector, shade: float) -> Mesh:
+def darken_faces(mesh: Mesh, normal: Vector, shade: float) -> Mesh:
     """The mesh with the faces of the given normal drawn darker."""
     same = np.array([dot(normal, n) > 0.99 for n in zip(*mesh.normals, strict=True)])
     return replace(mesh, shades=np.where(same, shade, mesh.shades))

@@ -16,7 +16,7 @@ _FURNITURE = ((92, 74, 60), (236, 236, 232), (74, 88, 104), (132, 96, 74), (106,
 TABLES = ("oak", "walnut", "birch", "slate", "linen", "mat")
 
 
-def noise(seed: int, width: int, height: int, cells: tuple[int, int]) -> Image.Image:
+def make_noise(seed: int, width: int, height: int, cells: tuple[int, int]) -> Image.Image:
     """A grey picture of smooth noise with `cells` random values across and down."""
     across, down = cells
     raw = np.random.PCG64(seed).random_raw((across * down + 7) // 8).view(np.uint8)[: across * down]
@@ -24,7 +24,7 @@ def noise(seed: int, width: int, height: int, cells: tuple[int, int]) -> Image.I
     return small.resize((width, height), Image.Resampling.BICUBIC)
 
 
-def mixed(pictures: Sequence[tuple[Image.Image, float]]) -> Image.Image:
+def mix_images(pictures: Sequence[tuple[Image.Image, float]]) -> Image.Image:
     """The weighted mean of grey pictures."""
     (first, total), *rest = pictures
     for picture, weight in rest:
@@ -33,7 +33,7 @@ def mixed(pictures: Sequence[tuple[Image.Image, float]]) -> Image.Image:
     return first
 
 
-def coloured(grey: Image.Image, dark: Sequence[int], light: Sequence[int], contrast: float = 1.0) -> Image.Image:
+def colour_image(grey: Image.Image, dark: Sequence[int], light: Sequence[int], contrast: float = 1.0) -> Image.Image:
     """Grey 0..255 as colours from dark to light."""
     bands = []
     for a, b in zip(dark, light, strict=True):
@@ -45,12 +45,12 @@ def coloured(grey: Image.Image, dark: Sequence[int], light: Sequence[int], contr
 def _planks(seed: int, size: int, dark: Sequence[int], light: Sequence[int], width: int) -> Image.Image:
     """Boards side by side, their grain along x."""
     rng = Random(seed)
-    grain = mixed(
+    grain = mix_images(
         [
-            (noise(seed + 1, size, size, (5, 180)), 1.0),
-            (noise(seed + 2, size, size, (12, 400)), 0.7),
-            (noise(seed + 3, size, size, (50, 500)), 0.3),
-            (noise(seed + 4, size, size, (3, 40)), 1.0),
+            (make_noise(seed + 1, size, size, (5, 180)), 1.0),
+            (make_noise(seed + 2, size, size, (12, 400)), 0.7),
+            (make_noise(seed + 3, size, size, (50, 500)), 0.3),
+            (make_noise(seed + 4, size, size, (3, 40)), 1.0),
         ]
     )
     tone = Image.new("L", (size, size), 255)
@@ -64,7 +64,7 @@ def _planks(seed: int, size: int, dark: Sequence[int], light: Sequence[int], wid
             seams.append((x, y, x, y + width))
             x += length
         seams.append((0, y, size, y))
-    table = ImageChops.multiply(coloured(grain, dark, light, 1.7), Image.merge("RGB", (tone, tone, tone)))
+    table = ImageChops.multiply(colour_image(grain, dark, light, 1.7), Image.merge("RGB", (tone, tone, tone)))
     draw = ImageDraw.Draw(table)
     line = tuple(int(c * 0.62) for c in dark)
     for seam in seams:
@@ -72,7 +72,7 @@ def _planks(seed: int, size: int, dark: Sequence[int], light: Sequence[int], wid
     return table
 
 
-def table_top(style: str, seed: int, size: int) -> Image.Image:
+def make_table_top(style: str, seed: int, size: int) -> Image.Image:
     """A square texture, (size, size) RGB, of the named style."""
     if style == "oak":
         return _planks(seed, size, (150, 104, 62), (214, 168, 116), size // 9)
@@ -80,16 +80,20 @@ def table_top(style: str, seed: int, size: int) -> Image.Image:
         return _planks(seed, size, (78, 52, 38), (132, 94, 70), size // 8)
     if style == "birch":
         return _planks(seed, size, (196, 172, 138), (236, 216, 184), size // 5)
-    fine = noise(seed, size, size, (size, size))
-    cloud = noise(seed + 1, size, size, (9, 9))
+    fine = make_noise(seed, size, size, (size, size))
+    cloud = make_noise(seed + 1, size, size, (9, 9))
     if style == "slate":
-        stone = mixed([(cloud, 1.0), (noise(seed + 2, size, size, (90, 90)), 0.6), (fine, 0.2)])
-        return coloured(stone, (66, 74, 84), (108, 116, 124), 1.6)
+        stone = mix_images([(cloud, 1.0), (make_noise(seed + 2, size, size, (90, 90)), 0.6), (fine, 0.2)])
+        return colour_image(stone, (66, 74, 84), (108, 116, 124), 1.6)
     if style == "linen":
         warp, weft = (size // 4, 90), (90, size // 4)
-        threads = [(noise(seed + 2, size, size, warp), 1.0), (noise(seed + 3, size, size, weft), 1.0), (cloud, 1.0)]
-        return coloured(mixed(threads), (196, 193, 186), (226, 223, 215), 1.6)
-    mat = coloured(mixed([(cloud, 1.0), (fine, 0.25)]), (30, 92, 88), (50, 122, 114), 1.2)
+        threads = [
+            (make_noise(seed + 2, size, size, warp), 1.0),
+            (make_noise(seed + 3, size, size, weft), 1.0),
+            (cloud, 1.0),
+        ]
+        return colour_image(mix_images(threads), (196, 193, 186), (226, 223, 215), 1.6)
+    mat = colour_image(mix_images([(cloud, 1.0), (fine, 0.25)]), (30, 92, 88), (50, 122, 114), 1.2)
     draw = ImageDraw.Draw(mat)
     step = size // 24
     for i in range(0, size, step):
@@ -99,7 +103,7 @@ def table_top(style: str, seed: int, size: int) -> Image.Image:
     return mat
 
 
-def wall(rng: Random, width: int, height: int) -> Image.Image:
+def make_wall(rng: Random, width: int, height: int) -> Image.Image:
     """What is behind the table, out of focus: a wall and furniture. Made small and enlarged, which is quick."""
     w, h = width // 4, height // 4
     top = rng.choice(_WALLS)

@@ -13,9 +13,9 @@ from typing import Any
 from PIL import Image
 
 from rt2data.demo import words
-from rt2data.demo.motion import pick_things, scatter
-from rt2data.demo.pose import add, rotation, turned
-from rt2data.demo.render import Box, Camera, bounds, joined, overlap
+from rt2data.demo.motion import pick_things, scatter_places
+from rt2data.demo.pose import add, from_rpy, rotate
+from rt2data.demo.render import Box, Camera, body_box, boxes_overlap, join_boxes
 from rt2data.demo.robot import FINGER_GAP, Arm
 from rt2data.demo.scene import COLOURS, PRIMARY, Scene, Thing, make_camera
 from rt2data.demo.shapes import SHAPES
@@ -89,7 +89,7 @@ def make_view(rng: Random, image_id: int, tables: Mapping[str, Image.Image]) -> 
     """A picture in which every object is in full view: none hides another, and the arm hides none."""
     while True:
         camera = make_camera(rng)
-        places = scatter(rng, rng.randrange(2, 7), 0.09)
+        places = scatter_places(rng, rng.randrange(2, 7), 0.09)
         if places is None:
             continue
         things = pick_things(rng, [*places, (0.0, 0.0, 0.0)])
@@ -97,14 +97,14 @@ def make_view(rng: Random, image_id: int, tables: Mapping[str, Image.Image]) -> 
         things = things[: len(places)]
         y = rng.uniform(-0.2, 0.2)
         position = (rng.uniform(0.28, 0.34), y, rng.uniform(0.19, 0.25))
-        turn = rotation(rng.uniform(-0.1, 0.1), rng.uniform(-0.1, 0.1), rng.uniform(-0.7, 0.7))
+        turn = from_rpy(rng.uniform(-0.1, 0.1), rng.uniform(-0.1, 0.1), rng.uniform(-0.7, 0.7))
         openness = SHAPES[held.shape].grip / FINGER_GAP if held else rng.choice((0.0, 1.0))
         if held:
-            down = turned(turn, (0.0, 0.0, -SHAPES[held.shape].height / 2))
+            down = rotate(turn, (0.0, 0.0, -SHAPES[held.shape].height / 2))
             held = Thing(held.shape, held.colour, add(position, down), turn)
-        boxes = [bounds(thing.body(), camera) for thing in things]
+        boxes = [body_box(thing.body(), camera) for thing in things]
         hand = Arm(position, turn, openness, (0.0, 0.0, 0.0))
-        hiding = [bounds(b, camera) for b in (*hand.fingers(), *hand.hand(), *([held.body()] if held else []))]
+        hiding = [body_box(b, camera) for b in (*hand.fingers(), *hand.hand(), *([held.body()] if held else []))]
         middles = [_middle(box) for box in boxes]
         if _all_seen(boxes, hiding, camera) and max(middles) - min(middles) > _APART:
             break
@@ -122,10 +122,10 @@ def _middle(box: Box) -> float:
 def _all_seen(boxes: Sequence[Box], hiding: Sequence[Box], camera: Camera) -> bool:
     """Whether no box leaves the picture and none of `boxes` is covered by more than a corner's worth of pixels."""
     inside = (2.0, 2.0, camera.width - 2.0, camera.height - 2.0)
-    if any(joined(inside, box) != inside for box in (*boxes, *hiding)):
+    if any(join_boxes(inside, box) != inside for box in (*boxes, *hiding)):
         return False
     pairs = [(a, b) for i, a in enumerate(boxes) for b in boxes[:i]] + [(a, b) for a in boxes for b in hiding]
-    return not any(overlap(a, b, 3.0) for a, b in pairs)
+    return not any(boxes_overlap(a, b, 3.0) for a, b in pairs)
 
 
 def _write_questions(folder: Path, rng: Random, views: Sequence[View]) -> None:
@@ -318,8 +318,8 @@ def _captions(rng: Random, view: View, language: str) -> list[str]:
     shuffled = rng.sample(names, len(names))
     above, counted, beside = words.CAPTIONS[language]
     found = [
-        above.format(list=words.listed(language, shuffled)),
-        counted.format(n=len(names), list=words.listed(language, names)),
+        above.format(list=words.join_names(language, shuffled)),
+        counted.format(n=len(names), list=words.join_names(language, names)),
         words.HOLDING[language].format(_name(view.held, language)) if view.held else words.EMPTY[language],
         words.OUTERMOST[language].format(names[0], names[-1]),
     ]

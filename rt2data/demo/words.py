@@ -291,13 +291,13 @@ OUTERMOST = {
 _AND = {"en": " and ", "fr": " et ", "de": " und ", "es": " y ", "ja": "と"}
 
 
-def listed(language: str, names: Sequence[Name]) -> str:
+def join_names(language: str, names: Sequence[Name]) -> str:
     """An enumeration: "a red star, a blue cube and a green cup"."""
     *most, last = [name.a for name in names]
     comma = "、" if language == "ja" else ", "
     return comma.join(most) + _AND[language] + last if most else last
 
 
-def tone(language: str, colour: str) -> str:
+def name_colour(language: str, colour: str) -> str:
     """The name of a colour, on its own."""
     return _TONES[language][colour][0]

@@ -23,8 +23,8 @@ from PIL import Image
 from rt2data import cli
 from rt2data.demo import CORPORA, write_sample
 from rt2data.demo.episodes import FEATURES, SHARDS, SPLITS
-from rt2data.demo.motion import make_task, moved, run
-from rt2data.demo.pose import euler, product, rotation, transposed
+from rt2data.demo.motion import apply_action, make_task, perform_task
+from rt2data.demo.pose import from_rpy, product, to_rpy, transpose
 from rt2data.demo.scene import make_tables
 from rt2data.demo.shapes import SHAPES
 from rt2data.demo.web import View, _questions, make_view
@@ -153,7 +153,7 @@ def test_every_picture_is_different_and_decodes(episodes: list[Example]) -> None
 def test_the_task_is_done_in_the_end(kind: str, seed: int) -> None:
     rng = Random(f"{kind} {seed}")
     task = make_task(rng, kind)
-    course = run(rng, task)
+    course = perform_task(rng, task)
     before, after = course.movers[0], course.movers[-1]
     assert f"{before.colour} {before.shape}" in task.instruction.lower()
     moved_by = math.dist(before.position, after.position)
@@ -193,11 +193,11 @@ def upright(turn: Any) -> bool:
 def test_an_object_moves_only_with_the_hand() -> None:
     for seed in range(8):
         rng = Random(seed)
-        course = run(rng, make_task(rng, "pick"))
+        course = perform_task(rng, make_task(rng, "pick"))
         held = None
         for state, mover in zip(course.states, course.movers, strict=True):
-            tool = rotation(*state[3:6])
-            local = product(transposed(tool), mover.turn)
+            tool = from_rpy(*state[3:6])
+            local = product(transpose(tool), mover.turn)
             if mover.position == course.movers[0].position:
                 continue
             if held is not None:
@@ -207,11 +207,11 @@ def test_an_object_moves_only_with_the_hand() -> None:
 
 
 def test_moved_is_the_composition_in_the_base_frame() -> None:
-    state = moved((0.0, 0.0, 0.0, 0.0, 0.0, math.pi / 2, 1.0), (0.1, 0.0, 0.0, 0.2, 0.0, 0.0, 0.5))
+    state = apply_action((0.0, 0.0, 0.0, 0.0, 0.0, math.pi / 2, 1.0), (0.1, 0.0, 0.0, 0.2, 0.0, 0.0, 0.5))
     # A roll of 0.2 about the base's x, of a tool that is turned by a quarter: seen from the tool it is a pitch of -0.2.
     assert state == pytest.approx((0.1, 0.0, 0.0, 0.0, -0.2, math.pi / 2, 0.5), abs=1e-6)
     for angles in ((0.1, -0.2, 0.3), (-1.0, 0.5, 3.0)):
-        assert euler(rotation(*angles)) == pytest.approx(angles)
+        assert to_rpy(from_rpy(*angles)) == pytest.approx(angles)
 
 
 def test_vqa_layout(sample: Path) -> None:
