@@ -79,7 +79,8 @@ def fake_dataset(
         name, version = name or str(info.get("name", "")), version or str(info.get("version", ""))
     maker = _Maker(fields, robot, dict(values or {}), image_size)
     written = write_rlds(
-        Path(out), name=name, version=version, features=nest_fields({path: _spec(field) for path, field in fields.items()}),
+        Path(out), name=name, version=version,
+        features=nest_fields({path: _spec(field) for path, field in fields.items()}),
         splits={split: maker.episodes(seed, number, episodes, steps) for number, split in enumerate(splits)},
         shards=dict.fromkeys(splits, 2 if episodes > 1 else 1), file_format=file_format,
     )  # fmt: skip

@@ -43,7 +43,7 @@ class Images(NamedTuple):
 
 def requests(images: Images) -> Ints:
     """The reads that fetch some images, int64 (m, 3): file, from where, to where. What lies at most GAP apart is read
-    together, up to CHUNK bytes.
+    together, up to REQUEST_BYTES.
     """
     order = np.lexsort((images.offset, images.file))
     file, start = images.file[order], images.offset[order]

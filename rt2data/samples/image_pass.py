@@ -3,8 +3,8 @@
 It runs only where a recipe filters by it, a task per camera of a part. A file holds a row per row of the part's index:
 
 - ``digest``: list<uint64>[2], BLAKE2b of the image's bytes, 16 bytes; 0, 0 where the row has no image;
-- ``pixels``: ``brightness`` and ``contrast`` (`codec.measure_look`) uint8, 0 where there is no image; ``state`` uint8, a
-  position in `index.REASONS`: not 0 where the image does not decode; ``there`` bool.
+- ``pixels``: ``brightness`` and ``contrast`` (`codec.measure_look`) uint8, 0 where there is no image; ``state`` uint8,
+  a position in `index.REASONS`: not 0 where the image does not decode; ``there`` bool.
 """
 
 from __future__ import annotations

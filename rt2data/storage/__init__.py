@@ -1,7 +1,7 @@
-"""Where data lies: a folder of a file system or a prefix of an object store, and files that appear whole or not at all.
+"""Local folders and object stores (S3, Google Cloud Storage) behind one type, and files that are written atomically.
 
-`places` has the functions that take either, `object_store` what an object store needs, `local_copies` the copies of its
-objects, `atomic` the writing of whole files. Knows nothing of datasets or mixtures.
+`places` has the functions that take a path or a URL, `object_store` the requests, `local_copies` what was read of
+objects, `atomic` files that appear complete or not at all. Knows nothing of datasets or mixtures.
 
 May import: `errors`.
 """

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, whoever else writes them and whenever the writer is killed."""
+"""Write files and folders atomically: they appear complete or not at all, even where the process is killed."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from rt2data.storage.places import Place
 
 @contextmanager
 def replacing(path: Place, expected: str = "a place that can be written to") -> Iterator[Path]:
-    """A temporary path, of this attempt alone, that becomes `path` when the block ends without an error.
+    """Give a temporary path of this attempt alone; it becomes `path` when the block ends without an error.
 
-    It lies beside `path`; for an object of a store it is a local file that is uploaded then.
+    The temporary file lies beside `path`. For an object it is a local file, which is uploaded at the end.
 
     Raises:
         Rt2dataError: the system refuses; `expected` is what should be there.
@@ -40,7 +40,7 @@ def replacing(path: Place, expected: str = "a place that can be written to") -> 
 
 
 def write_file(path: Place, data: bytes) -> None:
-    """Write a file of `data`."""
+    """Write `data` as a file or an object, in one piece."""
     if isinstance(path, Path):
         with replacing(path) as temporary:
             temporary.write_bytes(data)
@@ -50,7 +50,7 @@ def write_file(path: Place, data: bytes) -> None:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """A new folder that becomes `path` (not there yet, or empty) when the block ends without an error.
+    """Give a new folder; it becomes `path`, which must not exist or be empty, when the block ends without an error.
 
     Raises:
         Rt2dataError: the system refuses.

@@ -1,10 +1,11 @@
 """Objects of S3 and Google Cloud Storage by their URLs (``s3://``, ``gs://``).
 
-A `Url` offers what is used of `pathlib.Path`, so most code takes either. The client, `obstore`, tries requests again
-with growing pauses; reads and writes of large objects are pieces of CHUNK bytes, PARALLEL of them at a time.
+A `Url` has the methods of `pathlib.Path` that the package uses, so most code takes either. The client, `obstore`,
+retries requests with growing pauses. Large objects are read and written in requests of REQUEST_BYTES, PARALLEL at a
+time.
 
-Credentials, regions and endpoints come from the environment alone, under the names that everyone uses
-(docs/storage.md), and go nowhere else.
+Credentials, regions and endpoints come from the environment alone, under their usual names (docs/storage.md). They are
+passed to the client and nowhere else.
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ from rt2data.errors import Rt2dataError
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-GAP = 1 << 20  # bytes that are read over rather than asked for apart: some 10 ms of a network
-REQUEST_BYTES = 8 << 20  # bytes of a request: long enough that its latency costs little, short enough to be tried again
-PARALLEL = 16  # requests that a process has under way: at most PARALLEL * CHUNK bytes in memory
-# Seconds after which a request is given up and tried again, and after which none is tried again. The client gives up
-# after 30, in which a line of less than 4 MB/s does not bring the first of PARALLEL chunks.
+GAP = 1 << 20  # bytes between two ranges up to which one request reads both: some 10 ms of a network
+REQUEST_BYTES = 8 << 20  # of a request: long enough that its latency costs little, short enough to be retried
+PARALLEL = 16  # requests that a process has under way: at most PARALLEL * REQUEST_BYTES in memory
+# Seconds: the timeout of one attempt, and the time after which no further attempt is started. The client's own timeout
+# is 30, in which a line of less than 4 MB/s does not deliver the first of PARALLEL requests.
 TIMEOUT, RETRIES = 120, 240
-PAUSES = (0.1, 0.4, 1.6)  # seconds after an answer that is whole by what it says of itself, and too short
-FRESH = 60.0  # seconds for which sizes and versions that were listed are believed
-# Where clouds hand credentials to their machines. The client asks there last, when it found none.
+PAUSES = (0.1, 0.4, 1.6)  # seconds before another attempt, after an answer that is shorter than asked for
+FRESH = 60.0  # seconds for which listed sizes and ETags are reused
+# Where cloud machines get credentials from. The client asks there last, when it found no others.
 _METADATA = ("169.254.169.254", "169.254.170.2", "metadata.google.internal")
 
 
 class Stat(NamedTuple):
-    """What a store says of an object: its size in bytes, and its ETag, which another content never has."""
+    """An object's size in bytes and its ETag, which differs for every other content."""
 
     st_size: int
     etag: str
@@ -47,7 +48,7 @@ class Stat(NamedTuple):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Url:
-    """An object, or a prefix that stands for a folder. `key` has neither a slash at its start nor at its end."""
+    """The URL of an object, or of a prefix that stands for a folder. `key` neither starts nor ends with a slash."""
 
     scheme: str
     bucket: str
@@ -88,12 +89,12 @@ class Url:
         return self
 
     def stat(self) -> Stat:
-        """Raises FileNotFoundError where there is no such object."""
+        """Return size and ETag, listed less than FRESH ago or asked for. Raises FileNotFoundError."""
         known = _known(self)
         if known is None:
             with _asking(self, "head") as (obstore, store):
-                found = obstore.head(store, self.key)
-            known = _STATS[self] = _stat(found)
+                entry = obstore.head(store, self.key)
+            known = _STATS[self] = _to_stat(entry)
         return known[0]
 
     def is_file(self) -> bool:
@@ -104,7 +105,7 @@ class Url:
         return True
 
     def is_dir(self) -> bool:
-        return any(True for _ in _listed(self))
+        return any(True for _ in _list_all(self))
 
     def exists(self) -> bool:
         return self.is_file() or self.is_dir()
@@ -113,21 +114,21 @@ class Url:
         return False
 
     def iterdir(self) -> Iterator[Url]:
-        """The objects and prefixes right below."""
+        """List the objects and prefixes directly below."""
         with _asking(self, "list") as (obstore, store):
-            found = obstore.list_with_delimiter(store, _prefix(self))
+            listing = obstore.list_with_delimiter(store, _prefix(self))
         _LISTED[self] = time.monotonic()
-        yield from (Url(self.scheme, self.bucket, prefix.rstrip("/")) for prefix in found["common_prefixes"])
-        for entry in found["objects"]:
-            yield _note(self, entry)
+        yield from (Url(self.scheme, self.bucket, prefix.rstrip("/")) for prefix in listing["common_prefixes"])
+        for entry in listing["objects"]:
+            yield _remember(self, entry)
 
     def glob(self, pattern: str) -> Iterator[Url]:
-        """The objects whose names below this prefix match, as `Path.glob` has it."""
+        """List the objects below this prefix whose relative names match, as `Path.glob` does."""
         fixed = re.split(r"[*?\[]", pattern)[0].rpartition("/")[0]
         start, matches = self / fixed, re.compile(_regex(pattern)).fullmatch
         deep = "/" in pattern.removeprefix(fixed).lstrip("/")
-        found = _listed(start) if deep else (one for one in start.iterdir() if one.is_file())
-        yield from (one for one in found if matches(one.relative_to(self).as_posix()))
+        objects = _list_all(start) if deep else (url for url in start.iterdir() if url.is_file())
+        yield from (url for url in objects if matches(url.relative_to(self).as_posix()))
 
     def read_bytes(self) -> bytes:
         with _asking(self, "get") as (obstore, store):
@@ -137,23 +138,23 @@ class Url:
         return self.read_bytes().decode()
 
     def write_bytes(self, data: bytes) -> None:
-        """Write the object; it is there whole, or as before."""
+        """Write the object. It appears complete, or stays as it was."""
         _put(self, data)
 
     def unlink(self, *, missing_ok: bool = False) -> None:
         if missing_ok and not self.is_file():
             return
-        _changed(self)
+        _forget(self)
         with _asking(self, "delete") as (obstore, store):
             obstore.delete(store, self.key)
 
 
 _STATS: dict[Url, tuple[Stat, float]] = {}
-_LISTED: dict[Url, float] = {}  # folders of which every object is in _STATS, and since when
+_LISTED: dict[Url, float] = {}  # folders of which every object is in _STATS, with the time of listing
 
 
 def list_folders(folders: Iterable[Path | Url]) -> None:
-    """List some folders, so that for a minute nothing in them needs a request of its own to be found, or missed."""
+    """List some folders. For FRESH seconds no object in them needs a request of its own to be found or missed."""
     for folder in set(folders):
         if isinstance(folder, Url) and _LISTED.get(folder, -FRESH) + FRESH < time.monotonic():
             for _ in folder.iterdir():
@@ -161,7 +162,7 @@ def list_folders(folders: Iterable[Path | Url]) -> None:
 
 
 def forget_listings() -> None:
-    """Believe no size and no version that was seen before."""
+    """Forget all sizes, ETags and listings."""
     _STATS.clear()
     _LISTED.clear()
 
@@ -175,14 +176,14 @@ def _known(url: Url) -> tuple[Stat, float] | None:
     return None
 
 
-def _stat(entry: Any) -> tuple[Stat, float]:
-    """What a store says, and when; without the quotes that some of its answers have around an ETag."""
+def _to_stat(entry: Any) -> tuple[Stat, float]:
+    """Return an entry's size and ETag, without the quotes that some answers have around it, and the time."""
     return Stat(entry["size"], (entry["e_tag"] or "").strip('"')), time.monotonic()
 
 
-def _note(folder: Url, entry: Any) -> Url:
+def _remember(folder: Url, entry: Any) -> Url:
     url = Url(folder.scheme, folder.bucket, entry["path"])
-    _STATS[url] = _stat(entry)
+    _STATS[url] = _to_stat(entry)
     return url
 
 
@@ -190,34 +191,34 @@ def _prefix(folder: Url) -> str:
     return f"{folder.key}/" if folder.key else ""
 
 
-def _listed(folder: Url) -> Iterator[Url]:
-    """Every object below a prefix, in the order of their names."""
+def _list_all(folder: Url) -> Iterator[Url]:
+    """List every object below a prefix, in the order of their names."""
     with _asking(folder, "list") as (obstore, store):
         for page in obstore.list(store, _prefix(folder), chunk_size=1000):
             for entry in page:
-                yield _note(folder, entry)
+                yield _remember(folder, entry)
 
 
-def _changed(url: Url) -> None:
+def _forget(url: Url) -> None:
     _STATS.pop(url, None)
     _LISTED.pop(url.parent, None)
 
 
 def _put(url: Url, content: Any) -> None:
-    _changed(url)
+    _forget(url)
     with _asking(url, "put") as (obstore, store):
         obstore.put(store, url.key, content, chunk_size=REQUEST_BYTES, max_concurrency=PARALLEL)
 
 
 def _regex(pattern: str) -> str:
-    """A pattern of `Path.glob` as a regular expression."""
+    """Translate a pattern of `Path.glob` into a regular expression."""
     parts = re.split(r"(\*\*/|\*|\?|\[[^\]]*\])", pattern)
     known = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
     return "".join(known.get(p) or (_set(p) if p[:1] == "[" and p[-1:] == "]" else re.escape(p)) for p in parts)
 
 
 def _set(characters: str) -> str:
-    """A set of characters, ``[abc]`` or ``[!abc]``, as a regular expression."""
+    """Translate a set of characters, ``[abc]`` or ``[!abc]``, into a regular expression."""
     inside = characters[1:-1].replace("\\", "\\\\").replace("[", "\\[")
     return f"[^{inside[1:]}]" if inside[:1] == "!" else f"[{inside}]"
 
@@ -227,7 +228,7 @@ def _set(characters: str) -> str:
 
 @cache
 def _store(scheme: str, bucket: str) -> Any:
-    """The client of a bucket."""
+    """Make the client of a bucket."""
     from obstore import store
 
     client: dict[str, Any] = {"timeout": timedelta(seconds=TIMEOUT)}
@@ -253,7 +254,7 @@ def _store(scheme: str, bucket: str) -> Any:
 
 @contextmanager
 def _asking(url: Url, what: str) -> Iterator[tuple[Any, Any]]:
-    """(`obstore`, the client of the object's bucket), whose errors become ours."""
+    """Give (`obstore`, the client of the object's bucket); their errors become Rt2dataError or FileNotFoundError."""
     import obstore
     from obstore.exceptions import BaseError, PreconditionError
 
@@ -266,11 +267,11 @@ def _asking(url: Url, what: str) -> Iterator[tuple[Any, Any]]:
         raise Rt2dataError(str(url), "it changed while it was read", expected, "Build again") from None
     except (BaseError, OSError) as error:
         repair = "Check bucket, network and the credentials of this environment; the same command continues"
-        said = " ".join(str(error).partition("Debug source")[0].split())
-        if any(host in said for host in _METADATA):
-            said = "no credentials in this environment, and none that this machine hands out"
+        message = " ".join(str(error).partition("Debug source")[0].split())
+        if any(host in message for host in _METADATA):
+            message = "no credentials in this environment, and none that this machine hands out"
             repair = "Set them, or AWS_SKIP_SIGNATURE=true or GOOGLE_SKIP_SIGNATURE=true for a public bucket"
-        found = f"{what} failed: {said[:300]}"
+        found = f"{what} failed: {message[:300]}"
         raise Rt2dataError(str(url), found, "a store that answers", repair) from None
 
 
@@ -282,22 +283,24 @@ def _threads() -> ThreadPoolExecutor:
 
 
 def fetch_ranges(ranges: Iterable[tuple[Url, int, int]], etag: str = "") -> Iterator[memoryview]:
-    """The bytes from `start` to `stop` of each (object, start, stop), in order, PARALLEL requests at a time.
+    """Yield the bytes of each (object, start, stop), in order, with PARALLEL requests at a time.
 
-    `etag` is that of the only object among them; else it is the one that was seen a moment ago.
+    Args:
+        ranges: byte ranges, `stop` excluded.
+        etag: of the object, where all ranges are of one; "" takes the ETags that were listed less than FRESH ago.
 
     Raises:
-        Rt2dataError: an object is not there any more, or another one than it was.
+        Rt2dataError: an object is gone, or has changed.
     """
 
-    def one(url: Url, start: int, stop: int) -> memoryview:
+    def fetch(url: Url, start: int, stop: int) -> memoryview:
         known = _known(url)
         options: dict[str, Any] = {"range": (start, stop)}
         if tag := etag or (known[0].etag if known else ""):
             options["if_match"] = f'"{tag}"'
         try:
             with _asking(url, "get") as (obstore, store):
-                return _whole(url, stop - start, lambda: obstore.get(store, url.key, options=options))
+                return _get_complete(url, stop - start, lambda: obstore.get(store, url.key, options=options))
         except FileNotFoundError:
             raise Rt2dataError(str(url), "no such object", "the file that was indexed") from None
 
@@ -309,7 +312,7 @@ def fetch_ranges(ranges: Iterable[tuple[Url, int, int]], etag: str = "") -> Iter
                 size, future = pending.popleft()
                 yield future.result()
                 under_way -= size
-            pending.append((stop - start, _threads().submit(one, url, start, stop)))
+            pending.append((stop - start, _threads().submit(fetch, url, start, stop)))
             under_way += stop - start
         while pending:
             yield pending.popleft()[1].result()
@@ -318,8 +321,8 @@ def fetch_ranges(ranges: Iterable[tuple[Url, int, int]], etag: str = "") -> Iter
             future.cancel()
 
 
-def _whole(url: Url, size: int, get: Callable[[], Any]) -> memoryview:
-    """The bytes of an answer, which must be `size`; asked for again while they are not."""
+def _get_complete(url: Url, size: int, get: Callable[[], Any]) -> memoryview:
+    """Return an answer of `size` bytes; asks again after PAUSES where it is shorter."""
     for pause in PAUSES:
         data = memoryview(get().bytes())
         if len(data) == size:
@@ -330,13 +333,13 @@ def _whole(url: Url, size: int, get: Callable[[], Any]) -> memoryview:
 
 
 def byte_ranges(size: int) -> list[tuple[int, int]]:
-    """The requests, from where to where, that read an object of `size` bytes."""
+    """Cut an object of `size` bytes into the (start, stop) ranges of its requests."""
     return [(start, min(size, start + REQUEST_BYTES)) for start in range(0, size, REQUEST_BYTES)]
 
 
 @contextmanager
 def uploading(url: Url) -> Iterator[Path]:
-    """A local path; what was written there becomes the object `url` when the block ends without an error."""
+    """Give a local path; the file written there is uploaded as `url` when the block ends without an error."""
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="rt2data-") as folder:
@@ -346,5 +349,5 @@ def uploading(url: Url) -> Iterator[Path]:
 
 
 def count_writes(sizes: Sequence[int]) -> int:
-    """How many requests write objects of such sizes: one, or a multipart upload's first, its parts and its last."""
+    """Count the requests that write objects of these sizes: one each, or of a multipart upload start, parts and end."""
     return sum(1 if size <= REQUEST_BYTES else 2 + len(byte_ranges(size)) for size in sizes)

@@ -1,6 +1,6 @@
-"""Where data lies: a folder of a file system, or a prefix of an object store.
+"""Functions on a `Place`: a path of a file system, or the URL of an object or prefix in an object store.
 
-What is mapped into memory gets a local copy from `local_path`; a library that reads some of a file gets it from `open_partly`.
+To map a file or read all of it, use `local_path`; for a library that reads parts of a file, use `open_partly`.
 """
 
 from __future__ import annotations
@@ -23,46 +23,46 @@ Place: TypeAlias = Path | Url
 
 
 def place(text: str | Path | Url) -> Place:
-    """A path or URL as it is given on a command line, in a recipe or in a job.
+    """Parse a path or URL, as a command line, a recipe or a job gives it.
 
     Raises:
         Rt2dataError: a URL of another scheme, or without a bucket.
     """
     if not isinstance(text, str):
         return text
-    if found := _URL.fullmatch(text):
-        return Url(found[1], found[2], "") / found[3]
+    if match := _URL.fullmatch(text):
+        return Url(match[1], match[2], "") / match[3]
     if re.match(r"[a-z][a-z0-9+.-]+://", text) or text.startswith(("s3:", "gs:")):
         raise Rt2dataError(text, "no URL that is read", "a path, s3://BUCKET/… or gs://BUCKET/…")
     return Path(text)
 
 
 def join(root: Place | None, name: str) -> Place:
-    """`name`, which may be absolute or a URL, seen from `root`."""
-    found = place(name)
-    return found if isinstance(found, Url) or found.is_absolute() else (root or Path()) / name
+    """Return `root`/`name`, or `name` itself where it is absolute or a URL."""
+    path = place(name)
+    return path if isinstance(path, Url) or path.is_absolute() else (root or Path()) / name
 
 
 def list_matching(folder: Place, pattern: str) -> list[str]:
-    """The names, seen from `folder`, of the files below it that match a pattern of `Path.glob`, sorted."""
+    """List the files below `folder` that match a pattern of `Path.glob`: names relative to it, sorted."""
     if isinstance(folder, Url):
-        return sorted(one.relative_to(folder).as_posix() for one in folder.glob(pattern))
-    return sorted(one.relative_to(folder).as_posix() for one in folder.glob(pattern) if one.is_file())
+        return sorted(url.relative_to(folder).as_posix() for url in folder.glob(pattern))
+    return sorted(path.relative_to(folder).as_posix() for path in folder.glob(pattern) if path.is_file())
 
 
 def is_file(folder: Place, name: str) -> bool:
-    """Whether a file of that name, read from data, lies below a folder; False also for a name that can be none."""
+    """Return whether the file `name`, a name read from data, is below a folder; False where it can name no file."""
     return (folder / name).is_file() if isinstance(folder, Url) else os.path.isfile(folder / name)
 
 
-def read_version(found: Place) -> list[int | str]:
-    """Size and time of a file, size and ETag of an object: what changes with its content. Raises OSError."""
-    stat = found.stat()
+def read_version(path: Place) -> list[int | str]:
+    """Return what changes with the content: size and mtime_ns of a file, size and ETag of an object. Raises OSError."""
+    stat = path.stat()
     return [stat.st_size, stat.etag if isinstance(stat, Stat) else stat.st_mtime_ns]
 
 
 def read_versions(folder: Place, names: Sequence[str]) -> Iterator[tuple[int, int | str] | None]:
-    """`read_version` of each of many files below a folder, None of one that is not there."""
+    """Yield `read_version` of each file below a folder, None for a missing one. An object store is listed once."""
     if isinstance(folder, Url):
         object_store.list_folders({(folder / name).parent for name in names})
         for name in names:
@@ -73,36 +73,37 @@ def read_versions(folder: Place, names: Sequence[str]) -> Iterator[tuple[int, in
         return
     for name in names:
         try:
-            found = os.stat(os.path.join(folder, name))
-            yield found.st_size, found.st_mtime_ns
+            stat = os.stat(os.path.join(folder, name))
+            yield stat.st_size, stat.st_mtime_ns
         except OSError:
             yield None
 
 
-def local_path(found: Place) -> Path:
-    """A local file with the content of `found`: itself, or a copy (`local_copies.copy_whole`), which lasts until others are
-    made.
+def local_path(path: Place) -> Path:
+    """Return a local file with the same content: `path` itself, or a copy of the object.
+
+    A copy lasts until others are made (`local_copies.copy_whole`).
 
     Raises:
         FileNotFoundError: there is no such object.
     """
-    return local_copies.copy_whole(found) if isinstance(found, Url) else found
+    return local_copies.copy_whole(path) if isinstance(path, Url) else path
 
 
-def open_file(found: Place) -> BinaryIO:
-    """A file, or a local copy of an object (`local_path`), opened for reading from front to back. Raises OSError."""
-    return local_path(found).open("rb")
+def open_file(path: Place) -> BinaryIO:
+    """Open a file, or a local copy of an object, to be read from front to back. Raises OSError."""
+    return local_path(path).open("rb")
 
 
 @contextmanager
-def open_partly(found: Place) -> Iterator[BinaryIO]:
-    """A file or an object as a file of which some is read (`rt2data.storage.local_copies.open_copy`). Raises OSError."""
-    with local_copies.open_copy(found) if isinstance(found, Url) else found.open("rb") as file:
+def open_partly(path: Place) -> Iterator[BinaryIO]:
+    """Open a file or an object of which parts are read (`local_copies.open_copy`). Raises OSError."""
+    with local_copies.open_copy(path) if isinstance(path, Url) else path.open("rb") as file:
         yield file
 
 
 def safe_join(root: Place, name: str) -> Place | None:
-    """`root`/`name`, or None where `name`, which is read from data, would leave `root`."""
+    """Return `root`/`name`, or None where `name`, which is read from data, would leave `root`."""
     if "\0" in name:
         return None
     if isinstance(root, Url):

@@ -216,7 +216,7 @@ def test_copies_are_bounded_and_none_that_is_read_goes(server: Server, monkeypat
         assert file.read(5) == BODY[:5]
         for n in range(1, 8):
             storage.local_path(url(f"x{n}"))
-            assert sum(one.brought for one in local_copies._KEPT.copies.values()) <= 4 * len(BODY)
+            assert sum(copy.downloaded for copy in local_copies._KEPT.copies.values()) <= 4 * len(BODY)
         assert file.read(5) == BODY[5:10]
     assert len(local_copies._KEPT.copies) <= 4
     monkeypatch.setattr(local_copies, "KEPT_FILES", 2)

@@ -233,7 +233,7 @@ def test_names_below_a_prefix() -> None:
 
 @given(st.data())
 def test_reads_cover_what_is_wanted(data: Any) -> None:
-    """Each image lies in one read of its file; none is longer than CHUNK, unless an image is."""
+    """Each image lies in one read of its file; none is longer than REQUEST_BYTES, unless an image is."""
     n = data.draw(st.integers(0, 40))
     file = np.sort(np.array(data.draw(st.lists(st.integers(0, 2), min_size=n, max_size=n)), np.int64))
     length = np.array(
