@@ -1,7 +1,7 @@
-"""Encoded images: format and size from their headers, decoding and encoding, reading many from their files.
+"""Encoded images: check headers, decode and encode, read many from their files.
 
-`codec` looks at one image, `headers` at all images of a part together, `reader` reads image bytes by file, offset and
-CRC.
+`codec` handles one image, `headers` checks all images of a part together, `reader` reads image bytes by file, offset,
+length and CRC.
 
 May import: `storage`, `errors`.
 """

@@ -1,7 +1,8 @@
-"""Encoded images: which format, how large, whether complete; decoding and re-encoding where a recipe asks for it.
+"""Check, decode and encode one image: JPEG, PNG or WebP.
 
-`check_header` reads the first and the last bytes only; `headers` does the same for every image of an index. It proves
-that an image has a known format, a size and an end, not that its pixels decode; that is what `decode` is for.
+`check_header` reads the first and the last bytes only; `headers.check_images` gives the same answers for many images at
+once. A good header proves that an image has a known format, a size and an end. Whether its pixels decode, only
+`decode` tells.
 
 Sources of the layouts: ITU-T T.81 annex B (JPEG), W3C PNG third edition sections 5 and 11, RFC 9649 (WebP).
 """
@@ -21,16 +22,16 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 FORMATS = ("jpg", "png", "webp")
-"""The formats that samples may hold, by their file name extension; the true one, found from the content."""
+"""The formats that samples may hold, as file name extensions; told from the content alone."""
 
 REASONS = ("", "empty_image", "unknown_format", "truncated_image", "damaged_image", "image_too_large")
-"""What `headers.check_images` states per image, by position; 0 is a good one."""
+"""Why an image cannot be used. `ImageChecks.state` is a position in it; 0 is a good image."""
 
 MAX_PIXELS = 1 << 26
-"""The largest picture that is decoded: 67 million pixels, 200 MB as RGB."""
+"""The largest image that is decoded: 67 million pixels, 200 MB as RGB."""
 
 MAX_SIDE = 65535
-"""The longest side in pixels, JPEG's own limit."""
+"""The longest side in pixels, which is JPEG's own limit."""
 
 Bytes: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
 
@@ -40,7 +41,7 @@ PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", b"\x00\x00\x00\x00I
 # Frame headers are C0 to CF but for DHT, JPG and DAC; no length follows RSTn, SOI, EOI, TEM.
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 JPEG_SCAN, JPEG_BARE = 0xDA, frozenset(range(0xD0, 0xDA)) | {0x00, 0x01}
-# Photographs have 5 to 30 segments, some hundred with large colour profiles: more is an attempt to keep us busy.
+# Photographs have 5 to 30 segments, with large colour profiles some hundred. More is a denial of service.
 _JPEG_MAX_SEGMENTS = 4096
 
 _marker_at = struct.Struct(">BBH").unpack_from
@@ -52,7 +53,7 @@ _vp8l_at = struct.Struct("<BI").unpack_from
 
 
 class ImageError(ValueError):
-    """Image bytes that cannot be used. `reason` is one of REASONS; the text says what is wrong with them."""
+    """Image bytes that cannot be used. `reason` is one of REASONS, `text` says what is wrong."""
 
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(reason, text)
@@ -64,7 +65,7 @@ class ImageError(ValueError):
 
 
 class ImageInfo(NamedTuple):
-    """What the header says: `format` is one of FORMATS; `width` and `height` are pixels, at least 1."""
+    """What an image's header says: `format` is one of FORMATS, `width` and `height` are at least 1 pixel."""
 
     format: str
     width: int
@@ -73,13 +74,13 @@ class ImageInfo(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ImageSpec:
-    """How to re-encode.
+    """How `reencode` writes an image.
 
     Attributes:
-        format: one of FORMATS; None keeps the format of the input, and lossless stays lossless.
-        quality: of jpg and of webp, 1 to 100.
+        format: one of FORMATS; None keeps that of the input, and lossless stays lossless.
+        quality: of jpg and webp, 1 to 100.
         size: (width, height) in pixels; None keeps it.
-        swap_bgr: the stored channels are blue, green, red; they become red, green, blue.
+        swap_bgr: whether the stored channels are blue, green, red; they are written as red, green, blue.
     """
 
     format: str | None = None
@@ -97,9 +98,9 @@ class ImageSpec:
 
 
 def check_header(data: Bytes) -> ImageInfo:
-    """Format and size of an encoded image, from its first and last bytes.
+    """Return format and size of an encoded image, from its first and last bytes.
 
-    Bytes after the end marker are allowed (cameras append padding and second pictures); an image without one is not.
+    An image must have its end marker. Bytes after it are allowed: cameras append padding and preview images.
 
     Raises:
         ImageError: `empty_image`, `unknown_format`, `truncated_image`, `damaged_image` (a header that contradicts
@@ -132,9 +133,9 @@ def check_header(data: Bytes) -> ImageInfo:
 
 
 def decode(data: Bytes) -> Image:
-    """The decoded picture, in its own mode (RGB, L, P, RGBA, I;16 ...), every pixel read.
+    """Decode an image completely, in its own mode (RGB, L, P, RGBA, I;16 ...).
 
-    Only the three FORMATS reach Pillow, and only pictures within MAX_PIXELS and MAX_SIDE.
+    Pillow only sees the three FORMATS, and only images within MAX_PIXELS and MAX_SIDE.
 
     Raises:
         ImageError: as `check_header` does, and `damaged_image` where the pixels do not decode.
@@ -155,11 +156,11 @@ def decode(data: Bytes) -> Image:
 
 
 def reencode(data: Bytes, spec: ImageSpec) -> bytes:
-    """The picture encoded anew as `spec` says: 8-bit RGB, upright, without metadata or transparency.
+    """Decode an image and encode it as `spec` says: 8-bit RGB, upright, without metadata or transparency.
 
-    One Pillow version gives the same bytes on every machine. JPEG has 4:2:0 chroma, as TensorFlow's encoder has and so
-    most published robot data; resizing is Lanczos with antialiasing. An EXIF orientation is applied, because the tag
-    is lost.
+    One Pillow version gives the same bytes on every machine. JPEG has 4:2:0 chroma, like TensorFlow's encoder and so
+    most published robot data. Resizing is Lanczos with antialiasing. An EXIF orientation is applied to the pixels,
+    since the tag is dropped.
 
     Raises:
         ImageError: the image does not decode, or has 16 bits or more per channel (`unknown_format`).
@@ -169,8 +170,8 @@ def reencode(data: Bytes, spec: ImageSpec) -> bytes:
 
     image = decode(data)
     if image.mode.startswith(("I", "F")):
-        raise ImageError("unknown_format", f"pixels of mode {image.mode} do not fit the 8 bits of a picture")
-    kept = check_header(data).format
+        raise ImageError("unknown_format", f"pixels of mode {image.mode} do not fit 8 bits per channel")
+    original = check_header(data).format
     lossless = bytes(data[12:16]) == b"VP8L"
     image = PIL.ImageOps.exif_transpose(image).convert("RGB")
     if spec.swap_bgr:
@@ -179,7 +180,7 @@ def reencode(data: Bytes, spec: ImageSpec) -> bytes:
         image = image.resize(spec.size, PIL.Image.Resampling.LANCZOS)
     image.info.clear()  # else Pillow carries comments and colour profiles over
     out = io.BytesIO()
-    match spec.format or kept:
+    match spec.format or original:
         case "png":
             image.save(out, "PNG", compress_level=6)
         case "webp":
@@ -190,19 +191,19 @@ def reencode(data: Bytes, spec: ImageSpec) -> bytes:
 
 
 def encode_jpeg(image: Image, quality: int) -> bytes:
-    """An RGB picture as JPEG of `quality` (1 to 100), with 4:2:0 chroma."""
+    """Encode an RGB image as JPEG of `quality` (1 to 100), with 4:2:0 chroma."""
     out = io.BytesIO()
     image.save(out, "JPEG", quality=quality, subsampling="4:2:0")
     return out.getvalue()
 
 
 def measure_look(data: Bytes) -> tuple[int, int]:
-    """Brightness and contrast of a picture, both 0 to 255.
+    """Measure brightness and contrast of an image, each 0 to 255.
 
-    Brightness is the luma of the k-th brightest of n pixels, k = ceil(n / 50): what 2 % of the pixels reach, so that
-    neither noise nor a lamp makes a black picture bright. Contrast is the largest difference within one of red, green,
-    blue: 0 where all pixels have one colour. Luma is (19595 R + 38470 G + 7471 B + 32768) >> 16, ITU-R 601-2; of 16
-    bits per channel the upper 8 count.
+    Brightness is the luma that 2 % of the pixels reach: that of the k-th brightest of n pixels, k = ceil(n / 50). So
+    neither noise nor a lamp makes a black image bright. Contrast is the largest range (maximum - minimum) of the
+    channels red, green and blue: 0 where all pixels have one colour. Luma is
+    (19595 R + 38470 G + 7471 B + 32768) >> 16, ITU-R 601-2. Of 16 bits per channel the upper 8 count.
 
     Raises:
         ImageError: the image does not decode.
@@ -216,13 +217,13 @@ def measure_look(data: Bytes) -> tuple[int, int]:
     image = image.convert("RGB")
     ranges: Any = image.getextrema()
     contrast = max(high - low for low, high in ranges)
-    from_the_top = np.cumsum(image.convert("L").histogram()[::-1])
-    brightness = 255 - int(np.searchsorted(from_the_top, -(-image.width * image.height // 50)))
+    brighter = np.cumsum(image.convert("L").histogram()[::-1])
+    brightness = 255 - int(np.searchsorted(brighter, -(-image.width * image.height // 50)))
     return brightness, contrast
 
 
 def is_constant(data: Bytes) -> bool:
-    """Whether all pixels have one colour: padding instead of a picture.
+    """Return whether all pixels have one colour: a padding image.
 
     Raises:
         ImageError: the image does not decode.
@@ -240,7 +241,7 @@ def _limit(name: str, width: int, height: int) -> None:
 
 
 def _jpeg(view: memoryview) -> tuple[int, int, int]:
-    """Width, height and the position after the header of the first scan."""
+    """Return width, height and the position after the header of the first scan."""
     width = height = 0
     at = 2
     for _ in range(_JPEG_MAX_SEGMENTS):
@@ -255,7 +256,7 @@ def _jpeg(view: memoryview) -> tuple[int, int, int]:
         at += 2 + length
         if marker == JPEG_SCAN:
             return width, height, at
-    raise ImageError("damaged_image", f"JPEG with more than {_JPEG_MAX_SEGMENTS} segments before its picture")
+    raise ImageError("damaged_image", f"JPEG with more than {_JPEG_MAX_SEGMENTS} segments before its pixels")
 
 
 def _png(view: memoryview) -> tuple[int, int, int]:
@@ -279,15 +280,15 @@ def _webp(view: memoryview) -> tuple[int, int, int]:
             return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, 25
     elif chunk == b"VP8X" and len(view) >= 30:
         return int.from_bytes(view[24:27], "little") + 1, int.from_bytes(view[27:30], "little") + 1, 30
-    raise ImageError("damaged_image", f"webp without a picture header in its first chunk {chunk!r}")
+    raise ImageError("damaged_image", f"webp without an image header in its first chunk {chunk!r}")
 
 
-def encode_image(picture: Image, kind: str) -> bytes:
-    """A picture as the bytes of a JPEG or PNG file."""
+def encode_image(image: Image, encoding: str) -> bytes:
+    """Encode an image as "jpeg" (quality 88) or "png", with the same bytes on every machine for one Pillow version."""
     out = io.BytesIO()
-    if kind == "jpeg":
-        picture.save(out, "JPEG", quality=88)
+    if encoding == "jpeg":
+        image.save(out, "JPEG", quality=88)
     else:
-        # Runs only: quick, and the matches that other strategies find differ between builds of zlib.
-        picture.save(out, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
+        # Run lengths only: fast, and the matches that other strategies find differ between builds of zlib.
+        image.save(out, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
     return out.getvalue()

@@ -1,8 +1,8 @@
-"""The headers of many encoded images at once: what `codec.check_header` finds of each, and their CRC32Cs.
+"""Check the headers of many encoded images at once, with the answers of `codec.check_header`, and take their CRC32Cs.
 
-The index looks at every image of a dataset. Calls per image would take longer than reading the images through, so the
-segments of all JPEGs are walked together, one segment at a time; PNG has its size in one place. What deviates from the
-usual form in any way is left to `check_header`, so the answers are the same.
+The index looks at every image of a dataset, and one call per image takes longer than reading the images. So the marker
+segments of all JPEGs are walked together, one segment of each at a time; a PNG has its size at a fixed position. An
+image of any other form is left to `check_header`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy.typing as npt
 from rt2data.images import codec
 from rt2data.images.codec import FORMATS, MAX_PIXELS, MAX_SIDE, REASONS, Bytes
 
-FEW = 50  # images: of fewer, a call per image takes less time than those of numpy
-SEGMENTS = 64  # of a JPEG; photographs have 5 to 30 before their picture
+FEW = 50  # images: for fewer, one call per image is faster than numpy
+SEGMENTS = 64  # of a JPEG; photographs have 5 to 30 before their pixels
 
 Numbers = npt.NDArray[np.int64]
 
 
 class ImageChecks(NamedTuple):
-    """`check_images` of n images, each an array (n,): format and state are positions in FORMATS and REASONS."""
+    """Results for n images, each field an array (n,). `format` and `state` are positions in FORMATS and REASONS."""
 
     format: npt.NDArray[np.uint8]
     width: npt.NDArray[np.int32]
@@ -35,24 +35,28 @@ class ImageChecks(NamedTuple):
 def check_images(
     buffer: npt.NDArray[np.uint8], offsets: npt.ArrayLike, lengths: npt.ArrayLike, *, crc: bool = True
 ) -> ImageChecks:
-    """`codec.check_header` and the CRC32C of n images that lie in `buffer`, uint8, at `offsets` and `lengths`,
-    integers (n,).
+    """Check the headers of n images in one buffer and take their CRC32Cs.
 
-    Bad images are stated, not raised; their format, width and height are 0. An image that the buffer holds in part only
-    is truncated, and its CRC is that of what is there. Without `crc` the images are not read and all CRCs are 0.
+    Bad images raise nothing: `state` says why, and format, width and height are 0. An image that ends after the buffer
+    counts as truncated, and its CRC is that of the bytes before the end.
+
+    Args:
+        buffer: uint8, the bytes of a file.
+        offsets, lengths: integers (n,), bytes.
+        crc: whether to read the images; else all CRCs are 0.
     """
     starts, sizes = np.asarray(offsets, np.int64), np.asarray(lengths, np.int64)
     if len(starts) and (starts.min() < 0 or sizes.min() < 0):
         raise ValueError("image offsets and lengths must not be negative")
     ends = starts + sizes
     table = np.zeros((len(starts), 4), np.int64)  # format, width, height, state
-    table[sizes == 0, 3] = REASONS.index("empty_image")  # cameras that an episode lacks: as many as there are steps
+    table[sizes == 0, 3] = REASONS.index("empty_image")  # cameras that an episode lacks, one per step
     todo = sizes > 0
     for number, walk in ((FORMATS.index("jpg"), _jpegs), (FORMATS.index("png"), _pngs)) if len(starts) >= FEW else ():
         rows = np.flatnonzero(todo & (sizes >= 64) & (ends <= len(buffer)))
-        found, width, height = walk(buffer, starts[rows], ends[rows])
+        read, width, height = walk(buffer, starts[rows], ends[rows])
         usual = (width > 0) & (height > 0) & (width * height <= MAX_PIXELS) & (np.maximum(width, height) <= MAX_SIDE)
-        rows = rows[found[usual]]
+        rows = rows[read[usual]]
         table[rows, 0], table[rows, 1], table[rows, 2] = number, width[usual], height[usual]
         todo[rows] = False
     for row in np.flatnonzero(todo).tolist():
@@ -71,7 +75,7 @@ def check_images(
 
 
 def _single(data: Bytes, size: int) -> tuple[int, int, int, int]:
-    """Format, width, height and state of one image, of which `size` bytes should be there."""
+    """Return format, width, height and state of one image, whose stated length is `size` bytes."""
     try:
         if len(data) < size:
             raise codec.ImageError("truncated_image", f"{len(data)} of {size} bytes are there")
@@ -81,13 +85,13 @@ def _single(data: Bytes, size: int) -> tuple[int, int, int, int]:
     return FORMATS.index(info.format), info.width, info.height, 0
 
 
-Found = tuple[Numbers, Numbers, Numbers]
+Sizes = tuple[Numbers, Numbers, Numbers]
 
 
-def _jpegs(data: npt.NDArray[np.uint8], starts: Numbers, ends: Numbers) -> Found:
-    """Which images are JPEGs of the usual form, by position, and their width and height.
+def _jpegs(data: npt.NDArray[np.uint8], starts: Numbers, ends: Numbers) -> Sizes:
+    """Return the positions of those images that are JPEGs of the usual form, and their widths and heights.
 
-    Usual: marker segments one after the other up to the scan, and the end marker at the very end.
+    Usual: marker segments follow one another up to the scan, and the end marker is at the very end.
     """
     magic = (data[starts] == 0xFF) & (data[starts + 1] == 0xD8) & (data[ends - 2] == 0xFF) & (data[ends - 1] == 0xD9)
     rows = np.flatnonzero(magic)
@@ -97,34 +101,37 @@ def _jpegs(data: npt.NDArray[np.uint8], starts: Numbers, ends: Numbers) -> Found
     for _ in range(SEGMENTS):
         if not len(rows):
             break
-        there = at < end
-        rows, at, end = rows[there], at[there], end[there]
-        marker, length = data[at + 1], _big(data, at + 2, 2)
+        inside = at < end
+        rows, at, end = rows[inside], at[inside], end[inside]
+        marker, length = data[at + 1], _big_endian(data, at + 2, 2)
         usual = (data[at] == 0xFF) & _SEGMENT[marker]
         frame = usual & _FRAME[marker]
-        height[rows[frame]], width[rows[frame]] = _big(data, at[frame] + 5, 2), _big(data, at[frame] + 7, 2)
+        height[rows[frame]], width[rows[frame]] = (
+            _big_endian(data, at[frame] + 5, 2),
+            _big_endian(data, at[frame] + 7, 2),
+        )
         scan = marker == codec.JPEG_SCAN
         done.append(rows[usual & scan & (at + length < end)])
         on = usual & ~scan
         rows, at, end = rows[on], (at + 2 + length)[on], end[on]
-    found = np.concatenate(done) if done else np.empty(0, np.int64)
-    return found, width[found], height[found]
+    usual_rows = np.concatenate(done) if done else np.empty(0, np.int64)
+    return usual_rows, width[usual_rows], height[usual_rows]
 
 
-def _pngs(data: npt.NDArray[np.uint8], starts: Numbers, ends: Numbers) -> Found:
-    """As `_jpegs`. Usual: the end chunk at the very end."""
-    found = np.arange(len(starts))
+def _pngs(data: npt.NDArray[np.uint8], starts: Numbers, ends: Numbers) -> Sizes:
+    """Do for PNGs what `_jpegs` does. Usual: the end chunk is at the very end."""
+    rows = np.arange(len(starts))
     for first, text in ((starts, codec.PNG_START), (ends - len(codec.PNG_END), codec.PNG_END)):
-        for place, byte in enumerate(text):
-            found = found[data[first[found] + place] == byte]
-    return found, _big(data, starts[found] + 16, 4), _big(data, starts[found] + 20, 4)
+        for position, byte in enumerate(text):
+            rows = rows[data[first[rows] + position] == byte]
+    return rows, _big_endian(data, starts[rows] + 16, 4), _big_endian(data, starts[rows] + 20, 4)
 
 
-def _big(data: npt.NDArray[np.uint8], at: Numbers, size: int) -> Numbers:
-    """Big-endian numbers of `size` bytes."""
+def _big_endian(data: npt.NDArray[np.uint8], at: Numbers, size: int) -> Numbers:
+    """Read the big-endian numbers of `size` bytes at the positions `at`."""
     value: Any = 0
-    for place in range(size):
-        value = value << 8 | data[at + place].astype(np.int64)
+    for position in range(size):
+        value = value << 8 | data[at + position].astype(np.int64)
     return np.asarray(value)
 
 

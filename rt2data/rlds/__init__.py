@@ -1,7 +1,8 @@
-"""RLDS as TensorFlow Datasets writes it, read and written without TensorFlow.
+"""RLDS datasets on disk, as TensorFlow Datasets lays them out, read and written without TensorFlow.
 
-`tfrecord` and `array_record` are the containers, `tf_example` the wire format, `features` the feature structure,
-`episodes` the values of one episode, `dataset` a folder's splits and files, `writer` writes all of it.
+`tfrecord` and `array_record` read the two containers, `tf_example` the wire format of a record, `features` the declared
+fields, `field_values` the values of a field, `episodes` an episode, `dataset` a folder's splits and shards. `writer`
+writes all of these.
 
 May import: `storage`, `errors`.
 """

@@ -1,9 +1,9 @@
-"""ArrayRecord files, the other container in which TFDS keeps its records: found by the package ``array_record``.
+"""Read and write ArrayRecord files, the other container of TFDS, through the package ``array_record``.
 
-A file is a row of chunks as Riegeli defines them (``riegeli/doc/riegeli_records_file_format.md``), each a header of 40
-bytes and compressed records. At every multiple of 64 KiB 24 bytes more interrupt whatever stands there. A chunk's
-header holds a hash of its data: the identity of a file needs no reading of its content. No record lies in the file as
-bytes, so what is read here are copies.
+A file is a sequence of Riegeli chunks (``riegeli/doc/riegeli_records_file_format.md``): a header of 40 bytes each, and
+compressed records. A block header of 24 bytes interrupts the content at every multiple of 64 KiB. A chunk's header
+holds a hash of its data, so the headers alone identify a file. Records are compressed: they are read as copies, not in
+place.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rt2data.errors import Rt2dataError
 
 MAX_CHUNK_BYTES = 1 << 32
-"""Limit on a chunk's records, unpacked, as its header states them. TFDS writes one record a chunk, each below 2 GiB."""
+"""Limit on the unpacked size of a Riegeli chunk as its header states it. TFDS writes one record, below 2 GiB, a chunk."""
 
 _BLOCK, _BLOCK_HEADER, _CHUNK_HEADER = 1 << 16, 24, 40
 _CHUNK = struct.Struct("<8xQQQQ")  # after its own hash: size and hash of the data, type and records, unpacked size
@@ -29,12 +29,13 @@ _DAMAGED = "The file is damaged or no ArrayRecord file: fetch it again"
 
 
 class ChunkHeader(NamedTuple):
-    """The header of a chunk.
+    """The header of a Riegeli chunk, as its writer states it.
 
     Attributes:
-        records: how many it holds.
-        size, hash: bytes of its data as stored; their 64-bit hash, as the writer states it.
-        unpacked: bytes of its records.
+        records: how many records it holds.
+        size: bytes of its data as stored.
+        hash: 64-bit hash of these bytes.
+        unpacked: bytes of its records, uncompressed.
     """
 
     records: int
@@ -44,7 +45,7 @@ class ChunkHeader(NamedTuple):
 
 
 def read_chunk_headers(data: NDArray[np.uint8], *, path: str) -> Iterator[ChunkHeader]:
-    """The headers of the chunks of the file whose bytes are `data`, in order.
+    """Yield the chunk headers of the file whose bytes are `data`, in order.
 
     Raises:
         Rt2dataError: the file is truncated or no ArrayRecord file, or a chunk is larger than MAX_CHUNK_BYTES.
@@ -67,47 +68,47 @@ def read_chunk_headers(data: NDArray[np.uint8], *, path: str) -> Iterator[ChunkH
 
 
 def read_records(path: Path) -> Iterator[bytes]:
-    """The records of a file, in order, one chunk in memory at a time. The hash of each chunk is verified.
+    """Yield the records of a file, in order. One chunk is in memory at a time, and its hash is verified.
 
     Raises:
         Rt2dataError: no readable ArrayRecord file, or a damaged record; names file and record.
     """
-    reader, count = _opened(path)
+    reader, count = _open_reader(path)
     try:
         for number in range(count):
             try:
                 record = reader.read()
-            except (RuntimeError, IndexError) as error:  # what the library says of the bytes
+            except (RuntimeError, IndexError) as error:  # the library's words for damaged bytes
                 raise Rt2dataError(f"{path}: record {number}", str(error), "a whole record", _DAMAGED) from None
             yield record
     finally:
-        with suppress(RuntimeError):  # of a damaged file: it was said
+        with suppress(RuntimeError):  # of a damaged file: it was raised before
             reader.close()
 
 
 def count_records(path: Path) -> int:
-    """How many records a file holds, by its footer."""
-    reader, found = _opened(path)
+    """Return how many records a file holds, as its footer says."""
+    reader, count = _open_reader(path)
     reader.close()
-    return found
+    return count
 
 
 def open_writer(path: Path) -> Any:
-    """A writer of the records of a file, with ``write(bytes)`` and ``close()``; a record a chunk, as TFDS has them."""
+    """Open a writer with ``write(bytes)`` and ``close()``. It puts one record into a chunk, as TFDS does."""
     return _module(str(path)).ArrayRecordWriter(str(path), "group_size:1")
 
 
-def _opened(path: Path) -> tuple[Any, int]:
+def _open_reader(path: Path) -> tuple[Any, int]:
     module = _module(str(path))
     try:
-        # Neither threads nor a buffer of records read ahead: both take memory by the size of the machine.
+        # No threads and no read-ahead buffer: both take memory in proportion to the machine.
         reader = module.ArrayRecordReader(str(path), "readahead_buffer_size:0,max_parallelism:0")
-        found = reader.num_records()
-        if not reader.ok():  # then it says 0, and why only when it is closed
+        count = reader.num_records()
+        if not reader.ok():  # then the count is 0, and closing raises the reason
             reader.close()
     except RuntimeError as error:
         raise Rt2dataError(str(path), str(error), "an ArrayRecord file with its footer", _DAMAGED) from None
-    return reader, found
+    return reader, count
 
 
 def _module(where: str) -> Any:
@@ -121,7 +122,7 @@ def _module(where: str) -> Any:
 
 
 def _bytes(data: NDArray[np.uint8], position: int, length: int) -> bytes:
-    """`length` bytes of a chunk from `position`, without the block headers between them; fewer at the file's end."""
+    """Return `length` bytes of a chunk from `position` without the block headers; fewer at the end of the file."""
     out = b""
     while len(out) < length and position < data.size:
         position += _BLOCK_HEADER if position % _BLOCK == 0 else 0
@@ -134,6 +135,6 @@ def _bytes(data: NDArray[np.uint8], position: int, length: int) -> bytes:
 
 
 def _after(position: int, length: int) -> int:
-    """Where `length` bytes of a chunk that begins at `position` end, with the block headers between them."""
+    """Return the end of `length` bytes of a chunk that begins at `position`, block headers included."""
     usable = _BLOCK - _BLOCK_HEADER
     return position + length + (length + (position + usable - 1) % _BLOCK) // usable * _BLOCK_HEADER

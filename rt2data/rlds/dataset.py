@@ -1,11 +1,11 @@
-"""RLDS datasets as TFDS writes them, read without TensorFlow: the folder's metadata, and the episodes of a shard.
+"""Open RLDS datasets that TFDS wrote, without TensorFlow: a folder's metadata, and the episodes of a shard.
 
     dataset = RldsDataset.open("data/bridge_dataset")
     for path in dataset.paths("train"):
         for episode in read_episodes(map_file(path), str(path), dataset.fields, ["steps/action"], check=True):
             episode["steps/action"]  # float32 (T, 7)
 
-What ``episode[path]`` is for each kind of field, `Episode` says.
+`Episode` says what ``episode[path]`` is for each kind of field.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from rt2data import storage
 from rt2data.errors import Rt2dataError, near
 from rt2data.rlds import tfrecord
-from rt2data.rlds.episodes import Episode, ImageRefs, Reader
+from rt2data.rlds.episodes import Episode, Reader
 from rt2data.rlds.features import Field, Json, load_features, read_json
+from rt2data.rlds.field_values import ImageRefs
 from rt2data.rlds.tf_example import Malformed
 from rt2data.storage.places import Place
 
@@ -32,20 +33,20 @@ __all__ = ["Episode", "ImageRefs", "RldsDataset", "Split", "read_episodes"]
 
 DEFAULT_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 FORMATS = ("tfrecord", "array_record")
-"""The containers that are read, as shards are named after them; the first is preferred where both are there."""
+"""The containers that are read, as file names state them; the first is preferred where a folder has both."""
 
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A split as ``dataset_info.json`` states it.
+    """A split, as ``dataset_info.json`` states it.
 
     Attributes:
         name: such as ``train``.
-        files: the shards' names in order, relative to the dataset's folder.
-        shard_lengths: episodes of each shard; empty where not stated (datasets older than TFDS 4).
-        num_bytes: size of all payloads in bytes as stated; 0 where not stated.
+        files: names of the shards in order, relative to the dataset's folder.
+        shard_lengths: episodes of each shard; empty where not stated (before TFDS 4).
+        num_bytes: bytes of all payloads; 0 where not stated.
     """
 
     name: str
@@ -60,9 +61,9 @@ class RldsDataset:
 
     Attributes:
         directory: the folder with the shards.
-        name, version, citation, description, licence: as stated; "" where nothing is.
-        file_format: of the shards: one of FORMATS where such shards are there, else as stated.
-        fields: the declared fields, by path.
+        name, version, citation, description, licence: as stated; "" where not stated.
+        file_format: of the shards: one of FORMATS where the folder has such shards, else as stated.
+        fields: declared fields, by path.
         splits: by name.
     """
 
@@ -78,12 +79,12 @@ class RldsDataset:
 
     @classmethod
     def open(cls, directory: str | Place, version: str | None = None) -> RldsDataset:
-        """The dataset in `directory`, or in its folder `version` (by default the highest).
+        """Open the dataset in `directory`, or in its folder `version` (by default the highest).
 
-        Reads the two JSON files; whether the shards are there, `paths` finds out.
+        Reads the two JSON files only; `paths` checks whether the shards exist.
 
         Raises:
-            Rt2dataError: no dataset there, no such version, or metadata that cannot be used.
+            Rt2dataError: no dataset, no such version, or metadata that cannot be used.
         """
         folder = _resolve(storage.place(directory), version)
         where = str(folder / "dataset_info.json")
@@ -107,7 +108,7 @@ class RldsDataset:
         )
 
     def check_format(self) -> None:
-        """Raise Rt2dataError where the shards are in a container that is not read."""
+        """Raise Rt2dataError where the container of the shards is not supported."""
         if self.file_format not in FORMATS:
             raise Rt2dataError(
                 str(self.directory), f"shards in the format {self.file_format}", " or ".join(FORMATS),
@@ -115,17 +116,17 @@ class RldsDataset:
             )  # fmt: skip
 
     def paths(self, split: str) -> list[Place]:
-        """The shards of `split`, in order.
+        """List the shards of `split`, in order.
 
         Raises:
-            Rt2dataError: unknown split; another format; shards missing, or shards of another build of it present.
+            Rt2dataError: unknown split, unsupported container, missing shards, or shards of another build beside them.
         """
         if split not in self.splits:
             raise Rt2dataError(
                 str(self.directory), f'no split "{split}"', _listing(self.splits), near(split, self.splits)
             )
         files = self.splits[split].files
-        present = set(_shards_of(self.directory, self.name, split, self.file_format))
+        present = set(_list_shards(self.directory, self.name, split, self.file_format))
         missing = [name for name in files if name not in present and not (self.directory / name).is_file()]
         self.check_format()
         where = f'{self.directory}: split "{split}"'
@@ -151,18 +152,18 @@ def read_episodes(
     *,
     check: bool,
 ) -> Iterator[Episode]:
-    """The episodes of one shard, in order, each with the `wanted` fields.
+    """Yield the episodes of one shard, in order, each with the `wanted` fields.
 
     Args:
-        buffer: the bytes of the whole file (`tfrecord.map_file`); arrays and image positions refer to it.
-        path: its name, for errors.
+        buffer: bytes of the whole file (`tfrecord.map_file`); arrays and image positions refer to it.
+        path: name of the file, for errors.
         fields: the dataset's fields.
-        wanted: paths of the fields to read; the others are stepped over.
-        check: whether to verify the CRC-32C of every payload (reads all bytes; some 10 GB/s).
+        wanted: paths of the fields to decode; others are skipped.
+        check: whether to verify the CRC-32C of every payload, which reads all bytes (some 10 GB/s).
 
     Raises:
-        Rt2dataError: a wanted field is unknown or cannot be read (at once); a record is damaged, lacks a wanted field
-            or has values that do not fit its declaration (while iterating), naming path, record, byte offset and field.
+        Rt2dataError: at once, where a wanted field is unknown or cannot be read. While iterating, where a record is
+            damaged, lacks a wanted field or does not fit its declaration; names path, record, byte offset and field.
     """
     return _read(tfrecord.byte_view(buffer), path, Reader(fields, wanted, path), check)
 
@@ -174,7 +175,7 @@ def _read(data: NDArray[np.uint8], path: str, reader: Reader, check: bool) -> It
 
 
 def decode_record(reader: Reader, view: memoryview, number: int, record: tfrecord.Record, path: str) -> Episode:
-    """The episode in record `number` of the file `path`. Raises Rt2dataError that names record, byte and field."""
+    """Decode record `number` of the file `path`. Raises Rt2dataError that names record, byte offset and field."""
     try:
         return reader.episode(view, number, record)
     except Malformed as problem:
@@ -184,7 +185,7 @@ def decode_record(reader: Reader, view: memoryview, number: int, record: tfrecor
 
 
 def _resolve(directory: Place, version: str | None) -> Place:
-    """The folder that holds dataset_info.json: `directory`, or a version in it."""
+    """Return the folder that holds dataset_info.json: `directory`, or a version in it."""
     where = str(directory)
     if not directory.is_dir():
         raise Rt2dataError(where, "no such folder", "the folder of a dataset that TFDS wrote")
@@ -210,13 +211,13 @@ def _resolve(directory: Place, version: str | None) -> Place:
 
 
 def _shard_format(folder: Place, name: str, stated: str) -> str:
-    """The format in the shards' names: that of the shards which lie in `folder`, whatever dataset_info.json states.
+    """Return the container of the shards in `folder`, by their names; `stated` where there are none.
 
-    A dataset may be present in several formats, and published copies of Open X-Embodiment state ``array_record``
-    beside TFRecord shards.
+    dataset_info.json is not enough: a folder may have several containers, and published copies of Open X-Embodiment
+    state ``array_record`` beside TFRecord shards.
     """
-    here = [file for file in _files(folder) if file.startswith(f"{name}-")]
-    return next((one for one in FORMATS if any(f".{one}" in file for file in here)), stated)
+    shards = [file for file in _list_files(folder) if file.startswith(f"{name}-")]
+    return next((format_ for format_ in FORMATS if any(f".{format_}" in file for file in shards)), stated)
 
 
 def _splits(info: Json, folder: Place, name: str, file_format: str, where: str) -> dict[str, Split]:
@@ -234,8 +235,8 @@ def _splits(info: Json, folder: Place, name: str, file_format: str, where: str) 
         shard_lengths = [_number(length, f'shardLengths of split "{split_name}"', where) for length in lengths]
         template = _text(split, "filepathTemplate", where) or DEFAULT_TEMPLATE
         count = len(shard_lengths) or _number(split.get("numShards", 0), "numShards", where)
-        if not count and template == DEFAULT_TEMPLATE:  # nothing is stated: an empty split, unless its shards are there
-            count = _counted(folder, name, split_name, file_format, where)
+        if not count and template == DEFAULT_TEMPLATE:  # nothing is stated: an empty split, unless shards exist
+            count = _count_shards(folder, name, split_name, file_format, where)
         splits[split_name] = Split(
             name=split_name,
             files=_shard_names(template, name, split_name, file_format, count, where),
@@ -273,25 +274,25 @@ def _shard_names(template: str, name: str, split: str, file_format: str, count: 
 
 
 MAX_SHARDS = 1_000_000
-"""A limit against damaged metadata; the largest datasets have some 10**5 shards."""
+"""Limit against damaged metadata; the largest datasets have some 10**5 shards."""
 
 
-def _counted(folder: Place, name: str, split: str, file_format: str, where: str) -> int:
-    """How many shards of a split there are by the names of those that lie in `folder`; 0 where there is none."""
-    counts = {int(file.rpartition("-of-")[2]) for file in _shards_of(folder, name, split, file_format)}
+def _count_shards(folder: Place, name: str, split: str, file_format: str, where: str) -> int:
+    """Return the number of shards of a split that the names of those in `folder` state; 0 where there are none."""
+    counts = {int(file.rpartition("-of-")[2]) for file in _list_shards(folder, name, split, file_format)}
     if len(counts) > 1:
         found = f'no shardLengths of split "{split}", and shards of {_listing([str(n) for n in sorted(counts)])}'
         raise Rt2dataError(where, found, "the shards of one build", "Remove the files that do not belong")
     return counts.pop() if counts else 0
 
 
-def _shards_of(folder: Place, name: str, split: str, file_format: str) -> list[str]:
-    """The files in `folder` that are named like shards of the split by TFDS's default template, of whatever count."""
+def _list_shards(folder: Place, name: str, split: str, file_format: str) -> list[str]:
+    """List the files in `folder` that TFDS's default template names as shards of the split, of any count."""
     shard = re.compile(rf"{re.escape(name)}-{re.escape(split)}\.{re.escape(file_format)}-\d{{5,}}-of-\d{{5,}}")
-    return [file for file in _files(folder) if shard.fullmatch(file)]
+    return [file for file in _list_files(folder) if shard.fullmatch(file)]
 
 
-def _files(folder: Place) -> list[str]:
+def _list_files(folder: Place) -> list[str]:
     if isinstance(folder, Path):
         return [entry.name for entry in os.scandir(folder) if entry.is_file()]
     return [entry.name for entry in folder.iterdir() if entry.is_file()]
@@ -305,7 +306,7 @@ def _text(content: Json, key: str, where: str) -> str:
 
 
 def _number(value: Any, what: str, where: str) -> int:
-    """A count: protobuf writes 64-bit integers as JSON text."""
+    """Parse a count; protobuf writes 64-bit integers as JSON text."""
     try:
         number = int(value)
     except (TypeError, ValueError):

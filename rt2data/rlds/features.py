@@ -1,4 +1,4 @@
-"""The fields of an RLDS dataset, parsed from the ``features.json`` that TFDS writes.
+"""Parse the fields of an RLDS dataset from the ``features.json`` that TFDS writes.
 
 Both forms are read: the present one (``{"pythonClassName": ..., "tensor": {...}}``, a protobuf ``Feature`` as JSON,
 where a value equal to its type's default is absent) and the older ``{"type": ..., "content": {...}}``.
@@ -30,14 +30,14 @@ class Field:
         path: names from the top, joined by "/" (``steps/observation/image_0``).
         kind: ``tensor``, ``image``, ``text``, ``audio`` (a tensor or, where `dtype` is ``string``, an encoded file)
             or ``unsupported``, which can be listed but not read; `doc` then begins with the class.
-        dtype: numpy name of the values as declared; ``string`` for text. What is stored may be narrower: TFDS keeps
-            float64 and float16 as float32 unless `encoding` is ``bytes`` or ``zlib``.
-        shape: of one step, else of the episode; None where a length varies. Images: of the decoded picture.
+        dtype: numpy name of the declared dtype; ``string`` for text. The stored one may differ: TFDS keeps float64 and
+            float16 as float32 unless `encoding` is ``bytes`` or ``zlib``.
+        shape: of one step's value, else of the episode's; None where a length varies. Images: of the decoded image.
         per_step: whether there is one value per step.
-        encoding: tensors ``none``, ``bytes`` or ``zlib``; images ``jpeg``, ``png`` or None (not stated; and stated or
-            not, the bytes decide); else None.
-        sequence: how many Sequence features enclose the value, the steps among them.
-        doc: the description that the dataset's author gave.
+        encoding: tensors ``none``, ``bytes`` or ``zlib``; images ``jpeg``, ``png`` or None where not stated, and the
+            bytes decide in any case; else None.
+        sequence: how many Sequence features enclose the value, the steps included.
+        doc: the author's description.
         optional: whether a record may lack the field.
     """
 
@@ -53,17 +53,17 @@ class Field:
 
     @property
     def ragged(self) -> int:
-        """How many levels of row lengths are stored beside the values: those of Sequences inside the outermost one."""
+        """Levels of row lengths that are stored beside the values: one per Sequence inside the outermost one."""
         return max(0, self.sequence - 1)
 
     @property
     def item_shape(self) -> Shape:
-        """Shape of one stored value, inside all sequences. Images: () (one string of bytes)."""
+        """Shape of one stored value, inside all Sequences. Images: () (one string of bytes)."""
         return self.shape[self.ragged if self.per_step else self.sequence :]
 
 
 def load_features(directory: Place) -> dict[str, Field]:
-    """The fields declared in `directory`/features.json, by path, in the order of the file.
+    """Read the fields declared in `directory`/features.json, by path, in the order of the file.
 
     Raises:
         Rt2dataError: the file is missing, not JSON or not a feature description; names file and field.
@@ -78,7 +78,7 @@ def load_features(directory: Place) -> dict[str, Field]:
 
 
 def parse_features(content: Json) -> dict[str, Field]:
-    """The fields of the feature description `content`, the content of a ``features.json``."""
+    """Parse the content of a ``features.json``; returns the fields by path."""
     fields: dict[str, Field] = {}
     for field in _walk(content, _Place()):
         if field.path in fields:
@@ -88,7 +88,7 @@ def parse_features(content: Json) -> dict[str, Field]:
 
 
 def read_json(file: Place) -> Json:
-    """The JSON object in `file`; raises Rt2dataError where there is none."""
+    """Read the JSON object in `file`; raises Rt2dataError where there is none."""
     try:
         content = json.loads(file.read_bytes())
     except FileNotFoundError:
@@ -101,12 +101,12 @@ def read_json(file: Place) -> Json:
 
 
 class _Problem(Exception):
-    """Arguments: path of the field, what was found, what was expected."""
+    """A feature that is no valid description; arguments: path of the field, found, expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where in the tree of features the walk stands: the path so far and the lengths of the enclosing sequences."""
+    """A position in the tree of features: the path, and the lengths of the enclosing Sequences."""
 
     path: str = ""
     lengths: Shape = ()
@@ -177,7 +177,7 @@ def _walk(feature: object, place: _Place) -> Iterator[Field]:
 
 
 def _content(feature: object, place: _Place) -> tuple[str, str, Json]:
-    """What a feature is (a key of _CLASSES, or ""), the last part of its class name, and its description."""
+    """Return a feature's kind (a key of _CLASSES, or ""), the last part of its class name, and its content."""
     known = _mapping(feature, place)
     if "type" in known:  # the older form
         class_name = str(known["type"]).rpartition(".")[2]
@@ -245,7 +245,7 @@ def _shape(content: Json, place: _Place) -> Shape:
 
 
 def _length(size: object, place: _Place) -> int | None:
-    """A length that may vary: JSON holds int64 as text, and -1 or null for "varies"."""
+    """Parse a length; None where it varies. JSON holds int64 as text, and -1 or null for "varies"."""
     if size is None:
         return None
     try:

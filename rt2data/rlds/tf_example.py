@@ -1,11 +1,11 @@
-"""The wire format of ``tf.train.Example``, read in place: where each feature's values lie, and the values as arrays.
+"""Read the wire format of ``tf.train.Example`` in place: the position of each feature's values, and numbers as arrays.
 
 An Example is ``{1: Features}``, Features ``{1: entry}*``, an entry ``{1: key, 2: Feature}``, a Feature one of
 ``{1: BytesList | 2: FloatList | 3: Int64List}``, each list ``{1: values}*`` (protobuf; numbers packed or not).
-`find_spans` steps over values it is not asked for, so an image costs a few byte reads whatever its size.
+`find_spans` skips values, so an image costs a few byte reads whatever its size.
 
-Every function takes the whole file's buffer and absolute positions, so that what it returns are positions in the file.
-Malformed bytes raise `Malformed` with the position; nothing else, whatever the bytes.
+Every function takes the buffer of the whole file and absolute positions, and returns positions in the file. Malformed
+bytes raise `Malformed` with the position, and nothing else.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ KINDS = {0: "no values", BYTES: "bytes", FLOATS: "floats", INTS: "integers"}
 
 
 class Malformed(Exception):
-    """Bytes that are not what they should be; `rlds` turns it into an `Rt2dataError` with path and record.
+    """Bytes that do not decode; `dataset` turns it into an `Rt2dataError` that names path and record.
 
     Attributes:
         offset: position in the file, in bytes.
         found, expected: as in `Rt2dataError`.
-        field: path of the field at fault, where one is known.
+        field: path of the field at fault, where known.
         repair: as in `Rt2dataError`.
     """
 
@@ -38,7 +38,7 @@ class Malformed(Exception):
 
 
 class Span(NamedTuple):
-    """Where the values of a feature lie: the body of its list, `start` to `end` in the file.
+    """The position of a feature's values: the body of its list, `start` to `end` in the file.
 
     `kind` is BYTES, FLOATS, INTS or, for a feature without a list, 0.
     """
@@ -49,11 +49,11 @@ class Span(NamedTuple):
 
 
 def find_spans(view: memoryview, start: int, end: int, wanted: Container[bytes]) -> dict[bytes, Span]:
-    """The features of the Example at `start`..`end` whose names are in `wanted`, by name.
+    """Find the features of the Example at `start`..`end` whose names are in `wanted`; returns them by name.
 
     Of several entries with one name the last counts, as in protobuf.
     """
-    found: dict[bytes, Span] = {}
+    spans: dict[bytes, Span] = {}
     position = start
     try:
         while position < end:
@@ -73,7 +73,7 @@ def find_spans(view: memoryview, start: int, end: int, wanted: Container[bytes])
                 limit = position + length
                 if limit > stop:
                     raise Malformed(position, f"an entry of {length} bytes", f"at most {stop - position}, what is left")
-                # The form every writer uses: key, then value, then one list that fills it. Names are short.
+                # The form that every writer uses: key, then value, then one list that fills it. Names are short.
                 if length > 2 and view[position] == 0x0A and (width := view[position + 1]) < 128:
                     key_end = position + 2 + width
                     if key_end < limit:
@@ -86,26 +86,26 @@ def find_spans(view: memoryview, start: int, end: int, wanted: Container[bytes])
                             if body_end == limit and body < limit and (tag := view[body]) in _LIST_TAGS:
                                 first, last = _body(view, body + 1, limit)
                                 if last == limit:
-                                    found[key] = Span(tag >> 3, first, last)
+                                    spans[key] = Span(tag >> 3, first, last)
                                     position = limit
                                     continue
                 key, span = _entry(view, position, limit)
                 if key in wanted:
-                    found[key] = span
+                    spans[key] = span
                 position = limit
     except IndexError:
         raise Malformed(end, "the end of the file", "the rest of a tf.train.Example") from None
-    return found
+    return spans
 
 
 def list_names(view: memoryview, start: int, end: int) -> list[bytes]:
-    """The names of all features of the Example at `start`..`end`, sorted; for error messages."""
+    """List the names of all features of the Example at `start`..`end`, sorted; for error messages."""
     every = _Everything()
     return sorted(find_spans(view, start, end, every))
 
 
 def find_strings(view: memoryview, span: Span) -> tuple[list[int], list[int]]:
-    """The values of a BytesList: positions and lengths, both as long as the list."""
+    """Return positions and lengths of the values of a BytesList, both as long as the list."""
     starts: list[int] = []
     lengths: list[int] = []
     add_start, add_length = starts.append, lengths.append
@@ -144,7 +144,7 @@ def find_strings(view: memoryview, span: Span) -> tuple[list[int], list[int]]:
 
 
 def find_repeated(view: memoryview, span: Span) -> tuple[bytes, int] | None:
-    """The one value that all of a BytesList are, and how often it stands there; None where they differ, or are long."""
+    """Return a BytesList's value and count where all values are equal; None where they differ or exceed 127 bytes."""
     raw = view[span.start : span.end].tobytes()
     if len(raw) < 2 or raw[0] != 0x0A or raw[1] > 127:
         return None
@@ -154,20 +154,20 @@ def find_repeated(view: memoryview, span: Span) -> tuple[bytes, int] | None:
 
 
 def read_floats(view: memoryview, span: Span) -> NDArray[np.float32]:
-    """The values of a FloatList, float32 (n,): a view (perhaps unaligned) where they are packed, as writers do."""
+    """Read a FloatList, float32 (n,): a view, perhaps unaligned, where it is packed, which is usual."""
     start, end = span.start, span.end
     if start == end:
         return np.empty(0, np.float32)
-    chunks: list[NDArray[np.float32]] = []
+    runs: list[NDArray[np.float32]] = []
     for wire, first, last in _values(view, start, end, unpacked=5):
         if wire == 2 and (last - first) % 4:
             raise Malformed(first, f"{last - first} bytes of packed floats", "a multiple of 4")
-        chunks.append(np.frombuffer(view, np.dtype("<f4"), (last - first) // 4, first))
-    return chunks[0] if len(chunks) == 1 else np.concatenate(chunks) if chunks else np.empty(0, np.float32)
+        runs.append(np.frombuffer(view, np.dtype("<f4"), (last - first) // 4, first))
+    return runs[0] if len(runs) == 1 else np.concatenate(runs) if runs else np.empty(0, np.float32)
 
 
 def read_integers(view: memoryview, span: Span) -> NDArray[np.int64]:
-    """The values of an Int64List, int64 (n,)."""
+    """Read an Int64List, int64 (n,)."""
     start, end = span.start, span.end
     if start == end:
         return np.empty(0, np.int64)
@@ -175,8 +175,8 @@ def read_integers(view: memoryview, span: Span) -> NDArray[np.int64]:
         numbers, widths = _varints(view, start, end)
         if numbers.size % 2 == 0 and (numbers[::2] == 8).all() and (widths is None or (widths[::2] == 1).all()):
             return numbers[1::2]
-    chunks = [_varints(view, first, last)[0] for _, first, last in _values(view, start, end, unpacked=0)]
-    return chunks[0] if len(chunks) == 1 else np.concatenate(chunks) if chunks else np.empty(0, np.int64)
+    runs = [_varints(view, first, last)[0] for _, first, last in _values(view, start, end, unpacked=0)]
+    return runs[0] if len(runs) == 1 else np.concatenate(runs) if runs else np.empty(0, np.int64)
 
 
 _LIST_TAGS = frozenset({0x0A, 0x12, 0x1A})
@@ -188,7 +188,7 @@ class _Everything:
 
 
 def _entry(view: memoryview, start: int, end: int) -> tuple[bytes, Span]:
-    """Name and values of a map entry in any form that protobuf allows, except a value in several pieces."""
+    """Return name and values of a map entry in any form that protobuf allows, except a value in several parts."""
     key, values = b"", Span(0, end, end)
     seen = False
     position = start
@@ -224,7 +224,7 @@ def _feature(view: memoryview, start: int, end: int) -> Span:
 
 
 def _values(view: memoryview, start: int, end: int, *, unpacked: int) -> Iterator[tuple[int, int, int]]:
-    """The runs of numbers in a list: wire type, start, end. `unpacked` is the wire type of a number on its own."""
+    """Yield the runs of numbers in a list: wire type, start, end. `unpacked` is the wire type of a single number."""
     try:
         position = start
         while position < end:
@@ -244,7 +244,7 @@ def _values(view: memoryview, start: int, end: int, *, unpacked: int) -> Iterato
 
 
 def _body(view: memoryview, position: int, end: int) -> tuple[int, int]:
-    """Start and end of the length-delimited value whose length stands at `position`; it must end by `end`."""
+    """Return start and end of the length-delimited value whose length is at `position`; it must end by `end`."""
     length = view[position]
     position += 1
     if length > 127:
@@ -256,7 +256,7 @@ def _body(view: memoryview, position: int, end: int) -> tuple[int, int]:
 
 
 def _varint(view: memoryview, position: int) -> tuple[int, int]:
-    """The varint at `position` and the position after it."""
+    """Read the varint at `position`; returns it and the position after it."""
     number = view[position]
     position += 1
     shift = 7
@@ -272,7 +272,7 @@ def _varint(view: memoryview, position: int) -> tuple[int, int]:
 
 
 def _skip(view: memoryview, position: int, end: int) -> int:
-    """The position after the field at `position`; it must end by `end`."""
+    """Return the position after the field at `position`; it must end by `end`."""
     start = position
     tag, position = _varint(view, position)
     wire = tag & 7
@@ -292,7 +292,7 @@ def _skip(view: memoryview, position: int, end: int) -> int:
 
 
 def _varints(view: memoryview, start: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
-    """All varints in `start`..`end` as int64, and the width of each in bytes (None: all are one byte wide)."""
+    """Read all varints in `start`..`end` as int64, with the width of each in bytes (None: all have one byte)."""
     raw = view[start:end].tobytes()
     data = np.frombuffer(raw, np.uint8)
     if raw.isascii():  # no byte has its upper bit set: flags and small integers, the usual case

@@ -1,8 +1,7 @@
-"""TFRecord framing: the records of a file, found without TensorFlow and without copying their bytes.
+"""Read the records of TFRecord files in place, without TensorFlow and without copying their bytes.
 
-A file is a row of ``length: uint64, CRC of length: uint32, payload, CRC of payload: uint32``, little-endian. The CRCs
-are CRC-32C, masked (rotated right by 15 bits, plus a constant), as ``tensorflow/core/lib/io/record_writer.h`` defines
-them.
+A record is ``length: uint64, CRC of length: uint32, payload, CRC of payload: uint32``, little-endian. The CRCs are
+CRC-32C, masked (rotated right by 15 bits, plus a constant), as ``tensorflow/core/lib/io/record_writer.h`` defines them.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ FOOTER_BYTES = 4
 
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
-# What stands at the start of a file that was meant to be a TFRecord file, and what to do about it.
+# First bytes of files that are often in the place of a TFRecord file, and the repair.
 _DISGUISES = {
     b"version ": "It is a Git LFS pointer: fetch the real file with `git lfs pull`",
     b"\x1f\x8b": "It is compressed with gzip: unpack it first",
@@ -43,8 +42,8 @@ class Record(NamedTuple):
         offset: position of the payload in the file, in bytes.
         data: the payload, uint8 (length,), a read-only view of the file's buffer.
         length: size of the payload in bytes.
-        length_crc: the masked CRC-32C of the length, as stored and checked.
-        data_crc: the masked CRC-32C of the payload, as stored; checked only when asked for.
+        length_crc: masked CRC-32C of the length; verified.
+        data_crc: masked CRC-32C of the payload, as stored; verified only on request.
     """
 
     offset: int
@@ -55,13 +54,13 @@ class Record(NamedTuple):
 
 
 def masked_crc(data: bytes | NDArray[np.uint8]) -> int:
-    """The masked CRC-32C of `data`, as TFRecord stores it: 0..2**32 - 1."""
+    """Return the masked CRC-32C of `data`, as TFRecord stores it: 0..2**32 - 1."""
     crc: int = google_crc32c.value(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def map_file(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
-    """The bytes of a local file, uint8, read-only, mapped into memory and not read."""
+    """Map a local file into memory: uint8, read-only. Nothing is read yet."""
     with open(path, "rb") as file:
         if not os.fstat(file.fileno()).st_size:  # an empty file cannot be mapped
             return byte_view(b"")
@@ -69,16 +68,16 @@ def map_file(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
 
 
 def byte_view(buffer: Buffer) -> NDArray[np.uint8]:
-    """`buffer` as a read-only uint8 array that shares its memory."""
+    """View `buffer` as a read-only uint8 array that shares its memory."""
     view = np.frombuffer(buffer, np.uint8)
     view.flags.writeable = False
     return view
 
 
 def scan_records(buffer: Buffer, *, path: str, check: bool) -> Iterator[Record]:
-    """The records of the TFRecord file whose bytes are `buffer`, in order.
+    """Yield the records of the TFRecord file whose bytes are `buffer`, in order.
 
-    The framing and the CRC of each length are always checked, the CRC of each payload when `check` is true.
+    Framing and the CRC of each length are always verified; the CRC of each payload where `check` is true.
 
     Raises:
         Rt2dataError: the file is truncated, damaged or no TFRecord file; names `path`, record and byte offset.
@@ -118,14 +117,14 @@ def scan_records(buffer: Buffer, *, path: str, check: bool) -> Iterator[Record]:
 
 
 HASHED_AGAIN = 1 << 21
-"""Bytes of a file up to which hashing all of it takes less time than finding out how not to."""
+"""Bytes of a file up to which hashing all of it is faster than combining known CRCs."""
 
-Pieces = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint32]]
-"""Pieces of a file: positions and lengths in bytes, and CRC-32Cs."""
+KnownCrcs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint32]]
+"""Parts of a file whose CRC-32Cs are known: positions and lengths in bytes, and the CRCs."""
 
 
-def check_payloads(buffer: Buffer, *, path: str, known: Pieces | None = None) -> None:
-    """Verify the CRC of every payload. No byte of `known`, pieces that were hashed already, is hashed again.
+def check_payloads(buffer: Buffer, *, path: str, known: KnownCrcs | None = None) -> None:
+    """Verify the CRC of every payload. Parts in `known`, such as images, are not hashed again.
 
     Raises:
         Rt2dataError: as `scan_records` does.
@@ -133,11 +132,11 @@ def check_payloads(buffer: Buffer, *, path: str, known: Pieces | None = None) ->
     if known is not None and len(byte_view(buffer)) >= HASHED_AGAIN:
         records = [(r.offset, r.length, r.data_crc) for r in scan_records(buffer, path=path, check=False)]
         starts, lengths, stored = np.array(records, np.int64).reshape(-1, 3).T
-        found = crc32c.combine_crcs(byte_view(buffer), starts, starts + lengths, *known)
-        masked = (found >> np.uint32(15) | found << np.uint32(17)) + np.uint32(0xA282EAD8)
+        crcs = crc32c.combine_crcs(byte_view(buffer), starts, starts + lengths, *known)
+        masked = (crcs >> np.uint32(15) | crcs << np.uint32(17)) + np.uint32(0xA282EAD8)
         if np.array_equal(masked, stored):
             return
-    for _ in scan_records(buffer, path=path, check=True):  # says which record is damaged
+    for _ in scan_records(buffer, path=path, check=True):  # names the damaged record
         pass
 
 

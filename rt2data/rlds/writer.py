@@ -1,7 +1,7 @@
-"""Writes RLDS datasets in the on-disk format of TensorFlow Datasets, without TensorFlow.
+"""Write RLDS datasets in the on-disk format of TensorFlow Datasets, without TensorFlow.
 
-One record is one episode: a ``tf.train.Example`` in a TFRecord (or ArrayRecord) file, with ``features.json`` (what the
-fields are) and ``dataset_info.json`` (which files there are) beside it. ``tfds.builder_from_directory`` reads it.
+One record is one episode: a ``tf.train.Example`` in a TFRecord or ArrayRecord file. Beside the files, ``features.json``
+describes the fields and ``dataset_info.json`` lists splits and shards. ``tfds.builder_from_directory`` reads the result.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ _FILE_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 _CLASSES = "tensorflow_datasets.core.features"
 # tf.train.Feature holds one of bytes_list = 1, float_list = 2, int64_list = 3.
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 0x0A, 0x12, 0x1A
-# Those that TFDS names in features.json and tf.train.Example can hold.
+# Dtypes that TFDS names in features.json and that a tf.train.Example can hold.
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 _DTYPES = ("bool", *_INTEGERS, "float16", "float32", "float64", "string")
 
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """Numbers, booleans or strings (`dtype` "string") of shape `shape`; None stands for a length that varies.
+    """Numbers, booleans or strings (`dtype` "string") of shape `shape`; None is a length that varies.
 
-    With `encoding` "none" the values go into the record as float32 (any float dtype) or int64 (integers and bool), as
-    TFDS does: float64 loses digits. "bytes" and "zlib" keep the array's own bytes, one string per step.
-    A step's tensor may have a varying length only when encoded; use RaggedSpec otherwise.
+    With `encoding` "none", floats are stored as float32 and integers and bools as int64, as TFDS does: float64 loses
+    digits. "bytes" and "zlib" keep the array's own bytes, one string per step. A step's tensor may have a varying
+    length only where it is encoded; otherwise use RaggedSpec.
     """
 
     shape: tuple[int | None, ...]
@@ -63,7 +63,7 @@ class RaggedSpec:
 
 @dataclass(frozen=True, slots=True)
 class ImageSpec:
-    """One encoded image, (height, width, channels), given and stored as the bytes of a JPEG or PNG file."""
+    """One encoded image, (height, width, channels), given and stored as JPEG or PNG bytes."""
 
     shape: tuple[int | None, int | None, int]
     encoding: Literal["jpeg", "png"]
@@ -94,18 +94,18 @@ def write_rlds(
     description: str = "",
     licence: str = "",
 ) -> Path:
-    """Writes the dataset `name` to ``folder/name/version`` and returns that folder.
+    """Write the dataset `name` to ``folder/name/version``; returns that folder.
 
-    Episodes are taken one at a time: memory does not depend on their number. Episode i of a split goes to file i modulo
-    the number of files. The folder appears when it is complete, under a name of its own until then.
+    Episodes are taken one at a time, so memory does not depend on their number. Episode i of a split goes to file i
+    modulo the number of files. The folder has a hidden name until it is complete.
 
     Args:
-        features: nested names to specs; below the name "steps" a spec is that of one step.
-        splits: split name to episodes. An episode has the nesting of `features`. Under "steps", a tensor is an array
-            (T, *shape) of the spec's dtype (a list of T arrays where lengths vary); images, T byte strings; text, T
-            strings or UTF-8 byte strings. Elsewhere one value.
-        shards: split name to number of files; 1 where not stated.
-        file_format: of these files; ArrayRecord needs the package array-record.
+        features: nested names to specs; below "steps", a spec describes one step.
+        splits: split name to episodes. An episode is nested like `features`. Under "steps" a tensor is an array
+            (T, *shape) of the spec's dtype (a list of T arrays where lengths vary), images are T byte strings, text is
+            T strings or UTF-8 byte strings. Elsewhere there is one value.
+        shards: split name to number of files; 1 where not given.
+        file_format: container; ``array_record`` needs the package array-record.
 
     Raises:
         Rt2dataError: the folder exists; an episode does not match `features`; a file would hold no episode.
@@ -156,7 +156,7 @@ def _write_split(
     shards: int,
     file_format: str,
 ) -> tuple[list[int], int]:
-    """Writes one split; returns the episodes per file and the bytes of all records without their framing."""
+    """Write one split; returns the episodes per file and the bytes of all records without their framing."""
     lengths, size = [0] * shards, 0
     with ExitStack() as stack:
         files = [
@@ -176,7 +176,7 @@ def _write_split(
 
 @contextmanager
 def _file(path: Path, file_format: str) -> Iterator[Callable[[bytes], None]]:
-    """What appends a record to the new file at `path`."""
+    """Open a new file at `path`; gives a function that appends a record."""
     if file_format == "array_record":
         with closing(array_record.open_writer(path)) as writer:
             yield writer.write
@@ -186,7 +186,7 @@ def _file(path: Path, file_format: str) -> Iterator[Callable[[bytes], None]]:
 
 
 def write_record(file: BinaryIO, payload: bytes) -> None:
-    """Appends one TFRecord: length (uint64), its masked CRC32C, payload, its masked CRC32C; all little-endian."""
+    """Append one TFRecord: length (uint64), its masked CRC32C, payload, its masked CRC32C; all little-endian."""
     length = struct.pack("<Q", len(payload))
     file.write(length + _masked_crc(length))
     file.write(payload)
@@ -199,7 +199,7 @@ def _masked_crc(data: bytes) -> bytes:
 
 
 def encode_episode(episode: Mapping[str, Any], flat: Mapping[str, Spec], *, where: str) -> bytes:
-    """One episode as a serialized ``tf.train.Example``; `flat` maps each path ("steps/action") to its spec."""
+    """Serialize one episode as a ``tf.train.Example``; `flat` maps each path ("steps/action") to its spec."""
     values = dict(_leaves(episode, flat))
     for path in sorted(values.keys() ^ flat.keys()):
         found = "the field is not in features" if path in values else "the field is missing"
@@ -225,7 +225,7 @@ def encode_episode(episode: Mapping[str, Any], flat: Mapping[str, Spec], *, wher
 
 
 def _encode(path: str, spec: Spec, value: Any, per_step: bool) -> tuple[int, list[tuple[str, list[bytes]]]]:
-    """The number of steps, and the (key, serialized Feature in pieces) pairs that hold `value`."""
+    """Return the number of steps and the (key, serialized Feature in parts) pairs that hold `value`."""
     if isinstance(spec, ImageSpec | TextSpec):
         strings = [_string(v) for v in (_listed(value) if per_step else [value])]
         return len(strings), [(path, _bytes_feature(strings))]
@@ -268,18 +268,18 @@ def _numpy_dtype(dtype: str) -> np.dtype[Any]:
 
 
 def _array(value: Any, dtype: str, shape: tuple[int | None, ...]) -> npt.NDArray[Any]:
-    """`value` as an array of exactly `dtype` and `shape`; an array of another dtype is refused, never cast."""
-    wanted = _numpy_dtype(dtype)
-    if isinstance(value, np.ndarray) and value.dtype != wanted:
+    """Convert `value` to an array of `dtype` and `shape`; an array of another dtype is refused, never cast."""
+    declared = _numpy_dtype(dtype)
+    if isinstance(value, np.ndarray) and value.dtype != declared:
         raise TypeError(f"an array of {value.dtype}")
-    array = np.asarray(value, wanted)
-    if array.ndim != len(shape) or any(want not in (None, have) for have, want in zip(array.shape, shape, strict=True)):
+    array = np.asarray(value, declared)
+    if array.ndim != len(shape) or any(size not in (None, n) for n, size in zip(array.shape, shape, strict=True)):
         raise ValueError(f"an array of shape {array.shape} instead of {shape} (None: any length)")
     return array
 
 
 def _list_feature(array: npt.NDArray[Any]) -> list[bytes]:
-    """A tf.train.Feature of all values in row-major order."""
+    """Serialize a tf.train.Feature of all values in row-major order."""
     if array.dtype.kind == "O":
         return _bytes_feature([_string(v) for v in array.ravel()])
     if array.dtype.kind == "f":
@@ -290,12 +290,12 @@ def _list_feature(array: npt.NDArray[Any]) -> list[bytes]:
 
 
 def _bytes_feature(strings: Sequence[bytes]) -> list[bytes]:
-    return _delimited(_BYTES_LIST, [piece for s in strings for piece in (b"\x0a" + _varint(len(s)), s)])
+    return _delimited(_BYTES_LIST, [part for s in strings for part in (b"\x0a" + _varint(len(s)), s)])
 
 
-def _delimited(tag: int, pieces: list[bytes]) -> list[bytes]:
-    """A length-delimited protobuf field, in pieces so that image bytes are copied once, at the very end."""
-    return [bytes((tag,)) + _varint(sum(map(len, pieces))), *pieces]
+def _delimited(tag: int, parts: list[bytes]) -> list[bytes]:
+    """Put tag and length before a protobuf field. Parts are joined once at the very end, so images are copied once."""
+    return [bytes((tag,)) + _varint(sum(map(len, parts))), *parts]
 
 
 def _varint(value: int) -> bytes:
@@ -308,7 +308,7 @@ def _varint(value: int) -> bytes:
 
 
 def _varints(values: npt.NDArray[np.uint64]) -> bytes:
-    """Protobuf varints of many uint64 (n,), one after the other."""
+    """Encode uint64 (n,) as protobuf varints, one after the other."""
     if not values.size or int(values.max()) < 128:
         return values.astype(np.uint8).tobytes()
     groups = (values[:, None] >> np.arange(0, 70, 7, dtype=np.uint64)).astype(np.uint8) & 127
@@ -327,7 +327,7 @@ def _flatten(features: Features, prefix: str = "") -> dict[str, Spec]:
 
 
 def nest_fields(values: Mapping[str, Any]) -> dict[str, Any]:
-    """``{"a/b": x}`` as ``{"a": {"b": x}}``."""
+    """Nest ``{"a/b": x}`` as ``{"a": {"b": x}}``."""
     out: dict[str, Any] = {}
     for path, value in values.items():
         *above, last = path.split("/")
@@ -360,13 +360,13 @@ def _check_spec(path: str, spec: Spec) -> None:
 
 
 def features_json(features: Features) -> dict[str, Any]:
-    """The content of ``features.json``, as TFDS writes it."""
+    """Return the content of ``features.json``, as TFDS writes it."""
     inner = {name: _feature_json(spec, f"{name}/") for name, spec in sorted(features.items())}
     return {"featuresDict": {"features": inner}, "pythonClassName": f"{_CLASSES}.features_dict.FeaturesDict"}
 
 
 def _feature_json(spec: Spec | Features, path: str) -> dict[str, Any]:
-    """The entry of features.json, as TFDS's FeatureConnector.to_proto lays it out."""
+    """Return a feature's entry of features.json, as TFDS's FeatureConnector.to_proto lays it out."""
     if isinstance(spec, Mapping):
         inner = features_json(spec)
         if path != "steps/":

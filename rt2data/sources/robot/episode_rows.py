@@ -13,7 +13,7 @@ import pyarrow as pa
 from rt2data import index
 from rt2data.errors import Rt2dataError
 from rt2data.images import headers
-from rt2data.rlds.dataset import ImageRefs
+from rt2data.rlds.field_values import ImageRefs
 from rt2data.robot import actions, instruction
 from rt2data.sources.base import Part, Values
 from rt2data.sources.robot.robot_source import RobotSource

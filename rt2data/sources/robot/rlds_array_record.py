@@ -19,8 +19,9 @@ from rt2data import index, storage
 from rt2data.index import blobs
 from rt2data.rlds import array_record, tfrecord
 from rt2data.rlds.dataset import decode_record
-from rt2data.rlds.episodes import Episode, ImageRefs, Reader
+from rt2data.rlds.episodes import Episode, Reader
 from rt2data.rlds.features import Field
+from rt2data.rlds.field_values import ImageRefs
 from rt2data.sources.base import Part
 from rt2data.sources.robot.episode_rows import EpisodeRows
 from rt2data.sources.robot.rlds_tfrecord import Bytes, Rlds, named_digest

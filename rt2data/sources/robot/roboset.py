@@ -19,7 +19,7 @@ from rt2data import index
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.index.blobs import PREFIX
-from rt2data.rlds.episodes import ImageRefs
+from rt2data.rlds.field_values import ImageRefs
 from rt2data.sources.base import EpisodeExcerpt, Part
 from rt2data.sources.robot.episode_rows import EpisodeRows, append_left_out
 from rt2data.sources.robot.roboset_trials import CAMERAS, FIELDS, SUFFIXES, Trial, files, names, open_hdf5, trials

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rt2data.rlds.episodes import ImageRefs
+from rt2data.rlds.field_values import ImageRefs
 from rt2data.sources.robot import video
 from rt2data.sources.robot.lerobot import table
 from rt2data.sources.robot.lerobot.episodes import Episode
