@@ -1,7 +1,7 @@
-"""The files of builders/: a dataset's fields and what they mean, as frozen dataclasses.
+"""Read the files of builders/, which declare a dataset's fields and their meaning, into frozen dataclasses.
 
-`yaml_file` reads YAML safely and holds it to schemas/, `declaration` is one file, `robot_parser` and `web` its two
-kinds.
+`yaml_file` reads YAML safely and checks it against schemas/, `declaration` reads and finds declarations, `robot_parser`
+and `web` parse the two kinds.
 
 May import: `robot`, `rlds`, `resources`, `errors`.
 """

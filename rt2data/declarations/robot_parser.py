@@ -1,4 +1,4 @@
-"""The robot part of a declaration, parsed and checked: what is wrong is refused with its line, nothing is computed."""
+"""Parse and check the robot part of a declaration. Errors name the line."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from rt2data.robot.rotation import REPRESENTATIONS
 def parse_robot_fields(
     raw: dict[str, Any], file: str, lines: dict[yaml_file.Where, int], *, compat: bool = False
 ) -> RobotFields:
-    """The robot part of a declaration that fits its schema. Raises Rt2dataError that names the line.
+    """Parse the robot part of a declaration that fits its schema. Raises Rt2dataError that names the line.
 
-    `compat`: of another project's standardisation, which may pad and subtract Euler angles.
+    `compat`: whether it is another project's standardisation, which may pad and subtract Euler angles.
     """
     return _Parser(raw, file, lines, compat=compat).robot()
 
@@ -52,23 +52,13 @@ class _Parser:
         dims = tuple(action["dims"])
         units = self.units(action, dims)
         terms = self.terms("terms", dims)
-        wanted = ROTATION if "rotation_frame" in action else ARM[:6]
+        posed = ROTATION if "rotation_frame" in action else ARM[:6]
         state = (
-            self.terms("state", tuple(n for n in dims if split_dimension(n)[1] in wanted)) if "state" in action else ()
+            self.terms("state", tuple(n for n in dims if split_dimension(n)[1] in posed)) if "state" in action else ()
         )
         against = action.get("against", "state")
         self.check_kind(action, dims, frame, against)
         scale = action.get("first_scale")
-        proprio = raw.get("proprio", [])
-        proprio = proprio if isinstance(proprio, list) else [proprio]
-        for number, one in enumerate(proprio):
-            columns = self.columns(one, ("proprio", number))
-            if columns is not None and len(columns) != len(one["dims"]):
-                raise self.refuse(
-                    ("proprio",),
-                    f"{len(columns)} columns for {len(one['dims'])} dimensions",
-                    "as many columns as dimensions",
-                )
         return RobotFields(
             episode_id=tuple(raw.get("episode_id", ())),
             cameras=tuple(
@@ -81,10 +71,7 @@ class _Parser:
             depth=tuple(Camera(name, c["field"], padding=False, colour="") for name, c in raw.get("depth", {}).items()),
             instruction=self.instruction("instruction"),
             plan=self.instruction("plan") if "plan" in raw else None,
-            proprio=tuple(
-                Proprio(one["field"], self.columns(one, ("proprio", n)), tuple(one["dims"]))
-                for n, one in enumerate(proprio)
-            ),
+            proprio=self.proprio(),
             dims=dims, units=units, rates=tuple(action.get("rates", ())), terms=terms, state=state,
             kind=kind, against=against, frame=frame, rotation_frame=action.get("rotation_frame"),
             missing=action.get("missing", "invalid"), terminate=self.word_or_rule("terminate"),
@@ -92,6 +79,17 @@ class _Parser:
             success=self.success() if "success" in raw else None,
             every=raw.get("every", 1), first_scale=(scale["length"], scale["change"]) if scale else None,
         )  # fmt: skip
+
+    def proprio(self) -> tuple[Proprio, ...]:
+        raw = self.raw.get("proprio", [])
+        entries = []
+        for number, entry in enumerate(raw if isinstance(raw, list) else [raw]):
+            columns, dims = self.columns(entry, ("proprio", number)), tuple(entry["dims"])
+            if columns is not None and len(columns) != len(dims):
+                found = f"{len(columns)} columns for {len(dims)} dimensions"
+                raise self.refuse(("proprio",), found, "as many columns as dimensions")
+            entries.append(Proprio(entry["field"], columns, dims))
+        return tuple(entries)
 
     def check_kind(self, action: dict[str, Any], dims: tuple[str, ...], frame: str | None, against: str) -> None:
         kind = action["kind"]
@@ -196,7 +194,7 @@ class _Parser:
         return tuple(given.get(name) or arm[split_dimension(name)[1]] for name in dims)
 
     def factor(self, name: str) -> float:
-        """What takes a stored value of dimension `name` to metres or radians."""
+        """Return the factor from a stored value of dimension `name` to metres or radians."""
         action, which = self.raw["action"], split_dimension(name)[1]
         if which not in ARM[:6]:
             return 1.0

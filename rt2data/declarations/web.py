@@ -1,4 +1,4 @@
-"""What a declaration says about a web corpus: its files, where records are in them, and which fields mean what."""
+"""The web part of a declaration: a corpus's files, where records are in them, and what their fields mean."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 from rt2data.declarations import yaml_file
 from rt2data.errors import Rt2dataError
 
-# A field is the way to a value in a record: keys joined by dots, `*` for each element of a list, functions after `|`.
+# A field path leads to a value in a record: keys joined by dots, `*` for each element of a list, functions after `|`.
 # `$row` counts the records of a file from 0, `$key` is a record's name in a mapping or a tar, `$file` its file without
-# suffix, `$folder` that file's folder, `$digest` a digest of the record's content. `|at(WAY)` is the element whose
-# number another field holds. A field with braces is a text with the values of the ways between them.
+# suffix, `$folder` that file's folder, `$digest` a digest of the record's content. `|at(PATH)` is the element whose
+# number another field holds. A text with braces holds the values of the paths between them.
 FIELD = re.compile(r"[^|{}]+(\|(md5|sha1|crc32|name|stem|json|(before|after|at)\([^()]+\)))*")
 PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 MAX_IMAGES = 16
@@ -21,13 +21,13 @@ MAX_IMAGES = 16
 
 @dataclass(frozen=True, slots=True)
 class Boxes:
-    """Box annotations as text: what is asked, and how boxes become integers (`rt2data.sources.web.boxes`).
+    """How box annotations become text (`rt2data.sources.web.boxes`).
 
     Attributes:
         question: the prompt's question.
         bins: integers per axis.
         order: ``area`` (largest first) or ``stored``.
-        form: of the stored numbers: ``xywh`` or ``xyxy`` in pixels, ``yxyx`` as shares of the picture.
+        form: of the stored numbers: ``xywh`` or ``xyxy`` in pixels, ``yxyx`` as fractions of the image.
     """
 
     question: str
@@ -41,17 +41,17 @@ class WebFields:
     """A VQA or caption corpus as declared.
 
     Attributes:
-        splits: per split and role the names of its annotation files, in the order of preference; `*` in a name stands
-            for any text, and all files that match are read.
-        images: patterns of picture files below the dataset's folder, in the order of preference.
-        image_namespace: of picture ids; None where a picture is known by its content alone.
-        where: per split, the values that fields of its records must have.
-        records: the way to the records in a file.
-        fields: the field that holds each of id, image, image_id, question, answers, captions, conversation, url, ...
-        captions: per language the field of its captions, where one record holds several languages.
+        splits: per split and role, names of annotation files in order of preference; `*` in a name matches any text,
+            and all files that match are read.
+        images: patterns of image files below the dataset's folder, in order of preference.
+        image_namespace: of image ids; None where an image is identified by its content alone.
+        where: per split, values that fields of its records must have.
+        records: path to the records in a file.
+        fields: field path of each of id, image, image_id, question, answers, captions, conversation, url, ...
+        captions: per language, field path of its captions, where one record holds several languages.
         columns: further fields that the index keeps, for filters.
-        group: records of one id are one example with several texts.
-        max_images: examples with more pictures are left out.
+        group: whether records with one id are one example with several texts.
+        max_images: examples with more images are left out.
     """
 
     splits: dict[str, dict[str, tuple[str, ...]]]
@@ -70,15 +70,15 @@ class WebFields:
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        """Names of the places for pictures: ``image``, ``i1``, ``i2``, ..."""
+        """Names of an example's images: ``image``, ``i1``, ``i2``, ..."""
         return ("image", *(f"i{n}" for n in range(1, self.max_images)))
 
 
 def parse_web_fields(raw: Mapping[str, Any], file: str, lines: dict[yaml_file.Where, int]) -> WebFields:
-    """The web half of a declaration that fits the schema.
+    """Parse the web part of a declaration that fits its schema.
 
     Raises:
-        Rt2dataError: fields that do not go together.
+        Rt2dataError: fields that do not go together; names the line.
     """
 
     def fail(where: yaml_file.Where, found: str, expected: str) -> Rt2dataError:
@@ -109,19 +109,19 @@ def parse_web_fields(raw: Mapping[str, Any], file: str, lines: dict[yaml_file.Wh
         raise fail(("fields",), '"answers" without "question"', 'the field "question" too')
     if "boxes" in fields and "boxes" not in raw:
         raise fail(("fields", "boxes"), 'the field "boxes" without boxes:', "boxes: with the question")
-    ways = [("fields", name) for name in fields if not isinstance(fields[name], dict)]
-    for where in [*ways, *(("columns", name) for name in raw.get("columns", {}))]:
-        way = raw[where[0]][where[1]]
-        within = PLACEHOLDER.findall(way)
-        bare = PLACEHOLDER.sub("", way)
-        if "{" in bare or "}" in bare or not all(FIELD.fullmatch(one) for one in within or [way]):
+    declared = [("fields", name) for name in fields if not isinstance(fields[name], dict)]
+    for where in [*declared, *(("columns", name) for name in raw.get("columns", {}))]:
+        path = raw[where[0]][where[1]]
+        within = PLACEHOLDER.findall(path)
+        bare = PLACEHOLDER.sub("", path)
+        if "{" in bare or "}" in bare or not all(FIELD.fullmatch(text) for text in within or [path]):
             raise fail(
                 where,
-                f'the field "{way}"',
+                f'the field "{path}"',
                 "keys joined by dots, and functions of a known name after |, or a text with such in braces",
             )
     captions = fields.get("captions", "")
-    plain = {name: way for name, way in fields.items() if isinstance(way, str)}
+    plain = {name: path for name, path in fields.items() if isinstance(path, str)}
     return WebFields(
         splits={s: {k: tuple(v) for k, v in files.items() if k != "where"} for s, files in raw["splits"].items()},
         images=tuple(raw.get("images", ())),

@@ -1,6 +1,6 @@
-"""YAML files that a person writes (recipes, declarations): safe reading, and errors that name the line.
+"""Read YAML files that people write (recipes, declarations) safely, with errors that name the line.
 
-The structure of each kind of file is defined once, in ``schemas/NAME.json`` (JSON Schema 2020-12).
+Their structure is defined in ``schemas/NAME.json`` (JSON Schema 2020-12).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import yaml
 from rt2data import resources
 from rt2data.errors import Rt2dataError, near
 
-MAX_BYTES = 4 << 20  # bytes: a recipe or declaration is a page of text; more is a mistake or an attack
-MAX_VALUES = 100_000  # with every alias followed: ten lines of aliases can stand for 10**10 values
+MAX_BYTES = 4 << 20  # of a file: a recipe or declaration is a page of text; more is a mistake or an attack
+MAX_VALUES = 100_000  # with every alias expanded: ten lines of aliases can mean 10**10 values
 
 Where = tuple[Hashable, ...]
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice and an alias bomb, and remembers the line of each node."""
+    """SafeLoader that refuses more than 100 aliases."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -47,7 +47,7 @@ def read_yaml(path: Path) -> tuple[Any, dict[Where, int]]:
         The data, and the line (from 1) of each value by its path of keys and indices.
 
     Raises:
-        Rt2dataError: unreadable, not YAML, too large, or a key given twice.
+        Rt2dataError: unreadable, not YAML, too large, too many aliases, or a key given twice.
     """
     try:
         raw = path.read_bytes()
@@ -109,12 +109,12 @@ def _lines(node: yaml.Node, where: Where, lines: dict[Where, int], path: Path) -
 
 @cache
 def load_schema(name: str) -> dict[str, Any]:
-    """The JSON Schema ``schemas/NAME.json``."""
+    """Load the JSON Schema ``schemas/NAME.json``."""
     loaded: dict[str, Any] = json.loads((resources.folder("schemas") / f"{name}.json").read_text("utf-8"))
     return loaded
 
 
-# JSON Schema takes 5.0 for an integer, and has never heard of infinity.
+# JSON Schema takes 5.0 for an integer and knows no infinity.
 _TYPES = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
     {
         "integer": lambda _, value: isinstance(value, int) and not isinstance(value, bool),
@@ -125,7 +125,7 @@ _TYPES = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
 )
 _Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=_TYPES)  # type: ignore[no-untyped-call]
 
-# What a rule asks for in words; any other is told by its schema's description.
+# What a rule expects, in words; for other rules the schema's description is used.
 _WORDS = {
     "minimum": "at least {}", "maximum": "at most {}", "exclusiveMinimum": "more than {}",
     "minItems": "{} or more entries",
@@ -139,28 +139,28 @@ def _validator(name: str) -> Any:
 
 
 def check_schema(data: Any, name: str, file: str, lines: dict[Where, int] | None = None) -> None:
-    """Hold `data` to schema `name`; the first offence, from the top of the file, raises Rt2dataError."""
+    """Check `data` against schema `name`; the first violation, from the top of the file, raises Rt2dataError."""
     errors = list(_validator(name).iter_errors(data))
     if errors:
-        found = min(errors, key=lambda e: _place(e, lines))
-        raise _explain(found, file, lines)
+        first = min(errors, key=lambda error: _place(error, lines))
+        raise _explain(first, file, lines)
 
 
 def _place(error: jsonschema.ValidationError, lines: dict[Where, int] | None) -> tuple[int, int, bool]:
-    """Where an offence stands. A missing field comes last: an unknown one beside it is its misspelling."""
+    """Return a violation's place in the file. A missing field comes last: an unknown one beside it may be its typo."""
     where: Where = tuple(error.absolute_path)
     return line_of(lines, where), len(where), error.validator == "required"
 
 
 def line_of(lines: dict[Where, int] | None, where: Where) -> int:
-    """The line of the value at `where`, or of the nearest value around it."""
+    """Return the line of the value at `where`, or of the nearest value around it."""
     while lines and where and where not in lines:
         where = where[:-1]
     return (lines or {}).get(where, 1)
 
 
 def dotted_path(where: Iterable[Hashable]) -> str:
-    """``sources.0.weight`` for ("sources", 0, "weight")."""
+    """Join a path: ``sources.0.weight`` for ("sources", 0, "weight")."""
     return ".".join(str(p) for p in where)
 
 
@@ -194,7 +194,7 @@ def _explain(error: jsonschema.ValidationError, file: str, lines: dict[Where, in
 
 
 def _phrase(sentence: str) -> str:
-    """A description's words within a sentence: ``The name`` as ``the name``, ``NAMESPACE:ID`` as it is."""
+    """Put a description into a sentence: ``The name`` becomes ``the name``, ``NAMESPACE:ID`` stays."""
     return sentence if sentence[:2].isupper() else sentence[0].lower() + sentence[1:]
 
 

@@ -1,7 +1,8 @@
-"""From a dataset's stored fields to the canonical action: operations, rotations, kinematics, instructions.
+"""Turn a dataset's stored fields into the canonical action: metres, radians, gripper openness in [0, 1].
 
-`fields` has the types of a declaration's robot part, `actions` applies them to an episode, `match` holds them to a
-schema. Canonical: metres, radians, gripper openness in [0, 1] (docs/format.md).
+`fields` has the types of a declaration's robot part, `actions` applies them to an episode, `operations`, `rotation` and
+`kinematics` compute, `instruction` reads texts, `compose` joins steps for a lower control rate, `match` checks a
+declaration against a dataset's features. docs/format.md defines the canonical action.
 
 May import: `rlds`, `storage`, `errors`.
 """

@@ -1,4 +1,4 @@
-"""From a dataset's own fields to the canonical action of each step."""
+"""Compute the canonical action of each step from a dataset's own fields, as its declaration says."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Read = Callable[[str], Array]
 
 
 class Actions(NamedTuple):
-    """float64 (T, D) in the order of ``robot.dims``, and bool (T,): whether the data say what the action is."""
+    """Actions of T steps: `values` float64 (T, D) in the order of ``robot.dims``; `known` bool (T,), False where data lack."""
 
     values: Floats
     known: Bools
 
 
 class EpisodeActions(NamedTuple):
-    """float64 (T, D), bool (T,) and bool (T,): the actions, whether each is known and valid, whether each step ends."""
+    """Actions of an episode: `values` float64 (T, D); `known` and `ends` bool (T,): known and valid, ends the episode."""
 
     values: Floats
     known: Bools
@@ -36,18 +36,18 @@ class EpisodeActions(NamedTuple):
 
 
 def compute_episode(robot: RobotFields, read: Read, steps: int, where: str) -> EpisodeActions:
-    """All that is declared of an episode's actions. Steps between those that are read (`RobotFields.every`) have none."""
-    if robot.first_scale and steps > 1:  # where there is one step, nothing tells the factor
-        found = compute_episode(replace(robot, first_scale=None), read, steps, where)
+    """Compute actions, validity and ends of an episode. Steps that `RobotFields.every` skips are unknown and zero."""
+    if robot.first_scale and steps > 1:  # a single step does not tell the factor
+        unscaled = compute_episode(replace(robot, first_scale=None), read, steps, where)
         with np.errstate(over="ignore", invalid="ignore"):
-            return found._replace(values=found.values * _first_scale(robot, read, steps, where))
+            return unscaled._replace(values=unscaled.values * _first_scale(robot, read, steps, where))
     if robot.every > 1:
         kept = np.arange(0, steps, robot.every)
-        some = compute_episode(replace(robot, every=1), lambda path: read(path)[kept], len(kept), where)
-        found = EpisodeActions(np.zeros((steps, len(robot.dims))), np.zeros(steps, np.bool_), np.zeros(steps, np.bool_))
-        for whole, part in zip(found, some, strict=True):
-            whole[kept] = part
-        return found
+        thinned = compute_episode(replace(robot, every=1), lambda path: read(path)[kept], len(kept), where)
+        out = EpisodeActions(np.zeros((steps, len(robot.dims))), np.zeros(steps, np.bool_), np.zeros(steps, np.bool_))
+        for column, values in zip(out, thinned, strict=True):
+            column[kept] = values
+        return out
     actions = compute_actions(robot, read, steps, where)
     known = find_valid(robot, read, steps, where) & actions.known
     return EpisodeActions(actions.values, known, find_terminations(robot, read, steps, where))
@@ -55,25 +55,25 @@ def compute_episode(robot: RobotFields, read: Read, steps: int, where: str) -> E
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def _first_scale(robot: RobotFields, read: Read, steps: int, where: str) -> np.float64:
-    """The factor of `RobotFields.first_scale`; infinite or NaN, and so all that it multiplies, where P does not change."""
+    """Return the factor of `RobotFields.first_scale`; infinite or NaN where P does not change."""
     length, change = (
         _columns(Ref(path, None), len(robot.dims), read, steps, where) for path in robot.first_scale or ()
     )
     return np.float64(math.hypot(*length[0])) / np.float64(math.hypot(*(change[1] - change[0])))
 
 
-@np.errstate(over="ignore", invalid="ignore")  # what is not finite is left out by its row, and counted
+@np.errstate(over="ignore", invalid="ignore")  # steps that are not finite are left out later, and counted
 def compute_actions(robot: RobotFields, read: Read, steps: int, where: str) -> Actions:
-    """The action of every step, as the declaration composes it.
+    """Compute the action of every step from the declared terms.
 
     Args:
         robot: the declaration.
-        read: gives a numeric field's values, shape (steps, ...).
+        read: returns a numeric field's values, shape (steps, ...).
         steps: length of the episode.
         where: dataset, part and episode, for errors.
 
     Returns:
-        Metres, radians, gripper openness for an arm; where the action is not known, its values mean nothing.
+        For an arm metres, radians and gripper openness. Where an action is not known, its values mean nothing.
     """
     known = np.ones(steps, np.bool_)
     numbers, turns = evaluate_terms(robot.terms, read, steps, where, known)
@@ -94,7 +94,7 @@ def compute_actions(robot: RobotFields, read: Read, steps: int, where: str) -> A
 def evaluate_terms(
     terms: Sequence[Term], read: Read, steps: int, where: str, known: Bools
 ) -> tuple[dict[str, Floats], dict[str, Floats]]:
-    """Columns (T,) by dimension, rotation matrices (T, 3, 3) by arm; `known` becomes False where data are missing."""
+    """Compute columns (T,) by dimension and rotation matrices (T, 3, 3) by arm; sets `known` to False where data lack."""
     numbers: dict[str, Floats] = {}
     turns: dict[str, Floats] = {}
     for term in terms:
@@ -109,8 +109,8 @@ def evaluate_terms(
                 other = _columns(op.other, term.width_of(op), read, steps, where)
                 values = operations.TWO_FIELDS[op.name][0](values, other)
             elif op.rotation:
-                turn, there = rotation.to_matrices(values, op.name, op.word)
-                known &= there
+                turn, present = rotation.to_matrices(values, op.name, op.word)
+                known &= present
                 turns[split_dimension(term.to[0])[0]] = turn
             elif op.kinematics:
                 position, turns[split_dimension(term.to[0])[0]] = kinematics.forward_kinematics(values, op.word)
@@ -146,7 +146,7 @@ def _displacements(
     turns: dict[str, Floats],
     known: Bools,
 ) -> None:
-    """Replace the target pose of each arm by the displacement that leads to it."""
+    """Replace the target pose of each arm by the displacement (delta action) to it."""
     before = known.copy()
     if robot.against == "state":
         start, start_turns = evaluate_terms(robot.state, read, steps, where, known)
@@ -185,15 +185,15 @@ def _to_base(
     turns: dict[str, Floats],
     known: Bools,
 ) -> None:
-    """Put each arm's rotation, which is in the tool's frame (R' = R R(d)), into the base frame: R R(d) R^-1."""
-    here, here_turns = evaluate_terms(robot.state, read, steps, where, known)
+    """Take each arm's rotation from the tool frame (R' = R R(d)) to the base frame: R R(d) R^-1."""
+    state, state_turns = evaluate_terms(robot.state, read, steps, where, known)
     for arm in dict.fromkeys(split_dimension(name)[0] for name in robot.dims if split_dimension(name)[1] in ROTATION):
-        now, turn = _pose(arm, here, here_turns, steps)[1], _pose(arm, numbers, turns, steps)[1]
+        now, turn = _pose(arm, state, state_turns, steps)[1], _pose(arm, numbers, turns, steps)[1]
         turns[arm] = rotation.product(rotation.product(now, turn), rotation.transpose(now))
 
 
 def _pose(arm: str, numbers: Mapping[str, Floats], turns: Mapping[str, Floats], steps: int) -> tuple[Floats, Floats]:
-    """Position (T, 3) and rotation (T, 3, 3) of an arm; a part that is not declared stays 0."""
+    """Return position (T, 3) and rotation (T, 3, 3) of an arm; dimensions that are not declared are 0."""
     zero = np.zeros(steps)
     position = np.stack([numbers.get(_name(arm, which), zero) for which in TRANSLATION], axis=1)
     if arm in turns:
@@ -202,7 +202,7 @@ def _pose(arm: str, numbers: Mapping[str, Floats], turns: Mapping[str, Floats], 
 
 
 def _shift(values: Floats, by: int) -> Floats:
-    """The values of the step `by` before; at the end that has none, the step's own."""
+    """Return the values of the step before (`by` = 1) or after (-1); the end that has none keeps its own."""
     return np.concatenate([values[:1], values[:-1]]) if by > 0 else np.concatenate([values[1:], values[-1:]])
 
 
@@ -211,7 +211,7 @@ def _name(arm: str, which: str) -> str:
 
 
 def find_terminations(robot: RobotFields, read: Read, steps: int, where: str = "") -> Bools:
-    """Whether each step ends the episode, bool (steps,)."""
+    """Return whether each step ends the episode, bool (steps,)."""
     if isinstance(robot.terminate, Rule):
         return evaluate_rule(robot.terminate, read, steps, where)
     if robot.terminate in ("is_last", "is_terminal"):
@@ -223,7 +223,7 @@ def find_terminations(robot: RobotFields, read: Read, steps: int, where: str = "
 
 
 def find_valid(robot: RobotFields, read: Read, steps: int, where: str = "") -> Bools:
-    """Whether each step's action means something, bool (steps,)."""
+    """Return whether each step has a valid action, bool (steps,)."""
     if isinstance(robot.valid_action, Rule):
         return evaluate_rule(robot.valid_action, read, steps, where)
     if robot.valid_action == "not_last":
@@ -232,7 +232,7 @@ def find_valid(robot: RobotFields, read: Read, steps: int, where: str = "") -> B
 
 
 def judge_success(declared: Success, read: Read, value: Callable[[str], Any], steps: int, where: str) -> bool | None:
-    """Whether an episode succeeded; None where nobody says. `value` gives any field as it is stored."""
+    """Return whether an episode succeeded; None where the data do not say. `value` returns any field as stored."""
     if declared.known is not None and not evaluate_rule(declared.known, read, steps, where).any():
         return None
     if declared.rule is not None:
@@ -243,7 +243,7 @@ def judge_success(declared: Success, read: Read, value: Callable[[str], Any], st
 
 
 def evaluate_rule(rule: Rule, read: Read, steps: int, where: str) -> Bools:
-    """Whether a rule holds at each step, bool (steps,). A NaN holds for none but `nonzero`."""
+    """Return whether a rule holds at each step, bool (steps,). A NaN satisfies `nonzero` only."""
     values = read(rule.field)
     if rule.above is None and rule.below is None:
         width = math.prod(values.shape[1:]) if rule.columns is None else len(rule.columns)
@@ -253,9 +253,9 @@ def evaluate_rule(rule: Rule, read: Read, steps: int, where: str) -> Bools:
 
 
 def replace_by_rest(robot: RobotFields, action: Floats, ok: Bools) -> Floats:
-    """`action` with each row that is not `ok` replaced by rest: displacement 0 and the gripper of the step before.
+    """Replace each row of `action` that is not `ok` by rest: displacement 0, gripper of the last valid step before it.
 
-    The first step has none before it and takes that of the first valid step; dimensions of an absolute action hold.
+    Steps before the first valid one take its gripper. Dimensions of an absolute action keep their last valid value.
     """
     if ok.all():
         return action

@@ -1,9 +1,9 @@
-"""Several steps as one: the action that leads where they lead together.
+"""Compose the actions of several steps into one, for a lower control rate.
 
-Positions are added and rotations multiplied in the frame of the action: in the base frame p' = p + dp, R' = R(d) R; in
-the tool frame p' = p + R dp, R' = R R(d). Grippers and commanded values take the last. Of a dimension's own rates,
-changes are added, and a velocity (a unit per second) becomes the mean over the time of all steps, so that the way stays
-the same. float64 throughout, from float32 and rounded to float32 once; no BLAS.
+Displacements are composed in the frame of the action: in the base frame p' = p + dp, R' = R(d) R; in the tool frame
+p' = p + R dp, R' = R R(d). Grippers and commanded (absolute) values take those of the last step. Of `rates`, changes are
+added, and velocities (a unit per second) are averaged over the time of all steps, which keeps the distance. Computed in
+float64 from float32, rounded to float32 once by the caller; no BLAS.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from rt2data.robot.fields import ARM, ROTATION, TRANSLATION, RobotFields, split_
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-# A base that drives on a plane: a displacement in its own frame, ahead and to its left.
+# A mobile base on a plane: its displacement in its own frame, forward and left.
 PLANE = {"base_forward": "x", "base_left": "y", "base_turn": "yaw"}
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """One thing that moves: the column of each of x y z roll pitch yaw that it has, and whether in its own frame."""
+    """An arm or a base: the action's column of each of x y z roll pitch yaw that it has; `tool`: in its own frame."""
 
     columns: dict[str, int]
     tool: bool
@@ -37,7 +37,7 @@ class Body:
 
 
 def list_bodies(robot: RobotFields) -> Iterator[Body]:
-    """The bodies whose displacement the action is."""
+    """Yield the arms and the base whose displacement the action holds."""
     if robot.kind != "absolute":
         for arm in dict.fromkeys(
             split_dimension(name)[0] for name in robot.dims if split_dimension(name)[1] in ARM[:6]
@@ -54,7 +54,7 @@ def _is_change(robot: RobotFields, name: str) -> bool:
 
 
 def explain_refusal(robot: RobotFields) -> str | None:
-    """Why the actions of several steps make no action of the same dimensions; None where they do."""
+    """Say why the actions of several steps cannot be composed into one of the same dimensions; None where they can."""
     for body in list_bodies(robot):
         names = ", ".join(robot.dims[i] for i in body.columns.values())
         units = {robot.units[body.columns[name]] for name in body.angles}
@@ -74,14 +74,14 @@ def explain_refusal(robot: RobotFields) -> str | None:
 def compose_actions(
     robot: RobotFields, action: npt.NDArray[np.float32], heads: Ints, sizes: Ints, stride: int
 ) -> Floats:
-    """The action of each group of steps.
+    """Compose the action of each group of steps.
 
     Args:
-        robot: what the dimensions mean; `explain_refusal` says None of it.
+        robot: what the dimensions mean; `explain_refusal` returns None for it.
         action: float32 (T, D).
-        heads: the first row of each group.
-        sizes: how many rows each group has, 1 to `stride`; fewer at the end of an episode, where the robot then rests.
-        stride: how many steps a whole group has.
+        heads: first row of each group.
+        sizes: rows of each group, 1 to `stride`; fewer at the end of an episode, where the robot then rests.
+        stride: rows of a full group.
 
     Returns:
         float64 (groups, D).
@@ -100,20 +100,20 @@ def compose_actions(
 
 
 def _steps(action: npt.NDArray[np.float32], heads: Ints, sizes: Ints) -> Iterator[tuple[Ints, Floats]]:
-    """The first step of each group, then the second, ...: (the groups that have one, their actions)."""
+    """Yield the first step of each group, then the second, ...: (the groups that have one, their actions)."""
     for number in range(int(sizes.max(initial=0))):
         live = np.flatnonzero(sizes > number)
         yield live, action[heads[live] + number].astype(np.float64)
 
 
 def _move(body: Body, action: npt.NDArray[np.float32], heads: Ints, sizes: Ints, out: Floats) -> None:
-    """Put where a body gets to into its columns of `out`; a group of one step keeps its numbers."""
+    """Write a body's composed displacement into its columns of `out`; a group of one step keeps its numbers."""
     count, zero = len(heads), [name for name in ARM[:6] if name not in body.columns]
-    place, turn = np.zeros((count, 3)), np.broadcast_to(np.eye(3), (count, 3, 3)).copy()
+    position, turn = np.zeros((count, 3)), np.broadcast_to(np.eye(3), (count, 3, 3)).copy()
     for live, step in _steps(action, heads, sizes):
         full = dict.fromkeys(zero, np.zeros(len(live))) | {name: step[:, i] for name, i in body.columns.items()}
         moved = np.stack([full[name] for name in TRANSLATION], axis=1)
-        place[live] += rotation.rotate(turn[live], moved) if body.tool else moved
+        position[live] += rotation.rotate(turn[live], moved) if body.tool else moved
         if body.angles:
             turned = rotation.from_rpy(np.stack([full[name] for name in ROTATION], axis=1))
             turn[live] = rotation.product(*((turn[live], turned) if body.tool else (turned, turn[live])))
@@ -122,5 +122,5 @@ def _move(body: Body, action: npt.NDArray[np.float32], heads: Ints, sizes: Ints,
         angles[:, 1] = np.arctan2(turn[:, 0, 2], turn[:, 0, 0])
     several = sizes > 1
     for name, i in body.columns.items():
-        found = place[:, TRANSLATION.index(name)] if name in TRANSLATION else angles[:, ROTATION.index(name)]
-        out[several, i] = found[several]
+        column = position[:, TRANSLATION.index(name)] if name in TRANSLATION else angles[:, ROTATION.index(name)]
+        out[several, i] = column[several]

@@ -1,4 +1,4 @@
-"""What a declaration says of a robot dataset: its fields, and what their numbers mean (`robot_parser` reads it)."""
+"""The robot part of a declaration: a dataset's fields and what their numbers mean (`robot_parser` parses it)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FORWARD_KINEMATICS = "forward_kinematics"
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """Columns of a numeric field of the steps; all where None."""
+    """Columns of a numeric field of the steps; None means all."""
 
     field: str
     columns: tuple[int, ...] | None
@@ -23,7 +23,7 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Proprio:
-    """Columns of one numeric field that belong to the proprioception, as stored; all where `columns` is None."""
+    """Columns of a numeric field that belong to the proprioception, as stored; `columns` None means all."""
 
     field: str
     columns: tuple[int, ...] | None
@@ -42,7 +42,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """One camera: its name, the field of its images, whether they are mere padding, and where they count."""
+    """A camera: the field of its images, whether they may be padding, their colour order, and the rule for valid ones."""
 
     name: str
     field: str
@@ -53,11 +53,14 @@ class Camera:
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """Where the instruction is: the first of `fields` that is not empty, or `text` for every step, or nowhere.
+    """Where a dataset's instructions come from.
 
-    An empty `text` is the blank that Octo has for some datasets.
-
-    `codes`: the fields hold UTF-8 bytes as integers. `dummy` texts count as none. `table` maps what is stored to texts.
+    Attributes:
+        fields: the first of these that is not empty holds the instruction.
+        codes: whether the fields hold UTF-8 bytes as integers.
+        dummy: texts that count as no instruction.
+        table: maps stored values to texts.
+        text: the instruction of every step, in place of fields; "" is the blank that Octo has for some datasets.
     """
 
     fields: tuple[str, ...]
@@ -69,9 +72,9 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """Which episodes succeeded: those in which `rule` holds at some step, or the text of `field` has `contains` in it.
+    """Which episodes succeeded: those in which `rule` holds at some step, or whose text `field` contains `contains`.
 
-    Where there is a rule `known`, an episode has a verdict only where that holds at some step.
+    With a rule `known`, episodes in which it holds at no step have no verdict.
     """
 
     rule: Rule | None
@@ -82,7 +85,7 @@ class Success:
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """One operation of a term: its numbers, its word (an order, a layout), or the other field that it takes."""
+    """One operation of a term, with its argument: numbers, a word (an order, a layout), or another field."""
 
     name: str
     numbers: tuple[float, ...] = ()
@@ -91,12 +94,12 @@ class Op:
 
     @property
     def rotation(self) -> bool:
-        """Whether it turns a stored rotation into roll, pitch, yaw."""
+        """Whether it converts a stored rotation to roll, pitch, yaw."""
         return self.name in REPRESENTATIONS
 
     @property
     def kinematics(self) -> bool:
-        """Whether it turns joint angles into a pose."""
+        """Whether it converts joint angles to an end-effector pose."""
         return self.name == FORWARD_KINEMATICS
 
 
@@ -104,8 +107,12 @@ class Op:
 class Term:
     """Columns of one numeric field that become dimensions of the action, in order.
 
-    `factors` multiply the columns before `ops`: they take the declared unit to metres and radians. () is no factor.
-    `pad` stands in place of a field, which is then "": other projects fill up what a dataset does not have.
+    Attributes:
+        field, columns: what is read; columns None means all.
+        to: the dimensions.
+        ops: operations, applied in order.
+        factors: multiply the columns before `ops`, from the declared unit to metres and radians; () means none.
+        pad: a constant in place of the field, which is then ""; other projects pad missing dimensions so.
     """
 
     field: str
@@ -121,30 +128,33 @@ class Term:
 
     @property
     def width(self) -> int:
-        """How many columns it reads."""
+        """How many columns of `field` it reads."""
         return next((count_inputs(op.name) for op in self.ops if op.rotation or op.kinematics), len(self.to))
 
     def width_of(self, op: Op) -> int:
-        """How many columns one of `ops` reads of its other field."""
+        """How many columns `op`, one of `ops`, reads of its other field."""
         return TWO_FIELDS[op.name][2] or self.width
 
 
 @dataclass(frozen=True, slots=True)
 class RobotFields:
-    """What a robot dataset's fields mean. Units after the terms: metres, radians, gripper openness 0..1.
+    """The fields of a robot dataset and their meaning. Terms give metres, radians and gripper openness 0..1.
 
     Attributes:
-        kind: ``displacement``, ``pose`` or ``absolute``, as declared; the canonical action of a pose is a displacement.
-        state: the terms of the pose that a ``pose`` is taken `against`.
-        rotation_frame: ``tool`` where the displacement is in the base frame but its rotation in the tool's; the
-            canonical action has both in the base frame, by the rotation that `state` gives.
-        missing: what a step without data is (a quaternion of zeros): ``invalid``, or at ``rest``.
+        kind: ``displacement`` (delta action), ``pose`` or ``absolute``, as declared. The canonical action of a pose is
+            a displacement.
+        state: terms of the present end-effector pose, against which a ``pose`` is taken.
+        against: what a ``pose`` is a displacement from: ``state``, ``previous_target`` or ``next_target``.
+        frame: of a displacement: ``base``, ``tool`` or ``unverified``.
+        rotation_frame: ``tool`` where a displacement in the base frame has its rotation in the tool frame. The
+            canonical action has both in the base frame, through the rotation of `state`.
+        missing: what a step without data (a quaternion of zeros) is: ``invalid``, or at ``rest``.
         rates: dimensions for which 0 is rest, beside the displacement of an arm.
-        plan: where the data have a plan in words for each step; None where they have none.
-        units: unit of each dimension: m, rad, openness, ``controller``, or as declared.
-        every: of so many steps the first is read, as if the others were not there: another project's way (compat).
-        first_scale: two fields, A and P, of a factor per episode by which the action is multiplied: |A| of the first
-            step over |P of the second - P of the first|, in the dataset's own steps, whatever `every` is (compat).
+        plan: where the data have reasoning in words for each step; None where they have none.
+        units: of each dimension: m, rad, openness, ``controller``, or as declared.
+        every: only the first of so many steps is read, as another project does (compat).
+        first_scale: fields (A, P): the episode's actions are multiplied by the ratio of norms |A[0]| / |P[1] - P[0]|,
+            in the dataset's own steps, whatever `every` is (compat).
     """
 
     episode_id: tuple[str, ...]
@@ -172,7 +182,7 @@ class RobotFields:
 
     @property
     def held(self) -> tuple[int, ...]:
-        """Positions of the dimensions that keep their value at rest: grippers, commanded values. The others go to 0."""
+        """Positions of the dimensions that keep their value at rest: grippers, absolute values. Others become 0."""
         moves = self.kind != "absolute"
         return tuple(
             i
@@ -183,19 +193,19 @@ class RobotFields:
     @property
     def proprio_dims(self) -> tuple[str, ...]:
         """Names of the numbers of the proprioception."""
-        return tuple(name for one in self.proprio for name in one.dims)
+        return tuple(name for entry in self.proprio for name in entry.dims)
 
     @property
     def controller(self) -> bool:
-        """Whether some dimension is in units of a controller that nobody documents."""
+        """Whether some dimension is in undocumented units of a controller."""
         return "controller" in self.units
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """Every rule: of terminate, of valid_action, of cameras, of success."""
+        """Every rule: of terminate, valid_action, cameras and success."""
         success = (self.success.rule, self.success.known) if self.success else ()
-        found = (self.terminate, self.valid_action, *(camera.valid for camera in self.cameras), *success)
-        return tuple(rule for rule in found if isinstance(rule, Rule))
+        declared = (self.terminate, self.valid_action, *(camera.valid for camera in self.cameras), *success)
+        return tuple(rule for rule in declared if isinstance(rule, Rule))
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -203,8 +213,8 @@ class RobotFields:
         flags = {"is_terminal": "steps/is_terminal", "is_last": "steps/is_last", "not_last": "steps/is_last"}
         named = [flags[word] for word in (self.terminate, self.valid_action) if isinstance(word, str) and word in flags]
         terms = [field for term in (*self.terms, *self.state) for field in term.fields]
-        said = self.plan.fields if self.plan else ()
-        others = [*(rule.field for rule in self.rules), *named, *(p.field for p in self.proprio), *said]
+        reasoning = self.plan.fields if self.plan else ()
+        others = [*(rule.field for rule in self.rules), *named, *(p.field for p in self.proprio), *reasoning]
         others += [self.success.field] if self.success and self.success.field else []
         others += self.first_scale or ()
         return tuple(
@@ -215,11 +225,11 @@ class RobotFields:
 
 
 def split_dimension(name: str) -> tuple[str, str]:
-    """A dimension as (arm, which): ``left_yaw`` is ("left", "yaw"); with a name of its own ("", name)."""
+    """Split a dimension into (arm, which): ``left_yaw`` is ("left", "yaw"), a name of its own is ("", name)."""
     arm, _, last = name.rpartition("_")
     return (arm, last) if last in ARM else ("", name)
 
 
 def count_inputs(name: str) -> int:
-    """How many columns an operation takes that gives others; 0 for one that keeps their number."""
+    """Return how many columns an operation reads; 0 for one that gives as many as it reads."""
     return JOINTS if name == FORWARD_KINEMATICS else REPRESENTATIONS[name][0] if name in REPRESENTATIONS else 0

@@ -1,4 +1,4 @@
-"""The instruction of each step, from the fields that a declaration names."""
+"""Read the instruction of each step from the fields that a declaration names."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Read = Callable[[str], Any]
 
 
 def read_instructions(declared: Instruction, read: Read, steps: int) -> list[str | None]:
-    """The instruction of each of the `steps` as stored, None where there is none.
+    """Return the instruction of each of the `steps` as stored; None where there is none.
 
-    `read` gives a field's value as `rt2data.rlds.episodes.Episode` does: per step or one for the episode.
+    `read` returns a field's value as `rt2data.rlds.episodes.Episode` does, per step or one for the episode.
     """
     if declared.text is not None:
         return [declared.text] * steps
@@ -23,35 +23,27 @@ def read_instructions(declared: Instruction, read: Read, steps: int) -> list[str
     for field in declared.fields:
         if None not in out:
             break
-        found = _of_field(declared, read(field), steps)
-        out = [new if old is None else old for old, new in zip(out, found, strict=True)]
+        texts = _read_field(declared, read(field), steps)
+        out = [new if old is None else old for old, new in zip(out, texts, strict=True)]
     return out
 
 
-def _of_field(declared: Instruction, value: Any, steps: int) -> list[str | None]:
-    """One field's instructions; a step is looked at only where it differs from those seen."""
+def _read_field(declared: Instruction, value: Any, steps: int) -> list[str | None]:
+    """Return the texts of one field. Each distinct value is decoded once."""
     if isinstance(value, np.ndarray) and value.dtype != object:
-        one_each = value.ndim == (2 if declared.codes else 1)
-        stored = (
-            [row.tobytes() if declared.codes else row.item() for row in _codes(value, declared.codes)]
-            if one_each
-            else None
-        )
-        values: list[Any] = (
-            stored
-            if stored is not None
-            else [_codes(value[None], declared.codes)[0].tobytes() if declared.codes else value.item()]
-        )
+        per_step = value.ndim == (2 if declared.codes else 1)
+        rows = value if per_step else value[None]
+        values: list[Any] = [row.tobytes() for row in _to_bytes(rows)] if declared.codes else rows.reshape(-1).tolist()
     else:
         values = list(value) if isinstance(value, list) else [value.item() if isinstance(value, np.ndarray) else value]
-    meaning = {one: _meaning(declared, one) for one in set(values)}
-    found = [meaning[one] for one in values]
-    return found if len(found) == steps else found * steps
+    meaning = {stored: _meaning(declared, stored) for stored in set(values)}
+    texts = [meaning[stored] for stored in values]
+    return texts if len(texts) == steps else texts * steps
 
 
-def _codes(values: Any, codes: bool) -> Any:
-    """Rows of integers as rows of bytes; a code that is no byte becomes "?"."""
-    return np.where((values < 0) | (values > 255), ord("?"), values).astype(np.uint8) if codes else values
+def _to_bytes(codes: Any) -> Any:
+    """Convert integers to uint8; a code that is no byte becomes "?"."""
+    return np.where((codes < 0) | (codes > 255), ord("?"), codes).astype(np.uint8)
 
 
 def _meaning(declared: Instruction, stored: bytes | int | str) -> str | None:

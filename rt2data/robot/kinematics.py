@@ -1,9 +1,9 @@
-"""Forward kinematics: joint angles of an arm as the pose of its tool in the base frame.
+"""Forward kinematics: from the joint angles of an arm to its end-effector pose in the base frame.
 
 The Denavit-Hartenberg parameters of the Franka Emika robot (Panda, Research 3) are those that Franka publishes: Franka
 Control Interface documentation, "Robot and interface specifications", in Craig's convention. Each twist is 0 or a
-quarter turn, so no product is inexact but those of the joint angles themselves. Written out, without BLAS: the numbers
-reach the shards.
+quarter turn, which is an exact swap of columns. Rotations about joints are those of `rotation`, without BLAS: the
+numbers reach the shards.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ JOINTS = len(FRANKA)
 
 
 def forward_kinematics(joints: Floats, tool: str) -> tuple[Floats, Floats]:
-    """The pose of a tool.
+    """Compute the pose of a tool.
 
     Args:
         joints: (n, 7), radians, joint 1 to joint 7 in Franka's convention (joint 4 is always negative).
-        tool: of TOOLS.
+        tool: a key of TOOLS.
 
     Returns:
         Position (n, 3) in metres and rotation matrix (n, 3, 3), in the frame of the robot's base. Both are NaN where a
         joint is not finite.
     """
-    ahead, turned = TOOLS[tool]
+    ahead, angle_of_tool = TOOLS[tool]
     finite = np.asarray(np.isfinite(joints).all(axis=1))
     joints = np.where(finite[:, None], joints, 0.0)
     position = np.zeros((len(joints), 3))
@@ -67,12 +67,12 @@ def forward_kinematics(joints: Floats, tool: str) -> tuple[Floats, Floats]:
         position = position + turn[:, :, 2] * link.d
         turn = _about_z(turn, angle)
     position = position + turn[:, :, 2] * ahead
-    turn = _about_z(turn, np.full(len(joints), turned)) if turned else turn
+    turn = _about_z(turn, np.full(len(joints), angle_of_tool)) if angle_of_tool else turn
     return np.where(finite[:, None], position, np.nan), np.where(finite[:, None, None], turn, np.nan)
 
 
 def _quarter(turn: Floats, sign: int) -> Floats:
-    """`turn` followed by `sign` quarter turns about its x axis: a swap of columns, exactly."""
+    """Rotate `turn` by `sign` quarter turns about its x axis: an exact swap of columns."""
     return turn if sign == 0 else np.stack([turn[:, :, 0], sign * turn[:, :, 2], -sign * turn[:, :, 1]], axis=2)
 
 

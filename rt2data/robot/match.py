@@ -1,4 +1,4 @@
-"""Whether a robot declaration fits the fields that a dataset's ``features.json`` declares: names, kinds, shapes."""
+"""Check a robot declaration against the fields that a dataset's ``features.json`` declares: names, kinds, shapes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,14 @@ _NUMBERS = ("bool", "float", "int", "uint")
 def find_mismatches(
     robot: RobotFields, fields: Mapping[str, Field], where: str, file: str, *, listed: str = "features.json"
 ) -> Iterator[Rt2dataError]:
-    """Each way in which the declaration in `file` does not fit, as an error that begins with `where`.
+    """Yield an error for each mismatch of the declaration in `file`.
 
-    `listed` says where the fields come from.
+    Args:
+        robot: the declaration.
+        fields: the dataset's fields, by path.
+        where: begins each error.
+        file: the declaration's file, for errors.
+        listed: where the fields come from, for errors.
     """
     for path in robot.fields:
         if path not in fields:
@@ -38,12 +43,12 @@ def find_mismatches(
     for declared in (robot.instruction, robot.plan):
         for path in declared.fields if declared else ():
             field = known.get(path)
-            if declared and field and (wanted := _no_text(declared, field)):
-                yield _wrong(where, field, wanted)
+            if declared and field and (expected := _expected_text(declared, field)):
+                yield _wrong(where, field, expected)
     verdict = known.get(robot.success.field) if robot.success else None
     if verdict and (verdict.kind != "text" or verdict.shape):
         yield _wrong(where, verdict, "a text")
-    for ref, width in [*_refs(robot)]:
+    for ref, width in _list_refs(robot):
         field = known.get(ref.field)
         if field is None:
             continue
@@ -54,8 +59,8 @@ def find_mismatches(
             yield _wrong(where, field, f"numbers of at least {max(ref.columns) + 1} columns")
 
 
-def _no_text(declared: Instruction, field: Field) -> str:
-    """What is expected of a field of texts that holds none; "" where it does."""
+def _expected_text(declared: Instruction, field: Field) -> str:
+    """Say what is expected of a field of instructions; "" where it is that."""
     if declared.codes:
         whole = _is_table(field) and field.dtype.lstrip("u").startswith("int") and len(field.shape) == 1
         return "" if whole else "integers of shape (n,)"
@@ -63,14 +68,14 @@ def _no_text(declared: Instruction, field: Field) -> str:
     return "a text" if field.shape or field.kind not in kinds else ""
 
 
-def _refs(robot: RobotFields) -> Iterator[tuple[Ref, int]]:
-    """Each use of a numeric field, with the columns it needs; 0: any."""
+def _list_refs(robot: RobotFields) -> Iterator[tuple[Ref, int]]:
+    """Yield each use of a numeric field, with the number of columns that it needs; 0 means any."""
     for rule in robot.rules:
         yield Ref(rule.field, rule.columns), 0 if rule.above is None and rule.below is None else 1
     for term in (*robot.terms, *robot.state):
-        yield from _of_term(term)
-    for one in robot.proprio:
-        yield Ref(one.field, one.columns), len(one.dims)
+        yield from _list_term_refs(term)
+    for entry in robot.proprio:
+        yield Ref(entry.field, entry.columns), len(entry.dims)
     for path in robot.first_scale or ():
         yield Ref(path, None), len(robot.dims)
     for word in (robot.terminate, robot.valid_action):
@@ -78,7 +83,7 @@ def _refs(robot: RobotFields) -> Iterator[tuple[Ref, int]]:
             yield Ref("steps/is_terminal" if word == "is_terminal" else "steps/is_last", None), 1
 
 
-def _of_term(term: Term) -> Iterator[tuple[Ref, int]]:
+def _list_term_refs(term: Term) -> Iterator[tuple[Ref, int]]:
     if term.field:
         yield Ref(term.field, term.columns), term.width
     for op in term.ops:

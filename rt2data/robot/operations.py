@@ -1,7 +1,7 @@
 """The operations of a declaration's action terms: small functions on float64 arrays.
 
-Each takes the columns of a term, (T, n) for the T steps of an episode, and its argument, and gives (T, n). Rotations
-are in `rt2data.robot.rotation`. Each docstring says what the operation does to one number x.
+Each takes the columns of a term, (T, n) for the T steps of an episode, and its argument, and returns (T, n). Each
+docstring says what becomes of one number x. Rotations are in `rt2data.robot.rotation`.
 """
 
 from __future__ import annotations
@@ -14,61 +14,60 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-TRIGGER = (
-    0.1  # of a relative gripper command: more closes, less than its negative opens (Octo's and OpenVLA's threshold)
-)
-OPEN, CLOSED = 0.95, 0.05  # of `binarize` (Octo's and OpenVLA's thresholds)
+# Thresholds of Octo and OpenVLA.
+TRIGGER = 0.1  # of `relative_to_absolute`: a larger gripper command closes, one below the negative opens
+OPEN, CLOSED = 0.95, 0.05  # of `binarize`
 
 
 def scale(values: Floats, factor: Floats) -> Floats:
-    """X * factor, one factor or one per column."""
+    """Scale: x * factor, one factor or one per column."""
     return values * factor
 
 
 def offset(values: Floats, amount: Floats) -> Floats:
-    """X + amount, one amount or one per column."""
+    """Shift: x + amount, one amount or one per column."""
     return values + amount
 
 
 def clip(values: Floats, limits: Floats) -> Floats:
-    """min(max(x, low), high)."""
+    """Clip: min(max(x, low), high)."""
     return np.clip(values, limits[0], limits[1])
 
 
 def invert(values: Floats) -> Floats:
-    """1 - x."""
+    """Invert: 1 - x."""
     return 1.0 - values
 
 
 def negate(values: Floats) -> Floats:
-    """-x."""
+    """Negate: -x."""
     return -values
 
 
 def threshold(values: Floats, limit: Floats) -> Floats:
-    """1 where x > limit, else 0; a NaN stays."""
+    """Threshold: 1 where x > limit, else 0; a NaN stays."""
     return np.where(np.isnan(values), values, (values > limit).astype(np.float64))
 
 
 def wrap(values: Floats) -> Floats:
-    """X - 2 pi n, an angle in [-pi, pi) that turns as far as x."""
+    """Wrap an angle into [-pi, pi): x - 2 pi n."""
     return values - 2.0 * np.pi * np.floor((values + np.pi) / (2.0 * np.pi))
 
 
 def following(values: Floats) -> Floats:
-    """X of the next step; the last step keeps its own."""
+    """Take x of the next step; the last step keeps its own."""
     return np.concatenate([values[1:], values[-1:]])
 
 
 def difference(values: Floats) -> Floats:
-    """X of the next step minus x of this one; 0 at the last step, which has no next."""
+    """Take x of the next step minus x; 0 at the last step."""
     return following(values) - values
 
 
 def binarize(values: Floats) -> Floats:
-    """1 where x > 0.95, 0 where x < 0.05; between them the next of these that the episode reaches.
+    """Binarize openness: 1 where x > 0.95, 0 where x < 0.05, between them whichever the episode reaches next.
 
-    Where it reaches neither any more, 1 where the episode's last value is > 0.5, else 0. A NaN stays.
+    Where it reaches neither again: 1 where the episode's last value is > 0.5, else 0. A NaN stays.
     """
     state = np.where(values > OPEN, 1.0, np.where(values < CLOSED, 0.0, np.nan))
     steps = np.arange(len(values))[:, None]
@@ -80,9 +79,9 @@ def binarize(values: Floats) -> Floats:
 
 
 def relative_to_absolute(values: Floats) -> Floats:
-    """A trigger x to openness: x > 0.1 closes (0), x < -0.1 opens (1), else the state stays.
+    """Turn gripper triggers x into openness: x > 0.1 closes (0), x < -0.1 opens (1), else the state stays.
 
-    Before the first trigger the gripper is in the state opposite to it; without any trigger it is open. A NaN is none.
+    Before the first trigger the gripper is in the opposite state. Without any it is open. A NaN is no trigger.
     """
     state = np.where(values > TRIGGER, 0.0, np.where(values < -TRIGGER, 1.0, np.nan))
     steps = np.arange(len(values))[:, None]
@@ -110,7 +109,7 @@ OPERATIONS: dict[str, tuple[Callable[..., Floats], int | None, bool]] = {
 
 
 def turn_back(values: Floats, heading: Floats) -> Floats:
-    """(x, y) as a body sees it that is turned by `heading` (T, 1), in radians: turned by minus that angle."""
+    """Rotate (x, y) by minus `heading` (T, 1), in radians: into the frame of a body with that heading."""
     x, y, angle = values[:, 0], values[:, 1], heading[:, 0]
     cos, sin = np.cos(angle), np.sin(angle)
     return np.stack([x * cos + y * sin, y * cos - x * sin], axis=1)
@@ -126,7 +125,7 @@ TWO_FIELDS: dict[str, tuple[Callable[[Any, Any], Floats], int | None, int | None
 
 
 def apply_operation(name: str, values: Floats, numbers: tuple[float, ...]) -> Floats:
-    """The result of operation `name` (of OPERATIONS) on `values` (T, n)."""
+    """Apply operation `name` (a key of OPERATIONS) to `values` (T, n)."""
     if not len(values):
         return values
     function, count, _ = OPERATIONS[name]

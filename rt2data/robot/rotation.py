@@ -1,44 +1,42 @@
-"""Rotations in float64: what datasets store, as matrices; matrices as roll, pitch, yaw.
+"""Convert rotations in float64 arrays: stored representations to matrices, matrices to roll, pitch, yaw.
 
-R = Rz(yaw) Ry(pitch) Rx(roll), pitch in [-pi/2, pi/2]. Every product is written out: a BLAS may round differently from
-one machine to the next, and these numbers reach the shards.
+R = Rz(yaw) Ry(pitch) Rx(roll), pitch in [-pi/2, pi/2]. Products are written out: a BLAS may round differently from one
+machine to the next, and these numbers reach the shards. This is the only place with such formulas, but for
+`rt2data.demo.pose`, which must not depend on SIMD either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
 Floats = npt.NDArray[np.float64]
 
 # Where cos(pitch) is below this, only yaw - roll (or their sum) is determined. At the square root of the float64
-# epsilon the two ways to compute the angles are equally exact.
+# epsilon both ways to compute the angles are equally exact.
 GIMBAL = 1e-8
 
 
 def product(a: Floats, b: Floats) -> Floats:
-    """Matrix products ``a[i] b[i]`` of (n, 3, 3) arrays."""
+    """Multiply matrices: ``a[i] b[i]`` of (n, 3, 3) arrays."""
     return a[:, :, 0, None] * b[:, None, 0] + a[:, :, 1, None] * b[:, None, 1] + a[:, :, 2, None] * b[:, None, 2]
 
 
 def rotate(a: Floats, v: Floats) -> Floats:
-    """``a[i] v[i]`` of (n, 3, 3) matrices and (n, 3) vectors."""
+    """Rotate vectors: ``a[i] v[i]`` of (n, 3, 3) matrices and (n, 3) vectors."""
     return a[:, :, 0] * v[:, 0, None] + a[:, :, 1] * v[:, 1, None] + a[:, :, 2] * v[:, 2, None]
 
 
 def transpose(a: Floats) -> Floats:
-    """The inverse of rotation matrices (n, 3, 3)."""
+    """Invert rotation matrices (n, 3, 3)."""
     return a.transpose(0, 2, 1)
 
 
 def to_rpy(a: Floats) -> Floats:
-    """Roll, pitch, yaw (n, 3) in radians of rotation matrices (n, 3, 3); roll is 0 where pitch is pi/2 or -pi/2."""
+    """Convert matrices (n, 3, 3) to roll, pitch, yaw (n, 3) in radians; roll is 0 where pitch is pi/2 or -pi/2."""
     cos = np.hypot(a[:, 0, 0], a[:, 1, 0])
     pitch = np.arctan2(-a[:, 2, 0], cos)
     lock = cos < GIMBAL
@@ -48,14 +46,14 @@ def to_rpy(a: Floats) -> Floats:
 
 
 def from_rpy(angles: Floats) -> Floats:
-    """Rotation matrices (n, 3, 3) of roll, pitch, yaw (n, 3) in radians."""
+    """Convert roll, pitch, yaw (n, 3) in radians to matrices (n, 3, 3)."""
     return from_euler(angles, "xyz")
 
 
 def from_euler(angles: Floats, order: str) -> Floats:
-    """Rotation matrices (n, 3, 3) of turns by the columns of `angles` (n, 3) about the axes of `order`, in that order.
+    """Convert Euler angles (n, 3) in radians about the axes of `order`, in that order, to matrices (n, 3, 3).
 
-    Small letters: about axes that stay; capitals: about axes that turn along (scipy's convention).
+    Lower case means extrinsic (fixed) axes, upper case intrinsic (moving) ones, as in scipy.
     """
     first, second, third = (_turn(angles[:, i], "xyz".index(axis)) for i, axis in enumerate(order.lower()))
     return product(product(first, second), third) if order.isupper() else product(product(third, second), first)
@@ -72,7 +70,7 @@ def _turn(angle: Floats, axis: int) -> Floats:
 
 
 def from_quaternion(values: Floats, order: str) -> Floats:
-    """Rotation matrices of quaternions (n, 4) of any length, `order` ``xyzw`` or ``wxyz``."""
+    """Convert quaternions (n, 4) of any norm, `order` ``xyzw`` or ``wxyz``, to matrices."""
     x, y, z, w = (values[:, order.index(c)] for c in "xyzw")
     # Scaled by the largest part first: the square of a tiny or huge one would leave the range of float64.
     largest = np.abs(values).max(axis=1, initial=0.0)
@@ -86,7 +84,7 @@ def from_quaternion(values: Floats, order: str) -> Floats:
 
 
 def from_axis_angle(values: Floats) -> Floats:
-    """Rotation matrices of rotation vectors (n, 3): axis times angle in radians."""
+    """Convert rotation vectors (n, 3), axis times angle in radians, to matrices."""
     x, y, z = values.T
     angle = np.sqrt(x * x + y * y + z * z)
     with np.errstate(invalid="ignore"):
@@ -113,20 +111,12 @@ def rpy_to_axis_angle(angles: Floats) -> Floats:
 
 
 def axis_angle_to_rpy(vectors: Floats) -> Floats:
-    """Roll, pitch, yaw (..., 3) in radians of rotation vectors (..., 3); roll is 0 where pitch is pi/2 or -pi/2."""
-    angle = np.linalg.norm(vectors, axis=-1)
-    w = np.cos(angle / 2)
-    x, y, z = np.moveaxis(vectors * (np.sinc(angle / (2 * np.pi)) / 2)[..., None], -1, 0)
-    sine = np.clip(2 * (w * y - x * z), -1, 1)
-    locked = np.abs(sine) > 1 - 1e-12
-    roll = np.where(locked, 0.0, np.arctan2(2 * (w * x + y * z), 1 - 2 * (x * x + y * y)))
-    yaw = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
-    yaw = np.where(locked, np.arctan2(-2 * (x * y - w * z), 1 - 2 * (x * x + z * z)), yaw)
-    return np.stack([roll, np.arcsin(sine), yaw], axis=-1)
+    """Convert rotation vectors (..., 3) to roll, pitch, yaw (..., 3) in radians, as `to_rpy` gives them."""
+    return to_rpy(from_axis_angle(vectors.reshape(-1, 3))).reshape(vectors.shape)
 
 
 def from_6d(values: Floats, layout: str) -> Floats:
-    """Rotation matrices of their first two columns or rows (`layout`), (n, 6), made orthogonal (arXiv 1812.07035)."""
+    """Convert the 6D representation (n, 6), first two ``columns`` or ``rows``, to matrices (arXiv 1812.07035)."""
     first = values[:, :3] / _length(values[:, :3])
     second = values[:, 3:] - first * _dot(first, values[:, 3:])
     second = second / _length(second)
@@ -135,13 +125,13 @@ def from_6d(values: Floats, layout: str) -> Floats:
 
 
 def from_matrix(values: Floats) -> Floats:
-    """Rotation matrices stored row by row, (n, 9)."""
+    """Reshape matrices stored row by row, (n, 9)."""
     return values.reshape(-1, 3, 3)
 
 
 _AXES = ("xyz", "xzy", "yxz", "yzx", "zxy", "zyx", "xyx", "xzx", "yxy", "yzy", "zxz", "zyz")
 
-# Name of the operation: columns of the field, the words that it takes, the matrices of (values, word).
+# Name of the operation: (columns of the field, words that it takes, function of values and word).
 REPRESENTATIONS: dict[str, tuple[int, tuple[str, ...], Callable[[Floats, Any], Floats]]] = {
     "quaternion": (4, ("xyzw", "wxyz"), from_quaternion),
     "axis_angle": (3, (), lambda values, _: from_axis_angle(values)),
@@ -152,10 +142,10 @@ REPRESENTATIONS: dict[str, tuple[int, tuple[str, ...], Callable[[Floats, Any], F
 
 
 def to_matrices(values: Floats, name: str, argument: str) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """The matrices (n, 3, 3) of what a dataset stores, and where there is one (n,).
+    """Convert values of a representation (a key of REPRESENTATIONS) to matrices (n, 3, 3), and say which are known (n,).
 
-    Four, six or nine zeros are no rotation but missing data (the matrix is then the identity); three zeros are one.
-    The matrix of values that are not finite is NaN.
+    Four, six or nine zeros are missing data: the matrix is the identity and not known. Three zeros are a rotation by 0.
+    Values that are not finite give NaN.
     """
     known = np.ones(len(values), np.bool_)
     if name in ("quaternion", "rotation_6d", "matrix"):
