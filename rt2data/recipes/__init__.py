@@ -1,7 +1,7 @@
-"""The files of mixtures/: sources, amounts, tokenizer, prompts, filters, as frozen dataclasses. Never looks at data.
+"""Read the files of mixtures/ (recipes) into frozen dataclasses. Never looks at data: `rt2data.samples` does.
 
-`recipe` is one file, `include` reads files that build on others, `sampling`, `filters`, `holdout` and `reasoning` are
-parts of it.
+`include` reads a file and merges those that it includes, `recipe` checks it and fills in defaults. `prompt_templates`,
+`sampling`, `filters`, `holdout` and `reasoning` parse its parts.
 
 May import: `declarations`, `tokenizer`, `prompts`, `errors`.
 """

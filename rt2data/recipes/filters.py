@@ -1,4 +1,7 @@
-"""Filters of a recipe: conditions on columns of the index. A row that misses one is left out as ``filter:COLUMN``."""
+"""Parse the filters of a recipe: conditions on columns of the index (`rt2data.samples.filters` evaluates them).
+
+The left-out reason of a row that fails one is ``filter:COLUMN``.
+"""
 
 from __future__ import annotations
 
@@ -7,36 +10,31 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError, near
-
-Mask = npt.NDArray[np.bool_]
-Numbers = npt.NDArray[np.float64]
 
 PREFIX = "filter:"
 _TEXTS = {"vqa": ("question", "answer"), "caption": ("caption",), "robot": ("instruction",)}
 TEXT_LENGTHS = ("characters", "words")
+"""A text has the columns TEXT_characters and TEXT_words."""
 
 PIXELS = ("brightness", "contrast")
-"""Columns that the image pass (`rt2data.samples.image_pass`) finds."""
+"""Columns that the image pass (`rt2data.samples.image_pass`) computes."""
 
 DUPLICATES = {"duplicate_episode": 1, "duplicate_image": 2}
-"""Filters that look at all parts together (`rt2data.samples.duplicates`), with their bit in the column DOUBLE."""
+"""Filters that look at all parts together (`rt2data.samples.duplicates`), with their bit in the column ``filter.double``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A condition on one column. A row without a value meets it only where it does nothing but refuse values.
+    """A condition on one column. A row without a value passes only a filter that has nothing but `refused`.
 
     Attributes:
         column: its name.
-        wanted: values of which it must be one; empty: any.
-        refused: values of which it must be none.
-        low, high: the least and the greatest value.
-        top: only this share of the rows, those with the greatest values; ties with the last of them stay.
+        wanted: allowed values; empty means any.
+        refused: values that are not allowed.
+        low, high: least and greatest value.
+        top: only this share of the rows passes, those with the greatest values, and all that tie with the last of them.
     """
 
     column: str
@@ -48,9 +46,9 @@ class Filter:
 
 
 def parse_filters(raw: Mapping[str, Any], declaration: Declaration, where: Callable[[str], str]) -> tuple[Filter, ...]:
-    """The filters of a recipe's source, duplicates last. `where` names the line of a column."""
+    """Parse the filters of a recipe's source; duplicates come last. `where` gives the line of a column."""
     known = list_columns(declaration)
-    found = []
+    filters = []
     for name, rule in raw.items():
         if name == "success" and declaration.robot and name not in known:
             repair = "Declare success: with its field and rule, or leave the filter out"
@@ -62,8 +60,8 @@ def parse_filters(raw: Mapping[str, Any], declaration: Declaration, where: Calla
         _check(name, rule, declaration, where(name))
         wanted, refused = (tuple(_plain(value) for value in rule.get(key, ())) for key in ("in", "not"))
         bounds = {"low": rule.get("min", -math.inf), "high": rule.get("max", math.inf)}
-        found.append(Filter(name, wanted, refused, top=rule.get("top"), **bounds))
-    return tuple(sorted(found, key=lambda one: DUPLICATES.get(one.column, 0)))
+        filters.append(Filter(name, wanted, refused, top=rule.get("top"), **bounds))
+    return tuple(sorted(filters, key=lambda rule: DUPLICATES.get(rule.column, 0)))
 
 
 def _check(name: str, rule: dict[str, Any], declaration: Declaration, where: str) -> None:
@@ -82,14 +80,14 @@ def _check(name: str, rule: dict[str, Any], declaration: Declaration, where: str
 
 
 def _plain(value: Any) -> Any:
-    """A value as a column holds it: true and false are texts."""
+    """Return a value as a column holds it: true and false are texts."""
     return str(value).lower() if isinstance(value, bool) else value
 
 
 def list_columns(declaration: Declaration) -> list[str]:
-    """The columns that a source can be filtered by."""
+    """List the columns that a source can be filtered by."""
     lengths = [f"{text}_{what}" for text in _TEXTS[declaration.kind] for what in TEXT_LENGTHS]
     own = list(declaration.web.columns) if declaration.web else ["steps"]
     own += ["success"] if declaration.robot and declaration.robot.success else []
-    doubles = [name for name in DUPLICATES if declaration.robot or name != "duplicate_episode"]
-    return ["language", "width", "height", *lengths, *own, *PIXELS, *doubles]
+    duplicates = [name for name in DUPLICATES if declaration.robot or name != "duplicate_episode"]
+    return ["language", "width", "height", *lengths, *own, *PIXELS, *duplicates]

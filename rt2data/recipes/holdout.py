@@ -1,7 +1,7 @@
-"""What a recipe holds out: instructions, objects, episodes, pictures that train must not see.
+"""Parse what a recipe holds out of train: instructions, objects, episodes, images.
 
-Where a step's instruction is held out, its whole episode is. What is held out makes a split of its own, wherever the
-recipe's splits would have put it.
+An episode with a held-out instruction is held out as a whole. All of it makes a split of its own, whatever split the
+recipe would have given it. `rt2data.samples.holdout` finds the rows.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError, near
 
-# Scripts that are written without spaces: each sign counts as a word.
+# Scripts without spaces: each character counts as a word.
 _SIGNS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(f"[{_SIGNS}]|[^\\W_{_SIGNS}]+")
 
@@ -25,10 +25,10 @@ class Holdout:
 
     Attributes:
         split: the split's name.
-        instructions: compared by their words alone: case, signs and spaces do not matter.
-        objects: words, or several one after the other, that are in an instruction.
+        instructions: compared by their words (`normalise_words`): case, punctuation and spaces do not matter.
+        objects: words, or sequences of words, that an instruction contains.
         episodes: (dataset, id) each.
-        pictures: (namespace, id) each; the namespace is "" for a digest of the picture's bytes.
+        pictures: (namespace, id) each; the namespace is "" for a digest of the image's bytes.
     """
 
     split: str
@@ -38,21 +38,21 @@ class Holdout:
     pictures: tuple[tuple[str, str], ...]
 
     def entries(self) -> list[str]:
-        """Everything that is held out, as a recipe names it."""
+        """List everything that is held out, as a recipe names it."""
         pictures = [f"{namespace}:{name}" if namespace else name for namespace, name in self.pictures]
         return [*self.instructions, *self.objects, *(f"{dataset} {name}" for dataset, name in self.episodes), *pictures]
 
 
 def parse_holdout(raw: Mapping[str, Any], declarations: Sequence[Declaration], where: Callable[[str], str]) -> Holdout:
-    """The ``holdout`` of a recipe with these sources. `where` names the line of a field."""
-    robots = [one.name for one in declarations if one.robot]
+    """Parse the ``holdout`` of a recipe with these sources. `where` gives the line of a field."""
+    robots = [declaration.name for declaration in declarations if declaration.robot]
     episodes = []
     for dataset, names in raw.get("episodes", {}).items():
         if dataset not in robots:
             expected = f"one of the recipe's robot sources: {', '.join(robots) or 'it has none'}"
             raise Rt2dataError(where("episodes"), f'episodes of "{dataset}"', expected, near(dataset, robots))
         episodes += [(dataset, str(name)) for name in names]
-    spaces = {one.web.image_namespace or "" for one in declarations if one.web}
+    spaces = {declaration.web.image_namespace or "" for declaration in declarations if declaration.web}
     pictures = []
     for text in raw.get("pictures", ()):
         namespace, colon, name = text.partition(":")
@@ -75,5 +75,5 @@ def parse_holdout(raw: Mapping[str, Any], declarations: Sequence[Declaration], w
 
 
 def normalise_words(text: str) -> str:
-    """The words of a text in small letters with a space between them."""
+    """Return the words of a text in lower case, with a space between them."""
     return " ".join(_WORD.findall(text.casefold()))

@@ -1,4 +1,4 @@
-"""A recipe as it is written, together with the recipes that it includes: merged, and every value with its place."""
+"""Read a recipe as it is written and merge the recipes that it includes; every value keeps its place in a file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OF_ONE_FILE = ("description", "include", "without", "sources")
 
 @dataclass(slots=True)
 class WrittenSource:
-    """One source as written: its declaration, its fields, and the place (FILE:LINE) of the entry and of each field."""
+    """A source as written: its declaration, its fields, and the place (FILE:LINE) of the source and of each field."""
 
     declaration: Declaration
     fields: dict[str, Any]
@@ -29,13 +29,13 @@ class WrittenSource:
     places: dict[Where, str]
 
     def at(self, *where: str) -> str:
-        """Where a field is written."""
+        """Return the place of a field."""
         return _nearest(self.places, where, self.place)
 
 
 @dataclass(slots=True)
 class WrittenRecipe:
-    """A recipe after its includes: the fields but for the sources, each with its place, and the sources."""
+    """A recipe with its includes merged: its fields except for the sources, their places, and the sources."""
 
     file: str
     fields: dict[str, Any]
@@ -43,12 +43,12 @@ class WrittenRecipe:
     entries: list[WrittenSource] = field(default_factory=list)
 
     def at(self, *where: str) -> str:
-        """Where a field is written."""
+        """Return the place of a field."""
         return _nearest(self.places, where, f"{self.file}:1")
 
 
 def _nearest(places: dict[Where, str], where: Where, else_: str) -> str:
-    """The place of a field; of the nearest field around it where it is written nowhere."""
+    """Return the place of a field, or of the nearest field around it."""
     while where and where not in places:
         where = where[:-1]
     return places.get(where, else_)
@@ -63,14 +63,14 @@ def read_written(path: Path) -> WrittenRecipe:
 def parse_written(
     raw: Any, file: str, lines: dict[Where, int] | None, given: Sequence[Declaration] = (), above: tuple[str, ...] = ()
 ) -> WrittenRecipe:
-    """The recipe of data that was read from `file`.
+    """Parse the content of a recipe file, and read and merge what it includes.
 
     Args:
-        raw: the data.
-        file: the recipe file, beside which files that it names are looked for.
-        lines: the line of each value, where known.
-        given: declarations that do not come with rt2data.
-        above: the recipe files that include this one.
+        raw: the content.
+        file: the recipe file; files that it names are beside it.
+        lines: line of each value, where known.
+        given: declarations that are not bundled.
+        above: recipe files that include this one.
     """
     yaml_file.check_schema(raw, "recipe", file, lines)
 
@@ -82,13 +82,14 @@ def parse_written(
     for number, entry in enumerate(raw.get("sources", ())):
         here = at("sources", number, "source")
         inside = {where[2:]: place for where, place in places.items() if where[:2] == ("sources", number) and where[2:]}
-        own.entries.append(WrittenSource(_declared(entry["source"], file, here, given), entry, here, inside))
+        declared = _find_declaration(entry["source"], file, here, given)
+        own.entries.append(WrittenSource(declared, entry, here, inside))
     check_unique(own.entries)
     if "include" not in raw:
         if "without" in raw:
             raise Rt2dataError(at("without"), '"without" and no include', "a recipe to leave sources out of")
         return own
-    path = _included(raw["include"], file, at("include"), above)
+    path = _find_included(raw["include"], file, at("include"), above)
     base_raw, base_lines = yaml_file.read_yaml(path)
     base = parse_written(base_raw, str(path), base_lines, given, (*above, str(Path(file).resolve())))
     return _merge(_without(base, own), own)
@@ -104,17 +105,17 @@ def check_unique(entries: Sequence[WrittenSource]) -> None:
             raise Rt2dataError(entry.place, found, "each source once", repair)
 
 
-def _declared(name: str, file: str, where: str, given: Sequence[Declaration]) -> Declaration:
-    """A source's declaration: one of `given`, one that comes with rt2data, or a file beside the recipe."""
-    for one in given:
-        if one.name == name:
-            return one
+def _find_declaration(name: str, file: str, where: str, given: Sequence[Declaration]) -> Declaration:
+    """Find a source's declaration: one of `given`, a file beside the recipe, or a bundled one."""
+    for candidate in given:
+        if candidate.name == name:
+            return candidate
     if ".yaml" in name:
         return declaration.load_declaration(str(Path(file).parent / name))
     return declaration.find_declaration(name, where)
 
 
-def _included(name: str, file: str, where: str, above: tuple[str, ...]) -> Path:
+def _find_included(name: str, file: str, where: str, above: tuple[str, ...]) -> Path:
     known = {path.stem: path for path in resources.files("mixtures", ".yaml")}
     path = Path(file).parent / name if name.endswith(".yaml") else known.get(name)
     if path is None or not path.is_file():
@@ -126,7 +127,7 @@ def _included(name: str, file: str, where: str, above: tuple[str, ...]) -> Path:
 
 
 def _without(base: WrittenRecipe, own: WrittenRecipe) -> WrittenRecipe:
-    """`base` without the sources that `own` takes out."""
+    """Return `base` without the sources that `own` leaves out."""
     left = list(base.entries)
     for name in own.fields.get("without", ()):
         entry = next((e for e in left if name in (e.declaration.name, *e.declaration.aliases)), None)
@@ -139,10 +140,10 @@ def _without(base: WrittenRecipe, own: WrittenRecipe) -> WrittenRecipe:
 
 
 def _merge(base: WrittenRecipe, own: WrittenRecipe) -> WrittenRecipe:
-    """`own` over `base`.
+    """Merge `own` over `base`.
 
-    A field of `own` takes the place of that of `base`; `tokenizer` and `prompts` are merged key by key, sources by name
-    and field by field. An amount (AMOUNTS) takes the place of any amount. What is new comes last.
+    A field of `own` replaces that of `base`. `tokenizer` and `prompts` are merged key by key, sources by name and field
+    by field. An amount (AMOUNTS) replaces any amount. New sources come last.
     """
     fields = _over(own.fields, {key: value for key, value in base.fields.items() if key not in OF_ONE_FILE})
     for key in MERGED:
@@ -163,6 +164,6 @@ def _merge(base: WrittenRecipe, own: WrittenRecipe) -> WrittenRecipe:
 
 
 def _over(own: dict[str, Any], under: dict[str, Any]) -> dict[str, Any]:
-    """The fields `own` over those of `under`; of some only one can be there."""
-    gone = {key for group in (AMOUNTS, RATES) if any(one in own for one in group) for key in group}
-    return {key: value for key, value in under.items() if key not in gone} | own
+    """Merge the fields `own` over `under`; one of AMOUNTS or RATES replaces all of them."""
+    replaced = {key for group in (AMOUNTS, RATES) if any(key in own for key in group) for key in group}
+    return {key: value for key, value in under.items() if key not in replaced} | own

@@ -1,8 +1,8 @@
-"""Plans in words, RT-2's chain of thought: what some robot samples say before their action.
+"""Parse the reasoning of a recipe's source: words before an action, RT-2's chain of thought (the field ``plans``).
 
-A plan comes from a template over the instruction, from a text field of the dataset, or from annotations of its steps
-(`rt2data.samples.annotations`). A recipe's source says which, and what share of its samples has one. Of the samples for
-which there is a plan, those with the smallest hash("plan", seed, key) get it, copies apart from one another.
+Reasoning comes from a template over the instruction, from a text field of the dataset, or from annotations of steps
+(`rt2data.samples.annotations`). A source may give it to a share of its samples. Of the samples for which there is
+reasoning, those with the smallest hash("plan", seed, key) get it; repeats of a row are drawn separately.
 """
 
 from __future__ import annotations
@@ -10,14 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rt2data import prompts
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
-
-if TYPE_CHECKING:
-    pass
 
 EPISODE = "{file}:{episode}"
 _DEFAULT_TEXT = {"template": "{instruction}", "column": "{plan}", "annotations": "{plan}"}
@@ -26,14 +23,14 @@ _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """Where a source's plans come from.
+    """Where a source's reasoning comes from.
 
     Attributes:
         origin: ``template``, ``column`` (the declaration's field `plan`) or ``annotations``.
-        text: of a plan, with placeholders: ``{instruction}``; ``{plan}`` of a column; any field of an annotation.
-        file: the annotations, below the data root; "" for other origins.
-        episode: the episode's id as ``{file}`` and ``{episode}`` of an annotation make it.
-        share: of the source's samples that have a plan; None: every one for which there is a plan.
+        text: template with placeholders: ``{instruction}``; ``{plan}`` of a column; any field of an annotation.
+        file: annotations, below the data root; "" for other origins.
+        episode: template of the episode's id from ``{file}`` and ``{episode}`` of an annotation.
+        share: of the source's samples that have reasoning; None: all for which there is some.
     """
 
     origin: str
@@ -44,14 +41,14 @@ class Reasoning:
 
     @property
     def resolved(self) -> dict[str, Any]:
-        """Its form in a recipe, with every default filled in."""
+        """The field ``plans`` with every default filled in."""
         own: dict[str, Any] = {"from": self.origin, "text": self.text}
         own |= {"file": self.file, "episode": self.episode} if self.origin == "annotations" else {}
         return own | ({"share": self.share} if self.share is not None else {})
 
 
 def parse_reasoning(raw: Mapping[str, Any], declaration: Declaration, where: Callable[[str], str]) -> Reasoning:
-    """The `plans` of a recipe's source that fits the schema. `where` gives the line of one of its fields."""
+    """Parse the field ``plans`` of a recipe's source, which fits the schema. `where` gives the line of a field in it."""
     origin = raw["from"]
     if declaration.robot is None:
         raise Rt2dataError(where("from"), f"plans for a {declaration.kind} source", "a robot source")
@@ -65,9 +62,9 @@ def parse_reasoning(raw: Mapping[str, Any], declaration: Declaration, where: Cal
         raise Rt2dataError(where("from"), "plans from annotations without a file", "file: below the data root")
     text = raw.get("text", _DEFAULT_TEXT[origin])
     known = {"template": {"instruction"}, "column": {"instruction", "plan"}}.get(origin)
-    found = set(_PLACEHOLDER.findall(text))
-    wrong = {name for name in found if not re.fullmatch("[a-z][a-z0-9_]*", name)} if known is None else found - known
-    if wrong or not found:
+    names = set(_PLACEHOLDER.findall(text))
+    wrong = {name for name in names if not re.fullmatch("[a-z][a-z0-9_]*", name)} if known is None else names - known
+    if wrong or not names:
         what = f"{{{min(wrong)}}}" if wrong else "no placeholder"
         expected = f"{{{'} or {'.join(sorted(known))}}}" if known else "fields of an annotation, such as {plan}"
         raise Rt2dataError(where("text"), f'the text "{text}" has {what}', expected)
@@ -75,12 +72,12 @@ def parse_reasoning(raw: Mapping[str, Any], declaration: Declaration, where: Cal
 
 
 def fill_template(text: str, values: Mapping[str, Any]) -> str | None:
-    """A plan: the template with its values, in one line.
+    """Fill the template with its values, in one line.
 
-    None where a value is missing or no text, or where it has the marker that a reply's action begins with.
+    None where a value is missing or no text, or where the result has the marker that a reply's action begins with.
     """
     named = {name: values.get(name) for name in _PLACEHOLDER.findall(text)}
     if not all(isinstance(value, str) and value.strip() for value in named.values()):
         return None
-    made = " ".join(_PLACEHOLDER.sub(lambda m: str(named[m[1]]).strip(), text).split())
-    return None if prompts.MARKER in made else made
+    line = " ".join(_PLACEHOLDER.sub(lambda match: str(named[match[1]]).strip(), text).split())
+    return None if prompts.MARKER in line else line

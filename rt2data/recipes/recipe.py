@@ -1,15 +1,13 @@
-"""Recipes: one YAML file in ``mixtures/`` that says what a mixture is made of."""
+"""Read recipes: a YAML file in ``mixtures/`` says what a mixture is made of."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rt2data import prompts as prompts_of
 from rt2data import resources
 from rt2data.declarations import yaml_file
 from rt2data.declarations.declaration import Declaration, find_standardised
@@ -18,40 +16,27 @@ from rt2data.recipes import filters, holdout, include, reasoning, sampling
 from rt2data.recipes.filters import Filter
 from rt2data.recipes.holdout import Holdout
 from rt2data.recipes.include import AMOUNTS, WrittenRecipe, WrittenSource
+from rt2data.recipes.prompt_templates import PROMPTS, PROMPTS_OF, merge_prompts
 from rt2data.recipes.reasoning import Reasoning
 from rt2data.recipes.sampling import Sampling
 from rt2data.robot.fields import ARM, RobotFields
 from rt2data.tokenizer import ActionTokenizer
 
-# RT-2 prints the robot and the VQA prompt (arXiv 2307.15818, section 3.2), and the one with a plan and its target
-# (section 4.4); its captioning prompt was never published.
-PROMPTS: dict[str, Any] = {
-    "robot": "Q: what action should the robot take to {instruction}? A:",
-    "plan": "Instruction: {instruction}.",
-    "planned": "Plan: {plan}. Action: {action}",
-    "vqa": "Q: {question} A:",
-    "caption": "Q: What does the image show? A:",
-    "instruction": ["strip", "lower_first", "no_final_stop"],
-}
-_PLACEHOLDERS = {
-    "robot": {"instruction"},
-    "plan": {"instruction"},
-    "planned": {"plan", "action"},
-    "vqa": {"question"},
-    "caption": set[str](),
-}
-_OPTIONAL = {"robot": {"proprio"}, "plan": {"proprio"}}
-_PROMPTS_OF = {"robot": ("robot", "plan", "planned", "instruction"), "vqa": ("vqa",), "caption": ("caption",)}
+# Fields of a source that are written as they are into the resolved recipe.
 _OWN = ("cameras", "prompts", "filters", "normalise", *sampling.KEYS)
 
 
 @dataclass(frozen=True, slots=True)
 class RecipeSource:
-    """One source of a recipe. Exactly one of `weight`, `repeat`, `samples` is not None.
+    """One source of a recipe.
 
-    `hashed` gives each split's share of the split units (episodes, pictures) in order; `taken` gives the dataset's own
-    splits per split. One of the two is None. `cameras` and `prompts` are its own where the recipe gives it some, else
-    those of the recipe; `own` holds what it gives, as written.
+    Attributes:
+        weight, repeat, samples: the sampling weight, the number of repeats or the number of samples; two are None.
+        hashed: each split's share of the split units (episodes, images), in order; None where `taken` is given.
+        taken: per split, the dataset's own splits; None where `hashed` is given.
+        cameras, prompts: the source's own where it has some, else those of the recipe.
+        own: fields of the source (_OWN), as written.
+        where: FILE:LINE of the source.
     """
 
     declaration: Declaration
@@ -108,20 +93,20 @@ class Recipe:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Every split of the mixture: train first, then in the order of the recipe, what is held out last."""
+        """Every split of the mixture: train, the others in the order of the recipe, the holdout last."""
         names = dict.fromkeys(name for source in self.sources for name in source.splits)
         held = (self.holdout.split,) if self.holdout else ()
         return ("train", *(name for name in names if name != "train"), *held)
 
     def with_horizon(self, horizon: int) -> Recipe:
-        """The same recipe for actions of `horizon` steps."""
+        """Return the same recipe with action chunks of `horizon` steps."""
         sources = tuple(replace(s, sampling=replace(s.sampling, horizon=horizon)) for s in self.sources)
         tokenizer = self.resolved["tokenizer"] | {"horizon": horizon}
         return replace(self, horizon=horizon, sources=sources, resolved=self.resolved | {"tokenizer": tokenizer})
 
 
 def find_recipe(name: str) -> Path:
-    """The recipe file: a path, or the name of a recipe that comes with rt2data."""
+    """Find the file of a recipe: a path, or the name of a bundled recipe."""
     path = Path(name)
     if path.suffix in (".yaml", ".yml") and path.is_file():
         return path
@@ -135,24 +120,29 @@ def find_recipe(name: str) -> Path:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Read and check a recipe with what it includes, and fill in its defaults. Errors name the line."""
+    """Read and check a recipe with all that it includes, and fill in its defaults. Errors name the line."""
     return _recipe(include.read_written(path))
 
 
 def parse_recipe(
     raw: Any, file: str, lines: dict[yaml_file.Where, int] | None = None, declarations: Sequence[Declaration] = ()
 ) -> Recipe:
-    """The recipe of data that was read from `file`.
+    """Parse the content of a recipe file.
 
-    ``Recipe.resolved`` of a recipe parses to the same recipe, given the `declarations` of its sources that do not
-    come with rt2data.
+    ``Recipe.resolved`` parses to the same recipe, given the `declarations` of those sources that are not bundled.
+
+    Args:
+        raw: content, as read from YAML or JSON.
+        file: its name, for errors and for files beside it.
+        lines: line of each value, where known.
+        declarations: declarations that are not bundled.
     """
     return _recipe(include.parse_written(raw, file, lines, declarations))
 
 
 def _recipe(written: WrittenRecipe) -> Recipe:
     raw = written.fields
-    prompts = _prompts(PROMPTS, raw.get("prompts", {}), lambda kind: written.at("prompts", kind))
+    prompts = merge_prompts(PROMPTS, raw.get("prompts", {}), lambda kind: written.at("prompts", kind))
     image = raw.get("image", "keep")
     tokenizer = raw.get("tokenizer", {})
     recipe = Recipe(
@@ -173,7 +163,7 @@ def _recipe(written: WrittenRecipe) -> Recipe:
     sampling.check_no_op(raw, [source.declaration for source in recipe.sources], written.at)
     _check_amounts(recipe, written)
     _check_bounds(recipe, written)
-    _check_pictures(recipe, written)
+    _check_shared_images(recipe, written)
     _check_spaces(recipe, written)
     recipe.resolved.update(_resolve(recipe, raw))
     return recipe
@@ -189,51 +179,48 @@ def _holdout(recipe: Recipe, written: WrittenRecipe) -> Recipe:
 
 
 def _horizon(tokenizer: dict[str, Any]) -> int:
-    """Steps of an action: as the recipe says, else the tokenizer's own."""
+    """Return the steps of an action chunk: as the recipe says, else the tokenizer's own."""
     return int(tokenizer.get("horizon") or ActionTokenizer.from_pretrained(tokenizer.get("spec", "rt2")).horizon)
 
 
 def _source(
     recipe: Recipe, entry: WrittenSource, common: tuple[dict[str, Any], str], written: WrittenRecipe
 ) -> RecipeSource:
-    fields, found = entry.fields, _standardised(recipe, entry)
+    fields, declaration = entry.fields, _standardised(recipe, entry)
     default = "repeat" if recipe.weights == "share" else "weight"
     amounts = [key for key in AMOUNTS if key in fields] or [default]
     if len(amounts) > 1:
         raise Rt2dataError(entry.at(amounts[1]), f"{' and '.join(amounts)} together", "one of weight, repeat, samples")
     hashed, taken = _splits(fields["splits"], entry.at("splits")) if "splits" in fields else _splits(*common)
     for key, kind in (("answers", "vqa"), ("captions", "caption"), ("cameras", "robot")):
-        if key in fields and found.kind != kind:
-            wanted = f"a {'VQA' if kind == 'vqa' else kind} source"
-            raise Rt2dataError(entry.at(key), f'"{key}" for a {found.kind} source', wanted)
-    allowed = _PROMPTS_OF[found.kind]
+        if key in fields and declaration.kind != kind:
+            expected = f"a {'VQA' if kind == 'vqa' else kind} source"
+            raise Rt2dataError(entry.at(key), f'"{key}" for a {declaration.kind} source', expected)
+    allowed = PROMPTS_OF[declaration.kind]
     for key in fields.get("prompts", ()):
         if key not in allowed:
-            where = entry.at("prompts", key)
-            raise Rt2dataError(
-                where,
-                f'the prompt "{key}" for a {found.kind} source',
-                f"{', '.join(allowed[:-1])} or {allowed[-1]}" if allowed[1:] else allowed[0],
-            )
-    prompts = _prompts(recipe.prompts, fields.get("prompts", {}), lambda kind: entry.at("prompts", kind))
+            expected = f"{', '.join(allowed[:-1])} or {allowed[-1]}" if allowed[1:] else allowed[0]
+            found = f'the prompt "{key}" for a {declaration.kind} source'
+            raise Rt2dataError(entry.at("prompts", key), found, expected)
+    prompts = merge_prompts(recipe.prompts, fields.get("prompts", {}), lambda kind: entry.at("prompts", kind))
     cameras = tuple(fields.get("cameras", recipe.cameras))
-    if found.kind == "robot" and not set(cameras) & set(found.cameras):
-        named = f"none of the cameras {', '.join(cameras)}"
-        repair = "Add it to cameras: in the recipe"
-        raise Rt2dataError(entry.place, named, f"one of {', '.join(found.cameras)}", repair)
+    if declaration.kind == "robot" and not set(cameras) & set(declaration.cameras):
+        found, expected = f"none of the cameras {', '.join(cameras)}", f"one of {', '.join(declaration.cameras)}"
+        raise Rt2dataError(entry.place, found, expected, "Add it to cameras: in the recipe")
     asked = [prompts[kind] for kind in ("robot", *(("plan",) if "plans" in fields else ()))]
     how = sampling.parse_sampling(
-        found, written.fields, fields, (written.at, entry.at),
+        declaration, written.fields, fields, (written.at, entry.at),
         horizon=recipe.horizon, prompts=asked, cameras=len(cameras),
     )  # fmt: skip
     return RecipeSource(
-        declaration=found, path=fields.get("path"), weight=fields.get("weight", 1 if amounts == ["weight"] else None),
+        declaration=declaration, path=fields.get("path"),
+        weight=fields.get("weight", 1 if amounts == ["weight"] else None),
         repeat=fields.get("repeat", 1 if amounts == ["repeat"] else None), samples=fields.get("samples"),
         hashed=hashed, taken=taken, answers=fields.get("answers", "majority"), captions=fields.get("captions", "all"),
         cameras=cameras, prompts=prompts, sampling=how,
-        filters=filters.parse_filters(fields.get("filters", {}), found, lambda column: entry.at("filters", column)),
+        filters=filters.parse_filters(fields.get("filters", {}), declaration, lambda column: entry.at("filters", column)),
         normalise=fields.get("normalise"),
-        reasoning=reasoning.parse_reasoning(fields["plans"], found, lambda key: entry.at("plans", key))
+        reasoning=reasoning.parse_reasoning(fields["plans"], declaration, lambda key: entry.at("plans", key))
         if "plans" in fields
         else None,
         own={key: fields[key] for key in _OWN if key in fields}, where=entry.place,
@@ -241,44 +228,19 @@ def _source(
 
 
 def _standardised(recipe: Recipe, entry: WrittenSource) -> Declaration:
-    """The source's declaration as the project that ``compat`` names reads it: its own, else that of the recipe."""
-    wanted = entry.fields.get("compat", recipe.compat)
+    """Return the source's declaration as the project in ``compat``, its own or the recipe's, standardises it."""
+    project = entry.fields.get("compat", recipe.compat)
     if "compat" in entry.fields and entry.declaration.kind != "robot":
         raise Rt2dataError(entry.at("compat"), f'"compat" for a {entry.declaration.kind} source', "a robot source")
-    if wanted == "none" or entry.declaration.kind != "robot":
+    if project == "none" or entry.declaration.kind != "robot":
         return entry.declaration
-    return find_standardised(entry.declaration, wanted, entry.at("compat"))
-
-
-def _prompts(under: dict[str, Any], own: dict[str, Any], at: Callable[[str], str]) -> dict[str, Any]:
-    """The prompts `own` over those of `under`."""
-    for kind, text in own.items():
-        if kind in _PLACEHOLDERS:
-            _check_prompt(text, _PLACEHOLDERS[kind], _OPTIONAL.get(kind, set()), at(kind))
-    return under | own
-
-
-def _check_prompt(text: str, needed: set[str], allowed: set[str], where: str) -> None:
-    listed = re.findall(r"\{([^{}]*)\}", text)
-    found = set(listed)
-    if found - allowed != needed:
-        names = " and ".join(f"{{{name}}}" for name in sorted(needed))
-        word = "placeholders" if len(needed) > 1 else "placeholder"
-        perhaps = "".join(f", perhaps {{{name}}}," for name in sorted(allowed))
-        expected = f"the {word} {names}{perhaps} and no other" if needed else "no placeholder"
-        raise Rt2dataError(where, f'prompt "{text}" has {", ".join(sorted(found)) or "no placeholder"}', expected)
-    if listed.count("proprio") > 1:
-        raise Rt2dataError(where, f'prompt "{text}" has {{proprio}} twice', "it once")
-    begin, end = "Plan: {plan}", f" {prompts_of.MARKER} {{action}}"
-    whole = text.startswith(begin) and text.endswith(end) and "\n" not in text
-    if "action" in needed and not (whole and text.count(prompts_of.MARKER) == text.count("{plan}") == 1):
-        expected = f'"{begin}" at the beginning and "{end}" at the end, in one line'
-        raise Rt2dataError(where, f'the target "{text}"', expected, "A server finds the action by it")
+    return find_standardised(entry.declaration, project, entry.at("compat"))
 
 
 def _splits(
     raw: dict[str, Any], where: str
 ) -> tuple[tuple[tuple[str, float], ...] | None, tuple[tuple[str, tuple[str, ...]], ...] | None]:
+    """Return `RecipeSource.hashed` and `taken` of the field ``splits``."""
     if all(isinstance(value, list) for value in raw.values()):
         taken = [name for names in raw.values() for name in names]
         if len(set(taken)) < len(taken):
@@ -293,7 +255,7 @@ def _splits(
 
 
 def _check_amounts(recipe: Recipe, written: WrittenRecipe) -> None:
-    """All sources by the same kind of amount, and options only where they mean something."""
+    """Check that all sources use the same kind of amount, and that options fit it."""
     kinds = {kind for s in recipe.sources for kind in AMOUNTS if getattr(s, kind) is not None}
     if len(kinds) > 1:
         found = " and ".join(sorted(kinds, reverse=True))
@@ -324,17 +286,17 @@ def _check_bounds(recipe: Recipe, written: WrittenRecipe) -> None:
             raise Rt2dataError(entry.place, found, "bounds: quantiles", repair)
 
 
-def _check_pictures(recipe: Recipe, written: WrittenRecipe) -> None:
-    """Sources that share pictures are split in the same way.
+def _check_shared_images(recipe: Recipe, written: WrittenRecipe) -> None:
+    """Check that sources with shared images split them in the same way.
 
-    A picture's hash is the same everywhere, but two different cuts of the hashes could put it in two splits.
+    An image's hash is the same in all of them, but different shares could put it into two splits.
     """
-    cut: dict[str, RecipeSource] = {}
+    first_of: dict[str, RecipeSource] = {}
     for source, entry in zip(recipe.sources, written.entries, strict=True):
         namespace = source.declaration.web.image_namespace if source.declaration.web else None
-        if namespace is None:  # known by content: no two corpora are meant to share pictures
+        if namespace is None:  # identified by content: no two corpora are meant to share images
             continue
-        first = cut.setdefault(namespace, source)
+        first = first_of.setdefault(namespace, source)
         if (first.hashed, first.taken) != (source.hashed, source.taken):
             names = f"{first.declaration.name} and {source.declaration.name}"
             found = f"{names} share the pictures of {namespace} but not the splits"
@@ -343,9 +305,9 @@ def _check_pictures(recipe: Recipe, written: WrittenRecipe) -> None:
 
 
 def describe_action_space(robot: RobotFields) -> str:
-    """The action space of a robot source, in words: that of the arm, or the names of its own dimensions.
+    """Describe the action space of a robot source: an arm's displacement, or kind and names of its dimensions.
 
-    An arm may lack some of the seven dimensions (a table top has no z); its numbers still mean the same.
+    An arm may lack some of the seven dimensions (on a table top, z); the others mean the same.
     """
     if set(robot.dims) <= set(ARM):
         return f"displacement of an arm ({' '.join(ARM)})"
@@ -354,21 +316,22 @@ def describe_action_space(robot: RobotFields) -> str:
 
 
 def _check_spaces(recipe: Recipe, written: WrittenRecipe) -> None:
-    """No robot prompt stands for two action spaces: the same picture and text would have answers of two kinds."""
+    """Check that no robot prompt stands for two action spaces: equal inputs would have answers of two kinds."""
     first: dict[str, tuple[str, str]] = {}
     for source, entry in zip(recipe.sources, written.entries, strict=True):
         if source.declaration.robot is None:
             continue
-        mine = source.declaration.name, describe_action_space(source.declaration.robot)
+        space = source.declaration.name, describe_action_space(source.declaration.robot)
         for kind in ("robot", "plan") if source.reasoning else ("robot",):
-            other = first.setdefault(source.prompts[kind], mine)
-            if other[1] != mine[1]:
-                found = f"{other[0]} ({other[1]}) and {mine[0]} ({mine[1]}) have the same prompt"
+            other = first.setdefault(source.prompts[kind], space)
+            if other[1] != space[1]:
+                found = f"{other[0]} ({other[1]}) and {space[0]} ({space[1]}) have the same prompt"
                 repair = f'Give one of them its own with prompts: {{{kind}: "... {{instruction}} ..."}}'
                 raise Rt2dataError(entry.place, found, "a robot prompt of its own for each action space", repair)
 
 
 def _resolve(recipe: Recipe, raw: dict[str, Any]) -> dict[str, Any]:
+    """Return the recipe as JSON, with every default filled in."""
     sources = []
     for s in recipe.sources:
         entry: dict[str, Any] = {"source": s.declaration.name}

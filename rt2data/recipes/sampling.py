@@ -1,4 +1,4 @@
-"""How the steps of a robot source become samples, as a recipe says: chunks, history, control rate, what is left out."""
+"""Parse how steps of a robot source become samples: action chunks, observation history, control rate, no-ops."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Sampling:
     """How steps become samples.
 
     Attributes:
-        horizon: steps of an action, those of the tokenizer.
-        history: images per camera: that of the step, and of the ``history - 1`` steps before it.
-        past_end: ``pad`` or ``drop`` an action that would need steps after the end of its episode.
-        stride: how many steps are composed into one.
-        every: of so many steps of the dataset the first is a step (`Robot.every`).
-        no_op: the threshold of each dimension that has one, in its unit; None: steps without motion are samples too.
+        horizon: steps of an action chunk, those of the tokenizer.
+        history: images per camera: that of the step, and those of the ``history - 1`` steps before it.
+        past_end: ``pad`` or ``drop`` an action chunk that would need steps after the end of its episode.
+        stride: steps that are composed into one.
+        every: only the first of so many steps of the dataset is a step (`RobotFields.every`).
+        no_op: threshold of each dimension that has one, in its unit; None: no-ops are samples too.
         state: whether the prompt holds the proprioception.
     """
 
@@ -42,12 +42,12 @@ class Sampling:
 
     @property
     def pace(self) -> int:
-        """From a step to the next, in steps of the dataset."""
+        """Steps of the dataset from one step to the next."""
         return self.stride * self.every
 
     @property
     def plain(self) -> bool:
-        """Whether every step stands for itself alone, as it is stored."""
+        """Whether every sample is one step as it is stored."""
         return self.stride == 1 and self.no_op is None and not self.windows and not self.state
 
     @property
@@ -55,9 +55,9 @@ class Sampling:
         """Whether a sample holds more than one step."""
         return self.horizon > 1 or self.history > 1
 
-    def row_bytes(self, one: int, dims: int, cameras: int) -> int:
-        """About how many bytes a sample takes in a run, where one of a single step takes `one`."""
-        return one + (self.horizon - 1) * (4 * dims + 2) + (self.history - 1) * cameras * 100
+    def row_bytes(self, single: int, dims: int, cameras: int) -> int:
+        """Estimate the bytes of a sample in a run, where a sample of one step has `single`."""
+        return single + (self.horizon - 1) * (4 * dims + 2) + (self.history - 1) * cameras * 100
 
 
 def parse_sampling(
@@ -70,15 +70,15 @@ def parse_sampling(
     prompts: Sequence[str],
     cameras: int,
 ) -> Sampling:
-    """The sampling of a recipe's source.
+    """Parse the sampling of a recipe's source.
 
     Args:
         declaration: of the source.
-        common, own: the recipe's fields and those of the source, which come before them.
-        at: the place of a field of either.
+        common, own: fields of the recipe, and those of the source, which take precedence.
+        at: functions that give the place of a field in `common` and in `own`.
         horizon: of the tokenizer.
         prompts: the source's prompts for robot samples.
-        cameras: how many cameras the recipe names.
+        cameras: number of cameras.
 
     Raises:
         Rt2dataError: a field that the source cannot follow.
@@ -138,10 +138,10 @@ def _stride(declaration: Declaration, common: Mapping[str, Any], own: Mapping[st
 def _no_op(
     dims: Sequence[str], common: Mapping[str, Any], own: Mapping[str, Any], at: At
 ) -> tuple[tuple[str, float], ...] | None:
-    """The thresholds. Those of the recipe hold for the sources that have one of the dimensions they name."""
+    """Parse the thresholds. Those of the recipe apply to the dimensions that a source has."""
     if "no_op" not in own:
-        found = tuple((name, float(limit)) for name, limit in common.get("no_op", {}).items() if name in dims)
-        return found or None
+        limits = tuple((name, float(limit)) for name, limit in common.get("no_op", {}).items() if name in dims)
+        return limits or None
     for name in own["no_op"] or {}:
         if name not in dims:
             raise Rt2dataError(at("no_op"), f'no dimension "{name}"', f"one of {', '.join(dims)}", near(name, dims))
@@ -149,8 +149,8 @@ def _no_op(
 
 
 def check_no_op(common: Mapping[str, Any], declarations: Iterable[Declaration], at: At) -> None:
-    """Raise where a recipe's thresholds name a dimension that no source has: it would leave nothing out, in silence."""
-    known = {name: None for one in declarations if one.robot for name in one.robot.dims}
+    """Raise where a recipe's thresholds name a dimension that no source has: it would silently leave nothing out."""
+    known = {name: None for declaration in declarations if declaration.robot for name in declaration.robot.dims}
     for name in common.get("no_op") or {}:
         if name not in known:
             found = f'no source has the dimension "{name}"'
@@ -158,19 +158,19 @@ def check_no_op(common: Mapping[str, Any], declarations: Iterable[Declaration], 
 
 
 def describe_sampling(declaration: Declaration, sampling: Sampling) -> str:
-    """What a sample of a robot source is, in words: its control rate, and how many images and steps it holds."""
+    """Describe a sample of a robot source: its control rate, and how many images and steps it holds."""
     hz = declaration.robot.control_hz if declaration.robot else None
     after = f" -> {hz / sampling.pace:.4g} Hz" if hz and sampling.pace > 1 else ""
-    found = [f"{hz:g} Hz{after}" if hz else "control rate unknown"]
+    parts = [f"{hz:g} Hz{after}" if hz else "control rate unknown"]
     if sampling.every > 1:
-        found.append(f"of {sampling.every} steps the first")
+        parts.append(f"of {sampling.every} steps the first")
     if sampling.stride > 1:
-        found.append(f"{sampling.stride} steps as one")
+        parts.append(f"{sampling.stride} steps as one")
     if sampling.horizon > 1:
         past = {"pad": "padded", "drop": "left out"}[sampling.past_end]
-        found.append(f"actions of {sampling.horizon} steps, {past} past the end")
+        parts.append(f"actions of {sampling.horizon} steps, {past} past the end")
     if sampling.history > 1:
-        found.append(f"{sampling.history} images of each camera")
+        parts.append(f"{sampling.history} images of each camera")
     if sampling.no_op is not None:
-        found.append("no-ops left out")
-    return "; ".join(found)
+        parts.append("no-ops left out")
+    return "; ".join(parts)

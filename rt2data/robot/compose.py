@@ -1,8 +1,8 @@
 """Compose the actions of several steps into one, for a lower control rate.
 
 Displacements are composed in the frame of the action: in the base frame p' = p + dp, R' = R(d) R; in the tool frame
-p' = p + R dp, R' = R R(d). Grippers and commanded (absolute) values take those of the last step. Of `rates`, changes are
-added, and velocities (a unit per second) are averaged over the time of all steps, which keeps the distance. Computed in
+p' = p + R dp, R' = R R(d). Grippers and absolute values take those of the last step. Of `rates`, changes are added, and
+velocities (a unit per second) are averaged over the time of all steps, which keeps the distance. Computed in
 float64 from float32, rounded to float32 once by the caller; no BLAS.
 """
 

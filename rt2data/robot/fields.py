@@ -42,7 +42,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """A camera: the field of its images, whether they may be padding, their colour order, and the rule for valid ones."""
+    """A camera: the field of its images, whether all are padding, ``rgb`` or ``bgr``, and where they are valid."""
 
     name: str
     field: str

@@ -142,7 +142,7 @@ REPRESENTATIONS: dict[str, tuple[int, tuple[str, ...], Callable[[Floats, Any], F
 
 
 def to_matrices(values: Floats, name: str, argument: str) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Convert values of a representation (a key of REPRESENTATIONS) to matrices (n, 3, 3), and say which are known (n,).
+    """Convert values of representation `name` (of REPRESENTATIONS) to matrices (n, 3, 3), and say which are known (n,).
 
     Four, six or nine zeros are missing data: the matrix is the identity and not known. Three zeros are a rotation by 0.
     Values that are not finite give NaN.

@@ -9,11 +9,15 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
 from rt2data import index
-from rt2data.recipes.filters import DUPLICATES, PIXELS, TEXT_LENGTHS, Filter, Mask, Numbers
+from rt2data.recipes.filters import DUPLICATES, PIXELS, TEXT_LENGTHS, Filter
+
+Mask = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[np.float64]
 
 _COLUMN = {"question": "question", "answer": "answers", "caption": "captions", "instruction": "instruction"}
 

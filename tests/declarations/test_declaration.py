@@ -13,7 +13,7 @@ from rt2data import resources, sources, storage
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.plan import plan, warnings
-from rt2data.recipes import recipe
+from rt2data.recipes import prompt_templates, recipe
 from rt2data.robot import fields
 
 ROBOT: dict[str, Any] = {
@@ -85,7 +85,7 @@ def test_every_declaration_that_comes_with_rt2data_is_read() -> None:
 
 
 def test_the_prompt_templates_of_a_recipe_do_not_reach_into_the_declarations() -> None:
-    assert set(recipe.PROMPTS) == {"robot", "plan", "planned", "vqa", "caption", "instruction"}
+    assert set(prompt_templates.PROMPTS) == {"robot", "plan", "planned", "vqa", "caption", "instruction"}
 
 
 def test_a_robot_is_read(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from rt2data.pipeline import build as flow
 from rt2data.pipeline import estimate
 from rt2data.plan import forecast, plan, quotas
 from rt2data.plan import text as plan_text
-from rt2data.recipes import recipe
+from rt2data.recipes import prompt_templates, recipe
 
 RECIPES = {path.stem: path for path in resources.files("mixtures", ".yaml")}
 EVERY = pytest.mark.parametrize("name", sorted(RECIPES))
@@ -405,7 +405,7 @@ def test_a_source_has_its_own_prompts_and_cameras(build: Callable[..., Any], tmp
                     prompts.setdefault(sample["kind"], set()).add(sample["prompt"])
                     assert sample["kind"] != "robot" or len(sample["images"]) == 1
     assert all(prompt.startswith("Move: ") for prompt in prompts["robot"])
-    assert prompts["caption"] == {recipe.PROMPTS["caption"]}
+    assert prompts["caption"] == {prompt_templates.PROMPTS["caption"]}
     assert not any(prompt.startswith("Q: ") for prompt in prompts["vqa"])
 
 

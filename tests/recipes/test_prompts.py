@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rt2data import prompts
-from rt2data.recipes.recipe import PROMPTS
+from rt2data.recipes.prompt_templates import PROMPTS
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.pipeline import estimate
 from rt2data.plan import text as plan_text
-from rt2data.recipes import recipe
+from rt2data.recipes import prompt_templates, recipe
 from rt2data.recipes.reasoning import fill_template
 from rt2data.rlds.writer import TextSpec, write_rlds
 from rt2data.samples import annotations as annotation
@@ -73,7 +73,7 @@ def test_a_template(corpora: Path, tmp_path: Path, build: Build) -> None:
     assert (source["plans"]["without"], source["plans"]["annotations"]) == (0, None)
     for sample in found:
         action = tokenizer.format(np.array(sample["bins"]))
-        instruction = prompts.clean_text(recipe.PROMPTS, sample["instruction"])
+        instruction = prompts.clean_text(prompt_templates.PROMPTS, sample["instruction"])
         if sample["plan"] is None:
             assert (sample["target"], sample["prompt"][:8]) == (action, "Q: what ")
             continue
