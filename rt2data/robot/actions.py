@@ -21,14 +21,14 @@ Read = Callable[[str], Array]
 
 
 class Actions(NamedTuple):
-    """Actions of T steps: `values` float64 (T, D) in the order of ``robot.dims``; `known` bool (T,), False where data lack."""
+    """Actions of T steps: `values` float64 (T, D) in the order of ``robot.dims``; `known` bool (T,), False where data are missing."""
 
     values: Floats
     known: Bools
 
 
 class EpisodeActions(NamedTuple):
-    """Actions of an episode: `values` float64 (T, D); `known` and `ends` bool (T,): known and valid, ends the episode."""
+    """Actions of an episode: `values` float64 (T, D), `known` (and valid) bool (T,), `ends` (the episode) bool (T,)."""
 
     values: Floats
     known: Bools
@@ -94,7 +94,7 @@ def compute_actions(robot: RobotFields, read: Read, steps: int, where: str) -> A
 def evaluate_terms(
     terms: Sequence[Term], read: Read, steps: int, where: str, known: Bools
 ) -> tuple[dict[str, Floats], dict[str, Floats]]:
-    """Compute columns (T,) by dimension and rotation matrices (T, 3, 3) by arm; sets `known` to False where data lack."""
+    """Compute columns (T,) by dimension and matrices (T, 3, 3) by arm; `known` becomes False where data are missing."""
     numbers: dict[str, Floats] = {}
     turns: dict[str, Floats] = {}
     for term in terms:
