@@ -1,8 +1,11 @@
-"""The embedded sample: a rendered tabletop world as robot episodes, questions and captions.
+"""The demo world: a rendered tabletop as robot episodes, questions and captions (`rt2data sample`).
 
-``write_sample`` makes three corpora in one folder: ``tabletop/1.0.0`` (RLDS as TensorFlow Datasets writes it),
+``write_sample`` writes three datasets into one folder: ``tabletop/1.0.0`` (RLDS as TensorFlow Datasets writes it),
 ``tabletop_vqa`` (the layout of VQAv2) and ``tabletop_captions`` (the layout of COCO captions). Their bytes depend on
 the seed alone, for one version of Pillow.
+
+`shapes`, `robot` and `surface` are the objects, `pose` and `render` geometry and drawing, `scene` a table with its
+cameras, `motion` the tasks, `episodes` and `web` the datasets, `words` the languages.
 """
 
 from __future__ import annotations
@@ -17,23 +20,24 @@ from typing import Any
 from rt2data.errors import Rt2dataError
 
 _FORMAT = "rt2data.sample/"
-VERSION = 1  # of the sample's content: a folder written by another version is written anew
+VERSION = 1  # of the demo data: a folder from another version is written anew
 CORPORA = ("tabletop", "tabletop_vqa", "tabletop_captions")
 _MARKER = "sample.json"
 
 
 def write_sample(folder: Path, seed: int = 17) -> None:
-    """Writes the three corpora into `folder`; returns at once where they are there already, whole and from this seed.
+    """Write the three datasets into `folder`; returns at once where they are complete and from this seed.
 
-    They are made in a folder beside and moved into place when they are complete; ``folder/sample.json`` comes last.
+    They are written into a temporary folder and moved when they are complete. ``folder/sample.json`` is written last.
 
     Raises:
-        Rt2dataError: `folder` holds a folder of a corpus's name that is not from here; `seed` is not in [0, 2^63).
+        Rt2dataError: `folder` has a folder of one of their names that another program wrote; `seed` is not in
+            [0, 2^63).
     """
     folder = Path(folder)
     if not 0 <= seed < 2**63:
         raise Rt2dataError("sample: seed", str(seed), "a whole number from 0 to 2^63 - 1")
-    marker = _marker(folder)
+    marker = _read_marker(folder)
     if marker is None:
         for corpus in CORPORA:
             if (folder / corpus).exists():
@@ -45,7 +49,7 @@ def write_sample(folder: Path, seed: int = 17) -> None:
     partial = folder / f".sample.partial-{os.getpid()}-{secrets.token_hex(4)}"
     partial.mkdir(parents=True)
     try:
-        # Imported here: the check above needs neither Pillow nor NumPy.
+        # The check above needs neither Pillow nor NumPy.
         from rt2data.demo.episodes import write_episodes
         from rt2data.demo.scene import make_tables
         from rt2data.demo.web import write_web
@@ -53,7 +57,7 @@ def write_sample(folder: Path, seed: int = 17) -> None:
         tables = make_tables(seed)
         write_episodes(partial, seed, tables)
         write_web(partial, seed, tables)
-        _write_marker(folder, state)  # says whose the folders are, should we be stopped
+        _write_marker(folder, state)  # says whose the folders are, should the process be stopped
         for corpus in CORPORA:
             if (folder / corpus).exists():
                 (folder / corpus).rename(partial / f"old {corpus}")
@@ -64,13 +68,13 @@ def write_sample(folder: Path, seed: int = 17) -> None:
 
 
 def _sizes(folder: Path) -> dict[str, int]:
-    """Size in bytes of every file of the corpora, by its path below `folder`."""
+    """Return the size in bytes of every file of the datasets, by its path below `folder`."""
     files = (p for corpus in CORPORA for p in sorted((folder / corpus).rglob("*")) if p.is_file())
     return {p.relative_to(folder).as_posix(): p.stat().st_size for p in files}
 
 
-def _marker(folder: Path) -> dict[str, Any] | None:
-    """What an earlier run said of the folder; None where there was none."""
+def _read_marker(folder: Path) -> dict[str, Any] | None:
+    """Read the marker of an earlier run; None where there is none."""
     try:
         marker = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):

@@ -1,4 +1,4 @@
-"""The episodes of the tabletop world, in RLDS."""
+"""Render the robot episodes of the demo world and write them as RLDS."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ FEATURES: dict[str, Any] = {
 
 
 def write_episodes(folder: Path, seed: int, tables: Mapping[str, Image.Image]) -> None:
-    """Writes ``folder/tabletop/1.0.0``."""
+    """Write ``folder/tabletop/1.0.0``."""
     splits, first = {}, 0
     for split, count in SPLITS.items():
-        splits[split] = _episodes(range(first, first + count), seed, tables)
+        splits[split] = _render_episodes(range(first, first + count), seed, tables)
         first += count
     write_rlds(
         folder,
@@ -69,22 +69,22 @@ def write_episodes(folder: Path, seed: int, tables: Mapping[str, Image.Image]) -
     )
 
 
-def _episodes(ids: range, seed: int, tables: Mapping[str, Image.Image]) -> Iterator[dict[str, Any]]:
+def _render_episodes(ids: range, seed: int, tables: Mapping[str, Image.Image]) -> Iterator[dict[str, Any]]:
     for episode in ids:
         rng = Random(f"rt2data tabletop {seed} episode {episode}")
         task = make_task(rng, _KINDS[episode % len(_KINDS)])
         course = perform_task(rng, task)
         scene = Scene(rng, make_camera(rng), tables, task.things[1:], task.plate)
-        yield _episode(episode, seed, task, course, scene)
+        yield _render_episode(episode, seed, task, course, scene)
 
 
-def _episode(episode: int, seed: int, task: Task, course: Course, scene: Scene) -> dict[str, Any]:
+def _render_episode(episode: int, seed: int, task: Task, course: Course, scene: Scene) -> dict[str, Any]:
     primary, wrist = [], []
     for state, mover in zip(course.states, course.movers, strict=True):
         arm = Arm(state[:3], from_rpy(*state[3:6]), state[6], scene.paint)
-        pictures = scene.pictures(arm, [mover])
-        primary.append(encode_image(pictures[0], "jpeg"))
-        wrist.append(encode_image(pictures[1], "png"))
+        images = scene.render(arm, [mover])
+        primary.append(encode_image(images[0], "jpeg"))
+        wrist.append(encode_image(images[1], "png"))
     steps = len(course.states)
     last = np.arange(steps) == steps - 1
     return {

@@ -1,7 +1,7 @@
-"""What happens in an episode: a task, the arm's way through it, and how the objects move.
+"""Make up an episode of the demo world: a task, the arm's trajectory, and how the objects move.
 
-State and action are x y z roll pitch yaw gripper; metres, radians, openness in [0, 1] with 1 = open. The state at t + 1
-is exactly `moved(state, action)` at t: p' = p + dp, R' = R(d) R in the base frame, the gripper where the action says.
+State and action are x y z roll pitch yaw gripper: metres, radians, openness in [0, 1] with 1 = open. The state at t + 1
+is exactly `apply_action(state, action)` at t: p' = p + dp, R' = R(d) R in the base frame, the gripper as commanded.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from rt2data.demo.shapes import PLATE_FLOOR, PLATE_RADIUS, SHAPES
 State: TypeAlias = tuple[float, float, float, float, float, float, float]
 
 X_RANGE, Y_RANGE = (0.32, 0.57), (-0.22, 0.22)  # where objects may stand, metres
-_APART = 0.098  # metres between the middles of two objects, so that the open hand fits between them
-# Ways to push, as x and y. Left and right are those of the picture, whose camera faces the robot.
-_WAYS = {
+_APART = 0.098  # metres between the centres of two objects, so that the open hand fits between them
+# Directions to push, as x and y. Left and right are those of the image, whose camera faces the robot.
+_DIRECTIONS = {
     "to the left": (0.0, -1.0),
     "to the right": (0.0, 1.0),
     "towards the robot": (-1.0, 0.0),
@@ -41,10 +41,10 @@ TEMPLATES = {
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Where the tool shall be after `steps` steps: position, roll pitch yaw, openness.
+    """A key pose of the trajectory: position, roll pitch yaw and openness that the tool reaches after `steps` steps.
 
-    `rough` scales the shaking of the hand. `grasp`: true where the hand has the thing at the end, false where it lets
-    go at the beginning.
+    `rough` scales the noise of the motion. `grasp` is True where the hand holds the object at the end, False where it
+    lets go at the beginning.
     """
 
     position: Vector
@@ -57,7 +57,7 @@ class Key:
 
 @dataclass(slots=True)
 class Task:
-    """An instruction with the objects of its scene; the first of `things` is the one that moves."""
+    """An instruction, the objects of its scene, and the key poses; the first of `things` is the one that moves."""
 
     kind: str
     instruction: str
@@ -66,12 +66,12 @@ class Task:
     start: State
     keys: list[Key]
     push: Vector | None = None  # the direction of a push
-    contact: float = 0.0  # how far before the thing's middle the tool touches it, metres
+    contact: float = 0.0  # metres before the object's centre at which the tool touches it
 
 
 @dataclass(slots=True)
 class Course:
-    """What came of a task: per step the state, the action, and the pose of the thing that moves."""
+    """The trajectory of a task: per step the state, the action, and the object that moves."""
 
     states: list[State] = field(default_factory=list)
     actions: list[State] = field(default_factory=list)
@@ -79,12 +79,12 @@ class Course:
 
 
 def round_to_float32(value: float) -> float:
-    """The nearest float32."""
+    """Round to the nearest float32."""
     return float(struct.unpack("<f", struct.pack("<f", value))[0])
 
 
 def apply_action(state: State, action: State) -> State:
-    """The state after an action, computed in float64 and rounded once to float32."""
+    """Return the state after an action, computed in float64 and rounded to float32 once."""
     x, y, z, roll, pitch, yaw, _ = state
     turn = product(from_rpy(*action[3:6]), from_rpy(roll, pitch, yaw))
     values = (x + action[0], y + action[1], z + action[2], *to_rpy(turn), action[6])
@@ -93,12 +93,12 @@ def apply_action(state: State, action: State) -> State:
 
 
 def name_thing(thing: Thing) -> str:
-    """How an instruction calls a thing: "red star"."""
+    """Name an object as an instruction does: "red star"."""
     return f"{thing.colour} {thing.shape}"
 
 
 def scatter_places(rng: Random, count: int, apart: float = _APART) -> list[Vector] | None:
-    """Places for `count` objects, or None where they did not fit."""
+    """Draw places for `count` objects; None where they did not fit."""
     places: list[Vector] = []
     for _ in range(60 * count):
         place = rng.uniform(*X_RANGE), rng.uniform(*Y_RANGE), 0.0
@@ -110,7 +110,7 @@ def scatter_places(rng: Random, count: int, apart: float = _APART) -> list[Vecto
 
 
 def pick_things(rng: Random, places: Sequence[Vector]) -> list[Thing]:
-    """Objects of distinct looks at the given places, turned at random."""
+    """Draw objects of distinct looks for the given places, with random orientations."""
     looks = [(shape, colour) for shape in SHAPES for colour in COLOURS]
     return [
         Thing(shape, colour, place, from_rpy(0.0, 0.0, rng.uniform(-math.pi, math.pi)))
@@ -119,7 +119,7 @@ def pick_things(rng: Random, places: Sequence[Vector]) -> list[Thing]:
 
 
 def make_task(rng: Random, kind: str) -> Task:
-    """A task of the given kind that can be carried out without touching what it does not concern."""
+    """Draw a task of the given kind that can be performed without touching other objects."""
     while True:
         places = scatter_places(rng, rng.randrange(4, 7) if kind != "place" else rng.randrange(3, 5))
         if places is None:
@@ -135,20 +135,20 @@ def make_task(rng: Random, kind: str) -> Task:
             return task
 
 
-def _start(rng: Random, openness: float) -> State:
+def _draw_start(rng: Random, openness: float) -> State:
     low, high = (0.36, -0.14, 0.20, -0.14, -0.14, -0.7), (0.50, 0.14, 0.27, 0.14, 0.14, 0.7)
     a, b, c, d, e, f = (round_to_float32(rng.uniform(*ends)) for ends in zip(low, high, strict=True))
     return a, b, c, d, e, f, round_to_float32(openness)
 
 
-def _folded(angle: float, period: float) -> float:
-    """The angle in [-period / 2, period / 2) that is the same modulo period."""
+def _fold(angle: float, period: float) -> float:
+    """Return the equivalent angle in [-period / 2, period / 2)."""
     return (angle + period / 2) % period - period / 2
 
 
-def _say(rng: Random, kind: str, a: str, b: str) -> str:
+def _phrase(rng: Random, kind: str, a: str, b: str) -> str:
     text = rng.choice(TEMPLATES[kind]).format(a=a, b=b)
-    # People differ in how they write; a reader of the data has to live with it.
+    # As in real data, some instructions are sentences.
     return text[0].upper() + text[1:] + "." if rng.random() < 0.25 else text
 
 
@@ -156,9 +156,9 @@ def _pick(rng: Random, kind: str, things: list[Thing], plate: Vector | None) -> 
     thing = things[0]
     shape = SHAPES[thing.shape]
     heading = math.atan2(thing.turn[1][0], thing.turn[0][0])
-    yaw = _folded(heading, shape.turn) if shape.turn else rng.uniform(-0.8, 0.8)
+    yaw = _fold(heading, shape.turn) if shape.turn else rng.uniform(-0.8, 0.8)
     yaw = min((yaw + k * shape.turn for k in (-1, 0, 1)), key=abs)
-    start = _start(rng, round_to_float32(rng.uniform(0.85, 1.0)))
+    start = _draw_start(rng, round_to_float32(rng.uniform(0.85, 1.0)))
     x, y, _ = thing.position
     grip = round_to_float32(shape.grip / FINGER_GAP)
     low = max(FINGER_TIP + 0.003, shape.height * 0.5)
@@ -170,7 +170,7 @@ def _pick(rng: Random, kind: str, things: list[Thing], plate: Vector | None) -> 
     high = low + rng.uniform(0.12, 0.16)
     if plate is None:
         lift = Key((x + rng.uniform(-0.03, 0.03), y + rng.uniform(-0.03, 0.03), high), tilt, grip, rng.randrange(6, 9))
-        return Task(kind, _say(rng, kind, name_thing(thing), ""), things, None, start, [hover, down, close, lift])
+        return Task(kind, _phrase(rng, kind, name_thing(thing), ""), things, None, start, [hover, down, close, lift])
     settled = level[0], level[1], yaw + rng.uniform(-0.4, 0.4)
     lift = Key((x, y, high), tilt, grip, rng.randrange(4, 6))
     over = Key((plate[0], plate[1], high), settled, grip, rng.randrange(6, 9))
@@ -178,7 +178,7 @@ def _pick(rng: Random, kind: str, things: list[Thing], plate: Vector | None) -> 
     release = Key(lower.position, settled, round_to_float32(min(1.0, grip + 0.3)), 2, 0.1, grasp=False)
     away = Key((plate[0], plate[1], high), settled, release.openness, rng.randrange(2, 4))
     keys = [hover, down, close, lift, over, lower, release, away]
-    return Task(kind, _say(rng, kind, name_thing(thing), ""), things, plate, start, keys)
+    return Task(kind, _phrase(rng, kind, name_thing(thing), ""), things, plate, start, keys)
 
 
 def _push(rng: Random, kind: str, things: list[Thing]) -> Task | None:
@@ -190,8 +190,8 @@ def _push(rng: Random, kind: str, things: list[Thing]) -> Task | None:
         goal, ahead = name_thing(other), scale(line, 1 / length)
         far = length - shape.radius - SHAPES[other.shape].radius - 0.003
     else:
-        goal = rng.choice(sorted(_WAYS))
-        ahead, far = (*_WAYS[goal], 0.0), rng.uniform(0.08, 0.15)
+        goal = rng.choice(sorted(_DIRECTIONS))
+        ahead, far = (*_DIRECTIONS[goal], 0.0), rng.uniform(0.08, 0.15)
     if not 0.05 <= far <= 0.24:
         return None
     end = add(thing.position, ahead, far)
@@ -202,9 +202,9 @@ def _push(rng: Random, kind: str, things: list[Thing]) -> Task | None:
     others = things[2:] if kind == "push" else things[1:]
     if any(_gap(other.position, before, end) < 0.085 for other in others):
         return None
-    yaw = _folded(math.atan2(ahead[1], ahead[0]), math.pi)
+    yaw = _fold(math.atan2(ahead[1], ahead[0]), math.pi)
     low = max(FINGER_TIP + 0.003, shape.height * 0.5)
-    start = _start(rng, round_to_float32(rng.uniform(0.3, 1.0)))
+    start = _draw_start(rng, round_to_float32(rng.uniform(0.3, 1.0)))
     level = rng.uniform(-0.04, 0.04), rng.uniform(-0.04, 0.04), yaw
     lean = level[0], level[1] + rng.uniform(-0.06, 0.06), yaw
     hover = Key((before[0], before[1], 0.12), level, 0.0, rng.randrange(7, 10))
@@ -212,7 +212,7 @@ def _push(rng: Random, kind: str, things: list[Thing]) -> Task | None:
     through = add(add(end, ahead, -contact), (0.0, 0.0, low))
     push = Key(through, lean, 0.0, max(6, min(11, round(far / 0.02))), 0.3)
     away = Key(add(add(through, ahead, -0.04), (0.0, 0.0, 0.09)), level, 0.0, rng.randrange(3, 5))
-    text = _say(rng, kind, name_thing(thing), goal)
+    text = _phrase(rng, kind, name_thing(thing), goal)
     return Task(kind, text, things, None, start, [hover, down, push, away], ahead, contact)
 
 
@@ -222,7 +222,7 @@ def _distance(a: Vector, b: Vector) -> float:
 
 
 def _gap(point: Vector, a: Vector, b: Vector) -> float:
-    """Distance of a point from the line between a and b."""
+    """Return the distance of a point from the line between a and b."""
     line, rel = add(b, a, -1.0), add(point, a, -1.0)
     t = max(0.0, min(1.0, dot(line, rel) / dot(line, line)))
     return _distance(point, add(a, line, t))
@@ -234,7 +234,7 @@ def _inside(place: Vector, margin: float) -> bool:
 
 
 def perform_task(rng: Random, task: Task) -> Course:
-    """Carries a task out. The last action moves nothing: it only says that the episode ends."""
+    """Perform a task. The last action moves nothing: it only says that the episode ends."""
     course = Course([task.start], [], [task.things[0]])
     drift = [0.0] * 6
     position, angles, openness = task.start[:3], task.start[3:6], task.start[6]
@@ -255,7 +255,7 @@ def perform_task(rng: Random, task: Task) -> Course:
             mover = course.movers[-1]
             tool = from_rpy(*after[3:6])
             if task.push is not None:
-                mover = _pushed(mover, task.push, task.contact, after)
+                mover = _push_along(mover, task.push, task.contact, after)
             elif key.grasp and i == key.steps - 1:
                 back = transpose(tool)
                 held = rotate(back, add(mover.position, after[:3], -1.0)), product(back, mover.turn)
@@ -270,22 +270,22 @@ def perform_task(rng: Random, task: Task) -> Course:
 
 
 def _action(state: State, position: Sequence[float], angles: Sequence[float], openness: float) -> State:
-    """The action, in float32, that takes a state to the wanted pose."""
-    wanted = product(from_rpy(angles[0], angles[1], angles[2]), transpose(from_rpy(*state[3:6])))
-    values = [p - s for p, s in zip(position, state, strict=False)] + [*to_rpy(wanted), openness]
+    """Return the action, in float32, that takes a state to a pose."""
+    turn = product(from_rpy(angles[0], angles[1], angles[2]), transpose(from_rpy(*state[3:6])))
+    values = [p - s for p, s in zip(position, state, strict=False)] + [*to_rpy(turn), openness]
     a, b, c, d, e, f, g = map(round_to_float32, values)
     return a, b, c, d, e, f, g
 
 
 def _put_down(mover: Thing) -> Thing:
-    """The thing let go over the plate: it stands there, upright."""
+    """Return the object after it was let go over the plate: it stands there, upright."""
     x, y, _ = mover.position
     yaw = math.atan2(mover.turn[1][0], mover.turn[0][0])
     return replace(mover, position=(x, y, PLATE_FLOOR), turn=from_rpy(0.0, 0.0, yaw))
 
 
-def _pushed(mover: Thing, ahead: Vector, contact: float, state: State) -> Thing:
-    """The thing after the tool has come to `state`: moved on along the push where the tool would enter it."""
+def _push_along(mover: Thing, ahead: Vector, contact: float, state: State) -> Thing:
+    """Return the object after the tool came to `state`: moved along the push where the tool would enter it."""
     entered = dot(ahead, add(state[:3], mover.position, -1.0)) + contact
     above = state[2] - FINGER_TIP > SHAPES[mover.shape].height
     return mover if entered <= 0 or above else replace(mover, position=add(mover.position, ahead, entered))

@@ -1,4 +1,4 @@
-"""Meshes as flat-shaded polygons, drawn back to front by Pillow at twice the size and then reduced."""
+"""Draw meshes as flat-shaded polygons, back to front, with Pillow at twice the size, to be reduced afterwards."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ Colour: TypeAlias = tuple[float, float, float]  # red, green, blue, each in [0, 
 Stroke: TypeAlias = tuple[list[Point], tuple[int, int, int]]
 Box: TypeAlias = tuple[float, float, float, float]  # left, top, right, bottom
 
-SCALE = 2  # pictures are drawn this many times larger and reduced, which smooths edges
+SCALE = 2  # images are drawn this many times larger and reduced, which smooths edges
 
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """A pinhole camera; `axes` are the unit vectors right, down and forward; `focal` is in pixels of the large picture.
+    """A pinhole camera. Pixels are those of the large image, but for `width` and `height`.
 
-    `width` and `height` are those of the finished picture; pixels below are those of the large one.
+    Attributes:
+        axes: unit vectors right, down and forward.
+        focal: focal length in pixels of the large image.
+        width, height: of the finished image.
     """
 
     position: Vector
@@ -36,43 +39,43 @@ class Camera:
 
     @classmethod
     def looking(cls, position: Vector, target: Vector, up: Vector, focal: float, size: tuple[int, int]) -> Camera:
-        """A camera at `position` with `target` in the middle; `focal` in pixels of the finished picture."""
+        """Make a camera at `position` with `target` in the centre; `focal` in pixels of the finished image."""
         forward = normalise(add(target, position, -1.0))
         right = normalise(cross(forward, up))
         return cls(position, (right, cross(forward, right), forward), focal * SCALE, *size)
 
     def pixel(self, point: Vector) -> tuple[float, float, float]:
-        """Pixel of one point, and how many pixels a metre there is long."""
+        """Project a point; returns x, y and the pixels per metre there."""
         x, y, z = rotate(self.axes, add(point, self.position, -1.0))
         k = self.focal / max(z, 0.02)
         return x * k + self.width, y * k + self.height, k
 
     def ground(self, points: Sequence[Point]) -> list[Point]:
-        """Pixels of points x, y on the table."""
+        """Project points x, y on the table."""
         px, py, pz = self.position
         (ra, rb, rc), (da, db, dc), (fa, fb, fc) = self.axes
-        found = []
+        pixels = []
         for x, y in points:
             x, y = x - px, y - py
             k = self.focal / max(fa * x + fb * y - fc * pz, 0.02)
             across, down = (ra * x + rb * y - rc * pz) * k, (da * x + db * y - dc * pz) * k
-            found.append((across + self.width, down + self.height))
-        return found
+            pixels.append((across + self.width, down + self.height))
+        return pixels
 
     def sees(self, point: Vector, radius: float) -> bool:
-        """Whether something of `radius` metres around a point may be in the picture."""
+        """Return whether something of `radius` metres around a point may be in the image."""
         x, y, k = self.pixel(point)
         margin = radius * k
         return -margin < x < 2 * self.width + margin and -margin < y < 2 * self.height + margin
 
     def depth(self, point: Vector) -> float:
-        """Distance of a point along the camera's forward axis, metres."""
+        """Return the distance of a point along the camera's forward axis, metres."""
         return dot(self.axes[2], add(point, self.position, -1.0))
 
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """A far lamp: unit vector towards it, shares of ambient and of lamp light, and colour (1 is white)."""
+    """A far lamp: unit vector towards it, shares of ambient and lamp light, and colour (1 is white)."""
 
     towards: Vector
     ambient: float
@@ -82,7 +85,7 @@ class Light:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A mesh somewhere in the world; `ball` is the radius where the body is a ball, which is drawn as discs."""
+    """A mesh at a pose in the world; `ball` is the radius of a ball, which is drawn as discs, else 0."""
 
     mesh: Mesh
     colour: Colour
@@ -92,28 +95,28 @@ class Body:
 
 
 def to_fill(colour: Colour) -> tuple[int, int, int]:
-    """A colour as Pillow takes it; channels may be above 255, not below 0."""
+    """Convert a colour to that of Pillow; channels may be above 255, not below 0."""
     r, g, b = colour
     return min(255, int(r + 0.5)), min(255, int(g + 0.5)), min(255, int(b + 0.5))
 
 
 def scale(v: tuple[float, float, float], factor: float) -> tuple[float, float, float]:
-    """A vector or colour times a number."""
+    """Multiply a vector or colour by a number."""
     return v[0] * factor, v[1] * factor, v[2] * factor
 
 
 def tint(colour: Colour, light: Light) -> Colour:
-    """A colour under the tint of the light."""
+    """Return a colour under the tint of the light."""
     return colour[0] * light.tint[0], colour[1] * light.tint[1], colour[2] * light.tint[2]
 
 
 def draw_disc(x: float, y: float, radius: float, colour: Colour) -> Stroke:
-    """A filled circle."""
+    """Draw a filled circle."""
     return [(x - radius, y - radius), (x + radius, y + radius)], to_fill(colour)
 
 
 def draw_body(body: Body, camera: Camera, light: Light) -> list[Stroke]:
-    """The faces of a body that look towards the camera, far ones first where they could hide each other."""
+    """Draw the faces of a body that look towards the camera, far ones first where they could hide each other."""
     if body.ball:
         return _ball_strokes(body, camera, light)
     mesh, back = body.mesh, transpose(body.turn)
@@ -139,7 +142,7 @@ def draw_body(body: Body, camera: Camera, light: Light) -> list[Stroke]:
 
 
 def _project(body: Body, camera: Camera) -> list[Point]:
-    """The pixels of a body's vertices."""
+    """Project a body's vertices."""
     x, y, z = body.mesh.vertices
     px, py, pz = rotate(camera.axes, add(body.position, camera.position, -1.0))
     # Sums are written out, here and above: BLAS would round differently from machine to machine.
@@ -150,34 +153,34 @@ def _project(body: Body, camera: Camera) -> list[Point]:
 
 
 def _ball_strokes(body: Body, camera: Camera, light: Light) -> list[Stroke]:
-    """Discs from dark and large to bright and small, moving towards the lamp."""
+    """Draw a ball as discs from dark and large to bright and small, moving towards the lamp."""
     x, y, k = camera.pixel(add(body.position, rotate(body.turn, (0.0, 0.0, body.ball))))
     radius = body.ball * k
     base = tint(body.colour, light)
     across, down = dot(camera.axes[0], light.towards), dot(camera.axes[1], light.towards)
-    found = []
+    discs = []
     for i in range(14):
         t = i / 13
         shade = light.ambient * (0.72 + 0.4 * t) + light.lamp * min(1.0, 0.1 + 1.1 * t)
         gloss = 420.0 * max(0.0, t - 0.76)
         colour = (base[0] * shade + gloss, base[1] * shade + gloss, base[2] * shade + gloss)
         size = radius * math.sqrt(1.0 - t * t * 0.985)
-        found.append(
+        discs.append(
             draw_disc(x + across * radius * 0.58 * t, y + down * radius * 0.58 * t, size * (1 - 0.25 * t), colour)
         )
-    return found
+    return discs
 
 
 def draw_tube(
     a: tuple[float, float, float], b: tuple[float, float, float], radii: Point, colour: Colour
 ) -> list[Stroke]:
-    """A tapered round bar between two projected points (Camera.pixel), lighter along a stripe, with round ends."""
+    """Draw a tapered round bar between two projected points (Camera.pixel), with a lighter stripe and round ends."""
     ra, rb = radii[0] * a[2], radii[1] * b[2]
     dx, dy = b[0] - a[0], b[1] - a[1]
     length = math.sqrt(dx * dx + dy * dy) or 1.0
     nx, ny = -dy / length, dx / length
-    side = 1.0 if nx < 0 or (nx == 0 and ny < 0) else -1.0  # the stripe is on the left of the picture
-    found: list[Stroke] = []
+    side = 1.0 if nx < 0 or (nx == 0 and ny < 0) else -1.0  # the stripe is on the left of the image
+    drawn: list[Stroke] = []
     for t, shade in ((1.0, 0.64), (0.85, 0.77), (0.66, 0.89), (0.42, 1.0), (0.16, 1.08)):
         off = side * (1 - t) * 0.5
         ax, ay, wa = a[0] + nx * ra * off, a[1] + ny * ra * off, ra * t
@@ -185,37 +188,37 @@ def draw_tube(
         tone = scale(colour, shade)
         corners = [(ax + nx * wa, ay + ny * wa), (bx + nx * wb, by + ny * wb)]
         corners += [(bx - nx * wb, by - ny * wb), (ax - nx * wa, ay - ny * wa)]
-        found += [(corners, to_fill(tone)), draw_disc(bx, by, wb, tone)]
+        drawn += [(corners, to_fill(tone)), draw_disc(bx, by, wb, tone)]
         if t > 0.6:  # the narrow stripes meet those of the link before
-            found.append(draw_disc(ax, ay, wa, tone))
-    return found
+            drawn.append(draw_disc(ax, ay, wa, tone))
+    return drawn
 
 
 def body_box(body: Body, camera: Camera) -> Box:
-    """The box of a body, in pixels of the finished picture."""
+    """Return the box of a body, in pixels of the finished image."""
     x, y = zip(*_project(body, camera), strict=True)
     return min(x) / SCALE, min(y) / SCALE, max(x) / SCALE, max(y) / SCALE
 
 
 def strokes_box(drawn: Sequence[Stroke]) -> Box:
-    """The box of strokes."""
+    """Return the box of strokes."""
     x, y = zip(*[point for points, _ in drawn for point in points], strict=True)
     return min(x), min(y), max(x), max(y)
 
 
 def join_boxes(a: Box, b: Box) -> Box:
-    """The box of two boxes."""
+    """Return the box around two boxes."""
     return min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
 
 
 def boxes_overlap(a: Box, b: Box, margin: float = 0.0) -> bool:
-    """Whether two boxes share more than `margin` pixels across and down."""
+    """Return whether two boxes share more than `margin` pixels across and down."""
     across, down = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     return across > margin and down > margin
 
 
 def paint(draw: ImageDraw.ImageDraw, drawn: Sequence[Stroke]) -> None:
-    """Draws strokes in their order."""
+    """Paint strokes in their order."""
     for points, colour in drawn:
         if len(points) > 2:
             draw.polygon(points, fill=colour)
@@ -224,7 +227,7 @@ def paint(draw: ImageDraw.ImageDraw, drawn: Sequence[Stroke]) -> None:
 
 
 def shadow_outline(body: Body, light: Light) -> list[Point]:
-    """The outline of a body's shadow on the table, x and y in metres."""
+    """Return the outline of a body's shadow on the table, x and y in metres."""
     x, y, z = body.mesh.vertices
     across, along, up = body.turn
     sx, sy = light.towards[0] / light.towards[2], light.towards[1] / light.towards[2]
@@ -236,7 +239,7 @@ def shadow_outline(body: Body, light: Light) -> list[Point]:
 
 
 def convex_hull(points: Sequence[Point]) -> list[Point]:
-    """The convex hull of points in the plane, counter-clockwise (Andrew's monotone chain)."""
+    """Return the convex hull of points in the plane, counter-clockwise (Andrew's monotone chain)."""
 
     def half(ordered: Sequence[Point]) -> list[Point]:
         chain: list[Point] = []

@@ -1,4 +1,4 @@
-"""The robot arm of the tabletop world: its parts and how they look."""
+"""The robot arm of the demo world: its parts and their looks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _UPPER, _FORE = 0.42, 0.42  # lengths of the links, metres
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """The arm with its tool's point at `position`; tool z points up, the fingers close along tool y."""
+    """The arm with its tool point at `position`; tool z points up, the fingers close along tool y."""
 
     position: Vector
     turn: Matrix
@@ -34,11 +34,11 @@ class Arm:
     colour: Colour
 
     def at(self, local: Vector) -> Vector:
-        """A point of the tool's frame in the world."""
+        """Return a point of the tool frame in the world."""
         return add(self.position, rotate(self.turn, local))
 
     def fingers(self) -> list[Body]:
-        """Both fingers; their inner sides are dark with rubber."""
+        """Return both fingers; their inner sides are dark rubber."""
         gap = self.openness * FINGER_GAP / 2
         a, b, c = self.turn
         # The other finger is the same one turned by half a circle about the tool's z.
@@ -46,34 +46,34 @@ class Arm:
         return [Body(_FINGER, _METAL, add(self.position, rotate(t, (0.0, gap, 0.0))), t) for t in (self.turn, back)]
 
     def hand(self) -> list[Body]:
-        """What the fingers are fixed to."""
+        """Return the parts that the fingers are fixed to."""
         return [self._part(_HAND, _METAL), self._part(_PALM, _RUBBER)]
 
     def _part(self, mesh: Mesh, colour: Colour) -> Body:
         return Body(mesh, colour, self.position, self.turn)
 
     def links(self, camera: Camera, light: Light) -> list[Stroke]:
-        """The arm from its shoulder to the hand."""
+        """Draw the arm from its shoulder to the hand."""
         wrist = self.at((0.0, 0.0, 0.140))
         points = (_SHOULDER, _elbow(wrist), wrist, self.at((0.0, 0.0, 0.104)))
         shoulder, elbow, end, flange = (camera.pixel(p) for p in points)
-        colour, metal = _shaded(self.colour, light), _shaded(_METAL, light)
-        found = draw_tube(shoulder, elbow, (0.052, 0.044), colour)
-        return found + draw_tube(elbow, end, (0.043, 0.033), colour) + draw_tube(end, flange, (0.034, 0.031), metal)
+        colour, metal = _shade(self.colour, light), _shade(_METAL, light)
+        upper, fore = draw_tube(shoulder, elbow, (0.052, 0.044), colour), draw_tube(elbow, end, (0.043, 0.033), colour)
+        return upper + fore + draw_tube(end, flange, (0.034, 0.031), metal)
 
 
 def draw_pillar(colour: Colour, camera: Camera, light: Light) -> list[Stroke]:
-    """What never moves of the arm: its foot and the link up to the shoulder."""
-    link = draw_tube(camera.pixel(_SHOULDER), camera.pixel(_BASE), (0.055, 0.066), _shaded(colour, light))
+    """Draw what never moves of the arm: its foot and the link up to the shoulder."""
+    link = draw_tube(camera.pixel(_SHOULDER), camera.pixel(_BASE), (0.055, 0.066), _shade(colour, light))
     return draw_body(FOOT, camera, light) + link
 
 
-def _shaded(colour: Colour, light: Light) -> Colour:
+def _shade(colour: Colour, light: Light) -> Colour:
     return scale(tint(colour, light), light.ambient + 0.55 * light.lamp)
 
 
 def _elbow(wrist: Vector) -> Vector:
-    """Where the elbow is: in the upright plane through shoulder and wrist, above the line between them."""
+    """Place the elbow in the upright plane through shoulder and wrist, above the line between them."""
     line = add(wrist, _SHOULDER, -1.0)
     reach = math.sqrt(dot(line, line))
     along = (_UPPER * _UPPER - _FORE * _FORE + reach * reach) / (2 * reach)

@@ -1,4 +1,4 @@
-"""A scene of the tabletop world: what stands on the table, how it is lit, and its pictures from both cameras."""
+"""A scene of the demo world: what is on the table, its light, and the images of both cameras."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from rt2data.demo.robot import FOOT, Arm, draw_pillar
 from rt2data.demo.shapes import BALL_RADIUS, PLATE, PLATE_INNER, SHAPES, Point
 from rt2data.demo.surface import TABLES, make_table_top, make_wall
 
-PRIMARY, WRIST = (320, 256), (96, 96)  # width and height of the two cameras' pictures
+PRIMARY, WRIST = (320, 256), (96, 96)  # width and height of the two cameras' images
 COLOURS: dict[str, Colour] = {
     "red": (208.0, 44.0, 40.0),
     "orange": (242.0, 128.0, 26.0),
@@ -54,7 +54,7 @@ _TINTS = ((1.0, 1.0, 1.0), (1.03, 1.0, 0.94), (0.96, 0.99, 1.04), (1.02, 0.99, 0
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """An object: the names of its shape and colour, where its foot is (metres), and how it is turned."""
+    """An object: names of its shape and colour, position of its foot (metres), and orientation."""
 
     shape: str
     colour: str
@@ -67,7 +67,7 @@ class Thing:
 
 
 def make_camera(rng: Random) -> Camera:
-    """A primary camera: before the table, higher than the objects, facing the robot."""
+    """Draw a primary camera: before the table, higher than the objects, facing the robot."""
     side = rng.uniform(-0.30, 0.30)
     position = rng.uniform(1.04, 1.14), side, rng.uniform(0.56, 0.68)
     target = rng.uniform(0.41, 0.43), side * 0.1, 0.10
@@ -75,7 +75,7 @@ def make_camera(rng: Random) -> Camera:
 
 
 class Scene:
-    """A lit table with things that stand `still` and perhaps a plate; its pictures add the robot and what moves.
+    """A lit table with objects that stand `still` and perhaps a plate; images add the robot and what moves.
 
     `paint` is the colour of the robot.
     """
@@ -98,7 +98,7 @@ class Scene:
         self._base = self._background(rng)
 
     def _table(self, style: Image.Image) -> Image.Image:
-        """The table's texture with the shadows of what stands still."""
+        """Return the table's texture with the shadows of what stands still."""
         texture = style.copy()
         for body in [FOOT, *self.still, *([self.plate] if self.plate else [])]:
             outline = [((x - _X) * _DENSITY, (y - _Y) * _DENSITY) for x, y in shadow_outline(body, self.light)]
@@ -106,19 +106,19 @@ class Scene:
         return texture
 
     def _background(self, rng: Random) -> Image.Image:
-        """All that never moves as the primary camera sees it, large."""
+        """Draw all that never moves as the primary camera sees it, large."""
         width, height = self.camera.width * SCALE, self.camera.height * SCALE
-        picture = make_wall(rng, width, height)
+        image = make_wall(rng, width, height)
         mask = Image.new("L", (width, height), 0)
         corners = [self.camera.pixel((x, y, 0.0))[:2] for x, y in _EDGE]
         ImageDraw.Draw(mask).polygon(corners, fill=255)
-        picture.paste(self._plane(self.camera, SCALE, Image.Resampling.NEAREST), (0, 0), mask)
-        draw = ImageDraw.Draw(picture)
+        image.paste(self._plane(self.camera, SCALE, Image.Resampling.NEAREST), (0, 0), mask)
+        draw = ImageDraw.Draw(image)
         self._draw_plate(draw, self.camera)
         paint(draw, draw_pillar(self.paint, self.camera, self.light))
-        for _, marks in sorted(self._still, key=_far):
+        for _, marks in sorted(self._still, key=_nearness):
             paint(draw, marks)
-        return picture
+        return image
 
     def _draw_plate(self, draw: ImageDraw.ImageDraw, camera: Camera) -> None:
         if self.plate:
@@ -128,9 +128,9 @@ class Scene:
             draw.polygon(inner, fill=(206, 208, 212))
 
     def _plane(self, camera: Camera, scale: int, resample: Image.Resampling) -> Image.Image:
-        """The table's plane as a camera sees it, `scale` times the size of the finished picture."""
+        """Draw the table's plane as a camera sees it, `scale` times the size of the finished image."""
         half, f = scale / 2, camera.focal * scale / SCALE
-        columns = []  # of the homography from texture pixels to the picture's
+        columns = []  # of the homography from texture pixels to the image's
         origin = add((_X, _Y, 0.0), camera.position, -1.0)
         for v in ((1 / _DENSITY, 0.0, 0.0), (0.0, 1 / _DENSITY, 0.0), origin):
             x, y, z = rotate(camera.axes, v)
@@ -141,21 +141,21 @@ class Scene:
         size, kind = (camera.width * scale, camera.height * scale), Image.Transform.PERSPECTIVE
         return self._texture.transform(size, kind, coefficients, resample, fillcolor=(60, 56, 54))
 
-    def primary(self, arm: Arm, moving: Sequence[Thing]) -> Image.Image:
-        """The picture of the primary camera."""
+    def render_primary(self, arm: Arm, moving: Sequence[Thing]) -> Image.Image:
+        """Render the image of the primary camera."""
         bodies, hand = [thing.body() for thing in moving], [*arm.fingers(), *arm.hand()]
         return self._primary(arm, bodies, hand, [shadow_outline(body, self.light) for body in (*bodies, *hand)])
 
-    def pictures(self, arm: Arm, moving: Sequence[Thing]) -> tuple[Image.Image, Image.Image]:
-        """The pictures of the primary and the wrist camera."""
+    def render(self, arm: Arm, moving: Sequence[Thing]) -> tuple[Image.Image, Image.Image]:
+        """Render the images of the primary and the wrist camera."""
         bodies, fingers, hand = [thing.body() for thing in moving], arm.fingers(), arm.hand()
         shadows = [shadow_outline(body, self.light) for body in (*bodies, *fingers, *hand)]
         return self._primary(arm, bodies, [*fingers, *hand], shadows), self._wrist(arm, bodies, fingers, shadows)
 
     def _primary(self, arm: Arm, bodies: list[Body], hand: list[Body], shadows: list[list[Point]]) -> Image.Image:
-        picture = self._base.copy()
+        image = self._base.copy()
         camera, light = self.camera, self.light
-        box = _darken(picture, [camera.ground(outline) for outline in shadows], 4, 1.6)
+        box = _darken(image, [camera.ground(outline) for outline in shadows], 4, 1.6)
         parts = [(camera.depth(body_middle(b)), draw_body(b, camera, light)) for b in hand]
         links = (max(depth for depth, _ in parts) + 0.001, arm.links(camera, light))
         loose = [*((camera.depth(body_middle(b)), draw_body(b, camera, light)) for b in bodies), links, *parts]
@@ -163,34 +163,34 @@ class Scene:
             box = join_boxes(box, strokes_box(marks))
         # What stands still is in the base already; it is drawn again where what moves may hide it.
         near = [still for still in self._still if boxes_overlap(box, strokes_box(still[1]))]
-        draw = ImageDraw.Draw(picture)
-        for _, marks in sorted([*near, *loose], key=_far):
+        draw = ImageDraw.Draw(image)
+        for _, marks in sorted([*near, *loose], key=_nearness):
             paint(draw, marks)
-        return picture.reduce(SCALE)
+        return image.reduce(SCALE)
 
     def _wrist(self, arm: Arm, bodies: list[Body], fingers: list[Body], shadows: list[list[Point]]) -> Image.Image:
         camera = make_wrist_camera(arm)
         # The table has no sharp edges here: it is drawn in the final size, smoothly, and enlarged for the rest.
         plane = self._plane(camera, 1, Image.Resampling.BILINEAR)
-        picture = plane.resize((SCALE * plane.width, SCALE * plane.height), Image.Resampling.NEAREST)
-        draw = ImageDraw.Draw(picture)
+        image = plane.resize((SCALE * plane.width, SCALE * plane.height), Image.Resampling.NEAREST)
+        draw = ImageDraw.Draw(image)
         self._draw_plate(draw, camera)
-        _darken(picture, [camera.ground(outline) for outline in shadows], 4, 1.6)
+        _darken(image, [camera.ground(outline) for outline in shadows], 4, 1.6)
         near = [b for b in (*self.still, *bodies) if camera.sees(body_middle(b), 0.045)]
         for body in sorted([*near, *fingers], key=lambda b: -camera.depth(body_middle(b))):
             paint(draw, draw_body(body, camera, self.light))
-        return picture.reduce(SCALE)
+        return image.reduce(SCALE)
 
 
-def _darken(picture: Image.Image, outlines: list[list[Point]], scale: int, blur: float) -> Box:
-    """Darkens a picture inside of outlines, softly, and returns the box of what changed.
+def _darken(image: Image.Image, outlines: list[list[Point]], scale: int, blur: float) -> Box:
+    """Darken an image inside of outlines, softly; returns the box that changed.
 
-    The mask is made `scale` times smaller and enlarged, which is quick.
+    The mask is made `scale` times smaller and enlarged, for speed.
     """
     xs, ys = [x for o in outlines for x, _ in o], [y for o in outlines for _, y in o]
     left, top = max(0, int(min(xs) / scale) - 5), max(0, int(min(ys) / scale) - 5)
-    right = min(picture.width // scale, int(max(xs) / scale) + 6)
-    bottom = min(picture.height // scale, int(max(ys) / scale) + 6)
+    right = min(image.width // scale, int(max(xs) / scale) + 6)
+    bottom = min(image.height // scale, int(max(ys) / scale) + 6)
     box = (left * scale, top * scale, right * scale, bottom * scale)
     if left >= right or top >= bottom:
         return box
@@ -200,25 +200,25 @@ def _darken(picture: Image.Image, outlines: list[list[Point]], scale: int, blur:
         draw.polygon([(x / scale - left, y / scale - top) for x, y in outline], fill=115)
     mask = mask.filter(ImageFilter.BoxBlur(blur))
     mask = mask.resize((mask.width * scale, mask.height * scale), Image.Resampling.BILINEAR)
-    picture.paste(_SHADOW, box, mask)
+    image.paste(_SHADOW, box, mask)
     return box
 
 
-def _far(drawn: tuple[float, list[Stroke]]) -> float:
+def _nearness(drawn: tuple[float, list[Stroke]]) -> float:
     return -drawn[0]
 
 
 def body_middle(body: Body) -> Vector:
-    """The middle of a body in the world."""
+    """Return the centre of a body in the world."""
     return add(body.position, rotate(body.turn, body.mesh.middle))
 
 
 def make_wrist_camera(arm: Arm) -> Camera:
-    """The camera on the hand's +x side, looking down past the fingers."""
+    """Make the camera on the hand's +x side, which looks down past the fingers."""
     up = rotate(arm.turn, (-1.0, 0.0, 0.4))
     return Camera.looking(arm.at((0.070, 0.0, 0.085)), arm.at((0.012, 0.0, -0.045)), up, 69.0, WRIST)
 
 
 def make_tables(seed: int) -> dict[str, Image.Image]:
-    """One texture per style; they are dear, so scenes share them."""
+    """Make one texture per style; they are slow to make, so scenes share them."""
     return {style: make_table_top(style, seed + 100 * i, _TEXTURE) for i, style in enumerate(TABLES)}

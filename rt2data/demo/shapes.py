@@ -1,4 +1,4 @@
-"""The things of the tabletop world as meshes: flat faces in local coordinates, metres, standing on z = 0."""
+"""The objects of the demo world as meshes: flat faces in local coordinates, metres, standing on z = 0."""
 
 from __future__ import annotations
 
@@ -20,9 +20,14 @@ Point: TypeAlias = tuple[float, float]
 class Mesh:
     """Flat faces, each counter-clockwise as seen from outside.
 
-    vertices: x, y and z (n,) each, float64. faces: vertex numbers of m faces. normals and centres: x, y and z (m,)
-    each; offsets (m,): normal times centre. shades (m,): 1, or less where a face is darker than its colour. convex:
-    whether no face that looks towards a camera can hide another. middle: of the mesh's box.
+    Attributes:
+        vertices: x, y and z, float64 (n,) each.
+        faces: vertex numbers of m faces.
+        normals, centres: x, y and z, float64 (m,) each.
+        offsets: normal times centre, (m,).
+        shades: 1, or less where a face is darker than its colour, (m,).
+        convex: whether no face that looks towards a camera can hide another.
+        middle: centre of the mesh's box.
     """
 
     vertices: tuple[Floats, Floats, Floats]
@@ -37,9 +42,9 @@ class Mesh:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A kind of object: its mesh, the height, the radius of its footprint and the width that the fingers grip, metres.
+    """A kind of object: its mesh, its height, the radius of its footprint and the width of the grip, metres.
 
-    `turn` is the angle in radians after which the fingers, which are alike, find the shape as it was; 0: any angle.
+    `turn` is the angle in radians after which the two equal fingers meet the same shape again; 0 means any angle.
     """
 
     name: str
@@ -51,7 +56,7 @@ class Shape:
 
 
 def _mesh(vertices: Sequence[Vector], faces: Sequence[tuple[int, ...]], *, convex: bool, dark: int = 0) -> Mesh:
-    """A mesh whose last `dark` faces are in the dark."""
+    """Make a mesh whose last `dark` faces are dark."""
     normals, centres = [], []
     for face in faces:
         corners = [vertices[v] for v in face]
@@ -74,7 +79,7 @@ def _axes(points: Sequence[Vector]) -> tuple[Floats, Floats, Floats]:
 
 
 def prism(outline: Sequence[Point], height: float, top: float = 1.0, base: float = 0.0, convex: bool = True) -> Mesh:
-    """The extrusion of an outline from z = base to height; `top` scales the upper outline."""
+    """Extrude an outline from z = base to height; `top` scales the upper outline."""
     if sum(a[0] * b[1] - b[0] * a[1] for a, b in zip(outline, [*outline[1:], outline[0]], strict=True)) < 0:
         outline = outline[::-1]
     n = len(outline)
@@ -84,18 +89,18 @@ def prism(outline: Sequence[Point], height: float, top: float = 1.0, base: float
 
 
 def box(x: Point, y: Point, z: Point) -> Mesh:
-    """The box between the given coordinates."""
+    """Make a box between the given coordinates."""
     return prism([(x[0], y[0]), (x[1], y[0]), (x[1], y[1]), (x[0], y[1])], z[1], base=z[0])
 
 
 def darken_faces(mesh: Mesh, normal: Vector, shade: float) -> Mesh:
-    """The mesh with the faces of the given normal drawn darker."""
+    """Return the mesh with the faces of the given normal drawn darker."""
     same = np.array([dot(normal, n) > 0.99 for n in zip(*mesh.normals, strict=True)])
     return replace(mesh, shades=np.where(same, shade, mesh.shades))
 
 
 def circle(radius: float, n: int, phase: float = 0.0) -> list[Point]:
-    """A regular n-gon, counter-clockwise."""
+    """Return a regular n-gon, counter-clockwise."""
     return [_polar(radius, phase + 2 * math.pi * i / n) for i in range(n)]
 
 
@@ -104,7 +109,7 @@ def _polar(radius: float, angle: float) -> Point:
 
 
 def _cup() -> Mesh:
-    """A cup with a handle on its -x side (so that fingers, which close along y, do not meet it)."""
+    """Make a cup with its handle at -x, where fingers, which close along y, do not touch it."""
     n, height, low, high, floor = 20, 0.056, 0.021, 0.029, 0.012
     rings = [(low, 0.0), (high, height), (high - 0.003, height), (low - 0.001, floor)]
     vertices: list[Vector] = [(x, y, z) for radius, z in rings for x, y in circle(radius, n)]
@@ -141,7 +146,7 @@ def _heart() -> list[Point]:
 
 
 def _moon() -> list[Point]:
-    """A crescent: a circle less another one."""
+    """Return a crescent: a circle minus another one."""
     outer = [_polar(0.035, math.radians(-130 + 13 * i)) for i in range(21)]
     tip = outer[-1]
     reach = math.atan2(tip[1], tip[0] + 0.016)

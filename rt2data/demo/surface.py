@@ -1,4 +1,4 @@
-"""Table tops and walls of the tabletop world, as pictures made from a seed.
+"""Make table tops and walls of the demo world, as images from a seed.
 
 Noise comes from the raw bits of PCG64, whose stream NumPy guarantees, and is smoothed by Pillow's integer arithmetic.
 """
@@ -17,24 +17,24 @@ TABLES = ("oak", "walnut", "birch", "slate", "linen", "mat")
 
 
 def make_noise(seed: int, width: int, height: int, cells: tuple[int, int]) -> Image.Image:
-    """A grey picture of smooth noise with `cells` random values across and down."""
+    """Make a grey image of smooth noise with `cells` random values across and down."""
     across, down = cells
     raw = np.random.PCG64(seed).random_raw((across * down + 7) // 8).view(np.uint8)[: across * down]
     small = Image.fromarray(raw.reshape(down, across))
     return small.resize((width, height), Image.Resampling.BICUBIC)
 
 
-def mix_images(pictures: Sequence[tuple[Image.Image, float]]) -> Image.Image:
-    """The weighted mean of grey pictures."""
-    (first, total), *rest = pictures
-    for picture, weight in rest:
+def mix_images(images: Sequence[tuple[Image.Image, float]]) -> Image.Image:
+    """Return the weighted mean of grey images."""
+    (mean, total), *rest = images
+    for image, weight in rest:
         total += weight
-        first = Image.blend(first, picture, weight / total)
-    return first
+        mean = Image.blend(mean, image, weight / total)
+    return mean
 
 
 def colour_image(grey: Image.Image, dark: Sequence[int], light: Sequence[int], contrast: float = 1.0) -> Image.Image:
-    """Grey 0..255 as colours from dark to light."""
+    """Map grey 0..255 to colours from dark to light."""
     bands = []
     for a, b in zip(dark, light, strict=True):
         table = [int(a + (b - a) * max(0.0, min(1.0, 0.5 + (v - 127.5) / 255 * contrast)) + 0.5) for v in range(256)]
@@ -43,7 +43,7 @@ def colour_image(grey: Image.Image, dark: Sequence[int], light: Sequence[int], c
 
 
 def _planks(seed: int, size: int, dark: Sequence[int], light: Sequence[int], width: int) -> Image.Image:
-    """Boards side by side, their grain along x."""
+    """Make boards side by side, their grain along x."""
     rng = Random(seed)
     grain = mix_images(
         [
@@ -73,7 +73,7 @@ def _planks(seed: int, size: int, dark: Sequence[int], light: Sequence[int], wid
 
 
 def make_table_top(style: str, seed: int, size: int) -> Image.Image:
-    """A square texture, (size, size) RGB, of the named style."""
+    """Make a square texture, (size, size) RGB, of the named style."""
     if style == "oak":
         return _planks(seed, size, (150, 104, 62), (214, 168, 116), size // 9)
     if style == "walnut":
@@ -104,15 +104,15 @@ def make_table_top(style: str, seed: int, size: int) -> Image.Image:
 
 
 def make_wall(rng: Random, width: int, height: int) -> Image.Image:
-    """What is behind the table, out of focus: a wall and furniture. Made small and enlarged, which is quick."""
+    """Make what is behind the table, out of focus: a wall and furniture. It is made small and enlarged, for speed."""
     w, h = width // 4, height // 4
     top = rng.choice(_WALLS)
     low = tuple(int(c * rng.uniform(0.72, 0.86)) for c in top)
     mask = Image.linear_gradient("L").resize((w, h))
-    picture = Image.composite(Image.new("RGB", (w, h), low), Image.new("RGB", (w, h), top), mask)
-    draw = ImageDraw.Draw(picture)
+    image = Image.composite(Image.new("RGB", (w, h), low), Image.new("RGB", (w, h), top), mask)
+    draw = ImageDraw.Draw(image)
     for _ in range(rng.randrange(3, 7)):
         x, across = rng.uniform(-0.1, 1.0) * w, rng.uniform(0.06, 0.28) * w
         y, down = rng.uniform(-0.2, 0.1) * h, rng.uniform(0.1, 0.5) * h
         draw.rectangle((x, y, x + across, y + down), fill=rng.choice(_FURNITURE))
-    return picture.filter(ImageFilter.GaussianBlur(3)).resize((width, height), Image.Resampling.BILINEAR)
+    return image.filter(ImageFilter.GaussianBlur(3)).resize((width, height), Image.Resampling.BILINEAR)

@@ -1,4 +1,4 @@
-"""Questions and captions about pictures of the tabletop world, in the layouts of VQAv2 and of COCO captions."""
+"""Write questions and captions about images of the demo world, in the layouts of VQAv2 and of COCO captions."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from rt2data.demo.words import Name
 from rt2data.images.codec import encode_image
 
 IMAGE_NAME = "tabletop_{:012d}.jpg"
-# Pictures 0..79 have questions, 40..103 have captions: 40 have both.
+# Images 0..79 have questions, 40..103 have captions: 40 have both.
 _ASKED, _CAPTIONED = range(80), range(40, 104)
-_APART = 16.0  # pixels between two objects' middles for one to be said to be left of the other
+_APART = 16.0  # pixels between two objects' centres from which one counts as left of the other
 _INFO = {
     "description": "Questions and captions about a rendered tabletop, made by rt2data.",
     "version": "1.0",
@@ -38,7 +38,7 @@ _LICENCE = {"url": "https://www.apache.org/licenses/LICENSE-2.0", "name": "Apach
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A picture and what is true of it: the things on the table from left to right, and what the hand holds."""
+    """An image and what is true of it: the objects on the table from left to right, and what the hand holds."""
 
     image_id: int
     jpeg: bytes
@@ -48,13 +48,13 @@ class View:
 
     @property
     def middles(self) -> list[float]:
-        """Of the things, pixels from the left."""
+        """Centres of the objects, pixels from the left."""
         return [_middle(box) for box in self.boxes]
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question with its true answer and answers that a person may give instead."""
+    """A question with its answer and others that a person might give."""
 
     text: str
     answer: str
@@ -65,7 +65,7 @@ class Question:
 
 
 def write_web(folder: Path, seed: int, tables: Mapping[str, Image.Image]) -> None:
-    """Writes ``folder/tabletop_vqa`` and ``folder/tabletop_captions``."""
+    """Write ``folder/tabletop_vqa`` and ``folder/tabletop_captions``."""
     rng = Random(f"rt2data tabletop {seed} web")
     ids = sorted(rng.sample(range(1000, 600_000), _CAPTIONED.stop))
     vqa, captions = folder / "tabletop_vqa", folder / "tabletop_captions"
@@ -86,7 +86,7 @@ def write_web(folder: Path, seed: int, tables: Mapping[str, Image.Image]) -> Non
 
 
 def make_view(rng: Random, image_id: int, tables: Mapping[str, Image.Image]) -> View:
-    """A picture in which every object is in full view: none hides another, and the arm hides none."""
+    """Render an image in which every object is in full view: neither objects nor the arm hide one."""
     while True:
         camera = make_camera(rng)
         places = scatter_places(rng, rng.randrange(2, 7), 0.09)
@@ -110,9 +110,9 @@ def make_view(rng: Random, image_id: int, tables: Mapping[str, Image.Image]) -> 
             break
     scene = Scene(rng, camera, tables, things)
     arm = Arm(position, turn, openness, scene.paint)
-    picture = scene.primary(arm, [held] if held else [])
+    image = scene.render_primary(arm, [held] if held else [])
     order = sorted(range(len(things)), key=middles.__getitem__)
-    return View(image_id, encode_image(picture, "jpeg"), [things[i] for i in order], [boxes[i] for i in order], held)
+    return View(image_id, encode_image(image, "jpeg"), [things[i] for i in order], [boxes[i] for i in order], held)
 
 
 def _middle(box: Box) -> float:
@@ -120,7 +120,7 @@ def _middle(box: Box) -> float:
 
 
 def _all_seen(boxes: Sequence[Box], hiding: Sequence[Box], camera: Camera) -> bool:
-    """Whether no box leaves the picture and none of `boxes` is covered by more than a corner's worth of pixels."""
+    """Return whether no box leaves the image and none of `boxes` is covered by more than a corner."""
     inside = (2.0, 2.0, camera.width - 2.0, camera.height - 2.0)
     if any(join_boxes(inside, box) != inside for box in (*boxes, *hiding)):
         return False
@@ -154,10 +154,10 @@ def _write_questions(folder: Path, rng: Random, views: Sequence[View]) -> None:
 
 
 def _questions(rng: Random, view: View) -> Iterator[Question]:
-    """Three questions about a picture, each of another kind."""
+    """Yield three questions about an image, each of another kind."""
     kinds = [_count, _side, _exists, _holding, _shape, _outermost, _count_shape]
     asked = 0
-    # Colour is what people ask about most; it comes first for every other picture.
+    # Colour is what people ask about most: it comes first for every other image.
     for kind in [*([_colour] if rng.random() < 0.5 else []), *rng.sample(kinds, len(kinds))]:
         question = kind(rng, view)
         if question is not None:
@@ -184,7 +184,7 @@ def _all(view: View) -> list[Thing]:
 
 
 def _once(view: View, attribute: str) -> list[Thing]:
-    """The things on the table whose shape (or colour) nothing else in the picture has."""
+    """List the objects on the table whose shape (or colour) nothing else in the image has."""
     counts = Counter(getattr(thing, attribute) for thing in _all(view))
     return [thing for thing in view.things if counts[getattr(thing, attribute)] == 1]
 
@@ -230,16 +230,16 @@ def _side(rng: Random, view: View) -> Question | None:
 
 def _exists(rng: Random, view: View) -> Question:
     language = _language(rng)
-    there = {(thing.shape, thing.colour) for thing in view.things}
+    present = {(thing.shape, thing.colour) for thing in view.things}
     yes = rng.random() < 0.5
     everything = [(s, c) for s in SHAPES for c in COLOURS if _distinct(s, c, view.held)]
-    shape, colour = rng.choice([look for look in everything if (look in there) == yes])
+    shape, colour = rng.choice([look for look in everything if (look in present) == yes])
     text = words.EXISTS_QUESTION[language].format(Name(language, shape, colour))
     return _yes_no(yes, text, "exists", language)
 
 
 def _distinct(shape: str, colour: str, held: Thing | None) -> bool:
-    """Whether this is not what the hand holds, of which one may ask whether it is on the table or not."""
+    """Return whether the hand holds something else: whether what it holds is on the table is a matter of taste."""
     return held is None or (held.shape, held.colour) != (shape, colour)
 
 
@@ -283,15 +283,15 @@ def _count_shape(rng: Random, view: View) -> Question:
 
 
 def _answers(rng: Random, question: Question) -> list[dict[str, Any]]:
-    """Ten answers, at least six of them the true one."""
+    """Draw ten answers, at least six of them the true one."""
     given = [question.answer] * 10
     for i in rng.sample(range(10), rng.choices((0, 1, 2, 3, 4), (45, 25, 15, 10, 5))[0]):
         given[i] = rng.choice(question.others)
-    found = []
+    answers = []
     for i, answer in enumerate(given):
         sure = rng.choices(("yes", "maybe", "no"), (80, 15, 5) if answer == question.answer else (40, 40, 20))[0]
-        found.append({"answer": answer, "answer_confidence": sure, "answer_id": i + 1})
-    return found
+        answers.append({"answer": answer, "answer_confidence": sure, "answer_id": i + 1})
+    return answers
 
 
 def _write_captions(folder: Path, rng: Random, views: Sequence[View]) -> None:
@@ -301,7 +301,7 @@ def _write_captions(folder: Path, rng: Random, views: Sequence[View]) -> None:
         width, height = PRIMARY
         name = IMAGE_NAME.format(view.image_id)
         images.append({"id": view.image_id, "file_name": name, "width": width, "height": height, "license": 1})
-        # Every third picture is described in another language; each of these has its turn.
+        # Every third image is described in another language, in turn.
         turn = len(images) - 1
         language = words.LANGUAGES[1 + turn // 3 % 4] if turn % 3 == 2 else "en"
         for caption in _captions(rng, view, language):
@@ -313,11 +313,11 @@ def _write_captions(folder: Path, rng: Random, views: Sequence[View]) -> None:
 
 
 def _captions(rng: Random, view: View, language: str) -> list[str]:
-    """Five captions, all true."""
+    """Draw five captions, all true."""
     names = [_name(thing, language) for thing in view.things]
     shuffled = rng.sample(names, len(names))
     above, counted, beside = words.CAPTIONS[language]
-    found = [
+    captions = [
         above.format(list=words.join_names(language, shuffled)),
         counted.format(n=len(names), list=words.join_names(language, names)),
         words.HOLDING[language].format(_name(view.held, language)) if view.held else words.EMPTY[language],
@@ -327,8 +327,8 @@ def _captions(rng: Random, view: View, language: str) -> list[str]:
     right, left = rng.choice(pairs)
     after = names[right].the if language == "ja" else names[right].of_the
     text = beside.format(left=names[left].the, right=after)
-    found.append(text[0].upper() + text[1:])
-    return rng.sample(found, 5)
+    captions.append(text[0].upper() + text[1:])
+    return rng.sample(captions, 5)
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

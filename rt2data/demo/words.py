@@ -1,4 +1,4 @@
-"""Words for the tabletop world in five languages: names of objects, questions, answers and captions."""
+"""The words of the demo world in five languages: names of objects, questions, answers and captions."""
 
 # ruff: noqa: RUF001 - Japanese has its own question mark and colon
 
@@ -114,7 +114,7 @@ SYNONYMS = {
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """How one object is called in one language."""
+    """The name of an object in one language."""
 
     language: str
     shape: str
@@ -239,7 +239,7 @@ QUESTION_TYPES = {
     "side": ("is the", "est-ce que", "ist", "está", "ありますか"),
     "exists": ("is there a", "y a-t-il", "gibt es", "hay", "ありますか"),
 }
-# Captions: {list} is what is on the table, {n} how much; {left} is left of {right}; {held} is what the hand holds.
+# Captions: {list} is what is on the table, {n} its count; {left} is left of {right}.
 CAPTIONS = {
     "en": (
         "A robot arm above a table with {list}.",
@@ -292,12 +292,12 @@ _AND = {"en": " and ", "fr": " et ", "de": " und ", "es": " y ", "ja": "と"}
 
 
 def join_names(language: str, names: Sequence[Name]) -> str:
-    """An enumeration: "a red star, a blue cube and a green cup"."""
+    """Enumerate names: "a red star, a blue cube and a green cup"."""
     *most, last = [name.a for name in names]
     comma = "、" if language == "ja" else ", "
     return comma.join(most) + _AND[language] + last if most else last
 
 
 def name_colour(language: str, colour: str) -> str:
-    """The name of a colour, on its own."""
+    """Return the name of a colour on its own."""
     return _TONES[language][colour][0]

@@ -22,7 +22,7 @@ PIXELS = ("brightness", "contrast")
 """Columns that the image pass (`rt2data.samples.image_pass`) computes."""
 
 DUPLICATES = {"duplicate_episode": 1, "duplicate_image": 2}
-"""Filters that look at all parts together (`rt2data.samples.duplicates`), with their bit in the column ``filter.double``."""
+"""Filters that look at all parts together (`rt2data.samples.duplicates`), with their bit in the index."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ class Reasoning:
 
 
 def parse_reasoning(raw: Mapping[str, Any], declaration: Declaration, where: Callable[[str], str]) -> Reasoning:
-    """Parse the field ``plans`` of a recipe's source, which fits the schema. `where` gives the line of a field in it."""
+    """Parse the field ``plans`` of a source, which fits the schema. `where` gives the line of a field in it."""
     origin = raw["from"]
     if declaration.robot is None:
         raise Rt2dataError(where("from"), f"plans for a {declaration.kind} source", "a robot source")

@@ -218,7 +218,7 @@ def _source(
         repeat=fields.get("repeat", 1 if amounts == ["repeat"] else None), samples=fields.get("samples"),
         hashed=hashed, taken=taken, answers=fields.get("answers", "majority"), captions=fields.get("captions", "all"),
         cameras=cameras, prompts=prompts, sampling=how,
-        filters=filters.parse_filters(fields.get("filters", {}), declaration, lambda column: entry.at("filters", column)),
+        filters=filters.parse_filters(fields.get("filters", {}), declaration, lambda name: entry.at("filters", name)),
         normalise=fields.get("normalise"),
         reasoning=reasoning.parse_reasoning(fields["plans"], declaration, lambda key: entry.at("plans", key))
         if "plans" in fields

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rt2data.errors import Rt2dataError
 
 MAX_CHUNK_BYTES = 1 << 32
-"""Limit on the unpacked size of a Riegeli chunk as its header states it. TFDS writes one record, below 2 GiB, a chunk."""
+"""Limit on the unpacked bytes of a Riegeli chunk, as its header says. TFDS writes one record a chunk, below 2 GiB."""
 
 _BLOCK, _BLOCK_HEADER, _CHUNK_HEADER = 1 << 16, 24, 40
 _CHUNK = struct.Struct("<8xQQQQ")  # after its own hash: size and hash of the data, type and records, unpacked size

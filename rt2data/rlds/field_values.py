@@ -5,8 +5,8 @@ How TFDS stores a field named ``path`` in a record:
 - one list of values for the whole episode, the steps' values one after the other, each flattened in C order;
 - inside further Sequences, ``path/ragged_flat_values`` and, per level, ``path/ragged_row_lengths_I`` (outermost first);
 - integers and bools as int64 varints (uint64 as its int64 bit pattern), all floats as float32, text as bytes;
-- with encoding ``bytes`` or ``zlib``, each step's array as one string of its native little-endian bytes; where more than
-  one of its lengths varies, ``path/value`` holds the strings and ``path/shape`` the shapes;
+- with encoding ``bytes`` or ``zlib``, each step's array as one string of its native little-endian bytes; where several
+  of its lengths vary, ``path/value`` holds the strings and ``path/shape`` the shapes;
 - images as one encoded string per step.
 """
 
@@ -40,7 +40,7 @@ MAX_TENSOR_BYTES = 1 << 28
 
 
 class ImageRefs(NamedTuple):
-    """Positions of n encoded images: `offset` and `length` in bytes of the shard's file, int64 (n,); length 0: stored empty."""
+    """Positions of n encoded images in a file: `offset` and `length` in bytes, int64 (n,); length 0: stored empty."""
 
     offset: NDArray[np.int64]
     length: NDArray[np.int64]

@@ -1,7 +1,7 @@
 """Write RLDS datasets in the on-disk format of TensorFlow Datasets, without TensorFlow.
 
 One record is one episode: a ``tf.train.Example`` in a TFRecord or ArrayRecord file. Beside the files, ``features.json``
-describes the fields and ``dataset_info.json`` lists splits and shards. ``tfds.builder_from_directory`` reads the result.
+describes the fields and ``dataset_info.json`` lists the shards. ``tfds.builder_from_directory`` reads the result.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ Read = Callable[[str], Array]
 
 
 class Actions(NamedTuple):
-    """Actions of T steps: `values` float64 (T, D) in the order of ``robot.dims``; `known` bool (T,), False where data are missing."""
+    """Actions of T steps: `values` float64 (T, D) by ``robot.dims``; `known` bool (T,), False where data lack."""
 
     values: Floats
     known: Bools

@@ -30,7 +30,7 @@ Change = Callable[[dict[str, Any]], None]
 
 @pytest.fixture(scope="module")
 def tabletop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The robot part of the embedded sample, as a data root."""
+    """The robot part of the demo data, as a data root."""
     root = tmp_path_factory.mktemp("sample")
     write_episodes(root, 17, make_tables(17))
     return root

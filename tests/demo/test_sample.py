@@ -1,4 +1,4 @@
-"""The embedded sample: true physics, true RLDS, true answers, and the same bytes every time."""
+"""The demo data: true physics, true RLDS, true answers, and the same bytes every time."""
 
 from __future__ import annotations
 
