@@ -297,7 +297,7 @@ def test_an_estimate_reads_the_start_of_a_file(server: Server, tmp_path: Path, m
     """A plan without an index opens datasets of terabytes."""
     small_corpora.write_bridge(tmp_path / "root", [small_corpora.episode(n, 5) for n in range(40)], shards=1)
     url = server.upload(tmp_path / "root", "data")
-    bridge = web_corpus.declaration.find("bridge_dataset")
+    bridge = web_corpus.declaration.find_declaration("bridge_dataset")
     local, remote = (sources.open_source(bridge, storage.place(root)) for root in (str(tmp_path / "root"), url))
     size = next((tmp_path / "root").rglob("*.tfrecord*")).stat().st_size
     monkeypatch.setattr(rlds_tfrecord, "START", size // 2)
