@@ -11,12 +11,12 @@ from __future__ import annotations
 from rt2data.storage.places import Place, place
 from rt2data.storage.places import is_file as is_file
 from rt2data.storage.places import join as join
-from rt2data.storage.places import list_matching as matching
-from rt2data.storage.places import local_path as near
+from rt2data.storage.places import list_matching as list_matching
+from rt2data.storage.places import local_path as local_path
 from rt2data.storage.places import open_file as open_file
-from rt2data.storage.places import open_partly as reading
-from rt2data.storage.places import read_version as version
-from rt2data.storage.places import read_versions as versions
+from rt2data.storage.places import open_partly as open_partly
+from rt2data.storage.places import read_version as read_version
+from rt2data.storage.places import read_versions as read_versions
 from rt2data.storage.places import safe_join as safe_join
 
 __all__ = ["Place", "place"]

@@ -24,8 +24,8 @@ from rt2data.errors import Rt2dataError
 from rt2data.mixture.reader import load_manifest
 from rt2data.pipeline import estimate
 from rt2data.recipes import recipe
-from rt2data.rlds.field_values import ImageRefs
 from rt2data.rlds.features import Field
+from rt2data.rlds.field_values import ImageRefs
 from rt2data.sources import EpisodeExcerpt, EpisodeRows, Part, Records, RobotSource, Source
 from rt2data.storage.places import Place
 from rt2data.verify import verify

@@ -12,8 +12,8 @@ from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.index import blobs
 from rt2data.rlds import tfrecord
-from rt2data.rlds.field_values import ImageRefs
 from rt2data.rlds.features import Field
+from rt2data.rlds.field_values import ImageRefs
 from rt2data.robot import match
 from rt2data.robot.fields import RobotFields
 from rt2data.sources.base import Source

@@ -20,8 +20,8 @@ from rt2data import index
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.index.blobs import PREFIX
-from rt2data.rlds.field_values import ImageRefs
 from rt2data.rlds.features import Field
+from rt2data.rlds.field_values import ImageRefs
 from rt2data.sources.base import EpisodeExcerpt, Part
 from rt2data.sources.robot import video
 from rt2data.sources.robot.episode_rows import EpisodeRows, append_left_out
