@@ -36,6 +36,7 @@ from rt2data.plan import plan, planner
 from rt2data.recipes import recipe
 from rt2data.runners import workers
 from rt2data.samples import job
+from rt2data.storage.workdir import WorkDir
 from rt2data.tokenizer import ActionTokenizer
 
 HERE = Path(__file__).resolve().parent
@@ -107,7 +108,7 @@ def base_index(root: Path, work: Path) -> tuple[Any, pa.Table]:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     the_recipe = recipe.read_recipe(HERE / "bench.yaml")
     found = sources.open_source(the_recipe.sources[0].declaration, root)
-    done = indexing.run(indexing.tasks(found, found.parts("train")[:1], work, check="header")[0])
+    done = indexing.run(indexing.tasks(found, found.parts("train")[:1], WorkDir(work), check="header")[0])
     return found, index.read(work / done["file"])
 
 
@@ -140,7 +141,7 @@ def make_job(scratch: Path, millions: int) -> job.Job:
         index.write(scratch / "work" / file, table, meta)
         member = parts.Member(f"part-{number:06d}", f"{number:040x}", table.num_rows)
         parts.append(parts.IndexedPart(0, "train", file, (member,)))
-    return job.make(scratch / "work", recipe.read_recipe(HERE / "bench.yaml"), [str(found.root)], parts)
+    return job.make(WorkDir(scratch / "work"), recipe.read_recipe(HERE / "bench.yaml"), [str(found.root)], parts)
 
 
 class Stages:

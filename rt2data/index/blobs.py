@@ -19,13 +19,14 @@ import numpy.typing as npt
 
 from rt2data import storage
 from rt2data.storage import atomic
+from rt2data.storage.workdir import WorkDir
 
 PREFIX = "blob:"
 
 
 def folder(work: Path) -> Path:
-    """Return the folder of blobs in a work directory."""
-    return work / "blobs"
+    """The folder of blobs in a work directory."""
+    return WorkDir(work).blobs
 
 
 def locate(file: str, root: str, work: Path) -> str:

@@ -36,7 +36,8 @@ def moments_task(task: dict[str, Any]) -> dict[str, Any]:
     for name, values in _values(job.load(task["job"]), task["group"]):
         totals[name] = totals[name].merge(Moments.of(values)) if name in totals else Moments.of(values)
     save(
-        task["out"], {f"{name}.{key}": value for name, one in totals.items() for key, value in one.to_arrays().items()}
+        Path(task["out"]),
+        {f"{name}.{key}": value for name, one in totals.items() for key, value in one.to_arrays().items()},
     )
     return {}
 
@@ -51,7 +52,8 @@ def cells_task(task: dict[str, Any]) -> dict[str, Any]:
         found = Cells.of(values, cells[name])
         totals[name] = totals[name].merge(found) if name in totals else found
     save(
-        task["out"], {f"{name}.{key}": value for name, one in totals.items() for key, value in one.to_arrays().items()}
+        Path(task["out"]),
+        {f"{name}.{key}": value for name, one in totals.items() for key, value in one.to_arrays().items()},
     )
     return {}
 
@@ -82,11 +84,11 @@ def _of_piece(the_job: job.Job, piece: job.Piece) -> Iterator[tuple[str, Any]]:
         yield "proprio", index.matrix(table.column("proprio"))[train]
 
 
-def save(path: str, arrays: dict[str, Any]) -> None:
+def save(path: Path, arrays: dict[str, Any]) -> None:
     """Write arrays as ``.npz``, whole or not at all."""
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
-    atomic.write_file(Path(path), buffer.getvalue())
+    atomic.write_file(path, buffer.getvalue())
 
 
 def load(path: str | Path, kind: type[Any]) -> dict[str, Any]:

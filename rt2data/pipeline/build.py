@@ -9,7 +9,7 @@ from typing import Any
 
 from rt2data import storage
 from rt2data.errors import Rt2dataError
-from rt2data.pipeline import commit, exchange, staging, workdir
+from rt2data.pipeline import commit, exchange, staging
 from rt2data.pipeline.stages import (
     annotate,
     index_all,
@@ -28,6 +28,7 @@ from rt2data.recipes import recipe as recipes
 from rt2data.runners.engine import Engine, finished
 from rt2data.runners.progress import Reporter
 from rt2data.storage.places import Place
+from rt2data.storage.workdir import WorkDir
 from rt2data.tokenizer import proprio
 
 
@@ -89,22 +90,22 @@ def build(
         for source, one in zip(the_plan.sources, chosen, strict=True):
             source.staged = one
         say.line(plan_text.plan_text(the_recipe, the_plan, workers, target))
-        state = folder / "builds" / the_plan.digest[:32]
+        files = WorkDir(folder).build(the_plan.digest)
         if (done := commit.complete(target, the_plan)) is not None:
             say.line(f"{target} holds this mixture already")
             return done
         commit.claim(target, the_plan)
-        the_plan.save(state)
-        tokenizer.save_pretrained(str(state))
+        the_plan.save(files.folder)
+        tokenizer.save_pretrained(str(files.folder))
         if states:
-            states.save_pretrained(str(state), proprio.FILE)
+            states.save_pretrained(str(files.folder), proprio.FILE)
         drawn = [sum(s.quota.values()) for s in the_plan.sources]
         the_job = the_job.for_exchange(drawn, chosen, [s.image_bytes for s in the_plan.sources])
-        common = {"job": str(the_job.save()), "folder": str(state), "out": str(target)}
+        common = {"job": str(the_job.save()), "build": files.name, "out": str(target)}
         runs = [common | {"group": g} for g in range(len(the_job.groups))]
         shards = [common | {"bucket": b} for b in range(exchange.buckets(the_plan))]
-        records = [workdir.record_file(state, n) for n in range(the_plan.shards)]
+        records = [files.record(n) for n in range(the_plan.shards)]
         engine.run([("exchange", runs), ("gather", shards)], "shards", finished(records, os.path.exists), len(records))
-        written = commit.commit(target, the_job, the_plan, (tokenizer, states), measured, state)
+        written = commit.commit(target, the_job, the_plan, (tokenizer, states), measured, files)
     say.line(summary(target, written))
     return written

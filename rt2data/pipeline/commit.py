@@ -14,12 +14,12 @@ import numpy as np
 import rt2data
 from rt2data.errors import Rt2dataError
 from rt2data.mixture.reader import CLAIM, FORMAT, load_manifest
-from rt2data.pipeline import action_statistics, card, staging, workdir
+from rt2data.pipeline import action_statistics, card, staging
 from rt2data.plan.plan import Plan
 from rt2data.samples.job import Job
-from rt2data.shards import reencode
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
+from rt2data.storage.workdir import BuildFiles
 from rt2data.tokenizer import ActionTokenizer, proprio
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")  # names that `atomic.replacing` gives until it renames
@@ -100,7 +100,7 @@ def commit(
     the_plan: Plan,
     tokenizers: tuple[ActionTokenizer, ActionTokenizer | None],
     measured: dict[int, dict[str, Any]],
-    state: Path,
+    build: BuildFiles,
 ) -> dict[str, Any]:
     """Write ``statistics.json``, ``tokenizer.json``, ``README.md`` and, last, ``manifest.json``.
 
@@ -109,7 +109,7 @@ def commit(
     Raises:
         Rt2dataError: a shard of the plan is not there, or does not hold as many samples as planned.
     """
-    records = [json.loads(workdir.record_file(state, n).read_bytes()) for n in range(the_plan.shards)]
+    records = [json.loads(build.record(n).read_bytes()) for n in range(the_plan.shards)]
     splits: dict[str, Any] = {split: {"samples": n, "shards": []} for split, n in the_plan.splits.items()}
     for stream in the_plan.streams:
         own, records = records[: stream.shards], records[stream.shards :]
@@ -124,7 +124,7 @@ def commit(
         splits[stream.split]["shards"] += [{"source": stream.source} | record for record in own]
     measures = {
         "format": "rt2data.statistics/1",
-        "sources": _statistics(the_job, the_plan, measured, state),
+        "sources": _statistics(the_job, the_plan, measured, build),
         "languages": {s.source: {k: dict(sorted(v.items())) for k, v in s.languages.items()} for s in the_plan.sources},
     }
     manifest = {
@@ -140,15 +140,15 @@ def commit(
     }
     _json(out / "statistics.json", measures)
     for name in ("tokenizer.json", proprio.FILE):
-        if (state / name).is_file():
-            atomic.write_file(out / name, (state / name).read_bytes())
+        if (build.folder / name).is_file():
+            atomic.write_file(out / name, (build.folder / name).read_bytes())
     atomic.write_file(out / "README.md", card.text(manifest, the_job).encode())
     for left in out.rglob(".*") if isinstance(out, Path) else ():
         if _TEMPORARY.fullmatch(left.name):  # of an attempt that was killed while it wrote
             left.unlink(missing_ok=True)
     _json(out / "manifest.json", manifest)
-    staging.discard(the_job, state)
-    shutil.rmtree(state / reencode.ENCODED, ignore_errors=True)
+    staging.discard(the_job, build)
+    shutil.rmtree(build.encoded, ignore_errors=True)
     (out / CLAIM).unlink(missing_ok=True)
     return manifest
 
@@ -187,14 +187,11 @@ def _source(the_job: Job, the_plan: Plan, number: int) -> dict[str, Any]:
     }
 
 
-def _statistics(the_job: Job, the_plan: Plan, measured: dict[int, dict[str, Any]], state: Path) -> dict[str, Any]:
+def _statistics(the_job: Job, the_plan: Plan, measured: dict[int, dict[str, Any]], build: BuildFiles) -> dict[str, Any]:
     out = {}
     for number, stats in sorted(measured.items()):
         source = the_job.recipe.sources[number]
-        found = [
-            np.load(workdir.run_file(state, the_job, g).with_suffix(".bins.npz"), allow_pickle=False)
-            for g in the_job.groups_of(number)
-        ]
+        found = [np.load(build.bins(the_job.runs, g), allow_pickle=False) for g in the_job.groups_of(number)]
         counts = {
             name: {
                 "clipped": [int(n) for n in sum(f[f"{name}.1"] for f in found)],

@@ -26,6 +26,7 @@ from rt2data.samples import duplicates, image_pass, job, reasoning, selection
 from rt2data.samples.parts import IndexedPart
 from rt2data.sources.base import Source
 from rt2data.storage.places import Place
+from rt2data.storage.workdir import WorkDir
 
 
 def make(recipe: Recipe, data_root: Place | None, work: Path, *, index: bool, check: bool) -> Plan:
@@ -120,9 +121,9 @@ def _all_cached(
             return None
         parts += own
     roots = [str(one.root) for one in opened]
-    if image_pass.tasks(work, recipe, roots, parts):
+    if image_pass.tasks(WorkDir(work), recipe, roots, parts):
         return None
-    made = job.make(work, recipe, roots, parts, annotated=[file or "" for file in annotated])
+    made = job.make(WorkDir(work), recipe, roots, parts, annotated=[file or "" for file in annotated])
     return duplicates.find(made, Direct(progress.Reporter(enabled=False)))
 
 
@@ -149,7 +150,7 @@ def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -
         parts = _cached(recipe, number, one, work, levels(recipe)) if one and known else None
         if parts is not None and one is not None:
             roots = [str(one.root)] * len(recipe.sources)
-            made = job.make(work, recipe, roots, parts)
+            made = job.make(WorkDir(work), recipe, roots, parts)
             for _, _, table, drawn in planner.walk(made, plans):
                 plans[number].image_bytes += planner.image_bytes(table, source, drawn.rows)
         else:
@@ -182,7 +183,7 @@ def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -
 
 def _cached(recipe: Recipe, number: int, one: Source, work: Path, allowed: Sequence[str]) -> list[IndexedPart] | None:
     for level in allowed:
-        tasks = indexing.tasks(one, stages.parts(recipe.sources[number], one), work, check=level)
+        tasks = indexing.tasks(one, stages.parts(recipe.sources[number], one), WorkDir(work), check=level)
         results = [indexing.cached(task) for task in tasks]
         if all(results):
             return [

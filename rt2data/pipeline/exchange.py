@@ -20,7 +20,6 @@ from rt2data import index
 from rt2data.errors import Rt2dataError
 from rt2data.pipeline import action_statistics, staging
 from rt2data.pipeline.bin_counts import Bins
-from rt2data.pipeline.workdir import run_file
 from rt2data.plan import draw, plan
 from rt2data.plan.plan import Plan
 from rt2data.recipes.recipe import RecipeSource
@@ -57,20 +56,22 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
     Returns:
         ``{"rows"}``: how many samples the run holds.
     """
-    the_job, folder = job.load(task["job"]), Path(task["folder"])
-    the_plan = plan.load(folder)
-    path = run_file(folder, the_job, task["group"])
+    the_job, group = job.load(task["job"]), task["group"]
+    build = the_job.work.build(task["build"])
+    the_plan = plan.load(build.folder)
+    path = build.run(the_job.runs, group)
     if not path.is_file():
-        source = the_job.parts[the_job.groups[task["group"]][0].part].source
+        source = the_job.parts[the_job.groups[group][0].part].source
         robot = the_job.recipe.sources[source].declaration.robot
+        folder = build.folder
         bins = Bins(ActionTokenizer.from_pretrained(str(folder)), proprio.load(folder)) if robot else None
-        rows = _rows(the_job, the_plan, task["group"], bins)
+        rows = _rows(the_job, the_plan, group, bins)
         if bins is not None:
             arrays = {f"{name}.{i}": array for name, pair in bins.counts.items() for i, array in enumerate(pair)}
-            action_statistics.save(str(path.with_suffix(".bins.npz")), arrays)
+            action_statistics.save(build.bins(the_job.runs, group), arrays)
         # The run comes last: where it is, all that the task leaves is.
         if the_job.staged and the_job.staged[source] and rows.num_rows:
-            rows = staging.stage(the_job, source, rows, staging.folder(the_job, folder) / path.stem)
+            rows = staging.stage(the_job, source, rows, build.staged_run(the_job.runs, group))
         _write(path, rows, buckets(the_plan), bucket_size(the_plan))
     return {}
 

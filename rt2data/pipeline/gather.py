@@ -17,11 +17,10 @@ import pyarrow.ipc
 from rt2data import index, storage
 from rt2data.errors import Rt2dataError
 from rt2data.images.reader import Files, Images, Ref
-from rt2data.index import blobs, text_columns
+from rt2data.index import text_columns
 from rt2data.index.text_columns import Texts
 from rt2data.mixture.reader import CLAIM
-from rt2data.pipeline import exchange, staging, workdir
-from rt2data.pipeline.workdir import record_file, shard_name
+from rt2data.pipeline import exchange, staging
 from rt2data.plan import plan
 from rt2data.plan.plan import Plan
 from rt2data.samples import job, selection
@@ -32,6 +31,7 @@ from rt2data.shards.reencode import encoded_images, image_spec, reencode_images
 from rt2data.shards.render import Part
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
+from rt2data.storage.workdir import BuildFiles
 from rt2data.tokenizer import ActionTokenizer, proprio
 
 Ints = npt.NDArray[np.int64]
@@ -39,10 +39,10 @@ Ints = npt.NDArray[np.int64]
 TOGETHER = 2000  # samples of small shards that are made at once
 
 
-def finished(folder: Path, out: Place, name: str, number: int) -> dict[str, Any] | None:
+def finished(build: BuildFiles, out: Place, name: str, number: int) -> dict[str, Any] | None:
     """The record of a shard that is there already, with the size and checksum it was written with."""
     try:
-        record: dict[str, Any] = json.loads(record_file(folder, number).read_bytes())
+        record: dict[str, Any] = json.loads(build.record(number).read_bytes())
         path = out / name
         if not isinstance(path, Path):  # an object is whole, and its ETag says which one it is
             return record if storage.read_version(path) == record["version"] else None
@@ -55,26 +55,32 @@ def finished(folder: Path, out: Place, name: str, number: int) -> dict[str, Any]
 
 def task(task: dict[str, Any]) -> dict[str, Any]:
     """Write the shards of bucket ``task["bucket"]`` into ``task["out"]``; those that are there and whole are kept."""
-    the_job, folder, out = job.load(task["job"]), Path(task["folder"]), storage.place(task["out"])
+    the_job, out = job.load(task["job"]), storage.place(task["out"])
+    build = the_job.work.build(task["build"])
+    folder = build.folder
     the_plan = plan.load(folder)
     size = exchange.bucket_size(the_plan)
     numbers = range(task["bucket"] * size, min(the_plan.shards, (task["bucket"] + 1) * size))
     names = {}
     for number in numbers:
-        names[number] = shard_name(the_job.recipe.name, *the_plan.shard(number))
-    missing = [n for n in numbers if finished(folder, out, names[n], n) is None]
+        stream, place = the_plan.shard(number)
+        names[number] = stream.shard_name(the_job.recipe.name, place)
+    missing = [n for n in numbers if finished(build, out, names[n], n) is None]
     if not missing:
         return {}
     if not (out / CLAIM).is_file():
         repair = "Give one that all workers share"
         raise Rt2dataError(str(out), "not there on a worker, as the build made it", "the folder of --out", repair)
     tokenizers = ActionTokenizer.from_pretrained(str(folder)), proprio.load(folder)
-    rows = _rows(the_job, folder, task["bucket"])
+    rows = _rows(the_job, build, task["bucket"])
     files, sink = Files(), Sink()
     try:
         for together in _together(the_plan, missing):
             parts = _render(the_job, the_plan, rows, together, tokenizers)
-            with staging.brought(the_job, parts) as here, encoded_images(the_job, here, folder, files) as encoded:
+            with (
+                staging.brought(the_job, parts) as here,
+                encoded_images(the_job, here, build.encoded, files) as encoded,
+            ):
                 members = _members(the_job, here, files, encoded)
                 picked, shards = _shards(the_plan, together[0], here, members)
                 packed = _packed(members, picked, out)
@@ -84,7 +90,7 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
                     record = {"name": names[number], "samples": samples} | asdict(written)
                     if not isinstance(out, Path):
                         record["version"] = storage.read_version(out / names[number])
-                    atomic.write_file(record_file(folder, number), json.dumps(record).encode())
+                    atomic.write_file(build.record(number), json.dumps(record).encode())
             if here is not parts:
                 files.close()  # the copies are gone
     finally:
@@ -111,11 +117,11 @@ def _together(the_plan: Plan, numbers: list[int]) -> Iterator[list[int]]:
         yield found
 
 
-def _rows(the_job: Job, folder: Path, bucket: int) -> dict[int, pa.Table]:
+def _rows(the_job: Job, build: BuildFiles, bucket: int) -> dict[int, pa.Table]:
     """The rows of a bucket, per source, from every run."""
     found: dict[int, list[pa.Table]] = {}
     for group, slices in enumerate(the_job.groups):
-        run = pa.ipc.open_file(pa.memory_map(str(workdir.run_file(folder, the_job, group))))
+        run = pa.ipc.open_file(pa.memory_map(str(build.run(the_job.runs, group))))
         batch = run.get_batch(bucket)
         if batch.num_rows:
             found.setdefault(the_job.parts[slices[0].part].source, []).append(pa.Table.from_batches([batch]))
@@ -223,7 +229,7 @@ def _members(the_job: Job, parts: list[Part], files: Files, encoded: IO[bytes] |
         for refs in rendered.cameras:
             names.append(text_columns.join(rendered.keys, b".", text_columns.take(refs.suffixes, refs.suffix)))
             held.append(pa.nulls(len(none), text_columns.TYPE))
-            located = [blobs.locate(name, the_job.roots[source], the_job.work) for name in refs.files]
+            located = [the_job.locate(name, source) for name in refs.files]
             there = refs.file >= 0
             found = Images(located, refs.file.astype(np.int64), refs.offset, refs.length, refs.crc.astype(np.int64))
             spec = image_spec(the_job.recipe, the_job.recipe.sources[source], refs.camera)

@@ -29,6 +29,7 @@ from rt2data.sources.base import Part, Source
 from rt2data.sources.web.corpus import PART_ROWS
 from rt2data.storage import atomic, object_store
 from rt2data.storage.local_copies import Extent
+from rt2data.storage.workdir import WorkDir
 
 SMALL_BYTES = 16 << 20  # of the files of a part that is indexed with others
 BATCH_BYTES = 64 << 20  # of all files of a batch: a fraction of a second's work
@@ -36,12 +37,12 @@ BATCH_BYTES = 64 << 20  # of all files of a batch: a fraction of a second's work
 BATCH_PARTS = 64
 
 
-def keep_in(source: Source, work: Path) -> None:
-    """Tell a source where in the work directory its blobs, the examples of annotation files and counts belong."""
-    source.keep_in(blobs=blobs.folder(work), examples=work / "examples", counts=work / "seen")
+def keep_in(source: Source, work: WorkDir) -> None:
+    """Tell a source where in the work directory its blobs and what it reads of annotation files belong."""
+    source.keep_in(blobs=work.blobs, examples=work.examples, counts=work.seen_folder)
 
 
-def tasks(source: Source, parts: Sequence[Part], work: Path, *, check: str) -> list[dict[str, Any]]:
+def tasks(source: Source, parts: Sequence[Part], work: WorkDir, *, check: str) -> list[dict[str, Any]]:
     """The tasks of indexing some parts, as JSON. ``shared`` are the files that all of them share."""
     files = {name: None for part in parts for name in part.files}
     sizes = {
@@ -50,7 +51,7 @@ def tasks(source: Source, parts: Sequence[Part], work: Path, *, check: str) -> l
     }
     shared = set(parts[0].files).intersection(*(part.files for part in parts)) if parts else set[str]()
     common = {
-        "declaration": source.declaration.reference, "root": str(source.root), "work": str(work), "check": check,
+        "declaration": source.declaration.reference, "root": str(source.root), "work": str(work.root), "check": check,
         "shared": sorted(shared), "opened": _opened.setdefault(source, uuid.uuid4().hex),
     }  # fmt: skip
     return [
@@ -101,8 +102,8 @@ _opened: weakref.WeakKeyDictionary[Source, str] = weakref.WeakKeyDictionary()
 def _open(reference: str, root: str, work: str, opened: str, files: str) -> Source:  # noqa: ARG001
     """A source as a worker sees it. `opened` and `files`, the state of files that all parts share, only tell apart."""
     declared = declaration.load_declaration(reference)
-    source = sources.load_format(declared, reference)(declared, storage.place(root))
-    keep_in(source, Path(work))
+    source: Source = sources.load_format(declared, reference)(declared, storage.place(root))
+    keep_in(source, WorkDir(Path(work)))
     return source
 
 
@@ -147,7 +148,7 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
         "declaration": declared.digest,
     }
     if _seen(task).exists():  # size or time changed, but perhaps not the content
-        file = _file(declared, [source.digest(part) for part in parts], check=task["check"])
+        file = _file(task, declared, [source.digest(part) for part in parts])
         result = _usable(task, {"file": file})
         if result:
             return _remember(task, seen, result)
@@ -161,9 +162,9 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
         "blobs": json.dumps([blob for m in metas for blob in json.loads(m.get("blobs", "[]"))]),
         "read": json.dumps(_read(metas)),
     }  # fmt: skip
-    file = _file(declared, [member.digest for member in members], check=task["check"])
+    file = _file(task, declared, [member.digest for member in members])
     table = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
-    index.write(Path(task["work"]) / file, table, meta)
+    index.write(_work(task).path(file), table, meta)
     return _remember(task, seen, {"file": file} | _content(meta))
 
 
@@ -182,10 +183,15 @@ def changed(task: dict[str, Any]) -> str:
     return f"{task['root']}/{name}"
 
 
-def _file(declared: Declaration, digests: Sequence[str], *, check: str) -> str:
+def _file(task: dict[str, Any], declared: Declaration, digests: Sequence[str]) -> str:
     """Where the index of parts of such content lies."""
+    work = _work(task)
     name = hashlib.blake2b(f"{''.join(digests)}{declared.digest}".encode(), digest_size=16).hexdigest()
-    return f"index/{declared.id}/{name}-v{index.VERSION}-{check}.arrow"
+    return work.name(work.index(declared.id, f"{name}-v{index.VERSION}-{task['check']}"))
+
+
+def _work(task: dict[str, Any]) -> WorkDir:
+    return WorkDir(Path(task["work"]))
 
 
 def _read(metas: Sequence[dict[str, str]]) -> dict[str, Extent]:
@@ -223,7 +229,7 @@ def _watched_stat(task: dict[str, Any], names: list[str]) -> str:
 
 def _seen(task: dict[str, Any]) -> Path:
     name = index.digest(_resolved(task["root"]), task["parts"][0][0], task["declaration"], size=16).hex()
-    return Path(task["work"]) / "seen" / f"{name}-v{index.VERSION}-{task['check']}.json"
+    return _work(task).seen(f"{name}-v{index.VERSION}-{task['check']}")
 
 
 @lru_cache(maxsize=64)
@@ -232,7 +238,7 @@ def _resolved(root: str) -> str:
 
 
 def _usable(task: dict[str, Any], result: dict[str, Any]) -> dict[str, Any] | None:
-    path = Path(task["work"]) / result["file"]
+    path = _work(task).path(result["file"])
     if not path.is_file():
         return None
     if "members" not in result:

@@ -24,6 +24,7 @@ from rt2data.samples import duplicates, image_pass, job
 from rt2data.sources.base import Part, Source
 from rt2data.storage import object_store
 from rt2data.storage.places import Place
+from rt2data.storage.workdir import WorkDir
 from rt2data.tokenizer import ActionTokenizer, proprio
 
 
@@ -56,7 +57,7 @@ def open_source(source: RecipeSource, data_root: str | Place | None, work: Path 
     root = storage.place(data_root).absolute() if data_root else None
     found = sources.open_source(source.declaration, root, source.path, source.where)
     if work is not None:
-        indexing.keep_in(found, work)
+        indexing.keep_in(found, WorkDir(work))
     return found
 
 
@@ -129,13 +130,14 @@ def index_all(
     `annotated`: what `annotate` gave.
     """
     object_store.forget_listings()
+    folder = WorkDir(work)
     for one in found:
-        indexing.keep_in(one, work)
+        indexing.keep_in(one, folder)
     check = image_pass.level(the_recipe, check)
     tasks = [
         (number, task)
         for number, (source, one) in enumerate(zip(the_recipe.sources, found, strict=True))
-        for task in indexing.tasks(one, parts(source, one), work, check=check)
+        for task in indexing.tasks(one, parts(source, one), folder, check=check)
     ]
     missing = [task for _, task in tasks if indexing.cached(task) is None]
     engine.run([("index", missing)], "index", finished(missing, lambda t: indexing.cached(t) is not None), len(missing))
@@ -148,40 +150,36 @@ def index_all(
         raise Rt2dataError(indexing.changed(lost), "changed while it was indexed", expected, "Build again")
     indexed = [indexing.indexed(number, task, result) for number, task, result in results if result is not None]
     roots = [str(one.root) for one in found]
-    looked = image_pass.tasks(work, the_recipe, roots, indexed)
+    looked = image_pass.tasks(folder, the_recipe, roots, indexed)
     engine.run([("pictures", looked)], "images", finished(looked, image_pass.done), len(looked))
-    return duplicates.find(job.make(work, the_recipe, roots, indexed, annotated=annotated), engine)
+    return duplicates.find(job.make(folder, the_recipe, roots, indexed, annotated=annotated), engine)
 
 
 def measure_all(the_job: job.Job, engine: Engine | Direct) -> dict[int, dict[str, Any]]:
     """MEASURE: the exact statistics of each robot source, ``{source: {"train": ..., "all": ...}}``."""
     file = the_job.save()
-    folder = the_job.work / "measure" / file.stem
+    files = the_job.work.measure(file.stem)
     robots = [n for n, s in enumerate(the_job.recipe.sources) if s.declaration.robot]
     groups = {n: the_job.groups_of(n) for n in robots}
-    every = [
-        {"job": str(file), "group": g, "out": str(folder / f"{g:06d}.moments.npz")} for n in robots for g in groups[n]
-    ]
+    every = [{"job": str(file), "group": g, "out": str(files.moments(g))} for n in robots for g in groups[n]]
     engine.run([("moments", [t for t in every if not os.path.exists(str(t["out"]))])])
-    moments = {
-        n: action_statistics.merged((folder / f"{g:06d}.moments.npz" for g in groups[n]), Moments) for n in robots
-    }
+    moments = {n: action_statistics.merged(map(files.moments, groups[n]), Moments) for n in robots}
     second = []
     for n in robots:
-        action_statistics.save(str(folder / f"{n}.wanted.npz"), action_statistics.wanted(moments[n]))
+        action_statistics.save(files.wanted(n), action_statistics.wanted(moments[n]))
         second += [
             {
                 "job": str(file),
                 "group": g,
-                "cells": str(folder / f"{n}.wanted.npz"),
-                "out": str(folder / f"{g:06d}.cells.npz"),
+                "cells": str(files.wanted(n)),
+                "out": str(files.cells(g)),
             }
             for g in groups[n]
         ]
     engine.run([("cells", [t for t in second if not os.path.exists(str(t["out"]))])])
     found = {}
     for n in robots:
-        cells = action_statistics.merged((folder / f"{g:06d}.cells.npz" for g in groups[n]), Cells)
+        cells = action_statistics.merged(map(files.cells, groups[n]), Cells)
         robot = the_job.recipe.sources[n].declaration.robot
         dims = {"proprio": robot.proprio_dims} if robot else {}
         every_dim = robot.dims if robot else ()

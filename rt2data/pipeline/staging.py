@@ -31,6 +31,7 @@ from rt2data.index import blobs
 from rt2data.samples.job import Job
 from rt2data.shards.render import Rendered
 from rt2data.storage.object_store import GAP
+from rt2data.storage.workdir import BuildFiles
 
 # A read of one image that takes longer is slower than reading the whole file and writing and reading the image once
 # more: those are three times some 25 KB at the 100 MB/s or more of a disk or network.
@@ -42,11 +43,6 @@ Bytes = npt.NDArray[np.uint8]
 
 
 # In EXCHANGE
-
-
-def folder(the_job: Job, state: Path) -> Path:
-    """Where the staged images of a build lie, below the folder of blobs; `state` is the plan's folder."""
-    return blobs.folder(the_job.work) / "staged" / f"{state.name}-{the_job.runs}"
 
 
 def stage(the_job: Job, source: int, table: pa.Table, path: Path) -> pa.Table:
@@ -63,10 +59,10 @@ def stage(the_job: Job, source: int, table: pa.Table, path: Path) -> pa.Table:
         numbers = [index.numbers(table, f"{camera}.{what}")[there].astype(np.int64) for what in _WHAT]
         columns.append([rows[there], known[codes[there]], *numbers])
     row, file, offset, length, crc = (np.concatenate(parts) for parts in zip(*columns, strict=True))
-    located = [blobs.locate(name, the_job.roots[source], the_job.work) for name in files]
+    located = [the_job.locate(name, source) for name in files]
     order = np.lexsort((index.numbers(table, "order")[row], index.numbers(table, "shard")[row]))
     place = copy(path, Images(located, file, offset, length, crc), order)
-    name = f"{blobs.PREFIX}{path.relative_to(blobs.folder(the_job.work)).as_posix()}"
+    name = f"{blobs.PREFIX}{path.relative_to(the_job.work.blobs).as_posix()}"
     first = 0
     for camera, (own, *_) in zip(cameras, columns, strict=True):
         at = np.zeros(table.num_rows, np.int64)
@@ -83,11 +79,11 @@ def stage(the_job: Job, source: int, table: pa.Table, path: Path) -> pa.Table:
 _WHAT = ("offset", "length", "crc")
 
 
-def discard(the_job: Job, state: Path) -> None:
+def discard(the_job: Job, build: BuildFiles) -> None:
     """Remove the staged images of a mixture that is complete, and the runs that name them."""
     if any(the_job.staged):
-        shutil.rmtree(state / the_job.runs, ignore_errors=True)
-        shutil.rmtree(folder(the_job, state), ignore_errors=True)
+        shutil.rmtree(build.runs(the_job.runs), ignore_errors=True)
+        shutil.rmtree(build.staged(the_job.runs), ignore_errors=True)
 
 
 # In GATHER
@@ -113,7 +109,7 @@ def _brought(the_job: Job, source: int, rendered: Rendered, orders: Any, path: P
     files: list[str] = []
     columns: list[list[Ints]] = []
     for refs in rendered.cameras:
-        located = [blobs.locate(name, the_job.roots[source], the_job.work) for name in refs.files]
+        located = [the_job.locate(name, source) for name in refs.files]
         remote = np.array(["://" in name for name in located], np.bool_)
         there = np.flatnonzero((refs.file >= 0) & remote[refs.file]) if len(remote) else np.empty(0, np.int64)
         numbers = [refs.offset[there], refs.length[there], refs.crc[there].astype(np.int64)]
@@ -164,14 +160,14 @@ def _slow(the_job: Job, source: int) -> bool:
     parts = [part for part in the_job.parts if part.source == source]
     taken = []
     for number in range(0, len(parts), max(1, len(parts) // PROBES)):
-        table = index.read(the_job.work / parts[number].file)
+        table = index.read(the_job.work.path(parts[number].file))
         camera = next(name.removesuffix(".file") for name in table.column_names if name.endswith(".file"))
         codes, names = index.codes(table, f"{camera}.file")
         rows = np.flatnonzero(codes >= 0)
         if not len(rows):
             continue
         row = int(rows[(2 * number + 1) * len(rows) // (2 * len(parts))])  # nearer the end of later parts
-        path = blobs.locate(str(names[codes[row]]), the_job.roots[source], the_job.work)
+        path = the_job.locate(str(names[codes[row]]), source)
         offset, length = (int(index.numbers(table, f"{camera}.{what}")[row]) for what in ("offset", "length"))
         try:
             with open(path, "rb", buffering=0) as file:

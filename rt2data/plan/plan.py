@@ -85,7 +85,17 @@ class Stream:
     cuts: keys.U64
 
     def shard_samples(self, shard: int) -> int:
+        """How many samples a shard holds, by its number in the stream."""
         return self.samples * (shard + 1) // self.shards - self.samples * shard // self.shards
+
+    def shard_name(self, recipe: str, shard: int) -> str:
+        """``SPLIT/NAME-SPLIT-00000-of-00008.tar`` below the mixture's folder; by source
+        ``SPLIT/SOURCE/NAME-SPLIT-SOURCE-00000-of-00008.tar``.
+        """
+        folder, name = self.split, f"{recipe}-{self.split}"
+        if self.source is not None:
+            folder, name = f"{folder}/{self.source}", f"{name}-{self.source}"
+        return f"{folder}/{name}-{shard:05d}-of-{self.shards:05d}.tar"
 
 
 @dataclass(slots=True)

@@ -42,7 +42,7 @@ def lists(job: Job, source: int) -> int:
     to find its parts, and once before and after they are indexed.
     """
     parts = [part for part in job.parts if part.source == source]
-    read = (name for part in parts for name in _read(index.read(job.work / part.file)))
+    read = (name for part in parts for name in _read(index.read(job.work.path(part.file))))
     return 3 * len({name.rpartition("/")[0] for name in read})
 
 

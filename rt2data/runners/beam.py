@@ -22,9 +22,9 @@ from apache_beam.utils.windowed_value import WindowedValue
 from rt2data.errors import Rt2dataError
 from rt2data.runners import workers
 from rt2data.storage import atomic
+from rt2data.storage.workdir import WorkDir
 
 Stages = Sequence[tuple[str, Sequence[str]]]
-MARK = ".rt2data-work"  # a file of the work directory that every worker must see
 
 
 class RunTasks(beam.DoFn):  # type: ignore[misc]  # Beam has no types
@@ -36,7 +36,7 @@ class RunTasks(beam.DoFn):  # type: ignore[misc]  # Beam has no types
     def process(self, task: str, before: Sequence[str] = ()) -> Iterator[str]:
         if before:  # a stage before this one failed: its error is the one to report
             return
-        if not (Path(self.work) / MARK).is_file():
+        if not WorkDir(Path(self.work)).mark.is_file():
             expected = "a work directory on storage that all workers share"
             yield json.dumps([self.work, "not there on a Beam worker", expected, "Give one with --work"])
             return
@@ -141,8 +141,9 @@ def run(stages: Stages, work: Path, options: Sequence[str], runner: Any = None) 
     Raises:
         Rt2dataError: the runner gave the job up.
     """
-    atomic.write_file(work / MARK, b"")
-    answer = work / f".errors-{uuid.uuid4().hex}.json"
+    files = WorkDir(work)
+    atomic.write_file(files.mark, b"")
+    answer = files.errors(uuid.uuid4().hex)
     try:
         with _quiet(), beam.Pipeline(runner=runner, options=PipelineOptions(list(options))) as pipeline:
             failed: list[Any] = []

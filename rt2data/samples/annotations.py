@@ -30,6 +30,7 @@ from rt2data.sources.web import json_stream
 from rt2data.sources.web.field_path import lookup
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
+from rt2data.storage.workdir import AnnotationFiles, WorkDir
 
 VERSION = 1
 BATCH = 65536  # texts that are held at once while a file is read
@@ -43,13 +44,13 @@ REASONS = ("no_text", "bad_step", "bad_episode", "duplicate")
 class Annotations:
     """The plans of an annotation file, by step."""
 
-    def __init__(self, path: Path) -> None:
-        self._texts = index.read(path).column("text")
-        keys = index.read(_keys(path))
+    def __init__(self, files: AnnotationFiles) -> None:
+        self._texts = index.read(files.texts).column("text")
+        keys = index.read(files.keys)
         self._units, self._steps = index.units(keys), index.numbers(keys, "step")
         self._rows = index.numbers(keys, "row")
         # What is no annotation, by reason.
-        self.counts: dict[str, int] = json.loads(path.with_suffix(".json").read_bytes())["counts"]
+        self.counts: dict[str, int] = json.loads(files.counts.read_bytes())["counts"]
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -77,14 +78,10 @@ class Annotations:
         return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
 
 
-def _keys(path: Path) -> Path:
-    return path.with_suffix(".keys.arrow")
-
-
 @lru_cache(maxsize=4)
-def load(path: str) -> Annotations:
+def load(path: Path) -> Annotations:
     """The annotations that a task indexed, mapped into memory."""
-    return Annotations(Path(path))
+    return Annotations(AnnotationFiles(path))
 
 
 def task(path: Place, rule: reasoning.Reasoning, work: Path) -> dict[str, Any]:
@@ -96,7 +93,7 @@ def cached(task: dict[str, Any]) -> str | None:
     """The index of a file that was indexed before and has the size and time it had then: its path below `work`."""
     try:
         known = json.loads(_seen(task).read_bytes())
-        there = (Path(task["work"]) / known["file"]).with_suffix(".json").is_file()
+        there = AnnotationFiles(WorkDir(Path(task["work"])).path(known["file"])).counts.is_file()
         return str(known["file"]) if known["stat"] == _stat(task["path"]) and there else None
     except (OSError, ValueError, KeyError):
         return None
@@ -105,20 +102,20 @@ def cached(task: dict[str, Any]) -> str | None:
 def run(task: dict[str, Any]) -> dict[str, Any]:
     """Index a file of annotations, where that was not done before."""
     if cached(task) is None:
-        stat, digest = _stat(task["path"]), _digest(task)
-        file = f"annotations/{digest}.arrow"
-        if not (Path(task["work"]) / file).with_suffix(".json").is_file():
-            _write(Path(task["work"]) / file, task, digest)
-        atomic.write_file(_seen(task), json.dumps({"stat": stat, "file": file}).encode())
+        stat, digest, work = _stat(task["path"]), _digest(task), WorkDir(Path(task["work"]))
+        files = work.annotations(digest)
+        if not files.counts.is_file():
+            _write(files, task, digest)
+        atomic.write_file(_seen(task), json.dumps({"stat": stat, "file": work.name(files.texts)}).encode())
     return {}
 
 
-def _write(path: Path, task: dict[str, Any], digest: str) -> None:
+def _write(files: AnnotationFiles, task: dict[str, Any], digest: str) -> None:
     counts: Counter[str] = Counter()
     digests, steps = [np.empty(0, "S10")], [np.empty(0, np.int32)]
     schema = pa.schema({"text": pa.string()})
     with (
-        atomic.replacing(path) as temporary,
+        atomic.replacing(files.texts) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
         pa.ipc.new_file(sink, schema) as out,
     ):
@@ -143,14 +140,14 @@ def _write(path: Path, task: dict[str, Any], digest: str) -> None:
         }
     )
     with (
-        atomic.replacing(_keys(path)) as temporary,
+        atomic.replacing(files.keys) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
         pa.ipc.new_file(sink, keys.schema) as out,
     ):
         out.write_batch(keys)
     kept = {reason: counts[reason] for reason in REASONS if counts[reason]}
     # Comes last: where it is, all is.
-    atomic.write_file(path.with_suffix(".json"), json.dumps({"counts": kept, "digest": digest}).encode())
+    atomic.write_file(files.counts, json.dumps({"counts": kept, "digest": digest}).encode())
 
 
 def _batches(entries: Iterator[tuple[str, int, str]]) -> Iterator[list[tuple[str, int, str]]]:
@@ -227,4 +224,4 @@ def _stat(path: str) -> list[int | str]:
 
 def _seen(task: dict[str, Any]) -> Path:
     name = index.digest(str(storage.place(task["path"]).resolve()), task["text"], task["episode"], size=16).hex()
-    return Path(task["work"]) / "seen" / f"{name}-annotations-{VERSION}.json"
+    return WorkDir(Path(task["work"])).seen(f"{name}-annotations-{VERSION}")

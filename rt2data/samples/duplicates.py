@@ -35,8 +35,8 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from rt2data import index
-from rt2data.images import codec
-from rt2data.index import blobs, keys
+from rt2data.images import codec, reader
+from rt2data.index import keys
 from rt2data.recipes import filters
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.runners.engine import Direct, Engine
@@ -61,14 +61,14 @@ def find(the_job: Job, engine: Engine | Direct) -> Job:
     numbers = _numbers(the_job)
     if not numbers:
         return the_job
-    folder = the_job.work / "doubles" / _digest(the_job, numbers)
-    marked = replace(the_job, doubles=str(folder))
+    marked = replace(the_job, duplicates=_digest(the_job, numbers))
+    files = the_job.work.duplicates(marked.duplicates)
     if all(marked.marks(the_job.parts[n]).is_file() for n in numbers):
         return marked
     rows = sum(the_job.parts[n].rows * (1 + len(selection.shown(the_job.source(the_job.parts[n])))) for n in numbers)
     ranges = max(1, math.ceil(rows / RANGE))
-    common: dict[str, Any] = {"job": str(the_job.save()), "folder": str(folder), "ranges": ranges}
-    apart = [n for n in numbers if not _run(folder, n).is_file()]
+    common: dict[str, Any] = {"job": str(the_job.save()), "duplicates": marked.duplicates, "ranges": ranges}
+    apart = [n for n in numbers if not files.run(n).is_file()]
     unmarked = [n for n in numbers if not marked.marks(the_job.parts[n]).is_file()]
     engine.run(
         [
@@ -106,21 +106,13 @@ def _digest(the_job: Job, numbers: list[int]) -> str:
     return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
 
-def _run(folder: Path, part: int) -> Path:
-    return folder / "runs" / f"{part:06d}.arrow"
-
-
-def _range(folder: Path, number: int) -> Path:
-    return folder / "ranges" / f"{number:06d}.npy"
-
-
 def spread(task: dict[str, Any]) -> dict[str, Any]:
     """Write the digests of part ``task["part"]``: an Arrow file whose record batch r is range r of the digests."""
     the_job = job.load(task["job"])
     found = _first(np.concatenate([np.empty(0, ENTRY), *(one for one, _ in _entries(the_job, task["part"]))]))
     edges = np.searchsorted(found["high"], _starts(task["ranges"]), side="left")
     with (
-        atomic.replacing(_run(Path(task["folder"]), task["part"])) as temporary,
+        atomic.replacing(the_job.work.duplicates(task["duplicates"]).run(task["part"])) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
         pa.ipc.new_file(
             sink, pa.schema([(name, pa.from_numpy_dtype(ENTRY[name])) for name in _names(ENTRY)])
@@ -134,12 +126,13 @@ def spread(task: dict[str, Any]) -> dict[str, Any]:
 
 def join(task: dict[str, Any]) -> dict[str, Any]:
     """Write the digests of range ``task["range"]`` that occur in several places, each with the first place."""
-    folder, path = Path(task["folder"]), _range(Path(task["folder"]), task["range"])
+    the_job = job.load(task["job"])
+    files, pieces = the_job.work.duplicates(task["duplicates"]), []
+    path = files.range(task["range"])
     if path.is_file():
         return {}
-    the_job, pieces = job.load(task["job"]), []
     for part in _numbers(the_job):
-        batch = pa.ipc.open_file(pa.memory_map(str(_run(folder, part)))).get_batch(task["range"])
+        batch = pa.ipc.open_file(pa.memory_map(str(files.run(part)))).get_batch(task["range"])
         piece = np.empty(batch.num_rows, ENTRY)
         for name in _names(ENTRY):
             piece[name] = batch.column(name).to_numpy()
@@ -164,20 +157,20 @@ def join(task: dict[str, Any]) -> dict[str, Any]:
 
 def mark(task: dict[str, Any]) -> dict[str, Any]:
     """Write a byte for each row of part ``task["part"]``."""
-    the_job, folder = job.load(task["job"]), Path(task["folder"])
-    part = the_job.parts[task["part"]]
+    the_job = job.load(task["job"])
+    files, part = the_job.work.duplicates(task["duplicates"]), the_job.parts[task["part"]]
     marks = np.zeros(part.rows, np.uint8)
     starts = _starts(task["ranges"])
     for entries, rows in _entries(the_job, task["part"]):
         lost = np.zeros(len(entries), np.bool_)
         which = np.searchsorted(starts, entries["high"], side="right") - 1
         for number in np.unique(which).tolist():
-            doubles = np.load(_range(folder, number), mmap_mode="r", allow_pickle=False)
+            doubles = np.load(files.range(number), mmap_mode="r", allow_pickle=False)
             mine = np.flatnonzero(which == number)
             lost[mine] = _later(entries[mine], doubles)
         bit = filters.DUPLICATES["duplicate_episode" if entries["camera"][:1] == EPISODE else "duplicate_image"]
         marks[rows(lost)] |= bit
-    _save(replace(the_job, doubles=task["folder"]).marks(part), marks)
+    _save(files.marks(part.source, part.file), marks)
     return {}
 
 
@@ -304,8 +297,6 @@ def _cut(content: npt.NDArray[np.uint8], begin: npt.NDArray[np.int64]) -> Iterat
 
 def _filling(the_job: Job, entries: Entries) -> npt.NDArray[np.bool_]:
     """Which entries are of a picture of one colour. Only here, where one is in several places, is it decoded."""
-    from rt2data.images import reader
-
     found = np.zeros(len(entries), np.bool_)
     position = entries["order"].astype(np.uint64)
     part_of = (position >> np.uint64(32) & np.uint64((1 << 30) - 1)).astype(np.int64)
@@ -332,8 +323,8 @@ def _refs(
 ) -> Iterator[tuple[str, int, int, int]]:
     """Path, offset, length and CRC of the images of some rows."""
     name = selection.shown(the_job.source(part))[camera]
-    table = index.read(the_job.work / part.file).take(rows)
+    table = index.read(the_job.work.path(part.file)).take(rows)
     codes, names = index.codes(table, f"{name}.file")
     columns = (index.numbers(table, f"{name}.{what}").tolist() for what in ("offset", "length", "crc"))
     for code, offset, length, crc in zip(codes.tolist(), *columns, strict=True):
-        yield blobs.locate(str(names[code]), the_job.roots[part.source], the_job.work), offset, length, crc
+        yield the_job.locate(str(names[code]), part.source), offset, length, crc

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,16 +19,16 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from rt2data import index
-from rt2data.images import codec
+from rt2data.images import codec, reader
 from rt2data.index import blobs
 from rt2data.recipes import filters
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.samples import selection
+from rt2data.samples.parts import IndexedPart
+from rt2data.storage.workdir import WorkDir
 
 VERSION = 1
 ATTACHED = "filter."  # begins the names of columns that a job adds to an index
-
-Part = Any  # a job.IndexedPart, which is above this module
 
 
 def wanted(source: RecipeSource) -> dict[str, set[str]]:
@@ -49,7 +49,7 @@ def level(recipe: Recipe, check: str) -> str:
     return "header" if check == "quick" and needed(recipe) else check
 
 
-def tasks(work: Path, recipe: Recipe, roots: Sequence[str], parts: Iterable[Part]) -> list[dict[str, Any]]:
+def tasks(work: WorkDir, recipe: Recipe, roots: Sequence[str], parts: Iterable[IndexedPart]) -> list[dict[str, Any]]:
     """The tasks whose files are not there yet."""
     found = []
     for part in parts:
@@ -61,7 +61,7 @@ def tasks(work: Path, recipe: Recipe, roots: Sequence[str], parts: Iterable[Part
             if missing:
                 found.append(
                     {
-                        "work": str(work),
+                        "work": str(work.root),
                         "root": roots[part.source],
                         "index": part.file,
                         "camera": camera,
@@ -74,13 +74,13 @@ def tasks(work: Path, recipe: Recipe, roots: Sequence[str], parts: Iterable[Part
 
 def done(task: dict[str, Any]) -> bool:
     """Whether a task has left its files."""
-    return all(file(Path(task["work"]), task["index"], task["camera"], what).is_file() for what in task["what"])
+    work = WorkDir(Path(task["work"]))
+    return all(file(work, task["index"], task["camera"], what).is_file() for what in task["what"])
 
 
-def file(work: Path, index_file: str, camera: str, what: str) -> Path:
+def file(work: WorkDir, index_file: str, camera: str, what: str) -> Path:
     """Where the pass leaves what it found of a camera of an index, which lies at `index_file` below `work`."""
-    stem = PurePosixPath(index_file).relative_to("index").with_suffix("")
-    return work / "pictures" / f"{stem}-{camera}-{what}{VERSION}.arrow"
+    return work.pictures(index_file, f"{camera}-{what}{VERSION}")
 
 
 def task(task: dict[str, Any]) -> dict[str, Any]:
@@ -89,17 +89,15 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
     Raises:
         Rt2dataError: an image that is no longer the one that was indexed.
     """
-    from rt2data.images import reader
-
-    work, camera, what = Path(task["work"]), task["camera"], task["what"]
-    table = index.read(work / task["index"])
+    work, camera, what = WorkDir(Path(task["work"])), task["camera"], task["what"]
+    table = index.read(work.path(task["index"]))
     codes, names = index.codes(table, f"{camera}.file")
     there = (codes >= 0) & (index.numbers(table, f"{camera}.state") == 0)
     columns = [index.numbers(table, f"{camera}.{name}") for name in ("offset", "length", "crc")]
     places, which = np.unique(np.stack([codes, *columns], axis=1).astype(np.int64)[there], axis=0, return_inverse=True)
     digest = np.zeros((len(places), 2), np.uint64)
     pixels = np.zeros((len(places), 3), np.uint8)
-    paths = [blobs.locate(str(name), task["root"], work) for name in names]
+    paths = [blobs.locate(str(name), task["root"], work.root) for name in names]
     files = reader.Files()
     try:
         for row, (code, offset, length, crc) in enumerate(places.tolist()):
@@ -140,12 +138,12 @@ def _spread(values: npt.NDArray[Any], there: npt.NDArray[np.bool_], which: npt.N
     return out
 
 
-def digests(work: Path, part: Part, camera: str) -> npt.NDArray[np.uint64]:
+def digests(work: WorkDir, part: IndexedPart, camera: str) -> npt.NDArray[np.uint64]:
     """The digest of each row's image, uint64 (rows, 2)."""
     return np.asarray(index.matrix(index.read(file(work, part.file, camera, "digest")).column("digest")), np.uint64)
 
 
-def attached(table: pa.Table, work: Path, part: Part, source: RecipeSource) -> pa.Table:
+def attached(table: pa.Table, work: WorkDir, part: IndexedPart, source: RecipeSource) -> pa.Table:
     """The index of a part with the columns ``filter.CAMERA.brightness``, ``contrast``, ``state`` and ``there``."""
     for camera, needs in wanted(source).items():
         if "pixels" in needs:

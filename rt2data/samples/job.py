@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from rt2data import index
 from rt2data.declarations import declaration
+from rt2data.index import blobs
 from rt2data.recipes import filters, recipe
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.samples import annotations as annotation
@@ -26,6 +27,7 @@ from rt2data.samples import image_pass, reasoning, selection, windows
 from rt2data.samples.parts import IndexedPart, Member, Slice
 from rt2data.samples.view import normalised
 from rt2data.storage import atomic
+from rt2data.storage.workdir import WorkDir
 
 # Of the staged images that one exchange task writes: at least so many bytes, and more where there would be more tasks.
 GROUP_BYTES, STAGED_GROUPS = 1 << 30, 1000
@@ -52,11 +54,11 @@ class Job:
 
     `roots` holds each source's folder, `groups` the slices of each exchange task, `annotated` each source's annotations
     below the work directory ("" where it has none; empty where no source has), `staged` which sources are staged
-    (`rt2data.pipeline.staging`; empty where none is), `doubles` the folder with the marks of
-    duplicates ("" where nobody asks for it, or nobody has looked yet).
+    (`rt2data.pipeline.staging`; empty where none is), `duplicates` the name of the search that marked duplicates
+    ("" where nobody asks for it, or nobody has looked yet).
     """
 
-    work: Path
+    work: WorkDir
     recipe: Recipe
     roots: tuple[str, ...]
     parts: tuple[IndexedPart, ...]
@@ -64,7 +66,7 @@ class Job:
     limits: tuple[int, ...]
     annotated: tuple[str, ...] = ()
     staged: tuple[bool, ...] = ()
-    doubles: str = ""
+    duplicates: str = ""
 
     def source(self, part: IndexedPart) -> RecipeSource:
         return self.recipe.sources[part.source]
@@ -76,24 +78,28 @@ class Job:
         composed or left out (`rt2data.samples.windows`).
         """
         source = self.source(part)
-        table = normalised(index.read(self.work / part.file), source.normalise)
+        table = normalised(index.read(self.work.path(part.file)), source.normalise)
         if source.filters:
             table = image_pass.attached(table, self.work, part, source)
-            if self.doubles and any(one.column in filters.DUPLICATES for one in source.filters):
+            if self.duplicates and any(one.column in filters.DUPLICATES for one in source.filters):
                 marks = np.load(self.marks(part), mmap_mode="r", allow_pickle=False)
                 table = table.append_column(row_filters.DOUBLE, pa.array(marks))
         if self.recipe.holdout is not None:
             table = table.append_column(row_holdout.HELD, pa.array(row_holdout.mask(table, self.recipe.holdout)))
-        return windows.taken(table, source if self.doubles else selection.before_duplicates(source))
+        return windows.taken(table, source if self.duplicates else selection.before_duplicates(source))
 
     def marks(self, part: IndexedPart) -> Path:
         """The marks of a part's duplicates (`rt2data.samples.duplicates`)."""
-        return Path(self.doubles) / "marks" / f"{part.source}-{Path(part.file).stem}.npy"
+        return self.work.duplicates(self.duplicates).marks(part.source, part.file)
+
+    def locate(self, file: str, source: int) -> str:
+        """The path or URL of an image file that the index of source `source` (its position in the recipe) names."""
+        return blobs.locate(file, self.roots[source], self.work.root)
 
     def annotations(self, source: int) -> annotation.Annotations | None:
         """The annotations that the plans of source `source` (its position in the recipe) come from."""
         file = self.annotated[source] if self.annotated else ""
-        return annotation.load(str(self.work / file)) if file else None
+        return annotation.load(self.work.path(file)) if file else None
 
     def plans(self, part: IndexedPart, table: pa.Table) -> reasoning.Plans | None:
         """The plans in words of rows of a part's index; None where the recipe asks for none."""
@@ -137,7 +143,7 @@ class Job:
             most = max(GROUP_BYTES, image_bytes[number] // STAGED_GROUPS)
             limits[number] = min(limits[number], max(1, most * rows[number] // max(1, image_bytes[number])))
         made = make(self.work, self.recipe, self.roots, self.parts, limits, self.annotated)
-        return replace(made, doubles=self.doubles, staged=tuple(staged))
+        return replace(made, duplicates=self.duplicates, staged=tuple(staged))
 
     def row_bytes(self, source: int) -> int:
         """About how many bytes a sample of a source (its position in the recipe) takes in a run."""
@@ -168,19 +174,19 @@ class Job:
             "annotated": self.annotated,
             "declarations": [s.declaration.reference for s in self.recipe.sources],
             "parts": [[p.source, p.split, p.file, p.members] for p in self.parts],
-            "doubles": self.doubles, "staged": self.staged,
+            "duplicates": self.duplicates, "staged": self.staged,
             "lowest": [
                 {one.column: one.low for one in s.filters if math.isfinite(one.low)} for s in self.recipe.sources
             ],
         }  # fmt: skip
         raw = json.dumps(content).encode()
-        path = self.work / "jobs" / f"{hashlib.sha256(raw).hexdigest()[:32]}.json"
+        path = self.work.job(hashlib.sha256(raw).hexdigest()[:32])
         atomic.write_file(path, raw)
         return path
 
 
 def make(
-    work: Path,
+    work: WorkDir,
     the_recipe: Recipe,
     roots: Sequence[str],
     parts: Sequence[IndexedPart],
@@ -254,5 +260,5 @@ def load(path: str) -> Job:
     parts = [
         IndexedPart(n, split, at, tuple(Member(*m) for m in members)) for n, split, at, members in content["parts"]
     ]
-    made = make(file.parent.parent, parsed, content["roots"], parts, content["limits"], content["annotated"])
-    return replace(made, doubles=content["doubles"], staged=tuple(content["staged"]))
+    made = make(WorkDir.of_job(file), parsed, content["roots"], parts, content["limits"], content["annotated"])
+    return replace(made, duplicates=content["duplicates"], staged=tuple(content["staged"]))

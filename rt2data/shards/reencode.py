@@ -18,21 +18,18 @@ from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.samples.job import Job
 from rt2data.shards.render import Part
 
-ENCODED = "encoded"  # folder of images that were encoded anew, for the time in which a shard is written
-
 
 @contextmanager
 def encoded_images(the_job: Job, parts: list[Part], folder: Path, files: Files) -> Iterator[IO[bytes] | None]:
     """A file for the images that are encoded anew, if any are: a header states the size before the bytes, and the
-    images of a large shard are more than memory holds. It lies below the plan's folder, since /tmp may be memory.
+    images of a large shard are more than memory holds. It lies in `folder` of the work directory: /tmp may be memory.
     """
     sources = ((the_job.recipe.sources[source], rendered) for source, rendered, _ in parts)
     if all(image_spec(the_job.recipe, source, refs.camera) is None for source, one in sources for refs in one.cameras):
         yield None
         return
-    there = folder / ENCODED
-    there.mkdir(exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=there) as encoded:
+    folder.mkdir(exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder) as encoded:
         yield encoded
         files.forget(encoded.name)
 

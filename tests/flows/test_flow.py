@@ -29,13 +29,14 @@ from rt2data.images import codec
 from rt2data.index import text_columns
 from rt2data.mixture.reader import CLAIM, FORMAT, load_manifest
 from rt2data.pipeline import build as flow
-from rt2data.pipeline import commit, indexing, workdir
+from rt2data.pipeline import commit, indexing
 from rt2data.pipeline.exact_stats import Moments
 from rt2data.plan.plan import Stream
 from rt2data.runners import engine, progress, workers
 from rt2data.shards import tar as shard
 from rt2data.sources.robot.rlds_tfrecord import Rlds
 from rt2data.sources.web.corpus import WebCorpus
+from rt2data.storage.workdir import WorkDir
 from rt2data.verify import verify
 
 Build = Callable[..., dict[str, Any]]
@@ -630,7 +631,7 @@ def test_a_user_error_is_the_same_on_a_runner_without_worker_processes(mixture: 
     path = next(small_corpora.write_bridge(tmp_path / "data", shards=1).glob("*.tfrecord*"))
     small_corpora.edit(path, lambda data: data.__setitem__(len(data) // 2, data[len(data) // 2] ^ 1))
     source = sources.open_source(declaration.find_declaration("bridge"), tmp_path / "data")
-    (task,) = indexing.tasks(source, [source.parts("train")[0]], tmp_path / "work", check="header")
+    (task,) = indexing.tasks(source, [source.parts("train")[0]], WorkDir(tmp_path / "work"), check="header")
     with pytest.raises(Rt2dataError) as direct:
         indexing.run(task)
     assert workers.pool() is None
@@ -645,7 +646,7 @@ def test_a_work_directory_that_a_runner_does_not_see(tmp_path: Path, monkeypatch
 
     from rt2data.runners import beam as beam_runner
 
-    monkeypatch.setattr(beam_runner, "MARK", "elsewhere/mark")
+    monkeypatch.setattr(WorkDir, "mark", property(lambda self: self.root / "elsewhere" / "mark"))
     monkeypatch.setattr(beam_runner.atomic, "write", lambda *_: None)
     monkeypatch.setattr(
         beam_runner, "_write_errors", lambda path, errors: Path(path).write_text(json.dumps(list(errors)))
@@ -814,8 +815,8 @@ def test_progress_counts_what_is_done(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_a_shard_name_says_where_it_belongs() -> None:
     cuts = np.empty(0, np.uint64)
-    assert workdir.shard_name("mix", Stream("val", None, 12, 12, cuts), 3) == "val/mix-val-00003-of-00012.tar"
-    name = workdir.shard_name("mix", Stream("val", "coco", 12, 12, cuts), 3)
+    assert Stream("val", None, 12, 12, cuts).shard_name("mix", 3) == "val/mix-val-00003-of-00012.tar"
+    name = Stream("val", "coco", 12, 12, cuts).shard_name("mix", 3)
     assert name == "val/coco/mix-val-coco-00003-of-00012.tar"
     assert len(shard.headers(text_columns.of(["a"]), np.array([0]))[0]) == 512
 

@@ -18,6 +18,7 @@ from rt2data.recipes import recipe
 from rt2data.samples.parts import IndexedPart, Member
 from rt2data.sources.base import Part
 from rt2data.sources.robot.rlds_tfrecord import Rlds
+from rt2data.storage.workdir import WorkDir
 
 Build = Callable[..., dict[str, Any]]
 
@@ -29,7 +30,7 @@ def cut(root: Path, parts: list[Part]) -> list[list[str]]:
     """The names of the parts of each task."""
     source: Any = Rlds.__new__(Rlds)
     source.declaration, source.root = SimpleNamespace(reference=""), root
-    tasks = indexing.tasks(source, parts, root / "work", check="header")
+    tasks = indexing.tasks(source, parts, WorkDir(root / "work"), check="header")
     return [[name for name, *_ in task["parts"]] for task in tasks]
 
 
@@ -137,7 +138,7 @@ def test_a_file_that_changed_has_its_batch_indexed_anew(
     source = stages.open_source(recipe.read_recipe(path).sources[0], tmp_path / "data")
     batches = [
         [name for name, *_ in task["parts"]]
-        for task in indexing.tasks(source, source.parts("train"), tmp_path, check="header")
+        for task in indexing.tasks(source, source.parts("train"), WorkDir(tmp_path), check="header")
     ]
     assert 1 < len(batches) < 12
     build(path, tmp_path / "a", data_root=tmp_path / "data", work=tmp_path / "w")

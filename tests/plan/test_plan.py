@@ -25,6 +25,7 @@ from rt2data.samples import duplicate_ids, job
 from rt2data.samples.parts import IndexedPart, Member
 from rt2data.sources.robot.rlds_tfrecord import Rlds
 from rt2data.sources.web.corpus import WebCorpus
+from rt2data.storage.workdir import WorkDir
 
 BRIDGE: dict[str, Any] = {"source": "bridge_dataset"}
 ONLY_TRAIN = {"splits": None, "cameras": ["primary"]}
@@ -400,7 +401,7 @@ def test_groups_hold_slices_of_one_source_and_equally_many_rows(
         IndexedPart(s, "train", "", (Member(name, "", rows),))
         for s, name, rows in [(0, "b", 20), (0, "a", 4), (1, "c", 0), (1, "d", 10), (2, "e", 3)]
     ]
-    made = job.make(tmp_path, SimpleNamespace(sources=()), [], parts)  # type: ignore[arg-type]
+    made = job.make(WorkDir(tmp_path), SimpleNamespace(sources=()), [], parts)  # type: ignore[arg-type]
     assert [p.name for p in made.parts] == ["a", "b", "c", "d", "e"]
     slices = [[(made.parts[s.part].name, s.start, s.stop) for s in group] for group in made.groups]
     assert slices == [[("a", 0, 4), ("b", 0, 4)], [("b", 4, 12)], [("b", 12, 20)], [("d", 0, 10)], [("e", 0, 3)]]
@@ -457,6 +458,6 @@ def test_runs_are_small_until_there_are_many(corpora: Path, tmp_path: Path, samp
     """50,000 samples each up to 500 runs; then 500 runs of up to 200,000 samples; then more runs."""
     found = recipe.read_recipe(small_corpora.write_recipe(tmp_path / "r.yaml", **(ONLY_TRAIN | {"sources": [BRIDGE]})))
     parts = [IndexedPart(0, "train", "", (Member(f"{n:05d}", "", 20_000),)) for n in range(samples // 20_000)]
-    made = job.make(tmp_path, found, [str(corpora)], parts)
+    made = job.make(WorkDir(tmp_path), found, [str(corpora)], parts)
     assert len(made.for_exchange([samples]).groups) == runs
     assert len(made.groups) == samples // job.GROUP_ROWS  # MEASURE holds no rows of its own

@@ -27,6 +27,7 @@ from rt2data.rlds.features import load_features
 from rt2data.rlds.tfrecord import map_file, scan_records
 from rt2data.rlds.writer import nest_fields, write_rlds
 from rt2data.sources.robot.rlds_array_record import RldsArrayRecord
+from rt2data.storage.workdir import WorkDir
 
 pytest.importorskip("array_record")
 
@@ -265,7 +266,7 @@ def test_a_part_is_known_by_its_content(tmp_path: Path) -> None:
     parts = one.parts("train")
     digests = [one.digest(part) for part in parts]
     assert len(set(digests)) == 3
-    (task,) = indexing.tasks(one, [parts[0]], tmp_path / "work", check="header")
+    (task,) = indexing.tasks(one, [parts[0]], WorkDir(tmp_path / "work"), check="header")
     first = indexing.run(task)
     assert (first["members"][0][1], len(first["blobs"])) == (digests[0], 1)
     file = one.root / parts[0].name

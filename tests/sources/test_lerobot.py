@@ -31,6 +31,7 @@ from rt2data.rlds.features import Field
 from rt2data.sources.robot import video
 from rt2data.sources.robot.lerobot import table as lerobot_table
 from rt2data.sources.robot.lerobot.source import LeRobot
+from rt2data.storage.workdir import WorkDir
 
 ACTION = Field("action", "tensor", "float32", (3,), per_step=True)
 VERSIONS = pytest.mark.parametrize("version", ["v2.0", "v2.1", "v3.0"])
@@ -375,7 +376,7 @@ def test_an_episode_that_comes_later_is_found(tmp_path: Path) -> None:
         one = opened(tmp_path)
         (part,) = one.parts("train")
         assert one.digest(part) == one.digest(part)
-        return indexing.run(*indexing.tasks(one, [part], tmp_path / "work", check="header"))
+        return indexing.run(*indexing.tasks(one, [part], WorkDir(tmp_path / "work"), check="header"))
 
     first = run()
     assert run() == first

@@ -30,6 +30,7 @@ from rt2data.rlds.features import load_features
 from rt2data.rlds.tfrecord import map_file
 from rt2data.robot import kinematics
 from rt2data.sources.robot import roboset_to_rlds
+from rt2data.storage.workdir import WorkDir
 
 pytest.importorskip("h5py")
 import h5py
@@ -127,7 +128,7 @@ def test_a_quick_index_has_the_same_rows_and_encodes_next_to_nothing(root: Path,
 
 def test_a_blob_is_written_once_and_again_when_it_is_gone(root: Path, tmp_path: Path) -> None:
     one = opened(root)
-    (task,) = indexing.tasks(one, [one.parts("train")[0]], tmp_path, check="header")
+    (task,) = indexing.tasks(one, [one.parts("train")[0]], WorkDir(tmp_path), check="header")
     first = indexing.run(task)
     (blob,) = [blobs.locate(name, "", tmp_path) for name in first["blobs"]]
     before = Path(blob).stat()

@@ -53,6 +53,7 @@ KILL = """
 import os, signal
 from rt2data.pipeline import commit, exchange, gather
 from rt2data.shards import direct_writer
+from rt2data.storage import workdir
 recipe, data, out, where = sys.argv[1:]
 die = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 if where == "before gather":
@@ -69,9 +70,9 @@ if where == "inside a shard":
         return write(descriptor, data)
     direct_writer._write = some
 if where == "before the record of a shard":
-    record = gather.record_file
-    there = lambda n: n == 3 and list(gather.job.Path(out).rglob("*00003-of*"))
-    gather.record_file = lambda folder, n: die() if there(n) else record(folder, n)
+    record = workdir.BuildFiles.record
+    there = lambda n: n == 3 and list(workdir.Path(out).rglob("*00003-of*"))
+    workdir.BuildFiles.record = lambda self, n: die() if there(n) else record(self, n)
 if where == "before the manifest":
     write = commit._json
     commit._json = lambda path, content: die() if path.name == "manifest.json" else write(path, content)

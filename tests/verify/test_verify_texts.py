@@ -32,7 +32,7 @@ def test_robot_prompts(template: str, instruction: str, state: str) -> None:
 @given(TEMPLATE, WRITTEN, st.lists(st.tuples(WRITTEN, WRITTEN), max_size=3))
 def test_vqa_prompts(template: str, question: str, pairs: list[tuple[str, str]]) -> None:
     turns = [text for pair in pairs for text in pair]
-    assert texts.vqa_prompt(template, question, turns) == prompts.vqa({"vqa": template}, question, turns)
+    assert texts.vqa_prompt(template, question, turns) == prompts.format_vqa_prompt({"vqa": template}, question, turns)
 
 
 @pytest.mark.parametrize("lead", ["", " "])
