@@ -10,19 +10,8 @@ from typing import Any
 from rt2data import storage
 from rt2data.errors import Rt2dataError
 from rt2data.pipeline import commit, exchange, staging
-from rt2data.pipeline.stages import (
-    annotate,
-    index_all,
-    measure_all,
-    open_source,
-    open_tokenizer,
-    other_splits_of,
-    resolve,
-    resolve_proprio,
-    work_folder,
-)
+from rt2data.pipeline.stages import open_tokenizer, prepare, work_folder
 from rt2data.pipeline.summary import summary
-from rt2data.plan import planner
 from rt2data.plan import text as plan_text
 from rt2data.recipes import recipe as recipes
 from rt2data.runners.engine import Engine, finished
@@ -65,7 +54,7 @@ def build(
     Raises:
         Rt2dataError: input that cannot be used. OUT is then as it was before.
     """
-    the_recipe = recipes.read_recipe(recipes.find_recipe(str(recipe)))
+    parsed = recipes.read_recipe(recipes.find_recipe(str(recipe)))
     target = storage.place(out).absolute()
     folder = work_folder(target, work)
     if target in (folder, *folder.parents):
@@ -73,39 +62,32 @@ def build(
             str(folder), f"the work directory is inside {target}", "a folder outside of it", "Choose another --work"
         )
     say = Reporter(enabled=progress)
-    found = [open_source(s, data_root, folder) for s in the_recipe.sources]
-    commit.refuse_foreign(target, the_recipe.name)
-    spec = open_tokenizer(the_recipe)
+    commit.refuse_foreign(target, parsed.name)
+    spec = open_tokenizer(parsed)
     with Engine(folder, workers, beam_options, say) as engine:
-        annotated = annotate(the_recipe, data_root, folder, engine)
-        the_job = index_all(the_recipe, found, folder, engine, check=the_recipe.image_check, annotated=annotated)
-        measured = measure_all(the_job, engine)
-        tokenizer, states = resolve(the_recipe, spec, measured), resolve_proprio(the_recipe, measured)
-        the_plan = planner.make(
-            the_job,
-            [one.to_dict() for one in (tokenizer, states) if one],
-            [other_splits_of(s, one) for s, one in zip(the_recipe.sources, found, strict=True)],
-        )
-        chosen = staging.choose(the_job, staged, [s.reads for s in the_plan.sources])
-        for source, one in zip(the_plan.sources, chosen, strict=True):
-            source.staged = one
-        say.line(plan_text.plan_text(the_recipe, the_plan, workers, target))
-        files = WorkDir(folder).build(the_plan.digest)
-        if (done := commit.complete(target, the_plan)) is not None:
+        prepared = prepare(parsed, data_root, folder, engine, check=parsed.image_check)
+        tokenizer, states = prepared.tokenizer(spec), prepared.proprio_tokenizer()
+        plan = prepared.plan(tokenizer, states)
+        chosen = staging.choose(prepared.job, staged, [source.reads for source in plan.sources])
+        for source, is_staged in zip(plan.sources, chosen, strict=True):
+            source.staged = is_staged
+        say.line(plan_text.plan_text(parsed, plan, workers, target))
+        if (manifest := commit.complete(target, plan)) is not None:
             say.line(f"{target} holds this mixture already")
-            return done
-        commit.claim(target, the_plan)
-        the_plan.save(files.folder)
+            return manifest
+        commit.claim(target, plan)
+        files = WorkDir(folder).build(plan.digest)
+        plan.save(files.folder)
         tokenizer.save_pretrained(str(files.folder))
         if states:
             states.save_pretrained(str(files.folder), proprio.FILE)
-        drawn = [sum(s.quota.values()) for s in the_plan.sources]
-        the_job = the_job.for_exchange(drawn, chosen, [s.image_bytes for s in the_plan.sources])
-        common = {"job": str(the_job.save()), "build": files.name, "out": str(target)}
-        runs = [common | {"group": g} for g in range(len(the_job.groups))]
-        shards = [common | {"bucket": b} for b in range(exchange.buckets(the_plan))]
-        records = [files.record(n) for n in range(the_plan.shards)]
+        drawn = [sum(source.quota.values()) for source in plan.sources]
+        job = prepared.job.for_exchange(drawn, chosen, [source.image_bytes for source in plan.sources])
+        common = {"job": str(job.save()), "build": files.name, "out": str(target)}
+        runs = [common | {"group": g} for g in range(len(job.groups))]
+        shards = [common | {"bucket": b} for b in range(exchange.buckets(plan))]
+        records = [files.record(n) for n in range(plan.shards)]
         engine.run([("exchange", runs), ("gather", shards)], "shards", finished(records, os.path.exists), len(records))
-        written = commit.commit(target, the_job, the_plan, (tokenizer, states), measured, files)
-    say.line(summary(target, written))
-    return written
+        manifest = commit.commit(target, job, plan, (tokenizer, states), prepared.statistics, files)
+    say.line(summary(target, manifest))
+    return manifest

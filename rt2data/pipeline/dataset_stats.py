@@ -30,30 +30,27 @@ def of_dataset(path: Place, *, check: bool) -> Json:
     taken = sorted(sources.load_format(declared, str(path))(declared, path).splits())
     source = {"source": declared.name, "path": str(path.absolute()), "splits": {"train": taken}}
     cameras = list(declared.cameras[:1]) if declared.robot else ["image"]
-    the_recipe = recipe.parse_recipe({"name": "stats", "cameras": cameras, "sources": [source]}, str(path))
+    parsed = recipe.parse_recipe({"name": "stats", "cameras": cameras, "sources": [source]}, str(path))
     with tempfile.TemporaryDirectory() as work:
         engine = Direct(progress.Reporter(enabled=True))
-        opened = [stages.open_source(s, None) for s in the_recipe.sources]
-        the_job = stages.index_all(the_recipe, opened, Path(work), engine, check="header" if check else "quick")
-        measured = stages.measure_all(the_job, engine)
-        counted = plan.empty(the_recipe, [{}])
-        for _ in planner.walk(the_job, counted):
+        prepared = stages.prepare(parsed, None, Path(work), engine, check="header" if check else "quick")
+        (counts,) = plan.empty(parsed, [{}])
+        for _ in planner.walk(prepared.job, [counts]):
             pass
-        instructions = action_statistics.instructions(the_job, 0)
+        instructions = action_statistics.instructions(prepared.job, 0)
         actions = None
-        if measured and measured[0]["train"]["count"]:
-            tokenizer = stages.resolve(the_recipe, ActionTokenizer.from_pretrained("rt2"), measured)
-            bins, clipped = bin_counts.count_bins(the_job, tokenizer)["train"]
-            train = measured[0]["train"] | {"clipped": clipped.tolist(), "bins": bins.tolist()}
-            actions = {"episodes": counted[0].units, "all": measured[0]["all"], "train": train}
-    one = counted[0]
-    found = {
-        "source": one.source, "dataset": one.dataset, "kind": one.kind, "units": one.units, "rows": one.rows,
-        "left_out": dict(one.left_out), "never_terminate": one.never_terminate, "usable": dict(one.samples),
-        "instructions": instructions, "actions": actions,
+        if (statistics := prepared.statistics.get(0)) and statistics["train"]["count"]:
+            tokenizer = prepared.tokenizer(ActionTokenizer.from_pretrained("rt2"))
+            bins, clipped = bin_counts.count_bins(prepared.job, tokenizer)["train"]
+            train = statistics["train"] | {"clipped": clipped.tolist(), "bins": bins.tolist()}
+            actions = {"episodes": counts.units, "all": statistics["all"], "train": train}
+    dataset = {
+        "source": counts.source, "dataset": counts.dataset, "kind": counts.kind, "units": counts.units,
+        "rows": counts.rows, "left_out": dict(counts.left_out), "never_terminate": counts.never_terminate,
+        "usable": dict(counts.samples), "instructions": instructions, "actions": actions,
     }  # fmt: skip
-    splits = {name: opened[0].splits()[name] for name in taken}
-    return {"name": declared.name, "what": "dataset", "checked": check, "splits": splits, "sources": [found]}
+    splits = {name: prepared.sources[0].splits()[name] for name in taken}
+    return {"name": declared.name, "what": "dataset", "checked": check, "splits": splits, "sources": [dataset]}
 
 
 def _declaration_of(path: Place) -> Declaration:

@@ -14,16 +14,15 @@ import numpy as np
 from rt2data import index as index_of
 from rt2data import storage
 from rt2data.errors import Rt2dataError
-from rt2data.pipeline import indexing, stages, staging
+from rt2data.pipeline import stages, staging
 from rt2data.plan import plan, planner, quotas, requests, warnings
 from rt2data.plan.plan import Plan, SourcePlan, Stream
 from rt2data.recipes.reasoning import Reasoning
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.runners import progress
 from rt2data.runners.engine import Direct
-from rt2data.samples import annotations as annotation
-from rt2data.samples import duplicates, image_pass, job, reasoning, selection
-from rt2data.samples.parts import IndexedPart
+from rt2data.samples import image_pass, reasoning, selection
+from rt2data.samples import job as jobs
 from rt2data.sources.base import Source
 from rt2data.storage.places import Place
 from rt2data.storage.workdir import WorkDir
@@ -41,38 +40,22 @@ def make(recipe: Recipe, data_root: Place | None, work: Path, *, index: bool, ch
     """
     if isinstance(data_root, Path) and not data_root.is_dir():
         raise Rt2dataError(recipe.file, f"no data root {data_root}", "the folder that holds the datasets")
-    found = [_on_disk(source, data_root, work) for source in recipe.sources]
-    opened = [one for one in found if one is not None]
-    if len(opened) == len(found):
-        engine = Direct(progress.Reporter(enabled=True))
-        for level in (
-            levels(recipe)
-            if not index
-            else ["header" if check else "quick"]
-            if recipe.image_check == "header"
-            else ["decode"]
-        ):
-            the_job = (
-                stages.index_all(
-                    recipe,
-                    opened,
-                    work,
-                    engine,
-                    check=level,
-                    annotated=stages.annotate(recipe, data_root, work, engine),
-                )
-                if index
-                else _all_cached(recipe, opened, data_root, work, level)
-            )
-            if the_job is not None:
-                others = [stages.other_splits_of(s, one) for s, one in zip(recipe.sources, opened, strict=True)]
-                found_plan = planner.make(the_job, [], others)
-                for one in found_plan.sources:
-                    one.staged = staging.cheaper(one.reads)
-                return found_plan
-    elif index:
-        stages.open_source(recipe.sources[found.index(None)], data_root)  # raises, and says where it was looked for
-    return estimated_plan(recipe, found, work)
+    prepared = None
+    if index:
+        level = "decode" if recipe.image_check != "header" else "header" if check else "quick"
+        prepared = stages.prepare(recipe, data_root, work, Direct(progress.Reporter(enabled=True)), check=level)
+        datasets: list[Source | None] = [*prepared.sources]
+    else:
+        datasets = [_on_disk(source, data_root, work) for source in recipe.sources]
+        opened = [dataset for dataset in datasets if dataset is not None]
+        if len(opened) == len(datasets):
+            prepared = _prepared(recipe, data_root, work, opened)
+    if prepared is None:
+        return estimated_plan(recipe, datasets, work)
+    exact = prepared.plan()
+    for source in exact.sources:
+        source.staged = staging.cheaper(source.reads)
+    return exact
 
 
 def write_left_out(recipe: Recipe, data_root: Place | None, work: Path, file: Path) -> None:
@@ -81,16 +64,14 @@ def write_left_out(recipe: Recipe, data_root: Place | None, work: Path, file: Pa
     Raises:
         Rt2dataError: a source is not indexed.
     """
-    found = [stages.open_source(source, data_root, work) for source in recipe.sources]
-    the_job = next(
-        (made for level in levels(recipe) if (made := _all_cached(recipe, found, data_root, work, level))), None
-    )
-    if the_job is None:
+    prepared = _prepared(recipe, data_root, work)
+    if prepared is None:
         raise Rt2dataError(recipe.file, "sources without an index", "an exact plan", "Add --index")
+    job = prepared.job
     with file.open("w", encoding="utf-8") as out:
         out.write("source\treason\tid\tstep\tsplit\tpart\timage\n")
-        for part in the_job.parts:
-            source, table = the_job.source(part), the_job.table(part)
+        for part in job.parts:
+            source, table = job.source(part), job.table(part)
             camera = selection.cameras(source)[0]
             names, files = index_of.codes(table, "episode"), index_of.codes(table, f"{camera}.file")
             steps = index_of.numbers(table, "step")
@@ -107,24 +88,12 @@ def _on_disk(source: RecipeSource, data_root: Place | None, work: Path) -> Sourc
     return stages.open_source(source, data_root, work if work.is_dir() else None) if there else None
 
 
-def _all_cached(
-    recipe: Recipe, opened: Sequence[Source], data_root: Place | None, work: Path, level: str
-) -> job.Job | None:
-    parts: list[IndexedPart] = []
-    tasks = [stages.annotation_task(source, data_root, work) for source in recipe.sources]
-    annotated = [annotation.cached(task) if task else "" for task in tasks]
-    if None in annotated:
-        return None
-    for number, one in enumerate(opened):
-        own = _cached(recipe, number, one, work, [level])
-        if own is None:
-            return None
-        parts += own
-    roots = [str(one.root) for one in opened]
-    if image_pass.tasks(WorkDir(work), recipe, roots, parts):
-        return None
-    made = job.make(WorkDir(work), recipe, roots, parts, annotated=[file or "" for file in annotated])
-    return duplicates.find(made, Direct(progress.Reporter(enabled=False)))
+def _prepared(
+    recipe: Recipe, data_root: Place | None, work: Path, sources: Sequence[Source] = ()
+) -> stages.Prepared | None:
+    """What an earlier build or plan has indexed, at the first level at which it has all of it."""
+    attempts = (stages.prepared_before(recipe, data_root, work, check=n, sources=sources) for n in levels(recipe))
+    return next((prepared for prepared in attempts if prepared is not None), None)
 
 
 def levels(recipe: Recipe) -> list[str]:
@@ -147,11 +116,11 @@ def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -
     plans = plan.empty(recipe, others)
     for number, (source, one) in enumerate(zip(recipe.sources, found, strict=True)):
         known = one is not None and not image_pass.wanted(source)  # what images show is found with all sources together
-        parts = _cached(recipe, number, one, work, levels(recipe)) if one and known else None
+        attempts = (stages.indexed_before(recipe, number, one, work, n) for n in levels(recipe) if one and known)
+        parts = next((parts for parts in attempts if parts is not None), None)
         if parts is not None and one is not None:
             roots = [str(one.root)] * len(recipe.sources)
-            made = job.make(WorkDir(work), recipe, roots, parts)
-            for _, _, table, drawn in planner.walk(made, plans):
+            for _, _, table, drawn in planner.walk(jobs.make(WorkDir(work), recipe, roots, parts), plans):
                 plans[number].image_bytes += planner.image_bytes(table, source, drawn.rows)
         else:
             _guess(source, one, plans[number])
@@ -179,17 +148,6 @@ def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -
     guessed = Plan("", plans, streams, [])
     guessed.warnings += warnings.warnings(recipe, plans, guessed.splits)
     return guessed
-
-
-def _cached(recipe: Recipe, number: int, one: Source, work: Path, allowed: Sequence[str]) -> list[IndexedPart] | None:
-    for level in allowed:
-        tasks = indexing.tasks(one, stages.parts(recipe.sources[number], one), WorkDir(work), check=level)
-        results = [indexing.cached(task) for task in tasks]
-        if all(results):
-            return [
-                indexing.indexed(number, task, result) for task, result in zip(tasks, results, strict=True) if result
-            ]
-    return None
 
 
 def _guess_plans(rule: Reasoning, of: SourcePlan) -> dict[str, Any]:

@@ -26,12 +26,12 @@ Chunk = tuple[str, npt.NDArray[np.float32]]
 
 
 def fit_recipe(
-    found: Recipe, data_root: Place | None, work: Path, *, spec: str, horizon: int | None, vocabulary: int
+    recipe: Recipe, data_root: Place | None, work: Path, *, spec: str, horizon: int | None, vocabulary: int
 ) -> ActionTokenizer:
     """A tokenizer of the "dct" scheme, fitted to the train steps of a recipe's robot sources.
 
     Args:
-        found: the recipe.
+        recipe: the recipe.
         data_root: the folder or URL that holds the datasets.
         work: the folder of indexes; indexes that are there are used again.
         spec: the tokenizer to fit.
@@ -48,25 +48,24 @@ def fit_recipe(
             spec, f'a tokenizer of the "{unfitted.spec.scheme}" scheme', 'one of the "dct" scheme (fast)'
         )
     unfitted = unfitted.with_horizon(horizon or unfitted.horizon)
-    found = found.with_horizon(unfitted.horizon)
+    recipe = recipe.with_horizon(unfitted.horizon)
     engine = Direct(progress.Reporter(enabled=True))
-    opened = [stages.open_source(source, data_root, work) for source in found.sources]
-    the_job = stages.index_all(found, opened, work, engine, check="quick")
-    resolved = stages.resolve(found, unfitted, stages.measure_all(the_job, engine))
+    prepared = stages.prepare(recipe, data_root, work, engine, check="quick", reasoning=False)
+    resolved = prepared.tokenizer(unfitted)
     if not resolved.sources:
-        raise Rt2dataError(found.file, "no robot source with a train step", "one to fit the tokenizer on")
-    return fit(resolved, of_job(the_job), vocabulary=vocabulary)
+        raise Rt2dataError(recipe.file, "no robot source with a train step", "one to fit the tokenizer on")
+    return fit(resolved, action_chunks(prepared.job), vocabulary=vocabulary)
 
 
-def of_job(the_job: Job) -> Iterator[Chunk]:
+def action_chunks(job: Job) -> Iterator[Chunk]:
     """The chunk of every train sample, each once, as (source, float32 (n, horizon, D)); (n, D) of a horizon of 1."""
-    for part in the_job.parts:
-        source = the_job.source(part)
+    for part in job.parts:
+        source = job.source(part)
         if source.declaration.robot is None:
             continue
-        table = the_job.table(part)
-        samples = selection.select(table, the_job.recipe, source, part.split)
+        table = job.table(part)
+        samples = selection.select(table, job.recipe, source, part.split)
         rows, chunks = samples.rows[samples.split == 0], windows.Chunks(table, source)
         for start in range(0, len(rows), bin_counts.BLOCK):
-            found = chunks.of(rows[start : start + bin_counts.BLOCK]).values
-            yield source.id, found if source.sampling.horizon > 1 else found[:, 0]
+            values = chunks.of(rows[start : start + bin_counts.BLOCK]).values
+            yield source.id, values if source.sampling.horizon > 1 else values[:, 0]

@@ -1,4 +1,4 @@
-"""The flow, top to bottom: INDEX, MEASURE, PLAN, EXCHANGE, GATHER, COMMIT.
+"""What every flow begins with: open the datasets of a recipe, INDEX and MEASURE them, and PLAN.
 
 Beam moves file names; files move bytes. Each stage is one pure function of one small task
 (`rt2data.runners.workers.STAGES`), which leaves its work in a file below the work directory and may run twice without
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,106 @@ from rt2data import sources, storage
 from rt2data.errors import Rt2dataError
 from rt2data.pipeline import action_statistics, indexing
 from rt2data.pipeline.exact_stats import Cells, Moments
+from rt2data.plan import planner
+from rt2data.plan.plan import Plan
 from rt2data.recipes.recipe import Recipe, RecipeSource
+from rt2data.runners import progress
 from rt2data.runners.engine import Direct, Engine, finished
 from rt2data.samples import annotations as annotation
 from rt2data.samples import duplicates, image_pass, job
+from rt2data.samples.parts import IndexedPart
 from rt2data.sources.base import Part, Source
 from rt2data.storage import object_store
 from rt2data.storage.places import Place
 from rt2data.storage.workdir import WorkDir
 from rt2data.tokenizer import ActionTokenizer, proprio
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe whose datasets are open and indexed: what MEASURE and PLAN start from."""
+
+    sources: Sequence[Source]
+    job: job.Job
+    engine: Engine | Direct
+
+    @cached_property
+    def statistics(self) -> dict[int, dict[str, Any]]:
+        """MEASURE, on first use: what `measure_all` returns."""
+        return measure_all(self.job, self.engine)
+
+    def tokenizer(self, spec: ActionTokenizer) -> ActionTokenizer:
+        """`spec` with the bounds of every robot source."""
+        return resolve(self.job.recipe, spec, self.statistics)
+
+    def proprio_tokenizer(self) -> ActionTokenizer | None:
+        """The tokenizer of the states that prompts hold, with the bounds of each source; None where no prompt does."""
+        return resolve_proprio(self.job.recipe, self.statistics)
+
+    def plan(self, *tokenizers: ActionTokenizer | None) -> Plan:
+        """PLAN: exact, in this process. The plan's digest names the tokenizers too."""
+        specs = [tokenizer.to_dict() for tokenizer in tokenizers if tokenizer]
+        pairs = zip(self.job.recipe.sources, self.sources, strict=True)
+        return planner.make(self.job, specs, [other_splits_of(source, dataset) for source, dataset in pairs])
+
+
+def prepare(
+    recipe: Recipe,
+    data_root: str | Place | None,
+    work: Path,
+    engine: Engine | Direct,
+    *,
+    check: str,
+    reasoning: bool = True,
+) -> Prepared:
+    """Open the datasets of a recipe and INDEX them.
+
+    Args:
+        recipe: the recipe.
+        data_root: the folder or URL that holds the datasets.
+        work: the folder of indexes; indexes that are there are used again.
+        engine: what runs the stages.
+        check: how far images are checked (of `index.LEVELS`).
+        reasoning: index annotation files too; without them no sample may be rendered.
+
+    Raises:
+        Rt2dataError: a dataset that is missing or cannot be used.
+    """
+    sources = [open_source(source, data_root, work) for source in recipe.sources]
+    annotated = annotate(recipe, data_root, work, engine) if reasoning else ()
+    return Prepared(sources, index_all(recipe, sources, work, engine, check=check, annotated=annotated), engine)
+
+
+def prepared_before(
+    recipe: Recipe, data_root: str | Place | None, work: Path, *, check: str, sources: Sequence[Source] = ()
+) -> Prepared | None:
+    """As `prepare`, from indexes that are there; None where one is missing. `sources` are the datasets where open."""
+    sources = sources or [open_source(source, data_root, work) for source in recipe.sources]
+    tasks = [annotation_task(source, data_root, work) for source in recipe.sources]
+    annotated = [annotation.cached(task) if task else "" for task in tasks]
+    if None in annotated:
+        return None
+    parts: list[IndexedPart] = []
+    for number, source in enumerate(sources):
+        own = indexed_before(recipe, number, source, work, check)
+        if own is None:
+            return None
+        parts += own
+    roots = [str(source.root) for source in sources]
+    if image_pass.tasks(WorkDir(work), recipe, roots, parts):
+        return None
+    engine = Direct(progress.Reporter(enabled=False))
+    indexed = job.make(WorkDir(work), recipe, roots, parts, annotated=[file or "" for file in annotated])
+    return Prepared(sources, duplicates.find(indexed, engine), engine)
+
+
+def indexed_before(recipe: Recipe, number: int, source: Source, work: Path, check: str) -> list[IndexedPart] | None:
+    """The parts of source `number` (its position in the recipe) from indexes that are there, else None."""
+    tasks = indexing.tasks(source, parts(recipe.sources[number], source), WorkDir(work), check=check)
+    results = [indexing.cached(task) for task in tasks]
+    if not all(results):
+        return None
+    return [indexing.indexed(number, task, result) for task, result in zip(tasks, results, strict=True) if result]
 
 
 def work_folder(out: Place, work: str | Path | None) -> Path:

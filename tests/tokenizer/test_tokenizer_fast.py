@@ -222,7 +222,7 @@ def test_fit_from_the_command_line(corpora: Path, tmp_path: Path, capsys: pytest
         found, opened, tmp_path / "work", stages.Direct(progress.Reporter(enabled=False)), check="quick"
     )
     seen = 0
-    for _, array in fit_tokenizer.of_job(the_job):
+    for _, array in fit_tokenizer.action_chunks(the_job):
         assert array.shape[1:] == (3, 7)
         bins = fitted.encode(array)
         text = fitted.format(bins)
