@@ -36,6 +36,7 @@ from rt2data.plan import plan, planner
 from rt2data.recipes import recipe
 from rt2data.runners import workers
 from rt2data.samples import job
+from rt2data.samples.groups import exchange_limits
 from rt2data.storage.workdir import WorkDir
 from rt2data.tokenizer import ActionTokenizer
 
@@ -180,9 +181,10 @@ def child(scratch: Path, file: str) -> None:
     found: dict[str, dict[str, float]] = {}
     with noted(found, "plan", [os.getpid()]):
         the_plan = planner.make(the_job, [tokenizer.to_dict()], [{}])
-    the_plan.save(scratch / "state")
-    tokenizer.save_pretrained(str(scratch / "state"))
-    print(json.dumps(found))
+    files = the_job.work.build(the_plan.digest)
+    the_plan.save(files.folder)
+    tokenizer.save_pretrained(str(files.folder))
+    print(json.dumps(found | {"digest": the_plan.digest}))
 
 
 def main() -> None:
@@ -210,10 +212,12 @@ def measured(scratch: Path, millions: int, pool: workers.Pool) -> dict[str, Any]
     tokenizer.save_pretrained(str(scratch / "tokenizer"))
     command = [sys.executable, __file__, "--child", str(scratch), str(the_job.save())]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    stages.found |= json.loads(done.stdout)
-    the_plan = plan.load(scratch / "state")
-    the_job = the_job.for_exchange([sum(s.quota.values()) for s in the_plan.sources])
-    common = {"job": str(the_job.save()), "folder": str(scratch / "state"), "out": str(scratch / "out")}
+    planned = json.loads(done.stdout)
+    the_plan = plan.load(the_job.work.build(planned.pop("digest")).folder)
+    stages.found |= planned
+    drawn = [sum(s.quota.values()) for s in the_plan.sources]
+    the_job = the_job.regrouped(exchange_limits(the_job.recipe, the_job.parts, drawn))
+    common = {"job": str(the_job.save()), "build": the_plan.digest, "out": str(scratch / "out")}
     stages.run([("exchange", [common | {"group": g} for g in range(len(the_job.groups))])])
     stages.tasks |= {"index": len(the_job.parts), "gather": exchange.buckets(the_plan)}
     return {

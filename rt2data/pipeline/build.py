@@ -16,6 +16,7 @@ from rt2data.plan import text as plan_text
 from rt2data.recipes import recipe as recipes
 from rt2data.runners.engine import Engine, finished
 from rt2data.runners.progress import Reporter
+from rt2data.samples.groups import exchange_limits
 from rt2data.storage.places import Place
 from rt2data.storage.workdir import WorkDir
 from rt2data.tokenizer import proprio
@@ -82,7 +83,9 @@ def build(
         if states:
             states.save_pretrained(str(files.folder), proprio.FILE)
         drawn = [sum(source.quota.values()) for source in plan.sources]
-        job = prepared.job.for_exchange(drawn, chosen, [source.image_bytes for source in plan.sources])
+        image_bytes = [source.image_bytes for source in plan.sources]
+        limits = exchange_limits(parsed, prepared.job.parts, drawn, chosen, image_bytes)
+        job = prepared.job.regrouped(limits, chosen)
         common = {"job": str(job.save()), "build": files.name, "out": str(target)}
         runs = [common | {"group": g} for g in range(len(job.groups))]
         shards = [common | {"bucket": b} for b in range(exchange.buckets(plan))]

@@ -35,8 +35,7 @@ def of_dataset(path: Place, *, check: bool) -> Json:
         engine = Direct(progress.Reporter(enabled=True))
         prepared = stages.prepare(parsed, None, Path(work), engine, check="header" if check else "quick")
         (counts,) = plan.empty(parsed, [{}])
-        for _ in planner.walk(prepared.job, [counts]):
-            pass
+        planner.count(prepared.job, [counts])
         instructions = action_statistics.instructions(prepared.job, 0)
         actions = None
         if (statistics := prepared.statistics.get(0)) and statistics["train"]["count"]:

@@ -120,7 +120,8 @@ def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -
         parts = next((parts for parts in attempts if parts is not None), None)
         if parts is not None and one is not None:
             roots = [str(one.root)] * len(recipe.sources)
-            for _, _, table, drawn in planner.walk(jobs.make(WorkDir(work), recipe, roots, parts), plans):
+            for _, _, table, drawn in planner.iter_parts(jobs.make(WorkDir(work), recipe, roots, parts)):
+                planner.count_part(recipe, source, plans[number], table, drawn)
                 plans[number].image_bytes += planner.image_bytes(table, source, drawn.rows)
         else:
             _guess(source, one, plans[number])

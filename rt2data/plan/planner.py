@@ -21,9 +21,10 @@ from rt2data.plan import apportion, quotas, requests, warnings
 from rt2data.plan.draw import _hash, drawn, planned
 from rt2data.plan.plan import Plan, SourcePlan, Stream, empty, streams
 from rt2data.recipes.holdout import Holdout
-from rt2data.recipes.recipe import RecipeSource
+from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.samples import duplicate_ids, reasoning, selection, windows
 from rt2data.samples import holdout as row_holdout
+from rt2data.samples.groups import row_bytes
 from rt2data.samples.job import Job
 from rt2data.samples.parts import IndexedPart
 from rt2data.samples.selection import Samples
@@ -49,7 +50,8 @@ def make(job: Job, tokenizers: list[dict[str, Any]], other_splits: list[dict[str
         check_holdout(job, recipe.holdout)
     plans = empty(recipe, other_splits)
     quota_hashes: list[list[keys.U64]] = [[] for _ in plans]
-    for part, source, _, samples in walk(job, plans):
+    for part, source, table, samples in iter_parts(job):
+        count_part(job.recipe, source, plans[part.source], table, samples)
         train = samples.take(samples.split == 0)
         quota_hashes[part.source].append(_hash("quota", recipe, source, train))
     for number, source in enumerate(recipe.sources):
@@ -64,7 +66,7 @@ def make(job: Job, tokenizers: list[dict[str, Any]], other_splits: list[dict[str
         if source.reasoning is not None:
             plans[number].plans = choose_plans(job, number, plans[number])
     orders: dict[tuple[str, str | None], list[keys.U64]] = {key: [] for key in streams(recipe)}
-    for part, source, table, samples in walk(job, None):
+    for part, source, table, samples in iter_parts(job):
         taken = []
         for split, rows, _copy, values in drawn(recipe, source, plans[part.source], samples):
             taken.append(samples.rows[rows])
@@ -84,7 +86,7 @@ def make(job: Job, tokenizers: list[dict[str, Any]], other_splits: list[dict[str
         cuts = apportion.cuts(merged, shards, recipe.file) if shards else np.empty(0, np.uint64)
         made.append(Stream(split, name, len(merged), shards, cuts))
     content = json.dumps([VERSION, job.digest(), *tokenizers], sort_keys=True)
-    run_bytes = sum(sum(p.quota.values()) * job.row_bytes(number) for number, p in enumerate(plans))
+    run_bytes = sum(sum(p.quota.values()) * row_bytes(s) for p, s in zip(plans, recipe.sources, strict=True))
     found = Plan(hashlib.sha256(content.encode()).hexdigest(), plans, made, [], run_bytes)
     found.warnings += warnings.warnings(recipe, plans, found.splits)
     return found
@@ -103,26 +105,32 @@ def check_holdout(job: Job, held: Holdout) -> None:
         raise Rt2dataError(where, f"no data for {listed}", "data for each entry", "Look at its spelling")
 
 
-def walk(job: Job, plans: list[SourcePlan] | None) -> Iterator[tuple[IndexedPart, RecipeSource, pa.Table, Samples]]:
-    """Every part with its source, its table and its samples; counts what is found into `plans` where given."""
+def iter_parts(job: Job) -> Iterator[tuple[IndexedPart, RecipeSource, pa.Table, Samples]]:
+    """Every part of a job with its source, its table and the samples of it."""
     for part in job.parts:
-        source = job.source(part)
-        table = job.table(part)
-        samples = selection.select(table, job.recipe, source, part.split)
-        if plans is not None:
-            plan = plans[part.source]
-            counts = selection.count_units(table)
-            plan.units += counts["units"]
-            plan.rows += counts["rows"]
-            plan.never_terminate += counts.get("never_terminate", 0)
-            plan.left_out += samples.left_out
-            plan.blob_bytes += blob_bytes(table, source)
-            for number, name in enumerate(job.recipe.splits):
-                plan.samples[name] += int(np.count_nonzero(samples.split == number))
-                into = plan.languages.setdefault(name, {})
-                for language, count in selection.languages(table, samples.rows[samples.split == number]):
-                    into[language] = into.get(language, 0) + count
-        yield part, source, table, samples
+        source, table = job.source(part), job.table(part)
+        yield part, source, table, selection.select(table, job.recipe, source, part.split)
+
+
+def count(job: Job, plans: list[SourcePlan]) -> None:
+    """Add up what all parts hold, in the plan of each source."""
+    for part, source, table, samples in iter_parts(job):
+        count_part(job.recipe, source, plans[part.source], table, samples)
+
+
+def count_part(recipe: Recipe, source: RecipeSource, plan: SourcePlan, table: pa.Table, samples: Samples) -> None:
+    """Add what a part holds to its source's plan: episodes or examples, rows, samples, and what is left out."""
+    counts = selection.count_units(table)
+    plan.units += counts["units"]
+    plan.rows += counts["rows"]
+    plan.never_terminate += counts.get("never_terminate", 0)
+    plan.left_out += samples.left_out
+    plan.blob_bytes += blob_bytes(table, source)
+    for number, name in enumerate(recipe.splits):
+        plan.samples[name] += int(np.count_nonzero(samples.split == number))
+        languages = plan.languages.setdefault(name, {})
+        for language, rows in selection.languages(table, samples.rows[samples.split == number]):
+            languages[language] = languages.get(language, 0) + rows
 
 
 def choose_plans(job: Job, number: int, found: SourcePlan) -> dict[str, Any]:

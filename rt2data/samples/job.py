@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
 from rt2data import index
@@ -22,20 +20,12 @@ from rt2data.recipes import filters, recipe
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.samples import annotations as annotation
 from rt2data.samples import filters as row_filters
-from rt2data.samples import holdout as row_holdout
-from rt2data.samples import image_pass, reasoning, selection, windows
+from rt2data.samples import reasoning, selection
+from rt2data.samples.groups import cut_groups
 from rt2data.samples.parts import IndexedPart, Member, Slice
-from rt2data.samples.view import normalised
+from rt2data.samples.view import view
 from rt2data.storage import atomic
 from rt2data.storage.workdir import WorkDir
-
-# Of the staged images that one exchange task writes: at least so many bytes, and more where there would be more tasks.
-GROUP_BYTES, STAGED_GROUPS = 1 << 30, 1000
-GROUP_ROWS = 200_000  # rows that one task walks over, or holds in EXCHANGE, at most
-# Samples of a run, of ROW_BYTES each: an EXCHANGE task holds them, and 50,000 are little beside the rest of a worker.
-# But every GATHER task opens every run, so that from 25 million samples on there are not more runs, but larger ones.
-RUN_ROWS, RUNS = 50_000, 500
-ROW_BYTES = 200  # of a sample of one step in a run
 
 
 class Piece(NamedTuple):
@@ -72,21 +62,8 @@ class Job:
         return self.recipe.sources[part.source]
 
     def table(self, part: IndexedPart) -> pa.Table:
-        """The index of a part, mapped into memory, as the recipe takes it; the rows stay.
-
-        Texts are normalised, the columns that filters and the holdout look at (``filter.``...) are there, and steps are
-        composed or left out (`rt2data.samples.windows`).
-        """
-        source = self.source(part)
-        table = normalised(index.read(self.work.path(part.file)), source.normalise)
-        if source.filters:
-            table = image_pass.attached(table, self.work, part, source)
-            if self.duplicates and any(one.column in filters.DUPLICATES for one in source.filters):
-                marks = np.load(self.marks(part), mmap_mode="r", allow_pickle=False)
-                table = table.append_column(row_filters.DOUBLE, pa.array(marks))
-        if self.recipe.holdout is not None:
-            table = table.append_column(row_holdout.HELD, pa.array(row_holdout.mask(table, self.recipe.holdout)))
-        return windows.taken(table, source if self.duplicates else selection.before_duplicates(source))
+        """The index of a part as the recipe takes it (`rt2data.samples.view`)."""
+        return view(self.work, self.recipe, part, self.duplicates)
 
     def marks(self, part: IndexedPart) -> Path:
         """The marks of a part's duplicates (`rt2data.samples.duplicates`)."""
@@ -123,37 +100,10 @@ class Job:
         bits = "".join("01"[one] for one in self.staged)
         return f"staged-{int(bits, 2):x}" if any(self.staged) else "runs"
 
-    def for_exchange(self, drawn: Sequence[int], staged: Sequence[bool] = (), image_bytes: Sequence[int] = ()) -> Job:
-        """The same job in groups that draw some RUN_ROWS samples, fewer where a sample holds several steps.
-
-        Of a staged source also about GROUP_BYTES of images at most. A row drawn ten times stands ten times in its run.
-        Where that would be more than RUNS runs groups are larger, but not above GROUP_ROWS samples.
-
-        Args:
-            drawn: each source's samples in all.
-            staged: which sources are staged (`rt2data.pipeline.staging`).
-            image_bytes: of each source's drawn samples.
-        """
-        rows = [sum(p.rows for p in self.parts if p.source == n) for n in range(len(drawn))]
-        times = [max(1, -(-d // max(1, r))) for d, r in zip(drawn, rows, strict=True)]
-        every = sum(d * self.row_bytes(n) for n, d in enumerate(drawn))
-        most = min(GROUP_ROWS * ROW_BYTES, max(RUN_ROWS * ROW_BYTES, every // RUNS))
-        limits = [max(1000, most // (t * self.row_bytes(n))) for n, t in enumerate(times)]
-        for number in np.flatnonzero(staged).tolist():
-            most = max(GROUP_BYTES, image_bytes[number] // STAGED_GROUPS)
-            limits[number] = min(limits[number], max(1, most * rows[number] // max(1, image_bytes[number])))
-        made = make(self.work, self.recipe, self.roots, self.parts, limits, self.annotated)
-        return replace(made, duplicates=self.duplicates, staged=tuple(staged))
-
-    def row_bytes(self, source: int) -> int:
-        """About how many bytes a sample of a source (its position in the recipe) takes in a run."""
-        one = self.recipe.sources[source]
-        robot = one.declaration.robot
-        return (
-            ROW_BYTES
-            if robot is None
-            else one.sampling.row_bytes(ROW_BYTES, len(robot.dims), len(selection.cameras(one)))
-        )
+    def regrouped(self, limits: Sequence[int], staged: Sequence[bool] = ()) -> Job:
+        """The same job in groups of at most `limits` rows per source, with the sources that are staged."""
+        limits = tuple(limits)
+        return replace(self, groups=cut_groups(self.parts, limits), limits=limits, staged=tuple(staged))
 
     def digest(self) -> str:
         """Names the job by its content: recipe, declarations and parts, but no path."""
@@ -193,37 +143,13 @@ def make(
     limits: Sequence[int] = (),
     annotated: Sequence[str] = (),
 ) -> Job:
-    """A job, with its parts in the one order that does not depend on how they were found, cut into groups.
+    """A job, with its parts in the one order that does not depend on how they were found, divided into groups.
 
-    `limits` gives the most rows of a group per source, where it is not GROUP_ROWS. The groups of a source have equally
-    many rows: whoever has the last one is done with the others.
+    `limits` are those of `rt2data.samples.groups.cut_groups`.
     """
     ordered = sorted(parts, key=lambda p: (p.source, p.split, p.name))
-    totals: Counter[int] = Counter()
-    for part in ordered:
-        totals[part.source] += part.rows
-    most = {n: limits[n] if limits else GROUP_ROWS for n in totals}
-    equal = {n: math.ceil(total / max(1, math.ceil(total / most[n]))) for n, total in totals.items()}
-    groups: list[tuple[Slice, ...]] = []
-    open_group: list[Slice] = []
-    held = 0  # rows of the open group
-    for number, part in enumerate(ordered):
-        if open_group and ordered[open_group[-1].part].source != part.source:
-            groups.append(tuple(open_group))
-            open_group, held = [], 0
-        start, rows = 0, part.rows
-        while start < rows:
-            room = equal[part.source] - held
-            stop = min(rows, start + room)
-            open_group.append(Slice(number, start, stop))
-            held += stop - start
-            if stop - start == room:
-                groups.append(tuple(open_group))
-                open_group, held = [], 0
-            start = stop
-    if open_group:
-        groups.append(tuple(open_group))
-    made = Job(work, the_recipe, tuple(roots), tuple(ordered), tuple(groups), tuple(limits), tuple(annotated))
+    groups = cut_groups(ordered, limits)
+    made = Job(work, the_recipe, tuple(roots), tuple(ordered), groups, tuple(limits), tuple(annotated))
     return _resolved(made) if any(one.top is not None for s in the_recipe.sources for one in s.filters) else made
 
 

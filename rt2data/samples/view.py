@@ -5,9 +5,42 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from rt2data import index
+from rt2data.recipes import filters
+from rt2data.recipes.recipe import Recipe
+from rt2data.samples import filters as row_filters
+from rt2data.samples import holdout as row_holdout
+from rt2data.samples import image_pass, selection, windows
+from rt2data.samples.parts import IndexedPart
+from rt2data.storage.workdir import WorkDir
+
+
+def view(work: WorkDir, recipe: Recipe, part: IndexedPart, duplicates: str = "") -> pa.Table:
+    """The index of a part, mapped into memory, as the recipe takes it. The rows stay where they are.
+
+    Texts are normalised, the columns that filters and the holdout look at (``filter.``...) are there, and steps are
+    composed or left out (`rt2data.samples.windows`).
+
+    Args:
+        work: the work directory, in which the index lies.
+        recipe: the recipe.
+        part: a part of one of its sources.
+        duplicates: the search that marked duplicates; "" before it.
+    """
+    source = recipe.sources[part.source]
+    table = normalised(index.read(work.path(part.file)), source.normalise)
+    if source.filters:
+        table = image_pass.attached(table, work, part, source)
+        if duplicates and any(one.column in filters.DUPLICATES for one in source.filters):
+            file = work.duplicates(duplicates).marks(part.source, part.file)
+            marks = np.load(file, mmap_mode="r", allow_pickle=False)
+            table = table.append_column(row_filters.DOUBLE, pa.array(marks))
+    if recipe.holdout is not None:
+        table = table.append_column(row_holdout.HELD, pa.array(row_holdout.mask(table, recipe.holdout)))
+    return windows.taken(table, source if duplicates else selection.before_duplicates(source))
 
 
 def normalised(table: pa.Table, form: str | None) -> pa.Table:

@@ -33,6 +33,7 @@ from rt2data.pipeline import commit, indexing
 from rt2data.pipeline.exact_stats import Moments
 from rt2data.plan.plan import Stream
 from rt2data.runners import engine, progress, workers
+from rt2data.samples import groups
 from rt2data.shards import tar as shard
 from rt2data.sources.robot.rlds_tfrecord import Rlds
 from rt2data.sources.web.corpus import WebCorpus
@@ -757,9 +758,8 @@ def test_a_bug_in_a_worker_shows_its_traceback() -> None:
 def test_statistics_do_not_depend_on_the_grouping(
     mixture: Any, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rt2data.samples import job
 
-    monkeypatch.setattr(job, "GROUP_ROWS", 7)
+    monkeypatch.setattr(groups, "GROUP_ROWS", 7)
     build(mixture.recipe, tmp_path / "out", data_root=mixture.data)
     assert small_corpora.tree(tmp_path / "out") == small_corpora.tree(mixture.out)
 

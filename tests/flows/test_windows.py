@@ -22,8 +22,9 @@ from support.still_episodes import STILL, episode
 from rt2data.cli.mixtures import read_stats
 from rt2data.mixture import stats
 from rt2data.mixture.inspection import inspect
+from rt2data.pipeline import build as flow
 from rt2data.recipes.sampling import Sampling
-from rt2data.samples import job
+from rt2data.samples import groups
 from rt2data.serving import robot_prompt
 from rt2data.tokenizer import ActionTokenizer, proprio
 from rt2data.verify import verify
@@ -48,8 +49,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def windows(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The mixture of small.RECIPE with OPTIONS, on Beam with two worker processes; not to be changed."""
-    from rt2data.pipeline import build as flow
-
     folder = tmp_path_factory.mktemp("windows")
     recipe = small_corpora.write_recipe(folder / "small.yaml", **OPTIONS)
     found = flow.build(recipe, folder / "out", data_root=data, workers=2, progress=False)
@@ -132,17 +131,8 @@ def test_other_workers_and_other_slices_give_the_same_bytes(
     windows: Any, data: Path, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Slices of five rows cut every episode, so that windows reach beyond their slice."""
-    monkeypatch.setattr(job, "GROUP_ROWS", 7)
-    cut = job.Job.for_exchange
-
-    def small_groups(self: job.Job, drawn: Any, *rest: Any) -> job.Job:
-        whole = cut(self, drawn, *rest)
-        made = job.make(self.work, self.recipe, self.roots, self.parts, [5] * len(drawn), self.annotated)
-        assert len(made.groups) > 30
-        assert whole.staged == made.staged or not any(whole.staged)
-        return made
-
-    monkeypatch.setattr(job.Job, "for_exchange", small_groups)
+    monkeypatch.setattr(groups, "GROUP_ROWS", 7)
+    monkeypatch.setattr(flow, "exchange_limits", lambda recipe, parts, drawn, *_: [5] * len(drawn))
     build(windows.recipe, tmp_path / "out", data_root=data)
     assert small_corpora.tree(tmp_path / "out") == small_corpora.tree(windows.out)
 

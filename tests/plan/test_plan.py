@@ -21,7 +21,7 @@ from rt2data.pipeline import estimate
 from rt2data.plan import apportion, plan
 from rt2data.plan import text as plan_text
 from rt2data.recipes import recipe
-from rt2data.samples import duplicate_ids, job
+from rt2data.samples import duplicate_ids, groups, job
 from rt2data.samples.parts import IndexedPart, Member
 from rt2data.sources.robot.rlds_tfrecord import Rlds
 from rt2data.sources.web.corpus import WebCorpus
@@ -396,7 +396,7 @@ def test_a_plan_is_read_back_as_it_was_saved(made: Callable[..., plan.Plan], tmp
 def test_groups_hold_slices_of_one_source_and_equally_many_rows(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(job, "GROUP_ROWS", 10)
+    monkeypatch.setattr(groups, "GROUP_ROWS", 10)
     parts = [
         IndexedPart(s, "train", "", (Member(name, "", rows),))
         for s, name, rows in [(0, "b", 20), (0, "a", 4), (1, "c", 0), (1, "d", 10), (2, "e", 3)]
@@ -459,5 +459,5 @@ def test_runs_are_small_until_there_are_many(corpora: Path, tmp_path: Path, samp
     found = recipe.read_recipe(small_corpora.write_recipe(tmp_path / "r.yaml", **(ONLY_TRAIN | {"sources": [BRIDGE]})))
     parts = [IndexedPart(0, "train", "", (Member(f"{n:05d}", "", 20_000),)) for n in range(samples // 20_000)]
     made = job.make(WorkDir(tmp_path), found, [str(corpora)], parts)
-    assert len(made.for_exchange([samples]).groups) == runs
-    assert len(made.groups) == samples // job.GROUP_ROWS  # MEASURE holds no rows of its own
+    assert len(made.regrouped(groups.exchange_limits(found, made.parts, [samples])).groups) == runs
+    assert len(made.groups) == samples // groups.GROUP_ROWS  # MEASURE holds no rows of its own

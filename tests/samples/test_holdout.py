@@ -18,6 +18,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.pipeline import build as flow
 from rt2data.recipes import holdout
 from rt2data.recipes import recipe as recipes
+from rt2data.samples import groups
 from rt2data.samples import holdout as row_holdout
 from rt2data.sources.robot.rlds_tfrecord import Rlds
 from rt2data.verify import conditions, verify
@@ -109,13 +110,12 @@ def test_an_episode_with_one_step_held_out_is_held_out(tmp_path: Path, build: Bu
 
 def test_groups_that_cut_an_episode(tmp_path: Path, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exchange tasks see slices of a part; a slice without the step that is held out knows of it all the same."""
-    from rt2data.samples import job
 
     said = small_corpora.episode(1, steps=4, language_instruction=["go", "go", "go", "take the cup"])
     small_corpora.write_bridge(tmp_path / "data", [small_corpora.episode(0), said, small_corpora.episode(2)], shards=1)
     path = recipe(tmp_path, {"source": BRIDGE}, holdout={"objects": ["cup"]})
     build(path, tmp_path / "a", data_root=tmp_path / "data")
-    monkeypatch.setattr(job, "GROUP_ROWS", 2)
+    monkeypatch.setattr(groups, "GROUP_ROWS", 2)
     build(path, tmp_path / "b", data_root=tmp_path / "data")
     assert small_corpora.tree(tmp_path / "a") == small_corpora.tree(tmp_path / "b")
 
