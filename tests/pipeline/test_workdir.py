@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import small
+from support import small_corpora
 
 from rt2data.plan import plan
 from rt2data.samples import annotations, duplicates, image_pass, job
@@ -55,11 +55,11 @@ def test_the_files_of_a_work_directory(corpora: Path, tmp_path: Path, build: Bui
     data.mkdir()
     for folder in corpora.iterdir():
         (data / folder.name).symlink_to(folder)
-    small.write_json(data / "a.json", ANNOTATED)
+    small_corpora.write_json(data / "a.json", ANNOTATED)
     rules = {"brightness": {"min": 1}, "duplicate_image": False}
     plans = {"from": "annotations", "file": "a.json"}
     bridge = {"source": "bridge_dataset", "weight": 5, "filters": rules, "plans": plans}
-    recipe = small.write_recipe(tmp_path / "r.yaml", sources=[bridge, {"source": "coco_captions", "weight": 1}])
+    recipe = small_corpora.write_recipe(tmp_path / "r.yaml", sources=[bridge, {"source": "coco_captions", "weight": 1}])
     manifest = build(recipe, tmp_path / "out", data_root=data)
     work = WorkDir(tmp_path / "out.work")
     assert {path for path in work.root.rglob("*") if path.is_file()} == set(named(work, manifest["plan"]))
@@ -68,7 +68,7 @@ def test_the_files_of_a_work_directory(corpora: Path, tmp_path: Path, build: Bui
 
 def test_staged_images_lie_among_the_blobs_until_the_commit(corpora: Path, tmp_path: Path, build: Build) -> None:
     work = WorkDir(tmp_path / "out.work")
-    manifest = build(small.write_recipe(tmp_path / "r.yaml"), tmp_path / "out", data_root=corpora, staged="yes")
+    manifest = build(small_corpora.write_recipe(tmp_path / "r.yaml"), tmp_path / "out", data_root=corpora, staged="yes")
     files = work.build(manifest["plan"])
     runs = job.load(str(max(work.job("").parent.iterdir(), key=lambda path: path.stat().st_mtime_ns))).runs
     assert runs == "staged-7"
