@@ -109,8 +109,8 @@ def base_index(root: Path, work: Path) -> tuple[Any, pa.Table]:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     the_recipe = recipe.read_recipe(HERE / "bench.yaml")
     found = sources.open_source(the_recipe.sources[0].declaration, root)
-    done = indexing.run(indexing.tasks(found, found.parts("train")[:1], WorkDir(work), check="header")[0])
-    return found, index.read(work / done["file"])
+    (task,) = indexing.tasks(found, found.parts("train")[:1], WorkDir(work), check="header")
+    return found, index.read(work / indexing.index_parts(task).file)
 
 
 def synthetic(base: pa.Table, number: int) -> tuple[pa.Table, dict[str, str]]:
@@ -176,7 +176,7 @@ def noted(into: dict[str, dict[str, float]], name: str, pids: list[int]) -> Iter
 
 def child(scratch: Path, file: str) -> None:
     """PLAN, in a process of its own: writes the plan and prints what it measured."""
-    the_job = job.load(file)
+    the_job = job.load(Path(file))
     tokenizer = ActionTokenizer.from_pretrained(str(scratch / "tokenizer"))
     found: dict[str, dict[str, float]] = {}
     with noted(found, "plan", [os.getpid()]):
@@ -217,8 +217,8 @@ def measured(scratch: Path, millions: int, pool: workers.Pool) -> dict[str, Any]
     stages.found |= planned
     drawn = [sum(s.quota.values()) for s in the_plan.sources]
     the_job = the_job.regrouped(exchange_limits(the_job.recipe, the_job.parts, drawn))
-    common = {"job": str(the_job.save()), "build": the_plan.digest, "out": str(scratch / "out")}
-    stages.run([("exchange", [common | {"group": g} for g in range(len(the_job.groups))])])
+    file = the_job.save()
+    stages.run([("exchange", [exchange.ExchangeTask(file, the_plan.digest, g) for g in range(len(the_job.groups))])])
     stages.tasks |= {"index": len(the_job.parts), "gather": exchange.buckets(the_plan)}
     return {
         "samples": sum(the_plan.splits.values()),

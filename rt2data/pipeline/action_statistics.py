@@ -9,8 +9,8 @@ twice.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,11 @@ from rt2data.pipeline import exact_stats
 from rt2data.pipeline.exact_stats import Cells, Moments
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.robot.fields import split_dimension
-from rt2data.samples import job, selection
+from rt2data.runners.tasks import Counts, Task
+from rt2data.samples import job as jobs
+from rt2data.samples import selection
 from rt2data.storage import atomic
+from rt2data.storage.workdir import MeasureFiles
 from rt2data.tokenizer import ActionTokenizer, Dim
 
 QUANTILES = (0.01, 0.5, 0.99)
@@ -30,49 +33,86 @@ MOST_FREQUENT = 10  # instructions that are listed
 _NO_STEP = [index.CODE[reason] for reason in ("not_finite", "composed")]
 
 
-def moments_task(task: dict[str, Any]) -> dict[str, Any]:
-    """Pass 1 over one group: writes the moments of each set to ``task["out"]``."""
-    totals: dict[str, Moments] = {}
-    for name, values in _values(job.load(task["job"]), task["group"]):
-        totals[name] = totals[name].merge(Moments.of(values)) if name in totals else Moments.of(values)
-    save(
-        Path(task["out"]),
-        {f"{name}.{key}": value for name, one in totals.items() for key, value in one.to_arrays().items()},
-    )
-    return {}
+@dataclass(frozen=True, slots=True)
+class MomentsTask(Task):
+    """Pass 1 over group `group` of the job at `job`: the moments of each set."""
+
+    job: Path
+    group: int
+
+    def run(self) -> Counts:
+        the_job = jobs.load(self.job)
+        totals: dict[str, Moments] = {}
+        for name, values in _values(the_job, self.group):
+            totals[name] = totals[name].merge(Moments.of(values)) if name in totals else Moments.of(values)
+        save(the_job.work.measure(self.job.stem).moments(self.group), _arrays(totals))
+        return {"steps": sum(totals[name].count for name in ("train", "rest") if name in totals)}
 
 
-def cells_task(task: dict[str, Any]) -> dict[str, Any]:
-    """Pass 2 over one group: counts inside the cells of ``task["cells"]``."""
-    cells = dict(np.load(task["cells"], allow_pickle=False))
-    totals: dict[str, Cells] = {}
-    for name, values in _values(job.load(task["job"]), task["group"]):
-        if name not in cells:  # no row at all
-            continue
-        found = Cells.of(values, cells[name])
-        totals[name] = totals[name].merge(found) if name in totals else found
-    save(
-        Path(task["out"]),
-        {f"{name}.{key}": value for name, one in totals.items() for key, value in one.to_arrays().items()},
-    )
-    return {}
+@dataclass(frozen=True, slots=True)
+class WantedTask(Task):
+    """Between the passes: the cells of source `source` (its position in the recipe) that pass 2 counts."""
+
+    job: Path
+    source: int
+
+    def run(self) -> Counts:
+        files = jobs.load(self.job).work.measure(self.job.stem)
+        save(files.wanted(self.source), wanted(merged_moments(jobs.load(self.job), files, self.source)))
+        return {}
 
 
-def _values(the_job: job.Job, group: int) -> Iterator[tuple[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class CellsTask(Task):
+    """Pass 2 over group `group` of source `source`: counts inside the cells that are wanted of the source."""
+
+    job: Path
+    source: int
+    group: int
+
+    def run(self) -> Counts:
+        the_job = jobs.load(self.job)
+        files = the_job.work.measure(self.job.stem)
+        cells = dict(np.load(files.wanted(self.source), allow_pickle=False))
+        totals: dict[str, Cells] = {}
+        for name, values in _values(the_job, self.group):
+            if name not in cells:  # no row at all
+                continue
+            counted = Cells.of(values, cells[name])
+            totals[name] = totals[name].merge(counted) if name in totals else counted
+        save(files.cells(self.group), _arrays(totals))
+        return {}
+
+
+def merged_moments(the_job: jobs.Job, files: MeasureFiles, source: int) -> dict[str, Moments]:
+    """The moments of a source, of all its groups."""
+    return merged(map(files.moments, the_job.groups_of(source)), Moments)
+
+
+def merged_cells(the_job: jobs.Job, files: MeasureFiles, source: int) -> dict[str, Cells]:
+    """The cells of a source, of all its groups."""
+    return merged(map(files.cells, the_job.groups_of(source)), Cells)
+
+
+def _arrays(totals: Mapping[str, Moments | Cells]) -> dict[str, Any]:
+    return {f"{name}.{key}": array for name, total in totals.items() for key, array in total.to_arrays().items()}
+
+
+def _values(the_job: jobs.Job, group: int) -> Iterator[tuple[str, Any]]:
     """The values of each set, float32 (n, D), of many parts at a time where parts are small."""
     waiting: dict[str, list[Any]] = {}
     rows = 0
     for piece in the_job.slices(group):
-        for name, values in _of_piece(the_job, piece):
+        for name, values in _values_of_slice(the_job, piece):
             waiting.setdefault(name, []).append(values)
         rows += piece.table.num_rows
         if rows >= index.BATCH:
-            yield from ((name, np.concatenate(found)) for name, found in waiting.items())
+            yield from ((name, np.concatenate(arrays)) for name, arrays in waiting.items())
             waiting, rows = {}, 0
-    yield from ((name, np.concatenate(found)) for name, found in waiting.items())
+    yield from ((name, np.concatenate(arrays)) for name, arrays in waiting.items())
 
 
-def _of_piece(the_job: job.Job, piece: job.Piece) -> Iterator[tuple[str, Any]]:
+def _values_of_slice(the_job: jobs.Job, piece: jobs.Piece) -> Iterator[tuple[str, Any]]:
     source, table = piece.source, piece.table
     kept = selection.rejected(table, source)[1]
     row_split = selection.splits(table, the_job.recipe, source, piece.part.split)
@@ -137,7 +177,7 @@ def summary(moments: Moments, cells: Cells | None, dims: Sequence[str]) -> dict[
     }
 
 
-def instructions(the_job: job.Job, source: int) -> dict[str, Any]:
+def instructions(the_job: jobs.Job, source: int) -> dict[str, Any]:
     """How many distinct instructions a source's episodes begin with, and the ten most frequent with their episodes.
 
     Memory: 16 bytes a distinct instruction; texts of one part at a time, and of ten.
@@ -155,7 +195,7 @@ def instructions(the_job: job.Job, source: int) -> dict[str, Any]:
     return {"distinct": len(heads), "most_frequent": [list(item) for item in best.items()]}
 
 
-def _first_instructions(the_job: job.Job, source: int) -> Iterator[tuple[list[str], Any, Any]]:
+def _first_instructions(the_job: jobs.Job, source: int) -> Iterator[tuple[list[str], Any, Any]]:
     """Part by part the distinct instructions that episodes begin with: texts, digests uint64, episodes int64."""
     for part in the_job.parts:
         if part.source == source and the_job.source(part).declaration.robot:

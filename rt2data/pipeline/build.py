@@ -10,6 +10,8 @@ from typing import Any
 from rt2data import storage
 from rt2data.errors import Rt2dataError
 from rt2data.pipeline import commit, exchange, staging
+from rt2data.pipeline.exchange import ExchangeTask
+from rt2data.pipeline.gather import GatherTask
 from rt2data.pipeline.stages import open_tokenizer, prepare, work_folder
 from rt2data.pipeline.summary import summary
 from rt2data.plan import text as plan_text
@@ -86,9 +88,9 @@ def build(
         image_bytes = [source.image_bytes for source in plan.sources]
         limits = exchange_limits(parsed, prepared.job.parts, drawn, chosen, image_bytes)
         job = prepared.job.regrouped(limits, chosen)
-        common = {"job": str(job.save()), "build": files.name, "out": str(target)}
-        runs = [common | {"group": g} for g in range(len(job.groups))]
-        shards = [common | {"bucket": b} for b in range(exchange.buckets(plan))]
+        file = job.save()
+        runs = [ExchangeTask(file, files.name, g) for g in range(len(job.groups))]
+        shards = [GatherTask(file, files.name, target, g) for g in range(exchange.buckets(plan))]
         records = [files.record(n) for n in range(plan.shards)]
         engine.run([("exchange", runs), ("gather", shards)], "shards", finished(records, os.path.exists), len(records))
         manifest = commit.commit(target, job, plan, (tokenizer, states), prepared.statistics, files)

@@ -7,6 +7,8 @@ holds the group's rows for bucket b. The file's own footer is the sidecar of off
 from __future__ import annotations
 
 import math
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from rt2data.pipeline.bin_counts import Bins
 from rt2data.plan import draw, plan
 from rt2data.plan.plan import Plan
 from rt2data.recipes.recipe import RecipeSource
+from rt2data.runners.tasks import Counts, Task
 from rt2data.samples import image_pass, job, selection, windows
 from rt2data.samples.job import Job
 from rt2data.samples.reasoning import Plans
@@ -32,8 +35,6 @@ from rt2data.tokenizer import ActionTokenizer, proprio
 MIN_BUCKETS = 16
 REFERENCE = ("file", "offset", "length", "crc", "format")  # columns of a camera that GATHER needs
 BUCKET_BYTES = 40_000_000  # of rows in a worker's memory: 200,000 samples of one step
-
-Counts = npt.NDArray[np.int64]
 
 
 def bucket_size(the_plan: Plan) -> int:
@@ -50,35 +51,47 @@ def buckets(the_plan: Plan) -> int:
     return math.ceil(the_plan.shards / bucket_size(the_plan))
 
 
-def task(task: dict[str, Any]) -> dict[str, Any]:
-    """Write the run of group ``task["group"]``; a run that is there is whole, since it was renamed into place.
+@dataclass(frozen=True, slots=True)
+class ExchangeTask(Task):
+    """Write the run of group `group` of the job at `job`, for the build named `build`.
 
-    Returns:
-        ``{"rows"}``: how many samples the run holds.
+    A run that is there is whole, since it was renamed into place.
     """
-    the_job, group = job.load(task["job"]), task["group"]
-    build = the_job.work.build(task["build"])
+
+    job: Path
+    build: str
+    group: int
+
+    def run(self) -> Counts:
+        return write_run(self)
+
+
+def write_run(task: ExchangeTask) -> Counts:
+    """Write a run, and before it all else that its task leaves. Counts rows, drawn samples and why rows are none."""
+    the_job, group = job.load(task.job), task.group
+    build = the_job.work.build(task.build)
     the_plan = plan.load(build.folder)
     path = build.run(the_job.runs, group)
-    if not path.is_file():
-        source = the_job.parts[the_job.groups[group][0].part].source
-        robot = the_job.recipe.sources[source].declaration.robot
-        folder = build.folder
-        bins = Bins(ActionTokenizer.from_pretrained(str(folder)), proprio.load(folder)) if robot else None
-        rows = _rows(the_job, the_plan, group, bins)
-        if bins is not None:
-            arrays = {f"{name}.{i}": array for name, pair in bins.counts.items() for i, array in enumerate(pair)}
-            action_statistics.save(build.bins(the_job.runs, group), arrays)
-        # The run comes last: where it is, all that the task leaves is.
-        if the_job.staged and the_job.staged[source] and rows.num_rows:
-            rows = staging.stage(the_job, source, rows, build.staged_run(the_job.runs, group))
-        _write(path, rows, buckets(the_plan), bucket_size(the_plan))
-    return {}
+    if path.is_file():
+        return {}
+    source = the_job.parts[the_job.groups[group][0].part].source
+    robot = the_job.recipe.sources[source].declaration.robot
+    folder = build.folder
+    bins = Bins(ActionTokenizer.from_pretrained(str(folder)), proprio.load(folder)) if robot else None
+    counts: Counter[str] = Counter()
+    rows = _rows(the_job, the_plan, group, bins, counts)
+    if bins is not None:
+        arrays = {f"{name}.{i}": array for name, pair in bins.counts.items() for i, array in enumerate(pair)}
+        action_statistics.save(build.bins(the_job.runs, group), arrays)
+    if the_job.staged and the_job.staged[source] and rows.num_rows:
+        rows = staging.stage(the_job, source, rows, build.staged_run(the_job.runs, group))
+    _write(path, rows, buckets(the_plan), bucket_size(the_plan))
+    return {**counts, "samples": rows.num_rows}
 
 
-def _rows(the_job: Job, the_plan: Plan, group: int, bins: Bins | None) -> pa.Table:
+def _rows(the_job: Job, the_plan: Plan, group: int, bins: Bins | None, counts: Counter[str]) -> pa.Table:
     """The drawn samples of a group: the index's columns, and order, shard, copy, variant and (web) target. Counts all
-    of its samples in `bins`, so that each part is opened once.
+    of its samples in `bins`, so that each part is opened once, and its rows in `counts`.
 
     Where samples hold several steps, the columns of the action are as wide, and the images of N steps back stand in
     columns of their own, as those of a camera ``CAMERA.hN``.
@@ -87,6 +100,8 @@ def _rows(the_job: Job, the_plan: Plan, group: int, bins: Bins | None) -> pa.Tab
     for piece in the_job.slices(group):
         part, source, table, every, start = piece
         samples = selection.select(table, the_job.recipe, source, part.split)
+        counts["rows"] += table.num_rows
+        counts.update({f"left_out.{reason}": number for reason, number in samples.left_out.items()})
         if bins is not None:
             bins.add(piece, samples)
         drawn = list(draw.drawn(the_job.recipe, source, the_plan.sources[part.source], samples))

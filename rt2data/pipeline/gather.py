@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -23,6 +24,7 @@ from rt2data.mixture.reader import CLAIM
 from rt2data.pipeline import exchange, staging
 from rt2data.plan import plan
 from rt2data.plan.plan import Plan
+from rt2data.runners.tasks import Counts, Task
 from rt2data.samples import job, selection
 from rt2data.samples.job import Job
 from rt2data.shards import render, tar
@@ -53,14 +55,31 @@ def finished(build: BuildFiles, out: Place, name: str, number: int) -> dict[str,
     return None
 
 
-def task(task: dict[str, Any]) -> dict[str, Any]:
-    """Write the shards of bucket ``task["bucket"]`` into ``task["out"]``; those that are there and whole are kept."""
-    the_job, out = job.load(task["job"]), storage.place(task["out"])
-    build = the_job.work.build(task["build"])
+@dataclass(frozen=True, slots=True)
+class GatherTask(Task):
+    """Write the shards of shard group `shard_group` into `out`, for the build named `build` of the job at `job`.
+
+    Shards that are there and whole are kept.
+    """
+
+    job: Path
+    build: str
+    out: Place
+    shard_group: int
+
+    def run(self) -> Counts:
+        return write_shards(self)
+
+
+def write_shards(task: GatherTask) -> Counts:
+    """Write the shards of a task, each with a record of what was written. Counts shards, samples and bytes."""
+    the_job, out = job.load(task.job), task.out
+    build = the_job.work.build(task.build)
     folder = build.folder
     the_plan = plan.load(folder)
     size = exchange.bucket_size(the_plan)
-    numbers = range(task["bucket"] * size, min(the_plan.shards, (task["bucket"] + 1) * size))
+    numbers = range(task.shard_group * size, min(the_plan.shards, (task.shard_group + 1) * size))
+    counts: Counter[str] = Counter()
     names = {}
     for number in numbers:
         stream, place = the_plan.shard(number)
@@ -72,7 +91,7 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
         repair = "Give one that all workers share"
         raise Rt2dataError(str(out), "not there on a worker, as the build made it", "the folder of --out", repair)
     tokenizers = ActionTokenizer.from_pretrained(str(folder)), proprio.load(folder)
-    rows = _rows(the_job, build, task["bucket"])
+    rows = _rows(the_job, build, task.shard_group)
     files, sink = Files(), Sink()
     try:
         for together in _together(the_plan, missing):
@@ -91,12 +110,13 @@ def task(task: dict[str, Any]) -> dict[str, Any]:
                     if not isinstance(out, Path):
                         record["version"] = storage.read_version(out / names[number])
                     atomic.write_file(build.record(number), json.dumps(record).encode())
+                    counts.update(shards=1, samples=samples, bytes=written.bytes)
             if here is not parts:
                 files.close()  # the copies are gone
     finally:
         files.close()
         sink.end()
-    return {}
+    return counts
 
 
 def _together(the_plan: Plan, numbers: list[int]) -> Iterator[list[int]]:

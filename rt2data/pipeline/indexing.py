@@ -13,10 +13,12 @@ import os
 import uuid
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from rt2data import index, sources, storage
@@ -24,11 +26,14 @@ from rt2data.declarations import declaration
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.index import blobs
+from rt2data.runners.tasks import Counts, Task
 from rt2data.samples.parts import IndexedPart, Member
 from rt2data.sources.base import Part, Source
 from rt2data.sources.web.corpus import PART_ROWS
 from rt2data.storage import atomic, object_store
 from rt2data.storage.local_copies import Extent
+from rt2data.storage.object_store import Url
+from rt2data.storage.places import Place
 from rt2data.storage.workdir import WorkDir
 
 SMALL_BYTES = 16 << 20  # of the files of a part that is indexed with others
@@ -42,21 +47,71 @@ def keep_in(source: Source, work: WorkDir) -> None:
     source.keep_in(blobs=work.blobs, examples=work.examples, counts=work.seen_folder)
 
 
-def tasks(source: Source, parts: Sequence[Part], work: WorkDir, *, check: str) -> list[dict[str, Any]]:
-    """The tasks of indexing some parts, as JSON. ``shared`` are the files that all of them share."""
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """What an index task leaves: the index at `file` below the work directory, of the parts `members`, and the blobs in
+    which images of it lie.
+    """
+
+    file: str
+    members: tuple[Member, ...]
+    blobs: tuple[str, ...]
+
+    @classmethod
+    def from_meta(cls, file: str, meta: dict[str, str]) -> Indexed:
+        """What an index says of itself in its metadata."""
+        members = (Member(*member) for member in json.loads(meta["members"]))
+        return cls(file, tuple(members), tuple(json.loads(meta["blobs"])))
+
+
+@dataclass(frozen=True, slots=True)
+class IndexTask(Task):
+    """INDEX a part, or some small ones.
+
+    Attributes:
+        declaration: the reference of the dataset's declaration.
+        root: the dataset's folder.
+        work: the work directory.
+        check: how far images are checked (of `index.LEVELS`).
+        shared: the files that all parts of the dataset share.
+        opened: which opening of the dataset the task belongs to.
+        parts: of one split.
+    """
+
+    declaration: str
+    root: Place
+    work: WorkDir
+    check: str
+    shared: tuple[str, ...]
+    opened: str
+    parts: tuple[Part, ...]
+
+    @property
+    def split(self) -> str:
+        return self.parts[0].split
+
+    @property
+    def files(self) -> list[str]:
+        """The files of all parts, each once."""
+        return list({name: None for part in self.parts for name in part.files})
+
+    def run(self) -> Counts:
+        if cached(self) is not None:
+            return {}
+        return _counts(index.read(self.work.path(make_index(self).file)))
+
+
+def tasks(source: Source, parts: Sequence[Part], work: WorkDir, *, check: str) -> list[IndexTask]:
+    """The tasks of indexing some parts."""
     files = {name: None for part in parts for name in part.files}
-    sizes = {
-        n: found[0] if found else 0
-        for n, found in zip(files, storage.read_versions(source.root, list(files)), strict=True)
-    }
+    versions = zip(files, storage.read_versions(source.root, list(files)), strict=True)
+    sizes = {name: version[0] if version else 0 for name, version in versions}
     shared = set(parts[0].files).intersection(*(part.files for part in parts)) if parts else set[str]()
-    common = {
-        "declaration": source.declaration.reference, "root": str(source.root), "work": str(work.root), "check": check,
-        "shared": sorted(shared), "opened": _opened.setdefault(source, uuid.uuid4().hex),
-    }  # fmt: skip
+    opened = _opened.setdefault(source, uuid.uuid4().hex)
+    own = {name: int(size) for name, size in sizes.items() if name not in shared}
     return [
-        common | {"split": batch[0].split, "parts": [[p.name, list(p.files), p.start, p.stop] for p in batch]}
-        for batch in _batches(parts, {name: int(size) for name, size in sizes.items() if name not in shared})
+        IndexTask(source.declaration.reference, source.root, work, check, tuple(sorted(shared)), opened, tuple(batch))
+        for batch in _batches(parts, own)
     ]
 
 
@@ -85,12 +140,11 @@ def _batches(parts: Sequence[Part], sizes: dict[str, int]) -> Iterator[list[Part
         yield batch
 
 
-def survey(tasks: Iterable[dict[str, Any]]) -> None:
+def survey(tasks: Iterable[IndexTask]) -> None:
     """List the folders in which the files of parts lie, where a store would be asked for each of them else."""
     for task in tasks:
-        if "://" in task["root"]:
-            root = storage.place(task["root"])
-            object_store.list_folders({(root / name).parent for name in _files(task)})
+        if isinstance(task.root, Url):
+            object_store.list_folders({(task.root / name).parent for name in task.files})
 
 
 # Which opening of a source a task goes back to: a worker opens it once for all of these, since that takes time in
@@ -99,22 +153,22 @@ _opened: weakref.WeakKeyDictionary[Source, str] = weakref.WeakKeyDictionary()
 
 
 @lru_cache(maxsize=8)
-def _open(reference: str, root: str, work: str, opened: str, files: str) -> Source:  # noqa: ARG001
+def _open(reference: str, root: Place, work: WorkDir, opened: str, files: str) -> Source:  # noqa: ARG001
     """A source as a worker sees it. `opened` and `files`, the state of files that all parts share, only tell apart."""
     declared = declaration.load_declaration(reference)
-    source: Source = sources.load_format(declared, reference)(declared, storage.place(root))
-    keep_in(source, WorkDir(Path(work)))
+    source: Source = sources.load_format(declared, reference)(declared, root)
+    keep_in(source, work)
     return source
 
 
-def cached(task: dict[str, Any]) -> dict[str, Any] | None:
-    """The result of a task that was done before, where the parts' files have the size and time they had then."""
+def cached(task: IndexTask) -> Indexed | None:
+    """What a task left before, where its files have the size and time that they had then; None where it must run."""
     seen = _seen(task)
     try:
         known = json.loads(seen.read_bytes())
         if (
             known["stat"] == _stat(task)
-            and known["declaration"] == declaration.load_declaration(task["declaration"]).digest
+            and known["declaration"] == declaration.load_declaration(task.declaration).digest
         ):
             same = known["watched_stat"] == _watched_stat(task, known["watched"])
             return _usable(task, known["result"]) if same else None
@@ -123,24 +177,22 @@ def cached(task: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def run(task: dict[str, Any]) -> dict[str, Any]:
-    """Index a part, or some small ones.
+def index_parts(task: IndexTask) -> Indexed:
+    """What a task left before, else what it makes now."""
+    return cached(task) or make_index(task)
 
-    Returns:
-        ``{"file", "members", "blobs"}``; `file` is below the work directory, `members` are the parts as `job.Member`.
+
+def make_index(task: IndexTask) -> Indexed:
+    """Index the parts of a task, or find their index where only times have changed.
 
     Raises:
         Rt2dataError: a file that cannot be used, which is named.
     """
-    found = cached(task)
-    if found:
-        return found
     stat = _stat(task)
-    shared = json.dumps([stat[name] for name in task["shared"]])
-    source = _open(task["declaration"], task["root"], task["work"], task["opened"], shared)
+    shared = json.dumps([stat[name] for name in task.shared])
+    source = _open(task.declaration, task.root, task.work, task.opened, shared)
     declared = source.declaration
-    parts = [Part(task["split"], name, tuple(files), start, stop) for name, files, start, stop in task["parts"]]
-    watched = list(dict.fromkeys(name for part in parts for name in source.watched(part)))
+    watched = list(dict.fromkeys(name for part in task.parts for name in source.watched(part)))
     seen = {
         "stat": stat,
         "watched": watched,
@@ -148,15 +200,15 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
         "declaration": declared.digest,
     }
     if _seen(task).exists():  # size or time changed, but perhaps not the content
-        file = _file(task, declared, [source.digest(part) for part in parts])
-        result = _usable(task, {"file": file})
-        if result:
-            return _remember(task, seen, result)
-    tables = [source.index(part, check=task["check"]) for part in parts]
+        file = _file(task, declared, [source.digest(part) for part in task.parts])
+        known = _usable(task, {"file": file})
+        if known is not None:
+            return _remember(task, seen, known)
+    tables = [source.index(part, check=task.check) for part in task.parts]
     metas = [index.meta(table) for table in tables]
-    members = [Member(p.name, m["digest"], t.num_rows) for p, m, t in zip(parts, metas, tables, strict=True)]
+    members = [Member(p.name, m["digest"], t.num_rows) for p, m, t in zip(task.parts, metas, tables, strict=True)]
     meta = {
-        "source": declared.id, "dataset": declared.name, "split": task["split"], "check": task["check"],
+        "source": declared.id, "dataset": declared.name, "split": task.split, "check": task.check,
         "members": json.dumps(members),
         "units": json.dumps([unit for m in metas for unit in json.loads(m["units"])]),
         "blobs": json.dumps([blob for m in metas for blob in json.loads(m.get("blobs", "[]"))]),
@@ -164,94 +216,91 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
     file = _file(task, declared, [member.digest for member in members])
     table = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
-    index.write(_work(task).path(file), table, meta)
-    return _remember(task, seen, {"file": file} | _content(meta))
+    index.write(task.work.path(file), table, meta)
+    return _remember(task, seen, Indexed.from_meta(file, meta))
 
 
-def indexed(position: int, task: dict[str, Any], result: dict[str, Any]) -> IndexedPart:
-    """The indexed part of a finished task of the recipe's source number `position`."""
-    return IndexedPart(position, task["split"], result["file"], tuple(Member(*m) for m in result["members"]))
+def _counts(table: pa.Table) -> Counts:
+    """Episodes or examples, rows, and the rows that are left out whatever the recipe."""
+    unit = "episodes" if "terminate" in table.column_names else "examples"
+    reject = np.bincount(index.numbers(table, "reject"), minlength=1)
+    left_out = {f"left_out.{index.REASONS[code]}": int(n) for code, n in enumerate(reject) if code and n}
+    return {unit: len(json.loads(index.meta(table)["units"])), "rows": table.num_rows} | left_out
 
 
-def changed(task: dict[str, Any]) -> str:
+def indexed_part(position: int, task: IndexTask, indexed: Indexed) -> IndexedPart:
+    """What a finished task of the recipe's source number `position` indexed, as a part of a job."""
+    return IndexedPart(position, task.split, indexed.file, indexed.members)
+
+
+def changed(task: IndexTask) -> str:
     """A file of a task that was finished, but is not `cached` any more: the first one that is another than it was."""
     try:
         known = json.loads(_seen(task).read_bytes())["stat"]
     except (OSError, ValueError, KeyError):
         known = {}
-    name = next((name for name, now in _stat(task).items() if known.get(name) != now), task["parts"][0][0])
-    return f"{task['root']}/{name}"
+    name = next((name for name, now in _stat(task).items() if known.get(name) != now), task.parts[0].name)
+    return str(task.root / name)
 
 
-def _file(task: dict[str, Any], declared: Declaration, digests: Sequence[str]) -> str:
-    """Where the index of parts of such content lies."""
-    work = _work(task)
+def _file(task: IndexTask, declared: Declaration, digests: Sequence[str]) -> str:
+    """Where the index of parts of such content lies, below the work directory."""
     name = hashlib.blake2b(f"{''.join(digests)}{declared.digest}".encode(), digest_size=16).hexdigest()
-    return work.name(work.index(declared.id, f"{name}-v{index.VERSION}-{task['check']}"))
-
-
-def _work(task: dict[str, Any]) -> WorkDir:
-    return WorkDir(Path(task["work"]))
+    return task.work.name(task.work.index(declared.id, f"{name}-v{index.VERSION}-{task.check}"))
 
 
 def _read(metas: Sequence[dict[str, str]]) -> dict[str, Extent]:
     """What of which files parts were made from, together; of parts that are files, nothing is said."""
-    found: dict[str, Extent] = {}
+    extents: dict[str, Extent] = {}
     for meta in metas:
-        for name, of in json.loads(meta.get("read", "{}")).items():
-            found[name] = Extent(*of).with_(found.get(name))
-    return found
+        for name, extent in json.loads(meta.get("read", "{}")).items():
+            extents[name] = Extent(*extent).with_(extents.get(name))
+    return extents
 
 
-def _files(task: dict[str, Any]) -> dict[str, None]:
-    return {name: None for _, files, _, _ in task["parts"] for name in files}
-
-
-def _stat(task: dict[str, Any]) -> dict[str, list[int | str]]:
+def _stat(task: IndexTask) -> dict[str, list[int | str]]:
     """Size and time of each file. Raises Rt2dataError where one is not there."""
-    root = storage.place(task["root"])
     stats: dict[str, list[int | str]] = {}
-    for name in _files(task):
+    for name in task.files:
         try:
-            stats[name] = storage.read_version(root / name)
+            stats[name] = storage.read_version(task.root / name)
         except OSError as error:
-            raise Rt2dataError(str(root / name), error.strerror or str(error), "a file of the dataset") from None
+            raise Rt2dataError(str(task.root / name), error.strerror or str(error), "a file of the dataset") from None
     return stats
 
 
-def _watched_stat(task: dict[str, Any], names: list[str]) -> str:
+def _watched_stat(task: IndexTask, names: list[str]) -> str:
     """A digest of size and time of each of a part's further files; one that is not there counts as such."""
     h = hashlib.blake2b(digest_size=16)
-    for found in storage.read_versions(storage.place(task["root"]), names):
-        h.update(b"%d %b\n" % (found[0], str(found[1]).encode()) if found else b"none\n")
+    for version in storage.read_versions(task.root, names):
+        h.update(b"%d %b\n" % (version[0], str(version[1]).encode()) if version else b"none\n")
     return h.hexdigest()
 
 
-def _seen(task: dict[str, Any]) -> Path:
-    name = index.digest(_resolved(task["root"]), task["parts"][0][0], task["declaration"], size=16).hex()
-    return _work(task).seen(f"{name}-v{index.VERSION}-{task['check']}")
+def _seen(task: IndexTask) -> Path:
+    name = index.digest(_resolved(task.root), task.parts[0].name, task.declaration, size=16).hex()
+    return task.work.seen(f"{name}-v{index.VERSION}-{task.check}")
 
 
 @lru_cache(maxsize=64)
-def _resolved(root: str) -> str:
-    return str(storage.place(root).resolve())
+def _resolved(root: Place) -> str:
+    return str(root.resolve())
 
 
-def _usable(task: dict[str, Any], result: dict[str, Any]) -> dict[str, Any] | None:
-    path = _work(task).path(result["file"])
+def _usable(task: IndexTask, result: dict[str, Any]) -> Indexed | None:
+    """The result of a task where the index and the blobs are there; `result` may name the index alone."""
+    path = task.work.path(result["file"])
     if not path.is_file():
         return None
-    if "members" not in result:
-        result = result | _content(index.meta(index.read(path)))
-    there = all(os.path.exists(blobs.locate(name, "", Path(task["work"]))) for name in result["blobs"])
-    return result if there else None
+    if "members" in result:
+        members = tuple(Member(*member) for member in result["members"])
+        indexed = Indexed(result["file"], members, tuple(result["blobs"]))
+    else:
+        indexed = Indexed.from_meta(result["file"], index.meta(index.read(path)))
+    there = all(os.path.exists(blobs.locate(name, "", task.work.root)) for name in indexed.blobs)
+    return indexed if there else None
 
 
-def _content(meta: dict[str, str]) -> dict[str, Any]:
-    """What an index says of itself: its parts, and the blobs in which their images lie."""
-    return {name: json.loads(meta[name]) for name in ("members", "blobs")}
-
-
-def _remember(task: dict[str, Any], seen: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-    atomic.write_file(_seen(task), json.dumps(seen | {"result": result}).encode())
-    return result
+def _remember(task: IndexTask, seen: dict[str, Any], indexed: Indexed) -> Indexed:
+    atomic.write_file(_seen(task), json.dumps(seen | {"result": asdict(indexed)}).encode())
+    return indexed

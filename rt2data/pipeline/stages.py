@@ -8,7 +8,6 @@ runner Beam's workers run the same functions.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +17,7 @@ from typing import Any
 from rt2data import sources, storage
 from rt2data.errors import Rt2dataError
 from rt2data.pipeline import action_statistics, indexing
-from rt2data.pipeline.exact_stats import Cells, Moments
+from rt2data.pipeline.action_statistics import CellsTask, MomentsTask, WantedTask
 from rt2data.plan import planner
 from rt2data.plan.plan import Plan
 from rt2data.recipes.recipe import Recipe, RecipeSource
@@ -26,6 +25,7 @@ from rt2data.runners import progress
 from rt2data.runners.engine import Direct, Engine, finished
 from rt2data.samples import annotations as annotation
 from rt2data.samples import duplicates, image_pass, job
+from rt2data.samples.annotations import AnnotationsTask
 from rt2data.samples.parts import IndexedPart
 from rt2data.sources.base import Part, Source
 from rt2data.storage import object_store
@@ -118,7 +118,7 @@ def indexed_before(recipe: Recipe, number: int, source: Source, work: Path, chec
     results = [indexing.cached(task) for task in tasks]
     if not all(results):
         return None
-    return [indexing.indexed(number, task, result) for task, result in zip(tasks, results, strict=True) if result]
+    return [indexing.indexed_part(number, task, r) for task, r in zip(tasks, results, strict=True) if r]
 
 
 def work_folder(out: Place, work: str | Path | None) -> Path:
@@ -195,7 +195,7 @@ def annotate(the_recipe: Recipe, data_root: str | Place | None, work: Path, engi
     return [(task and annotation.cached(task)) or "" for task in tasks]
 
 
-def annotation_task(source: RecipeSource, data_root: str | Place | None, work: Path) -> dict[str, Any] | None:
+def annotation_task(source: RecipeSource, data_root: str | Place | None, work: Path) -> AnnotationsTask | None:
     """The task of indexing a source's annotations; None where it has none. Raises where the file is not there."""
     rule = source.reasoning
     if rule is None or rule.origin != "annotations":
@@ -205,7 +205,7 @@ def annotation_task(source: RecipeSource, data_root: str | Place | None, work: P
     if path is None or not path.is_file():
         expected = f"a file below {root}" if path is None else f"a file at {path}"
         raise Rt2dataError(source.where, f'no annotations "{rule.file}"', expected)
-    return annotation.task(path, rule, work)
+    return AnnotationsTask(path, rule.text, rule.episode, WorkDir(work))
 
 
 def index_all(
@@ -241,7 +241,7 @@ def index_all(
     if lost is not None:
         expected = "files that stay as they are while they are read"
         raise Rt2dataError(indexing.changed(lost), "changed while it was indexed", expected, "Build again")
-    indexed = [indexing.indexed(number, task, result) for number, task, result in results if result is not None]
+    indexed = [indexing.indexed_part(number, task, result) for number, task, result in results if result is not None]
     roots = [str(one.root) for one in found]
     looked = image_pass.tasks(folder, the_recipe, roots, indexed)
     engine.run([("pictures", looked)], "images", finished(looked, image_pass.done), len(looked))
@@ -252,35 +252,22 @@ def measure_all(the_job: job.Job, engine: Engine | Direct) -> dict[int, dict[str
     """MEASURE: the exact statistics of each robot source, ``{source: {"train": ..., "all": ...}}``."""
     file = the_job.save()
     files = the_job.work.measure(file.stem)
-    robots = [n for n, s in enumerate(the_job.recipe.sources) if s.declaration.robot]
-    groups = {n: the_job.groups_of(n) for n in robots}
-    every = [{"job": str(file), "group": g, "out": str(files.moments(g))} for n in robots for g in groups[n]]
-    engine.run([("moments", [t for t in every if not os.path.exists(str(t["out"]))])])
-    moments = {n: action_statistics.merged(map(files.moments, groups[n]), Moments) for n in robots}
-    second = []
-    for n in robots:
-        action_statistics.save(files.wanted(n), action_statistics.wanted(moments[n]))
-        second += [
-            {
-                "job": str(file),
-                "group": g,
-                "cells": str(files.wanted(n)),
-                "out": str(files.cells(g)),
+    robots = {n: source.declaration.robot for n, source in enumerate(the_job.recipe.sources)}
+    groups = [(n, g) for n, robot in robots.items() if robot for g in the_job.groups_of(n)]
+    moments = [MomentsTask(file, g) for _, g in groups if not files.moments(g).is_file()]
+    cells = [CellsTask(file, n, g) for n, g in groups if not files.cells(g).is_file()]
+    wanted = [WantedTask(file, n) for n in dict.fromkeys(task.source for task in cells)]
+    engine.run([("moments", moments), ("wanted", wanted), ("cells", cells)])
+    statistics = {}
+    for number, robot in robots.items():
+        if robot:
+            counted = action_statistics.merged_cells(the_job, files, number)
+            dims = {"proprio": robot.proprio_dims}
+            statistics[number] = {
+                name: action_statistics.summary(total, counted.get(name), dims.get(name, robot.dims))
+                for name, total in action_statistics.merged_moments(the_job, files, number).items()
             }
-            for g in groups[n]
-        ]
-    engine.run([("cells", [t for t in second if not os.path.exists(str(t["out"]))])])
-    found = {}
-    for n in robots:
-        cells = action_statistics.merged(map(files.cells, groups[n]), Cells)
-        robot = the_job.recipe.sources[n].declaration.robot
-        dims = {"proprio": robot.proprio_dims} if robot else {}
-        every_dim = robot.dims if robot else ()
-        found[n] = {
-            name: action_statistics.summary(one, cells.get(name), dims.get(name, every_dim))
-            for name, one in moments[n].items()
-        }
-    return found
+    return statistics
 
 
 def resolve(the_recipe: Recipe, spec: ActionTokenizer, measured: dict[int, dict[str, Any]]) -> ActionTokenizer:

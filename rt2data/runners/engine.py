@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from rt2data.errors import Rt2dataError
 from rt2data.runners import progress
 from rt2data.runners import workers as worker
+from rt2data.runners.tasks import Stages
 
-Tasks = Sequence[dict[str, Any]]
 T = TypeVar("T")
 
 
@@ -38,14 +37,12 @@ class Direct:
     def __init__(self, say: progress.Reporter) -> None:
         self.say = say
 
-    def run(
-        self, stages: Sequence[tuple[str, Tasks]], word: str = "", done: Callable[[], int] | None = None, total: int = 0
-    ) -> None:
+    def run(self, stages: Stages, word: str = "", done: Callable[[], int] | None = None, total: int = 0) -> None:
         """As `Engine.run`."""
         with self.say.progress(word, done, total):
-            for stage, tasks in stages:
+            for _, tasks in stages:
                 for task in tasks:
-                    if "error" in (answer := worker.run(stage, task)):
+                    if "error" in (answer := worker.run(task)):
                         raise Rt2dataError(*answer["error"])
 
 
@@ -72,9 +69,7 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self._own.close()
 
-    def run(
-        self, stages: Sequence[tuple[str, Tasks]], word: str = "", done: Callable[[], int] | None = None, total: int = 0
-    ) -> None:
+    def run(self, stages: Stages, word: str = "", done: Callable[[], int] | None = None, total: int = 0) -> None:
         """Run stages one after the other, in one pipeline. `done` counts finished files for the progress line."""
         if not any(tasks for _, tasks in stages):
             return
@@ -87,10 +82,9 @@ class Engine:
                 from rt2data.runners import beam as beam_runner
             finally:
                 logging.disable(logging.NOTSET)
-            dumped = [(stage, [json.dumps(task) for task in tasks]) for stage, tasks in stages]
             if self.pool:
-                errors = beam_runner.run_here(dumped, self.pool)
+                errors = beam_runner.run_here(stages, self.pool)
             else:
-                errors = beam_runner.run(dumped, self.work, self.options)
+                errors = beam_runner.run(stages, self.work, self.options)
         if errors:
             raise Rt2dataError(*errors[0])

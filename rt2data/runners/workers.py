@@ -1,7 +1,7 @@
 """Worker processes of a local build: plain Python with numpy and rt2data, started before anything else is imported.
 
-``python -m rt2data.runners.workers`` reads a task a line as JSON and answers a line: ``{"result": ...}`` or ``{"error":
-...}``. The same functions run inside Beam's own workers on a remote runner.
+``python -m rt2data.runners.workers`` reads a task a line as JSON and answers a line: ``{"counts": ...}`` or ``{"error":
+...}``. The same tasks run inside Beam's own workers on a remote runner.
 """
 
 from __future__ import annotations
@@ -16,38 +16,45 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
 from rt2data.errors import Rt2dataError
+from rt2data.runners.tasks import Task
 
-# Every function that a task may name, by stage. Nothing else can be called.
+# The class of each stage's tasks. Nothing else can be run.
 STAGES = {
-    "index": "rt2data.pipeline.indexing:run",
-    "annotations": "rt2data.samples.annotations:run",
-    "pictures": "rt2data.samples.image_pass:task",
-    "spread": "rt2data.samples.duplicates:spread",
-    "join": "rt2data.samples.duplicates:join",
-    "mark": "rt2data.samples.duplicates:mark",
-    "moments": "rt2data.pipeline.action_statistics:moments_task",
-    "cells": "rt2data.pipeline.action_statistics:cells_task",
-    "exchange": "rt2data.pipeline.exchange:task",
-    "gather": "rt2data.pipeline.gather:task",
+    "index": "rt2data.pipeline.indexing:IndexTask",
+    "annotations": "rt2data.samples.annotations:AnnotationsTask",
+    "pictures": "rt2data.samples.image_pass:PicturesTask",
+    "spread": "rt2data.samples.duplicates:SpreadTask",
+    "join": "rt2data.samples.duplicates:JoinTask",
+    "mark": "rt2data.samples.duplicates:MarkTask",
+    "moments": "rt2data.pipeline.action_statistics:MomentsTask",
+    "wanted": "rt2data.pipeline.action_statistics:WantedTask",
+    "cells": "rt2data.pipeline.action_statistics:CellsTask",
+    "exchange": "rt2data.pipeline.exchange:ExchangeTask",
+    "gather": "rt2data.pipeline.gather:GatherTask",
 }
 
 
-def run(stage: str, task: dict[str, Any]) -> dict[str, Any]:
+def task_class(stage: str) -> type[Task]:
+    """The class of a stage's tasks."""
+    module, _, name = STAGES[stage].partition(":")
+    kind: type[Task] = getattr(importlib.import_module(module), name)
+    return kind
+
+
+def run(task: Task) -> dict[str, Any]:
     """Run one task in this process.
 
     Returns:
-        ``{"result": ...}``, or ``{"error": [where, found, expected, repair]}`` for input that cannot be used: an
+        ``{"counts": {...}}``, or ``{"error": [where, found, expected, repair]}`` for input that cannot be used: an
         answer, not an exception, so that no runner tries again what cannot succeed.
     """
-    module, _, name = STAGES[stage].partition(":")
-    function: Callable[[dict[str, Any]], dict[str, Any]] = getattr(importlib.import_module(module), name)
     try:
-        return {"result": function(task)}
+        return {"counts": task.run()}
     except Rt2dataError as error:
         return {"error": [error.where, error.found, error.expected, error.repair]}
 
@@ -64,8 +71,8 @@ class Pool:
 
     def __init__(self, workers: int | None = None) -> None:
         self.errors: list[list[str]] = []
-        self._tasks: queue.SimpleQueue[tuple[Future[dict[str, Any]], str, dict[str, Any]] | None] = queue.SimpleQueue()
-        self._begun: dict[tuple[str, str], Future[dict[str, Any]]] = {}
+        self._tasks: queue.SimpleQueue[tuple[Future[dict[str, Any]], str, Task] | None] = queue.SimpleQueue()
+        self._begun: dict[tuple[str, Task], Future[dict[str, Any]]] = {}
         self._lock, self._closed = threading.Lock(), False
         self._processes = [self._start() for _ in range(workers or os.cpu_count() or 1)]
         self._threads = [threading.Thread(target=self._serve, args=(p,), daemon=True) for p in self._processes]
@@ -99,7 +106,7 @@ class Pool:
             try:
                 if process.stdin is None or process.stdout is None:
                     raise BrokenPipeError
-                process.stdin.write(json.dumps({"stage": stage, "task": task}) + "\n")
+                process.stdin.write(json.dumps({"stage": stage, "task": task.to_json()}) + "\n")
                 process.stdin.flush()
                 line = process.stdout.readline()
                 if not line:
@@ -123,13 +130,13 @@ class Pool:
                     process = self._start()
                     self._processes.append(process)
 
-    def begin(self, stage: str, tasks: Sequence[dict[str, Any]]) -> None:
+    def begin(self, stage: str, tasks: Sequence[Task]) -> None:
         """Queue tasks that will be submitted later."""
-        self._begun = {(stage, json.dumps(task)): self.submit(stage, task) for task in tasks}
+        self._begun = {(stage, task): self.submit(stage, task) for task in tasks}
 
-    def submit(self, stage: str, task: dict[str, Any]) -> Future[dict[str, Any]]:
+    def submit(self, stage: str, task: Task) -> Future[dict[str, Any]]:
         """Queue a task, unless it was begun."""
-        if begun := self._begun.pop((stage, json.dumps(task)), None):
+        if begun := self._begun.pop((stage, task), None):
             return begun
         future: Future[dict[str, Any]] = Future()
         self._tasks.put((future, stage, task))
@@ -176,7 +183,7 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         try:
-            answer = run(request["stage"], request["task"])
+            answer = run(task_class(request["stage"]).from_json(request["task"]))
         except OSError as error:  # a full disk, a file without permission: what the user can repair
             where, found = str(error.filename or request["stage"]), error.strerror or str(error)
             answer = {"error": [where, found, "files that can be read, and room and permission to write", ""]}

@@ -13,6 +13,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ import pyarrow.ipc
 from rt2data import index, storage
 from rt2data.errors import Rt2dataError
 from rt2data.recipes import reasoning
+from rt2data.runners.tasks import Counts, Task
 from rt2data.sources.json_lines import read_objects
 from rt2data.sources.web import json_stream
 from rt2data.sources.web.field_path import lookup
@@ -84,33 +86,43 @@ def load(path: Path) -> Annotations:
     return Annotations(AnnotationFiles(path))
 
 
-def task(path: Place, rule: reasoning.Reasoning, work: Path) -> dict[str, Any]:
-    """The task of indexing a file of annotations, as JSON."""
-    return {"path": str(path), "text": rule.text, "episode": rule.episode, "work": str(work)}
+@dataclass(frozen=True, slots=True)
+class AnnotationsTask(Task):
+    """INDEX a file of annotations, where that was not done before.
+
+    Attributes:
+        path: the file.
+        text, episode: templates of the text and of an episode's id (`rt2data.recipes.reasoning.Reasoning`).
+        work: the work directory.
+    """
+
+    path: Place
+    text: str
+    episode: str
+    work: WorkDir
+
+    def run(self) -> Counts:
+        if cached(self) is not None:
+            return {}
+        stat, digest = _stat(self.path), _digest(self)
+        files = self.work.annotations(digest)
+        if not files.counts.is_file():
+            _write(files, self, digest)
+        atomic.write_file(_seen(self), json.dumps({"stat": stat, "file": self.work.name(files.texts)}).encode())
+        return {"annotations": len(load(files.texts))}
 
 
-def cached(task: dict[str, Any]) -> str | None:
+def cached(task: AnnotationsTask) -> str | None:
     """The index of a file that was indexed before and has the size and time it had then: its path below `work`."""
     try:
         known = json.loads(_seen(task).read_bytes())
-        there = AnnotationFiles(WorkDir(Path(task["work"])).path(known["file"])).counts.is_file()
-        return str(known["file"]) if known["stat"] == _stat(task["path"]) and there else None
+        there = AnnotationFiles(task.work.path(known["file"])).counts.is_file()
+        return str(known["file"]) if known["stat"] == _stat(task.path) and there else None
     except (OSError, ValueError, KeyError):
         return None
 
 
-def run(task: dict[str, Any]) -> dict[str, Any]:
-    """Index a file of annotations, where that was not done before."""
-    if cached(task) is None:
-        stat, digest, work = _stat(task["path"]), _digest(task), WorkDir(Path(task["work"]))
-        files = work.annotations(digest)
-        if not files.counts.is_file():
-            _write(files, task, digest)
-        atomic.write_file(_seen(task), json.dumps({"stat": stat, "file": work.name(files.texts)}).encode())
-    return {}
-
-
-def _write(files: AnnotationFiles, task: dict[str, Any], digest: str) -> None:
+def _write(files: AnnotationFiles, task: AnnotationsTask, digest: str) -> None:
     counts: Counter[str] = Counter()
     digests, steps = [np.empty(0, "S10")], [np.empty(0, np.int32)]
     schema = pa.schema({"text": pa.string()})
@@ -125,7 +137,8 @@ def _write(files: AnnotationFiles, task: dict[str, Any], digest: str) -> None:
             steps.append(np.array([step for _, step, _ in batch], np.int32))
     unit, step = np.concatenate(digests), np.concatenate(steps)
     if not len(unit) and not counts.total():
-        raise Rt2dataError(task["path"], "no annotation of a step", "a mapping of file to episode to step to texts")
+        expected = "a mapping of file to episode to step to texts"
+        raise Rt2dataError(str(task.path), "no annotation of a step", expected)
     row = np.lexsort((step, unit))  # stable: of two annotations of a step the first one counts
     unit, step = unit[row], step[row]
     first = np.ones(len(row), np.bool_)
@@ -161,13 +174,13 @@ def _batches(entries: Iterator[tuple[str, int, str]]) -> Iterator[list[tuple[str
         yield batch
 
 
-def _entries(task: dict[str, Any], counts: Counter[str]) -> Iterator[tuple[str, int, str]]:
+def _entries(task: AnnotationsTask, counts: Counter[str]) -> Iterator[tuple[str, int, str]]:
     """(episode's id, step, plan) of each annotation that is one; the others are counted."""
-    path = storage.place(task["path"])
+    path = task.path
     for file, episode, step, values in _lined(path) if path.suffix == ".jsonl" else _nested(path):
-        name = _episode(task["episode"], {"file": file, "episode": episode})
+        name = _episode(task.episode, {"file": file, "episode": episode})
         number = int(step) if re.fullmatch("[0-9]{1,9}", str(step)) and not isinstance(step, bool) else None
-        text = reasoning.fill_template(task["text"], values) if isinstance(values, dict) else None
+        text = reasoning.fill_template(task.text, values) if isinstance(values, dict) else None
         reason = "bad_episode" if name is None else "bad_step" if number is None else "no_text" if text is None else ""
         if name is None or number is None or text is None:
             counts[reason] += 1
@@ -205,23 +218,23 @@ def _lined(path: Place) -> Iterator[tuple[Any, Any, Any, Any]]:
         yield record.get("file"), record.get("episode"), record.get("step"), record
 
 
-def _digest(task: dict[str, Any]) -> str:
+def _digest(task: AnnotationsTask) -> str:
     """Names an index by the file's bytes and what is made of them."""
     h = hashlib.blake2b(digest_size=20)
-    h.update(index.digest(str(VERSION), task["text"], task["episode"], storage.place(task["path"]).suffix, size=20))
-    with storage.open_file(storage.place(task["path"])) as file:
+    h.update(index.digest(str(VERSION), task.text, task.episode, task.path.suffix, size=20))
+    with storage.open_file(task.path) as file:
         while block := file.read(1 << 22):
             h.update(block)
     return h.hexdigest()
 
 
-def _stat(path: str) -> list[int | str]:
+def _stat(path: Place) -> list[int | str]:
     try:
-        return storage.read_version(storage.place(path))
+        return storage.read_version(path)
     except OSError as error:
-        raise Rt2dataError(path, error.strerror or str(error), "a file of annotations") from None
+        raise Rt2dataError(str(path), error.strerror or str(error), "a file of annotations") from None
 
 
-def _seen(task: dict[str, Any]) -> Path:
-    name = index.digest(str(storage.place(task["path"]).resolve()), task["text"], task["episode"], size=16).hex()
-    return WorkDir(Path(task["work"])).seen(f"{name}-annotations-{VERSION}")
+def _seen(task: AnnotationsTask) -> Path:
+    name = index.digest(str(task.path.resolve()), task.text, task.episode, size=16).hex()
+    return task.work.seen(f"{name}-annotations-{VERSION}")

@@ -24,7 +24,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from rt2data.index import keys
 from rt2data.recipes import filters
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.runners.engine import Direct, Engine
+from rt2data.runners.tasks import Counts, Task
 from rt2data.samples import image_pass, job, selection, windows
 from rt2data.samples.job import Job
 from rt2data.samples.parts import IndexedPart
@@ -67,14 +68,14 @@ def find(the_job: Job, engine: Engine | Direct) -> Job:
         return marked
     rows = sum(the_job.parts[n].rows * (1 + len(selection.shown(the_job.source(the_job.parts[n])))) for n in numbers)
     ranges = max(1, math.ceil(rows / RANGE))
-    common: dict[str, Any] = {"job": str(the_job.save()), "duplicates": marked.duplicates, "ranges": ranges}
+    file, name = the_job.save(), marked.duplicates
     apart = [n for n in numbers if not files.run(n).is_file()]
     unmarked = [n for n in numbers if not marked.marks(the_job.parts[n]).is_file()]
     engine.run(
         [
-            ("spread", [common | {"part": n} for n in apart]),
-            ("join", [common | {"range": r} for r in range(ranges)]),
-            ("mark", [common | {"part": n} for n in unmarked]),
+            ("spread", [SpreadTask(file, name, ranges, n) for n in apart]),
+            ("join", [JoinTask(file, name, ranges, r) for r in range(ranges)]),
+            ("mark", [MarkTask(file, name, ranges, n) for n in unmarked]),
         ]
     )
     return marked
@@ -106,13 +107,52 @@ def _digest(the_job: Job, numbers: list[int]) -> str:
     return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
 
-def spread(task: dict[str, Any]) -> dict[str, Any]:
-    """Write the digests of part ``task["part"]``: an Arrow file whose record batch r is range r of the digests."""
-    the_job = job.load(task["job"])
-    found = _first(np.concatenate([np.empty(0, ENTRY), *(one for one, _ in _entries(the_job, task["part"]))]))
-    edges = np.searchsorted(found["high"], _starts(task["ranges"]), side="left")
+@dataclass(frozen=True, slots=True)
+class _DuplicatesTask(Task):
+    """What the tasks of the three stages share: the job's file, the name of the search, and the number of ranges."""
+
+    job: Path
+    duplicates: str
+    ranges: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpreadTask(_DuplicatesTask):
+    """Write the digests of part `part` (its position in the job), sorted into ranges."""
+
+    part: int
+
+    def run(self) -> Counts:
+        return spread(self)
+
+
+@dataclass(frozen=True, slots=True)
+class JoinTask(_DuplicatesTask):
+    """Write the digests of range `range` that occur in several places, each with the first place."""
+
+    range: int
+
+    def run(self) -> Counts:
+        return join(self)
+
+
+@dataclass(frozen=True, slots=True)
+class MarkTask(_DuplicatesTask):
+    """Write a byte for each row of part `part` (its position in the job)."""
+
+    part: int
+
+    def run(self) -> Counts:
+        return mark(self)
+
+
+def spread(task: SpreadTask) -> Counts:
+    """Write an Arrow file whose record batch r is range r of a part's digests."""
+    the_job = job.load(task.job)
+    found = _first(np.concatenate([np.empty(0, ENTRY), *(one for one, _ in _entries(the_job, task.part))]))
+    edges = np.searchsorted(found["high"], _starts(task.ranges), side="left")
     with (
-        atomic.replacing(the_job.work.duplicates(task["duplicates"]).run(task["part"])) as temporary,
+        atomic.replacing(the_job.work.duplicates(task.duplicates).run(task.part)) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
         pa.ipc.new_file(
             sink, pa.schema([(name, pa.from_numpy_dtype(ENTRY[name])) for name in _names(ENTRY)])
@@ -121,18 +161,18 @@ def spread(task: dict[str, Any]) -> dict[str, Any]:
         for low, high in zip(edges, [*edges[1:], len(found)], strict=True):
             arrays = [pa.array(np.ascontiguousarray(found[name][low:high])) for name in _names(ENTRY)]
             writer.write_batch(pa.record_batch(arrays, names=_names(ENTRY)))
-    return {}
+    return {"digests": len(found)}
 
 
-def join(task: dict[str, Any]) -> dict[str, Any]:
-    """Write the digests of range ``task["range"]`` that occur in several places, each with the first place."""
-    the_job = job.load(task["job"])
-    files, pieces = the_job.work.duplicates(task["duplicates"]), []
-    path = files.range(task["range"])
+def join(task: JoinTask) -> Counts:
+    """Write the digests of a range that occur in several places, but for those of pictures of one colour."""
+    the_job = job.load(task.job)
+    files, pieces = the_job.work.duplicates(task.duplicates), []
+    path = files.range(task.range)
     if path.is_file():
         return {}
     for part in _numbers(the_job):
-        batch = pa.ipc.open_file(pa.memory_map(str(files.run(part)))).get_batch(task["range"])
+        batch = pa.ipc.open_file(pa.memory_map(str(files.run(part)))).get_batch(task.range)
         piece = np.empty(batch.num_rows, ENTRY)
         for name in _names(ENTRY):
             piece[name] = batch.column(name).to_numpy()
@@ -155,13 +195,13 @@ def join(task: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def mark(task: dict[str, Any]) -> dict[str, Any]:
-    """Write a byte for each row of part ``task["part"]``."""
-    the_job = job.load(task["job"])
-    files, part = the_job.work.duplicates(task["duplicates"]), the_job.parts[task["part"]]
+def mark(task: MarkTask) -> Counts:
+    """Write a byte for each row of a part: bits of `filters.DUPLICATES`."""
+    the_job = job.load(task.job)
+    files, part = the_job.work.duplicates(task.duplicates), the_job.parts[task.part]
     marks = np.zeros(part.rows, np.uint8)
-    starts = _starts(task["ranges"])
-    for entries, rows in _entries(the_job, task["part"]):
+    starts = _starts(task.ranges)
+    for entries, rows in _entries(the_job, task.part):
         lost = np.zeros(len(entries), np.bool_)
         which = np.searchsorted(starts, entries["high"], side="right") - 1
         for number in np.unique(which).tolist():
@@ -171,7 +211,7 @@ def mark(task: dict[str, Any]) -> dict[str, Any]:
         bit = filters.DUPLICATES["duplicate_episode" if entries["camera"][:1] == EPISODE else "duplicate_image"]
         marks[rows(lost)] |= bit
     _save(files.marks(part.source, part.file), marks)
-    return {}
+    return {"duplicates": int(np.count_nonzero(marks))}
 
 
 def _later(entries: Entries, doubles: Entries) -> npt.NDArray[np.bool_]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import index
+from rt2data import index, storage
 from rt2data.images import codec, reader
 from rt2data.index import blobs
 from rt2data.recipes import filters
 from rt2data.recipes.recipe import Recipe, RecipeSource
+from rt2data.runners.tasks import Counts, Task
 from rt2data.samples import selection
 from rt2data.samples.parts import IndexedPart
+from rt2data.storage.places import Place
 from rt2data.storage.workdir import WorkDir
 
 VERSION = 1
@@ -49,33 +52,53 @@ def level(recipe: Recipe, check: str) -> str:
     return "header" if check == "quick" and needed(recipe) else check
 
 
-def tasks(work: WorkDir, recipe: Recipe, roots: Sequence[str], parts: Iterable[IndexedPart]) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class PicturesTask(Task):
+    """Look at every image of one camera of a part, each once whichever rows show it.
+
+    Attributes:
+        work: the work directory.
+        root: the dataset's folder.
+        index: the part's index, below the work directory.
+        camera: whose images.
+        bgr: whether their channels are swapped.
+        needs: of ``digest`` and ``pixels``.
+    """
+
+    work: WorkDir
+    root: Place
+    index: str
+    camera: str
+    bgr: bool
+    needs: tuple[str, ...]
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Where the pass leaves each of `needs`."""
+        return {need: file(self.work, self.index, self.camera, need) for need in self.needs}
+
+    def run(self) -> Counts:
+        return _look_at_images(self)
+
+
+def tasks(work: WorkDir, recipe: Recipe, roots: Sequence[str], parts: Iterable[IndexedPart]) -> list[PicturesTask]:
     """The tasks whose files are not there yet."""
-    found = []
+    tasks = []
     for part in parts:
         source = recipe.sources[part.source]
         robot = source.declaration.robot
         swapped = {c.name for c in robot.cameras if c.colour == "bgr"} if robot else set()
         for camera, needs in wanted(source).items():
-            missing = sorted(need for need in needs if not file(work, part.file, camera, need).is_file())
+            missing = tuple(sorted(need for need in needs if not file(work, part.file, camera, need).is_file()))
             if missing:
-                found.append(
-                    {
-                        "work": str(work.root),
-                        "root": roots[part.source],
-                        "index": part.file,
-                        "camera": camera,
-                        "bgr": camera in swapped,
-                        "what": missing,
-                    }
-                )
-    return found
+                root = storage.place(roots[part.source])
+                tasks.append(PicturesTask(work, root, part.file, camera, camera in swapped, missing))
+    return tasks
 
 
-def done(task: dict[str, Any]) -> bool:
+def done(task: PicturesTask) -> bool:
     """Whether a task has left its files."""
-    work = WorkDir(Path(task["work"]))
-    return all(file(work, task["index"], task["camera"], what).is_file() for what in task["what"])
+    return all(path.is_file() for path in task.files.values())
 
 
 def file(work: WorkDir, index_file: str, camera: str, what: str) -> Path:
@@ -83,43 +106,43 @@ def file(work: WorkDir, index_file: str, camera: str, what: str) -> Path:
     return work.pictures(index_file, f"{camera}-{what}{VERSION}")
 
 
-def task(task: dict[str, Any]) -> dict[str, Any]:
-    """Look at every image of one camera of a part, each once whichever rows show it.
+def _look_at_images(task: PicturesTask) -> Counts:
+    """Write the files of a task.
 
     Raises:
         Rt2dataError: an image that is no longer the one that was indexed.
     """
-    work, camera, what = WorkDir(Path(task["work"])), task["camera"], task["what"]
-    table = index.read(work.path(task["index"]))
+    camera = task.camera
+    table = index.read(task.work.path(task.index))
     codes, names = index.codes(table, f"{camera}.file")
     there = (codes >= 0) & (index.numbers(table, f"{camera}.state") == 0)
     columns = [index.numbers(table, f"{camera}.{name}") for name in ("offset", "length", "crc")]
     places, which = np.unique(np.stack([codes, *columns], axis=1).astype(np.int64)[there], axis=0, return_inverse=True)
     digest = np.zeros((len(places), 2), np.uint64)
     pixels = np.zeros((len(places), 3), np.uint8)
-    paths = [blobs.locate(str(name), task["root"], work.root) for name in names]
+    paths = [blobs.locate(str(name), str(task.root), task.work.root) for name in names]
     files = reader.Files()
     try:
         for row, (code, offset, length, crc) in enumerate(places.tolist()):
             data = np.empty(length, np.uint8)
             files.read((paths[code], offset, crc), data)
-            if "digest" in what:
+            if "digest" in task.needs:
                 digest[row] = np.frombuffer(hashlib.blake2b(data.data, digest_size=16).digest(), ">u8")
-            if "pixels" in what:
-                pixels[row] = _look(data, bgr=task["bgr"])
+            if "pixels" in task.needs:
+                pixels[row] = _look(data, bgr=task.bgr)
     finally:
         files.close()
-    found = {"digest": {"digest": index.fixed(_spread(digest, there, which))}}
+    columns_of = {"digest": {"digest": index.fixed(_spread(digest, there, which))}}
     spread = _spread(pixels, there, which)
-    found["pixels"] = {
+    columns_of["pixels"] = {
         "brightness": pa.array(spread[:, 0]),
         "contrast": pa.array(spread[:, 1]),
         "state": pa.array(spread[:, 2]),
         "there": pa.array(there),
     }
-    for name in what:
-        index.write(file(work, task["index"], camera, name), pa.table(found[name]), {})
-    return {}
+    for need, path in task.files.items():
+        index.write(path, pa.table(columns_of[need]), {})
+    return {"images": len(places), "bytes": int(places[:, 2].sum())}
 
 
 def _look(data: npt.NDArray[np.uint8], *, bgr: bool) -> tuple[int, int, int]:

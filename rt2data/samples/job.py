@@ -171,9 +171,8 @@ def _resolved(job: Job) -> Job:
 
 
 @lru_cache(maxsize=4)
-def load(path: str) -> Job:
+def load(file: Path) -> Job:
     """Read a job that `save` wrote."""
-    file = Path(path)
     content: dict[str, Any] = json.loads(file.read_bytes())
     declarations = [declaration.load_declaration(reference) for reference in content["declarations"]]
     parsed = recipe.parse_recipe(content["recipe"], content["file"], declarations=declarations)

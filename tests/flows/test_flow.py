@@ -30,7 +30,9 @@ from rt2data.index import text_columns
 from rt2data.mixture.reader import CLAIM, FORMAT, load_manifest
 from rt2data.pipeline import build as flow
 from rt2data.pipeline import commit, indexing
+from rt2data.pipeline.action_statistics import MomentsTask
 from rt2data.pipeline.exact_stats import Moments
+from rt2data.pipeline.gather import GatherTask
 from rt2data.plan.plan import Stream
 from rt2data.runners import engine, progress, workers
 from rt2data.samples import groups
@@ -41,6 +43,8 @@ from rt2data.storage.workdir import WorkDir
 from rt2data.verify import verify
 
 Build = Callable[..., dict[str, Any]]
+NEVER = GatherTask(Path("/none"), "", Path("/none"), 0)  # a task that is never run, or fails
+MOMENTS = MomentsTask(Path("/none"), 0)
 ONLY_BRIDGE: dict[str, Any] = {"sources": [{"source": "bridge_dataset"}], "splits": None, "cameras": ["primary"]}
 
 
@@ -634,9 +638,9 @@ def test_a_user_error_is_the_same_on_a_runner_without_worker_processes(mixture: 
     source = sources.open_source(declaration.find_declaration("bridge"), tmp_path / "data")
     (task,) = indexing.tasks(source, [source.parts("train")[0]], WorkDir(tmp_path / "work"), check="header")
     with pytest.raises(Rt2dataError) as direct:
-        indexing.run(task)
+        task.run()
     assert workers.pool() is None
-    stages = [("index", [json.dumps(task)]), ("gather", ['{"never": "run"}'])]
+    stages = [("index", [task]), ("gather", [NEVER])]
     errors = beam_runner.run(stages, tmp_path / "work", [], FnApiRunner())
     assert [str(Rt2dataError(*error)) for error in errors] == [str(direct.value)]
     assert not list((tmp_path / "work").glob(".errors-*"))
@@ -653,7 +657,7 @@ def test_a_work_directory_that_a_runner_does_not_see(tmp_path: Path, monkeypatch
         beam_runner, "_write_errors", lambda path, errors: Path(path).write_text(json.dumps(list(errors)))
     )
     (tmp_path / "work").mkdir()
-    errors = beam_runner.run([("index", ["{}"])], tmp_path / "work", [], FnApiRunner())
+    errors = beam_runner.run([("gather", [NEVER])], tmp_path / "work", [], FnApiRunner())
     assert [str(Rt2dataError(*error)) for error in errors] == [
         (
             f"{tmp_path}/work: not there on a Beam worker; expected a work directory on storage that all workers "
@@ -687,12 +691,12 @@ def test_an_error_ends_the_stages_and_the_pool_goes_on(tmp_path: Path) -> None:
         source = sources.open_source(declaration.find_declaration("bridge"), tmp_path / name)
         tasks += indexing.tasks(source, source.parts("train"), tmp_path / "work", check="header")
     small_corpora.edit(path, lambda data: data.__setitem__(len(data) // 2, data[len(data) // 2] ^ 1))
-    good, bad = (json.dumps(task) for task in tasks)
+    good, bad = tasks
     with workers.Pool(1) as pool:
         ran: list[str] = []
         submit = pool.submit
         pool.submit = lambda stage, task: ran.append(stage) or submit(stage, task)  # type: ignore[method-assign,func-returns-value]
-        ((where, *_),) = beam_runner.run_here([("index", [good, bad]), ("moments", ["{}"])], pool)
+        ((where, *_),) = beam_runner.run_here([("index", [good, bad]), ("gather", [NEVER])], pool)
         assert path.name in where
         assert ran == ["index", "index"]
         assert beam_runner.run_here([("index", [good])], pool) == []
@@ -717,7 +721,7 @@ def test_ctrl_c_inside_a_pipeline_is_ctrl_c(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(beam_runner.workers, "run", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        beam_runner.run([("index", ["{}"])], tmp_path / "work", [], FnApiRunner())
+        beam_runner.run([("gather", [NEVER])], tmp_path / "work", [], FnApiRunner())
 
 
 def test_a_worker_process_that_is_killed() -> None:
@@ -726,20 +730,20 @@ def test_a_worker_process_that_is_killed() -> None:
         process.kill()
         process.wait()
         with pytest.raises(Rt2dataError) as caught:
-            pool.submit("index", {}).result(timeout=60)
+            pool.submit("gather", NEVER).result(timeout=60)
         assert str(caught.value) == (
-            f"worker process {process.pid}: was ended by signal 9 during index; expected a worker that lives "
+            f"worker process {process.pid}: was ended by signal 9 during gather; expected a worker that lives "
             f"until it is told to end. "
             "If memory ran out, use fewer --workers; a new build continues."
         )
-        assert pool.submit("moments", {"job": "/none"}).exception(timeout=60) is None  # another one took its place
+        assert pool.submit("moments", MOMENTS).exception(timeout=60) is None  # another one took its place
     assert workers.pool() is None
     assert all(p.poll() is not None for p in pool._processes)
 
 
 def test_leaving_the_pool_ends_what_is_queued() -> None:
     with workers.Pool(1) as pool:
-        futures = [pool.submit("moments", {"job": "/none"}) for _ in range(50)]
+        futures = [pool.submit("moments", MOMENTS) for _ in range(50)]
     assert all(p.poll() is not None for p in pool._processes)
     assert len(pool._processes) == 1  # none is started to replace those that were ended on purpose
     assert all(f.done() or f.cancelled() or f.running() for f in futures)
@@ -750,8 +754,8 @@ def test_leaving_the_pool_ends_what_is_queued() -> None:
 
 def test_a_bug_in_a_worker_shows_its_traceback() -> None:
     with workers.Pool(1) as pool:
-        future = pool.submit("gather", {"job": 5})
-        with pytest.raises(RuntimeError, match=r"gather failed in a worker:\nTraceback"):
+        future = pool.submit("moments", MomentsTask(Path(os.devnull), 0))  # no JSON
+        with pytest.raises(RuntimeError, match=r"moments failed in a worker:\nTraceback"):
             future.result(timeout=60)
 
 

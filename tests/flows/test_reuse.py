@@ -60,7 +60,7 @@ for recipe in [root / "first.yaml", *sorted(set(root.glob("*.yaml")) - {root / "
     flow.build(recipe, root / recipe.stem, data_root=data, work=root / "work", progress=False)
     found[recipe.stem] = sorted(opened)
     opened.clear()
-    indexing.run = never
+    indexing.make_index = never
 print(json.dumps(found))
 """
 

@@ -31,7 +31,7 @@ def cut(root: Path, parts: list[Part]) -> list[list[str]]:
     source: Any = Rlds.__new__(Rlds)
     source.declaration, source.root = SimpleNamespace(reference=""), root
     tasks = indexing.tasks(source, parts, WorkDir(root / "work"), check="header")
-    return [[name for name, *_ in task["parts"]] for task in tasks]
+    return [[part.name for part in task.parts] for task in tasks]
 
 
 def files(root: Path, sizes: dict[str, int], split: str = "train") -> list[Part]:
@@ -137,7 +137,7 @@ def test_a_file_that_changed_has_its_batch_indexed_anew(
     path = small_corpora.write_recipe(tmp_path / "r.yaml", **BRIDGE)
     source = stages.open_source(recipe.read_recipe(path).sources[0], tmp_path / "data")
     batches = [
-        [name for name, *_ in task["parts"]]
+        [part.name for part in task.parts]
         for task in indexing.tasks(source, source.parts("train"), WorkDir(tmp_path), check="header")
     ]
     assert 1 < len(batches) < 12
@@ -175,14 +175,14 @@ def test_of_a_batch_the_file_that_changes_is_named(
     monkeypatch.setattr(indexing, "BATCH_PARTS", TOGETHER)
     folder = small_corpora.write_bridge(tmp_path / "data", shards=4)
     path = sorted(folder.glob("*.tfrecord*"))[2]
-    real = indexing.run
+    real = indexing.make_index
 
-    def run(task: dict[str, Any]) -> dict[str, Any]:
+    def run(task: indexing.IndexTask) -> indexing.Indexed:
         found = real(task)
         path.touch()
         return found
 
-    monkeypatch.setattr(indexing, "run", run)
+    monkeypatch.setattr(indexing, "make_index", run)
     with pytest.raises(Rt2dataError, match=rf"{path.name}: changed while it was indexed"):
         build(small_corpora.write_recipe(tmp_path / "r.yaml", **BRIDGE), tmp_path / "out", data_root=tmp_path / "data")
 
@@ -193,15 +193,15 @@ def test_finished_batches_stay_when_a_build_is_ended(
     monkeypatch.setattr(indexing, "BATCH_PARTS", 4)
     small_corpora.write_bridge(tmp_path / "data", [small_corpora.episode(n) for n in range(12)], shards=12)
     path = small_corpora.write_recipe(tmp_path / "r.yaml", **BRIDGE)
-    real, begun = indexing.run, list[str]()
+    real, begun = indexing.make_index, list[str]()
 
-    def run(task: dict[str, Any]) -> dict[str, Any]:
-        begun.append(task["parts"][0][0])
+    def run(task: indexing.IndexTask) -> indexing.Indexed:
+        begun.append(task.parts[0].name)
         if len(begun) == 2:
             raise KeyboardInterrupt
         return real(task)
 
-    monkeypatch.setattr(indexing, "run", run)
+    monkeypatch.setattr(indexing, "make_index", run)
     with pytest.raises(KeyboardInterrupt):
         build(path, tmp_path / "out", data_root=tmp_path / "data")
     build(path, tmp_path / "out", data_root=tmp_path / "data")

@@ -267,20 +267,20 @@ def test_a_part_is_known_by_its_content(tmp_path: Path) -> None:
     digests = [one.digest(part) for part in parts]
     assert len(set(digests)) == 3
     (task,) = indexing.tasks(one, [parts[0]], WorkDir(tmp_path / "work"), check="header")
-    first = indexing.run(task)
-    assert (first["members"][0][1], len(first["blobs"])) == (digests[0], 1)
+    first = indexing.index_parts(task)
+    assert (first.members[0].digest, len(first.blobs)) == (digests[0], 1)
     file = one.root / parts[0].name
     os.utime(file, ns=(0, 0))
     assert indexing.cached(task) is None
-    index_file = tmp_path / "work" / first["file"]
+    index_file = tmp_path / "work" / first.file
     made = index_file.stat().st_mtime_ns
-    assert indexing.run(task) == first
+    assert indexing.index_parts(task) == first
     assert index_file.stat().st_mtime_ns == made
     small_corpora.edit(file, flip)  # inside a record: the headers are the same, and the record does not fit its hash
     os.utime(file, ns=(1, 1))
     index_file.unlink()
     with pytest.raises(Rt2dataError, match=rf"{parts[0].name}: record \d: .*hash mismatch"):
-        indexing.run(task)
+        indexing.index_parts(task)
     shutil.copyfile(one.root / parts[1].name, file)
     assert one.digest(parts[0]) not in digests
 

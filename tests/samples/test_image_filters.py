@@ -239,10 +239,11 @@ def test_a_build_continues_and_another_seed_looks_at_nothing_again(
     build(path, tmp_path / "b", data_root=data, work=work)
     assert small_corpora.tree(tmp_path / "a") == small_corpora.tree(tmp_path / "b")
 
-    def never(task: dict[str, Any]) -> dict[str, Any]:
+    def never(task: Any) -> Any:
         raise AssertionError(task)
 
-    for module, name in ((image_pass, "task"), (duplicates, "spread"), (duplicates, "join"), (duplicates, "mark")):
+    stages = (image_pass, "_look_at_images"), (duplicates, "spread"), (duplicates, "join"), (duplicates, "mark")
+    for module, name in stages:
         monkeypatch.setattr(module, name, never)
     content = json.loads(path.read_text()) | {"seed": 99}
     path.write_text(json.dumps(content))
@@ -253,10 +254,10 @@ def test_a_build_continues_and_another_seed_looks_at_nothing_again(
 def test_a_mixture_without_these_filters_reads_no_image(
     corpora: Path, tmp_path: Path, build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def never(task: dict[str, Any]) -> dict[str, Any]:
+    def never(task: Any) -> Any:
         raise AssertionError(task)
 
-    for module, name in ((image_pass, "task"), (duplicates, "spread")):
+    for module, name in ((image_pass, "_look_at_images"), (duplicates, "spread")):
         monkeypatch.setattr(module, name, never)
     build(recipe(tmp_path, {"source": BRIDGE, "filters": {"steps": {"min": 4}}}), tmp_path / "out", data_root=corpora)
     assert not (tmp_path / "out.work" / "pictures").exists()

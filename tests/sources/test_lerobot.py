@@ -372,11 +372,11 @@ def test_an_episode_that_comes_later_is_found(tmp_path: Path) -> None:
     data.unlink()
     film.unlink()
 
-    def run() -> dict[str, Any]:
+    def run() -> indexing.Indexed:
         one = opened(tmp_path)
         (part,) = one.parts("train")
         assert one.digest(part) == one.digest(part)
-        return indexing.run(*indexing.tasks(one, [part], WorkDir(tmp_path / "work"), check="header"))
+        return indexing.index_parts(*indexing.tasks(one, [part], WorkDir(tmp_path / "work"), check="header"))
 
     first = run()
     assert run() == first
@@ -384,8 +384,8 @@ def test_an_episode_that_comes_later_is_found(tmp_path: Path) -> None:
     second = run()
     data.write_bytes(kept)
     third = run()
-    assert len({r["members"][0][1] for r in (first, second, third)}) == 3
-    found = [reasons(index.read(tmp_path / "work" / r["file"])) for r in (first, second, third)]
+    assert len({r.members[0].digest for r in (first, second, third)}) == 3
+    found = [reasons(index.read(tmp_path / "work" / r.file)) for r in (first, second, third)]
     assert found[0] == {"": 12, "missing_image": 5, "missing_episode": 12}
     assert found[1] == {"": 17, "missing_episode": 12}
     assert found[2] == {"": 29}

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,16 +130,16 @@ def test_a_quick_index_has_the_same_rows_and_encodes_next_to_nothing(root: Path,
 def test_a_blob_is_written_once_and_again_when_it_is_gone(root: Path, tmp_path: Path) -> None:
     one = opened(root)
     (task,) = indexing.tasks(one, [one.parts("train")[0]], WorkDir(tmp_path), check="header")
-    first = indexing.run(task)
-    (blob,) = [blobs.locate(name, "", tmp_path) for name in first["blobs"]]
+    first = indexing.index_parts(task)
+    (blob,) = [blobs.locate(name, "", tmp_path) for name in first.blobs]
     before = Path(blob).stat()
     # another declaration of the same files has another index, and the same blob
-    indexing.run(task | {"declaration": declaration.find_declaration("roboset_hdf5_ee").reference})
+    indexing.index_parts(replace(task, declaration=declaration.find_declaration("roboset_hdf5_ee").reference))
     assert Path(blob).stat().st_ino == before.st_ino
     content = Path(blob).read_bytes()
     Path(blob).unlink()
     assert indexing.cached(task) is None
-    assert indexing.run(task) == first
+    assert indexing.index_parts(task) == first
     assert Path(blob).read_bytes() == content
     assert indexing.cached(task) == first
 
