@@ -224,14 +224,7 @@ def index_all(
     """
     object_store.forget_listings()
     folder = WorkDir(work)
-    for one in found:
-        indexing.keep_in(one, folder)
-    check = image_pass.level(the_recipe, check)
-    tasks = [
-        (number, task)
-        for number, (source, one) in enumerate(zip(the_recipe.sources, found, strict=True))
-        for task in indexing.tasks(one, parts(source, one), folder, check=check)
-    ]
+    tasks = index_tasks(the_recipe, found, work, check=check)
     missing = [task for _, task in tasks if indexing.cached(task) is None]
     engine.run([("index", missing)], "index", finished(missing, lambda t: indexing.cached(t) is not None), len(missing))
     object_store.forget_listings()  # it may have taken hours
@@ -246,6 +239,34 @@ def index_all(
     looked = image_pass.tasks(folder, the_recipe, roots, indexed)
     engine.run([("pictures", looked)], "images", finished(looked, image_pass.done), len(looked))
     return duplicates.find(job.make(folder, the_recipe, roots, indexed, annotated=annotated), engine)
+
+
+def index_tasks(
+    recipe: Recipe, sources: Sequence[Source], work: Path, *, check: str
+) -> list[tuple[int, indexing.IndexTask]]:
+    """Every task of INDEX, with its source's position in the recipe; those too that are done (`indexing.cached`).
+
+    Args:
+        recipe: the recipe.
+        sources: its datasets, opened.
+        work: the folder of indexes.
+        check: how far images are checked (of `index.LEVELS`); further where the recipe's filters need it.
+    """
+    check, folder = image_pass.level(recipe, check), WorkDir(work)
+    for source in sources:
+        indexing.keep_in(source, folder)
+    return [
+        (number, task)
+        for number, (source, dataset) in enumerate(zip(recipe.sources, sources, strict=True))
+        for task in indexing.tasks(dataset, parts(source, dataset), folder, check=check)
+    ]
+
+
+def measure_tasks(file: Path) -> list[MomentsTask]:
+    """Every task of the first pass of MEASURE over the job at `file`."""
+    the_job = job.load(file)
+    robots = [n for n, source in enumerate(the_job.recipe.sources) if source.declaration.robot]
+    return [MomentsTask(file, group) for number in robots for group in the_job.groups_of(number)]
 
 
 def measure_all(the_job: job.Job, engine: Engine | Direct) -> dict[int, dict[str, Any]]:

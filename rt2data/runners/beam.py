@@ -70,8 +70,8 @@ class RunTasks(beam.DoFn):  # type: ignore[misc]
     def __init__(self, stage: str, work: str) -> None:
         self.stage, self.work = stage, work
 
-    def process(self, task: Task, before: Sequence[TaskError] = ()) -> Iterator[Any]:
-        if before:  # a stage before this one failed: its error is the one to report
+    def process(self, task: Task, *before: Sequence[TaskError]) -> Iterator[Any]:
+        if any(before):  # a stage before this one failed: its error is the one to report
             return
         if not WorkDir(Path(self.work)).mark.is_file():
             expected = "a work directory on storage that all workers share"
@@ -97,9 +97,9 @@ class HandOver(beam.DoFn):  # type: ignore[misc]
     def start_bundle(self) -> None:
         self._pending: list[Any] = []
 
-    def process(self, task: Task, before: Sequence[TaskError] = ()) -> None:
+    def process(self, task: Task, *before: Sequence[TaskError]) -> None:
         pool = workers.pool()
-        if pool and not before:
+        if pool and not any(before):
             self._pending.append(pool.submit(self.stage, task))
 
     def finish_bundle(self) -> Iterator[Any]:
@@ -132,14 +132,14 @@ class RunStage(beam.PTransform):  # type: ignore[misc]
 
     Args:
         stage: the name of the stage (of `workers.STAGES`).
-        work: the work directory, which all workers share (`share`); None hands tasks to the pool of this process, and
-            then nothing is `done`, only `errors` are told.
-        after: the errors of the stages that must have ended before; where there is any, nothing is run.
+        work: the work directory, which all workers share; None hands tasks to the pool of this process, and then
+            nothing is `done`, only `errors` are told.
+        after: the errors (PCollections) of the stages that must have ended before; where there is any, nothing is run.
     """
 
-    def __init__(self, stage: str, work: Path | None, after: Any = None) -> None:
+    def __init__(self, stage: str, work: Path | None, after: Sequence[Any] = ()) -> None:
         super().__init__()
-        self.stage, self.work, self.after = stage, work, after
+        self.stage, self.work, self.after = stage, work, tuple(after)
         self.kind = workers.task_class(stage)
         coders.registry.register_coder(self.kind, TaskCoder)
 
@@ -147,19 +147,18 @@ class RunStage(beam.PTransform):  # type: ignore[misc]
         return self.stage.capitalize()
 
     def tasks(self, tasks: Sequence[Task]) -> Any:
-        """The transform that begins with some tasks, one bundle of them."""
+        """The transform that begins with some tasks of the stage, all in one bundle."""
         return beam.Create(list(tasks), reshuffle=False).with_output_types(self.kind)
 
     def expand(self, tasks: Any) -> Any:
-        before = {} if self.after is None else {"before": AsList(self.after)}
-        function = HandOver(self.stage) if self.work is None else RunTasks(self.stage, str(self.work))
-        run = beam.ParDo(function, **before).with_input_types(self.kind).with_output_types(self.kind)
-        return tasks | "Run" >> run.with_outputs(ERRORS, main="done")
-
-
-def share(work: Path) -> None:
-    """Mark a work directory, so that workers which do not see it say so."""
-    atomic.write_file(WorkDir(work).mark, b"")
+        if self.work is None:
+            function: Any = HandOver(self.stage)
+        else:
+            atomic.write_file(WorkDir(self.work).mark, b"")  # a worker that does not see it says so
+            function = RunTasks(self.stage, str(self.work))
+        hints = [self.kind, *(Any for _ in self.after)]
+        run = beam.ParDo(function, *map(AsList, self.after)).with_input_types(*hints)
+        return tasks | "Run" >> run.with_output_types(self.kind).with_outputs(ERRORS, main="done")
 
 
 def _write_errors(path: str, errors: Sequence[TaskError]) -> None:
@@ -202,10 +201,10 @@ def run_here(stages: Stages, pool: workers.Pool) -> list[list[str]]:
         The first error of the first stage that has any, as (where, found, expected, repair); none where none has.
     """
     with _quiet(), beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([])) as pipeline:
-        before = None
+        before: list[Any] = []
         for stage, tasks in stages:
-            run = RunStage(stage, None, before)
-            before = (pipeline | f"{run.label} tasks" >> run.tasks(tasks) | run)[ERRORS]
+            run_stage = RunStage(stage, None, before)
+            before = [*before, (pipeline | f"{run_stage.label} tasks" >> run_stage.tasks(tasks) | run_stage)[ERRORS]]
     errors, pool.errors = pool.errors, []
     return errors
 
@@ -225,13 +224,12 @@ def run(stages: Stages, work: Path, options: Sequence[str], runner: Any = None) 
     Raises:
         Rt2dataError: the runner gave the job up.
     """
-    share(work)
     answer = WorkDir(work).errors(uuid.uuid4().hex)
     try:
         with _quiet(), beam.Pipeline(runner=runner, options=PipelineOptions(list(options))) as pipeline:
             errors: list[Any] = []
             for stage, tasks in stages:
-                run_stage = RunStage(stage, work, errors[-1] if errors else None)
+                run_stage = RunStage(stage, work, errors)
                 created = pipeline | f"{run_stage.label} tasks" >> run_stage.tasks(tasks)
                 spread = created | f"{run_stage.label} spread" >> beam.Reshuffle()
                 errors.append((spread | run_stage)[ERRORS])

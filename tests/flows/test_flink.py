@@ -23,6 +23,7 @@ from support.flink.cluster import Cluster
 
 from rt2data.errors import Rt2dataError
 from rt2data.pipeline import build as flow
+from rt2data.pipeline.gather import GatherTask
 
 pytestmark = [pytest.mark.flink, pytest.mark.timeout(2 * flink.FETCH_SECONDS)]
 
@@ -74,9 +75,9 @@ def test_the_same_bytes_as_a_local_build(mixture: Any, build: Build, cluster: Cl
     done = build(mixture.recipe, mixture.data, tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert small_corpora.tree(tmp_path / "out") == small_corpora.tree(mixture.out)
-    assert [job["state"] for job in cluster.jobs()] == ["FINISHED"] * 4  # index, two passes of measuring, shards
+    assert [job["state"] for job in cluster.jobs()] == ["FINISHED"] * 3  # index, measure, shards
     for name in ("taskmanager-0", "taskmanager-1"):
-        assert "gather: run" in cluster.log(name)  # both had a share
+        assert "Gather" in cluster.log(name)  # both had a share
 
 
 def test_on_object_storage(mixture: Any, build: Build, server: s3_server.Server, tmp_path: Path) -> None:
@@ -105,8 +106,9 @@ def test_a_job_that_fails_for_good(cluster: Cluster, tmp_path: Path) -> None:
     """Tried again as often as the restart strategy says; then one error, not a trace of Java's."""
     from rt2data.runners import beam as beam_runner
 
-    with pytest.raises(Rt2dataError, match=r"FlinkRunner.*KeyError.*expected a job that ends"):
-        beam_runner.run([("index", ["{}"])], tmp_path / "work", cluster.options())
+    task = GatherTask(tmp_path / "none.json", "", tmp_path / "out", 0)
+    with pytest.raises(Rt2dataError, match=r"FlinkRunner.*FileNotFoundError.*expected a job that ends"):
+        beam_runner.run([("gather", [task])], tmp_path / "work", cluster.options())
     assert cluster.jobs()[-1]["state"] == "FAILED"
 
 
