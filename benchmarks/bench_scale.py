@@ -142,7 +142,7 @@ def make_job(scratch: Path, millions: int) -> job.Job:
         index.write(scratch / "work" / file, table, meta)
         member = parts.Member(f"part-{number:06d}", f"{number:040x}", table.num_rows)
         parts.append(parts.IndexedPart(0, "train", file, (member,)))
-    return job.make(WorkDir(scratch / "work"), recipe.read_recipe(HERE / "bench.yaml"), [str(found.root)], parts)
+    return job.make_job(WorkDir(scratch / "work"), recipe.read_recipe(HERE / "bench.yaml"), [str(found.root)], parts)
 
 
 class Stages:
@@ -176,11 +176,11 @@ def noted(into: dict[str, dict[str, float]], name: str, pids: list[int]) -> Iter
 
 def child(scratch: Path, file: str) -> None:
     """PLAN, in a process of its own: writes the plan and prints what it measured."""
-    the_job = job.load(Path(file))
+    the_job = job.load_job(Path(file))
     tokenizer = ActionTokenizer.from_pretrained(str(scratch / "tokenizer"))
     found: dict[str, dict[str, float]] = {}
     with noted(found, "plan", [os.getpid()]):
-        the_plan = planner.make(the_job, [tokenizer.to_dict()], [{}])
+        the_plan = planner.make_plan(the_job, [tokenizer.to_dict()], [{}])
     files = the_job.work.build(the_plan.digest)
     the_plan.save(files.folder)
     tokenizer.save_pretrained(str(files.folder))
@@ -213,13 +213,13 @@ def measured(scratch: Path, millions: int, pool: workers.Pool) -> dict[str, Any]
     command = [sys.executable, __file__, "--child", str(scratch), str(the_job.save())]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     planned = json.loads(done.stdout)
-    the_plan = plan.load(the_job.work.build(planned.pop("digest")).folder)
+    the_plan = plan.load_plan(the_job.work.build(planned.pop("digest")).folder)
     stages.found |= planned
     drawn = [sum(s.quota.values()) for s in the_plan.sources]
     the_job = the_job.regrouped(exchange_limits(the_job.recipe, the_job.parts, drawn))
     file = the_job.save()
     stages.run([("exchange", [exchange.ExchangeTask(file, the_plan.digest, g) for g in range(len(the_job.groups))])])
-    stages.tasks |= {"index": len(the_job.parts), "gather": exchange.buckets(the_plan)}
+    stages.tasks |= {"index": len(the_job.parts), "gather": exchange.shard_groups(the_plan)}
     return {
         "samples": sum(the_plan.splits.values()),
         "parts": len(the_job.parts),

@@ -21,13 +21,13 @@ from rt2data.storage.object_store import GAP, Url
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 
-Ref = tuple[str, int, int]  # an image in a source file: its path, where it begins, its CRC32C when it was indexed
+ImageRef = tuple[str, int, int]  # an image in a source file: its path, where it begins, its CRC32C when it was indexed
 SAMPLED = 32  # images of a shard that are looked at, whether they are in memory
 MAX_OPEN = 512  # half of what systems allow a process
 WINDOW = 128 << 20  # bytes that are held and sorted before they are written
 
 
-class Images(NamedTuple):
+class ImageRanges(NamedTuple):
     """n images: their files (paths or URLs), and arrays (n,) of the file's position, offset, length and CRC32C."""
 
     files: list[str]
@@ -36,12 +36,12 @@ class Images(NamedTuple):
     length: Ints
     crc: Ints
 
-    def take(self, rows: Ints) -> Images:
+    def take(self, rows: Ints) -> ImageRanges:
         """Some of them."""
-        return Images(self.files, self.file[rows], self.offset[rows], self.length[rows], self.crc[rows])
+        return ImageRanges(self.files, self.file[rows], self.offset[rows], self.length[rows], self.crc[rows])
 
 
-def requests(images: Images) -> Ints:
+def requests(images: ImageRanges) -> Ints:
     """The reads that fetch some images, int64 (m, 3): file, from where, to where. What lies at most GAP apart is read
     together, up to REQUEST_BYTES.
     """
@@ -62,7 +62,7 @@ def requests(images: Images) -> Ints:
     return np.stack([file[firsts], start[firsts], np.maximum.reduceat(stop, firsts)], axis=1)
 
 
-def _reads(images: Images, wanted: Ints) -> Iterator[memoryview]:
+def _reads(images: ImageRanges, wanted: Ints) -> Iterator[memoryview]:
     """The bytes of each of `requests`, in order."""
     places = [storage.place(file) for file in images.files]
     if all(isinstance(place, Url) for place in places):
@@ -85,7 +85,7 @@ def other_image(file: str, start: int, stop: int, crc: int) -> Rt2dataError:
     return Rt2dataError(file, found, f"CRC32C {crc:08x}", repair)
 
 
-def copy(path: Path, images: Images, order: Ints) -> Ints:
+def copy(path: Path, images: ImageRanges, order: Ints) -> Ints:
     """Write some images into a file, each checked, one after the other in `order`; returns where each begins, (n,).
 
     Raises:
@@ -132,13 +132,13 @@ def _write(file: int, pieces: list[tuple[int, Bytes]]) -> None:
         first = i
 
 
-class Files:
+class ImageReader:
     """Open source files, local copies of those on object storage; the one opened first is closed first."""
 
     def __init__(self) -> None:
         self._open: dict[str, int] = {}
 
-    def read(self, image: Ref, into: Bytes) -> None:
+    def read(self, image: ImageRef, into: Bytes) -> None:
         """Read exactly one image, and check that it is the one that was indexed."""
         path, offset, crc = image
         descriptor, size = self._open.get(path) or self._opened(path), len(into)
@@ -148,7 +148,7 @@ class Files:
         if done < size or google_crc32c.value(into) != crc:
             raise other_image(path, offset, offset + size, crc)
 
-    def prefetch(self, images: Images) -> None:
+    def prefetch(self, images: ImageRanges) -> None:
         """Have the system read some images, in the order of their files, where they are not in memory: from a disk one
         after the other, as they stand in a shard, takes several times as long.
         """

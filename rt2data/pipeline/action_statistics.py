@@ -41,7 +41,7 @@ class MomentsTask(Task):
     group: int
 
     def run(self) -> Counts:
-        the_job = jobs.load(self.job)
+        the_job = jobs.load_job(self.job)
         totals: dict[str, Moments] = {}
         for name, values in _values(the_job, self.group):
             totals[name] = totals[name].merge(Moments.of(values)) if name in totals else Moments.of(values)
@@ -57,8 +57,8 @@ class WantedTask(Task):
     source: int
 
     def run(self) -> Counts:
-        files = jobs.load(self.job).work.measure(self.job.stem)
-        save(files.wanted(self.source), wanted(merged_moments(jobs.load(self.job), files, self.source)))
+        files = jobs.load_job(self.job).work.measure(self.job.stem)
+        save(files.wanted(self.source), wanted(merged_moments(jobs.load_job(self.job), files, self.source)))
         return {}
 
 
@@ -71,7 +71,7 @@ class CellsTask(Task):
     group: int
 
     def run(self) -> Counts:
-        the_job = jobs.load(self.job)
+        the_job = jobs.load_job(self.job)
         files = the_job.work.measure(self.job.stem)
         cells = dict(np.load(files.wanted(self.source), allow_pickle=False))
         totals: dict[str, Cells] = {}
@@ -112,7 +112,7 @@ def _values(the_job: jobs.Job, group: int) -> Iterator[tuple[str, Any]]:
     yield from ((name, np.concatenate(arrays)) for name, arrays in waiting.items())
 
 
-def _values_of_slice(the_job: jobs.Job, piece: jobs.Piece) -> Iterator[tuple[str, Any]]:
+def _values_of_slice(the_job: jobs.Job, piece: jobs.RowSlice) -> Iterator[tuple[str, Any]]:
     source, table = piece.source, piece.table
     kept = selection.rejected(table, source)[1]
     row_split = selection.splits(table, the_job.recipe, source, piece.part.split)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from rt2data import index
 from rt2data.samples import selection, windows
-from rt2data.samples.job import Job, Piece
+from rt2data.samples.job import Job, RowSlice
 from rt2data.tokenizer import ActionTokenizer
 
 Counts = npt.NDArray[np.int64]
@@ -33,13 +33,13 @@ class Bins:
         self.counts: dict[str, tuple[Counts, Counts]] = {}
         self._tokenizer, self._state = tokenizer, state
 
-    def add(self, piece: Piece, samples: selection.Samples) -> None:
+    def add(self, piece: RowSlice, samples: selection.Selection) -> None:
         """Count the steps of a piece, of which `samples` are the samples."""
         source, table = piece.source, piece.table
         rows = np.flatnonzero(samples.kept & (samples.row_split == 0))
         mine = self._tokenizer.for_source(source.id)
         if mine.spec.scheme == "dct":
-            chunks = windows.Chunks(piece.every, source)
+            chunks = windows.ActionWindows(piece.every, source)
             for block in range(0, max(1, len(rows)), BLOCK):
                 found = chunks.of(rows[block : block + BLOCK] + piece.start).values
                 self._add("train", mine, found if mine.horizon > 1 else found[:, 0])

@@ -90,7 +90,7 @@ def build(
         job = prepared.job.regrouped(limits, chosen)
         file = job.save()
         runs = [ExchangeTask(file, files.name, g) for g in range(len(job.groups))]
-        shards = [GatherTask(file, files.name, target, g) for g in range(exchange.buckets(plan))]
+        shards = [GatherTask(file, files.name, target, g) for g in range(exchange.shard_groups(plan))]
         records = [files.record(n) for n in range(plan.shards)]
         engine.run([("exchange", runs), ("gather", shards)], "shards", finished(records, os.path.exists), len(records))
         manifest = commit.commit(target, job, plan, (tokenizer, states), prepared.statistics, files)

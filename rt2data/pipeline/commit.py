@@ -179,7 +179,7 @@ def _source(the_job: Job, the_plan: Plan, number: int) -> dict[str, Any]:
         "plans": found.plans,
         "usable": {split: found.samples[split] for split in the_plan.splits},
         "samples": {split: found.quota[split] for split in the_plan.splits},
-        "copies": found.copies,
+        "copies": found.repeats,
         "threshold": found.threshold,
         "share_wanted": found.wanted,
         "mix": found.mix,

@@ -34,7 +34,7 @@ def of_dataset(path: Place, *, check: bool) -> Json:
     with tempfile.TemporaryDirectory() as work:
         engine = Direct(progress.Reporter(enabled=True))
         prepared = stages.prepare(parsed, None, Path(work), engine, check="header" if check else "quick")
-        (counts,) = plan.empty(parsed, [{}])
+        (counts,) = plan.empty_plans(parsed, [{}])
         planner.count(prepared.job, [counts])
         instructions = action_statistics.instructions(prepared.job, 0)
         actions = None

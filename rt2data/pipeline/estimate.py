@@ -113,14 +113,14 @@ def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -
         work: where indexes of earlier builds may be.
     """
     others = [stages.other_splits_of(s, one) if one else {} for s, one in zip(recipe.sources, found, strict=True)]
-    plans = plan.empty(recipe, others)
+    plans = plan.empty_plans(recipe, others)
     for number, (source, one) in enumerate(zip(recipe.sources, found, strict=True)):
         known = one is not None and not image_pass.wanted(source)  # what images show is found with all sources together
         attempts = (stages.indexed_before(recipe, number, one, work, n) for n in levels(recipe) if one and known)
         parts = next((parts for parts in attempts if parts is not None), None)
         if parts is not None and one is not None:
             roots = [str(one.root)] * len(recipe.sources)
-            for _, _, table, drawn in planner.iter_parts(jobs.make(WorkDir(work), recipe, roots, parts)):
+            for _, _, table, drawn in planner.iter_parts(jobs.make_job(WorkDir(work), recipe, roots, parts)):
                 planner.count_part(recipe, source, plans[number], table, drawn)
                 plans[number].image_bytes += planner.image_bytes(table, source, drawn.rows)
         else:

@@ -1,7 +1,7 @@
-"""EXCHANGE: rows leave their part and go to the bucket of shards they belong to.
+"""EXCHANGE: rows leave their part and go to the shard group they belong to.
 
-A task reads one group of index slices front to back and writes one run file: an Arrow IPC file whose record batch b
-holds the group's rows for bucket b. The file's own footer is the sidecar of offsets, so GATHER reads just its batch.
+A task reads one group of index slices front to back and writes one run: an Arrow IPC file whose record batch b holds the
+group's rows for shard group b. The file's own footer has the offsets, so that GATHER reads just its batch.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from rt2data.recipes.recipe import RecipeSource
 from rt2data.runners.tasks import Counts, Task
 from rt2data.samples import image_pass, job, selection, windows
 from rt2data.samples.job import Job
-from rt2data.samples.reasoning import Plans
+from rt2data.samples.reasoning import Reasonings
 from rt2data.storage import atomic
 from rt2data.tokenizer import ActionTokenizer, proprio
 
-MIN_BUCKETS = 16
+MIN_SHARD_GROUPS = 16
 REFERENCE = ("file", "offset", "length", "crc", "format")  # columns of a camera that GATHER needs
-BUCKET_BYTES = 40_000_000  # of rows in a worker's memory: 200,000 samples of one step
+SHARD_GROUP_BYTES = 40_000_000  # of rows in a worker's memory: 200,000 samples of one step
 
 
-def bucket_size(the_plan: Plan) -> int:
-    """How many consecutive shards make a bucket: about BUCKET_BYTES of rows, in at least MIN_BUCKETS buckets.
+def shard_group_size(the_plan: Plan) -> int:
+    """How many consecutive shards make a group: about SHARD_GROUP_BYTES of rows, in at least MIN_SHARD_GROUPS groups.
 
-    A gather task opens every run: smaller buckets would read runs a few rows at a time, larger ones take more memory.
+    A gather task opens every run: smaller groups would read runs a few rows at a time, larger ones take more memory.
     """
     shards = max(1, the_plan.shards)
-    return math.ceil(shards / min(shards, max(MIN_BUCKETS, math.ceil(the_plan.run_bytes / BUCKET_BYTES))))
+    return math.ceil(shards / min(shards, max(MIN_SHARD_GROUPS, math.ceil(the_plan.run_bytes / SHARD_GROUP_BYTES))))
 
 
-def buckets(the_plan: Plan) -> int:
-    """The number of buckets."""
-    return math.ceil(the_plan.shards / bucket_size(the_plan))
+def shard_groups(the_plan: Plan) -> int:
+    """The number of shard groups."""
+    return math.ceil(the_plan.shards / shard_group_size(the_plan))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +68,9 @@ class ExchangeTask(Task):
 
 def write_run(task: ExchangeTask) -> Counts:
     """Write a run, and before it all else that its task leaves. Counts rows, drawn samples and why rows are none."""
-    the_job, group = job.load(task.job), task.group
+    the_job, group = job.load_job(task.job), task.group
     build = the_job.work.build(task.build)
-    the_plan = plan.load(build.folder)
+    the_plan = plan.load_plan(build.folder)
     path = build.run(the_job.runs, group)
     if path.is_file():
         return {}
@@ -85,7 +85,7 @@ def write_run(task: ExchangeTask) -> Counts:
         action_statistics.save(build.bins(the_job.runs, group), arrays)
     if the_job.staged and the_job.staged[source] and rows.num_rows:
         rows = staging.stage(the_job, source, rows, build.staged_run(the_job.runs, group))
-    _write(path, rows, buckets(the_plan), bucket_size(the_plan))
+    _write(path, rows, shard_groups(the_plan), shard_group_size(the_plan))
     return {**counts, "samples": rows.num_rows}
 
 
@@ -112,9 +112,9 @@ def _rows(the_job: Job, the_plan: Plan, group: int, bins: Bins | None, counts: C
             "copy": _joined([np.full(len(rows), copy, np.int32) for _, rows, copy, _ in drawn], np.int32),
             "variant": samples.variant[positions],
         }  # fmt: skip
-        plans = the_job.plans(part, table)
-        if plans is not None:
-            columns["plan"] = _plans(the_job, the_plan, part.source, plans, samples, drawn)
+        reasonings = the_job.reasonings(part, table)
+        if reasonings is not None:
+            columns["plan"] = _reasoning_column(the_job, the_plan, part.source, reasonings, samples, drawn)
         if source.declaration.kind != "robot":
             texts = np.array(selection.targets(table, source, the_job.recipe.seed, samples), object)
             columns["target"] = pa.array(texts[positions], pa.string())
@@ -126,7 +126,7 @@ def _rows(the_job: Job, the_plan: Plan, group: int, bins: Bins | None, counts: C
 
 def _window(every: pa.Table, rows: npt.NDArray[np.int64], source: RecipeSource) -> dict[str, Any]:
     """The columns of the samples that begin at `rows` of a part, as far as they are of more than these rows."""
-    found = windows.Chunks(every, source).of(rows)
+    found = windows.ActionWindows(every, source).of(rows)
     columns: dict[str, Any] = {
         "action": index.fixed(found.values.reshape(len(rows), math.prod(found.values.shape[1:]))),
         "terminate": index.fixed(found.terminate),
@@ -142,19 +142,19 @@ def _window(every: pa.Table, rows: npt.NDArray[np.int64], source: RecipeSource) 
     return columns
 
 
-def _plans(
-    the_job: Job, the_plan: Plan, source: int, plans: Plans, samples: selection.Samples, drawn: list[Any]
+def _reasoning_column(
+    the_job: Job, the_plan: Plan, source: int, reasonings: Reasonings, samples: selection.Selection, drawn: list[Any]
 ) -> pa.Array:
-    """The plan in words of each drawn sample; null where it has none."""
+    """The reasoning of each drawn sample; null where it has none."""
     rule, masks, which = the_job.recipe.sources[source], [], []
     for split, rows, copy, _ in drawn:
         last = int((the_plan.sources[source].plans or {})["threshold"][the_job.recipe.splits[split]])
-        hashes = draw.planned(the_job.recipe, rule, samples, rows, copy)
+        hashes = draw.reasoning_hashes(the_job.recipe, rule, samples, rows, copy)
         which.append(samples.rows[rows])
-        masks.append((plans.which[which[-1]] >= 0) & (last >= 0) & (hashes <= np.uint64(max(0, last))))
+        masks.append((reasonings.which[which[-1]] >= 0) & (last >= 0) & (hashes <= np.uint64(max(0, last))))
     mask, rows = _joined(masks, np.bool_), _joined(which, np.int64)
     place = np.cumsum(mask) - 1
-    return plans.take(rows[mask]).take(pa.array(place, mask=~mask))
+    return reasonings.take(rows[mask]).take(pa.array(place, mask=~mask))
 
 
 def _joined(arrays: list[Any], dtype: Any) -> Any:
@@ -178,10 +178,10 @@ def _with(table: pa.Table, columns: dict[str, Any], source: RecipeSource, camera
 
 
 def _write(path: Path, table: pa.Table, count: int, size: int) -> None:
-    bucket = index.numbers(table, "shard") // size
-    by_bucket = np.argsort(bucket, kind="stable")
-    table = table.take(by_bucket).combine_chunks()
-    edges = np.searchsorted(bucket[by_bucket], np.arange(count + 1))
+    group = index.numbers(table, "shard") // size
+    by_group = np.argsort(group, kind="stable")
+    table = table.take(by_group).combine_chunks()
+    edges = np.searchsorted(group[by_group], np.arange(count + 1))
     with (
         atomic.replacing(path) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
@@ -191,5 +191,5 @@ def _write(path: Path, table: pa.Table, count: int, size: int) -> None:
         for number in range(count):
             rows = table.slice(edges[number], edges[number + 1] - edges[number]).combine_chunks().to_batches()
             if len(rows) > 1:  # Arrow's texts of one batch end at 2 GiB
-                raise Rt2dataError(str(path), "more than 2 GiB of text in one bucket", "smaller samples_per_shard")
+                raise Rt2dataError(str(path), "more than 2 GiB of text in one shard group", "smaller samples_per_shard")
             writer.write_batch(rows[0] if rows else empty)

@@ -1,4 +1,4 @@
-"""GATHER: a bucket's rows from all runs, in order, become shards; image bytes are copied from where they lie."""
+"""GATHER: a shard group's rows from all runs, in order, become shards; image bytes are copied from where they lie."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pyarrow.ipc
 
 from rt2data import index, storage
 from rt2data.errors import Rt2dataError
-from rt2data.images.reader import Files, Images, Ref
+from rt2data.images.reader import ImageRanges, ImageReader, ImageRef
 from rt2data.index import text_columns
 from rt2data.index.text_columns import Texts
 from rt2data.mixture.reader import CLAIM
@@ -73,11 +73,11 @@ class GatherTask(Task):
 
 def write_shards(task: GatherTask) -> Counts:
     """Write the shards of a task, each with a record of what was written. Counts shards, samples and bytes."""
-    the_job, out = job.load(task.job), task.out
+    the_job, out = job.load_job(task.job), task.out
     build = the_job.work.build(task.build)
     folder = build.folder
-    the_plan = plan.load(folder)
-    size = exchange.bucket_size(the_plan)
+    the_plan = plan.load_plan(folder)
+    size = exchange.shard_group_size(the_plan)
     numbers = range(task.shard_group * size, min(the_plan.shards, (task.shard_group + 1) * size))
     counts: Counter[str] = Counter()
     names = {}
@@ -92,7 +92,7 @@ def write_shards(task: GatherTask) -> Counts:
         raise Rt2dataError(str(out), "not there on a worker, as the build made it", "the folder of --out", repair)
     tokenizers = ActionTokenizer.from_pretrained(str(folder)), proprio.load(folder)
     rows = _rows(the_job, build, task.shard_group)
-    files, sink = Files(), Sink()
+    files, sink = ImageReader(), Sink()
     try:
         for together in _together(the_plan, missing):
             parts = _render(the_job, the_plan, rows, together, tokenizers)
@@ -137,12 +137,12 @@ def _together(the_plan: Plan, numbers: list[int]) -> Iterator[list[int]]:
         yield found
 
 
-def _rows(the_job: Job, build: BuildFiles, bucket: int) -> dict[int, pa.Table]:
-    """The rows of a bucket, per source, from every run."""
+def _rows(the_job: Job, build: BuildFiles, shard_group: int) -> dict[int, pa.Table]:
+    """The rows of a shard group, per source, from every run."""
     found: dict[int, list[pa.Table]] = {}
     for group, slices in enumerate(the_job.groups):
         run = pa.ipc.open_file(pa.memory_map(str(build.run(the_job.runs, group))))
-        batch = run.get_batch(bucket)
+        batch = run.get_batch(shard_group)
         if batch.num_rows:
             found.setdefault(the_job.parts[slices[0].part].source, []).append(pa.Table.from_batches([batch]))
     return {source: pa.concat_tables(tables).combine_chunks() for source, tables in found.items()}
@@ -190,7 +190,7 @@ class Members:
 
     names: Texts
     held: Texts
-    images: Images
+    images: ImageRanges
     there: npt.NDArray[np.bool_]
 
 
@@ -204,7 +204,7 @@ def _packed(members: Members, picked: Ints, out: Place) -> tar.Packed:
     return tar.pack(names, members.images.length[picked], members.held.take(picked), members.images.crc[picked])
 
 
-def _refs(images: Images, rows: Ints, files: Files) -> Iterator[Ref]:
+def _refs(images: ImageRanges, rows: Ints, files: ImageReader) -> Iterator[ImageRef]:
     """The images at `rows`, which the system is asked for first."""
     images = images.take(rows)
     files.prefetch(images)
@@ -238,7 +238,7 @@ def _shards(
     ]
 
 
-def _members(the_job: Job, parts: list[Part], files: Files, encoded: IO[bytes] | None) -> Members:
+def _members(the_job: Job, parts: list[Part], files: ImageReader, encoded: IO[bytes] | None) -> Members:
     """The members part by part; of each its images, camera by camera, then its JSON."""
     names: list[Texts] = []
     held: list[Texts] = []
@@ -251,7 +251,9 @@ def _members(the_job: Job, parts: list[Part], files: Files, encoded: IO[bytes] |
             held.append(pa.nulls(len(none), text_columns.TYPE))
             located = [the_job.locate(name, source) for name in refs.files]
             there = refs.file >= 0
-            found = Images(located, refs.file.astype(np.int64), refs.offset, refs.length, refs.crc.astype(np.int64))
+            found = ImageRanges(
+                located, refs.file.astype(np.int64), refs.offset, refs.length, refs.crc.astype(np.int64)
+            )
             spec = image_spec(the_job.recipe, the_job.recipe.sources[source], refs.camera)
             if spec is not None and encoded is not None:
                 found = reencode_images(spec, found, files, encoded)
@@ -264,5 +266,5 @@ def _members(the_job: Job, parts: list[Part], files: Files, encoded: IO[bytes] |
     if encoded is not None:
         encoded.flush()
     file, offset, length, crc, there = (np.concatenate(each) for each in zip(*columns, strict=True))
-    images = Images(paths, file, offset, length, crc)
+    images = ImageRanges(paths, file, offset, length, crc)
     return Members(pa.concat_arrays(names), pa.concat_arrays(held), images, there)

@@ -59,7 +59,7 @@ class Prepared:
         """PLAN: exact, in this process. The plan's digest names the tokenizers too."""
         specs = [tokenizer.to_dict() for tokenizer in tokenizers if tokenizer]
         pairs = zip(self.job.recipe.sources, self.sources, strict=True)
-        return planner.make(self.job, specs, [other_splits_of(source, dataset) for source, dataset in pairs])
+        return planner.make_plan(self.job, specs, [other_splits_of(source, dataset) for source, dataset in pairs])
 
 
 def prepare(
@@ -108,7 +108,7 @@ def prepared_before(
     if image_pass.tasks(WorkDir(work), recipe, roots, parts):
         return None
     engine = Direct(progress.Reporter(enabled=False))
-    indexed = job.make(WorkDir(work), recipe, roots, parts, annotated=[file or "" for file in annotated])
+    indexed = job.make_job(WorkDir(work), recipe, roots, parts, annotated=[file or "" for file in annotated])
     return Prepared(sources, duplicates.find(indexed, engine), engine)
 
 
@@ -238,7 +238,7 @@ def index_all(
     roots = [str(one.root) for one in found]
     looked = image_pass.tasks(folder, the_recipe, roots, indexed)
     engine.run([("pictures", looked)], "images", finished(looked, image_pass.done), len(looked))
-    return duplicates.find(job.make(folder, the_recipe, roots, indexed, annotated=annotated), engine)
+    return duplicates.find(job.make_job(folder, the_recipe, roots, indexed, annotated=annotated), engine)
 
 
 def index_tasks(
@@ -264,7 +264,7 @@ def index_tasks(
 
 def measure_tasks(file: Path) -> list[MomentsTask]:
     """Every task of the first pass of MEASURE over the job at `file`."""
-    the_job = job.load(file)
+    the_job = job.load_job(file)
     robots = [n for n, source in enumerate(the_job.recipe.sources) if source.declaration.robot]
     return [MomentsTask(file, group) for number in robots for group in the_job.groups_of(number)]
 

@@ -2,7 +2,7 @@
 
 Reading each image for itself is the fastest where a read costs microseconds: from a warm page cache or a solid disk. On
 a spinning disk, a network file system and an object store it costs milliseconds. There EXCHANGE, which has the rows of
-some parts at hand anyway, reads what they draw from front to back and writes it bucket by bucket, in the order of the
+some parts at hand anyway, reads what they draw from front to back and writes it by shard group, in the order of the
 shards, to a blob beside its run; GATHER then reads one range of each. The bytes of the mixture are the same. It costs
 disk: every drawn image once, until the mixture is complete.
 
@@ -26,7 +26,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from rt2data import index
-from rt2data.images.reader import Images, copy
+from rt2data.images.reader import ImageRanges, copy
 from rt2data.index import blobs
 from rt2data.samples.job import Job
 from rt2data.shards.render import Rendered
@@ -61,7 +61,7 @@ def stage(the_job: Job, source: int, table: pa.Table, path: Path) -> pa.Table:
     row, file, offset, length, crc = (np.concatenate(parts) for parts in zip(*columns, strict=True))
     located = [the_job.locate(name, source) for name in files]
     order = np.lexsort((index.numbers(table, "order")[row], index.numbers(table, "shard")[row]))
-    place = copy(path, Images(located, file, offset, length, crc), order)
+    place = copy(path, ImageRanges(located, file, offset, length, crc), order)
     name = f"{blobs.PREFIX}{path.relative_to(the_job.work.blobs).as_posix()}"
     first = 0
     for camera, (own, *_) in zip(cameras, columns, strict=True):
@@ -118,7 +118,7 @@ def _brought(the_job: Job, source: int, rendered: Rendered, orders: Any, path: P
     row, file, offset, length, crc = (np.concatenate(parts) for parts in zip(*columns, strict=True))
     if not len(row):
         return rendered
-    images = Images(files, file, offset, length, crc)
+    images = ImageRanges(files, file, offset, length, crc)
     place, first, cameras = copy(path, images, np.argsort(orders[row], kind="stable")), 0, []
     for refs, (own, *_) in zip(rendered.cameras, columns, strict=True):
         code, at = refs.file.copy(), refs.offset.copy()

@@ -9,28 +9,28 @@ import numpy as np
 from rt2data.index import keys
 from rt2data.plan.plan import SourcePlan
 from rt2data.recipes.recipe import Recipe, RecipeSource
-from rt2data.samples.selection import Samples
+from rt2data.samples.selection import Selection
 
 
-def planned(recipe: Recipe, source: RecipeSource, samples: Samples, rows: Any, copy: int) -> keys.U64:
+def reasoning_hashes(recipe: Recipe, source: RecipeSource, samples: Selection, rows: Any, copy: int) -> keys.U64:
     """The hash that decides which samples have a plan in words, of the samples at `rows` (ascending), copy `copy`."""
     mask = np.zeros(len(samples.rows), np.bool_)
     mask[rows] = True
     return _hash("plan", recipe, source, samples.take(mask), copy)
 
 
-def _hash(tag: str, recipe: Recipe, source: RecipeSource, samples: Samples, copy: int = 0) -> keys.U64:
+def _hash(tag: str, recipe: Recipe, source: RecipeSource, samples: Selection, copy: int = 0) -> keys.U64:
     return keys.hashes(tag, recipe.seed, source.id, samples.units, samples.step, samples.variant, copy)
 
 
-def drawn(recipe: Recipe, source: RecipeSource, plan: SourcePlan, samples: Samples) -> Any:
+def drawn(recipe: Recipe, source: RecipeSource, plan: SourcePlan, samples: Selection) -> Any:
     """The drawn samples, split by split and copy by copy: (split, positions in `samples`, copy, order values)."""
     for split in range(len(recipe.splits)):
         rows = np.flatnonzero(samples.split == split)
         if not len(rows):
             continue
         mine = samples.take(samples.split == split)
-        copies = plan.copies if split == 0 else 1
+        copies = plan.repeats if split == 0 else 1
         for copy in range(copies):
             yield split, rows, copy, _hash("order", recipe, source, mine, copy)
         if split == 0 and plan.threshold >= 0:

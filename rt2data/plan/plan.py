@@ -15,6 +15,8 @@ from rt2data.index import keys
 from rt2data.recipes.recipe import Recipe
 from rt2data.storage import atomic
 
+_KEYS = {"repeats": "copies"}  # fields of SourcePlan that JSON has under another name
+
 
 @dataclass(slots=True)
 class SourcePlan:
@@ -27,7 +29,7 @@ class SourcePlan:
         samples: usable samples per split, before quotas.
         mix: train samples of one pass over the mix, as the recipe's amounts have it.
         quota: samples drawn per split. Of train that is `mix`, or each sample once where the form is by_source.
-        copies, threshold: every train sample stands `copies` times, and once more where its quota hash is at most
+        repeats, threshold: every train sample stands `repeats` times, and once more where its quota hash is at most
             `threshold` (-1: none).
         wanted: share of the mix that the recipe asks for, None where it gives `repeat` or `samples`.
         image_bytes: of all drawn samples of all splits, copies included.
@@ -51,7 +53,7 @@ class SourcePlan:
     samples: Counter[str] = field(default_factory=Counter)
     mix: int = 0
     quota: Counter[str] = field(default_factory=Counter)
-    copies: int = 1
+    repeats: int = 1
     threshold: int = -1
     wanted: float | None = None
     image_bytes: int = 0
@@ -153,7 +155,7 @@ class Plan:
         """The plan as JSON, but for the cuts."""
         return {
             "digest": self.digest,
-            "sources": [{f.name: getattr(s, f.name) for f in fields(s)} for s in self.sources],
+            "sources": [{_KEYS.get(f.name, f.name): getattr(s, f.name) for f in fields(s)} for s in self.sources],
             "warnings": self.warnings,
             "run_bytes": self.run_bytes,
             "streams": [
@@ -162,13 +164,14 @@ class Plan:
         }
 
 
-def load(folder: Path) -> Plan:
+def load_plan(folder: Path) -> Plan:
     """Read a plan that `Plan.save` wrote."""
     content = json.loads((folder / "plan.json").read_bytes())
     stored = np.load(folder / "cuts.npz", allow_pickle=False)
     sources = []
     for entry in content["sources"]:
         counters = {key: Counter(entry[key]) for key in ("left_out", "samples", "quota")}
+        entry["repeats"] = entry.pop(_KEYS["repeats"])
         sources.append(SourcePlan(**(entry | counters)))
     streams = [Stream(**entry, cuts=stored[str(number)]) for number, entry in enumerate(content["streams"])]
     return Plan(content["digest"], sources, streams, content["warnings"], content["run_bytes"])
@@ -181,7 +184,7 @@ def streams(recipe: Recipe) -> list[tuple[str, str | None]]:
     return [(split, source.id) for split in recipe.splits for source in recipe.sources]
 
 
-def empty(recipe: Recipe, other_splits: list[dict[str, int]]) -> list[SourcePlan]:
+def empty_plans(recipe: Recipe, other_splits: list[dict[str, int]]) -> list[SourcePlan]:
     """A plan per source, with nothing counted yet."""
     return [
         SourcePlan(source.id, source.declaration.name, source.declaration.kind, other_splits=others)

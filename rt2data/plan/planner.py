@@ -18,8 +18,8 @@ from rt2data import index
 from rt2data.errors import Rt2dataError
 from rt2data.index import blobs, keys
 from rt2data.plan import apportion, quotas, requests, warnings
-from rt2data.plan.draw import _hash, drawn, planned
-from rt2data.plan.plan import Plan, SourcePlan, Stream, empty, streams
+from rt2data.plan.draw import _hash, drawn, reasoning_hashes
+from rt2data.plan.plan import Plan, SourcePlan, Stream, empty_plans, streams
 from rt2data.recipes.holdout import Holdout
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.samples import duplicate_ids, reasoning, selection, windows
@@ -27,12 +27,12 @@ from rt2data.samples import holdout as row_holdout
 from rt2data.samples.groups import row_bytes
 from rt2data.samples.job import Job
 from rt2data.samples.parts import IndexedPart
-from rt2data.samples.selection import Samples
+from rt2data.samples.selection import Selection
 
 VERSION = 1
 
 
-def make(job: Job, tokenizers: list[dict[str, Any]], other_splits: list[dict[str, int]]) -> Plan:
+def make_plan(job: Job, tokenizers: list[dict[str, Any]], other_splits: list[dict[str, int]]) -> Plan:
     """The exact plan of a job.
 
     Args:
@@ -48,7 +48,7 @@ def make(job: Job, tokenizers: list[dict[str, Any]], other_splits: list[dict[str
         duplicate_ids.refuse_duplicates(job, number)
     if recipe.holdout is not None:
         check_holdout(job, recipe.holdout)
-    plans = empty(recipe, other_splits)
+    plans = empty_plans(recipe, other_splits)
     quota_hashes: list[list[keys.U64]] = [[] for _ in plans]
     for part, source, table, samples in iter_parts(job):
         count_part(job.recipe, source, plans[part.source], table, samples)
@@ -64,7 +64,7 @@ def make(job: Job, tokenizers: list[dict[str, Any]], other_splits: list[dict[str
         del hashes
     for number, source in enumerate(recipe.sources):
         if source.reasoning is not None:
-            plans[number].plans = choose_plans(job, number, plans[number])
+            plans[number].plans = choose_reasonings(job, number, plans[number])
     orders: dict[tuple[str, str | None], list[keys.U64]] = {key: [] for key in streams(recipe)}
     for part, source, table, samples in iter_parts(job):
         taken = []
@@ -105,7 +105,7 @@ def check_holdout(job: Job, held: Holdout) -> None:
         raise Rt2dataError(where, f"no data for {listed}", "data for each entry", "Look at its spelling")
 
 
-def iter_parts(job: Job) -> Iterator[tuple[IndexedPart, RecipeSource, pa.Table, Samples]]:
+def iter_parts(job: Job) -> Iterator[tuple[IndexedPart, RecipeSource, pa.Table, Selection]]:
     """Every part of a job with its source, its table and the samples of it."""
     for part in job.parts:
         source, table = job.source(part), job.table(part)
@@ -118,7 +118,7 @@ def count(job: Job, plans: list[SourcePlan]) -> None:
         count_part(job.recipe, source, plans[part.source], table, samples)
 
 
-def count_part(recipe: Recipe, source: RecipeSource, plan: SourcePlan, table: pa.Table, samples: Samples) -> None:
+def count_part(recipe: Recipe, source: RecipeSource, plan: SourcePlan, table: pa.Table, samples: Selection) -> None:
     """Add what a part holds to its source's plan: episodes or examples, rows, samples, and what is left out."""
     counts = selection.count_units(table)
     plan.units += counts["units"]
@@ -133,8 +133,8 @@ def count_part(recipe: Recipe, source: RecipeSource, plan: SourcePlan, table: pa
             languages[language] = languages.get(language, 0) + rows
 
 
-def choose_plans(job: Job, number: int, found: SourcePlan) -> dict[str, Any]:
-    """Which samples of source `number` have a plan in words: per split how many, and the greatest hash of them."""
+def choose_reasonings(job: Job, number: int, found: SourcePlan) -> dict[str, Any]:
+    """Which samples of source `number` have a reasoning: per split how many, and the greatest hash of them."""
     recipe, source = job.recipe, job.recipe.sources[number]
     rule, annotated = source.reasoning, job.annotations(number)
     if rule is None:
@@ -147,12 +147,12 @@ def choose_plans(job: Job, number: int, found: SourcePlan) -> dict[str, Any]:
             continue
         table = job.table(part)
         samples = selection.select(table, recipe, source, part.split)
-        own = reasoning.of(table, rule, annotated)
+        own = reasoning.reasonings(table, rule, annotated)
         without += int(np.count_nonzero(samples.kept & (own.which < 0)))
         if annotated:
             matched[own.which[own.which >= 0]] = True
         for split, rows, copy, _ in drawn(recipe, source, found, samples):
-            mine = planned(recipe, source, samples, rows, copy)
+            mine = reasoning_hashes(recipe, source, samples, rows, copy)
             hashes[split].append(mine[own.which[samples.rows[rows]] >= 0])
     chosen = {}
     for split, name in enumerate(recipe.splits):

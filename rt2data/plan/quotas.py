@@ -73,7 +73,7 @@ def set_quotas(recipe: Recipe, plans: list[SourcePlan]) -> None:
             way = "Raise its weight or train_samples" if plan.wanted is not None else "Ask for more of it"
             found = f"{plan.dataset} would give train 0 of its {size} samples"
             raise Rt2dataError(source.where, found, "at least one", f"{way}, or take the source out")
-        plan.copies = plan.quota["train"] // size
+        plan.repeats = plan.quota["train"] // size
         for name in recipe.splits[1:]:
             plan.quota[name] = plan.samples[name]
 

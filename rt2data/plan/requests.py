@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rt2data import index, storage
-from rt2data.images.reader import Images, requests
+from rt2data.images.reader import ImageRanges, requests
 from rt2data.index import blobs
 from rt2data.samples import selection, windows
 from rt2data.samples.job import Job
@@ -95,7 +95,7 @@ def of_images(table: Any, cameras: Sequence[str], drawn: Sequence[Ints]) -> Coun
         once = np.unique(mine)
         found.append([known[once], index.numbers(table, f"{camera}.offset")[once], length[once]])
     file, offset, length = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    wanted = requests(Images([], file, offset, length, offset))
+    wanted = requests(ImageRanges([], file, offset, length, offset))
     read = int((wanted[:, 2] - wanted[:, 1]).sum())
     return {"direct": direct, "direct_bytes": size, "staged": len(wanted), "staged_bytes": read}
 

@@ -148,7 +148,7 @@ class MarkTask(_DuplicatesTask):
 
 def spread(task: SpreadTask) -> Counts:
     """Write an Arrow file whose record batch r is range r of a part's digests."""
-    the_job = job.load(task.job)
+    the_job = job.load_job(task.job)
     found = _first(np.concatenate([np.empty(0, ENTRY), *(one for one, _ in _entries(the_job, task.part))]))
     edges = np.searchsorted(found["high"], _starts(task.ranges), side="left")
     with (
@@ -166,7 +166,7 @@ def spread(task: SpreadTask) -> Counts:
 
 def join(task: JoinTask) -> Counts:
     """Write the digests of a range that occur in several places, but for those of pictures of one colour."""
-    the_job = job.load(task.job)
+    the_job = job.load_job(task.job)
     files, pieces = the_job.work.duplicates(task.duplicates), []
     path = files.range(task.range)
     if path.is_file():
@@ -197,7 +197,7 @@ def join(task: JoinTask) -> Counts:
 
 def mark(task: MarkTask) -> Counts:
     """Write a byte for each row of a part: bits of `filters.DUPLICATES`."""
-    the_job = job.load(task.job)
+    the_job = job.load_job(task.job)
     files, part = the_job.work.duplicates(task.duplicates), the_job.parts[task.part]
     marks = np.zeros(part.rows, np.uint8)
     starts = _starts(task.ranges)
@@ -341,7 +341,7 @@ def _filling(the_job: Job, entries: Entries) -> npt.NDArray[np.bool_]:
     position = entries["order"].astype(np.uint64)
     part_of = (position >> np.uint64(32) & np.uint64((1 << 30) - 1)).astype(np.int64)
     rows = (position & np.uint64(0xFFFFFFFF)).astype(np.int64)
-    files = reader.Files()
+    files = reader.ImageReader()
     try:
         for number, camera in {(int(p), int(c)) for p, c in zip(part_of, entries["camera"], strict=True)}:
             if camera == EPISODE:

@@ -121,7 +121,7 @@ def _look_at_images(task: PicturesTask) -> Counts:
     digest = np.zeros((len(places), 2), np.uint64)
     pixels = np.zeros((len(places), 3), np.uint8)
     paths = [blobs.locate(str(name), str(task.root), task.work.root) for name in names]
-    files = reader.Files()
+    files = reader.ImageReader()
     try:
         for row, (code, offset, length, crc) in enumerate(places.tolist()):
             data = np.empty(length, np.uint8)

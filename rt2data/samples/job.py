@@ -28,7 +28,7 @@ from rt2data.storage import atomic
 from rt2data.storage.workdir import WorkDir
 
 
-class Piece(NamedTuple):
+class RowSlice(NamedTuple):
     """A slice that is read: its rows in `table`, and all of its part's in `every`, where they begin at row `start`."""
 
     part: IndexedPart
@@ -74,21 +74,21 @@ class Job:
         return blobs.locate(file, self.roots[source], self.work.root)
 
     def annotations(self, source: int) -> annotation.Annotations | None:
-        """The annotations that the plans of source `source` (its position in the recipe) come from."""
+        """The annotations that the reasonings of source `source` (its position in the recipe) come from."""
         file = self.annotated[source] if self.annotated else ""
         return annotation.load(self.work.path(file)) if file else None
 
-    def plans(self, part: IndexedPart, table: pa.Table) -> reasoning.Plans | None:
-        """The plans in words of rows of a part's index; None where the recipe asks for none."""
+    def reasonings(self, part: IndexedPart, table: pa.Table) -> reasoning.Reasonings | None:
+        """The reasoning of rows of a part's index; None where the recipe asks for none."""
         rule = self.source(part).reasoning
-        return reasoning.of(table, rule, self.annotations(part.source)) if rule else None
+        return reasoning.reasonings(table, rule, self.annotations(part.source)) if rule else None
 
-    def slices(self, group: int) -> Iterator[Piece]:
+    def slices(self, group: int) -> Iterator[RowSlice]:
         """The slices of a group. A group holds slices of one source."""
         for one in self.groups[group]:
             part = self.parts[one.part]
             every = self.table(part)
-            yield Piece(part, self.source(part), every.slice(one.start, one.stop - one.start), every, one.start)
+            yield RowSlice(part, self.source(part), every.slice(one.start, one.stop - one.start), every, one.start)
 
     def groups_of(self, source: int) -> list[int]:
         """The groups of source `source` (its position in the recipe)."""
@@ -135,7 +135,7 @@ class Job:
         return path
 
 
-def make(
+def make_job(
     work: WorkDir,
     the_recipe: Recipe,
     roots: Sequence[str],
@@ -171,7 +171,7 @@ def _resolved(job: Job) -> Job:
 
 
 @lru_cache(maxsize=4)
-def load(file: Path) -> Job:
+def load_job(file: Path) -> Job:
     """Read a job that `save` wrote."""
     content: dict[str, Any] = json.loads(file.read_bytes())
     declarations = [declaration.load_declaration(reference) for reference in content["declarations"]]
@@ -185,5 +185,5 @@ def load(file: Path) -> Job:
     parts = [
         IndexedPart(n, split, at, tuple(Member(*m) for m in members)) for n, split, at, members in content["parts"]
     ]
-    made = make(WorkDir.of_job(file), parsed, content["roots"], parts, content["limits"], content["annotated"])
+    made = make_job(WorkDir.of_job(file), parsed, content["roots"], parts, content["limits"], content["annotated"])
     return replace(made, duplicates=content["duplicates"], staged=tuple(content["staged"]))

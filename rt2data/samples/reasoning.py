@@ -24,8 +24,8 @@ ALL = (1 << 64) - 1  # a threshold that leaves nothing out
 
 
 @dataclass(slots=True)
-class Plans:
-    """The plans of some rows of an index: `which` int64 (rows,), -1 where there is none."""
+class Reasonings:
+    """The reasoning of some rows of an index: `which` int64 (rows,), -1 where there is none."""
 
     which: npt.NDArray[np.int64]
     _texts: list[str] | Annotations
@@ -38,42 +38,45 @@ class Plans:
         return self._texts.texts(which)
 
 
-def of(table: pa.Table, rule: Reasoning, annotated: Annotations | None) -> Plans:
-    """The plans of the rows of an index."""
+def reasonings(table: pa.Table, rule: Reasoning, annotated: Annotations | None) -> Reasonings:
+    """The reasoning of the rows of an index."""
     if annotated is not None:
-        return Plans(annotated.find(table), annotated)
+        return Reasonings(annotated.find(table), annotated)
     said, instructions = index.codes(table, "instruction")
     codes, plans = index.codes(table, "plan") if rule.origin == "column" else (np.zeros(len(said), np.int32), [None])
     pairs, which = np.unique(said.astype(np.int64) << 32 | codes.astype(np.int64) + 1, return_inverse=True)
-    made: list[str] = []
+    texts: list[str] = []
     place = np.full(len(pairs), -1, np.int64)
     for number, pair in enumerate(pairs.tolist()):
-        one, other = pair >> 32, (pair & 0xFFFFFFFF) - 1
-        values = {"instruction": instructions[one] if one >= 0 else None, "plan": plans[other] if other >= 0 else None}
+        said_code, plan_code = pair >> 32, (pair & 0xFFFFFFFF) - 1
+        values = {
+            "instruction": instructions[said_code] if said_code >= 0 else None,
+            "plan": plans[plan_code] if plan_code >= 0 else None,
+        }
         text = fill_template(rule.text, values)
         if text is not None:
-            place[number] = len(made)
-            made.append(text)
-    return Plans(place[which.reshape(-1)], made)
+            place[number] = len(texts)
+            texts.append(text)
+    return Reasonings(place[which.reshape(-1)], texts)
 
 
 def wanted(share: float | None, samples: int) -> int | None:
-    """How many of `samples` samples have a plan, rounded half up; None: all for which there is one."""
+    """How many of `samples` samples have a reasoning, rounded half up; None: all for which there is one."""
     return None if share is None else math.floor(samples * Fraction(str(share)) + Fraction(1, 2))
 
 
 def threshold(rule: Reasoning, split: str, hashes: keys.U64, samples: int, where: str) -> tuple[int, int]:
-    """How many samples of a split have a plan, and the greatest hash of them (-1: none, `ALL`: no limit).
+    """How many samples of a split have a reasoning, and the greatest hash of them (-1: none, `ALL`: no limit).
 
     Args:
         rule: the source's.
         split: train must have its share to the sample; another split has at most as many.
-        hashes: of the drawn samples for which there is a plan.
+        hashes: of the drawn samples for which there is one.
         samples: of the source in the split, copies included.
         where: begins the error.
 
     Raises:
-        Rt2dataError: train has fewer plans than its share.
+        Rt2dataError: train has fewer reasonings than its share.
     """
     number = wanted(rule.share, samples)
     if number is None or (number >= len(hashes) and split != "train") or number == len(hashes):

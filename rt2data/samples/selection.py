@@ -23,7 +23,7 @@ from rt2data.samples import holdout as row_holdout
 
 
 @dataclass(slots=True)
-class Samples:
+class Selection:
     """The samples of some rows of an index.
 
     Attributes:
@@ -46,10 +46,10 @@ class Samples:
     row_split: npt.NDArray[np.int8]
     kept: npt.NDArray[np.bool_]
 
-    def take(self, mask: npt.NDArray[np.bool_]) -> Samples:
+    def take(self, mask: npt.NDArray[np.bool_]) -> Selection:
         """The samples where `mask` (n,) is true; counts stay."""
         units = np.frombuffer(self.units, np.uint8).reshape(-1, 10)[mask].tobytes()
-        return Samples(
+        return Selection(
             self.rows[mask],
             self.variant[mask],
             self.split[mask],
@@ -81,7 +81,7 @@ def before_duplicates(source: RecipeSource) -> RecipeSource:
     return replace(source, filters=tuple(one for one in source.filters if one.column not in filters.DUPLICATES))
 
 
-def select(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split: str) -> Samples:
+def select(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split: str) -> Selection:
     """The samples of an index table (all of one part, or a slice of it). Rejection happens here and nowhere else."""
     _, kept, left_out = rejected(table, source)
     row_split = splits(table, recipe, source, dataset_split)
@@ -96,7 +96,7 @@ def select(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split:
         variant = (np.arange(int(number.sum())) - np.repeat(np.cumsum(number) - number, number)).astype(np.int32)
         positions = np.repeat(positions, number)
     picked = index.units(table)[positions].tobytes()
-    return Samples(
+    return Selection(
         positions,
         variant,
         row_split[positions],
@@ -182,7 +182,7 @@ def variants(table: pa.Table, source: RecipeSource) -> npt.NDArray[np.int64] | N
     return None
 
 
-def targets(table: pa.Table, source: RecipeSource, seed: int, samples: Samples) -> list[str]:
+def targets(table: pa.Table, source: RecipeSource, seed: int, samples: Selection) -> list[str]:
     """The target text of each web sample: the answer or caption that the recipe's rule picks."""
     vqa = source.declaration.kind == "vqa"
     texts: list[list[str]] = table.column("answers" if vqa else "captions").take(samples.rows).to_pylist()

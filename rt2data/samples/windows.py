@@ -87,7 +87,7 @@ def sound(table: pa.Table, source: RecipeSource) -> Bools:
     return selection.rejected(index.replaced(table, "reject", pa.array(reject)), source)[1]
 
 
-class Chunks:
+class ActionWindows:
     """The actions of samples of a whole part's table, as `taken` gave it."""
 
     def __init__(self, table: pa.Table, source: RecipeSource) -> None:

@@ -13,14 +13,14 @@ import numpy as np
 
 from rt2data.errors import Rt2dataError
 from rt2data.images import codec
-from rt2data.images.reader import Files, Images, Ref
+from rt2data.images.reader import ImageRanges, ImageReader, ImageRef
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.samples.job import Job
 from rt2data.shards.render import Part
 
 
 @contextmanager
-def encoded_images(the_job: Job, parts: list[Part], folder: Path, files: Files) -> Iterator[IO[bytes] | None]:
+def encoded_images(the_job: Job, parts: list[Part], folder: Path, files: ImageReader) -> Iterator[IO[bytes] | None]:
     """A file for the images that are encoded anew, if any are: a header states the size before the bytes, and the
     images of a large shard are more than memory holds. It lies in `folder` of the work directory: /tmp may be memory.
     """
@@ -45,17 +45,17 @@ def image_spec(recipe: Recipe, source: RecipeSource, camera: str) -> codec.Image
     return codec.ImageSpec(size=tuple(size) if size else None, swap_bgr=bgr, **wanted)
 
 
-def reencode_images(spec: codec.ImageSpec, found: Images, files: Files, encoded: IO[bytes]) -> Images:
+def reencode_images(spec: codec.ImageSpec, found: ImageRanges, files: ImageReader, encoded: IO[bytes]) -> ImageRanges:
     """Images encoded anew, at the end of `encoded`."""
     rows = []
     for file, offset, length, crc in zip(*(each.tolist() for each in found[1:]), strict=True):
         new = _reencode(spec, (found.files[file], offset, crc), length, files) if file >= 0 else b""
         rows.append((0, encoded.tell(), len(new), google_crc32c.value(new)))
         encoded.write(new)
-    return Images([encoded.name], *np.array(rows, np.int64).reshape(-1, 4).T)
+    return ImageRanges([encoded.name], *np.array(rows, np.int64).reshape(-1, 4).T)
 
 
-def _reencode(spec: codec.ImageSpec, ref: Ref, length: int, files: Files) -> bytes:
+def _reencode(spec: codec.ImageSpec, ref: ImageRef, length: int, files: ImageReader) -> bytes:
     data = np.empty(length, np.uint8)
     files.read(ref, data)
     try:

@@ -85,9 +85,9 @@ def render(
     keys = order.keys(source.id, index.units(table).tobytes(), step, variant, copy)
     backs = range(source.sampling.history)
     refs = [_refs(table, camera, back, i == 0, recipe) for back in backs for i, camera in enumerate(cameras)]
-    head = _piece(kind=source.declaration.kind, source=source.id, dataset=source.declaration.name, split=split)
+    head = json_fragment(kind=source.declaration.kind, source=source.id, dataset=source.declaration.name, split=split)
     pictures, valid = _images(table, source, refs)
-    language = _each(table, "language", lambda text: _piece(language=text))
+    language = _each(table, "language", lambda text: json_fragment(language=text))
     prompt, target, middle, tail = (
         _robot(table, source, tokenizer, proprio) if tokenizer is not None else _web(table, source)
     )
@@ -116,12 +116,12 @@ def _images(table: pa.Table, source: RecipeSource, refs: list[Refs]) -> tuple[Te
             for one, code, ok in zip(refs, names, valid, strict=True)
             if code[row] >= 0
         ]
-        named.append(_piece(images=[name for name, _ in found]))
-        valued.append(_piece(image_valid=[ok for _, ok in found]))
+        named.append(json_fragment(images=[name for name, _ in found]))
+        valued.append(json_fragment(image_valid=[ok for _, ok in found]))
     return text_columns.take(named, combined), text_columns.take(valued, combined)
 
 
-def _piece(**fields: Any) -> bytes:
+def json_fragment(**fields: Any) -> bytes:
     """The fields as JSON without the braces, with a comma at the end."""
     return orjson.dumps(fields, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1] + b","
 
@@ -139,12 +139,12 @@ def _coded(table: pa.Table, column: str) -> tuple[npt.NDArray[np.int32], list[An
     return np.asarray(encoded.indices), encoded.dictionary.to_pylist()
 
 
-_NO_ROBOT = _piece(
+_NO_ROBOT = json_fragment(
     instruction=None, plan=None, episode=None, step=None, steps=None, dims=None, units=None, horizon=None, action=None,
     terminate=None, bins=None, proprio=None, tokenizer=None, action_valid=None,
 )  # fmt: skip
 _WEB_COLUMNS = ("episode", "target")
-_NO_WEB = _piece(example=None, turns=None, question=None, answers=None, captions=None)[:-1] + b"}"
+_NO_WEB = json_fragment(example=None, turns=None, question=None, answers=None, captions=None)[:-1] + b"}"
 
 
 # Of each row the fields prompt and target, what stands between `language` and `image_valid` in pieces, and the rest.
@@ -158,18 +158,18 @@ def _robot(table: pa.Table, source: RecipeSource, tokenizer: ActionTokenizer, pr
     chunk = action.reshape(-1, horizon, len(tokenizer.dims)) if horizon > 1 else action
     bins = np.asarray(tokenizer.encode(chunk, (ends if horizon > 1 else ends[:, 0]) if tokenizer.terminate else None))
     targets = tokenizer.format(bins)
-    instruction = _each(table, "instruction", lambda t: _piece(instruction=t))
-    episode = _each(table, "episode", lambda t: _piece(episode=t))
+    instruction = _each(table, "instruction", lambda t: json_fragment(instruction=t))
+    episode = _each(table, "episode", lambda t: json_fragment(episode=t))
     steps = [text_columns.digits(index.numbers(table, name)) for name in ("step", "steps")]
-    shape = _piece(dims=robot.dims if robot else (), units=robot.units if robot else (), horizon=horizon)
+    shape = json_fragment(dims=robot.dims if robot else (), units=robot.units if robot else (), horizon=horizon)
     state: Column = b"null,"
     if "proprio" in table.column_names:
         held = index.matrix(table.column("proprio"))
         known = np.isfinite(held).all(axis=1)
         state = pa.compute.if_else(known, _rows(held), pa.scalar(b"null,", text_columns.TYPE))
-    fingerprint = _piece(tokenizer=tokenizer.fingerprint)
+    fingerprint = json_fragment(tokenizer=tokenizer.fingerprint)
     codes, plans = _coded(table, "plan") if "plan" in table.column_names else (np.zeros(len(bins), np.int8), [None])
-    plan = text_columns.take([_piece(plan=one) for one in plans], codes)
+    plan = text_columns.take([json_fragment(plan=one) for one in plans], codes)
     before = [b"" if one is None else _before(source, one, targets[0]) for one in plans]
     answers = text_columns.join(b'"target":"', text_columns.take(before, codes), text_columns.of(targets), b'",')
     asked = _prompts(table, source, proprio, np.array([one is not None for one in plans])[codes])
@@ -227,18 +227,18 @@ def _rows(values: npt.NDArray[Any]) -> Texts:
 
 def _web(table: pa.Table, source: RecipeSource) -> Body:
     vqa = source.declaration.kind == "vqa"
-    caption = _piece(prompt=source.prompts["caption"])
+    caption = json_fragment(prompt=source.prompts["caption"])
     asked, answers, tails = [], [], []
     for row in table.select([*_WEB_COLUMNS, *(("turns", "question", "answers") if vqa else ("captions",))]).to_pylist():
         prompt = (
-            _piece(prompt=prompts.format_vqa_prompt(source.prompts, row["question"], row["turns"] or ()))
+            json_fragment(prompt=prompts.format_vqa_prompt(source.prompts, row["question"], row["turns"] or ()))
             if vqa
             else caption
         )
         own = {"example": row["episode"], "turns": None, "question": None, "answers": None, "captions": None} | row
-        tail = _piece(**{name: own[name] for name in ("example", "turns", "question", "answers", "captions")})
+        tail = json_fragment(**{name: own[name] for name in ("example", "turns", "question", "answers", "captions")})
         asked.append(prompt)
-        answers.append(_piece(target=row["target"]))
+        answers.append(json_fragment(target=row["target"]))
         tails.append(tail[:-1] + b"}")
     return text_columns.of(asked), text_columns.of(answers), [_NO_ROBOT], text_columns.of(tails)
 

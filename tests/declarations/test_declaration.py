@@ -481,7 +481,7 @@ def test_a_plan_says_what_nobody_verified(tmp_path: Path) -> None:
     path = written(tmp_path, content | {"unverified": [{"about": "frame", "reason": "nobody says it"}]})
     (tmp_path / "r.yaml").write_text(f"name: r\ncameras: [front]\nsources:\n- {{source: {path}}}\n")
     the_recipe = recipe.read_recipe(tmp_path / "r.yaml")
-    said = warnings.warnings(the_recipe, plan.empty(the_recipe, [{}]), {})
+    said = warnings.warnings(the_recipe, plan.empty_plans(the_recipe, [{}]), {})
     assert "toy: frame is unverified: nobody says it" in said
     assert "toy: roll, pitch, yaw are in units of a controller, no metres or radians" in said
 

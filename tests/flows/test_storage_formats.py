@@ -21,7 +21,7 @@ from support.s3_server import BUCKET, Server
 from rt2data import sources, storage, verify
 from rt2data.errors import Rt2dataError
 from rt2data.images import reader
-from rt2data.images.reader import Images
+from rt2data.images.reader import ImageRanges
 from rt2data.pipeline import staging
 from rt2data.sources.robot import rlds_tfrecord
 from rt2data.storage import object_store
@@ -246,7 +246,7 @@ def test_reads_cover_what_is_wanted(data: Any) -> None:
         offset[mine] = np.cumsum(length[mine] + gap[mine]) - length[mine]
     twice = np.concatenate([np.arange(n), np.arange(n)[:: data.draw(st.integers(1, 3))]])
     order = np.array(data.draw(st.permutations(twice.tolist())), np.int64)
-    images = Images([], file[order], offset[order], length[order], length[order])
+    images = ImageRanges([], file[order], offset[order], length[order], length[order])
     found = reader.requests(images)
     for f, start, size in zip(images.file, images.offset, images.length, strict=True):
         inside = (found[:, 0] == f) & (found[:, 1] <= start) & (start + size <= found[:, 2])

@@ -19,10 +19,10 @@ ANNOTATED = {"/data/0/out.npy": {"0": {"reasoning": {"0": {"plan": "Lift it."}}}
 def named(work: WorkDir, digest: str) -> Iterator[Path]:
     """Every file of a work directory that served one build, as `WorkDir` names it."""
     build = work.build(digest)
-    the_plan = plan.load(build.folder)
+    the_plan = plan.load_plan(build.folder)
     yield from (build.folder / name for name in ("plan.json", "cuts.npz", "tokenizer.json"))
     yield from map(build.record, range(the_plan.shards))
-    jobs = [job.load(path) for path in work.job("").parent.iterdir()]
+    jobs = [job.load_job(path) for path in work.job("").parent.iterdir()]
     for one in jobs:
         yield one.save()
         files = work.measure(one.save().stem)
@@ -63,14 +63,14 @@ def test_the_files_of_a_work_directory(corpora: Path, tmp_path: Path, build: Bui
     manifest = build(recipe, tmp_path / "out", data_root=data)
     work = WorkDir(tmp_path / "out.work")
     assert {path for path in work.root.rglob("*") if path.is_file()} == set(named(work, manifest["plan"]))
-    assert annotations.load(work.path(job.load(next(work.job("").parent.iterdir())).annotated[0])).counts == {}
+    assert annotations.load(work.path(job.load_job(next(work.job("").parent.iterdir())).annotated[0])).counts == {}
 
 
 def test_staged_images_lie_among_the_blobs_until_the_commit(corpora: Path, tmp_path: Path, build: Build) -> None:
     work = WorkDir(tmp_path / "out.work")
     manifest = build(small_corpora.write_recipe(tmp_path / "r.yaml"), tmp_path / "out", data_root=corpora, staged="yes")
     files = work.build(manifest["plan"])
-    runs = job.load(max(work.job("").parent.iterdir(), key=lambda path: path.stat().st_mtime_ns)).runs
+    runs = job.load_job(max(work.job("").parent.iterdir(), key=lambda path: path.stat().st_mtime_ns)).runs
     assert runs == "staged-7"
     assert files.staged(runs).parent.is_dir()
     assert not files.staged(runs).exists()

@@ -70,7 +70,7 @@ def test_quotas(
     assert train(found) == wanted
     assert found.splits == {"train": sum(wanted)}
     for one, quota in zip(found.sources, wanted, strict=True):
-        assert one.copies == quota // one.samples["train"]
+        assert one.repeats == quota // one.samples["train"]
         assert one.not_drawn == max(0, one.samples["train"] - quota)
 
 
@@ -387,7 +387,7 @@ def test_a_plan_of_data_that_is_not_there(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_plan_is_read_back_as_it_was_saved(made: Callable[..., plan.Plan], tmp_path: Path) -> None:
     found = made()
     found.save(tmp_path / "state")
-    again = plan.load(tmp_path / "state")
+    again = plan.load_plan(tmp_path / "state")
     assert again.to_dict() == found.to_dict()
     assert all((a.cuts == b.cuts).all() for a, b in zip(found.streams, again.streams, strict=True))
     assert again.sources[0].samples["no such split"] == 0
@@ -401,7 +401,7 @@ def test_groups_hold_slices_of_one_source_and_equally_many_rows(
         IndexedPart(s, "train", "", (Member(name, "", rows),))
         for s, name, rows in [(0, "b", 20), (0, "a", 4), (1, "c", 0), (1, "d", 10), (2, "e", 3)]
     ]
-    made = job.make(WorkDir(tmp_path), SimpleNamespace(sources=()), [], parts)  # type: ignore[arg-type]
+    made = job.make_job(WorkDir(tmp_path), SimpleNamespace(sources=()), [], parts)  # type: ignore[arg-type]
     assert [p.name for p in made.parts] == ["a", "b", "c", "d", "e"]
     slices = [[(made.parts[s.part].name, s.start, s.stop) for s in group] for group in made.groups]
     assert slices == [[("a", 0, 4), ("b", 0, 4)], [("b", 4, 12)], [("b", 12, 20)], [("d", 0, 10)], [("e", 0, 3)]]
@@ -458,6 +458,6 @@ def test_runs_are_small_until_there_are_many(corpora: Path, tmp_path: Path, samp
     """50,000 samples each up to 500 runs; then 500 runs of up to 200,000 samples; then more runs."""
     found = recipe.read_recipe(small_corpora.write_recipe(tmp_path / "r.yaml", **(ONLY_TRAIN | {"sources": [BRIDGE]})))
     parts = [IndexedPart(0, "train", "", (Member(f"{n:05d}", "", 20_000),)) for n in range(samples // 20_000)]
-    made = job.make(WorkDir(tmp_path), found, [str(corpora)], parts)
+    made = job.make_job(WorkDir(tmp_path), found, [str(corpora)], parts)
     assert len(made.regrouped(groups.exchange_limits(found, made.parts, [samples])).groups) == runs
     assert len(made.groups) == samples // groups.GROUP_ROWS  # MEASURE holds no rows of its own

@@ -122,7 +122,7 @@ def test_a_source_may_differ_from_its_recipe(tmp_path: Path) -> None:
     found = recipe.read_recipe(small_corpora.write_recipe(tmp_path / "r.yaml", **BRIDGE | changes))
     assert [s.declaration.standardisation for s in found.sources] == ["openvla", "octo", None, None]
     assert [s.get("compat") for s in found.resolved["sources"]] == ["openvla", "octo", None, None]
-    warned = warnings.warnings(found, plan.empty(found, [{}] * 4), {})
+    warned = warnings.warnings(found, plan.empty_plans(found, [{}] * 4), {})
     assert "fractal20220817_data: as octo reads it: The terminate flag is dropped." in warned
 
 

@@ -14,14 +14,14 @@ from support import small_corpora
 
 from rt2data.errors import Rt2dataError
 from rt2data.images import reader
-from rt2data.images.reader import Images
+from rt2data.images.reader import ImageRanges
 from rt2data.pipeline import gather
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="reading without waiting is Linux's")
 
 
 @pytest.fixture
-def found(tmp_path: Path) -> Images:
+def found(tmp_path: Path) -> ImageRanges:
     """Images of two files, in no order."""
     data = np.random.default_rng(0).bytes(3000)
     for name in "ab":
@@ -29,17 +29,17 @@ def found(tmp_path: Path) -> Images:
     offset = np.array([2000, 1000, 0, 0])
     crc = np.array([google_crc32c.value(data[o : o + 500]) for o in offset.tolist()])
     files = [str(tmp_path / name) for name in "ba"]
-    return Images(files, np.array([0, 1, 0, 1]), offset, np.full(4, 500), crc)
+    return ImageRanges(files, np.array([0, 1, 0, 1]), offset, np.full(4, 500), crc)
 
 
-def refs(images: Images) -> list[reader.Ref]:
+def refs(images: ImageRanges) -> list[reader.ImageRef]:
     files = [images.files[file] for file in images.file]
     return list(zip(files, images.offset.tolist(), images.crc.tolist(), strict=True))
 
 
 @pytest.mark.parametrize("answer", ["there", "not there", "cannot say"])
 def test_images_that_are_not_in_memory_are_asked_for_in_the_order_of_files(
-    found: Images, monkeypatch: pytest.MonkeyPatch, answer: str
+    found: ImageRanges, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
     asked: list[tuple[str, int]] = []
     really = os.preadv
@@ -57,7 +57,7 @@ def test_images_that_are_not_in_memory_are_asked_for_in_the_order_of_files(
 
     monkeypatch.setattr(reader.os, "preadv", preadv)
     monkeypatch.setattr(reader.os, "posix_fadvise", fadvise)
-    files = reader.Files()
+    files = reader.ImageReader()
     files.prefetch(found)
     assert asked == (sorted(ref[:2] for ref in refs(found)) if answer == "not there" else [])
     for ref in refs(found):
@@ -66,9 +66,9 @@ def test_images_that_are_not_in_memory_are_asked_for_in_the_order_of_files(
     files.close()
 
 
-def test_the_oldest_file_is_closed_for_a_new_one(found: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_file_is_closed_for_a_new_one(found: ImageRanges, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "MAX_OPEN", 1)
-    before, files = len(os.listdir("/proc/self/fd")), reader.Files()
+    before, files = len(os.listdir("/proc/self/fd")), reader.ImageReader()
     for ref in refs(found):
         files.read(ref, np.empty(500, np.uint8))
         assert len(os.listdir("/proc/self/fd")) == before + 1
@@ -76,8 +76,8 @@ def test_the_oldest_file_is_closed_for_a_new_one(found: Images, monkeypatch: pyt
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_another_image_than_the_indexed_one_stops_the_build(found: Images) -> None:
-    (path, offset, crc), files = refs(found)[0], reader.Files()
+def test_another_image_than_the_indexed_one_stops_the_build(found: ImageRanges) -> None:
+    (path, offset, crc), files = refs(found)[0], reader.ImageReader()
     with pytest.raises(Rt2dataError, match="bytes 2000 to 2500 are not the image that was indexed"):
         files.read((path, offset, crc ^ 1), np.empty(500, np.uint8))
     with pytest.raises(Rt2dataError, match="bytes 2000 to 3001 are not"):
