@@ -1,7 +1,7 @@
 """EXCHANGE: rows leave their part and go to the shard group they belong to.
 
-A task reads one group of index slices front to back and writes one run: an Arrow IPC file whose record batch b holds the
-group's rows for shard group b. The file's own footer has the offsets, so that GATHER reads just its batch.
+A task reads one group of index slices front to back and writes one run: an Arrow IPC file whose record batch b holds
+the group's rows for shard group b. The file's own footer has the offsets, so that GATHER reads just its batch.
 """
 
 from __future__ import annotations

@@ -255,9 +255,9 @@ def test_the_plan_counts_the_requests(history: int, build: Build, data: str, ser
     """The exact plan against what the server was asked, with images one by one and staged."""
     recipe = small_corpora.write_recipe(tmp_path / "r.yaml", history=history)
     made: list[Any] = []
-    make = planner.make
+    make = planner.make_plan
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planner, "make", lambda *args: made.append(make(*args)) or made[-1])
+        patch.setattr(planner, "make_plan", lambda *args: made.append(make(*args)) or made[-1])
         for staged in ("no", "yes"):
             for module in (staging, reader):  # else the tiny files are one read
                 patch.setattr(module, "GAP", object_store.GAP if staged == "yes" else 0)

@@ -122,8 +122,8 @@ def test_the_plan_counts_the_requests(
     recipe = written(tmp_path, version)
     url = server.upload(tmp_path / "root", "data")
     made: list[Any] = []
-    make = planner.make
-    monkeypatch.setattr(planner, "make", lambda *args: made.append(make(*args)) or made[-1])
+    make = planner.make_plan
+    monkeypatch.setattr(planner, "make_plan", lambda *args: made.append(make(*args)) or made[-1])
     server.asked.clear()
     out = storage.place(f"s3://{s3_server.BUCKET}/out")
     flow.build(recipe, out, data_root=url, work=tmp_path / "work", workers=1, progress=False)
