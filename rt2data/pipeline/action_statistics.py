@@ -22,8 +22,8 @@ from rt2data.pipeline.exact_stats import Cells, Moments
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.robot.fields import split_dimension
 from rt2data.runners.tasks import Counts, Task
-from rt2data.samples import job as jobs
 from rt2data.samples import selection
+from rt2data.samples.job import Job, RowSlice, load_job
 from rt2data.storage import atomic
 from rt2data.storage.workdir import MeasureFiles
 from rt2data.tokenizer import ActionTokenizer, Dim
@@ -41,11 +41,11 @@ class MomentsTask(Task):
     group: int
 
     def run(self) -> Counts:
-        the_job = jobs.load_job(self.job)
+        job = load_job(self.job)
         totals: dict[str, Moments] = {}
-        for name, values in _values(the_job, self.group):
+        for name, values in _values(job, self.group):
             totals[name] = totals[name].merge(Moments.of(values)) if name in totals else Moments.of(values)
-        save(the_job.work.measure(self.job.stem).moments(self.group), _arrays(totals))
+        save(job.work.measure(self.job.stem).moments(self.group), _arrays(totals))
         return {"steps": sum(totals[name].count for name in ("train", "rest") if name in totals)}
 
 
@@ -57,8 +57,8 @@ class WantedTask(Task):
     source: int
 
     def run(self) -> Counts:
-        files = jobs.load_job(self.job).work.measure(self.job.stem)
-        save(files.wanted(self.source), wanted(merged_moments(jobs.load_job(self.job), files, self.source)))
+        files = load_job(self.job).work.measure(self.job.stem)
+        save(files.wanted(self.source), wanted(merged_moments(load_job(self.job), files, self.source)))
         return {}
 
 
@@ -71,11 +71,11 @@ class CellsTask(Task):
     group: int
 
     def run(self) -> Counts:
-        the_job = jobs.load_job(self.job)
-        files = the_job.work.measure(self.job.stem)
+        job = load_job(self.job)
+        files = job.work.measure(self.job.stem)
         cells = dict(np.load(files.wanted(self.source), allow_pickle=False))
         totals: dict[str, Cells] = {}
-        for name, values in _values(the_job, self.group):
+        for name, values in _values(job, self.group):
             if name not in cells:  # no row at all
                 continue
             counted = Cells.of(values, cells[name])
@@ -84,26 +84,26 @@ class CellsTask(Task):
         return {}
 
 
-def merged_moments(the_job: jobs.Job, files: MeasureFiles, source: int) -> dict[str, Moments]:
+def merged_moments(job: Job, files: MeasureFiles, source: int) -> dict[str, Moments]:
     """The moments of a source, of all its groups."""
-    return merged(map(files.moments, the_job.groups_of(source)), Moments)
+    return merged(map(files.moments, job.groups_of(source)), Moments)
 
 
-def merged_cells(the_job: jobs.Job, files: MeasureFiles, source: int) -> dict[str, Cells]:
+def merged_cells(job: Job, files: MeasureFiles, source: int) -> dict[str, Cells]:
     """The cells of a source, of all its groups."""
-    return merged(map(files.cells, the_job.groups_of(source)), Cells)
+    return merged(map(files.cells, job.groups_of(source)), Cells)
 
 
 def _arrays(totals: Mapping[str, Moments | Cells]) -> dict[str, Any]:
     return {f"{name}.{key}": array for name, total in totals.items() for key, array in total.to_arrays().items()}
 
 
-def _values(the_job: jobs.Job, group: int) -> Iterator[tuple[str, Any]]:
+def _values(job: Job, group: int) -> Iterator[tuple[str, Any]]:
     """The values of each set, float32 (n, D), of many parts at a time where parts are small."""
     waiting: dict[str, list[Any]] = {}
     rows = 0
-    for piece in the_job.slices(group):
-        for name, values in _values_of_slice(the_job, piece):
+    for piece in job.slices(group):
+        for name, values in _values_of_slice(job, piece):
             waiting.setdefault(name, []).append(values)
         rows += piece.table.num_rows
         if rows >= index.BATCH:
@@ -112,12 +112,12 @@ def _values(the_job: jobs.Job, group: int) -> Iterator[tuple[str, Any]]:
     yield from ((name, np.concatenate(arrays)) for name, arrays in waiting.items())
 
 
-def _values_of_slice(the_job: jobs.Job, piece: jobs.RowSlice) -> Iterator[tuple[str, Any]]:
+def _values_of_slice(job: Job, piece: RowSlice) -> Iterator[tuple[str, Any]]:
     source, table = piece.source, piece.table
     kept = selection.rejected(table, source)[1]
-    row_split = selection.splits(table, the_job.recipe, source, piece.part.split)
+    row_split = selection.splits(table, job.recipe, source, piece.part.split)
     action = index.matrix(table.column("action"))
-    train = kept & (row_split == the_job.recipe.splits.index("train"))
+    train = kept & (row_split == job.recipe.splits.index("train"))
     yield "train", action[train]
     yield "rest", action[~train & ~np.isin(index.numbers(table, "reject"), _NO_STEP)]
     if source.sampling.state:
@@ -153,9 +153,9 @@ def merged(paths: Iterable[str | Path], kind: type[Any]) -> dict[str, Any]:
 
 def wanted(moments: dict[str, Moments]) -> dict[str, Any]:
     """The cells that pass 2 counts of each set that tasks measure: the quantiles of `all` need those of its two."""
-    found = {name: one.cells(QUANTILES) for name, one in moments.items() if one.count}
-    every = np.unique(np.concatenate([np.zeros(0, np.uint32), *(found.pop(n) for n in ("train", "all") if n in found)]))
-    return found | {"train": every, "rest": every}
+    cells = {name: moment.cells(QUANTILES) for name, moment in moments.items() if moment.count}
+    every = np.unique(np.concatenate([np.zeros(0, np.uint32), *(cells.pop(n) for n in ("train", "all") if n in cells)]))
+    return cells | {"train": every, "rest": every}
 
 
 def summary(moments: Moments, cells: Cells | None, dims: Sequence[str]) -> dict[str, Any]:
@@ -177,33 +177,33 @@ def summary(moments: Moments, cells: Cells | None, dims: Sequence[str]) -> dict[
     }
 
 
-def instructions(the_job: jobs.Job, source: int) -> dict[str, Any]:
+def instructions(job: Job, source: int) -> dict[str, Any]:
     """How many distinct instructions a source's episodes begin with, and the ten most frequent with their episodes.
 
     Memory: 16 bytes a distinct instruction; texts of one part at a time, and of ten.
     """
     heads, counts = np.zeros(0, np.uint64), np.zeros(0, np.int64)
-    for _, own, number in _first_instructions(the_job, source):
+    for _, own, number in _first_instructions(job, source):
         heads, which = np.unique(np.concatenate([heads, own]), return_inverse=True)
         counts = np.bincount(which, np.concatenate([counts, number]), len(heads)).astype(np.int64)
     least = int(np.sort(counts)[-MOST_FREQUENT]) if len(counts) >= MOST_FREQUENT else 1
     best: dict[str, int] = {}
-    for texts, own, _ in _first_instructions(the_job, source):
+    for texts, own, _ in _first_instructions(job, source):
         total = counts[np.searchsorted(heads, own)]
         best |= {text: int(n) for text, n in zip(texts, total, strict=True) if n >= least}
         best = dict(sorted(best.items(), key=lambda i: (-i[1], i[0]))[:MOST_FREQUENT])
     return {"distinct": len(heads), "most_frequent": [list(item) for item in best.items()]}
 
 
-def _first_instructions(the_job: jobs.Job, source: int) -> Iterator[tuple[list[str], Any, Any]]:
+def _first_instructions(job: Job, source: int) -> Iterator[tuple[list[str], Any, Any]]:
     """Part by part the distinct instructions that episodes begin with: texts, digests uint64, episodes int64."""
-    for part in the_job.parts:
-        if part.source == source and the_job.source(part).declaration.robot:
-            table = the_job.table(part)
+    for part in job.parts:
+        if part.source == source and job.source(part).declaration.robot:
+            table = job.table(part)
             codes, values = index.codes(table, "instruction")
             first = codes[index.numbers(table, "step") == 0]
-            found, number = np.unique(first[first >= 0], return_counts=True)
-            texts = [str(values[code]) for code in found]
+            first_codes, number = np.unique(first[first >= 0], return_counts=True)
+            texts = [str(values[code]) for code in first_codes]
             digests = [int.from_bytes(index.digest(text, size=8), "big") for text in texts]
             yield texts, np.array(digests, np.uint64), number
 

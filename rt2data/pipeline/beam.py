@@ -23,9 +23,9 @@ from rt2data.pipeline import exchange
 from rt2data.pipeline.action_statistics import CellsTask, MomentsTask, WantedTask
 from rt2data.pipeline.exchange import ExchangeTask
 from rt2data.pipeline.gather import GatherTask
-from rt2data.plan import plan
+from rt2data.plan.plan import load_plan
 from rt2data.runners.beam import ERRORS, RunStage, TaskError
-from rt2data.samples import job as jobs
+from rt2data.samples.job import load_job
 from rt2data.storage.places import Place
 
 __all__ = ["Exchange", "Gather", "Index", "Measure", "TaskError", "WriteShards"]
@@ -99,19 +99,19 @@ def _result(last: Any, *before: Any) -> dict[str, Any]:
 
 def _wanted_tasks(task: MomentsTask) -> Iterator[WantedTask]:
     """One for each source: that of its first group makes it."""
-    job = jobs.load_job(task.job)
+    job = load_job(task.job)
     source = job.parts[job.groups[task.group][0].part].source
     if task.group == job.groups_of(source)[0]:
         yield WantedTask(task.job, source)
 
 
 def _cells_task(task: MomentsTask) -> CellsTask:
-    job = jobs.load_job(task.job)
+    job = load_job(task.job)
     return CellsTask(task.job, job.parts[job.groups[task.group][0].part].source, task.group)
 
 
 def _gather_tasks(task: ExchangeTask, out: Place) -> Iterator[GatherTask]:
     """All of a build: that of its first group makes them."""
     if task.group == 0:
-        the_plan = plan.load_plan(jobs.load_job(task.job).work.build(task.build).folder)
-        yield from (GatherTask(task.job, task.build, out, g) for g in range(exchange.shard_groups(the_plan)))
+        plan = load_plan(load_job(task.job).work.build(task.build).folder)
+        yield from (GatherTask(task.job, task.build, out, g) for g in range(exchange.shard_groups(plan)))

@@ -41,8 +41,8 @@ class Bins:
         if mine.spec.scheme == "dct":
             chunks = windows.ActionWindows(piece.every, source)
             for block in range(0, max(1, len(rows)), BLOCK):
-                found = chunks.of(rows[block : block + BLOCK] + piece.start).values
-                self._add("train", mine, found if mine.horizon > 1 else found[:, 0])
+                actions = chunks.of(rows[block : block + BLOCK] + piece.start).values
+                self._add("train", mine, actions if mine.horizon > 1 else actions[:, 0])
         else:
             ends = index.numbers(table, "terminate")[rows] if mine.terminate else None
             self._add("train", mine.with_horizon(1), index.matrix(table.column("action"))[rows], ends)
@@ -59,9 +59,9 @@ class Bins:
         self.counts[name] = before[0] + bins, before[1] + clipped
 
 
-def count_bins(the_job: Job, tokenizer: ActionTokenizer) -> dict[str, tuple[Counts, Counts]]:
+def count_bins(job: Job, tokenizer: ActionTokenizer) -> dict[str, tuple[Counts, Counts]]:
     """`Bins.counts` of all groups of a job."""
     bins = Bins(tokenizer)
-    for piece in (piece for group in range(len(the_job.groups)) for piece in the_job.slices(group)):
-        bins.add(piece, selection.select(piece.table, the_job.recipe, piece.source, piece.part.split))
+    for piece in (piece for group in range(len(job.groups)) for piece in job.slices(group)):
+        bins.add(piece, selection.select(piece.table, job.recipe, piece.source, piece.part.split))
     return bins.counts

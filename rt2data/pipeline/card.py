@@ -22,10 +22,10 @@ _LISTS = {
 }  # fmt: skip
 
 
-def members(the_job: Job) -> list[str]:
+def members(job: Job) -> list[str]:
     """Every image member that a sample of the mixture may have: ``jpg``, ``wrist.png``, ``wrist.h1.png``, …"""
-    kinds = [the_job.recipe.image["format"]] if the_job.recipe.image else list(codec.FORMATS)
-    every = [(source, selection.cameras(source)) for source in the_job.recipe.sources]
+    kinds = [job.recipe.image["format"]] if job.recipe.image else list(codec.FORMATS)
+    every = [(source, selection.cameras(source)) for source in job.recipe.sources]
     later = dict.fromkeys(name for _, cameras in every for name in cameras[1:])
     later |= dict.fromkeys(
         f"{name}.h{back}" for source, cameras in every for back in range(1, source.sampling.history) for name in cameras
@@ -33,7 +33,7 @@ def members(the_job: Job) -> list[str]:
     return [f"{before}{kind}" for before in ("", *(f"{name}." for name in later)) for kind in kinds]
 
 
-def features(the_job: Job) -> list[dict[str, Any]]:
+def features(job: Job) -> list[dict[str, Any]]:
     """The features of a sample as `datasets` writes them in YAML.
 
     Without them types are guessed from five samples, and a
@@ -46,15 +46,15 @@ def features(the_job: Job) -> list[dict[str, Any]]:
         kind = {"list": _LISTS[name]} if name in _LISTS else {"dtype": "string" if name in _STRINGS else "int64"}
         json.append({"name": name} | kind)
     own = [{"name": "__key__", "dtype": "string"}, {"name": "__url__", "dtype": "string"}]
-    return [*({"name": m, "dtype": "image"} for m in members(the_job)), {"name": "json", "struct": json}, *own]
+    return [*({"name": m, "dtype": "image"} for m in members(job)), {"name": "json", "struct": json}, *own]
 
 
-def text(manifest: dict[str, Any], the_job: Job) -> str:
+def text(manifest: dict[str, Any], job: Job) -> str:
     """The card."""
     name, by_source = manifest["name"], manifest["recipe"]["form"] == "by_source"
     files = "*/*.tar" if by_source else "*.tar"
     configs = [_config("default", [s for s, v in manifest["splits"].items() if v["shards"]], files)]
-    info: Any = {"features": features(the_job)}
+    info: Any = {"features": features(job)}
     if by_source:
         for source in manifest["sources"]:
             there = [split for split, samples in source["samples"].items() if samples]

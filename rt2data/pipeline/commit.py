@@ -32,11 +32,11 @@ def refuse_foreign(out: Place, name: str) -> None:
     if not out.is_dir():
         raise Rt2dataError(str(out), "a file", "a folder, or nothing yet")
     if (out / "manifest.json").exists():
-        found = load_manifest(out)["name"]
-        if found != name:
+        other = load_manifest(out)["name"]
+        if other != name:
             raise Rt2dataError(
                 str(out),
-                f'the mixture "{found}" is there',
+                f'the mixture "{other}" is there',
                 f'an empty folder, or one with the mixture "{name}"',
                 "Choose another --out",
             )
@@ -50,7 +50,7 @@ def refuse_foreign(out: Place, name: str) -> None:
         )
 
 
-def complete(out: Place, the_plan: Plan) -> dict[str, Any] | None:
+def complete(out: Place, plan: Plan) -> dict[str, Any] | None:
     """The manifest of this very plan, with every shard there in its size; None where there is none yet.
 
     Raises:
@@ -58,8 +58,8 @@ def complete(out: Place, the_plan: Plan) -> dict[str, Any] | None:
     """
     if not (out / "manifest.json").exists():
         return None
-    found = load_manifest(out)
-    if found["plan"] != the_plan.digest:
+    manifest = load_manifest(out)
+    if manifest["plan"] != plan.digest:
         expected = "an empty folder, or a mixture of the same recipe and data"
         raise Rt2dataError(
             str(out),
@@ -67,16 +67,18 @@ def complete(out: Place, the_plan: Plan) -> dict[str, Any] | None:
             expected,
             "Choose another --out, or remove it",
         )
-    whole = all((out / s["name"]).is_file() and (out / s["name"]).stat().st_size == s["bytes"] for s in shards(found))
+    whole = all(
+        (out / s["name"]).is_file() and (out / s["name"]).stat().st_size == s["bytes"] for s in shards(manifest)
+    )
     if whole:
         (out / CLAIM).unlink(missing_ok=True)  # of a build that was killed right after its manifest
-    return found if whole else None
+    return manifest if whole else None
 
 
-def claim(out: Place, the_plan: Plan) -> None:
+def claim(out: Place, plan: Plan) -> None:
     """Mark `out` as this plan's. Raises where an unfinished build of another plan is there."""
     mark = out / CLAIM
-    if mark.exists() and mark.read_text().strip() != the_plan.digest:
+    if mark.exists() and mark.read_text().strip() != plan.digest:
         expected = "an empty folder, or an unfinished build of the same recipe and data"
         raise Rt2dataError(
             str(out),
@@ -84,7 +86,7 @@ def claim(out: Place, the_plan: Plan) -> None:
             expected,
             "Remove it, or choose another --out",
         )
-    atomic.write_file(mark, the_plan.digest.encode())
+    atomic.write_file(mark, plan.digest.encode())
     (out / "manifest.json").unlink(missing_ok=True)  # some of its shards are gone: it is complete no more
 
 
@@ -96,8 +98,8 @@ def shards(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def commit(
     out: Place,
-    the_job: Job,
-    the_plan: Plan,
+    job: Job,
+    plan: Plan,
     tokenizers: tuple[ActionTokenizer, ActionTokenizer | None],
     measured: dict[int, dict[str, Any]],
     build: BuildFiles,
@@ -109,9 +111,9 @@ def commit(
     Raises:
         Rt2dataError: a shard of the plan is not there, or does not hold as many samples as planned.
     """
-    records = [json.loads(build.record(n).read_bytes()) for n in range(the_plan.shards)]
-    splits: dict[str, Any] = {split: {"samples": n, "shards": []} for split, n in the_plan.splits.items()}
-    for stream in the_plan.streams:
+    records = [json.loads(build.record(n).read_bytes()) for n in range(plan.shards)]
+    splits: dict[str, Any] = {split: {"samples": n, "shards": []} for split, n in plan.splits.items()}
+    for stream in plan.streams:
         own, records = records[: stream.shards], records[stream.shards :]
         for number, record in enumerate(own):
             record.pop("version", None)  # of an object: the store's, not ours
@@ -124,30 +126,30 @@ def commit(
         splits[stream.split]["shards"] += [{"source": stream.source} | record for record in own]
     measures = {
         "format": "rt2data.statistics/1",
-        "sources": _statistics(the_job, the_plan, measured, build),
-        "languages": {s.source: {k: dict(sorted(v.items())) for k, v in s.languages.items()} for s in the_plan.sources},
+        "sources": _statistics(job, plan, measured, build),
+        "languages": {s.source: {k: dict(sorted(v.items())) for k, v in s.languages.items()} for s in plan.sources},
     }
     manifest = {
         "format": FORMAT,
-        "name": the_job.recipe.name,
+        "name": job.recipe.name,
         "rt2data": rt2data.__version__,
-        "plan": the_plan.digest,
-        "recipe": the_job.recipe.resolved,
+        "plan": plan.digest,
+        "recipe": job.recipe.resolved,
         "tokenizer": tokenizers[0].fingerprint,
         "proprio": tokenizers[1].fingerprint if tokenizers[1] else None,
-        "sources": [_source(the_job, the_plan, number) for number in range(len(the_plan.sources))],
+        "sources": [_source(job, plan, number) for number in range(len(plan.sources))],
         "splits": splits,
     }
     _json(out / "statistics.json", measures)
     for name in ("tokenizer.json", proprio.FILE):
         if (build.folder / name).is_file():
             atomic.write_file(out / name, (build.folder / name).read_bytes())
-    atomic.write_file(out / "README.md", card.text(manifest, the_job).encode())
+    atomic.write_file(out / "README.md", card.text(manifest, job).encode())
     for left in out.rglob(".*") if isinstance(out, Path) else ():
         if _TEMPORARY.fullmatch(left.name):  # of an attempt that was killed while it wrote
             left.unlink(missing_ok=True)
     _json(out / "manifest.json", manifest)
-    staging.discard(the_job, build)
+    staging.discard(job, build)
     shutil.rmtree(build.encoded, ignore_errors=True)
     (out / CLAIM).unlink(missing_ok=True)
     return manifest
@@ -157,52 +159,52 @@ def _json(path: Place, content: dict[str, Any]) -> None:
     atomic.write_file(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def _source(the_job: Job, the_plan: Plan, number: int) -> dict[str, Any]:
-    source, found = the_job.recipe.sources[number], the_plan.sources[number]
-    raw = source.declaration.raw
-    own = [p for p in the_job.parts if p.source == number]
+def _source(job: Job, plan: Plan, number: int) -> dict[str, Any]:
+    source, counts = job.recipe.sources[number], plan.sources[number]
+    raw, left_out = source.declaration.raw, dict(sorted(counts.left_out.items()))
+    own = [p for p in job.parts if p.source == number]
     return {
-        "source": found.source,
-        "dataset": found.dataset,
-        "kind": found.kind,
+        "source": counts.source,
+        "dataset": counts.dataset,
+        "kind": counts.kind,
         "licence": raw["licence"],
         "citation": raw.get("citation"),
         "declaration": source.declaration.digest,
         "control_hz": source.declaration.robot.control_hz if source.declaration.robot else None,
         "stride": source.sampling.pace if source.declaration.robot else None,
         "parts": [{"split": p.split} | m._asdict() for p in own for m in p.members],
-        "units": found.units,
-        "rows": found.rows,
-        "left_out": dict(sorted(found.left_out.items())) | ({"not_drawn": found.not_drawn} if found.not_drawn else {}),
-        "never_terminate": found.never_terminate if found.kind == "robot" else None,
-        "other_splits": found.other_splits,
-        "plans": found.plans,
-        "usable": {split: found.samples[split] for split in the_plan.splits},
-        "samples": {split: found.quota[split] for split in the_plan.splits},
-        "copies": found.repeats,
-        "threshold": found.threshold,
-        "share_wanted": found.wanted,
-        "mix": found.mix,
-        "share_got": found.mix / the_plan.mix if the_plan.mix else None,
+        "units": counts.units,
+        "rows": counts.rows,
+        "left_out": left_out | ({"not_drawn": counts.not_drawn} if counts.not_drawn else {}),
+        "never_terminate": counts.never_terminate if counts.kind == "robot" else None,
+        "other_splits": counts.other_splits,
+        "plans": counts.plans,
+        "usable": {split: counts.samples[split] for split in plan.splits},
+        "samples": {split: counts.quota[split] for split in plan.splits},
+        "copies": counts.repeats,
+        "threshold": counts.threshold,
+        "share_wanted": counts.wanted,
+        "mix": counts.mix,
+        "share_got": counts.mix / plan.mix if plan.mix else None,
     }
 
 
-def _statistics(the_job: Job, the_plan: Plan, measured: dict[int, dict[str, Any]], build: BuildFiles) -> dict[str, Any]:
+def _statistics(job: Job, plan: Plan, measured: dict[int, dict[str, Any]], build: BuildFiles) -> dict[str, Any]:
     out = {}
     for number, stats in sorted(measured.items()):
-        source = the_job.recipe.sources[number]
-        found = [np.load(build.bins(the_job.runs, g), allow_pickle=False) for g in the_job.groups_of(number)]
+        source = job.recipe.sources[number]
+        bins = [np.load(build.bins(job.runs, g), allow_pickle=False) for g in job.groups_of(number)]
         counts = {
             name: {
-                "clipped": [int(n) for n in sum(f[f"{name}.1"] for f in found)],
-                "bins": [[int(n) for n in row] for row in sum(f[f"{name}.0"] for f in found)],
+                "clipped": [int(n) for n in sum(f[f"{name}.1"] for f in bins)],
+                "bins": [[int(n) for n in row] for row in sum(f[f"{name}.0"] for f in bins)],
             }
             for name in ("train", "proprio")
             if name in stats
         }
         out[source.id] = {
-            "episodes": the_plan.sources[number].units,
-            "instructions": action_statistics.instructions(the_job, number),
+            "episodes": plan.sources[number].units,
+            "instructions": action_statistics.instructions(job, number),
             "train": stats["train"] | counts["train"],
             "proprio": stats["proprio"] | counts["proprio"] if "proprio" in stats else None,
             "all": stats["all"],

@@ -20,7 +20,8 @@ def of_dataset(path: Place, *, check: bool) -> Json:
     """The statistics of a dataset's folder, through a declaration that fits it."""
     from rt2data import sources
     from rt2data.pipeline import action_statistics, bin_counts, stages
-    from rt2data.plan import plan, planner
+    from rt2data.plan import planner
+    from rt2data.plan.plan import empty_plans
     from rt2data.recipes import recipe
     from rt2data.runners import progress
     from rt2data.runners.engine import Direct
@@ -34,7 +35,7 @@ def of_dataset(path: Place, *, check: bool) -> Json:
     with tempfile.TemporaryDirectory() as work:
         engine = Direct(progress.Reporter(enabled=True))
         prepared = stages.prepare(parsed, None, Path(work), engine, check="header" if check else "quick")
-        (counts,) = plan.empty_plans(parsed, [{}])
+        (counts,) = empty_plans(parsed, [{}])
         planner.count(prepared.job, [counts])
         instructions = action_statistics.instructions(prepared.job, 0)
         actions = None

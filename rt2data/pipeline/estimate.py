@@ -15,14 +15,14 @@ from rt2data import index as index_of
 from rt2data import storage
 from rt2data.errors import Rt2dataError
 from rt2data.pipeline import stages, staging
-from rt2data.plan import plan, planner, quotas, requests, warnings
-from rt2data.plan.plan import Plan, SourcePlan, Stream
+from rt2data.plan import planner, quotas, requests, warnings
+from rt2data.plan.plan import Plan, SourcePlan, Stream, empty_plans, stream_names
 from rt2data.recipes.reasoning import Reasoning
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.runners import progress
 from rt2data.runners.engine import Direct
 from rt2data.samples import image_pass, reasoning, selection
-from rt2data.samples import job as jobs
+from rt2data.samples.job import make_job
 from rt2data.sources.base import Source
 from rt2data.storage.places import Place
 from rt2data.storage.workdir import WorkDir
@@ -103,24 +103,25 @@ def levels(recipe: Recipe) -> list[str]:
     return ["header", "decode"] if image_pass.needed(recipe) else ["header", "quick", "decode"]
 
 
-def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -> Plan:
+def estimated_plan(recipe: Recipe, datasets: Sequence[Source | None], work: Path) -> Plan:
     """A plan without indexing anything.
 
     Args:
         recipe: the recipe.
-        found: each source's dataset on disk; None where it is not there, and its published counts are used. What
+        datasets: each source's dataset on disk; None where it is not there, and its published counts are used. What
             these do not say is named in `SourcePlan.unknown`.
         work: where indexes of earlier builds may be.
     """
-    others = [stages.other_splits_of(s, one) if one else {} for s, one in zip(recipe.sources, found, strict=True)]
-    plans = plan.empty_plans(recipe, others)
-    for number, (source, one) in enumerate(zip(recipe.sources, found, strict=True)):
-        known = one is not None and not image_pass.wanted(source)  # what images show is found with all sources together
+    others = [stages.other_splits_of(s, one) if one else {} for s, one in zip(recipe.sources, datasets, strict=True)]
+    plans = empty_plans(recipe, others)
+    for number, (source, one) in enumerate(zip(recipe.sources, datasets, strict=True)):
+        # What images show is found with all sources together.
+        known = one is not None and not image_pass.wanted(source)
         attempts = (stages.indexed_before(recipe, number, one, work, n) for n in levels(recipe) if one and known)
         parts = next((parts for parts in attempts if parts is not None), None)
         if parts is not None and one is not None:
             roots = [str(one.root)] * len(recipe.sources)
-            for _, _, table, drawn in planner.iter_parts(jobs.make_job(WorkDir(work), recipe, roots, parts)):
+            for _, _, table, drawn in planner.iter_parts(make_job(WorkDir(work), recipe, roots, parts)):
                 planner.count_part(recipe, source, plans[number], table, drawn)
                 plans[number].image_bytes += planner.image_bytes(table, source, drawn.rows)
         else:
@@ -132,7 +133,7 @@ def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -
         if source.reasoning is not None:
             one_plan.plans = _guess_plans(source.reasoning, one_plan)
     streams = []
-    for split, name in plan.streams(recipe):
+    for split, name in stream_names(recipe):
         samples = sum(p.quota[split] for p in plans if name in (None, p.source))
         shards = math.ceil(samples / recipe.samples_per_shard)
         streams.append(Stream(split, name, samples, shards, np.empty(0, np.uint64)))
@@ -140,7 +141,7 @@ def estimated_plan(recipe: Recipe, found: Sequence[Source | None], work: Path) -
         if "samples" in p.unknown and "images" not in p.unknown:
             p.unknown.append("images")
         p.image_bytes = round(p.image_bytes * sum(p.quota.values()) / max(1, sum(p.samples.values())))
-    for p, source, one in zip(plans, recipe.sources, found, strict=True):
+    for p, source, one in zip(plans, recipe.sources, datasets, strict=True):
         if one is not None and not isinstance(one.root, Path):
             loose = bool(source.declaration.web and source.declaration.web.images)
             there = stages.parts(source, one)

@@ -22,12 +22,12 @@ from rt2data import index
 from rt2data.errors import Rt2dataError
 from rt2data.pipeline import action_statistics, staging
 from rt2data.pipeline.bin_counts import Bins
-from rt2data.plan import draw, plan
-from rt2data.plan.plan import Plan
+from rt2data.plan import draw
+from rt2data.plan.plan import Plan, load_plan
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.runners.tasks import Counts, Task
-from rt2data.samples import image_pass, job, selection, windows
-from rt2data.samples.job import Job
+from rt2data.samples import image_pass, selection, windows
+from rt2data.samples.job import Job, load_job
 from rt2data.samples.reasoning import Reasonings
 from rt2data.storage import atomic
 from rt2data.tokenizer import ActionTokenizer, proprio
@@ -37,18 +37,18 @@ REFERENCE = ("file", "offset", "length", "crc", "format")  # columns of a camera
 SHARD_GROUP_BYTES = 40_000_000  # of rows in a worker's memory: 200,000 samples of one step
 
 
-def shard_group_size(the_plan: Plan) -> int:
+def shard_group_size(plan: Plan) -> int:
     """How many consecutive shards make a group: about SHARD_GROUP_BYTES of rows, in at least MIN_SHARD_GROUPS groups.
 
     A gather task opens every run: smaller groups would read runs a few rows at a time, larger ones take more memory.
     """
-    shards = max(1, the_plan.shards)
-    return math.ceil(shards / min(shards, max(MIN_SHARD_GROUPS, math.ceil(the_plan.run_bytes / SHARD_GROUP_BYTES))))
+    shards = max(1, plan.shards)
+    return math.ceil(shards / min(shards, max(MIN_SHARD_GROUPS, math.ceil(plan.run_bytes / SHARD_GROUP_BYTES))))
 
 
-def shard_groups(the_plan: Plan) -> int:
+def shard_groups(plan: Plan) -> int:
     """The number of shard groups."""
-    return math.ceil(the_plan.shards / shard_group_size(the_plan))
+    return math.ceil(plan.shards / shard_group_size(plan))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,55 +68,55 @@ class ExchangeTask(Task):
 
 def write_run(task: ExchangeTask) -> Counts:
     """Write a run, and before it all else that its task leaves. Counts rows, drawn samples and why rows are none."""
-    the_job, group = job.load_job(task.job), task.group
-    build = the_job.work.build(task.build)
-    the_plan = plan.load_plan(build.folder)
-    path = build.run(the_job.runs, group)
+    job, group = load_job(task.job), task.group
+    build = job.work.build(task.build)
+    plan = load_plan(build.folder)
+    path = build.run(job.runs, group)
     if path.is_file():
         return {}
-    source = the_job.parts[the_job.groups[group][0].part].source
-    robot = the_job.recipe.sources[source].declaration.robot
+    source = job.parts[job.groups[group][0].part].source
+    robot = job.recipe.sources[source].declaration.robot
     folder = build.folder
     bins = Bins(ActionTokenizer.from_pretrained(str(folder)), proprio.load(folder)) if robot else None
     counts: Counter[str] = Counter()
-    rows = _rows(the_job, the_plan, group, bins, counts)
+    rows = _rows(job, plan, group, bins, counts)
     if bins is not None:
         arrays = {f"{name}.{i}": array for name, pair in bins.counts.items() for i, array in enumerate(pair)}
-        action_statistics.save(build.bins(the_job.runs, group), arrays)
-    if the_job.staged and the_job.staged[source] and rows.num_rows:
-        rows = staging.stage(the_job, source, rows, build.staged_run(the_job.runs, group))
-    _write(path, rows, shard_groups(the_plan), shard_group_size(the_plan))
+        action_statistics.save(build.bins(job.runs, group), arrays)
+    if job.staged and job.staged[source] and rows.num_rows:
+        rows = staging.stage(job, source, rows, build.staged_run(job.runs, group))
+    _write(path, rows, shard_groups(plan), shard_group_size(plan))
     return {**counts, "samples": rows.num_rows}
 
 
-def _rows(the_job: Job, the_plan: Plan, group: int, bins: Bins | None, counts: Counter[str]) -> pa.Table:
+def _rows(job: Job, plan: Plan, group: int, bins: Bins | None, counts: Counter[str]) -> pa.Table:
     """The drawn samples of a group: the index's columns, and order, shard, copy, variant and (web) target. Counts all
     of its samples in `bins`, so that each part is opened once, and its rows in `counts`.
 
     Where samples hold several steps, the columns of the action are as wide, and the images of N steps back stand in
     columns of their own, as those of a camera ``CAMERA.hN``.
     """
-    pieces, splits = [], the_job.recipe.splits
-    for piece in the_job.slices(group):
+    pieces, splits = [], job.recipe.splits
+    for piece in job.slices(group):
         part, source, table, every, start = piece
-        samples = selection.select(table, the_job.recipe, source, part.split)
+        samples = selection.select(table, job.recipe, source, part.split)
         counts["rows"] += table.num_rows
         counts.update({f"left_out.{reason}": number for reason, number in samples.left_out.items()})
         if bins is not None:
             bins.add(piece, samples)
-        drawn = list(draw.drawn(the_job.recipe, source, the_plan.sources[part.source], samples))
+        drawn = list(draw.drawn(job.recipe, source, plan.sources[part.source], samples))
         positions = np.concatenate([rows for _, rows, _, _ in drawn]) if drawn else np.empty(0, np.int64)
         columns: dict[str, Any] = {
             "order": np.concatenate([values for *_, values in drawn]) if drawn else np.empty(0, np.uint64),
-            "shard": _joined([the_plan.shard_of(splits[s], source.id, v) for s, _, _, v in drawn], np.int64),
+            "shard": _joined([plan.shard_of(splits[s], source.id, v) for s, _, _, v in drawn], np.int64),
             "copy": _joined([np.full(len(rows), copy, np.int32) for _, rows, copy, _ in drawn], np.int32),
             "variant": samples.variant[positions],
         }  # fmt: skip
-        reasonings = the_job.reasonings(part, table)
+        reasonings = job.reasonings(part, table)
         if reasonings is not None:
-            columns["plan"] = _reasoning_column(the_job, the_plan, part.source, reasonings, samples, drawn)
+            columns["plan"] = _reasoning_column(job, plan, part.source, reasonings, samples, drawn)
         if source.declaration.kind != "robot":
-            texts = np.array(selection.targets(table, source, the_job.recipe.seed, samples), object)
+            texts = np.array(selection.targets(table, source, job.recipe.seed, samples), object)
             columns["target"] = pa.array(texts[positions], pa.string())
         elif source.sampling.windows:
             columns |= _window(every, samples.rows[positions] + start, source)
@@ -126,11 +126,11 @@ def _rows(the_job: Job, the_plan: Plan, group: int, bins: Bins | None, counts: C
 
 def _window(every: pa.Table, rows: npt.NDArray[np.int64], source: RecipeSource) -> dict[str, Any]:
     """The columns of the samples that begin at `rows` of a part, as far as they are of more than these rows."""
-    found = windows.ActionWindows(every, source).of(rows)
+    actions = windows.ActionWindows(every, source).of(rows)
     columns: dict[str, Any] = {
-        "action": index.fixed(found.values.reshape(len(rows), math.prod(found.values.shape[1:]))),
-        "terminate": index.fixed(found.terminate),
-        "valid": index.fixed(found.valid),
+        "action": index.fixed(actions.values.reshape(len(rows), math.prod(actions.values.shape[1:]))),
+        "terminate": index.fixed(actions.terminate),
+        "valid": index.fixed(actions.valid),
     }
     for number in range(1, source.sampling.history):
         at, there = windows.earlier(every, rows, source, number)
@@ -143,13 +143,13 @@ def _window(every: pa.Table, rows: npt.NDArray[np.int64], source: RecipeSource) 
 
 
 def _reasoning_column(
-    the_job: Job, the_plan: Plan, source: int, reasonings: Reasonings, samples: selection.Selection, drawn: list[Any]
+    job: Job, plan: Plan, source: int, reasonings: Reasonings, samples: selection.Selection, drawn: list[Any]
 ) -> pa.Array:
     """The reasoning of each drawn sample; null where it has none."""
-    rule, masks, which = the_job.recipe.sources[source], [], []
+    rule, masks, which = job.recipe.sources[source], [], []
     for split, rows, copy, _ in drawn:
-        last = int((the_plan.sources[source].plans or {})["threshold"][the_job.recipe.splits[split]])
-        hashes = draw.reasoning_hashes(the_job.recipe, rule, samples, rows, copy)
+        last = int((plan.sources[source].plans or {})["threshold"][job.recipe.splits[split]])
+        hashes = draw.reasoning_hashes(job.recipe, rule, samples, rows, copy)
         which.append(samples.rows[rows])
         masks.append((reasonings.which[which[-1]] >= 0) & (last >= 0) & (hashes <= np.uint64(max(0, last))))
     mask, rows = _joined(masks, np.bool_), _joined(which, np.int64)

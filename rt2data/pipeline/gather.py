@@ -22,11 +22,10 @@ from rt2data.index import text_columns
 from rt2data.index.text_columns import Texts
 from rt2data.mixture.reader import CLAIM
 from rt2data.pipeline import exchange, staging
-from rt2data.plan import plan
-from rt2data.plan.plan import Plan
+from rt2data.plan.plan import Plan, load_plan
 from rt2data.runners.tasks import Counts, Task
-from rt2data.samples import job, selection
-from rt2data.samples.job import Job
+from rt2data.samples import selection
+from rt2data.samples.job import Job, load_job
 from rt2data.shards import render, tar
 from rt2data.shards.direct_writer import Sink
 from rt2data.shards.reencode import encoded_images, image_spec, reencode_images
@@ -73,17 +72,17 @@ class GatherTask(Task):
 
 def write_shards(task: GatherTask) -> Counts:
     """Write the shards of a task, each with a record of what was written. Counts shards, samples and bytes."""
-    the_job, out = job.load_job(task.job), task.out
-    build = the_job.work.build(task.build)
+    job, out = load_job(task.job), task.out
+    build = job.work.build(task.build)
     folder = build.folder
-    the_plan = plan.load_plan(folder)
-    size = exchange.shard_group_size(the_plan)
-    numbers = range(task.shard_group * size, min(the_plan.shards, (task.shard_group + 1) * size))
+    plan = load_plan(folder)
+    size = exchange.shard_group_size(plan)
+    numbers = range(task.shard_group * size, min(plan.shards, (task.shard_group + 1) * size))
     counts: Counter[str] = Counter()
     names = {}
     for number in numbers:
-        stream, place = the_plan.shard(number)
-        names[number] = stream.shard_name(the_job.recipe.name, place)
+        stream, place = plan.shard(number)
+        names[number] = stream.shard_name(job.recipe.name, place)
     missing = [n for n in numbers if finished(build, out, names[n], n) is None]
     if not missing:
         return {}
@@ -91,17 +90,17 @@ def write_shards(task: GatherTask) -> Counts:
         repair = "Give one that all workers share"
         raise Rt2dataError(str(out), "not there on a worker, as the build made it", "the folder of --out", repair)
     tokenizers = ActionTokenizer.from_pretrained(str(folder)), proprio.load(folder)
-    rows = _rows(the_job, build, task.shard_group)
+    rows = _rows(job, build, task.shard_group)
     files, sink = ImageReader(), Sink()
     try:
-        for together in _together(the_plan, missing):
-            parts = _render(the_job, the_plan, rows, together, tokenizers)
+        for together in _together(plan, missing):
+            parts = _render(job, plan, rows, together, tokenizers)
             with (
-                staging.brought(the_job, parts) as here,
-                encoded_images(the_job, here, build.encoded, files) as encoded,
+                staging.brought(job, parts) as here,
+                encoded_images(job, here, build.encoded, files) as encoded,
             ):
-                members = _members(the_job, here, files, encoded)
-                picked, shards = _shards(the_plan, together[0], here, members)
+                members = _members(job, here, files, encoded)
+                picked, shards = _shards(plan, together[0], here, members)
                 packed = _packed(members, picked, out)
                 for number, own, samples in shards:
                     refs = _refs(members.images, picked[own][packed.is_image[own]], files)
@@ -119,53 +118,53 @@ def write_shards(task: GatherTask) -> Counts:
     return counts
 
 
-def _together(the_plan: Plan, numbers: list[int]) -> Iterator[list[int]]:
+def _together(plan: Plan, numbers: list[int]) -> Iterator[list[int]]:
     """Shards that follow one another in a stream, some together where they are small: what is made by columns takes as
     long for two samples as for a hundred.
     """
-    found: list[int] = []
+    together: list[int] = []
     samples = 0
     for number in numbers:
-        stream, place = the_plan.shard(number)
+        stream, place = plan.shard(number)
         size = stream.shard_samples(place)
-        if found and (number != found[-1] + 1 or place == 0 or samples + size > TOGETHER):
-            yield found
-            found, samples = [], 0
-        found.append(number)
+        if together and (number != together[-1] + 1 or place == 0 or samples + size > TOGETHER):
+            yield together
+            together, samples = [], 0
+        together.append(number)
         samples += size
-    if found:
-        yield found
+    if together:
+        yield together
 
 
-def _rows(the_job: Job, build: BuildFiles, shard_group: int) -> dict[int, pa.Table]:
+def _rows(job: Job, build: BuildFiles, shard_group: int) -> dict[int, pa.Table]:
     """The rows of a shard group, per source, from every run."""
-    found: dict[int, list[pa.Table]] = {}
-    for group, slices in enumerate(the_job.groups):
-        run = pa.ipc.open_file(pa.memory_map(str(build.run(the_job.runs, group))))
+    tables_of: dict[int, list[pa.Table]] = {}
+    for group, slices in enumerate(job.groups):
+        run = pa.ipc.open_file(pa.memory_map(str(build.run(job.runs, group))))
         batch = run.get_batch(shard_group)
         if batch.num_rows:
-            found.setdefault(the_job.parts[slices[0].part].source, []).append(pa.Table.from_batches([batch]))
-    return {source: pa.concat_tables(tables).combine_chunks() for source, tables in found.items()}
+            tables_of.setdefault(job.parts[slices[0].part].source, []).append(pa.Table.from_batches([batch]))
+    return {source: pa.concat_tables(tables).combine_chunks() for source, tables in tables_of.items()}
 
 
 def _render(
-    the_job: Job,
-    the_plan: Plan,
+    job: Job,
+    plan: Plan,
     rows: dict[int, pa.Table],
     numbers: list[int],
     tokenizers: tuple[ActionTokenizer, ActionTokenizer | None],
 ) -> list[Part]:
     """The samples of shards `numbers`, which follow one another, source by source: (source, samples, orders)."""
-    split = the_plan.shard(numbers[0])[0].split
+    split = plan.shard(numbers[0])[0].split
     parts = []
     for position, table in sorted(rows.items()):
         of = index.numbers(table, "shard")
         mine = table.take(np.flatnonzero((of >= numbers[0]) & (of <= numbers[-1])))
         if mine.num_rows:
-            source = the_job.recipe.sources[position]
+            source = job.recipe.sources[position]
             own = tokenizers[0].for_source(source.id) if source.declaration.kind == "robot" else None
             state = tokenizers[1].for_source(source.id) if tokenizers[1] and source.sampling.state else None
-            rendered = render.render(mine, the_job.recipe, source, split, selection.cameras(source), own, state)
+            rendered = render.render(mine, job.recipe, source, split, selection.cameras(source), own, state)
             parts.append((position, rendered, index.numbers(mine, "order")))
     return parts
 
@@ -175,11 +174,11 @@ def _sequence(parts: list[Part]) -> tuple[Ints, Ints, npt.NDArray[np.uint64]]:
     orders = np.concatenate([o for *_, o in parts])
     which = np.repeat(np.arange(len(parts)), [len(o) for *_, o in parts])
     row = np.concatenate([np.arange(len(o)) for *_, o in parts])
-    found = np.argsort(orders, kind="stable")
-    if np.any(orders[found[1:]] == orders[found[:-1]]):
+    order = np.argsort(orders, kind="stable")
+    if np.any(orders[order[1:]] == orders[order[:-1]]):
         keys = [key for _, rendered, _ in parts for key in rendered.keys.to_pylist()]
-        found = np.array(sorted(range(len(orders)), key=lambda i: (orders[i], keys[i])))
-    return which[found], row[found], orders[found]
+        order = np.array(sorted(range(len(orders)), key=lambda i: (orders[i], keys[i])))
+    return which[order], row[order], orders[order]
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +211,7 @@ def _refs(images: ImageRanges, rows: Ints, files: ImageReader) -> Iterator[Image
     return zip(paths, images.offset.tolist(), images.crc.tolist(), strict=True)
 
 
-def _shards(
-    the_plan: Plan, first: int, parts: list[Part], members: Members
-) -> tuple[Ints, list[tuple[int, slice, int]]]:
+def _shards(plan: Plan, first: int, parts: list[Part], members: Members) -> tuple[Ints, list[tuple[int, slice, int]]]:
     """The members of shards that follow one another from `first` on, in their order, as positions in `members`; and of
     each shard its number, which of these are its, and how many samples it has.
     """
@@ -229,7 +226,7 @@ def _shards(
     picked: Ints = np.repeat(begin[part] + row, own) + column * np.repeat(rows[part], own)
     there = members.there[picked]
     before = np.append(0, np.cumsum(there))[np.append(0, ends)]  # members that are there, before each sample
-    stream, place = the_plan.shard(first)
+    stream, place = plan.shard(first)
     places = np.searchsorted(stream.cuts, orders, side="right")
     cuts = [*np.flatnonzero(np.diff(places, prepend=-1)).tolist(), len(places)]
     return picked[there], [
@@ -238,7 +235,7 @@ def _shards(
     ]
 
 
-def _members(the_job: Job, parts: list[Part], files: ImageReader, encoded: IO[bytes] | None) -> Members:
+def _members(job: Job, parts: list[Part], files: ImageReader, encoded: IO[bytes] | None) -> Members:
     """The members part by part; of each its images, camera by camera, then its JSON."""
     names: list[Texts] = []
     held: list[Texts] = []
@@ -249,16 +246,16 @@ def _members(the_job: Job, parts: list[Part], files: ImageReader, encoded: IO[by
         for refs in rendered.cameras:
             names.append(text_columns.join(rendered.keys, b".", text_columns.take(refs.suffixes, refs.suffix)))
             held.append(pa.nulls(len(none), text_columns.TYPE))
-            located = [the_job.locate(name, source) for name in refs.files]
+            located = [job.locate(name, source) for name in refs.files]
             there = refs.file >= 0
-            found = ImageRanges(
+            images = ImageRanges(
                 located, refs.file.astype(np.int64), refs.offset, refs.length, refs.crc.astype(np.int64)
             )
-            spec = image_spec(the_job.recipe, the_job.recipe.sources[source], refs.camera)
+            spec = image_spec(job.recipe, job.recipe.sources[source], refs.camera)
             if spec is not None and encoded is not None:
-                found = reencode_images(spec, found, files, encoded)
-            columns.append((found.file + len(paths), *found[2:], there))
-            paths += found.files
+                images = reencode_images(spec, images, files, encoded)
+            columns.append((images.file + len(paths), *images[2:], there))
+            paths += images.files
         names.append(text_columns.join(rendered.keys, b".json"))
         held.append(rendered.json)
         sizes = np.diff(text_columns.data(rendered.json)[1])

@@ -24,8 +24,9 @@ from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.runners import progress
 from rt2data.runners.engine import Direct, Engine, finished
 from rt2data.samples import annotations as annotation
-from rt2data.samples import duplicates, image_pass, job
+from rt2data.samples import duplicates, image_pass
 from rt2data.samples.annotations import AnnotationsTask
+from rt2data.samples.job import Job, load_job, make_job
 from rt2data.samples.parts import IndexedPart
 from rt2data.sources.base import Part, Source
 from rt2data.storage import object_store
@@ -39,7 +40,7 @@ class Prepared:
     """A recipe whose datasets are open and indexed: what MEASURE and PLAN start from."""
 
     sources: Sequence[Source]
-    job: job.Job
+    job: Job
     engine: Engine | Direct
 
     @cached_property
@@ -108,7 +109,7 @@ def prepared_before(
     if image_pass.tasks(WorkDir(work), recipe, roots, parts):
         return None
     engine = Direct(progress.Reporter(enabled=False))
-    indexed = job.make_job(WorkDir(work), recipe, roots, parts, annotated=[file or "" for file in annotated])
+    indexed = make_job(WorkDir(work), recipe, roots, parts, annotated=[file or "" for file in annotated])
     return Prepared(sources, duplicates.find(indexed, engine), engine)
 
 
@@ -132,59 +133,59 @@ def work_folder(out: Place, work: str | Path | None) -> Path:
     if work is None:
         repair = "Give one with --work; on a remote runner it must be one that all workers share"
         raise Rt2dataError(str(out), "no work directory", "a folder of a file system for intermediate files", repair)
-    found = storage.place(work)
-    if not isinstance(found, Path):
+    folder = storage.place(work)
+    if not isinstance(folder, Path):
         repair = "Its files are mapped into memory: give a local folder, or one of storage that all workers mount"
-        raise Rt2dataError(str(found), "a work directory on object storage", "a folder of a file system", repair)
-    return found.absolute()
+        raise Rt2dataError(str(folder), "a work directory on object storage", "a folder of a file system", repair)
+    return folder.absolute()
 
 
-def open_tokenizer(the_recipe: Recipe) -> ActionTokenizer:
+def open_tokenizer(recipe: Recipe) -> ActionTokenizer:
     """The recipe's tokenizer, before any source's bounds are known."""
-    spec = ActionTokenizer.from_pretrained(the_recipe.tokenizer)
-    return spec if spec.horizon == the_recipe.horizon else spec.with_horizon(the_recipe.horizon)
+    spec = ActionTokenizer.from_pretrained(recipe.tokenizer)
+    return spec if spec.horizon == recipe.horizon else spec.with_horizon(recipe.horizon)
 
 
 def open_source(source: RecipeSource, data_root: str | Place | None, work: Path | None = None) -> Source:
     """The dataset of a recipe's source. What it reads and counts of annotation files is kept in `work`."""
     root = storage.place(data_root).absolute() if data_root else None
-    found = sources.open_source(source.declaration, root, source.path, source.where)
+    dataset = sources.open_source(source.declaration, root, source.path, source.where)
     if work is not None:
-        indexing.keep_in(found, WorkDir(work))
-    return found
+        indexing.keep_in(dataset, WorkDir(work))
+    return dataset
 
 
-def parts(source: RecipeSource, found: Source) -> list[Part]:
+def parts(source: RecipeSource, dataset: Source) -> list[Part]:
     """The parts of the dataset splits that the recipe takes: all of them where splits are made by hash."""
-    there = found.splits()
+    sizes = dataset.splits()
     for _, names in source.taken or ():
         for name in names:
-            if name not in there:
+            if name not in sizes:
                 raise Rt2dataError(
-                    source.where, f'{source.declaration.name} has no split "{name}"', f"one of {', '.join(there)}"
+                    source.where, f'{source.declaration.name} has no split "{name}"', f"one of {', '.join(sizes)}"
                 )
-    return [part for split in taken_splits(source, there) for part in found.parts(split)]
+    return [part for split in taken_splits(source, sizes) for part in dataset.parts(split)]
 
 
-def taken_splits(source: RecipeSource, there: Iterable[str]) -> list[str]:
+def taken_splits(source: RecipeSource, sizes: Iterable[str]) -> list[str]:
     """Which of a dataset's own splits a recipe's source takes."""
-    wanted = {name for _, names in source.taken for name in names} if source.taken is not None else set(there)
-    return [name for name in there if name in wanted]
+    wanted = {name for _, names in source.taken for name in names} if source.taken is not None else set(sizes)
+    return [name for name in sizes if name in wanted]
 
 
-def other_splits_of(source: RecipeSource, found: Source) -> dict[str, int]:
+def other_splits_of(source: RecipeSource, dataset: Source) -> dict[str, int]:
     """The dataset's splits that the recipe does not take, with their episodes or examples."""
-    there = found.splits()
-    return {name: n for name, n in there.items() if name not in taken_splits(source, there)}
+    sizes = dataset.splits()
+    return {name: n for name, n in sizes.items() if name not in taken_splits(source, sizes)}
 
 
-def annotate(the_recipe: Recipe, data_root: str | Place | None, work: Path, engine: Engine | Direct) -> list[str]:
+def annotate(recipe: Recipe, data_root: str | Place | None, work: Path, engine: Engine | Direct) -> list[str]:
     """INDEX, of the plans in words: each file of annotations that has no index yet.
 
     Returns:
         Per source the index of its annotations, below `work`; "" where it has none.
     """
-    tasks = [annotation_task(source, data_root, work) for source in the_recipe.sources]
+    tasks = [annotation_task(source, data_root, work) for source in recipe.sources]
     missing = [task for task in tasks if task and annotation.cached(task) is None]
     engine.run(
         [("annotations", missing)],
@@ -209,14 +210,14 @@ def annotation_task(source: RecipeSource, data_root: str | Place | None, work: P
 
 
 def index_all(
-    the_recipe: Recipe,
-    found: Sequence[Source],
+    recipe: Recipe,
+    datasets: Sequence[Source],
     work: Path,
     engine: Engine | Direct,
     *,
     check: str,
     annotated: Sequence[str] = (),
-) -> job.Job:
+) -> Job:
     """INDEX: every part that has no index yet, small ones together; then what only some filters need, the image pass
     and duplicates.
 
@@ -224,7 +225,7 @@ def index_all(
     """
     object_store.forget_listings()
     folder = WorkDir(work)
-    tasks = index_tasks(the_recipe, found, work, check=check)
+    tasks = index_tasks(recipe, datasets, work, check=check)
     missing = [task for _, task in tasks if indexing.cached(task) is None]
     engine.run([("index", missing)], "index", finished(missing, lambda t: indexing.cached(t) is not None), len(missing))
     object_store.forget_listings()  # it may have taken hours
@@ -235,10 +236,10 @@ def index_all(
         expected = "files that stay as they are while they are read"
         raise Rt2dataError(indexing.changed(lost), "changed while it was indexed", expected, "Build again")
     indexed = [indexing.indexed_part(number, task, result) for number, task, result in results if result is not None]
-    roots = [str(one.root) for one in found]
-    looked = image_pass.tasks(folder, the_recipe, roots, indexed)
+    roots = [str(dataset.root) for dataset in datasets]
+    looked = image_pass.tasks(folder, recipe, roots, indexed)
     engine.run([("pictures", looked)], "images", finished(looked, image_pass.done), len(looked))
-    return duplicates.find(job.make_job(folder, the_recipe, roots, indexed, annotated=annotated), engine)
+    return duplicates.find(make_job(folder, recipe, roots, indexed, annotated=annotated), engine)
 
 
 def index_tasks(
@@ -264,17 +265,17 @@ def index_tasks(
 
 def measure_tasks(file: Path) -> list[MomentsTask]:
     """Every task of the first pass of MEASURE over the job at `file`."""
-    the_job = job.load_job(file)
-    robots = [n for n, source in enumerate(the_job.recipe.sources) if source.declaration.robot]
-    return [MomentsTask(file, group) for number in robots for group in the_job.groups_of(number)]
+    job = load_job(file)
+    robots = [n for n, source in enumerate(job.recipe.sources) if source.declaration.robot]
+    return [MomentsTask(file, group) for number in robots for group in job.groups_of(number)]
 
 
-def measure_all(the_job: job.Job, engine: Engine | Direct) -> dict[int, dict[str, Any]]:
+def measure_all(job: Job, engine: Engine | Direct) -> dict[int, dict[str, Any]]:
     """MEASURE: the exact statistics of each robot source, ``{source: {"train": ..., "all": ...}}``."""
-    file = the_job.save()
-    files = the_job.work.measure(file.stem)
-    robots = {n: source.declaration.robot for n, source in enumerate(the_job.recipe.sources)}
-    groups = [(n, g) for n, robot in robots.items() if robot for g in the_job.groups_of(n)]
+    file = job.save()
+    files = job.work.measure(file.stem)
+    robots = {n: source.declaration.robot for n, source in enumerate(job.recipe.sources)}
+    groups = [(n, g) for n, robot in robots.items() if robot for g in job.groups_of(n)]
     moments = [MomentsTask(file, g) for _, g in groups if not files.moments(g).is_file()]
     cells = [CellsTask(file, n, g) for n, g in groups if not files.cells(g).is_file()]
     wanted = [WantedTask(file, n) for n in dict.fromkeys(task.source for task in cells)]
@@ -282,29 +283,29 @@ def measure_all(the_job: job.Job, engine: Engine | Direct) -> dict[int, dict[str
     statistics = {}
     for number, robot in robots.items():
         if robot:
-            counted = action_statistics.merged_cells(the_job, files, number)
+            counted = action_statistics.merged_cells(job, files, number)
             dims = {"proprio": robot.proprio_dims}
             statistics[number] = {
                 name: action_statistics.summary(total, counted.get(name), dims.get(name, robot.dims))
-                for name, total in action_statistics.merged_moments(the_job, files, number).items()
+                for name, total in action_statistics.merged_moments(job, files, number).items()
             }
     return statistics
 
 
-def resolve(the_recipe: Recipe, spec: ActionTokenizer, measured: dict[int, dict[str, Any]]) -> ActionTokenizer:
+def resolve(recipe: Recipe, spec: ActionTokenizer, measured: dict[int, dict[str, Any]]) -> ActionTokenizer:
     """The tokenizer with the bounds of every robot source."""
     dims = {}
-    for number, source in enumerate(the_recipe.sources):
+    for number, source in enumerate(recipe.sources):
         stats = measured.get(number, {}).get("train", {"count": 0})
         if source.declaration.robot and stats["count"]:
-            dims[source.id] = action_statistics.bounds(source, stats, spec, the_recipe.bounds)
+            dims[source.id] = action_statistics.bounds(source, stats, spec, recipe.bounds)
     return spec.with_sources(dims) if dims else spec
 
 
-def resolve_proprio(the_recipe: Recipe, measured: dict[int, dict[str, Any]]) -> ActionTokenizer | None:
+def resolve_proprio(recipe: Recipe, measured: dict[int, dict[str, Any]]) -> ActionTokenizer | None:
     """The tokenizer of the states that prompts hold, with the bounds of each source; None where no prompt does."""
     dims = {}
-    for number, source in enumerate(the_recipe.sources):
+    for number, source in enumerate(recipe.sources):
         stats = measured.get(number, {}).get("proprio", {"count": 0})
         if source.sampling.state and stats["count"]:
             dims[source.id] = action_statistics.proprio_bounds(source, stats)

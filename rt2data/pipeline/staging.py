@@ -45,7 +45,7 @@ Bytes = npt.NDArray[np.uint8]
 # In EXCHANGE
 
 
-def stage(the_job: Job, source: int, table: pa.Table, path: Path) -> pa.Table:
+def stage(job: Job, source: int, table: pa.Table, path: Path) -> pa.Table:
     """A run's rows with their images in a blob at `path`, in the order of the shards."""
     cameras = [name.removesuffix(".file") for name in table.column_names if name.endswith(".file")]
     files: dict[str, int] = {}
@@ -59,10 +59,10 @@ def stage(the_job: Job, source: int, table: pa.Table, path: Path) -> pa.Table:
         numbers = [index.numbers(table, f"{camera}.{what}")[there].astype(np.int64) for what in _WHAT]
         columns.append([rows[there], known[codes[there]], *numbers])
     row, file, offset, length, crc = (np.concatenate(parts) for parts in zip(*columns, strict=True))
-    located = [the_job.locate(name, source) for name in files]
+    located = [job.locate(name, source) for name in files]
     order = np.lexsort((index.numbers(table, "order")[row], index.numbers(table, "shard")[row]))
     place = copy(path, ImageRanges(located, file, offset, length, crc), order)
-    name = f"{blobs.PREFIX}{path.relative_to(the_job.work.blobs).as_posix()}"
+    name = f"{blobs.PREFIX}{path.relative_to(job.work.blobs).as_posix()}"
     first = 0
     for camera, (own, *_) in zip(cameras, columns, strict=True):
         at = np.zeros(table.num_rows, np.int64)
@@ -79,37 +79,37 @@ def stage(the_job: Job, source: int, table: pa.Table, path: Path) -> pa.Table:
 _WHAT = ("offset", "length", "crc")
 
 
-def discard(the_job: Job, build: BuildFiles) -> None:
+def discard(job: Job, build: BuildFiles) -> None:
     """Remove the staged images of a mixture that is complete, and the runs that name them."""
-    if any(the_job.staged):
-        shutil.rmtree(build.runs(the_job.runs), ignore_errors=True)
-        shutil.rmtree(build.staged(the_job.runs), ignore_errors=True)
+    if any(job.staged):
+        shutil.rmtree(build.runs(job.runs), ignore_errors=True)
+        shutil.rmtree(build.staged(job.runs), ignore_errors=True)
 
 
 # In GATHER
 
 
 @contextmanager
-def brought(the_job: Job, parts: list[tuple[int, Rendered, Any]]) -> Iterator[list[tuple[int, Rendered, Any]]]:
+def brought(job: Job, parts: list[tuple[int, Rendered, Any]]) -> Iterator[list[tuple[int, Rendered, Any]]]:
     """The samples of a shard, with a local copy of those images that lie on object storage."""
     import tempfile
 
-    if not any("://" in the_job.roots[source] for source, *_ in parts):
+    if not any("://" in job.roots[source] for source, *_ in parts):
         yield parts
         return
     with tempfile.TemporaryDirectory(prefix="rt2data-") as temporary:
-        found = []
+        here = []
         for number, (source, rendered, orders) in enumerate(parts):
             path = Path(temporary) / str(number)
-            found.append((source, _brought(the_job, source, rendered, orders, path), orders))
-        yield found
+            here.append((source, _brought(job, source, rendered, orders, path), orders))
+        yield here
 
 
-def _brought(the_job: Job, source: int, rendered: Rendered, orders: Any, path: Path) -> Rendered:
+def _brought(job: Job, source: int, rendered: Rendered, orders: Any, path: Path) -> Rendered:
     files: list[str] = []
     columns: list[list[Ints]] = []
     for refs in rendered.cameras:
-        located = [the_job.locate(name, source) for name in refs.files]
+        located = [job.locate(name, source) for name in refs.files]
         remote = np.array(["://" in name for name in located], np.bool_)
         there = np.flatnonzero((refs.file >= 0) & remote[refs.file]) if len(remote) else np.empty(0, np.int64)
         numbers = [refs.offset[there], refs.length[there], refs.crc[there].astype(np.int64)]
@@ -132,7 +132,7 @@ def _brought(the_job: Job, source: int, rendered: Rendered, orders: Any, path: P
 # Whether
 
 
-def choose(the_job: Job, asked: str, reads: Sequence[dict[str, int]]) -> tuple[bool, ...]:
+def choose(job: Job, asked: str, reads: Sequence[dict[str, int]]) -> tuple[bool, ...]:
     """Which sources are staged: all, none, or (``auto``) those whose images are slow to read one at a time.
 
     Args:
@@ -140,10 +140,10 @@ def choose(the_job: Job, asked: str, reads: Sequence[dict[str, int]]) -> tuple[b
         reads: per source what the plan counted of object storage (`rt2data.plan.plan.SourcePlan.reads`).
     """
     if asked != "auto":
-        return (asked == "yes",) * len(the_job.roots)
+        return (asked == "yes",) * len(job.roots)
     return tuple(
-        cheaper(own) if "://" in root else _slow(the_job, number)
-        for number, (root, own) in enumerate(zip(the_job.roots, reads, strict=True))
+        cheaper(own) if "://" in root else _slow(job, number)
+        for number, (root, own) in enumerate(zip(job.roots, reads, strict=True))
     )
 
 
@@ -155,19 +155,19 @@ def cheaper(reads: dict[str, int]) -> bool:
     return staged < reads["direct"] * GAP + reads["direct_bytes"]
 
 
-def _slow(the_job: Job, source: int) -> bool:
+def _slow(job: Job, source: int) -> bool:
     """Whether reading an image of a source takes longer than SLOW_S: the median of some, spread over the parts."""
-    parts = [part for part in the_job.parts if part.source == source]
+    parts = [part for part in job.parts if part.source == source]
     taken = []
     for number in range(0, len(parts), max(1, len(parts) // PROBES)):
-        table = index.read(the_job.work.path(parts[number].file))
+        table = index.read(job.work.path(parts[number].file))
         camera = next(name.removesuffix(".file") for name in table.column_names if name.endswith(".file"))
         codes, names = index.codes(table, f"{camera}.file")
         rows = np.flatnonzero(codes >= 0)
         if not len(rows):
             continue
         row = int(rows[(2 * number + 1) * len(rows) // (2 * len(parts))])  # nearer the end of later parts
-        path = the_job.locate(str(names[codes[row]]), source)
+        path = job.locate(str(names[codes[row]]), source)
         offset, length = (int(index.numbers(table, f"{camera}.{what}")[row]) for what in ("offset", "length"))
         try:
             with open(path, "rb", buffering=0) as file:

@@ -85,14 +85,14 @@ def make(recipe: Recipe, plan: Plan, workers: int | None = None, out: Place | No
     samples = sum(plan.splits.values())
     images = encoded = 0
     seconds = read = 0.0
-    for source, found in zip(recipe.sources, plan.sources, strict=True):
-        drawn = sum(found.quota.values())
-        once = found.image_bytes * min(1.0, sum(found.samples.values()) / max(1, drawn))
-        seconds += found.rows * INDEX_S + once * INDEX_BYTE_S + drawn * SAMPLE_S + found.image_bytes * BYTE_S
+    for source, counts in zip(recipe.sources, plan.sources, strict=True):
+        drawn = sum(counts.quota.values())
+        once = counts.image_bytes * min(1.0, sum(counts.samples.values()) / max(1, drawn))
+        seconds += counts.rows * INDEX_S + once * INDEX_BYTE_S + drawn * SAMPLE_S + counts.image_bytes * BYTE_S
         anew = drawn * _reencoded(recipe, source)
         encoded += anew
-        images += round(anew * each) if (each := _encoded_bytes(recipe)) else found.image_bytes
-        read += once + found.image_bytes
+        images += round(anew * each) if (each := _encoded_bytes(recipe)) else counts.image_bytes
+        read += once + counts.image_bytes
     seconds += encoded * REENCODE_S
     shards = images + samples * SAMPLE_BYTES
     staged = sum(source.image_bytes for source in plan.sources if source.staged)
@@ -126,8 +126,8 @@ def _plan_tokens(source: RecipeSource, plan: SourcePlan) -> float:
     if rule is None or plan.plans is None:
         return 0.0
     longer = len(prompts["plan"]) + len(prompts["planned"]) - len("{plan}{action}") - len(prompts["robot"])
-    made = len(rule.text) - len("{instruction}") + CHARACTERS["instruction"]
-    longer += made if rule.origin == "template" else CHARACTERS["plan"]
+    characters = len(rule.text) - len("{instruction}") + CHARACTERS["instruction"]
+    longer += characters if rule.origin == "template" else CHARACTERS["plan"]
     return sum(map(int, (plan.plans["samples"] or {}).values())) * longer / CHARACTERS_PER_TOKEN
 
 

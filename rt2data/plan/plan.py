@@ -117,10 +117,10 @@ class Plan:
     @property
     def splits(self) -> dict[str, int]:
         """The samples of each split."""
-        found: dict[str, int] = {}
+        samples: dict[str, int] = {}
         for stream in self.streams:
-            found[stream.split] = found.get(stream.split, 0) + stream.samples
-        return found
+            samples[stream.split] = samples.get(stream.split, 0) + stream.samples
+        return samples
 
     @property
     def mix(self) -> int:
@@ -177,7 +177,7 @@ def load_plan(folder: Path) -> Plan:
     return Plan(content["digest"], sources, streams, content["warnings"], content["run_bytes"])
 
 
-def streams(recipe: Recipe) -> list[tuple[str, str | None]]:
+def stream_names(recipe: Recipe) -> list[tuple[str, str | None]]:
     """The streams of a recipe as (split, source): a split each, or each split of each source, in their order."""
     if recipe.form == "mixed":
         return [(split, None) for split in recipe.splits]

@@ -19,7 +19,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.index import blobs, keys
 from rt2data.plan import apportion, quotas, requests, warnings
 from rt2data.plan.draw import _hash, drawn, reasoning_hashes
-from rt2data.plan.plan import Plan, SourcePlan, Stream, empty_plans, streams
+from rt2data.plan.plan import Plan, SourcePlan, Stream, empty_plans, stream_names
 from rt2data.recipes.holdout import Holdout
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.samples import duplicate_ids, reasoning, selection, windows
@@ -65,7 +65,7 @@ def make_plan(job: Job, tokenizers: list[dict[str, Any]], other_splits: list[dic
     for number, source in enumerate(recipe.sources):
         if source.reasoning is not None:
             plans[number].plans = choose_reasonings(job, number, plans[number])
-    orders: dict[tuple[str, str | None], list[keys.U64]] = {key: [] for key in streams(recipe)}
+    orders: dict[tuple[str, str | None], list[keys.U64]] = {key: [] for key in stream_names(recipe)}
     for part, source, table, samples in iter_parts(job):
         taken = []
         for split, rows, _copy, values in drawn(recipe, source, plans[part.source], samples):
@@ -77,19 +77,19 @@ def make_plan(job: Job, tokenizers: list[dict[str, Any]], other_splits: list[dic
     for number, root in enumerate(job.roots):
         if "://" in root:
             plans[number].reads["list"] = requests.lists(job, number)
-    made = []
+    streams = []
     for (split, name), parts in orders.items():
         merged = np.concatenate(parts) if parts else np.empty(0, np.uint64)
         parts.clear()
         merged.sort()  # in place: a copy would be 8 more bytes a sample
         shards = math.ceil(len(merged) / recipe.samples_per_shard)
         cuts = apportion.cuts(merged, shards, recipe.file) if shards else np.empty(0, np.uint64)
-        made.append(Stream(split, name, len(merged), shards, cuts))
+        streams.append(Stream(split, name, len(merged), shards, cuts))
     content = json.dumps([VERSION, job.digest(), *tokenizers], sort_keys=True)
     run_bytes = sum(sum(p.quota.values()) * row_bytes(s) for p, s in zip(plans, recipe.sources, strict=True))
-    found = Plan(hashlib.sha256(content.encode()).hexdigest(), plans, made, [], run_bytes)
-    found.warnings += warnings.warnings(recipe, plans, found.splits)
-    return found
+    plan = Plan(hashlib.sha256(content.encode()).hexdigest(), plans, streams, [], run_bytes)
+    plan.warnings += warnings.warnings(recipe, plans, plan.splits)
+    return plan
 
 
 def check_holdout(job: Job, held: Holdout) -> None:
@@ -133,7 +133,7 @@ def count_part(recipe: Recipe, source: RecipeSource, plan: SourcePlan, table: pa
             languages[language] = languages.get(language, 0) + rows
 
 
-def choose_reasonings(job: Job, number: int, found: SourcePlan) -> dict[str, Any]:
+def choose_reasonings(job: Job, number: int, plan: SourcePlan) -> dict[str, Any]:
     """Which samples of source `number` have a reasoning: per split how many, and the greatest hash of them."""
     recipe, source = job.recipe, job.recipe.sources[number]
     rule, annotated = source.reasoning, job.annotations(number)
@@ -151,14 +151,14 @@ def choose_reasonings(job: Job, number: int, found: SourcePlan) -> dict[str, Any
         without += int(np.count_nonzero(samples.kept & (own.which < 0)))
         if annotated:
             matched[own.which[own.which >= 0]] = True
-        for split, rows, copy, _ in drawn(recipe, source, found, samples):
+        for split, rows, copy, _ in drawn(recipe, source, plan, samples):
             mine = reasoning_hashes(recipe, source, samples, rows, copy)
             hashes[split].append(mine[own.which[samples.rows[rows]] >= 0])
     chosen = {}
     for split, name in enumerate(recipe.splits):
         every = np.concatenate(hashes[split]) if hashes[split] else np.empty(0, np.uint64)
         hashes[split] = []
-        chosen[name] = reasoning.threshold(rule, name, every, found.quota[name], source.where)
+        chosen[name] = reasoning.threshold(rule, name, every, plan.quota[name], source.where)
     counts = {}
     if annotated:
         counts = {"usable": len(annotated), "unmatched": int(np.count_nonzero(~matched)), **annotated.counts}
@@ -182,9 +182,9 @@ def image_bytes(table: pa.Table, source: RecipeSource, rows: Any) -> int:
 
 def blob_bytes(table: Any, source: RecipeSource) -> int:
     """Bytes of the pictures of a part, of all declared cameras, that lie in a blob."""
-    found = 0
+    total = 0
     for camera in source.declaration.cameras:
         codes, files = index.codes(table, f"{camera}.file")
         copied = np.array([bool(name) and str(name).startswith(blobs.PREFIX) for name in (*files, None)], np.bool_)
-        found += int(index.numbers(table, f"{camera}.length")[copied[codes]].sum(dtype=np.int64))
-    return found
+        total += int(index.numbers(table, f"{camera}.length")[copied[codes]].sum(dtype=np.int64))
+    return total

@@ -63,12 +63,12 @@ def of_part(job: Job, part: IndexedPart, drawn: Sequence[Ints]) -> Counts:
     if read := _read(table):
         gets = len(part.members) * PART_GETS + sum(1 + local_copies.count_reads(of) for of in read.values())
     else:
-        sizes = [int(found[0]) if found else 0 for found in storage.read_versions(root, own)]
+        sizes = [int(version[0]) if version else 0 for version in storage.read_versions(root, own)]
         gets = sum(len(object_store.byte_ranges(size)) for size in sizes) + pictures
-    found = {"parts": 1, "get": gets}
+    counts = {"parts": 1, "get": gets}
     history = range(1, source.sampling.history)
     before = [windows.earlier(table, rows, source, number)[0] for rows in drawn for number in history]
-    return found | of_images(table, selection.cameras(source), [*drawn, *before])
+    return counts | of_images(table, selection.cameras(source), [*drawn, *before])
 
 
 def of_images(table: Any, cameras: Sequence[str], drawn: Sequence[Ints]) -> Counts:
@@ -83,7 +83,7 @@ def of_images(table: Any, cameras: Sequence[str], drawn: Sequence[Ints]) -> Coun
         Requests, and bytes that they read, of fetching each image (``direct``) and of staging (``staged``).
     """
     every = np.concatenate([*drawn, np.empty(0, np.int64)])
-    found, files, direct, size = [], dict[str, int](), 0, 0
+    columns, files, direct, size = [], dict[str, int](), 0, 0
     for camera in cameras:
         codes, names = index.codes(table, f"{camera}.file")
         remote = np.array([not str(name).startswith(blobs.PREFIX) for name in names] + [False], np.bool_)[codes]
@@ -93,8 +93,8 @@ def of_images(table: Any, cameras: Sequence[str], drawn: Sequence[Ints]) -> Coun
         direct += len(mine)
         size += int(length[mine].sum())
         once = np.unique(mine)
-        found.append([known[once], index.numbers(table, f"{camera}.offset")[once], length[once]])
-    file, offset, length = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        columns.append([known[once], index.numbers(table, f"{camera}.offset")[once], length[once]])
+    file, offset, length = (np.concatenate(parts) for parts in zip(*columns, strict=True))
     wanted = requests(ImageRanges([], file, offset, length, offset))
     read = int((wanted[:, 2] - wanted[:, 1]).sum())
     return {"direct": direct, "direct_bytes": size, "staged": len(wanted), "staged_bytes": read}

@@ -108,14 +108,14 @@ def _source_lines(s: SourcePlan, total: int, whole: str) -> list[str]:
 
 def _plans(s: SourcePlan) -> str:
     """What a plan says of plans in words."""
-    found = s.plans or {}
-    if found["samples"] is None:
+    counts_of = s.plans or {}
+    if counts_of["samples"] is None:
         return "in every sample for which there is one: not known without the data"
     mark = "~" if s.estimated else ""
-    counts = [f"{mark}{n:,} of {mark}{s.quota[name]:,} samples of {name}" for name, n in found["samples"].items()]
-    counts += [f"{found['without']:,} usable steps without one"] if found["without"] else []
-    if found["annotations"]:
-        counts += [f"{n:,} annotations {reason}" for reason, n in found["annotations"].items() if n]
+    counts = [f"{mark}{n:,} of {mark}{s.quota[name]:,} samples of {name}" for name, n in counts_of["samples"].items()]
+    counts += [f"{counts_of['without']:,} usable steps without one"] if counts_of["without"] else []
+    if counts_of["annotations"]:
+        counts += [f"{n:,} annotations {reason}" for reason, n in counts_of["annotations"].items() if n]
     return ", ".join(counts)
 
 

@@ -19,31 +19,33 @@ def warnings(recipe: Recipe, plans: list[SourcePlan], splits: dict[str, int]) ->
     # What is held out is known only from an index.
     guessed = recipe.holdout.split if recipe.holdout and any(plan.estimated for plan in plans) else None
     empty = [name for name, samples in splits.items() if not samples and name != guessed]
-    found = [] if unknown else [f"split {name} is empty" for name in empty]
+    warnings = [] if unknown else [f"split {name} is empty" for name in empty]
     for source, plan in zip(recipe.sources, plans, strict=True):
         filled = [name for name, n in splits.items() if n and name != "train" and name in source.splits]
         if plan.unknown:
             words = _UNKNOWN[plan.kind == "robot"]
             what = ", ".join(words[word] for word in plan.unknown)
-            found.append(f"{plan.dataset}: not known without its data: {what}")
+            warnings.append(f"{plan.dataset}: not known without its data: {what}")
         else:
-            found += [f"{plan.dataset} gives {name} no sample" for name in filled if not plan.samples[name]]
+            warnings += [f"{plan.dataset} gives {name} no sample" for name in filled if not plan.samples[name]]
         if plan.never_terminate:
-            found.append(f"{plan.dataset}: in {plan.never_terminate} of {plan.units} episodes no step terminates")
+            warnings.append(f"{plan.dataset}: in {plan.never_terminate} of {plan.units} episodes no step terminates")
         robot = source.declaration.robot
-        found += [f"{plan.dataset}: {about} is unverified: {reason}" for about, reason in source.declaration.unverified]
+        warnings += [
+            f"{plan.dataset}: {about} is unverified: {reason}" for about, reason in source.declaration.unverified
+        ]
         project = source.declaration.standardisation
         if project:
-            found += [f"{plan.dataset}: as {project} reads it: {quirk}" for quirk in source.declaration.raw["notes"]]
+            warnings += [f"{plan.dataset}: as {project} reads it: {quirk}" for quirk in source.declaration.raw["notes"]]
         if robot and robot.controller:
             names = ", ".join(name for name, unit in zip(robot.dims, robot.units, strict=True) if unit == "controller")
-            found.append(f"{plan.dataset}: {names} are in units of a controller, no metres or radians")
+            warnings.append(f"{plan.dataset}: {names} are in units of a controller, no metres or radians")
         missing = [c for c in source.cameras if robot and c not in source.declaration.cameras]
         if missing:
             without.setdefault(", ".join(missing), []).append(plan.dataset)
     for cameras, whose in without.items():
-        found.append(f"{', '.join(whose)} {'has' if len(whose) == 1 else 'have'} no camera {cameras}")
-    return found + _lengths(recipe)
+        warnings.append(f"{', '.join(whose)} {'has' if len(whose) == 1 else 'have'} no camera {cameras}")
+    return warnings + _lengths(recipe)
 
 
 def _lengths(recipe: Recipe) -> list[str]:

@@ -76,8 +76,8 @@ class Annotations:
 
     def texts(self, which: npt.NDArray[np.int64]) -> pa.Array:
         """The texts of some annotations."""
-        found = self._texts.take(pa.array(self._rows[which]))
-        return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+        texts = self._texts.take(pa.array(self._rows[which]))
+        return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
 
 
 @lru_cache(maxsize=4)
@@ -200,8 +200,8 @@ def _nested(path: Place) -> Iterator[tuple[str, str, str, Any]]:
     if json_stream.kind_at(path, ()) != "mapping":
         return
     for file, episodes in json_stream.elements(path):
-        for episode, found in _mapping(episodes, f"{path} {file}").items():
-            steps = _mapping(found, f"{path} {file} {episode}").get("reasoning", found)
+        for episode, content in _mapping(episodes, f"{path} {file}").items():
+            steps = _mapping(content, f"{path} {file} {episode}").get("reasoning", content)
             for step, values in _mapping(steps or {}, f"{path} {file} {episode}").items():
                 yield file, episode, step, values
 

@@ -41,8 +41,8 @@ from rt2data.recipes import filters
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.runners.engine import Direct, Engine
 from rt2data.runners.tasks import Counts, Task
-from rt2data.samples import image_pass, job, selection, windows
-from rt2data.samples.job import Job
+from rt2data.samples import image_pass, selection, windows
+from rt2data.samples.job import Job, load_job
 from rt2data.samples.parts import IndexedPart
 from rt2data.storage import atomic
 
@@ -57,20 +57,20 @@ DOUBLE = np.dtype([("high", "u8"), ("low", "u8"), ("place", "u8")])
 Entries = npt.NDArray[Any]
 
 
-def find(the_job: Job, engine: Engine | Direct) -> Job:
+def find(job: Job, engine: Engine | Direct) -> Job:
     """The job with its duplicates marked, where a source asks for it."""
-    numbers = _numbers(the_job)
+    numbers = _numbers(job)
     if not numbers:
-        return the_job
-    marked = replace(the_job, duplicates=_digest(the_job, numbers))
-    files = the_job.work.duplicates(marked.duplicates)
-    if all(marked.marks(the_job.parts[n]).is_file() for n in numbers):
+        return job
+    marked = replace(job, duplicates=_digest(job, numbers))
+    files = job.work.duplicates(marked.duplicates)
+    if all(marked.marks(job.parts[n]).is_file() for n in numbers):
         return marked
-    rows = sum(the_job.parts[n].rows * (1 + len(selection.shown(the_job.source(the_job.parts[n])))) for n in numbers)
+    rows = sum(job.parts[n].rows * (1 + len(selection.shown(job.source(job.parts[n])))) for n in numbers)
     ranges = max(1, math.ceil(rows / RANGE))
-    file, name = the_job.save(), marked.duplicates
+    file, name = job.save(), marked.duplicates
     apart = [n for n in numbers if not files.run(n).is_file()]
-    unmarked = [n for n in numbers if not marked.marks(the_job.parts[n]).is_file()]
+    unmarked = [n for n in numbers if not marked.marks(job.parts[n]).is_file()]
     engine.run(
         [
             ("spread", [SpreadTask(file, name, ranges, n) for n in apart]),
@@ -81,9 +81,9 @@ def find(the_job: Job, engine: Engine | Direct) -> Job:
     return marked
 
 
-def _numbers(the_job: Job) -> list[int]:
+def _numbers(job: Job) -> list[int]:
     """The parts of sources that ask for duplicates to be left out."""
-    return [n for n, part in enumerate(the_job.parts) if asked(the_job.source(part))]
+    return [n for n, part in enumerate(job.parts) if asked(job.source(part))]
 
 
 def asked(source: RecipeSource) -> set[str]:
@@ -91,9 +91,9 @@ def asked(source: RecipeSource) -> set[str]:
     return {one.column for one in source.filters} & set(filters.DUPLICATES)
 
 
-def _digest(the_job: Job, numbers: list[int]) -> str:
+def _digest(job: Job, numbers: list[int]) -> str:
     """Names what the marks depend on: not seed, weights, prompts or tokenizer."""
-    recipe = the_job.recipe
+    recipe = job.recipe
     content = [
         VERSION, index.VERSION, recipe.splits, recipe.resolved.get("holdout"),
         [
@@ -101,7 +101,7 @@ def _digest(the_job: Job, numbers: list[int]) -> str:
              s.normalise, selection.cameras(s)]
             for s in recipe.sources
         ],
-        [[the_job.parts[n].source, the_job.parts[n].split, the_job.parts[n].name, the_job.parts[n].file]
+        [[job.parts[n].source, job.parts[n].split, job.parts[n].name, job.parts[n].file]
          for n in numbers],
     ]  # fmt: skip
     return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
@@ -148,46 +148,46 @@ class MarkTask(_DuplicatesTask):
 
 def spread(task: SpreadTask) -> Counts:
     """Write an Arrow file whose record batch r is range r of a part's digests."""
-    the_job = job.load_job(task.job)
-    found = _first(np.concatenate([np.empty(0, ENTRY), *(one for one, _ in _entries(the_job, task.part))]))
-    edges = np.searchsorted(found["high"], _starts(task.ranges), side="left")
+    job = load_job(task.job)
+    digests = _first(np.concatenate([np.empty(0, ENTRY), *(one for one, _ in _entries(job, task.part))]))
+    edges = np.searchsorted(digests["high"], _starts(task.ranges), side="left")
     with (
-        atomic.replacing(the_job.work.duplicates(task.duplicates).run(task.part)) as temporary,
+        atomic.replacing(job.work.duplicates(task.duplicates).run(task.part)) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
         pa.ipc.new_file(
             sink, pa.schema([(name, pa.from_numpy_dtype(ENTRY[name])) for name in _names(ENTRY)])
         ) as writer,
     ):
-        for low, high in zip(edges, [*edges[1:], len(found)], strict=True):
-            arrays = [pa.array(np.ascontiguousarray(found[name][low:high])) for name in _names(ENTRY)]
+        for low, high in zip(edges, [*edges[1:], len(digests)], strict=True):
+            arrays = [pa.array(np.ascontiguousarray(digests[name][low:high])) for name in _names(ENTRY)]
             writer.write_batch(pa.record_batch(arrays, names=_names(ENTRY)))
-    return {"digests": len(found)}
+    return {"digests": len(digests)}
 
 
 def join(task: JoinTask) -> Counts:
     """Write the digests of a range that occur in several places, but for those of pictures of one colour."""
-    the_job = job.load_job(task.job)
-    files, pieces = the_job.work.duplicates(task.duplicates), []
+    job = load_job(task.job)
+    files, pieces = job.work.duplicates(task.duplicates), []
     path = files.range(task.range)
     if path.is_file():
         return {}
-    for part in _numbers(the_job):
+    for part in _numbers(job):
         batch = pa.ipc.open_file(pa.memory_map(str(files.run(part)))).get_batch(task.range)
         piece = np.empty(batch.num_rows, ENTRY)
         for name in _names(ENTRY):
             piece[name] = batch.column(name).to_numpy()
         pieces.append(piece)
-    found = np.concatenate(pieces)
+    entries = np.concatenate(pieces)
     pieces.clear()
-    found = found[np.lexsort((found["order"], found["low"], found["high"]))]
-    new = np.ones(len(found), np.bool_)
-    new[1:] = (found["high"][1:] != found["high"][:-1]) | (found["low"][1:] != found["low"][:-1])
+    entries = entries[np.lexsort((entries["order"], entries["low"], entries["high"]))]
+    new = np.ones(len(entries), np.bool_)
+    new[1:] = (entries["high"][1:] != entries["high"][:-1]) | (entries["low"][1:] != entries["low"][:-1])
     first = np.flatnonzero(new)
     group = np.cumsum(new) - 1
     several = np.zeros(len(first), np.bool_)
-    several[group[found["place"] != found["place"][first][group]]] = True
-    doubles = found[first[several]]
-    doubles = doubles[~_filling(the_job, doubles)]
+    several[group[entries["place"] != entries["place"][first][group]]] = True
+    doubles = entries[first[several]]
+    doubles = doubles[~_filling(job, doubles)]
     out = np.empty(len(doubles), DOUBLE)
     for name in _names(DOUBLE):
         out[name] = doubles[name]
@@ -197,11 +197,11 @@ def join(task: JoinTask) -> Counts:
 
 def mark(task: MarkTask) -> Counts:
     """Write a byte for each row of a part: bits of `filters.DUPLICATES`."""
-    the_job = job.load_job(task.job)
-    files, part = the_job.work.duplicates(task.duplicates), the_job.parts[task.part]
+    job = load_job(task.job)
+    files, part = job.work.duplicates(task.duplicates), job.parts[task.part]
     marks = np.zeros(part.rows, np.uint8)
     starts = _starts(task.ranges)
-    for entries, rows in _entries(the_job, task.part):
+    for entries, rows in _entries(job, task.part):
         lost = np.zeros(len(entries), np.bool_)
         which = np.searchsorted(starts, entries["high"], side="right") - 1
         for number in np.unique(which).tolist():
@@ -252,23 +252,23 @@ def _first(entries: Entries) -> Entries:
 Rows = Callable[[npt.NDArray[np.bool_]], npt.NDArray[np.int64]]
 
 
-def _entries(the_job: Job, number: int) -> Iterator[tuple[Entries, Rows]]:
+def _entries(job: Job, number: int) -> Iterator[tuple[Entries, Rows]]:
     """The digests of a part's usable rows, kind by kind, and how chosen ones of them become rows."""
-    part = the_job.parts[number]
-    source, table = the_job.source(part), the_job.table(part)
-    split = selection.splits(table, the_job.recipe, source, part.split)
+    part = job.parts[number]
+    source, table = job.source(part), job.table(part)
+    split = selection.splits(table, job.recipe, source, part.split)
     plain = selection.before_duplicates(source)
     usable = selection.rejected(table, plain)[1] & (split >= 0)
-    held = the_job.recipe.holdout
+    held = job.recipe.holdout
     rank = np.where(split == 0, 2, 1)
     if held is not None:
-        rank[split == the_job.recipe.splits.index(held.split)] = 0
+        rank[split == job.recipe.splits.index(held.split)] = 0
     position = (rank.astype(np.uint64) << np.uint64(62)) | np.uint64(number << 32)
     position |= np.arange(table.num_rows, dtype=np.uint64)
     robot = source.declaration.robot is not None
     unit = selection.unit_starts(table) if robot else np.arange(table.num_rows)
     columns = asked(source)
-    digests = [image_pass.digests(the_job.work, part, camera) for camera in selection.shown(source)]
+    digests = [image_pass.digests(job.work, part, camera) for camera in selection.shown(source)]
     if "duplicate_image" in columns:
         shown = windows.sound(table, plain) & (split >= 0)  # also those that only a history shows
         for camera, digest in enumerate(digests):
@@ -335,9 +335,9 @@ def _cut(content: npt.NDArray[np.uint8], begin: npt.NDArray[np.int64]) -> Iterat
         yield content[low:high].tobytes()
 
 
-def _filling(the_job: Job, entries: Entries) -> npt.NDArray[np.bool_]:
+def _filling(job: Job, entries: Entries) -> npt.NDArray[np.bool_]:
     """Which entries are of a picture of one colour. Only here, where one is in several places, is it decoded."""
-    found = np.zeros(len(entries), np.bool_)
+    filling = np.zeros(len(entries), np.bool_)
     position = entries["order"].astype(np.uint64)
     part_of = (position >> np.uint64(32) & np.uint64((1 << 30) - 1)).astype(np.int64)
     rows = (position & np.uint64(0xFFFFFFFF)).astype(np.int64)
@@ -347,24 +347,22 @@ def _filling(the_job: Job, entries: Entries) -> npt.NDArray[np.bool_]:
             if camera == EPISODE:
                 continue
             mine = np.flatnonzero((part_of == number) & (entries["camera"] == camera))
-            refs = _refs(the_job, the_job.parts[number], camera, rows[mine])
+            refs = _refs(job, job.parts[number], camera, rows[mine])
             for at, (path, offset, length, crc) in sorted(zip(mine.tolist(), refs, strict=True), key=lambda x: x[1]):
                 data = np.empty(length, np.uint8)
                 files.read((path, offset, crc), data)
                 with contextlib.suppress(codec.ImageError):
-                    found[at] = codec.is_constant(data)
+                    filling[at] = codec.is_constant(data)
     finally:
         files.close()
-    return found
+    return filling
 
 
-def _refs(
-    the_job: Job, part: IndexedPart, camera: int, rows: npt.NDArray[np.int64]
-) -> Iterator[tuple[str, int, int, int]]:
+def _refs(job: Job, part: IndexedPart, camera: int, rows: npt.NDArray[np.int64]) -> Iterator[tuple[str, int, int, int]]:
     """Path, offset, length and CRC of the images of some rows."""
-    name = selection.shown(the_job.source(part))[camera]
-    table = index.read(the_job.work.path(part.file)).take(rows)
+    name = selection.shown(job.source(part))[camera]
+    table = index.read(job.work.path(part.file)).take(rows)
     codes, names = index.codes(table, f"{name}.file")
     columns = (index.numbers(table, f"{name}.{what}").tolist() for what in ("offset", "length", "crc"))
     for code, offset, length, crc in zip(codes.tolist(), *columns, strict=True):
-        yield the_job.locate(str(names[code]), part.source), offset, length, crc
+        yield job.locate(str(names[code]), part.source), offset, length, crc

@@ -37,14 +37,14 @@ def passes(table: pa.Table, one: Filter, cameras: Sequence[str]) -> Mask:
     if one.column in DUPLICATES:
         return np.asarray(index.numbers(table, DOUBLE) & DUPLICATES[one.column] == 0)
     least, greatest, texts = _values(table, one.column, cameras)
-    found = np.ones(len(least), np.bool_)
+    ok = np.ones(len(least), np.bool_)
     if math.isfinite(one.low) or math.isfinite(one.high):  # a row without a number, NaN, compares as false
-        found = (least >= one.low) & (greatest <= one.high)
+        ok = (least >= one.low) & (greatest <= one.high)
     if one.wanted or one.refused:
         pairs = zip(texts or [None] * len(least), least.tolist(), strict=True)
         values = [text if text is not None else None if math.isnan(number) else number for text, number in pairs]
-        found &= np.array([_among(one, value) for value in values], np.bool_)
-    return np.asarray(found)
+        ok &= np.array([_among(one, value) for value in values], np.bool_)
+    return np.asarray(ok)
 
 
 def _among(one: Filter, value: Any) -> bool:
@@ -120,19 +120,19 @@ def resolve(
         rows: the source's index tables, and which of their rows are usable and meet the filters that it is given.
         cameras: whose images the columns of images are of.
     """
-    found = [one for one in filters if one.top is None]
+    resolved = [one for one in filters if one.top is None]
     for one in filters:
         if one.top is None:
             continue
-        before = [other for other in found if other.column not in DUPLICATES]
+        before = [other for other in resolved if other.column not in DUPLICATES]
         values = np.concatenate([np.empty(0), *(_known(t, one.column, cameras, kept) for t, kept in rows(before))])
         number = math.ceil(Fraction(repr(one.top)) * len(values))  # 0.2 is a fifth
         low = -math.inf
         if number:
             values.partition(len(values) - number)
             low = float(values[len(values) - number])
-        found.append(replace(one, low=max(low, one.low), top=None))
-    return tuple(sorted(found, key=lambda one: [f.column for f in filters].index(one.column)))
+        resolved.append(replace(one, low=max(low, one.low), top=None))
+    return tuple(sorted(resolved, key=lambda one: [f.column for f in filters].index(one.column)))
 
 
 def _known(table: pa.Table, column: str, cameras: Sequence[str], kept: Mask) -> Numbers:

@@ -17,15 +17,15 @@ HELD = "filter.held"  # the column that a job adds to an index
 def mask(table: pa.Table, held: Holdout) -> npt.NDArray[np.bool_]:
     """Which rows of a part's whole index are held out."""
     hashes = np.array(sorted({h for h, _ in _hashes(held)}), np.uint64)
-    found = np.isin(index.numbers(table, "split_hash"), hashes)
+    held_out = np.isin(index.numbers(table, "split_hash"), hashes)
     if "instruction" in table.column_names and (held.instructions or held.objects):
         codes, texts = index.codes(table, "instruction")
         said = np.array([*(any(True for _ in _said(held, str(text))) for text in texts), False], np.bool_)
         starts = np.flatnonzero(index.numbers(table, "step") == 0)
         if len(codes):
             unit = np.cumsum(index.numbers(table, "step") == 0) - 1
-            found |= np.logical_or.reduceat(said[codes], starts)[unit]
-    return found
+            held_out |= np.logical_or.reduceat(said[codes], starts)[unit]
+    return held_out
 
 
 def used(table: pa.Table, held: Holdout) -> set[str]:

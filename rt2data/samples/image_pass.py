@@ -170,7 +170,7 @@ def attached(table: pa.Table, work: WorkDir, part: IndexedPart, source: RecipeSo
     """The index of a part with the columns ``filter.CAMERA.brightness``, ``contrast``, ``state`` and ``there``."""
     for camera, needs in wanted(source).items():
         if "pixels" in needs:
-            found = index.read(file(work, part.file, camera, "pixels"))
-            for name in found.column_names:
-                table = table.append_column(f"{ATTACHED}{camera}.{name}", found.column(name))
+            pixels = index.read(file(work, part.file, camera, "pixels"))
+            for name in pixels.column_names:
+                table = table.append_column(f"{ATTACHED}{camera}.{name}", pixels.column(name))
     return table

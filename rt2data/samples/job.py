@@ -137,7 +137,7 @@ class Job:
 
 def make_job(
     work: WorkDir,
-    the_recipe: Recipe,
+    recipe: Recipe,
     roots: Sequence[str],
     parts: Sequence[IndexedPart],
     limits: Sequence[int] = (),
@@ -149,15 +149,15 @@ def make_job(
     """
     ordered = sorted(parts, key=lambda p: (p.source, p.split, p.name))
     groups = cut_groups(ordered, limits)
-    made = Job(work, the_recipe, tuple(roots), tuple(ordered), groups, tuple(limits), tuple(annotated))
-    return _resolved(made) if any(one.top is not None for s in the_recipe.sources for one in s.filters) else made
+    job = Job(work, recipe, tuple(roots), tuple(ordered), groups, tuple(limits), tuple(annotated))
+    return _resolved(job) if any(one.top is not None for s in recipe.sources for one in s.filters) else job
 
 
 def _resolved(job: Job) -> Job:
     """The job with filters that name numbers in place of shares: which rows are the top tenth, all parts together."""
 
-    def rows(number: int, found: Sequence[filters.Filter]) -> Iterator[tuple[pa.Table, Any]]:
-        source = replace(job.recipe.sources[number], filters=tuple(found))
+    def rows(number: int, chosen: Sequence[filters.Filter]) -> Iterator[tuple[pa.Table, Any]]:
+        source = replace(job.recipe.sources[number], filters=tuple(chosen))
         for part in job.parts:
             if part.source == number:
                 table = job.table(part)
@@ -165,8 +165,8 @@ def _resolved(job: Job) -> Job:
 
     sources = list(job.recipe.sources)
     for number, source in enumerate(sources):
-        found = row_filters.resolve(source.filters, partial(rows, number), selection.cameras(source))
-        sources[number] = replace(source, filters=found)
+        resolved = row_filters.resolve(source.filters, partial(rows, number), selection.cameras(source))
+        sources[number] = replace(source, filters=resolved)
     return replace(job, recipe=replace(job.recipe, sources=tuple(sources)))
 
 
@@ -185,5 +185,5 @@ def load_job(file: Path) -> Job:
     parts = [
         IndexedPart(n, split, at, tuple(Member(*m) for m in members)) for n, split, at, members in content["parts"]
     ]
-    made = make_job(WorkDir.of_job(file), parsed, content["roots"], parts, content["limits"], content["annotated"])
-    return replace(made, duplicates=content["duplicates"], staged=tuple(content["staged"]))
+    job = make_job(WorkDir.of_job(file), parsed, content["roots"], parts, content["limits"], content["annotated"])
+    return replace(job, duplicates=content["duplicates"], staged=tuple(content["staged"]))

@@ -148,18 +148,18 @@ def languages(table: pa.Table, rows: npt.NDArray[np.int64]) -> Iterator[tuple[st
 
 def splits(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split: str) -> npt.NDArray[np.int8]:
     """The split of every row, int8 positions in ``recipe.splits``; -1 where the dataset's split is not taken."""
-    found = _splits(table, recipe, source, dataset_split)
+    split = _splits(table, recipe, source, dataset_split)
     if recipe.holdout is not None:
-        held = index.numbers(table, row_holdout.HELD) & (found >= 0)
-        found[held] = recipe.splits.index(recipe.holdout.split)
-    return found
+        held = index.numbers(table, row_holdout.HELD) & (split >= 0)
+        split[held] = recipe.splits.index(recipe.holdout.split)
+    return split
 
 
 def _splits(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split: str) -> npt.NDArray[np.int8]:
     names = recipe.splits
     if source.taken is not None:
-        found = next((name for name, taken in source.taken if dataset_split in taken), None)
-        return np.full(table.num_rows, names.index(found) if found else -1, np.int8)
+        split = next((name for name, taken in source.taken if dataset_split in taken), None)
+        return np.full(table.num_rows, names.index(split) if split else -1, np.int8)
     hashed = source.hashed or ()
     ends = np.cumsum([share for _, share in hashed])[:-1]
     edges = np.array([min(round(float(end) * 2.0**64), 2**64 - 1) for end in ends], np.uint64)

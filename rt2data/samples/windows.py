@@ -61,17 +61,17 @@ def taken(table: pa.Table, source: RecipeSource) -> pa.Table:
         part.leave_out("no_state", ~np.asarray(finite))
     if sampling.no_op is not None:
         part.leave_out("no_op", part.still(dict(sampling.no_op)))
-    found = part.table()
+    table = part.table()
     if not sampling.windows:
-        return found
-    reach, ended = part.windows(sound(found, source))
+        return table
+    reach, ended = part.windows(sound(table, source))
     if sampling.horizon > 1:
-        short = selection.rejected(found, source)[1] & (reach[0] < sampling.horizon - 1)
+        short = selection.rejected(table, source)[1] & (reach[0] < sampling.horizon - 1)
         part.leave_out("cut_window", short & ~ended)
         if sampling.past_end == "drop":
             part.leave_out("past_end", short & ended)
-        found = part.table()
-    return _with_windows(found, reach)
+        table = part.table()
+    return _with_windows(table, reach)
 
 
 def _with_windows(table: pa.Table, reach: npt.NDArray[np.int32]) -> pa.Table:
@@ -107,9 +107,9 @@ class ActionWindows:
         """
         offset, ahead = np.arange(self.sampling.horizon), self.ahead[rows][:, None]
         at, past = rows[:, None] + self.sampling.pace * np.minimum(offset, ahead), offset > ahead
-        found = self.values[at]
-        found[past[:, :, None] & self.moving] = 0.0
-        return Actions(found, self.ends[at], self.valid[at] & ~past)
+        values = self.values[at]
+        values[past[:, :, None] & self.moving] = 0.0
+        return Actions(values, self.ends[at], self.valid[at] & ~past)
 
 
 def earlier(table: pa.Table, rows: Ints, source: RecipeSource, number: int) -> tuple[Ints, Bools]:
@@ -138,10 +138,10 @@ class _Part:
         self.latest = latest[np.cumsum(self.first) - 1]  # per row: the last one of its episode with a known action
 
     def table(self) -> pa.Table:
-        found = index.replaced(self.stored, "reject", pa.array(self.reject))
+        table = index.replaced(self.stored, "reject", pa.array(self.reject))
         for name, column in self.changed.items():
-            found = index.replaced(found, name, column)
-        return found
+            table = index.replaced(table, name, column)
+        return table
 
     def leave_out(self, reason: str, rows: Bools) -> None:
         self.reject[rows & (self.reject == 0)] = index.CODE[reason]
@@ -155,9 +155,9 @@ class _Part:
         self.heads = rows[at]
         several = known[at]
         action = index.matrix(self.stored.column("action"))
-        found = compose.compose_actions(self.robot, action[rows], at[several], sizes[several], stride)
+        composed = compose.compose_actions(self.robot, action[rows], at[several], sizes[several], stride)
         action = action.copy()
-        action[self.heads[several]] = found.astype(np.float32)
+        action[self.heads[several]] = composed.astype(np.float32)
         self.changed["action"] = index.fixed(action)
         for name in ("terminate", "valid"):
             flags = _flags(self.stored, name).copy()

@@ -20,12 +20,12 @@ from rt2data.shards.render import Part
 
 
 @contextmanager
-def encoded_images(the_job: Job, parts: list[Part], folder: Path, files: ImageReader) -> Iterator[IO[bytes] | None]:
+def encoded_images(job: Job, parts: list[Part], folder: Path, files: ImageReader) -> Iterator[IO[bytes] | None]:
     """A file for the images that are encoded anew, if any are: a header states the size before the bytes, and the
     images of a large shard are more than memory holds. It lies in `folder` of the work directory: /tmp may be memory.
     """
-    sources = ((the_job.recipe.sources[source], rendered) for source, rendered, _ in parts)
-    if all(image_spec(the_job.recipe, source, refs.camera) is None for source, one in sources for refs in one.cameras):
+    sources = ((job.recipe.sources[source], rendered) for source, rendered, _ in parts)
+    if all(image_spec(job.recipe, source, refs.camera) is None for source, one in sources for refs in one.cameras):
         yield None
         return
     folder.mkdir(exist_ok=True)
@@ -45,11 +45,11 @@ def image_spec(recipe: Recipe, source: RecipeSource, camera: str) -> codec.Image
     return codec.ImageSpec(size=tuple(size) if size else None, swap_bgr=bgr, **wanted)
 
 
-def reencode_images(spec: codec.ImageSpec, found: ImageRanges, files: ImageReader, encoded: IO[bytes]) -> ImageRanges:
+def reencode_images(spec: codec.ImageSpec, images: ImageRanges, files: ImageReader, encoded: IO[bytes]) -> ImageRanges:
     """Images encoded anew, at the end of `encoded`."""
     rows = []
-    for file, offset, length, crc in zip(*(each.tolist() for each in found[1:]), strict=True):
-        new = _reencode(spec, (found.files[file], offset, crc), length, files) if file >= 0 else b""
+    for file, offset, length, crc in zip(*(each.tolist() for each in images[1:]), strict=True):
+        new = _reencode(spec, (images.files[file], offset, crc), length, files) if file >= 0 else b""
         rows.append((0, encoded.tell(), len(new), google_crc32c.value(new)))
         encoded.write(new)
     return ImageRanges([encoded.name], *np.array(rows, np.int64).reshape(-1, 4).T)

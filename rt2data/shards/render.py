@@ -111,13 +111,13 @@ def _images(table: pa.Table, source: RecipeSource, refs: list[Refs]) -> tuple[Te
     _, rows = np.unique(combined, return_index=True)
     named, valued = [], []
     for row in rows.tolist():
-        found = [
+        shown = [
             (one.suffixes[code[row]], bool(ok[row]))
             for one, code, ok in zip(refs, names, valid, strict=True)
             if code[row] >= 0
         ]
-        named.append(json_fragment(images=[name for name, _ in found]))
-        valued.append(json_fragment(image_valid=[ok for _, ok in found]))
+        named.append(json_fragment(images=[name for name, _ in shown]))
+        valued.append(json_fragment(image_valid=[ok for _, ok in shown]))
     return text_columns.take(named, combined), text_columns.take(valued, combined)
 
 
