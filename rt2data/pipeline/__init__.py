@@ -1,6 +1,7 @@
-"""A build, front to back: INDEX, MEASURE, PLAN, EXCHANGE, GATHER, COMMIT, one module a stage. Begin with `stages`.
+"""The flow of a build: INDEX, MEASURE, PLAN, EXCHANGE, GATHER, COMMIT, one module a stage.
 
-`estimate`, `dataset_stats` and `fit_tokenizer` are shorter flows over the same stages.
+`build` is the list of the stages, `stages` the first three of them, `beam` all as transforms for other pipelines.
+`estimate`, `dataset_stats` and `fit_tokenizer` are shorter flows over the same stages. Images are read in GATHER alone.
 
 May import: `plan`, `shards`, `samples`, `mixture` and what they may import.
 """

@@ -44,7 +44,9 @@ class MomentsTask(Task):
         job = load_job(self.job)
         totals: dict[str, Moments] = {}
         for name, values in _values(job, self.group):
-            totals[name] = totals[name].merge(Moments.of(values)) if name in totals else Moments.of(values)
+            totals[name] = (
+                totals[name].merge(Moments.from_array(values)) if name in totals else Moments.from_array(values)
+            )
         save(job.work.measure(self.job.stem).moments(self.group), _arrays(totals))
         return {"steps": sum(totals[name].count for name in ("train", "rest") if name in totals)}
 
@@ -58,7 +60,7 @@ class WantedTask(Task):
 
     def run(self) -> Counts:
         files = load_job(self.job).work.measure(self.job.stem)
-        save(files.wanted(self.source), wanted(merged_moments(load_job(self.job), files, self.source)))
+        save(files.wanted(self.source), wanted_cells(merged_moments(load_job(self.job), files, self.source)))
         return {}
 
 
@@ -78,7 +80,7 @@ class CellsTask(Task):
         for name, values in _values(job, self.group):
             if name not in cells:  # no row at all
                 continue
-            counted = Cells.of(values, cells[name])
+            counted = Cells.from_array(values, cells[name])
             totals[name] = totals[name].merge(counted) if name in totals else counted
         save(files.cells(self.group), _arrays(totals))
         return {}
@@ -151,7 +153,7 @@ def merged(paths: Iterable[str | Path], kind: type[Any]) -> dict[str, Any]:
     return totals if rest is None else totals | {"all": totals["train"].merge(rest)}
 
 
-def wanted(moments: dict[str, Moments]) -> dict[str, Any]:
+def wanted_cells(moments: dict[str, Moments]) -> dict[str, Any]:
     """The cells that pass 2 counts of each set that tasks measure: the quantiles of `all` need those of its two."""
     cells = {name: moment.cells(QUANTILES) for name, moment in moments.items() if moment.count}
     every = np.unique(np.concatenate([np.zeros(0, np.uint32), *(cells.pop(n) for n in ("train", "all") if n in cells)]))

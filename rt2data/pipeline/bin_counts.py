@@ -41,7 +41,7 @@ class Bins:
         if mine.spec.scheme == "dct":
             chunks = windows.ActionWindows(piece.every, source)
             for block in range(0, max(1, len(rows)), BLOCK):
-                actions = chunks.of(rows[block : block + BLOCK] + piece.start).values
+                actions = chunks.at(rows[block : block + BLOCK] + piece.start).values
                 self._add("train", mine, actions if mine.horizon > 1 else actions[:, 0])
         else:
             ends = index.numbers(table, "terminate")[rows] if mine.terminate else None

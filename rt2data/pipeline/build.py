@@ -71,7 +71,7 @@ def build(
         prepared = prepare(parsed, data_root, folder, engine, check=parsed.image_check)
         tokenizer, states = prepared.tokenizer(spec), prepared.proprio_tokenizer()
         plan = prepared.plan(tokenizer, states)
-        chosen = staging.choose(prepared.job, staged, [source.reads for source in plan.sources])
+        chosen = staging.choose_staged(prepared.job, staged, [source.reads for source in plan.sources])
         for source, is_staged in zip(plan.sources, chosen, strict=True):
             source.staged = is_staged
         say.line(plan_text.plan_text(parsed, plan, workers, target))

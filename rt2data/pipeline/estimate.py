@@ -100,7 +100,7 @@ def levels(recipe: Recipe) -> list[str]:
     """The levels of index that a plan of `recipe` may use; the first is preferred."""
     if recipe.image_check != "header":
         return ["decode"]
-    return ["header", "decode"] if image_pass.needed(recipe) else ["header", "quick", "decode"]
+    return ["header", "decode"] if image_pass.is_needed(recipe) else ["header", "quick", "decode"]
 
 
 def estimated_plan(recipe: Recipe, datasets: Sequence[Source | None], work: Path) -> Plan:
@@ -145,7 +145,7 @@ def estimated_plan(recipe: Recipe, datasets: Sequence[Source | None], work: Path
         if one is not None and not isinstance(one.root, Path):
             loose = bool(source.declaration.web and source.declaration.web.images)
             there = stages.parts(source, one)
-            p.reads = requests.guessed(p.rows, p.image_bytes, there, loose=loose, copied=one.writes_blobs)
+            p.reads = requests.guess_requests(p.rows, p.image_bytes, there, loose=loose, copied=one.writes_blobs)
             p.staged = staging.cheaper(p.reads)
     guessed = Plan("", plans, streams, [])
     guessed.warnings += warnings.warnings(recipe, plans, guessed.splits)

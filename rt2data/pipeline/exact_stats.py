@@ -55,7 +55,7 @@ class Moments:
     cell_count: Ints
 
     @classmethod
-    def of(cls, array: Floats, where: str = "array") -> Moments:
+    def from_array(cls, array: Floats, where: str = "array") -> Moments:
         """The moments of `array`, float32 (n, D); n may be 0.
 
         Raises:
@@ -191,7 +191,7 @@ class Cells:
     value_count: Ints
 
     @classmethod
-    def of(cls, array: Floats, cells: Words, where: str = "array") -> Cells:
+    def from_array(cls, array: Floats, cells: Words, where: str = "array") -> Cells:
         """The values of `array`, float32 (n, D), inside `cells`."""
         dims = _dims(array)
         wanted = np.zeros(dims << 16, np.bool_)

@@ -104,7 +104,7 @@ def _rows(job: Job, plan: Plan, group: int, bins: Bins | None, counts: Counter[s
         counts.update({f"left_out.{reason}": number for reason, number in samples.left_out.items()})
         if bins is not None:
             bins.add(piece, samples)
-        drawn = list(draw.drawn(job.recipe, source, plan.sources[part.source], samples))
+        drawn = list(draw.iter_drawn(job.recipe, source, plan.sources[part.source], samples))
         positions = np.concatenate([rows for _, rows, _, _ in drawn]) if drawn else np.empty(0, np.int64)
         columns: dict[str, Any] = {
             "order": np.concatenate([values for *_, values in drawn]) if drawn else np.empty(0, np.uint64),
@@ -126,14 +126,14 @@ def _rows(job: Job, plan: Plan, group: int, bins: Bins | None, counts: Counter[s
 
 def _window(every: pa.Table, rows: npt.NDArray[np.int64], source: RecipeSource) -> dict[str, Any]:
     """The columns of the samples that begin at `rows` of a part, as far as they are of more than these rows."""
-    actions = windows.ActionWindows(every, source).of(rows)
+    actions = windows.ActionWindows(every, source).at(rows)
     columns: dict[str, Any] = {
         "action": index.fixed(actions.values.reshape(len(rows), math.prod(actions.values.shape[1:]))),
         "terminate": index.fixed(actions.terminate),
         "valid": index.fixed(actions.valid),
     }
     for number in range(1, source.sampling.history):
-        at, there = windows.earlier(every, rows, source, number)
+        at, there = windows.earlier_rows(every, rows, source, number)
         for camera in selection.cameras(source):
             name = f"{camera}.h{number}"
             columns |= {f"{name}.{what}": every.column(f"{camera}.{what}").take(at) for what in REFERENCE}

@@ -67,5 +67,5 @@ def action_chunks(job: Job) -> Iterator[Chunk]:
         samples = selection.select(table, job.recipe, source, part.split)
         rows, chunks = samples.rows[samples.split == 0], windows.ActionWindows(table, source)
         for start in range(0, len(rows), bin_counts.BLOCK):
-            values = chunks.of(rows[start : start + bin_counts.BLOCK]).values
+            values = chunks.at(rows[start : start + bin_counts.BLOCK]).values
             yield source.id, values if source.sampling.horizon > 1 else values[:, 0]

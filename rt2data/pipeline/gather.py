@@ -96,7 +96,7 @@ def write_shards(task: GatherTask) -> Counts:
         for together in _together(plan, missing):
             parts = _render(job, plan, rows, together, tokenizers)
             with (
-                staging.brought(job, parts) as here,
+                staging.fetch_images(job, parts) as here,
                 encoded_images(job, here, build.encoded, files) as encoded,
             ):
                 members = _members(job, here, files, encoded)

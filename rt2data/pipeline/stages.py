@@ -110,7 +110,7 @@ def prepared_before(
         return None
     engine = Direct(progress.Reporter(enabled=False))
     indexed = make_job(WorkDir(work), recipe, roots, parts, annotated=[file or "" for file in annotated])
-    return Prepared(sources, duplicates.find(indexed, engine), engine)
+    return Prepared(sources, duplicates.find_duplicates(indexed, engine), engine)
 
 
 def indexed_before(recipe: Recipe, number: int, source: Source, work: Path, check: str) -> list[IndexedPart] | None:
@@ -238,8 +238,8 @@ def index_all(
     indexed = [indexing.indexed_part(number, task, result) for number, task, result in results if result is not None]
     roots = [str(dataset.root) for dataset in datasets]
     looked = image_pass.tasks(folder, recipe, roots, indexed)
-    engine.run([("pictures", looked)], "images", finished(looked, image_pass.done), len(looked))
-    return duplicates.find(make_job(folder, recipe, roots, indexed, annotated=annotated), engine)
+    engine.run([("pictures", looked)], "images", finished(looked, image_pass.is_done), len(looked))
+    return duplicates.find_duplicates(make_job(folder, recipe, roots, indexed, annotated=annotated), engine)
 
 
 def index_tasks(
@@ -253,7 +253,7 @@ def index_tasks(
         work: the folder of indexes.
         check: how far images are checked (of `index.LEVELS`); further where the recipe's filters need it.
     """
-    check, folder = image_pass.level(recipe, check), WorkDir(work)
+    check, folder = image_pass.needed_level(recipe, check), WorkDir(work)
     for source in sources:
         indexing.keep_in(source, folder)
     return [

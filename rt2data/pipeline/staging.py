@@ -90,7 +90,7 @@ def discard(job: Job, build: BuildFiles) -> None:
 
 
 @contextmanager
-def brought(job: Job, parts: list[tuple[int, Rendered, Any]]) -> Iterator[list[tuple[int, Rendered, Any]]]:
+def fetch_images(job: Job, parts: list[tuple[int, Rendered, Any]]) -> Iterator[list[tuple[int, Rendered, Any]]]:
     """The samples of a shard, with a local copy of those images that lie on object storage."""
     import tempfile
 
@@ -101,11 +101,11 @@ def brought(job: Job, parts: list[tuple[int, Rendered, Any]]) -> Iterator[list[t
         here = []
         for number, (source, rendered, orders) in enumerate(parts):
             path = Path(temporary) / str(number)
-            here.append((source, _brought(job, source, rendered, orders, path), orders))
+            here.append((source, _fetch_images(job, source, rendered, orders, path), orders))
         yield here
 
 
-def _brought(job: Job, source: int, rendered: Rendered, orders: Any, path: Path) -> Rendered:
+def _fetch_images(job: Job, source: int, rendered: Rendered, orders: Any, path: Path) -> Rendered:
     files: list[str] = []
     columns: list[list[Ints]] = []
     for refs in rendered.cameras:
@@ -132,7 +132,7 @@ def _brought(job: Job, source: int, rendered: Rendered, orders: Any, path: Path)
 # Whether
 
 
-def choose(job: Job, asked: str, reads: Sequence[dict[str, int]]) -> tuple[bool, ...]:
+def choose_staged(job: Job, asked: str, reads: Sequence[dict[str, int]]) -> tuple[bool, ...]:
     """Which sources are staged: all, none, or (``auto``) those whose images are slow to read one at a time.
 
     Args:

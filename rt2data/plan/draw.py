@@ -23,7 +23,7 @@ def _hash(tag: str, recipe: Recipe, source: RecipeSource, samples: Selection, co
     return keys.hashes(tag, recipe.seed, source.id, samples.units, samples.step, samples.variant, copy)
 
 
-def drawn(recipe: Recipe, source: RecipeSource, plan: SourcePlan, samples: Selection) -> Any:
+def iter_drawn(recipe: Recipe, source: RecipeSource, plan: SourcePlan, samples: Selection) -> Any:
     """The drawn samples, split by split and copy by copy: (split, positions in `samples`, copy, order values)."""
     for split in range(len(recipe.splits)):
         rows = np.flatnonzero(samples.split == split)

@@ -96,7 +96,7 @@ def make(recipe: Recipe, plan: Plan, workers: int | None = None, out: Place | No
     seconds += encoded * REENCODE_S
     shards = images + samples * SAMPLE_BYTES
     staged = sum(source.image_bytes for source in plan.sources if source.staged)
-    lists, gets, puts = requests.of_build(plan, shards, workers, remote=isinstance(out, Url))
+    lists, gets, puts = requests.build_requests(plan, shards, workers, remote=isinstance(out, Url))
     seconds = START_S + max(seconds / workers, read / READ_RATE + shards / WRITE_RATE)
     return Forecast(
         tokens=round(sum(tokens(s, p) for s, p in zip(recipe.sources, plan.sources, strict=True))),

@@ -37,7 +37,7 @@ class SourcePlan:
         other_splits: the dataset's own splits that the recipe does not take, with their episodes or examples.
         estimated: true where the counts come from metadata and not from an index.
         unknown: what nobody states, of a source that is not at hand: "units", "samples", "images" (their bytes).
-        reads: of a source on object storage, the requests that it takes (`rt2data.plan.requests.of_part`).
+        reads: of a source on object storage, the requests that it takes (`rt2data.plan.requests.part_requests`).
         staged: whether its images are staged (`rt2data.pipeline.staging`).
         plans: of a source whose samples have plans in words, what the manifest says of them; None for others.
         languages: usable samples per split and language, before quotas; ``und`` where the language is unknown.

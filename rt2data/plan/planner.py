@@ -18,7 +18,7 @@ from rt2data import index
 from rt2data.errors import Rt2dataError
 from rt2data.index import blobs, keys
 from rt2data.plan import apportion, quotas, requests, warnings
-from rt2data.plan.draw import _hash, drawn, reasoning_hashes
+from rt2data.plan.draw import _hash, iter_drawn, reasoning_hashes
 from rt2data.plan.plan import Plan, SourcePlan, Stream, empty_plans, stream_names
 from rt2data.recipes.holdout import Holdout
 from rt2data.recipes.recipe import Recipe, RecipeSource
@@ -68,15 +68,17 @@ def make_plan(job: Job, tokenizers: list[dict[str, Any]], other_splits: list[dic
     orders: dict[tuple[str, str | None], list[keys.U64]] = {key: [] for key in stream_names(recipe)}
     for part, source, table, samples in iter_parts(job):
         taken = []
-        for split, rows, _copy, values in drawn(recipe, source, plans[part.source], samples):
+        for split, rows, _copy, values in iter_drawn(recipe, source, plans[part.source], samples):
             taken.append(samples.rows[rows])
             orders[recipe.splits[split], source.id if recipe.form == "by_source" else None].append(values)
             plans[part.source].image_bytes += image_bytes(table, source, samples.rows[rows])
         if "://" in job.roots[part.source]:
-            plans[part.source].reads = requests.added(plans[part.source].reads, requests.of_part(job, part, taken))
+            plans[part.source].reads = requests.add_counts(
+                plans[part.source].reads, requests.part_requests(job, part, taken)
+            )
     for number, root in enumerate(job.roots):
         if "://" in root:
-            plans[number].reads["list"] = requests.lists(job, number)
+            plans[number].reads["list"] = requests.list_requests(job, number)
     streams = []
     for (split, name), parts in orders.items():
         merged = np.concatenate(parts) if parts else np.empty(0, np.uint64)
@@ -151,7 +153,7 @@ def choose_reasonings(job: Job, number: int, plan: SourcePlan) -> dict[str, Any]
         without += int(np.count_nonzero(samples.kept & (own.which < 0)))
         if annotated:
             matched[own.which[own.which >= 0]] = True
-        for split, rows, copy, _ in drawn(recipe, source, plan, samples):
+        for split, rows, copy, _ in iter_drawn(recipe, source, plan, samples):
             mine = reasoning_hashes(recipe, source, samples, rows, copy)
             hashes[split].append(mine[own.which[samples.rows[rows]] >= 0])
     chosen = {}
@@ -174,7 +176,7 @@ def image_bytes(table: pa.Table, source: RecipeSource, rows: Any) -> int:
     """Bytes of the images of the samples that begin at `rows` of a part's table, of the recipe's cameras."""
     total = 0
     for number in range(source.sampling.history):
-        at = windows.earlier(table, rows, source, number)[0] if number else rows
+        at = windows.earlier_rows(table, rows, source, number)[0] if number else rows
         for camera in selection.cameras(source):
             total += int(index.numbers(table, f"{camera}.length")[at].sum(dtype=np.int64))
     return total

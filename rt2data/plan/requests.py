@@ -32,12 +32,12 @@ Ints = npt.NDArray[np.int64]
 Counts = dict[str, int]
 
 
-def added(a: Counts, b: Counts) -> Counts:
+def add_counts(a: Counts, b: Counts) -> Counts:
     """The sums of two counts."""
     return {name: a.get(name, 0) + b.get(name, 0) for name in {**a, **b}}
 
 
-def lists(job: Job, source: int) -> int:
+def list_requests(job: Job, source: int) -> int:
     """The requests that list the folders of a source's files (its position in the recipe), where these are many: once
     to find its parts, and once before and after they are indexed.
     """
@@ -51,9 +51,10 @@ def _read(table: Any) -> dict[str, Extent]:
     return {name: Extent(*of) for name, of in json.loads(index.meta(table).get("read", "{}")).items()}
 
 
-def of_part(job: Job, part: IndexedPart, drawn: Sequence[Ints]) -> Counts:
-    """What a part on object storage takes: ``get`` to index it, and what `of_images` says of the images of the samples
-    that begin at the rows `drawn`, and of the steps before them. ``parts`` counts it: what one task indexes.
+def part_requests(job: Job, part: IndexedPart, drawn: Sequence[Ints]) -> Counts:
+    """The requests for a part on object storage: ``get`` to index it, and `image_requests` for its drawn images.
+
+    These are of the samples that begin at the rows `drawn`, and of the steps before them. ``parts`` counts the part.
     """
     table, source = job.table(part), job.source(part)
     root = storage.place(job.roots[part.source])
@@ -67,11 +68,11 @@ def of_part(job: Job, part: IndexedPart, drawn: Sequence[Ints]) -> Counts:
         gets = sum(len(object_store.byte_ranges(size)) for size in sizes) + pictures
     counts = {"parts": 1, "get": gets}
     history = range(1, source.sampling.history)
-    before = [windows.earlier(table, rows, source, number)[0] for rows in drawn for number in history]
-    return counts | of_images(table, selection.cameras(source), [*drawn, *before])
+    before = [windows.earlier_rows(table, rows, source, number)[0] for rows in drawn for number in history]
+    return counts | image_requests(table, selection.cameras(source), [*drawn, *before])
 
 
-def of_images(table: Any, cameras: Sequence[str], drawn: Sequence[Ints]) -> Counts:
+def image_requests(table: Any, cameras: Sequence[str], drawn: Sequence[Ints]) -> Counts:
     """What fetching images of a part takes.
 
     Args:
@@ -100,7 +101,7 @@ def of_images(table: Any, cameras: Sequence[str], drawn: Sequence[Ints]) -> Coun
     return {"direct": direct, "direct_bytes": size, "staged": len(wanted), "staged_bytes": read}
 
 
-def of_build(plan: Any, shard_bytes: int, workers: int, *, remote: bool) -> tuple[int, int, int]:
+def build_requests(plan: Any, shard_bytes: int, workers: int, *, remote: bool) -> tuple[int, int, int]:
     """(lists, gets, puts) of a whole build by `workers` processes; `remote` where the mixture, of `shard_bytes`, goes
     to object storage.
     """
@@ -117,7 +118,7 @@ def of_build(plan: Any, shard_bytes: int, workers: int, *, remote: bool) -> tupl
     return lists + MIXTURE_LISTS, gets + MIXTURE_GETS + plan.shards, puts
 
 
-def guessed(rows: int, image_bytes: int, parts: Sequence[Part], *, loose: bool, copied: bool) -> Counts:
+def guess_requests(rows: int, image_bytes: int, parts: Sequence[Part], *, loose: bool, copied: bool) -> Counts:
     """The counts of a source that is not indexed: `loose` pictures are objects of their own, `copied` ones go to a blob
     while a part is indexed.
     """

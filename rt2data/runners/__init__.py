@@ -1,7 +1,7 @@
-"""How tasks run: in this process, in worker processes, or on a Beam runner; and how progress is counted.
+"""How tasks run: in this process, in worker processes, or on a Beam runner. Knows no dataset.
 
-`engine` chooses among them, `workers` is the pool of processes, `beam` the pipeline, `progress` what stderr shows.
-A task is a name of `workers.STAGES` and JSON. Knows no dataset.
+`tasks` is what a task is, `engine` chooses where it runs, `workers` is the pool of processes and the table of stages,
+`beam` one stage of a Beam pipeline, `progress` what stderr shows.
 
 May import: `storage`, `errors`.
 """

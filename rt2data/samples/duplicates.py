@@ -57,7 +57,7 @@ DOUBLE = np.dtype([("high", "u8"), ("low", "u8"), ("place", "u8")])
 Entries = npt.NDArray[Any]
 
 
-def find(job: Job, engine: Engine | Direct) -> Job:
+def find_duplicates(job: Job, engine: Engine | Direct) -> Job:
     """The job with its duplicates marked, where a source asks for it."""
     numbers = _numbers(job)
     if not numbers:

@@ -42,14 +42,14 @@ def wanted(source: RecipeSource) -> dict[str, set[str]]:
     return dict.fromkeys(selection.shown(source), needs) if needs else {}
 
 
-def needed(recipe: Recipe) -> bool:
+def is_needed(recipe: Recipe) -> bool:
     """Whether any source of a recipe needs the pass."""
     return any(wanted(source) for source in recipe.sources)
 
 
-def level(recipe: Recipe, check: str) -> str:
+def needed_level(recipe: Recipe, check: str) -> str:
     """The level of index (`index.LEVELS`) that a recipe needs: the pass reads images, a quick index may lack them."""
-    return "header" if check == "quick" and needed(recipe) else check
+    return "header" if check == "quick" and is_needed(recipe) else check
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def tasks(work: WorkDir, recipe: Recipe, roots: Sequence[str], parts: Iterable[I
     return tasks
 
 
-def done(task: PicturesTask) -> bool:
+def is_done(task: PicturesTask) -> bool:
     """Whether a task has left its files."""
     return all(path.is_file() for path in task.files.values())
 
@@ -166,7 +166,7 @@ def digests(work: WorkDir, part: IndexedPart, camera: str) -> npt.NDArray[np.uin
     return np.asarray(index.matrix(index.read(file(work, part.file, camera, "digest")).column("digest")), np.uint64)
 
 
-def attached(table: pa.Table, work: WorkDir, part: IndexedPart, source: RecipeSource) -> pa.Table:
+def attach_pixels(table: pa.Table, work: WorkDir, part: IndexedPart, source: RecipeSource) -> pa.Table:
     """The index of a part with the columns ``filter.CAMERA.brightness``, ``contrast``, ``state`` and ``there``."""
     for camera, needs in wanted(source).items():
         if "pixels" in needs:

@@ -33,14 +33,14 @@ def view(work: WorkDir, recipe: Recipe, part: IndexedPart, duplicates: str = "")
     source = recipe.sources[part.source]
     table = normalised(index.read(work.path(part.file)), source.normalise)
     if source.filters:
-        table = image_pass.attached(table, work, part, source)
+        table = image_pass.attach_pixels(table, work, part, source)
         if duplicates and any(one.column in filters.DUPLICATES for one in source.filters):
             file = work.duplicates(duplicates).marks(part.source, part.file)
             marks = np.load(file, mmap_mode="r", allow_pickle=False)
             table = table.append_column(row_filters.DOUBLE, pa.array(marks))
     if recipe.holdout is not None:
         table = table.append_column(row_holdout.HELD, pa.array(row_holdout.mask(table, recipe.holdout)))
-    return windows.taken(table, source if duplicates else selection.before_duplicates(source))
+    return windows.apply_sampling(table, source if duplicates else selection.before_duplicates(source))
 
 
 def normalised(table: pa.Table, form: str | None) -> pa.Table:

@@ -1,7 +1,7 @@
 """The steps of a part as a recipe takes them, and the windows of steps that make a sample.
 
-`taken` is a view of an index: the same rows, with other actions and reasons. A row never moves, so that numbers of
-steps, slices and counts stay what they are. In this order:
+`apply_sampling` gives a view of an index: the same rows, with other actions and reasons. A row never moves, so that
+numbers of steps, slices and counts stay what they are. In this order:
 
 - `stride`: from each step whose action is known on, every k steps become one (`rt2data.robot.compose`), which stands
   at the first of them; the others are left out as ``composed``. A step whose action is undefined belongs to no such
@@ -46,7 +46,7 @@ class Actions(NamedTuple):
     valid: Bools
 
 
-def taken(table: pa.Table, source: RecipeSource) -> pa.Table:
+def apply_sampling(table: pa.Table, source: RecipeSource) -> pa.Table:
     """The index of a whole part as the source's sampling takes it; the very table where that is as it is stored."""
     robot, sampling = source.declaration.robot, source.sampling
     if robot is None or sampling.plain:
@@ -88,7 +88,7 @@ def sound(table: pa.Table, source: RecipeSource) -> Bools:
 
 
 class ActionWindows:
-    """The actions of samples of a whole part's table, as `taken` gave it."""
+    """The actions of samples of a whole part's table, as `apply_sampling` gave it."""
 
     def __init__(self, table: pa.Table, source: RecipeSource) -> None:
         self.sampling = source.sampling
@@ -99,7 +99,7 @@ class ActionWindows:
         held = robot.held if robot else ()
         self.moving = np.array([i not in held for i in range(self.values.shape[1])], np.bool_)
 
-    def of(self, rows: Ints) -> Actions:
+    def at(self, rows: Ints) -> Actions:
         """The actions of samples that begin at `rows`.
 
         Past the end: displacement 0, held values (grippers, commanded values) and `terminate` those of the last step,
@@ -112,7 +112,7 @@ class ActionWindows:
         return Actions(values, self.ends[at], self.valid[at] & ~past)
 
 
-def earlier(table: pa.Table, rows: Ints, source: RecipeSource, number: int) -> tuple[Ints, Bools]:
+def earlier_rows(table: pa.Table, rows: Ints, source: RecipeSource, number: int) -> tuple[Ints, Bools]:
     """The row `number` (composed) steps before each of `rows`, and whether there is one.
 
     Where there is none, it is the earliest row that the window reaches.

@@ -31,13 +31,13 @@ tables = hnp.arrays(np.float32, st.tuples(st.integers(1, 60), st.integers(1, 4))
 
 
 def measured(parts: list[npt.NDArray[np.float32]], qs: tuple[float, ...] = QS) -> tuple[Moments, Cells]:
-    total = Moments.of(parts[0])
+    total = Moments.from_array(parts[0])
     for part in parts[1:]:
-        total = total.merge(Moments.of(part))
+        total = total.merge(Moments.from_array(part))
     wanted = total.cells(qs)
-    cells = Cells.of(parts[0], wanted)
+    cells = Cells.from_array(parts[0], wanted)
     for part in parts[1:]:
-        cells = cells.merge(Cells.of(part, wanted))
+        cells = cells.merge(Cells.from_array(part, wanted))
     return total, cells
 
 
@@ -71,7 +71,7 @@ def test_quantiles_are_numpys_bit_for_bit(table: npt.NDArray[np.float32], more: 
 @settings(max_examples=200, deadline=None)
 @given(tables)
 def test_mean_and_std_are_the_exact_ones_rounded_once(table: npt.NDArray[np.float32]) -> None:
-    moments = Moments.of(table)
+    moments = Moments.from_array(table)
     for dim in range(table.shape[1]):
         exact = [Fraction(float(x)) for x in table[:, dim]]
         mean = sum(exact, Fraction(0)) / len(exact)
@@ -95,7 +95,7 @@ def test_any_order_and_partition_gives_the_same_bytes(table: npt.NDArray[np.floa
 
 
 def test_merging_is_associative() -> None:
-    a, b, c = (Moments.of(np.random.default_rng(i).normal(size=(50, 3)).astype(np.float32)) for i in range(3))
+    a, b, c = (Moments.from_array(np.random.default_rng(i).normal(size=(50, 3)).astype(np.float32)) for i in range(3))
     left, right = a.merge(b).merge(c).to_arrays(), a.merge(b.merge(c)).to_arrays()
     assert all(left[name].tobytes() == right[name].tobytes() for name in left)
 
@@ -138,9 +138,9 @@ def test_no_rows_change_nothing_and_have_no_statistics() -> None:
     assert saved(*measured([empty, table, empty])) == saved(*measured([table]))
     for name in ("mean", "std", "min", "max"):
         with pytest.raises(ValueError, match="no rows"):
-            getattr(Moments.of(empty), name)
+            getattr(Moments.from_array(empty), name)
     with pytest.raises(ValueError, match="no rows"):
-        Moments.of(empty).cells(QS)
+        Moments.from_array(empty).cells(QS)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -148,30 +148,30 @@ def test_values_that_are_not_finite_are_named(bad: float) -> None:
     table = np.zeros((5, 2), np.float32)
     table[3, 1] = bad
     for ask in (
-        lambda: Moments.of(table, "bridge/train"),
-        lambda: Cells.of(table, np.zeros(0, np.uint32), "bridge/train"),
+        lambda: Moments.from_array(table, "bridge/train"),
+        lambda: Cells.from_array(table, np.zeros(0, np.uint32), "bridge/train"),
     ):
         with pytest.raises(Rt2dataError, match=f"^bridge/train: {bad} in row 3, dimension 1; expected a finite number"):
             ask()
 
 
 def test_misuse_raises() -> None:
-    one, two = Moments.of(np.zeros((1, 1), np.float32)), Moments.of(np.zeros((1, 2), np.float32))
+    one, two = Moments.from_array(np.zeros((1, 1), np.float32)), Moments.from_array(np.zeros((1, 2), np.float32))
     with pytest.raises(ValueError, match="1 and of 2 dimensions"):
         one.merge(two)
     with pytest.raises(TypeError, match="float64"):
-        Moments.of(np.zeros((1, 1)))  # type: ignore[arg-type]
+        Moments.from_array(np.zeros((1, 1)))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"quantile 1\.5"):
         one.cells([1.5])
     with pytest.raises(ValueError, match="different cells"):
-        Cells.of(np.zeros((1, 1), np.float32), np.array([1], np.uint32)).merge(
-            Cells.of(np.zeros((1, 1), np.float32), np.array([2], np.uint32))
+        Cells.from_array(np.zeros((1, 1), np.float32), np.array([1], np.uint32)).merge(
+            Cells.from_array(np.zeros((1, 1), np.float32), np.array([2], np.uint32))
         )
 
 
 def test_data_that_changed_between_the_passes_is_noticed() -> None:
     moments, _ = measured([np.array([[1.0], [2.0]], np.float32)])
-    cells = Cells.of(np.array([[1.0], [1.0]], np.float32), moments.cells(QS))
+    cells = Cells.from_array(np.array([[1.0], [1.0]], np.float32), moments.cells(QS))
     with pytest.raises(Rt2dataError, match="changed between the two passes"):
         quantiles(moments, cells, QS)
 

@@ -97,12 +97,12 @@ def test_windows_and_composition(
     source = dataclasses.replace(base, sampling=options)
     episodes = episodes_of(rng, 6)
     stored = table_of(episodes)
-    table = windows.taken(stored, source)
+    table = windows.apply_sampling(stored, source)
     assert table.num_rows == stored.num_rows
     reject, kept, _ = selection.rejected(table, source)
     rows = np.flatnonzero(kept)
-    found = windows.ActionWindows(table, source).of(rows)
-    images = [windows.earlier(table, rows, source, n) for n in range(history)] if source.sampling.windows else []
+    found = windows.ActionWindows(table, source).at(rows)
+    images = [windows.earlier_rows(table, rows, source, n) for n in range(history)] if source.sampling.windows else []
     first, place = 0, 0
     for episode in episodes:
         wanted = {first + step["row"]: step for step in expected(episode, options)}
@@ -123,12 +123,12 @@ def test_windows_and_composition(
 
 def test_what_needs_no_change_is_the_same_table(source: RecipeSource) -> None:
     stored = table_of(episodes_of(np.random.default_rng(0), 3))
-    assert windows.taken(stored, source) is stored
+    assert windows.apply_sampling(stored, source) is stored
 
 
 def test_slices_of_an_empty_part(source: RecipeSource) -> None:
     stored = table_of(episodes_of(np.random.default_rng(0), 3)).slice(0, 0)
-    table = windows.taken(stored, with_sampling(source, horizon=3, history=2, stride=2))
+    table = windows.apply_sampling(stored, with_sampling(source, horizon=3, history=2, stride=2))
     assert table.num_rows == 0
     assert len(windows.ActionWindows(table, with_sampling(source, horizon=3)).of(np.empty(0, np.int64)).values) == 0
 
