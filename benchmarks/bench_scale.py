@@ -37,6 +37,7 @@ from rt2data.recipes import recipe
 from rt2data.runners import workers
 from rt2data.samples import job
 from rt2data.samples.groups import exchange_limits
+from rt2data.samples.parts import IndexedPart, Member
 from rt2data.storage.workdir import WorkDir
 from rt2data.tokenizer import ActionTokenizer
 
@@ -140,8 +141,8 @@ def make_job(scratch: Path, millions: int) -> job.Job:
         table, meta = synthetic(base, number)
         file = f"index/bench/{number:06d}.arrow"
         index.write(scratch / "work" / file, table, meta)
-        member = parts.Member(f"part-{number:06d}", f"{number:040x}", table.num_rows)
-        parts.append(parts.IndexedPart(0, "train", file, (member,)))
+        member = Member(f"part-{number:06d}", f"{number:040x}", table.num_rows)
+        parts.append(IndexedPart(0, "train", file, (member,)))
     return job.make_job(WorkDir(scratch / "work"), recipe.read_recipe(HERE / "bench.yaml"), [str(found.root)], parts)
 
 

@@ -180,7 +180,7 @@ def other_splits_of(source: RecipeSource, dataset: Source) -> dict[str, int]:
 
 
 def annotate(recipe: Recipe, data_root: str | Place | None, work: Path, engine: Engine | Direct) -> list[str]:
-    """INDEX, of the plans in words: each file of annotations that has no index yet.
+    """INDEX each annotation file that has no index yet.
 
     Returns:
         Per source the index of its annotations, below `work`; "" where it has none.
@@ -218,10 +218,18 @@ def index_all(
     check: str,
     annotated: Sequence[str] = (),
 ) -> Job:
-    """INDEX: every part that has no index yet, small ones together; then what only some filters need, the image pass
-    and duplicates.
+    """INDEX every part that has no index yet; then run what only some filters need, the image pass and duplicates.
 
-    `annotated`: what `annotate` gave.
+    Args:
+        recipe: the recipe.
+        datasets: its datasets, opened.
+        work: the folder of indexes.
+        engine: what runs the stages.
+        check: how far images are checked (of `index.LEVELS`).
+        annotated: index paths of the annotations, one per source; "" where a source has none (`annotate`).
+
+    Raises:
+        Rt2dataError: a file that cannot be used, or that changed while it was indexed.
     """
     object_store.forget_listings()
     folder = WorkDir(work)
@@ -271,7 +279,12 @@ def measure_tasks(file: Path) -> list[MomentsTask]:
 
 
 def measure_all(job: Job, engine: Engine | Direct) -> dict[int, dict[str, Any]]:
-    """MEASURE: the exact statistics of each robot source, ``{source: {"train": ..., "all": ...}}``."""
+    """MEASURE: compute the exact statistics of each robot source.
+
+    Returns:
+        By the source's position in the recipe: ``train``, ``all`` and, where prompts hold states, ``proprio``, each as
+        `rt2data.pipeline.action_statistics.summary` gives it.
+    """
     file = job.save()
     files = job.work.measure(file.stem)
     robots = {n: source.declaration.robot for n, source in enumerate(job.recipe.sources)}
@@ -293,7 +306,13 @@ def measure_all(job: Job, engine: Engine | Direct) -> dict[int, dict[str, Any]]:
 
 
 def resolve(recipe: Recipe, spec: ActionTokenizer, measured: dict[int, dict[str, Any]]) -> ActionTokenizer:
-    """The tokenizer with the bounds of every robot source."""
+    """Return `spec` with the bounds of every robot source that has train steps.
+
+    Args:
+        recipe: the recipe.
+        spec: the tokenizer before any source's bounds are known.
+        measured: the statistics of each robot source, by its position (`measure_all`).
+    """
     dims = {}
     for number, source in enumerate(recipe.sources):
         stats = measured.get(number, {}).get("train", {"count": 0})

@@ -10,16 +10,16 @@ from typing import TypeVar
 
 from rt2data.errors import Rt2dataError
 from rt2data.runners import progress
-from rt2data.runners import workers as worker
+from rt2data.runners import workers as pools
 from rt2data.runners.tasks import Stages
 
 T = TypeVar("T")
 
 
 def finished(things: Iterable[T], is_done: Callable[[T], bool]) -> Callable[[], int]:
-    """A function that counts how many of `things` are done.
+    """A function that counts how many of `things` are done, for a progress bar.
 
-    It looks at the first 256 that were not: they end in order.
+    Each call looks at the first 256 that were not done at the call before, since tasks end about in order.
     """
     pending = list(things)
     total = len(pending)
@@ -42,14 +42,21 @@ class Direct:
         with self.say.progress(word, done, total):
             for _, tasks in stages:
                 for task in tasks:
-                    if "error" in (answer := worker.run(task)):
+                    if "error" in (answer := pools.run(task)):
                         raise Rt2dataError(*answer["error"])
 
 
 class Engine:
-    """Runs stages on Beam. Local unless the options name a runner; then in the worker processes of this process's pool.
+    """Runs stages on Beam: on the runner that the options name, else in worker processes of this machine.
 
-    Where there is no pool yet, one of `workers` processes is started.
+    Args:
+        work: the work directory.
+        workers: processes of a local build, one per processor where None. A pool that is entered is used instead.
+        beam_options: Beam's, as they are.
+        say: where progress is shown.
+
+    Raises:
+        Rt2dataError: options of Beam without a runner.
     """
 
     def __init__(self, work: Path, workers: int | None, beam_options: Sequence[str], say: progress.Reporter) -> None:
@@ -63,14 +70,24 @@ class Engine:
     def __enter__(self) -> Engine:
         self.pool = None
         if self.local:
-            self.pool = worker.pool() or self._own.enter_context(worker.Pool(self._workers))
+            self.pool = pools.pool() or self._own.enter_context(pools.Pool(self._workers))
         return self
 
     def __exit__(self, *_: object) -> None:
         self._own.close()
 
     def run(self, stages: Stages, word: str = "", done: Callable[[], int] | None = None, total: int = 0) -> None:
-        """Run stages one after the other, in one pipeline. `done` counts finished files for the progress line."""
+        """Run stages one after the other, in one pipeline.
+
+        Args:
+            stages: the name and the tasks of each.
+            word: begins the progress bar.
+            done: counts what is finished; None shows no bar.
+            total: what it counts up to.
+
+        Raises:
+            Rt2dataError: the first error of a task.
+        """
         if not any(tasks for _, tasks in stages):
             return
         if self.pool:  # the first stage waits for nothing: not for Beam's import, nor for its runner to start
