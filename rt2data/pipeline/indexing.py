@@ -43,7 +43,7 @@ BATCH_PARTS = 64
 
 
 def keep_in(source: Source, work: WorkDir) -> None:
-    """Tell a source where in the work directory its blobs and what it reads of annotation files belong."""
+    """Tell a source where in the work directory its blobs, the examples of annotation files and counts belong."""
     source.keep_in(blobs=work.blobs, examples=work.examples, counts=work.seen_folder)
 
 

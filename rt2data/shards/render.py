@@ -230,11 +230,10 @@ def _web(table: pa.Table, source: RecipeSource) -> Body:
     caption = json_fragment(prompt=source.prompts["caption"])
     asked, answers, tails = [], [], []
     for row in table.select([*_WEB_COLUMNS, *(("turns", "question", "answers") if vqa else ("captions",))]).to_pylist():
-        prompt = (
-            json_fragment(prompt=prompts.format_vqa_prompt(source.prompts, row["question"], row["turns"] or ()))
-            if vqa
-            else caption
-        )
+        prompt = caption
+        if vqa:
+            asked_text = prompts.format_vqa_prompt(source.prompts, row["question"], row["turns"] or ())
+            prompt = json_fragment(prompt=asked_text)
         own = {"example": row["episode"], "turns": None, "question": None, "answers": None, "captions": None} | row
         tail = json_fragment(**{name: own[name] for name in ("example", "turns", "question", "answers", "captions")})
         asked.append(prompt)

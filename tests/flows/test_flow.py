@@ -652,7 +652,7 @@ def test_a_work_directory_that_a_runner_does_not_see(tmp_path: Path, monkeypatch
     from rt2data.runners import beam as beam_runner
 
     monkeypatch.setattr(WorkDir, "mark", property(lambda self: self.root / "elsewhere" / "mark"))
-    monkeypatch.setattr(beam_runner.atomic, "write", lambda *_: None)
+    monkeypatch.setattr(beam_runner.atomic, "write_file", lambda *_: None)
     monkeypatch.setattr(
         beam_runner, "_write_errors", lambda path, errors: Path(path).write_text(json.dumps(list(errors)))
     )

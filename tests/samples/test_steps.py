@@ -130,7 +130,7 @@ def test_slices_of_an_empty_part(source: RecipeSource) -> None:
     stored = table_of(episodes_of(np.random.default_rng(0), 3)).slice(0, 0)
     table = windows.apply_sampling(stored, with_sampling(source, horizon=3, history=2, stride=2))
     assert table.num_rows == 0
-    assert len(windows.ActionWindows(table, with_sampling(source, horizon=3)).of(np.empty(0, np.int64)).values) == 0
+    assert len(windows.ActionWindows(table, with_sampling(source, horizon=3)).at(np.empty(0, np.int64)).values) == 0
 
 
 # Poses after n composed steps are those after n k steps
