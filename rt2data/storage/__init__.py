@@ -1,7 +1,8 @@
 """Local folders and object stores (S3, Google Cloud Storage) behind one type, and files that are written atomically.
 
 `places` has the functions that take a path or a URL, `object_store` the requests, `local_copies` what was read of
-objects, `atomic` files that appear complete or not at all. Knows nothing of datasets or mixtures.
+objects, `atomic` files that appear complete or not at all, `workdir` the paths of the work directory. Knows nothing of
+datasets or mixtures.
 
 May import: `errors`.
 """
