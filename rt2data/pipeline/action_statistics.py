@@ -147,8 +147,8 @@ def merged(paths: Iterable[str | Path], kind: type[Any]) -> dict[str, Any]:
     """The sum over tasks of each set but `rest`, and `all`. The order of `paths` does not matter."""
     totals: dict[str, Any] = {}
     for path in paths:
-        for name, one in load(path, kind).items():
-            totals[name] = totals[name].merge(one) if name in totals else one
+        for name, part in load(path, kind).items():
+            totals[name] = totals[name].merge(part) if name in totals else part
     rest = totals.pop("rest", None)
     return totals if rest is None else totals | {"all": totals["train"].merge(rest)}
 

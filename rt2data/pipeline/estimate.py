@@ -112,20 +112,25 @@ def estimated_plan(recipe: Recipe, datasets: Sequence[Source | None], work: Path
             these do not say is named in `SourcePlan.unknown`.
         work: where indexes of earlier builds may be.
     """
-    others = [stages.other_splits_of(s, one) if one else {} for s, one in zip(recipe.sources, datasets, strict=True)]
+    others = [
+        stages.other_splits_of(s, dataset) if dataset else {}
+        for s, dataset in zip(recipe.sources, datasets, strict=True)
+    ]
     plans = empty_plans(recipe, others)
-    for number, (source, one) in enumerate(zip(recipe.sources, datasets, strict=True)):
+    for number, (source, dataset) in enumerate(zip(recipe.sources, datasets, strict=True)):
         # What images show is found with all sources together.
-        known = one is not None and not image_pass.wanted(source)
-        attempts = (stages.indexed_before(recipe, number, one, work, n) for n in levels(recipe) if one and known)
+        known = dataset is not None and not image_pass.wanted(source)
+        attempts = (
+            stages.indexed_before(recipe, number, dataset, work, n) for n in levels(recipe) if dataset and known
+        )
         parts = next((parts for parts in attempts if parts is not None), None)
-        if parts is not None and one is not None:
-            roots = [str(one.root)] * len(recipe.sources)
+        if parts is not None and dataset is not None:
+            roots = [str(dataset.root)] * len(recipe.sources)
             for _, _, table, drawn in planner.iter_parts(make_job(WorkDir(work), recipe, roots, parts)):
                 planner.count_part(recipe, source, plans[number], table, drawn)
                 plans[number].image_bytes += planner.image_bytes(table, source, drawn.rows)
         else:
-            _guess(source, one, plans[number])
+            _guess(source, dataset, plans[number])
         if "samples" not in plans[number].unknown:
             quotas.check_usable(source, plans[number])
     quotas.set_quotas(recipe, plans)
@@ -141,11 +146,11 @@ def estimated_plan(recipe: Recipe, datasets: Sequence[Source | None], work: Path
         if "samples" in p.unknown and "images" not in p.unknown:
             p.unknown.append("images")
         p.image_bytes = round(p.image_bytes * sum(p.quota.values()) / max(1, sum(p.samples.values())))
-    for p, source, one in zip(plans, recipe.sources, datasets, strict=True):
-        if one is not None and not isinstance(one.root, Path):
+    for p, source, dataset in zip(plans, recipe.sources, datasets, strict=True):
+        if dataset is not None and not isinstance(dataset.root, Path):
             loose = bool(source.declaration.web and source.declaration.web.images)
-            there = stages.parts(source, one)
-            p.reads = requests.guess_requests(p.rows, p.image_bytes, there, loose=loose, copied=one.writes_blobs)
+            unread = stages.parts(source, dataset)
+            p.reads = requests.guess_requests(p.rows, p.image_bytes, unread, loose=loose, copied=dataset.writes_blobs)
             p.staged = staging.cheaper(p.reads)
     guessed = Plan("", plans, streams, [])
     guessed.warnings += warnings.warnings(recipe, plans, guessed.splits)
@@ -160,20 +165,20 @@ def _guess_plans(rule: Reasoning, of: SourcePlan) -> dict[str, Any]:
     return {"without": 0, "samples": every or None, "threshold": {}, "annotations": None}
 
 
-def _guess(source: RecipeSource, one: Source | None, into: SourcePlan) -> None:
+def _guess(source: RecipeSource, dataset: Source | None, into: SourcePlan) -> None:
     """Fill in the counts of a source from its metadata, else from what its publisher states."""
     into.estimated = True
-    stated = _Stated.of(source, selection.cameras(source)) if one is None else None
-    units = one.splits() if one else stated.units if stated else {}
+    stated = _Stated.of(source, selection.cameras(source)) if dataset is None else None
+    units = dataset.splits() if dataset else stated.units if stated else {}
     taken = stages.taken_splits(source, units)
     into.other_splits = {name: count for name, count in units.items() if name not in taken}
     for name in taken:
-        samples, size = one.estimate(name, selection.cameras(source)) if one else (0, 0)
+        samples, size = dataset.estimate(name, selection.cameras(source)) if dataset else (0, 0)
         if stated:
             samples = stated.samples.get(name, 0)
             size = round(samples * (stated.image_bytes or 0))
-        if one and one.writes_blobs:
-            into.blob_bytes += one.estimate(name, source.declaration.cameras)[1]
+        if dataset and dataset.writes_blobs:
+            into.blob_bytes += dataset.estimate(name, source.declaration.cameras)[1]
         into.units += units[name]
         into.rows += samples
         size = round(size * source.sampling.history)
@@ -222,11 +227,11 @@ class _Stated:
 
     @classmethod
     def of(cls, source: RecipeSource, cameras: Sequence[str]) -> _Stated:
-        one, robot = source.declaration, source.declaration.robot
-        published = one.raw.get("published", {})
+        declared, robot = source.declaration, source.declaration.robot
+        published = declared.raw.get("published", {})
         units = published.get("episodes" if robot else "examples", {})
         samples = dict(published.get("steps", {})) if robot else dict(units)
-        if one.kind == "caption" and source.captions == "all":
+        if declared.kind == "caption" and source.captions == "all":
             samples |= published.get("captions", {})
         counted = sum(units.get(name, 0) for name in samples)
         length = published.get("mean_steps") or (sum(samples.values()) / counted if robot and counted else None)
@@ -235,9 +240,9 @@ class _Stated:
         size, pictures = published.get("image_bytes"), 1
         if robot:
             pictures = len(robot.cameras) + len(robot.depth)
-        if size is None and "size" in one.raw.get("bucket", {}) and samples:
+        if size is None and "size" in declared.raw.get("bucket", {}) and samples:
             # What is no image is small beside them.
-            size = _bytes(one.raw["bucket"]["size"]) / sum(samples.values()) / pictures
+            size = _bytes(declared.raw["bucket"]["size"]) / sum(samples.values()) / pictures
         silent = robot is not None and robot.instruction.text is None and not robot.instruction.fields
         return cls(units or samples, samples, size * len(cameras) if size else None, silent)
 

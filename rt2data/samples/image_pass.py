@@ -36,7 +36,7 @@ ATTACHED = "filter."  # begins the names of columns that a job adds to an index
 
 def wanted(source: RecipeSource) -> dict[str, set[str]]:
     """Per camera what the source's filters need: ``digest``, ``pixels``."""
-    columns = {one.column for one in source.filters}
+    columns = {rule.column for rule in source.filters}
     needs = {"digest"} if columns & set(filters.DUPLICATES) else set[str]()
     needs |= {"pixels"} if columns & set(filters.PIXELS) else set()
     return dict.fromkeys(selection.shown(source), needs) if needs else {}

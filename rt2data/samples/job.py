@@ -85,10 +85,10 @@ class Job:
 
     def slices(self, group: int) -> Iterator[RowSlice]:
         """The slices of a group. A group holds slices of one source."""
-        for one in self.groups[group]:
-            part = self.parts[one.part]
+        for rows in self.groups[group]:
+            part = self.parts[rows.part]
             every = self.table(part)
-            yield RowSlice(part, self.source(part), every.slice(one.start, one.stop - one.start), every, one.start)
+            yield RowSlice(part, self.source(part), every.slice(rows.start, rows.stop - rows.start), every, rows.start)
 
     def groups_of(self, source: int) -> list[int]:
         """The groups of source `source` (its position in the recipe)."""
@@ -126,7 +126,7 @@ class Job:
             "parts": [[p.source, p.split, p.file, p.members] for p in self.parts],
             "duplicates": self.duplicates, "staged": self.staged,
             "lowest": [
-                {one.column: one.low for one in s.filters if math.isfinite(one.low)} for s in self.recipe.sources
+                {rule.column: rule.low for rule in s.filters if math.isfinite(rule.low)} for s in self.recipe.sources
             ],
         }  # fmt: skip
         raw = json.dumps(content).encode()
@@ -150,7 +150,7 @@ def make_job(
     ordered = sorted(parts, key=lambda p: (p.source, p.split, p.name))
     groups = cut_groups(ordered, limits)
     job = Job(work, recipe, tuple(roots), tuple(ordered), groups, tuple(limits), tuple(annotated))
-    return _resolved(job) if any(one.top is not None for s in recipe.sources for one in s.filters) else job
+    return _resolved(job) if any(rule.top is not None for s in recipe.sources for rule in s.filters) else job
 
 
 def _resolved(job: Job) -> Job:
@@ -178,7 +178,7 @@ def load_job(file: Path) -> Job:
     parsed = recipe.parse_recipe(content["recipe"], content["file"], declarations=declarations)
     # What a share of the rows means was found once, from all parts.
     sources = [
-        replace(s, filters=tuple(replace(one, low=lowest.get(one.column, one.low), top=None) for one in s.filters))
+        replace(s, filters=tuple(replace(rule, low=lowest.get(rule.column, rule.low), top=None) for rule in s.filters))
         for s, lowest in zip(parsed.sources, content["lowest"], strict=True)
     ]
     parsed = replace(parsed, sources=tuple(sources))

@@ -78,7 +78,7 @@ def shown(source: RecipeSource) -> tuple[str, ...]:
 
 def before_duplicates(source: RecipeSource) -> RecipeSource:
     """The source without its filters for duplicates, which are looked for among what the others leave."""
-    return replace(source, filters=tuple(one for one in source.filters if one.column not in filters.DUPLICATES))
+    return replace(source, filters=tuple(rule for rule in source.filters if rule.column not in filters.DUPLICATES))
 
 
 def select(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split: str) -> Selection:
@@ -121,10 +121,10 @@ def rejected(
     counts = np.bincount(reject, minlength=1)
     left_out = Counter({index.REASONS[code]: int(n) for code, n in enumerate(counts) if code and n})
     kept = reject == 0
-    for one in source.filters:
-        lost = kept & ~row_filters.passes(table, one, taken)
+    for rule in source.filters:
+        lost = kept & ~row_filters.passes(table, rule, taken)
         if lost.any():
-            left_out[filters.PREFIX + one.column] = int(np.count_nonzero(lost))
+            left_out[filters.PREFIX + rule.column] = int(np.count_nonzero(lost))
         kept = kept & ~lost
     return reject, kept, left_out
 
@@ -133,7 +133,7 @@ def reasons(table: pa.Table, source: RecipeSource) -> Iterator[tuple[int, str]]:
     """The rows that are no samples, each with the reason that counts for it."""
     reject, kept, _ = rejected(table, source)
     taken = cameras(source)
-    passed = [(one.column, row_filters.passes(table, one, taken)) for one in source.filters]
+    passed = [(rule.column, row_filters.passes(table, rule, taken)) for rule in source.filters]
     for row in np.flatnonzero(~kept).tolist():
         lost = next((filters.PREFIX + column for column, ok in passed if not ok[row]), "")
         yield row, index.REASONS[reject[row]] or lost

@@ -34,7 +34,7 @@ def view(work: WorkDir, recipe: Recipe, part: IndexedPart, duplicates: str = "")
     table = normalised(index.read(work.path(part.file)), source.normalise)
     if source.filters:
         table = image_pass.attach_pixels(table, work, part, source)
-        if duplicates and any(one.column in filters.DUPLICATES for one in source.filters):
+        if duplicates and any(rule.column in filters.DUPLICATES for rule in source.filters):
             file = work.duplicates(duplicates).marks(part.source, part.file)
             marks = np.load(file, mmap_mode="r", allow_pickle=False)
             table = table.append_column(row_filters.DOUBLE, pa.array(marks))
