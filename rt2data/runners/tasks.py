@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Self, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from rt2data import storage
 from rt2data.storage.object_store import Url
 from rt2data.storage.places import Place
 from rt2data.storage.workdir import WorkDir
+
+Kind = TypeVar("Kind", bound="Task")
 
 Counts = dict[str, int]  # what a task did: samples, bytes, "left_out.REASON"
 
@@ -40,7 +42,7 @@ class Task:
         return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Self:
+    def from_json(cls: type[Kind], content: dict[str, Any]) -> Kind:
         """The inverse of `to_json`."""
         kinds = _kinds(cls)  # type: ignore[arg-type]  # a class can be hashed
         return cls(**{name: _typed(kinds[name], value) for name, value in content.items()})
