@@ -110,6 +110,9 @@ def members(path: Any) -> Iterator[Member]:
 def scan(data: mmap.mmap, where: str) -> Iterator[Member]:
     """Yield the regular files of a tar, in order. Links, devices and folders are passed over; names are no paths here.
 
+    Not by `tarfile`: it takes 2.1 times as long for a member, and with it indexing a part of 5,000 images with captions
+    and JSON took 1.7 times the CPU.
+
     Raises:
         Rt2dataError: a header that is none, a member that is longer than the file: no data is made up.
     """
