@@ -4,6 +4,9 @@ A copy is an unnamed file in the temporary directory (``TMPDIR``), so it disappe
 downloads an object completely, to be mapped or read from front to back. `open_copy` gives a file to a library that
 reads parts of it: some episodes of a video, some columns of a Parquet file. No byte is requested twice while its copy
 is kept.
+
+The object store library's own reader keeps one buffer and forgets it at the next seek: indexing a LeRobot dataset of 30
+episodes in 4 parts took 937 GET and 200 HEAD requests with it, and takes 3 GET requests with copies.
 """
 
 from __future__ import annotations
