@@ -19,13 +19,13 @@ TEMPLATE = st.lists(
 
 @given(WRITTEN, st.lists(st.sampled_from(OPERATIONS), unique=True))
 def test_operations(text: str, operations: list[str]) -> None:
-    assert texts.cleaned(operations, text) == prompts.cleaned({"instruction": operations}, text)
+    assert texts.cleaned(operations, text) == prompts.clean_text({"instruction": operations}, text)
 
 
 @given(TEMPLATE, WRITTEN, st.sampled_from(["", "1 2 3", "{instruction}"]))
 def test_robot_prompts(template: str, instruction: str, state: str) -> None:
     raw = PROMPTS | {"robot": template}
-    wanted = prompts.robot(raw, instruction, "robot", state)
+    wanted = prompts.format_robot_prompt(raw, instruction, "robot", state)
     assert texts.robot_prompt(template, PROMPTS["instruction"], instruction, state) == wanted
 
 
@@ -38,7 +38,7 @@ def test_vqa_prompts(template: str, question: str, pairs: list[tuple[str, str]])
 @pytest.mark.parametrize("lead", ["", " "])
 @given(plan=WRITTEN)
 def test_targets_with_reasoning(lead: str, plan: str) -> None:
-    wanted = prompts.with_plan(prompts.planned(PROMPTS, plan), f"{lead}1 2 3")
+    wanted = prompts.join_target(prompts.format_reasoning(PROMPTS, plan), f"{lead}1 2 3")
     found = texts.target_with_reasoning(PROMPTS["planned"], PROMPTS["instruction"], plan, f"{lead}1 2 3")
     assert found == wanted
 
