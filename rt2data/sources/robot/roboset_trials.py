@@ -128,7 +128,7 @@ class Trial:
         return _encode(np.zeros((1, 1, 3), np.uint8) if dataset is None else dataset[int(self.rows[step])])
 
     def values(self) -> dict[str, Any]:
-        """Return every field of FEATURES but images and instruction, by path, as `rt2data.rlds.Episode` does."""
+        """Return every field of FEATURES but images and instruction, by path, as `Episode` of `rt2data.rlds` does."""
         steps = len(self.rows)
         last = np.arange(steps) == steps - 1
         path = Path(self.file)
