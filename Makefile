@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 SAMPLE := out/sample
 BUILD := build$(EXTRAS:%=+%)
 
-.PHONY: help build-mixture test test-flink test-tfds lint format types bench clean
+.PHONY: help build-mixture test test-slow test-flink test-tfds lint format types bench clean
 
 help: ## Show this help
 	@echo 'make TARGET [VARIABLE=value ...]'
@@ -37,6 +37,9 @@ build-mixture: $(VENV)/.installed-$(BUILD) $(if $(DATA),,$(SAMPLE)/.rendered) ##
 
 test: $(VENV)/.installed-test ## Run the tests
 	"$(BIN)/python" -m pytest $(PYTEST_ARGS)
+
+test-slow: $(VENV)/.installed-test ## Run the tests that build everything at once, which `make test` leaves out
+	"$(BIN)/python" -m pytest -m slow $(PYTEST_ARGS)
 
 test-flink: $(VENV)/.installed-test ## Run the tests on a Flink cluster; needs Java and Maven, and fetches 400 MB once
 	"$(BIN)/python" -m pytest -m flink tests/flows/test_flink.py

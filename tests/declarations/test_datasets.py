@@ -441,6 +441,7 @@ def test_units_of_a_controller_are_marked_in_sample_and_plan(
     assert "fmb: x, y, z, roll, pitch, yaw are in units of a controller, no metres or radians" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)  # the promise: all datasets in under three minutes
 def test_all_datasets_in_one_mixture(tmp_path: Path) -> None:
     from rt2data import verify

@@ -19,6 +19,8 @@ from rt2data.mixture import export, inspection, stats
 from rt2data.pipeline import build as flow
 from rt2data.verify import verify
 
+pytestmark = pytest.mark.slow
+
 Build = Callable[..., dict[str, Any]]
 
 JOINTS = "Q: what joint positions should the robot take to {instruction}? A:"

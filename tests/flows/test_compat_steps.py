@@ -207,6 +207,7 @@ def test_episodes_of_few_steps(steps: int, samples_of: list[int], tmp_path: Path
     assert [sum(s["json"]["steps"] == n for s in found) for n in range(steps, steps + 3)] == samples_of
 
 
+@pytest.mark.slow
 def test_all_of_octo(tmp_path: Path) -> None:
     """Octo's mixture of every dataset, as Octo reads each of them: it is read, planned, built and read back."""
     (tmp_path / "r.yaml").write_text("name: r\ninclude: octo_full\ncompat: octo\nsamples_per_shard: 100\n")

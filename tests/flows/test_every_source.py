@@ -27,6 +27,8 @@ pytest.importorskip("av")
 pytest.importorskip("h5py")
 pytest.importorskip("tensorflow_datasets")
 
+pytestmark = pytest.mark.slow
+
 JOINTS = {"robot": "Q: what joint positions should the robot take to {instruction}? A:"}
 ARMS = {"robot": "Q: what positions should the servos take to {instruction}? A:"}
 WEIGHTS = {

@@ -277,6 +277,7 @@ def test_a_target_below_a_file(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_mixture(mixture: Built, tmp_path: Path) -> None:
     """The same shard a hundred times: files of JSON take no more memory than one."""
     out = Path(shutil.copytree(mixture.out, tmp_path / "out"))

@@ -538,6 +538,7 @@ def test_the_forecast(tmp_path: Path) -> None:
     assert 20 < needs.tokens / sum(planned(sample, tmp_path).splits.values()) < 40
 
 
+@pytest.mark.slow
 def test_the_forecast_of_images_that_are_encoded_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As many as there are; within a factor of two of their bytes, which the textures decide."""
     assert cli.main(["sample", str(tmp_path / "data")]) == 0

@@ -66,6 +66,7 @@ def test_each_map_is_that_of_the_project(project: str, name: str, tmp_path: Path
             row += episode.steps
 
 
+@pytest.mark.slow
 def test_every_dataset_of_their_mixtures(tmp_path: Path) -> None:
     """Each source of the published mixtures, and each mixture as a whole."""
     missing = set()

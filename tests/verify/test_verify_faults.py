@@ -126,7 +126,10 @@ def test_without_a_fault(data: Path, tmp_path: Path, build: Build) -> None:
     assert all(check.number for check in report.checks)
 
 
-@pytest.mark.parametrize(("fault", "check"), [pytest.param(*f[1:], id=f[0]) for f in FAULTS])
+@pytest.mark.parametrize(
+    ("fault", "check"),
+    [pytest.param(*f[1:], id=f[0], marks=[pytest.mark.slow] if number else []) for number, f in enumerate(FAULTS)],
+)
 def test_a_fault_of_the_writer_is_found(
     fault: Fault, check: str, data: Path, tmp_path: Path, build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
