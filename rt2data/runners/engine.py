@@ -32,7 +32,10 @@ def finished(things: Iterable[T], is_done: Callable[[T], bool]) -> Callable[[], 
 
 
 class Direct:
-    """Runs stages in this process, one task after the other: for `plan` and `stats`, which read no image through."""
+    """Runs stages in this process, one task after the other: for `plan` and `stats`, which read no image through.
+
+    With `Engine` the statistics of the demo's demonstrations would take 4.7 s in place of 1.5: Beam has to be imported.
+    """
 
     def __init__(self, say: progress.Reporter) -> None:
         self.say = say
