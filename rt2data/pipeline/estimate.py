@@ -64,7 +64,8 @@ def write_left_out(recipe: Recipe, data_root: Place | None, work: Path, file: Pa
     Raises:
         Rt2dataError: a source is not indexed.
     """
-    prepared = _prepared(recipe, data_root, work)
+    sources = [stages.open_source(source, data_root, work) for source in recipe.sources]
+    prepared = _prepared(recipe, data_root, work, sources)
     if prepared is None:
         raise Rt2dataError(recipe.file, "sources without an index", "an exact plan", "Add --index")
     job = prepared.job
@@ -88,11 +89,9 @@ def _on_disk(source: RecipeSource, data_root: Place | None, work: Path) -> Sourc
     return stages.open_source(source, data_root, work if work.is_dir() else None) if there else None
 
 
-def _prepared(
-    recipe: Recipe, data_root: Place | None, work: Path, sources: Sequence[Source] = ()
-) -> stages.Prepared | None:
+def _prepared(recipe: Recipe, data_root: Place | None, work: Path, sources: Sequence[Source]) -> stages.Prepared | None:
     """What an earlier build or plan has indexed, at the first level at which it has all of it."""
-    attempts = (stages.prepared_before(recipe, data_root, work, check=n, sources=sources) for n in levels(recipe))
+    attempts = (stages.prepared_before(recipe, data_root, work, sources, check=n) for n in levels(recipe))
     return next((prepared for prepared in attempts if prepared is not None), None)
 
 

@@ -91,10 +91,9 @@ def prepare(
 
 
 def prepared_before(
-    recipe: Recipe, data_root: str | Place | None, work: Path, *, check: str, sources: Sequence[Source] = ()
+    recipe: Recipe, data_root: str | Place | None, work: Path, sources: Sequence[Source], *, check: str
 ) -> Prepared | None:
-    """As `prepare`, from indexes that are there; None where one is missing. `sources` are the datasets where open."""
-    sources = sources or [open_source(source, data_root, work) for source in recipe.sources]
+    """As `prepare`, of datasets that are open, from indexes that are there; None where one is missing."""
     tasks = [annotation_task(source, data_root, work) for source in recipe.sources]
     annotated = [annotation.cached(task) if task else "" for task in tasks]
     if None in annotated:
