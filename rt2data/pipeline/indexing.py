@@ -96,9 +96,7 @@ class IndexTask(Task):
         return list({name: None for part in self.parts for name in part.files})
 
     def run(self) -> Counts:
-        if cached(self) is not None:
-            return {}
-        return _counts(index.read(self.work.path(make_index(self).file)))
+        return {} if cached(self) is not None else make_index(self)[1]
 
 
 def tasks(source: Source, parts: Sequence[Part], work: WorkDir, *, check: str) -> list[IndexTask]:
@@ -179,11 +177,14 @@ def cached(task: IndexTask) -> Indexed | None:
 
 def index_parts(task: IndexTask) -> Indexed:
     """What a task left before, else what it makes now."""
-    return cached(task) or make_index(task)
+    return cached(task) or make_index(task)[0]
 
 
-def make_index(task: IndexTask) -> Indexed:
+def make_index(task: IndexTask) -> tuple[Indexed, Counts]:
     """Index the parts of a task, or find their index where only times have changed.
+
+    Returns:
+        What the task leaves, and how many episodes or examples and rows were indexed now, and rows left out by reason.
 
     Raises:
         Rt2dataError: a file that cannot be used, which is named.
@@ -203,29 +204,29 @@ def make_index(task: IndexTask) -> Indexed:
         file = _file(task, declared, [source.digest(part) for part in task.parts])
         known = _usable(task, {"file": file})
         if known is not None:
-            return _remember(task, seen, known)
+            return _remember(task, seen, known), {}
     tables = [source.index(part, check=task.check) for part in task.parts]
     metas = [index.meta(table) for table in tables]
     members = [Member(p.name, m["digest"], t.num_rows) for p, m, t in zip(task.parts, metas, tables, strict=True)]
+    units = [unit for m in metas for unit in json.loads(m["units"])]
     meta = {
         "source": declared.id, "dataset": declared.name, "split": task.split, "check": task.check,
         "members": json.dumps(members),
-        "units": json.dumps([unit for m in metas for unit in json.loads(m["units"])]),
+        "units": json.dumps(units),
         "blobs": json.dumps([blob for m in metas for blob in json.loads(m.get("blobs", "[]"))]),
         "read": json.dumps(_read(metas)),
     }  # fmt: skip
     file = _file(task, declared, [member.digest for member in members])
     table = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
     index.write(task.work.path(file), table, meta)
-    return _remember(task, seen, Indexed.from_meta(file, meta))
+    return _remember(task, seen, Indexed.from_meta(file, meta)), _counts(table, len(units))
 
 
-def _counts(table: pa.Table) -> Counts:
-    """Episodes or examples, rows, and the rows that are left out whatever the recipe."""
-    unit = "episodes" if "terminate" in table.column_names else "examples"
+def _counts(table: pa.Table, units: int) -> Counts:
+    """What an index of some episodes or examples holds: these, rows, and rows left out whatever the recipe."""
     reject = np.bincount(index.numbers(table, "reject"), minlength=1)
     left_out = {f"left_out.{index.REASONS[code]}": int(n) for code, n in enumerate(reject) if code and n}
-    return {unit: len(json.loads(index.meta(table)["units"])), "rows": table.num_rows} | left_out
+    return {"episodes" if "terminate" in table.column_names else "examples": units, "rows": table.num_rows} | left_out
 
 
 def indexed_part(position: int, task: IndexTask, indexed: Indexed) -> IndexedPart:
