@@ -24,18 +24,13 @@ from rt2data.storage.workdir import WorkDir
 PREFIX = "blob:"
 
 
-def folder(work: Path) -> Path:
-    """The folder of blobs in a work directory."""
-    return WorkDir(work).blobs
-
-
 def locate(file: str, root: str, work: Path) -> str:
     """Return the path or URL of an image file: below `root`, the dataset's folder, or a blob of the work directory.
 
     A file that is absolute, as no file of an index is, stays as it is.
     """
     if file.startswith(PREFIX):
-        return str(folder(work) / file[len(PREFIX) :])
+        return str(WorkDir(work).blobs / file[len(PREFIX) :])
     return os.path.join(root, file) if "://" not in root or os.path.isabs(file) else str(storage.place(root) / file)
 
 

@@ -43,7 +43,7 @@ def opened(root: Path, work: Path | None = None, **changes: Any) -> LeRobot:
     file.write_text(yaml.safe_dump(files.DECLARATION | changes))
     one = sources.open_source(declaration.read_declaration(file), root, "socks")
     assert isinstance(one, LeRobot)
-    one.blob_folder = blobs.folder(work or root / "work")
+    one.blob_folder = WorkDir(work or root / "work").blobs
     return one
 
 
@@ -728,7 +728,7 @@ def cloth(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     work = tmp_path_factory.mktemp("cloth")
     one = sources.open_source(declaration.find_declaration("bimanual_cloth"), shared_data)
     assert isinstance(one, LeRobot)
-    one.blob_folder = blobs.folder(work)
+    one.blob_folder = WorkDir(work).blobs
     return folder, work, indexed(one)
 
 

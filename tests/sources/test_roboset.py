@@ -59,7 +59,7 @@ def opened(root: Path, name: str = "roboset_hdf5") -> Any:
 def indexed(root: Path, work: Path, name: str = "roboset_hdf5", check: str = "header") -> dict[str, Any]:
     """The index of every file, by name."""
     one = opened(root, name)
-    one.blob_folder = blobs.folder(work)
+    one.blob_folder = WorkDir(work).blobs
     return {part.name: one.index(part, check=check) for part in one.parts("train")}
 
 

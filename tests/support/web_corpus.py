@@ -14,6 +14,7 @@ import numpy as np
 from rt2data import index, sources
 from rt2data.declarations import declaration
 from rt2data.index import blobs
+from rt2data.storage.workdir import WorkDir
 
 
 def declared(folder: Path, **raw: Any) -> Path:
@@ -39,7 +40,7 @@ def opened(folder: Path, name: str | Path) -> Any:
     """The source of a declaration, a file or a name, below `folder`. Its blobs go to ``folder/work``."""
     one = declaration.read_declarations(name)[0] if isinstance(name, Path) else declaration.find_declaration(name)
     source: Any = sources.open_source(one, folder)
-    source.blob_folder = blobs.folder(folder / "work")
+    source.blob_folder = WorkDir(folder / "work").blobs
     return source
 
 
