@@ -48,6 +48,12 @@ class Values(Protocol):
         ...
 
 
+def read_per_step(values: Values, path: str, fields: Mapping[str, Field], steps: int) -> npt.NDArray[Any]:
+    """Read a numeric field of an episode, (T, ...); what is stored once per episode is the same at each step."""
+    array = np.asarray(values[path])
+    return array if fields[path].per_step else np.broadcast_to(array, (steps, *array.shape))
+
+
 @dataclass(frozen=True, slots=True)
 class EpisodeExcerpt:
     """An episode of T steps with a few of its images, as `rt2data datasets check` looks at it.
@@ -67,9 +73,8 @@ class EpisodeExcerpt:
     flags: tuple[str, ...] = ()
 
     def read(self, path: str) -> npt.NDArray[Any]:
-        """Read a numeric field, (T, ...); what is stored once per episode is the same at each step."""
-        values = np.asarray(self.values[path])
-        return values if self.fields[path].per_step else np.broadcast_to(values, (self.steps, *values.shape))
+        """Read a numeric field, (T, ...), as `read_per_step` does."""
+        return read_per_step(self.values, path, self.fields, self.steps)
 
 
 class Source(ABC):

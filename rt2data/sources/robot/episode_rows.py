@@ -15,7 +15,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.images import headers
 from rt2data.rlds.field_values import ImageRefs
 from rt2data.robot import actions, instruction
-from rt2data.sources.base import Part, Values
+from rt2data.sources.base import Part, Values, read_per_step
 from rt2data.sources.robot.robot_source import RobotSource
 
 Bytes = npt.NDArray[np.uint8]
@@ -76,7 +76,10 @@ class EpisodeRows:
             columns["length"].append(0)
             columns["success"].append(None)
             return
-        read = self._reader(episode)
+
+        def read(path: str) -> npt.NDArray[Any]:
+            return read_per_step(episode, path, self.source.fields, steps)
+
         computed = actions.compute_episode(robot, read, steps, where)
         ok, ends = computed.known, computed.ends
         action = actions.replace_by_rest(robot, computed.values, ok)
@@ -116,17 +119,6 @@ class EpisodeRows:
             self.refs[camera.name].append(refs)
             if camera.valid:
                 self.hidden[camera.name].append(~actions.evaluate_rule(camera.valid, read, steps, where))
-
-    def _reader(self, episode: Episode) -> actions.Read:
-        """Return a reader of numeric fields, (T, ...); what is stored once per episode is the same at each step."""
-
-        def read(path: str) -> npt.NDArray[Any]:
-            values = np.asarray(episode[path])
-            return (
-                values if self.source.fields[path].per_step else np.broadcast_to(values, (episode.steps, *values.shape))
-            )
-
-        return read
 
     def table(self, buffer: Bytes, check: str, digest: str) -> pa.Table:
         """Make the index of the episodes that were added.
