@@ -6,6 +6,7 @@ strings or of flat dataclasses, so that the same task has the same JSON on every
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cache
@@ -23,9 +24,10 @@ Counts = dict[str, int]  # what a task did: samples, bytes, "left_out.REASON"
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class Task(ABC):
     """A task of some stage."""
 
+    @abstractmethod
     def run(self) -> Counts:
         """Do the work, which ends up in a file below the work directory. May run twice without harm.
 
@@ -35,7 +37,6 @@ class Task:
         Raises:
             Rt2dataError: input that cannot be used.
         """
-        raise NotImplementedError
 
     def to_json(self) -> dict[str, Any]:
         """The task as JSON: paths and places are strings."""
@@ -44,7 +45,7 @@ class Task:
     @classmethod
     def from_json(cls: type[Kind], content: dict[str, Any]) -> Kind:
         """The inverse of `to_json`."""
-        kinds = _kinds(cls)  # type: ignore[arg-type]  # a class can be hashed
+        kinds = _kinds(cls)
         return cls(**{name: _typed(kinds[name], value) for name, value in content.items()})
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -30,7 +31,6 @@ from rt2data.storage.places import Place, safe_join
 
 PART_ROWS = 20_000  # examples in a part: about a minute of opening images on a slow disk
 
-
 Facts: TypeAlias = list[list[Fact]]
 
 
@@ -47,9 +47,9 @@ class WebCorpus(Source):
         self.web: WebFields = declaration.web
         self._read: tuple[str, list[Example]] = "", []
 
+    @abstractmethod
     def read(self, split: str, files: Sequence[str]) -> Iterable[Example]:
         """Read every example of some files that belong together, one for each of `roles`, in their order."""
-        raise NotImplementedError
 
     # Files
 

@@ -25,7 +25,10 @@ class Records(WebCorpus):
     """
 
     def records(self, split: str, name: str) -> Iterator[dict[str, Any]]:
-        """Yield the records of a file, with their ``$row`` and perhaps ``$key``."""
+        """Yield the records of a file, with their ``$row`` and perhaps ``$key``.
+
+        A format of files that are no rows of records replaces `read` or `index` in its place.
+        """
         raise NotImplementedError
 
     def read(self, split: str, files: Sequence[str]) -> Iterable[Example]:

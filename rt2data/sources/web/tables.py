@@ -7,6 +7,7 @@ they are a range of the file, and stay there.
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -35,9 +36,9 @@ class Copied(Records):
 
     writes_blobs = True
 
+    @abstractmethod
     def rows(self, part: Part) -> Iterator[list[dict[str, Any]]]:
         """Yield the records of a part, some at a time, with the images as `put` made them."""
-        raise NotImplementedError
 
     def parts(self, split: str) -> list[Part]:
         return [Part(split, files[0], files) for files in self.volumes(split)]
@@ -88,13 +89,13 @@ class Copied(Records):
 class Tables(Copied):
     """Rows of columns. Binary values, also within structs and lists, are images."""
 
+    @abstractmethod
     def batches(self, name: str) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a file, some at a time."""
-        raise NotImplementedError
 
+    @abstractmethod
     def length(self, name: str) -> int:
         """Return how many rows a file has, as it says itself."""
-        raise NotImplementedError
 
     def count(self, split: str, files: tuple[str, ...]) -> int:
         try:

@@ -11,6 +11,7 @@ import json
 import math
 import re
 import struct
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Context, Decimal
@@ -196,7 +197,7 @@ class Reference:
         return [(list(bins[i : i + width]), clipped[i : i + width]) for i in rows]
 
 
-class _Rule:
+class _Rule(ABC):
     """A scheme for one dimension. `bin` takes any finite number; `value` any bin."""
 
     limits: tuple[float, float]
@@ -208,14 +209,16 @@ class _Rule:
         self.tolerance = (high - low) / bins / 2 + max(abs(low), abs(high)) * 2.0**-50
         self.prepare(dim, options)
 
-    def prepare(self, dim: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    def prepare(self, dim: Mapping[str, Any], options: Mapping[str, Any]) -> None:  # noqa: B027  # few need it
         """What a scheme needs beyond bounds."""
 
+    @abstractmethod
     def bin(self, x: float) -> int:
-        raise NotImplementedError
+        """The bin of a number."""
 
+    @abstractmethod
     def value(self, b: int) -> float:
-        raise NotImplementedError
+        """The number that a bin stands for."""
 
     def value32(self, b: int) -> float:
         """The value as a robot in float32 gets it."""
