@@ -40,7 +40,6 @@ OPERATIONS: dict[str, Callable[[str], str]] = {
     "collapse_whitespace": collapse_whitespace,
 }
 
-
 REASONING_MARKER = "Plan:"
 """What reasoning may begin with in a model's reply; no part of the reasoning itself."""
 

@@ -10,7 +10,6 @@ from rt2data.images import codec
 # CRC of the source is verified, and one kept per image; what a build needs. decode: also each image is decoded once.
 LEVELS = ("quick", "header", "decode")
 
-
 # Why a row cannot be a sample. A code is a position, so new reasons go to the end and VERSION is raised.
 REASONS = (
     "",
@@ -46,13 +45,10 @@ REASONS = (
     "past_end",
 )
 
-
 CODE = {reason: code for code, reason in enumerate(REASONS)}
-
 
 # From `headers.check_images`' own numbering.
 IMAGE_STATE = np.array([CODE[reason] for reason in codec.REASONS], np.uint8)
-
 
 VERDICTS = ("false", "true")  # the texts of the column `success`
 

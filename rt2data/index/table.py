@@ -72,9 +72,7 @@ from rt2data.storage import atomic
 
 VERSION = 5
 
-
 COLUMN = "column."  # begins the name of a declared column
-
 
 BATCH = 65536  # rows a record batch: a reader that walks the index needs memory for one
 

@@ -59,8 +59,9 @@ class WantedTask(Task):
     source: int
 
     def run(self) -> Counts:
-        files = load_job(self.job).work.measure(self.job.stem)
-        save(files.wanted(self.source), wanted_cells(merged_moments(load_job(self.job), files, self.source)))
+        job = load_job(self.job)
+        files = job.work.measure(self.job.stem)
+        save(files.wanted(self.source), wanted_cells(merged_moments(job, files, self.source)))
         return {}
 
 

@@ -44,11 +44,10 @@ def build(
         work: the folder of indexes and runs; ``OUT.work`` unless given. May serve several mixtures. It is a folder of a
             file system, which on a remote runner all workers share.
         workers: worker processes of a local build; as many as there are processors unless given. Those of a
-            `worker.Pool` that is entered are used instead, where there is one.
+            `workers.Pool` that is entered are used instead, where there is one.
         beam_options: given to Beam as they are, such as ``["--runner=FlinkRunner"]``.
         staged: copy images in the order of the shards first, in long reads (`rt2data.pipeline.staging`): ``yes``,
-        ``no``, or
-            ``auto``, where single reads are slow.
+            ``no``, or ``auto``, where single reads are slow.
         progress: print the plan and the progress on stderr.
 
     Returns:

@@ -21,7 +21,6 @@ Numbers = npt.NDArray[np.float64]
 
 _COLUMN = {"question": "question", "answer": "answers", "caption": "captions", "instruction": "instruction"}
 
-
 DOUBLE = "filter.double"
 
 

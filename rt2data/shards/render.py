@@ -146,7 +146,6 @@ _NO_ROBOT = json_fragment(
 _WEB_COLUMNS = ("episode", "target")
 _NO_WEB = json_fragment(example=None, turns=None, question=None, answers=None, captions=None)[:-1] + b"}"
 
-
 # Of each row the fields prompt and target, what stands between `language` and `image_valid` in pieces, and the rest.
 Column: TypeAlias = Texts | bytes
 Body: TypeAlias = tuple[Column, Column, list[Column], Column]

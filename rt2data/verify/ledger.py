@@ -19,7 +19,6 @@ from rt2data.verify.spill import Records, Rows, starts
 
 Json = dict[str, Any]
 
-
 COPY_FIELDS = ("key", "prompt", "target", "plan")  # in which the copies of a sample may differ
 
 
