@@ -158,7 +158,7 @@ class BuildFiles:
     @property
     def folder(self) -> Path:
         """The folder of the plan and the tokenizers."""
-        return self.work.root / "builds" / self.name
+        return self.work.root.joinpath("builds", self.name)
 
     def runs(self, runs: str) -> Path:
         return self.folder / runs
@@ -173,7 +173,7 @@ class BuildFiles:
 
     def record(self, shard: int) -> Path:
         """What was written as a shard, counted over all streams."""
-        return self.folder / "shards" / f"{shard:06d}.json"
+        return self.folder.joinpath("shards", f"{shard:06d}.json")  # one join: asked for some times a shard
 
     @property
     def encoded(self) -> Path:
