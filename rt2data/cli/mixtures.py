@@ -226,9 +226,10 @@ def _add_export(commands: Commands) -> None:
     command.add_argument("target", type=place, metavar="DST", help="the folder to write: new or empty")
     command.add_argument(
         "--format",
-        choices=["messages", "llava"],
+        choices=["messages", "swift", "llava"],
         required=True,
-        help="messages for LLaMA-Factory and ms-swift; llava for LLaVA and Qwen-VL's own training code",
+        help="messages for LLaMA-Factory; swift for ms-swift, with a mark on answers that are not to be learned; llava "
+        "for LLaVA and Qwen-VL's own training code",
     )
     command.add_argument(
         "--images",

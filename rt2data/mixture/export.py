@@ -1,9 +1,10 @@
 """Export a built mixture in the chat formats that fine-tuning frameworks read, from its shards alone.
 
-``messages``: a list of ``{role, content}`` and a list of images, which LLaMA-Factory and ms-swift read. ``llava``:
-``conversations`` of ``{from, value}`` and ``image``, which LLaVA and the fine-tuning code of Qwen-VL read. In both the
-text ``<image>`` stands for an image, as often and in the order in which they are listed. Samples stay in the order of
-the shards; memory holds one sample, or one row group of Parquet.
+``messages``: a list of ``{role, content}`` and a list of images, which LLaMA-Factory and ms-swift read. ``swift``: the
+same with ms-swift's ``loss`` beside each answer. ``llava``: ``conversations`` of ``{from, value}`` and ``image``, which
+LLaVA and the fine-tuning code of Qwen-VL read. In each the text ``<image>`` stands for an image, as often and in the
+order in which they are listed. All answers of a conversation are in one record (`conversations`). Records stay in the
+order of the shards; memory holds one sample, or one row group of Parquet.
 """
 
 from __future__ import annotations
@@ -12,27 +13,38 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rt2data import prompts, storage
 from rt2data.errors import Rt2dataError
 from rt2data.mixture import reader
+from rt2data.mixture.conversations import Conversations, Record
 from rt2data.mixture.reader import Sample
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
 
-FORMATS = ("messages", "llava")
+FORMATS = ("messages", "swift", "llava")
 IMAGES = ("files", "parquet")
-PLACEHOLDERS = ("<image>", "<video>", "<audio>")  # texts that a framework takes for an image, wherever they stand
+IMAGE = "<image>"
+PLACEHOLDERS = (IMAGE, "<video>", "<audio>")  # texts that a framework takes for an image, wherever they stand
 GROUP_BYTES = 1 << 26  # images of one row group: a reader of Parquet holds a row group
 
 _SUFFIX = re.compile(r"(?:[A-Za-z0-9_]+\.)*(?:jpg|png|webp)")
 
 Json = dict[str, Any]
 Add = Callable[[Json], object]
+
+
+class Turn(NamedTuple):
+    """A question and its answer: texts, images that go before the question, whether the answer is to be learned."""
+
+    user: str
+    assistant: str
+    images: int
+    trained: bool
 
 
 @dataclass(slots=True)
@@ -42,6 +54,7 @@ class Exported:
     Attributes:
         target, name, format, images: the folder, the mixture's name, and the arguments of `export`.
         samples: number of samples by file (``train``, ``val``; ``train_bridge`` for the form by_source).
+        records: number of records by file: fewer than samples, where one holds several answers of a conversation.
         files: number of image files.
         left_out: number of samples by left-out reason.
         shares: the sampling weight of each train file, for the form by_source.
@@ -52,13 +65,17 @@ class Exported:
     format: str
     images: str
     samples: dict[str, int] = field(default_factory=dict)
+    records: dict[str, int] = field(default_factory=dict)
     files: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     shares: dict[str, float] = field(default_factory=dict)
 
     def text(self) -> str:
         """Return the numbers, and the arguments that point a framework at the files."""
-        counted = ", ".join(f"{n:,} samples in {stem}" for stem, n in self.samples.items())
+        counted = ", ".join(
+            f"{n:,} samples in {stem}" + (f" ({self.records[stem]:,} records)" if self.records[stem] < n else "")
+            for stem, n in self.samples.items()
+        )
         lines = [f"{self.target}: {counted}" + (f"; {self.files:,} image files" if self.files else "")]
         lines += [f"left out: {n:,} {reason}" for reason, n in self.left_out.items()]
         train = [stem for stem in self.samples if stem.partition("_")[0] == "train"]
@@ -69,6 +86,10 @@ class Exported:
                 f'Qwen-VL: {{"annotation_path": "{first}", "data_path": "{self.target}"}} in its data_dict',
             ]
             return "\n".join(lines)
+        files = " ".join(f"{self.target}/{stem}.jsonl" for stem in train)
+        swift = f"ms-swift: ROOT_IMAGE_DIR={self.target} swift sft --dataset {files}"
+        if self.format == "swift":
+            return "\n".join([*lines, swift])
         mixed = ""
         if len(train) > 1:
             shares = ",".join(f"{self.shares[stem]:.6g}" for stem in train)
@@ -76,8 +97,7 @@ class Exported:
         names = ",".join(f"{self.name}_{stem}" for stem in train)
         lines.append(f"LLaMA-Factory: --dataset_dir {self.target} --dataset {names}{mixed}")
         if self.images == "files":
-            files = " ".join(f"{self.target}/{stem}.jsonl" for stem in train)
-            lines.append(f"ms-swift: ROOT_IMAGE_DIR={self.target} swift sft --dataset {files}")
+            lines.append(swift)
         return "\n".join(lines)
 
 
@@ -87,12 +107,13 @@ def export(path: str | Place, target: str | Place, format: str, images: str = "f
     Args:
         path: the mixture's folder or URL.
         target: the folder of this machine to write, new or empty.
-        format: ``messages`` or ``llava``.
+        format: ``messages``, ``swift`` or ``llava``.
         images: ``files``: below ``images/``, once for all copies and variants of a sample; ``parquet``: in the rows.
 
     Returns:
-        What was written. Samples whose texts hold one of `PLACEHOLDERS` are left out and counted: a framework would
-        look for an image there.
+        What was written. Samples whose texts hold one of `PLACEHOLDERS` that is none of their images are left out and
+        counted: a framework would look for an image there. So are answers that no record can hold: those after a turn
+        whose sample is not in the split, unless the format can say that an answer is not to be learned (``swift``).
 
     Raises:
         Rt2dataError: no mixture, a target that is in use or inside the mixture, or a shard that cannot be read.
@@ -101,8 +122,9 @@ def export(path: str | Place, target: str | Place, format: str, images: str = "f
     if not isinstance(into, Path):
         raise Rt2dataError(str(target), "a URL", "a folder of this machine", "Copy it to the store afterwards")
     manifest = reader.load_manifest(path)
-    if format == "llava" and images == "parquet":
-        raise Rt2dataError(str(target), "llava with images in Parquet", "image files, which is what LLaVA reads")
+    if format != "messages" and images == "parquet":
+        reads = {"llava": "LLaVA", "swift": "ms-swift"}[format]
+        raise Rt2dataError(str(target), f"{format} with images in Parquet", f"image files, which is what {reads} reads")
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
         raise Rt2dataError(str(target), "a file, or a folder with files in it", "a new or an empty folder")
     if source.resolve() in (into.resolve(), *into.resolve().parents):
@@ -124,6 +146,7 @@ class _Export:
             for entry, rule in zip(manifest["sources"], rules, strict=True)
         }
         self.folders: set[Path] = set()
+        self.conversations: Conversations | None = None  # of the stream that is written
 
     def run(self) -> None:
         """Write every split."""
@@ -131,9 +154,10 @@ class _Export:
         for split in self.manifest["splits"]:
             for source, shards in _streams(reader.shards(self.manifest, split)):
                 stem = split if source is None else f"{split}_{source}"
-                self.exported.samples[stem] = 0
+                self.exported.samples[stem] = self.exported.records[stem] = 0
                 self.exported.shares[stem] = shares.get(source, 1.0)
-                self._stream(stem, split, shards)
+                with self._find_conversations(source, shards):
+                    self._stream(stem, split, shards)
         if self.exported.format == "messages":
             ending = "" if self.exported.images == "parquet" else ".jsonl"
             entries = {f"{self.exported.name}_{stem}": _described(stem + ending) for stem in self.exported.samples}
@@ -153,16 +177,39 @@ class _Export:
             for shard in shards:
                 self._shard(stem, split, shard, add)
 
+    @contextmanager
+    def _find_conversations(self, source: str | None, shards: list[Json]) -> Iterator[None]:
+        """Look for conversations where there can be some; that reads the JSON of every sample once more."""
+        asked = any(s["kind"] == "vqa" for s in self.manifest["sources"] if source in (None, s["source"]))
+        if not asked:
+            yield
+            return
+        files = (reader.samples(self.source / shard["name"], images=False) for shard in shards)
+        metas = (sample.meta for samples in files for sample in samples)
+        with closing(Conversations(metas, gaps=self.exported.format == "swift")) as self.conversations:
+            yield
+        self.conversations = None
+
     def _shard(self, stem: str, split: str, shard: Json, add: Add) -> None:
         for sample in reader.samples(self.source / shard["name"]):
-            turns = self._turns(sample)
-            if any(mark in text for turn in turns for text in turn for mark in PLACEHOLDERS):
-                self.exported.left_out["with <image>, <video> or <audio> in a text"] += 1
+            images = len(sample.images)
+            found = self.conversations.record(sample.meta) if self.conversations else None
+            turn, (last, trained, shown) = found or (0, Record(0, (True,), (images,)))
+            if turn > last:
+                self.exported.left_out["after a turn that is not in this split"] += 1
+            if turn != last:
+                continue  # in the record of its conversation
+            texts = zip(self._texts(sample), shown, trained, strict=True)
+            turns = [Turn(user, assistant, new, learned) for (user, assistant), new, learned in texts]
+            placed = _place_images(turns, sample.meta.get("kind"))
+            if placed is None:
+                self.exported.left_out["with <image>, <video> or <audio> in a text"] += sum(trained)
                 continue
-            add(self._item(split, sample, turns))
-            self.exported.samples[stem] += 1
+            add(self._item(split, sample, placed))
+            self.exported.samples[stem] += sum(trained)
+            self.exported.records[stem] += 1
 
-    def _turns(self, sample: Sample) -> list[tuple[str, str]]:
+    def _texts(self, sample: Sample) -> list[tuple[str, str]]:
         """The texts of user and assistant, turn by turn."""
         meta = sample.meta
         earlier, templates = meta["turns"] or [], self.prompts[meta["source"]]
@@ -171,25 +218,24 @@ class _Export:
         asked = [prompts.format_vqa_prompt(templates, text) for text in (*earlier[::2], meta["question"])]
         return list(zip(asked, (*earlier[1::2], meta["target"]), strict=True))
 
-    def _item(self, split: str, sample: Sample, turns: list[tuple[str, str]]) -> Json:
-        """The row of a sample."""
+    def _item(self, split: str, sample: Sample, turns: list[Turn]) -> Json:
+        """The row of a sample, or of a conversation by the sample of its last turn."""
         images: list[Any] = [self._image(split, sample.key, *image) for image in sample.images.items()]
-        if self.exported.format == "messages":
-            first = "<image>" * len(images)
-            messages = [
-                {"role": role, "content": text}
+        if self.exported.format == "llava":
+            said = [
+                {"from": who, "value": text}
                 for turn in turns
-                for role, text in zip(("user", "assistant"), turn, strict=True)
+                for who, text in (("human", f"{IMAGE}\n" * turn.images + turn.user), ("gpt", turn.assistant))
             ]
-            messages[0]["content"] = first + messages[0]["content"]
-            return {"id": sample.key, "messages": messages, "images": images}
-        said = [
-            {"from": who, "value": text} for turn in turns for who, text in zip(("human", "gpt"), turn, strict=True)
-        ]
-        said[0]["value"] = "<image>\n" * len(images) + said[0]["value"]
-        # LLaVA 1.5 opens one path, its successors and Qwen-VL several as well; without an image there is no field.
-        image = {} if not images else {"image": images[0] if len(images) == 1 else images}
-        return {"id": sample.key, **image, "conversations": said}
+            # LLaVA 1.5 opens one path, its successors and Qwen-VL several as well; without an image there is no field.
+            image = {} if not images else {"image": images[0] if len(images) == 1 else images}
+            return {"id": sample.key, **image, "conversations": said}
+        messages: list[Json] = []
+        for turn in turns:
+            loss = {"loss": turn.trained} if self.exported.format == "swift" else {}
+            messages.append({"role": "user", "content": IMAGE * turn.images + turn.user})
+            messages.append({"role": "assistant", "content": turn.assistant, **loss})
+        return {"id": sample.key, "messages": messages, "images": images}
 
     def _image(self, split: str, key: str, suffix: str, data: bytes) -> Any:
         """The image in a row: its path below the folder, where it is written once, or its bytes."""
@@ -212,6 +258,25 @@ class _Export:
             path.write_bytes(data)
             self.exported.files += 1
         return (inside / name).as_posix()
+
+
+def _place_images(turns: list[Turn], kind: str | None) -> list[Turn] | None:
+    """Return the turns with the images that go before each; None where a text would be taken for an image.
+
+    Conversations of several images keep the placeholders amid their text where these say more than an image's turn.
+    """
+    marks = [turn.user.count(IMAGE) for turn in turns]
+    texts = [text for turn in turns for text in (turn.user, turn.assistant)]
+    if any(mark in text for text in texts for mark in PLACEHOLDERS[1:]) or any(
+        IMAGE in turn.assistant for turn in turns
+    ):
+        return None
+    if not any(marks):
+        return turns
+    images = sum(turn.images for turn in turns)
+    if kind != "vqa" or images < 2 or sum(marks) != images:
+        return None
+    return [turn._replace(images=0) for turn in turns]
 
 
 def _streams(shards: list[Json]) -> list[tuple[str | None, list[Json]]]:

@@ -86,17 +86,18 @@ def shards(manifest: dict[str, Any], split: str, source: str | None = None) -> l
     return chosen
 
 
-def samples(path: Place, start: int = 0) -> Iterator[Sample]:
+def samples(path: Place, start: int = 0, *, images: bool = True) -> Iterator[Sample]:
     """Iterate the samples of a shard.
 
     Args:
         path: of the shard.
         start: the number of the first sample; of those before it only tar headers are read.
+        images: whether to read the images; without, the bytes of each are empty.
 
     Raises:
         Rt2dataError: a file that cannot be read, or members that are not those of a sample.
     """
-    images: dict[str, bytes] = {}
+    found: dict[str, bytes] = {}
     try:
         with tarfile.open(storage.local_path(path), "r:") as tar:
             while (member := tar.next()) is not None:
@@ -105,16 +106,16 @@ def samples(path: Place, start: int = 0) -> Iterator[Sample]:
                 if start:
                     start -= suffix == "json"
                     continue
-                content = tar.extractfile(member)
+                content = tar.extractfile(member) if images or suffix == "json" else None
                 data = content.read() if content else b""
                 if suffix != "json":
-                    images[suffix] = data
+                    found[suffix] = data
                     continue
                 meta = json.loads(data)
-                if not isinstance(meta, dict) or meta.get("key") != key or meta.get("images") != list(images):
+                if not isinstance(meta, dict) or meta.get("key") != key or meta.get("images") != list(found):
                     raise ValueError(f"{member.name} does not describe the members before it")
-                yield Sample(key, images, meta)
-                images = {}
+                yield Sample(key, found, meta)
+                found = {}
     except (OSError, tarfile.TarError, ValueError, RecursionError) as error:
         raise Rt2dataError(
             str(path), str(error), "a whole shard", "`rt2data verify` says what is wrong with it"

@@ -174,17 +174,13 @@ def test_a_conversation_is_turns(build: Callable[..., Any], tmp_path: Path) -> N
     build(recipe, tmp_path / "out", data_root=tmp_path)
     export.export(tmp_path / "out", tmp_path / "chat", "messages")
     rows = [json.loads(line) for line in (tmp_path / "chat" / "train.jsonl").read_text(encoding="utf-8").splitlines()]
-    turns = sorted(([m["content"] for m in row["messages"]] for row in rows), key=len)
-    assert turns == [
-        ["<image>Q: What is it? A:", "A cup."],
-        ["<image>Q: What is it? A:", "A cup.", "Q: Which colour? A:", "Rot, 红."],
-    ]
+    turns = [[m["content"] for m in row["messages"]] for row in rows]
+    assert turns == [["<image>Q: What is it? A:", "A cup.", "Q: Which colour? A:", "Rot, 红."]]
     export.export(tmp_path / "out", tmp_path / "llava_form", "llava")
     items = json.loads((tmp_path / "llava_form" / "train.json").read_text(encoding="utf-8"))
-    longest = max((item["conversations"] for item in items), key=len)
-    assert [turn["value"] for turn in longest] == [
+    assert [[turn["value"] for turn in item["conversations"]] for item in items] == [[
         "<image>\nQ: What is it? A:", "A cup.", "Q: Which colour? A:", "Rot, 红.",
-    ]  # fmt: skip
+    ]]  # fmt: skip
 
 
 def test_a_text_that_would_be_taken_for_a_picture_is_left_out_and_counted(
@@ -225,8 +221,9 @@ def test_a_target_that_is_in_use(mixture: Built, tmp_path: Path) -> None:
             export.export(mixture.out, target, "messages")
     with pytest.raises(Rt2dataError, match="a URL; expected a folder of this machine"):
         export.export(mixture.out, "s3://bucket/chat", "messages")
-    with pytest.raises(Rt2dataError, match="llava with images in Parquet; expected image files"):
-        export.export(mixture.out, tmp_path / "new", "llava", "parquet")
+    for form in ("llava", "swift"):
+        with pytest.raises(Rt2dataError, match=f"{form} with images in Parquet; expected image files"):
+            export.export(mixture.out, tmp_path / "new", form, "parquet")
     with pytest.raises(Rt2dataError, match=r"no manifest\.json; expected the folder of a built mixture"):
         export.export(tmp_path, tmp_path / "new", "llava")
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
@@ -244,7 +241,7 @@ def test_what_fails_leaves_nothing(mixture: Built, tmp_path: Path, monkeypatch: 
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(export._Export, "_turns", stop)
+    monkeypatch.setattr(export._Export, "_texts", stop)
     with pytest.raises(KeyboardInterrupt):
         export.export(mixture.out, tmp_path / "to" / "chat", "messages")
     assert not list((tmp_path / "to").iterdir())
