@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import jsonschema
 import yaml
 
 from rt2data import resources
-from rt2data.errors import Rt2dataError, near
+from rt2data.declarations import schema_words
+from rt2data.errors import Rt2dataError
 
 MAX_BYTES = 4 << 20  # of a file: a recipe or declaration is a page of text; more is a mistake or an attack
 MAX_VALUES = 100_000  # with every alias expanded: ten lines of aliases can mean 10**10 values
@@ -125,13 +126,6 @@ _TYPES = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
 )
 _Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=_TYPES)  # type: ignore[no-untyped-call]
 
-# What a rule expects, in words; for other rules the schema's description is used.
-_WORDS = {
-    "minimum": "at least {}", "maximum": "at most {}", "exclusiveMinimum": "more than {}",
-    "minItems": "{} or more entries",
-    "maxItems": "at most {} entries", "minProperties": "{} or more entries", "uniqueItems": "no entry twice",
-}  # fmt: skip
-
 
 @cache
 def _validator(name: str) -> Any:
@@ -143,7 +137,8 @@ def check_schema(data: Any, name: str, file: str, lines: dict[Where, int] | None
     errors = list(_validator(name).iter_errors(data))
     if errors:
         first = min(errors, key=lambda error: _place(error, lines))
-        raise _explain(first, file, lines)
+        where, found, expected, repair = schema_words.explain(first)
+        raise Rt2dataError(f"{file}:{line_of(lines, where)}" if lines else file, found, expected, repair)
 
 
 def _place(error: jsonschema.ValidationError, lines: dict[Where, int] | None) -> tuple[int, int, bool]:
@@ -157,47 +152,3 @@ def line_of(lines: dict[Where, int] | None, where: Where) -> int:
     while lines and where and where not in lines:
         where = where[:-1]
     return (lines or {}).get(where, 1)
-
-
-def dotted_path(where: Iterable[Hashable]) -> str:
-    """Join a path: ``sources.0.weight`` for ("sources", 0, "weight")."""
-    return ".".join(str(p) for p in where)
-
-
-def _explain(error: jsonschema.ValidationError, file: str, lines: dict[Where, int] | None) -> Rt2dataError:
-    where: Where = tuple(error.absolute_path)
-    value, rule = error.instance, error.validator_value
-    own: Any = error.schema
-    field = f'"{dotted_path(where)}"' if where else "the file"
-    repair = ""
-    if error.validator == "additionalProperties" and isinstance(value, dict):
-        known = sorted(own.get("properties", {}))
-        unknown = next(key for key in value if key not in known)
-        where = (*where, unknown)
-        found, expected = f'unknown field "{unknown}"', f"one of {', '.join(known)}"
-        repair = near(str(unknown), known)
-    elif error.validator == "required" and isinstance(rule, list):
-        missing = next(key for key in rule if key not in cast("dict[str, Any]", value))
-        found, expected = f'{field} has no "{missing}"', f'the field "{missing}"'
-    elif error.validator == "enum" and isinstance(rule, list):
-        found, expected = f"{field} is {json.dumps(value)}", f"one of {', '.join(map(str, rule))}"
-        repair = near(str(value), map(str, rule))
-    elif error.validator == "type":
-        kinds = rule if isinstance(rule, list) else [rule]
-        found, expected = f"{field} is {_short(value)}", f"a value of type {' or '.join(map(str, kinds))}"
-    else:
-        text = own.get("description", "") if isinstance(own, dict) else ""
-        words = _WORDS.get(str(error.validator), text or f"{error.validator} {{}}")
-        found = f"{field} is {_short(value)}"
-        expected = words.format(_short(rule)) if words is not text else _phrase(text)
-    return Rt2dataError(f"{file}:{line_of(lines, where)}" if lines else file, found, expected.rstrip("."), repair)
-
-
-def _phrase(sentence: str) -> str:
-    """Put a description into a sentence: ``The name`` becomes ``the name``, ``NAMESPACE:ID`` stays."""
-    return sentence if sentence[:2].isupper() else sentence[0].lower() + sentence[1:]
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 80 else text[:77] + "..."
