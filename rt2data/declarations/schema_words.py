@@ -39,12 +39,8 @@ def explain(error: jsonschema.ValidationError) -> tuple[Where, str, str, str]:
     if error.validator in ("oneOf", "anyOf"):
         forms: list[dict[str, Any]] = list(cast("Any", rule))
         if all(set(form) == {"required"} for form in forms):
-            return (
-                where,
-                f"{field} is {_short(value)}",
-                " or ".join(f"the field {_expected(form)}" for form in rule),
-                "",
-            )
+            expected = " or ".join(f"the field {_expected(form)}" for form in forms)
+            return where, f"{field} is {_short(value)}", expected, ""
         meant = _meant(error)
         return explain(meant) if meant else (where, f"{field} is {_short(value)}", _expected(own), "")
     if error.validator == "additionalProperties" and isinstance(value, dict):
