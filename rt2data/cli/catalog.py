@@ -93,11 +93,15 @@ def page(d: Declaration) -> str:
 
     def say(word: str, value: object) -> None:
         if value:
-            lines.append(f"{word + ': ':<21}{value}")
+            lines.append(f"{word + ': ' if word else '':<21}{value}")
 
     say("kind", f"{d.kind}, format {d.format}")
     say("aliases", ", ".join(d.aliases))
-    for word in ("robot", "licence", "homepage", "citation"):
+    say("robot", raw.get("robot"))
+    say("licence", raw["licence"])
+    for read in raw.get("licence_evidence", ()):
+        say("", f"{read['where']} ({read['read']}): {read['says']}")
+    for word in ("homepage", "citation"):
         say(word, raw.get(word))
     say("looked for in", ", ".join(f"DATA/{path}" for path in d.paths))
     bucket = raw.get("bucket", {})

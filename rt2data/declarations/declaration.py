@@ -24,7 +24,8 @@ COMPAT = ("openvla", "octo")
 
 # Fields that are no part of the digest: they change nothing in an index, so improving them re-reads no data.
 _PROSE = {
-    "title", "licence", "citation", "homepage", "bucket", "published", "verified", "notes", "conflicts", "unverified",
+    "title", "licence", "licence_evidence", "citation", "homepage", "bucket", "published", "verified", "notes",
+    "conflicts", "unverified",
     "aliases", "paths", "versions", "robot", "depth", "compat",
 }  # fmt: skip
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from rt2data.declarations import licences
 from rt2data.images import codec
 from rt2data.samples import selection
 from rt2data.samples.job import Job
@@ -79,6 +80,9 @@ def text(manifest: dict[str, Any], job: Job) -> str:
             f"| {s['dataset']} | {s['kind']} | {s['samples']['train']:,} "
             f"| {100 * (s['share_got'] or 0):.1f} % | {s['licence']} |"
         )
+    demands = licences.group_by_demand((s["dataset"], s["licence"]) for s in manifest["sources"])
+    lines += ["", "What these licences demand of whoever uses or passes on the mixture:", ""] if demands else []
+    lines += [f"- {demand}: {', '.join(whose)}" for demand, whose in demands.items()]
     lines += ["", "| split | samples | shards |", "| --- | ---: | ---: |"]
     lines += [f"| {split} | {v['samples']:,} | {len(v['shards'])} |" for split, v in manifest["splits"].items()]
     lines += _loaders(manifest) if by_source else []

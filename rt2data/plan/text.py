@@ -6,6 +6,7 @@ import math
 import textwrap
 from pathlib import Path
 
+from rt2data.declarations import licences
 from rt2data.plan import forecast
 from rt2data.plan.plan import Plan, SourcePlan
 from rt2data.recipes import sampling
@@ -73,6 +74,9 @@ def plan_text(recipe: Recipe, plan: Plan, workers: int | None = None, out: Place
         lines.append(
             f"requests to object storage: ~{needs.lists:,} list, ~{needs.gets:,} get and head, ~{needs.puts:,} put"
         )
+    demands = licences.group_by_demand((s.declaration.name, s.declaration.raw["licence"]) for s in recipe.sources)
+    for demand, names in demands.items():
+        lines += _wrapped(f"licences, {demand}: {', '.join(names)}", "", "      ")
     for warning in plan.warnings:
         lines += _wrapped(f"note: {warning}", "", "      ")
     return "\n".join(lines)
