@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rt2data.check import motion_claims
+from rt2data.check import motion_claims, value_claims
 from rt2data.check.evidence import AGREES, OBJECTS, SIGNIFICANT, UNKNOWN, Claim, EpisodeEvidence, action_columns, chance
 from rt2data.declarations.declaration import Declaration
 from rt2data.images import codec
@@ -22,7 +22,9 @@ def check_claims(declared: Declaration, robot: RobotFields, episodes: Sequence[E
         yield from check_flags(episodes)
         yield from check_termination(robot, episodes)
         yield from check_instructions(robot, episodes)
-        yield from check_actions(robot, episodes)
+        yield from check_actions(episodes)
+        yield from value_claims.check_constants(robot, episodes)
+        yield from value_claims.check_magnitudes(robot, episodes)
         for arm in dict.fromkeys(split_dimension(name)[0] for name in robot.dims if split_dimension(name)[1] in ARM):
             yield from motion_claims.check_translation(robot, episodes, arm)
             yield from motion_claims.check_rotation_unit(robot, episodes, arm)
@@ -112,26 +114,14 @@ def check_instructions(robot: RobotFields, episodes: Sequence[EpisodeEvidence]) 
         yield Claim(f"instruction: {field}", text, AGREES if 2 * without <= len(episodes) else UNKNOWN)
 
 
-def check_actions(robot: RobotFields, episodes: Sequence[EpisodeEvidence]) -> Iterator[Claim]:
-    """Test that actions are known, finite and not constant."""
+def check_actions(episodes: Sequence[EpisodeEvidence]) -> Iterator[Claim]:
+    """Test that actions are known and finite."""
     actions = np.concatenate([episode.action for episode in episodes])
     known = np.concatenate([episode.known for episode in episodes])
     bad = int((~np.isfinite(actions).all(axis=1)).sum())
     text = f"{bad:,} of {len(actions):,} are not finite, {int((~known).sum()):,} are not defined"
     share = (bad + int((~known).sum())) / len(actions)
     yield Claim("the actions of most steps are numbers", text, OBJECTS if share > 0.5 else AGREES)
-    used = actions[known & np.isfinite(actions).all(axis=1)]
-    still = [
-        name
-        for i, name in enumerate(robot.dims)
-        if len(used) > 1 and np.ptp(used[:, i]) == 0 and split_dimension(name)[1] != "gripper"
-    ]
-    if still:
-        yield Claim(
-            f"{', '.join(still)} {'is a dimension' if len(still) == 1 else 'are dimensions'} of the action",
-            "the same value in every step",
-            UNKNOWN,
-        )
 
 
 def check_gripper(

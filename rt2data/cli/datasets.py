@@ -27,13 +27,19 @@ def _add_datasets(commands: Commands) -> None:
     )
     command.epilog = (
         f"{command.epilog}\n`datasets check NAME` reads some episodes of a robot dataset and tests the claims of its"
-        "\ndeclaration; exit status 1 where a claim fails."
+        "\ndeclaration; exit status 1 where a claim fails. NAME may be a declaration file."
     )
     command.usage = (
-        "rt2data datasets [-h] [--json | --markdown] [NAME]\n"
-        "       rt2data datasets check NAME --data-root DIR [--path DIR] [--episodes N] [--json]"
+        "rt2data datasets [-h] [--json | --markdown] [NAME | FILE]\n"
+        "       rt2data datasets check (NAME | FILE) --data-root DIR [--path DIR] [--episodes N] [--json]"
     )
-    command.add_argument("words", nargs="*", metavar="NAME", help="the name or alias of a dataset; none: list them all")
+    command.add_argument(
+        "words",
+        nargs="*",
+        metavar="NAME",
+        help="the name or alias of a dataset, or a declaration file (FILE.yaml, FILE.yaml#VARIANT, FILE.yaml@openvla);"
+        " none: list them all",
+    )
     command.add_argument("--data-root", type=place, metavar="DIR", help="check: the folder or URL with the datasets")
     command.add_argument("--path", metavar="DIR", help="check: the dataset's folder, where it is not the declared one")
     command.add_argument(
@@ -47,15 +53,15 @@ def show_datasets(args: argparse.Namespace) -> int:
     """Run `rt2data datasets`: the list, one declaration, or a check."""
     if args.words[:1] == ["check"]:
         if len(args.words) != 2:
-            raise Rt2dataError("datasets", " ".join(args.words), "check NAME")
+            raise Rt2dataError("datasets", " ".join(args.words), "check NAME, or check FILE")
         return check_dataset(args)
     from rt2data.cli import catalog
     from rt2data.declarations import declaration as declarations
 
     if len(args.words) > 1:
-        raise Rt2dataError("datasets", " ".join(args.words), "one NAME, or check NAME")
+        raise Rt2dataError("datasets", " ".join(args.words), "one NAME or FILE, or check NAME")
     if args.words:
-        declaration = declarations.find_declaration(args.words[0])
+        declaration = declarations.open_declaration(args.words[0], "datasets")
         print(json.dumps(declaration.raw, indent=1, ensure_ascii=False) if args.json else catalog.page(declaration))
         return 0
     declared = sorted(declarations.list_declarations().values(), key=lambda d: (d.kind, d.name))
@@ -72,7 +78,7 @@ def check_dataset(args: argparse.Namespace) -> int:
     from rt2data.check import check
     from rt2data.declarations import declaration as declarations
 
-    declaration = declarations.find_declaration(args.words[1])
+    declaration = declarations.open_declaration(args.words[1], "datasets")
     report = check.check(declaration, args.data_root, path=args.path, episodes=args.episodes)
     print(json.dumps(report.to_dict(), ensure_ascii=False) if args.json else report.text())
     return 0 if report.ok else 1

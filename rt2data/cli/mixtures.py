@@ -160,6 +160,11 @@ def _add_stats(commands: Commands) -> None:
         "rt2data stats out/quickstart",
     )
     command.add_argument("path", type=place, metavar="PATH", help="a built mixture, or the folder of a dataset")
+    command.add_argument(
+        "--dataset",
+        metavar="NAME",
+        help="the dataset in PATH: its name or alias, or a declaration file (default: by the names of its files)",
+    )
     command.add_argument("--check", action="store_true", help="verify every checksum of a dataset's files too")
     command.add_argument("--json", action="store_true", help="print JSON")
 
@@ -168,29 +173,32 @@ def print_stats(args: argparse.Namespace) -> None:
     """Run `rt2data stats`."""
     from rt2data.mixture import stats
 
-    statistics = read_stats(args.path, check=args.check)
+    statistics = read_stats(args.path, check=args.check, dataset=args.dataset)
     print(json.dumps(statistics, ensure_ascii=False) if args.json else stats.format_stats(statistics))
 
 
-def read_stats(path: Place, *, check: bool = False) -> dict[str, Any]:
+def read_stats(path: Place, *, check: bool = False, dataset: str | None = None) -> dict[str, Any]:
     """Read or compute the statistics of a folder, as ``rt2data stats --json`` prints them.
 
     Args:
         path: a built mixture, or a dataset's folder.
         check: verify every checksum of a dataset's files; without it no image is read to its end.
+        dataset: the dataset's name or declaration file; None: the declaration that fits its files.
 
     Raises:
-        Rt2dataError: neither a mixture nor a dataset that a declaration fits.
+        Rt2dataError: neither a mixture nor a dataset that a declaration fits, or a mixture and `dataset` given.
     """
     if not path.exists():
         raise Rt2dataError(str(path), "no such folder", "a built mixture, or a dataset's folder")
     if (path / "manifest.json").exists():
+        if dataset is not None:
+            raise Rt2dataError(str(path), f"a mixture, and --dataset {dataset}", "--dataset with a dataset's folder")
         from rt2data.mixture import stats
 
         return stats.read_mixture_stats(path)
     from rt2data.pipeline import dataset_stats
 
-    return dataset_stats.of_dataset(path, check=check)
+    return dataset_stats.of_dataset(path, check=check, dataset=dataset)
 
 
 def _add_inspect(commands: Commands) -> None:

@@ -205,11 +205,13 @@ def load_declaration(reference: str) -> Declaration:
 
 @cache
 def _load(reference: str, file: str, changed: int) -> Declaration:  # noqa: ARG001  # part of the cache's key
-    for declaration in _with_compat(read_declarations(Path(file))):
-        if declaration.reference == reference:
-            return declaration
-    variant = reference.removeprefix(file)
-    raise Rt2dataError(file, f'no variant "{variant}"', "the declaration that it had when the job began")
+    known = {declaration.reference: declaration for declaration in _with_compat(read_declarations(Path(file)))}
+    if reference in known:
+        return known[reference]
+    wanted = reference.removeprefix(file)
+    found = f'no variant "{wanted}"' if wanted else "several datasets"
+    expected = f"one of {', '.join(Path(file).name + one.removeprefix(file) for one in known)}"
+    raise Rt2dataError(file, found, expected, near(reference, known))
 
 
 def _with_compat(declarations: Iterable[Declaration]) -> Iterator[Declaration]:
@@ -227,6 +229,17 @@ def find_standardised(declaration: Declaration, project: str, where: str) -> Dec
     found = f"nobody has declared how {project} standardises {declaration.name}"
     repair = "Take it as it is declared with compat: none, or leave it out"
     raise Rt2dataError(where, found, f"compat: {project}: in {declaration.file}", repair)
+
+
+def open_declaration(name: str, where: str) -> Declaration:
+    """Return the declaration that a command names: a file, as `Declaration.reference` has it, or a bundled one.
+
+    Raises:
+        Rt2dataError: a file that cannot be used, or an unknown name, which `where` begins.
+    """
+    path = name.rpartition("@")[0] if name.rpartition("@")[2] in COMPAT else name
+    is_file = Path(path.partition("#")[0]).suffix in (".yaml", ".yml")
+    return load_declaration(name) if is_file else find_declaration(name, where)
 
 
 def find_declaration(name: str, where: str = "datasets") -> Declaration:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from typing import Any
 
 from rt2data.mixture import reader
@@ -42,6 +43,8 @@ def format_stats(stats: Json) -> str:
         lines.append(f"  left out: {left or 'nothing'}")
         if s.get("never_terminate"):
             lines.append(f"  episodes in which no step terminates: {s['never_terminate']:,}")
+        for note in s.get("value_notes") or ():
+            lines += textwrap.wrap(f"note: {note}", 100, initial_indent="  ", subsequent_indent="    ")
         if s.get("instructions") and s["instructions"]["distinct"]:
             lines.append(f"  instructions: {s['instructions']['distinct']:,} distinct; most frequent, by episodes:")
             lines += [

@@ -181,7 +181,8 @@ def summary(moments: Moments, cells: Cells | None, dims: Sequence[str]) -> dict[
 
 
 def instructions(job: Job, source: int) -> dict[str, Any]:
-    """How many distinct instructions a source's episodes begin with, and the ten most frequent with their episodes.
+    """How many distinct instructions the train episodes of a source begin with, and the ten most frequent with their
+    episodes. An episode begins with its first step that is a sample; one without any does not count.
 
     Memory: 16 bytes a distinct instruction; texts of one part at a time, and of ten.
     """
@@ -199,12 +200,16 @@ def instructions(job: Job, source: int) -> dict[str, Any]:
 
 
 def _first_instructions(job: Job, source: int) -> Iterator[tuple[list[str], Any, Any]]:
-    """Part by part the distinct instructions that episodes begin with: texts, digests uint64, episodes int64."""
+    """Part by part the distinct instructions that train episodes begin with: texts, digests uint64, episodes int64."""
     for part in job.parts:
         if part.source == source and job.source(part).declaration.robot:
             table = job.table(part)
             codes, values = index.codes(table, "instruction")
-            first = codes[index.numbers(table, "step") == 0]
+            kept = selection.rejected(table, job.source(part))[1]
+            train = selection.splits(table, job.recipe, job.source(part), part.split) == 0
+            rows = np.flatnonzero(kept & train)
+            episode = np.cumsum(index.numbers(table, "step") == 0)[rows]
+            first = codes[rows[np.flatnonzero(np.diff(episode, prepend=0))]]
             first_codes, number = np.unique(first[first >= 0], return_counts=True)
             texts = [str(values[code]) for code in first_codes]
             digests = [int.from_bytes(index.digest(text, size=8), "big") for text in texts]
@@ -228,16 +233,20 @@ def bounds(source: RecipeSource, stats: dict[str, Any], spec: ActionTokenizer, r
         elif name in fixed and rule == "fixed":
             dims.append(fixed[name])
         else:
-            dims.append(_measured(source, stats, i, robot.units[i]))
+            dims.append(_measured(source, stats, i, robot.units[i], spec.bins))
     return dims
 
 
-def proprio_bounds(source: RecipeSource, stats: dict[str, Any]) -> list[Dim]:
+def proprio_bounds(source: RecipeSource, stats: dict[str, Any], bins: int) -> list[Dim]:
     """The dimensions of a source's proprioception, each between its 1st and 99th percentile."""
-    return [_measured(source, stats, i, "") for i in range(len(stats["dims"]))]
+    return [_measured(source, stats, i, "", bins) for i in range(len(stats["dims"]))]
 
 
-def _measured(source: RecipeSource, stats: dict[str, Any], i: int, unit: str) -> Dim:
-    where = f"{source.declaration.name} dimension {stats['dims'][i]}"
-    low, high, constant = exact_stats.bounds(*(stats[key][i] for key in ("q01", "q99", "min", "max")), where=where)
+def _measured(source: RecipeSource, stats: dict[str, Any], i: int, unit: str, bins: int) -> Dim:
+    low, high, constant = exact_stats.bounds(
+        *(stats[key][i] for key in ("q01", "q99", "min", "max")),
+        where=f"{source.declaration.name} dimension {stats['dims'][i]}",
+        unit=unit,
+        bins=bins,
+    )
     return Dim(stats["dims"][i], low, high, unit, constant)

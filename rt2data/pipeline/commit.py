@@ -179,6 +179,7 @@ def _source(job: Job, plan: Plan, number: int) -> dict[str, Any]:
         "never_terminate": counts.never_terminate if counts.kind == "robot" else None,
         "other_splits": counts.other_splits,
         "plans": counts.plans,
+        "value_notes": counts.value_notes if counts.kind == "robot" else None,
         "usable": {split: counts.samples[split] for split in plan.splits},
         "samples": {split: counts.quota[split] for split in plan.splits},
         "copies": counts.repeats,

@@ -16,38 +16,44 @@ if TYPE_CHECKING:
     from rt2data.declarations.declaration import Declaration
 
 
-def of_dataset(path: Place, *, check: bool) -> Json:
-    """The statistics of a dataset's folder, through a declaration that fits it."""
+def of_dataset(path: Place, *, check: bool, dataset: str | None = None) -> Json:
+    """The statistics of a dataset's folder, through the declaration of `dataset` (a name or a file), else one that
+    fits it.
+    """
     from rt2data import sources
+    from rt2data.declarations.declaration import open_declaration
     from rt2data.pipeline import action_statistics, bin_counts, stages
-    from rt2data.plan import planner
+    from rt2data.plan import planner, values
     from rt2data.plan.plan import empty_plans
     from rt2data.recipes import recipe
     from rt2data.runners import progress
     from rt2data.runners.engine import Direct
     from rt2data.tokenizer import ActionTokenizer
 
-    declared = _declaration_of(path)
+    declared = open_declaration(dataset, "stats --dataset") if dataset else _declaration_of(path)
     taken = sorted(sources.load_format(declared, str(path))(declared, path).splits())
     source = {"source": declared.name, "path": str(path.absolute()), "splits": {"train": taken}}
     cameras = list(declared.cameras[:1]) if declared.robot else ["image"]
-    parsed = recipe.parse_recipe({"name": "stats", "cameras": cameras, "sources": [source]}, str(path))
+    content = {"name": "stats", "cameras": cameras, "sources": [source]}
+    parsed = recipe.parse_recipe(content, str(path), declarations=[declared])
     with tempfile.TemporaryDirectory() as work:
         engine = Direct(progress.Reporter(enabled=True))
         prepared = stages.prepare(parsed, None, Path(work), engine, check="header" if check else "quick")
         (counts,) = empty_plans(parsed, [{}])
         planner.count(prepared.job, [counts])
         instructions = action_statistics.instructions(prepared.job, 0)
-        actions = None
+        actions, notes = None, []
         if (statistics := prepared.statistics.get(0)) and statistics["train"]["count"]:
             tokenizer = prepared.tokenizer(ActionTokenizer.from_pretrained("rt2"))
             bins, clipped = bin_counts.count_bins(prepared.job, tokenizer)["train"]
             train = statistics["train"] | {"clipped": clipped.tolist(), "bins": bins.tolist()}
+            notes = values.describe_values(prepared.job, 0, statistics, tokenizer)
             actions = {"episodes": counts.units, "all": statistics["all"], "train": train}
     dataset = {
         "source": counts.source, "dataset": counts.dataset, "kind": counts.kind, "units": counts.units,
         "rows": counts.rows, "left_out": dict(counts.left_out), "never_terminate": counts.never_terminate,
         "usable": dict(counts.samples), "instructions": instructions, "actions": actions,
+        "value_notes": notes,
     }  # fmt: skip
     splits = {name: prepared.sources[0].splits()[name] for name in taken}
     return {"name": declared.name, "what": "dataset", "checked": check, "splits": splits, "sources": [dataset]}
@@ -66,7 +72,11 @@ def _declaration_of(path: Place) -> Declaration:
                 raise Rt2dataError(
                     str(info), "not JSON", "dataset_info.json as TensorFlow Datasets writes it"
                 ) from None
-            return declaration.find_declaration(name, str(info))
+            try:
+                return declaration.find_declaration(name, str(info))
+            except Rt2dataError as error:
+                repair = "Name its declaration file with --dataset"
+                raise Rt2dataError(error.where, error.found, error.expected, repair) from None
     known = [one for one in declaration.list_declarations().values() if one.web]
     for exact in (True, False):  # any folder of tars fits `*.tar`, so the names of files come first
         for one in known:
@@ -76,7 +86,7 @@ def _declaration_of(path: Place) -> Declaration:
     expected = (
         "manifest.json of a mixture, dataset_info.json of an RLDS dataset, or the annotation files of a declared corpus"
     )
-    raise Rt2dataError(str(path), "nothing that rt2data knows", expected, "`rt2data datasets` lists what is declared")
+    raise Rt2dataError(str(path), "nothing that rt2data knows", expected, "Name a declaration with --dataset")
 
 
 def _holds(path: Place, name: str) -> bool:

@@ -52,7 +52,7 @@ def make(recipe: Recipe, data_root: Place | None, work: Path, *, index: bool, ch
             prepared = _prepared(recipe, data_root, work, opened)
     if prepared is None:
         return estimated_plan(recipe, datasets, work)
-    exact = prepared.plan()
+    exact = prepared.plan(prepared.tokenizer(stages.open_tokenizer(recipe)), prepared.proprio_tokenizer())
     for source in exact.sources:
         source.staged = staging.cheaper(source.reads)
     return exact

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rt2data.errors import Rt2dataError
+from rt2data.robot import value_limits
 
 Array = npt.NDArray[np.generic]
 Floats = npt.NDArray[np.float32]
@@ -259,30 +260,51 @@ def quantiles(moments: Moments, cells: Cells, qs: Sequence[float]) -> Doubles:
 
 
 class Bounds(NamedTuple):
-    """The range of one action dimension; `constant` marks a dimension that never moved."""
+    """The range of one action dimension; `constant` marks a dimension that keeps one value, but for noise."""
 
     low: float
     high: float
     constant: bool
 
 
-def bounds(q01: float, q99: float, minimum: float, maximum: float, *, where: str) -> Bounds:
+def bounds(
+    q01: float,
+    q99: float,
+    minimum: float,
+    maximum: float,
+    *,
+    where: str,
+    unit: str,
+    bins: int,
+) -> Bounds:
     """The tokenizer's bounds of one dimension, from its statistics.
 
-    q01 and q99; where they are equal, the minimum and maximum; where these are equal too, v +- max(1e-6, 1e-3 |v|), and
-    the dimension is marked constant.
+    q01 and q99; where these are nearer than what the dimension's unit resolves, the minimum and maximum. Where these
+    are equal, v +- max(1e-6, 1e-3 |v|), and where they are that near, bounds around their middle of which one bin holds
+    all of the noise: either is marked constant.
+
+    Args:
+        q01, q99, minimum, maximum: float32 values, or numbers between two of them.
+        where: the source and the dimension, for errors.
+        unit: the dimension's, which says what counts as motion (`rt2data.robot.value_limits.resolution`).
+        bins: of the tokenizer.
 
     Raises:
-        Rt2dataError: a width below 2^-12 of the largest bound, too narrow for 256 bins in float32; `where` names the
-            source and the dimension.
+        Rt2dataError: a width below 2^-12 of the largest bound, too narrow for 256 bins in float32.
     """
     low, high = float(q01), float(q99)
-    if low == high:
+    if high - low < value_limits.resolution(unit, low, high):
         low, high = float(minimum), float(maximum)
-    constant = low == high
-    if constant:
+    least = value_limits.resolution(unit, low, high)
+    constant = high - low < least
+    if low == high:
         margin = max(1e-6, 1e-3 * abs(low))
         low, high = low - margin, high + margin
+    elif constant:
+        # The middle lies a quarter of a bin above an edge, whatever the scheme, and the noise is less than half a bin.
+        middle = (low + high) / 2
+        margin = max(bins * least, 1e-3 * abs(middle))
+        low, high = middle - margin * (1 + 0.5 / bins), middle + margin * (1 - 0.5 / bins)
     if high - low < _MIN_RELATIVE_WIDTH * max(abs(low), abs(high)):
         raise Rt2dataError(
             where,

@@ -18,7 +18,7 @@ from rt2data import sources, storage
 from rt2data.errors import Rt2dataError
 from rt2data.pipeline import action_statistics, indexing
 from rt2data.pipeline.action_statistics import CellsTask, MomentsTask, WantedTask
-from rt2data.plan import planner
+from rt2data.plan import planner, values
 from rt2data.plan.plan import Plan
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.runners import progress
@@ -56,11 +56,19 @@ class Prepared:
         """The tokenizer of the states that prompts hold, with the bounds of each source; None where no prompt does."""
         return resolve_proprio(self.job.recipe, self.statistics)
 
-    def plan(self, *tokenizers: ActionTokenizer | None) -> Plan:
-        """PLAN: exact, in this process. The plan's digest names the tokenizers too."""
-        specs = [tokenizer.to_dict() for tokenizer in tokenizers if tokenizer]
+    def plan(self, tokenizer: ActionTokenizer, states: ActionTokenizer | None) -> Plan:
+        """PLAN: exact, in this process. The plan's digest names both tokenizers, as `tokenizer` and
+        `proprio_tokenizer` give them.
+        """
+        specs = [spec.to_dict() for spec in (tokenizer, states) if spec]
         pairs = zip(self.job.recipe.sources, self.sources, strict=True)
-        return planner.make_plan(self.job, specs, [other_splits_of(source, dataset) for source, dataset in pairs])
+        others = [other_splits_of(source, dataset) for source, dataset in pairs]
+        plan = planner.make_plan(self.job, specs, others)
+        for number, measured in self.statistics.items():
+            source = plan.sources[number]
+            source.value_notes = values.describe_values(self.job, number, measured, tokenizer)
+            plan.warnings += [f"{source.dataset}: {note}" for note in source.value_notes]
+        return plan
 
 
 def prepare(
@@ -326,5 +334,5 @@ def resolve_proprio(recipe: Recipe, measured: dict[int, dict[str, Any]]) -> Acti
     for number, source in enumerate(recipe.sources):
         stats = measured.get(number, {}).get("proprio", {"count": 0})
         if source.sampling.state and stats["count"]:
-            dims[source.id] = action_statistics.proprio_bounds(source, stats)
+            dims[source.id] = action_statistics.proprio_bounds(source, stats, proprio.SPEC["bins"])
     return ActionTokenizer.from_dict(proprio.SPEC).with_sources(dims) if dims else None

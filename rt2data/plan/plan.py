@@ -41,6 +41,7 @@ class SourcePlan:
         staged: whether its images are staged (`rt2data.pipeline.staging`).
         plans: of a source whose samples have plans in words, what the manifest says of them; None for others.
         languages: usable samples per split and language, before quotas; ``und`` where the language is unknown.
+        value_notes: of a robot source, what stands out in its values, a sentence each (`rt2data.plan.values`).
     """
 
     source: str
@@ -65,6 +66,7 @@ class SourcePlan:
     unknown: list[str] = field(default_factory=list)
     languages: dict[str, dict[str, int]] = field(default_factory=dict)
     plans: dict[str, Any] | None = None
+    value_notes: list[str] = field(default_factory=list)
 
     @property
     def not_drawn(self) -> int:

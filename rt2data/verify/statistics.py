@@ -118,12 +118,25 @@ def compare(where: str, sums: TrainSums, *, complete: bool, report: Report) -> N
         check.expect(found == wanted, f"{where} bins, field {row + 1}", "other counts", "those of the shards")
 
 
-def quantile_bounds(stats: Json, i: int) -> tuple[float, float, bool]:
-    """(low, high, constant) of dimension `i` by the rule of quantile bounds."""
-    low, high = stats["q01"][i], stats["q99"][i]
-    if low == high:
-        low, high = stats["min"][i], stats["max"][i]
-    if low < high:
-        return low, high, False
-    around = max(1e-6, 1e-3 * abs(low))
-    return low - around, low + around, True
+def quantile_bounds(stats: Json, i: int, unit: str, bins: int) -> tuple[float, float, bool]:
+    """(low, high, constant) of dimension `i`, which is in `unit`, by the rule of quantile bounds, for `bins` bins."""
+    q01, q99, least, most = (stats[key][i] for key in ("q01", "q99", "min", "max"))
+    if q99 - q01 >= _smallest_motion(unit, q01, q99):
+        return q01, q99, False
+    smallest = _smallest_motion(unit, least, most)
+    if most - least >= smallest:
+        return least, most, False
+    if least == most:
+        around = max(1e-6, 1e-3 * abs(least))
+        return least - around, least + around, True
+    centre = (least + most) / 2
+    around = max(bins * smallest, 1e-3 * abs(centre))
+    return centre - around * (1 + 0.5 / bins), centre + around * (1 - 0.5 / bins), True
+
+
+def _smallest_motion(unit: str, low: float, high: float) -> float:
+    """The span from which on values between `low` and `high` are motion: of metres and radians 1e-5, else 1e-6; never
+    less than 2^-20 of the larger one.
+    """
+    by_unit = 1e-5 if unit in ("m", "rad", "m/s", "rad/s") else 1e-6
+    return max(by_unit, math.ldexp(max(abs(low), abs(high)), -20))

@@ -68,7 +68,7 @@ def _check_action_bounds(source: str, raw: Json, rule: str, facts: Facts, stats:
         elif dim["name"] in fixed and rule == "fixed":
             wanted = _bounds(fixed[dim["name"]])
         else:
-            wanted = statistics.quantile_bounds(stats["train"], i)
+            wanted = statistics.quantile_bounds(stats["train"], i, dim.get("unit", ""), reference.bins)
         report["tokenizer"].expect(
             _bounds(dim) == wanted,
             f"tokenizer.json {source} {dim['name']}",
@@ -108,7 +108,7 @@ def check_states(folder: Place, manifest: Json, facts: Facts, stats: Json | None
             continue
         facts.state_sums[source] = TrainSums(own, len(names), len(names), reference.bins)
         for i, dim in enumerate(reference.dims):
-            measured = statistics.quantile_bounds(own, i)
+            measured = statistics.quantile_bounds(own, i, dim.get("unit", ""), reference.bins)
             where = f"proprio.json {source} {dim['name']}"
             check.expect(_bounds(dim) == measured, where, f"low, high, constant {_bounds(dim)}", str(measured))
 

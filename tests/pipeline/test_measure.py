@@ -17,7 +17,8 @@ from hypothesis import example, given, settings
 
 from rt2data.errors import Rt2dataError
 from rt2data.pipeline import exact_stats
-from rt2data.pipeline.exact_stats import Cells, Moments, bounds, quantiles
+from rt2data.pipeline.exact_stats import Cells, Moments, quantiles
+from rt2data.tokenizer import ActionTokenizer
 
 QS = (0.0, 0.01, 0.25, 0.5, 0.99, 1.0)
 EXTREMES = [0.0, -0.0, 1e-45, -1e-45, 1.1754944e-38, 3.4028235e38, -3.4028235e38, 1.0, np.float32(0.1).item()]
@@ -176,6 +177,10 @@ def test_data_that_changed_between_the_passes_is_noticed() -> None:
         quantiles(moments, cells, QS)
 
 
+def bounds(*statistics: float, unit: str = "m", bins: int = 256) -> exact_stats.Bounds:
+    return exact_stats.bounds(*statistics, where="bridge dimension x", unit=unit, bins=bins)
+
+
 @pytest.mark.parametrize(
     ("statistics", "wanted"),
     [
@@ -183,21 +188,54 @@ def test_data_that_changed_between_the_passes_is_noticed() -> None:
         ((0.0, 0.0, -3.0, 1.0), (-3.0, 1.0, False)),
         ((0.5, 0.5, 0.5, 0.5), (0.5 - 0.5e-3, 0.5 + 0.5e-3, True)),
         ((0.0, 0.0, 0.0, 0.0), (-1e-6, 1e-6, True)),
+        ((-4e-6, 4e-6, -3.0, 1.0), (-3.0, 1.0, False)),  # noise, and a rare motion
+        ((-1e-5, 1e-5, -1e-3, 1e-3), (-1e-5, 1e-5, False)),  # slow, but motion
+        # 256 bins of 1e-5 m to either side, a quarter of a bin lower.
+        ((-1e-8, 1e-8, -2e-8, 2e-8), (-0.002565, 0.002555, True)),
     ],
 )
 def test_bounds_follow_the_contract(statistics: tuple[float, ...], wanted: tuple[float, float, bool]) -> None:
-    assert bounds(*statistics, where="bridge dimension x") == wanted
+    got = bounds(*statistics)
+    assert got[:2] == pytest.approx(wanted[:2], rel=1e-12, abs=0)
+    assert got.constant == wanted[2]
+
+
+def test_what_is_noise_depends_on_the_unit() -> None:
+    statistics = (-2e-6, 2e-6, -2e-6, 2e-6)
+    assert [bounds(*statistics, unit=unit).constant for unit in ("m", "rad", "controller", "")] == [
+        True, True, False, False,
+    ]  # fmt: skip
+    assert bounds(0.9999995, 1.0, 0.9999995, 1.0, unit="").constant  # eight steps of float32
+    assert not bounds(-5e-7, 5.01e-7, -5e-7, 5.01e-7, unit="").constant
+
+
+@pytest.mark.parametrize("bins", [255, 256, 512, 1024])
+@pytest.mark.parametrize("scheme", ["uniform", "truncated", "rounded", "octo-uniform", "openvla"])
+@pytest.mark.parametrize("value", [0.0, 0.25, -3.0, 1000.0])
+def test_noise_is_one_bin_that_gives_the_value_back(scheme: str, bins: int, value: float) -> None:
+    noise = max(4e-6, abs(value) * 4e-7)
+    low, high = (float(np.float32(value + change)) for change in (-noise, noise))
+    found = bounds(low, high, low, high, bins=bins)
+    assert found.constant
+    dim = {"name": "x", "low": found.low, "high": found.high, "constant": True}
+    raw = {"format": "rt2data.tokenizer/1", "name": "t", "scheme": scheme, "bins": bins, "dims": [dim]}
+    tokenizer = ActionTokenizer.from_dict(raw)
+    steps = np.linspace(low, high, 50).astype(np.float32)[:, None]
+    coded = np.unique(tokenizer.encode(steps))
+    assert len(coded) == 1
+    width = (found.high - found.low) / (bins - 1)
+    assert abs(tokenizer.decode(coded, dtype="float64").actions[0] - value) <= width
 
 
 def test_bounds_that_float32_cannot_divide_are_refused() -> None:
-    text = r"^bridge dimension z: the bounds \[0\.4999995, 0\.5\] are 5e-07 apart"
+    text = r"^bridge dimension x: the bounds \[0\.49998, 0\.5\] are 2e-05 apart"
     with pytest.raises(Rt2dataError, match=text):
-        bounds(0.4999995, 0.5, 0, 1, where="bridge dimension z")
+        bounds(0.49998, 0.5, 0, 1)
 
 
 @given(st.floats(-1e30, 1e30))
 def test_a_constant_always_gets_bounds(value: float) -> None:
-    low, high, constant = bounds(value, value, value, value, where="bridge dimension x")
+    low, high, constant = bounds(value, value, value, value)
     assert constant
     assert low < value < high
 

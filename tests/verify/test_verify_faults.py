@@ -19,6 +19,7 @@ from rt2data.images import codec, headers
 from rt2data.index import keys
 from rt2data.pipeline import exact_stats
 from rt2data.plan import apportion, draw
+from rt2data.robot import value_limits
 from rt2data.samples import holdout, reasoning, selection, windows
 from rt2data.tokenizer import ActionTokenizer
 from rt2data.tokenizer.schemes.quantizers import Uniform
@@ -106,6 +107,7 @@ FAULTS: list[tuple[str, Fault, str]] = [
     ),
     ("the tokenizer's fingerprint", swapped(Spec, "fingerprint", lambda text: text[::-1]), "tokenizer"),
     ("the bounds", swapped(exact_stats, "bounds", lambda bounds: bounds._replace(high=bounds.high + 1)), "tokenizer"),
+    ("what counts as motion", swapped(value_limits, "resolution", lambda _: 1e3), "tokenizer"),
     ("the quantiles", swapped(exact_stats, "quantiles", lambda q: q + 0.01), "statistics"),
     ("the format of images", swapped(headers, "check_images", png), "images"),
     ("the brightness of images", swapped(codec, "measure_look", lambda _: (255, 255)), "filters"),
