@@ -89,7 +89,8 @@ def check(
         raise Rt2dataError(declared.name, f"kind {declared.kind}", expected)
     source = sources.open_source(declared, data_root, path)
     seen = [
-        _read_evidence(robot, e, f"{declared.name}, episode {n}") for n, e in enumerate(_excerpts(source, episodes))
+        _read_evidence(robot, e, declared.name, _episode_name(robot, e, n))
+        for n, e in enumerate(_excerpts(source, episodes))
     ]
     if not seen:
         raise Rt2dataError(str(source.root), "no episode with a step", "a dataset to check")
@@ -102,8 +103,17 @@ def check(
     )
 
 
-def _read_evidence(robot: RobotFields, excerpt: EpisodeExcerpt, where: str) -> EpisodeEvidence:
+def _episode_name(robot: RobotFields, excerpt: EpisodeExcerpt, number: int) -> str:
+    """Return the episode's id as declared, printable; where none is declared its number among those that are read."""
+    stored = [np.asarray(excerpt.values[path]).item() for path in robot.episode_id]
+    texts = [value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value) for value in stored]
+    name = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in ":".join(texts))
+    return name or f"{number} of those read"
+
+
+def _read_evidence(robot: RobotFields, excerpt: EpisodeExcerpt, dataset: str, name: str) -> EpisodeEvidence:
     read, steps, values = excerpt.read, excerpt.steps, excerpt.values
+    where = f"{dataset}, episode {name}"
     with np.errstate(all="ignore"):
         action = actions.compute_episode(robot, read, steps, where)
     images = {}
@@ -115,6 +125,7 @@ def _read_evidence(robot: RobotFields, excerpt: EpisodeExcerpt, where: str) -> E
         )
         images[camera.name] = [data for step, data in excerpt.images[camera.field].items() if valid[step]]
     return EpisodeEvidence(
+        name=name,
         steps=steps,
         read=read,
         action=action.values,

@@ -30,8 +30,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class EpisodeEvidence:
-    """An episode of T steps as the declaration reads it: `action` (T, D) float64, `known` and `ends` bool (T,)."""
+    """An episode of T steps as the declaration reads it: `action` (T, D) float64, `known` and `ends` bool (T,).
 
+    `name` is its id, for a person.
+    """
+
+    name: str
     steps: int
     read: actions.Read
     action: Floats

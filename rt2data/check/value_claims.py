@@ -34,12 +34,12 @@ def check_magnitudes(robot: RobotFields, episodes: Sequence[EpisodeEvidence]) ->
     for i, name in enumerate(robot.dims):
         low, high = value_limits.possible(robot, i)
         count, example = 0, ""
-        for number, episode in enumerate(episodes):
+        for episode in episodes:
             own = episode.action[:, i]
             hits = np.flatnonzero(episode.known & np.isfinite(own) & ((own < low) | (own > high)))
             count += len(hits)
             if len(hits) and not example:
-                example = f"{own[hits[0]]:.4g} in episode {number} of those read, step {hits[0]}"
+                example = f"{own[hits[0]]:.4g} in episode {episode.name}, step {hits[0]}"
         if count:
             claim = f"{name} lies in {value_limits.describe_possible(low, high, robot.units[i])}"
             yield Claim(claim, f"outside in {count:,} of {steps:,} steps: {example}", OBJECTS)
