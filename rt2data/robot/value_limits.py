@@ -14,8 +14,8 @@ from rt2data.robot.fields import ARM, RobotFields, split_dimension
 
 OPENNESS = "openness"
 
-# The least span of a dimension that moves, by unit. No arm repeats a position to better than 2e-5 m, and poses near
-# 1 m that are subtracted in float32 are off by 1e-7.
+# The least span of a dimension that moves, by unit: about what the most precise arms repeat, and 100 times the noise of
+# poses near 1 m that are subtracted in float32.
 _RESOLUTION = {"m": 1e-5, "rad": 1e-5, "m/s": 1e-5, "rad/s": 1e-5}
 _OTHER_RESOLUTION = 1e-6
 # A narrower span is a few steps of float32 at this value, whatever the unit.

@@ -46,7 +46,7 @@ class Dim:
         name: such as ``x`` or ``gripper``.
         low, high: the bounds, in `unit`; values outside of them clip.
         unit: such as ``m`` or ``rad``; "" where unknown.
-        constant: whether the dimension never moved in the data that its bounds were measured on.
+        constant: whether the dimension kept one value, but for noise, in the data that its bounds were measured on.
     """
 
     name: str
