@@ -44,7 +44,7 @@ def format_stats(stats: Json) -> str:
         if s.get("never_terminate"):
             lines.append(f"  episodes in which no step terminates: {s['never_terminate']:,}")
         for note in s.get("value_notes") or ():
-            lines += textwrap.wrap(f"note: {note}", 100, initial_indent="  ", subsequent_indent="    ")
+            lines += textwrap.wrap(f"  note: {note}", 100, subsequent_indent="    ", break_on_hyphens=False)
         if s.get("instructions") and s["instructions"]["distinct"]:
             lines.append(f"  instructions: {s['instructions']['distinct']:,} distinct; most frequent, by episodes:")
             lines += [

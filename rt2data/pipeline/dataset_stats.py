@@ -49,14 +49,14 @@ def of_dataset(path: Place, *, check: bool, dataset: str | None = None) -> Json:
             train = statistics["train"] | {"clipped": clipped.tolist(), "bins": bins.tolist()}
             notes = values.describe_values(prepared.job, 0, statistics, tokenizer)
             actions = {"episodes": counts.units, "all": statistics["all"], "train": train}
-    dataset = {
+    entry = {
         "source": counts.source, "dataset": counts.dataset, "kind": counts.kind, "units": counts.units,
         "rows": counts.rows, "left_out": dict(counts.left_out), "never_terminate": counts.never_terminate,
         "usable": dict(counts.samples), "instructions": instructions, "actions": actions,
         "value_notes": notes,
     }  # fmt: skip
     splits = {name: prepared.sources[0].splits()[name] for name in taken}
-    return {"name": declared.name, "what": "dataset", "checked": check, "splits": splits, "sources": [dataset]}
+    return {"name": declared.name, "what": "dataset", "checked": check, "splits": splits, "sources": [entry]}
 
 
 def _declaration_of(path: Place) -> Declaration:

@@ -146,4 +146,5 @@ def count(number: int) -> str:
 
 
 def _wrapped(text: str, first: str = "  ", others: str = "    ") -> list[str]:
-    return textwrap.wrap(text, 100, initial_indent=first, subsequent_indent=others)
+    # Names of files and episodes stay whole, hyphens or not.
+    return textwrap.wrap(text, 100, initial_indent=first, subsequent_indent=others, break_on_hyphens=False)

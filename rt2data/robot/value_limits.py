@@ -101,5 +101,5 @@ def describe_one_sided(extent: Extent) -> str:
     never = [word for word, true in (("closes", low > _CLOSES), ("opens", high < _OPENS)) if true]
     if not never:
         return ""
-    course = f"is {low:.3g} in every step" if low == high else f"goes from {low:.3g} to {high:.3g}"
+    course = f"is {low:.3g} in every step" if is_constant(extent) else f"goes from {low:.3g} to {high:.3g}"
     return f"{name} never {' or '.join(never)}: its openness (0 = closed, 1 = open) {course}"
