@@ -267,16 +267,7 @@ class Bounds(NamedTuple):
     constant: bool
 
 
-def bounds(
-    q01: float,
-    q99: float,
-    minimum: float,
-    maximum: float,
-    *,
-    where: str,
-    unit: str,
-    bins: int,
-) -> Bounds:
+def bounds(q01: float, q99: float, minimum: float, maximum: float, *, where: str, unit: str, bins: int) -> Bounds:
     """The tokenizer's bounds of one dimension, from its statistics.
 
     q01 and q99; where these are nearer than what the dimension's unit resolves, the minimum and maximum. Where these
