@@ -21,13 +21,16 @@ def warnings(recipe: Recipe, plans: list[SourcePlan], splits: dict[str, int]) ->
     empty = [name for name, samples in splits.items() if not samples and name != guessed]
     warnings = [] if unknown else [f"split {name} is empty" for name in empty]
     for source, plan in zip(recipe.sources, plans, strict=True):
-        filled = [name for name, n in splits.items() if n and name != "train" and name in source.splits]
+        filled = [name for name, n in splits.items() if n and name != "train" and name in source.splits.names]
         if plan.unknown:
             words = _UNKNOWN[plan.kind == "robot"]
             what = ", ".join(words[word] for word in plan.unknown)
             warnings.append(f"{plan.dataset}: not known without its data: {what}")
         else:
             warnings += [f"{plan.dataset} gives {name} no sample" for name in filled if not plan.samples[name]]
+        for name in source.splits.into_train:
+            if name not in source.declaration.train_splits:
+                warnings.append(f'{plan.dataset}: its split "{name}" goes into train, as the recipe asks')
         if plan.never_terminate:
             warnings.append(f"{plan.dataset}: in {plan.never_terminate} of {plan.units} episodes no step terminates")
         robot = source.declaration.robot
