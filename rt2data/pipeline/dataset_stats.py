@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def of_dataset(path: Place, *, check: bool) -> Json:
-    """The statistics of a dataset's folder, through a declaration that fits it."""
+    """The statistics of a dataset's folder, through a declaration that fits it.
+
+    Those of actions see its train split alone, where it has one, and all that it has otherwise.
+    """
     from rt2data import sources
     from rt2data.pipeline import action_statistics, bin_counts, stages
     from rt2data.plan import planner
@@ -29,7 +32,10 @@ def of_dataset(path: Place, *, check: bool) -> Json:
 
     declared = _declaration_of(path)
     taken = sorted(sources.load_format(declared, str(path))(declared, path).splits())
-    source = {"source": declared.name, "path": str(path.absolute()), "splits": {"train": taken}}
+    train = [name for name in taken if name in declared.train_splits] or taken
+    others = [name for name in taken if name not in train]
+    splits = {"train": train} | ({"others": others} if others else {})
+    source = {"source": declared.name, "path": str(path.absolute()), "splits": splits}
     cameras = list(declared.cameras[:1]) if declared.robot else ["image"]
     parsed = recipe.parse_recipe({"name": "stats", "cameras": cameras, "sources": [source]}, str(path))
     with tempfile.TemporaryDirectory() as work:
@@ -49,8 +55,8 @@ def of_dataset(path: Place, *, check: bool) -> Json:
         "rows": counts.rows, "left_out": dict(counts.left_out), "never_terminate": counts.never_terminate,
         "usable": dict(counts.samples), "instructions": instructions, "actions": actions,
     }  # fmt: skip
-    splits = {name: prepared.sources[0].splits()[name] for name in taken}
-    return {"name": declared.name, "what": "dataset", "checked": check, "splits": splits, "sources": [dataset]}
+    sizes = {name: prepared.sources[0].splits()[name] for name in taken}
+    return {"name": declared.name, "what": "dataset", "checked": check, "splits": sizes, "sources": [dataset]}
 
 
 def _declaration_of(path: Place) -> Declaration:
