@@ -252,3 +252,21 @@ def test_statistics_of_a_dataset_see_its_train_split(bridge: Path, capsys: pytes
     (source,) = found["sources"]
     assert source["rows"] == 57 + 12
     assert source["actions"]["train"]["count"] < source["actions"]["all"]["count"]
+
+
+def test_a_pattern_takes_no_file_that_another_split_names(plan: Plan, tmp_path: Path) -> None:
+    """Val and test tars beside those of train, and a folder of conversations with a file to evaluate on."""
+    write_toy(tmp_path, "train-0", "more", "val-0", "test-0", "test-1")
+    files = {"train": ["*.json"], "val": ["none.json", "val-*.json"], "test": ["test-*.json"]}
+    fields = {"id": "id", "image": "file", "captions": "text"}
+    splits = {name: {"annotations": names} for name, names in files.items()}
+    declared(tmp_path, splits=splits, images=["{image}"], fields=fields)
+    status, out, _ = plan([TOY], "--data-root", str(tmp_path), "--index")
+    assert status == 0
+    assert numbers(out, "toy")[1] == "20"
+    assert "splits of the dataset: train (20); not taken: val (10), test (20)" in out
+    for name in ("train-0", "more"):
+        (tmp_path / "data" / f"{name}.json").unlink()
+    status, _, error = plan([TOY], "--data-root", str(tmp_path), "--index")
+    assert status == 2
+    assert 'toy has no split "train"; expected one of its splits: val (10), test (20). ' in error
