@@ -62,7 +62,9 @@ def published(mix: str) -> dict[str, float]:
 
 
 def planned(found: recipe.Recipe, work: Path) -> plan.Plan:
-    return estimate.make(found, None, work, index=False, check=False)
+    made = estimate.make(found, None, work, index=False, check=False)
+    made.refuse()
+    return made
 
 
 @EVERY
@@ -501,7 +503,7 @@ def test_a_corpus_without_instructions_is_refused_without_its_data(tmp_path: Pat
     (declared := found.sources[0].declaration).raw.setdefault("published", {}).setdefault("steps", {"train": 100})
     try:
         with pytest.raises(Rt2dataError, match="uiuc_d3field gives train no sample"):
-            planned(found, tmp_path).refuse()
+            planned(found, tmp_path)
     finally:
         del declared.raw["published"]["steps"]
 
