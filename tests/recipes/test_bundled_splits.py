@@ -10,7 +10,7 @@ from rt2data import resources
 from rt2data.pipeline import estimate
 from rt2data.recipes import recipe
 
-MIXTURES = resources.files("mixtures", ".yaml")
+MIXTURES = list(resources.files("mixtures", ".yaml"))
 
 
 @pytest.mark.parametrize("path", MIXTURES, ids=lambda path: path.stem)
