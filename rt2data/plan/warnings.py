@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rt2data.plan import shared_pictures
 from rt2data.plan.plan import SourcePlan
 from rt2data.recipes.recipe import Recipe
 from rt2data.robot.fields import ARM
@@ -48,7 +49,7 @@ def warnings(recipe: Recipe, plans: list[SourcePlan], splits: dict[str, int]) ->
             without.setdefault(", ".join(missing), []).append(plan.dataset)
     for cameras, whose in without.items():
         warnings.append(f"{', '.join(whose)} {'has' if len(whose) == 1 else 'have'} no camera {cameras}")
-    return warnings + _lengths(recipe)
+    return warnings + shared_pictures.overlaps(recipe) + _lengths(recipe)
 
 
 def _lengths(recipe: Recipe) -> list[str]:

@@ -76,7 +76,7 @@ class Splits:
         """
         for name in self.read:
             if name not in sizes:
-                own = ", ".join(f"{split} ({size:,})" for split, size in sizes.items())
+                own = ", ".join(f"{split} ({size:,})" for split, size in sizes.items()) or "none"
                 repair = "Name what goes into train with splits: {train: [NAME]}, or beside shares with from: [NAME]"
                 if name in self.into_train:
                     repair += ". The declaration of a dataset names its train split with train_splits: [NAME]"

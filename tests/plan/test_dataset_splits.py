@@ -228,6 +228,21 @@ def test_no_picture_is_in_train_through_one_corpus_and_in_val_through_another(
     assert verify.verify(tmp_path / "out").ok
 
 
+@pytest.mark.parametrize(
+    ("names", "splits", "said"),
+    [
+        (["gqa", "vqav2", "coco_captions"], {"train": 0.9, "val": 0.1}, True),
+        (["visual_genome_qa", "vqav2"], {"train": 1}, False),  # all in train
+        (["gqa", "visual_genome_qa"], {"train": 0.9, "val": 0.1}, False),  # the same ids
+    ],
+)
+def test_pictures_that_two_namespaces_share_are_said(names: list[str], splits: Any, said: bool, plan: Plan) -> None:
+    status, out, _ = plan([{"source": name} for name in names], "--workers", "1", splits=splits)
+    assert status == 0
+    found = "pictures of Visual Genome (gqa) are also COCO's (vqav2, coco_captions), under other ids"
+    assert (found in out) is said
+
+
 def test_verify_compares_the_dataset_splits_with_the_recipe(
     build: Callable[..., Any], plan: Plan, bridge: Path, tmp_path: Path
 ) -> None:
