@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class Rt2dataError(ValueError):
@@ -24,6 +24,29 @@ class Rt2dataError(ValueError):
     def __reduce__(self) -> tuple[type[Rt2dataError], tuple[str, str, str, str]]:
         # Exceptions cross process boundaries (worker processes, Beam): rebuild from the four parts.
         return type(self), (self.where, self.found, self.expected, self.repair)
+
+
+class Rt2dataErrors(Rt2dataError):
+    """Several errors that were found together; its text has a line for each, and its four parts are those of the first.
+
+    Args:
+        errors: at least one.
+    """
+
+    def __init__(self, errors: Sequence[Rt2dataError]) -> None:
+        first = errors[0]
+        super().__init__(first.where, first.found, first.expected, first.repair)
+        self.errors = tuple(errors)
+        self.args = ("\n".join(map(str, errors)),)
+
+    def __reduce__(self) -> tuple[type[Rt2dataErrors], tuple[tuple[Rt2dataError, ...]]]:  # type: ignore[override]
+        return type(self), (self.errors,)
+
+
+def raise_all(errors: Sequence[Rt2dataError]) -> None:
+    """Raise the errors together; nothing where there are none."""
+    if errors:
+        raise errors[0] if len(errors) == 1 else Rt2dataErrors(errors)
 
 
 def near(name: str, known: Iterable[str]) -> str:

@@ -145,7 +145,8 @@ def _image_steps(steps: int) -> list[int]:
 def _excerpts(source: Source, count: int) -> Iterator[EpisodeExcerpt]:
     """Yield up to `count` episodes of train, else of the first split: equally many of some parts at equal distances."""
     splits = source.splits()
-    parts = source.parts("train" if "train" in splits else next(iter(splits))) if splits else []
+    split = next((name for name in source.declaration.train_splits if name in splits), next(iter(splits), None))
+    parts = source.parts(split) if split is not None else []
     if not parts:
         return
     spread = [parts[i] for i in sorted({round(x) for x in np.linspace(0, len(parts) - 1, min(len(parts), count))})]

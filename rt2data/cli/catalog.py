@@ -115,6 +115,8 @@ def page(d: Declaration) -> str:
         else:
             name, unit = {"mean_steps": ("episode", "steps"), "image_bytes": ("image", "bytes")}[word]
             say(f"published {name}", f"{count:,} {unit} in the mean")
+    if d.train_splits != ("train",):
+        say("train splits", ", ".join(d.train_splits))
     for word, value in _robot(d) if d.robot else ():
         say(word, value)
     if d.format == "lerobot":

@@ -93,7 +93,8 @@ def plan_mixture(args: argparse.Namespace) -> None:
         needs = dataclasses.asdict(forecast.make(recipe, plan, args.workers, args.out))
         print(json.dumps(plan.to_dict() | {"forecast": needs}, indent=1))
     else:
-        print(plan_text.plan_text(recipe, plan, args.workers, args.out))
+        print(plan_text.plan_text(recipe, plan, args.workers, args.out), flush=True)
+    plan.refuse()
 
 
 def _add_build(commands: Commands) -> None:

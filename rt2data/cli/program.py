@@ -9,7 +9,7 @@ import sys
 
 from rt2data import __version__
 from rt2data.cli import datasets, mixtures, tokenizers
-from rt2data.errors import Rt2dataError
+from rt2data.errors import Rt2dataError, Rt2dataErrors
 
 EXTRAS = {"h5py": "hdf5", "obstore": "cloud"}
 """The optional dependencies that bring a package, by its name; any other package is in ``build``."""
@@ -46,6 +46,9 @@ def main(argv: list[str] | None = None) -> int:
     args.beam_options = beam_options
     try:
         return int(args.run(args) or 0)
+    except Rt2dataErrors as several:
+        print(*(f"error: {error}" for error in several.errors), sep="\n", file=sys.stderr)
+        return 2
     except Rt2dataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -26,7 +26,7 @@ COMPAT = ("openvla", "octo")
 _PROSE = {
     "title", "licence", "licence_evidence", "citation", "homepage", "bucket", "published", "verified", "notes",
     "conflicts", "unverified",
-    "aliases", "paths", "versions", "robot", "depth", "compat",
+    "aliases", "paths", "versions", "train_splits", "robot", "depth", "compat",
 }  # fmt: skip
 
 
@@ -69,6 +69,11 @@ class Declaration:
         """The project (of COMPAT) whose reading this is; None for the dataset's own meaning."""
         project: str | None = self.raw.get("standardisation")
         return project
+
+    @property
+    def train_splits(self) -> tuple[str, ...]:
+        """The dataset's own splits that are for training."""
+        return tuple(self.raw.get("train_splits", ("train",)))
 
     @property
     def unverified(self) -> tuple[tuple[str, str], ...]:

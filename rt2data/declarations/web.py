@@ -85,6 +85,9 @@ def parse_web_fields(raw: Mapping[str, Any], file: str, lines: dict[yaml_file.Wh
         return Rt2dataError(f"{file}:{yaml_file.line_of(lines, where)}", found, expected)
 
     kind, fields = raw["kind"], raw.get("fields", {})
+    for name in raw.get("train_splits", ()):
+        if name not in raw["splits"]:
+            raise fail(("train_splits",), f'no split "{name}"', f"some of {', '.join(raw['splits'])}")
     if raw["format"] == "vqa_json":
         for split, files in raw["splits"].items():
             if "questions" not in files:

@@ -74,6 +74,7 @@ def build(
         for source, is_staged in zip(plan.sources, chosen, strict=True):
             source.staged = is_staged
         say.line(plan_text.plan_text(parsed, plan, workers, target))
+        plan.refuse()
         if (manifest := commit.complete(target, plan)) is not None:
             say.line(f"{target} holds this mixture already")
             return manifest

@@ -177,6 +177,7 @@ def _source(job: Job, plan: Plan, number: int) -> dict[str, Any]:
         "rows": counts.rows,
         "left_out": left_out | ({"not_drawn": counts.not_drawn} if counts.not_drawn else {}),
         "never_terminate": counts.never_terminate if counts.kind == "robot" else None,
+        "taken_splits": counts.taken_splits,
         "other_splits": counts.other_splits,
         "plans": counts.plans,
         "value_notes": counts.value_notes if counts.kind == "robot" else None,

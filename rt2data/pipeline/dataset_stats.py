@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 def of_dataset(path: Place, *, check: bool, dataset: str | None = None) -> Json:
     """The statistics of a dataset's folder, through the declaration of `dataset` (a name or a file), else one that
     fits it.
+
+    Those of actions see its train split alone, where it has one, and all that it has otherwise.
     """
     from rt2data import sources
     from rt2data.declarations.declaration import open_declaration
@@ -32,7 +34,10 @@ def of_dataset(path: Place, *, check: bool, dataset: str | None = None) -> Json:
 
     declared = open_declaration(dataset, "stats --dataset") if dataset else _declaration_of(path)
     taken = sorted(sources.load_format(declared, str(path))(declared, path).splits())
-    source = {"source": declared.name, "path": str(path.absolute()), "splits": {"train": taken}}
+    train = [name for name in taken if name in declared.train_splits] or taken
+    others = [name for name in taken if name not in train]
+    splits = {"train": train} | ({"others": others} if others else {})
+    source = {"source": declared.name, "path": str(path.absolute()), "splits": splits}
     cameras = list(declared.cameras[:1]) if declared.robot else ["image"]
     content = {"name": "stats", "cameras": cameras, "sources": [source]}
     parsed = recipe.parse_recipe(content, str(path), declarations=[declared])
@@ -55,8 +60,8 @@ def of_dataset(path: Place, *, check: bool, dataset: str | None = None) -> Json:
         "usable": dict(counts.samples), "instructions": instructions, "actions": actions,
         "value_notes": notes,
     }  # fmt: skip
-    splits = {name: prepared.sources[0].splits()[name] for name in taken}
-    return {"name": declared.name, "what": "dataset", "checked": check, "splits": splits, "sources": [entry]}
+    sizes = {name: prepared.sources[0].splits()[name] for name in taken}
+    return {"name": declared.name, "what": "dataset", "checked": check, "splits": sizes, "sources": [entry]}
 
 
 def _declaration_of(path: Place) -> Declaration:

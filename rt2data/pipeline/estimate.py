@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from rt2data import index as index_of
 from rt2data import storage
 from rt2data.errors import Rt2dataError
 from rt2data.pipeline import stages, staging
 from rt2data.plan import planner, quotas, requests, warnings
-from rt2data.plan.plan import Plan, SourcePlan, Stream, empty_plans, stream_names
+from rt2data.plan.plan import Plan, SourcePlan, counted_streams, empty_plans
 from rt2data.recipes.reasoning import Reasoning
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.runners import progress
@@ -51,7 +48,12 @@ def make(recipe: Recipe, data_root: Place | None, work: Path, *, index: bool, ch
         if len(opened) == len(datasets):
             prepared = _prepared(recipe, data_root, work, opened)
     if prepared is None:
-        return estimated_plan(recipe, datasets, work)
+        guessed = estimated_plan(recipe, datasets, work)
+        absent = [s.declaration.name for s, d in zip(recipe.sources, datasets, strict=True) if d is None]
+        if absent and data_root is not None:
+            found = f"not found below {data_root}: {', '.join(absent)}"
+            guessed.warnings.insert(0, f"{found}. Their numbers are those that their publishers state")
+        return guessed
     exact = prepared.plan(prepared.tokenizer(stages.open_tokenizer(recipe)), prepared.proprio_tokenizer())
     for source in exact.sources:
         source.staged = staging.cheaper(source.reads)
@@ -111,11 +113,15 @@ def estimated_plan(recipe: Recipe, datasets: Sequence[Source | None], work: Path
             these do not say is named in `SourcePlan.unknown`.
         work: where indexes of earlier builds may be.
     """
-    others = [
-        stages.other_splits_of(s, dataset) if dataset else {}
-        for s, dataset in zip(recipe.sources, datasets, strict=True)
+    stated = [
+        None if dataset else _Stated.of(source, selection.cameras(source))
+        for source, dataset in zip(recipe.sources, datasets, strict=True)
     ]
-    plans = empty_plans(recipe, others)
+    sizes = [
+        dataset.splits() if dataset else said.units if said else {}
+        for dataset, said in zip(datasets, stated, strict=True)
+    ]
+    plans = empty_plans(recipe, sizes)
     for number, (source, dataset) in enumerate(zip(recipe.sources, datasets, strict=True)):
         # What images show is found with all sources together.
         known = dataset is not None and not image_pass.wanted(source)
@@ -129,18 +135,11 @@ def estimated_plan(recipe: Recipe, datasets: Sequence[Source | None], work: Path
                 planner.count_part(recipe, source, plans[number], table, drawn)
                 plans[number].image_bytes += planner.image_bytes(table, source, drawn.rows)
         else:
-            _guess(source, dataset, plans[number])
-        if "samples" not in plans[number].unknown:
-            quotas.check_usable(source, plans[number])
-    quotas.set_quotas(recipe, plans)
+            _guess(source, dataset, sizes[number], stated[number], plans[number])
+    problems = quotas.set_quotas(recipe, plans)
     for source, one_plan in zip(recipe.sources, plans, strict=True):
         if source.reasoning is not None:
             one_plan.plans = _guess_plans(source.reasoning, one_plan)
-    streams = []
-    for split, name in stream_names(recipe):
-        samples = sum(p.quota[split] for p in plans if name in (None, p.source))
-        shards = math.ceil(samples / recipe.samples_per_shard)
-        streams.append(Stream(split, name, samples, shards, np.empty(0, np.uint64)))
     for p in plans:  # so far of every sample once; of the drawn ones they grow with the quota
         if "samples" in p.unknown and "images" not in p.unknown:
             p.unknown.append("images")
@@ -151,7 +150,7 @@ def estimated_plan(recipe: Recipe, datasets: Sequence[Source | None], work: Path
             unread = stages.parts(source, dataset)
             p.reads = requests.guess_requests(p.rows, p.image_bytes, unread, loose=loose, copied=dataset.writes_blobs)
             p.staged = staging.cheaper(p.reads)
-    guessed = Plan("", plans, streams, [])
+    guessed = Plan("", plans, counted_streams(recipe, plans), [], problems=problems)
     guessed.warnings += warnings.warnings(recipe, plans, guessed.splits)
     return guessed
 
@@ -164,13 +163,15 @@ def _guess_plans(rule: Reasoning, of: SourcePlan) -> dict[str, Any]:
     return {"without": 0, "samples": every or None, "threshold": {}, "annotations": None}
 
 
-def _guess(source: RecipeSource, dataset: Source | None, into: SourcePlan) -> None:
-    """Fill in the counts of a source from its metadata, else from what its publisher states."""
+def _guess(
+    source: RecipeSource, dataset: Source | None, units: Mapping[str, int], stated: _Stated | None, into: SourcePlan
+) -> None:
+    """Fill in the counts of a source from its metadata, else from what its publisher states.
+
+    `units` are the episodes or examples of each split of the dataset; empty where nobody states them.
+    """
     into.estimated = True
-    stated = _Stated.of(source, selection.cameras(source)) if dataset is None else None
-    units = dataset.splits() if dataset else stated.units if stated else {}
-    taken = stages.taken_splits(source, units)
-    into.other_splits = {name: count for name, count in units.items() if name not in taken}
+    taken = source.splits.choose(source.declaration.name, units, source.where) if units else []
     for name in taken:
         samples, size = dataset.estimate(name, selection.cameras(source)) if dataset else (0, 0)
         if stated:
@@ -185,12 +186,8 @@ def _guess(source: RecipeSource, dataset: Source | None, into: SourcePlan) -> No
             taken_steps = _taken_steps(source, samples, units[name])
             size, samples = round(size * taken_steps / samples), taken_steps
         into.image_bytes += size
-        if source.taken is not None:
-            split = next(s for s, names in source.taken if name in names)
-            into.samples[split] += samples
-        else:
-            for split, share in source.hashed or ():
-                into.samples[split] += round(samples * share)
+        for split, share in source.splits.portions(name):
+            into.samples[split] += round(samples * share)
     if stated:
         known = {"units": taken, "samples": set(taken) & set(stated.samples), "images": stated.image_bytes}
         into.unknown = [word for word, there in known.items() if not there]

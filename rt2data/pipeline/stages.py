@@ -8,14 +8,14 @@ runner Beam's workers run the same functions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from rt2data import sources, storage
-from rt2data.errors import Rt2dataError
+from rt2data.errors import Rt2dataError, raise_all
 from rt2data.pipeline import action_statistics, indexing
 from rt2data.pipeline.action_statistics import CellsTask, MomentsTask, WantedTask
 from rt2data.plan import planner, values
@@ -61,9 +61,7 @@ class Prepared:
         `proprio_tokenizer` give them.
         """
         specs = [spec.to_dict() for spec in (tokenizer, states) if spec]
-        pairs = zip(self.job.recipe.sources, self.sources, strict=True)
-        others = [other_splits_of(source, dataset) for source, dataset in pairs]
-        plan = planner.make_plan(self.job, specs, others)
+        plan = planner.make_plan(self.job, specs, [dataset.splits() for dataset in self.sources])
         for number, measured in self.statistics.items():
             source = plan.sources[number]
             source.value_notes = values.describe_values(self.job, number, measured, tokenizer)
@@ -93,7 +91,7 @@ def prepare(
     Raises:
         Rt2dataError: a dataset that is missing or cannot be used.
     """
-    sources = [open_source(source, data_root, work) for source in recipe.sources]
+    sources = open_sources(recipe, data_root, work)
     annotated = annotate(recipe, data_root, work, engine) if reasoning else ()
     return Prepared(sources, index_all(recipe, sources, work, engine, check=check, annotated=annotated), engine)
 
@@ -162,28 +160,22 @@ def open_source(source: RecipeSource, data_root: str | Place | None, work: Path 
     return dataset
 
 
+def open_sources(recipe: Recipe, data_root: str | Place | None, work: Path) -> list[Source]:
+    """The datasets of a recipe. Raises one error that names all that cannot be opened."""
+    datasets, problems = [], []
+    for source in recipe.sources:
+        try:
+            datasets.append(open_source(source, data_root, work))
+        except Rt2dataError as error:
+            problems.append(error)
+    raise_all(problems)
+    return datasets
+
+
 def parts(source: RecipeSource, dataset: Source) -> list[Part]:
-    """The parts of the dataset splits that the recipe takes: all of them where splits are made by hash."""
-    sizes = dataset.splits()
-    for _, names in source.taken or ():
-        for name in names:
-            if name not in sizes:
-                raise Rt2dataError(
-                    source.where, f'{source.declaration.name} has no split "{name}"', f"one of {', '.join(sizes)}"
-                )
-    return [part for split in taken_splits(source, sizes) for part in dataset.parts(split)]
-
-
-def taken_splits(source: RecipeSource, sizes: Iterable[str]) -> list[str]:
-    """Which of a dataset's own splits a recipe's source takes."""
-    wanted = {name for _, names in source.taken for name in names} if source.taken is not None else set(sizes)
-    return [name for name in sizes if name in wanted]
-
-
-def other_splits_of(source: RecipeSource, dataset: Source) -> dict[str, int]:
-    """The dataset's splits that the recipe does not take, with their episodes or examples."""
-    sizes = dataset.splits()
-    return {name: n for name, n in sizes.items() if name not in taken_splits(source, sizes)}
+    """The parts of the dataset splits that the recipe takes. Raises where the dataset has no split of such a name."""
+    taken = source.splits.choose(source.declaration.name, dataset.splits(), source.where)
+    return [part for split in taken for part in dataset.parts(split)]
 
 
 def annotate(recipe: Recipe, data_root: str | Place | None, work: Path, engine: Engine | Direct) -> list[str]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rt2data.errors import Rt2dataError, raise_all
 from rt2data.index import keys
 from rt2data.recipes.recipe import Recipe
 from rt2data.storage import atomic
@@ -34,7 +37,8 @@ class SourcePlan:
         wanted: share of the mix that the recipe asks for, None where it gives `repeat` or `samples`.
         image_bytes: of all drawn samples of all splits, copies included.
         blob_bytes: of pictures that no file holds as they are encoded, and that are copied into the work directory.
-        other_splits: the dataset's own splits that the recipe does not take, with their episodes or examples.
+        taken_splits, other_splits: the dataset's own splits that the recipe takes, and the others, each with its
+            episodes or examples as the dataset's metadata says.
         estimated: true where the counts come from metadata and not from an index.
         unknown: what nobody states, of a source that is not at hand: "units", "samples", "images" (their bytes).
         reads: of a source on object storage, the requests that it takes (`rt2data.plan.requests.part_requests`).
@@ -61,6 +65,7 @@ class SourcePlan:
     blob_bytes: int = 0
     reads: dict[str, int] = field(default_factory=dict)
     staged: bool = False
+    taken_splits: dict[str, int] = field(default_factory=dict)
     other_splits: dict[str, int] = field(default_factory=dict)
     estimated: bool = False
     unknown: list[str] = field(default_factory=list)
@@ -104,13 +109,24 @@ class Stream:
 
 @dataclass(slots=True)
 class Plan:
-    """The whole plan. `digest` names it by its content; `run_bytes` is about the size of all runs."""
+    """The whole plan.
+
+    Attributes:
+        digest: names it by its content; "" where nothing can be built by it, because it is estimated or refused.
+        run_bytes: about the size of all runs.
+        problems: why it is refused; `refuse` raises them. Its numbers are then what the recipe asks for.
+    """
 
     digest: str
     sources: list[SourcePlan]
     streams: list[Stream]
     warnings: list[str]
     run_bytes: int = 0
+    problems: list[Rt2dataError] = field(default_factory=list)
+
+    def refuse(self) -> None:
+        """Raise all problems of the plan together; nothing where it has none."""
+        raise_all(self.problems)
 
     @property
     def shards(self) -> int:
@@ -186,9 +202,27 @@ def stream_names(recipe: Recipe) -> list[tuple[str, str | None]]:
     return [(split, source.id) for split in recipe.splits for source in recipe.sources]
 
 
-def empty_plans(recipe: Recipe, other_splits: list[dict[str, int]]) -> list[SourcePlan]:
-    """A plan per source, with nothing counted yet."""
-    return [
-        SourcePlan(source.id, source.declaration.name, source.declaration.kind, other_splits=others)
-        for source, others in zip(recipe.sources, other_splits, strict=True)
-    ]
+def counted_streams(recipe: Recipe, plans: list[SourcePlan]) -> list[Stream]:
+    """The streams with their samples and shards, from the quotas alone: it is not known where shards are cut."""
+    streams = []
+    for split, name in stream_names(recipe):
+        samples = sum(p.quota[split] for p in plans if name in (None, p.source))
+        shards = math.ceil(samples / recipe.samples_per_shard)
+        streams.append(Stream(split, name, samples, shards, np.empty(0, np.uint64)))
+    return streams
+
+
+def empty_plans(recipe: Recipe, sizes: Sequence[Mapping[str, int]]) -> list[SourcePlan]:
+    """A plan per source, with nothing counted yet but its dataset's own splits.
+
+    Args:
+        recipe: the recipe.
+        sizes: per source, the dataset's own splits with their episodes or examples.
+    """
+    plans = []
+    for source, own in zip(recipe.sources, sizes, strict=True):
+        plan = SourcePlan(source.id, source.declaration.name, source.declaration.kind)
+        for name, size in own.items():
+            (plan.taken_splits if name in source.splits.read else plan.other_splits)[name] = size
+        plans.append(plan)
+    return plans

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,9 @@ import pyarrow as pa
 from rt2data import index
 from rt2data.errors import Rt2dataError
 from rt2data.index import blobs, keys
-from rt2data.plan import apportion, quotas, requests, warnings
+from rt2data.plan import apportion, quotas, requests, shared_pictures, warnings
 from rt2data.plan.draw import _hash, iter_drawn, reasoning_hashes
-from rt2data.plan.plan import Plan, SourcePlan, Stream, empty_plans, stream_names
+from rt2data.plan.plan import Plan, SourcePlan, Stream, counted_streams, empty_plans, stream_names
 from rt2data.recipes.holdout import Holdout
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.samples import duplicate_ids, reasoning, selection, windows
@@ -32,31 +32,34 @@ from rt2data.samples.selection import Selection
 VERSION = 1
 
 
-def make_plan(job: Job, tokenizers: list[dict[str, Any]], other_splits: list[dict[str, int]]) -> Plan:
+def make_plan(job: Job, tokenizers: list[dict[str, Any]], sizes: Sequence[Mapping[str, int]]) -> Plan:
     """The exact plan of a job.
 
     Args:
         job: recipe and indexed parts.
         tokenizers: the resolved tokenizers in their JSON form: part of what the plan's digest names.
-        other_splits: per source, the dataset's splits that are not taken.
+        sizes: per source, the dataset's own splits with their episodes or examples.
+
+    Returns:
+        The plan. Where a source is empty or repeated too often, it has `problems`, and nothing can be built by it.
 
     Raises:
-        Rt2dataError: duplicate episodes, an empty source, a source repeated too often.
+        Rt2dataError: duplicate episodes, a picture in two splits.
     """
     recipe = job.recipe
     for number in range(len(recipe.sources)):
         duplicate_ids.refuse_duplicates(job, number)
     if recipe.holdout is not None:
         check_holdout(job, recipe.holdout)
-    plans = empty_plans(recipe, other_splits)
+    shared_pictures.check_pictures(job)
+    plans = empty_plans(recipe, sizes)
     quota_hashes: list[list[keys.U64]] = [[] for _ in plans]
     for part, source, table, samples in iter_parts(job):
         count_part(job.recipe, source, plans[part.source], table, samples)
         train = samples.take(samples.split == 0)
         quota_hashes[part.source].append(_hash("quota", recipe, source, train))
-    for number, source in enumerate(recipe.sources):
-        quotas.check_usable(source, plans[number])
-    quotas.set_quotas(recipe, plans)
+    if problems := quotas.set_quotas(recipe, plans):
+        return refused_plan(recipe, plans, problems)
     for number, source in enumerate(recipe.sources):
         hashes = np.concatenate(quota_hashes[number])
         quota_hashes[number] = []
@@ -64,7 +67,12 @@ def make_plan(job: Job, tokenizers: list[dict[str, Any]], other_splits: list[dic
         del hashes
     for number, source in enumerate(recipe.sources):
         if source.reasoning is not None:
-            plans[number].plans = choose_reasonings(job, number, plans[number])
+            try:
+                plans[number].plans = choose_reasonings(job, number, plans[number])
+            except Rt2dataError as error:
+                problems.append(error)
+    if problems:
+        return refused_plan(recipe, plans, problems)
     orders: dict[tuple[str, str | None], list[keys.U64]] = {key: [] for key in stream_names(recipe)}
     for part, source, table, samples in iter_parts(job):
         taken = []
@@ -94,6 +102,13 @@ def make_plan(job: Job, tokenizers: list[dict[str, Any]], other_splits: list[dic
     return plan
 
 
+def refused_plan(recipe: Recipe, plans: list[SourcePlan], problems: list[Rt2dataError]) -> Plan:
+    """The plan of a recipe by which nothing can be built, with what it asks for."""
+    plan = Plan("", plans, counted_streams(recipe, plans), [], problems=problems)
+    plan.warnings += warnings.warnings(recipe, plans, plan.splits)
+    return plan
+
+
 def check_holdout(job: Job, held: Holdout) -> None:
     """Raise where something that is held out is nowhere in the data: it is misspelt, or guards nothing."""
     missing = set(held.entries())
@@ -104,7 +119,8 @@ def check_holdout(job: Job, held: Holdout) -> None:
     if missing:
         listed = ", ".join(f'"{entry}"' for entry in held.entries() if entry in missing)
         where = f"{job.recipe.file}: holdout"
-        raise Rt2dataError(where, f"no data for {listed}", "data for each entry", "Look at its spelling")
+        repair = "Look at its spelling, and whether splits: takes the dataset split that has it"
+        raise Rt2dataError(where, f"no data for {listed}", "data for each entry", repair)
 
 
 def iter_parts(job: Job) -> Iterator[tuple[IndexedPart, RecipeSource, pa.Table, Selection]]:

@@ -12,10 +12,8 @@ from rt2data.plan.plan import SourcePlan
 from rt2data.recipes.recipe import Recipe, RecipeSource
 
 
-def check_usable(source: RecipeSource, plan: SourcePlan) -> None:
-    """Raise where a source gives train nothing."""
-    if plan.samples["train"]:
-        return
+def _without_samples(source: RecipeSource, plan: SourcePlan) -> Rt2dataError:
+    """The error of a source that has no train sample."""
     word = "steps" if plan.kind == "robot" else "examples"
     reasons = ", ".join(f"{n} {reason}" for reason, n in plan.left_out.most_common()) or "none left out"
     others = ", ".join(f"{n} in {name}" for name, n in plan.samples.items() if n)
@@ -23,15 +21,17 @@ def check_usable(source: RecipeSource, plan: SourcePlan) -> None:
     repair = "Check the dataset's folder and its splits:"
     if plan.left_out and not others:
         repair = "Change in the recipe what leaves them out, or take the source out"
-    raise Rt2dataError(source.where, found, "at least one usable train sample", repair)
+    return Rt2dataError(source.where, found, "at least one usable train sample", repair)
 
 
-def set_quotas(recipe: Recipe, plans: list[SourcePlan]) -> None:
+def set_quotas(recipe: Recipe, plans: list[SourcePlan]) -> list[Rt2dataError]:
     """Fill in each source's part of the mix, quota and copies.
 
-    Raises:
-        Rt2dataError: a sample would be repeated more than `max_repeat` times, or a source would give nothing.
+    Returns:
+        An error for each source that has no train sample, would give none, or whose samples would be repeated more than
+        `max_repeat` times. What is filled in is then what the recipe asks for.
     """
+    problems = []
     n = [plan.samples["train"] for plan in plans]
     if recipe.sources[0].weight is not None:
         weights = [
@@ -60,22 +60,21 @@ def set_quotas(recipe: Recipe, plans: list[SourcePlan]) -> None:
         plan.quota["train"] = size if recipe.form == "by_source" else quota
         if "samples" in plan.unknown:
             continue
-        if quota > Fraction(str(recipe.max_repeat)) * size:
+        if not size:
+            problems.append(_without_samples(source, plan))
+        elif quota > Fraction(str(recipe.max_repeat)) * size:
             found = f"{plan.dataset} would be repeated {quota / size:.1f} times ({size} samples for a quota of {quota})"
             way = "lower its weight" if plan.wanted is not None else "ask for less of it"
-            raise Rt2dataError(
-                source.where,
-                found,
-                f"at most max_repeat: {recipe.max_repeat:g} times",
-                f"Either {way}, or raise max_repeat",
-            )
-        if not quota:
+            expected = f"at most max_repeat: {recipe.max_repeat:g} times"
+            problems.append(Rt2dataError(source.where, found, expected, f"Either {way}, or raise max_repeat"))
+        elif not quota:
             way = "Raise its weight or train_samples" if plan.wanted is not None else "Ask for more of it"
             found = f"{plan.dataset} would give train 0 of its {size} samples"
-            raise Rt2dataError(source.where, found, "at least one", f"{way}, or take the source out")
-        plan.repeats = plan.quota["train"] // size
+            problems.append(Rt2dataError(source.where, found, "at least one", f"{way}, or take the source out"))
+        plan.repeats = plan.quota["train"] // max(1, size)
         for name in recipe.splits[1:]:
             plan.quota[name] = plan.samples[name]
+    return problems
 
 
 def _factor(recipe: Recipe, size: int) -> Fraction:

@@ -11,6 +11,7 @@ from rt2data.plan import forecast
 from rt2data.plan.plan import Plan, SourcePlan
 from rt2data.recipes import sampling
 from rt2data.recipes.recipe import Recipe
+from rt2data.recipes.splits import Splits
 from rt2data.storage.places import Place
 
 BY_SOURCE = (
@@ -49,7 +50,7 @@ def plan_text(recipe: Recipe, plan: Plan, workers: int | None = None, out: Place
     whole = not any("samples" in s.unknown and not s.mix for s in plan.sources)
     whose = "of train" if recipe.form == "mixed" else "of the mix"
     for source, s in zip(recipe.sources, plan.sources, strict=True):
-        lines += _source_lines(s, plan.mix, whose if whole else "of what is known")
+        lines += _source_lines(s, plan.mix, whose if whole else "of what is known", source.splits)
         if source.declaration.robot:
             lines += _wrapped(sampling.describe_sampling(source.declaration, source.sampling))
     mark = "~" if guessed else ""
@@ -82,14 +83,14 @@ def plan_text(recipe: Recipe, plan: Plan, workers: int | None = None, out: Place
     return "\n".join(lines)
 
 
-def _source_lines(s: SourcePlan, total: int, whole: str) -> list[str]:
+def _source_lines(s: SourcePlan, total: int, whole: str, splits: Splits) -> list[str]:
     """The lines of one source in a plan whose mix has `total` samples; `whole` says of what its share is."""
     mark = "~" if s.estimated else ""
     unknown, drawn = "samples" in s.unknown, s.mix
     units = "?" if "units" in s.unknown else mark + count(s.units)
     rows, train = ("?", "?") if unknown else (mark + count(s.rows), mark + count(s.samples["train"]))
     left = "?" if s.estimated else count(sum(s.left_out.values()))
-    epochs = "?" if unknown else f"{drawn / s.samples['train']:.2f}"
+    epochs = "?" if unknown else _epochs(drawn, s.samples["train"])
     got = mark + count(drawn) if drawn or not unknown else "?"
     name = s.dataset.removesuffix("_converted_externally_to_rlds")[:23]
     lines = [f"{name:<24}{s.kind:<8}{units:>12}{rows:>12}{left:>10}{train:>12}{epochs:>8}{got:>12}"]
@@ -104,10 +105,30 @@ def _source_lines(s: SourcePlan, total: int, whole: str) -> list[str]:
         lines += _wrapped(f"left out: {', '.join(reasons)}")
     if s.plans is not None:
         lines += _wrapped(f"plans: {_plans(s)}")
-    if s.other_splits:
-        others = ", ".join(f"split {name} ({n:,})" for name, n in s.other_splits.items())
-        lines += _wrapped(f"not taken: {others}")
+    if s.taken_splits or s.other_splits:
+        lines += _wrapped(_dataset_splits(s, splits))
     return lines
+
+
+def _epochs(drawn: int, samples: int) -> str:
+    """How often each of a source's train samples is shown; - where it has none."""
+    if not samples:
+        return "-"
+    return f"{drawn / samples:.2f}" if drawn < 1000 * samples else short(round(drawn / samples))
+
+
+def _dataset_splits(s: SourcePlan, splits: Splits) -> str:
+    """What a plan says of the dataset's own splits: which are taken, into what, and which are not."""
+    pools = [("", splits.pool)] if splits.pool else [(f" into {name}", names) for name, names in splits.taken]
+    parts = []
+    for into, names in pools:
+        sizes = [f"{name} ({s.taken_splits[name]:,})" for name in names if name in s.taken_splits]
+        if sizes:
+            only = into if len(pools) > 1 else ""
+            parts.append(f"{' and '.join(sizes)}{only}" + (", pooled" if len(sizes) > 1 else ""))
+    others = ", ".join(f"{name} ({n:,})" for name, n in s.other_splits.items())
+    taken = f"splits of the dataset: {', '.join(parts)}" if parts else ""
+    return "; ".join(filter(None, (taken, f"not taken: {others}" if others else "")))
 
 
 def _plans(s: SourcePlan) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rt2data.plan import shared_pictures
 from rt2data.plan.plan import SourcePlan
 from rt2data.recipes.recipe import Recipe
 from rt2data.robot.fields import ARM
@@ -21,13 +22,16 @@ def warnings(recipe: Recipe, plans: list[SourcePlan], splits: dict[str, int]) ->
     empty = [name for name, samples in splits.items() if not samples and name != guessed]
     warnings = [] if unknown else [f"split {name} is empty" for name in empty]
     for source, plan in zip(recipe.sources, plans, strict=True):
-        filled = [name for name, n in splits.items() if n and name != "train" and name in source.splits]
+        filled = [name for name, n in splits.items() if n and name != "train" and name in source.splits.names]
         if plan.unknown:
             words = _UNKNOWN[plan.kind == "robot"]
             what = ", ".join(words[word] for word in plan.unknown)
             warnings.append(f"{plan.dataset}: not known without its data: {what}")
         else:
             warnings += [f"{plan.dataset} gives {name} no sample" for name in filled if not plan.samples[name]]
+        for name in source.splits.into_train:
+            if name not in source.declaration.train_splits:
+                warnings.append(f'{plan.dataset}: its split "{name}" goes into train, as the recipe asks')
         if plan.never_terminate:
             warnings.append(f"{plan.dataset}: in {plan.never_terminate} of {plan.units} episodes no step terminates")
         robot = source.declaration.robot
@@ -45,7 +49,7 @@ def warnings(recipe: Recipe, plans: list[SourcePlan], splits: dict[str, int]) ->
             without.setdefault(", ".join(missing), []).append(plan.dataset)
     for cameras, whose in without.items():
         warnings.append(f"{', '.join(whose)} {'has' if len(whose) == 1 else 'have'} no camera {cameras}")
-    return warnings + _lengths(recipe)
+    return warnings + shared_pictures.overlaps(recipe) + _lengths(recipe)
 
 
 def _lengths(recipe: Recipe) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from rt2data.recipes.include import AMOUNTS, WrittenRecipe, WrittenSource
 from rt2data.recipes.prompt_templates import PROMPTS, PROMPTS_OF, merge_prompts
 from rt2data.recipes.reasoning import Reasoning
 from rt2data.recipes.sampling import Sampling
+from rt2data.recipes.splits import Splits, parse_splits
 from rt2data.robot.fields import ARM, RobotFields
 from rt2data.tokenizer import ActionTokenizer
 
@@ -32,8 +32,7 @@ class RecipeSource:
 
     Attributes:
         weight, repeat, samples: the sampling weight, the number of repeats or the number of samples; two are None.
-        hashed: each split's share of the split units (episodes, images), in order; None where `taken` is given.
-        taken: per split, the dataset's own splits; None where `hashed` is given.
+        splits: which of the dataset's splits it reads, and where their samples go.
         cameras, prompts: the source's own where it has some, else those of the recipe.
         own: fields of the source (_OWN), as written.
         where: FILE:LINE of the source.
@@ -44,8 +43,7 @@ class RecipeSource:
     weight: float | None
     repeat: float | None
     samples: int | None
-    hashed: tuple[tuple[str, float], ...] | None
-    taken: tuple[tuple[str, tuple[str, ...]], ...] | None
+    splits: Splits
     answers: str
     captions: str
     cameras: tuple[str, ...]
@@ -60,10 +58,6 @@ class RecipeSource:
     @property
     def id(self) -> str:
         return self.declaration.id
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        return tuple(name for name, _ in self.hashed or self.taken or ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +88,7 @@ class Recipe:
     @property
     def splits(self) -> tuple[str, ...]:
         """Every split of the mixture: train, the others in the order of the recipe, the holdout last."""
-        names = dict.fromkeys(name for source in self.sources for name in source.splits)
+        names = dict.fromkeys(name for source in self.sources for name in source.splits.names)
         held = (self.holdout.split,) if self.holdout else ()
         return ("train", *(name for name in names if name != "train"), *held)
 
@@ -156,8 +150,7 @@ def _recipe(written: WrittenRecipe) -> Recipe:
         bounds=tokenizer.get("bounds", "quantiles"), compat=raw.get("compat", "none"), prompts=prompts,
         sources=(), holdout=None, resolved={},
     )  # fmt: skip
-    common = raw.get("splits", {"train": 1.0}), written.at("splits")
-    recipe = replace(recipe, sources=tuple(_source(recipe, entry, common, written) for entry in written.entries))
+    recipe = replace(recipe, sources=tuple(_source(recipe, entry, written) for entry in written.entries))
     if "holdout" in raw:
         recipe = _holdout(recipe, written)
     sampling.check_no_op(raw, [source.declaration for source in recipe.sources], written.at)
@@ -183,15 +176,14 @@ def _horizon(tokenizer: dict[str, Any]) -> int:
     return int(tokenizer.get("horizon") or ActionTokenizer.from_pretrained(tokenizer.get("spec", "rt2")).horizon)
 
 
-def _source(
-    recipe: Recipe, entry: WrittenSource, common: tuple[dict[str, Any], str], written: WrittenRecipe
-) -> RecipeSource:
+def _source(recipe: Recipe, entry: WrittenSource, written: WrittenRecipe) -> RecipeSource:
     fields, declaration = entry.fields, _standardised(recipe, entry)
     default = "repeat" if recipe.weights == "share" else "weight"
     amounts = [key for key in AMOUNTS if key in fields] or [default]
     if len(amounts) > 1:
         raise Rt2dataError(entry.at(amounts[1]), f"{' and '.join(amounts)} together", "one of weight, repeat, samples")
-    hashed, taken = _splits(fields["splits"], entry.at("splits")) if "splits" in fields else _splits(*common)
+    where = entry.at("splits") if "splits" in fields else written.at("splits")
+    splits = parse_splits(fields.get("splits", written.fields.get("splits")), declaration, where)
     for key, kind in (("answers", "vqa"), ("captions", "caption"), ("cameras", "robot")):
         if key in fields and declaration.kind != kind:
             expected = f"a {'VQA' if kind == 'vqa' else kind} source"
@@ -216,7 +208,7 @@ def _source(
         declaration=declaration, path=fields.get("path"),
         weight=fields.get("weight", 1 if amounts == ["weight"] else None),
         repeat=fields.get("repeat", 1 if amounts == ["repeat"] else None), samples=fields.get("samples"),
-        hashed=hashed, taken=taken, answers=fields.get("answers", "majority"), captions=fields.get("captions", "all"),
+        splits=splits, answers=fields.get("answers", "majority"), captions=fields.get("captions", "all"),
         cameras=cameras, prompts=prompts, sampling=how,
         filters=filters.parse_filters(fields.get("filters", {}), declaration, lambda name: entry.at("filters", name)),
         normalise=fields.get("normalise"),
@@ -235,23 +227,6 @@ def _standardised(recipe: Recipe, entry: WrittenSource) -> Declaration:
     if project == "none" or entry.declaration.kind != "robot":
         return entry.declaration
     return find_standardised(entry.declaration, project, entry.at("compat"))
-
-
-def _splits(
-    raw: dict[str, Any], where: str
-) -> tuple[tuple[tuple[str, float], ...] | None, tuple[tuple[str, tuple[str, ...]], ...] | None]:
-    """Return `RecipeSource.hashed` and `taken` of the field ``splits``."""
-    if all(isinstance(value, list) for value in raw.values()):
-        taken = [name for names in raw.values() for name in names]
-        if len(set(taken)) < len(taken):
-            twice = next(name for name in taken if taken.count(name) > 1)
-            raise Rt2dataError(where, f'the dataset split "{twice}" is taken twice', "each dataset split in one split")
-        return None, tuple((name, tuple(names)) for name, names in raw.items())
-    if any(isinstance(value, list) for value in raw.values()):
-        raise Rt2dataError(where, "shares and dataset splits mixed", "either a share for each split or a list for each")
-    if not math.isclose(sum(raw.values()), 1.0, abs_tol=1e-9):
-        raise Rt2dataError(where, f"shares that add up to {sum(raw.values()):g}", "shares that add up to 1")
-    return tuple((name, float(share)) for name, share in raw.items()), None
 
 
 def _check_amounts(recipe: Recipe, written: WrittenRecipe) -> None:
@@ -287,21 +262,24 @@ def _check_bounds(recipe: Recipe, written: WrittenRecipe) -> None:
 
 
 def _check_shared_images(recipe: Recipe, written: WrittenRecipe) -> None:
-    """Check that sources with shared images split them in the same way.
+    """Check that sources with shared images give the same shares, where any of them gives several.
 
-    An image's hash is the same in all of them, but different shares could put it into two splits.
+    An image's hash is the same in all of them, but different shares could put it into two splits. Where dataset splits
+    are taken whole, only the data can tell (`rt2data.plan.shared_pictures`).
     """
-    first_of: dict[str, RecipeSource] = {}
+    of_namespace: dict[str, list[RecipeSource]] = {}
     for source, entry in zip(recipe.sources, written.entries, strict=True):
         namespace = source.declaration.web.image_namespace if source.declaration.web else None
         if namespace is None:  # identified by content: no two corpora are meant to share images
             continue
-        first = first_of.setdefault(namespace, source)
-        if (first.hashed, first.taken) != (source.hashed, source.taken):
-            names = f"{first.declaration.name} and {source.declaration.name}"
-            found = f"{names} share the pictures of {namespace} but not the splits"
-            repair = "A picture could be in train through one and in val through the other"
-            raise Rt2dataError(entry.place, found, "the same splits for both", repair)
+        for other in of_namespace.setdefault(namespace, []):
+            both = other.splits, source.splits
+            if both[0].shares != both[1].shares and not all(splits.fixed for splits in both):
+                names = f"{other.declaration.name} and {source.declaration.name}"
+                found = f"{names} share the pictures of {namespace} but not the splits"
+                repair = "A picture could be in train through one and in val through the other"
+                raise Rt2dataError(entry.place, found, "the same shares for both", repair)
+        of_namespace[namespace].append(source)
 
 
 def describe_action_space(robot: RobotFields) -> str:
@@ -336,9 +314,7 @@ def _resolve(recipe: Recipe, raw: dict[str, Any]) -> dict[str, Any]:
     for s in recipe.sources:
         entry: dict[str, Any] = {"source": s.declaration.name}
         entry |= {key: getattr(s, key) for key in ("weight", "repeat", "samples") if getattr(s, key) is not None}
-        entry["splits"] = {
-            name: list(value) if isinstance(value, tuple) else value for name, value in s.hashed or s.taken or ()
-        }
+        entry["splits"] = s.splits.resolved()
         entry |= {"answers": s.answers} if s.declaration.kind == "vqa" else {}
         entry |= {"captions": s.captions} if s.declaration.kind == "caption" else {}
         entry |= {"compat": s.declaration.standardisation} if s.declaration.standardisation else {}

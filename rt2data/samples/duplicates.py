@@ -97,7 +97,7 @@ def _digest(job: Job, numbers: list[int]) -> str:
     content = [
         VERSION, index.VERSION, recipe.splits, recipe.resolved.get("holdout"),
         [
-            [s.declaration.digest, [repr(one) for one in s.filters], repr(s.sampling), s.splits, s.hashed, s.taken,
+            [s.declaration.digest, [repr(one) for one in s.filters], repr(s.sampling), s.splits.resolved(),
              s.normalise, selection.cameras(s)]
             for s in recipe.sources
         ],

@@ -109,7 +109,7 @@ class Job:
         """Names the job by its content: recipe, declarations and parts, but no path."""
         content = {
             "recipe": self.recipe.resolved,
-            "splits": [s.splits for s in self.recipe.sources],  # their order decides which hashes go where
+            "splits": [s.splits.names for s in self.recipe.sources],  # their order decides which hashes go where
             "declarations": [s.declaration.digest for s in self.recipe.sources],
             "parts": [[p.source, p.split, m.name, m.digest] for p in self.parts for m in p.members],
             "index": index.VERSION,

@@ -157,13 +157,13 @@ def splits(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split:
 
 def _splits(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split: str) -> npt.NDArray[np.int8]:
     names = recipe.splits
-    if source.taken is not None:
-        split = next((name for name, taken in source.taken if dataset_split in taken), None)
+    if source.splits.taken:
+        split = source.splits.split_of(dataset_split)
         return np.full(table.num_rows, names.index(split) if split else -1, np.int8)
-    hashed = source.hashed or ()
-    ends = np.cumsum([share for _, share in hashed])[:-1]
+    shares = source.splits.shares
+    ends = np.cumsum([share for _, share in shares])[:-1]
     edges = np.array([min(round(float(end) * 2.0**64), 2**64 - 1) for end in ends], np.uint64)
-    position = np.array([names.index(name) for name, _ in hashed], np.int8)
+    position = np.array([names.index(name) for name, _ in shares], np.int8)
     return position[np.searchsorted(edges, index.numbers(table, "split_hash"), side="right")]
 
 

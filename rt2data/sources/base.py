@@ -129,7 +129,10 @@ class Source(ABC):
 
     @abstractmethod
     def splits(self) -> dict[str, int]:
-        """Return the dataset's own splits, and how many episodes or examples each holds as its metadata says."""
+        """Return the dataset's own splits, and how many episodes or examples each holds as its metadata says.
+
+        A recipe that names none takes the split ``train``; a format without splits gives all that it has this name.
+        """
 
     @abstractmethod
     def parts(self, split: str) -> list[Part]:

@@ -8,6 +8,7 @@ from decimal import Context, Decimal, localcontext
 from fractions import Fraction
 from typing import Any
 
+from rt2data.verify import splits as splits_of
 from rt2data.verify.report import Report
 
 Json = dict[str, Any]
@@ -24,7 +25,7 @@ def check_manifest(manifest: Json, report: Report) -> None:
     check.expect(datasets == names, "manifest.json sources", ", ".join(datasets), expected)
     ids = [source["source"] for source in sources]
     check.expect(len(set(ids)) == len(ids), "manifest.json sources", f"ids {', '.join(ids)}", "each id once")
-    wanted = list(dict.fromkeys(["train", *(name for source in recipe["sources"] for name in source["splits"])]))
+    wanted = list(dict.fromkeys(["train", *(name for source in recipe["sources"] for name in splits_of.names(source))]))
     wanted += [recipe["holdout"].get("split", "holdout")] if "holdout" in recipe else []
     check.expect(list(splits) == wanted, "manifest.json splits", ", ".join(splits), ", ".join(wanted))
     for name, split in splits.items():
@@ -171,11 +172,17 @@ def _largest_remainder(total: int, shares: list[Fraction]) -> list[int]:
 def _check_rows(source: Json, rule: Json, report: Report) -> None:
     """Check that every row of the input is a sample, or counted with the reason why it was left out."""
     where, check = f"manifest.json {source['source']}", report["manifest"]
+    taken, left = set(source["taken_splits"]), set(source["other_splits"])
+    found = f"dataset splits {', '.join(sorted(taken))} taken, {', '.join(sorted(left)) or 'none'} not"
+    asked = splits_of.dataset_splits(rule)
+    check.expect(taken == asked and not taken & left, where, found, f"{', '.join(sorted(asked))} taken, by the recipe")
+    read = {part["split"] for part in source["parts"]}
+    check.expect(read <= asked, where, f"parts of the dataset splits {', '.join(sorted(read))}", "those that are taken")
     rows = sum(part["rows"] for part in source["parts"])
     check.expect(source["rows"] == rows, where, f"{source['rows']} rows", f"{rows}, those of its parts")
-    left: Counter[str] = Counter(source["left_out"])
-    not_drawn = left.pop("not_drawn", 0)
-    usable, lost = sum(source["usable"].values()), left.total()
+    reasons: Counter[str] = Counter(source["left_out"])
+    not_drawn = reasons.pop("not_drawn", 0)
+    usable, lost = sum(source["usable"].values()), reasons.total()
     several = "all" in (rule.get("answers"), rule.get("captions"))
     accounted = usable >= rows - lost if several else usable + lost == rows
     check.expect(

@@ -62,7 +62,9 @@ def published(mix: str) -> dict[str, float]:
 
 
 def planned(found: recipe.Recipe, work: Path) -> plan.Plan:
-    return estimate.make(found, None, work, index=False, check=False)
+    made = estimate.make(found, None, work, index=False, check=False)
+    made.refuse()
+    return made
 
 
 @EVERY
@@ -196,9 +198,10 @@ sources:
     assert (found.prompts["vqa"], found.prompts["caption"]) == ("{question}?", "Which?")
     assert [(s.declaration.name, s.weight) for s in found.sources] == [("bridge_dataset", 5), ("vqav2", 1), ("gqa", 3)]
     bridge, vqa, gqa = found.sources
-    assert (bridge.taken, bridge.cameras) == ((("train", ("train",)),), ("secondary",))
+    assert (bridge.splits.taken, bridge.cameras) == ((("train", ("train",)),), ("secondary",))
     assert (vqa.answers, gqa.answers) == ("all", "majority")
-    assert vqa.hashed == gqa.hashed == (("train", 0.8), ("val", 0.2))
+    assert vqa.splits == gqa.splits
+    assert (vqa.splits.shares, vqa.splits.pool) == ((("train", 0.8), ("val", 0.2)), ("train",))
     assert "description" not in found.resolved
     assert bridge.where == f"{tmp_path}/own.yaml:8"
     assert vqa.where == f"{tmp_path}/base.yaml:10"
@@ -211,7 +214,7 @@ def test_an_amount_takes_the_place_of_another(tmp_path: Path) -> None:
 
 
 def test_an_include_of_an_include_and_of_a_recipe_that_comes_with_rt2data(tmp_path: Path) -> None:
-    one = "name: one\ninclude: bridge_coco_vqa\nseed: 1\n"
+    one = "name: one\ninclude: bridge_coco_vqa\nseed: 1\nsamples_per_shard: 200\n"
     found = read(tmp_path, one=one, two="name: two\ninclude: one.yaml\nwithout: [vqav2]\n")
     assert (found.seed, found.samples_per_shard) == (1, 200)
     assert [s.declaration.name for s in found.sources] == ["bridge_dataset", "coco_captions"]
@@ -476,7 +479,7 @@ def test_what_nobody_counted_is_marked(tmp_path: Path) -> None:
     assert row.split() == ["droid_wipe", "robot", "?", "?", "?", "?", "?", "~665,842"]
     found = read(tmp_path, r="name: r\nweights: times_size\nsources: [{source: bridge}, {source: droid_wipe}]\n")
     made = planned(found, tmp_path)
-    assert [s.quota["train"] for s in made.sources] == [2255591, 0]
+    assert [s.quota["train"] for s in made.sources] == [1997527, 0]
     text = plan_text.plan_text(found, made)
     assert "~100.00 % of what is known" in text
     assert "and what is unknown" in text
@@ -489,7 +492,8 @@ def test_what_nobody_counted_is_marked(tmp_path: Path) -> None:
 def test_steps_are_estimated_from_mean_lengths(tmp_path: Path) -> None:
     made = planned(recipe.read_recipe(RECIPES["roboset_kitchen"]), tmp_path)
     assert (made.sources[0].units, made.sources[0].rows) == (18250, 18250 * 42)
-    sources = [{"source": "utokyo_xarm_bimanual"}]  # steps of train alone are published, episodes of both splits
+    # Steps of train alone are published, episodes of both splits.
+    sources = [{"source": "utokyo_xarm_bimanual", "splits": {"train": ["train", "val"]}}]
     made = planned(recipe.parse_recipe({"name": "x", "sources": sources}, "x"), tmp_path)
     assert made.sources[0].rows == 1388 + round(6 * 1388 / 64)
 

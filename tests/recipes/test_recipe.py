@@ -120,7 +120,7 @@ COUNT = len(declaration.list_declarations())
             + "- {source: vqav2, splits: {train: 0.9, val: 0.1}}\n- {source: coco, splits: {train: 0.8, val: 0.2}}\n",
             (
                 "r.yaml:4: vqav2 and coco_captions share the pictures of coco but not the splits; expected the same "
-                "splits for both. "
+                "shares for both. "
                 "A picture could be in train through one and in val through the other."
             ),
         ),
@@ -208,7 +208,7 @@ def test_the_resolved_recipe_parses_to_the_same_recipe(tmp_path: Path, changes: 
             two.repeat,
             two.samples,
         )
-        assert (one.hashed, one.taken, one.answers, one.captions) == (two.hashed, two.taken, two.answers, two.captions)
+        assert (one.splits, one.answers, one.captions) == (two.splits, two.answers, two.captions)
 
 
 def test_no_path_is_in_the_resolved_recipe(tmp_path: Path) -> None:

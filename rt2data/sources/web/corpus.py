@@ -65,25 +65,35 @@ class WebCorpus(Source):
     def _files(self, split: str, role: str) -> list[str]:
         names = self.web.splits[split][role]
         for name in names:
-            if files := list(self._matching(name)):
+            if files := list(self._matching(split, role, name)):
                 return files
         where = f"{self.declaration.name}/{split} in {self.root}"
         raise Rt2dataError(where, f"no {role} file", f"one of {', '.join(names)}")
 
-    def _matching(self, name: str) -> Iterator[str]:
+    def _matching(self, split: str, role: str, name: str) -> Iterator[str]:
+        """Yield the files of a name; of a pattern those that no other split names with more characters."""
         if "*" not in name:
             path = safe_join(self.root, name)
             yield from [name] if path is not None and path.is_file() else []
             return
-        if safe_join(self.root, name) is not None:
-            yield from storage.list_matching(self.root, name)
+        if safe_join(self.root, name) is None:
+            return
+        closer = {
+            other
+            for others, roles in self.web.splits.items()
+            for other in roles.get(role, ())
+            if others != split and len(other.replace("*", "")) > len(name.replace("*", ""))
+            if (other.count("/") == name.count("/") or "**" in name + other) and safe_join(self.root, other) is not None
+        }
+        elsewhere = {file for other in closer for file in storage.list_matching(self.root, other)}
+        yield from (file for file in storage.list_matching(self.root, name) if file not in elsewhere)
 
     def splits(self) -> dict[str, int]:
         """Return the splits whose files are there, and the examples of each. Raises where none is."""
         present = [
             split
             for split, roles in self.web.splits.items()
-            if all(any(any(True for _ in self._matching(name)) for name in roles[role]) for role in self.roles)
+            if all(any(any(self._matching(split, role, name)) for name in roles[role]) for role in self.roles)
         ]
         if not present:
             self.volumes(next(iter(self.web.splits)))
