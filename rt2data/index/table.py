@@ -78,7 +78,14 @@ BATCH = 65536  # rows a record batch: a reader that walks the index needs memory
 
 
 def dictionary(codes: npt.NDArray[np.int32], values: Sequence[str | None]) -> pa.DictionaryArray:
-    """Make a dictionary column: row i holds ``values[codes[i]]``; a negative code is null."""
+    """Make a dictionary column: row i holds ``values[codes[i]]``; a negative code is null, and so is None.
+
+    No null becomes a value of the dictionary: Arrow joins no tables of which one has such a dictionary.
+    """
+    known = np.array([value is not None for value in values] + [False], np.bool_)
+    if not known[:-1].all():
+        codes = np.where(known[codes], np.cumsum(known, dtype=np.int32)[codes] - 1, -1).astype(np.int32)
+        values = [value for value in values if value is not None]
     return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), pa.array(values, pa.string()))
 
 

@@ -26,6 +26,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -202,13 +203,15 @@ def mark(task: MarkTask) -> Counts:
     marks = np.zeros(part.rows, np.uint8)
     starts = _starts(task.ranges)
     for entries, rows in _entries(job, task.part):
+        if not len(entries):  # other filters leave no row of the part
+            continue
         lost = np.zeros(len(entries), np.bool_)
         which = np.searchsorted(starts, entries["high"], side="right") - 1
         for number in np.unique(which).tolist():
             doubles = np.load(files.range(number), mmap_mode="r", allow_pickle=False)
             mine = np.flatnonzero(which == number)
             lost[mine] = _later(entries[mine], doubles)
-        bit = filters.DUPLICATES["duplicate_episode" if entries["camera"][:1] == EPISODE else "duplicate_image"]
+        bit = filters.DUPLICATES["duplicate_episode" if entries["camera"][0] == EPISODE else "duplicate_image"]
         marks[rows(lost)] |= bit
     _save(files.marks(part.source, part.file), marks)
     return {"duplicates": int(np.count_nonzero(marks))}
@@ -331,7 +334,7 @@ def _content(table: pa.Table, digests: list[keys.U64], rows: npt.NDArray[np.int6
 
 
 def _cut(content: npt.NDArray[np.uint8], begin: npt.NDArray[np.int64]) -> Iterator[bytes]:
-    for low, high in zip(begin, [*begin[1:], len(content)], strict=True):
+    for low, high in pairwise([*begin, len(content)]):
         yield content[low:high].tobytes()
 
 
