@@ -96,7 +96,7 @@ def check_instructions(robot: RobotFields, episodes: Sequence[EpisodeEvidence]) 
     text = f"{len(counts)} different in {len(episodes)} episodes, {without} episodes without"
     if counts:
         text += f'; most often "{counts.most_common(1)[0][0][:40]}"'
-    field = " or ".join(declared.fields)
+    field = " or ".join(declared.paths)
     if without == len(episodes):
         yield Claim(f"instruction: {field}", text, OBJECTS)
     elif len(counts) == 1:

@@ -16,6 +16,7 @@ episode                  dict<string>         all      id of the episode or exam
 language                 dict<string>         all      language tag; null where unknown
 reject                   uint8                all      left-out reason, position in `reasons.REASONS`; 0 = usable
 instruction              dict<string>         robot    as stored; null where there is none
+paraphrases              dict<string>         robot    JSON list of it and others in other words; null: no others
 action                   list<float32>[D]     robot    canonical action; 0 where it is not finite
 terminate                bool                 robot    whether the episode ends by the declared rule
 valid                    bool                 robot    false where `action` is rest in place of an undefined one
@@ -49,7 +50,8 @@ An image that no file of the dataset holds as bytes lies in a blob (`rt2data.ind
 
 The metadata of a part's index, JSON where it is no text: ``digest`` (of the part's content), ``units`` ([[id, steps],
 ...] of its episodes or examples), ``blobs`` (their names), and ``read`` ({file: [size, start, stop]}, where the part is
-some bytes of files). An index file may hold several small parts. It has the ``units``, ``blobs`` and ``read`` of all,
+some bytes of files), ``recoded`` (how many episodes have an instruction that was no UTF-8 and was read as
+Windows-1252). An index file may hold several small parts. It has the ``units``, ``blobs`` and ``read`` of all,
 ``members`` ([[name, digest, rows], ...]), and ``source`` (the short id), ``dataset``, ``split`` and ``check``.
 
 A part's digest is made without reading its images. A file is named by the digests of its parts, the declaration's
@@ -70,7 +72,7 @@ import pyarrow.ipc
 from rt2data.errors import Rt2dataError
 from rt2data.storage import atomic
 
-VERSION = 5
+VERSION = 6
 
 COLUMN = "column."  # begins the name of a declared column
 

@@ -23,7 +23,7 @@ from rt2data.robot.fields import ARM, RobotFields
 from rt2data.tokenizer import ActionTokenizer
 
 # Fields of a source that are written as they are into the resolved recipe.
-_OWN = ("cameras", "prompts", "filters", "normalise", *sampling.KEYS)
+_OWN = ("cameras", "instructions", "prompts", "filters", "normalise", *sampling.KEYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,7 @@ class RecipeSource:
     taken: tuple[tuple[str, tuple[str, ...]], ...] | None
     answers: str
     captions: str
+    instructions: str
     cameras: tuple[str, ...]
     prompts: dict[str, Any]
     filters: tuple[Filter, ...]
@@ -192,7 +193,8 @@ def _source(
     if len(amounts) > 1:
         raise Rt2dataError(entry.at(amounts[1]), f"{' and '.join(amounts)} together", "one of weight, repeat, samples")
     hashed, taken = _splits(fields["splits"], entry.at("splits")) if "splits" in fields else _splits(*common)
-    for key, kind in (("answers", "vqa"), ("captions", "caption"), ("cameras", "robot")):
+    for key, kind in (("answers", "vqa"), ("captions", "caption"), ("cameras", "robot"),
+                      ("instructions", "robot")):  # fmt: skip
         if key in fields and declaration.kind != kind:
             expected = f"a {'VQA' if kind == 'vqa' else kind} source"
             raise Rt2dataError(entry.at(key), f'"{key}" for a {declaration.kind} source', expected)
@@ -217,7 +219,7 @@ def _source(
         weight=fields.get("weight", 1 if amounts == ["weight"] else None),
         repeat=fields.get("repeat", 1 if amounts == ["repeat"] else None), samples=fields.get("samples"),
         hashed=hashed, taken=taken, answers=fields.get("answers", "majority"), captions=fields.get("captions", "all"),
-        cameras=cameras, prompts=prompts, sampling=how,
+        instructions=fields.get("instructions", "first"), cameras=cameras, prompts=prompts, sampling=how,
         filters=filters.parse_filters(fields.get("filters", {}), declaration, lambda name: entry.at("filters", name)),
         normalise=fields.get("normalise"),
         reasoning=reasoning.parse_reasoning(fields["plans"], declaration, lambda key: entry.at("plans", key))

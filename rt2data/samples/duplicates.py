@@ -12,8 +12,8 @@ taken out of train, not the other way round.
 
 The *place* of an image is the episode; of a web picture its id in the corpus's namespace or, without one, where its
 bytes lie: what is one place may show an image as often as it will. Pictures of one colour are filling and are no
-duplicates. Two episodes are equal where the usable steps of both have the same numbers, instruction, action, terminate
-and images.
+duplicates. Two episodes are equal where the usable steps of both have the same numbers, instruction (with its paraphrases where
+the recipe takes them, in any order), action, terminate and images.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from rt2data.recipes import filters
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.runners.engine import Direct, Engine
 from rt2data.runners.tasks import Counts, Task
-from rt2data.samples import image_pass, selection, windows
+from rt2data.samples import image_pass, paraphrases, selection, windows
 from rt2data.samples.job import Job, load_job
 from rt2data.samples.parts import IndexedPart
 from rt2data.storage import atomic
@@ -99,7 +99,7 @@ def _digest(job: Job, numbers: list[int]) -> str:
         VERSION, index.VERSION, recipe.splits, recipe.resolved.get("holdout"),
         [
             [s.declaration.digest, [repr(one) for one in s.filters], repr(s.sampling), s.splits, s.hashed, s.taken,
-             s.normalise, selection.cameras(s)]
+             s.normalise, selection.cameras(s), s.instructions]
             for s in recipe.sources
         ],
         [[job.parts[n].source, job.parts[n].split, job.parts[n].name, job.parts[n].file]
@@ -321,8 +321,8 @@ def _places(table: pa.Table, source: RecipeSource, camera: str) -> keys.U64:
 
 def _content(table: pa.Table, digests: list[keys.U64], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
     """What each of `rows` holds, as bytes of one length: step, terminate, action, instruction, images."""
-    codes, texts = index.codes(table, "instruction")
-    said = [np.frombuffer(index.digest(str(text), size=16), np.uint8) for text in texts]
+    codes, pools = paraphrases.pools(table)
+    said = [np.frombuffer(index.digest(*sorted(pool), size=16), np.uint8) for pool in pools]
     columns = [
         index.numbers(table, "step")[rows].astype("<i4").reshape(-1, 1),
         index.numbers(table, "terminate")[rows].astype(np.uint8).reshape(-1, 1),

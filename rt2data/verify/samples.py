@@ -84,7 +84,7 @@ class SampleCheck:
             found = f"example {sample['example']}, step {key.step}"
             self.report["keys"].expect(named, where, found, "the example's digest and step 0 in the key")
             return None
-        named = keys.digest(sample["episode"]).hex() == key.digest and sample["step"] == key.step and key.variant < 0
+        named = keys.digest(sample["episode"]).hex() == key.digest and sample["step"] == key.step
         self.report["keys"].expect(
             named and sample["step"] < sample["steps"],
             where,
@@ -126,6 +126,7 @@ class SampleCheck:
             state = self._state(where, sample) if "{proprio}" in templates[kind] else ""
             prompt = texts.robot_prompt(templates[kind], templates["instruction"], sample["instruction"], state)
             target = sample["target"]
+            rule = self.facts.rules[sample["source"]].get("instructions", "first")
         else:
             vqa = sample["kind"] == "vqa"
             prompt = templates["caption"]
@@ -134,12 +135,12 @@ class SampleCheck:
             stored = sample["answers"] if vqa else sample["captions"]
             rule = self.facts.rules[sample["source"]].get("answers" if vqa else "captions")
             target = self._target(stored, rule, key, unique=vqa)
-            self.report["keys"].expect(
-                (key.variant >= 0) == (rule == "all"),
-                where,
-                f"variant {key.variant}",
-                f"one where the recipe takes all texts; it takes {rule}",
-            )
+        self.report["keys"].expect(
+            (key.variant >= 0) == (rule == "all"),
+            where,
+            f"variant {key.variant}",
+            f"one where the recipe takes all texts; it takes {rule}",
+        )
         check.expect(sample["prompt"] == prompt, where, f'the prompt "{sample["prompt"]}"', f'"{prompt}"')
         check.expect(sample["target"] == target, where, f'the target "{sample["target"]}"', f'"{target}"')
 

@@ -1,0 +1,91 @@
+r"""Texts of datasets as plain text: bytes decoded, padding, control characters and line breaks taken out.
+
+Datasets store texts as bytes that need not be UTF-8, in fields of fixed length that are padded with NUL, and with line
+breaks from a text editor. A prompt shows none of it.
+
+>>> one_line("pick up\r\nthe cup\0\0")
+'pick up the cup'
+>>> decode(b"pon el caf\xe9")
+('pon el café', True)
+"""
+
+from __future__ import annotations
+
+import re
+
+_CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+_BREAK = re.compile(rf"[{_CONTROL}]")
+_BLANK = re.compile(rf"[\s{_CONTROL}]+")
+_OTHERS = re.compile(r"[\x01-\x08\x0b-\x1f\x7f-\x9f]+")  # control characters but NUL, tab and line feed
+_LONE = re.compile(r"[\ud800-\udfff]")  # halves of a character of UTF-16, which no UTF-8 can hold
+BYTE_ORDER_MARK = "\ufeff"
+
+# Of Windows-1252 beside letters: what stands in sentences.
+_SIGNS = frozenset("‘’“”‚„–—…•·«»‹›¿¡°€£§½¼¾×²³´\xa0")
+
+
+def decode(raw: bytes) -> tuple[str | None, bool]:
+    """Decode a text that should be UTF-8.
+
+    Returns:
+        The text, without a byte order mark and the NULs that pad it, and whether it was Windows-1252 (Latin-1 and a few
+        signs), in which every byte stands for a character. Bytes are taken for that where they are no UTF-8, and the
+        characters are those of a sentence in a Western language; else the text is None.
+    """
+    raw = raw.strip(b"\0")
+    try:
+        return strip_padding(raw.decode()), False
+    except UnicodeDecodeError:
+        pass
+    try:
+        text = raw.decode("cp1252")
+    except UnicodeDecodeError:
+        return None, False
+    return (text, True) if _is_western(text) else (None, False)
+
+
+def _is_western(text: str) -> bool:
+    """Whether letters with accents stand as in words: at most two together, none of them a capital inside a word.
+
+    So it is not damaged UTF-8 ("cafÃ©"), nor an East Asian encoding ("Äã°Ñ").
+    """
+    run, before = 0, ""
+    for c in text:
+        foreign = c > "\x7f" and c not in _SIGNS
+        run = run + 1 if foreign else 0
+        if run > 2 or (foreign and (not c.isalpha() or (c.isupper() and before.islower()))):
+            return False
+        before = c
+    return True
+
+
+def strip_padding(text: str) -> str:
+    """Remove a byte order mark and the NULs at both ends."""
+    return text.strip("\0").removeprefix(BYTE_ORDER_MARK)
+
+
+def one_line(text: str) -> str:
+    """Return a text in one line.
+
+    A stretch of white space in which a line break or another control character stands becomes a space, and nothing at
+    the ends of the text. Other white space stays as it is.
+    """
+    if text.isprintable():
+        return text
+
+    def blank(found: re.Match[str]) -> str:
+        inside = 0 < found.start() and found.end() < len(text)
+        return found[0] if not _BREAK.search(found[0]) else " " if inside else ""
+
+    return _LONE.sub("\ufffd", _BLANK.sub(blank, text))
+
+
+def lines(text: str) -> str:
+    """Return a text of one or more lines, which end with a line feed, without NUL and other control characters.
+
+    A tab stays; a run of others becomes a space.
+    """
+    if text.isprintable():
+        return text
+    text = strip_padding(text).replace("\0", "").replace("\r\n", "\n").replace("\r", "\n")
+    return _LONE.sub("\ufffd", _OTHERS.sub(" ", text))
