@@ -45,15 +45,15 @@ def decode(raw: bytes) -> tuple[str | None, bool]:
 
 
 def _is_western(text: str) -> bool:
-    """Whether letters with accents stand as in words: at most two together, none of them a capital inside a word.
+    """Whether characters beside ASCII stand as in sentences: at most two together, no capital inside a word.
 
     So it is not damaged UTF-8 ("cafÃ©"), nor an East Asian encoding ("Äã°Ñ").
     """
     run, before = 0, ""
     for c in text:
-        foreign = c > "\x7f" and c not in _SIGNS
-        run = run + 1 if foreign else 0
-        if run > 2 or (foreign and (not c.isalpha() or (c.isupper() and before.islower()))):
+        run = run + 1 if c > "\x7f" and c != "\xa0" else 0
+        known = c <= "\x7f" or c in _SIGNS or c.isalpha()
+        if run > 2 or not known or (run and c.isupper() and before.islower()):
             return False
         before = c
     return True
