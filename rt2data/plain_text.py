@@ -16,7 +16,7 @@ import re
 _CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
 _BREAK = re.compile(rf"[{_CONTROL}]")
 _BLANK = re.compile(rf"[\s{_CONTROL}]+")
-_OTHERS = re.compile(r"[\x01-\x08\x0b-\x1f\x7f-\x9f]+")  # control characters but NUL, tab and line feed
+_OTHERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]+")  # control characters but tab and line feed
 _LONE = re.compile(r"[\ud800-\udfff]")  # halves of a character of UTF-16, which no UTF-8 can hold
 BYTE_ORDER_MARK = "\ufeff"
 
@@ -81,11 +81,11 @@ def one_line(text: str) -> str:
 
 
 def lines(text: str) -> str:
-    """Return a text of one or more lines, which end with a line feed, without NUL and other control characters.
+    """Return a text of one or more lines, which end with a line feed, without other control characters.
 
-    A tab stays; a run of others becomes a space.
+    NULs at the ends are padding and go; a tab stays; a run of others becomes a space.
     """
     if text.isprintable():
         return text
-    text = strip_padding(text).replace("\0", "").replace("\r\n", "\n").replace("\r", "\n")
+    text = strip_padding(text).replace("\r\n", "\n").replace("\r", "\n")
     return _LONE.sub("\ufffd", _OTHERS.sub(" ", text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from rt2data.verify.report import Report
 from rt2data.verify.shards import Members
 
 Json = dict[str, Any]
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # control characters but tab and line feed
 
 
 class SampleCheck:
@@ -141,6 +144,9 @@ class SampleCheck:
             f"variant {key.variant}",
             f"one where the recipe takes all texts; it takes {rule}",
         )
+        for name in ("prompt", "target"):
+            found = _CONTROL.search(sample[name])
+            check.expect(found is None, where, f"U+{ord(found[0]) if found else 0:04X} in the {name}", "readable text")
         check.expect(sample["prompt"] == prompt, where, f'the prompt "{sample["prompt"]}"', f'"{prompt}"')
         check.expect(sample["target"] == target, where, f'the target "{sample["target"]}"', f'"{target}"')
 
