@@ -60,8 +60,8 @@ def _is_western(text: str) -> bool:
 
 
 def strip_padding(text: str) -> str:
-    """Remove a byte order mark and the NULs at both ends."""
-    return text.strip("\0").removeprefix(BYTE_ORDER_MARK)
+    """Remove a byte order mark and the NULs at both ends; half a character becomes U+FFFD."""
+    return _LONE.sub("\ufffd", text.strip("\0").removeprefix(BYTE_ORDER_MARK))
 
 
 def one_line(text: str) -> str:
@@ -77,7 +77,7 @@ def one_line(text: str) -> str:
         inside = 0 < found.start() and found.end() < len(text)
         return found[0] if not _BREAK.search(found[0]) else " " if inside else ""
 
-    return _LONE.sub("\ufffd", _BLANK.sub(blank, text))
+    return _BLANK.sub(blank, text)
 
 
 def lines(text: str) -> str:
@@ -88,4 +88,4 @@ def lines(text: str) -> str:
     if text.isprintable():
         return text
     text = strip_padding(text).replace("\r\n", "\n").replace("\r", "\n")
-    return _LONE.sub("\ufffd", _OTHERS.sub(" ", text))
+    return _OTHERS.sub(" ", text)

@@ -3,7 +3,7 @@
 An index file is an Arrow IPC file, read by mapping it into memory. These are its columns. CAMERA stands for each
 declared camera; a corpus has ``image``, and ``i1``, ``i2``, ... where examples have several images. *in* says which
 indexes have a column: ``all``, those of ``robot``, ``web``, ``vqa`` or ``caption`` declarations, with ``?`` where it is
-declared; ``recipe`` columns are in no file, but added where a recipe asks for them (`rt2data.samples.job.Job.table`).
+declared (``paraphrases``: where the recipe takes more than the first); ``recipe`` columns are in no file, but added where a recipe asks for them (`rt2data.samples.job.Job.table`).
 
 ======================== ==================== ======== ================================================================
 column                   type                 in       meaning
@@ -16,7 +16,7 @@ episode                  dict<string>         all      id of the episode or exam
 language                 dict<string>         all      language tag; null where unknown
 reject                   uint8                all      left-out reason, position in `reasons.REASONS`; 0 = usable
 instruction              dict<string>         robot    as stored; null where there is none
-paraphrases              dict<string>         robot    JSON list of it and others in other words; null: no others
+paraphrases              dict<string>         robot?   JSON list of it and others in other words; null: no others
 action                   list<float32>[D]     robot    canonical action; 0 where it is not finite
 terminate                bool                 robot    whether the episode ends by the declared rule
 valid                    bool                 robot    false where `action` is rest in place of an undefined one

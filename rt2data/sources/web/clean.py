@@ -22,7 +22,7 @@ def clean(examples: Iterable[Example]) -> Iterator[Example]:
         example.answers, example.captions = _clean(example.answers), _clean(example.captions)
         example.turns = [lines(text) for text in example.turns]
         if example.boxes:
-            example.boxes = [box._replace(label=one_line(box.label)) for box in example.boxes]
+            example.boxes = [box._replace(label=one_line(lines(box.label))) for box in example.boxes]
         if example.question is not None:
             example.question = lines(example.question)
             if not example.question.strip():
