@@ -16,12 +16,16 @@ import re
 _CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
 _BREAK = re.compile(rf"[{_CONTROL}]")
 _BLANK = re.compile(rf"[\s{_CONTROL}]+")
-_OTHERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]+")  # control characters but tab and line feed
+_OTHERS = re.compile(r" ?[\x00-\x08\x0b-\x1f\x7f-\x9f]+ ?")  # control characters but tab and line feed
 _LONE = re.compile(r"[\ud800-\udfff]")  # halves of a character of UTF-16, which no UTF-8 can hold
 BYTE_ORDER_MARK = "\ufeff"
 
-# Of Windows-1252 beside letters: what stands in sentences.
-_SIGNS = frozenset("‘’“”‚„–—…•·«»‹›¿¡°€£§½¼¾×²³´\xa0")
+# Of Windows-1252 beside letters what stands in sentences: quotes, dashes, currencies, degrees, fractions.
+_SIGNS = frozenset(
+    b"\x80\x82\x84\x85\x8b\x91\x92\x93\x94\x95\x96\x97\x9b\xa0\xa1\xa3\xa7\xab\xb0\xb2\xb3\xb4\xb7\xbb\xbc\xbd\xbe\xbf\xd7".decode(
+        "cp1252"
+    )
+)
 
 
 def decode(raw: bytes) -> tuple[str | None, bool]:
@@ -74,7 +78,7 @@ def one_line(text: str) -> str:
         return text
 
     def blank(found: re.Match[str]) -> str:
-        inside = 0 < found.start() and found.end() < len(text)
+        inside = found.start() > 0 and found.end() < len(text)
         return found[0] if not _BREAK.search(found[0]) else " " if inside else ""
 
     return _BLANK.sub(blank, text)

@@ -3,7 +3,8 @@
 An index file is an Arrow IPC file, read by mapping it into memory. These are its columns. CAMERA stands for each
 declared camera; a corpus has ``image``, and ``i1``, ``i2``, ... where examples have several images. *in* says which
 indexes have a column: ``all``, those of ``robot``, ``web``, ``vqa`` or ``caption`` declarations, with ``?`` where it is
-declared (``paraphrases``: where the recipe takes more than the first); ``recipe`` columns are in no file, but added where a recipe asks for them (`rt2data.samples.job.Job.table`).
+declared (``paraphrases``: where the recipe takes more than the first); ``recipe`` columns are in no file, but added
+where a recipe asks for them (`rt2data.samples.job.Job.table`).
 
 ======================== ==================== ======== ================================================================
 column                   type                 in       meaning

@@ -12,8 +12,8 @@ taken out of train, not the other way round.
 
 The *place* of an image is the episode; of a web picture its id in the corpus's namespace or, without one, where its
 bytes lie: what is one place may show an image as often as it will. Pictures of one colour are filling and are no
-duplicates. Two episodes are equal where the usable steps of both have the same numbers, instruction (with its paraphrases where
-the recipe takes them, in any order), action, terminate and images.
+duplicates. Two episodes are equal where the usable steps of both have the same numbers, instruction (with its
+paraphrases where the recipe takes them, in any order), action, terminate and images.
 """
 
 from __future__ import annotations

@@ -38,9 +38,8 @@ class Conditions:
             self.filters[source] = {}
             for column, limits in _rules(rule.get("filters", {})).items():
                 of_images = column in (*PIXELS, *DUPLICATES, "width", "height")
-                if _of_others(column, limits, rule.get("instructions", "first")):
-                    hidden.add(f"{source} {column}")
-                elif (encoded and of_images) or not _is_shown(column, limits, facts.sources[source]["kind"]):
+                unseen = (encoded and of_images) or not _is_shown(column, limits, facts.sources[source]["kind"])
+                if unseen or _of_others(column, limits, rule.get("instructions", "first")):
                     hidden.add(f"{source} {column}")
                 else:
                     self.filters[source][column] = limits

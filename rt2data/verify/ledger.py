@@ -211,7 +211,6 @@ class Ledger:
             found = f"an episode that is also that of {self.place(episodes[at, 3])}"
             self.report["filters"].fail(where, found, "each episode once, by the filter duplicate_episode")
 
-
     def _paraphrases(self) -> None:
         """Check that no two samples of a step are told the same."""
         for rows in self.told.ranges():

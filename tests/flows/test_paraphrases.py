@@ -106,7 +106,9 @@ def test_an_episode_is_held_out_by_any_of_its_paraphrases(made: Any, rule: str) 
     assert {int(s["episode"]) for s in samples(out)} == {1, 3, 4, 5}
 
 
-@pytest.mark.parametrize(("rule", "kept"), [("first", {0, 1, 2, 3, 4, 5}), ("all", {1, 2, 3, 4, 5}), ("draw", {1, 2, 3, 4, 5})])  # fmt: skip
+@pytest.mark.parametrize(
+    ("rule", "kept"), [("first", {0, 1, 2, 3, 4, 5}), ("all", {1, 2, 3, 4, 5}), ("draw", {1, 2, 3, 4, 5})]
+)
 def test_a_filter_asks_all_that_the_recipe_takes(made: Any, rule: str, kept: set[int]) -> None:
     out, manifest = made(rule, filters={"instruction_words": {"max": 5}})
     assert {int(s["episode"]) for s in samples(out)} == kept
@@ -152,7 +154,9 @@ def test_verify_finds_what_paraphrases_must_not_be(made: Any, tmp_path: Path) ->
         assert check in failing(verify(tmp_path / change.__name__)), change.__name__
 
 
-def test_equal_episodes_in_other_words_are_no_duplicates_where_the_words_are_taken(tmp_path: Path, build: Build) -> None:
+def test_equal_episodes_in_other_words_are_no_duplicates_where_the_words_are_taken(
+    tmp_path: Path, build: Build
+) -> None:
     told = (("lift it", "take it", ""), ("lift it", "", "take it"), ("lift it", "hold it", ""))
     reworded.write(tmp_path, told, shards=1)
     episodes = tmp_path / "mine"
