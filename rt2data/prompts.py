@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from rt2data.plain_text import one_line
+
 
 def lower_first(text: str) -> str:
     """Lower the first letter, unless the first word is all capitals ("USB stick"; "A" alone is lowered)."""
@@ -48,12 +50,13 @@ MARKER = "Action:"
 
 
 def clean_text(templates: dict[str, Any], text: str) -> str:
-    """Apply the recipe's operations to an instruction or to reasoning, in their order.
+    """Make one line of an instruction or of reasoning, and apply the recipe's operations in their order.
 
     Args:
         templates: the field ``prompts`` of a recipe.
         text: as the dataset stores it.
     """
+    text = one_line(text)
     for name in templates["instruction"]:
         text = OPERATIONS[name](text)
     return text

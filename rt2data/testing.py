@@ -102,7 +102,7 @@ def layout(robot: RobotFields) -> dict[str, Field]:
             fields[path] = Field(path, "tensor", "bool", (), per_step=True, encoding="none")
     for camera in robot.cameras:
         fields[camera.field] = Field(camera.field, "image", "uint8", (None, None, 3), per_step=True, encoding="jpeg")
-    for path in (*robot.instruction.fields, *(robot.plan.fields if robot.plan else ()), *robot.episode_id):
+    for path in (*robot.instruction.paths, *(robot.plan.paths if robot.plan else ()), *robot.episode_id):
         per_step = path.startswith("steps/")
         text = Field(path, "text", "string", (), per_step)
         fields[path] = Field(path, "tensor", "int32", (512,), per_step, "none") if robot.instruction.codes else text

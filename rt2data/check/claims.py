@@ -12,6 +12,7 @@ from rt2data.check import motion_claims, value_claims
 from rt2data.check.evidence import AGREES, OBJECTS, SIGNIFICANT, UNKNOWN, Claim, EpisodeEvidence, action_columns, chance
 from rt2data.declarations.declaration import Declaration
 from rt2data.images import codec
+from rt2data.plain_text import one_line
 from rt2data.robot.fields import ARM, RobotFields, split_dimension
 
 
@@ -97,8 +98,8 @@ def check_instructions(robot: RobotFields, episodes: Sequence[EpisodeEvidence]) 
     without = sum(not any(episode.texts) for episode in episodes)
     text = f"{len(counts)} different in {len(episodes)} episodes, {without} episodes without"
     if counts:
-        text += f'; most often "{counts.most_common(1)[0][0][:40]}"'
-    field = " or ".join(declared.fields)
+        text += f'; most often "{one_line(counts.most_common(1)[0][0])[:40]}"'
+    field = " or ".join(declared.paths)
     if without == len(episodes):
         yield Claim(f"instruction: {field}", text, OBJECTS)
     elif len(counts) == 1:

@@ -223,7 +223,8 @@ def _instruction(declared: Instruction) -> str:
         return f'"{declared.text}" for every step'
     if not declared.fields:
         return "none: every step is left out"
-    text = ", else ".join(declared.fields)
+    text = ", ".join(declared.fields) + (" (paraphrases)" if len(declared.fields) > 1 else "")
+    text += "".join(f", else {path}" for path in declared.otherwise)
     text += ", the bytes of the text as integers" if declared.codes else ""
     text += f", by a table of {len(declared.table)} codes" if declared.table else ""
     return text + (f"; says nothing: {', '.join(repr(t) for t in declared.dummy)}" if declared.dummy else "")

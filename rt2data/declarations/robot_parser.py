@@ -350,6 +350,8 @@ class _Parser:
         raw = {} if raw == "none" else {"field": raw} if isinstance(raw, str) else raw
         fields = raw.get("field", [])
         fields = (fields,) if isinstance(fields, str) else tuple(fields)
+        otherwise = raw.get("otherwise", [])
+        otherwise = (otherwise,) if isinstance(otherwise, str) else tuple(otherwise)
         if self.raw[key] != "none" and bool(fields) == ("text" in raw):
             raise self.refuse(
                 (key,),
@@ -367,8 +369,9 @@ class _Parser:
                 "evidence: where it comes from",
             )
         return Instruction(
-            fields, "encoding" in raw, tuple(_stripped(raw.get("dummy", ()))), raw.get("table"), raw.get("text")
-        )
+            fields, "encoding" in raw, tuple(_stripped(raw.get("dummy", ()))), raw.get("table"), raw.get("text"),
+            otherwise,
+        )  # fmt: skip
 
 
 def _stripped(texts: Iterable[str]) -> list[str]:

@@ -43,6 +43,8 @@ REASONS = (
     "no_op",
     "cut_window",
     "past_end",
+    # In an index again.
+    "unreadable_text",
 )
 
 CODE = {reason: code for code, reason in enumerate(REASONS)}

@@ -3,7 +3,8 @@
 An index file is an Arrow IPC file, read by mapping it into memory. These are its columns. CAMERA stands for each
 declared camera; a corpus has ``image``, and ``i1``, ``i2``, ... where examples have several images. *in* says which
 indexes have a column: ``all``, those of ``robot``, ``web``, ``vqa`` or ``caption`` declarations, with ``?`` where it is
-declared; ``recipe`` columns are in no file, but added where a recipe asks for them (`rt2data.samples.job.Job.table`).
+declared (``paraphrases``: where the recipe takes more than the first); ``recipe`` columns are in no file, but added
+where a recipe asks for them (`rt2data.samples.job.Job.table`).
 
 ======================== ==================== ======== ================================================================
 column                   type                 in       meaning
@@ -16,6 +17,7 @@ episode                  dict<string>         all      id of the episode or exam
 language                 dict<string>         all      language tag; null where unknown
 reject                   uint8                all      left-out reason, position in `reasons.REASONS`; 0 = usable
 instruction              dict<string>         robot    as stored; null where there is none
+paraphrases              dict<string>         robot?   JSON list of it and others in other words; null: no others
 action                   list<float32>[D]     robot    canonical action; 0 where it is not finite
 terminate                bool                 robot    whether the episode ends by the declared rule
 valid                    bool                 robot    false where `action` is rest in place of an undefined one
@@ -49,7 +51,8 @@ An image that no file of the dataset holds as bytes lies in a blob (`rt2data.ind
 
 The metadata of a part's index, JSON where it is no text: ``digest`` (of the part's content), ``units`` ([[id, steps],
 ...] of its episodes or examples), ``blobs`` (their names), and ``read`` ({file: [size, start, stop]}, where the part is
-some bytes of files). An index file may hold several small parts. It has the ``units``, ``blobs`` and ``read`` of all,
+some bytes of files), ``recoded`` (how many episodes have an instruction that was no UTF-8 and was read as
+Windows-1252). An index file may hold several small parts. It has the ``units``, ``blobs`` and ``read`` of all,
 ``members`` ([[name, digest, rows], ...]), and ``source`` (the short id), ``dataset``, ``split`` and ``check``.
 
 A part's digest is made without reading its images. A file is named by the digests of its parts, the declaration's
@@ -70,7 +73,7 @@ import pyarrow.ipc
 from rt2data.errors import Rt2dataError
 from rt2data.storage import atomic
 
-VERSION = 5
+VERSION = 6
 
 COLUMN = "column."  # begins the name of a declared column
 
@@ -78,7 +81,14 @@ BATCH = 65536  # rows a record batch: a reader that walks the index needs memory
 
 
 def dictionary(codes: npt.NDArray[np.int32], values: Sequence[str | None]) -> pa.DictionaryArray:
-    """Make a dictionary column: row i holds ``values[codes[i]]``; a negative code is null."""
+    """Make a dictionary column: row i holds ``values[codes[i]]``; a negative code is null, and so is None.
+
+    No null becomes a value of the dictionary: Arrow joins no tables of which one has such a dictionary.
+    """
+    known = np.array([value is not None for value in values] + [False], np.bool_)
+    if not known[:-1].all():
+        codes = np.where(known[codes], np.cumsum(known, dtype=np.int32)[codes] - 1, -1).astype(np.int32)
+        values = [value for value in values if value is not None]
     return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), pa.array(values, pa.string()))
 
 

@@ -7,6 +7,7 @@ import textwrap
 from typing import Any
 
 from rt2data.mixture import reader
+from rt2data.plain_text import one_line
 from rt2data.storage.places import Place
 
 Json = dict[str, Any]
@@ -49,7 +50,7 @@ def format_stats(stats: Json) -> str:
             lines.append(f"  instructions: {s['instructions']['distinct']:,} distinct; most frequent, by episodes:")
             lines += [
                 f"    {n:>6,}  {text if len(text) <= 84 else text[:81] + '...'}"
-                for text, n in s["instructions"]["most_frequent"][:5]
+                for text, n in ((one_line(text), n) for text, n in s["instructions"]["most_frequent"][:5])
             ]
         if s["actions"]:
             lines += _action_table(s["actions"]["train"])

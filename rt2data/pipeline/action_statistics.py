@@ -9,6 +9,7 @@ twice.
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from rt2data.pipeline.exact_stats import Cells, Moments
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.robot.fields import split_dimension
 from rt2data.runners.tasks import Counts, Task
-from rt2data.samples import selection
+from rt2data.samples import paraphrases, selection
 from rt2data.samples.job import Job, RowSlice, load_job
 from rt2data.storage import atomic
 from rt2data.storage.workdir import MeasureFiles
@@ -184,6 +185,8 @@ def instructions(job: Job, source: int) -> dict[str, Any]:
     """How many distinct instructions the train episodes of a source begin with, and the ten most frequent with their
     episodes. An episode begins with its first step that is a sample; one without any does not count.
 
+    Where the recipe takes paraphrases, an episode begins with each of its own.
+
     Memory: 16 bytes a distinct instruction; texts of one part at a time, and of ten.
     """
     heads, counts = np.zeros(0, np.uint64), np.zeros(0, np.int64)
@@ -204,14 +207,16 @@ def _first_instructions(job: Job, source: int) -> Iterator[tuple[list[str], Any,
     for part in job.parts:
         if part.source == source and job.source(part).declaration.robot:
             table = job.table(part)
-            codes, values = index.codes(table, "instruction")
+            codes, pools = paraphrases.pools(table)
             kept = selection.rejected(table, job.source(part))[1]
             train = selection.splits(table, job.recipe, job.source(part), part.split) == 0
             rows = np.flatnonzero(kept & train)
             episode = np.cumsum(index.numbers(table, "step") == 0)[rows]
             first = codes[rows[np.flatnonzero(np.diff(episode, prepend=0))]]
-            first_codes, number = np.unique(first[first >= 0], return_counts=True)
-            texts = [str(values[code]) for code in first_codes]
+            episodes: Counter[str] = Counter()
+            for code, times in zip(*np.unique(first[first >= 0], return_counts=True), strict=True):
+                episodes.update(dict.fromkeys(pools[code], int(times)))
+            texts, number = list(episodes), np.array(list(episodes.values()), np.int64)
             digests = [int.from_bytes(index.digest(text, size=8), "big") for text in texts]
             yield texts, np.array(digests, np.uint64), number
 

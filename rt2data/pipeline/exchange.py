@@ -26,7 +26,7 @@ from rt2data.plan import draw
 from rt2data.plan.plan import Plan, load_plan
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.runners.tasks import Counts, Task
-from rt2data.samples import image_pass, selection, windows
+from rt2data.samples import image_pass, paraphrases, selection, windows
 from rt2data.samples.job import Job, load_job
 from rt2data.samples.reasoning import Reasonings
 from rt2data.storage import atomic
@@ -112,9 +112,13 @@ def _rows(job: Job, plan: Plan, group: int, bins: Bins | None, counts: Counter[s
             "copy": _joined([np.full(len(rows), copy, np.int32) for _, rows, copy, _ in drawn], np.int32),
             "variant": samples.variant[positions],
         }  # fmt: skip
-        reasonings = job.reasonings(part, table)
-        if reasonings is not None:
-            columns["plan"] = _reasoning_column(job, plan, part.source, reasonings, samples, drawn)
+        if source.declaration.robot and (source.reasoning or source.instructions != "first"):
+            told = selection.instructions(table, source, job.recipe.seed, samples)
+            if source.instructions != "first":
+                columns["instruction"] = told._replace(codes=told.codes[positions]).column()
+            reasonings = job.reasonings(part, table, samples.rows, told)
+            if reasonings is not None:
+                columns["plan"] = _reasoning_column(job, plan, part.source, reasonings, samples, drawn)
         if source.declaration.kind != "robot":
             texts = np.array(selection.targets(table, source, job.recipe.seed, samples), object)
             columns["target"] = pa.array(texts[positions], pa.string())
@@ -150,8 +154,8 @@ def _reasoning_column(
     for split, rows, copy, _ in drawn:
         last = int((plan.sources[source].plans or {})["threshold"][job.recipe.splits[split]])
         hashes = draw.reasoning_hashes(job.recipe, rule, samples, rows, copy)
-        which.append(samples.rows[rows])
-        masks.append((reasonings.which[which[-1]] >= 0) & (last >= 0) & (hashes <= np.uint64(max(0, last))))
+        which.append(rows)
+        masks.append((reasonings.which[rows] >= 0) & (last >= 0) & (hashes <= np.uint64(max(0, last))))
     mask, rows = _joined(masks, np.bool_), _joined(which, np.int64)
     place = np.cumsum(mask) - 1
     return reasonings.take(rows[mask]).take(pa.array(place, mask=~mask))
@@ -168,7 +172,7 @@ def _with(table: pa.Table, columns: dict[str, Any], source: RecipeSource, camera
     unused = {f"{c}." for c in source.declaration.cameras if c not in cameras}
     arrays: dict[str, Any] = {}
     for name in table.column_names:
-        if name in ("split_hash", "reject", "plan", "success", *windows.WINDOW):
+        if name in ("split_hash", "reject", "plan", "success", paraphrases.COLUMN, *windows.WINDOW):
             continue
         if name.startswith((index.COLUMN, image_pass.ATTACHED, *unused)):
             continue

@@ -215,6 +215,7 @@ def make_index(task: IndexTask) -> tuple[Indexed, Counts]:
         "units": json.dumps(units),
         "blobs": json.dumps([blob for m in metas for blob in json.loads(m.get("blobs", "[]"))]),
         "read": json.dumps(_read(metas)),
+        "recoded": json.dumps(sum(json.loads(m.get("recoded", "0")) for m in metas)),
     }  # fmt: skip
     file = _file(task, declared, [member.digest for member in members])
     table = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])

@@ -115,7 +115,7 @@ def check_holdout(job: Job, held: Holdout) -> None:
     for part in job.parts:
         if not missing:
             return
-        missing -= row_holdout.used(job.table(part), held)
+        missing -= row_holdout.used(index.read(job.work.path(part.file)), held)
     if missing:
         listed = ", ".join(f'"{entry}"' for entry in held.entries() if entry in missing)
         where = f"{job.recipe.file}: holdout"
@@ -142,6 +142,7 @@ def count_part(recipe: Recipe, source: RecipeSource, plan: SourcePlan, table: pa
     plan.units += counts["units"]
     plan.rows += counts["rows"]
     plan.never_terminate += counts.get("never_terminate", 0)
+    plan.recoded += counts["recoded"]
     plan.left_out += samples.left_out
     plan.blob_bytes += blob_bytes(table, source)
     for number, name in enumerate(recipe.splits):
@@ -165,13 +166,13 @@ def choose_reasonings(job: Job, number: int, plan: SourcePlan) -> dict[str, Any]
             continue
         table = job.table(part)
         samples = selection.select(table, recipe, source, part.split)
-        own = reasoning.reasonings(table, rule, annotated)
-        without += int(np.count_nonzero(samples.kept & (own.which < 0)))
-        if annotated:
-            matched[own.which[own.which >= 0]] = True
+        told = selection.instructions(table, source, recipe.seed, samples)
+        own = reasoning.reasonings(table, samples.rows, told, rule, annotated)
+        without += int(np.count_nonzero(own.which < 0))
+        matched[own.found[own.found >= 0]] = True
         for split, rows, copy, _ in iter_drawn(recipe, source, plan, samples):
             mine = reasoning_hashes(recipe, source, samples, rows, copy)
-            hashes[split].append(mine[own.which[samples.rows[rows]] >= 0])
+            hashes[split].append(mine[own.which[rows] >= 0])
     chosen = {}
     for split, name in enumerate(recipe.splits):
         every = np.concatenate(hashes[split]) if hashes[split] else np.empty(0, np.uint64)

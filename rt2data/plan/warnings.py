@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rt2data.plan import shared_pictures
 from rt2data.plan.plan import SourcePlan
-from rt2data.recipes.recipe import Recipe
+from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.robot.fields import ARM
 
 _UNKNOWN = (
@@ -34,6 +34,7 @@ def warnings(recipe: Recipe, plans: list[SourcePlan], splits: dict[str, int]) ->
                 warnings.append(f'{plan.dataset}: its split "{name}" goes into train, as the recipe asks')
         if plan.never_terminate:
             warnings.append(f"{plan.dataset}: in {plan.never_terminate} of {plan.units} episodes no step terminates")
+        warnings += _texts(source, plan)
         robot = source.declaration.robot
         warnings += [
             f"{plan.dataset}: {about} is unverified: {reason}" for about, reason in source.declaration.unverified
@@ -50,6 +51,17 @@ def warnings(recipe: Recipe, plans: list[SourcePlan], splits: dict[str, int]) ->
     for cameras, whose in without.items():
         warnings.append(f"{', '.join(whose)} {'has' if len(whose) == 1 else 'have'} no camera {cameras}")
     return warnings + shared_pictures.overlaps(recipe) + _lengths(recipe)
+
+
+def _texts(source: RecipeSource, plan: SourcePlan) -> list[str]:
+    """Sentences about a source's instructions: those that were no UTF-8, and paraphrases that nobody has counted."""
+    sentences = []
+    if plan.recoded:
+        found = f"the instructions of {plan.recoded} of {plan.units} episodes are no UTF-8"
+        sentences.append(f"{plan.dataset}: {found} and are read as Windows-1252")
+    if plan.estimated and source.instructions == "all":
+        sentences.append(f"{plan.dataset}: each paraphrase is a sample; only an index counts them (plan --index)")
+    return sentences
 
 
 def _lengths(recipe: Recipe) -> list[str]:

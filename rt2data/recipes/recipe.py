@@ -23,7 +23,7 @@ from rt2data.robot.fields import ARM, RobotFields
 from rt2data.tokenizer import ActionTokenizer
 
 # Fields of a source that are written as they are into the resolved recipe.
-_OWN = ("cameras", "prompts", "filters", "normalise", *sampling.KEYS)
+_OWN = ("cameras", "instructions", "prompts", "filters", "normalise", *sampling.KEYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ class RecipeSource:
     splits: Splits
     answers: str
     captions: str
+    instructions: str
     cameras: tuple[str, ...]
     prompts: dict[str, Any]
     filters: tuple[Filter, ...]
@@ -184,7 +185,8 @@ def _source(recipe: Recipe, entry: WrittenSource, written: WrittenRecipe) -> Rec
         raise Rt2dataError(entry.at(amounts[1]), f"{' and '.join(amounts)} together", "one of weight, repeat, samples")
     where = entry.at("splits") if "splits" in fields else written.at("splits")
     splits = parse_splits(fields.get("splits", written.fields.get("splits")), declaration, where)
-    for key, kind in (("answers", "vqa"), ("captions", "caption"), ("cameras", "robot")):
+    for key, kind in (("answers", "vqa"), ("captions", "caption"), ("cameras", "robot"),
+                      ("instructions", "robot")):  # fmt: skip
         if key in fields and declaration.kind != kind:
             expected = f"a {'VQA' if kind == 'vqa' else kind} source"
             raise Rt2dataError(entry.at(key), f'"{key}" for a {declaration.kind} source', expected)
@@ -209,7 +211,7 @@ def _source(recipe: Recipe, entry: WrittenSource, written: WrittenRecipe) -> Rec
         weight=fields.get("weight", 1 if amounts == ["weight"] else None),
         repeat=fields.get("repeat", 1 if amounts == ["repeat"] else None), samples=fields.get("samples"),
         splits=splits, answers=fields.get("answers", "majority"), captions=fields.get("captions", "all"),
-        cameras=cameras, prompts=prompts, sampling=how,
+        instructions=fields.get("instructions", "first"), cameras=cameras, prompts=prompts, sampling=how,
         filters=filters.parse_filters(fields.get("filters", {}), declaration, lambda name: entry.at("filters", name)),
         normalise=fields.get("normalise"),
         reasoning=reasoning.parse_reasoning(fields["plans"], declaration, lambda key: entry.at("plans", key))

@@ -238,6 +238,8 @@ def judge_success(declared: Success, read: Read, value: Callable[[str], Any], st
     if declared.rule is not None:
         return bool(evaluate_rule(declared.rule, read, steps, where).any())
     stored = value(declared.field)
+    if stored is None:  # an optional field that is not there
+        return None
     texts = stored if isinstance(stored, list) else [stored]
     return any(declared.contains.encode() in text for text in texts)
 

@@ -56,11 +56,12 @@ class Instruction:
     """Where a dataset's instructions come from.
 
     Attributes:
-        fields: the first of these that is not empty holds the instruction.
+        fields: hold the instruction in several wordings, of which the first that is not empty is the first.
         codes: whether the fields hold UTF-8 bytes as integers.
         dummy: texts that count as no instruction.
         table: maps stored values to texts.
         text: the instruction of every step, in place of fields; "" is the blank that Octo has for some datasets.
+        otherwise: read in their order where `fields` have no text.
     """
 
     fields: tuple[str, ...]
@@ -68,6 +69,12 @@ class Instruction:
     dummy: tuple[str, ...]
     table: dict[str, str] | None
     text: str | None
+    otherwise: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every field that is read."""
+        return (*self.fields, *self.otherwise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,13 +220,13 @@ class RobotFields:
         flags = {"is_terminal": "steps/is_terminal", "is_last": "steps/is_last", "not_last": "steps/is_last"}
         named = [flags[word] for word in (self.terminate, self.valid_action) if isinstance(word, str) and word in flags]
         terms = [field for term in (*self.terms, *self.state) for field in term.fields]
-        reasoning = self.plan.fields if self.plan else ()
+        reasoning = self.plan.paths if self.plan else ()
         others = [*(rule.field for rule in self.rules), *named, *(p.field for p in self.proprio), *reasoning]
         others += [self.success.field] if self.success and self.success.field else []
         others += self.first_scale or ()
         return tuple(
             dict.fromkeys(
-                [*self.episode_id, *(c.field for c in self.cameras), *self.instruction.fields, *terms, *others]
+                [*self.episode_id, *(c.field for c in self.cameras), *self.instruction.paths, *terms, *others]
             )
         )
 

@@ -41,7 +41,7 @@ def find_mismatches(
         if field and (field.per_step or field.shape or field.kind not in ("text", "tensor")):
             yield _wrong(where, field, "one text or number per episode")
     for declared in (robot.instruction, robot.plan):
-        for path in declared.fields if declared else ():
+        for path in declared.paths if declared else ():
             field = known.get(path)
             if declared and field and (expected := _expected_text(declared, field)):
                 yield _wrong(where, field, expected)
@@ -64,8 +64,9 @@ def _expected_text(declared: Instruction, field: Field) -> str:
     if declared.codes:
         whole = _is_table(field) and field.dtype.lstrip("u").startswith("int") and len(field.shape) == 1
         return "" if whole else "integers of shape (n,)"
-    kinds = ("text", "tensor") if declared.table else ("text",)
-    return "a text" if field.shape or field.kind not in kinds else ""
+    if field.kind == "text" or (declared.table and field.kind == "tensor" and not field.shape):
+        return ""
+    return "a text, or a list of texts"
 
 
 def _list_refs(robot: RobotFields) -> Iterator[tuple[Ref, int]]:

@@ -12,8 +12,8 @@ taken out of train, not the other way round.
 
 The *place* of an image is the episode; of a web picture its id in the corpus's namespace or, without one, where its
 bytes lie: what is one place may show an image as often as it will. Pictures of one colour are filling and are no
-duplicates. Two episodes are equal where the usable steps of both have the same numbers, instruction, action, terminate
-and images.
+duplicates. Two episodes are equal where the usable steps of both have the same numbers, instruction (with its
+paraphrases where the recipe takes them, in any order), action, terminate and images.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ from rt2data.recipes import filters
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.runners.engine import Direct, Engine
 from rt2data.runners.tasks import Counts, Task
-from rt2data.samples import image_pass, selection, windows
+from rt2data.samples import image_pass, paraphrases, selection, windows
 from rt2data.samples.job import Job, load_job
 from rt2data.samples.parts import IndexedPart
 from rt2data.storage import atomic
@@ -98,7 +99,7 @@ def _digest(job: Job, numbers: list[int]) -> str:
         VERSION, index.VERSION, recipe.splits, recipe.resolved.get("holdout"),
         [
             [s.declaration.digest, [repr(one) for one in s.filters], repr(s.sampling), s.splits.resolved(),
-             s.normalise, selection.cameras(s)]
+             s.normalise, selection.cameras(s), s.instructions]
             for s in recipe.sources
         ],
         [[job.parts[n].source, job.parts[n].split, job.parts[n].name, job.parts[n].file]
@@ -202,13 +203,15 @@ def mark(task: MarkTask) -> Counts:
     marks = np.zeros(part.rows, np.uint8)
     starts = _starts(task.ranges)
     for entries, rows in _entries(job, task.part):
+        if not len(entries):  # other filters leave no row of the part
+            continue
         lost = np.zeros(len(entries), np.bool_)
         which = np.searchsorted(starts, entries["high"], side="right") - 1
         for number in np.unique(which).tolist():
             doubles = np.load(files.range(number), mmap_mode="r", allow_pickle=False)
             mine = np.flatnonzero(which == number)
             lost[mine] = _later(entries[mine], doubles)
-        bit = filters.DUPLICATES["duplicate_episode" if entries["camera"][:1] == EPISODE else "duplicate_image"]
+        bit = filters.DUPLICATES["duplicate_episode" if entries["camera"][0] == EPISODE else "duplicate_image"]
         marks[rows(lost)] |= bit
     _save(files.marks(part.source, part.file), marks)
     return {"duplicates": int(np.count_nonzero(marks))}
@@ -318,8 +321,8 @@ def _places(table: pa.Table, source: RecipeSource, camera: str) -> keys.U64:
 
 def _content(table: pa.Table, digests: list[keys.U64], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
     """What each of `rows` holds, as bytes of one length: step, terminate, action, instruction, images."""
-    codes, texts = index.codes(table, "instruction")
-    said = [np.frombuffer(index.digest(str(text), size=16), np.uint8) for text in texts]
+    codes, pools = paraphrases.pools(table)
+    said = [np.frombuffer(index.digest(*sorted(pool), size=16), np.uint8) for pool in pools]
     columns = [
         index.numbers(table, "step")[rows].astype("<i4").reshape(-1, 1),
         index.numbers(table, "terminate")[rows].astype(np.uint8).reshape(-1, 1),
@@ -331,7 +334,7 @@ def _content(table: pa.Table, digests: list[keys.U64], rows: npt.NDArray[np.int6
 
 
 def _cut(content: npt.NDArray[np.uint8], begin: npt.NDArray[np.int64]) -> Iterator[bytes]:
-    for low, high in zip(begin, [*begin[1:], len(content)], strict=True):
+    for low, high in pairwise([*begin, len(content)]):
         yield content[low:high].tobytes()
 
 

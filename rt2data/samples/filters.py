@@ -15,6 +15,7 @@ import pyarrow.compute
 
 from rt2data import index
 from rt2data.recipes.filters import DUPLICATES, PIXELS, TEXT_LENGTHS, Filter
+from rt2data.samples import paraphrases
 
 Mask = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.float64]
@@ -58,6 +59,11 @@ def _values(table: pa.Table, column: str, cameras: Sequence[str]) -> tuple[Numbe
     if column in PIXELS:
         return *_pixels(table, column, cameras), []
     text, _, what = column.rpartition("_")
+    if what in TEXT_LENGTHS and text == "instruction" and paraphrases.COLUMN in table.column_names:
+        codes, pools = paraphrases.pools(table)
+        every = pa.chunked_array([pa.array(pools, pa.list_(pa.string()))])
+        least, greatest = (np.append(numbers, np.nan) for numbers in _lengths(every, what))
+        return least[codes], greatest[codes], []
     if what in TEXT_LENGTHS and text in _COLUMN:
         return *_lengths(table.column(_COLUMN[text]), what), []
     stored = table.column(f"{index.COLUMN}{column}").combine_chunks()

@@ -10,17 +10,19 @@ import pyarrow as pa
 
 from rt2data import index
 from rt2data.recipes.holdout import Holdout, normalise_words
+from rt2data.samples import paraphrases
 
 HELD = "filter.held"  # the column that a job adds to an index
 
 
 def mask(table: pa.Table, held: Holdout) -> npt.NDArray[np.bool_]:
-    """Which rows of a part's whole index are held out."""
+    """Which rows of a part's whole index are held out: all of an episode with a paraphrase that is."""
     hashes = np.array(sorted({h for h, _ in _hashes(held)}), np.uint64)
     held_out = np.isin(index.numbers(table, "split_hash"), hashes)
     if "instruction" in table.column_names and (held.instructions or held.objects):
-        codes, texts = index.codes(table, "instruction")
-        said = np.array([*(any(True for _ in _said(held, str(text))) for text in texts), False], np.bool_)
+        codes, pools = paraphrases.pools(table)
+        matched = {text: any(True for _ in _said(held, text)) for pool in pools for text in pool}
+        said = np.array([*(any(map(matched.__getitem__, pool)) for pool in pools), False], np.bool_)
         starts = np.flatnonzero(index.numbers(table, "step") == 0)
         if len(codes):
             unit = np.cumsum(index.numbers(table, "step") == 0) - 1
@@ -29,12 +31,12 @@ def mask(table: pa.Table, held: Holdout) -> npt.NDArray[np.bool_]:
 
 
 def used(table: pa.Table, held: Holdout) -> set[str]:
-    """The entries of a holdout that some row of a part matches."""
+    """The entries of a holdout that some row of a part's index, as it is stored, matches."""
     there = index.numbers(table, "split_hash")
     names = {name for h, name in _hashes(held) if (there == np.uint64(h)).any()}
     if "instruction" in table.column_names:
-        for text in index.codes(table, "instruction")[1]:
-            names.update(_said(held, str(text)))
+        for text in {text for pool in paraphrases.pools(table).pools for text in pool}:
+            names.update(_said(held, text))
     return names
 
 

@@ -22,6 +22,7 @@ from rt2data.samples import annotations as annotation
 from rt2data.samples import filters as row_filters
 from rt2data.samples import reasoning, selection
 from rt2data.samples.groups import cut_groups
+from rt2data.samples.paraphrases import Told
 from rt2data.samples.parts import IndexedPart, Member, Slice
 from rt2data.samples.view import view
 from rt2data.storage import atomic
@@ -78,10 +79,12 @@ class Job:
         file = self.annotated[source] if self.annotated else ""
         return annotation.load(self.work.path(file)) if file else None
 
-    def reasonings(self, part: IndexedPart, table: pa.Table) -> reasoning.Reasonings | None:
-        """The reasoning of rows of a part's index; None where the recipe asks for none."""
+    def reasonings(self, part: IndexedPart, table: pa.Table, rows: Any, told: Told) -> reasoning.Reasonings | None:
+        """The reasoning of the samples at `rows` of a part's index, `told` their instructions; None where the recipe
+        asks for none.
+        """
         rule = self.source(part).reasoning
-        return reasoning.reasonings(table, rule, self.annotations(part.source)) if rule else None
+        return reasoning.reasonings(table, rows, told, rule, self.annotations(part.source)) if rule else None
 
     def slices(self, group: int) -> Iterator[RowSlice]:
         """The slices of a group. A group holds slices of one source."""

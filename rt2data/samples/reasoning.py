@@ -15,6 +15,7 @@ from rt2data import index
 from rt2data.errors import Rt2dataError
 from rt2data.index import keys
 from rt2data.recipes.reasoning import Reasoning, fill_template
+from rt2data.samples.paraphrases import Told
 
 if TYPE_CHECKING:
     from rt2data.samples.annotations import Annotations
@@ -25,25 +26,36 @@ ALL = (1 << 64) - 1  # a threshold that leaves nothing out
 
 @dataclass(slots=True)
 class Reasonings:
-    """The reasoning of some rows of an index: `which` int64 (rows,), -1 where there is none."""
+    """The reasoning of n samples: `which` int64 (n,), -1 where there is none.
+
+    `found`: int64 (rows of the index,), which annotation each row has, -1 where none; empty without annotations.
+    """
 
     which: npt.NDArray[np.int64]
+    found: npt.NDArray[np.int64]
     _texts: list[str] | Annotations
 
-    def take(self, rows: npt.NDArray[np.int64]) -> pa.Array:
-        """The texts of `rows`, all of which have one."""
-        which = self.which[rows]
+    def take(self, samples: npt.NDArray[np.int64]) -> pa.Array:
+        """The texts of `samples` (positions), all of which have one."""
+        which = self.which[samples]
         if isinstance(self._texts, list):
             return pa.array(self._texts, pa.string()).take(pa.array(which))
         return self._texts.texts(which)
 
 
-def reasonings(table: pa.Table, rule: Reasoning, annotated: Annotations | None) -> Reasonings:
-    """The reasoning of the rows of an index."""
+def reasonings(
+    table: pa.Table, rows: npt.NDArray[np.int64], told: Told, rule: Reasoning, annotated: Annotations | None
+) -> Reasonings:
+    """The reasoning of the samples at `rows` of an index, each with the instruction that it is `told`."""
     if annotated is not None:
-        return Reasonings(annotated.find(table), annotated)
-    said, instructions = index.codes(table, "instruction")
-    codes, plans = index.codes(table, "plan") if rule.origin == "column" else (np.zeros(len(said), np.int32), [None])
+        found = annotated.find(table)
+        return Reasonings(found[rows], found, annotated)
+    said, instructions = told
+    codes: npt.NDArray[np.int32] = np.zeros(len(said), np.int32)
+    plans: list[str | None] = [None]
+    if rule.origin == "column":
+        every, plans = index.codes(table, "plan")
+        codes = every[rows]
     pairs, which = np.unique(said.astype(np.int64) << 32 | codes.astype(np.int64) + 1, return_inverse=True)
     texts: list[str] = []
     place = np.full(len(pairs), -1, np.int64)
@@ -57,7 +69,7 @@ def reasonings(table: pa.Table, rule: Reasoning, annotated: Annotations | None) 
         if text is not None:
             place[number] = len(texts)
             texts.append(text)
-    return Reasonings(place[which.reshape(-1)], texts)
+    return Reasonings(place[which.reshape(-1)], np.empty(0, np.int64), texts)
 
 
 def wanted(share: float | None, samples: int) -> int | None:

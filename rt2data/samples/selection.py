@@ -20,6 +20,7 @@ from rt2data.recipes import filters
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.samples import filters as row_filters
 from rt2data.samples import holdout as row_holdout
+from rt2data.samples import paraphrases
 
 
 @dataclass(slots=True)
@@ -28,7 +29,7 @@ class Selection:
 
     Attributes:
         rows: int64 (n,), positions in the table; a row with several variants stands several times.
-        variant: int32 (n,), which answer or caption; -1 where the sample has no variant.
+        variant: int32 (n,), which answer, caption or paraphrase; -1 where the sample has no variant.
         split: int8 (n,), position in ``recipe.splits``.
         units: the rows' digests, 10 bytes each.
         step: int32 (n,).
@@ -92,7 +93,8 @@ def select(table: pa.Table, recipe: Recipe, source: RecipeSource, dataset_split:
     else:
         number = number[positions]
         if len(number) and number.max() > keys.MAX_VARIANT:
-            raise Rt2dataError(source.where, f"{number.max()} texts on one picture", f"at most {keys.MAX_VARIANT}")
+            unit = "step" if source.declaration.robot else "picture"
+            raise Rt2dataError(source.where, f"{number.max()} texts of one {unit}", f"at most {keys.MAX_VARIANT}")
         variant = (np.arange(int(number.sum())) - np.repeat(np.cumsum(number) - number, number)).astype(np.int32)
         positions = np.repeat(positions, number)
     picked = index.units(table)[positions].tobytes()
@@ -179,7 +181,15 @@ def variants(table: pa.Table, source: RecipeSource) -> npt.NDArray[np.int64] | N
         return np.asarray(pa.compute.list_value_length(table.column("captions")).to_numpy(), np.int64)
     if source.declaration.kind == "vqa" and source.answers == "all":
         return np.array([len(dict.fromkeys(a)) for a in table.column("answers").to_pylist()], np.int64)
+    if source.declaration.kind == "robot" and source.instructions == "all":
+        return paraphrases.pools(table).sizes
     return None
+
+
+def instructions(table: pa.Table, source: RecipeSource, seed: int, samples: Selection) -> paraphrases.Told:
+    """The instruction of each robot sample that the recipe's rule picks."""
+    rule, rows = source.instructions, samples.rows
+    return paraphrases.choose(table, rule, seed, source.id, rows, samples.units, samples.variant)
 
 
 def targets(table: pa.Table, source: RecipeSource, seed: int, samples: Selection) -> list[str]:
@@ -202,8 +212,11 @@ def majority(answers: list[str]) -> str:
 
 
 def count_units(table: pa.Table) -> Mapping[str, Any]:
-    """Episodes or examples as found, and how many of them have no step that terminates (robot data only)."""
-    out = {"units": len(json.loads(index.meta(table)["units"])), "rows": table.num_rows}
+    """Episodes or examples as found, how many of them have no step that terminates (robot data only), and `recoded`
+    (`rt2data.index.table`).
+    """
+    meta = index.meta(table)
+    out = {"units": len(json.loads(meta["units"])), "rows": table.num_rows, "recoded": int(meta.get("recoded", "0"))}
     if "terminate" in table.column_names:
         ends = index.numbers(table, "terminate")
         there = index.numbers(table, "reject") != index.CODE["missing_episode"]

@@ -13,7 +13,7 @@ from rt2data.recipes import filters
 from rt2data.recipes.recipe import Recipe
 from rt2data.samples import filters as row_filters
 from rt2data.samples import holdout as row_holdout
-from rt2data.samples import image_pass, selection, windows
+from rt2data.samples import image_pass, paraphrases, selection, windows
 from rt2data.samples.parts import IndexedPart
 from rt2data.storage.workdir import WorkDir
 
@@ -21,8 +21,8 @@ from rt2data.storage.workdir import WorkDir
 def view(work: WorkDir, recipe: Recipe, part: IndexedPart, duplicates: str = "") -> pa.Table:
     """The index of a part, mapped into memory, as the recipe takes it. The rows stay where they are.
 
-    Texts are normalised, the columns that filters and the holdout look at (``filter.``...) are there, and steps are
-    composed or left out (`rt2data.samples.windows`).
+    Texts are normalised, paraphrases are there where the recipe takes more than the first, the columns that filters and
+    the holdout look at (``filter.``...) are there, and steps are composed or left out (`rt2data.samples.windows`).
 
     Args:
         work: the work directory, in which the index lies.
@@ -40,6 +40,8 @@ def view(work: WorkDir, recipe: Recipe, part: IndexedPart, duplicates: str = "")
             table = table.append_column(row_filters.DOUBLE, pa.array(marks))
     if recipe.holdout is not None:
         table = table.append_column(row_holdout.HELD, pa.array(row_holdout.mask(table, recipe.holdout)))
+    if source.instructions == "first" and paraphrases.COLUMN in table.column_names:
+        table = table.drop_columns(paraphrases.COLUMN)
     return windows.apply_sampling(table, source if duplicates else selection.before_duplicates(source))
 
 

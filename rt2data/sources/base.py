@@ -49,8 +49,14 @@ class Values(Protocol):
 
 
 def read_per_step(values: Values, path: str, fields: Mapping[str, Field], steps: int) -> npt.NDArray[Any]:
-    """Read a numeric field of an episode, (T, ...); what is stored once per episode is the same at each step."""
-    array = np.asarray(values[path])
+    """Read a numeric field of an episode, (T, ...); what is stored once per episode is the same at each step.
+
+    Of an optional field that is not there every number is NaN.
+    """
+    value = values[path]
+    if value is None:
+        return np.full((steps, *(n or 0 for n in fields[path].item_shape)), np.nan, np.float32)
+    array = np.asarray(value)
     return array if fields[path].per_step else np.broadcast_to(array, (steps, *array.shape))
 
 

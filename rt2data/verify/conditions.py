@@ -38,7 +38,8 @@ class Conditions:
             self.filters[source] = {}
             for column, limits in _rules(rule.get("filters", {})).items():
                 of_images = column in (*PIXELS, *DUPLICATES, "width", "height")
-                if (encoded and of_images) or not _is_shown(column, limits, facts.sources[source]["kind"]):
+                unseen = (encoded and of_images) or not _is_shown(column, limits, facts.sources[source]["kind"])
+                if unseen or _of_others(column, limits, rule.get("instructions", "first")):
                     hidden.add(f"{source} {column}")
                 else:
                     self.filters[source][column] = limits
@@ -115,6 +116,13 @@ def _is_shown(column: str, rule: Json, kind: str) -> bool:
     text, _, what = column.rpartition("_")
     own = {"robot": ("instruction",), "vqa": ("question", "answer"), "caption": ("caption",)}[kind]
     return what in ("characters", "words") and text in own and "top" not in rule
+
+
+def _of_others(column: str, limits: Json, instructions: str) -> bool:
+    """Whether a filter looks at paraphrases that a sample does not show: a list is for the shortest of all."""
+    if column == "duplicate_episode":
+        return instructions == "draw"
+    return instructions != "first" and column.startswith("instruction_") and ("in" in limits or "not" in limits)
 
 
 def _values(column: str, sample: Json, images: Sequence[ImageFacts | None]) -> list[Any]:

@@ -41,6 +41,7 @@ class Ledger:
         self.units = Records(unit=8, split=1, place=8)
         self.images = Records(high=8, low=8, split=1, asked=1, unit=8, place=8)
         self.steps = Records(unit=8, high=8, low=8, place=8)
+        self.told = Records(step=8, text=8, place=8)  # what the samples of one step are told, where there are several
 
     def shard(self, name: str) -> None:
         """Note that a shard begins."""
@@ -89,6 +90,10 @@ class Ledger:
         high, low = int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:16], "big")
         self.steps.add(hash_of(key.unit), high, low, self.number - 1)
 
+    def paraphrase(self, text: str, key: Key) -> None:
+        """Count an instruction of a step that has several samples."""
+        self.told.add(hash_of(f"{key.unit}-{key.step}"), hash_of(text), self.number - 1)
+
     def _order(self, where: str, split: str, key: Key, text: str) -> None:
         order = (keys.hash64("order", self.seed, key), text)
         stream = split, key.source if self.is_by_source else ""
@@ -132,6 +137,7 @@ class Ledger:
         for rows in self.images.ranges():
             self._images(rows)
         self._episodes()
+        self._paraphrases()
 
     def _copies(self, rows: Rows, usable: Counter[tuple[int, int]]) -> None:
         """Check that each sample is in one split, with copies 0 to the number wanted; count samples into `usable`."""
@@ -204,6 +210,15 @@ class Ledger:
             where = self.place(episodes[at + 1, 3])
             found = f"an episode that is also that of {self.place(episodes[at, 3])}"
             self.report["filters"].fail(where, found, "each episode once, by the filter duplicate_episode")
+
+    def _paraphrases(self) -> None:
+        """Check that no two samples of a step are told the same."""
+        for rows in self.told.ranges():
+            self.report["texts"].number += len(rows)
+            same = (rows["step"][1:] == rows["step"][:-1]) & (rows["text"][1:] == rows["text"][:-1])
+            for at in np.flatnonzero(same).tolist():
+                where, found = self.place(rows["place"][at + 1]), "an instruction that another sample of the step has"
+                self.report["texts"].fail(where, found, "each paraphrase once")
 
 
 def hash_of(text: str) -> int:

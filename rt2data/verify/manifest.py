@@ -183,7 +183,7 @@ def _check_rows(source: Json, rule: Json, report: Report) -> None:
     reasons: Counter[str] = Counter(source["left_out"])
     not_drawn = reasons.pop("not_drawn", 0)
     usable, lost = sum(source["usable"].values()), reasons.total()
-    several = "all" in (rule.get("answers"), rule.get("captions"))
+    several = "all" in (rule.get("answers"), rule.get("captions"), rule.get("instructions"))
     accounted = usable >= rows - lost if several else usable + lost == rows
     check.expect(
         accounted, where, f"{rows} rows, {usable} usable samples, {lost} rows left out", "every row usable or left out"

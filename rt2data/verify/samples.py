@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from rt2data.verify.report import Report
 from rt2data.verify.shards import Members
 
 Json = dict[str, Any]
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # control characters but tab and line feed
 
 
 class SampleCheck:
@@ -84,7 +87,7 @@ class SampleCheck:
             found = f"example {sample['example']}, step {key.step}"
             self.report["keys"].expect(named, where, found, "the example's digest and step 0 in the key")
             return None
-        named = keys.digest(sample["episode"]).hex() == key.digest and sample["step"] == key.step and key.variant < 0
+        named = keys.digest(sample["episode"]).hex() == key.digest and sample["step"] == key.step
         self.report["keys"].expect(
             named and sample["step"] < sample["steps"],
             where,
@@ -126,6 +129,7 @@ class SampleCheck:
             state = self._state(where, sample) if "{proprio}" in templates[kind] else ""
             prompt = texts.robot_prompt(templates[kind], templates["instruction"], sample["instruction"], state)
             target = sample["target"]
+            rule = self.facts.rules[sample["source"]].get("instructions", "first")
         else:
             vqa = sample["kind"] == "vqa"
             prompt = templates["caption"]
@@ -134,12 +138,15 @@ class SampleCheck:
             stored = sample["answers"] if vqa else sample["captions"]
             rule = self.facts.rules[sample["source"]].get("answers" if vqa else "captions")
             target = self._target(stored, rule, key, unique=vqa)
-            self.report["keys"].expect(
-                (key.variant >= 0) == (rule == "all"),
-                where,
-                f"variant {key.variant}",
-                f"one where the recipe takes all texts; it takes {rule}",
-            )
+        self.report["keys"].expect(
+            (key.variant >= 0) == (rule == "all"),
+            where,
+            f"variant {key.variant}",
+            f"one where the recipe takes all texts; it takes {rule}",
+        )
+        for name in ("prompt", "target"):
+            found = _CONTROL.search(sample[name])
+            check.expect(found is None, where, f"U+{ord(found[0]) if found else 0:04X} in the {name}", "readable text")
         check.expect(sample["prompt"] == prompt, where, f'the prompt "{sample["prompt"]}"', f'"{prompt}"')
         check.expect(sample["target"] == target, where, f'the target "{sample["target"]}"', f'"{target}"')
 

@@ -71,7 +71,7 @@ class Windows:
             return
         self._names(where, images, cameras, history)
         no_op = self._no_op(source, sample["dims"])
-        if stride > 1 or no_op is not None:
+        if (stride > 1 or no_op is not None) and key.variant <= 0:  # the paraphrases of a step are one step
             still, gripper = no_op is not None and _still(sample, no_op), _gripper(sample)
             self.check.expect(not still or sample["step"] > 0, where, "no motion", "none of the steps without motion")
             self.steps.add(_digest(key.unit), sample["step"], stride, still, gripper, number)

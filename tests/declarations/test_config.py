@@ -105,8 +105,8 @@ def test_what_is_not_yaml(tmp_path: Path, text: str | bytes, message: str) -> No
             "name: x\nsources:\n- {source: a, wieght: 2}\n",
             (
                 'r.yaml:3: unknown field "wieght"; expected one of answers, cameras, captions, compat, filters, '
-                "history, hz, no_op, normalise, past_end, path, plans, prompts, repeat, samples, source, splits, "
-                'stride, weight. Did you mean "weight"?'
+                "history, hz, instructions, no_op, normalise, past_end, path, plans, prompts, repeat, samples, source, "
+                'splits, stride, weight. Did you mean "weight"?'
             ),
         ),
         (

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rt2data import prompts
+from rt2data.plain_text import one_line
 from rt2data.recipes.prompt_templates import PROMPTS
 
 
@@ -50,7 +51,7 @@ def test_vqa_prompts() -> None:
 def test_any_text_is_kept_but_for_what_an_operation_takes(text: str) -> None:
     assert (
         prompts.format_robot_prompt(PROMPTS | {"instruction": []}, text)
-        == f"Q: what action should the robot take to {text}? A:"
+        == f"Q: what action should the robot take to {one_line(text)}? A:"
     )
     out = prompts.format_robot_prompt(PROMPTS, text)
     assert out.startswith("Q: what action should the robot take to ")

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import pyarrow as pa
 
 from rt2data import index
@@ -15,10 +16,12 @@ from rt2data.errors import Rt2dataError
 from rt2data.images import headers
 from rt2data.rlds.field_values import ImageRefs
 from rt2data.robot import actions, instruction
+from rt2data.robot.instruction import Pool
 from rt2data.sources.base import Part, Values, read_per_step
 from rt2data.sources.robot.robot_source import RobotSource
 
 Bytes = npt.NDArray[np.uint8]
+Codes = npt.NDArray[np.int32]
 
 
 class Episode(Values, Protocol):
@@ -53,8 +56,10 @@ class EpisodeRows:
         self.name = source.declaration.name
         self.episodes: list[str] = []
         self.instructions: dict[str, int] = {}
+        self.paraphrases: dict[str, int] = {}
         self.reasonings: dict[str, int] = {}
-        names = "unit hash length instruction reject action terminate valid proprio plan success"
+        self.recoded = 0  # episodes
+        names = "unit hash length instruction paraphrases reject action terminate valid proprio plan success"
         self.columns: dict[str, list[Any]] = {name: [] for name in names.split()}
         self.refs: dict[str, list[ImageRefs]] = {camera.name: [] for camera in self.robot.cameras}
         self.hidden: dict[str, list[npt.NDArray[np.bool_]]] = {camera.name: [] for camera in self.robot.cameras}
@@ -89,14 +94,16 @@ class EpisodeRows:
         reject = np.where(finite, np.where(ok | ends, 0, index.CODE["invalid_action"]), index.CODE["not_finite"])
         if robot.every > 1:
             reject = np.where(np.arange(steps) % robot.every, index.CODE["between_steps"], reject)
-        texts = instruction.read_instructions(robot.instruction, episode.__getitem__, steps)
-        instructions = _codes(texts, self.instructions)
-        reject = np.where((reject == 0) & (instructions < 0), index.CODE["no_instruction"], reject)
+        pools = instruction.read_pools(robot.instruction, episode.__getitem__, steps, self.source.fields)
+        instructions, paraphrases, unreadable = self._told(pools)
+        why = np.where(unreadable, index.CODE["unreadable_text"], index.CODE["no_instruction"])
+        reject = np.where((reject == 0) & (instructions < 0), why, reject)
         self.episodes.append(name)
         columns["unit"].append(index.digest(name))
         columns["hash"].append(index.split_hash(self.name, name))
         columns["length"].append(steps)
         columns["instruction"].append(instructions)
+        columns["paraphrases"].append(paraphrases)
         columns["reject"].append(reject.astype(np.uint8))
         columns["action"].append(np.where(finite[:, None], action32, np.float32(0)))
         columns["terminate"].append(ends)
@@ -114,11 +121,35 @@ class EpisodeRows:
             columns["proprio"].append(np.concatenate(picked, axis=1, dtype=np.float32))
         for camera in robot.cameras:
             refs = episode[camera.field]
+            if refs is None:  # an optional field that the record lacks: no image at any step
+                refs = ImageRefs(*np.zeros((2, steps), np.int64))
             if not isinstance(refs, ImageRefs):
                 raise Rt2dataError(where, f"{camera.field} is not an encoded image", "an image feature")
             self.refs[camera.name].append(refs)
             if camera.valid:
                 self.hidden[camera.name].append(~actions.evaluate_rule(camera.valid, read, steps, where))
+
+    def _told(self, pools: Sequence[Pool]) -> tuple[Codes, Codes, npt.NDArray[np.bool_]]:
+        """Number what steps are told: the instruction, and the pool where it has several; and where bytes are no text.
+
+        -1 where there is none. Each (T,).
+        """
+        distinct = {id(pool): pool for pool in (pools[:1] if pools.count(pools[0]) == len(pools) else pools)}
+        coded = []
+        for pool in distinct.values():  # equal steps share one
+            first = several = -1
+            if pool.texts:
+                first = self.instructions.setdefault(pool.texts[0], len(self.instructions))
+            if len(pool.texts) > 1:
+                several = self.paraphrases.setdefault(orjson.dumps(pool.texts).decode(), len(self.paraphrases))
+            coded.append((first, several, pool.unreadable))
+        self.recoded += any(pool.recoded for pool in distinct.values())
+        place = {identity: number for number, identity in enumerate(distinct)}
+        which = np.zeros(len(pools), np.int32)
+        if len(distinct) > 1:
+            which = np.fromiter((place[id(pool)] for pool in pools), np.int32, len(pools))
+        table = np.array(coded, np.int32)[which]
+        return table[:, 0], table[:, 1], table[:, 2] > 0
 
     def table(self, buffer: Bytes, check: str, digest: str) -> pa.Table:
         """Make the index of the episodes that were added.
@@ -144,6 +175,7 @@ class EpisodeRows:
             "language": index.dictionary(np.full(rows, 0 if language else -1, np.int32), [language]),
             "reject": _concat(columns["reject"], np.uint8),
             "instruction": index.dictionary(_concat(columns["instruction"], np.int32), list(self.instructions)),
+            "paraphrases": index.dictionary(_concat(columns["paraphrases"], np.int32), list(self.paraphrases)),
             "action": index.fixed(_concat(columns["action"], np.float32, len(robot.dims))),
             "terminate": _concat(columns["terminate"], np.bool_),
             "valid": _concat(columns["valid"], np.bool_),
@@ -182,6 +214,7 @@ class EpisodeRows:
             }
         meta = {
             "digest": digest,
+            "recoded": json.dumps(self.recoded),
             "units": json.dumps([[name, length] for name, length in zip(self.episodes, lengths.tolist(), strict=True)]),
         }
         return pa.table(arrays).replace_schema_metadata(meta)

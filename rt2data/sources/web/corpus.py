@@ -24,6 +24,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.sources.base import Part, Source
 from rt2data.sources.pictures import MAX_BYTES, Fact, Names, Picture, PictureReader, describe, read_fact
 from rt2data.sources.web import boxes, json_stream
+from rt2data.sources.web.clean import clean
 from rt2data.sources.web.examples import VERSION, Example, Kept, is_kept, keep, mark_duplicates
 from rt2data.storage import object_store
 from rt2data.storage.object_store import Url
@@ -118,13 +119,13 @@ class WebCorpus(Source):
         name = index.digest(orjson.dumps([VERSION, place, versions]), size=16).hex()
         if self.example_folder is None:
             if self._read[0] != name:
-                examples = list(self.read(split, files))
+                examples = list(clean(self.read(split, files)))
                 mark_duplicates(examples)
                 self._read = name, examples
             return self._read[1]
         path = self.example_folder / f"{name}.jsonl"
         if not is_kept(path):
-            keep(path, self.read(split, files))
+            keep(path, clean(self.read(split, files)))
         return Kept(path)
 
     # What a source offers

@@ -21,7 +21,7 @@ from rt2data.sources.pictures import Names, Picture
 from rt2data.sources.web import boxes
 from rt2data.storage import atomic
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(slots=True)

@@ -21,6 +21,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.index import blobs
 from rt2data.sources.base import Part, Source
 from rt2data.sources.pictures import MAX_BYTES, Fact, Picture, describe
+from rt2data.sources.web.clean import clean
 from rt2data.sources.web.examples import Example, mark_duplicates
 from rt2data.sources.web.records import Records
 
@@ -71,7 +72,7 @@ class Copied(Records):
                 pass
         else:
             blobs.write(path, pictures)
-        examples = list(self.complete(examples))
+        examples = list(clean(self.complete(examples)))
         mark_duplicates(examples)
         facts = self.facts(examples, check=check, known=self._known)
         names = [self._name] if path is not None and self._known else []
@@ -117,10 +118,13 @@ class Tables(Copied):
         row = 0
         try:
             for batch in self.batches(part.name):
-                columns = [self._values(part.name, column) for column in batch.columns]
-                records = [dict(zip(batch.schema.names, values, strict=True)) for values in zip(*columns, strict=True)]
-                for record in records:
+                read = [self._readable(part.name, column) for column in batch.columns]
+                bad = set[int]().union(*(rows for _, rows in read))
+                names, columns = batch.schema.names, [values for values, _ in read]
+                records = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+                for number, record in enumerate(records):
                     record |= {"$row": row, "$key": f"{part.name}/{row}"}
+                    record |= {"$bad": "bad_record"} if number in bad else {}
                     row += 1
                 yield records
         except (OSError, pa.ArrowInvalid) as error:
@@ -129,6 +133,20 @@ class Tables(Copied):
     def _damaged(self, name: str, error: Exception) -> Rt2dataError:
         expected = f"a whole {self.declaration.format} file"
         return Rt2dataError(str(self.root / name), str(error).splitlines()[0], expected, "Copy it again")
+
+    def _readable(self, name: str, column: pa.Array) -> tuple[list[Any], set[int]]:
+        """Convert a column to Python values, and list the rows with a text that is no UTF-8: None stands there."""
+        try:
+            return self._values(name, column), set()
+        except UnicodeDecodeError:
+            values, bad = [], set[int]()
+        for row in range(len(column)):
+            try:
+                values += self._values(name, column.slice(row, 1))
+            except UnicodeDecodeError:
+                values.append(None)
+                bad.add(row)
+        return values, bad
 
     def _values(self, name: str, column: pa.Array) -> list[Any]:
         """Convert a column to Python values, with a `Picture` in place of binary values."""

@@ -166,8 +166,9 @@ def texts(path: Place) -> Iterator[str]:
     """Yield the lines of a file in UTF-8."""
     for number, line in enumerate(json_lines.read_lines(path), 1):
         try:
-            yield line.decode()
+            yield line.decode().replace("\0", "")  # which `csv` refuses before Python 3.11
         except UnicodeDecodeError as error:
+            repair = "Convert the file, as with iconv -f WINDOWS-1252 -t UTF-8"
             raise Rt2dataError(
-                f"{path}:{number}", f"byte {error.start} of the line is not UTF-8", "text in UTF-8"
+                f"{path}:{number}", f"byte {error.start} of the line is not UTF-8", "text in UTF-8", repair
             ) from None

@@ -13,6 +13,7 @@ import orjson
 from rt2data import storage
 from rt2data.errors import Rt2dataError
 from rt2data.sources.base import Part
+from rt2data.sources.json_lines import BYTE_ORDER_MARK
 from rt2data.sources.pictures import Picture
 from rt2data.sources.web.records import Records
 
@@ -74,6 +75,7 @@ class WebDataset(Records):
             elif kind in TEXTS or kind == "json":
                 raw = data[member.offset : member.offset + min(member.size, MAX_TEXT)]
                 try:
+                    raw = raw.removeprefix(BYTE_ORDER_MARK)
                     record[extension] = orjson.loads(raw) if kind == "json" else raw.decode()
                 except ValueError:
                     record["$bad"] = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 
@@ -28,10 +29,30 @@ def fill(template: str, **values: str) -> str:
 
 
 def cleaned(operations: Sequence[str], text: str) -> str:
-    """Apply the recipe's named operations in their order."""
+    """Make one line of a text, and apply the recipe's named operations in their order."""
+    text = in_one_line(text)
     for name in operations:
         text = _apply(name, text)
     return text
+
+
+def in_one_line(text: str) -> str:
+    """Put a space for each stretch of white space with a control character or line break in it; nothing at the ends."""
+    breaks = {c for c in text if unicodedata.category(c) in ("Cc", "Zl", "Zp")}
+    if not breaks:
+        return text
+    pieces = [""]  # stretches of white space and of other characters by turns
+    blank = False
+    for c in text:
+        if (c.isspace() or c in breaks) != blank:
+            pieces.append("")
+            blank = not blank
+        pieces[-1] += c
+    ends = 0, len(pieces) - 1
+    for at, piece in enumerate(pieces):
+        if breaks & set(piece):
+            pieces[at] = "" if at == ends[1] or (at == 1 and not pieces[0]) else " "
+    return "".join(pieces)
 
 
 def _apply(operation: str, text: str) -> str:

@@ -229,6 +229,8 @@ def _rows(path: Place, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
             present = [name for name in columns if name in file.schema_arrow.names]
             for batch in file.iter_batches(columns=present, use_threads=False):
                 yield from batch.select(present).to_pylist()
+    except UnicodeDecodeError as error:
+        raise Rt2dataError(str(path), f"a text that is no UTF-8 ({error.object!r})", "texts in UTF-8") from None
     except (OSError, pa.ArrowException) as error:
         raise Rt2dataError(str(path), str(error).splitlines()[0], "a Parquet file", "Copy it again") from None
 

@@ -166,6 +166,8 @@ class LeRobot(RobotSource):
                 known = sentences[SUBTASK if path == SUBTASK else TASK]
                 other = _only(episode, known) if path == TASK else ""
                 values[path] = _sentences(episode.steps, values.get(column), known, other)
+                if path == TASK and episode.listed:
+                    values[path] = _with_paraphrases(values[path], episode.listed.tasks)
         return dataclasses.replace(episode, values=values)
 
     def _shots(self, episodes: Sequence[Episode]) -> Iterator[Shots]:
@@ -212,3 +214,15 @@ def _sentences(steps: int, numbers: Array | None, known: Mapping[int, str], othe
         return [other.encode()] * steps
     of_step = np.nan_to_num(numbers.reshape(steps, -1)[:, 0], nan=-1).astype(np.int64)
     return [known.get(number, other).encode() for number in of_step.tolist()]
+
+
+def _with_paraphrases(sentences: list[bytes], listed: Sequence[str]) -> list[Any]:
+    """Return the sentence of each step with the others that ``meta`` lists for the episode, as one list.
+
+    They say the same where every step has one task and that is among them. Where steps have several tasks, the list
+    holds what is done one after the other.
+    """
+    tasks = [task.encode() for task in listed]
+    if len(tasks) < 2 or not sentences or sentences[0] not in tasks or len(set(sentences)) > 1:
+        return list(sentences)
+    return [(sentences[0], *tasks)] * len(sentences)

@@ -92,7 +92,8 @@ def values(path: Place, fields: Sequence[Field], start: int, stop: int) -> dict[
     """Read rows `start` to `stop` of the columns called as `fields`.
 
     Returns:
-        Per field a list of texts ("" where there is none), or numbers (T, *shape); NaN where a number is missing.
+        Per field a list of texts as bytes (b"" where there is none), or of lists of them; or numbers (T, *shape), NaN
+        where a number is missing.
 
     Raises:
         Rt2dataError: a column that is not there, or that holds something else.
@@ -194,15 +195,23 @@ def _plain(array: pa.Array) -> pa.Array:
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 
-def _texts(array: pa.Array, path: Place, field: Field) -> list[str]:
+def _texts(array: pa.Array, path: Place, field: Field) -> list[Any]:
+    if pa.types.is_null(array.type):
+        return [b""] * len(array)
+    if _is_list(array.type):
+        texts = _texts(_plain(array.flatten()), path, field)
+        ends = np.cumsum(array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)).tolist()
+        return [tuple(texts[start:stop]) for start, stop in zip([0, *ends], ends, strict=False)]
     if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
         raise _wrong(path, field, array.type)
-    return [text or "" for text in array.to_pylist()]
+    return [text or b"" for text in array.cast(pa.large_binary()).to_pylist()]  # which need not be UTF-8
 
 
 def _numbers(array: pa.Array, path: Place, field: Field) -> npt.NDArray[Any]:
     rows, kind = len(array), array.type
     shape = tuple(n or 0 for n in field.shape)
+    if pa.types.is_null(kind):  # a column without a value
+        return np.full((rows, *shape), np.nan, np.float32)
     while _is_list(array.type):
         if array.null_count or (len(array) and len(set(array.value_lengths().unique().to_pylist())) > 1):
             raise _wrong(path, field, f"{kind} of varying length")
