@@ -33,7 +33,9 @@ def _add_datasets(commands: Commands) -> None:
         "rt2data datasets [-h] [--json | --markdown] [NAME]\n"
         "       rt2data datasets check NAME --data-root DIR [--path DIR] [--episodes N] [--json]"
     )
-    command.add_argument("words", nargs="*", metavar="NAME", help="the name or alias of a dataset; none: list them all")
+    command.add_argument(
+        "words", nargs="*", metavar="NAME", help="the name, an alias or the id of a dataset; none: list them all"
+    )
     command.add_argument("--data-root", type=place, metavar="DIR", help="check: the folder or URL with the datasets")
     command.add_argument("--path", metavar="DIR", help="check: the dataset's folder, where it is not the declared one")
     command.add_argument(

@@ -134,8 +134,13 @@ def _text(
     title = f"{sample['key']}  {sample['kind']}  {sample['dataset']}  {sample['split']}"
     lines = [title if len(title) <= WIDTH else title[: WIDTH - 3] + "..."]
     rows = [("prompt", sample["prompt"]), ("target", sample["target"])]
+    cameras = {one["member"]: f"; camera {one['role']}, {one['field']}" for one in sample.get("cameras") or ()}
     rows += [
-        ("image", f"{p['name']}  {p['format']}, {p['width']} x {p['height']} pixels, {p['bytes']:,} bytes")
+        (
+            "image",
+            f"{p['name']}  {p['format']}, {p['width']} x {p['height']} pixels, {p['bytes']:,} bytes"
+            f"{cameras.get(p['name'], '')}",
+        )
         for p in facts
     ]
     if decoded is not None and tokenizer is not None:

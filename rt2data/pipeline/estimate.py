@@ -17,6 +17,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.pipeline import stages, staging
 from rt2data.plan import planner, quotas, requests, warnings
 from rt2data.plan.plan import Plan, SourcePlan, Stream, empty_plans, stream_names
+from rt2data.plan.versions import set_versions
 from rt2data.recipes.reasoning import Reasoning
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.runners import progress
@@ -78,7 +79,15 @@ def write_left_out(recipe: Recipe, data_root: Place | None, work: Path, file: Pa
             steps = index_of.numbers(table, "step")
             for row, reason in selection.reasons(table, source):
                 image = files[1][files[0][row]] if files[0][row] >= 0 else ""
-                cells = (source.id, reason, names[1][names[0][row]], steps[row], part.split, part.member(row)[0], image)
+                cells = (
+                    source.name,
+                    reason,
+                    names[1][names[0][row]],
+                    steps[row],
+                    part.split,
+                    part.member(row)[0],
+                    image,
+                )
                 out.write("\t".join(" ".join(str(cell).split()) for cell in cells) + "\n")
 
 
@@ -116,6 +125,7 @@ def estimated_plan(recipe: Recipe, datasets: Sequence[Source | None], work: Path
         for s, dataset in zip(recipe.sources, datasets, strict=True)
     ]
     plans = empty_plans(recipe, others)
+    set_versions(plans, datasets)
     for number, (source, dataset) in enumerate(zip(recipe.sources, datasets, strict=True)):
         # What images show is found with all sources together.
         known = dataset is not None and not image_pass.wanted(source)

@@ -20,6 +20,7 @@ from rt2data.pipeline import action_statistics, indexing
 from rt2data.pipeline.action_statistics import CellsTask, MomentsTask, WantedTask
 from rt2data.plan import planner
 from rt2data.plan.plan import Plan
+from rt2data.plan.versions import set_versions
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.runners import progress
 from rt2data.runners.engine import Direct, Engine, finished
@@ -58,9 +59,12 @@ class Prepared:
 
     def plan(self, *tokenizers: ActionTokenizer | None) -> Plan:
         """PLAN: exact, in this process. The plan's digest names the tokenizers too."""
-        specs = [tokenizer.to_dict() for tokenizer in tokenizers if tokenizer]
+        # Other names of a source make no other mixture.
+        specs = [{k: v for k, v in one.to_dict().items() if k != "aliases"} for one in tokenizers if one]
         pairs = zip(self.job.recipe.sources, self.sources, strict=True)
-        return planner.make_plan(self.job, specs, [other_splits_of(source, dataset) for source, dataset in pairs])
+        plan = planner.make_plan(self.job, specs, [other_splits_of(source, dataset) for source, dataset in pairs])
+        set_versions(plan.sources, self.sources)
+        return plan
 
 
 def prepare(
@@ -316,8 +320,8 @@ def resolve(recipe: Recipe, spec: ActionTokenizer, measured: dict[int, dict[str,
     for number, source in enumerate(recipe.sources):
         stats = measured.get(number, {}).get("train", {"count": 0})
         if source.declaration.robot and stats["count"]:
-            dims[source.id] = action_statistics.bounds(source, stats, spec, recipe.bounds)
-    return spec.with_sources(dims) if dims else spec
+            dims[source.name] = action_statistics.bounds(source, stats, spec, recipe.bounds)
+    return spec.with_sources(dims, _aliases(recipe, dims)) if dims else spec
 
 
 def resolve_proprio(recipe: Recipe, measured: dict[int, dict[str, Any]]) -> ActionTokenizer | None:
@@ -326,5 +330,12 @@ def resolve_proprio(recipe: Recipe, measured: dict[int, dict[str, Any]]) -> Acti
     for number, source in enumerate(recipe.sources):
         stats = measured.get(number, {}).get("proprio", {"count": 0})
         if source.sampling.state and stats["count"]:
-            dims[source.id] = action_statistics.proprio_bounds(source, stats)
-    return ActionTokenizer.from_dict(proprio.SPEC).with_sources(dims) if dims else None
+            dims[source.name] = action_statistics.proprio_bounds(source, stats)
+    spec = ActionTokenizer.from_dict(proprio.SPEC)
+    return spec.with_sources(dims, _aliases(recipe, dims)) if dims else None
+
+
+def _aliases(recipe: Recipe, public_names: Iterable[str]) -> dict[str, str]:
+    """The other names of these sources of a recipe: a server has the tokenizer, but no declaration."""
+    declared = {source.name: source.declaration for source in recipe.sources}
+    return {alias: name for name in public_names for alias in declared[name].names if alias != name}

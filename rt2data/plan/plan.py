@@ -23,6 +23,7 @@ class SourcePlan:
     """What one source gives.
 
     Attributes:
+        source, dataset: the source's public name.
         units, rows: episodes or examples, steps or examples, as found.
         left_out: rows that are no sample, by reason.
         never_terminate: episodes in which no step terminates.
@@ -41,6 +42,8 @@ class SourcePlan:
         staged: whether its images are staged (`rt2data.pipeline.staging`).
         plans: of a source whose samples have plans in words, what the manifest says of them; None for others.
         languages: usable samples per split and language, before quotas; ``und`` where the language is unknown.
+        version, revision: of the dataset that is read (`rt2data.sources.Source`); None where it states none.
+        other_versions: versions that lie beside the one that is read.
     """
 
     source: str
@@ -65,6 +68,9 @@ class SourcePlan:
     unknown: list[str] = field(default_factory=list)
     languages: dict[str, dict[str, int]] = field(default_factory=dict)
     plans: dict[str, Any] | None = None
+    version: str | None = None
+    revision: str | None = None
+    other_versions: list[str] = field(default_factory=list)
 
     @property
     def not_drawn(self) -> int:
@@ -77,7 +83,7 @@ class Stream:
     """Samples in order, cut into shards: those of a split, or of one source in a split where the form is by_source.
 
     Its shards hold ``samples // shards`` or one more; `cuts` (uint64) are where they begin in the order. `source` is
-    the source's short id, None for all together.
+    the source's public name, None for all together.
     """
 
     split: str
@@ -181,12 +187,12 @@ def stream_names(recipe: Recipe) -> list[tuple[str, str | None]]:
     """The streams of a recipe as (split, source): a split each, or each split of each source, in their order."""
     if recipe.form == "mixed":
         return [(split, None) for split in recipe.splits]
-    return [(split, source.id) for split in recipe.splits for source in recipe.sources]
+    return [(split, source.name) for split in recipe.splits for source in recipe.sources]
 
 
 def empty_plans(recipe: Recipe, other_splits: list[dict[str, int]]) -> list[SourcePlan]:
     """A plan per source, with nothing counted yet."""
     return [
-        SourcePlan(source.id, source.declaration.name, source.declaration.kind, other_splits=others)
+        SourcePlan(source.name, source.name, source.declaration.kind, other_splits=others)
         for source, others in zip(recipe.sources, other_splits, strict=True)
     ]

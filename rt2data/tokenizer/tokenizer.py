@@ -136,7 +136,7 @@ class ActionTokenizer:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The sources of a mixture that have bounds of their own; empty for a tokenizer with one set of bounds."""
+        """Public names of a mixture's sources that have bounds of their own; none where there is one set of bounds."""
         return tuple(self._spec.sources)
 
     @property
@@ -147,19 +147,33 @@ class ActionTokenizer:
 
     # Tokenizers made from this one
 
-    def with_sources(self, sources: Mapping[str, Iterable[Dim]]) -> ActionTokenizer:
-        """Return the same scheme with dimensions (names and bounds) per source; use them through `for_source`."""
-        return ActionTokenizer(self._spec.with_sources(sources), self._vocabulary)
+    def with_sources(
+        self, sources: Mapping[str, Iterable[Dim]], aliases: Mapping[str, str] | None = None
+    ) -> ActionTokenizer:
+        """Return the same scheme with dimensions per source; use them through `for_source`.
+
+        Args:
+            sources: dimensions (names and bounds) by the public name of the source.
+            aliases: other names of the sources, each with the public name that it stands for.
+
+        Raises:
+            ActionError: an alias of no source, or one that is the name of a source.
+        """
+        return ActionTokenizer(self._spec.with_sources(sources, aliases or {}), self._vocabulary)
 
     def for_source(self, source: str) -> ActionTokenizer:
         """Return the tokenizer of one source. Its fingerprint is in each sample of that source.
 
+        Args:
+            source: its public name, an alias or its short id.
+
         Raises:
             ActionError: naming the sources there are.
         """
-        if source not in self._restricted:
-            self._restricted[source] = ActionTokenizer(self._spec.restricted(source), self._vocabulary)
-        return self._restricted[source]
+        name = self._spec.public_name(source)
+        if name not in self._restricted:
+            self._restricted[name] = ActionTokenizer(self._spec.restricted(name), self._vocabulary)
+        return self._restricted[name]
 
     def with_dims(self, dims: Iterable[Dim]) -> ActionTokenizer:
         """Return the same scheme for other dimensions: joints, two arms, a base; any number of them."""
