@@ -18,7 +18,7 @@ CLAIM = ".rt2data-building"  # lies in OUT and holds the plan's digest while a b
 
 # `rt2data.verify` has a pattern of its own, since it shares nothing with what it checks.
 KEY = re.compile(r"([a-z0-9][a-z0-9_]{0,39})-([0-9a-f]{20})-([0-9]{1,10})(?:-v[0-9]{1,5})?(?:-c[0-9]{1,9})?")
-"""The key of a sample: short id of the source, digest of the episode or example, step; variant and copy where there are several."""
+"""The key of a sample: id of the source, digest of the episode or example, step; variant, copy where there are any."""
 
 _SHARD = re.compile(r"[a-z][a-z0-9_]*/([A-Za-z0-9][A-Za-z0-9_]*/)?[a-z0-9][A-Za-z0-9_-]*\.tar")
 

@@ -127,7 +127,7 @@ actions, terminate = tok.decode({read})
 cameras = {{one["member"]: one["role"] for one in sample["cameras"]}}  # which camera took which image
 ```
 """
-    return snippet.rstrip().split("\n") + [""]
+    return [*snippet.rstrip().split("\n"), ""]
 
 
 def _folder(name: str) -> str:

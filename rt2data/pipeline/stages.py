@@ -321,7 +321,7 @@ def resolve(recipe: Recipe, spec: ActionTokenizer, measured: dict[int, dict[str,
         stats = measured.get(number, {}).get("train", {"count": 0})
         if source.declaration.robot and stats["count"]:
             dims[source.name] = action_statistics.bounds(source, stats, spec, recipe.bounds)
-    return spec.with_sources(dims, _aliases(recipe, dims)) if dims else spec
+    return _with_names(recipe, spec.with_sources(dims)) if dims else spec
 
 
 def resolve_proprio(recipe: Recipe, measured: dict[int, dict[str, Any]]) -> ActionTokenizer | None:
@@ -331,11 +331,11 @@ def resolve_proprio(recipe: Recipe, measured: dict[int, dict[str, Any]]) -> Acti
         stats = measured.get(number, {}).get("proprio", {"count": 0})
         if source.sampling.state and stats["count"]:
             dims[source.name] = action_statistics.proprio_bounds(source, stats)
-    spec = ActionTokenizer.from_dict(proprio.SPEC)
-    return spec.with_sources(dims, _aliases(recipe, dims)) if dims else None
+    return _with_names(recipe, ActionTokenizer.from_dict(proprio.SPEC).with_sources(dims)) if dims else None
 
 
-def _aliases(recipe: Recipe, public_names: Iterable[str]) -> dict[str, str]:
-    """The other names of these sources of a recipe: a server has the tokenizer, but no declaration."""
+def _with_names(recipe: Recipe, tokenizer: ActionTokenizer) -> ActionTokenizer:
+    """Return a tokenizer that knows its sources by every name: a server has the tokenizer, but no declaration."""
     declared = {source.name: source.declaration for source in recipe.sources}
-    return {alias: name for name in public_names for alias in declared[name].names if alias != name}
+    aliases = {alias: name for name in tokenizer.sources for alias in declared[name].names if alias != name}
+    return ActionTokenizer(tokenizer.spec.with_aliases(aliases))

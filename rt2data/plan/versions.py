@@ -9,7 +9,7 @@ from rt2data.sources.base import Source
 
 
 def set_versions(plans: Iterable[SourcePlan], datasets: Iterable[Source | None]) -> None:
-    """Set the version of each source's dataset in its plan; of a dataset that is not at hand (None) nothing is known."""
+    """Set the version of each source's dataset in its plan; that of a dataset that is not at hand (None) is unknown."""
     for plan, dataset in zip(plans, datasets, strict=True):
         if dataset is not None:
             plan.version, plan.revision = dataset.version, dataset.revision

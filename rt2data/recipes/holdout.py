@@ -76,7 +76,7 @@ def parse_holdout(raw: Mapping[str, Any], declarations: Sequence[Declaration], w
 
 
 def by_public_name(raw: Mapping[str, Any], declarations: Sequence[Declaration]) -> dict[str, Any]:
-    """Return the ``holdout`` of a recipe with these sources, with its episodes under the public names of the sources."""
+    """Return the ``holdout`` of a recipe with these sources, its episodes under the public names of the sources."""
     if "episodes" not in raw:
         return dict(raw)
     known, episodes = _public_names(declarations), dict[str, list[Any]]()

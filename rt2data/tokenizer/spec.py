@@ -228,10 +228,14 @@ class Spec:
         repair = near(source, [*self.sources, *self.aliases])
         raise ActionError(f'tokenizer "{self.name}"', f'no source "{source}"', f"one of {known}", repair)
 
-    def with_sources(self, sources: Mapping[str, Iterable[Dim]], aliases: Mapping[str, str]) -> Spec:
-        """Return the specification with dimensions per source, and with other names of the sources."""
+    def with_sources(self, sources: Mapping[str, Iterable[Dim]]) -> Spec:
+        """Return the specification with dimensions per source."""
         taken = {as_name(name, "sources"): plain_bounds(dims) for name, dims in sorted(sources.items())}
-        return replace(self, sources=taken, aliases=aliases).checked()
+        return replace(self, sources=taken, aliases={}).checked()
+
+    def with_aliases(self, aliases: Mapping[str, str]) -> Spec:
+        """Return the specification with other names of its sources, each with the name that it stands for."""
+        return replace(self, aliases=aliases).checked()
 
     def with_dims(self, dims: Iterable[Dim]) -> Spec:
         """Return the specification with other dimensions, and no sources."""

@@ -147,25 +147,12 @@ class ActionTokenizer:
 
     # Tokenizers made from this one
 
-    def with_sources(
-        self, sources: Mapping[str, Iterable[Dim]], aliases: Mapping[str, str] | None = None
-    ) -> ActionTokenizer:
-        """Return the same scheme with dimensions per source; use them through `for_source`.
-
-        Args:
-            sources: dimensions (names and bounds) by the public name of the source.
-            aliases: other names of the sources, each with the public name that it stands for.
-
-        Raises:
-            ActionError: an alias of no source, or one that is the name of a source.
-        """
-        return ActionTokenizer(self._spec.with_sources(sources, aliases or {}), self._vocabulary)
+    def with_sources(self, sources: Mapping[str, Iterable[Dim]]) -> ActionTokenizer:
+        """Return the same scheme with dimensions (names and bounds) per source; use them through `for_source`."""
+        return ActionTokenizer(self._spec.with_sources(sources), self._vocabulary)
 
     def for_source(self, source: str) -> ActionTokenizer:
-        """Return the tokenizer of one source. Its fingerprint is in each sample of that source.
-
-        Args:
-            source: its public name, an alias or its short id.
+        """Return the tokenizer of one source: its name, an alias or its id. Its samples have this one's fingerprint.
 
         Raises:
             ActionError: naming the sources there are.

@@ -95,8 +95,8 @@ class _Paths:
 
 
 class Meta:
-    """``meta`` of the dataset in `root`. `version` is 2 or 3, of `codebase_version`, `features` the columns as info.json
-    describes them.
+    """``meta`` of the dataset in `root`. `version` is 2 or 3, of `codebase_version`; `features` are the columns as
+    info.json describes them.
     """
 
     def __init__(self, root: Place) -> None:
