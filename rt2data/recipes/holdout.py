@@ -71,7 +71,7 @@ def parse_holdout(raw: Mapping[str, Any], declarations: Sequence[Declaration], w
             raise Rt2dataError(where(key), f"{key} in a recipe without a robot source", "pictures")
     return Holdout(
         raw.get("split", "holdout"), tuple(raw.get("instructions", ())), tuple(raw.get("objects", ())),
-        tuple(episodes), tuple(pictures),
+        tuple(dict.fromkeys(episodes)), tuple(pictures),
     )  # fmt: skip
 
 

@@ -97,13 +97,14 @@ def parse_written(
 
 def check_unique(entries: Sequence[WrittenSource]) -> None:
     """Raise where a source is given twice, or where a name, alias or id means two sources."""
-    owners: dict[str, Declaration] = {}
+    owners: dict[str, WrittenSource] = {}
     for entry in entries:
         own = entry.declaration
         for name in own.names:
-            other = owners.setdefault(name, own)
-            if other is own:
+            owner = owners.setdefault(name, entry)
+            if owner is entry:
                 continue
+            other = owner.declaration
             if other.name == own.name:
                 found = f'source "{own.name}" is given twice'
                 repair = "Take more dataset splits with splits:, or more copies with repeat:"

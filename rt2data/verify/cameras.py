@@ -16,7 +16,7 @@ class CameraCheck:
     def __init__(self, facts: Facts, report: Report) -> None:
         self.check, self.sources = report["cameras"], facts.sources
         for source, entry in facts.sources.items():
-            asked = facts.rules[source].get("cameras", facts.recipe.get("cameras", ["primary"]))
+            asked: list[str] = facts.rules[source].get("cameras") or facts.recipe.get("cameras") or ["primary"]
             stated, where = entry["cameras"], f"manifest.json {source} cameras"
             if entry["kind"] != "robot":
                 self.check.expect(stated is None, where, str(stated), "none of a web source")
