@@ -24,11 +24,12 @@ def hub_revision(folder: Place) -> str | None:
     """
     if not isinstance(folder, Path):
         return None
-    for place in (folder.absolute(), *folder.absolute().parents):
+    inside = folder.resolve()  # a snapshot is often linked to
+    for place in (inside, *inside.parents):
         if place.parent.name == "snapshots" and "--" in place.parent.parent.name and _COMMIT.fullmatch(place.name):
             return place.name
         if (place / _RECORDS).is_dir():
-            return _recorded(place / _RECORDS / folder.absolute().relative_to(place))
+            return _recorded(place / _RECORDS / inside.relative_to(place))
     return None
 
 

@@ -105,7 +105,8 @@ def download(root: Path, **commits: str) -> Path:
 def test_the_commit_of_a_copy(tmp_path: Path) -> None:
     snapshot = tmp_path / "hub" / "datasets--me--toy" / "snapshots" / COMMIT
     (snapshot / "data").mkdir(parents=True)
-    assert hub_revision(snapshot) == hub_revision(snapshot / "data") == COMMIT
+    (tmp_path / "link").symlink_to(snapshot)
+    assert hub_revision(snapshot) == hub_revision(snapshot / "data") == hub_revision(tmp_path / "link") == COMMIT
     assert hub_revision(download(tmp_path / "a", README=COMMIT, data__0000=OTHER)) == COMMIT
     assert hub_revision(download(tmp_path / "b", meta__info=COMMIT)) == COMMIT
     assert hub_revision(download(tmp_path / "c", set__info=OTHER) / "set") == OTHER  # a folder of the repository
