@@ -159,7 +159,7 @@ def test_by_source_gives_a_file_per_source_and_their_shares(apart: Built, tmp_pa
             assert list(read) == wanted
             assert found.samples[f"{split}_{source}"] == len(wanted)
     text = found.text()
-    assert "--dataset small_train_bridge,small_train_vqav2,small_train_coco" in text
+    assert "--dataset small_train_bridge_dataset,small_train_vqav2,small_train_coco_captions" in text
     assert "--mix_strategy interleave_over --interleave_probs 0.5,0.2,0.3" in text
 
 

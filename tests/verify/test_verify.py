@@ -423,7 +423,7 @@ def test_edited_statistics(copy: Path, change: Callable[[Any], None]) -> None:
     [
         lambda s: s["vqav2"]["train"].update(de=s["vqav2"]["train"].pop("de") + 1),
         lambda s: s["vqav2"]["train"].update(fr=s["vqav2"]["train"].pop("de")),
-        lambda s: s["coco"]["val"].clear(),
+        lambda s: s["coco_captions"]["val"].clear(),
     ],
 )
 def test_edited_languages(copy: Path, change: Callable[[Any], None]) -> None:
