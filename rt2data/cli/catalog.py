@@ -97,6 +97,7 @@ def page(d: Declaration) -> str:
 
     say("kind", f"{d.kind}, format {d.format}")
     say("aliases", ", ".join(d.aliases))
+    say("short id", f"{d.id}, with which keys of samples begin")
     say("robot", raw.get("robot"))
     say("licence", raw["licence"])
     for read in raw.get("licence_evidence", ()):

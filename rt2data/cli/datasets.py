@@ -37,8 +37,8 @@ def _add_datasets(commands: Commands) -> None:
         "words",
         nargs="*",
         metavar="NAME",
-        help="the name or alias of a dataset, or a declaration file (FILE.yaml, FILE.yaml#VARIANT, FILE.yaml@openvla);"
-        " none: list them all",
+        help="the name, an alias or the id of a dataset, or a declaration file (FILE.yaml, FILE.yaml#VARIANT,"
+        " FILE.yaml@openvla); none: list them all",
     )
     command.add_argument("--data-root", type=place, metavar="DIR", help="check: the folder or URL with the datasets")
     command.add_argument("--path", metavar="DIR", help="check: the dataset's folder, where it is not the declared one")

@@ -64,7 +64,9 @@ def _add_tokenizer_options(command: argparse.ArgumentParser) -> None:
         help="a bundled tokenizer, a tokenizer.json, a built mixture, or a Hub repository (default rt2)",
     )
     command.add_argument(
-        "--source", metavar="NAME", help="use the bounds of this source, for a mixture of several robot sources"
+        "--source",
+        metavar="NAME",
+        help="use the bounds of this source (its name, an alias or its id), for a mixture of several robot sources",
     )
 
 

@@ -60,6 +60,11 @@ class Declaration:
     compat: dict[str, Declaration] = field(repr=False, compare=False)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that means this dataset: its public name first, then its aliases and its short id, each once."""
+        return tuple(dict.fromkeys((self.name, *self.aliases, self.id)))
+
+    @property
     def cameras(self) -> tuple[str, ...]:
         """Names of the cameras; a web corpus has ``image``, and ``i1``, ``i2``, ... where examples have several."""
         return tuple(c.name for c in self.robot.cameras) if self.robot else self.web.cameras if self.web else ()
@@ -171,20 +176,17 @@ def _digest(raw: dict[str, Any]) -> str:
 
 @cache
 def list_declarations() -> dict[str, Declaration]:
-    """Read every bundled declaration, by name. Raises Rt2dataError where two share a name, alias or id."""
+    """Read every bundled declaration, by name. Raises Rt2dataError where one name, alias or id means two of them."""
     declarations: dict[str, Declaration] = {}
-    taken: dict[tuple[str, str], str] = {}
+    taken: dict[str, str] = {}
     for path in resources.files("builders", ".yaml"):
         if path.name == UNDECLARED:
             continue
         for declaration in read_declarations(path):
-            names = (declaration.name, *declaration.aliases)
-            for claim in (*(("name", name) for name in names), ("id", declaration.id)):
-                if claim in taken:
-                    raise Rt2dataError(
-                        str(path), f'{claim[0]} "{claim[1]}" is also that of {taken[claim]}', "a name of its own"
-                    )
-                taken[claim] = declaration.reference
+            for name in declaration.names:
+                if name in taken:
+                    raise Rt2dataError(str(path), f'the name "{name}" is also one of {taken[name]}', "names of its own")
+                taken[name] = declaration.reference
             declarations[declaration.name] = declaration
     return declarations
 
@@ -248,20 +250,18 @@ def open_declaration(name: str, where: str) -> Declaration:
 
 
 def find_declaration(name: str, where: str = "datasets") -> Declaration:
-    """Find a bundled declaration by name or alias. `where` begins the error for an unknown name."""
+    """Find a bundled declaration by name, alias or short id. `where` begins the error for an unknown name."""
     for path in resources.files("builders", f"{name}.yaml"):  # most files are called after what they declare
         for declaration in read_declarations(path) if path.stem == name else []:
-            if name in (declaration.name, *declaration.aliases):
+            if name in declaration.names:
                 return declaration
     known = list_declarations()
-    if name in known:
-        return known[name]
-    aliases = {alias: declaration for declaration in known.values() for alias in declaration.aliases}
-    if name in aliases:
-        return aliases[name]
+    names = {name: declaration for declaration in known.values() for name in declaration.names}
+    if name in names:
+        return names[name]
     if name in list_undeclared():
         raise Rt2dataError(
             where, f'"{name}" is not declared: {list_undeclared()[name]}', "a dataset that `rt2data datasets` lists"
         )
-    repair = near(name, [*known, *aliases]) or "`rt2data datasets` lists them"
+    repair = near(name, names) or "`rt2data datasets` lists them"
     raise Rt2dataError(where, f'unknown source "{name}"', f"one of {len(known)} declarations", repair)

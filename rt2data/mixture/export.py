@@ -53,7 +53,7 @@ class Exported:
 
     Attributes:
         target, name, format, images: the folder, the mixture's name, and the arguments of `export`.
-        samples: number of samples by file (``train``, ``val``; ``train_bridge`` for the form by_source).
+        samples: number of samples by file (``train``, ``val``; ``train_bridge_dataset`` for the form by_source).
         records: number of records by file: fewer than samples, where one holds several answers of a conversation.
         files: number of image files.
         left_out: number of samples by left-out reason.

@@ -134,10 +134,10 @@ def _text(
     title = f"{sample['key']}  {sample['kind']}  {sample['dataset']}  {sample['split']}"
     lines = [title if len(title) <= WIDTH else title[: WIDTH - 3] + "..."]
     rows = [("prompt", sample["prompt"]), ("target", sample["target"])]
-    rows += [
-        ("image", f"{p['name']}  {p['format']}, {p['width']} x {p['height']} pixels, {p['bytes']:,} bytes")
-        for p in facts
-    ]
+    cameras = {one["member"]: f"; camera {one['role']}, {one['field']}" for one in sample.get("cameras") or ()}
+    for p in facts:
+        size = f"{p['width']} x {p['height']} pixels, {p['bytes']:,} bytes"
+        rows.append(("image", f"{p['name']}  {p['format']}, {size}{cameras.get(p['name'], '')}"))
     if decoded is not None and tokenizer is not None:
         rows += _action(sample, decoded, tokenizer)
         rows.append(("episode", f"{sample['episode']}, step {sample['step']} of {sample['steps']}"))

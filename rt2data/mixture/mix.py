@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rt2data import storage
-from rt2data.errors import Rt2dataError, near
-from rt2data.mixture.reader import Sample, load_manifest, samples, shards
+from rt2data.errors import Rt2dataError
+from rt2data.mixture.reader import Sample, find_source, load_manifest, samples, shards
 from rt2data.storage.places import Place
 
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -48,7 +48,8 @@ class Mix:
         path: a built mixture, a folder or a URL. Of the form ``mixed`` its shards are read as they are, at the
             sampling weights that were built into them.
         split: which split.
-        weights: a sampling weight per source in place of the recipe's; a source without one is left out.
+        weights: a sampling weight per source, by its name, an alias or its short id, in place of the recipe's; a source
+            without one is left out.
         seed: another sequence.
         reader, readers: this reader's number, and how many read in parallel (ranks times workers). A source with fewer
             samples than readers gives some of them the same sample.
@@ -56,7 +57,7 @@ class Mix:
 
     Attributes:
         position: how many samples this reader gave so far, `start` included.
-        shares: the share of each source, in the order of the recipe.
+        shares: the share of each source by its public name, in the order of the recipe.
         samples: how many samples one pass over the mix has, for all readers together.
 
     Raises:
@@ -68,7 +69,7 @@ class Mix:
             def __iter__(self):
                 worker = torch.utils.data.get_worker_info()
                 reader, readers = rank * worker.num_workers + worker.id, ranks * worker.num_workers
-                return iter(Mix("out/mine", reader=reader, readers=readers, start=taken[reader]))
+                return iter(Mix("/data/mine", reader=reader, readers=readers, start=taken[reader]))
     """
 
     def __init__(
@@ -155,12 +156,15 @@ def _weights(
         return {None: Fraction(1)}
     own = {s["source"]: Fraction(s["mix"]) for s in manifest["sources"] if s["samples"].get(split)}
     if weights is not None:
-        for name, weight in weights.items():
-            if name not in own:
-                raise Rt2dataError(where, f'no source "{name}" in {split}', f"one of {', '.join(own)}", near(name, own))
+        given: dict[str, Fraction] = {}
+        for asked, weight in weights.items():
+            name = find_source(manifest, asked, f"{where} {split}", own)["source"]
+            if name in given:
+                raise Rt2dataError(where, f"two weights of {name}, one as {asked}", "one weight for each source")
             if not 0 < weight < float("inf"):
-                raise Rt2dataError(where, f"the weight {weight} of {name}", "a number above 0")
-        own = {name: Fraction(weights[name]) for name in own if name in weights}
+                raise Rt2dataError(where, f"the weight {weight} of {asked}", "a number above 0")
+            given[name] = Fraction(weight)
+        own = {name: given[name] for name in own if name in given}
     if not own:
         raise Rt2dataError(where, f"no sample in {split}", "a split with samples")
     return dict(own)

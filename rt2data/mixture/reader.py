@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from rt2data import storage
-from rt2data.errors import Rt2dataError
+from rt2data.errors import Rt2dataError, near
 from rt2data.storage.places import Place
 
 FORMAT = "rt2data.mixture/1"
@@ -18,9 +18,9 @@ CLAIM = ".rt2data-building"  # lies in OUT and holds the plan's digest while a b
 
 # `rt2data.verify` has a pattern of its own, since it shares nothing with what it checks.
 KEY = re.compile(r"([a-z0-9][a-z0-9_]{0,39})-([0-9a-f]{20})-([0-9]{1,10})(?:-v[0-9]{1,5})?(?:-c[0-9]{1,9})?")
-"""The key of a sample: source, digest of the episode or example, step; variant and copy where there are several."""
+"""The key of a sample: id of the source, digest of the episode or example, step; variant, copy where there are any."""
 
-_SHARD = re.compile(r"[a-z][a-z0-9_]*/([a-z0-9][a-z0-9_]*/)?[a-z0-9][a-z0-9_-]*\.tar")
+_SHARD = re.compile(r"[a-z][a-z0-9_]*/([A-Za-z0-9][A-Za-z0-9_]*/)?[a-z0-9][A-Za-z0-9_-]*\.tar")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +66,35 @@ def load_manifest(path: str | Place) -> dict[str, Any]:
     return manifest
 
 
+def find_source(manifest: dict[str, Any], name: str, where: str, among: Iterable[str] | None = None) -> dict[str, Any]:
+    """Find a source's entry in a manifest.
+
+    Args:
+        manifest: of the mixture.
+        name: the source's public name, an alias or its short id.
+        where: begins the error.
+        among: the public names to choose from; None allows every source.
+
+    Raises:
+        Rt2dataError: no such source.
+    """
+    allowed = None if among is None else set(among)
+    entries = [s for s in manifest["sources"] if allowed is None or s["source"] in allowed]
+    for entry in entries:
+        if name in (entry["source"], entry["id"], *entry["aliases"]):
+            return dict(entry)
+    names = [other for s in entries for other in (s["source"], s["id"], *s["aliases"])]
+    expected = f"one of {', '.join(s['source'] for s in entries) or '(none)'}"
+    raise Rt2dataError(where, f'no source "{name}"', expected, near(name, names))
+
+
 def shards(manifest: dict[str, Any], split: str, source: str | None = None) -> list[dict[str, Any]]:
     """Select the shards of a split, as the manifest lists them.
 
     Args:
         manifest: of the mixture.
         split: such as ``train``.
-        source: the source whose shards to take, for the form by_source; None takes all.
+        source: the public name of the source whose shards to take, for the form by_source; None takes all.
 
     Raises:
         Rt2dataError: no such split, or a name that no shard has: its file might lie outside of the mixture.

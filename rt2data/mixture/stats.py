@@ -37,6 +37,10 @@ def format_stats(stats: Json) -> str:
         robot = s["kind"] == "robot"
         size = f"{s['units']:,} episodes, {s['rows']:,} steps" if robot else f"{s['rows']:,} examples"
         lines += ["", f"{s['dataset']} ({s['kind']}): {size}"]
+        stated = [s["version"]] if s["version"] else []
+        stated += [f"revision {s['revision']}"] if s["revision"] else []
+        if stated:
+            lines.append(f"  version: {', '.join(stated)}")
         if s.get("share_got") is not None:
             wanted = f"wanted {100 * s['share_wanted']:.2f} %, got " if s["share_wanted"] is not None else ""
             lines.append(f"  share of {whose}: {wanted}{100 * s['share_got']:.2f} % ({s['mix']:,} samples)")

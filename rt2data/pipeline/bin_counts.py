@@ -37,7 +37,7 @@ class Bins:
         """Count the steps of a piece, of which `samples` are the samples."""
         source, table = piece.source, piece.table
         rows = np.flatnonzero(samples.kept & (samples.row_split == 0))
-        mine = self._tokenizer.for_source(source.id)
+        mine = self._tokenizer.for_source(source.name)
         if mine.spec.scheme == "dct":
             chunks = windows.ActionWindows(piece.every, source)
             for block in range(0, max(1, len(rows)), BLOCK):
@@ -47,7 +47,7 @@ class Bins:
             ends = index.numbers(table, "terminate")[rows] if mine.terminate else None
             self._add("train", mine.with_horizon(1), index.matrix(table.column("action"))[rows], ends)
         if self._state is not None and source.sampling.state:
-            self._add("proprio", self._state.for_source(source.id), index.matrix(table.column("proprio"))[rows])
+            self._add("proprio", self._state.for_source(source.name), index.matrix(table.column("proprio"))[rows])
 
     def _add(self, name: str, mine: ActionTokenizer, values: Any, ends: Any = None) -> None:
         coded, outside = mine.encode(values, ends, return_clipped=True)

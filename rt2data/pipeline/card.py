@@ -16,8 +16,9 @@ _STRINGS = (
     "tokenizer", "example", "question",
 )  # fmt: skip
 _NUMBERS = ("step", "steps", "horizon")
-_LISTS = {
-    "images": "string", "dims": "string", "units": "string", "action": "float32", "terminate": "bool", "bins": "int32",
+_LISTS: dict[str, Any] = {
+    "images": "string", "cameras": [{"name": part, "dtype": "string"} for part in ("member", "role", "field")],
+    "dims": "string", "units": "string", "action": "float32", "terminate": "bool", "bins": "int32",
     "proprio": "float32", "action_valid": "bool", "image_valid": "bool", "turns": "string",
     "answers": "string", "captions": "string",
 }  # fmt: skip
@@ -74,10 +75,14 @@ def text(manifest: dict[str, Any], job: Job) -> str:
         "",
     ]
     share = "share of the mix" if by_source else "share"
-    lines += [f"| source | kind | train samples | {share} | licence |", "| --- | --- | ---: | ---: | --- |"]
+    lines += [
+        f"| source | version | kind | train samples | {share} | licence |",
+        "| --- | --- | --- | ---: | ---: | --- |",
+    ]
     for s in manifest["sources"]:
+        version = ", ".join(filter(None, (s["version"], s["revision"]))) or "not stated"
         lines.append(
-            f"| {s['dataset']} | {s['kind']} | {s['samples']['train']:,} "
+            f"| {s['dataset']} | {version} | {s['kind']} | {s['samples']['train']:,} "
             f"| {100 * (s['share_got'] or 0):.1f} % | {s['licence']} |"
         )
     demands = licences.group_by_demand((s["dataset"], s["licence"]) for s in manifest["sources"])
@@ -87,17 +92,8 @@ def text(manifest: dict[str, Any], job: Job) -> str:
     lines += [f"| {split} | {v['samples']:,} | {len(v['shards'])} |" for split, v in manifest["splits"].items()]
     lines += _loaders(manifest) if by_source else []
     planned = any(s["plans"] for s in manifest["sources"])
-    text = ", in some samples behind a plan in words" if planned else ""
-    lines += [
-        "",
-        f"A robot sample's target is an action string{text}, written and read by the tokenizer in `tokenizer.json`:",
-        "",
-    ]
-    read = 'parse_reply(tok, sample["json"]["target"]).bins' if planned else 'tok.parse(sample["json"]["target"])'
-    lines += ["```python", "from rt2data import ActionTokenizer",
-              *(["from rt2data.serving import parse_reply"] if planned else []),
-              f'tok = ActionTokenizer.from_pretrained("{name}").for_source(sample["json"]["source"])',
-              f"action = tok.decode({read})", "```", ""]  # fmt: skip
+    robot = next((s["source"] for s in manifest["sources"] if s["kind"] == "robot"), None)
+    lines += _actions(name, planned) if robot else []
     cited = [s for s in manifest["sources"] if s["citation"]]
     lines += ["## Citations", "", *(f"- {s['dataset']}: {s['citation']}" for s in cited), ""] if cited else []
     return "\n".join(lines)
@@ -107,6 +103,38 @@ def _config(name: str, splits: list[str], files: str) -> dict[str, Any]:
     return {"config_name": name, "data_files": [{"split": split, "path": f"{split}/{files}"} for split in splits]}
 
 
+def _actions(name: str, planned: bool) -> list[str]:
+    """How the action of a robot sample is read."""
+    text = ", in some samples behind a plan in words" if planned else ""
+    read = "parse_reply(tok, target).bins" if planned else "tok.parse(target)"
+    imported = "from rt2data.serving import parse_reply\n" if planned else ""
+    snippet = f"""
+## Reading actions
+
+A robot sample's target is an action string{text}, written and read by the tokenizer in `tokenizer.json`:
+
+```python
+from datasets import load_dataset
+
+from rt2data import ActionTokenizer
+{imported}
+{_folder(name)}
+samples = load_dataset(folder, split="train", streaming=True)
+sample = next(one["json"] for one in samples if one["json"]["kind"] == "robot")
+tok = ActionTokenizer.from_pretrained(folder).for_source(sample["source"])  # the name, an alias or the id of a source
+target = sample["target"]
+actions, terminate = tok.decode({read})
+cameras = {{one["member"]: one["role"] for one in sample["cameras"]}}  # which camera took which image
+```
+"""
+    return [*snippet.rstrip().split("\n"), ""]
+
+
+def _folder(name: str) -> str:
+    """The line of a snippet that the reader fills in."""
+    return f'folder = "/path/to/{name}"  # put the folder that holds this README.md here'
+
+
 def _loaders(manifest: dict[str, Any]) -> list[str]:
     """How a mixture of the form by_source is read at its weights: by rt2data, by `datasets`, by webdataset."""
     name, seed = manifest["name"], manifest["recipe"]["seed"]
@@ -114,13 +142,14 @@ def _loaders(manifest: dict[str, Any]) -> list[str]:
     text = f"""
 ## Reading the mix
 
-Every sample is here once, in the shards of its source. The shares are given when it is read; `{name}` stands for this
-folder. With rt2data, evenly, on any number of readers, and from any position on:
+Every sample is here once, in the shards of its source. The shares are given when it is read. With rt2data, evenly, on
+any number of readers, and from any position on:
 
 ```python
 from rt2data import Mix
 
-for sample in Mix("{name}", seed={seed}):  # without end; reader=R, readers=N for rank R of N, start=P to go on after P
+{_folder(name)}
+for sample in Mix(folder, seed={seed}):  # without end; reader=R, readers=N for rank R of N, start=P to go on after P
     print(sample.key, sample.meta["prompt"], sample.meta["target"], list(sample.images))
 ```
 
@@ -137,7 +166,8 @@ With `datasets`; a source that ends begins again until all have ended:
 ```python
 from datasets import interleave_datasets, load_dataset
 
-parts = [load_dataset("{name}", source, split="train", streaming=True) for source in shares]
+{_folder(name)}
+parts = [load_dataset(folder, source, split="train", streaming=True) for source in shares]
 mix = interleave_datasets(
     parts, probabilities=list(shares.values()), seed={seed}, stopping_strategy="all_exhausted"
 )
@@ -152,10 +182,12 @@ from glob import glob
 
 import webdataset as wds
 
+{_folder(name)}
+
 
 def draw(seed):
     rng, weights = random.Random(seed), list(shares.values())
-    files = [sorted(glob(f"{name}/train/{{source}}/*.tar")) for source in shares]
+    files = [sorted(glob(f"{{folder}}/train/{{source}}/*.tar")) for source in shares]
     parts = [iter(wds.WebDataset(own, shardshuffle=False).repeat()) for own in files]
     while True:
         yield next(rng.choices(parts, weights)[0])

@@ -16,6 +16,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.mixture.reader import CLAIM, FORMAT, load_manifest
 from rt2data.pipeline import action_statistics, card, staging
 from rt2data.plan.plan import Plan
+from rt2data.samples import selection
 from rt2data.samples.job import Job
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
@@ -166,7 +167,12 @@ def _source(job: Job, plan: Plan, number: int) -> dict[str, Any]:
     return {
         "source": counts.source,
         "dataset": counts.dataset,
+        "id": source.id,
+        "aliases": [name for name in source.declaration.names if name not in (source.name, source.id)],
         "kind": counts.kind,
+        "version": counts.version,
+        "revision": counts.revision,
+        "cameras": selection.camera_fields(source),
         "licence": raw["licence"],
         "citation": raw.get("citation"),
         "declaration": source.declaration.digest,
@@ -204,7 +210,7 @@ def _statistics(job: Job, plan: Plan, measured: dict[int, dict[str, Any]], build
             for name in ("train", "proprio")
             if name in stats
         }
-        out[source.id] = {
+        out[source.name] = {
             "episodes": plan.sources[number].units,
             "instructions": action_statistics.instructions(job, number),
             "train": stats["train"] | counts["train"],

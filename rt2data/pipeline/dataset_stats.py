@@ -27,6 +27,7 @@ def of_dataset(path: Place, *, check: bool, dataset: str | None = None) -> Json:
     from rt2data.pipeline import action_statistics, bin_counts, stages
     from rt2data.plan import planner, values
     from rt2data.plan.plan import empty_plans
+    from rt2data.plan.versions import set_versions
     from rt2data.recipes import recipe
     from rt2data.runners import progress
     from rt2data.runners.engine import Direct
@@ -45,6 +46,7 @@ def of_dataset(path: Place, *, check: bool, dataset: str | None = None) -> Json:
         engine = Direct(progress.Reporter(enabled=True))
         prepared = stages.prepare(parsed, None, Path(work), engine, check="header" if check else "quick")
         (counts,) = empty_plans(parsed, [{}])
+        set_versions([counts], prepared.sources)
         planner.count(prepared.job, [counts])
         instructions = action_statistics.instructions(prepared.job, 0)
         actions, notes = None, []
@@ -55,7 +57,8 @@ def of_dataset(path: Place, *, check: bool, dataset: str | None = None) -> Json:
             notes = values.describe_values(prepared.job, 0, statistics, tokenizer)
             actions = {"episodes": counts.units, "all": statistics["all"], "train": train}
     entry = {
-        "source": counts.source, "dataset": counts.dataset, "kind": counts.kind, "units": counts.units,
+        "source": counts.source, "dataset": counts.dataset, "kind": counts.kind,
+        "version": counts.version, "revision": counts.revision, "units": counts.units,
         "rows": counts.rows, "left_out": dict(counts.left_out), "never_terminate": counts.never_terminate,
         "usable": dict(counts.samples), "instructions": instructions, "actions": actions,
         "value_notes": notes,

@@ -14,6 +14,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.pipeline import stages, staging
 from rt2data.plan import planner, quotas, requests, warnings
 from rt2data.plan.plan import Plan, SourcePlan, counted_streams, empty_plans
+from rt2data.plan.versions import set_versions
 from rt2data.recipes.reasoning import Reasoning
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.runners import progress
@@ -80,7 +81,15 @@ def write_left_out(recipe: Recipe, data_root: Place | None, work: Path, file: Pa
             steps = index_of.numbers(table, "step")
             for row, reason in selection.reasons(table, source):
                 image = files[1][files[0][row]] if files[0][row] >= 0 else ""
-                cells = (source.id, reason, names[1][names[0][row]], steps[row], part.split, part.member(row)[0], image)
+                cells = (
+                    source.name,
+                    reason,
+                    names[1][names[0][row]],
+                    steps[row],
+                    part.split,
+                    part.member(row)[0],
+                    image,
+                )
                 out.write("\t".join(" ".join(str(cell).split()) for cell in cells) + "\n")
 
 
@@ -122,6 +131,7 @@ def estimated_plan(recipe: Recipe, datasets: Sequence[Source | None], work: Path
         for dataset, said in zip(datasets, stated, strict=True)
     ]
     plans = empty_plans(recipe, sizes)
+    set_versions(plans, datasets)
     for number, (source, dataset) in enumerate(zip(recipe.sources, datasets, strict=True)):
         # What images show is found with all sources together.
         known = dataset is not None and not image_pass.wanted(source)

@@ -108,7 +108,7 @@ def _rows(job: Job, plan: Plan, group: int, bins: Bins | None, counts: Counter[s
         positions = np.concatenate([rows for _, rows, _, _ in drawn]) if drawn else np.empty(0, np.int64)
         columns: dict[str, Any] = {
             "order": np.concatenate([values for *_, values in drawn]) if drawn else np.empty(0, np.uint64),
-            "shard": _joined([plan.shard_of(splits[s], source.id, v) for s, _, _, v in drawn], np.int64),
+            "shard": _joined([plan.shard_of(splits[s], source.name, v) for s, _, _, v in drawn], np.int64),
             "copy": _joined([np.full(len(rows), copy, np.int32) for _, rows, copy, _ in drawn], np.int32),
             "variant": samples.variant[positions],
         }  # fmt: skip

@@ -68,4 +68,4 @@ def action_chunks(job: Job) -> Iterator[Chunk]:
         rows, chunks = samples.rows[samples.split == 0], windows.ActionWindows(table, source)
         for start in range(0, len(rows), bin_counts.BLOCK):
             values = chunks.at(rows[start : start + bin_counts.BLOCK]).values
-            yield source.id, values if source.sampling.horizon > 1 else values[:, 0]
+            yield source.name, values if source.sampling.horizon > 1 else values[:, 0]

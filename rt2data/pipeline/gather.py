@@ -162,8 +162,8 @@ def _render(
         mine = table.take(np.flatnonzero((of >= numbers[0]) & (of <= numbers[-1])))
         if mine.num_rows:
             source = job.recipe.sources[position]
-            own = tokenizers[0].for_source(source.id) if source.declaration.kind == "robot" else None
-            state = tokenizers[1].for_source(source.id) if tokenizers[1] and source.sampling.state else None
+            own = tokenizers[0].for_source(source.name) if source.declaration.kind == "robot" else None
+            state = tokenizers[1].for_source(source.name) if tokenizers[1] and source.sampling.state else None
             rendered = render.render(mine, job.recipe, source, split, selection.cameras(source), own, state)
             parts.append((position, rendered, index.numbers(mine, "order")))
     return parts

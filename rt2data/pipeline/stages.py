@@ -20,6 +20,7 @@ from rt2data.pipeline import action_statistics, indexing
 from rt2data.pipeline.action_statistics import CellsTask, MomentsTask, WantedTask
 from rt2data.plan import planner, values
 from rt2data.plan.plan import Plan
+from rt2data.plan.versions import set_versions
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.runners import progress
 from rt2data.runners.engine import Direct, Engine, finished
@@ -60,8 +61,10 @@ class Prepared:
         """PLAN: exact, in this process. The plan's digest names both tokenizers, as `tokenizer` and
         `proprio_tokenizer` give them.
         """
-        specs = [spec.to_dict() for spec in (tokenizer, states) if spec]
+        # Other names of a source make no other mixture.
+        specs = [{k: v for k, v in one.to_dict().items() if k != "aliases"} for one in (tokenizer, states) if one]
         plan = planner.make_plan(self.job, specs, [dataset.splits() for dataset in self.sources])
+        set_versions(plan.sources, self.sources)
         for number, measured in self.statistics.items():
             source = plan.sources[number]
             source.value_notes = values.describe_values(self.job, number, measured, tokenizer)
@@ -316,8 +319,8 @@ def resolve(recipe: Recipe, spec: ActionTokenizer, measured: dict[int, dict[str,
     for number, source in enumerate(recipe.sources):
         stats = measured.get(number, {}).get("train", {"count": 0})
         if source.declaration.robot and stats["count"]:
-            dims[source.id] = action_statistics.bounds(source, stats, spec, recipe.bounds)
-    return spec.with_sources(dims) if dims else spec
+            dims[source.name] = action_statistics.bounds(source, stats, spec, recipe.bounds)
+    return _with_names(recipe, spec.with_sources(dims)) if dims else spec
 
 
 def resolve_proprio(recipe: Recipe, measured: dict[int, dict[str, Any]]) -> ActionTokenizer | None:
@@ -326,5 +329,12 @@ def resolve_proprio(recipe: Recipe, measured: dict[int, dict[str, Any]]) -> Acti
     for number, source in enumerate(recipe.sources):
         stats = measured.get(number, {}).get("proprio", {"count": 0})
         if source.sampling.state and stats["count"]:
-            dims[source.id] = action_statistics.proprio_bounds(source, stats, proprio.SPEC["bins"])
-    return ActionTokenizer.from_dict(proprio.SPEC).with_sources(dims) if dims else None
+            dims[source.name] = action_statistics.proprio_bounds(source, stats, proprio.SPEC["bins"])
+    return _with_names(recipe, ActionTokenizer.from_dict(proprio.SPEC).with_sources(dims)) if dims else None
+
+
+def _with_names(recipe: Recipe, tokenizer: ActionTokenizer) -> ActionTokenizer:
+    """Return a tokenizer that knows its sources by every name: a server has the tokenizer, but no declaration."""
+    declared = {source.name: source.declaration for source in recipe.sources}
+    aliases = {alias: name for name in tokenizer.sources for alias in declared[name].names if alias != name}
+    return ActionTokenizer(tokenizer.spec.with_aliases(aliases))

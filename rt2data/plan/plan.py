@@ -26,6 +26,7 @@ class SourcePlan:
     """What one source gives.
 
     Attributes:
+        source, dataset: the source's public name.
         units, rows: episodes or examples, steps or examples, as found.
         left_out: rows that are no sample, by reason.
         never_terminate: episodes in which no step terminates.
@@ -47,6 +48,8 @@ class SourcePlan:
         plans: of a source whose samples have plans in words, what the manifest says of them; None for others.
         languages: usable samples per split and language, before quotas; ``und`` where the language is unknown.
         value_notes: of a robot source, what stands out in its values, a sentence each (`rt2data.plan.values`).
+        version, revision: of the dataset that is read (`rt2data.sources.Source`); None where it states none.
+        other_versions: versions that lie beside the one that is read.
     """
 
     source: str
@@ -74,6 +77,9 @@ class SourcePlan:
     languages: dict[str, dict[str, int]] = field(default_factory=dict)
     plans: dict[str, Any] | None = None
     value_notes: list[str] = field(default_factory=list)
+    version: str | None = None
+    revision: str | None = None
+    other_versions: list[str] = field(default_factory=list)
 
     @property
     def not_drawn(self) -> int:
@@ -86,7 +92,7 @@ class Stream:
     """Samples in order, cut into shards: those of a split, or of one source in a split where the form is by_source.
 
     Its shards hold ``samples // shards`` or one more; `cuts` (uint64) are where they begin in the order. `source` is
-    the source's short id, None for all together.
+    the source's public name, None for all together.
     """
 
     split: str
@@ -201,7 +207,7 @@ def stream_names(recipe: Recipe) -> list[tuple[str, str | None]]:
     """The streams of a recipe as (split, source): a split each, or each split of each source, in their order."""
     if recipe.form == "mixed":
         return [(split, None) for split in recipe.splits]
-    return [(split, source.id) for split in recipe.splits for source in recipe.sources]
+    return [(split, source.name) for split in recipe.splits for source in recipe.sources]
 
 
 def counted_streams(recipe: Recipe, plans: list[SourcePlan]) -> list[Stream]:
@@ -223,7 +229,7 @@ def empty_plans(recipe: Recipe, sizes: Sequence[Mapping[str, int]]) -> list[Sour
     """
     plans = []
     for source, own in zip(recipe.sources, sizes, strict=True):
-        plan = SourcePlan(source.id, source.declaration.name, source.declaration.kind)
+        plan = SourcePlan(source.name, source.name, source.declaration.kind)
         for name, size in own.items():
             (plan.taken_splits if name in source.splits.read else plan.other_splits)[name] = size
         plans.append(plan)

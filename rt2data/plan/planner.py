@@ -29,7 +29,7 @@ from rt2data.samples.job import Job
 from rt2data.samples.parts import IndexedPart
 from rt2data.samples.selection import Selection
 
-VERSION = 1
+VERSION = 2
 
 
 def make_plan(job: Job, tokenizers: list[dict[str, Any]], sizes: Sequence[Mapping[str, int]]) -> Plan:
@@ -78,7 +78,7 @@ def make_plan(job: Job, tokenizers: list[dict[str, Any]], sizes: Sequence[Mappin
         taken = []
         for split, rows, _copy, values in iter_drawn(recipe, source, plans[part.source], samples):
             taken.append(samples.rows[rows])
-            orders[recipe.splits[split], source.id if recipe.form == "by_source" else None].append(values)
+            orders[recipe.splits[split], source.name if recipe.form == "by_source" else None].append(values)
             plans[part.source].image_bytes += image_bytes(table, source, samples.rows[rows])
         if "://" in job.roots[part.source]:
             plans[part.source].reads = requests.add_counts(
@@ -157,7 +157,7 @@ def choose_reasonings(job: Job, number: int, plan: SourcePlan) -> dict[str, Any]
     recipe, source = job.recipe, job.recipe.sources[number]
     rule, annotated = source.reasoning, job.annotations(number)
     if rule is None:
-        raise ValueError(source.id)
+        raise ValueError(source.name)
     hashes: list[list[keys.U64]] = [[] for _ in recipe.splits]
     matched = np.zeros(len(annotated) if annotated else 0, np.bool_)
     without = 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from rt2data.declarations import licences
 from rt2data.plan import forecast
 from rt2data.plan.plan import Plan, SourcePlan
+from rt2data.plan.versions import describe_version
 from rt2data.recipes import sampling
 from rt2data.recipes.recipe import Recipe
 from rt2data.recipes.splits import Splits
@@ -94,6 +95,8 @@ def _source_lines(s: SourcePlan, total: int, whole: str, splits: Splits) -> list
     got = mark + count(drawn) if drawn or not unknown else "?"
     name = s.dataset.removesuffix("_converted_externally_to_rlds")[:23]
     lines = [f"{name:<24}{s.kind:<8}{units:>12}{rows:>12}{left:>10}{train:>12}{epochs:>8}{got:>12}"]
+    version = describe_version(s)
+    lines += _wrapped(version) if version else []
     share = f"{mark}{100 * drawn / total:.2f}" if total and got != "?" else "?"
     wanted = f", wanted {100 * s.wanted:.2f} %" if s.wanted is not None else ""
     images = "?" if "images" in s.unknown else mark + size(s.image_bytes)

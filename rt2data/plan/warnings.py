@@ -70,7 +70,7 @@ def _lengths(recipe: Recipe) -> list[str]:
     for source in recipe.sources:
         robot = source.declaration.robot
         if robot and set(robot.dims) <= set(ARM):
-            names.setdefault(" ".join(robot.dims), []).append(source.id)
+            names.setdefault(" ".join(robot.dims), []).append(source.name)
     if len(names) < 2:
         return []
     every = sorted(names.items(), key=lambda item: -len(item[1]))

@@ -46,18 +46,19 @@ class Holdout:
 def parse_holdout(raw: Mapping[str, Any], declarations: Sequence[Declaration], where: Callable[[str], str]) -> Holdout:
     """Parse the ``holdout`` of a recipe with these sources. `where` gives the line of a field."""
     robots = [declaration.name for declaration in declarations if declaration.robot]
+    known = _public_names(declarations)
     episodes = []
     for dataset, names in raw.get("episodes", {}).items():
-        if dataset not in robots:
+        if dataset not in known:
             expected = f"one of the recipe's robot sources: {', '.join(robots) or 'it has none'}"
-            raise Rt2dataError(where("episodes"), f'episodes of "{dataset}"', expected, near(dataset, robots))
-        episodes += [(dataset, str(name)) for name in names]
+            raise Rt2dataError(where("episodes"), f'episodes of "{dataset}"', expected, near(dataset, known))
+        episodes += [(known[dataset], str(name)) for name in names]
     spaces = {declaration.web.image_namespace or "" for declaration in declarations if declaration.web}
     pictures = []
     for text in raw.get("pictures", ()):
         namespace, colon, name = text.partition(":")
-        known = (namespace in spaces and colon) or ("" in spaces and re.fullmatch("[0-9a-f]{40}", text))
-        if not known:
+        valid = (namespace in spaces and colon) or ("" in spaces and re.fullmatch("[0-9a-f]{40}", text))
+        if not valid:
             named = ", ".join(f"{space}:ID" for space in sorted(spaces) if space)
             expected = " or ".join([*([named] if named else []), *(["40 digits of a digest"] if "" in spaces else [])])
             raise Rt2dataError(where("pictures"), f'the picture "{text}"', expected or "a recipe with web sources")
@@ -70,8 +71,24 @@ def parse_holdout(raw: Mapping[str, Any], declarations: Sequence[Declaration], w
             raise Rt2dataError(where(key), f"{key} in a recipe without a robot source", "pictures")
     return Holdout(
         raw.get("split", "holdout"), tuple(raw.get("instructions", ())), tuple(raw.get("objects", ())),
-        tuple(episodes), tuple(pictures),
+        tuple(dict.fromkeys(episodes)), tuple(pictures),
     )  # fmt: skip
+
+
+def by_public_name(raw: Mapping[str, Any], declarations: Sequence[Declaration]) -> dict[str, Any]:
+    """Return the ``holdout`` of a recipe with these sources, its episodes under the public names of the sources."""
+    if "episodes" not in raw:
+        return dict(raw)
+    known, episodes = _public_names(declarations), dict[str, list[Any]]()
+    for dataset, names in raw["episodes"].items():
+        own = episodes.setdefault(known[dataset], [])
+        own += [name for name in names if name not in own]
+    return dict(raw) | {"episodes": episodes}
+
+
+def _public_names(declarations: Sequence[Declaration]) -> dict[str, str]:
+    """Return the public name of each robot source, by each of its names, aliases and ids."""
+    return {name: declaration.name for declaration in declarations if declaration.robot for name in declaration.names}
 
 
 def normalise_words(text: str) -> str:

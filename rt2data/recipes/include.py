@@ -96,19 +96,28 @@ def parse_written(
 
 
 def check_unique(entries: Sequence[WrittenSource]) -> None:
-    """Raise where two sources have one id."""
-    ids = [entry.declaration.id for entry in entries]
-    for number, entry in enumerate(entries):
-        if ids[number] in ids[:number]:
-            found = f'source "{entry.declaration.name}" is given twice'
-            repair = "Take more dataset splits with splits:, or more copies with repeat:"
-            raise Rt2dataError(entry.place, found, "each source once", repair)
+    """Raise where a source is given twice, or where a name, alias or id means two sources."""
+    owners: dict[str, WrittenSource] = {}
+    for entry in entries:
+        own = entry.declaration
+        for name in own.names:
+            owner = owners.setdefault(name, entry)
+            if owner is entry:
+                continue
+            other = owner.declaration
+            if other.name == own.name:
+                found = f'source "{own.name}" is given twice'
+                repair = "Take more dataset splits with splits:, or more copies with repeat:"
+                raise Rt2dataError(entry.place, found, "each source once", repair)
+            found = f'"{name}" means both {other.name} and {own.name}'
+            repair = f"Change the name, alias or id in the declaration of one of them, such as {own.file}"
+            raise Rt2dataError(entry.place, found, "names, aliases and ids that differ", repair)
 
 
 def _find_declaration(name: str, file: str, where: str, given: Sequence[Declaration]) -> Declaration:
     """Find a source's declaration: one of `given`, a file beside the recipe, or a bundled one."""
     for candidate in given:
-        if candidate.name == name:
+        if name in candidate.names:
             return candidate
     if ".yaml" in name:
         return declaration.load_declaration(str(Path(file).parent / name))
@@ -130,11 +139,16 @@ def _without(base: WrittenRecipe, own: WrittenRecipe) -> WrittenRecipe:
     """Return `base` without the sources that `own` leaves out."""
     left = list(base.entries)
     for name in own.fields.get("without", ()):
-        entry = next((e for e in left if name in (e.declaration.name, *e.declaration.aliases)), None)
+        entry = next((e for e in left if name in e.declaration.names), None)
         if entry is None:
             names = [e.declaration.name for e in left]
             found = f'without "{name}", which {Path(base.file).stem} does not have'
-            raise Rt2dataError(own.at("without"), found, f"one of {', '.join(names)}", near(name, names))
+            raise Rt2dataError(
+                own.at("without"),
+                found,
+                f"one of {', '.join(names)}",
+                near(name, [n for e in left for n in e.declaration.names]),
+            )
         left.remove(entry)
     return WrittenRecipe(base.file, base.fields, base.places, left)
 

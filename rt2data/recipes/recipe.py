@@ -57,7 +57,13 @@ class RecipeSource:
     where: str
 
     @property
+    def name(self) -> str:
+        """The public name, by which everything that a mixture says of a source goes."""
+        return self.declaration.name
+
+    @property
     def id(self) -> str:
+        """The short id, with which keys begin."""
         return self.declaration.id
 
 
@@ -341,5 +347,6 @@ def _resolve(recipe: Recipe, raw: dict[str, Any]) -> dict[str, Any]:
     if recipe.train_samples is not None:
         resolved["train_samples"] = recipe.train_samples
     if "holdout" in raw:
-        resolved["holdout"] = {"split": "holdout"} | raw["holdout"]
+        declarations = [source.declaration for source in recipe.sources]
+        resolved["holdout"] = {"split": "holdout"} | holdout.by_public_name(raw["holdout"], declarations)
     return resolved

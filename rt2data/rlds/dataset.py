@@ -184,6 +184,15 @@ def decode_record(reader: Reader, view: memoryview, number: int, record: tfrecor
         raise Rt2dataError(where, problem.found, problem.expected, problem.repair) from None
 
 
+def list_versions(directory: Place) -> list[str]:
+    """List the versions in a folder, those of its folders that hold dataset_info.json, in ascending order."""
+    folders = sorted(entry.name for entry in directory.iterdir() if entry.is_dir())
+    return sorted(
+        (name for name in folders if _VERSION.fullmatch(name) and (directory / name / "dataset_info.json").is_file()),
+        key=lambda name: tuple(map(int, name.split("."))),
+    )
+
+
 def _resolve(directory: Place, version: str | None) -> Place:
     """Return the folder that holds dataset_info.json: `directory`, or a version in it."""
     where = str(directory)
@@ -191,11 +200,7 @@ def _resolve(directory: Place, version: str | None) -> Place:
         raise Rt2dataError(where, "no such folder", "the folder of a dataset that TFDS wrote")
     if version is None and (directory / "dataset_info.json").is_file():
         return directory
-    folders = sorted(entry.name for entry in directory.iterdir() if entry.is_dir())
-    versions = sorted(
-        (name for name in folders if _VERSION.fullmatch(name) and (directory / name / "dataset_info.json").is_file()),
-        key=lambda name: tuple(map(int, name.split("."))),
-    )
+    versions = list_versions(directory)
     if version is not None:
         if version in versions:
             return directory / version
@@ -203,6 +208,7 @@ def _resolve(directory: Place, version: str | None) -> Place:
             return directory
         raise Rt2dataError(where, f'no version "{version}"', _listing(versions) if versions else "a version folder")
     if not versions:
+        folders = sorted(entry.name for entry in directory.iterdir() if entry.is_dir())
         raise Rt2dataError(
             where, f"no dataset_info.json, nor version folders with one; folders: {_listing(folders)}",
             "a dataset that TFDS wrote (NAME/VERSION or NAME/CONFIG/VERSION)",

@@ -69,6 +69,15 @@ def cameras(source: RecipeSource) -> tuple[str, ...]:
     return tuple(name for name in source.cameras if name in source.declaration.cameras)
 
 
+def camera_fields(source: RecipeSource) -> dict[str, str] | None:
+    """The dataset's field of each of `cameras`, by the camera's name; None for a web source, which has no cameras."""
+    robot = source.declaration.robot
+    if robot is None:
+        return None
+    fields = {camera.name: camera.field for camera in robot.cameras}
+    return {name: fields[name] for name in cameras(source)}
+
+
 def shown(source: RecipeSource) -> tuple[str, ...]:
     """Of `cameras` those that show something: not those declared as padding, unless all are."""
     taken = cameras(source)

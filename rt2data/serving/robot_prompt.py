@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rt2data import mixture, prompts, storage
 from rt2data.errors import Rt2dataError
+from rt2data.mixture.reader import find_source
 from rt2data.tokenizer.proprio import FILE, load
 
 if TYPE_CHECKING:
@@ -18,7 +19,10 @@ class RobotPrompt:
 
     Args:
         folder: the mixture, a folder or URL; its ``manifest.json``, and ``proprio.json`` where there is one, are read.
-        source: the source's short id.
+        source: the source's name, an alias or its short id.
+
+    Attributes:
+        source: its public name.
 
     Raises:
         Rt2dataError: no mixture, or no such robot source in it.
@@ -26,14 +30,13 @@ class RobotPrompt:
 
     def __init__(self, folder: str | Path, source: str) -> None:
         manifest = mixture.load_manifest(folder)
-        names = {entry["source"]: entry["dataset"] for entry in manifest["sources"] if entry["kind"] == "robot"}
-        if source not in names:
-            raise Rt2dataError(str(folder), f'no robot source "{source}"', f"one of {', '.join(names) or 'none'}")
-        own = next(entry for entry in manifest["recipe"]["sources"] if entry["source"] == names[source])
-        self.source: str = source
+        robots = [entry["source"] for entry in manifest["sources"] if entry["kind"] == "robot"]
+        self.source: str = find_source(manifest, source, f"{folder}: robot sources", robots)["source"]
+        own = next(entry for entry in manifest["recipe"]["sources"] if entry["source"] == self.source)
         self.prompts: dict[str, Any] = manifest["recipe"]["prompts"] | own.get("prompts", {})
         tokenizer = load(storage.place(folder))
-        self.tokenizer = tokenizer.for_source(source) if tokenizer and source in tokenizer.sources else None
+        known = tokenizer is not None and self.source in tokenizer.sources
+        self.tokenizer = tokenizer.for_source(self.source) if tokenizer and known else None
 
     def __call__(self, instruction: str, state: npt.ArrayLike | None = None, *, plan: bool = False) -> str:
         """Format the prompt.

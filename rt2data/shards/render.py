@@ -28,7 +28,7 @@ from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.tokenizer import ActionTokenizer
 
 FIELDS = (
-    "key", "kind", "source", "dataset", "split", "prompt", "target", "images", "language",
+    "key", "kind", "source", "dataset", "split", "prompt", "target", "images", "cameras", "language",
     "instruction", "plan", "episode", "step", "steps", "dims", "units", "horizon", "action", "terminate", "bins",
     "proprio", "tokenizer", "action_valid", "image_valid", "example", "turns", "question", "answers", "captions",
 )  # fmt: skip
@@ -85,7 +85,7 @@ def render(
     keys = order.keys(source.id, index.units(table).tobytes(), step, variant, copy)
     backs = range(source.sampling.history)
     refs = [_refs(table, camera, back, i == 0, recipe) for back in backs for i, camera in enumerate(cameras)]
-    head = json_fragment(kind=source.declaration.kind, source=source.id, dataset=source.declaration.name, split=split)
+    head = json_fragment(kind=source.declaration.kind, source=source.name, dataset=source.name, split=split)
     pictures, valid = _images(table, source, refs)
     language = _each(table, "language", lambda text: json_fragment(language=text))
     prompt, target, middle, tail = (
@@ -96,9 +96,10 @@ def render(
 
 
 def _images(table: pa.Table, source: RecipeSource, refs: list[Refs]) -> tuple[Texts, Texts]:
-    """The fields `codec` and `image_valid` of each row, made once for each combination that occurs."""
+    """The fields `images` and `cameras`, and `image_valid`, of each row, made once for each combination that occurs."""
     robot = source.declaration.robot
     padding = {camera.name for camera in robot.cameras if camera.padding} if robot else set()
+    fields = {camera.name: camera.field for camera in robot.cameras} if robot else {}
     names, valid, columns = [], [], []
     for one in refs:
         there = index.numbers(table, f"{one.camera}.h{one.back}.there") if one.back else np.True_
@@ -112,12 +113,15 @@ def _images(table: pa.Table, source: RecipeSource, refs: list[Refs]) -> tuple[Te
     named, valued = [], []
     for row in rows.tolist():
         shown = [
-            (one.suffixes[code[row]], bool(ok[row]))
+            (one.suffixes[code[row]], one.camera, bool(ok[row]))
             for one, code, ok in zip(refs, names, valid, strict=True)
             if code[row] >= 0
         ]
-        named.append(json_fragment(images=[name for name, _ in shown]))
-        valued.append(json_fragment(image_valid=[ok for _, ok in shown]))
+        took = (
+            [{"member": name, "role": camera, "field": fields[camera]} for name, camera, _ in shown] if robot else None
+        )
+        named.append(json_fragment(images=[name for name, *_ in shown], cameras=took))
+        valued.append(json_fragment(image_valid=[ok for *_, ok in shown]))
     return text_columns.take(named, combined), text_columns.take(valued, combined)
 
 

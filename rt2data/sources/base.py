@@ -20,6 +20,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.index.blobs import PREFIX
 from rt2data.rlds.features import Field
 from rt2data.sources.counts import Counts
+from rt2data.sources.hub_revision import hub_revision
 from rt2data.storage.places import Place
 
 BLOCK = 1 << 22  # bytes of a file that are read at once
@@ -97,9 +98,13 @@ class Source(ABC):
         blob_folder: the folder for blobs (`rt2data.index.blobs`). None, and in a quick index, none is written.
         example_folder: the folder for what was read of annotation files; None keeps it in memory.
         counts: remembers how many episodes or examples files hold.
+        version: of the dataset, as its metadata state it; None where they state none.
+        other_versions: versions that lie beside the one that was chosen.
     """
 
     writes_blobs: ClassVar[bool] = False
+    version: str | None = None
+    other_versions: tuple[str, ...] = ()
 
     declaration: Declaration
     root: Place
@@ -109,6 +114,11 @@ class Source(ABC):
 
     def __init__(self, declaration: Declaration, root: Place) -> None:
         self.declaration, self.root = declaration, root
+
+    @property
+    def revision(self) -> str | None:
+        """The commit of the Hugging Face Hub that the dataset's folder is a copy of, where the copy says so."""
+        return hub_revision(self.root)
 
     @classmethod
     def located(cls, declaration: Declaration, folder: Place) -> Place | None:  # noqa: ARG003  # of a default

@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rt2data.errors import near
@@ -23,6 +23,7 @@ from rt2data.tokenizer.spec_fields import (
     Terminate,
     dim_to_dict,
     plain_bounds,
+    read_aliases,
     read_dims,
     read_options,
     read_sources,
@@ -55,7 +56,8 @@ class Spec:
         first: the number that is written for bin 0.
         vocabulary: where bins lie among a model's token ids; no part of the fingerprint.
         options: the options of the scheme.
-        sources: the dimensions of each source of a mixture, by source id in sorted order; empty for one source.
+        sources: the dimensions of each source of a mixture, by its public name in sorted order; empty for one source.
+        aliases: other names of the sources, each with the public name that it stands for; no part of the fingerprint.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Spec:
     vocabulary: Mapping[str, Any]
     options: Mapping[str, Any]
     sources: Mapping[str, tuple[Dim, ...]]
+    aliases: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any], where: str) -> Spec:
@@ -81,7 +84,7 @@ class Spec:
             raw,
             where,
             {"format", "name", "scheme", "bins", "dims"},
-            {"horizon", "terminate", "text", "vocabulary", "options", "sources"},
+            {"horizon", "terminate", "text", "vocabulary", "options", "sources", "aliases"},
         )
         if raw["format"] != FORMAT:
             raise ActionError(f"{where}: format", repr(raw["format"]), f'"{FORMAT}"')
@@ -90,6 +93,7 @@ class Spec:
             raise ActionError(
                 f"{where}: scheme", repr(scheme), f"one of {', '.join(OPTIONS)}", near(str(scheme), OPTIONS)
             )
+        sources = read_sources(raw.get("sources", {}), f"{where}: sources")
         text = raw.get("text", {})
         check_keys(text, f"{where}: text", set(), {"lead", "first"})
         spec = cls(
@@ -103,7 +107,8 @@ class Spec:
             first=as_integer(text.get("first", 0), f"{where}: text.first", -MAX_BINS, 0),
             vocabulary=read_vocabulary(raw.get("vocabulary", {"place": "text"}), f"{where}: vocabulary"),
             options=read_options(scheme, raw.get("options", {}), f"{where}: options"),
-            sources=read_sources(raw.get("sources", {}), f"{where}: sources"),
+            sources=sources,
+            aliases=read_aliases(raw.get("aliases", {}), sources, f"{where}: aliases"),
         )
         spec.check(where)
         return spec
@@ -172,17 +177,19 @@ class Spec:
         out["dims"] = [dim_to_dict(d) for d in self.dims]
         if self.sources:
             out["sources"] = {name: {"dims": [dim_to_dict(d) for d in dims]} for name, dims in self.sources.items()}
+        if self.aliases:
+            out["aliases"] = dict(self.aliases)
         return out
 
     def fingerprint(self) -> str:
-        """Hash what decides the meaning of an action string: everything but the name and the vocabulary.
+        """Hash what decides the meaning of an action string: everything but names and the vocabulary.
 
         Returns:
             32 hexadecimal digits.
         """
         from hashlib import blake2b  # 2 ms to import, for OpenSSL, which an import of the tokenizer need not pay
 
-        content = {k: v for k, v in self.to_dict().items() if k not in ("name", "vocabulary")}
+        content = {k: v for k, v in self.to_dict().items() if k not in ("name", "vocabulary", "aliases")}
         data = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return blake2b(data.encode(), digest_size=16).hexdigest()
 
@@ -205,21 +212,34 @@ class Spec:
         Raises:
             ActionError: no such source.
         """
-        if source not in self.sources:
-            known = ", ".join(self.sources) if self.sources else "none: this tokenizer has one set of bounds"
-            raise ActionError(
-                f'tokenizer "{self.name}"', f'no source "{source}"', f"one of {known}", near(source, self.sources)
-            )
-        return replace(self, dims=self.sources[source], sources={})
+        return replace(self, dims=self.sources[self.public_name(source)], sources={}, aliases={})
+
+    def public_name(self, source: str) -> str:
+        """Return the public name of a source, given that, an alias or its short id.
+
+        Raises:
+            ActionError: no such source.
+        """
+        if source in self.sources:
+            return source
+        if source in self.aliases:
+            return self.aliases[source]
+        known = ", ".join(self.sources) if self.sources else "none: this tokenizer has one set of bounds"
+        repair = near(source, [*self.sources, *self.aliases])
+        raise ActionError(f'tokenizer "{self.name}"', f'no source "{source}"', f"one of {known}", repair)
 
     def with_sources(self, sources: Mapping[str, Iterable[Dim]]) -> Spec:
         """Return the specification with dimensions per source."""
         taken = {as_name(name, "sources"): plain_bounds(dims) for name, dims in sorted(sources.items())}
-        return replace(self, sources=taken).checked()
+        return replace(self, sources=taken, aliases={}).checked()
+
+    def with_aliases(self, aliases: Mapping[str, str]) -> Spec:
+        """Return the specification with other names of its sources, each with the name that it stands for."""
+        return replace(self, aliases=aliases).checked()
 
     def with_dims(self, dims: Iterable[Dim]) -> Spec:
         """Return the specification with other dimensions, and no sources."""
-        return replace(self, dims=plain_bounds(dims), sources={}).checked()
+        return replace(self, dims=plain_bounds(dims), sources={}, aliases={}).checked()
 
     def with_horizon(self, horizon: int) -> Spec:
         """Return the specification for action chunks of `horizon` steps."""

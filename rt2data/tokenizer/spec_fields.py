@@ -145,6 +145,19 @@ def read_sources(raw: object, where: str) -> dict[str, tuple[Dim, ...]]:
     return sources
 
 
+def read_aliases(raw: object, sources: Mapping[str, Any], where: str) -> dict[str, str]:
+    """Read ``aliases``: other names of sources, each with the name in `sources` that it stands for, in their order."""
+    aliases = {}
+    for alias, source in sorted(as_mapping(raw, where).items()):
+        here = f"{where}.{as_name(alias, where)}"
+        if alias in sources:
+            raise ActionError(here, "the name of a source", "another name than those under sources")
+        if not isinstance(source, str) or source not in sources:
+            raise ActionError(here, repr(source)[:100], f"one of the sources {', '.join(sources) or '(none)'}")
+        aliases[alias] = source
+    return aliases
+
+
 def read_vocabulary(raw: object, where: str) -> dict[str, Any]:
     """Read ``vocabulary``: the placement of bins among the ids of a language model."""
     entry = as_mapping(raw, where)

@@ -136,7 +136,7 @@ class ActionTokenizer:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The sources of a mixture that have bounds of their own; empty for a tokenizer with one set of bounds."""
+        """Public names of a mixture's sources that have bounds of their own; none where there is one set of bounds."""
         return tuple(self._spec.sources)
 
     @property
@@ -152,14 +152,15 @@ class ActionTokenizer:
         return ActionTokenizer(self._spec.with_sources(sources), self._vocabulary)
 
     def for_source(self, source: str) -> ActionTokenizer:
-        """Return the tokenizer of one source. Its fingerprint is in each sample of that source.
+        """Return the tokenizer of one source: its name, an alias or its id. Its samples have this one's fingerprint.
 
         Raises:
             ActionError: naming the sources there are.
         """
-        if source not in self._restricted:
-            self._restricted[source] = ActionTokenizer(self._spec.restricted(source), self._vocabulary)
-        return self._restricted[source]
+        name = self._spec.public_name(source)
+        if name not in self._restricted:
+            self._restricted[name] = ActionTokenizer(self._spec.restricted(name), self._vocabulary)
+        return self._restricted[name]
 
     def with_dims(self, dims: Iterable[Dim]) -> ActionTokenizer:
         """Return the same scheme for other dimensions: joints, two arms, a base; any number of them."""

@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 @dataclass(slots=True)
 class Facts:
-    """All that is known before the first sample is read; the dictionaries go by the id of a source.
+    """All that is known before the first sample is read; the dictionaries go by the public name of a source.
 
     Attributes:
         recipe: the manifest's recipe.

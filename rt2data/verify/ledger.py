@@ -28,6 +28,7 @@ class Ledger:
     def __init__(self, manifest: Json, report: Report) -> None:
         self.report, self.seed = report, manifest["recipe"]["seed"]
         self.sources: dict[str, Json] = {source["source"]: source for source in manifest["sources"]}
+        self.names = {source["id"]: source["source"] for source in manifest["sources"]}
         self.splits = list(manifest["splits"])
         self.wanted = {
             name: {s["source"]: s["samples"].get(name, 0) for s in manifest["sources"]} for name in self.splits
@@ -51,17 +52,18 @@ class Ledger:
         """Count a key and its sample.
 
         Returns:
-            The parts of the key; None where it is none of this mixture's keys.
+            The parts of the key, with the public name of its source; None where it is none of this mixture's keys.
         """
         self.number += 1
         check = self.report["keys"]
         key = keys.parse(text)
         if not check.expect(key is not None, where, f'the key "{text}"', "SOURCE-DIGEST-STEP[-vJ][-cK]") or key is None:
             return None
-        source = self.sources.get(key.source)
-        if source is None:
-            check.fail(where, f'the source "{key.source}"', f"one of {', '.join(self.sources)}")
+        if key.id not in self.names:
+            check.fail(where, f'the source id "{key.id}"', f"one of {', '.join(self.names)}")
             return None
+        key = key._replace(source=self.names[key.id])
+        source = self.sources[key.source]
         most = source["copies"] + (source["threshold"] >= 0) if split == "train" else 1
         if key.copy >= most:
             self.report["quotas"].fail(where, f"copy {key.copy}", f"copies 0 to {most - 1} in {split}")

@@ -23,8 +23,11 @@ def check_manifest(manifest: Json, report: Report) -> None:
     datasets = [source["dataset"] for source in sources]
     expected = f"{', '.join(names)}, as in the recipe"
     check.expect(datasets == names, "manifest.json sources", ", ".join(datasets), expected)
-    ids = [source["source"] for source in sources]
-    check.expect(len(set(ids)) == len(ids), "manifest.json sources", f"ids {', '.join(ids)}", "each id once")
+    public = [source["source"] for source in sources]
+    check.expect(public == datasets, "manifest.json sources", ", ".join(public), "the names of the datasets")
+    every = [name for source in sources for name in {source["source"], source["id"], *source["aliases"]}]
+    twice = sorted({name for name in every if every.count(name) > 1})
+    check.expect(not twice, "manifest.json sources", f"{', '.join(twice)} of two sources", "a name of one source each")
     wanted = list(dict.fromkeys(["train", *(name for source in recipe["sources"] for name in splits_of.names(source))]))
     wanted += [recipe["holdout"].get("split", "holdout")] if "holdout" in recipe else []
     check.expect(list(splits) == wanted, "manifest.json splits", ", ".join(splits), ", ".join(wanted))

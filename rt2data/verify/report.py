@@ -55,6 +55,7 @@ CHECKS = {
     "shards": "each shard has its size, checksum and samples",
     "members": "names, order, sizes and checksums of members; no time or user",
     "images": "each image decodes and is what its name says",
+    "cameras": "each image of a robot names its camera, one of the recipe's",
     "schema": "each sample's JSON fits the schema, fields in order",
     "keys": "keys are well formed, unique, and those of their sample",
     "quotas": "each source has its quota and each sample its copies",

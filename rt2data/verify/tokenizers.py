@@ -34,6 +34,7 @@ def check_actions(folder: Place, manifest: Json, facts: Facts, stats: Json | Non
         ", ".join(described) or "none",
         f"the robot sources {', '.join(sorted(robots)) or '(none)'}",
     )
+    _check_aliases("tokenizer.json", raw, robots, manifest, check)
     for source in robots:
         reference = _reference(raw, source, "tokenizer.json", check)
         if reference is None:
@@ -95,6 +96,7 @@ def check_states(folder: Place, manifest: Json, facts: Facts, stats: Json | None
     check.expect(fingerprint(raw) == wanted, "proprio.json", f"fingerprint {fingerprint(raw)}", wanted)
     described = sorted(raw.get("sources", {}))
     check.expect(described == sorted(users), "proprio.json sources", ", ".join(described), ", ".join(sorted(users)))
+    _check_aliases("proprio.json", raw, users, manifest, check)
     for source in users:
         reference = _reference(raw, source, "proprio.json", check) if source in described else None
         if reference is None:
@@ -111,6 +113,16 @@ def check_states(folder: Place, manifest: Json, facts: Facts, stats: Json | None
             measured = statistics.quantile_bounds(own, i, dim.get("unit", ""), reference.bins)
             where = f"proprio.json {source} {dim['name']}"
             check.expect(_bounds(dim) == measured, where, f"low, high, constant {_bounds(dim)}", str(measured))
+
+
+def _check_aliases(where: str, raw: Json, names: list[str], manifest: Json, check: Check) -> None:
+    """Check that a tokenizer's file knows its sources by every name that the manifest gives them."""
+    entries = {source["source"]: source for source in manifest["sources"]}
+    wanted = {
+        alias: name for name in names for alias in (entries[name]["id"], *entries[name]["aliases"]) if alias != name
+    }
+    aliases = raw.get("aliases", {})
+    check.expect(aliases == wanted, f"{where} aliases", str(aliases), f"{wanted}, as the manifest has them")
 
 
 def _prompts_hold_states(source: str, facts: Facts) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rt2data.storage.places import Place
 from rt2data.verify import card, schema, shards, statistics, tokenizers
+from rt2data.verify.cameras import CameraCheck
 from rt2data.verify.conditions import Conditions
 from rt2data.verify.facts import collect_facts
 from rt2data.verify.ledger import Ledger
@@ -35,6 +36,7 @@ class Walk:
         self.facts = collect_facts(manifest)
         self.ledger, self.reasoning = Ledger(manifest, report), ReasoningCheck(manifest, report, data_root)
         self.samples, self.windows = SampleCheck(self.facts, report), Windows(manifest, report)
+        self.cameras = CameraCheck(self.facts, report)
         self.conditions = Conditions(self.facts, report)
         self.decoded: dict[bytes, ImageFacts] = {}  # by the digest of the image's bytes
         self.languages: Counter[tuple[str, str, str]] = Counter()  # of source and split, copies not counted
@@ -67,7 +69,8 @@ class Walk:
         self.ledger.shard(name)
         for members in shards.samples(path, entry, self.report):
             number += 1
-            where, source = f"{name} {members.key}", members.key.partition("-")[0]
+            where = f"{name} {members.key}"
+            source = self.ledger.names.get(members.key.partition("-")[0])
             if entry["source"] not in (None, source):
                 self.report["keys"].fail(where, f"a sample of {source}", f"one of {entry['source']}, whose shard it is")
             self._sample(where, split, members)
@@ -94,6 +97,7 @@ class Walk:
             return
         self.conditions.check_sample(where, sample, shown)
         bins = self.samples.check_sample(where, sample, key)
+        self.cameras.check_sample(where, sample)
         self.reasoning.add(where, split, sample, key)
         if key.copy:  # the first copy stands for all
             return

@@ -464,6 +464,6 @@ def test_all_datasets_in_one_mixture(tmp_path: Path) -> None:
     manifest = flow.build(
         tmp_path / "everything.yaml", tmp_path / "out", data_root=tmp_path / "data", workers=2, progress=False
     )
-    assert {s["source"] for s in manifest["sources"]} == {one.id for one in spoken}
+    assert {s["source"] for s in manifest["sources"]} == {one.name for one in spoken}
     report = verify.verify(tmp_path / "out")
     assert report.ok

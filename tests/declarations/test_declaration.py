@@ -180,7 +180,7 @@ def test_two_declarations_of_one_name(tmp_path: Path, monkeypatch: pytest.Monkey
     files[1].write_text(yaml.safe_dump(ROBOT | {"name": "other", "id": "other"} | claim))
     monkeypatch.setattr(resources, "files", lambda *_: iter(files))
     with pytest.raises(
-        Rt2dataError, match=r'b\.yaml: (name|id) "toy" is also that of .*a\.yaml; expected a name of its own'
+        Rt2dataError, match=r'b\.yaml: the name "toy" is also one of .*a\.yaml; expected names of its own'
     ):
         declaration.list_declarations.__wrapped__()
 
@@ -188,6 +188,10 @@ def test_two_declarations_of_one_name(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_names_and_aliases() -> None:
     assert declaration.find_declaration("bridge").name == "bridge_dataset"
     assert declaration.find_declaration("bridge_orig") == declaration.find_declaration("bridge_dataset")
+    one = declaration.find_declaration("lt_blocktorelative_oracle_sim")
+    assert (one.name, one.id) == ("language_table_blocktorelative_oracle_sim", "lt_blocktorelative_oracle_sim")
+    for declared in declaration.list_declarations().values():
+        assert {declaration.find_declaration(name).name for name in declared.names} == {declared.name}
     with pytest.raises(
         Rt2dataError,
         match=r'^r\.yaml:9: unknown source "brigde"; expected one of \d+ declarations\. Did you mean "bridge"\?$',

@@ -31,7 +31,7 @@ from rt2data.plan import text as plan_text
 from rt2data.recipes import recipe
 
 Build = Callable[..., dict[str, Any]]
-SOURCES = ["bridge", "vqav2", "coco"]
+SOURCES = {"bridge_dataset": "bridge", "vqav2": "vqav2", "coco_captions": "coco"}  # by name, their ids
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +55,10 @@ def test_each_sample_is_once_in_the_shards_of_its_source(apart: Built, mixture: 
             for key in keys(mixture.out, [shard])
         }
         found: list[str] = []
-        for source in SOURCES:
+        for source, short in SOURCES.items():
             shards = mixture_reader.shards(apart.manifest, split, source)
             own = keys(apart.out, shards)
-            assert {key.partition("-")[0] for key in own} == {source}
+            assert {key.partition("-")[0] for key in own} == {short}
             assert [s["name"] for s in shards] == [
                 f"{split}/{source}/small-{split}-{source}-{i:05d}-of-{len(shards):05d}.tar" for i in range(len(shards))
             ]
@@ -100,7 +100,7 @@ def test_it_passes_verify_and_the_same_samples_are_in_both_forms(apart: Built, m
         (lambda m: m["sources"][0].update(mix=m["sources"][0]["mix"] + 1), "quotas"),
         (lambda m: m["sources"][1].update(share_got=0.5), "quotas"),
         (lambda m: m["sources"][2].update(copies=2), "quotas"),
-        (lambda m: m["splits"]["train"]["shards"][0].update(source="coco"), "manifest"),
+        (lambda m: m["splits"]["train"]["shards"][0].update(source="coco_captions"), "manifest"),
         (lambda m: m["splits"]["train"]["shards"][0].update(source=None), "manifest"),
         (lambda m: m["splits"]["train"]["shards"].reverse(), "manifest"),
         (lambda m: m["recipe"].update(form="mixed"), "manifest"),
@@ -119,7 +119,7 @@ def test_verify_finds_an_edited_manifest(
 def test_verify_finds_a_sample_in_the_shards_of_another_source(apart: Built, tmp_path: Path) -> None:
     out = copied(apart, tmp_path)
     shards = {s["source"]: s for s in load_manifest(out)["splits"]["val"]["shards"]}
-    a, b = out / shards["vqav2"]["name"], out / shards["coco"]["name"]
+    a, b = out / shards["vqav2"]["name"], out / shards["coco_captions"]["name"]
     held = a.read_bytes()
     a.write_bytes(b.read_bytes())
     b.write_bytes(held)
@@ -131,7 +131,7 @@ def test_verify_finds_a_sample_in_the_shards_of_another_source(apart: Built, tmp
 def test_verify_reads_every_configuration_of_the_card(apart: Built, tmp_path: Path) -> None:
     out = copied(apart, tmp_path)
     card = (out / "README.md").read_text()
-    (out / "README.md").write_text(card.replace("path: val/coco/*.tar", "path: val/bridge/*.tar"))
+    (out / "README.md").write_text(card.replace("path: val/coco_captions/*.tar", "path: val/bridge_dataset/*.tar"))
     assert verify.verify(out)["card"].failed
 
 
@@ -171,7 +171,7 @@ def test_the_plan_says_what_is_written_and_what_is_drawn(apart: Built, mixture: 
     assert "50.00 % of the mix, wanted 50.00 %" in text
     assert max(map(len, text.splitlines())) <= 100
     assert made.to_dict()["streams"][0] == {
-        "split": "train", "source": "bridge", "samples": made.sources[0].samples["train"],
+        "split": "train", "source": "bridge_dataset", "samples": made.sources[0].samples["train"],
         "shards": -(-made.sources[0].samples["train"] // 5),
     }  # fmt: skip
     without = estimate.make(found, None, Path("nowhere"), index=False, check=False)
@@ -183,7 +183,7 @@ def test_stats_and_inspect(apart: Built) -> None:
     assert "share of the mix: wanted 50.00 %, got 50.00 %" in stats.format_stats(found)
     seen = [json.loads(line) for line in inspection.inspect(apart.out, 6, as_json=True)]
     assert {s["source"] for s in seen} == set(SOURCES)
-    shard = mixture_reader.shards(apart.manifest, "val", "bridge")[0]["name"]
+    shard = mixture_reader.shards(apart.manifest, "val", "bridge_dataset")[0]["name"]
     seen = [json.loads(line) for line in inspection.inspect(apart.out / shard, 2, as_json=True)]
     assert {s["shard"] for s in seen} == {shard}
     assert seen[0]["decoded"]
@@ -200,8 +200,8 @@ def test_the_mix_has_its_shares_and_every_sample(apart: Built) -> None:
     counted = Counter(key.partition("-")[0] for key in seen)
     assert mix.shares == {s["source"]: s["share_got"] for s in apart.manifest["sources"]}
     for source, share in mix.shares.items():
-        assert abs(counted[source] - share * len(seen)) <= 3
-        own = [key for key in seen if key.startswith(source)]
+        assert abs(counted[SOURCES[source]] - share * len(seen)) <= 3
+        own = [key for key in seen if key.startswith(SOURCES[source])]
         usable = next(s["usable"]["train"] for s in apart.manifest["sources"] if s["source"] == source)
         assert len(set(own)) == usable
         for turn in range(len(own) // usable):  # again and again, whole each time
@@ -231,8 +231,8 @@ def test_readers_share_the_samples_among_them(apart: Built) -> None:
     parts: dict[str, list[set[str]]] = {source: [] for source in SOURCES}
     for reader in range(4):
         keys = {s.key for s in islice(Mix(apart.out, reader=reader, readers=4), 400)}
-        for source in SOURCES:
-            parts[source].append({key for key in keys if key.startswith(source)})
+        for source, short in SOURCES.items():
+            parts[source].append({key for key in keys if key.startswith(short)})
     for source in apart.manifest["sources"]:
         own = parts[source["source"]]
         assert len(set().union(*own)) == sum(map(len, own)) == source["usable"]["train"]
@@ -241,20 +241,25 @@ def test_readers_share_the_samples_among_them(apart: Built) -> None:
 def test_more_readers_than_samples_each_have_one_of_every_source(apart: Built) -> None:
     for reader in range(0, 90, 13):
         seen = {s.key.partition("-")[0] for s in islice(Mix(apart.out, reader=reader, readers=90), 60)}
-        assert seen == set(SOURCES)
+        assert seen == set(SOURCES.values())
 
 
 def test_weights_of_ones_own(apart: Built) -> None:
-    seen = Counter(s.key.partition("-")[0] for s in islice(Mix(apart.out, weights={"coco": 3, "vqav2": 1}), 400))
+    mix = Mix(apart.out, weights={"coco": 3, "vqav2": 1})
+    assert mix.shares == {"vqav2": 0.25, "coco_captions": 0.75}
+    taken = [sample.key for sample in islice(mix, 400)]
+    seen = Counter(key.partition("-")[0] for key in taken)
     assert seen.keys() == {"coco", "vqav2"}
     assert abs(seen["coco"] - 300) <= 3
+    for others in ({"coco_captions": 3, "vqa_v2": 1}, {"coco2017": 3, "vqav2": 1}):  # names and aliases
+        assert [sample.key for sample in islice(Mix(apart.out, weights=others), 400)] == taken
 
 
 def test_a_mixed_mixture_is_read_as_it_is(mixture: Built) -> None:
     mix = Mix(mixture.out)
     wanted = keys(mixture.out, mixture.manifest["splits"]["train"]["shards"])
     assert [s.key for s in islice(mix, mix.samples)] == wanted
-    assert mix.shares["bridge"] == mixture.manifest["sources"][0]["share_got"]
+    assert mix.shares["bridge_dataset"] == mixture.manifest["sources"][0]["share_got"]
     assert {s.meta["split"] for s in islice(Mix(mixture.out, "val"), 30)} == {"val"}
 
 
@@ -262,8 +267,15 @@ def test_a_mixed_mixture_is_read_as_it_is(mixture: Built) -> None:
     ("options", "message"),
     [
         ({"split": "test"}, 'no split "test"; expected one of train, val'),
-        ({"weights": {"brigde": 1}}, 'no source "brigde" in train; expected one of bridge, vqav2, coco. Did you mean'),
+        (
+            {"weights": {"brigde": 1}},
+            'small train: no source "brigde"; expected one of bridge_dataset, vqav2, coco_captions. Did you mean',
+        ),
         ({"weights": {"coco": -1}}, "the weight -1 of coco; expected a number above 0"),
+        (
+            {"weights": {"bridge": 1, "bridge_orig": 2}},
+            "two weights of bridge_dataset, one as bridge_orig; expected one weight for each source",
+        ),
         ({"weights": {}}, "no sample in train; expected a split with samples"),
         ({"reader": 2, "readers": 2}, "reader 2 of 2, start 0; expected readers counted from 0"),
     ],
@@ -320,17 +332,21 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 def test_the_snippets_of_the_card_read_the_mix_at_its_weights(apart: Built, tmp_path: Path, loader: str) -> None:
     pytest.importorskip(loader)
     mine, shares, by_datasets, by_webdataset, _ = BLOCK.findall((apart.out / "README.md").read_text())
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
     show = "for row in mix:\n    print(row['__key__'])\n"
     code = {"rt2data": mine, "datasets": shares + by_datasets + show, "webdataset": shares + by_webdataset + show}[
         loader
     ]
-    seen = printed(code, apart.out.parent, tmp_path)
+    assert code.count('"/path/to/small"') == 1
+    code = code.replace("/path/to/small", str(apart.out))
+    seen = printed(code, elsewhere, tmp_path)
     assert len(seen) > 60
-    assert printed(code, apart.out.parent, tmp_path) == seen
+    assert printed(code, elsewhere, tmp_path) == seen
     counted = Counter(key.partition("-")[0] for key in seen)
     for source in apart.manifest["sources"]:
         share = source["share_got"]
-        assert abs(counted[source["source"]] - share * len(seen)) < 5 * (len(seen) * share * (1 - share)) ** 0.5
+        assert abs(counted[source["id"]] - share * len(seen)) < 5 * (len(seen) * share * (1 - share)) ** 0.5
 
 
 def printed(code: str, folder: Path, cache: Path) -> list[str]:
@@ -347,7 +363,7 @@ def printed(code: str, folder: Path, cache: Path) -> list[str]:
 def test_what_is_held_out_has_shards_of_its_source(build: Build, corpora: Path, tmp_path: Path) -> None:
     path = small_corpora.write_recipe(tmp_path / "r.yaml", form="by_source", holdout={"objects": ["usb stick"]})
     manifest = build(path, tmp_path / "out", data_root=corpora)
-    assert [s["source"] for s in manifest["splits"]["holdout"]["shards"]] == ["bridge"] * 2
+    assert [s["source"] for s in manifest["splits"]["holdout"]["shards"]] == ["bridge_dataset"] * 2
     found = verify.verify(tmp_path / "out")
     assert found.ok, found.text()
 
@@ -361,7 +377,7 @@ def test_plans_in_words_keep_their_share(build: Build, corpora: Path, tmp_path: 
     assert found.ok, found.text()
     samples = [
         s
-        for sh in mixture_reader.shards(manifest, "train", "bridge")
+        for sh in mixture_reader.shards(manifest, "train", "bridge_dataset")
         for s in mixtures.samples(tmp_path / "out" / sh["name"])
     ]
     planned = [s for s in samples if s.meta["target"].startswith("Plan: ")]
@@ -377,8 +393,8 @@ def test_windows_by_source_are_exported_with_every_frame(build: Build, corpora: 
     found = verify.verify(tmp_path / "out")
     assert found.ok, found.text()
     export.export(tmp_path / "out", tmp_path / "chat", "messages")
-    rows = [json.loads(line) for line in (tmp_path / "chat" / "train_bridge.jsonl").read_text().splitlines()]
-    shards = mixture_reader.shards(manifest, "train", "bridge")
+    rows = [json.loads(line) for line in (tmp_path / "chat" / "train_bridge_dataset.jsonl").read_text().splitlines()]
+    shards = mixture_reader.shards(manifest, "train", "bridge_dataset")
     samples = [s for shard in shards for s in mixtures.samples(tmp_path / "out" / shard["name"])]
     for row, sample in zip(rows, samples, strict=True):
         assert [(tmp_path / "chat" / image).read_bytes() for image in row["images"]] == list(sample.images.values())

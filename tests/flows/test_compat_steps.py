@@ -14,7 +14,6 @@ from support.fake_datasets import fake, numbers, robot_of, same
 from support.other_standardisation import other
 
 from rt2data import sources, verify
-from rt2data.declarations import declaration
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.pipeline import build as flow
@@ -216,8 +215,8 @@ def test_all_of_octo(tmp_path: Path) -> None:
         fake(source.declaration, tmp_path / "data", episodes=4, steps=7)
     manifest = flow.build(tmp_path / "r.yaml", tmp_path / "out", data_root=tmp_path / "data", workers=2, progress=False)
     entries = {entry["source"]: entry for entry in manifest["sources"]}
-    assert {declaration.find_declaration(s["source"]).id for s in manifest["recipe"]["sources"]} == set(entries)
+    assert {s["source"] for s in manifest["recipe"]["sources"]} == set(entries)
     assert all(entry["usable"]["train"] for entry in entries.values())
-    assert entries["gnm"]["left_out"] == {"between_steps": 4 + 5 + 6 + 4, "invalid_action": 4}
+    assert entries["gnm_dataset"]["left_out"] == {"between_steps": 4 + 5 + 6 + 4, "invalid_action": 4}
     report = verify.verify(tmp_path / "out")
     assert report.ok, report.text()

@@ -769,7 +769,7 @@ def test_statistics_do_not_depend_on_the_grouping(
 
 
 def test_statistics_are_those_of_numpy(mixture: Any) -> None:
-    stored = json.loads((mixture.out / "statistics.json").read_bytes())["sources"]["bridge"]
+    stored = json.loads((mixture.out / "statistics.json").read_bytes())["sources"]["bridge_dataset"]
     rows = {
         (one["json"]["episode"], one["json"]["step"]): one["json"]
         for one in samples(mixture.out)

@@ -113,7 +113,7 @@ def test_samples_are_those_of_the_second_computation(windows: Any) -> None:
 def test_the_manifest_and_the_statistics_count_each_step_once(windows: Any) -> None:
     source = windows.manifest["sources"][0]
     assert (source["control_hz"], source["stride"]) == (5, 3)
-    train = json.loads((windows.out / "statistics.json").read_bytes())["sources"]["bridge"]["train"]
+    train = json.loads((windows.out / "statistics.json").read_bytes())["sources"]["bridge_dataset"]["train"]
     first = {
         re.sub("-c[0-9]+$", "", s["json"]["key"]): s["json"]["action"][:7]
         for s in samples(windows.out)
@@ -233,7 +233,7 @@ def test_states_in_prompts(data: Path, build: Build, tmp_path: Path) -> None:
         assert np.all(np.abs(back - inside) <= (high - low) / 512 + 1e-9)
         several.add(text[1])
     assert len(several) > 50
-    train = json.loads((tmp_path / "out" / "statistics.json").read_bytes())["sources"]["bridge"]["proprio"]
+    train = json.loads((tmp_path / "out" / "statistics.json").read_bytes())["sources"]["bridge_dataset"]["proprio"]
     assert [d.low for d in own.dims] == train["q01"]
 
 

@@ -153,13 +153,13 @@ def test_llava(mixture: Built, tmp_path: Path) -> None:
 def test_by_source_gives_a_file_per_source_and_their_shares(apart: Built, tmp_path: Path) -> None:
     found = export.export(apart.out, tmp_path / "chat", "messages")
     for split in ("train", "val"):
-        for source in ("bridge", "vqav2", "coco"):
+        for source in ("bridge_dataset", "vqav2", "coco_captions"):
             wanted = marked(stored(apart, split, source), "<image>")
             read = by_llama_factory(tmp_path / "chat", f"small_{split}_{source}", tmp_path / f"{split}{source}")
             assert list(read) == wanted
             assert found.samples[f"{split}_{source}"] == len(wanted)
     text = found.text()
-    assert "--dataset small_train_bridge,small_train_vqav2,small_train_coco" in text
+    assert "--dataset small_train_bridge_dataset,small_train_vqav2,small_train_coco_captions" in text
     assert "--mix_strategy interleave_over --interleave_probs 0.5,0.2,0.3" in text
 
 
@@ -253,7 +253,9 @@ def test_no_member_is_written_outside(mixture: Built, tmp_path: Path, name: str)
     out = Path(shutil.copytree(mixture.out, tmp_path / "in" / "out"))
     shard = out / mixture.manifest["splits"]["train"]["shards"][0]["name"]
     key = stored(mixture, "train")[0][0]
-    meta = json.dumps({"key": key, "images": [name], "prompt": "", "target": "", "source": "bridge", "turns": None})
+    meta = json.dumps(
+        {"key": key, "images": [name], "prompt": "", "target": "", "source": "bridge_dataset", "turns": None}
+    )
     with tarfile.open(shard, "w") as tar:
         for member, data in ((f"{key}.{name}", b"x"), (f"{key}.json", meta.encode())):
             info = tarfile.TarInfo(member)

@@ -40,8 +40,14 @@ def test_the_quickstart_is_what_its_recipe_asks_for(quickstart: Path) -> None:
     assert found["splits"]["val"]["samples"] > 100
 
 
-def test_the_serving_snippet(quickstart: Path) -> None:
-    run = _run(BLOCKS[1], quickstart)
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_the_serving_snippet(quickstart: Path, tmp_path: Path, elsewhere: bool) -> None:
+    """From where the mixture was built, as it stands; from another folder with the full path."""
+    code = BLOCKS[1]
+    assert code.count('"out/quickstart"') == 1
+    if elsewhere:
+        code = code.replace('"out/quickstart"', repr(str(quickstart / "out" / "quickstart")))
+    run = _run(code, tmp_path if elsewhere else quickstart)
     numbers, terminate = run.stdout.rsplit("]", 1)
     assert len(numbers.strip("[\n ").split()) == 7
     assert terminate.strip() == "False"

@@ -241,7 +241,7 @@ def test_a_declaration_file_is_looked_for_beside_the_recipe_that_names_it(tmp_pa
             "name: own\ninclude: base.yaml\nwithout: [vqa_v3]\n",
             (
                 'own.yaml:3: without "vqa_v3", which base does not have; expected one of bridge_dataset, vqav2, '
-                'coco_captions. Did you mean "vqav2"?'
+                'coco_captions. Did you mean "vqa_v2"?'
             ),
         ),
         (

@@ -109,7 +109,7 @@ def test_a_recipe_asks_for_it(tmp_path: Path, build: Callable[..., dict[str, Any
     assert len({manifest["sources"][0]["declaration"] for manifest in built.values()}) == 3
     assert [manifest["recipe"]["sources"][0].get("compat") for manifest in built.values()] == [None, "openvla", "octo"]
     stats = {name: json.loads((tmp_path / name / "statistics.json").read_bytes()) for name in built}
-    assert {name: s["sources"]["bridge"]["train"]["count"] for name, s in stats.items()} == usable
+    assert {name: s["sources"]["bridge_dataset"]["train"]["count"] for name, s in stats.items()} == usable
     # the manifest's recipe is the same recipe
     again = recipe.parse_recipe(built["octo"]["recipe"], "again")
     assert again.sources[0].declaration == other("octo", "bridge_dataset")

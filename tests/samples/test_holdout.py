@@ -153,7 +153,7 @@ def test_the_same_bytes_for_workers_and_orders_of_parts(
         ({}, "holdout"),
         ({"split": "unseen"}, "holdout"),
         ({"split": "val", "objects": ["pot"]}, '"val" is also a split of the sources; expected a name of its own'),
-        ({"episodes": {"bridge": ["x"]}}, "expected one of the recipe's robot sources: bridge_dataset"),
+        ({"episodes": {"brigde": ["x"]}}, "expected one of the recipe's robot sources: bridge_dataset. Did you mean"),
         ({"pictures": ["3"]}, 'the picture "3"; expected coco:ID'),
         ({"pictures": ["cocoa:3"]}, 'the picture "cocoa:3"; expected coco:ID'),
         ({"objects": ["..."]}, '"..." among the objects; expected texts with a letter or digit in them'),

@@ -343,6 +343,7 @@ def test_a_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [row for part in parts for row in source.index(part, check="header").to_pylist()]
     assert [picture(tmp_path, row) for row in found] == PICTURES[:4]
     assert asked == [("org/name", None, {"revision": "a" * 40})]
+    assert (source.version, source.revision) == (None, "a" * 40)
     assert source.digest(parts[0]) != source.digest(parts[1])
 
 

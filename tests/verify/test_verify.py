@@ -414,7 +414,7 @@ STATISTICS: list[tuple[str, Callable[[Any], None]]] = [
 
 @pytest.mark.parametrize("change", [pytest.param(e[1], id=e[0]) for e in STATISTICS])
 def test_edited_statistics(copy: Path, change: Callable[[Any], None]) -> None:
-    change_json(copy / "statistics.json", lambda s: change(s["sources"]["bridge"]))
+    change_json(copy / "statistics.json", lambda s: change(s["sources"]["bridge_dataset"]))
     assert "statistics" in failing(verify(copy))
 
 
@@ -423,7 +423,7 @@ def test_edited_statistics(copy: Path, change: Callable[[Any], None]) -> None:
     [
         lambda s: s["vqav2"]["train"].update(de=s["vqav2"]["train"].pop("de") + 1),
         lambda s: s["vqav2"]["train"].update(fr=s["vqav2"]["train"].pop("de")),
-        lambda s: s["coco"]["val"].clear(),
+        lambda s: s["coco_captions"]["val"].clear(),
     ],
 )
 def test_edited_languages(copy: Path, change: Callable[[Any], None]) -> None:
@@ -435,7 +435,7 @@ def test_edited_bounds(copy: Path) -> None:
     """A tokenizer whose bounds are not those that the shards were written with."""
 
     def change(spec: Any) -> None:
-        spec["sources"]["bridge"]["dims"][0]["high"] *= 1.01
+        spec["sources"]["bridge_dataset"]["dims"][0]["high"] *= 1.01
 
     change_json(copy / "tokenizer.json", change)
     found = failing(verify(copy))

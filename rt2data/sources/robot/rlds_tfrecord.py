@@ -40,7 +40,7 @@ class Rlds(RobotSource):
 
     def __init__(self, declaration: Declaration, dataset: RldsDataset) -> None:
         super().__init__(declaration, dataset.directory)
-        self.dataset = dataset
+        self.dataset, self.version = dataset, dataset.version or None
         self.take_fields(dataset.fields, f"{declaration.name} {dataset.version}")
         self.fields = {path: dataset.fields[path] for path in self.robot.fields}
         # Episodes of each file of a split, where that is stated.

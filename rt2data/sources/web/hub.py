@@ -70,6 +70,10 @@ class Hub(Copied):
             ) from None
         return Path(kept)
 
+    @property
+    def revision(self) -> str | None:
+        return str(self.hub["revision"]) if self.remote else super().revision
+
     def volumes(self, split: str) -> list[tuple[str, ...]]:
         names = self.web.splits[split]["annotations"]
         own = next((name for name in names if name in self._builder.config.data_files), None)

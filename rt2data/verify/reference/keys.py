@@ -17,18 +17,22 @@ _MASK = (1 << 64) - 1
 
 
 class Key(NamedTuple):
-    """A key's parts: `variant` is -1 where there is none, `copy` counts from 0."""
+    """A key's parts: `variant` is -1 where there is none, `copy` counts from 0.
 
-    source: str
+    `id` is the short id of the source, with which the key begins, `source` its public name, where that is known.
+    """
+
+    id: str
     digest: str
     step: int
     variant: int
     copy: int
+    source: str = ""
 
     @property
     def unit(self) -> str:
         """Names the episode or example within the mixture."""
-        return f"{self.source}-{self.digest}"
+        return f"{self.id}-{self.digest}"
 
     @property
     def sample(self) -> str:
@@ -41,8 +45,8 @@ def parse(text: str) -> Key | None:
     match = _KEY.fullmatch(text)
     if match is None or len(text) > 80:
         return None
-    source, digest, step, variant, copy = match.groups()
-    key = Key(source, digest, int(step), int(variant) if variant else -1, int(copy or 0))
+    source_id, digest, step, variant, copy = match.groups()
+    key = Key(source_id, digest, int(step), int(variant) if variant else -1, int(copy or 0))
     return key if key.step < 1 << 32 and key.variant <= (1 << 16) - 2 else None
 
 
@@ -63,13 +67,13 @@ def mix(x: int) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _salt(tag: str, seed: int, source: str) -> int:
-    return int.from_bytes(digest(tag, str(seed), source, size=8), "big")
+def _salt(tag: str, seed: int, source_id: str) -> int:
+    return int.from_bytes(digest(tag, str(seed), source_id, size=8), "big")
 
 
 def hash64(tag: str, seed: int, key: Key, copy: int | None = None) -> int:
     """The hash of a key for "order", "quota", "draw" or "plan"; of another copy of its sample with `copy`."""
     head, tail = int(key.digest[:16], 16), int(key.digest[16:], 16)
-    h = mix(_salt(tag, seed, key.source) ^ head)
+    h = mix(_salt(tag, seed, key.id) ^ head)
     h = mix(h ^ (tail << 48 | key.step << 16 | key.variant + 1))
     return mix((h + (key.copy if copy is None else copy) * 0x9E3779B97F4A7C15) & _MASK)

@@ -36,13 +36,13 @@ def float32(x: float) -> float:
 
 
 def fingerprint(raw: Mapping[str, Any], source: str | None = None) -> str:
-    """The fingerprint of a specification: 32 hex digits over its JSON without name and vocabulary, keys sorted.
+    """The fingerprint of a specification: 32 hex digits over its JSON without names and vocabulary, keys sorted.
 
     Args:
         raw: the JSON of a ``tokenizer.json``, as it is written.
         source: restrict it to this source first: its dimensions, and no sources.
     """
-    content = {key: value for key, value in raw.items() if key not in ("name", "vocabulary")}
+    content = {key: value for key, value in raw.items() if key not in ("name", "vocabulary", "aliases")}
     if source is not None:
         content["dims"] = content.pop("sources")[source]["dims"]
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -95,7 +95,9 @@ class _Paths:
 
 
 class Meta:
-    """``meta`` of the dataset in `root`. `version` is 2 or 3, `features` the columns as info.json describes them."""
+    """``meta`` of the dataset in `root`. `version` is 2 or 3, of `codebase_version`; `features` are the columns as
+    info.json describes them.
+    """
 
     def __init__(self, root: Place) -> None:
         self.root = root
@@ -105,7 +107,7 @@ class Meta:
         if not version:
             found = f"codebase_version {info.get('codebase_version')!r}"
             raise Rt2dataError(where, found, "v2.0, v2.1 or v3.0", "Convert it with LeRobot's own scripts")
-        self.version = int(version[1])
+        self.version, self.codebase_version = int(version[1]), version[0]
         self.fps = _number(info, "fps", where)
         self.chunk = max(1, int(_number({"chunks_size": 1000} | info, "chunks_size", where)))
         paths = _PATHS[self.version]

@@ -55,6 +55,7 @@ class LeRobot(RobotSource):
     def __init__(self, declaration: Declaration, root: Place) -> None:
         super().__init__(declaration, root)
         self.meta = Meta(root)
+        self.version = self.meta.codebase_version
         declared = self.robot
         # An episode's number names it in every version: v2.1 and its conversion to v3.0 have the same keys and splits.
         self.robot = dataclasses.replace(declared, episode_id=declared.episode_id or (EPISODE,))
