@@ -40,6 +40,8 @@ class SourcePlan:
         reads: of a source on object storage, the requests that it takes (`rt2data.plan.requests.part_requests`).
         staged: whether its images are staged (`rt2data.pipeline.staging`).
         plans: of a source whose samples have plans in words, what the manifest says of them; None for others.
+        remarks: what was done to what stands in samples, before quotas (`rt2data.plan.remarks.WORDS`): images that are
+            turned, boxes that were clipped or left out.
         languages: usable samples per split and language, before quotas; ``und`` where the language is unknown.
     """
 
@@ -65,6 +67,7 @@ class SourcePlan:
     unknown: list[str] = field(default_factory=list)
     languages: dict[str, dict[str, int]] = field(default_factory=dict)
     plans: dict[str, Any] | None = None
+    remarks: Counter[str] = field(default_factory=Counter)
 
     @property
     def not_drawn(self) -> int:
@@ -170,7 +173,7 @@ def load_plan(folder: Path) -> Plan:
     stored = np.load(folder / "cuts.npz", allow_pickle=False)
     sources = []
     for entry in content["sources"]:
-        counters = {key: Counter(entry[key]) for key in ("left_out", "samples", "quota")}
+        counters = {key: Counter(entry[key]) for key in ("left_out", "samples", "quota", "remarks")}
         entry["repeats"] = entry.pop(_KEYS["repeats"])
         sources.append(SourcePlan(**(entry | counters)))
     streams = [Stream(**entry, cuts=stored[str(number)]) for number, entry in enumerate(content["streams"])]

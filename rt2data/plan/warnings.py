@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rt2data.plan.plan import SourcePlan
+from rt2data.plan.remarks import describe_remarks, explain_boxes
 from rt2data.recipes.recipe import Recipe
 from rt2data.robot.fields import ARM
 
@@ -30,6 +31,7 @@ def warnings(recipe: Recipe, plans: list[SourcePlan], splits: dict[str, int]) ->
             warnings += [f"{plan.dataset} gives {name} no sample" for name in filled if not plan.samples[name]]
         if plan.never_terminate:
             warnings.append(f"{plan.dataset}: in {plan.never_terminate} of {plan.units} episodes no step terminates")
+        warnings += [*describe_remarks(source, plan), *explain_boxes(source, plan)]
         robot = source.declaration.robot
         warnings += [
             f"{plan.dataset}: {about} is unverified: {reason}" for about, reason in source.declaration.unverified
