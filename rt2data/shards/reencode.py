@@ -55,8 +55,10 @@ def reencode_images(spec: codec.ImageSpec, images: ImageRanges, files: ImageRead
     """Images encoded anew, at the end of `encoded`."""
     rows = []
     for file, offset, length, crc in zip(*(each.tolist() for each in images[1:]), strict=True):
-        ref = images.files[file], offset, crc
-        new = _reencode(lambda data: codec.reencode(data, spec), ref, length, files) if file >= 0 else b""
+        new = b""
+        if file >= 0:
+            ref = images.files[file], offset, crc
+            new = _reencode(lambda data: codec.reencode(data, spec), ref, length, files)
         rows.append((0, encoded.tell(), len(new), google_crc32c.value(new)))
         encoded.write(new)
     return ImageRanges([encoded.name], *np.array(rows, np.int64).reshape(-1, 4).T)

@@ -117,7 +117,7 @@ def test_units_of_boxes(unit: str, stored: Any, reason: str, clipped: int, wante
     """The image has 200 x 100 pixels."""
     placed = boxes.place([boxes.Box(*stored, "cup")], Boxes("?", unit=unit), (0, 0), (200, 100), 0)
     assert (placed.reason, placed.clipped) == (reason, clipped)
-    assert [box[:4] for box in placed.boxes] == pytest.approx([wanted] if wanted else [])
+    assert [box[:4] for box in placed.boxes] == ([pytest.approx(wanted)] if wanted else [])
 
 
 def test_a_small_box_is_no_fraction_beside_a_large_one() -> None:

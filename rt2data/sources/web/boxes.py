@@ -138,7 +138,7 @@ def place(boxes: Sequence[Box], rule: Boxes, stated: tuple[int, int], upright: t
     side = UNITS[rule.unit]
     own = upright[::-1] if turned and turn in SIDEWAYS else upright
     width, height = (side, side) if side is not None else stated if all(stated) else own
-    if max(width, height) > 2 and len(corners) and corners.max() <= LARGEST_FRACTION:
+    if max(width, height) > 2 and len(corners) and 0 < corners.max() <= LARGEST_FRACTION:
         return Placed([], reason="box_units")
     corners /= np.array([height, width, height, width], np.float64)
     inside = np.clip(corners, 0.0, 1.0)
