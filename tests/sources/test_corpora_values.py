@@ -15,7 +15,7 @@ from support.web_corpus import declared, reasons, table, write, write_tar
 
 from rt2data.errors import Rt2dataError
 from rt2data.sources.web import conversation
-from rt2data.sources.web.field_path import lookup, lookup_each, nested_text, strings
+from rt2data.sources.web.field_path import lookup, lookup_each, points_text, strings
 
 VQA = {"id": "id", "image": "image", "question": "q", "answers": "a"}
 
@@ -68,10 +68,16 @@ def test_numbers_in_paths_and_templates() -> None:
     assert lookup(record, "{n} of {f}: {list}") == "3 of 2: 1, 2"
     assert lookup(record, "point|text") == "[120, 340]"
     assert lookup(record, "words|at(place)") == "blue"
-    assert lookup(record, "words|text") is None
+    assert lookup(record, "words|text") == '["red", "blue"]'
+    assert lookup({"a": [{"box": [1, 2.0], "name": 'a "b"', "no": None, "ok": True}]}, "a|text") == (
+        '[{"box": [1, 2], "name": "a \\"b\\"", "no": null, "ok": true}]'
+    )
+    assert lookup({"a": []}, "a|text") is None
     assert lookup_each(record, "Is it {words}?") == ["Is it red?", "Is it blue?"]
     assert lookup_each(record, "{n} {missing}") == []
-    assert nested_text("as it is") == "as it is"
+    assert lookup_each(record, "{list}: {words}") == ["1: red", "2: blue"]
+    assert lookup_each({"a": [1, 2], "b": [1, 2, 3]}, "{a} {b}") == []
+    assert points_text("as it is") == "as it is"
 
 
 def _corpus(folder: Path, form: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -297,6 +303,29 @@ def test_referring_expressions(tmp_path: Path) -> None:
         ["0 0 500 500 left one"],
         ["0 0 500 500 cup"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("row", "path"),
+    [
+        ({"box": [[8, 6, 4, 3], [0, 0, 8, 6]]}, "box"),
+        ({"things": [{"box": [8, 6, 4, 3]}, {"box": [0, 0, 8, 6]}]}, "things.*.box"),
+        ({"things": {"box": [[8, 6, 4, 3], [0, 0, 8, 6]]}}, "things.box"),
+        ({"things": [{"x": 8, "y": 6, "w": 4, "h": 3}, {"x": 0, "y": 0, "w": 8, "h": 6}]}, "things"),
+        ({"box": ["8 6 4 3", "0 0 8 6"]}, "box"),
+        ({"box": "[[8, 6, 4, 3], [0, 0, 8, 6]]"}, "box|json"),
+    ],
+)
+def test_ways_in_which_boxes_are_listed(tmp_path: Path, row: dict[str, Any], path: str) -> None:
+    fields = {"id": "id", "image": "image", "boxes": path, "label": "label"}
+    found = _boxed(tmp_path, [row | {"label": ["cup", "dog"]}], fields, question="?", order="stored")
+    assert found.column("answers").to_pylist() == [["500 500 750 750 cup; 0 0 500 500 dog"]]
+
+
+def test_a_quadrangle_is_no_pair_of_boxes(tmp_path: Path) -> None:
+    fields = {"id": "id", "image": "image", "boxes": "box"}
+    found = _boxed(tmp_path, [{"box": [1, 1, 4, 1, 4, 3, 1, 3]}], fields, question="?")
+    assert reasons(found) == {"bad_box": 1}
 
 
 def test_boxes_that_cannot_be_used_are_counted(tmp_path: Path) -> None:

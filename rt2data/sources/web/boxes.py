@@ -28,6 +28,7 @@ from rt2data.images.orientation import SIDEWAYS
 from rt2data.tokenizer import ActionTokenizer
 
 _SIDES = ("y0", "x0", "y1", "x1")
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?", re.ASCII)
 _NEXT = re.compile(r"; (?=\d+ \d+ \d+ \d+(?: |;|$))")
 
 
@@ -78,22 +79,23 @@ def read(stored: Any, label: str, form: str) -> Box | str:
     first: its width is below 0, or it has another form.
 
     Args:
-        stored: four numbers, or an object with x, y and w or width, h or height; with cx and cy; or with the corners
-            x1, y1, x2, y2 or xmin, ymin, xmax, ymax. Names of corners and centres go before `form`.
+        stored: four numbers, also as text; or an object with x, y and w or width, h or height; with cx and cy; or with
+            the corners x1, y1, x2, y2 or xmin, ymin, xmax, ymax. Names of corners and centres go before `form`.
         label: its text; "" where it has none.
         form: as `rt2data.declarations.web.Boxes` says.
     """
+    if not isinstance(stored, (list, dict, str)):
+        return "bad_box"
     if isinstance(stored, dict):
         form, stored = next(
             ((form if own == "xywh" and form == "cxcywh" else own, [stored[key] for key in keys])
              for own, keys in _KEYS if all(key in stored for key in keys)),
             (form, None),
         )  # fmt: skip
-    if not (isinstance(stored, list) and len(stored) == 4):
+    numbers = [_number(value) for value in (_words(stored) if isinstance(stored, str) else stored or ())]
+    if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
         return "bad_box"
-    if not all(isinstance(v, (int, float, Decimal)) and not isinstance(v, bool) and math.isfinite(v) for v in stored):
-        return "bad_box"
-    a, b, c, d = map(float, stored)
+    a, b, c, d = numbers
     y0, x0, y1, x1 = {
         "xywh": (b, a, b + d, a + c),
         "xyxy": (b, a, d, c),
@@ -107,8 +109,24 @@ def read(stored: Any, label: str, form: str) -> Box | str:
 
 def listed(stored: Any) -> list[Any]:
     """List the boxes of a value: a list of boxes, or one box."""
-    inner = isinstance(stored, list) and (not stored or isinstance(stored[0], (list, dict)))
-    return list(stored) if inner else [] if stored is None else [stored]
+    if not isinstance(stored, list):
+        return [] if stored is None or stored == "" else [stored]
+    first = stored[0] if stored else []
+    return (
+        stored if isinstance(first, (list, dict)) or (isinstance(first, str) and len(_words(first)) > 1) else [stored]
+    )
+
+
+def _words(text: str) -> list[str]:
+    """Split a text of numbers, as tables of texts hold a box: ``1 2 3 4``, ``[1, 2, 3, 4]``."""
+    return text.strip(" []()").replace(",", " ").split()
+
+
+def _number(value: Any) -> float:
+    """Return a number, also one that is stored as text; NaN for anything else."""
+    if isinstance(value, str):
+        return float(value) if _NUMBER.fullmatch(value.strip()) else math.nan
+    return float(value) if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool) else math.nan
 
 
 class Placed(NamedTuple):

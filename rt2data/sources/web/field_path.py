@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 import zlib
 from collections.abc import Sequence
 from decimal import Decimal
-from itertools import product
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -21,15 +21,18 @@ from rt2data.declarations.web import PLACEHOLDER
 _CALL = re.compile(r"(before|after)\((.*)\)", re.DOTALL)
 
 
-def lookup(record: Any, path: str) -> Any:
-    """Look up the value at a declared field (`rt2data.declarations.web.FIELD`); None where there is none."""
+def lookup(record: Any, path: str, *, flat: bool = True) -> Any:
+    """Look up the value at a declared field (`rt2data.declarations.web.FIELD`); None where there is none.
+
+    Lists at the end of a path with `*` are joined; not so where `flat` is false.
+    """
     if "{" in path:
         return _filled(record, path)
     keys, *calls = path.split("|")
     if keys in record:  # also a key that has dots of its own, such as the column of a table
         value: Any = record[keys]
     else:
-        value = _walk(record, keys.split("."))
+        value = _walk(record, keys.split("."), flat=flat)
     for call in calls:
         if call.startswith("at("):
             place = whole_number(lookup(record, call[3:-1]))
@@ -37,7 +40,7 @@ def lookup(record: Any, path: str) -> Any:
             value = value[place] if inside else None
             continue
         if call == "text":
-            value = nested_text(value)
+            value = json_text(value)
             continue
         value = [_apply(call, v) for v in value] if isinstance(value, list) else _apply(call, value)
     return value
@@ -52,19 +55,27 @@ def _filled(record: Any, text: str) -> str | None:
 
 
 def lookup_each(record: Any, path: str) -> list[str]:
-    """Return the texts at a declared field; of a text with braces one for each element of the lists in it."""
+    """Return the texts at a declared field; of a text with braces one for each element of the lists in it.
+
+    Lists in one text go together, element by element; where they differ in length there is no text.
+    """
     if "{" not in path:
         return strings(lookup(record, path))
     values = {inner: strings(lookup(record, inner)) for inner in PLACEHOLDER.findall(path)}
-    filled = [dict(zip(values, chosen, strict=True)) for chosen in product(*values.values())]
+    count = max(map(len, values.values()))
+    if any(len(texts) not in (1, count) for texts in values.values()):
+        return []
+    filled = [{inner: texts[n % len(texts)] for inner, texts in values.items()} for n in range(count)]
     return [PLACEHOLDER.sub(lambda match, one=one: one[match[1]], path) for one in filled]  # type: ignore[misc]
 
 
-def _walk(value: Any, keys: Sequence[str]) -> Any:
+def _walk(value: Any, keys: Sequence[str], *, flat: bool) -> Any:
     for n, key in enumerate(keys):
         if key == "*":
             inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-            values = [_walk(element, keys[n + 1 :]) for element in inner]
+            values = [_walk(element, keys[n + 1 :], flat=flat) for element in inner]
+            if not flat and "*" not in keys[n + 1 :]:
+                return values
             return [v for element in values for v in (element if isinstance(element, list) else [element])]
         if isinstance(value, dict):
             value = value.get(key)
@@ -104,14 +115,14 @@ def strings(value: Any) -> list[str]:
     Points are one text, whatever their number: a list of lists of numbers, or of objects that hold only numbers.
     """
     if isinstance(value, list) and value and not any(_is_scalar(element) for element in value):
-        points = nested_text(value)
+        points = points_text(value)
         if points is not None:
             return [points]
     stored = []
     for element in value if isinstance(value, list) else [value]:
         if isinstance(element, dict):
             key = next((key for key in ("answer", "text", "caption", "raw") if key in element), None)
-            element = nested_text(element if key is None else element[key])
+            element = points_text(element if key is None else element[key])
         stored.append(element)
     return texts(stored)
 
@@ -154,24 +165,48 @@ def whole_number(value: Any) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
 
 
-def nested_text(value: Any) -> str | None:
+def points_text(value: Any) -> str | None:
     """Return a text or number as `as_text`, lists of numbers and objects of numbers as JSON; None for all else.
 
-    >>> nested_text([{"x": 12.5, "y": 3.0}])
+    >>> points_text([{"x": 12.5, "y": 3.0}])
     '[{"x": 12.5, "y": 3}]'
+    """
+    return json_text(value) if _holds_numbers(value) else None
+
+
+def json_text(value: Any) -> str | None:
+    """Return a text, number or truth value as `as_text`, lists and objects as JSON with numbers as `as_text`.
+
+    None where there is nothing in it, or what JSON has no form for.
     """
     if not isinstance(value, (list, dict)):
         return as_text(value)
-    inner = [
-        nested_text(one) if not isinstance(one, (str, bool)) else None
-        for one in (value.values() if isinstance(value, dict) else value)
-    ]
+    inner = [_json(one) for one in (value.values() if isinstance(value, dict) else value)]
     if not inner or None in inner:
         return None
     if isinstance(value, list):
         return f"[{', '.join(map(str, inner))}]"
-    names = [orjson.dumps(str(name)).decode() for name in value]
-    return f"{{{', '.join(f'{name}: {one}' for name, one in zip(names, inner, strict=True))}}}"
+    return f"{{{', '.join(f'{_quoted(str(name))}: {one}' for name, one in zip(value, inner, strict=True))}}}"
+
+
+def _json(value: Any) -> str | None:
+    if value is None or isinstance(value, (str, bool)):
+        return _quoted(value)
+    return ("[]" if isinstance(value, list) else "{}") if value in ([], {}) else json_text(value)
+
+
+def _quoted(value: str | bool | None) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _holds_numbers(value: Any) -> bool:
+    """Whether a value is a text or number, or lists and objects of numbers alone."""
+    if not isinstance(value, (list, dict)):
+        return True
+    inner = list(value.values()) if isinstance(value, dict) else value
+    return bool(inner) and all(
+        _holds_numbers(one) and one is not None and not isinstance(one, (str, bool)) for one in inner
+    )
 
 
 def _is_scalar(value: Any) -> bool:

@@ -124,7 +124,7 @@ class Records(WebCorpus):
         if rule is None:
             raise ValueError(own)
         get = {
-            name: lookup(record, web.fields[name])
+            name: lookup(record, web.fields[name], flat=name != "boxes")
             for name in ("boxes", "label", "width", "height")
             if name in web.fields
         }
@@ -183,6 +183,9 @@ class Records(WebCorpus):
             stored += value if isinstance(value, list) else [value]
         pictures: list[Picture | Names] = []
         for picture in stored:
+            if isinstance(picture, str) and picture.startswith("data:"):
+                pictures.append(Names((), "url_without_file"))
+                continue
             if isinstance(picture, dict):  # as `datasets` stores an image
                 picture = picture.get("bytes") or picture.get("path")
             if isinstance(picture, Picture):
