@@ -146,6 +146,27 @@ def test_numbers_in_a_tar(tmp_path: Path) -> None:
     assert found.column("answers").to_pylist() == [["3"]]
 
 
+def test_numbers_in_formats_with_fixed_fields(tmp_path: Path) -> None:
+    """Answers of VQA v2.0's layout, captions and names of categories of COCO's."""
+    data = tmp_path / "data"
+    write(data / "1.jpg", small_corpora.picture(1))
+    write(data / "q.json", {"questions": [{"question_id": 1, "image_id": 1, "question": "How many?"}]})
+    write(data / "a.json", {"annotations": [{"question_id": 1, "answers": [{"answer": 3}, {"answer": 3.0}]}]})
+    splits = {"train": {"questions": ["q.json"], "annotations": ["a.json"]}}
+    plain = {"kind": "vqa", "images": ["{image_id}.jpg"]}
+    found = table(tmp_path, declared(tmp_path, format="vqa_json", splits=splits, **plain))
+    assert found.column("answers").to_pylist() == [["3", "3"]]
+    images = [{"id": 1, "file_name": "1.jpg", "width": 16.0, "height": "12"}]
+    write(data / "train.json", {"images": images, "annotations": [{"image_id": 1, "caption": 12}]})
+    found = table(tmp_path, declared(tmp_path, format="coco_captions", images=["{file_name}"]))
+    assert found.column("captions").to_pylist() == [["12"]]
+    boxes = [{"image_id": 1, "category_id": 2.0, "bbox": [8, 6, 4, 3]}]
+    write(data / "train.json", {"images": images, "categories": [{"id": 2, "name": 7}], "annotations": boxes})
+    rule = {"question": "Where?"}
+    path = declared(tmp_path, kind="vqa", format="coco_instances", boxes=rule, images=["{file_name}"])
+    assert table(tmp_path, path).column("answers").to_pylist() == [["500 500 750 750 7"]]
+
+
 def test_numbers_as_ids_questions_captions_and_image_ids(tmp_path: Path) -> None:
     """An id that one file stores as 3 and another as 3.0 is one id, else one image is in train and in val."""
     rows = [{"id": 3.0, "image_id": 7.0, "caption": 12}, {"id": 4, "image_id": 7, "caption": 2.5}]
