@@ -15,9 +15,9 @@ from rt2data.samples import selection
 from rt2data.samples.selection import Selection
 
 WORDS = {
-    "turned": "images have an EXIF orientation: they are turned upright and encoded anew",
-    "clipped": "boxes reach beyond their image and were clipped to it",
-    "skipped": "boxes have no area or no label, and are left out of their image's answer",
+    "turned": "images turned upright by their EXIF orientation, and encoded anew",
+    "clipped": "boxes that reach beyond their image, clipped to it",
+    "skipped": "boxes without an area or a label, which no answer holds",
 }
 
 
@@ -36,11 +36,13 @@ def count_remarks(table: pa.Table, source: RecipeSource, samples: Selection) -> 
 
 def describe_remarks(source: RecipeSource, plan: SourcePlan) -> list[str]:
     """Say what was counted, a sentence each."""
-    sentences = [f"{plan.dataset}: {plan.remarks[word]:,} {text}" for word, text in WORDS.items() if plan.remarks[word]]
+    sentences = [
+        f"{plan.dataset}: {text}: {plan.remarks[word]:,}" for word, text in WORDS.items() if plan.remarks[word]
+    ]
     rule = source.declaration.web.boxes if source.declaration.web else None
     if plan.remarks["turned"] and rule is not None:
         sides = f"{rule.pixels} pixels" if rule.pixels else "the stated width and height, else to stored pixels"
-        sentences[0] += f"; boxes are turned too: they belong to {sides} (boxes.pixels)"
+        sentences[0] += f"; their boxes are turned too: they belong to {sides} (boxes.pixels)"
     return sentences
 
 
