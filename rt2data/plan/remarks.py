@@ -28,9 +28,9 @@ def count_remarks(table: pa.Table, source: RecipeSource, samples: Selection) -> 
         return counts
     for camera in selection.cameras(source):
         if f"{camera}.turn" in table.column_names:
-            counts["turned"] += int(np.count_nonzero(index.numbers(table, f"{camera}.turn")[samples.rows]))
+            counts["turned"] += int(np.count_nonzero(index.numbers(table, f"{camera}.turn")[samples.kept]))
     for word in ("skipped", "clipped") if source.declaration.web.boxes else ():
-        counts[word] += int(index.numbers(table, f"{index.BOXES}{word}")[samples.rows].sum())
+        counts[word] += int(index.numbers(table, f"{index.BOXES}{word}")[samples.kept].sum())
     return +counts
 
 
