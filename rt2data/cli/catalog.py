@@ -127,6 +127,7 @@ def page(d: Declaration) -> str:
         for split, roles in d.web.splits.items():
             say(f"split {split}", "; ".join(f"{role}: {' or '.join(names)}" for role, names in roles.items()))
         say("records", d.web.records if d.web.fields else "")
+        say("image", ", ".join(d.web.image))
         for meaning, way in (d.web.fields | d.web.captions).items():
             say(meaning, way)
         for column, way in d.web.columns.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,9 +12,10 @@ from rt2data.errors import Rt2dataError
 
 # A field path leads to a value in a record: keys joined by dots, `*` for each element of a list, functions after `|`.
 # `$row` counts the records of a file from 0, `$key` is a record's name in a mapping or a tar, `$file` its file without
-# suffix, `$folder` that file's folder, `$digest` a digest of the record's content. `|at(PATH)` is the element whose
-# number another field holds. A text with braces holds the values of the paths between them.
-FIELD = re.compile(r"[^|{}]+(\|(md5|sha1|crc32|name|stem|json|(before|after|at)\([^()]+\)))*")
+# suffix, `$folder` that file's folder, `$digest` a digest of the record's content, `$conversation` the images in its
+# messages. `|at(PATH)` is the element whose number another field holds, `|text` a value as one text. A text with braces
+# holds the values of the paths between them.
+FIELD = re.compile(r"[^|{}]+(\|(md5|sha1|crc32|name|stem|json|text|(before|after|at)\([^()]+\)))*")
 PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 MAX_IMAGES = 16
 
@@ -24,16 +25,26 @@ class Boxes:
     """How box annotations become text (`rt2data.sources.web.boxes`).
 
     Attributes:
-        question: the prompt's question.
+        question: the prompt's question, where records have none of their own.
         bins: integers per axis.
         order: ``area`` (largest first) or ``stored``.
-        form: of the stored numbers: ``xywh`` or ``xyxy`` in pixels, ``yxyx`` as fractions of the image.
+        form: of the four numbers: ``xywh`` (a corner and the size), ``xyxy``, ``yxyx`` (two corners), or ``cxcywh``
+            (the centre and the size).
+        unit: of the numbers, a key of UNITS.
+        pixels: of an image with an EXIF orientation, which the boxes belong to: ``stored`` or ``upright``; None takes
+            what the stated size fits, else ``stored``.
     """
 
-    question: str
+    question: str = ""
     bins: int = 1000
     order: str = "area"
     form: str = "xywh"
+    unit: str = "pixels"
+    pixels: str | None = None
+
+
+UNITS: Mapping[str, float | None] = {"pixels": None, "fractions": 1.0, "percent": 100.0, "thousandths": 1000.0}
+"""Units of boxes, and the number that stands for the whole side of the image; None is its size in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +58,8 @@ class WebFields:
         image_namespace: of image ids; None where an image is identified by its content alone.
         where: per split, values that fields of its records must have.
         records: path to the records in a file.
-        fields: field path of each of id, image, image_id, question, answers, captions, conversation, url, ...
+        fields: field path of each of id, image_id, question, answers, captions, conversation, url, ...
+        image: field paths of the images, in the order of the prompt; empty where `images` names the only one.
         captions: per language, field path of its captions, where one record holds several languages.
         columns: further fields that the index keeps, for filters.
         group: whether records with one id are one example with several texts.
@@ -60,6 +72,7 @@ class WebFields:
     where: dict[str, dict[str, tuple[Any, ...]]] = field(default_factory=dict)
     records: str = "*"
     fields: dict[str, str] = field(default_factory=dict)
+    image: tuple[str, ...] = ()
     captions: dict[str, str] = field(default_factory=dict)
     columns: dict[str, str] = field(default_factory=dict)
     header: tuple[str, ...] = ()
@@ -110,11 +123,14 @@ def parse_web_fields(raw: Mapping[str, Any], file: str, lines: dict[yaml_file.Wh
             raise fail(("fields", name), f'the field "{name}" for kind {kind}', f"the fields of kind {kind}")
     if "answers" in fields and "question" not in fields:
         raise fail(("fields",), '"answers" without "question"', 'the field "question" too')
-    if "boxes" in fields and "boxes" not in raw:
-        raise fail(("fields", "boxes"), 'the field "boxes" without boxes:', "boxes: with the question")
-    declared = [("fields", name) for name in fields if not isinstance(fields[name], dict)]
-    for where in [*declared, *(("columns", name) for name in raw.get("columns", {}))]:
-        path = raw[where[0]][where[1]]
+    _check_together(raw, fail)
+    image = fields.get("image", ())
+    paths: list[tuple[yaml_file.Where, str]] = [
+        (("fields", name), path)
+        for name, value in fields.items()
+        for path in (value if isinstance(value, list) else [value] if isinstance(value, str) else ())
+    ]
+    for where, path in [*paths, *((("columns", name), path) for name, path in raw.get("columns", {}).items())]:
         within = PLACEHOLDER.findall(path)
         bare = PLACEHOLDER.sub("", path)
         if "{" in bare or "}" in bare or not all(FIELD.fullmatch(text) for text in within or [path]):
@@ -124,7 +140,7 @@ def parse_web_fields(raw: Mapping[str, Any], file: str, lines: dict[yaml_file.Wh
                 "keys joined by dots, and functions of a known name after |, or a text with such in braces",
             )
     captions = fields.get("captions", "")
-    plain = {name: path for name, path in fields.items() if isinstance(path, str)}
+    plain = {name: path for name, path in fields.items() if isinstance(path, str) and name != "image"}
     return WebFields(
         splits={s: {k: tuple(v) for k, v in files.items() if k != "where"} for s, files in raw["splits"].items()},
         images=tuple(raw.get("images", ())),
@@ -135,11 +151,31 @@ def parse_web_fields(raw: Mapping[str, Any], file: str, lines: dict[yaml_file.Wh
         },
         records=raw.get("records", "*"),
         fields=plain,
+        image=tuple(image) if isinstance(image, list) else (image,) if image else (),
         captions=dict(captions) if isinstance(captions, dict) else {},
         columns=dict(raw.get("columns", {})),
         header=tuple(raw.get("header", ())),
         delimiter=raw.get("delimiter", ","),
         group=bool(raw.get("group", False)),
-        max_images=raw.get("max_images", 1),
+        max_images=raw.get("max_images", len(image) if isinstance(image, list) else 1),
         boxes=Boxes(**raw["boxes"]) if "boxes" in raw else None,
     )
+
+
+def _check_together(raw: Mapping[str, Any], fail: Callable[[yaml_file.Where, str, str], Rt2dataError]) -> None:
+    """Raise where fields are declared of which one would be ignored beside another, or need one that is not there."""
+    fields = raw.get("fields", {})
+    if "boxes" in fields and "boxes" not in raw:
+        raise fail(("fields", "boxes"), 'the field "boxes" without boxes:', "boxes: with the form of the numbers")
+    for main, others in (("conversation", ("question", "answers", "boxes")), ("boxes", ("answers",))):
+        for other in others if main in fields else ():
+            if other in fields:
+                found = f'the field "{other}" beside "{main}", which gives it'
+                raise fail(("fields", other), found, f'"{main}" or "{other}"')
+    for name in ("label", "width", "height"):
+        if name in fields and "boxes" not in fields:
+            raise fail(("fields", name), f'the field "{name}" without "boxes"', 'the field "boxes" too')
+    if "boxes" in raw and "question" not in fields and "question" not in raw["boxes"]:
+        raise fail(("boxes",), "boxes without a question", 'a question under boxes, or the field "question"')
+    if "$conversation" in fields.get("image", ()) and "conversation" not in fields:
+        raise fail(("fields", "image"), '"$conversation" without "conversation"', 'the field "conversation" too')

@@ -13,6 +13,7 @@ from rt2data.index.hashing import digest, split_hash
 from rt2data.index.reasons import CODE, IMAGE_STATE, LEVELS, REASONS, VERDICTS, decode_state
 from rt2data.index.table import (
     BATCH,
+    BOXES,
     COLUMN,
     VERSION,
     codes,
@@ -29,6 +30,7 @@ from rt2data.index.table import (
 
 __all__ = [
     "BATCH",
+    "BOXES",
     "CODE",
     "COLUMN",
     "IMAGE_STATE",

@@ -37,6 +37,10 @@ REASONS = (
     "unequal_length",
     "missing_episode",
     "between_steps",
+    "video_or_audio",
+    "bad_box",
+    "box_units",
+    "box_outside",
     # Not in an index: a recipe's own (`rt2data.samples.windows`).
     "composed",
     "no_state",

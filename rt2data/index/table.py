@@ -28,6 +28,8 @@ question                 string               vqa      null where there is none
 answers                  list<string>         vqa      every answer; a sample is made of one
 turns                    list<string>         vqa      questions and answers before the question; null: none
 captions                 list<string>         caption  every caption; a sample is made of one
+boxes.skipped            int32                vqa?     boxes without an area or a label, which the answer lacks
+boxes.clipped            int32                vqa?     boxes of the answer that were clipped to the image
 column.NAME              struct<number, text> web?     declared column: float64 or string, the other one null
 CAMERA.file              dict<string>         all      file below the dataset's folder, or ``blob:NAME``; null: none
 CAMERA.offset            int64                all      where the encoded image begins in the file
@@ -35,8 +37,9 @@ CAMERA.length            int32                all      its bytes
 CAMERA.crc               uint32               all      its CRC32C; 0 in a quick index
 CAMERA.format            uint8                all      position in `images.codec.FORMATS`
 CAMERA.state             uint8                all      left-out reason of the image, as `reject`
-CAMERA.width             uint16               all      pixels
-CAMERA.height            uint16               all      pixels
+CAMERA.width             uint16               all      pixels, of an image that is to be turned those after it
+CAMERA.height            uint16               all      likewise
+CAMERA.turn              uint8                web      EXIF orientation 2..8 of an image that is to be turned; 0: none
 filter.CAMERA.brightness uint8                recipe   of the decoded image (`images.codec.measure_look`)
 filter.CAMERA.contrast   uint8                recipe   of the decoded image
 filter.CAMERA.state      uint8                recipe   left-out reason of an image that cannot be decoded
@@ -76,6 +79,7 @@ from rt2data.storage import atomic
 VERSION = 6
 
 COLUMN = "column."  # begins the name of a declared column
+BOXES = "boxes."  # begins the names of what was done to boxes
 
 BATCH = 65536  # rows a record batch: a reader that walks the index needs memory for one
 

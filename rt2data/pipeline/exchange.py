@@ -174,7 +174,7 @@ def _with(table: pa.Table, columns: dict[str, Any], source: RecipeSource, camera
     for name in table.column_names:
         if name in ("split_hash", "reject", "plan", "success", paraphrases.COLUMN, *windows.WINDOW):
             continue
-        if name.startswith((index.COLUMN, image_pass.ATTACHED, *unused)):
+        if name.startswith((index.COLUMN, index.BOXES, image_pass.ATTACHED, *unused)):
             continue
         column = table.column(name)
         arrays[name] = column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column

@@ -28,7 +28,7 @@ from rt2data.samples import selection
 from rt2data.samples.job import Job, load_job
 from rt2data.shards import render, tar
 from rt2data.shards.direct_writer import Sink
-from rt2data.shards.reencode import encoded_images, image_spec, reencode_images
+from rt2data.shards.reencode import encoded_images, image_spec, reencode_images, turn_images
 from rt2data.shards.render import Part
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
@@ -254,6 +254,8 @@ def _members(job: Job, parts: list[Part], files: ImageReader, encoded: IO[bytes]
             spec = image_spec(job.recipe, job.recipe.sources[source], refs.camera)
             if spec is not None and encoded is not None:
                 images = reencode_images(spec, images, files, encoded)
+            elif refs.turn is not None and encoded is not None:
+                images = turn_images(refs.turn, images, files, encoded)
             columns.append((images.file + len(paths), *images[2:], there))
             paths += images.files
         names.append(text_columns.join(rendered.keys, b".json"))

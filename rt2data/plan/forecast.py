@@ -90,6 +90,8 @@ def make(recipe: Recipe, plan: Plan, workers: int | None = None, out: Place | No
         once = counts.image_bytes * min(1.0, sum(counts.samples.values()) / max(1, drawn))
         seconds += counts.rows * INDEX_S + once * INDEX_BYTE_S + drawn * SAMPLE_S + counts.image_bytes * BYTE_S
         anew = drawn * _reencoded(recipe, source)
+        if not anew and counts.remarks["turned"]:
+            anew = round(counts.remarks["turned"] * drawn / max(1, sum(counts.samples.values())))
         encoded += anew
         images += round(anew * each) if (each := _encoded_bytes(recipe)) else counts.image_bytes
         read += once + counts.image_bytes

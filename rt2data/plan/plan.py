@@ -46,6 +46,8 @@ class SourcePlan:
         reads: of a source on object storage, the requests that it takes (`rt2data.plan.requests.part_requests`).
         staged: whether its images are staged (`rt2data.pipeline.staging`).
         plans: of a source whose samples have plans in words, what the manifest says of them; None for others.
+        remarks: what was done to what stands in samples, before quotas (`rt2data.plan.remarks.WORDS`): images that are
+            turned, boxes that were clipped or left out.
         languages: usable samples per split and language, before quotas; ``und`` where the language is unknown.
         value_notes: of a robot source, what stands out in its values, a sentence each (`rt2data.plan.values`).
         version, revision: of the dataset that is read (`rt2data.sources.Source`); None where it states none.
@@ -80,6 +82,7 @@ class SourcePlan:
     version: str | None = None
     revision: str | None = None
     other_versions: list[str] = field(default_factory=list)
+    remarks: Counter[str] = field(default_factory=Counter)
 
     @property
     def not_drawn(self) -> int:
@@ -196,7 +199,7 @@ def load_plan(folder: Path) -> Plan:
     stored = np.load(folder / "cuts.npz", allow_pickle=False)
     sources = []
     for entry in content["sources"]:
-        counters = {key: Counter(entry[key]) for key in ("left_out", "samples", "quota")}
+        counters = {key: Counter(entry[key]) for key in ("left_out", "samples", "quota", "remarks")}
         entry["repeats"] = entry.pop(_KEYS["repeats"])
         sources.append(SourcePlan(**(entry | counters)))
     streams = [Stream(**entry, cuts=stored[str(number)]) for number, entry in enumerate(content["streams"])]

@@ -20,6 +20,7 @@ from rt2data.index import blobs, keys
 from rt2data.plan import apportion, quotas, requests, shared_pictures, warnings
 from rt2data.plan.draw import _hash, iter_drawn, reasoning_hashes
 from rt2data.plan.plan import Plan, SourcePlan, Stream, counted_streams, empty_plans, stream_names
+from rt2data.plan.remarks import count_remarks
 from rt2data.recipes.holdout import Holdout
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.samples import duplicate_ids, reasoning, selection, windows
@@ -144,6 +145,7 @@ def count_part(recipe: Recipe, source: RecipeSource, plan: SourcePlan, table: pa
     plan.never_terminate += counts.get("never_terminate", 0)
     plan.recoded += counts["recoded"]
     plan.left_out += samples.left_out
+    plan.remarks += count_remarks(table, source, samples)
     plan.blob_bytes += blob_bytes(table, source)
     for number, name in enumerate(recipe.splits):
         plan.samples[name] += int(np.count_nonzero(samples.split == number))

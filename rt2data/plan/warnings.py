@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rt2data.plan import shared_pictures
 from rt2data.plan.plan import SourcePlan
+from rt2data.plan.remarks import describe_remarks, explain_boxes
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.robot.fields import ARM
 
@@ -34,7 +35,7 @@ def warnings(recipe: Recipe, plans: list[SourcePlan], splits: dict[str, int]) ->
                 warnings.append(f'{plan.dataset}: its split "{name}" goes into train, as the recipe asks')
         if plan.never_terminate:
             warnings.append(f"{plan.dataset}: in {plan.never_terminate} of {plan.units} episodes no step terminates")
-        warnings += _texts(source, plan)
+        warnings += [*_texts(source, plan), *describe_remarks(source, plan), *explain_boxes(source, plan)]
         robot = source.declaration.robot
         warnings += [
             f"{plan.dataset}: {about} is unverified: {reason}" for about, reason in source.declaration.unverified

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from rt2data import index, storage
-from rt2data.images import codec, reader
+from rt2data.images import codec, orientation, reader
 from rt2data.index import blobs
 from rt2data.recipes import filters
 from rt2data.recipes.recipe import Recipe, RecipeSource
@@ -30,7 +30,7 @@ from rt2data.samples.parts import IndexedPart
 from rt2data.storage.places import Place
 from rt2data.storage.workdir import WorkDir
 
-VERSION = 1
+VERSION = 2
 ATTACHED = "filter."  # begins the names of columns that a job adds to an index
 
 
@@ -116,20 +116,21 @@ def _look_at_images(task: PicturesTask) -> Counts:
     table = index.read(task.work.path(task.index))
     codes, names = index.codes(table, f"{camera}.file")
     there = (codes >= 0) & (index.numbers(table, f"{camera}.state") == 0)
-    columns = [index.numbers(table, f"{camera}.{name}") for name in ("offset", "length", "crc")]
+    turned = ("turn",) if f"{camera}.turn" in table.column_names else ()
+    columns = [index.numbers(table, f"{camera}.{name}") for name in ("offset", "length", "crc", *turned)]
     places, which = np.unique(np.stack([codes, *columns], axis=1).astype(np.int64)[there], axis=0, return_inverse=True)
     digest = np.zeros((len(places), 2), np.uint64)
     pixels = np.zeros((len(places), 3), np.uint8)
     paths = [blobs.locate(str(name), str(task.root), task.work.root) for name in names]
     files = reader.ImageReader()
     try:
-        for row, (code, offset, length, crc) in enumerate(places.tolist()):
+        for row, (code, offset, length, crc, *turn) in enumerate(places.tolist()):
             data = np.empty(length, np.uint8)
             files.read((paths[code], offset, crc), data)
             if "digest" in task.needs:
                 digest[row] = np.frombuffer(hashlib.blake2b(data.data, digest_size=16).digest(), ">u8")
             if "pixels" in task.needs:
-                pixels[row] = _look(data, bgr=task.bgr)
+                pixels[row] = _look(data, bgr=task.bgr, turn=max(turn, default=0))
     finally:
         files.close()
     columns_of = {"digest": {"digest": index.fixed(_spread(digest, there, which))}}
@@ -145,10 +146,13 @@ def _look_at_images(task: PicturesTask) -> Counts:
     return {"images": len(places), "bytes": int(places[:, 2].sum())}
 
 
-def _look(data: npt.NDArray[np.uint8], *, bgr: bool) -> tuple[int, int, int]:
-    """Brightness, contrast, and why there are none; of a picture with swapped colours as a sample will hold it."""
+def _look(data: npt.NDArray[np.uint8], *, bgr: bool, turn: int) -> tuple[int, int, int]:
+    """Brightness, contrast, and why there are none; of a picture with swapped colours, or on its side, as a sample will
+    hold it.
+    """
     try:
-        shown = codec.reencode(data, codec.ImageSpec(swap_bgr=True)) if bgr else data
+        shown: codec.Bytes = codec.reencode(data, codec.ImageSpec(swap_bgr=True)) if bgr else data
+        shown = orientation.turn_upright(data.tobytes(), turn) if turn else shown
         return (*codec.measure_look(shown), 0)
     except codec.ImageError as error:
         return 0, 0, index.CODE[error.reason]

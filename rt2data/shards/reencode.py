@@ -1,18 +1,19 @@
-"""Images encoded anew, where a recipe asks for a format, a size or another order of channels."""
+"""Images encoded anew, where a recipe asks for a format, a size or another order of channels, or one must be turned."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 import google_crc32c
 import numpy as np
+import numpy.typing as npt
 
 from rt2data.errors import Rt2dataError
-from rt2data.images import codec
+from rt2data.images import codec, orientation
 from rt2data.images.reader import ImageRanges, ImageReader, ImageRef
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.samples.job import Job
@@ -25,7 +26,12 @@ def encoded_images(job: Job, parts: list[Part], folder: Path, files: ImageReader
     images of a large shard are more than memory holds. It lies in `folder` of the work directory: /tmp may be memory.
     """
     sources = ((job.recipe.sources[source], rendered) for source, rendered, _ in parts)
-    if all(image_spec(job.recipe, source, refs.camera) is None for source, one in sources for refs in one.cameras):
+    kept = (
+        image_spec(job.recipe, source, refs.camera) is None and refs.turn is None
+        for source, one in sources
+        for refs in one.cameras
+    )
+    if all(kept):
         yield None
         return
     folder.mkdir(exist_ok=True)
@@ -49,17 +55,38 @@ def reencode_images(spec: codec.ImageSpec, images: ImageRanges, files: ImageRead
     """Images encoded anew, at the end of `encoded`."""
     rows = []
     for file, offset, length, crc in zip(*(each.tolist() for each in images[1:]), strict=True):
-        new = _reencode(spec, (images.files[file], offset, crc), length, files) if file >= 0 else b""
+        new = b""
+        if file >= 0:
+            ref = images.files[file], offset, crc
+            new = _reencode(lambda data: codec.reencode(data, spec), ref, length, files)
         rows.append((0, encoded.tell(), len(new), google_crc32c.value(new)))
         encoded.write(new)
     return ImageRanges([encoded.name], *np.array(rows, np.int64).reshape(-1, 4).T)
 
 
-def _reencode(spec: codec.ImageSpec, ref: ImageRef, length: int, files: ImageReader) -> bytes:
+def turn_images(
+    turn: npt.NDArray[np.uint8], images: ImageRanges, files: ImageReader, encoded: IO[bytes]
+) -> ImageRanges:
+    """Images, of which those with an EXIF orientation (`turn` (n,), else 0) are upright, at the end of `encoded`."""
+    columns = [each.copy() for each in images[1:]]
+    for row in np.flatnonzero((turn > 0) & (images.file >= 0)).tolist():
+        file, offset, length, crc = (int(each[row]) for each in images[1:])
+        method = int(turn[row])
+        ref = images.files[file], offset, crc
+        new = _reencode(lambda data, method=method: orientation.turn_upright(data, method), ref, length, files)  # type: ignore[misc]
+        for column, value in zip(
+            columns, (len(images.files), encoded.tell(), len(new), google_crc32c.value(new)), strict=True
+        ):
+            column[row] = value
+        encoded.write(new)
+    return ImageRanges([*images.files, encoded.name], *columns)
+
+
+def _reencode(encode: Callable[[bytes], bytes], ref: ImageRef, length: int, files: ImageReader) -> bytes:
     data = np.empty(length, np.uint8)
     files.read(ref, data)
     try:
-        return codec.reencode(data.tobytes(), spec)
+        return encode(data.tobytes())
     except codec.ImageError as error:
         repair = "Set image_check: decode in the recipe, which leaves such images out and counts them"
         raise Rt2dataError(f"{ref[0]} at byte {ref[1]}", str(error), "an image that decodes", repair) from None

@@ -39,7 +39,8 @@ class Refs:
     """The images of a camera, or (`back` > 0) those that it took `back` steps before.
 
     `suffixes` the ends of member names (``jpg``, ``wrist.png``), `files` the distinct file names, and arrays (n,) of
-    the suffix's position, the file's (-1: the sample has no image), offset, length and CRC32C.
+    the suffix's position, the file's (-1: the sample has no image), offset, length and CRC32C. `turn` (n,) is the EXIF
+    orientation of images that are to be turned, else 0; None where no image has one.
     """
 
     camera: str
@@ -51,6 +52,7 @@ class Refs:
     offset: npt.NDArray[np.int64]
     length: npt.NDArray[np.int64]
     crc: npt.NDArray[np.uint32]
+    turn: npt.NDArray[np.uint8] | None = None
 
 
 @dataclass(slots=True)
@@ -252,6 +254,7 @@ def _refs(table: pa.Table, camera: str, back: int, first: bool, recipe: Recipe) 
     before = "" if first and not back else f"{name}."
     suffixes = [before + (recipe.image["format"] if recipe.image else kind) for kind in codec.FORMATS]
     file = np.asarray(encoded.indices.fill_null(-1) if encoded.null_count else encoded.indices)
+    turn = index.numbers(table, f"{name}.turn") if f"{name}.turn" in table.column_names else None
     return Refs(
         camera,
         back,
@@ -262,4 +265,5 @@ def _refs(table: pa.Table, camera: str, back: int, first: bool, recipe: Recipe) 
         index.numbers(table, f"{name}.offset"),
         index.numbers(table, f"{name}.length").astype(np.int64),
         index.numbers(table, f"{name}.crc"),
+        turn if turn is not None and turn.any() else None,
     )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import google_crc32c
 
 from rt2data import index, storage
-from rt2data.images import codec
+from rt2data.images import codec, orientation
 from rt2data.storage.places import Place
 
 MAX_BYTES = 1 << 28  # of an image: an annotation may name anything below the folder, and an image is read whole
@@ -35,7 +35,10 @@ class Names(NamedTuple):
 
 
 class Fact(NamedTuple):
-    """What an image is: where it lies, its size in bytes, CRC32C, format, state, pixels, and digest of its content."""
+    """What an image is: where it lies, its size in bytes, CRC32C, format, state, pixels, and digest of its content.
+
+    `turn` is its EXIF orientation (`rt2data.images.orientation`); width and height are those of the upright image.
+    """
 
     picture: Picture | None
     size: int = 0
@@ -45,6 +48,7 @@ class Fact(NamedTuple):
     width: int = 0
     height: int = 0
     content: str = ""
+    turn: int = 0
 
 
 class PictureReader:
@@ -91,5 +95,6 @@ def describe(picture: Picture, data: bytes, check: str, *, content: bool) -> Fac
     except codec.ImageError as error:
         return Fact(picture, len(data), crc, state=index.CODE[error.reason], content=digest)
     state = index.decode_state(data, 0) if check == "decode" else 0
-    form = codec.FORMATS.index(info.format)
-    return Fact(picture, len(data), crc, form, state, info.width, info.height, digest)
+    form, turn = codec.FORMATS.index(info.format), orientation.read_orientation(data)
+    sides = (info.height, info.width) if turn in orientation.SIDEWAYS else (info.width, info.height)
+    return Fact(picture, len(data), crc, form, state, *sides, digest, turn)

@@ -95,6 +95,10 @@ class Walk:
                 self.ledger.image(digests[-1], split, key, asked=asked)
         if sample is None or key is None:
             return
+        for facts, suffix in zip(shown, sample["images"], strict=False):
+            if sample["kind"] != "robot" and facts is not None:
+                found = f"an image with the EXIF orientation {facts.turn}"
+                self.report["images"].expect(not facts.turn, f"{where}.{suffix}", found, "an upright image without one")
         self.conditions.check_sample(where, sample, shown)
         bins = self.samples.check_sample(where, sample, key)
         self.cameras.check_sample(where, sample)

@@ -124,6 +124,10 @@ def corpora(folder: Path) -> Iterator[Index]:
     said = [{"role": "user", "content": "Same?"}, {"role": "assistant", "content": "No."}] * 2
     write(folder / "talks" / "data" / "train.json", [{"id": 1, "images": ["a.jpg", "b.jpg"], "said": said, "score": 2}])
     yield Index("conversations", "vqa", indexed(folder / "talks", path))
+    fields = {"id": "id", "image": "image", "boxes": "box"}
+    path = declared(folder / "boxes", kind="vqa", fields=fields, boxes={"question": "Where?"}, images=["{image}"])
+    write(folder / "boxes" / "data" / "train.json", [{"id": 1, "image": "a.jpg", "box": [1, 2, 3, 4]}])
+    yield Index("boxes", "vqa", indexed(folder / "boxes", path))
 
 
 def taken(folder: Path) -> Iterator[Index]:

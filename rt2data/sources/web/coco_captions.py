@@ -9,7 +9,7 @@ from typing import Any
 from rt2data import index
 from rt2data.sources.web.corpus import WebCorpus, check_entries, read_list
 from rt2data.sources.web.examples import Example
-from rt2data.sources.web.field_path import texts
+from rt2data.sources.web.field_path import as_text
 from rt2data.storage.places import Place
 
 _LAYOUT = 'COCO JSON with the lists "images" and "annotations"'
@@ -22,14 +22,14 @@ class CocoCaptions(WebCorpus):
         path = self.root / files[0]
         captions: dict[Any, dict[str | None, list[tuple[str, str]]]] = {}
         for entry in read_annotations(path, ("caption",)):
-            if isinstance(entry["caption"], str):
+            if (text := as_text(entry["caption"])) is not None:
                 own = captions.setdefault(entry["image_id"], {}).setdefault(self.language(entry), [])
-                own.append((sort_key(entry), entry["caption"]))
+                own.append((sort_key(entry), text))
         for entry in read_images(path, captions):
             picture = self.names(entry)
             of_picture = captions.get(entry["id"], {self.declaration.language: []})
             for language, stored in of_picture.items():
-                ordered = texts([text for _, text in sorted(stored, key=itemgetter(0))])
+                ordered = [text for _, text in sorted(stored, key=itemgetter(0))]
                 name = str(entry["id"]) if language == self.declaration.language else f"{entry['id']}/{language}"
                 reject = 0 if ordered else index.CODE["no_caption"]
                 yield Example(name, str(entry["id"]), [picture], language, captions=ordered, reject=reject)

@@ -243,9 +243,11 @@ class WebCorpus(Source):
                 facts.append(row or [Fact(None, state=index.CODE["no_image"])])
                 if not e.image_unit:
                     e.image_unit = (fact(e.anchor) if e.anchor is not None else facts[-1][0]).content or e.id
-                if e.boxes is not None and self.web.boxes and not e.answers and facts[-1][0].state == 0:
-                    size = e.size if all(e.size) else (facts[-1][0].width, facts[-1][0].height)
-                    e.answers = [boxes.text(e.boxes, size, self.web.boxes)] if e.boxes else []
+                first = facts[-1][0]
+                if e.boxes and self.web.boxes and not e.answers and not e.reject and first.state == 0:
+                    placed = boxes.place(e.boxes, self.web.boxes, e.size, (first.width, first.height), first.turn)
+                    e.reject, e.clipped = index.CODE[placed.reason], placed.clipped
+                    e.answers = [] if e.reject else [boxes.text(placed.boxes, (1, 1), self.web.boxes)]
         finally:
             reader.close()
         return facts
@@ -268,12 +270,12 @@ class WebCorpus(Source):
 
 
 def _value(values: dict[str, Any], match: re.Match[str]) -> str:
-    from rt2data.sources.web.field_path import lookup
+    from rt2data.sources.web.field_path import as_text, lookup
 
     value = values[match[1]] if match[1] in values else lookup(values, match[1])
     if value is None:
         raise KeyError(match[1])
-    return f"{int(value):0{int(match[2])}d}" if match[2] else str(value)
+    return f"{int(value):0{int(match[2])}d}" if match[2] else as_text(value) or str(value)
 
 
 def _columns(declaration: Declaration, examples: Sequence[Example]) -> dict[str, Any]:
@@ -298,6 +300,9 @@ def _columns(declaration: Declaration, examples: Sequence[Example]) -> dict[str,
         columns["turns"] = pa.array([e.turns or None for e in examples], pa.list_(pa.string()))
     else:
         columns["captions"] = pa.array([e.captions for e in examples], pa.list_(pa.string()))
+    if web and web.boxes:
+        columns[f"{index.BOXES}skipped"] = np.array([e.skipped for e in examples], np.int32)
+        columns[f"{index.BOXES}clipped"] = np.array([e.clipped for e in examples], np.int32)
     for name in web.columns if web else ():
         columns[f"{index.COLUMN}{name}"] = _column([e.columns.get(name) for e in examples])
     return columns
@@ -334,8 +339,8 @@ def _pictures(camera: str, facts: Sequence[Fact], *, check: str) -> dict[str, An
     position = {name: code for code, name in enumerate(names)}
     codes = np.array([position[f.picture.file] if f.picture else -1 for f in facts], np.int32)
     offset = np.array([f.picture.offset if f.picture else 0 for f in facts], np.int64)
-    numbers = np.array([(f.size, f.crc, f.format, f.state, f.width, f.height) for f in facts], np.int64).reshape(-1, 6)
-    length, checksum, form, state, width, height = numbers.T
+    rows = [(f.size, f.crc, f.format, f.state, f.width, f.height, f.turn) for f in facts]
+    length, checksum, form, state, width, height, turn = np.array(rows, np.int64).reshape(-1, 7).T
     return {
         f"{camera}.file": index.dictionary(codes, names),
         f"{camera}.offset": offset,
@@ -345,6 +350,7 @@ def _pictures(camera: str, facts: Sequence[Fact], *, check: str) -> dict[str, An
         f"{camera}.state": state.astype(np.uint8),
         f"{camera}.width": width.astype(np.uint16),
         f"{camera}.height": height.astype(np.uint16),
+        f"{camera}.turn": turn.astype(np.uint8),
     }
 
 

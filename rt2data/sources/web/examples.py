@@ -34,8 +34,10 @@ class Example:
         images: in the order of the prompt; empty where the example names none.
         anchor: the image whose content decides the split; the first one unless images are tied together.
         turns: earlier questions and answers, one after the other.
-        boxes: (y0, x0, y1, x1, label), as shares of the image or in pixels of `size`; they become the answer.
+        boxes: in the declared unit; they become the answer.
         size: width and height that the corpus states, (0, 0) for those of the image itself.
+        skipped: boxes without an area or a label, which are not in `boxes`.
+        clipped: boxes that were clipped to the image for the answer.
         columns: values of the declared columns.
         reject: why it is no sample, a code of index.REASONS; 0 = nothing known against it.
     """
@@ -50,6 +52,8 @@ class Example:
     turns: list[str] = field(default_factory=list)
     boxes: list[boxes.Box] | None = None
     size: tuple[int, int] = (0, 0)
+    skipped: int = 0
+    clipped: int = 0
     columns: dict[str, Any] = field(default_factory=dict)
     anchor: Picture | Names | None = None
     reject: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
 from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
@@ -15,7 +16,7 @@ from rt2data.sources.pictures import MAX_BYTES, Names, Picture
 from rt2data.sources.web import boxes, conversation
 from rt2data.sources.web.corpus import WebCorpus
 from rt2data.sources.web.examples import Example
-from rt2data.sources.web.field_path import lookup, strings, texts
+from rt2data.sources.web.field_path import as_text, lookup, lookup_each, strings, texts, whole_number
 
 
 class Records(WebCorpus):
@@ -93,19 +94,11 @@ class Records(WebCorpus):
         if "conversation" in web.fields:
             yield from self._turns(own, get("conversation"), pictures, common)
         elif "boxes" in web.fields and web.boxes:
-            stored, label = get("boxes"), get("label")
-            labels = label if isinstance(label, list) else [label]
-            rows = stored if isinstance(label, list) and isinstance(stored, list) else [stored]
-            parsed = [boxes.read(b, n, web.boxes.form) for b, n in zip(rows, labels, strict=False)]
-            size = [n if isinstance(n, int) and n > 0 else 0 for n in (get("width"), get("height"))]
-            kept = [box for box in parsed if box is not None]
-            where = web.boxes.question
-            yield Example(own, pictures=pictures, question=where, boxes=kept, size=(size[0], size[1]), **common)
+            yield from self._boxes(own, record, pictures, common)
         elif self.declaration.kind == "vqa":
-            question, answers = get("question"), strings(get("answers"))
-            asked = isinstance(question, str) and bool(question.strip())
-            reject = index.CODE["no_question"] if not asked else 0 if answers else index.CODE["no_answer"]
-            question = question if asked else None
+            question, reason = _asked(get("question"), pictures)
+            answers = strings(get("answers"))
+            reject = index.CODE[reason or ("" if answers else "no_answer")]
             yield Example(own, pictures=pictures, question=question, answers=answers, reject=reject, **common)
         elif web.captions:
             for language, path in web.captions.items():
@@ -119,6 +112,43 @@ class Records(WebCorpus):
     ) -> Example:
         reject = 0 if captions else index.CODE["no_caption"]
         return Example(own, pictures=pictures, captions=captions, reject=reject, **common)
+
+    def _boxes(
+        self, own: str, record: dict[str, Any], pictures: list[Picture | Names], common: dict[str, Any]
+    ) -> Iterator[Example]:
+        """Make an example of a record's boxes; where it has several questions, as referring expressions, one of each.
+
+        A list of labels belongs to the boxes, or to the questions about a single box.
+        """
+        web, rule = self.web, self.web.boxes
+        if rule is None:
+            raise ValueError(own)
+        get = {
+            name: lookup(record, web.fields[name], flat=name != "boxes")
+            for name in ("boxes", "label", "width", "height")
+            if name in web.fields
+        }
+        stored, label = boxes.listed(get["boxes"]), get.get("label", "")
+        questions = [rule.question]
+        if "question" in web.fields:
+            questions = lookup_each(record, web.fields["question"]) or [""]
+        per_question = isinstance(label, list) and len(stored) == 1 and len(label) == len(questions) > 1
+        size = [max(whole_number(get.get(side)) or 0, 0) for side in ("width", "height")]
+        for n, question in enumerate(questions):
+            labels = [label[n]] if per_question else label if isinstance(label, list) else [label] * len(stored)
+            read, reason = _read_boxes(stored, labels, rule.form, named="label" in web.fields)
+            asked, refused = _asked(question, pictures)
+            kept = [box for box in read if isinstance(box, boxes.Box)]
+            yield Example(
+                f"{own}/{n}" if n else own,
+                pictures=pictures,
+                question=asked,
+                boxes=kept,
+                skipped=len(read) - len(kept),
+                size=(size[0], size[1]),
+                reject=index.CODE[refused or reason],
+                **common,
+            )
 
     def _turns(
         self, own: str, stored: Any, pictures: list[Picture | Names], common: dict[str, Any]
@@ -142,11 +172,20 @@ class Records(WebCorpus):
 
     def pictures(self, record: dict[str, Any]) -> list[Picture | Names]:
         """List the images that a record names, in their order."""
-        if "image" not in self.web.fields:
+        if not self.web.image:
             return [self.names(record)] if self.web.images else []
-        stored = lookup(record, self.web.fields["image"])
+        stored: list[Any] = []
+        for path in self.web.image:
+            if path == "$conversation":
+                stored += conversation.images(lookup(record, self.web.fields["conversation"]))
+                continue
+            value = lookup(record, path)
+            stored += value if isinstance(value, list) else [value]
         pictures: list[Picture | Names] = []
-        for picture in stored if isinstance(stored, list) else [stored]:
+        for picture in stored:
+            if isinstance(picture, str) and picture.startswith("data:"):
+                pictures.append(Names((), "url_without_file"))
+                continue
             if isinstance(picture, dict):  # as `datasets` stores an image
                 picture = picture.get("bytes") or picture.get("path")
             if isinstance(picture, Picture):
@@ -159,6 +198,9 @@ class Records(WebCorpus):
 
     def names_of(self, name: str) -> Names:
         """Return where an image is that a record names by its file."""
+        if "://" in name and not name.startswith("file://"):
+            return Names((), "url_without_file")
+        name = name.removeprefix("file://")
         return Names((name,)) if self.inside(name) else Names((), "unsafe_path")
 
 
@@ -175,11 +217,36 @@ def _not_fetched(picture: Picture | Names) -> Picture | Names:
     return Names(picture.tried, "url_without_file") if named and isinstance(picture, Names) else picture
 
 
+def _asked(stored: Any, pictures: Sequence[Picture | Names]) -> tuple[str | None, str]:
+    """Return the question of a record, None where it has none, and why it cannot be used, or ""."""
+    text, reason = as_text(stored), ""
+    if text is not None:
+        text, reason = conversation.read_question(text, len(pictures))
+    return (text, reason) if text else (None, "no_question")
+
+
+def _read_boxes(
+    stored: Sequence[Any], labels: Sequence[Any], form: str, *, named: bool
+) -> tuple[list[boxes.Box | str], str]:
+    """Read boxes with their labels, which each must have where they are `named`; and why they cannot be used, or ""."""
+    if len(labels) != len(stored):
+        return [], "bad_box"
+    read: list[boxes.Box | str] = []
+    for box, label in zip(stored, labels, strict=True):
+        text = as_text(label)
+        read.append("empty" if named and text is None else boxes.read(box, text or "", form))
+    reason = "bad_box" if "bad_box" in read else ""
+    return read, reason or ("" if any(isinstance(box, boxes.Box) for box in read) else "no_answer")
+
+
 def _text(value: Any) -> str:
-    return "" if value is None else str(value)
+    """Return an id as text: of a number the same text in every file that stores it."""
+    return "" if value is None else as_text(value) or str(value)
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        value = float(value)
     return value if isinstance(value, (str, int, float, bool)) else None
 
 
@@ -192,7 +259,9 @@ def _grouped(examples: Iterable[Example]) -> list[Example]:
             first.captions += e.captions
             first.answers += e.answers
             first.boxes = None if first.boxes is None else first.boxes + (e.boxes or [])
-            first.reject = 0 if first.captions or first.answers or first.boxes else first.reject
+            first.skipped += e.skipped
+            none = index.CODE["no_caption"], index.CODE["no_answer"]
+            first.reject = e.reject if first.reject in (0, *none) and e.reject not in none else first.reject
     return list(by_id.values())
 
 

@@ -11,7 +11,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.sources.web import json_stream
 from rt2data.sources.web.corpus import WebCorpus, check_entries, read_list
 from rt2data.sources.web.examples import Example
-from rt2data.sources.web.field_path import texts
+from rt2data.sources.web.field_path import as_text, texts
 
 _LAYOUT = 'VQA v2.0 JSON with a list "{}"'
 
@@ -52,16 +52,15 @@ class VqaJson(WebCorpus):
         return check_entries(entries, f"{path} questions", ("question_id", "image_id"))
 
     def _example(self, entry: dict[str, Any], answers: Sequence[str], subtype: str) -> Example:
-        question = entry.get("question")
-        usable = isinstance(question, str) and bool(question.strip())
+        question = as_text(entry.get("question"))
         return Example(
             id=str(entry["question_id"]),
             image_unit=str(entry["image_id"]),
             pictures=[self.names({"data_subtype": subtype} | entry)],
             language=self.language(entry),
-            question=question if usable else None,
+            question=question,
             answers=list(answers),
-            reject=index.CODE["no_question"] if not usable else 0 if answers else index.CODE["no_answer"],
+            reject=index.CODE["no_question"] if question is None else 0 if answers else index.CODE["no_answer"],
         )
 
 

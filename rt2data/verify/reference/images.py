@@ -28,6 +28,7 @@ class ImageFacts:
         constant: whether all pixels have one colour, as padding has.
         brightness: 0 to 255, as docs/format.md defines it; 0 where it was not asked for.
         contrast: 0 to 255, likewise.
+        turn: its EXIF orientation where that is not 1; 0 where readers show it as it is stored.
     """
 
     format: str
@@ -36,6 +37,7 @@ class ImageFacts:
     constant: bool
     brightness: int = 0
     contrast: int = 0
+    turn: int = 0
 
 
 def read_image(data: bytes, *, pixels: bool) -> ImageFacts:
@@ -45,9 +47,10 @@ def read_image(data: bytes, *, pixels: bool) -> ImageFacts:
         ValueError: bytes that do not decode as a JPEG, PNG or WebP of at most `MAX_PIXELS`.
     """
     image = _decode(data)
+    tag = image.getexif().get(274, 1)
     extension = _EXTENSIONS.get(image.format or "", str(image.format))
     measured = _brightness_contrast(image) if pixels else (0, 0)
-    return ImageFacts(extension, *image.size, _is_constant(image), *measured)
+    return ImageFacts(extension, *image.size, _is_constant(image), *measured, tag if tag in range(2, 9) else 0)
 
 
 def _decode(data: bytes) -> Image.Image:
