@@ -72,10 +72,9 @@ class WebCorpus(Source):
 
     def _matching(self, name: str) -> Iterator[str]:
         if "*" not in name:
-            path = safe_join(self.root, name)
-            yield from [name] if path is not None and path.is_file() else []
+            yield from [name] if self.inside(name) and storage.is_file(self.root, name) else []
             return
-        if safe_join(self.root, name) is not None:
+        if self.inside(name):
             yield from storage.list_matching(self.root, name)
 
     def splits(self) -> dict[str, int]:

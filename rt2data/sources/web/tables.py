@@ -23,6 +23,7 @@ from rt2data.sources.base import Part, Source
 from rt2data.sources.pictures import MAX_BYTES, Fact, Picture, describe
 from rt2data.sources.web.examples import Example, mark_duplicates
 from rt2data.sources.web.records import Records
+from rt2data.storage import reading
 
 BATCH = 64  # rows that are held at once: an image may have some megabytes
 _BINARY = ("binary", "large_binary", "binary_view", "fixed_size_binary")
@@ -156,11 +157,12 @@ class Parquet(Tables):
     """Parquet files."""
 
     def batches(self, name: str) -> Iterator[pa.RecordBatch]:
-        with pa.parquet.ParquetFile(storage.local_path(self.root / name)) as file:
+        with storage.open_file(self.root / name) as raw, pa.parquet.ParquetFile(raw) as file:
             yield from file.iter_batches(batch_size=BATCH)
 
     def length(self, name: str) -> int:
-        return int(pa.parquet.read_metadata(storage.local_path(self.root / name)).num_rows)
+        with storage.open_file(self.root / name) as raw:
+            return int(pa.parquet.read_metadata(raw).num_rows)
 
 
 class Arrow(Tables):
@@ -169,13 +171,15 @@ class Arrow(Tables):
     writes_blobs = False  # but for files that are compressed, which are rare
 
     def batches(self, name: str) -> Iterator[pa.RecordBatch]:
-        with pa.memory_map(str(storage.local_path(self.root / name))) as file:
+        path = storage.local_path(self.root / name)
+        with reading.retry(path, lambda: pa.memory_map(str(path))) as file:
             self._whole = file.read_buffer()
             for batch in _ipc(self._whole):
                 yield from (batch.slice(start, BATCH) for start in range(0, batch.num_rows, BATCH))
 
     def length(self, name: str) -> int:
-        with pa.memory_map(str(storage.local_path(self.root / name))) as file:
+        path = storage.local_path(self.root / name)
+        with reading.retry(path, lambda: pa.memory_map(str(path))) as file:
             return sum(batch.num_rows for batch in _ipc(file.read_buffer()))
 
     def binary(self, name: str, column: pa.Array) -> list[Picture | None]:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from rt2data import storage
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.sources import json_lines
@@ -85,7 +86,7 @@ class JsonColumns(Records):
     def records(self, split: str, name: str) -> Iterator[dict[str, Any]]:
         path = self.root / name
         try:
-            data = orjson.loads(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+            data = orjson.loads(storage.read_bytes(path).removeprefix(b"\xef\xbb\xbf"))
         except orjson.JSONDecodeError as error:
             raise Rt2dataError(str(path), f"not JSON ({error})", "annotations in JSON") from None
         lists = {k: v for k, v in data.items() if isinstance(v, list)} if isinstance(data, dict) else {}

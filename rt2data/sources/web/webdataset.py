@@ -46,10 +46,12 @@ class WebDataset(Records):
         path = self.root / files[0]
         stats = path.with_name(f"{path.stem}_stats.json")
         try:
-            stated = json.loads(stats.read_bytes())["successes"]
+            stated = json.loads(storage.read_bytes(stats))["successes"]
             if isinstance(stated, int) and stated >= 0:
                 return stated
-        except (OSError, ValueError, KeyError, TypeError):
+        except Rt2dataError:
+            raise
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             pass
         return sum(1 for _ in _samples(members(path)))
 

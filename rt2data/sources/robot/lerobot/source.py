@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import index
+from rt2data import index, storage
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.index.blobs import PREFIX
@@ -85,7 +85,7 @@ class LeRobot(RobotSource):
         object_store.list_folders({(self.root / name).parent for name in listed})
         for start, numbers in groups.items():
             named = self.episodes.named(numbers, self.episodes.places)
-            files = (*self.meta.files, *(name for name in named if (self.root / name).is_file()))
+            files = (*self.meta.files, *(name for name in named if storage.is_file(self.root, name)))
             parts.append(Part(split, f"{split}/episodes-{start:06d}", files, start, start + PART))
         return parts
 
@@ -94,7 +94,7 @@ class LeRobot(RobotSource):
         episodes = self.episodes.in_part(part)
         places = {episode.record: episode.place for episode in episodes if episode.place}
         names = self.episodes.named([episode.record for episode in episodes], places)
-        return [name for name in names if not (self.root / name).is_file()]
+        return [name for name in names if not storage.is_file(self.root, name)]
 
     def digest(self, part: Part) -> str:
         """Digest what is stored of the part's episodes: rows, and the declared cameras' frames as they are encoded."""
