@@ -27,11 +27,12 @@ answers                  list<string>         vqa      every answer; a sample is
 turns                    list<string>         vqa      questions and answers before the question; null: none
 captions                 list<string>         caption  every caption; a sample is made of one
 column.NAME              struct<number, text> web?     declared column: float64 or string, the other one null
-CAMERA.file              dict<string>         all      file below the dataset's folder, or ``blob:NAME``; null: none
+CAMERA.file              dict<string>         all      file below the dataset's folder, or ``blob:NAME``; null: none. Where
+                                                       none is (``missing_image``), those looked for, `` or `` between
 CAMERA.offset            int64                all      where the encoded image begins in the file
 CAMERA.length            int32                all      its bytes
 CAMERA.crc               uint32               all      its CRC32C; 0 in a quick index
-CAMERA.format            uint8                all      position in `images.codec.FORMATS`
+CAMERA.format            uint8                all      position in `images.codec.READ_FORMATS`
 CAMERA.state             uint8                all      left-out reason of the image, as `reject`
 CAMERA.width             uint16               all      pixels
 CAMERA.height            uint16               all      pixels
@@ -70,7 +71,7 @@ import pyarrow.ipc
 from rt2data.errors import Rt2dataError
 from rt2data.storage import atomic
 
-VERSION = 5
+VERSION = 6
 
 COLUMN = "column."  # begins the name of a declared column
 

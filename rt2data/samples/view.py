@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from rt2data.storage.workdir import WorkDir
 def view(work: WorkDir, recipe: Recipe, part: IndexedPart, duplicates: str = "") -> pa.Table:
     """The index of a part, mapped into memory, as the recipe takes it. The rows stay where they are.
 
-    Texts are normalised, the columns that filters and the holdout look at (``filter.``...) are there, and steps are
+    Texts are normalised, images that the recipe encodes anew need not be of a format that samples hold, the columns that filters and the holdout look at (``filter.``...) are there, and steps are
     composed or left out (`rt2data.samples.windows`).
 
     Args:
@@ -32,6 +33,8 @@ def view(work: WorkDir, recipe: Recipe, part: IndexedPart, duplicates: str = "")
     """
     source = recipe.sources[part.source]
     table = normalised(index.read(work.path(part.file)), source.normalise)
+    if recipe.image is not None:
+        table = any_format(table, selection.cameras(source))
     if source.filters:
         table = image_pass.attach_pixels(table, work, part, source)
         if duplicates and any(rule.column in filters.DUPLICATES for rule in source.filters):
@@ -41,6 +44,17 @@ def view(work: WorkDir, recipe: Recipe, part: IndexedPart, duplicates: str = "")
     if recipe.holdout is not None:
         table = table.append_column(row_holdout.HELD, pa.array(row_holdout.mask(table, recipe.holdout)))
     return windows.apply_sampling(table, source if duplicates else selection.before_duplicates(source))
+
+
+def any_format(table: pa.Table, cameras: Sequence[str]) -> pa.Table:
+    """An index whose images of another format are as good as the others."""
+    for camera in cameras:
+        name = f"{camera}.state"
+        state = index.numbers(table, name)
+        other = state == index.CODE["other_format"]
+        if other.any():
+            table = index.replaced(table, name, pa.array(np.where(other, 0, state).astype(state.dtype)))
+    return table
 
 
 def normalised(table: pa.Table, form: str | None) -> pa.Table:

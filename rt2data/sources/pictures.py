@@ -94,9 +94,10 @@ def describe(picture: Picture, data: bytes, check: str, *, content: bool) -> Fac
     crc = google_crc32c.value(data)
     digest = hashlib.blake2b(data, digest_size=20).hexdigest() if content else ""
     try:
-        info = codec.check_header(data)
+        info, reason = codec.inspect(data)
     except codec.ImageError as error:
         return Fact(picture, len(data), crc, state=index.CODE[error.reason], content=digest)
-    state = index.decode_state(data, 0) if check == "decode" else 0
-    form = codec.FORMATS.index(info.format)
+    state = index.CODE[reason]
+    state = index.decode_state(data, state) if check == "decode" else state
+    form = codec.READ_FORMATS.index(info.format)
     return Fact(picture, len(data), crc, form, state, info.width, info.height, digest)

@@ -97,7 +97,7 @@ def test_every_truncation_is_found(name: str) -> None:
 
 def test_other_bytes_are_named() -> None:
     assert reason(b"") == "empty_image"
-    assert reason(b"GIF89a" + bytes(100)) == "unknown_format"
+    assert reason(b"GIF89a" + bytes(100)) == "other_format"
     assert reason(b"RIFF\x00\x00\x00\x00WAVEfmt ") == "unknown_format"
     assert reason(b"<html>404</html>") == "unknown_format"
     jpg, png, webp = (good_images()[name] for name in FORMATS)

@@ -691,7 +691,9 @@ def test_members_that_are_no_files(tmp_path: Path) -> None:
             info = tarfile.TarInfo(name)
             info.type, info.linkname = kind, "/etc/passwd"
             out.addfile(info)
-    assert table(tmp_path, "img2dataset").num_rows == 0
+    found = table(tmp_path, "img2dataset")  # each but the folder is a row, without a caption
+    assert reasons(found) == {"no_caption": 4}
+    assert set(found.column("image.state").to_pylist()) == {index.CODE["not_a_file"]}
 
 
 @pytest.mark.parametrize(

@@ -41,8 +41,8 @@ class Records(WebCorpus):
         record["$file"], record["$folder"] = _place(name)
         if "id" not in self.web.fields or any("$digest" in path for path in self.web.fields.values()):
             record["$digest"] = self.digest_of(record)
-        if record.get("$bad"):
-            return [Example(record["$key"], "", self.pictures(record), None, reject=index.CODE["bad_record"])]
+        if reason := record.get("$bad"):
+            return [Example(record["$key"], "", self.pictures(record), None, reject=index.CODE[reason])]
         where = self.web.where.get(split, {})
         if any(lookup(record, path) not in wanted for path, wanted in where.items()):
             return []
@@ -149,7 +149,7 @@ class Records(WebCorpus):
         for picture in stored if isinstance(stored, list) else [stored]:
             if isinstance(picture, dict):  # as `datasets` stores an image
                 picture = picture.get("bytes") or picture.get("path")
-            if isinstance(picture, Picture):
+            if isinstance(picture, (Picture, Names)):
                 pictures.append(picture)
             elif picture is not None and picture != "":
                 pictures.append(
