@@ -172,7 +172,7 @@ def inspect(data: Bytes) -> tuple[ImageInfo, str]:
             raise
         image = decode(data)
         convert_to_rgb(image)
-        return ImageInfo(_other_format(bytes(memoryview(data)[:12])), *image.size), error.reason
+        return ImageInfo(_other_format(bytes(data[:12])), *image.size), error.reason
 
 
 def decode(data: Bytes) -> Image:
@@ -187,7 +187,7 @@ def decode(data: Bytes) -> Image:
     import PIL.Image
     import PIL.ImageFile
 
-    other = _other_format(bytes(memoryview(data)[:12]))
+    other = _other_format(bytes(data[:12]))
     name = _PIL_FORMATS[other or check_header(data).format]
     lenient, PIL.ImageFile.LOAD_TRUNCATED_IMAGES = PIL.ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:

@@ -34,7 +34,7 @@ class _Frame:
 
     def units(self, components: bytes) -> int:
         """Count what a scan codes one after the other: blocks of one component, or interleaved ones of several."""
-        most_h, most_v = (max(each) for each in zip(*self.sampling.values(), strict=True))
+        most_h, most_v = max(h for h, _ in self.sampling.values()), max(v for _, v in self.sampling.values())
         if len(components) > 1:
             return -(-self.width // (8 * most_h)) * -(-self.height // (8 * most_v))
         h, v = self.sampling[components[0]]
@@ -77,7 +77,7 @@ def _lacks_scans(data: bytes) -> bool:
             wanted = -(-frame.units(components) // interval) - 1 if interval else 0
     if frame is None:
         return False
-    return not seen.issuperset(frame.sampling) or frame.marker == _PROGRESSIVE and any(left.values())
+    return not seen.issuperset(frame.sampling) or (frame.marker == _PROGRESSIVE and any(left.values()))
 
 
 def with_filler(data: bytes) -> bytes:

@@ -83,7 +83,7 @@ def _open(path: str | Path) -> int:
     try:
         return reading.retry(path, partial(os.open, path, os.O_RDONLY | os.O_CLOEXEC))
     except FileNotFoundError as error:
-        raise Rt2dataError(str(path), error.strerror, "the file that was indexed") from None
+        raise Rt2dataError(str(path), str(error.strerror), "the file that was indexed") from None
 
 
 def other_image(file: str, start: int, stop: int, crc: int) -> Rt2dataError:

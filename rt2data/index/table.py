@@ -27,8 +27,8 @@ answers                  list<string>         vqa      every answer; a sample is
 turns                    list<string>         vqa      questions and answers before the question; null: none
 captions                 list<string>         caption  every caption; a sample is made of one
 column.NAME              struct<number, text> web?     declared column: float64 or string, the other one null
-CAMERA.file              dict<string>         all      file below the dataset's folder, or ``blob:NAME``; null: none. Where
-                                                       none is (``missing_image``), those looked for, `` or `` between
+CAMERA.file              dict<string>         all      file below the dataset's folder, or ``blob:NAME``; null: none. Of
+                                                        an image that is not there those looked for, TRIED between
 CAMERA.offset            int64                all      where the encoded image begins in the file
 CAMERA.length            int32                all      its bytes
 CAMERA.crc               uint32               all      its CRC32C; 0 in a quick index
@@ -74,6 +74,7 @@ from rt2data.storage import atomic
 VERSION = 6
 
 COLUMN = "column."  # begins the name of a declared column
+TRIED = "\0"  # between the names of files at which an image was looked for, none of which has it
 
 BATCH = 65536  # rows a record batch: a reader that walks the index needs memory for one
 

@@ -25,6 +25,7 @@ class SourcePlan:
     Attributes:
         units, rows: episodes or examples, steps or examples, as found.
         left_out: rows that are no sample, by reason.
+        missing: where the first image was looked for that is not there; "" where none is missing.
         never_terminate: episodes in which no step terminates.
         samples: usable samples per split, before quotas.
         mix: train samples of one pass over the mix, as the recipe's amounts have it.
@@ -49,6 +50,7 @@ class SourcePlan:
     units: int = 0
     rows: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
+    missing: str = ""
     never_terminate: int = 0
     samples: Counter[str] = field(default_factory=Counter)
     mix: int = 0

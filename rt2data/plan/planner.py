@@ -17,7 +17,7 @@ import pyarrow as pa
 from rt2data import index
 from rt2data.errors import Rt2dataError
 from rt2data.index import blobs, keys
-from rt2data.plan import apportion, quotas, requests, warnings
+from rt2data.plan import apportion, left_out, quotas, requests, warnings
 from rt2data.plan.draw import _hash, iter_drawn, reasoning_hashes
 from rt2data.plan.plan import Plan, SourcePlan, Stream, empty_plans, stream_names
 from rt2data.recipes.holdout import Holdout
@@ -52,6 +52,7 @@ def make_plan(job: Job, tokenizers: list[dict[str, Any]], other_splits: list[dic
     quota_hashes: list[list[keys.U64]] = [[] for _ in plans]
     for part, source, table, samples in iter_parts(job):
         count_part(job.recipe, source, plans[part.source], table, samples)
+        left_out.note_missing(plans[part.source], table, source, job.roots[part.source])
         train = samples.take(samples.split == 0)
         quota_hashes[part.source].append(_hash("quota", recipe, source, train))
     for number, source in enumerate(recipe.sources):
@@ -118,6 +119,7 @@ def count(job: Job, plans: list[SourcePlan]) -> None:
     """Add up what all parts hold, in the plan of each source."""
     for part, source, table, samples in iter_parts(job):
         count_part(job.recipe, source, plans[part.source], table, samples)
+        left_out.note_missing(plans[part.source], table, source, job.roots[part.source])
 
 
 def count_part(recipe: Recipe, source: RecipeSource, plan: SourcePlan, table: pa.Table, samples: Selection) -> None:

@@ -22,8 +22,9 @@ from rt2data.storage.workdir import WorkDir
 def view(work: WorkDir, recipe: Recipe, part: IndexedPart, duplicates: str = "") -> pa.Table:
     """The index of a part, mapped into memory, as the recipe takes it. The rows stay where they are.
 
-    Texts are normalised, images that the recipe encodes anew need not be of a format that samples hold, the columns that filters and the holdout look at (``filter.``...) are there, and steps are
-    composed or left out (`rt2data.samples.windows`).
+    Texts are normalised, images that the recipe encodes anew may be of any format that is read, the columns that
+    filters and the holdout look at (``filter.``...) are there, and steps are composed or left out
+    (`rt2data.samples.windows`).
 
     Args:
         work: the work directory, in which the index lies.

@@ -113,7 +113,12 @@ def open_parts(path: Path) -> Iterator[BinaryIO]:
                 raise raw.failed
 
 
-def map_whole(path: str | Path) -> mmap.mmap | None:
+def pread(file: int, size: int, at: int, path: object) -> bytes:
+    """Read `size` bytes of the open file `path` from `at` on; fewer where it ends. Raises as `retry` does."""
+    return retry(path, lambda: os.pread(file, size, at))
+
+
+def map_whole(path: str | os.PathLike[str]) -> mmap.mmap | None:
     """Map a file into memory, to be read; None where it is empty. Raises as `retry` does."""
     with open_local(Path(path)) as file:
         if not os.fstat(file.fileno()).st_size:

@@ -33,6 +33,8 @@ PART_ROWS = 20_000  # examples in a part: about a minute of opening images on a 
 
 Facts: TypeAlias = list[list[Fact]]
 
+_NOWHERE = {index.CODE["missing_image"], index.CODE["url_without_file"]}  # of images whose names lead to no file
+
 
 class WebCorpus(Source):
     """The common half of a web source. A format says how its files become examples: `read`."""
@@ -219,7 +221,8 @@ class WebCorpus(Source):
         def fact(picture: Picture | Names) -> Fact:
             place = self._place(picture)
             if isinstance(place, str):
-                return Fact(None, state=index.CODE[place])
+                tried = picture.tried if isinstance(picture, Names) else ()
+                return Fact(Picture(index.TRIED.join(tried)) if tried else None, state=index.CODE[place])
             if place not in known:
                 known[place] = read_fact(place, reader, check, content=self.web.image_namespace is None)
             return known[place]
@@ -311,7 +314,7 @@ def _column(values: list[Any]) -> pa.Array:
 def _digest(part: Part, examples: Sequence[Example], facts: Facts) -> str:
     h = hashlib.blake2b(part.name.encode() + b"\0", digest_size=20)
     for e, row in zip(examples, facts, strict=True):
-        places = [[f.picture, f.size, f.crc, f.state] for f in row]
+        places = [[None if f.state in _NOWHERE else f.picture, f.size, f.crc, f.state] for f in row]
         texts = [e.id, e.image_unit, e.language, e.question, e.answers, e.captions, e.turns, e.columns, e.reject]
         h.update(orjson.dumps([texts, places], default=str))
     return h.hexdigest()
