@@ -23,7 +23,10 @@ Numbers = npt.NDArray[np.int64]
 
 
 class ImageChecks(NamedTuple):
-    """Results for n images, each field an array (n,). `format` and `state` are positions in READ_FORMATS and REASONS."""
+    """Results for n images, each field an array (n,).
+
+    `format` and `state` are positions in `codec.READ_FORMATS` and `codec.REASONS`.
+    """
 
     format: npt.NDArray[np.uint8]
     width: npt.NDArray[np.int32]
@@ -37,8 +40,8 @@ def check_images(
 ) -> ImageChecks:
     """Check the headers of n images in one buffer and take their CRC32Cs.
 
-    Bad images raise nothing: `state` says why, and format, width and height are 0 but of `other_format`. An image that ends after the buffer
-    counts as truncated, and its CRC is that of the bytes before the end.
+    Bad images raise nothing: `state` says why, and format, width and height are 0 but of `other_format`. An image that
+    ends after the buffer counts as truncated, and its CRC is that of the bytes before the end.
 
     Args:
         buffer: uint8, the bytes of a file.

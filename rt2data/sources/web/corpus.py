@@ -65,12 +65,15 @@ class WebCorpus(Source):
         return list(zip(*files_by_role, strict=True))
 
     def _files(self, split: str, role: str) -> list[str]:
-        names = self.web.splits[split][role]
-        for name in names:
-            if files := list(self._matching(name)):
-                return files
+        if files := self.find(split, role):
+            return files
         where = f"{self.declaration.name}/{split} in {self.root}"
-        raise Rt2dataError(where, f"no {role} file", f"one of {', '.join(names)}")
+        raise Rt2dataError(where, f"no {role} file", f"one of {', '.join(self.web.splits[split][role])}")
+
+    def find(self, split: str, role: str) -> list[str]:
+        """List the files of a role of a split: of the declared names those of the first that leads to any."""
+        found = (list(self._matching(name)) for name in self.web.splits[split][role])
+        return next((files for files in found if files), [])
 
     def _matching(self, name: str) -> Iterator[str]:
         if "*" not in name:
@@ -139,7 +142,7 @@ class WebCorpus(Source):
     def digest(self, part: Part) -> str:
         """Digest the part's texts and its images' names, sizes and CRC32Cs."""
         examples = self.part_examples(part)
-        return _digest(part, examples, self.facts(examples, check="header"))
+        return digest_examples(part, examples, self.facts(examples, check="header"))
 
     def watched(self, part: Part) -> list[str]:
         """List the images, and where missing ones would be."""
@@ -170,7 +173,7 @@ class WebCorpus(Source):
             slot = [row[place] if place < len(row) else Fact(None) for row in facts]
             columns |= _pictures(camera, slot, check=check)
         units = json.dumps([[e.id, 1] for e in examples])
-        meta = {"digest": meta.get("digest") or _digest(part, examples, facts), "units": units} | meta
+        meta = {"digest": meta.get("digest") or digest_examples(part, examples, facts), "units": units} | meta
         return pa.table(columns).replace_schema_metadata(meta)
 
     # Images
@@ -311,7 +314,8 @@ def _column(values: list[Any]) -> pa.Array:
     )
 
 
-def _digest(part: Part, examples: Sequence[Example], facts: Facts) -> str:
+def digest_examples(part: Part, examples: Sequence[Example], facts: Facts) -> str:
+    """Digest the texts of a part, and where and what its images are; 40 hexadecimal digits."""
     h = hashlib.blake2b(part.name.encode() + b"\0", digest_size=20)
     for e, row in zip(examples, facts, strict=True):
         places = [[None if f.state in _NOWHERE else f.picture, f.size, f.crc, f.state] for f in row]

@@ -26,6 +26,10 @@ Keyed: TypeAlias = tuple[str, dict[str, Any]]  # a record with its key or number
 class Json(Records):
     """One JSON per file. `records` is the way to the records: ``*`` for each of a list or mapping, keys between."""
 
+    def checked(self, records: Iterable[dict[str, Any]], split: str, name: str) -> Iterator[dict[str, Any]]:
+        """Yield the records of a file; of one that is a record itself, others may have the fields that it lacks."""
+        yield from super().checked(records, split, name) if "*" in self.web.records else records
+
     def records(self, split: str, name: str) -> Iterator[dict[str, Any]]:
         path = self.root / name
         keys, star, rest = self.web.records.partition("*")
@@ -83,6 +87,8 @@ def _one(entry: Any, key: str, path: Place, above: dict[str, Any]) -> Iterator[K
 class JsonColumns(Records):
     """One JSON of lists of one length, a list per field, as SBU's ``sbu-captions-all.json``."""
 
+    field_word = "column"
+
     def records(self, split: str, name: str) -> Iterator[dict[str, Any]]:
         path = self.root / name
         try:
@@ -110,13 +116,19 @@ class Jsonl(Records):
 class Lines(Records):
     """A text file per field, line n of each together, as SBU's captions and URLs. Roles are the names of the fields."""
 
+    field_word = "column"
+
     def __init__(self, declaration: Declaration, root: Place) -> None:
         super().__init__(declaration, root)
         self.roles = tuple(next(iter(self.web.splits.values())))
 
     def read(self, split: str, files: Sequence[str]) -> Iterable[Example]:
-        examples = (e for record in self._records(files) for e in self.read_record(record, split, files[0]))
-        return self.complete(examples)
+        records = self.checked(self._records(files), split, files[0])
+        return self.complete(e for record in records for e in self.read_record(record, split, files[0]))
+
+    def first_records(self, split: str) -> Iterator[dict[str, Any]]:
+        """Yield nothing: each split has a file for each field."""
+        yield from ()
 
     def _records(self, files: Sequence[str]) -> Iterator[dict[str, Any]]:
         paths = [self.root / name for name in files]
@@ -131,6 +143,8 @@ class Lines(Records):
 
 class Csv(Records):
     """A table as text, with quotes as RFC 4180 has them; `delimiter`, and `header` where the file has none."""
+
+    field_word = "column"
 
     def records(self, split: str, name: str) -> Iterator[dict[str, Any]]:
         path = self.root / name

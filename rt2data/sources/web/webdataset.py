@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple, TypeAlias
 
@@ -15,6 +15,7 @@ from rt2data import storage
 from rt2data.errors import Rt2dataError
 from rt2data.sources.base import Part
 from rt2data.sources.pictures import Names, Picture
+from rt2data.sources.web.absent_fields import AbsentFields
 from rt2data.sources.web.records import Records
 
 BLOCK = 512
@@ -52,6 +53,16 @@ class WebDataset(Records):
 
     def parts(self, split: str) -> list[Part]:
         return [Part(split, files[0], files) for files in self.volumes(split)]
+
+    def checked(self, records: Iterable[dict[str, Any]], split: str, name: str) -> Iterator[dict[str, Any]]:
+        """Yield the records of a tar; what of several samples none has is refused, but for declared columns."""
+        fields = AbsentFields(self.web, split, columns=False)
+        for record in records:
+            if "$bad" not in record:
+                fields.see(record)
+            yield record
+        if fields.records > 1:
+            fields.refuse(str(self.root / name), "member")
 
     def count(self, split: str, files: tuple[str, ...]) -> int:
         """Count the samples: as img2dataset's ``NAME_stats.json`` says, else from the headers."""
