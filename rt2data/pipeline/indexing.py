@@ -277,7 +277,7 @@ def _digest_of(versions: Iterable[Sequence[int | str] | None]) -> str:
     """A digest of size and time of each of a part's further files; one that is not there counts as such."""
     h = hashlib.blake2b(digest_size=16)
     for version in versions:
-        h.update(b"%d %b\n" % (version[0], str(version[1]).encode()) if version else b"none\n")
+        h.update(b"%d %b\n" % (int(version[0]), str(version[1]).encode()) if version else b"none\n")
     return h.hexdigest()
 
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
@@ -84,10 +85,10 @@ class LocalFile(io.FileIO):
     failed: Rt2dataError | None = None
 
     def readinto(self, buffer: WriteableBuffer, /) -> int | None:
-        return self._retry(lambda: super(LocalFile, self).readinto(buffer))
+        return self._retry(partial(io.FileIO.readinto, self, buffer))
 
     def readall(self) -> bytes:
-        return self._retry(super().readall)
+        return self._retry(partial(io.FileIO.readall, self))
 
     def _retry(self, read: Callable[[], T]) -> T:
         try:

@@ -192,7 +192,26 @@ class LeRobot(RobotSource):
                 if where is not None and video.unreadable(self.root / where.file):
                     state[none & (episode_of_row == number)] = index.CODE["unreadable_image"]
             table = index.replaced(table, name, pa.array(state))
+            table = _name_files(table, camera.name, camera.field, none, episodes)
         return table
+
+
+def _name_files(
+    table: pa.Table, camera: str, field: str, none: npt.NDArray[np.bool_], episodes: Sequence[Episode]
+) -> pa.Table:
+    """Return an index in which each row without an image names the file that should have it, not the blob."""
+    name = f"{camera}.file"
+    codes, names = index.codes(table, name)
+    codes, files = codes.copy(), list(names)
+    episode_of_row = np.repeat(np.arange(len(episodes)), [episode.steps for episode in episodes])
+    for number in np.unique(episode_of_row[none]).tolist():
+        episode = episodes[number]
+        video_file = episode.videos.get(field)
+        file = video_file.file if video_file else episode.place.file if episode.place else None
+        if file not in files:
+            files.append(file)
+        codes[none & (episode_of_row == number)] = files.index(file)
+    return index.replaced(table, name, index.dictionary(codes, files))
 
 
 def _number(name: str) -> Field:
