@@ -61,7 +61,7 @@ OTHERS = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_formats_are_read_to_be_encoded_anew(name: str) -> None:
     data, form = OTHERS[name], name.partition(" ")[0]
-    with pytest.raises(ImageError, match="other_format: .*image: {format: jpg}"):
+    with pytest.raises(ImageError, match=r"other_format: .*image: \{format: jpg\}"):
         codec.check_header(data)
     assert codec.inspect(data) == ((form, 60, 40), "other_format")
     checks = headers.check_images(np.frombuffer(data, np.uint8), [0], [len(data)])
