@@ -12,10 +12,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from support import small_corpora
+import yaml
+from support import lerobot_files, small_corpora
 from support.web_corpus import declared, write
 
-from rt2data import cli
+from rt2data import cli, index, sources
+from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.storage import reading
 
@@ -128,3 +130,29 @@ def test_a_plan_names_a_picture_that_is_missing(tmp_path: Path, capsys: pytest.C
     command = ["plan", str(recipe), "--data-root", str(tmp_path), "--index", "--work", str(tmp_path / "work")]
     assert cli.main(command) == 0
     assert f"missing_image: no file {tmp_path}/data/1.jpg" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_video_that_cannot_be_read_is_no_damaged_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lerobot_files.write(tmp_path, steps=(4,))
+    path = tmp_path / "toy.yaml"
+    path.write_text(yaml.safe_dump(lerobot_files.DECLARATION))
+    source = sources.open_source(declaration.read_declaration(path), tmp_path, "socks")
+    (part,) = source.parts("train")
+    recover = refuse(monkeypatch, ".mp4", "open")
+    with pytest.raises(Rt2dataError, match=r"\.mp4: Input/output error; expected a file that can be read"):
+        source.index(part, check="header")
+    recover()
+    assert not index.numbers(source.index(part, check="header"), "primary.state").any()
+
+
+def test_a_video_that_is_missing_is_named(tmp_path: Path) -> None:
+    folder = lerobot_files.write(tmp_path, steps=(4,))
+    (video,) = folder.glob(f"videos/**/*{lerobot_files.CAMERAS[0]}*/**/*.mp4")
+    video.unlink()
+    path = tmp_path / "toy.yaml"
+    path.write_text(yaml.safe_dump(lerobot_files.DECLARATION))
+    source = sources.open_source(declaration.read_declaration(path), tmp_path, "socks")
+    (part,) = source.parts("train")
+    table = source.index(part, check="header")
+    assert set(table.column("primary.file").to_pylist()) == {video.relative_to(folder).as_posix()}
+    assert set(index.numbers(table, "primary.state").tolist()) == {index.CODE["missing_image"]}
