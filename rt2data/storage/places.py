@@ -10,7 +10,6 @@ import posixpath
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, TypeAlias
 
@@ -63,7 +62,7 @@ def read_version(path: Place) -> list[int | str]:
         FileNotFoundError: there is no such file.
         Rt2dataError: the system refuses to say.
     """
-    stat = path.stat() if isinstance(path, Url) else reading.retry(path, path.stat)
+    stat = path.stat() if isinstance(path, Url) else reading.look_at(path)
     return [stat.st_size, stat.etag if isinstance(stat, Stat) else stat.st_mtime_ns]
 
 
@@ -79,8 +78,7 @@ def read_versions(folder: Place, names: Sequence[str]) -> Iterator[tuple[int, in
         return
     for name in names:
         try:
-            path = os.path.join(folder, name)
-            stat = reading.retry(path, partial(os.stat, path))
+            stat = reading.look_at(os.path.join(folder, name))
             yield stat.st_size, stat.st_mtime_ns
         except FileNotFoundError:
             yield None

@@ -66,12 +66,18 @@ def retry(path: object, read: Callable[[], T]) -> T:
     raise Rt2dataError(str(path), found, "a file that can be read", repair) from None
 
 
+def look_at(path: str | Path) -> os.stat_result:
+    """Return what the system says of a file. Raises as `retry` does."""
+    try:
+        return os.stat(path)
+    except OSError:
+        return retry(path, lambda: os.stat(path))
+
+
 def is_regular(path: str | Path) -> bool:
     """Return whether there is a file at a path: no folder, pipe or device. Raises Rt2dataError as `retry` does."""
-    if "\0" in str(path):
-        return False
     try:
-        return stat.S_ISREG(retry(path, lambda: os.stat(path)).st_mode)
+        return "\0" not in str(path) and stat.S_ISREG(look_at(path).st_mode)
     except FileNotFoundError:
         return False
 
