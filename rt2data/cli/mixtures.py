@@ -72,7 +72,7 @@ def _add_plan(commands: Commands) -> None:
         "--left-out",
         type=local_path,
         metavar="FILE",
-        help="write each left-out row and its reason to FILE, tab-separated (needs indexed sources)",
+        help="write each left-out row, its reason and its image to FILE, tab-separated (needs indexed sources)",
     )
     command.add_argument("--json", action="store_true", help="print the plan as JSON")
 
@@ -86,9 +86,7 @@ def plan_mixture(args: argparse.Namespace) -> None:
 
     recipe = recipes.read_recipe(recipes.find_recipe(args.recipe))
     work = stages.work_folder((args.out or Path("out") / recipe.name).absolute(), args.work)
-    plan = estimate.make(recipe, args.data_root, work, index=args.index, check=args.check)
-    if args.left_out:
-        estimate.write_left_out(recipe, args.data_root, work, args.left_out)
+    plan = estimate.make(recipe, args.data_root, work, index=args.index, check=args.check, rows=args.left_out)
     if args.json:
         needs = dataclasses.asdict(forecast.make(recipe, plan, args.workers, args.out))
         print(json.dumps(plan.to_dict() | {"forecast": needs}, indent=1))

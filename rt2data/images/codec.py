@@ -1,4 +1,4 @@
-"""Check, decode and encode one image: JPEG, PNG or WebP.
+"""Check, decode and encode one image: JPEG, PNG or WebP, and what can be made one of these: GIF, BMP, TIFF.
 
 `check_header` reads the first and the last bytes only; `headers.check_images` gives the same answers for many images at
 once. A good header proves that an image has a known format, a size and an end. Whether its pixels decode, only
@@ -18,14 +18,35 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from rt2data.images import jpeg_scans
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 FORMATS = ("jpg", "png", "webp")
 """The formats that samples may hold, as file name extensions; told from the content alone."""
 
-REASONS = ("", "empty_image", "unknown_format", "truncated_image", "damaged_image", "image_too_large")
-"""Why an image cannot be used. `ImageChecks.state` is a position in it; 0 is a good image."""
+READ_FORMATS = (*FORMATS, "gif", "bmp", "tiff")
+"""The formats that are read: samples hold FORMATS alone, the others only encoded anew."""
+
+REASONS = (
+    "",
+    "empty_image",
+    "unknown_format",
+    "truncated_image",
+    "damaged_image",
+    "image_too_large",
+    "other_format",
+    "several_frames",
+)
+"""Why an image cannot be used. `ImageChecks.state` is a position in it; 0 is a good image.
+
+`other_format` is one of READ_FORMATS that is good and must be encoded anew; `several_frames` one of several pictures,
+such as an animated GIF: nothing says which of them a text is about.
+"""
+
+GROUND = (255, 255, 255)
+"""What is seen behind transparent pixels where an image is encoded anew: white."""
 
 MAX_PIXELS = 1 << 26
 """The largest image that is decoded: 67 million pixels, 200 MB as RGB."""
@@ -35,7 +56,10 @@ MAX_SIDE = 65535
 
 Bytes: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
 
-_PIL_FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
+_PIL_FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "gif": "GIF", "bmp": "BMP", "tiff": "TIFF"}
+_OTHER_STARTS = {b"GIF87a": "gif", b"GIF89a": "gif", b"BM": "bmp"} | dict.fromkeys(
+    (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "tiff"
+)
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", b"\x00\x00\x00\x00IEND\xaeB`\x82"
 # Frame headers are C0 to CF but for DHT, JPG and DAC; no length follows RSTn, SOI, EOI, TEM.
@@ -65,7 +89,7 @@ class ImageError(ValueError):
 
 
 class ImageInfo(NamedTuple):
-    """What an image's header says: `format` is one of FORMATS, `width` and `height` are at least 1 pixel."""
+    """What an image is: `format` is one of READ_FORMATS, `width` and `height` are at least 1 pixel."""
 
     format: str
     width: int
@@ -104,7 +128,8 @@ def check_header(data: Bytes) -> ImageInfo:
 
     Raises:
         ImageError: `empty_image`, `unknown_format`, `truncated_image`, `damaged_image` (a header that contradicts
-            itself) or `image_too_large` (more than MAX_PIXELS or MAX_SIDE). Nothing else, whatever the bytes.
+            itself), `image_too_large` (more than MAX_PIXELS or MAX_SIDE), or `other_format` (GIF, BMP or TIFF by its
+            first bytes). Nothing else, whatever the bytes.
     """
     view = data.data if isinstance(data, np.ndarray) else memoryview(data)
     start = bytes(view[:12])
@@ -120,6 +145,8 @@ def check_header(data: Bytes) -> ImageInfo:
             info, end = ImageInfo("webp", width, height), b""
         elif not start:
             raise ImageError("empty_image", "0 bytes")
+        elif other := _other_format(start):
+            raise ImageError("other_format", f"{other}, which samples hold encoded anew only: image: {{format: jpg}}")
         else:
             raise ImageError("unknown_format", f"the bytes begin with {start.hex(' ')}: not JPEG, PNG or WebP")
     except struct.error:
@@ -132,55 +159,121 @@ def check_header(data: Bytes) -> ImageInfo:
     return info
 
 
+def inspect(data: Bytes) -> tuple[ImageInfo, str]:
+    """Return what an image is, and "" or, where it must be encoded anew, `other_format`: that one is decoded for it.
+
+    Raises:
+        ImageError: as `check_header` does, and `damaged_image` or `several_frames` of an image of another format.
+    """
+    try:
+        return check_header(data), ""
+    except ImageError as error:
+        if error.reason != "other_format":
+            raise
+        image = decode(data)
+        convert_to_rgb(image)
+        return ImageInfo(_other_format(bytes(data[:12])), *image.size), error.reason
+
+
 def decode(data: Bytes) -> Image:
     """Decode an image completely, in its own mode (RGB, L, P, RGBA, I;16 ...).
 
-    Pillow only sees the three FORMATS, and only images within MAX_PIXELS and MAX_SIDE.
+    Pillow only sees the READ_FORMATS, and only images within MAX_PIXELS and MAX_SIDE.
 
     Raises:
-        ImageError: as `check_header` does, and `damaged_image` where the pixels do not decode.
+        ImageError: as `check_header` does but for `other_format`, `damaged_image` where the pixels do not decode, and
+            `several_frames` of GIF and TIFF.
     """
     import PIL.Image
+    import PIL.ImageFile
 
-    info = check_header(data)
-    name = _PIL_FORMATS[info.format]
+    other = _other_format(bytes(data[:12]))
+    name = _PIL_FORMATS[other or check_header(data).format]
+    lenient, PIL.ImageFile.LOAD_TRUNCATED_IMAGES = PIL.ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
         image = PIL.Image.open(io.BytesIO(bytes(data)), formats=(name,))
         _limit(name, *image.size)  # a hostile file can show Pillow another header than ours
+        if other and getattr(image, "is_animated", False):
+            raise ImageError("several_frames", f"{name} with several pictures")
         image.load()
     except ImageError:
         raise
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error and more for bad bytes
         raise ImageError("damaged_image", f"{name} of {len(data)} bytes does not decode: {error}") from error
+    finally:
+        PIL.ImageFile.LOAD_TRUNCATED_IMAGES = lenient
     return image
 
 
+def check_pixels(data: Bytes) -> None:
+    """Check that all pixels of an image are there, as `decode` does, and that the scans of a JPEG are complete.
+
+    Raises:
+        ImageError: as `decode` does, and `truncated_image` of a JPEG that ends early, with an end marker.
+    """
+    image = decode(data)
+    if image.format != "JPEG":
+        return
+    stored = bytes(data)
+    filled = jpeg_scans.with_filler(stored)
+    if jpeg_scans.lacks_scans(stored) or decode(filled).tobytes() != image.tobytes():
+        raise ImageError("truncated_image", f"JPEG of {len(stored)} bytes whose scans end before its last pixel")
+
+
+def convert_to_rgb(image: Image) -> Image:
+    """Convert a decoded image to 8-bit RGB: of 16 bits per channel the upper 8, transparent pixels on GROUND.
+
+    Raises:
+        ImageError: `unknown_format`, numbers without a range (integers of 32 bits, floats), or colours without a known
+            conversion.
+    """
+    import PIL.Image
+
+    wide = image.mode in ("I;16", "I;16L", "I;16B", "I;16N") or (image.mode == "I" and image.format == "PNG")
+    if image.mode[:1] in ("I", "F") and not wide:
+        raise ImageError("unknown_format", f"pixels of mode {image.mode}, whose range nothing states")
+    try:
+        if wide:
+            values = np.asarray(image)
+            upper = np.clip(values, 0, 65535).astype(np.uint16) >> 8
+            clear = image.info.get("transparency")
+            upper = np.where(values == clear, GROUND[0], upper) if isinstance(clear, int) else upper
+            return PIL.Image.fromarray(upper.astype(np.uint8)).convert("RGB")
+        if not image.has_transparency_data:
+            return image.convert("RGB")
+        shown = image.convert("RGBA")
+        return PIL.Image.alpha_composite(PIL.Image.new("RGBA", shown.size, GROUND), shown).convert("RGB")
+    except ValueError as error:
+        raise ImageError("unknown_format", f"pixels of mode {image.mode} ({error})") from error
+
+
 def reencode(data: Bytes, spec: ImageSpec) -> bytes:
-    """Decode an image and encode it as `spec` says: 8-bit RGB, upright, without metadata or transparency.
+    """Decode an image and encode it as `spec` says: 8-bit RGB (`convert_to_rgb`), upright, without metadata.
 
     One Pillow version gives the same bytes on every machine. JPEG has 4:2:0 chroma, like TensorFlow's encoder and so
     most published robot data. Resizing is Lanczos with antialiasing. An EXIF orientation is applied to the pixels,
     since the tag is dropped.
 
     Raises:
-        ImageError: the image does not decode, or has 16 bits or more per channel (`unknown_format`).
+        ImageError: the image does not decode, has no known range (`unknown_format`), or is a GIF, BMP or TIFF and
+            `spec` names no format (`other_format`).
     """
     import PIL.Image
     import PIL.ImageOps
 
-    image = decode(data)
-    if image.mode.startswith(("I", "F")):
-        raise ImageError("unknown_format", f"pixels of mode {image.mode} do not fit 8 bits per channel")
-    original = check_header(data).format
+    decoded = decode(data)
+    original = spec.format or check_header(data).format
     lossless = bytes(data[12:16]) == b"VP8L"
-    image = PIL.ImageOps.exif_transpose(image).convert("RGB")
+    image = PIL.ImageOps.exif_transpose(decoded)
+    image.format = decoded.format  # which a copy forgets
+    image = convert_to_rgb(image)
     if spec.swap_bgr:
         image = PIL.Image.merge("RGB", image.split()[::-1])
     if spec.size is not None and image.size != spec.size:
         image = image.resize(spec.size, PIL.Image.Resampling.LANCZOS)
     image.info.clear()  # else Pillow carries comments and colour profiles over
     out = io.BytesIO()
-    match spec.format or original:
+    match original:
         case "png":
             image.save(out, "PNG", compress_level=6)
         case "webp":
@@ -232,6 +325,11 @@ def is_constant(data: Bytes) -> bool:
     if not image.mode.startswith(("I", "F")):
         image = image.convert("RGB")  # palettes may hold one colour twice
     return all(low == high for low, high in (band.getextrema() for band in image.split()))
+
+
+def _other_format(start: bytes) -> str:
+    """Return which of READ_FORMATS but FORMATS an image's first bytes are of; "" where none."""
+    return next((name for magic, name in _OTHER_STARTS.items() if start.startswith(magic)), "")
 
 
 def _limit(name: str, width: int, height: int) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rt2data.images import codec
-from rt2data.images.codec import FORMATS, MAX_PIXELS, MAX_SIDE, REASONS, Bytes
+from rt2data.images.codec import FORMATS, MAX_PIXELS, MAX_SIDE, READ_FORMATS, REASONS, Bytes
 
 FEW = 50  # images: for fewer, one call per image is faster than numpy
 SEGMENTS = 64  # of a JPEG; photographs have 5 to 30 before their pixels
@@ -23,7 +23,10 @@ Numbers = npt.NDArray[np.int64]
 
 
 class ImageChecks(NamedTuple):
-    """Results for n images, each field an array (n,). `format` and `state` are positions in FORMATS and REASONS."""
+    """Results for n images, each field an array (n,).
+
+    `format` and `state` are positions in `codec.READ_FORMATS` and `codec.REASONS`.
+    """
 
     format: npt.NDArray[np.uint8]
     width: npt.NDArray[np.int32]
@@ -37,8 +40,8 @@ def check_images(
 ) -> ImageChecks:
     """Check the headers of n images in one buffer and take their CRC32Cs.
 
-    Bad images raise nothing: `state` says why, and format, width and height are 0. An image that ends after the buffer
-    counts as truncated, and its CRC is that of the bytes before the end.
+    Bad images raise nothing: `state` says why, and format, width and height are 0 but of `other_format`. An image that
+    ends after the buffer counts as truncated, and its CRC is that of the bytes before the end.
 
     Args:
         buffer: uint8, the bytes of a file.
@@ -79,10 +82,10 @@ def _single(data: Bytes, size: int) -> tuple[int, int, int, int]:
     try:
         if len(data) < size:
             raise codec.ImageError("truncated_image", f"{len(data)} of {size} bytes are there")
-        info = codec.check_header(data)
+        info, reason = codec.inspect(data)
     except codec.ImageError as error:
         return 0, 0, 0, REASONS.index(error.reason)
-    return FORMATS.index(info.format), info.width, info.height, 0
+    return READ_FORMATS.index(info.format), info.width, info.height, REASONS.index(reason)
 
 
 Sizes = tuple[Numbers, Numbers, Numbers]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from itertools import groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from rt2data import storage
 from rt2data.errors import Rt2dataError
-from rt2data.storage import atomic, object_store
+from rt2data.storage import atomic, object_store, reading
 from rt2data.storage.object_store import GAP, Url
 
 Ints = npt.NDArray[np.int64]
@@ -70,12 +71,19 @@ def _reads(images: ImageRanges, wanted: Ints) -> Iterator[memoryview]:
         return
     for number, own in groupby(wanted.tolist(), key=itemgetter(0)):
         path = storage.local_path(places[number])
+        file = _open(path)
         try:
-            with path.open("rb", buffering=0) as file:
-                for _, start, stop in own:
-                    yield memoryview(os.pread(file.fileno(), stop - start, start))
-        except OSError as error:
-            raise Rt2dataError(str(path), error.strerror or str(error), "the file that was indexed") from None
+            for _, start, stop in own:
+                yield memoryview(reading.pread(file, stop - start, start, path))
+        finally:
+            os.close(file)
+
+
+def _open(path: str | Path) -> int:
+    try:
+        return reading.retry(path, partial(os.open, path, os.O_RDONLY | os.O_CLOEXEC))
+    except FileNotFoundError as error:
+        raise Rt2dataError(str(path), str(error.strerror), "the file that was indexed") from None
 
 
 def other_image(file: str, start: int, stop: int, crc: int) -> Rt2dataError:
@@ -142,8 +150,12 @@ class ImageReader:
         """Read exactly one image, and check that it is the one that was indexed."""
         path, offset, crc = image
         descriptor, size = self._open.get(path) or self._opened(path), len(into)
-        done = os.preadv(descriptor, [into], offset)  # type: ignore[list-item]  # an array is a buffer
-        while done < size and (n := os.preadv(descriptor, [into[done:].data], offset + done)):
+        try:
+            done = os.preadv(descriptor, [into], offset)  # type: ignore[list-item]  # an array is a buffer
+        except OSError:
+            done = 0
+        while done < size and (n := len(more := reading.pread(descriptor, size - done, offset + done, path))):
+            into[done : done + n] = np.frombuffer(more, np.uint8)
             done += n
         if done < size or google_crc32c.value(into) != crc:
             raise other_image(path, offset, offset + size, crc)
@@ -175,11 +187,7 @@ class ImageReader:
     def _opened(self, path: str) -> int:
         if len(self._open) >= MAX_OPEN:
             os.close(self._open.pop(next(iter(self._open))))
-        try:
-            local = storage.local_path(storage.place(path)) if "://" in path else path
-            descriptor = os.open(local, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise Rt2dataError(path, error.strerror or str(error), "the file that was indexed") from None
+        descriptor = _open(storage.local_path(storage.place(path)) if "://" in path else path)
         self._open[path] = descriptor
         return descriptor
 

@@ -41,6 +41,10 @@ REASONS = (
     "bad_box",
     "box_units",
     "box_outside",
+    "other_format",
+    "several_frames",
+    "duplicate_member",
+    "not_a_file",
     # Not in an index: a recipe's own (`rt2data.samples.windows`).
     "composed",
     "no_state",
@@ -60,11 +64,11 @@ VERDICTS = ("false", "true")  # the texts of the column `success`
 
 
 def decode_state(data: codec.Bytes, state: int) -> int:
-    """Return `state` (a code of REASONS), or the code of what keeps the image's pixels from being decoded."""
+    """Return `state` (a code of REASONS), or the code of what `codec.check_pixels` finds wrong with the image."""
     if state:
         return state
     try:
-        codec.decode(data)
+        codec.check_pixels(data)
     except codec.ImageError as error:
         return CODE[error.reason]
     return 0

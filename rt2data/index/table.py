@@ -31,11 +31,12 @@ captions                 list<string>         caption  every caption; a sample i
 boxes.skipped            int32                vqa?     boxes without an area or a label, which the answer lacks
 boxes.clipped            int32                vqa?     boxes of the answer that were clipped to the image
 column.NAME              struct<number, text> web?     declared column: float64 or string, the other one null
-CAMERA.file              dict<string>         all      file below the dataset's folder, or ``blob:NAME``; null: none
+CAMERA.file              dict<string>         all      file below the dataset's folder, or ``blob:NAME``; null: none. Of
+                                                        an image that is not there those looked for, TRIED between
 CAMERA.offset            int64                all      where the encoded image begins in the file
 CAMERA.length            int32                all      its bytes
 CAMERA.crc               uint32               all      its CRC32C; 0 in a quick index
-CAMERA.format            uint8                all      position in `images.codec.FORMATS`
+CAMERA.format            uint8                all      position in `images.codec.READ_FORMATS`
 CAMERA.state             uint8                all      left-out reason of the image, as `reject`
 CAMERA.width             uint16               all      pixels, of an image that is to be turned those after it
 CAMERA.height            uint16               all      likewise
@@ -53,10 +54,11 @@ back                     int32                recipe   steps before this one tha
 An image that no file of the dataset holds as bytes lies in a blob (`rt2data.index.blobs`).
 
 The metadata of a part's index, JSON where it is no text: ``digest`` (of the part's content), ``units`` ([[id, steps],
-...] of its episodes or examples), ``blobs`` (their names), and ``read`` ({file: [size, start, stop]}, where the part is
-some bytes of files), ``recoded`` (how many episodes have an instruction that was no UTF-8 and was read as
-Windows-1252). An index file may hold several small parts. It has the ``units``, ``blobs`` and ``read`` of all,
-``members`` ([[name, digest, rows], ...]), and ``source`` (the short id), ``dataset``, ``split`` and ``check``.
+...] of its episodes or examples), ``blobs`` (their names), ``read`` ({file: [size, start, stop]}, where the part is
+some bytes of files), ``watched`` ({file: [size, time] or null}, files that it names, as they were before they were
+read), and ``recoded`` (how many episodes have an instruction that was no UTF-8 and was read as Windows-1252). An index
+file may hold several small parts. It has the ``units``, ``blobs`` and ``read`` of all, ``members`` ([[name, digest,
+rows], ...]), and ``source`` (the short id), ``dataset``, ``split`` and ``check``.
 
 A part's digest is made without reading its images. A file is named by the digests of its parts, the declaration's
 digest, the level of checking and VERSION.
@@ -80,6 +82,7 @@ VERSION = 6
 
 COLUMN = "column."  # begins the name of a declared column
 BOXES = "boxes."  # begins the names of what was done to boxes
+TRIED = "\0"  # between the names of files at which an image was looked for, none of which has it
 
 BATCH = 65536  # rows a record batch: a reader that walks the index needs memory for one
 

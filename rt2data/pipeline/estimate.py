@@ -11,8 +11,9 @@ from typing import Any
 from rt2data import index as index_of
 from rt2data import storage
 from rt2data.errors import Rt2dataError
+from rt2data.index.blobs import PREFIX
 from rt2data.pipeline import stages, staging
-from rt2data.plan import planner, quotas, requests, warnings
+from rt2data.plan import left_out, planner, quotas, requests, warnings
 from rt2data.plan.plan import Plan, SourcePlan, counted_streams, empty_plans
 from rt2data.plan.versions import set_versions
 from rt2data.recipes.reasoning import Reasoning
@@ -26,7 +27,9 @@ from rt2data.storage.places import Place
 from rt2data.storage.workdir import WorkDir
 
 
-def make(recipe: Recipe, data_root: Place | None, work: Path, *, index: bool, check: bool) -> Plan:
+def make(
+    recipe: Recipe, data_root: Place | None, work: Path, *, index: bool, check: bool, rows: Path | None = None
+) -> Plan:
     """The plan of a recipe, exact where it can be.
 
     Args:
@@ -35,6 +38,10 @@ def make(recipe: Recipe, data_root: Place | None, work: Path, *, index: bool, ch
         work: the folder of indexes.
         index: index what is not indexed yet.
         check: with `index`, verify every checksum of the source files.
+        rows: where each left-out row is written (`write_left_out`), also if a plan cannot be made of what is left.
+
+    Raises:
+        Rt2dataError: a dataset that is missing or cannot be used, or that gives nothing; `rows` without an index.
     """
     if isinstance(data_root, Path) and not data_root.is_dir():
         raise Rt2dataError(recipe.file, f"no data root {data_root}", "the folder that holds the datasets")
@@ -48,6 +55,10 @@ def make(recipe: Recipe, data_root: Place | None, work: Path, *, index: bool, ch
         opened = [dataset for dataset in datasets if dataset is not None]
         if len(opened) == len(datasets):
             prepared = _prepared(recipe, data_root, work, opened)
+    if rows is not None:
+        if prepared is None:
+            raise Rt2dataError(recipe.file, "sources without an index", "an exact plan", "Add --index")
+        write_left_out(prepared, data_root, rows)
     if prepared is None:
         guessed = estimated_plan(recipe, datasets, work)
         absent = [s.declaration.name for s, d in zip(recipe.sources, datasets, strict=True) if d is None]
@@ -61,36 +72,35 @@ def make(recipe: Recipe, data_root: Place | None, work: Path, *, index: bool, ch
     return exact
 
 
-def write_left_out(recipe: Recipe, data_root: Place | None, work: Path, file: Path) -> None:
-    """Write each row that is no sample as a line: source, reason, id, step, split and part of the dataset, image file.
+def write_left_out(prepared: stages.Prepared, data_root: Place | None, file: Path) -> None:
+    """Write each row that is no sample as a line: source, reason, id, step, split and part of the dataset, image.
 
-    Raises:
-        Rt2dataError: a source is not indexed.
+    The image is the file below the data root that is at fault, of a missing one each at which it was looked for.
     """
-    sources = [stages.open_source(source, data_root, work) for source in recipe.sources]
-    prepared = _prepared(recipe, data_root, work, sources)
-    if prepared is None:
-        raise Rt2dataError(recipe.file, "sources without an index", "an exact plan", "Add --index")
     job = prepared.job
+    base = f"{storage.place(data_root).absolute()}/" if data_root else ""
+    folders = [f"{root}/".removeprefix(base) for root in job.roots]
     with file.open("w", encoding="utf-8") as out:
         out.write("source\treason\tid\tstep\tsplit\tpart\timage\n")
         for part in job.parts:
             source, table = job.source(part), job.table(part)
-            camera = selection.cameras(source)[0]
-            names, files = index_of.codes(table, "episode"), index_of.codes(table, f"{camera}.file")
-            steps = index_of.numbers(table, "step")
+            cameras = selection.cameras(source)
+            states = [index_of.numbers(table, f"{camera}.state") for camera in cameras]
+            files = [index_of.codes(table, f"{camera}.file") for camera in cameras]
+            names, steps = index_of.codes(table, "episode"), index_of.numbers(table, "step")
             for row, reason in selection.reasons(table, source):
-                image = files[1][files[0][row]] if files[0][row] >= 0 else ""
-                cells = (
-                    source.name,
-                    reason,
-                    names[1][names[0][row]],
-                    steps[row],
-                    part.split,
-                    part.member(row)[0],
-                    image,
-                )
+                shown = next((n for n, state in enumerate(states) if state[row]), 0)
+                code = files[shown][0][row]
+                image = _below(folders[part.source], str(files[shown][1][code])) if code >= 0 else ""
+                step, member = steps[row], part.member(row)[0]
+                cells = (source.name, reason, names[1][names[0][row]], step, part.split, member, image)
                 out.write("\t".join(" ".join(str(cell).split()) for cell in cells) + "\n")
+
+
+def _below(folder: str, files: str) -> str:
+    """The files of an index below a dataset's folder; blobs lie elsewhere."""
+    names = (name if name.startswith(PREFIX) else folder + name for name in files.split(index_of.TRIED))
+    return " or ".join(names)
 
 
 def _on_disk(source: RecipeSource, data_root: Place | None, work: Path) -> Source | None:
@@ -143,6 +153,7 @@ def estimated_plan(recipe: Recipe, datasets: Sequence[Source | None], work: Path
             roots = [str(dataset.root)] * len(recipe.sources)
             for _, _, table, drawn in planner.iter_parts(make_job(WorkDir(work), recipe, roots, parts)):
                 planner.count_part(recipe, source, plans[number], table, drawn)
+                left_out.note_missing(plans[number], table, source, roots[number])
                 plans[number].image_bytes += planner.image_bytes(table, source, drawn.rows)
         else:
             _guess(source, dataset, sizes[number], stated[number], plans[number])

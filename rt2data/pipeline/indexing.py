@@ -168,7 +168,7 @@ def cached(task: IndexTask) -> Indexed | None:
             known["stat"] == _stat(task)
             and known["declaration"] == declaration.load_declaration(task.declaration).digest
         ):
-            same = known["watched_stat"] == _watched_stat(task, known["watched"])
+            same = known["watched_stat"] == _digest_of(storage.read_versions(task.root, known["watched"]))
             return _usable(task, known["result"]) if same else None
     except (OSError, ValueError, KeyError):
         pass  # not seen before, or unreadable: it is made anew
@@ -194,10 +194,11 @@ def make_index(task: IndexTask) -> tuple[Indexed, Counts]:
     source = _open(task.declaration, task.root, task.work, task.opened, shared)
     declared = source.declaration
     watched = list(dict.fromkeys(name for part in task.parts for name in source.watched(part)))
+    versions = list(storage.read_versions(task.root, watched))
     seen = {
         "stat": stat,
         "watched": watched,
-        "watched_stat": _watched_stat(task, watched),
+        "watched_stat": _digest_of(versions),
         "declaration": declared.digest,
     }
     if _seen(task).exists():  # size or time changed, but perhaps not the content
@@ -207,6 +208,8 @@ def make_index(task: IndexTask) -> tuple[Indexed, Counts]:
             return _remember(task, seen, known), {}
     tables = [source.index(part, check=task.check) for part in task.parts]
     metas = [index.meta(table) for table in tables]
+    named = {name: version for m in metas for name, version in json.loads(m.get("watched", "{}")).items()}
+    seen |= {"watched": [*watched, *named], "watched_stat": _digest_of([*versions, *named.values()])}
     members = [Member(p.name, m["digest"], t.num_rows) for p, m, t in zip(task.parts, metas, tables, strict=True)]
     units = [unit for m in metas for unit in json.loads(m["units"])]
     meta = {
@@ -271,11 +274,11 @@ def _stat(task: IndexTask) -> dict[str, list[int | str]]:
     return stats
 
 
-def _watched_stat(task: IndexTask, names: list[str]) -> str:
+def _digest_of(versions: Iterable[Sequence[int | str] | None]) -> str:
     """A digest of size and time of each of a part's further files; one that is not there counts as such."""
     h = hashlib.blake2b(digest_size=16)
-    for version in storage.read_versions(task.root, names):
-        h.update(b"%d %b\n" % (version[0], str(version[1]).encode()) if version else b"none\n")
+    for version in versions:
+        h.update(b"%d %b\n" % (int(version[0]), str(version[1]).encode()) if version else b"none\n")
     return h.hexdigest()
 
 

@@ -29,6 +29,7 @@ class SourcePlan:
         source, dataset: the source's public name.
         units, rows: episodes or examples, steps or examples, as found.
         left_out: rows that are no sample, by reason.
+        missing: where the first image was looked for that is not there; "" where none is missing.
         never_terminate: episodes in which no step terminates.
         recoded: episodes with an instruction that was no UTF-8 and was read as Windows-1252.
         samples: usable samples per split, before quotas.
@@ -60,6 +61,7 @@ class SourcePlan:
     units: int = 0
     rows: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
+    missing: str = ""
     never_terminate: int = 0
     recoded: int = 0
     samples: Counter[str] = field(default_factory=Counter)

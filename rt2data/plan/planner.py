@@ -17,7 +17,7 @@ import pyarrow as pa
 from rt2data import index
 from rt2data.errors import Rt2dataError
 from rt2data.index import blobs, keys
-from rt2data.plan import apportion, quotas, requests, shared_pictures, warnings
+from rt2data.plan import apportion, left_out, quotas, requests, shared_pictures, warnings
 from rt2data.plan.draw import _hash, iter_drawn, reasoning_hashes
 from rt2data.plan.plan import Plan, SourcePlan, Stream, counted_streams, empty_plans, stream_names
 from rt2data.plan.remarks import count_remarks
@@ -57,6 +57,7 @@ def make_plan(job: Job, tokenizers: list[dict[str, Any]], sizes: Sequence[Mappin
     quota_hashes: list[list[keys.U64]] = [[] for _ in plans]
     for part, source, table, samples in iter_parts(job):
         count_part(job.recipe, source, plans[part.source], table, samples)
+        left_out.note_missing(plans[part.source], table, source, job.roots[part.source])
         train = samples.take(samples.split == 0)
         quota_hashes[part.source].append(_hash("quota", recipe, source, train))
     if problems := quotas.set_quotas(recipe, plans):
@@ -135,6 +136,7 @@ def count(job: Job, plans: list[SourcePlan]) -> None:
     """Add up what all parts hold, in the plan of each source."""
     for part, source, table, samples in iter_parts(job):
         count_part(job.recipe, source, plans[part.source], table, samples)
+        left_out.note_missing(plans[part.source], table, source, job.roots[part.source])
 
 
 def count_part(recipe: Recipe, source: RecipeSource, plan: SourcePlan, table: pa.Table, samples: Selection) -> None:

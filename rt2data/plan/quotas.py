@@ -7,7 +7,7 @@ import math
 from fractions import Fraction
 
 from rt2data.errors import Rt2dataError
-from rt2data.plan import apportion
+from rt2data.plan import apportion, left_out
 from rt2data.plan.plan import SourcePlan
 from rt2data.plan.remarks import explain_boxes
 from rt2data.recipes.recipe import Recipe, RecipeSource
@@ -17,6 +17,7 @@ def _without_samples(source: RecipeSource, plan: SourcePlan) -> Rt2dataError:
     """The error of a source that has no train sample."""
     word = "steps" if plan.kind == "robot" else "examples"
     reasons = ", ".join(f"{n} {reason}" for reason, n in plan.left_out.most_common()) or "none left out"
+    reasons = "; ".join([reasons, *left_out.hints(plan)])
     others = ", ".join(f"{n} in {name}" for name, n in plan.samples.items() if n)
     found = f"{plan.dataset} gives train no sample: {plan.rows} {word} ({reasons}{'; ' + others if others else ''})"
     repair = "Check the dataset's folder and its splits:"

@@ -7,7 +7,7 @@ import textwrap
 from pathlib import Path
 
 from rt2data.declarations import licences
-from rt2data.plan import forecast
+from rt2data.plan import forecast, left_out
 from rt2data.plan.plan import Plan, SourcePlan
 from rt2data.plan.versions import describe_version
 from rt2data.recipes import sampling
@@ -106,6 +106,8 @@ def _source_lines(s: SourcePlan, total: int, whole: str, splits: Splits) -> list
     reasons += [f"{s.not_drawn:,} not_drawn"] if s.not_drawn else []
     if reasons:
         lines += _wrapped(f"left out: {', '.join(reasons)}")
+    for hint in left_out.hints(s):
+        lines += _wrapped(hint)
     if s.plans is not None:
         lines += _wrapped(f"plans: {_plans(s)}")
     if s.taken_splits or s.other_splits:

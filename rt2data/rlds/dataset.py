@@ -127,7 +127,7 @@ class RldsDataset:
             )
         files = self.splits[split].files
         present = set(_list_shards(self.directory, self.name, split, self.file_format))
-        missing = [name for name in files if name not in present and not (self.directory / name).is_file()]
+        missing = [name for name in files if name not in present and not storage.is_file(self.directory, name)]
         self.check_format()
         where = f'{self.directory}: split "{split}"'
         if missing:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from rt2data import storage
 from rt2data.errors import Rt2dataError
 from rt2data.storage.places import Place
 
@@ -90,10 +91,12 @@ def parse_features(content: Json) -> dict[str, Field]:
 def read_json(file: Place) -> Json:
     """Read the JSON object in `file`; raises Rt2dataError where there is none."""
     try:
-        content = json.loads(file.read_bytes())
+        content = json.loads(storage.read_bytes(file))
     except FileNotFoundError:
         raise Rt2dataError(str(file), "no such file", "a file that TFDS writes beside the shards") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except Rt2dataError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise Rt2dataError(str(file), f"no readable JSON ({error})", "a JSON object") from None
     if not isinstance(content, dict):
         raise Rt2dataError(str(file), f"JSON of type {type(content).__name__}", "a JSON object")

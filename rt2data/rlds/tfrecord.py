@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from rt2data.errors import Rt2dataError
 from rt2data.rlds import crc32c
+from rt2data.storage import reading
 
 Buffer = bytes | bytearray | memoryview | mmap.mmap | NDArray[np.uint8]
 """The bytes of a file."""
@@ -60,11 +61,8 @@ def masked_crc(data: bytes | NDArray[np.uint8]) -> int:
 
 
 def map_file(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
-    """Map a local file into memory: uint8, read-only. Nothing is read yet."""
-    with open(path, "rb") as file:
-        if not os.fstat(file.fileno()).st_size:  # an empty file cannot be mapped
-            return byte_view(b"")
-        return byte_view(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    """Map a local file into memory: uint8, read-only. Nothing is read yet. Raises as `storage.reading.retry` does."""
+    return byte_view(reading.map_whole(path) or b"")
 
 
 def byte_view(buffer: Buffer) -> NDArray[np.uint8]:

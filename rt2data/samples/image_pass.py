@@ -115,7 +115,7 @@ def _look_at_images(task: PicturesTask) -> Counts:
     camera = task.camera
     table = index.read(task.work.path(task.index))
     codes, names = index.codes(table, f"{camera}.file")
-    there = (codes >= 0) & (index.numbers(table, f"{camera}.state") == 0)
+    there = (codes >= 0) & np.isin(index.numbers(table, f"{camera}.state"), (0, index.CODE["other_format"]))
     turned = ("turn",) if f"{camera}.turn" in table.column_names else ()
     columns = [index.numbers(table, f"{camera}.{name}") for name in ("offset", "length", "crc", *turned)]
     places, which = np.unique(np.stack([codes, *columns], axis=1).astype(np.int64)[there], axis=0, return_inverse=True)

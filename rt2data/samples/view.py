@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,9 @@ from rt2data.storage.workdir import WorkDir
 def view(work: WorkDir, recipe: Recipe, part: IndexedPart, duplicates: str = "") -> pa.Table:
     """The index of a part, mapped into memory, as the recipe takes it. The rows stay where they are.
 
-    Texts are normalised, paraphrases are there where the recipe takes more than the first, the columns that filters and
-    the holdout look at (``filter.``...) are there, and steps are composed or left out (`rt2data.samples.windows`).
+    Texts are normalised, paraphrases are there where the recipe takes more than the first, images that the recipe
+    encodes anew may be of any format that is read, the columns that filters and the holdout look at (``filter.``...)
+    are there, and steps are composed or left out (`rt2data.samples.windows`).
 
     Args:
         work: the work directory, in which the index lies.
@@ -32,6 +34,8 @@ def view(work: WorkDir, recipe: Recipe, part: IndexedPart, duplicates: str = "")
     """
     source = recipe.sources[part.source]
     table = normalised(index.read(work.path(part.file)), source.normalise)
+    if recipe.image is not None:
+        table = any_format(table, selection.cameras(source))
     if source.filters:
         table = image_pass.attach_pixels(table, work, part, source)
         if duplicates and any(rule.column in filters.DUPLICATES for rule in source.filters):
@@ -43,6 +47,17 @@ def view(work: WorkDir, recipe: Recipe, part: IndexedPart, duplicates: str = "")
     if source.instructions == "first" and paraphrases.COLUMN in table.column_names:
         table = table.drop_columns(paraphrases.COLUMN)
     return windows.apply_sampling(table, source if duplicates else selection.before_duplicates(source))
+
+
+def any_format(table: pa.Table, cameras: Sequence[str]) -> pa.Table:
+    """An index whose images of another format are as good as the others."""
+    for camera in cameras:
+        name = f"{camera}.state"
+        state = index.numbers(table, name)
+        other = state == index.CODE["other_format"]
+        if other.any():
+            table = index.replaced(table, name, pa.array(np.where(other, 0, state).astype(state.dtype)))
+    return table
 
 
 def normalised(table: pa.Table, form: str | None) -> pa.Table:

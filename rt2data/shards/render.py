@@ -110,7 +110,7 @@ def _images(table: pa.Table, source: RecipeSource, refs: list[Refs]) -> tuple[Te
         columns += [names[-1] + 1, valid[-1]]
     combined = np.zeros(table.num_rows, np.int64)
     for column in columns:  # both factors stay small: a combination is numbered by its place among those that occur
-        combined = np.unique(combined * (len(codec.FORMATS) + 1) + column, return_inverse=True)[1]
+        combined = np.unique(combined * (len(codec.READ_FORMATS) + 1) + column, return_inverse=True)[1]
     _, rows = np.unique(combined, return_index=True)
     named, valued = [], []
     for row in rows.tolist():
@@ -252,7 +252,7 @@ def _refs(table: pa.Table, camera: str, back: int, first: bool, recipe: Recipe) 
     column = table.column(f"{name}.file").combine_chunks().dictionary_encode()
     encoded = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     before = "" if first and not back else f"{name}."
-    suffixes = [before + (recipe.image["format"] if recipe.image else kind) for kind in codec.FORMATS]
+    suffixes = [before + (recipe.image["format"] if recipe.image else kind) for kind in codec.READ_FORMATS]
     file = np.asarray(encoded.indices.fill_null(-1) if encoded.null_count else encoded.indices)
     turn = index.numbers(table, f"{name}.turn") if f"{name}.turn" in table.column_names else None
     return Refs(

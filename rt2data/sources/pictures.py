@@ -11,6 +11,7 @@ import google_crc32c
 
 from rt2data import index, storage
 from rt2data.images import codec, orientation
+from rt2data.storage import reading
 from rt2data.storage.places import Place
 
 MAX_BYTES = 1 << 28  # of an image: an annotation may name anything below the folder, and an image is read whole
@@ -65,8 +66,10 @@ class PictureReader:
                 return file.read(min(MAX_BYTES, os.fstat(file.fileno()).st_size) + 1)
         if picture.file != self._name or self._map is None:
             self.close()
-            with storage.open_file(self.root / picture.file) as file:
-                self._map, self._name = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), picture.file
+            whole = reading.map_whole(storage.local_path(self.root / picture.file))
+            if whole is None:
+                return b""
+            self._map, self._name = whole, picture.file
         return self._map[picture.offset : picture.offset + min(picture.length, MAX_BYTES + 1)]
 
     def close(self) -> None:
@@ -76,11 +79,15 @@ class PictureReader:
 
 
 def read_fact(picture: Picture, reader: PictureReader, check: str, *, content: bool) -> Fact:
-    """Read an image from its file and describe it."""
+    """Read an image from its file and describe it; `missing_image` where there is no such file.
+
+    Raises:
+        Rt2dataError: the file is there and the system refuses to read it.
+    """
     try:
         data = reader.read(picture)
-    except OSError:
-        return Fact(picture, state=index.CODE["unreadable_image"])
+    except FileNotFoundError:
+        return Fact(picture, state=index.CODE["missing_image"])
     return describe(picture, data, check, content=content)
 
 
@@ -91,10 +98,11 @@ def describe(picture: Picture, data: bytes, check: str, *, content: bool) -> Fac
     crc = google_crc32c.value(data)
     digest = hashlib.blake2b(data, digest_size=20).hexdigest() if content else ""
     try:
-        info = codec.check_header(data)
+        info, reason = codec.inspect(data)
     except codec.ImageError as error:
         return Fact(picture, len(data), crc, state=index.CODE[error.reason], content=digest)
-    state = index.decode_state(data, 0) if check == "decode" else 0
-    form, turn = codec.FORMATS.index(info.format), orientation.read_orientation(data)
+    state = index.CODE[reason]
+    state = index.decode_state(data, state) if check == "decode" else state
+    form, turn = codec.READ_FORMATS.index(info.format), orientation.read_orientation(data)
     sides = (info.height, info.width) if turn in orientation.SIDEWAYS else (info.width, info.height)
     return Fact(picture, len(data), crc, form, state, *sides, digest, turn)

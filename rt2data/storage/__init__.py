@@ -1,8 +1,8 @@
 """Local folders and object stores (S3, Google Cloud Storage) behind one type, and files that are written atomically.
 
 `places` has the functions that take a path or a URL, `object_store` the requests, `local_copies` what was read of
-objects, `atomic` files that appear complete or not at all, `workdir` the paths of the work directory. Knows nothing of
-datasets or mixtures.
+objects, `reading` what becomes of a read that the system refuses, `atomic` files that appear complete or not at all,
+`workdir` the paths of the work directory. Knows nothing of datasets or mixtures.
 
 May import: `errors`.
 """
@@ -16,6 +16,7 @@ from rt2data.storage.places import list_matching as list_matching
 from rt2data.storage.places import local_path as local_path
 from rt2data.storage.places import open_file as open_file
 from rt2data.storage.places import open_partly as open_partly
+from rt2data.storage.places import read_bytes as read_bytes
 from rt2data.storage.places import read_version as read_version
 from rt2data.storage.places import read_versions as read_versions
 from rt2data.storage.places import safe_join as safe_join

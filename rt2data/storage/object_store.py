@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rt2data.errors import Rt2dataError
+from rt2data.storage.reading import PAUSES
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,7 +34,6 @@ PARALLEL = 16  # requests that a process has under way: at most PARALLEL * REQUE
 # Seconds: the timeout of one attempt, and the time after which no further attempt is started. The client's own timeout
 # is 30, in which a line of less than 4 MB/s does not deliver the first of PARALLEL requests.
 TIMEOUT, RETRIES = 120, 240
-PAUSES = (0.1, 0.4, 1.6)  # seconds before another attempt, after an answer that is shorter than asked for
 FRESH = 60.0  # seconds for which listed sizes and ETags are reused
 # Where cloud machines get credentials from. The client asks there last, when it found no others.
 _METADATA = ("169.254.169.254", "169.254.170.2", "metadata.google.internal")

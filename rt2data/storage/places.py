@@ -10,11 +10,11 @@ import posixpath
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO, TypeAlias
 
 from rt2data.errors import Rt2dataError
-from rt2data.storage import local_copies, object_store
+from rt2data.storage import local_copies, object_store, reading
 from rt2data.storage.object_store import Stat, Url
 
 _URL = re.compile(r"(s3|gs)://([^/]+)/*(.*)", re.DOTALL)
@@ -47,17 +47,22 @@ def list_matching(folder: Place, pattern: str) -> list[str]:
     """List the files below `folder` that match a pattern of `Path.glob`: names relative to it, sorted."""
     if isinstance(folder, Url):
         return sorted(url.relative_to(folder).as_posix() for url in folder.glob(pattern))
-    return sorted(path.relative_to(folder).as_posix() for path in folder.glob(pattern) if path.is_file())
+    return sorted(set(reading.list_below(folder, PurePosixPath(pattern).as_posix())))
 
 
 def is_file(folder: Place, name: str) -> bool:
     """Return whether the file `name`, a name read from data, is below a folder; False where it can name no file."""
-    return (folder / name).is_file() if isinstance(folder, Url) else os.path.isfile(folder / name)
+    return (folder / name).is_file() if isinstance(folder, Url) else reading.is_regular(os.path.join(folder, name))
 
 
 def read_version(path: Place) -> list[int | str]:
-    """Return what changes with the content: size and mtime_ns of a file, size and ETag of an object. Raises OSError."""
-    stat = path.stat()
+    """Return what changes with the content: size and mtime_ns of a file, size and ETag of an object.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        Rt2dataError: the system refuses to say.
+    """
+    stat = path.stat() if isinstance(path, Url) else reading.look_at(path)
     return [stat.st_size, stat.etag if isinstance(stat, Stat) else stat.st_mtime_ns]
 
 
@@ -73,9 +78,9 @@ def read_versions(folder: Place, names: Sequence[str]) -> Iterator[tuple[int, in
         return
     for name in names:
         try:
-            stat = os.stat(os.path.join(folder, name))
+            stat = reading.look_at(os.path.join(folder, name))
             yield stat.st_size, stat.st_mtime_ns
-        except OSError:
+        except FileNotFoundError:
             yield None
 
 
@@ -91,14 +96,27 @@ def local_path(path: Place) -> Path:
 
 
 def open_file(path: Place) -> BinaryIO:
-    """Open a file, or a local copy of an object, to be read from front to back. Raises OSError."""
-    return local_path(path).open("rb")
+    """Open a file, or a local copy of an object, to be read from front to back.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        Rt2dataError: the system refuses; so does each read of the file (`reading.retry`).
+    """
+    return reading.open_local(local_path(path))
+
+
+def read_bytes(path: Place) -> bytes:
+    """Read all of a file or object. Raises what `open_file` raises."""
+    if isinstance(path, Url):
+        return path.read_bytes()
+    with open_file(path) as file:
+        return file.read()
 
 
 @contextmanager
 def open_partly(path: Place) -> Iterator[BinaryIO]:
-    """Open a file or an object of which parts are read (`local_copies.open_copy`). Raises OSError."""
-    with local_copies.open_copy(path) if isinstance(path, Url) else path.open("rb") as file:
+    """Open a file or an object of which parts are read (`local_copies.open_copy`). Raises what `open_file` raises."""
+    with local_copies.open_copy(path) if isinstance(path, Url) else reading.open_parts(path) as file:
         yield file
 
 

@@ -97,7 +97,7 @@ def test_every_truncation_is_found(name: str) -> None:
 
 def test_other_bytes_are_named() -> None:
     assert reason(b"") == "empty_image"
-    assert reason(b"GIF89a" + bytes(100)) == "unknown_format"
+    assert reason(b"GIF89a" + bytes(100)) == "other_format"
     assert reason(b"RIFF\x00\x00\x00\x00WAVEfmt ") == "unknown_format"
     assert reason(b"<html>404</html>") == "unknown_format"
     jpg, png, webp = (good_images()[name] for name in FORMATS)
@@ -259,10 +259,6 @@ def test_refs_agree_with_single_checks_where_headers_repeat(monkeypatch: pytest.
 @pytest.mark.parametrize("target", [*FORMATS, None])
 def test_reencode(name: str, target: str | None) -> None:
     data = good_images()[name]
-    if name == "png 16 bit":
-        with pytest.raises(ImageError, match="unknown_format: pixels of mode I;16"):
-            reencode(data, ImageSpec(target))
-        return
     out = reencode(data, ImageSpec(target, size=(20, 12)))
     assert check_header(out) == (target or name.partition(" ")[0], 20, 12)
     assert out == reencode(data, ImageSpec(target, size=(20, 12)))

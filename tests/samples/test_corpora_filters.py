@@ -217,10 +217,10 @@ def test_what_is_left_out_is_listed(corpus: Path, capsys: pytest.CaptureFixture[
     lines = [line.split("\t") for line in listed.read_text().splitlines()]
     assert lines[0] == ["source", "reason", "id", "step", "split", "part", "image"]
     assert [(line[1], line[2], line[6]) for line in lines[1:]] == [
-        ("filter:score", "0", "0.jpg"),
-        ("missing_image", "1", ""),
-        ("truncated_image", "4", "4.jpg"),
-        ("filter:score", "5", "5.jpg"),
+        ("filter:score", "0", "data/0.jpg"),
+        ("missing_image", "1", "data/1.jpg"),
+        ("truncated_image", "4", "data/4.jpg"),
+        ("filter:score", "5", "data/5.jpg"),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tarfile
 from collections.abc import Callable
@@ -691,7 +692,10 @@ def test_members_that_are_no_files(tmp_path: Path) -> None:
             info = tarfile.TarInfo(name)
             info.type, info.linkname = kind, "/etc/passwd"
             out.addfile(info)
-    assert table(tmp_path, "img2dataset").num_rows == 0
+            text = tarfile.TarInfo(f"{name[:1]}.txt")
+            text.size = 1
+            out.addfile(text, io.BytesIO(b"x"))
+    assert reasons(table(tmp_path, "img2dataset")) == {"not_a_file": 4, "no_image": 1}  # a folder is no member
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def named_digest(root: Place, name: str) -> Any:
 
 @lru_cache(maxsize=8)
 def _schema_digest(path: Place, *version: int | str) -> bytes:  # noqa: ARG001  # another version is another schema
-    return hashlib.blake2b(path.read_bytes(), digest_size=20).digest()
+    return hashlib.blake2b(storage.read_bytes(path), digest_size=20).digest()
 
 
 def records_digest(root: Place, name: str, records: Any) -> str:

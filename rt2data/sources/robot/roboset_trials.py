@@ -30,6 +30,7 @@ from rt2data.rlds import features
 from rt2data.rlds.writer import ImageSpec, TensorSpec, TextSpec, features_json, nest_fields
 from rt2data.robot import instruction
 from rt2data.robot.fields import RobotFields
+from rt2data.storage import reading
 from rt2data.storage.places import Place
 
 Array = npt.NDArray[Any]
@@ -176,10 +177,16 @@ def trials(root: Place, file: str) -> Iterator[Trial]:
 def open_hdf5(path: Place) -> Iterator[h5py.File]:
     """Open an HDF5 file, whose errors say which one it is."""
     try:
-        with h5py.File(path if isinstance(path, Path) else storage.open_file(path), "r") as content:
+        with _opened(path) as content:
             yield content
     except (OSError, KeyError, RuntimeError) as error:
         raise Rt2dataError(str(path), str(error), "an HDF5 file that can be read", "Copy the file again") from None
+
+
+def _opened(path: Place) -> h5py.File:
+    if isinstance(path, Path):
+        return reading.retry(path, lambda: h5py.File(path, "r"))
+    return h5py.File(storage.open_file(path), "r")
 
 
 def names(content: h5py.Group) -> list[str]:

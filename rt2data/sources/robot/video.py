@@ -11,7 +11,6 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from rt2data import storage
@@ -62,18 +61,17 @@ def frames(
 
 @contextmanager
 def open_video(path: Place) -> Iterator[tuple[Any, Any] | None]:
-    """Open an mp4 file: its container and video stream; None where it cannot be read or its frames are too large."""
-    if isinstance(path, Path):
-        with _open_video(str(path)) as video:
-            yield video
-        return
-    # A request that fails is an error of its own, and no damage of the video.
+    """Open an mp4 file: its container and video stream; None where it is none or its frames are too large.
+
+    Raises:
+        Rt2dataError: a read or a request failed, which is no damage of the video.
+    """
     with storage.open_partly(path) as file, _open_video(file) as video:
         yield video
 
 
 @contextmanager
-def _open_video(file: str | BinaryIO) -> Iterator[tuple[Any, Any] | None]:
+def _open_video(file: BinaryIO) -> Iterator[tuple[Any, Any] | None]:
     av = library()
     try:
         # Whatever the bytes pretend to be, such as a playlist, no other file and no network is opened.
@@ -123,7 +121,7 @@ def fingerprint(path: Place, start: float, stop: float) -> tuple[bytes, Extent]:
 
 def unreadable(path: Place) -> bool:
     """Return whether a video is there and cannot be opened."""
-    if not path.is_file():
+    if not storage.is_file(path.parent, path.name):
         return False
     with open_video(path) as video:
         return video is None

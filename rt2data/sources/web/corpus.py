@@ -34,6 +34,8 @@ PART_ROWS = 20_000  # examples in a part: about a minute of opening images on a 
 
 Facts: TypeAlias = list[list[Fact]]
 
+_NOWHERE = {index.CODE["missing_image"], index.CODE["url_without_file"]}  # of images whose names lead to no file
+
 
 class WebCorpus(Source):
     """The common half of a web source. A format says how its files become examples: `read`."""
@@ -64,27 +66,29 @@ class WebCorpus(Source):
         return list(zip(*files_by_role, strict=True))
 
     def _files(self, split: str, role: str) -> list[str]:
-        names = self.web.splits[split][role]
-        for name in names:
-            if files := list(self._matching(split, role, name)):
-                return files
+        if files := self.find(split, role):
+            return files
         where = f"{self.declaration.name}/{split} in {self.root}"
-        raise Rt2dataError(where, f"no {role} file", f"one of {', '.join(names)}")
+        raise Rt2dataError(where, f"no {role} file", f"one of {', '.join(self.web.splits[split][role])}")
+
+    def find(self, split: str, role: str) -> list[str]:
+        """List the files of a role of a split: of the declared names those of the first that leads to any."""
+        found = (list(self._matching(split, role, name)) for name in self.web.splits[split][role])
+        return next((files for files in found if files), [])
 
     def _matching(self, split: str, role: str, name: str) -> Iterator[str]:
         """Yield the files of a name; of a pattern those that no other split names with more characters."""
         if "*" not in name:
-            path = safe_join(self.root, name)
-            yield from [name] if path is not None and path.is_file() else []
+            yield from [name] if self.inside(name) and storage.is_file(self.root, name) else []
             return
-        if safe_join(self.root, name) is None:
+        if not self.inside(name):
             return
         closer = {
             other
             for others, roles in self.web.splits.items()
             for other in roles.get(role, ())
             if others != split and len(other.replace("*", "")) > len(name.replace("*", ""))
-            if (other.count("/") == name.count("/") or "**" in name + other) and safe_join(self.root, other) is not None
+            if (other.count("/") == name.count("/") or "**" in name + other) and self.inside(other)
         }
         elsewhere = {file for other in closer for file in storage.list_matching(self.root, other)}
         yield from (file for file in storage.list_matching(self.root, name) if file not in elsewhere)
@@ -149,7 +153,7 @@ class WebCorpus(Source):
     def digest(self, part: Part) -> str:
         """Digest the part's texts and its images' names, sizes and CRC32Cs."""
         examples = self.part_examples(part)
-        return _digest(part, examples, self.facts(examples, check="header"))
+        return digest_examples(part, examples, self.facts(examples, check="header"))
 
     def watched(self, part: Part) -> list[str]:
         """List the images, and where missing ones would be."""
@@ -180,7 +184,7 @@ class WebCorpus(Source):
             slot = [row[place] if place < len(row) else Fact(None) for row in facts]
             columns |= _pictures(camera, slot, check=check)
         units = json.dumps([[e.id, 1] for e in examples])
-        meta = {"digest": meta.get("digest") or _digest(part, examples, facts), "units": units} | meta
+        meta = {"digest": meta.get("digest") or digest_examples(part, examples, facts), "units": units} | meta
         return pa.table(columns).replace_schema_metadata(meta)
 
     # Images
@@ -231,7 +235,8 @@ class WebCorpus(Source):
         def fact(picture: Picture | Names) -> Fact:
             place = self._place(picture)
             if isinstance(place, str):
-                return Fact(None, state=index.CODE[place])
+                tried = picture.tried if isinstance(picture, Names) else ()
+                return Fact(Picture(index.TRIED.join(tried)) if tried else None, state=index.CODE[place])
             if place not in known:
                 known[place] = read_fact(place, reader, check, content=self.web.image_namespace is None)
             return known[place]
@@ -325,10 +330,11 @@ def _column(values: list[Any]) -> pa.Array:
     )
 
 
-def _digest(part: Part, examples: Sequence[Example], facts: Facts) -> str:
+def digest_examples(part: Part, examples: Sequence[Example], facts: Facts) -> str:
+    """Digest the texts of a part, and where and what its images are; 40 hexadecimal digits."""
     h = hashlib.blake2b(part.name.encode() + b"\0", digest_size=20)
     for e, row in zip(examples, facts, strict=True):
-        places = [[f.picture, f.size, f.crc, f.state] for f in row]
+        places = [[None if f.state in _NOWHERE else f.picture, f.size, f.crc, f.state] for f in row]
         texts = [e.id, e.image_unit, e.language, e.question, e.answers, e.captions, e.turns, e.columns, e.reject]
         h.update(orjson.dumps([texts, places], default=str))
     return h.hexdigest()

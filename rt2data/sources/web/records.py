@@ -6,14 +6,16 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from functools import lru_cache
+from itertools import islice
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 
 from rt2data import index, storage
 from rt2data.sources.pictures import MAX_BYTES, Names, Picture
 from rt2data.sources.web import boxes, conversation
+from rt2data.sources.web.absent_fields import AbsentFields
 from rt2data.sources.web.corpus import WebCorpus
 from rt2data.sources.web.examples import Example
 from rt2data.sources.web.field_path import as_text, lookup, lookup_each, strings, texts, whole_number
@@ -22,8 +24,11 @@ from rt2data.sources.web.field_path import as_text, lookup, lookup_each, strings
 class Records(WebCorpus):
     """A corpus whose files hold records. A format says how a file becomes records: `records`.
 
-    A record is a mapping. Values of the type `Picture` stand for images inside the file itself.
+    A record is a mapping. Values of the type `Picture` stand for images inside the file itself. What a field is called
+    in such a file is its `field_word`; of a table, ``column``, each record has all of them.
     """
+
+    field_word: ClassVar[str] = "key"
 
     def records(self, split: str, name: str) -> Iterator[dict[str, Any]]:
         """Yield the records of a file, with their ``$row`` and perhaps ``$key``.
@@ -34,16 +39,36 @@ class Records(WebCorpus):
 
     def read(self, split: str, files: Sequence[str]) -> Iterable[Example]:
         (name,) = files
-        examples = (e for record in self.records(split, name) for e in self.read_record(record, split, name))
-        return self.complete(examples)
+        records = self.checked(self.records(split, name), split, name)
+        return self.complete(e for record in records for e in self.read_record(record, split, name))
+
+    def checked(self, records: Iterable[dict[str, Any]], split: str, name: str) -> Iterator[dict[str, Any]]:
+        """Yield the records of the file `name`.
+
+        Raises:
+            Rt2dataError: it has some, and a declared field is in none of them, nor in those of another split.
+        """
+        fields, where = AbsentFields(self.web, split), str(self.root / name)
+        for record in records:
+            fields.see(record)
+            if self.field_word == "column" and fields.records == 1:  # what the first row lacks, all lack
+                fields.refuse(where, self.field_word, self.first_records(split))
+            yield record
+        fields.refuse(where, self.field_word, self.first_records(split))
+
+    def first_records(self, split: str) -> Iterator[dict[str, Any]]:
+        """Yield the first record of each split but `split` whose files are there."""
+        for other in self.web.splits:
+            if other != split and all(self.find(other, role) for role in self.roles):
+                yield from islice(self.records(other, self.volumes(other)[0][0]), 1)
 
     def read_record(self, record: dict[str, Any], split: str, name: str) -> list[Example]:
         """Make the examples of a record of the file `name`; none where it belongs to another split."""
         record["$file"], record["$folder"] = _place(name)
         if "id" not in self.web.fields or any("$digest" in path for path in self.web.fields.values()):
             record["$digest"] = self.digest_of(record)
-        if record.get("$bad"):
-            return [Example(record["$key"], "", self.pictures(record), None, reject=index.CODE["bad_record"])]
+        if reason := record.get("$bad"):
+            return [Example(record["$key"], "", self.pictures(record), None, reject=index.CODE[reason])]
         where = self.web.where.get(split, {})
         if any(lookup(record, path) not in wanted for path, wanted in where.items()):
             return []
@@ -188,7 +213,7 @@ class Records(WebCorpus):
                 continue
             if isinstance(picture, dict):  # as `datasets` stores an image
                 picture = picture.get("bytes") or picture.get("path")
-            if isinstance(picture, Picture):
+            if isinstance(picture, (Picture, Names)):
                 pictures.append(picture)
             elif picture is not None and picture != "":
                 pictures.append(

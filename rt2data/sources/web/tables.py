@@ -16,14 +16,19 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet
 
-from rt2data import storage
+from rt2data import index, storage
+from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.index import blobs
 from rt2data.sources.base import Part, Source
-from rt2data.sources.pictures import MAX_BYTES, Fact, Picture, describe
+from rt2data.sources.pictures import MAX_BYTES, Fact, Names, Picture, describe
+from rt2data.sources.web.absent_fields import AbsentFields
 from rt2data.sources.web.clean import clean
+from rt2data.sources.web.corpus import digest_examples
 from rt2data.sources.web.examples import Example, mark_duplicates
 from rt2data.sources.web.records import Records
+from rt2data.storage import reading
+from rt2data.storage.places import Place
 
 BATCH = 64  # rows that are held at once: an image may have some megabytes
 _BINARY = ("binary", "large_binary", "binary_view", "fixed_size_binary")
@@ -36,6 +41,13 @@ class Copied(Records):
     """
 
     writes_blobs = True
+    field_word = "column"
+
+    def __init__(self, declaration: Declaration, root: Place) -> None:
+        super().__init__(declaration, root)
+        self._looked_at: dict[
+            str, tuple[int, int | str] | None
+        ] = {}  # files by name, as they were before they were read
 
     @abstractmethod
     def rows(self, part: Part) -> Iterator[list[dict[str, Any]]]:
@@ -45,8 +57,13 @@ class Copied(Records):
         return [Part(split, files[0], files) for files in self.volumes(split)]
 
     def watched(self, part: Part) -> list[str]:
-        """List nothing: images that a part names by path are found while it is read."""
+        """List nothing: images that a part names by path are found while it is read (`index.table`: ``watched``)."""
         return []
+
+    def _place(self, picture: Picture | Names) -> Picture | str:
+        names = picture.tried if isinstance(picture, Names) else [picture.file] if picture.length < 0 else []
+        self._looked_at |= dict(zip(names, storage.read_versions(self.root, names), strict=True))
+        return super()._place(picture)
 
     def put(self, data: bytes) -> Picture:
         """Add an image with these bytes to the blob of the part that is being read."""
@@ -64,6 +81,7 @@ class Copied(Records):
         self._name, self._at, self._check = f"{blobs.PREFIX}tables/{digest}", 0, check
         self._known: dict[Picture, Fact] = {}
         self._pending: list[bytes] = []
+        self._looked_at = {}
         examples: list[Example] = []
         path = self.blob_path(self._name, check)
         pictures = self._pictures(part, examples)
@@ -76,11 +94,22 @@ class Copied(Records):
         mark_duplicates(examples)
         facts = self.facts(examples, check=check, known=self._known)
         names = [self._name] if path is not None and self._known else []
-        return self.table(part, examples, facts, check=check, digest=digest, blobs=json.dumps(names))
+        if self._looked_at:  # else the bytes of the file say all
+            digest = index.digest(digest, digest_examples(part, examples, facts), size=20).hex()
+        watched = json.dumps(self._looked_at)
+        return self.table(part, examples, facts, check=check, digest=digest, blobs=json.dumps(names), watched=watched)
+
+    def _checked_rows(self, part: Part) -> Iterator[list[dict[str, Any]]]:
+        fields = AbsentFields(self.web, part.split)
+        for records in self.rows(part):
+            for record in records:
+                fields.see(record)
+            fields.refuse(str(self.root / part.name), self.field_word)
+            yield records
 
     def _pictures(self, part: Part, examples: list[Example]) -> Iterator[bytes]:
         """Yield the bytes of each image of a part; its examples are added to `examples` on the way."""
-        for records in self.rows(part):
+        for records in self._checked_rows(part):
             yield from self._pending
             self._pending = []
             for record in records:
@@ -174,11 +203,12 @@ class Parquet(Tables):
     """Parquet files."""
 
     def batches(self, name: str) -> Iterator[pa.RecordBatch]:
-        with pa.parquet.ParquetFile(storage.local_path(self.root / name)) as file:
+        with storage.open_file(self.root / name) as raw, pa.parquet.ParquetFile(raw) as file:
             yield from file.iter_batches(batch_size=BATCH)
 
     def length(self, name: str) -> int:
-        return int(pa.parquet.read_metadata(storage.local_path(self.root / name)).num_rows)
+        with storage.open_file(self.root / name) as raw:
+            return int(pa.parquet.read_metadata(raw).num_rows)
 
 
 class Arrow(Tables):
@@ -187,13 +217,15 @@ class Arrow(Tables):
     writes_blobs = False  # but for files that are compressed, which are rare
 
     def batches(self, name: str) -> Iterator[pa.RecordBatch]:
-        with pa.memory_map(str(storage.local_path(self.root / name))) as file:
+        path = storage.local_path(self.root / name)
+        with reading.retry(path, lambda: pa.memory_map(str(path))) as file:
             self._whole = file.read_buffer()
             for batch in _ipc(self._whole):
                 yield from (batch.slice(start, BATCH) for start in range(0, batch.num_rows, BATCH))
 
     def length(self, name: str) -> int:
-        with pa.memory_map(str(storage.local_path(self.root / name))) as file:
+        path = storage.local_path(self.root / name)
+        with reading.retry(path, lambda: pa.memory_map(str(path))) as file:
             return sum(batch.num_rows for batch in _ipc(file.read_buffer()))
 
     def binary(self, name: str, column: pa.Array) -> list[Picture | None]:

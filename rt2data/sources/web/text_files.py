@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from rt2data import storage
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.sources import json_lines
@@ -24,6 +25,10 @@ Keyed: TypeAlias = tuple[str, dict[str, Any]]  # a record with its key or number
 
 class Json(Records):
     """One JSON per file. `records` is the way to the records: ``*`` for each of a list or mapping, keys between."""
+
+    def checked(self, records: Iterable[dict[str, Any]], split: str, name: str) -> Iterator[dict[str, Any]]:
+        """Yield the records of a file; of one that is a record itself, others may have the fields that it lacks."""
+        yield from super().checked(records, split, name) if "*" in self.web.records else records
 
     def records(self, split: str, name: str) -> Iterator[dict[str, Any]]:
         path = self.root / name
@@ -82,10 +87,12 @@ def _one(entry: Any, key: str, path: Place, above: dict[str, Any]) -> Iterator[K
 class JsonColumns(Records):
     """One JSON of lists of one length, a list per field, as SBU's ``sbu-captions-all.json``."""
 
+    field_word = "column"
+
     def records(self, split: str, name: str) -> Iterator[dict[str, Any]]:
         path = self.root / name
         try:
-            data = orjson.loads(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+            data = orjson.loads(storage.read_bytes(path).removeprefix(b"\xef\xbb\xbf"))
         except orjson.JSONDecodeError as error:
             raise Rt2dataError(str(path), f"not JSON ({error})", "annotations in JSON") from None
         lists = {k: v for k, v in data.items() if isinstance(v, list)} if isinstance(data, dict) else {}
@@ -109,13 +116,19 @@ class Jsonl(Records):
 class Lines(Records):
     """A text file per field, line n of each together, as SBU's captions and URLs. Roles are the names of the fields."""
 
+    field_word = "column"
+
     def __init__(self, declaration: Declaration, root: Place) -> None:
         super().__init__(declaration, root)
         self.roles = tuple(next(iter(self.web.splits.values())))
 
     def read(self, split: str, files: Sequence[str]) -> Iterable[Example]:
-        examples = (e for record in self._records(files) for e in self.read_record(record, split, files[0]))
-        return self.complete(examples)
+        records = self.checked(self._records(files), split, files[0])
+        return self.complete(e for record in records for e in self.read_record(record, split, files[0]))
+
+    def first_records(self, split: str) -> Iterator[dict[str, Any]]:
+        """Yield nothing: each split has a file for each field."""
+        yield from ()
 
     def _records(self, files: Sequence[str]) -> Iterator[dict[str, Any]]:
         paths = [self.root / name for name in files]
@@ -130,6 +143,8 @@ class Lines(Records):
 
 class Csv(Records):
     """A table as text, with quotes as RFC 4180 has them; `delimiter`, and `header` where the file has none."""
+
+    field_word = "column"
 
     def records(self, split: str, name: str) -> Iterator[dict[str, Any]]:
         path = self.root / name

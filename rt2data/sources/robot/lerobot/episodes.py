@@ -76,7 +76,7 @@ class Episodes:
     def sample(self) -> str | None:
         """Return some data file that is there, the same each time."""
         object_store.list_folders({(self.root / listed.data).parent for listed in islice(self.listed.values(), 1)})
-        present = (listed.data for listed in self.listed.values() if (self.root / listed.data).is_file())
+        present = (listed.data for listed in self.listed.values() if storage.is_file(self.root, listed.data))
         return next(present, None) or next(iter(self._files()), None)
 
     def in_part(self, part: Part) -> list[Episode]:
@@ -137,7 +137,7 @@ class Episodes:
                 path = self.root / video_span.file
                 content.append(json.dumps([episode.record, camera, repr(video_span.start), repr(video_span.stop)]))
                 frames = b""
-                if path.is_file():
+                if storage.is_file(self.root, video_span.file):
                     frames, extent = video.fingerprint(path, video_span.start, video_span.stop)
                     extents[video_span.file] = extent.with_(extents.get(video_span.file))
                 content.append(frames)
@@ -150,7 +150,7 @@ class Episodes:
         present = {name for name in below if not name.rpartition("/")[2].startswith(".")}
         others = {listed.data for listed in self.listed.values()} - present
         object_store.list_folders({(self.root / name).parent for name in others})
-        return sorted(present | {name for name in others if (self.root / name).is_file()})
+        return sorted(present | {name for name in others if storage.is_file(self.root, name)})
 
     def _places(self, files: Iterable[str]) -> dict[int, Place]:
         single = {listed.data: number for number, listed in self.listed.items()} if self.meta.version == 2 else {}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rt2data import storage
 from rt2data.rlds.field_values import ImageRefs
 from rt2data.sources.robot import video
 from rt2data.sources.robot.lerobot import table
@@ -62,7 +63,7 @@ def list_shots(episodes: Sequence[Episode], cameras: Sequence[str], root: Place,
                 step = np.arange(episode.steps)
                 files.setdefault(key, []).append((np.full_like(step, position), step, at, np.full(len(at), limit)))
         for (file, moving), parts in files.items():
-            if (root / file).is_file():
+            if storage.is_file(root, file):
                 arrays = [np.concatenate(part) for part in zip(*parts, strict=True)]
                 yield Shots(camera, file, moving, *arrays).take(np.argsort(arrays[2], kind="stable"))
 

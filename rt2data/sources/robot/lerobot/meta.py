@@ -124,7 +124,7 @@ class Meta:
         """List the files of ``meta`` that say what an episode is."""
         object_store.list_folders([(self.root / INFO).parent])
         names = (EPISODES, TASKS) if self.version == 2 else (TASKS_3, *self._episode_files)
-        return (INFO, *(name for name in (*names, SUBTASKS) if (self.root / name).is_file()))
+        return (INFO, *(name for name in (*names, SUBTASKS) if storage.is_file(self.root, name)))
 
     def split(self, episode: int) -> str:
         """Return the split of an episode: the first whose range holds it, else ``train``."""

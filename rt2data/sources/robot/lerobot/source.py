@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rt2data import index
+from rt2data import index, storage
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
 from rt2data.index.blobs import PREFIX
@@ -86,7 +86,7 @@ class LeRobot(RobotSource):
         object_store.list_folders({(self.root / name).parent for name in listed})
         for start, numbers in groups.items():
             named = self.episodes.named(numbers, self.episodes.places)
-            files = (*self.meta.files, *(name for name in named if (self.root / name).is_file()))
+            files = (*self.meta.files, *(name for name in named if storage.is_file(self.root, name)))
             parts.append(Part(split, f"{split}/episodes-{start:06d}", files, start, start + PART))
         return parts
 
@@ -95,7 +95,7 @@ class LeRobot(RobotSource):
         episodes = self.episodes.in_part(part)
         places = {episode.record: episode.place for episode in episodes if episode.place}
         names = self.episodes.named([episode.record for episode in episodes], places)
-        return [name for name in names if not (self.root / name).is_file()]
+        return [name for name in names if not storage.is_file(self.root, name)]
 
     def digest(self, part: Part) -> str:
         """Digest what is stored of the part's episodes: rows, and the declared cameras' frames as they are encoded."""
@@ -195,7 +195,26 @@ class LeRobot(RobotSource):
                 if where is not None and video.unreadable(self.root / where.file):
                     state[none & (episode_of_row == number)] = index.CODE["unreadable_image"]
             table = index.replaced(table, name, pa.array(state))
+            table = _name_files(table, camera.name, camera.field, none, episodes)
         return table
+
+
+def _name_files(
+    table: pa.Table, camera: str, field: str, none: npt.NDArray[np.bool_], episodes: Sequence[Episode]
+) -> pa.Table:
+    """Return an index in which each row without an image names the file that should have it, not the blob."""
+    name = f"{camera}.file"
+    codes, names = index.codes(table, name)
+    codes, files = codes.copy(), list(names)
+    episode_of_row = np.repeat(np.arange(len(episodes)), [episode.steps for episode in episodes])
+    for number in np.unique(episode_of_row[none]).tolist():
+        episode = episodes[number]
+        video_file = episode.videos.get(field)
+        file = video_file.file if video_file else episode.place.file if episode.place else None
+        if file not in files:
+            files.append(file)
+        codes[none & (episode_of_row == number)] = files.index(file)
+    return index.replaced(table, name, index.dictionary(codes, files))
 
 
 def _number(name: str) -> Field:

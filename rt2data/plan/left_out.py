@@ -1,0 +1,32 @@
+"""What a plan says of rows that are left out, besides their number: where an image was looked for, and what helps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from rt2data import index, storage
+from rt2data.plan.plan import SourcePlan
+from rt2data.recipes.recipe import RecipeSource
+from rt2data.samples import selection
+
+_ENCODE = "GIF, BMP and TIFF are in samples only where they are encoded anew: image: {format: jpg} in the recipe"
+
+
+def note_missing(plan: SourcePlan, table: pa.Table, source: RecipeSource, root: str) -> None:
+    """Note the first image of a source, whose folder is `root`, that was looked for and not there."""
+    if plan.missing or not plan.left_out["missing_image"]:
+        return
+    for camera in selection.cameras(source):
+        codes, names = index.codes(table, f"{camera}.file")
+        rows = np.flatnonzero((index.numbers(table, f"{camera}.state") == index.CODE["missing_image"]) & (codes >= 0))
+        if len(rows):
+            tried = str(names[codes[rows[0]]]).split(index.TRIED)
+            plan.missing = " or ".join(str(storage.place(root) / name) for name in tried)
+            return
+
+
+def hints(plan: SourcePlan) -> list[str]:
+    """What helps against some reasons, a sentence each."""
+    missing = [f"missing_image: no file {plan.missing}"] if plan.missing else []
+    return missing + ([f"other_format: {_ENCODE}"] if plan.left_out["other_format"] else [])
