@@ -30,13 +30,17 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class EpisodeEvidence:
-    """An episode of T steps as the declaration reads it: `action` (T, D) float64, `known` and `ends` bool (T,)."""
+    """An episode of T steps as the declaration reads it: `action` (T, D) float64, `known` and `ends` bool (T,).
+
+    `samples`, bool (T,): which steps a recipe could take, by their action, instruction and first camera.
+    """
 
     steps: int
     read: actions.Read
     action: Floats
     known: Bools
     ends: Bools
+    samples: Bools
     texts: list[str | None]
     flags: dict[str, Bools]
     images: dict[str, list[bytes]]

@@ -70,7 +70,7 @@ import pyarrow.ipc
 from rt2data.errors import Rt2dataError
 from rt2data.storage import atomic
 
-VERSION = 5
+VERSION = 6
 
 COLUMN = "column."  # begins the name of a declared column
 

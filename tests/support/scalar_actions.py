@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import cmath
 import math
+import struct
 from typing import Any
 
 Vector = list[float]
@@ -170,7 +171,7 @@ def simple(name: str, argument: Any, row: Vector, values: Values, t: int) -> Vec
     if name == "wrap":
         return [v - 2 * math.pi * math.floor((v + math.pi) / (2 * math.pi)) for v in row]
     if name == "threshold":
-        return [1.0 if v > argument else 0.0 for v in row]
+        return [1.0 if above(v, argument) else 0.0 for v in row]
     if name in ("add", "subtract"):
         field, columns = (argument, None) if isinstance(argument, str) else (argument["field"], argument.get("columns"))
         other = picked(values[field][t], columns)
@@ -181,25 +182,39 @@ def simple(name: str, argument: Any, row: Vector, values: Values, t: int) -> Vec
     raise AssertionError(f"no scalar form of {name}")
 
 
+def single(x: float) -> float:
+    """The float32 nearest to `x`."""
+    return float(struct.unpack("<f", struct.pack("<f", x))[0])
+
+
+def limit(bound: float, value: float) -> float:
+    """`bound` in the type of `value`: in float32, if that holds the value (one stored as float64 hardly ever is such)."""
+    return single(bound) if math.isfinite(value) and abs(value) < 3e38 and single(value) == value else bound
+
+
+def above(value: float, bound: float) -> bool:
+    return value > limit(bound, value)
+
+
 def binarized(column: Vector, t: int) -> float:
     for value in column[t:]:
-        if value > 0.95:
+        if above(value, 0.95):
             return 1.0
-        if value < 0.05:
+        if above(-value, -0.05):
             return 0.0
-    return 1.0 if column[-1] > 0.5 else 0.0
+    return column[-1]
 
 
 def opened(column: Vector, t: int) -> float:
     state = None
     for value in column[: t + 1]:
-        if value > 0.1:
+        if above(value, 0.1):
             state = 0.0
-        elif value < -0.1:
+        elif above(-value, 0.1):
             state = 1.0
     if state is not None:
         return state
-    later = [value for value in column if abs(value) > 0.1]
+    later = [value for value in column if above(abs(value), 0.1)]
     return 1.0 if not later or later[0] > 0 else 0.0
 
 
@@ -351,7 +366,7 @@ def rule(raw: Any, values: Values, t: int) -> bool:
     row = picked(values[raw["field"]][t], columns)
     if "nonzero" in raw:
         return any(v != 0 for v in row)
-    return row[0] < raw["below"] if "below" in raw else row[0] > raw.get("above", 0.5)
+    return above(-row[0], -raw["below"]) if "below" in raw else above(row[0], raw.get("above", 0.5))
 
 
 def terminate(raw: dict[str, Any], values: Values, t: int, steps: int) -> bool:
