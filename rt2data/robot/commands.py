@@ -30,7 +30,7 @@ def find_gripper_commands(
 
     A trigger commands; a gripper that is stored as openness commands where it differs from the step before. Where
     `valid_action` says that an action is undefined, that holds for its gripper too, unless the rule looks at what the
-    displacement is read from and not at the gripper, or the gripper is a trigger, for which 0 means: keep.
+    arm's motion is read from and not at the gripper, or the gripper is a trigger, for which 0 means: keep.
 
     Args:
         robot: the declaration.
@@ -60,9 +60,9 @@ def _is_defined_apart(robot: RobotFields, gripper: Term, *, trigger: bool) -> bo
     if not isinstance(rule, Rule) or rule.field in FLAGS:
         return False
     looked_at = Ref(rule.field, rule.columns)
-    moving = (term for term in robot.terms if any(robot.dims.index(name) not in robot.held for name in term.to))
+    arm = (term for term in robot.terms if any(split_dimension(name)[1] != "gripper" for name in term.to))
     apart = not any(_overlap(looked_at, ref) for ref in _refs(gripper))
-    return trigger or (apart and any(_overlap(looked_at, ref) for term in moving for ref in _refs(term)))
+    return trigger or (apart and any(_overlap(looked_at, ref) for term in arm for ref in _refs(term)))
 
 
 def _refs(term: Term) -> Iterator[Ref]:

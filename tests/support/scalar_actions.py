@@ -59,7 +59,55 @@ def actions(raw: dict[str, Any], values: Values, steps: int) -> tuple[list[Vecto
                 rows[t] = {name: still.get(name, 0.0) for name in block["dims"]}
     ok = [row is not None and valid(raw, values, t, steps) for t, row in enumerate(rows)]
     ends = [terminate(raw, values, t, steps) for t in range(steps)]
+    resting = rested(block, rows, ok)
+    told = {t: grip for t in range(steps) if not ok[t] and (grip := commanded(raw, values, t, steps))}
+    held = [name for term in block["terms"] if is_held(term, block) for name in term["to"]]
+    if "standardisation" not in raw and (any(ok) or all(name.endswith("gripper") for name in held)):
+        for t, grip in told.items():
+            rows[t] = dict(zip(block["dims"], resting[t], strict=True)) | grip
+            ok[t] = True
     return rested(block, rows, ok), ok, ends
+
+
+def commanded(raw: dict[str, Any], values: Values, t: int, steps: int) -> dict[str, float] | None:
+    """The openness of each gripper at a step that commands one of them; None at another step."""
+    out, told = {}, False
+    for term in raw["action"]["terms"]:
+        for name in [name for name in term["to"] if name.split("_")[-1] == "gripper"]:
+            now, before = ((pose([term], raw, values, s, steps) or {}).get(name) for s in (t, max(t - 1, 0)))
+            if now is None or not math.isfinite(now):
+                continue
+            out[name] = now
+            ops = term.get("ops", [])
+            if "relative_to_absolute" in ops:
+                short = {**term, "ops": ops[: ops.index("relative_to_absolute")]}
+                (stored,) = history(short, raw, values, steps)[t]
+                told |= above(abs(stored), 0.1) and (valid(raw, values, t, steps) or trusts(raw, None))
+            elif before is not None and math.isfinite(before) and before != now:
+                told |= valid(raw, values, t, steps) or trusts(raw, term)
+    return out if told else None
+
+
+def trusts(raw: dict[str, Any], term: dict[str, Any] | None) -> bool:
+    """Whether a step that `valid_action` rejects may still command: by a trigger (None), by the openness of `term`."""
+    word = raw["valid_action"]
+    if not isinstance(word, dict) or word["field"] in ("steps/is_first", "steps/is_last", "steps/is_terminal"):
+        return False
+    looked_at = reads({"field": word["field"], "columns": [word["column"]] if "column" in word else word.get("columns")})
+    moving = [reads(one) for one in raw["action"]["terms"] if any(n.split("_")[-1] != "gripper" for n in one["to"])]
+    meets = [one for one in moving if one & looked_at]
+    return term is None or (bool(meets) and not reads(term) & looked_at)
+
+
+def reads(term: dict[str, Any]) -> set[tuple[str, int]]:
+    """Each column that is read; of a field that is read whole the first hundred."""
+    out = set()
+    others = [next(iter(op.values())) for op in term.get("ops", []) if isinstance(op, dict)]
+    refs = [one if isinstance(one, dict) else {"field": one} for one in others if isinstance(one, (str, dict))]
+    for ref in ([term] if "field" in term else []) + [ref for ref in refs if "/" in ref["field"]]:
+        columns = ref.get("columns")
+        out |= {(ref["field"], column) for column in picked(list(range(100)), columns)}  # type: ignore[arg-type]
+    return out
 
 
 def pose(terms: list[dict[str, Any]], raw: dict[str, Any], values: Values, t: int, steps: int) -> dict[str, Any] | None:
