@@ -26,6 +26,7 @@ class SourcePlan:
         units, rows: episodes or examples, steps or examples, as found.
         left_out: rows that are no sample, by reason.
         never_terminate: episodes in which no step terminates.
+        failed: episodes that failed and give samples all the same; None where nobody states how many.
         samples: usable samples per split, before quotas.
         mix: train samples of one pass over the mix, as the recipe's amounts have it.
         quota: samples drawn per split. Of train that is `mix`, or each sample once where the form is by_source.
@@ -50,6 +51,7 @@ class SourcePlan:
     rows: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     never_terminate: int = 0
+    failed: int | None = 0
     samples: Counter[str] = field(default_factory=Counter)
     mix: int = 0
     quota: Counter[str] = field(default_factory=Counter)

@@ -126,6 +126,7 @@ def count_part(recipe: Recipe, source: RecipeSource, plan: SourcePlan, table: pa
     plan.units += counts["units"]
     plan.rows += counts["rows"]
     plan.never_terminate += counts.get("never_terminate", 0)
+    plan.failed = (plan.failed or 0) + selection.count_failed(table, samples)
     plan.left_out += samples.left_out
     plan.blob_bytes += blob_bytes(table, source)
     for number, name in enumerate(recipe.splits):
