@@ -32,9 +32,7 @@ def _moves(openness: npt.NDArray[np.float64], sign: float) -> npt.NDArray[np.boo
         return np.concatenate([[False], sign * np.diff(openness) > MOVED])
 
 
-def _claim(
-    what: str, told: Sequence[npt.NDArray[np.bool_]], episodes: Sequence[EpisodeEvidence]
-) -> Iterator[Claim]:
+def _claim(what: str, told: Sequence[npt.NDArray[np.bool_]], episodes: Sequence[EpisodeEvidence]) -> Iterator[Claim]:
     count = sum(int(steps.sum()) for steps in told)
     kept = sum(int((steps & episode.samples).sum()) for steps, episode in zip(told, episodes, strict=True))
     if count:

@@ -182,7 +182,9 @@ def _guess(source: RecipeSource, dataset: Source | None, into: SourcePlan) -> No
             into.blob_bytes += dataset.estimate(name, source.declaration.cameras)[1]
         into.units += units[name]
         into.rows += samples
-        episodes, kept = (_succeeded(source, word, name, n) for word, n in (("episodes", units[name]), ("steps", samples)))
+        episodes, kept = (
+            _succeeded(source, word, name, n) for word, n in (("episodes", units[name]), ("steps", samples))
+        )
         if kept < samples:
             into.left_out["filter:success"] += samples - kept
             size, samples = round(size * kept / samples), kept

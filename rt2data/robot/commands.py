@@ -45,8 +45,8 @@ def find_gripper_commands(
         term = next(term for term in robot.terms if name in term.to)
         before = next((n for n, op in enumerate(term.ops) if op.name == TRIGGERS), None)
         if before is None:
-            with np.errstate(invalid="ignore"):
-                told = np.concatenate([[False], np.isfinite(values[:-1, i]) & (values[1:, i] != values[:-1, i])])[: len(values)]
+            earlier = np.concatenate([values[:1, i], values[:-1, i]])
+            told = np.isfinite(earlier) & (values[:, i] != earlier)
         else:
             told = operations.is_trigger(column(replace(term, ops=term.ops[:before])))[:, 0]
         defined = valid | _is_defined_apart(robot, term, trigger=before is not None)

@@ -3,8 +3,8 @@
 Each takes the columns of a term, (T, n) for the T steps of an episode, and its argument, and returns (T, n). Each
 docstring says what becomes of one number x. Rotations are in `rt2data.robot.rotation`.
 
-The operations of THRESHOLDS compare in the type in which numbers are stored, as Octo and OpenVLA do: a float32 of 0.1 is
-not above 0.1, though its exact value is.
+The operations of THRESHOLDS compare in the type in which numbers are stored, as Octo and OpenVLA do: a float32 of 0.1
+is not above 0.1, though its exact value is.
 """
 
 from __future__ import annotations

@@ -177,8 +177,8 @@ class _Part:
         """The rows without motion: no dimension moves by more than its limit, 0 where it has none.
 
         A gripper, or a commanded value, moves where it differs from the step before. The first step of an episode has
-        none before it: what it commands is new, and it is not still. Nor is a step that terminates. Compared in float32, as actions are
-        stored: one that moves by exactly its limit is still.
+        none before it: what it commands is new, and it is not still. Nor is a step that terminates. Compared in
+        float32, as actions are stored: one that moves by exactly its limit is still.
         """
         table = self.table()
         values = index.matrix(table.column("action"))[self.heads]

@@ -41,7 +41,9 @@ def test_every_step_of_mt_opt_is_a_sample(build: Build, shared_data: Path, tmp_p
         assert episode[closes]["action"] == [0.0] * 7
         assert episode[closes]["proprio"][7] == 0.0  # the hand is still open
         assert episode[closes + 1]["proprio"][7] == 1.0
-        assert [s["step"] for s in episode if not s["action_valid"][0]] == [steps - 1]  # the end, which commands nothing
+        assert [s["step"] for s in episode if not s["action_valid"][0]] == [
+            steps - 1
+        ]  # the end, which commands nothing
         assert [s["step"] for s in episode if s["terminate"][0]] == [steps - 1]
 
 

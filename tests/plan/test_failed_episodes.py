@@ -72,7 +72,9 @@ def test_the_plan_of_the_data_counts_them(tmp_path: Path) -> None:
     held = [
         bool(episode["success"])
         for part in source.parts("train")
-        for episode in read_episodes(map_file(source.root / part.name), part.name, source.fields, ["success"], check=True)
+        for episode in read_episodes(
+            map_file(source.root / part.name), part.name, source.fields, ["success"], check=True
+        )
     ]
     assert 0 < sum(held) < 12
     every = planned(tmp_path, tmp_path / "data", index=True)

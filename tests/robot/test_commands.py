@@ -92,7 +92,7 @@ def test_what_a_rule_says_of_the_gripper(valid: Any, trigger: bool, openness: bo
     fields = episode([1, 1, 0], close=[0, 0, 1], openness=[1, 1, 0], flag=[1, 1, 0])
     last = np.array([False, False, True])
     fields |= {"steps/is_last": last}
-    fields["target"][2] = fields["state"][2] * np.float32(valid in ("not_last",))
+    fields["target"][2] = fields["state"][2] * np.float32(valid == "not_last")
     found = computed(declared(TRIGGER if kind == "trigger" else OPENNESS, valid), fields)
     assert found.known.tolist() == [True, True, trigger if kind == "trigger" else openness]
 

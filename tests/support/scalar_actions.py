@@ -93,7 +93,9 @@ def trusts(raw: dict[str, Any], term: dict[str, Any] | None) -> bool:
     word = raw["valid_action"]
     if not isinstance(word, dict) or word["field"] in ("steps/is_first", "steps/is_last", "steps/is_terminal"):
         return False
-    looked_at = reads({"field": word["field"], "columns": [word["column"]] if "column" in word else word.get("columns")})
+    looked_at = reads(
+        {"field": word["field"], "columns": [word["column"]] if "column" in word else word.get("columns")}
+    )
     moving = [reads(one) for one in raw["action"]["terms"] if any(n.split("_")[-1] != "gripper" for n in one["to"])]
     meets = [one for one in moving if one & looked_at]
     return term is None or (bool(meets) and not reads(term) & looked_at)
@@ -236,7 +238,7 @@ def single(x: float) -> float:
 
 
 def limit(bound: float, value: float) -> float:
-    """`bound` in the type of `value`: in float32, if that holds the value (one stored as float64 hardly ever is such)."""
+    """`bound` in the type of `value`: in float32 if that holds the value, as it hardly ever does of a float64."""
     return single(bound) if math.isfinite(value) and abs(value) < 3e38 and single(value) == value else bound
 
 

@@ -1,6 +1,6 @@
 """Ids of `openvla`, `octo-uniform` and `octo-normal` against what their originals compute, on and beside every edge.
 
-JAX is what Octo computes with. OpenVLA's normalisation runs in TensorFlow, in float32; the numbers here were taken from it.
+JAX is what Octo computes with. OpenVLA's normalisation runs in TensorFlow, in float32; the numbers here are from it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def beside(edges: Array) -> Array:
 
 
 def ids(tok: ActionTokenizer, x: Array) -> Array:
-    """The bins of numbers in the first dimension; given as float32, as float64, and one by one to the second computation."""
+    """The bins of numbers in the first dimension, as float32, as float64, and by the second computation."""
     several = np.zeros((len(x), len(tok.dims)), np.float32)
     several[:, 0] = x
     found = tok.encode(several)[:, 0]

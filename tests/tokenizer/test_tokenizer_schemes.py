@@ -116,8 +116,16 @@ def test_rt1x_vectors() -> None:
     again = tok.encode(*tok.decode(bins))
     changed = (again != bins).sum(axis=0)[1:]  # float32, as RT-1-X computes
     assert dict(zip([dim.name for dim in tok.dims], changed.tolist(), strict=True)) == {
-        **{"x": 40, "y": 40, "z": 40, "roll": 83, "pitch": 83, "yaw": 83},
-        **{"gripper_closedness": 40, "base_rotation": 83, "base_x": 40, "base_y": 40},
+        "x": 40,
+        "y": 40,
+        "z": 40,
+        "roll": 83,
+        "pitch": 83,
+        "yaw": 83,
+        "gripper_closedness": 40,
+        "base_rotation": 83,
+        "base_x": 40,
+        "base_y": 40,
     }
 
 

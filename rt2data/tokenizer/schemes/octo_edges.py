@@ -1,9 +1,10 @@
 """The edges of Octo's bins, as JAX computes them in float32: one ulp decides about numbers that lie on an edge.
 
-JAX's ``linspace`` and ``norm.ppf`` are followed operation by operation: each result is rounded to float32, and where XLA
-fuses a product and a sum on a CPU, they are rounded once (`_fused`). Plain IEEE arithmetic, so the same on every machine.
-With 256 bins, and other powers of two from 64 on, the edges are those of JAX 0.10 to the last bit; compiled as part of a
-larger function, or on a GPU, JAX itself differs in the last place of some. The coefficients are those of Cephes: ``ndtri`` and ``logf`` (S. L. Moshier).
+JAX's ``linspace`` and ``norm.ppf`` are followed operation by operation: each result is rounded to float32, and where
+XLA fuses a product and a sum on a CPU, they are rounded once (`_fused`). Plain IEEE arithmetic, so the same on every
+machine. With 256 bins, and other powers of two from 64 on, the edges are those of JAX 0.10 to the last bit; compiled as
+part of a larger function, or on a GPU, JAX itself differs in the last place of some. The coefficients are those of
+Cephes, ``ndtri`` and ``logf`` (S. L. Moshier).
 """
 
 from __future__ import annotations

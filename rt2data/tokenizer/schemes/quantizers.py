@@ -228,8 +228,8 @@ class OctoNormal:
     ppf(linspace(1e-6, 1 - 1e-6, bins + 1)).
 
     low and high of a dimension are mean - std and mean + std; a bin's value is the middle of its bin, times std, plus
-    mean. Nothing is clipped: below -4.7534 and from 4.7508 on no bin matches, and the first one is taken, on either side
-    (float32 has no 1 - 1e-6). Float32 whatever comes in, as TensorFlow and JAX compute.
+    mean. Nothing is clipped: below -4.7534 and from 4.7508 on no bin matches, and the first one is taken, on either
+    side (float32 has no 1 - 1e-6). Float32 whatever comes in, as TensorFlow and JAX compute.
     Source: octo-models/octo, octo/model/components/tokenizers.py BinTokenizer (bin_type "normal"), and
     octo/data/utils/data_utils.py for the 1e-8.
     """

@@ -1,7 +1,7 @@
 """Octo's bin edges in float32, one number at a time, as JAX computes them on a CPU.
 
-JAX's linspace is low (1 - i / n) + high (i / n), and its quantile of the normal distribution that of Cephes (ndtri, with
-its own logarithm). Each step is rounded to float32; a product that is added to something is rounded with it, once.
+JAX's linspace is low (1 - i / n) + high (i / n), and its quantile of the normal distribution that of Cephes (ndtri,
+with its own logarithm). Each step is rounded to float32; a product that is added to something is rounded with it, once.
 """
 
 from __future__ import annotations
