@@ -212,7 +212,8 @@ def _succeeded(source: RecipeSource, word: str, split: str, count: int) -> int:
     every, good = (counts.get(word, {}).get(split) for counts in (published, published.get("successes", {})))
     if filters.keeps_failures(source.filters) or not every or good is None:
         return count
-    return round(count * good / every)
+    left: int = round(count * good / every)
+    return left
 
 
 def _failed(source: RecipeSource, taken: Sequence[str]) -> int | None:
