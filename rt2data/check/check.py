@@ -116,6 +116,9 @@ def _read_evidence(robot: RobotFields, excerpt: EpisodeExcerpt, dataset: str, na
     where = f"{dataset}, episode {name}"
     with np.errstate(all="ignore"):
         action = actions.compute_episode(robot, read, steps, where)
+        finite = np.isfinite(actions.replace_by_rest(robot, action.values, action.known).astype(np.float32)).all(axis=1)
+    texts = instruction.read_instructions(robot.instruction, values.__getitem__, steps)
+    samples = finite & (action.known | action.ends) & np.array([text is not None for text in texts], np.bool_)
     images = {}
     for camera in robot.cameras:
         valid = (
@@ -123,6 +126,7 @@ def _read_evidence(robot: RobotFields, excerpt: EpisodeExcerpt, dataset: str, na
             if camera.valid is None
             else actions.evaluate_rule(camera.valid, read, steps, where)
         )
+        samples = samples & valid if camera is robot.cameras[0] else samples
         images[camera.name] = [data for step, data in excerpt.images[camera.field].items() if valid[step]]
     return EpisodeEvidence(
         name=name,
@@ -131,7 +135,8 @@ def _read_evidence(robot: RobotFields, excerpt: EpisodeExcerpt, dataset: str, na
         action=action.values,
         known=action.known,
         ends=action.ends,
-        texts=instruction.read_instructions(robot.instruction, values.__getitem__, steps),
+        samples=samples,
+        texts=texts,
         flags={name: np.asarray(values[f"steps/{name}"], np.bool_).reshape(steps) for name in excerpt.flags},
         images=images,
     )

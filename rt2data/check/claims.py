@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rt2data.check import motion_claims, value_claims
+from rt2data.check import command_claims, motion_claims, value_claims
 from rt2data.check.evidence import AGREES, OBJECTS, SIGNIFICANT, UNKNOWN, Claim, EpisodeEvidence, action_columns, chance
 from rt2data.declarations.declaration import Declaration
 from rt2data.images import codec
@@ -31,6 +31,7 @@ def check_claims(declared: Declaration, robot: RobotFields, episodes: Sequence[E
             yield from motion_claims.check_rotation_unit(robot, episodes, arm)
             yield from motion_claims.check_motion(robot, episodes, arm)
             yield from check_gripper(declared, robot, episodes, arm)
+        yield from command_claims.check_commands_in_samples(robot, episodes)
         yield from motion_claims.check_commands(robot, episodes)
         yield from motion_claims.check_quaternions(robot, episodes)
         yield from check_images(robot, episodes)

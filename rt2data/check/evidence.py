@@ -32,7 +32,8 @@ class Claim:
 class EpisodeEvidence:
     """An episode of T steps as the declaration reads it: `action` (T, D) float64, `known` and `ends` bool (T,).
 
-    `name` is its id, for a person.
+    `name` is its id, for a person. `samples`, bool (T,): which steps a recipe could take, by their action, instruction
+    and first camera.
     """
 
     name: str
@@ -41,6 +42,7 @@ class EpisodeEvidence:
     action: Floats
     known: Bools
     ends: Bools
+    samples: Bools
     texts: list[str | None]
     flags: dict[str, Bools]
     images: dict[str, list[bytes]]

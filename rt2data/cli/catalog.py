@@ -111,7 +111,10 @@ def page(d: Declaration) -> str:
     say("size", bucket.get("size", "not stated by its publisher" if bucket else None))
     say("copy it with", bucket.get("copy"))
     for word, count in raw.get("published", {}).items():
-        if isinstance(count, dict):
+        if word == "successes":
+            for what, good in count.items():
+                say(f"successful {what}", ", ".join(f"{split} {n:,}" for split, n in good.items()))
+        elif isinstance(count, dict):
             say(f"published {word}", ", ".join(f"{split} {n:,}" for split, n in count.items()))
         else:
             name, unit = {"mean_steps": ("episode", "steps"), "image_bytes": ("image", "bytes")}[word]

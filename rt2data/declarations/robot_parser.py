@@ -78,6 +78,7 @@ class _Parser:
             valid_action=self.word_or_rule("valid_action"), control_hz=raw.get("control_hz"),
             success=self.success() if "success" in raw else None,
             every=raw.get("every", 1), first_scale=(scale["length"], scale["change"]) if scale else None,
+            keep_commands=not self.compat,
         )  # fmt: skip
 
     def proprio(self) -> tuple[Proprio, ...]:

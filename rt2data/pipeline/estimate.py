@@ -16,6 +16,7 @@ from rt2data.pipeline import stages, staging
 from rt2data.plan import left_out, planner, quotas, requests, warnings
 from rt2data.plan.plan import Plan, SourcePlan, counted_streams, empty_plans
 from rt2data.plan.versions import set_versions
+from rt2data.recipes import filters
 from rt2data.recipes.reasoning import Reasoning
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.runners import progress
@@ -193,6 +194,7 @@ def _guess(
     """
     into.estimated = True
     taken = source.splits.choose(source.declaration.name, units, source.where) if units else []
+    into.failed = _failed(source, taken)
     for name in taken:
         samples, size = dataset.estimate(name, selection.cameras(source)) if dataset else (0, 0)
         if stated:
@@ -202,9 +204,15 @@ def _guess(
             into.blob_bytes += dataset.estimate(name, source.declaration.cameras)[1]
         into.units += units[name]
         into.rows += samples
+        episodes, kept = (
+            _succeeded(source, word, name, n) for word, n in (("episodes", units[name]), ("steps", samples))
+        )
+        if kept < samples:
+            into.left_out["filter:success"] += samples - kept
+            size, samples = round(size * kept / samples), kept
         size = round(size * source.sampling.history)
         if samples:
-            taken_steps = _taken_steps(source, samples, units[name])
+            taken_steps = _taken_steps(source, samples, episodes)
             size, samples = round(size * taken_steps / samples), taken_steps
         into.image_bytes += size
         for split, share in source.splits.portions(name):
@@ -214,6 +222,25 @@ def _guess(
         into.unknown = [word for word, there in known.items() if not there]
         if stated.silent:
             into.left_out["no_instruction"], into.samples = into.rows, Counter()
+
+
+def _succeeded(source: RecipeSource, word: str, split: str, count: int) -> int:
+    """About how many of `count` episodes or steps (`word`) the filter on success leaves; all where nobody states it."""
+    published = source.declaration.raw.get("published", {})
+    every, good = (counts.get(word, {}).get(split) for counts in (published, published.get("successes", {})))
+    if filters.keeps_failures(source.filters) or not every or good is None:
+        return count
+    left: int = round(count * good / every)
+    return left
+
+
+def _failed(source: RecipeSource, taken: Sequence[str]) -> int | None:
+    """How many episodes of the splits that are taken failed and are kept; None where nobody states it."""
+    robot, published = source.declaration.robot, source.declaration.raw.get("published", {})
+    if robot is None or robot.success is None or not filters.keeps_failures(source.filters):
+        return 0
+    good = published.get("successes", {}).get("episodes")
+    return sum(published["episodes"].get(name, 0) - good.get(name, 0) for name in taken) if good else None
 
 
 def _taken_steps(source: RecipeSource, steps: int, episodes: int) -> int:

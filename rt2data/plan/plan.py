@@ -32,6 +32,7 @@ class SourcePlan:
         missing: where the first image was looked for that is not there; "" where none is missing.
         never_terminate: episodes in which no step terminates.
         recoded: episodes with an instruction that was no UTF-8 and was read as Windows-1252.
+        failed: episodes that failed and give samples all the same; None where nobody states how many.
         samples: usable samples per split, before quotas.
         mix: train samples of one pass over the mix, as the recipe's amounts have it.
         quota: samples drawn per split. Of train that is `mix`, or each sample once where the form is by_source.
@@ -64,6 +65,7 @@ class SourcePlan:
     missing: str = ""
     never_terminate: int = 0
     recoded: int = 0
+    failed: int | None = 0
     samples: Counter[str] = field(default_factory=Counter)
     mix: int = 0
     quota: Counter[str] = field(default_factory=Counter)

@@ -146,6 +146,7 @@ def count_part(recipe: Recipe, source: RecipeSource, plan: SourcePlan, table: pa
     plan.rows += counts["rows"]
     plan.never_terminate += counts.get("never_terminate", 0)
     plan.recoded += counts["recoded"]
+    plan.failed = (plan.failed or 0) + selection.count_failed(table, samples)
     plan.left_out += samples.left_out
     plan.remarks += count_remarks(table, source, samples)
     plan.blob_bytes += blob_bytes(table, source)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rt2data.plan import shared_pictures
 from rt2data.plan.plan import SourcePlan
 from rt2data.plan.remarks import describe_remarks, explain_boxes
+from rt2data.recipes import filters
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.robot.fields import ARM
 
@@ -37,6 +38,7 @@ def warnings(recipe: Recipe, plans: list[SourcePlan], splits: dict[str, int]) ->
             warnings.append(f"{plan.dataset}: in {plan.never_terminate} of {plan.units} episodes no step terminates")
         warnings += [*_texts(source, plan), *describe_remarks(source, plan), *explain_boxes(source, plan)]
         robot = source.declaration.robot
+        warnings += _failures(source, plan)
         warnings += [
             f"{plan.dataset}: {about} is unverified: {reason}" for about, reason in source.declaration.unverified
         ]
@@ -63,6 +65,23 @@ def _texts(source: RecipeSource, plan: SourcePlan) -> list[str]:
     if plan.estimated and source.instructions == "all":
         sentences.append(f"{plan.dataset}: each paraphrase is a sample; only an index counts them (plan --index)")
     return sentences
+
+
+def _failures(source: RecipeSource, plan: SourcePlan) -> list[str]:
+    """A sentence about episodes that failed: that they are kept, or that nobody knows how many are left out."""
+    robot, dataset = source.declaration.robot, plan.dataset
+    if robot is None or robot.success is None:
+        return []
+    repair = "; filters: {success: true} leaves them out"
+    if plan.failed is None:
+        return [f"{dataset}: episodes that failed are kept, and nobody states how many{repair}"]
+    if plan.failed:
+        mark = "~" if plan.estimated else ""
+        return [f"{dataset}: {mark}{plan.failed:,} of {plan.units:,} episodes failed and are kept{repair}"]
+    published = source.declaration.raw.get("published", {})
+    if plan.estimated and not filters.keeps_failures(source.filters) and "successes" not in published:
+        return [f"{dataset}: how many episodes failed is not known without its data: none is taken off here"]
+    return []
 
 
 def _lengths(recipe: Recipe) -> list[str]:

@@ -6,7 +6,7 @@ The left-out reason of a row that fails one is ``filter:COLUMN``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +77,12 @@ def _check(name: str, rule: dict[str, Any], declaration: Declaration, where: str
         raise Rt2dataError(where, f"true or false for {name}", "numbers or texts")
     if name == "language" and not values:
         raise Rt2dataError(where, f"a number for {name}", "in: or not:, with language tags")
+
+
+def keeps_failures(filters: Iterable[Filter]) -> bool:
+    """Return whether episodes that failed pass a source's filters on ``success``."""
+    rules = [rule for rule in filters if rule.column == "success"]
+    return all("false" not in rule.refused and (not rule.wanted or "false" in rule.wanted) for rule in rules)
 
 
 def _plain(value: Any) -> Any:

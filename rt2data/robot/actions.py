@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rt2data.errors import Rt2dataError
-from rt2data.robot import kinematics, operations, rotation
+from rt2data.robot import commands, kinematics, operations, rotation
 from rt2data.robot.fields import ROTATION, TRANSLATION, Ref, RobotFields, Rule, Success, Term, split_dimension
 
 Array = npt.NDArray[Any]
@@ -36,7 +36,10 @@ class EpisodeActions(NamedTuple):
 
 
 def compute_episode(robot: RobotFields, read: Read, steps: int, where: str) -> EpisodeActions:
-    """Compute actions, validity and ends of an episode. Steps that `RobotFields.every` skips are unknown and zero."""
+    """Compute actions, validity and ends of an episode. Steps that `RobotFields.every` skips are unknown and zero.
+
+    A step that commands a gripper is known, whatever its displacement (`rt2data.robot.commands`).
+    """
     if robot.first_scale and steps > 1:  # a single step does not tell the factor
         unscaled = compute_episode(replace(robot, first_scale=None), read, steps, where)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -49,8 +52,30 @@ def compute_episode(robot: RobotFields, read: Read, steps: int, where: str) -> E
             column[kept] = values
         return out
     actions = compute_actions(robot, read, steps, where)
-    known = find_valid(robot, read, steps, where) & actions.known
-    return EpisodeActions(actions.values, known, find_terminations(robot, read, steps, where))
+    valid = find_valid(robot, read, steps, where)
+    values, known = actions.values, valid & actions.known
+    if robot.keep_commands and not known.all():
+        values, known = _keep_commands(robot, read, where, values, valid, known)
+    return EpisodeActions(values, known, find_terminations(robot, read, steps, where))
+
+
+def _keep_commands(
+    robot: RobotFields, read: Read, where: str, values: Floats, valid: Bools, known: Bools
+) -> tuple[Floats, Bools]:
+    """Return values and `known` with each undefined step that commands a gripper at rest but for its grippers."""
+
+    def column(term: Term) -> Array:
+        stored = _stored(Ref(term.field, term.columns), term.width, read, len(values), where)
+        numbers, _ = evaluate_terms([term], read, len(values), where, np.ones(len(values), np.bool_))
+        return operations.comparable(numbers[term.to[0]][:, None], stored.dtype)
+
+    grippers = [i for i, name in enumerate(robot.dims) if split_dimension(name)[1] == "gripper"]
+    commanded = ~known & commands.find_gripper_commands(robot, values, valid, column)
+    if not known.any() and set(robot.held) != set(grippers):
+        return values, known  # what else keeps its value is nowhere known
+    resting = replace_by_rest(robot, values, known)
+    resting[:, grippers] = values[:, grippers]
+    return np.where(commanded[:, None], resting, values), known | commanded
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
@@ -101,7 +126,8 @@ def evaluate_terms(
         if term.pad is not None:
             numbers |= {name: np.full(steps, term.pad) for name in term.to}
             continue
-        values = _columns(Ref(term.field, term.columns), term.width, read, steps, where)
+        table = _stored(Ref(term.field, term.columns), term.width, read, steps, where)
+        values = table.astype(np.float64)
         if term.factors:
             values = values * np.array(term.factors)
         for op in term.ops:
@@ -116,7 +142,7 @@ def evaluate_terms(
                 position, turns[split_dimension(term.to[0])[0]] = kinematics.forward_kinematics(values, op.word)
                 numbers |= dict(zip(term.to[:3], position.T, strict=True))
             else:
-                values = operations.apply_operation(op.name, values, op.numbers)
+                values = operations.apply_operation(op.name, values, op.numbers, table.dtype)
                 if op.name == "euler_difference":
                     known[-1:] = False
         if not (term.ops and (term.ops[-1].rotation or term.ops[-1].kinematics)):
@@ -125,6 +151,11 @@ def evaluate_terms(
 
 
 def _columns(ref: Ref, width: int, read: Read, steps: int, where: str) -> Floats:
+    return _stored(ref, width, read, steps, where).astype(np.float64)
+
+
+def _stored(ref: Ref, width: int, read: Read, steps: int, where: str) -> Array:
+    """Read columns (steps, width) in the type in which they are stored."""
     values = read(ref.field)
     if values.dtype.kind not in "fiub" or values.shape[:1] != (steps,):
         found = f"{ref.field} is {values.dtype} of shape {values.shape}"
@@ -134,7 +165,7 @@ def _columns(ref: Ref, width: int, read: Read, steps: int, where: str) -> Floats
         raise Rt2dataError(where, f"{ref.field} has shape {values.shape}", f"(T, {width})")
     if ref.columns is not None and max(ref.columns) >= table.shape[1]:
         raise Rt2dataError(where, f"{ref.field} has shape {values.shape}", f"at least {max(ref.columns) + 1} columns")
-    return table.astype(np.float64) if ref.columns is None else table[:, list(ref.columns)].astype(np.float64)
+    return table if ref.columns is None else table[:, list(ref.columns)]
 
 
 def _displacements(
@@ -245,13 +276,18 @@ def judge_success(declared: Success, read: Read, value: Callable[[str], Any], st
 
 
 def evaluate_rule(rule: Rule, read: Read, steps: int, where: str) -> Bools:
-    """Return whether a rule holds at each step, bool (steps,). A NaN satisfies `nonzero` only."""
+    """Return whether a rule holds at each step, bool (steps,). A NaN satisfies `nonzero` only.
+
+    Numbers are compared in the type in which they are stored: a float32 of 0.1 is not above 0.1.
+    """
     values = read(rule.field)
     if rule.above is None and rule.below is None:
         width = math.prod(values.shape[1:]) if rule.columns is None else len(rule.columns)
         return np.asarray((_columns(Ref(rule.field, rule.columns), width, read, steps, where) != 0.0).any(axis=1))
-    column = _columns(Ref(rule.field, rule.columns), 1, read, steps, where)[:, 0]
-    return column > rule.above if rule.above is not None else column < rule.below  # type: ignore[operator]
+    stored = _stored(Ref(rule.field, rule.columns), 1, read, steps, where)[:, 0]
+    column = operations.comparable(stored, stored.dtype)
+    limit = column.dtype.type(rule.above if rule.above is not None else rule.below)
+    return np.asarray(column > limit if rule.above is not None else column < limit)
 
 
 def replace_by_rest(robot: RobotFields, action: Floats, ok: Bools) -> Floats:

@@ -162,6 +162,8 @@ class RobotFields:
         every: only the first of so many steps is read, as another project does (compat).
         first_scale: fields (A, P): the episode's actions are multiplied by the ratio of norms |A[0]| / |P[1] - P[0]|,
             in the dataset's own steps, whatever `every` is (compat).
+        keep_commands: whether a step without a defined action is kept where it commands a gripper; other projects
+            (compat) leave it out.
     """
 
     episode_id: tuple[str, ...]
@@ -186,6 +188,7 @@ class RobotFields:
     success: Success | None = None
     every: int = 1
     first_scale: tuple[str, str] | None = None
+    keep_commands: bool = True
 
     @property
     def held(self) -> tuple[int, ...]:

@@ -2,6 +2,9 @@
 
 Each takes the columns of a term, (T, n) for the T steps of an episode, and its argument, and returns (T, n). Each
 docstring says what becomes of one number x. Rotations are in `rt2data.robot.rotation`.
+
+The operations of THRESHOLDS compare in the type in which numbers are stored, as Octo and OpenVLA do: a float32 of 0.1
+is not above 0.1, though its exact value is.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.floating[Any]]
 
 # Thresholds of Octo and OpenVLA.
 TRIGGER = 0.1  # of `relative_to_absolute`: a larger gripper command closes, one below the negative opens
@@ -44,9 +48,9 @@ def negate(values: Floats) -> Floats:
     return -values
 
 
-def threshold(values: Floats, limit: Floats) -> Floats:
+def threshold(values: Numbers, limit: Floats) -> Floats:
     """Threshold: 1 where x > limit, else 0; a NaN stays."""
-    return np.where(np.isnan(values), values, (values > limit).astype(np.float64))
+    return np.where(np.isnan(values), np.nan, (values > limit.astype(values.dtype)).astype(np.float64))
 
 
 def wrap(values: Floats) -> Floats:
@@ -64,26 +68,31 @@ def difference(values: Floats) -> Floats:
     return following(values) - values
 
 
-def binarize(values: Floats) -> Floats:
+def binarize(values: Numbers) -> Floats:
     """Binarize openness: 1 where x > 0.95, 0 where x < 0.05, between them whichever the episode reaches next.
 
-    Where it reaches neither again: 1 where the episode's last value is > 0.5, else 0. A NaN stays.
+    Where it reaches neither again: the episode's last value, as stored. A NaN stays.
     """
-    state = np.where(values > OPEN, 1.0, np.where(values < CLOSED, 0.0, np.nan))
+    opens, closes = values > values.dtype.type(OPEN), values < values.dtype.type(CLOSED)
+    state = np.where(opens, 1.0, np.where(closes, 0.0, np.nan))
     steps = np.arange(len(values))[:, None]
-    decided = np.where(np.isnan(state), len(values), steps)
-    reached = np.minimum.accumulate(decided[::-1], axis=0)[::-1]  # the first decided step from here on
-    tail = (values[-1:] > 0.5).astype(np.float64)
-    out = np.where(reached < len(values), np.take_along_axis(state, np.minimum(reached, len(values) - 1), axis=0), tail)
-    return np.where(np.isnan(values), values, out)
+    decided = np.where(np.isnan(state), len(values) - 1, steps)
+    reached = np.minimum.accumulate(decided[::-1], axis=0)[::-1]  # the first decided step from here on, else the last
+    state[-1:] = np.where(np.isnan(state[-1:]), values[-1:], state[-1:])
+    return np.where(np.isnan(values), np.nan, np.take_along_axis(state, reached, axis=0))
 
 
-def relative_to_absolute(values: Floats) -> Floats:
+def is_trigger(values: Numbers) -> npt.NDArray[np.bool_]:
+    """Say where x is a gripper trigger: x > 0.1 or x < -0.1."""
+    return np.asarray(np.abs(values) > values.dtype.type(TRIGGER))
+
+
+def relative_to_absolute(values: Numbers) -> Floats:
     """Turn gripper triggers x into openness: x > 0.1 closes (0), x < -0.1 opens (1), else the state stays.
 
     Before the first trigger the gripper is in the opposite state. Without any it is open. A NaN is no trigger.
     """
-    state = np.where(values > TRIGGER, 0.0, np.where(values < -TRIGGER, 1.0, np.nan))
+    state = np.where(is_trigger(values), np.where(values > 0, 0.0, 1.0), np.nan)
     steps = np.arange(len(values))[:, None]
     last = np.maximum.accumulate(np.where(np.isnan(state), -1, steps), axis=0)  # the last trigger up to here
     first = 1.0 - np.take_along_axis(state, np.argmax(~np.isnan(state), axis=0)[None], axis=0)
@@ -107,6 +116,8 @@ OPERATIONS: dict[str, tuple[Callable[..., Floats], int | None, bool]] = {
     "euler_difference": (difference, 0, False),
 }
 
+THRESHOLDS = ("threshold", "binarize", "relative_to_absolute")
+
 
 def turn_back(values: Floats, heading: Floats) -> Floats:
     """Rotate (x, y) by minus `heading` (T, 1), in radians: into the frame of a body with that heading."""
@@ -124,9 +135,18 @@ TWO_FIELDS: dict[str, tuple[Callable[[Any, Any], Floats], int | None, int | None
 }
 
 
-def apply_operation(name: str, values: Floats, numbers: tuple[float, ...]) -> Floats:
-    """Apply operation `name` (a key of OPERATIONS) to `values` (T, n)."""
+def comparable(values: npt.NDArray[Any], stored: npt.DTypeLike) -> Numbers:
+    """Convert numbers to the type in which they meet a threshold: that of `stored` if it is a float, else float64."""
+    kind = np.dtype(stored)
+    return values.astype(kind if kind.kind == "f" else np.float64)
+
+
+def apply_operation(
+    name: str, values: Floats, numbers: tuple[float, ...], stored: npt.DTypeLike = np.float64
+) -> Floats:
+    """Apply operation `name` (a key of OPERATIONS) to `values` (T, n), whose field is `stored` in that type."""
     if not len(values):
         return values
     function, count, _ = OPERATIONS[name]
-    return function(values) if count == 0 else function(values, np.array(numbers, np.float64))
+    operands: Numbers = comparable(values, stored) if name in THRESHOLDS else values
+    return function(operands) if count == 0 else function(operands, np.array(numbers, np.float64))

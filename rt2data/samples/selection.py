@@ -220,6 +220,15 @@ def majority(answers: list[str]) -> str:
     return Counter(answers).most_common(1)[0][0]
 
 
+def count_failed(table: pa.Table, samples: Selection) -> int:
+    """How many episodes of a part give samples although the dataset says that they failed."""
+    if "success" not in table.column_names:
+        return 0
+    verdicts, texts = index.codes(table, "success")
+    failed = np.isin(verdicts, [code for code, text in enumerate(texts) if text == index.VERDICTS[False]])
+    return len(np.unique(index.codes(table, "episode")[0][samples.kept & failed]))
+
+
 def count_units(table: pa.Table) -> Mapping[str, Any]:
     """Episodes or examples as found, how many of them have no step that terminates (robot data only), and `recoded`
     (`rt2data.index.table`).

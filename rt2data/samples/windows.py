@@ -26,7 +26,7 @@ import pyarrow as pa
 from rt2data import index
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.robot import compose
-from rt2data.robot.fields import RobotFields, split_dimension
+from rt2data.robot.fields import RobotFields
 from rt2data.samples import selection
 
 Bools = npt.NDArray[np.bool_]
@@ -177,21 +177,22 @@ class _Part:
         """The rows without motion: no dimension moves by more than its limit, 0 where it has none.
 
         A gripper, or a commanded value, moves where it differs from the step before. The first step of an episode has
-        none before it: its gripper counts as still, a commanded value does not. A step that terminates is not still.
+        none before it: what it commands is new, and it is not still. Nor is a step that terminates. Compared in
+        float32, as actions are stored: one that moves by exactly its limit is still.
         """
         table = self.table()
-        values = index.matrix(table.column("action"))[self.heads].astype(np.float64)
+        values = index.matrix(table.column("action"))[self.heads]
         before = np.concatenate([values[:1], values[:-1]])
         begins = self.first[self.heads]
         follows = np.concatenate([[False], self.known[self.heads][:-1]])
         still = ~_flags(table, "terminate")[self.heads]
         for i, name in enumerate(self.robot.dims):
-            limit = limits.get(name, 0.0)
+            limit = np.float32(limits.get(name, 0.0))
             if i not in self.robot.held:
                 still &= np.abs(values[:, i]) <= limit
                 continue
             changed = np.abs(values[:, i] - before[:, i]) > limit
-            still &= np.where(begins, split_dimension(name)[1] == "gripper", follows & ~changed)
+            still &= follows & ~changed & ~begins
         out = np.zeros(len(self.first), np.bool_)
         out[self.heads] = still
         return out

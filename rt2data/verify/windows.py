@@ -73,7 +73,8 @@ class Windows:
         no_op = self._no_op(source, sample["dims"])
         if (stride > 1 or no_op is not None) and key.variant <= 0:  # the paraphrases of a step are one step
             still, gripper = no_op is not None and _still(sample, no_op), _gripper(sample)
-            self.check.expect(not still or sample["step"] > 0, where, "no motion", "none of the steps without motion")
+            first = sample["step"] == 0 and "gripper" not in sample["dims"]
+            self.check.expect(not (still and first), where, "no motion", "none of the steps without motion")
             self.steps.add(_digest(key.unit), sample["step"], stride, still, gripper, number)
         if history > 1 or sample["horizon"] > 1:
             self.statements.add(_step(key, sample["step"]), SAMPLE, 0, number)
@@ -174,7 +175,7 @@ class Windows:
 def _still(sample: Json, limits: Json) -> bool:
     """Whether a sample's first action moves nothing but perhaps the gripper, and does not terminate."""
     moves = (
-        abs(float32(value)) > limits.get(name, 0.0)
+        abs(float32(value)) > float32(limits.get(name, 0.0))
         for name, value in zip(sample["dims"], sample["action"], strict=False)
         if name != "gripper"
     )

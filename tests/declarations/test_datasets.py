@@ -200,7 +200,7 @@ MAPS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("rules", ["flags", "fields"])
+@pytest.mark.parametrize("rules", ["flags", "fields", "motion"])
 @pytest.mark.parametrize("name", MAPS)
 def test_every_operation_against_the_scalar_computation(name: str, rules: str, tmp_path: Path) -> None:
     """The whole language on made-up datasets: kinds, units, operations and rules."""
@@ -209,6 +209,8 @@ def test_every_operation_against_the_scalar_computation(name: str, rules: str, t
         "terminate": {"field": "steps/end", "column": 1, "above": 0.7},
         "valid_action": {"field": "steps/go", "nonzero": True},
     }
+    flags = {"terminate": "is_last", "valid_action": "not_last"}
+    motion = {"terminate": "none", "valid_action": {"field": ACTION, "column": 0, "above": 0}}
     content = {
         "name": "toy",
         "id": "toy",
@@ -219,7 +221,7 @@ def test_every_operation_against_the_scalar_computation(name: str, rules: str, t
         "cameras": {"primary": {"field": "steps/image"}},
         "instruction": {"field": "steps/text", "dummy": ["none"]},
         "action": base | MAPS[name],
-    } | (ends if rules == "fields" else {"terminate": "is_last", "valid_action": "not_last"})
+    } | {"flags": flags, "fields": ends, "motion": motion}[rules]
     (tmp_path / "toy.yaml").write_text(yaml.safe_dump(content))
     one = declaration.read_declaration(tmp_path / "toy.yaml")
     check_actions(one, fake(one, tmp_path, episodes=6, steps=4))

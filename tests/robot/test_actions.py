@@ -328,3 +328,37 @@ def test_an_episode_without_steps() -> None:
         0,
         7,
     )
+
+
+def test_a_rule_compares_in_the_type_that_is_stored() -> None:
+    """A float32 of 0.1 is not above 0.1, as Octo and OpenVLA compare; its exact value would be."""
+    single, double = {"f": np.array([[0.1]], np.float32)}, {"f": np.array([[0.1 + 1e-9]])}
+    for values, wanted in ((single, False), (double, True)):
+        assert actions.evaluate_rule(Rule("f", None, 0.1, None), values.__getitem__, 1, "w").tolist() == [wanted]
+    whole = {"f": np.array([[0], [1]], np.uint8)}
+    assert actions.evaluate_rule(Rule("f", None, 0.5, None), whole.__getitem__, 2, "w").tolist() == [False, True]
+    assert actions.evaluate_rule(Rule("f", None, None, 0.7), single.__getitem__, 1, "w").tolist() == [True]
+
+
+TRIGGERED = [
+    "fractal20220817_data",
+    "kuka",
+    "jaco_play",
+    "berkeley_autolab_ur5",
+    "nyu_door_opening_surprising_effectiveness",
+]
+
+
+@pytest.mark.parametrize("name", TRIGGERED)
+def test_a_stored_tenth_is_no_trigger(name: str) -> None:
+    one = declaration.find_declaration(name)
+    for declared_one in (one, *one.compat.values()):
+        robot = declared_one.robot
+        assert robot is not None
+        term = next(term for term in robot.terms if term.to == ("gripper",))
+        assert term.ops[0].name == "relative_to_absolute"
+        for tenth in (0.1, -0.1):
+            stored = np.array([[0.0], [tenth], [0.0], [1.0]], np.float32)
+            known = np.ones(4, np.bool_)
+            found, _ = actions.evaluate_terms([term], lambda _, table=stored: table, 4, "w", known)  # type: ignore[misc]
+            assert found["gripper"].tolist() == [1, 1, 1, 0]

@@ -189,3 +189,20 @@ def test_what_a_quirk_says_is_so() -> None:
                 assert all(not term.ops for term in robot.terms if "gripper" in term.to), one.name
             assert ("blank" in said) == (robot.instruction.text == ""), one.name
             assert ("Every third" in said or "Every fifth" in said) == (robot.every > 1), one.name
+
+
+# What OpenVLA's and Octo's preparation (rlds_dataset_mod) swaps red and blue of.
+SWAPPED = {
+    "berkeley_autolab_ur5": {"wrist"},
+    f"stanford_hydra_dataset{openvla_octo.LONG}": {"primary", "wrist"},
+    "utaustin_mutex": {"primary", "wrist"},
+    "berkeley_fanuc_manipulation": {"primary", "wrist"},
+}
+
+
+@pytest.mark.parametrize("project", COMPAT)
+def test_red_and_blue_are_swapped_where_they_do(project: str) -> None:
+    for one in declaration.list_declarations().values():
+        if project in one.compat:
+            swapped = {camera.name for camera in robot_of(one.compat[project]).cameras if camera.colour == "bgr"}
+            assert swapped == SWAPPED.get(one.name, set()), one.name

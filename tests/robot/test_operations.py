@@ -77,10 +77,12 @@ def test_wrap() -> None:
         ([1.0, 0.5, 0.2, 0.0], [1, 0, 0, 0]),  # on its way: what it will reach
         ([0.0, 0.3, 0.9, 1.0], [0, 1, 1, 1]),
         ([1.0, 0.6, 1.0, 0.5, 0.0, 0.5, 1.0], [1, 1, 1, 0, 0, 1, 1]),
-        ([0.0, 0.6, 0.7], [0, 1, 1]),  # reaches neither: the last value decides
-        ([1.0, 0.6, 0.4], [1, 0, 0]),
-        ([0.5], [0]),
+        ([0.0, 0.6, 0.7], [0, 0.7, 0.7]),  # reaches neither: the last value, as stored
+        ([1.0, 0.6, 0.4], [1, 0.4, 0.4]),
+        ([0.0, 0.5, 1.0, 0.3, 0.9, 0.6], [0, 1, 1, 0.6, 0.6, 0.6]),
+        ([0.5], [0.5]),
         ([0.95, 0.05, 1.0], [1, 1, 1]),  # the thresholds themselves are between
+        ([0.95, 0.05], [0.05, 0.05]),
         ([2.0, -3.0], [1, 0]),
     ],
 )
@@ -102,6 +104,25 @@ def test_binarize(values: list[float], wanted: list[float]) -> None:
 )
 def test_relative_to_absolute(values: list[float], wanted: list[float]) -> None:
     assert applied("relative_to_absolute", column(*values)) == [[w] for w in wanted]
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers", "values", "single", "double"),
+    [
+        # A float32 of 0.1 is 0.10000000149: above 0.1, but not above the float32 of it.
+        ("relative_to_absolute", (), [0.1, 1.0], [1, 0], [0, 0]),
+        ("relative_to_absolute", (), [-0.1, -1.0], [0, 1], [1, 1]),
+        ("threshold", (0.1,), [0.1, 0.2], [0, 1], [1, 1]),
+        ("threshold", (0.7,), [0.7], [0], [0]),  # the float32 of 0.7 is below it
+    ],
+)
+def test_thresholds_are_compared_in_the_type_of_the_numbers(
+    name: str, numbers: tuple[float, ...], values: list[float], single: list[float], double: list[float]
+) -> None:
+    stored = column(*values).astype(np.float32).astype(np.float64)
+    assert operations.apply_operation(name, stored, numbers, np.float32).ravel().tolist() == single
+    assert operations.apply_operation(name, stored, numbers, np.float64).ravel().tolist() == double
+    assert operations.apply_operation(name, np.rint(stored * 10), numbers, np.int64).shape == stored.shape
 
 
 GRIPPER = st.lists(

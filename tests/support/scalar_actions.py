@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import cmath
 import math
+import struct
 from typing import Any
 
 Vector = list[float]
@@ -58,7 +59,57 @@ def actions(raw: dict[str, Any], values: Values, steps: int) -> tuple[list[Vecto
                 rows[t] = {name: still.get(name, 0.0) for name in block["dims"]}
     ok = [row is not None and valid(raw, values, t, steps) for t, row in enumerate(rows)]
     ends = [terminate(raw, values, t, steps) for t in range(steps)]
+    resting = rested(block, rows, ok)
+    told = {t: grip for t in range(steps) if not ok[t] and (grip := commanded(raw, values, t, steps))}
+    held = [name for term in block["terms"] if is_held(term, block) for name in term["to"]]
+    if "standardisation" not in raw and (any(ok) or all(name.endswith("gripper") for name in held)):
+        for t, grip in told.items():
+            rows[t] = dict(zip(block["dims"], resting[t], strict=True)) | grip
+            ok[t] = True
     return rested(block, rows, ok), ok, ends
+
+
+def commanded(raw: dict[str, Any], values: Values, t: int, steps: int) -> dict[str, float] | None:
+    """The openness of each gripper at a step that commands one of them; None at another step."""
+    out, told = {}, False
+    for term in raw["action"]["terms"]:
+        for name in [name for name in term["to"] if name.split("_")[-1] == "gripper"]:
+            now, before = ((pose([term], raw, values, s, steps) or {}).get(name) for s in (t, max(t - 1, 0)))
+            if now is None or not math.isfinite(now):
+                continue
+            out[name] = now
+            ops = term.get("ops", [])
+            if "relative_to_absolute" in ops:
+                short = {**term, "ops": ops[: ops.index("relative_to_absolute")]}
+                (stored,) = history(short, raw, values, steps)[t]
+                told |= above(abs(stored), 0.1) and (valid(raw, values, t, steps) or trusts(raw, None))
+            elif before is not None and math.isfinite(before) and before != now:
+                told |= valid(raw, values, t, steps) or trusts(raw, term)
+    return out if told else None
+
+
+def trusts(raw: dict[str, Any], term: dict[str, Any] | None) -> bool:
+    """Whether a step that `valid_action` rejects may still command: by a trigger (None), by the openness of `term`."""
+    word = raw["valid_action"]
+    if not isinstance(word, dict) or word["field"] in ("steps/is_first", "steps/is_last", "steps/is_terminal"):
+        return False
+    looked_at = reads(
+        {"field": word["field"], "columns": [word["column"]] if "column" in word else word.get("columns")}
+    )
+    moving = [reads(one) for one in raw["action"]["terms"] if any(n.split("_")[-1] != "gripper" for n in one["to"])]
+    meets = [one for one in moving if one & looked_at]
+    return term is None or (bool(meets) and not reads(term) & looked_at)
+
+
+def reads(term: dict[str, Any]) -> set[tuple[str, int]]:
+    """Each column that is read; of a field that is read whole the first hundred."""
+    out = set()
+    others = [next(iter(op.values())) for op in term.get("ops", []) if isinstance(op, dict)]
+    refs = [one if isinstance(one, dict) else {"field": one} for one in others if isinstance(one, (str, dict))]
+    for ref in ([term] if "field" in term else []) + [ref for ref in refs if "/" in ref["field"]]:
+        columns = ref.get("columns")
+        out |= {(ref["field"], column) for column in picked(list(range(100)), columns)}  # type: ignore[arg-type]
+    return out
 
 
 def pose(terms: list[dict[str, Any]], raw: dict[str, Any], values: Values, t: int, steps: int) -> dict[str, Any] | None:
@@ -170,7 +221,7 @@ def simple(name: str, argument: Any, row: Vector, values: Values, t: int) -> Vec
     if name == "wrap":
         return [v - 2 * math.pi * math.floor((v + math.pi) / (2 * math.pi)) for v in row]
     if name == "threshold":
-        return [1.0 if v > argument else 0.0 for v in row]
+        return [1.0 if above(v, argument) else 0.0 for v in row]
     if name in ("add", "subtract"):
         field, columns = (argument, None) if isinstance(argument, str) else (argument["field"], argument.get("columns"))
         other = picked(values[field][t], columns)
@@ -181,25 +232,39 @@ def simple(name: str, argument: Any, row: Vector, values: Values, t: int) -> Vec
     raise AssertionError(f"no scalar form of {name}")
 
 
+def single(x: float) -> float:
+    """The float32 nearest to `x`."""
+    return float(struct.unpack("<f", struct.pack("<f", x))[0])
+
+
+def limit(bound: float, value: float) -> float:
+    """`bound` in the type of `value`: in float32 if that holds the value, as it hardly ever does of a float64."""
+    return single(bound) if math.isfinite(value) and abs(value) < 3e38 and single(value) == value else bound
+
+
+def above(value: float, bound: float) -> bool:
+    return value > limit(bound, value)
+
+
 def binarized(column: Vector, t: int) -> float:
     for value in column[t:]:
-        if value > 0.95:
+        if above(value, 0.95):
             return 1.0
-        if value < 0.05:
+        if above(-value, -0.05):
             return 0.0
-    return 1.0 if column[-1] > 0.5 else 0.0
+    return column[-1]
 
 
 def opened(column: Vector, t: int) -> float:
     state = None
     for value in column[: t + 1]:
-        if value > 0.1:
+        if above(value, 0.1):
             state = 0.0
-        elif value < -0.1:
+        elif above(-value, 0.1):
             state = 1.0
     if state is not None:
         return state
-    later = [value for value in column if abs(value) > 0.1]
+    later = [value for value in column if above(abs(value), 0.1)]
     return 1.0 if not later or later[0] > 0 else 0.0
 
 
@@ -351,7 +416,7 @@ def rule(raw: Any, values: Values, t: int) -> bool:
     row = picked(values[raw["field"]][t], columns)
     if "nonzero" in raw:
         return any(v != 0 for v in row)
-    return row[0] < raw["below"] if "below" in raw else row[0] > raw.get("above", 0.5)
+    return above(-row[0], -raw["below"]) if "below" in raw else above(row[0], raw.get("above", 0.5))
 
 
 def terminate(raw: dict[str, Any], values: Values, t: int, steps: int) -> bool:

@@ -67,15 +67,17 @@ def composed(episode: list[Step], stride: int) -> list[Step]:
 def expected(episode: list[Step], options: Any) -> list[Step]:
     """The steps of the recipe with, for each sample, its actions and the rows of its images."""
     found = composed(episode, options.stride)
-    limits = dict(options.no_op or ())
+    limits = {name: float(np.float32(limit)) for name, limit in options.no_op or ()}
     for i, step in enumerate(found):
         before = found[i - 1] if i else None
         names = ("x", "y", "z", "roll", "pitch", "yaw")
         still = all(abs(float(x)) <= limits.get(n, 0.0) for n, x in zip(names, step["action"][:6], strict=True))
         if before is not None:
-            changed = abs(float(step["action"][6]) - float(before["action"][6])) > limits.get("gripper", 0.0)
+            changed = float(abs(step["action"][6] - before["action"][6])) > limits.get("gripper", 0.0)
             doubtful = before["why"] == "invalid_action" or before.get("unknown", False)
             still = still and not changed and not doubtful
+        else:
+            still = False  # what the gripper is told first is new
         step["sound"] = step["why"] == ""
         if options.no_op is not None and still and not step["ends"] and step["why"] in ("", "truncated_image"):
             step["why"] = "no_op"

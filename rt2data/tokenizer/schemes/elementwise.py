@@ -66,7 +66,7 @@ class Elementwise:
             for d in range(len(self._spec.dims))
         ]
         cells = arrays.cast(xp, xp.stack(columns, axis=-1), "int32")
-        if self._spec.scheme != "octo-normal":
+        if self.rule.order is None:
             return cells
         order = self._tables.get(xp, "order", x)
         return xp.reshape(xp.take(order, xp.reshape(cells, (-1,)), axis=0), cells.shape)

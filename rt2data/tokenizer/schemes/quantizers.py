@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from rt2data.tokenizer.schemes import octo_edges
 from rt2data.tokenizer.spec_fields import Dim
 
 if TYPE_CHECKING:  # numpy.typing costs a millisecond
@@ -164,7 +165,8 @@ class OpenVLA:
     - 1; the value is the middle of the interval, (y + 1) / 2 * (high - low) + low.
 
     Bounds of exactly -1 and 1 take the number as it is (OpenVLA's mask, for its gripper); a constant dimension
-    encodes as 0. Float64.
+    encodes as 0. Numbers are rounded to float32 and normalised in float32, whatever comes in, as OpenVLA's loader does;
+    the width is computed in float64 and rounded once. Edges and values are float64.
     Source: openvla/openvla, prismatic/vla/action_tokenizer.py, prismatic/extern/hf/modeling_prismatic.py,
     prismatic/vla/datasets/rlds/utils/data_utils.py (BOUNDS_Q99: low and high are the 1st and 99th percentile).
     """
@@ -179,12 +181,13 @@ class OpenVLA:
     def __init__(self, low: Doubles, high: Doubles, bins: int, constant: npt.NDArray[np.bool_]) -> None:
         self.low, self.high, self.bins, self.limits, self.constant = low, high, bins, (low, high), constant
         self.raw = (low == -1) & (high == 1)
+        self.start, self.width = low.astype(np.float32), (high - low + 1e-8).astype(np.float32)
         self.edges = np.linspace(-1, 1, bins)
 
     def cells(self, x: Floats) -> Ints:
-        y = x.astype(np.float64)
-        y = np.where(self.raw, y, 2 * (y - self.low) / (self.high - self.low + 1e-8) - 1)
-        y = np.where(self.constant, 0.0, np.clip(y, -1, 1))
+        y = x.astype(np.float32)
+        y = np.where(self.raw, y, np.float32(2) * (y - self.start) / self.width - np.float32(1))
+        y = np.where(self.constant, np.float32(0), np.clip(y, np.float32(-1), np.float32(1)))
         return (np.searchsorted(self.edges, y, side="right") - 1).astype(np.int32)
 
     def values(self, dtype: npt.DTypeLike) -> Floats:
@@ -196,54 +199,67 @@ class OpenVLA:
 
 class OctoUniform:
     """``octo-uniform``: clip to [low + 1e-6, high - 1e-6]; bins between linspace(low, high, bins + 1); a bin's
-    value is its middle. Float64.
+    value is its middle. Float32 whatever comes in, as JAX computes.
 
     Source: octo-models/octo, octo/model/components/tokenizers.py BinTokenizer. Its DiscreteActionHead passes no
     bounds, so they are [0, 1], and every negative action falls into bin 0.
     """
 
-    order: Ints | None = None
-    faults: tuple[str, ...] = ("with Octo's default bounds [0, 1] every negative action is bin 0",)
+    faults: tuple[str, ...] = (
+        "with Octo's default bounds [0, 1] every negative action is bin 0",
+        "where a high bound is so large that float32 cannot hold it less 1e-6, it falls into bin 0",
+    )
 
     def __init__(self, low: Doubles, high: Doubles, bins: int) -> None:
-        self.low, self.high, self.bins, self.limits = low, high, bins, (low, high)
-        self.edges = np.linspace(low, high, bins + 1, axis=-1)
+        self.bins, self.limits = bins, (low, high)
+        self.least, self.most = (low + 1e-6).astype(np.float32), (high - 1e-6).astype(np.float32)
+        self.edges = np.stack([octo_edges.uniform_edges(a, b, bins) for a, b in zip(low, high, strict=True)])
+        self.order: Ints | None = _first_unless_between(bins)
 
     def cells(self, x: Floats) -> Ints:
-        y = np.clip(x.astype(np.float64), self.low + 1e-6, self.high - 1e-6)
-        return _search(self.edges[:, 1:-1], y)
+        return _search(self.edges, np.clip(x.astype(np.float32), self.least, self.most))
 
     def values(self, dtype: npt.DTypeLike) -> Floats:
-        return ((self.edges[:, 1:] + self.edges[:, :-1]) / 2).astype(dtype)
+        return ((self.edges[:, 1:] + self.edges[:, :-1]) / np.float32(2)).astype(dtype)
 
 
 class OctoNormal:
-    """``octo-normal``: z = (x - mean) / std; bins between the quantiles of a normal distribution,
+    """``octo-normal``: z = (x - mean) / (std + 1e-8); bins between the quantiles of a normal distribution,
     ppf(linspace(1e-6, 1 - 1e-6, bins + 1)).
 
-    low and high of a dimension are mean - std and mean + std; a bin's value is the middle of its bin. Nothing is
-    clipped: beyond 4.7534 standard deviations no bin matches, and the first one is taken, on either side. Float64.
-    Source: octo-models/octo, octo/model/components/tokenizers.py BinTokenizer (bin_type "normal").
+    low and high of a dimension are mean - std and mean + std; a bin's value is the middle of its bin, times std, plus
+    mean. Nothing is clipped: below -4.7534 and from 4.7508 on no bin matches, and the first one is taken, on either
+    side (float32 has no 1 - 1e-6). Float32 whatever comes in, as TensorFlow and JAX compute.
+    Source: octo-models/octo, octo/model/components/tokenizers.py BinTokenizer (bin_type "normal"), and
+    octo/data/utils/data_utils.py for the 1e-8.
     """
 
-    faults: tuple[str, ...] = ("an action above 4.7534 standard deviations becomes the most negative one",)
+    faults: tuple[str, ...] = (
+        "an action from 4.7508 standard deviations on becomes the most negative one",
+        "normalising adds 1e-8 to the standard deviation and undoing it does not",
+    )
 
     def __init__(self, low: Doubles, high: Doubles, bins: int) -> None:
-        from statistics import NormalDist
-
-        self.bins, self.mean, self.std = bins, (low + high) / 2, (high - low) / 2
-        self.edges = np.array([NormalDist().inv_cdf(p) for p in np.linspace(1e-6, 1 - 1e-6, bins + 1).tolist()])
-        self.limits = (self.mean + self.std * self.edges[0], self.mean + self.std * self.edges[-1])
-        self.order: Ints | None = np.concatenate([[0], np.arange(bins), [0]]).astype(np.int32)
+        mean, std = (low + high) / 2, (high - low) / 2
+        self.bins, self.mean, self.std = bins, mean.astype(np.float32), std.astype(np.float32)
+        self.divisor = (std + 1e-8).astype(np.float32)
+        self.edges = octo_edges.normal_edges(bins)
+        self.limits = (mean + std * float(self.edges[0]), mean + std * float(self.edges[-1]))
+        self.order: Ints | None = _first_unless_between(bins)
 
     def cells(self, x: Floats) -> Ints:
-        z = (x.astype(np.float64) - self.mean) / self.std
+        z = (x.astype(np.float32) - self.mean) / self.divisor
         return np.searchsorted(self.edges, z, side="right").astype(np.int32)
 
     def values(self, dtype: npt.DTypeLike) -> Floats:
-        middles: Doubles = (self.edges[1:] + self.edges[:-1]) / 2
-        values: Doubles = self.mean[:, None] + self.std[:, None] * middles
+        middles = (self.edges[1:] + self.edges[:-1]) / np.float32(2)
+        values: Floats = middles * self.std[:, None] + self.mean[:, None]
         return values.astype(dtype)
+
+
+def _first_unless_between(bins: int) -> Ints:
+    """The bins of the cells below, between and above bins + 1 edges, where what lies outside is bin 0."""
+    return np.concatenate([[0], np.arange(bins), [0]]).astype(np.int32)
 
 
 class Rounded:
@@ -313,7 +329,7 @@ def _mu_law(high: float, bins: int, mu: float) -> tuple[list[float], list[float]
     return [at(2 * k - bins) for k in range(1, bins)], [at(2 * k + 1 - bins) for k in range(bins)]
 
 
-def _search(edges: Doubles, x: Doubles) -> Ints:
+def _search(edges: Floats, x: Floats) -> Ints:
     """How many edges of its dimension each number reaches: edges (D, n) ascending, x (..., D)."""
     if (edges == edges[0]).all():
         return np.searchsorted(edges[0], x, side="right").astype(np.int32)

@@ -17,9 +17,9 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Context, Decimal
 from functools import lru_cache
 from hashlib import blake2b
-from statistics import NormalDist
 from typing import Any
 
+from rt2data.verify.reference import octo
 from rt2data.verify.reference.dct import Dct
 
 
@@ -276,17 +276,20 @@ def _linspace(low: float, high: float, count: int) -> list[float]:
 
 
 class _OpenVLA(_Rule):
-    """OpenVLA: normalise with 1e-8 in the width, 256 edges, 255 middles; bounds of -1 and 1: no normalising."""
+    """OpenVLA: normalise in float32 with 1e-8 in the width, 256 edges, 255 middles; bounds of -1 and 1: as they are."""
 
     def prepare(self, dim: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         self.edges = _linspace(-1.0, 1.0, self.bins)
         self.raw = self.low == -1 and self.high == 1
         self.constant = bool(dim.get("constant", False))
         half = (self.high - self.low) / (self.bins - 1) / 2
-        self.tolerance = None if self.constant else half + 1e-8 + max(abs(self.low), abs(self.high)) * 2.0**-50
+        self.tolerance = None if self.constant else half + 1e-8 + max(abs(self.low), abs(self.high)) * 2.0**-20
 
     def bin(self, x: float) -> int:
-        y = x if self.raw else 2 * (x - self.low) / (self.high - self.low + 1e-8) - 1
+        y = float32(x)
+        if not self.raw:
+            share = float32(2 * float32(y - float32(self.low)) / float32(self.high - self.low + 1e-8))
+            y = float32(share - 1)
         y = 0.0 if self.constant else min(max(y, -1.0), 1.0)
         return bisect_right(self.edges, y) - 1
 
@@ -297,35 +300,41 @@ class _OpenVLA(_Rule):
 
 
 class _OctoUniform(_Rule):
-    """Octo: clip to the bounds less 1e-6, equal bins, their middles."""
+    """Octo: clip to the bounds less 1e-6, equal bins, their middles, in float32; a number in no bin is in bin 0."""
 
     def prepare(self, dim: Mapping[str, Any], options: Mapping[str, Any]) -> None:
-        self.edges = _linspace(self.low, self.high, self.bins + 1)
-        self.tolerance = (self.high - self.low) / self.bins / 2 + 1e-6 + max(abs(self.low), abs(self.high)) * 2.0**-50
+        self.edges = octo.linspace(self.low, self.high, self.bins)
+        large = max(abs(self.low), abs(self.high))
+        lost = float32(self.high - 1e-6) >= self.edges[-1]  # then the high bound itself is in no bin
+        self.tolerance = None if lost else (self.high - self.low) / self.bins / 2 + 1e-6 + large * 2.0**-20
 
     def bin(self, x: float) -> int:
-        x = min(max(x, self.low + 1e-6), self.high - 1e-6)
-        return bisect_right(self.edges[1:-1], x)
+        return _octo_bin(self.edges, min(max(float32(x), float32(self.low + 1e-6)), float32(self.high - 1e-6)))
 
     def value(self, b: int) -> float:
-        return (self.edges[b + 1] + self.edges[b]) / 2
+        return float32(float32(self.edges[b + 1] + self.edges[b]) / 2)
 
 
 class _OctoNormal(_Rule):
-    """Octo's Gaussian bins: what lies beyond the outer edges matches no bin, and becomes bin 0."""
+    """Octo's Gaussian bins, in float32: what lies beyond the outer edges matches no bin, and becomes bin 0."""
 
     def prepare(self, dim: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         self.mean, self.std = (self.low + self.high) / 2, (self.high - self.low) / 2
-        self.edges = [NormalDist().inv_cdf(p) for p in _linspace(1e-6, 1 - 1e-6, self.bins + 1)]
+        self.edges = octo.quantiles(self.bins)
         self.limits = (self.mean + self.std * self.edges[0], self.mean + self.std * self.edges[-1])
         self.tolerance = None
 
     def bin(self, x: float) -> int:
-        z = (x - self.mean) / self.std
-        return bisect_right(self.edges, z) - 1 if self.edges[0] <= z < self.edges[-1] else 0
+        z = float32(float32(float32(x) - float32(self.mean)) / float32(self.std + 1e-8))
+        return _octo_bin(self.edges, z)
 
     def value(self, b: int) -> float:
-        return self.mean + self.std * ((self.edges[b + 1] + self.edges[b]) / 2)
+        middle = float32(float32(self.edges[b + 1] + self.edges[b]) / 2)
+        return float32(float32(middle * float32(self.std)) + float32(self.mean))
+
+
+def _octo_bin(edges: Sequence[float], x: float) -> int:
+    return bisect_right(edges, x) - 1 if edges[0] <= x < edges[-1] else 0
 
 
 class _Rounded(_Rule):
