@@ -37,6 +37,8 @@ REASONS = (
     "unequal_length",
     "missing_episode",
     "between_steps",
+    "frame_off_time",
+    "video_out_of_step",
     # Not in an index: a recipe's own (`rt2data.samples.windows`).
     "composed",
     "no_state",

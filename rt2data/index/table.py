@@ -49,7 +49,8 @@ An image that no file of the dataset holds as bytes lies in a blob (`rt2data.ind
 
 The metadata of a part's index, JSON where it is no text: ``digest`` (of the part's content), ``units`` ([[id, steps],
 ...] of its episodes or examples), ``blobs`` (their names), and ``read`` ({file: [size, start, stop]}, where the part is
-some bytes of files). An index file may hold several small parts. It has the ``units``, ``blobs`` and ``read`` of all,
+some bytes of files), and ``frames`` (`rt2data.index.frame_notes`, where images are frames of videos). An index file may
+hold several small parts. It has the ``units``, ``blobs``, ``read`` and ``frames`` of all,
 ``members`` ([[name, digest, rows], ...]), and ``source`` (the short id), ``dataset``, ``split`` and ``check``.
 
 A part's digest is made without reading its images. A file is named by the digests of its parts, the declaration's
@@ -70,7 +71,7 @@ import pyarrow.ipc
 from rt2data.errors import Rt2dataError
 from rt2data.storage import atomic
 
-VERSION = 5
+VERSION = 6
 
 COLUMN = "column."  # begins the name of a declared column
 

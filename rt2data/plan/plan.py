@@ -25,7 +25,9 @@ class SourcePlan:
     Attributes:
         units, rows: episodes or examples, steps or examples, as found.
         left_out: rows that are no sample, by reason.
-        never_terminate: episodes in which no step terminates.
+        never_terminate: episodes with samples none of which terminates.
+        frames: of a source whose images are frames of videos, what its indexes say of them
+            (`rt2data.index.frame_notes`).
         samples: usable samples per split, before quotas.
         mix: train samples of one pass over the mix, as the recipe's amounts have it.
         quota: samples drawn per split. Of train that is `mix`, or each sample once where the form is by_source.
@@ -50,6 +52,7 @@ class SourcePlan:
     rows: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     never_terminate: int = 0
+    frames: dict[str, float] = field(default_factory=dict)
     samples: Counter[str] = field(default_factory=Counter)
     mix: int = 0
     quota: Counter[str] = field(default_factory=Counter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rt2data.plan import video_frames
 from rt2data.plan.plan import SourcePlan
 from rt2data.recipes.recipe import Recipe
 from rt2data.robot.fields import ARM
@@ -29,7 +30,9 @@ def warnings(recipe: Recipe, plans: list[SourcePlan], splits: dict[str, int]) ->
         else:
             warnings += [f"{plan.dataset} gives {name} no sample" for name in filled if not plan.samples[name]]
         if plan.never_terminate:
-            warnings.append(f"{plan.dataset}: in {plan.never_terminate} of {plan.units} episodes no step terminates")
+            never = f"in {plan.never_terminate} of {plan.units} episodes no step terminates"
+            warnings.append(f"{plan.dataset}: {never}; steps that are left out do not count")
+        warnings += [f"{plan.dataset}: {sentence}" for sentence in video_frames.sentences(source, plan)]
         robot = source.declaration.robot
         warnings += [
             f"{plan.dataset}: {about} is unverified: {reason}" for about, reason in source.declaration.unverified

@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -201,14 +200,6 @@ def majority(answers: list[str]) -> str:
     return Counter(answers).most_common(1)[0][0]
 
 
-def count_units(table: pa.Table) -> Mapping[str, Any]:
-    """Episodes or examples as found, and how many of them have no step that terminates (robot data only)."""
-    out = {"units": len(json.loads(index.meta(table)["units"])), "rows": table.num_rows}
-    if "terminate" in table.column_names:
-        ends = index.numbers(table, "terminate")
-        there = index.numbers(table, "reject") != index.CODE["missing_episode"]
-        begin = np.flatnonzero((index.numbers(table, "step") == 0) & there)
-        out["never_terminate"] = (
-            len(begin) - int(np.count_nonzero(np.logical_or.reduceat(ends, begin))) if len(begin) else 0
-        )
-    return out
+def count_units(table: pa.Table) -> Mapping[str, int]:
+    """Episodes or examples as found, and rows."""
+    return {"units": len(json.loads(index.meta(table)["units"])), "rows": table.num_rows}
