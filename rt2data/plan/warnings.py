@@ -30,8 +30,7 @@ def warnings(recipe: Recipe, plans: list[SourcePlan], splits: dict[str, int]) ->
         else:
             warnings += [f"{plan.dataset} gives {name} no sample" for name in filled if not plan.samples[name]]
         if plan.never_terminate:
-            never = f"in {plan.never_terminate} of {plan.units} episodes no step terminates"
-            warnings.append(f"{plan.dataset}: {never}; steps that are left out do not count")
+            warnings.append(f"{plan.dataset}: in {plan.never_terminate} of {plan.units} episodes no step terminates")
         warnings += [f"{plan.dataset}: {sentence}" for sentence in video_frames.sentences(source, plan)]
         robot = source.declaration.robot
         warnings += [

@@ -1,0 +1,378 @@
+"""Which frame of a video a step has, where LeRobot's ``meta``, rows and videos do not quite agree."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+pytest.importorskip("av")
+from support import lerobot_files as files
+
+from rt2data import index, sources
+from rt2data.declarations import declaration
+from rt2data.index import blobs
+from rt2data.sources.robot.lerobot.source import LeRobot
+from rt2data.storage.workdir import WorkDir
+
+CAMERA = files.CAMERAS[0]
+NONE = -1
+
+
+def read(root: Path, fps: float = files.FPS, **changes: Any) -> tuple[list[int], Counter[str], dict[str, float]]:
+    """Per step the step whose frame it has, NONE for none; the reasons; the notes of the camera primary.
+
+    A frame of another episode is a fault.
+    """
+    file = root / "socks.yaml"
+    file.write_text(yaml.safe_dump(files.DECLARATION | {"control_hz": fps} | changes))
+    source = sources.open_source(declaration.read_declaration(file), root, "socks")
+    assert isinstance(source, LeRobot)
+    source.blob_folder = WorkDir(root / "work").blobs
+    (part,) = source.parts("train")
+    table = source.index(part, check="header")
+    quick = source.index(part, check="quick")
+    assert quick.column("primary.state").to_pylist() == table.column("primary.state").to_pylist()
+    state = index.numbers(table, "primary.state")
+    steps = []
+    for row, code in enumerate(state.tolist()):
+        where, offset, length = (table.column(f"primary.{w}")[row].as_py() for w in ("file", "offset", "length"))
+        if code:
+            steps.append(NONE)
+            continue
+        shown = files.read_code(Path(blobs.locate(where, "", root / "work")).read_bytes()[offset : offset + length])
+        assert shown >> 8 == int(table.column("episode")[row].as_py()), f"row {row} shows another episode"
+        steps.append(shown & 127)
+    notes = json.loads(index.meta(table)["frames"])
+    mine = {name.partition(".")[2]: value for name, value in notes.items() if name.startswith("primary.")}
+    return steps, Counter(index.REASONS[code] for code in state.tolist()), mine
+
+
+def frames(episode: int, numbers: Sequence[int] | range) -> list[np.ndarray]:
+    return [files.frame(episode, 0, n) for n in numbers]
+
+
+def film(root: Path, version: str, numbers: Sequence[int], at: Sequence[float], steps: int = 6, **how: Any) -> Path:
+    """One episode of `steps` steps, whose video shows the frames `numbers` at the times `at`, counted in frames."""
+    folder = files.write(root, version, steps=(steps,))
+    name = f"videos/{CAMERA}/chunk-000/file-000" if version == "v3.0" else f"videos/chunk-000/{CAMERA}/episode_000000"
+    files.encode(folder / f"{name}.mp4", frames(0, numbers), at=at, **how)
+    return folder
+
+
+VERSIONS = pytest.mark.parametrize("version", ["v2.1", "v3.0"])
+
+
+# --- a video that lacks frames, or begins late ------------------------------------------------------------------------
+
+
+@VERSIONS
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (range(1, 6), [NONE, 1, 2, 3, 4, 5]),  # the first is not there
+        (range(5), [0, 1, 2, 3, 4, NONE]),
+        ([0, 1, 4, 5], [0, 1, NONE, NONE, 4, 5]),
+        ([2, 3], [NONE, NONE, 2, 3, NONE, NONE]),
+        ([0], [0, NONE, NONE, NONE, NONE, NONE]),
+        (range(6), [0, 1, 2, 3, 4, 5]),
+    ],
+)
+def test_steps_whose_frame_a_video_lacks_are_left_out(
+    version: str, shown: Sequence[int], expected: list[int], tmp_path: Path
+) -> None:
+    film(tmp_path, version, shown, shown)
+    steps, reasons, _ = read(tmp_path)
+    assert steps == expected
+    assert set(reasons) <= {"", "missing_image"}
+
+
+@VERSIONS
+@pytest.mark.parametrize(("count", "late"), [(6, 1), (6, 2), (6, 5), (6, 0.6), (7, 1), (8, 2)])
+def test_a_video_that_begins_late_gives_no_frame(version: str, count: int, late: float, tmp_path: Path) -> None:
+    """As many frames as steps, or more, but at the times of later steps: LeRobot refuses the first step."""
+    film(tmp_path, version, range(count), [n + late for n in range(count)])
+    steps, reasons, notes = read(tmp_path)
+    assert steps == [NONE] * 6
+    assert reasons == {"video_out_of_step": 6}
+    assert notes["out_of_step"] == 1
+    assert notes["late"] == pytest.approx(late / files.FPS)
+
+
+@VERSIONS
+def test_a_late_beginning_within_half_a_step_needs_a_tolerance(version: str, tmp_path: Path) -> None:
+    film(tmp_path, version, range(6), [n + 0.3 for n in range(6)])
+    steps, reasons, notes = read(tmp_path)
+    assert reasons == {"frame_off_time": 6}
+    assert notes["off_time"] == 6
+    assert notes["farthest"] == pytest.approx(0.03)
+    assert read(tmp_path, video={"tolerance": 0.031})[0] == list(range(6))
+
+
+@VERSIONS
+def test_frames_behind_b_frames_without_an_edit_list_are_late(version: str, tmp_path: Path) -> None:
+    film(tmp_path, version, range(6), range(6), use_editlist="0")
+    assert read(tmp_path)[1] == {"video_out_of_step": 6}
+
+
+@VERSIONS
+def test_more_frames_than_steps_are_read_and_told(version: str, tmp_path: Path) -> None:
+    folder = film(tmp_path, version, range(8), range(8))
+    if version == "v3.0":
+        files.relist(folder, lambda n, row: {f"videos/{CAMERA}/to_timestamp": 0.8})
+    steps, _, notes = read(tmp_path)
+    assert steps == list(range(6))
+    assert notes["longer"] == 1
+
+
+# --- another rate -----------------------------------------------------------------------------------------------------
+
+
+def retimed(root: Path, version: str, fps: Fraction | int, count: int, steps: int = 40, said: int = 30) -> None:
+    """`count` frames at `fps` for `steps` steps at `said`."""
+    folder = film(root, version, range(count), range(count), steps, fps=fps)
+    info = json.loads((folder / "meta/info.json").read_text())
+    (folder / "meta/info.json").write_text(json.dumps(info | {"fps": said}))
+    if version == "v3.0":
+        files.relist(folder, lambda n, row: {f"videos/{CAMERA}/to_timestamp": float(count / Fraction(fps))})
+
+
+@VERSIONS
+def test_a_rate_a_little_off_needs_a_tolerance(version: str, tmp_path: Path) -> None:
+    retimed(tmp_path, version, Fraction(30000, 1001), 40)
+    steps, reasons, notes = read(tmp_path, 30)
+    assert {n for n, shown in enumerate(steps) if shown not in (NONE, n)} == set()
+    assert reasons["frame_off_time"] >= 36
+    assert notes["farthest"] == pytest.approx(39 * (1001 / 30000 - 1 / 30), abs=1e-5)
+    assert notes["slowest"] == pytest.approx(29.97, abs=0.01)
+    assert read(tmp_path, 30, video={"tolerance": 0.0014})[0] == list(range(40))
+
+
+@VERSIONS
+@pytest.mark.parametrize("fps", [29, 31, 25, Fraction(305, 10)])
+@pytest.mark.parametrize("tolerance", [1e-4, 0.0166, 0.04])
+def test_a_rate_at_which_frames_have_other_steps_gives_none(
+    version: str, fps: Fraction, tolerance: float, tmp_path: Path
+) -> None:
+    """29 frames a second: the frame that is shown at the time of step 30 is number 29."""
+    retimed(tmp_path, version, fps, 40)
+    steps, reasons, notes = read(tmp_path, 30, video={"tolerance": tolerance})
+    assert reasons == {"video_out_of_step": 40}
+    assert notes["fastest"] == pytest.approx(float(fps), rel=1e-3)
+
+
+@VERSIONS
+def test_a_video_of_another_rate_and_the_same_length_is_read_by_time(version: str, tmp_path: Path) -> None:
+    """24 frames a second, 10 steps: each fifth step has a frame; 30 frames a second: each step."""
+    retimed(tmp_path / "a", version, 24, 48, 20, 10)
+    assert read(tmp_path / "a")[0] == [n * 24 // 10 if n % 5 == 0 else NONE for n in range(20)]
+    retimed(tmp_path / "b", version, 30, 60, 20, 10)
+    assert read(tmp_path / "b")[0] == [3 * n for n in range(20)]
+    retimed(tmp_path / "c", version, 30, 45, 20, 10)
+    assert read(tmp_path / "c")[0] == [3 * n if n < 15 else NONE for n in range(20)]
+
+
+@VERSIONS
+def test_every_third_frame_late_by_one_of_them(version: str, tmp_path: Path) -> None:
+    folder = film(tmp_path, version, range(18), [n + 1 for n in range(18)], 6, fps=30)
+    if version == "v3.0":
+        files.relist(folder, lambda n, row: {f"videos/{CAMERA}/to_timestamp": 19 / 30})
+    assert read(tmp_path)[1] == {"video_out_of_step": 6}
+
+
+@VERSIONS
+def test_a_frame_has_one_step(version: str, tmp_path: Path) -> None:
+    """15 frames a second for 30 steps, and a tolerance of more than a frame: every second step has none."""
+    retimed(tmp_path, version, 15, 20)
+    steps, reasons, _ = read(tmp_path, 30, video={"tolerance": 0.04})
+    assert steps == [n // 2 if n % 2 == 0 else NONE for n in range(40)]
+
+
+def test_frames_at_uneven_times(tmp_path: Path) -> None:
+    """A clock's jitter: what is within the tolerance has its own frame, and no other step is touched."""
+    at = [0, 1, 2.03, 3, 3.96, 5]
+    film(tmp_path, "v2.1", range(6), at)
+    steps, reasons, notes = read(tmp_path)
+    assert steps == [0, 1, NONE, 3, NONE, 5]
+    assert reasons == {"": 4, "frame_off_time": 2}
+    assert read(tmp_path, video={"tolerance": 0.005})[0] == list(range(6))
+
+
+# --- several episodes in a file, and what meta says of them -----------------------------------------------------------
+
+
+def three(root: Path, change: Callable[[int, dict[str, Any]], dict[str, Any]] | None = None) -> Path:
+    """v3.0: episodes of 6, 5 and 7 steps in a file."""
+    folder = files.write(root, "v3.0", steps=(6, 5, 7))
+    if change:
+        files.relist(folder, change)
+    return folder
+
+
+def span(start: float, stop: float | None) -> dict[str, Any]:
+    return {f"videos/{CAMERA}/from_timestamp": start, f"videos/{CAMERA}/to_timestamp": stop}
+
+
+STARTS, STOPS = [0.0, 0.6, 1.1], [0.6, 1.1, 1.8]
+RIGHT = [*range(6), *range(5), *range(7)]
+
+
+@pytest.mark.parametrize(
+    "stops",
+    [
+        [0.5, 1.0, 1.7],  # the last frame's own time
+        [0.6, 1.1, 1.8],
+        [None, None, None],
+        [0.0, 0.0, 0.0],
+        [0.601, 1.099, 1.81],
+        [18.0, 18.0, 18.0],
+        [0.3, 0.8, 1.5],  # LeRobot's reader does not look at it
+    ],
+)
+def test_what_is_said_of_an_episodes_end_loses_no_step(stops: list[float | None], tmp_path: Path) -> None:
+    three(tmp_path, lambda n, row: span(STARTS[n], stops[n]))
+    steps, reasons, notes = read(tmp_path)
+    assert steps == RIGHT
+    assert reasons == {"": 18}
+    assert not notes
+
+
+@pytest.mark.parametrize(
+    ("starts", "stops"),
+    [
+        ([0.0, 0.5, 0.9], [0.5, 0.9, 1.5]),  # each begins where the last frame of the one before it is
+        ([0.0, 0.7, 1.3], [0.7, 1.3, 2.1]),
+        ([0.1, 0.7, 1.2], [0.7, 1.2, 1.9]),
+        ([0.0, 0.6, 0.6], [0.6, 1.1, 1.8]),  # two begin at one frame
+    ],
+)
+def test_beginnings_that_do_not_fit_the_number_of_frames_give_none(
+    starts: list[float], stops: list[float], tmp_path: Path
+) -> None:
+    three(tmp_path, lambda n, row: span(starts[n], stops[n]))
+    steps, reasons, _ = read(tmp_path)
+    assert all(shown in (NONE, right) for shown, right in zip(steps, RIGHT, strict=True))
+    assert reasons["video_out_of_step"] >= 12
+
+
+def test_a_file_that_begins_late(tmp_path: Path) -> None:
+    folder = three(tmp_path)
+    every = [*frames(0, range(6)), *frames(1, range(5)), *frames(2, range(7))]
+    files.encode(folder / f"videos/{CAMERA}/chunk-000/file-000.mp4", every, at=[n + 1 for n in range(18)])
+    steps, reasons, notes = read(tmp_path)
+    assert reasons == {"video_out_of_step": 18}
+    assert notes["late"] == pytest.approx(0.1)
+
+
+def test_a_file_that_lacks_frames_in_one_episode(tmp_path: Path) -> None:
+    folder = three(tmp_path)
+    kept = [n for n in range(18) if n not in (0, 8, 17)]
+    every = [*frames(0, range(6)), *frames(1, range(5)), *frames(2, range(7))]
+    files.encode(folder / f"videos/{CAMERA}/chunk-000/file-000.mp4", [every[n] for n in kept], at=kept)
+    steps, reasons, _ = read(tmp_path)
+    assert steps == [NONE if n in (0, 8, 17) else right for n, right in enumerate(RIGHT)]
+    assert reasons == {"": 15, "missing_image": 3}
+
+
+def test_frames_of_an_episode_that_is_gone(tmp_path: Path) -> None:
+    """Removed from meta and data, but not from the video."""
+    folder = three(tmp_path)
+    path = folder / "meta/episodes/chunk-000/file-000.parquet"
+    listed = pq.read_table(path).to_pylist()
+    data = folder / "data/chunk-000/file-000.parquet"
+    rows = pq.read_table(data)
+    pq.write_table(pa.Table.from_pylist([listed[0], listed[2]]), path)
+    pq.write_table(rows.filter(pa.compute.not_equal(rows["episode_index"], 1)), data)
+    steps, reasons, notes = read(tmp_path)
+    assert steps == [*range(6), *range(7)]
+    assert not notes
+
+
+def test_cameras_that_disagree(tmp_path: Path) -> None:
+    """One camera lacks an episode's last frames, so that its next one begins earlier than the other camera's."""
+    folder = three(tmp_path, lambda n, row: span([0.0, 0.4, 0.9][n], [0.4, 0.9, 1.6][n]))
+    every = [*frames(0, range(4)), *frames(1, range(5)), *frames(2, range(7))]
+    files.encode(folder / f"videos/{CAMERA}/chunk-000/file-000.mp4", every)
+    steps, reasons, notes = read(tmp_path)
+    assert steps == [0, 1, 2, 3, NONE, NONE, *range(5), *range(7)]
+    assert reasons == {"": 16, "missing_image": 2}
+
+
+def test_lengths_that_meta_does_not_say_or_says_wrongly(tmp_path: Path) -> None:
+    three(tmp_path / "a", lambda n, row: {"length": None})
+    assert read(tmp_path / "a")[0] == RIGHT
+    three(tmp_path / "b", lambda n, row: {"length": None, "dataset_from_index": None} | span(STARTS[n], STOPS[n] - 0.1))
+    assert read(tmp_path / "b")[0] == RIGHT
+    three(tmp_path / "c", lambda n, row: {"length": row["length"] + 1, "dataset_to_index": row["dataset_to_index"] + 1})
+    assert read(tmp_path / "c")[0] == RIGHT
+
+
+def test_a_rate_a_little_off_in_several_episodes(tmp_path: Path) -> None:
+    """Each episode begins where its video does; within it the times drift."""
+    folder, rate = three(tmp_path), Fraction(30000, 1001)
+    every = [*frames(0, range(6)), *frames(1, range(5)), *frames(2, range(7))]
+    files.encode(folder / f"videos/{CAMERA}/chunk-000/file-000.mp4", every, fps=rate)
+    edges = [float(n / rate) for n in (0, 6, 11, 18)]
+    files.relist(folder, lambda n, row: span(edges[n], edges[n + 1]))
+    info = json.loads((folder / "meta/info.json").read_text())
+    (folder / "meta/info.json").write_text(json.dumps(info | {"fps": 30}))
+    assert read(tmp_path, 30, video={"tolerance": 0.001})[0] == RIGHT
+    steps, reasons, _ = read(tmp_path, 30)
+    assert set(reasons) == {"", "frame_off_time"}
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+@VERSIONS
+@pytest.mark.parametrize(
+    ("clock", "others"),
+    [
+        (lambda t: np.arange(t) / files.FPS, 0),
+        (lambda t: np.arange(t) * 100.0, 5),  # milliseconds
+        (lambda t: 1.7e9 + np.arange(t) / files.FPS, 6),
+        (lambda t: (np.arange(t) + 1) / files.FPS, 6),
+        (lambda t: np.maximum(np.arange(t) - 1, 0) / files.FPS, 5),
+        (lambda t: np.arange(t) * 100, 5),
+        (None, 0),
+    ],
+)
+def test_frames_go_by_frame_index_and_steps_with_another_timestamp_are_counted(
+    version: str, clock: Callable[[int], np.ndarray] | None, others: int, tmp_path: Path
+) -> None:
+    column = {"timestamp": (lambda n, t: pa.array(clock(t))) if clock else (lambda n, t: None)}
+    files.write(tmp_path, version, steps=(6,), changes=column)
+    steps, _, notes = read(tmp_path)
+    assert steps == list(range(6))
+    assert notes.get("clock", 0) == others
+
+
+def test_timestamps_that_are_no_numbers(tmp_path: Path) -> None:
+    files.write(tmp_path, steps=(6,), changes={"timestamp": lambda n, t: pa.array([f"0:0{s}" for s in range(t)])})
+    steps, _, notes = read(tmp_path)
+    assert steps == list(range(6))
+    assert not notes
+
+
+@VERSIONS
+def test_rows_that_were_lost_have_their_own_frames(version: str, tmp_path: Path) -> None:
+    """The numbers of the frames tell which rows are not there."""
+    folder = files.write(tmp_path, version, steps=(6,))
+    path = next((folder / "data/chunk-000").iterdir())
+    pq.write_table(pq.read_table(path).take([0, 1, 3, 5]), path)
+    assert read(tmp_path)[0] == [0, 1, 3, 5]
+
+
+def test_two_rows_of_one_frame_have_none(tmp_path: Path) -> None:
+    files.write(tmp_path, steps=(6,), changes={"frame_index": lambda n, t: pa.array([0, 1, 2, 2, 4, 5])})
+    steps, reasons, _ = read(tmp_path)
+    assert steps == [0, 1, NONE, NONE, 4, 5]
