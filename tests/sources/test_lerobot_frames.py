@@ -111,7 +111,7 @@ def test_a_video_that_begins_late_gives_no_frame(version: str, count: int, late:
 @VERSIONS
 def test_a_late_beginning_within_half_a_step_needs_a_tolerance(version: str, tmp_path: Path) -> None:
     film(tmp_path, version, range(6), [n + 0.3 for n in range(6)])
-    steps, reasons, notes = read(tmp_path)
+    _steps, reasons, notes = read(tmp_path)
     assert reasons == {"frame_off_time": 6}
     assert notes["off_time"] == 6
     assert notes["farthest"] == pytest.approx(0.03)
@@ -165,7 +165,7 @@ def test_a_rate_at_which_frames_have_other_steps_gives_none(
 ) -> None:
     """29 frames a second: the frame that is shown at the time of step 30 is number 29."""
     retimed(tmp_path, version, fps, 40)
-    steps, reasons, notes = read(tmp_path, 30, video={"tolerance": tolerance})
+    _steps, reasons, notes = read(tmp_path, 30, video={"tolerance": tolerance})
     assert reasons == {"video_out_of_step": 40}
     assert notes["fastest"] == pytest.approx(float(fps), rel=1e-3)
 
@@ -193,7 +193,7 @@ def test_every_third_frame_late_by_one_of_them(version: str, tmp_path: Path) -> 
 def test_a_frame_has_one_step(version: str, tmp_path: Path) -> None:
     """15 frames a second for 30 steps, and a tolerance of more than a frame: every second step has none."""
     retimed(tmp_path, version, 15, 20)
-    steps, reasons, _ = read(tmp_path, 30, video={"tolerance": 0.04})
+    steps, _reasons, _ = read(tmp_path, 30, video={"tolerance": 0.04})
     assert steps == [n // 2 if n % 2 == 0 else NONE for n in range(40)]
 
 
@@ -201,7 +201,7 @@ def test_frames_at_uneven_times(tmp_path: Path) -> None:
     """A clock's jitter: what is within the tolerance has its own frame, and no other step is touched."""
     at = [0, 1, 2.03, 3, 3.96, 5]
     film(tmp_path, "v2.1", range(6), at)
-    steps, reasons, notes = read(tmp_path)
+    steps, reasons, _notes = read(tmp_path)
     assert steps == [0, 1, NONE, 3, NONE, 5]
     assert reasons == {"": 4, "frame_off_time": 2}
     assert read(tmp_path, video={"tolerance": 0.005})[0] == list(range(6))
@@ -268,7 +268,7 @@ def test_a_file_that_begins_late(tmp_path: Path) -> None:
     folder = three(tmp_path)
     every = [*frames(0, range(6)), *frames(1, range(5)), *frames(2, range(7))]
     files.encode(folder / f"videos/{CAMERA}/chunk-000/file-000.mp4", every, at=[n + 1 for n in range(18)])
-    steps, reasons, notes = read(tmp_path)
+    _steps, reasons, notes = read(tmp_path)
     assert reasons == {"video_out_of_step": 18}
     assert notes["late"] == pytest.approx(0.1)
 
@@ -292,7 +292,7 @@ def test_frames_of_an_episode_that_is_gone(tmp_path: Path) -> None:
     rows = pq.read_table(data)
     pq.write_table(pa.Table.from_pylist([listed[0], listed[2]]), path)
     pq.write_table(rows.filter(pa.compute.not_equal(rows["episode_index"], 1)), data)
-    steps, reasons, notes = read(tmp_path)
+    steps, _reasons, notes = read(tmp_path)
     assert steps == [*range(6), *range(7)]
     assert not notes
 
@@ -302,7 +302,7 @@ def test_cameras_that_disagree(tmp_path: Path) -> None:
     folder = three(tmp_path, lambda n, row: span([0.0, 0.4, 0.9][n], [0.4, 0.9, 1.6][n]))
     every = [*frames(0, range(4)), *frames(1, range(5)), *frames(2, range(7))]
     files.encode(folder / f"videos/{CAMERA}/chunk-000/file-000.mp4", every)
-    steps, reasons, notes = read(tmp_path)
+    steps, reasons, _notes = read(tmp_path)
     assert steps == [0, 1, 2, 3, NONE, NONE, *range(5), *range(7)]
     assert reasons == {"": 16, "missing_image": 2}
 
@@ -326,7 +326,7 @@ def test_a_rate_a_little_off_in_several_episodes(tmp_path: Path) -> None:
     info = json.loads((folder / "meta/info.json").read_text())
     (folder / "meta/info.json").write_text(json.dumps(info | {"fps": 30}))
     assert read(tmp_path, 30, video={"tolerance": 0.001})[0] == RIGHT
-    steps, reasons, _ = read(tmp_path, 30)
+    _steps, reasons, _ = read(tmp_path, 30)
     assert set(reasons) == {"", "frame_off_time"}
 
 
@@ -374,5 +374,5 @@ def test_rows_that_were_lost_have_their_own_frames(version: str, tmp_path: Path)
 
 def test_two_rows_of_one_frame_have_none(tmp_path: Path) -> None:
     files.write(tmp_path, steps=(6,), changes={"frame_index": lambda n, t: pa.array([0, 1, 2, 2, 4, 5])})
-    steps, reasons, _ = read(tmp_path)
+    steps, _reasons, _ = read(tmp_path)
     assert steps == [0, 1, NONE, NONE, 4, 5]
