@@ -39,6 +39,7 @@ REASONS = (
     "between_steps",
     "frame_off_time",
     "video_out_of_step",
+    "linked_episode",
     # Not in an index: a recipe's own (`rt2data.samples.windows`).
     "composed",
     "no_state",

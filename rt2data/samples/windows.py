@@ -33,7 +33,10 @@ Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
 # The action is not defined.
-UNKNOWN = tuple(index.CODE[reason] for reason in ("invalid_action", "not_finite", "unequal_length", "missing_episode"))
+UNKNOWN = tuple(
+    index.CODE[reason]
+    for reason in ("invalid_action", "not_finite", "unequal_length", "missing_episode", "linked_episode")
+)
 BETWEEN = index.CODE["between_steps"]  # no step at all, as another project reads the dataset
 WINDOW = ("ahead", "back")
 
