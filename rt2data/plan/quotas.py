@@ -10,6 +10,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.plan import apportion, video_frames
 from rt2data.plan.plan import SourcePlan
 from rt2data.recipes.recipe import Recipe, RecipeSource
+from rt2data.samples import selection
 
 
 def check_usable(source: RecipeSource, plan: SourcePlan) -> None:
@@ -23,7 +24,7 @@ def check_usable(source: RecipeSource, plan: SourcePlan) -> None:
     repair = "Check the dataset's folder and its splits:"
     if plan.left_out and not others:
         repair = "Change in the recipe what leaves them out, or take the source out"
-        repair = "; ".join(video_frames.sentences(source, plan)) or repair
+        repair = "; ".join(video_frames.sentences(plan.frames, selection.cameras(source))) or repair
     raise Rt2dataError(source.where, found, "at least one usable train sample", repair)
 
 

@@ -1,24 +1,20 @@
-"""Sentences of a plan about the frames of videos that a source's images are."""
+"""Sentences about the frames of videos that a source's images are."""
 
 from __future__ import annotations
 
 import math
-
-from rt2data.plan.plan import SourcePlan
-from rt2data.recipes.recipe import RecipeSource
-from rt2data.samples import selection
+from collections.abc import Mapping, Sequence
 
 
-def sentences(source: RecipeSource, plan: SourcePlan) -> list[str]:
-    """Say, for the cameras that a recipe takes, which steps have no frame of their own, and what to do."""
+def sentences(notes: Mapping[str, float], cameras: Sequence[str]) -> list[str]:
+    """Say of some cameras which steps have no frame of their own, and what to do (`rt2data.index.frame_notes`)."""
     out: list[str] = []
-    notes = plan.frames
     if not notes:
         return out
     fps = notes["fps"]
     if count := int(notes.get("length", 0)):
         out.append(f"meta states another length than there are rows, of {_many(count, 'episode')}")
-    for camera in selection.cameras(source):
+    for camera in cameras:
         said = {what: notes.get(f"{camera}.{what}", 0.0) for what in _ALL}
         rate = _rates(said["slowest"], said["fastest"])
         runs = f"{rate} frames a second, fps in meta/info.json is {fps:g}" if rate != f"{fps:.4g}" else ""

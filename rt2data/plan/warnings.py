@@ -6,6 +6,7 @@ from rt2data.plan import video_frames
 from rt2data.plan.plan import SourcePlan
 from rt2data.recipes.recipe import Recipe
 from rt2data.robot.fields import ARM
+from rt2data.samples import selection
 
 _UNKNOWN = (
     {"units": "number of examples", "samples": "number of texts", "images": "bytes of the images"},
@@ -31,7 +32,9 @@ def warnings(recipe: Recipe, plans: list[SourcePlan], splits: dict[str, int]) ->
             warnings += [f"{plan.dataset} gives {name} no sample" for name in filled if not plan.samples[name]]
         if plan.never_terminate:
             warnings.append(f"{plan.dataset}: in {plan.never_terminate} of {plan.units} episodes no step terminates")
-        warnings += [f"{plan.dataset}: {sentence}" for sentence in video_frames.sentences(source, plan)]
+        warnings += [
+            f"{plan.dataset}: {sentence}" for sentence in video_frames.sentences(plan.frames, selection.cameras(source))
+        ]
         robot = source.declaration.robot
         warnings += [
             f"{plan.dataset}: {about} is unverified: {reason}" for about, reason in source.declaration.unverified

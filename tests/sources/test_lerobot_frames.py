@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,8 +19,10 @@ import yaml
 
 pytest.importorskip("av")
 from support import lerobot_files as files
+from support import small_corpora
 
-from rt2data import index, sources
+from rt2data import cli, index, sources
+from rt2data.check import check
 from rt2data.declarations import declaration
 from rt2data.index import blobs
 from rt2data.sources.robot.lerobot.source import LeRobot
@@ -376,3 +380,52 @@ def test_two_rows_of_one_frame_have_none(tmp_path: Path) -> None:
     files.write(tmp_path, steps=(6,), changes={"frame_index": lambda n, t: pa.array([0, 1, 2, 2, 4, 5])})
     steps, _reasons, _ = read(tmp_path)
     assert steps == [0, 1, NONE, NONE, 4, 5]
+
+
+# --- what is said of it -----------------------------------------------------------------------------------------------
+
+
+def plan_of(root: Path, **recipe: Any) -> str:
+    """What the command `plan --index` prints, in one line; on standard error where it fails."""
+    (root / "socks.yaml").write_text(yaml.safe_dump(files.DECLARATION))
+    path = small_corpora.write_recipe(
+        root / "r.yaml", sources=[{"source": "socks.yaml"}], cameras=["primary"], splits=None, **recipe
+    )
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        cli.main(["plan", str(path), "--data-root", str(root), "--work", str(root / "w"), "--index"])
+    return " ".join(out.getvalue().split())
+
+
+@VERSIONS
+def test_the_plan_says_why_and_what_to_do(version: str, tmp_path: Path) -> None:
+    film(tmp_path, version, range(6), [n * 1.001 for n in range(6)])
+    said = plan_of(tmp_path)
+    assert "4 frame_off_time" in said or "5 frame_off_time" in said
+    assert "socks: in 1 of 1 episodes no step terminates" in said
+    assert "left out, whose frame is up to 0.0005 s from the step's time (9.99 frames a second" in said
+    assert "`video: {tolerance: 0.0005}` in the declaration takes them" in said
+    film(tmp_path / "late", version, range(6), [n + 1 for n in range(6)])
+    said = plan_of(tmp_path / "late")
+    assert "socks gives train no sample: 6 steps (6 video_out_of_step)" in said
+    assert "begins 0.1 s late" in said
+
+
+def test_the_plan_says_where_timestamps_name_other_frames_and_lengths_differ(tmp_path: Path) -> None:
+    late = {"timestamp": lambda n, t: pa.array((np.arange(t) + (n == 1)) / files.FPS)}
+    folder = files.write(tmp_path, "v3.0", steps=(6, 5, 7), changes=late)
+    files.relist(folder, lambda n, row: {"length": 8} if n == 2 else {})
+    said = plan_of(tmp_path)
+    assert "camera primary: for 5 steps the column timestamp names another frame, or none" in said
+    assert "socks: meta states another length than there are rows, of 1 episode" in said
+    assert "camera wrist" not in said  # the recipe does not take it
+
+
+def test_datasets_check_looks_at_frames(tmp_path: Path) -> None:
+    film(tmp_path, "v2.1", range(6), [n + 1 for n in range(6)])
+    (tmp_path / "socks.yaml").write_text(yaml.safe_dump(files.DECLARATION))
+    declared = declaration.read_declaration(tmp_path / "socks.yaml")
+    verdicts = {claim.claim: claim for claim in check.check(declared, tmp_path, path="socks").claims}
+    assert verdicts["camera primary: frames belong to steps"].verdict == "objects"
+    assert "begins 0.1 s late" in verdicts["camera primary: frames belong to steps"].evidence
+    assert verdicts["camera wrist: frames belong to steps"].verdict == "agrees"
