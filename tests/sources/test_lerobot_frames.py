@@ -162,6 +162,20 @@ def test_a_rate_a_little_off_needs_a_tolerance(version: str, tmp_path: Path) -> 
 
 
 @VERSIONS
+@pytest.mark.parametrize("fps", [Fraction(30000, 1001), 29, 31])
+def test_timestamps_at_the_videos_own_rate_need_no_tolerance(version: str, fps: Fraction, tmp_path: Path) -> None:
+    """LeRobot's reader asks for them and gets each step's frame, whatever fps says."""
+    retimed(tmp_path, version, fps, 40)
+    path = next((tmp_path / "socks/data/chunk-000").iterdir())
+    rows = pq.read_table(path)
+    at = rows.schema.get_field_index("timestamp")
+    pq.write_table(rows.set_column(at, "timestamp", pa.array(np.arange(40) / float(fps), pa.float32())), path)
+    steps, _reasons, notes = read(tmp_path, 30)
+    assert steps == list(range(40))
+    assert not notes
+
+
+@VERSIONS
 @pytest.mark.parametrize("fps", [29, 31, 25, Fraction(305, 10)])
 @pytest.mark.parametrize("tolerance", [1e-4, 0.0166, 0.04])
 def test_a_rate_at_which_frames_have_other_steps_gives_none(
@@ -298,6 +312,20 @@ def test_frames_of_an_episode_that_is_gone(tmp_path: Path) -> None:
     pq.write_table(rows.filter(pa.compute.not_equal(rows["episode_index"], 1)), data)
     steps, _reasons, notes = read(tmp_path)
     assert steps == [*range(6), *range(7)]
+    assert not notes
+
+
+@pytest.mark.parametrize("gap", [1, 3])
+def test_a_file_with_gaps_between_its_episodes(gap: int, tmp_path: Path) -> None:
+    """As where each video was put behind the others with a duration that is a little longer than its frames."""
+    folder = three(tmp_path)
+    every = [*frames(0, range(6)), *frames(1, range(5)), *frames(2, range(7))]
+    at = [n + gap * (int(n >= 6) + int(n >= 11)) for n in range(18)]
+    files.encode(folder / f"videos/{CAMERA}/chunk-000/file-000.mp4", every, at=at)
+    edges = [0, 0.6 + gap / 10, 1.1 + 2 * gap / 10, 1.8 + 3 * gap / 10]
+    files.relist(folder, lambda n, row: span(edges[n], edges[n + 1]))
+    steps, _reasons, notes = read(tmp_path)
+    assert steps == RIGHT
     assert not notes
 
 

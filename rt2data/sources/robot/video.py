@@ -118,33 +118,44 @@ def scan(path: Place, start: float, stop: float) -> Scan:
 
     Of a video that cannot be opened all bytes are digested.
     """
-    h = hashlib.blake2b(digest_size=20)
     size = path.stat().st_size
-    edges: list[int] = []
-    times: list[float] = []
     with open_video(path) as video:
         if video is None:
+            h = hashlib.blake2b(digest_size=20)
             with storage.open_partly(path) as file:
                 while piece := file.read(1 << 22):
                     h.update(piece)
             return Scan(h.digest(), Extent(size, 0, size), None, None)
         container, stream = video
-        base = stream.time_base
-        h.update(b"%d/%d" % (base.numerator, base.denominator))
-        h.update(bytes(stream.codec_context.extradata or b""))
-        _seek(container, stream, start)
-        for packet in _packets(container, stream):
-            if packet.dts is not None and float(packet.dts * base) > stop:
-                break
-            data = bytes(packet)
-            h.update(b"%d %d " % (packet.pts if packet.pts is not None else -1, len(data)) + data)
-            if packet.pos is not None and packet.pos >= 0:
-                edges += [packet.pos, packet.pos + len(data)]
-            if data and packet.pts is not None and not packet.is_discard:
-                times.append(float(packet.pts * base))
+        moved = _seek(container, stream, start)
+        digest, edges, times = _scan(container, stream, stop)
+        if (
+            moved and not min(times, default=math.inf) <= start
+        ):  # key frames are listed by another clock: from the front
+            container.seek(0, backward=True, stream=stream)
+            digest, edges, times = _scan(container, stream, stop)
         length = _length(container, stream)
     shown = np.unique(np.array(times, np.float64))
-    return Scan(h.digest(), Extent(size, min(edges, default=0), max(edges, default=0)), shown, length)
+    return Scan(digest, Extent(size, min(edges, default=0), max(edges, default=0)), shown, length)
+
+
+def _scan(container: Any, stream: Any, stop: float) -> tuple[bytes, list[int], list[float]]:
+    """Read packets up to a time: their digest, where they begin and end in the file, and when their frames are shown."""
+    h, base = hashlib.blake2b(digest_size=20), stream.time_base
+    edges: list[int] = []
+    times: list[float] = []
+    h.update(b"%d/%d" % (base.numerator, base.denominator))
+    h.update(bytes(stream.codec_context.extradata or b""))
+    for packet in _packets(container, stream):
+        if packet.dts is not None and float(packet.dts * base) > stop:
+            break
+        data = bytes(packet)
+        h.update(b"%d %d " % (packet.pts if packet.pts is not None else -1, len(data)) + data)
+        if packet.pos is not None and packet.pos >= 0:
+            edges += [packet.pos, packet.pos + len(data)]
+        if data and packet.pts is not None and not packet.is_discard:
+            times.append(float(packet.pts * base))
+    return h.digest(), edges, times
 
 
 def _length(container: Any, stream: Any) -> Length | None:

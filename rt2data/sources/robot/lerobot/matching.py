@@ -9,6 +9,9 @@ from standing in for another step's:
   its times it is another step's (a video that begins late, or runs at another rate), nobody can know which is right,
   and no step gets a frame. It is so wherever the number of frames fits the steps better than their times do: a video
   that lacks frames, or whose steps are every third frame, fits by its times.
+
+Where ``timestamp`` is the time of that very frame, within the tolerance, the frame is the step's: a video of 29.97
+frames a second, with timestamps to match, may call itself one of 30.
 """
 
 from __future__ import annotations
@@ -71,24 +74,30 @@ def match(video: Video, scan: Scan, number: Array, clock: Array | None, fps: flo
     rows = max(steps, int(number.max(initial=-1, where=np.isfinite(number))) + 1)
     gap = float(np.median(np.diff(own))) if len(own) > 1 else 1 / fps
     rate = (len(own) - 1) / float(own[-1] - own[0]) if len(own) > 1 else fps
-    end = video.following if np.isfinite(video.following) else float(own[-1]) + gap
-    longer = (min(end, video.end) - video.start) * fps - rows >= SLOT
-    if file_out_of_step(video, scan.length, fps) or _out_of_step(own, gap, video.start, end, rows, fps):
+    longer = (min(float(own[-1]) + gap, video.end) - video.start) * fps - rows >= SLOT
+    theirs = None if clock is None else _asked(scan.times, video.start, clock, tolerance)
+    moved = file_out_of_step(video, scan.length, fps)
+    if theirs is not None and not moved and len(own) == rows == steps:
+        numbered = own[np.clip(np.nan_to_num(number, nan=0), 0, rows - 1).astype(np.int64)]
+        if (theirs == numbered).all() and len(np.unique(numbered)) == steps:
+            return Match(numbered, np.zeros(steps, np.uint8), {})
+    if moved or _out_of_step(own, gap, video.start, rows, fps):
         begin = scan.length.first - video.starts[0] if scan.length and len(video.starts) else 0.0
         notes = {"out_of_step": 1, "late": max(begin, float(own[0]) - video.start), "slowest": rate, "fastest": rate}
         return Match(none, np.full(steps, _OUT_OF_STEP, np.uint8), notes)
     wanted = video.start + number / fps
     frame, away = _nearest(own, wanted)
-    reason = np.where(away <= tolerance, 0, np.where(away < half, _OFF_TIME, _MISSING)).astype(np.uint8)
+    near = away <= tolerance
+    if theirs is not None:
+        near |= (theirs == own[frame]) & (away < half)
+    reason = np.where(near, 0, np.where(away < half, _OFF_TIME, _MISSING)).astype(np.uint8)
     _one_step_each(frame, away, reason)
     times = np.where(reason == 0, own[frame], np.nan)
     notes = {"longer": int(longer)}
     if (off := reason == _OFF_TIME).any():
         notes |= {"off_time": int(off.sum()), "farthest": float(away[off].max())}
         notes |= {"slowest": rate, "fastest": rate}
-    if clock is not None:
-        asked, far = _nearest(scan.times, video.start + np.asarray(clock, np.float32).astype(np.float64))
-        theirs = np.where(far <= tolerance, scan.times[asked], np.nan)
+    if theirs is not None:
         same = (theirs == times) | (np.isnan(theirs) & np.isnan(times))
         notes["clock"] = int(np.count_nonzero(~same))
     return Match(times, reason, notes)
@@ -106,33 +115,36 @@ def file_out_of_step(video: Video, length: Length | None, fps: float) -> bool:
         return False
     rate = (length.frames - 1) / (length.last - length.first)
     each = max(1, round(rate / fps))  # frames a step
-    begins = (starts - length.first) * rate - each * (np.cumsum(steps) - steps)
-    ends = np.append(starts[1:], length.last + 1 / rate) - (starts + steps / fps)
-    return _contradict(length.frames - each * int(steps.sum()), begins, ends * each * fps) or _shifted(
-        (length.first - starts[0]) * each * fps, ends[-1] * each * fps
-    )
+    after = np.append(starts[1:], length.last + 1 / rate) - starts
+    # Frames that an episode lacks before the next one begins, whether its times go by fps or by the video's rate.
+    lacks = each * steps - np.maximum(after * each * fps, after * rate)
+    late = (length.first - starts[0]) * each * fps
+    lack = float(np.where(lacks >= SLOT, lacks, 0).sum()) + (late if late >= SLOT else 0)
+    over = (length.last + 1 / rate - (starts[-1] + steps[-1] / fps)) * each * fps
+    fewer = max(0, each * int(steps.sum()) - length.frames)
+    return bool(lack - fewer >= SLOT) or _shifted(late, over)
 
 
-def _out_of_step(own: Array, gap: float, start: float, end: float, rows: int, fps: float) -> bool:
+def _out_of_step(own: Array, gap: float, start: float, rows: int, fps: float) -> bool:
     """Return whether an episode's frames have other steps by their number than by their times."""
     each = max(1, round(1 / (gap * fps)))
-    late = (own[0] - start) * each * fps
-    over = (end - (start + rows / fps)) * each * fps
-    return _contradict(len(own) - each * rows, late, over) or _shifted(late, over)
-
-
-def _contradict(surplus: int, *places: Any) -> bool:
-    """Return whether frames fit the steps better by their number than by the times at which episodes begin and end.
-
-    All in frames: `surplus` of the video, and `places` how far each time is from where it should be.
-    """
-    away = max(float(np.abs(place).max()) for place in places)
-    return bool(away - abs(surplus) >= SLOT)
+    surplus = len(own) - each * rows
+    away = (own - start) * each * fps - np.arange(len(own))  # from the place that its number gives a frame, in frames
+    if not surplus:
+        return bool(np.abs(away).max() >= SLOT)
+    late, over = float(away[0]), (own[-1] + gap - start) * each * fps - each * rows
+    return bool(max(abs(late), abs(over)) - abs(surplus) >= SLOT) or _shifted(late, over)
 
 
 def _shifted(late: float, over: float) -> bool:
     """Return whether a video begins late and ends late by the same number of frames."""
     return bool(late >= SLOT and abs(late - over) < SLOT)
+
+
+def _asked(times: Array, start: float, clock: Array, tolerance: float) -> Array:
+    """Return the time of the frame that LeRobot's reader gives for each ``timestamp``, NaN where it gives none."""
+    frame, away = _nearest(times, start + np.asarray(clock, np.float32).astype(np.float64))
+    return np.where(away <= tolerance, times[frame], np.nan)
 
 
 def _nearest(times: Array, wanted: Array) -> tuple[Array, Array]:

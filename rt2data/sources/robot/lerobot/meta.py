@@ -55,10 +55,10 @@ class Video:
     Attributes:
         file: the video.
         start: the second of the first frame.
-        stop: the second before which its frames lie, beyond those that it should have: `following`, or what is stated.
+        stop: the second before which its frames lie, and perhaps others that no episode has: where the next episode of
+            the file begins, or what is stated.
         end: the second before which they lie as ``meta`` states it. Some writers give the last frame's own time as
             ``to_timestamp``, others the time after it: by the episode's length it is seen which.
-        following: the second at which the next episode of the file begins.
         starts, steps: (n,), where each of the file's episodes begins, in order, and its length; 0 where nobody says it.
     """
 
@@ -66,7 +66,6 @@ class Video:
     start: float = 0.0
     stop: float = math.inf
     end: float = math.inf
-    following: float = math.inf
     starts: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0), compare=False)
     steps: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64), compare=False)
 
@@ -237,7 +236,7 @@ def _fenced(listed: dict[int, Listed], fps: float) -> dict[int, Listed]:
             following = float(starts[after[at]]) if after[at] < len(starts) else math.inf
             known = [second for second in (end + 1 / fps, start + length / fps) if start < second < math.inf]
             stop = following if following < math.inf else max(known, default=math.inf)
-            videos[number][camera] = replace(video, stop=stop, end=end, following=following, starts=starts, steps=steps)
+            videos[number][camera] = replace(video, stop=stop, end=end, starts=starts, steps=steps)
     return {number: replace(episode, videos=videos[number]) for number, episode in listed.items()}
 
 
