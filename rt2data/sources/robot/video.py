@@ -129,9 +129,8 @@ def scan(path: Place, start: float, stop: float) -> Scan:
         container, stream = video
         moved = _seek(container, stream, start)
         digest, edges, times = _scan(container, stream, stop)
-        if (
-            moved and not min(times, default=math.inf) <= start
-        ):  # key frames are listed by another clock: from the front
+        # Key frames are found by the time at which they are decoded, which may be that of frames shown before them.
+        if moved and min(times, default=math.inf) > start + 1e-3:
             container.seek(0, backward=True, stream=stream)
             digest, edges, times = _scan(container, stream, stop)
         length = _length(container, stream)
@@ -140,7 +139,7 @@ def scan(path: Place, start: float, stop: float) -> Scan:
 
 
 def _scan(container: Any, stream: Any, stop: float) -> tuple[bytes, list[int], list[float]]:
-    """Read packets up to a time: their digest, where they begin and end in the file, and when their frames are shown."""
+    """Read packets up to a time: their digest, where they begin and end in the file, when their frames are shown."""
     h, base = hashlib.blake2b(digest_size=20), stream.time_base
     edges: list[int] = []
     times: list[float] = []
