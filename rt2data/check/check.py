@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from rt2data import sources
-from rt2data.check import claims, evidence
+from rt2data.check import claims, evidence, frame_claims
 from rt2data.check.evidence import Claim, EpisodeEvidence
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
@@ -88,10 +88,10 @@ def check(
         expected = "a robot dataset: `rt2data datasets NAME` lists what is declared of others"
         raise Rt2dataError(declared.name, f"kind {declared.kind}", expected)
     source = sources.open_source(declared, data_root, path)
-    seen = [
-        _read_evidence(robot, e, declared.name, _episode_name(robot, e, n))
-        for n, e in enumerate(_excerpts(source, episodes))
-    ]
+    seen, frames = [], []
+    for n, excerpt in enumerate(_excerpts(source, episodes)):
+        seen.append(_read_evidence(robot, excerpt, declared.name, _episode_name(robot, excerpt, n)))
+        frames.append(excerpt.frames)
     if not seen:
         raise Rt2dataError(str(source.root), "no episode with a step", "a dataset to check")
     return Report(
@@ -99,7 +99,7 @@ def check(
         str(source.root),
         len(seen),
         sum(episode.steps for episode in seen),
-        tuple(claims.check_claims(declared, robot, seen)),
+        (*claims.check_claims(declared, robot, seen), *frame_claims.check_frames(declared.cameras, frames)),
     )
 
 

@@ -45,6 +45,9 @@ REASONS = (
     "several_frames",
     "duplicate_member",
     "not_a_file",
+    "frame_off_time",
+    "video_out_of_step",
+    "linked_episode",
     # Not in an index: a recipe's own (`rt2data.samples.windows`).
     "composed",
     "no_state",

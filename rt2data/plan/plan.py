@@ -30,9 +30,11 @@ class SourcePlan:
         units, rows: episodes or examples, steps or examples, as found.
         left_out: rows that are no sample, by reason.
         missing: where the first image was looked for that is not there; "" where none is missing.
-        never_terminate: episodes in which no step terminates.
+        never_terminate: episodes with samples none of which terminates.
         recoded: episodes with an instruction that was no UTF-8 and was read as Windows-1252.
         failed: episodes that failed and give samples all the same; None where nobody states how many.
+        frames: of a source whose images are frames of videos, what its indexes say of them
+            (`rt2data.index.frame_notes`).
         samples: usable samples per split, before quotas.
         mix: train samples of one pass over the mix, as the recipe's amounts have it.
         quota: samples drawn per split. Of train that is `mix`, or each sample once where the form is by_source.
@@ -66,6 +68,7 @@ class SourcePlan:
     never_terminate: int = 0
     recoded: int = 0
     failed: int | None = 0
+    frames: dict[str, float] = field(default_factory=dict)
     samples: Counter[str] = field(default_factory=Counter)
     mix: int = 0
     quota: Counter[str] = field(default_factory=Counter)

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from rt2data import index
 from rt2data.errors import Rt2dataError
-from rt2data.index import blobs, keys
+from rt2data.index import blobs, frame_notes, keys
 from rt2data.plan import apportion, left_out, quotas, requests, shared_pictures, warnings
 from rt2data.plan.draw import _hash, iter_drawn, reasoning_hashes
 from rt2data.plan.plan import Plan, SourcePlan, Stream, counted_streams, empty_plans, stream_names
@@ -144,9 +144,12 @@ def count_part(recipe: Recipe, source: RecipeSource, plan: SourcePlan, table: pa
     counts = selection.count_units(table)
     plan.units += counts["units"]
     plan.rows += counts["rows"]
-    plan.never_terminate += counts.get("never_terminate", 0)
     plan.recoded += counts["recoded"]
     plan.failed = (plan.failed or 0) + selection.count_failed(table, samples)
+    if source.declaration.robot:
+        plan.never_terminate += windows.never_terminate(table, source, samples.kept)
+        notes = json.loads(index.meta(table).get("frames", "{}"))
+        plan.frames = frame_notes.combined([plan.frames, notes])
     plan.left_out += samples.left_out
     plan.remarks += count_remarks(table, source, samples)
     plan.blob_bytes += blob_bytes(table, source)

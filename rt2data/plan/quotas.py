@@ -7,10 +7,11 @@ import math
 from fractions import Fraction
 
 from rt2data.errors import Rt2dataError
-from rt2data.plan import apportion, left_out
+from rt2data.plan import apportion, left_out, video_frames
 from rt2data.plan.plan import SourcePlan
 from rt2data.plan.remarks import explain_boxes
 from rt2data.recipes.recipe import Recipe, RecipeSource
+from rt2data.samples import selection
 
 
 def _without_samples(source: RecipeSource, plan: SourcePlan) -> Rt2dataError:
@@ -23,6 +24,7 @@ def _without_samples(source: RecipeSource, plan: SourcePlan) -> Rt2dataError:
     repair = "Check the dataset's folder and its splits:"
     if plan.left_out and not others:
         repair = "Change in the recipe what leaves them out, or take the source out"
+        repair = "; ".join(video_frames.sentences(plan.frames, selection.cameras(source))) or repair
     if explained := explain_boxes(source, plan):
         repair = "; ".join(explained)
     return Rt2dataError(source.where, found, "at least one usable train sample", repair)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from rt2data.plan import shared_pictures
+from rt2data.plan import shared_pictures, video_frames
 from rt2data.plan.plan import SourcePlan
 from rt2data.plan.remarks import describe_remarks, explain_boxes
 from rt2data.recipes import filters
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.robot.fields import ARM
+from rt2data.samples import selection
 
 _UNKNOWN = (
     {"units": "number of examples", "samples": "number of texts", "images": "bytes of the images"},
@@ -36,6 +37,8 @@ def warnings(recipe: Recipe, plans: list[SourcePlan], splits: dict[str, int]) ->
                 warnings.append(f'{plan.dataset}: its split "{name}" goes into train, as the recipe asks')
         if plan.never_terminate:
             warnings.append(f"{plan.dataset}: in {plan.never_terminate} of {plan.units} episodes no step terminates")
+        frames = video_frames.sentences(plan.frames, selection.cameras(source))
+        warnings += [f"{plan.dataset}: {sentence}" for sentence in frames]
         warnings += [*_texts(source, plan), *describe_remarks(source, plan), *explain_boxes(source, plan)]
         robot = source.declaration.robot
         warnings += _failures(source, plan)

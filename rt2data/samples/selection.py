@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -229,17 +228,7 @@ def count_failed(table: pa.Table, samples: Selection) -> int:
     return len(np.unique(index.codes(table, "episode")[0][samples.kept & failed]))
 
 
-def count_units(table: pa.Table) -> Mapping[str, Any]:
-    """Episodes or examples as found, how many of them have no step that terminates (robot data only), and `recoded`
-    (`rt2data.index.table`).
-    """
+def count_units(table: pa.Table) -> Mapping[str, int]:
+    """Episodes or examples as found, rows, and `recoded` (`rt2data.index.table`)."""
     meta = index.meta(table)
-    out = {"units": len(json.loads(meta["units"])), "rows": table.num_rows, "recoded": int(meta.get("recoded", "0"))}
-    if "terminate" in table.column_names:
-        ends = index.numbers(table, "terminate")
-        there = index.numbers(table, "reject") != index.CODE["missing_episode"]
-        begin = np.flatnonzero((index.numbers(table, "step") == 0) & there)
-        out["never_terminate"] = (
-            len(begin) - int(np.count_nonzero(np.logical_or.reduceat(ends, begin))) if len(begin) else 0
-        )
-    return out
+    return {"units": len(json.loads(meta["units"])), "rows": table.num_rows, "recoded": int(meta.get("recoded", "0"))}

@@ -33,7 +33,10 @@ Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
 # The action is not defined.
-UNKNOWN = tuple(index.CODE[reason] for reason in ("invalid_action", "not_finite", "unequal_length", "missing_episode"))
+UNKNOWN = tuple(
+    index.CODE[reason]
+    for reason in ("invalid_action", "not_finite", "unequal_length", "missing_episode", "linked_episode")
+)
 BETWEEN = index.CODE["between_steps"]  # no step at all, as another project reads the dataset
 WINDOW = ("ahead", "back")
 
@@ -119,6 +122,24 @@ def earlier_rows(table: pa.Table, rows: Ints, source: RecipeSource, number: int)
     """
     back = index.numbers(table, "back")[rows]
     return rows - source.sampling.pace * np.minimum(number, back).astype(np.int64), np.asarray(number <= back)
+
+
+def never_terminate(table: pa.Table, source: RecipeSource, kept: Bools) -> int:
+    """Count the episodes of whole parts that have samples, none of which terminates at any of its steps.
+
+    `kept` says which rows of the table, as `apply_sampling` gave it, become samples.
+    """
+    starts = np.flatnonzero(index.numbers(table, "step") == 0)
+    if not len(starts) or "terminate" not in table.column_names:
+        return 0
+    ends = _flags(table, "terminate") & (index.numbers(table, "reject") != BETWEEN)
+    if source.sampling.windows:
+        at = np.arange(table.num_rows)
+        reach = source.sampling.pace * np.minimum(index.numbers(table, "ahead"), source.sampling.horizon - 1)
+        before = np.concatenate([[0], np.cumsum(ends)])
+        ends = before[at + reach + 1] > before[at]
+    some = np.logical_or.reduceat(kept, starts)
+    return int(np.count_nonzero(some & ~np.logical_or.reduceat(kept & ends, starts)))
 
 
 class _Part:

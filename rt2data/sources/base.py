@@ -6,7 +6,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -71,6 +71,7 @@ class EpisodeExcerpt:
         fields: describes each numeric field of `values`.
         images: per camera field the encoded images by step.
         flags: which of RLDS' ``is_first``, ``is_last``, ``is_terminal`` are in `values`, below ``steps/``.
+        frames: of a format with videos what `rt2data.index.frame_notes` says of the episode.
     """
 
     values: Values
@@ -78,6 +79,7 @@ class EpisodeExcerpt:
     fields: Mapping[str, Field]
     images: Mapping[str, Mapping[int, bytes]]
     flags: tuple[str, ...] = ()
+    frames: Mapping[str, float] = field(default_factory=dict)
 
     def read(self, path: str) -> npt.NDArray[Any]:
         """Read a numeric field, (T, ...), as `read_per_step` does."""

@@ -150,7 +150,7 @@ def test_frames_are_those_of_pyav(version: str, tmp_path: Path) -> None:
 def test_pixels_do_not_depend_on_the_processor_and_are_lerobots_but_for_rounding(tmp_path: Path) -> None:
     noise = list(np.random.default_rng(0).integers(0, 256, (6, files.SIZE[1], files.SIZE[0], 3), np.uint8))
     path = files.encode(tmp_path / "a.mp4", noise)
-    found = list(video.frames(path, [0.2], [1.0], tolerance=1e-4, quality=95))
+    found = list(video.frames(path, [0.2], quality=95))
     with av.open(str(path)) as container:
         one = list(container.decode(video=0))[2]
         exact = one.reformat(format="rgb24", interpolation=0x10 | 0x40000 | 0x80000).to_ndarray()
@@ -182,7 +182,7 @@ def test_every_form_of_pixels_is_lerobots_but_for_rounding(
 ) -> None:
     noise = list(np.random.default_rng(0).integers(0, 256, (4, height, files.SIZE[0], 3), np.uint8))
     path = files.encode(tmp_path / "a.mp4", noise, codec, pixels=pixels)
-    found = video.frames(path, [n / files.FPS for n in range(4)], [9.0] * 4, tolerance=1e-4, quality=95)
+    found = video.frames(path, [n / files.FPS for n in range(4)], quality=95)
     with av.open(str(path)) as container:
         for one, data in zip(container.decode(video=0), found, strict=True):
             assert (one.format.name, one.height) == (pixels, height)
@@ -202,8 +202,7 @@ def test_frames_do_not_depend_on_where_reading_begins(codec: str, tmp_path: Path
     times = [n / files.FPS for n in range(40)]
 
     def read(start: int, stop: int = 40) -> list[bytes]:
-        some = times[start:stop]
-        return list(video.frames(path, some, [9.0] * len(some), tolerance=1e-4, quality=95))
+        return list(video.frames(path, times[start:stop], quality=95))
 
     every = read(0)
     assert [files.read_code(one) for one in every] == [files.code(n // 8, 0, n % 8) for n in range(40)]
@@ -266,11 +265,11 @@ def test_steps_are_found_by_frame_index_and_not_by_the_clock(tmp_path: Path) -> 
 
 
 def test_the_tolerance_and_the_quality_are_declared(tmp_path: Path) -> None:
-    folder = files.write(tmp_path, steps=(5,))
+    folder = files.write(tmp_path, steps=(5,), changes={"timestamp": lambda n, t: None})
     info = json.loads((folder / "meta/info.json").read_text())
     (folder / "meta/info.json").write_text(json.dumps(info | {"fps": 10.02}))  # the last step is 0.8 ms early
     changed = {"control_hz": 10.02}
-    assert reasons(indexed(opened(tmp_path, **changed))) == {"": 1, "missing_image": 4}
+    assert reasons(indexed(opened(tmp_path, **changed))) == {"": 1, "frame_off_time": 4}
     one = opened(tmp_path, video={"tolerance": 0.001, "quality": 50}, **changed)
     assert shown(indexed(one), "primary", tmp_path / "work") == codes(0, 5)
     sizes = [len(picture(indexed(o), 0, "primary", tmp_path / "work")) for o in (opened(tmp_path, **changed), one)]

@@ -398,6 +398,43 @@ def test_links_out_of_the_file_are_not_followed(tmp_path: Path) -> None:
     assert found == {"right", "top", "wrist"}
 
 
+def test_every_trial_that_is_a_link_is_read_or_counted(tmp_path: Path) -> None:
+    """Within the file, also over several links; elsewhere, in circles and to nothing: a row each is left out."""
+    path = roboset_files.write(tmp_path / "roboset_hdf5" / roboset_files.FILE, roboset_files.trial(6))
+    roboset_files.write(tmp_path / "secret.h5", roboset_files.trial(9))
+    with h5py.File(path, "a") as file:
+        file.copy("Trial0", "kept/first")  # `kept` is no trial, and is refused unless something is in it
+        file["kept/first/data/qp_ee"][...] = 0.5
+        file.move("kept", "Trial9")
+        del file["Trial9/first/data/rgb_left"]
+        file["Trial9/first/data/rgb_left"] = h5py.SoftLink("/Trial0/data/rgb_left")
+        for name in ("data", "config"):
+            file[f"Trial9/{name}"] = h5py.SoftLink(f"first/{name}")
+        file["Trial1"] = h5py.SoftLink("/Trial2")
+        file["Trial2"] = h5py.SoftLink("Trial9/first")
+        file["Trial3"] = h5py.SoftLink("/Trial0")  # another name of a trial that is read
+        file["Trial4"] = h5py.ExternalLink("../../secret.h5", "/Trial0")
+        file["Trial5"] = h5py.ExternalLink("/etc/passwd", "/")
+        file["Trial6"] = h5py.SoftLink("/nowhere")
+        file["Trial7"] = h5py.SoftLink("/Trial8")
+        file["Trial8"] = h5py.SoftLink("/Trial7")
+        file["Trial10"] = h5py.SoftLink("/Trial4/data")
+        file["note"] = "no trial"
+        file["remark"] = h5py.SoftLink("/note")
+    one = opened(tmp_path)
+    assert one.splits() == {"train": 11}
+    for check in ("header", "quick"):
+        table = indexed(tmp_path, tmp_path / "work", check=check)[roboset_files.FILE]
+        found = Counter(zip(table.column("episode").to_pylist(), index.numbers(table, "reject").tolist(), strict=True))
+        lost = index.CODE["linked_episode"]
+        by_trial = {(name.rpartition(":")[2], code): n for (name, code), n in found.items()}
+        read = {(f"Trial{n}", code): rows for n in (0, 1, 9) for code, rows in ((0, 4), (index.CODE["not_finite"], 2))}
+        assert by_trial == read | {(f"Trial{n}", lost): 1 for n in (2, 3, 4, 5, 6, 7, 8, 10)}
+        assert set(index.numbers(table, "primary.state")[index.numbers(table, "reject") == 0].tolist()) == {0}
+    converted = roboset_to_rlds.roboset(tmp_path / "roboset_hdf5", tmp_path / "out")
+    assert (converted.episodes, converted.left_out["linked_episode"]) == (3, 8)
+
+
 def test_damaged_files_and_empty_folders(tmp_path: Path) -> None:
     (tmp_path / "roboset_hdf5").mkdir()
     with pytest.raises(Rt2dataError, match="no HDF5 file"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -70,11 +71,12 @@ def encode(
     path: Path,
     frames: list[np.ndarray],
     codec: str = "libx264",
-    fps: int = FPS,
+    fps: Fraction | int = FPS,
     pixels: str = "yuv420p",
+    at: Sequence[float] | None = None,
     **container: str,
 ) -> Path:
-    """An mp4 of `frames`, with B-frames and a key frame every 7."""
+    """An mp4 of `frames`, with B-frames and a key frame every 7; shown at the times `at`, counted in frames."""
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {
         "libx264": {"g": "7", "bf": "2", "crf": "12"},
@@ -85,12 +87,23 @@ def encode(
     with av.open(str(path), "w", format="mp4", options=container) as out:
         stream = out.add_stream(codec, fps, options=options.get(codec, {}))
         stream.width, stream.height, stream.pix_fmt = frames[0].shape[1], frames[0].shape[0], pixels
+        base = 1 / Fraction(fps) / (1 if at is None else 1000)
+        stream.time_base = stream.codec_context.time_base = base
         for number, pixels in enumerate(frames):
             one = av.VideoFrame.from_ndarray(pixels, "rgb24")
-            one.pts, one.time_base = number, Fraction(1, fps)
+            one.pts, one.time_base = number if at is None else round(1000 * at[number]), base
             out.mux(stream.encode(one))
         out.mux(stream.encode(None))
     return path
+
+
+def relist(folder: Path, change: Callable[[int, dict[str, Any]], dict[str, Any]]) -> None:
+    """Change what v3.0 lists of each episode, by its number and what is listed."""
+    path = folder / "meta/episodes/chunk-000/file-000.parquet"
+    listed = pq.read_table(path).to_pylist()
+    for number, row in enumerate(listed):
+        row |= change(number, row)
+    pq.write_table(pa.Table.from_pylist(listed), path)
 
 
 def png(pixels: np.ndarray) -> bytes:

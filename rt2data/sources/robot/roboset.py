@@ -22,13 +22,13 @@ from rt2data.index.blobs import PREFIX
 from rt2data.rlds.field_values import ImageRefs
 from rt2data.sources.base import EpisodeExcerpt, Part
 from rt2data.sources.robot.episode_rows import EpisodeRows, append_left_out
-from rt2data.sources.robot.roboset_trials import CAMERAS, FIELDS, SUFFIXES, Trial, files, names, open_hdf5, trials
+from rt2data.sources.robot.roboset_trials import CAMERAS, FIELDS, SUFFIXES, Trial, files, groups, open_hdf5, trials
 from rt2data.sources.robot.robot_source import FLAGS, RobotSource, encoded_images
 from rt2data.storage.places import Place
 
 Array = npt.NDArray[Any]
 
-ENCODING = "png1"  # of the images in a blob: another one has another name
+ENCODING = "png2"  # of the images in a blob: another one has another name
 
 
 class _Episode:
@@ -71,7 +71,7 @@ class RobosetHdf5(RobotSource):
     def _count(self, file: str) -> int:
         """Count the trials of a file."""
         with open_hdf5(self.root / file) as content:
-            return len(names(content))
+            return len(groups(content))
 
     def parts(self, split: str) -> list[Part]:
         return [Part(split, file, (file,)) for file in self.files]
@@ -103,7 +103,8 @@ class RobosetHdf5(RobotSource):
                 pictures[camera] = ImageRefs(offset, length)
                 place += stored
             rows.add(_Episode(trial, record, pictures))
-            left_out.append(["not_finite"] * trial.not_finite + ["unequal_length"] * trial.unequal)
+            reasons = {"not_finite": trial.not_finite, "unequal_length": trial.unequal, "linked_episode": trial.linked}
+            left_out.append([reason for reason, rows_lost in reasons.items() for _ in range(rows_lost)])
         table = rows.table(buffer, check, digest)
         meta = index.meta(table) | {"blobs": json.dumps([] if quick else [name])}
         return append_left_out(table, rows, left_out).replace_schema_metadata(meta)

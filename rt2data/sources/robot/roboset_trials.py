@@ -5,6 +5,10 @@ holds the state at t and the command that was given in it; the last one or two r
 command of NaN. RoboHive's own layout (``TrialN/env_infos/obs_dict/...`` and ``TrialN/actions``, also below
 ``env_info``) is read as well.
 
+A link is followed within its file: a trial may be one, unless it leads to a trial that is there under another name. Any
+other link, to another file or to nothing, may not be followed: it could name any file of the machine. A trial that is
+one counts as a row that is left out.
+
 A trial is presented as the episode of `FEATURES`, which is that of the published RLDS ``robo_set`` and a few fields
 more.
 """
@@ -38,6 +42,7 @@ Array = npt.NDArray[Any]
 SUFFIXES = (".h5", ".hdf5")
 CAMERAS = ("left", "right", "top", "wrist")
 BLOCK = 1 << 26  # bytes of images that are read at once
+HOPS = 16  # links that are followed one after the other
 MAX_NUMBERS = 1 << 26  # of a dataset of numbers: a day at 100 Hz
 
 # Where a trial keeps what, the first that is there. "" is the trial itself.
@@ -93,7 +98,8 @@ class Trial:
     """One trial: T rows that are complete, of `found` in the file.
 
     `rows` are their positions in the datasets; `cameras` the datasets of images, (n, H, W, 3), that it has. They can
-    be read while the file is open.
+    be read while the file is open. `linked` is 1, and nothing else is there, where the trial is a link that is not
+    followed.
     """
 
     file: str
@@ -106,6 +112,7 @@ class Trial:
     success: float
     not_finite: int
     unequal: int
+    linked: int = 0
 
     def pictures(self, camera: str, count: int | None = None) -> Iterator[bytes]:
         """Encode the first `count` images of a camera, PNG; black ones where the trial has no such camera."""
@@ -169,8 +176,8 @@ def trials(root: Place, file: str) -> Iterator[Trial]:
         Rt2dataError: no HDF5 file, or a trial that lacks a dataset, or has one of another shape; names all of them.
     """
     with open_hdf5(root / file) as content:
-        for name in names(content):
-            yield _trial(content[name], file, name, f"{root / file}: {name}")
+        for name, group in groups(content).items():
+            yield _linked(file, name) if group is None else _trial(group, file, name, f"{root / file}: {name}")
 
 
 @contextmanager
@@ -189,33 +196,54 @@ def _opened(path: Place) -> h5py.File:
     return h5py.File(storage.open_file(path), "r")
 
 
-def names(content: h5py.Group) -> list[str]:
-    """List the groups of the trials, Trial2 before Trial10."""
-    groups = [name for name in content if isinstance(_hard(content, name), h5py.Group)]
-    return sorted(
-        groups,
-        key=lambda name: (
-            re.sub(r"\d+$", "", name),
-            int(re.findall(r"\d+$", name)[0]) if name[-1:].isdigit() else -1,
-            name,
-        ),
-    )
+def groups(content: h5py.File) -> dict[str, h5py.Group | None]:
+    """Return the groups of the trials, Trial2 before Trial10; None for a link that is not followed."""
+    found: dict[str, h5py.Group | None] = {}
+    seen: list[h5py.Group] = []
+    names = sorted(content, key=lambda name: not isinstance(content.get(name, getlink=True), h5py.HardLink))
+    for name in names:  # links last
+        link, there = content.get(name, getlink=True), _inside(content, name)
+        if isinstance(there, h5py.Group):
+            found[name] = None if there in seen else there
+            seen.append(there)
+        elif there is None and not isinstance(link, h5py.HardLink):
+            found[name] = None
+
+    def place(name: str) -> tuple[str, int, str]:
+        return re.sub(r"\d+$", "", name), int(re.findall(r"\d+$", name)[0]) if name[-1:].isdigit() else -1, name
+
+    return {name: found[name] for name in sorted(found, key=place)}
 
 
-def _hard(group: h5py.Group, path: str) -> Any:
-    """Return what lies at a path, else None. A link may name any file of the machine: it is not followed."""
-    for name in path.split("/"):
-        if not isinstance(group, h5py.Group) or not isinstance(group.get(name, getlink=True), h5py.HardLink):
+def _inside(group: h5py.Group, path: str, hops: int = HOPS) -> Any:
+    """Return what lies at a path in the file of `group`, else None: no link may lead to another file of the machine."""
+    here: Any = group.file["/"] if path.startswith("/") else group
+    names = [name for name in path.split("/") if name not in ("", ".")][::-1]
+    while names:
+        name = names.pop()
+        link = here.get(name, getlink=True) if isinstance(here, h5py.Group) else None
+        if isinstance(link, h5py.SoftLink) and hops:
+            hops -= 1
+            here = group.file["/"] if link.path.startswith("/") else here
+            names += [name for name in link.path.split("/") if name not in ("", ".")][::-1]
+        elif isinstance(link, h5py.HardLink):
+            here = here[name]
+        else:
             return None
-        group = group[name]
-    if isinstance(group, h5py.Dataset) and (group.external or group.is_virtual):
+    if isinstance(here, h5py.Dataset) and (here.external or here.is_virtual):
         return None
-    return group
+    return here
+
+
+def _linked(file: str, name: str) -> Trial:
+    """Return a trial that is a link, without a row."""
+    none, rows = np.empty((0, 8), np.float32), np.empty(0, np.int64)
+    return Trial(file, name, rows, none, none, none, {}, -1.0, 0, 0, linked=1)
 
 
 def _find(trial: h5py.Group, groups: Sequence[str], name: str) -> h5py.Dataset | None:
     for group in groups:
-        dataset = _hard(trial, f"{group}/{name}" if group else name)
+        dataset = _inside(trial, f"{group}/{name}" if group else name)
         if isinstance(dataset, h5py.Dataset):
             return dataset
     return None
@@ -223,13 +251,13 @@ def _find(trial: h5py.Group, groups: Sequence[str], name: str) -> h5py.Dataset |
 
 def _trial(trial: h5py.Group, file: str, name: str, where: str) -> Trial:
     datasets = {key: _find(trial, _GROUPS, key) for key in _NUMBERS}
-    command = next((d for d in (_hard(trial, path) for path in _COMMANDS) if isinstance(d, h5py.Dataset)), None)
+    command = next((d for d in (_inside(trial, path) for path in _COMMANDS) if isinstance(d, h5py.Dataset)), None)
     arm, hand = (_find(trial, _GROUPS, key) for key in ("ctrl_arm", "ctrl_ee"))
     split = arm is not None and hand is not None
     missing = [key for key, dataset in datasets.items() if dataset is None]
     missing += [key for key, d in (("ctrl_arm", arm), ("ctrl_ee", hand)) if d is None and not split and command is None]
     if missing:
-        present = list(trial["data"]) if isinstance(_hard(trial, "data"), h5py.Group) else list(trial)
+        present = list(trial["data"]) if isinstance(_inside(trial, "data"), h5py.Group) else list(trial)
         expected = "the datasets of a RoboSet trial below data/, or of RoboHive's log"
         problem = f"no {', '.join(missing)}; there is {', '.join(present[:12])}"
         raise Rt2dataError(where, problem, expected, "Move files that are not RoboSet's out of the folder")
@@ -244,7 +272,7 @@ def _trial(trial: h5py.Group, file: str, name: str, where: str) -> Trial:
     velocity = np.concatenate([tables["qv_arm"][:whole], tables["qv_ee"][:whole]], axis=1)
     finite = np.isfinite(np.concatenate([action, state, velocity], axis=1)).all(axis=1)
     rows = np.flatnonzero(finite)
-    solved = next((d for d in (_hard(trial, path) for path in _SOLVED) if isinstance(d, h5py.Dataset)), None)
+    solved = next((d for d in (_inside(trial, path) for path in _SOLVED) if isinstance(d, h5py.Dataset)), None)
     return Trial(
         file,
         name,
@@ -273,10 +301,10 @@ def _numbers(dataset: h5py.Dataset, width: int, where: str) -> npt.NDArray[np.fl
 def _cameras(trial: h5py.Group, where: str) -> dict[str, h5py.Dataset]:
     cameras: dict[str, h5py.Dataset] = {}
     for group in _PICTURES:
-        inside = _hard(trial, group) if group else trial
+        inside = _inside(trial, group) if group else trial
         for key in inside if isinstance(inside, h5py.Group) else ():
             match = _CAMERA.fullmatch(key)
-            dataset = _hard(inside, key) if match else None
+            dataset = _inside(inside, key) if match else None
             if not match or not isinstance(dataset, h5py.Dataset) or match[1].lower() in cameras:
                 continue
             shape = tuple(dataset.shape or ())

@@ -1,8 +1,8 @@
-"""Frames of an mp4 file at given times, decoded once from front to back and encoded as JPEG.
+"""Frames of an mp4 file, decoded once from front to back and encoded as JPEG.
 
-A frame is found as LeRobot finds it: the one whose timestamp is nearest, if that is within a tolerance. Its pixels are
-those of PyAV's ``to_ndarray("rgb24")`` as FFmpeg computes them without SIMD (``ffmpeg -cpuflags 0`` gives the same):
-its vector code rounds otherwise, by at most 3 of 255, and differently on every kind of processor.
+`scan` lists at which times frames are shown, without decoding one; `frames` decodes those of some of these times.
+Pixels are those of PyAV's ``to_ndarray("rgb24")`` as FFmpeg computes them without SIMD (``ffmpeg -cpuflags 0`` gives
+the same): its vector code rounds otherwise, by at most 3 of 255, and differently on every kind of processor.
 """
 
 from __future__ import annotations
@@ -11,7 +11,11 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
 
 from rt2data import storage
 from rt2data.errors import Rt2dataError
@@ -26,36 +30,53 @@ _EXACT, _POINT, _BILINEAR = 0x40000 | 0x80000, 0x10, 0x2
 _POINTWISE = frozenset(["yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuva420p"])
 
 
-def frames(
-    path: Place, times: Sequence[float], limits: Sequence[float], *, tolerance: float, quality: int
-) -> Iterator[bytes]:
-    """Yield the frame at each of some times; b"" where there is none.
+@dataclass(frozen=True, slots=True)
+class Length:
+    """How long a whole video is: its frames, and when the first and the last are shown, in seconds."""
+
+    frames: int
+    first: float
+    last: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a part of a video holds.
+
+    Attributes:
+        digest: of the encoded frames.
+        extent: where they lie in the file.
+        times: float64 (n,), when they are shown, in seconds, ascending; None where the video cannot be opened.
+        length: of the whole video; None where its header does not say it.
+    """
+
+    digest: bytes
+    extent: Extent
+    times: npt.NDArray[np.float64] | None
+    length: Length | None
+
+
+def frames(path: Place, times: Sequence[float], *, quality: int) -> Iterator[bytes]:
+    """Yield the frame that is shown at each of some times, as JPEG; b"" where it is damaged.
 
     Args:
         path: the video. One that cannot be opened has no frames.
-        times: in seconds, ascending.
-        limits: for each of `times`, the second from which frames no longer belong to it.
-        tolerance: how far a frame may be from its time, in seconds.
+        times: in seconds, ascending, as `scan` lists them.
         quality: of the JPEG, 1 to 100.
     """
     at = 0
     with open_video(path) as video:
         if video is not None and len(times):
             encoder = _Encoder(quality)
-            last, frame = -math.inf, None
-            for now, following in _from(*video, times[0] - tolerance):
-                while at < len(times) and times[at] <= now:
-                    # As LeRobot does, of two equally near the first.
-                    near = times[at] - last <= now - times[at]
-                    nearest = (last, frame) if near else (now, following)
-                    yield encoder.picture(nearest, times[at], limits[at], tolerance)
+            for now, frame in _from(*video, times[0]):
+                while at < len(times) and times[at] < now:
+                    yield b""
+                    at += 1
+                while at < len(times) and times[at] == now:
+                    yield encoder.picture(frame)
                     at += 1
                 if at == len(times):
                     return
-                last, frame = now, following
-            while at < len(times):
-                yield encoder.picture((last, frame), times[at], limits[at], tolerance)
-                at += 1
     yield from [b""] * (len(times) - at)
 
 
@@ -90,41 +111,63 @@ def _open_video(file: BinaryIO) -> Iterator[tuple[Any, Any] | None]:
         yield (container, stream) if small else None
 
 
-def fingerprint(path: Place, start: float, stop: float) -> tuple[bytes, Extent]:
-    """Digest the encoded frames between two times in seconds, without decoding one; all bytes if it is unreadable.
+def scan(path: Place, start: float, stop: float) -> Scan:
+    """Read the encoded frames from the key frame before `start` up to `stop`, both in seconds, without decoding one.
 
-    Returns:
-        The digest, and where in the file the frames lie.
+    Of a video that cannot be opened all bytes are digested.
     """
-    h = hashlib.blake2b(digest_size=20)
     size = path.stat().st_size
-    edges: list[int] = []
     with open_video(path) as video:
         if video is None:
+            h = hashlib.blake2b(digest_size=20)
             with storage.open_partly(path) as file:
                 while piece := file.read(1 << 22):
                     h.update(piece)
-            return h.digest(), Extent(size, 0, size)
+            return Scan(h.digest(), Extent(size, 0, size), None, None)
         container, stream = video
-        h.update(b"%d/%d" % (stream.time_base.numerator, stream.time_base.denominator))
-        h.update(bytes(stream.codec_context.extradata or b""))
-        _seek(container, stream, start)
-        for packet in _packets(container, stream):
-            if packet.dts is not None and float(packet.dts * stream.time_base) > stop:
-                break
-            data = bytes(packet)
-            h.update(b"%d %d " % (packet.pts if packet.pts is not None else -1, len(data)) + data)
-            if packet.pos is not None and packet.pos >= 0:
-                edges += [packet.pos, packet.pos + len(data)]
-    return h.digest(), Extent(size, min(edges, default=0), max(edges, default=0))
+        moved = _seek(container, stream, start)
+        digest, edges, times = _scan(container, stream, stop)
+        # Key frames are found by the time at which they are decoded, which may be that of frames shown before them.
+        if moved and min(times, default=math.inf) > start + 1e-3:
+            container.seek(0, backward=True, stream=stream)
+            digest, edges, times = _scan(container, stream, stop)
+        length = _length(container, stream)
+    shown = np.unique(np.array(times, np.float64))
+    return Scan(digest, Extent(size, min(edges, default=0), max(edges, default=0)), shown, length)
 
 
-def unreadable(path: Place) -> bool:
-    """Return whether a video is there and cannot be opened."""
-    if not storage.is_file(path.parent, path.name):
-        return False
-    with open_video(path) as video:
-        return video is None
+def _scan(container: Any, stream: Any, stop: float) -> tuple[bytes, list[int], list[float]]:
+    """Read packets up to a time: their digest, where they begin and end in the file, when their frames are shown."""
+    h, base = hashlib.blake2b(digest_size=20), stream.time_base
+    edges: list[int] = []
+    times: list[float] = []
+    h.update(b"%d/%d" % (base.numerator, base.denominator))
+    h.update(bytes(stream.codec_context.extradata or b""))
+    for packet in _packets(container, stream):
+        if packet.dts is not None and float(packet.dts * base) > stop:
+            break
+        data = bytes(packet)
+        h.update(b"%d %d " % (packet.pts if packet.pts is not None else -1, len(data)) + data)
+        if packet.pos is not None and packet.pos >= 0:
+            edges += [packet.pos, packet.pos + len(data)]
+        if data and packet.pts is not None and not packet.is_discard:
+            times.append(float(packet.pts * base))
+    return h.digest(), edges, times
+
+
+def _length(container: Any, stream: Any) -> Length | None:
+    """Return how long a video is, by its header and its last packets."""
+    if stream.start_time is None or not stream.duration or stream.duration <= 0:
+        return None
+    first = float(stream.start_time * stream.time_base)
+    count = stream.frames or round(float(stream.duration * stream.time_base * (stream.average_rate or 0)))
+    try:
+        container.seek(stream.start_time + stream.duration, backward=True, any_frame=False, stream=stream)
+        shown = [packet.pts for packet in _packets(container, stream) if packet.pts is not None and packet.size]
+    except library().error.FFmpegError:
+        return None
+    last = float(max(shown) * stream.time_base) if shown else first
+    return Length(count, first, last) if count and last >= first else None
 
 
 def library() -> Any:
@@ -144,10 +187,9 @@ class _Encoder:
         self.quality = quality
         self.reformatter = library().video.reformatter.VideoReformatter()
 
-    def picture(self, timed: tuple[float, Any], wanted: float, limit: float, tolerance: float) -> bytes:
-        """Encode a frame, given with its time, as JPEG; b"" where it is of another time, or damaged (None)."""
-        now, frame = timed
-        if frame is None or not abs(now - wanted) < tolerance or now >= limit or not _small(frame):
+    def picture(self, frame: Any) -> bytes:
+        """Encode a frame as JPEG; b"" where it is damaged (None) or too large."""
+        if frame is None or not _small(frame):
             return b""
         from PIL import Image
 

@@ -13,7 +13,7 @@ from rt2data import index, storage
 from rt2data.errors import Rt2dataError
 from rt2data.sources.base import Part
 from rt2data.sources.robot import video
-from rt2data.sources.robot.lerobot import table
+from rt2data.sources.robot.lerobot import matching, table
 from rt2data.sources.robot.lerobot.meta import Listed, Meta, Video
 from rt2data.storage import object_store
 from rt2data.storage.local_copies import Extent
@@ -31,7 +31,9 @@ class Place(NamedTuple):
 class Episode:
     """An episode as `rt2data.sources.robot.episode_rows.EpisodeRows` takes it; `record` is its number.
 
-    `listed`: what ``meta`` says of it, None where it is not listed; `place`: None where no file holds it.
+    `listed`: what ``meta`` says of it, None where it is not listed; `place`: None where no file holds it. By camera,
+    `scans`: the frames of those of its `videos` that were read so far, None where the file is not there; `matches`: the
+    frames of its steps, once its values are read.
     """
 
     record: int
@@ -39,6 +41,8 @@ class Episode:
     place: Place | None
     videos: Mapping[str, Video]
     values: dict[str, Any] = field(default_factory=dict)
+    scans: dict[str, video.Scan | None] = field(default_factory=dict)
+    matches: dict[str, matching.Match] = field(default_factory=dict)
     steps: int = 0
 
     def __post_init__(self) -> None:
@@ -46,6 +50,15 @@ class Episode:
 
     def __getitem__(self, path: str) -> Any:
         return self.values[path]
+
+    def scan(self, root: storage.Place, camera: str) -> video.Scan | None:
+        """List the frames of a camera's video, once; None where there is no such file."""
+        if camera not in self.scans:
+            place = self.videos.get(camera)
+            path = root / place.file if place else None
+            there = place is not None and path is not None and path.is_file()
+            self.scans[camera] = video.scan(path, place.start, place.stop) if there and path and place else None
+        return self.scans[camera]
 
 
 class Episodes:
@@ -133,14 +146,14 @@ class Episodes:
             rows, extent = table.fingerprint(self.root / place.file, place.start, place.stop)
             extents[place.file] = extent.with_(extents.get(place.file))
             content += [place.file, rows]
-            for camera, video_span in episode.videos.items():
-                path = self.root / video_span.file
-                content.append(json.dumps([episode.record, camera, repr(video_span.start), repr(video_span.stop)]))
-                frames = b""
-                if storage.is_file(self.root, video_span.file):
-                    frames, extent = video.fingerprint(path, video_span.start, video_span.stop)
-                    extents[video_span.file] = extent.with_(extents.get(video_span.file))
-                content.append(frames)
+            for camera, span in episode.videos.items():
+                scan = episode.scan(self.root, camera)
+                moved = scan is not None and matching.file_out_of_step(span, scan.length, self.meta.fps)
+                content.append(json.dumps([episode.record, camera, repr(span.start), repr(span.stop), moved]))
+                content.append(scan.digest if scan else b"")
+                about.append(repr(span.end))
+                if scan:
+                    extents[span.file] = scan.extent.with_(extents.get(span.file))
         shown = index.digest(*content, size=20).hex()
         return shown, index.digest(shown, *about, size=20).hex(), extents
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from rt2data.rlds.features import Field, Shape
 
-EPISODE, FRAME = "episode_index", "frame_index"
+EPISODE, FRAME, CLOCK = "episode_index", "frame_index", "timestamp"
 TASK, SUBTASK = "task", "subtask"  # sentences of a step; task/COLUMN is that of another column of task numbers
 
 _NUMBERS = ("bool", "float16", "float32", "float64", *(f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)))

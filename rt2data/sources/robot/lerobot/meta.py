@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeGuard
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -48,11 +50,24 @@ _SPAN = re.compile(r"(\d+):(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """Where an episode's frames of one camera are: a file, and the seconds from which and before which."""
+    """Where an episode's frames of one camera are.
+
+    Attributes:
+        file: the video.
+        start: the second of the first frame.
+        stop: the second before which its frames lie, and perhaps others that no episode has: where the next episode of
+            the file begins, or what is stated.
+        end: the second before which they lie as ``meta`` states it. Some writers give the last frame's own time as
+            ``to_timestamp``, others the time after it: by the episode's length it is seen which.
+        starts, steps: (n,), where each of the file's episodes begins, in order, and its length; 0 where nobody says it.
+    """
 
     file: str
     start: float = 0.0
     stop: float = math.inf
+    end: float = math.inf
+    starts: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0), compare=False)
+    steps: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +164,7 @@ class Meta:
     def episodes(self, cameras: Sequence[str]) -> dict[int, Listed]:
         """Read the episodes that ``meta`` lists, by number; in v3 with their videos of `cameras`."""
         if self.version == 3:
-            return dict(self._episodes_3(cameras))
+            return _fenced(dict(self._episodes_3(cameras)), self.fps)
         episodes = {}
         for line, row in read_objects(self.root / EPISODES) if EPISODES in self.files else ():
             number = row.get("episode_index")
@@ -173,7 +188,8 @@ class Meta:
             expected = f"files {EPISODES_3}/chunk-000/file-000.parquet, ..."
             raise Rt2dataError(str(self.root), "no list of episodes", expected, "Copy the folder meta again")
         keys = ("chunk_index", "file_index")
-        plain = ["episode_index", "length", "tasks", *(f"data/{key}" for key in keys)]
+        span = ("dataset_from_index", "dataset_to_index")
+        plain = ["episode_index", "length", "tasks", *span, *(f"data/{key}" for key in keys)]
         video = [f"videos/{c}/{key}" for c in cameras for key in (*keys, "from_timestamp", "to_timestamp")]
         for file in files:
             for row in _rows(self.root / file, [*plain, *video]):
@@ -181,13 +197,17 @@ class Meta:
                 if not _whole(number) or not all(_whole(n) for n in data.values()):
                     expected = "episode_index, data/chunk_index and data/file_index: numbers from 0"
                     raise Rt2dataError(str(self.root / file), f"an episode with {[number, *data.values()]}", expected)
+                first, after = (row.get(key) for key in span)
+                if not row.get("length") and _whole(first) and _whole(after) and after > first:
+                    row["length"] = after - first
                 videos = {}
                 for camera in cameras:
                     place = {key: row.get(f"videos/{camera}/{key}") for key in keys}
                     start, stop = (row.get(f"videos/{camera}/{key}") for key in ("from_timestamp", "to_timestamp"))
                     if all(_whole(n) for n in place.values()) and _seconds(start):
                         name = self._video.name(place, camera)
-                        videos[camera] = Video(name, float(start), float(stop) if _seconds(stop) else math.inf)
+                        end = float(stop) if _seconds(stop) and stop > start else math.inf
+                        videos[camera] = Video(name, float(start), end=end)
                 yield number, _listed(row, self._data.name(data), videos)
 
 
@@ -196,6 +216,30 @@ def _listed(row: Mapping[str, Any], data: str, videos: Mapping[str, Video]) -> L
     tasks = [tasks] if isinstance(tasks, str) else tasks if isinstance(tasks, list) else []
     texts = tuple(task for task in tasks if isinstance(task, str))
     return Listed(length if _whole(length) else 0, texts, data, videos)
+
+
+def _fenced(listed: dict[int, Listed], fps: float) -> dict[int, Listed]:
+    """Add to each video of v3 what its file's other episodes say of it."""
+    files: dict[tuple[str, str], list[tuple[float, int]]] = {}
+    for number, episode in listed.items():
+        for camera, video in episode.videos.items():
+            files.setdefault((camera, video.file), []).append((video.start, number))
+    videos: dict[int, dict[str, Video]] = {number: {} for number in listed}
+    for (camera, _), places in files.items():
+        places.sort()
+        starts = np.array([start for start, _ in places], np.float64)
+        steps = np.array([listed[number].length for _, number in places], np.int64)
+        after = np.searchsorted(starts, starts + 0.5 / fps)  # the next episode that does not begin at the same frame
+        for at, (start, number) in enumerate(places):
+            video, length = listed[number].videos[camera], listed[number].length
+            end = video.end
+            if length and abs((end - start) * fps - (length - 1)) < 0.5:  # the last frame's own time
+                end += 1 / fps
+            following = float(starts[after[at]]) if after[at] < len(starts) else math.inf
+            known = [second for second in (end + 1 / fps, start + length / fps) if start < second < math.inf]
+            stop = following if following < math.inf else max(known, default=math.inf)
+            videos[number][camera] = replace(video, stop=stop, end=end, starts=starts, steps=steps)
+    return {number: replace(episode, videos=videos[number]) for number, episode in listed.items()}
 
 
 def _seconds(value: Any) -> TypeGuard[float]:

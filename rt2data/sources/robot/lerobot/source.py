@@ -1,7 +1,7 @@
 """LeRobot datasets, v2.0, v2.1 and v3.0: Parquet with the numbers, and images in mp4 files or in Parquet.
 
 A step is a row. Its image in a video is the frame at ``frame_index / fps`` seconds, counted from where the episode
-begins in the file: what LeRobot's reader decodes with PyAV. Frames are written once, as JPEG, into a blob of the work
+begins in the file (`rt2data.sources.robot.lerobot.matching`). Frames are written once, as JPEG, into a blob of the work
 directory; images in Parquet are copied there as they are.
 """
 
@@ -19,16 +19,16 @@ import pyarrow as pa
 from rt2data import index, storage
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
+from rt2data.index import frame_notes
 from rt2data.index.blobs import PREFIX
 from rt2data.rlds.features import Field
 from rt2data.rlds.field_values import ImageRefs
 from rt2data.sources.base import EpisodeExcerpt, Part
-from rt2data.sources.robot import video
 from rt2data.sources.robot.episode_rows import EpisodeRows, append_left_out
-from rt2data.sources.robot.lerobot import frames
+from rt2data.sources.robot.lerobot import frames, matching
 from rt2data.sources.robot.lerobot import table as lerobot_table
 from rt2data.sources.robot.lerobot.episodes import Episode, Episodes
-from rt2data.sources.robot.lerobot.fields import EPISODE, FRAME, SUBTASK, TASK, column_of, fields_of
+from rt2data.sources.robot.lerobot.fields import CLOCK, EPISODE, FRAME, SUBTASK, TASK, column_of, fields_of
 from rt2data.sources.robot.lerobot.frames import Shots
 from rt2data.sources.robot.lerobot.meta import Meta
 from rt2data.sources.robot.robot_source import RobotSource, encoded_images
@@ -40,7 +40,7 @@ Array = npt.NDArray[Any]
 PART = 8  # episode numbers in a part: some thousand frames of each camera, half a minute's work
 QUALITY = 95  # of the JPEGs, unless the declaration says otherwise
 TOLERANCE = 1e-4  # seconds between a frame and its time, LeRobot's own default
-ENCODING = "jpeg1"  # of the frames in a blob: another one has another name
+ENCODING = "jpeg2"  # of the frames in a blob: another one has another name
 
 
 class LeRobot(RobotSource):
@@ -69,6 +69,7 @@ class LeRobot(RobotSource):
         self.cameras = tuple(dict.fromkeys(camera.field for camera in declared.cameras))
         moving = tuple(c for c in self.cameras if self.meta.features.get(c, {}).get("dtype") == "video")
         self.still = frozenset(self.cameras) - frozenset(moving)
+        self.moving = moving
         self.episodes = Episodes(root, self.meta, moving)
         sample = self.episodes.sample()
         fields = fields_of(self.meta.features, lerobot_table.columns(root / sample) if sample else {})
@@ -137,6 +138,7 @@ class LeRobot(RobotSource):
         left_out = [["missing_episode"] * (e.listed.length if e.listed and not e.place else 0) for e in episodes]
         meta = index.meta(table) | {"blobs": json.dumps([] if quick or not shots else [name])}
         meta["read"] = json.dumps(read)
+        meta["frames"] = json.dumps(frame_notes.combined(map(self._notes, episodes)))
         return append_left_out(table, rows, left_out).replace_schema_metadata(meta)
 
     def excerpts(self, part: Part, choose: Callable[[int], list[int]]) -> Iterator[EpisodeExcerpt]:
@@ -149,7 +151,7 @@ class LeRobot(RobotSource):
                     few = shots.take(np.flatnonzero(np.isin(shots.step, choose(episode.steps))))
                     pairs = zip(few.step.tolist(), self._pictures([few]), strict=True)
                     pictures[shots.camera] |= {step: data for step, data in pairs if data}
-                yield EpisodeExcerpt(episode, episode.steps, self.fields, pictures)
+                yield EpisodeExcerpt(episode, episode.steps, self.fields, pictures, frames=self._notes(episode))
 
     def _read(self, episode: Episode, sentences: Mapping[str, Mapping[int, str]]) -> Episode:
         """Read the values of an episode. An image in Parquet has None for now."""
@@ -160,8 +162,16 @@ class LeRobot(RobotSource):
             texts = {path: column for path in self.robot.fields if (column := column_of(path))}
             # What need not be there: a row has a number and a task even so.
             spare = [name for name in (*texts.values(), FRAME) if name in stored]
+            clock = self._field(CLOCK)
+            if (
+                self.moving
+                and clock.shape == ()
+                and clock.kind == "tensor"
+                and lerobot_table.is_number(stored.get(CLOCK))
+            ):
+                spare.append(CLOCK)
             needed = [name for name in self.robot.fields if name not in (*texts, EPISODE, *self.cameras)]
-            wanted = [self.fields.get(name) or _number(name) for name in dict.fromkeys([*needed, *spare])]
+            wanted = [self._field(name) for name in dict.fromkeys([*needed, *spare])]
             values |= lerobot_table.values(self.root / file, wanted, start, stop)
             for path, column in texts.items():
                 known = sentences[SUBTASK if path == SUBTASK else TASK]
@@ -169,14 +179,34 @@ class LeRobot(RobotSource):
                 values[path] = _sentences(episode.steps, values.get(column), known, other)
                 if path == TASK and episode.listed:
                     values[path] = _with_paraphrases(values[path], episode.listed.tasks)
-        return dataclasses.replace(episode, values=values)
+        number, matches = values.get(FRAME, np.arange(episode.steps)), {}
+        for camera in self.moving if episode.place else ():
+            scan = episode.scan(self.root, camera)
+            if scan is not None:
+                place = episode.videos[camera]
+                matches[camera] = matching.match(place, scan, number, values.get(CLOCK), self.meta.fps, self.tolerance)
+        return dataclasses.replace(episode, values=values, matches=matches)
+
+    def _field(self, name: str) -> Field:
+        """Describe a column of numbers, also one that ``meta/info.json`` does not describe."""
+        kind = "float64" if name == CLOCK else "int64"
+        return self.fields.get(name) or Field(name, "tensor", kind, (), per_step=True)
+
+    def _notes(self, episode: Episode) -> dict[str, float]:
+        """Say what a plan says of an episode's frames."""
+        stated = episode.listed.length if episode.listed and episode.place else 0
+        notes: dict[str, float] = {"fps": self.meta.fps, "length": int(stated not in (0, episode.steps))}
+        for camera in self.robot.cameras:
+            match = episode.matches.get(camera.field)
+            notes |= {f"{camera.name}.{what}": value for what, value in (match.notes if match else {}).items() if value}
+        return notes
 
     def _shots(self, episodes: Sequence[Episode]) -> Iterator[Shots]:
-        return frames.list_shots(episodes, self.cameras, self.root, self.meta.fps)
+        return frames.list_shots(episodes, self.cameras, self.root)
 
     def _pictures(self, shots: Sequence[Shots]) -> Iterator[bytes]:
         for shot in shots:
-            yield from shot.pictures(self.root, self.tolerance, self.quality)
+            yield from shot.pictures(self.root, self.quality)
 
     def _blob(self, shown: str) -> str:
         """Name a part's blob by all that its bytes depend on, but for the versions of PyAV and Pillow."""
@@ -185,15 +215,17 @@ class LeRobot(RobotSource):
 
     def _with_reasons(self, table: pa.Table, episodes: Sequence[Episode]) -> pa.Table:
         """Add the reason why a row has no image: its video cannot be opened, or has no frame for it."""
-        episode_of_row = np.repeat(np.arange(len(episodes)), [episode.steps for episode in episodes])
         for camera in self.robot.cameras:
             name = f"{camera.name}.state"
             none = index.numbers(table, f"{camera.name}.length") == 0
-            state = np.where(none, index.CODE["missing_image"], index.numbers(table, name)).astype(np.uint8)
-            for number in np.unique(episode_of_row[none]).tolist():
-                where = episodes[number].videos.get(camera.field)
-                if where is not None and video.unreadable(self.root / where.file):
-                    state[none & (episode_of_row == number)] = index.CODE["unreadable_image"]
+            why = [
+                episode.matches[camera.field].reason if camera.field in episode.matches else None
+                for episode in episodes
+            ]
+            reasons = [np.zeros(e.steps, np.uint8) if r is None else r for e, r in zip(episodes, why, strict=True)]
+            reason = np.concatenate([np.empty(0, np.uint8), *reasons])
+            reason[reason == 0] = index.CODE["missing_image"]
+            state = np.where(none, reason, index.numbers(table, name)).astype(np.uint8)
             table = index.replaced(table, name, pa.array(state))
             table = _name_files(table, camera.name, camera.field, none, episodes)
         return table
@@ -215,11 +247,6 @@ def _name_files(
             files.append(file)
         codes[none & (episode_of_row == number)] = files.index(file)
     return index.replaced(table, name, index.dictionary(codes, files))
-
-
-def _number(name: str) -> Field:
-    """Describe a column of numbers that ``meta/info.json`` does not describe."""
-    return Field(name, "tensor", "int64", (), per_step=True)
 
 
 def _only(episode: Episode, tasks: Mapping[int, str]) -> str:

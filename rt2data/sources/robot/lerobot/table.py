@@ -88,6 +88,11 @@ def columns(path: Place) -> dict[str, pa.DataType]:
         return {field.name: _stored(field.type) for field in file.schema_arrow}
 
 
+def is_number(kind: pa.DataType | None) -> bool:
+    """Return whether a column holds one number a row, which no list is around."""
+    return kind is not None and bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
+
+
 def values(path: Place, fields: Sequence[Field], start: int, stop: int) -> dict[str, Any]:
     """Read rows `start` to `stop` of the columns called as `fields`.
 
