@@ -51,6 +51,7 @@ ahead                    int32                recipe   steps after this one that
 back                     int32                recipe   steps before this one that a window may reach
 ======================== ==================== ======== ================================================================
 
+The file of an image that is not there is every one that was looked for, TRIED between them.
 An image that no file of the dataset holds as bytes lies in a blob (`rt2data.index.blobs`).
 
 The metadata of a part's index, JSON where it is no text: ``digest`` (of the part's content), ``units`` ([[id, steps],

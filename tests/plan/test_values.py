@@ -237,5 +237,5 @@ def test_instructions_of_what_train_does_not_see_are_not_counted(
     options: dict[str, Any] = {"cameras": ["primary"], "splits": None, "sources": [BRIDGE | {"splits": splits}]}
     path = small_corpora.write_recipe(tmp_path / "small.yaml", holdout={"instructions": ["move it"]}, **options)
     build(path, tmp_path / "out", data_root=tmp_path)
-    own = json.loads((tmp_path / "out" / "statistics.json").read_bytes())["sources"]["bridge"]
+    own = json.loads((tmp_path / "out" / "statistics.json").read_bytes())["sources"]["bridge_dataset"]
     assert own["instructions"] == {"distinct": 1, "most_frequent": [["pick the cup", 3]]}

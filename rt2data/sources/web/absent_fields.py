@@ -22,17 +22,21 @@ class AbsentFields:
         web: the declaration.
         split: the split that the file belongs to, for its `where`.
         columns: whether the declared columns must be there too.
+        table: whether every record has the same fields.
     """
 
-    def __init__(self, web: WebFields, split: str, *, columns: bool = True) -> None:
+    def __init__(self, web: WebFields, split: str, *, columns: bool = True, table: bool = False) -> None:
         # Per field the alternatives: of one of them every path must be there.
         wanted = {f"fields: {name}": [_paths(path)] for name, path in web.fields.items() if name not in OPTIONAL}
         if web.captions:
             wanted["fields: captions"] = [_paths(path) for path in web.captions.values()]
         wanted |= {f"columns: {name}": [_paths(path)] for name, path in web.columns.items() if columns}
         wanted |= {f"where: {path}": [_paths(path)] for path in web.where.get(split, {})}
+        # Of several images a record may lack some, but a column is one that each of them names.
+        every = web.image if table else web.image[:1]
+        wanted |= {f"fields: image {path}" if web.image[1:] else "fields: image": [_paths(path)] for path in every}
         if web.images:
-            given = {"image"} if "image" in web.fields else set[str]()
+            given = {"image"} if web.image else set[str]()
             patterns = ([name for name in _IMAGE.findall(pattern) if name not in given] for pattern in web.images)
             wanted["images"] = [[path for name in names for path in _paths(name)] for names in patterns]
         self._absent = {name: alternatives for name, alternatives in wanted.items() if all(alternatives)}

@@ -48,10 +48,11 @@ class Records(WebCorpus):
         Raises:
             Rt2dataError: it has some, and a declared field is in none of them, nor in those of another split.
         """
-        fields, where = AbsentFields(self.web, split), str(self.root / name)
+        table, where = self.field_word == "column", str(self.root / name)
+        fields = AbsentFields(self.web, split, table=table)
         for record in records:
             fields.see(record)
-            if self.field_word == "column" and fields.records == 1:  # what the first row lacks, all lack
+            if table and fields.records == 1:  # what the first row lacks, all lack
                 fields.refuse(where, self.field_word, self.first_records(split))
             yield record
         fields.refuse(where, self.field_word, self.first_records(split))

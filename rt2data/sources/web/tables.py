@@ -100,7 +100,7 @@ class Copied(Records):
         return self.table(part, examples, facts, check=check, digest=digest, blobs=json.dumps(names), watched=watched)
 
     def _checked_rows(self, part: Part) -> Iterator[list[dict[str, Any]]]:
-        fields = AbsentFields(self.web, part.split)
+        fields = AbsentFields(self.web, part.split, table=True)
         for records in self.rows(part):
             for record in records:
                 fields.see(record)
