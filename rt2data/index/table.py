@@ -31,8 +31,7 @@ captions                 list<string>         caption  every caption; a sample i
 boxes.skipped            int32                vqa?     boxes without an area or a label, which the answer lacks
 boxes.clipped            int32                vqa?     boxes of the answer that were clipped to the image
 column.NAME              struct<number, text> web?     declared column: float64 or string, the other one null
-CAMERA.file              dict<string>         all      file below the dataset's folder, or ``blob:NAME``; null: none. Of
-                                                        an image that is not there those looked for, TRIED between
+CAMERA.file              dict<string>         all      file below the dataset's folder, or ``blob:NAME``; null: none
 CAMERA.offset            int64                all      where the encoded image begins in the file
 CAMERA.length            int32                all      its bytes
 CAMERA.crc               uint32               all      its CRC32C; 0 in a quick index
