@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from rt2data.declarations.declaration import list_declarations
 from rt2data.declarations.licences import group_by_demand, list_demands
 
 
@@ -33,3 +34,15 @@ def test_demands(licence: str, demands: list[str]) -> None:
 def test_groups() -> None:
     pairs = [("a", "CC-BY-4.0"), ("b", "unknown"), ("c", "CC-BY-NC-4.0"), ("b", "unknown")]
     assert group_by_demand(pairs) == {"attribution": ["a", "c"], "non-commercial": ["c"], "unknown": ["b"]}
+
+
+def test_every_bundled_licence_has_its_evidence() -> None:
+    """Either where the terms stand, or where they were looked for; nothing is guessed."""
+    for name, declaration in list_declarations().items():
+        if declaration.file.rpartition("/builders/")[2].startswith("sample/"):
+            continue  # made by this project
+        evidence = declaration.raw.get("licence_evidence")
+        assert evidence, f"{name}: no licence_evidence"
+        if declaration.raw["licence"] == "unknown":
+            continue
+        assert any(read["says"] != "nothing" for read in evidence), name
