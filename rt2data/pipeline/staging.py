@@ -163,7 +163,7 @@ def _slow(job: Job, source: int) -> bool:
         table = index.read(job.work.path(parts[number].file))
         camera = next(name.removesuffix(".file") for name in table.column_names if name.endswith(".file"))
         codes, names = index.codes(table, f"{camera}.file")
-        rows = np.flatnonzero(codes >= 0)
+        rows = np.flatnonzero((codes >= 0) & (index.numbers(table, f"{camera}.state") == 0))
         if not len(rows):
             continue
         row = int(rows[(2 * number + 1) * len(rows) // (2 * len(parts))])  # nearer the end of later parts

@@ -43,10 +43,13 @@ from rt2data.pipeline import indexing
 root, data = Path(sys.argv[2]), sys.argv[3]
 opened = set()
 
+def asks(module):
+    return module.startswith("rt2data.") and not module.startswith("rt2data.storage.")  # which opens it for others
+
 def watch(event, arguments):
     if event == "open" and str(arguments[0]).startswith(data):
         frame = sys._getframe(1)
-        while frame and not frame.f_globals.get("__name__", "").startswith("rt2data."):
+        while frame and not asks(frame.f_globals.get("__name__", "")):
             frame = frame.f_back
         opened.add((str(arguments[0])[len(data) + 1 :], frame.f_globals["__name__"] if frame else ""))
 

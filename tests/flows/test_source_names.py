@@ -174,10 +174,10 @@ def test_what_is_left_out_goes_by_the_public_name(tmp_path: Path, corpora: Path)
         tmp_path / "r.yaml", sources=[{"source": "bridge", "filters": {"steps": {"min": 5}}}]
     )
     read = recipe.read_recipe(path)
-    plan = estimate.make(read, corpora, tmp_path / "work", index=True, check=False)
+    rows = tmp_path / "left.tsv"
+    plan = estimate.make(read, corpora, tmp_path / "work", index=True, check=False, rows=rows)
     assert plan.to_dict()["sources"][0]["source"] == "bridge_dataset"
-    estimate.write_left_out(read, corpora, tmp_path / "work", tmp_path / "left.tsv")
-    lines = (tmp_path / "left.tsv").read_text().splitlines()[1:]
+    lines = rows.read_text().splitlines()[1:]
     assert lines
     assert {line.split("\t")[0] for line in lines} == {"bridge_dataset"}
 

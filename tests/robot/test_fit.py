@@ -74,8 +74,11 @@ def term(**changes: Any) -> dict[str, Any]:
                 'Did you mean "steps/language_instruction"?'
             ),
         ),
-        ({"instruction": "steps/action"}, '"steps/action" is float32 (7) per step; expected a text.'),
-        ({"instruction": "steps/task"}, '"steps/task" is int64 () per step; expected a text.'),
+        (
+            {"instruction": "steps/action"},
+            '"steps/action" is float32 (7) per step; expected a text, or a list of texts.',
+        ),
+        ({"instruction": "steps/task"}, '"steps/task" is int64 () per step; expected a text, or a list of texts.'),
         (
             {"instruction": {"field": "steps/task", "encoding": "codes"}},
             '"steps/task" is int64 () per step; expected integers of shape (n,).',

@@ -284,7 +284,10 @@ def test_the_plan_says_what_is_left_out(
 def test_real_bridge_whose_val_repeats_its_train(shared_data: Path, tmp_path: Path, build: Build) -> None:
     rules = {"duplicate_episode": False, "duplicate_image": False, "brightness": {"min": 32}, "contrast": {"min": 16}}
     path = recipe(
-        tmp_path, {"source": BRIDGE, "filters": rules}, splits={"train": 0.8, "val": 0.2}, cameras=["primary", "fourth"]
+        tmp_path,
+        {"source": BRIDGE, "filters": rules},
+        splits={"from": ["train", "val"], "train": 0.8, "val": 0.2},
+        cameras=["primary", "fourth"],
     )
     found = build(path, tmp_path / "out", data_root=shared_data)
     assert found["sources"][0]["units"] == 50

@@ -482,7 +482,8 @@ def test_the_displacement_is_that_between_reached_poses(root: Path, tmp_path: Pa
         )
         np.testing.assert_allclose(made @ turn[t], turn[t + 1], atol=1e-6)
     assert action[3, :6].tolist() == [0] * 6  # the last step moves no further; it terminates
-    assert table.column("valid").to_pylist()[:4] == [True, True, True, False]
+    assert table.column("valid").to_pylist()[:4] == [True] * 4  # the last one commands the gripper
+    assert action[3, 6] != action[2, 6]
     assert table.column("terminate").to_pylist()[:4] == [False, False, False, True]
     assert np.abs(action[:3, :3]).max() < 0.2
 

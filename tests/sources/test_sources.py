@@ -219,7 +219,8 @@ def test_questions_that_cannot_be_read(tmp_path: Path, content: Any, message: st
     ("annotations", "wanted"),
     [
         ([{"question_id": 1, "answers": 5}], "no_answer"),
-        ([{"question_id": 1, "answers": [1, None, {}, {"answer": 3}, {"answer": ""}, []]}], "no_answer"),
+        ([{"question_id": 1, "answers": [None, {}, {"answer": ""}, []]}], "no_answer"),
+        ([{"question_id": 1, "answers": [1, None, {}, {"answer": 3}, {"answer": ""}, []]}], ""),  # 1 and 3
         ([{"question_id": 1, "answers": ["yes", {"answer": "no"}]}], ""),
         ([{"question_id": 1, "answers": {"answer": "no"}}], "no_answer"),
         ([], "no_answer"),

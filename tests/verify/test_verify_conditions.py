@@ -108,7 +108,7 @@ def test_what_samples_do_not_show_is_noted(unfiltered: Path, rules: dict[str, An
     else:
         report = promised(unfiltered, filters=rules)
     assert not report["filters"].number
-    assert f"filters that the samples do not show: bridge {next(iter(rules))}" in report.notes
+    assert f"filters that the samples do not show: bridge_dataset {next(iter(rules))}" in report.notes
 
 
 @pytest.mark.parametrize(

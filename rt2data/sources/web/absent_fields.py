@@ -37,7 +37,8 @@ class AbsentFields:
         wanted |= {f"fields: image {path}" if web.image[1:] else "fields: image": [_paths(path)] for path in every}
         if web.images:
             given = {"image"} if web.image else set[str]()
-            patterns = ([name for name in _IMAGE.findall(pattern) if name not in given] for pattern in web.images)
+            named = (_IMAGE.findall(pattern) for pattern in web.images)
+            patterns = ([name for name in names if name.partition("|")[0] not in given] for names in named)
             wanted["images"] = [[path for name in names for path in _paths(name)] for names in patterns]
         self._absent = {name: alternatives for name, alternatives in wanted.items() if all(alternatives)}
         self._names: dict[str, None] = {}
