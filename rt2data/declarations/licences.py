@@ -7,10 +7,11 @@ from collections.abc import Iterable
 
 UNKNOWN = "unknown"
 
-# The demands of licences by their SPDX name; a name not listed demands what nobody has read, so it is unknown.
-_CREATIVE = re.compile(r"\bCC-BY((?:-(?:NC|SA|ND))*)-\d\.\d\b")
+# The demands of licences by their SPDX name, also as dataset cards write them (apache-2.0, CC BY-NC 4.0). A name that
+# is not listed demands what nobody has read, so it is unknown.
+_CREATIVE = re.compile(r"\bCC[- ]BY((?:[- ](?:NC|SA|ND))*)(?:[- ]\d\.\d)?(?![- ]?\w)", re.IGNORECASE)
 _FREE = re.compile(r"\bCC0(?:-1\.0)?\b|\bpublic domain\b", re.IGNORECASE)
-_NOTICE = re.compile(r"\b(?:MIT|Apache-2\.0|BSD-[23]-Clause)\b")
+_NOTICE = re.compile(r"\b(?:MIT|Apache-2\.0|BSD-[23]-Clause)\b", re.IGNORECASE)
 _NON_COMMERCIAL = re.compile(r"\bnon-?commercial\b", re.IGNORECASE)
 _PARTS = {"NC": "non-commercial", "SA": "share-alike", "ND": "no derivatives"}
 
@@ -29,7 +30,7 @@ def list_demands(licence: str) -> list[str]:
         named = False
         for match in _CREATIVE.finditer(part):
             named = True
-            found.update(["attribution", *(_PARTS[word] for word in match[1].split("-") if word)])
+            found.update(["attribution", *(_PARTS[word] for word in re.findall("[A-Z]+", match[1].upper()))])
         if _NOTICE.search(part):
             named = True
             found.add("attribution")

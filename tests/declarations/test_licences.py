@@ -19,6 +19,11 @@ from rt2data.declarations.licences import group_by_demand, list_demands
         ("Apache-2.0", ["attribution"]),
         ("BSD-3-Clause", ["attribution"]),
         ("CC0-1.0", []),
+        ("apache-2.0", ["attribution"]),  # as cards of the Hub spell them
+        ("cc-by-nc-4.0", ["attribution", "non-commercial"]),
+        ("CC BY-NC-SA 4.0", ["attribution", "non-commercial", "share-alike"]),
+        ("CC BY", ["attribution"]),
+        ("cc-by-xyz-4.0", ["unknown"]),
         ("annotations CC-BY-4.0; pictures under their Flickr licences", ["attribution", "unknown"]),
         ("non-commercial research; pictures under their Flickr licences", ["non-commercial", "unknown"]),
         ("unknown", ["unknown"]),
