@@ -18,7 +18,6 @@ _BREAK = re.compile(rf"[{_CONTROL}]")
 _BLANK = re.compile(rf"[\s{_CONTROL}]+")
 _OTHERS = re.compile(r" ?[\x00-\x08\x0b-\x1f\x7f-\x9f]+ ?")  # control characters but tab and line feed
 _LONE = re.compile(r"[\ud800-\udfff]")  # halves of a character of UTF-16, which no UTF-8 can hold
-BYTE_ORDER_MARK = "\ufeff"
 
 # Of Windows-1252 beside letters what stands in sentences: quotes, dashes, currencies, degrees, fractions.
 _SIGNS = frozenset(
@@ -65,7 +64,7 @@ def _is_western(text: str) -> bool:
 
 def strip_padding(text: str) -> str:
     """Remove a byte order mark and the NULs at both ends; half a character becomes U+FFFD."""
-    return _LONE.sub("\ufffd", text.strip("\0").removeprefix(BYTE_ORDER_MARK))
+    return _LONE.sub("\ufffd", text.strip("\0").removeprefix("\ufeff"))
 
 
 def one_line(text: str) -> str:
@@ -93,3 +92,8 @@ def lines(text: str) -> str:
         return text
     text = strip_padding(text).replace("\r\n", "\n").replace("\r", "\n")
     return _OTHERS.sub(" ", text)
+
+
+def printable(text: str) -> str:
+    """Return a name from a file as it may be printed: control characters and the like as Python escapes them."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -21,6 +21,7 @@ from rt2data.check import claims, evidence, frame_claims
 from rt2data.check.evidence import Claim, EpisodeEvidence
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError
+from rt2data.plain_text import printable
 from rt2data.robot import actions, instruction
 from rt2data.robot.fields import RobotFields
 from rt2data.sources.base import EpisodeExcerpt, Source
@@ -107,8 +108,7 @@ def _episode_name(robot: RobotFields, excerpt: EpisodeExcerpt, number: int) -> s
     """Return the episode's id as declared, printable; where none is declared its number among those that are read."""
     stored = [np.asarray(excerpt.values[path]).item() for path in robot.episode_id]
     texts = [value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value) for value in stored]
-    name = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in ":".join(texts))
-    return name or f"{number} of those read"
+    return printable(":".join(texts)) or f"{number} of those read"
 
 
 def _read_evidence(robot: RobotFields, excerpt: EpisodeExcerpt, dataset: str, name: str) -> EpisodeEvidence:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -199,32 +198,32 @@ def list_undeclared() -> dict[str, str]:
     return {entry["name"]: entry["reason"] for entry in entries}
 
 
+def _parse_reference(reference: str) -> tuple[Path, str, str]:
+    """Split FILE#VARIANT@PROJECT into its parts; the last two may be empty."""
+    base, _, project = reference.rpartition("@")
+    base, project = (base, project) if project in COMPAT else (reference, "")
+    file, _, variant = base.partition("#")
+    return Path(file), variant, project
+
+
 def load_declaration(reference: str) -> Declaration:
-    """Load the declaration with this `Declaration.reference`.
+    """Load the declaration with this `Declaration.reference`; a variant goes by any of its names.
 
     Reads one file only: workers call it, and reading all takes a second.
     """
-    base, _, compat = reference.rpartition("@")
-    file = (base if compat in COMPAT else reference).partition("#")[0]
-    changed = Path(file).stat().st_mtime_ns if Path(file).is_file() else 0
-    return _load(reference, file, changed)
+    path, variant, project = _parse_reference(reference)
+    return _load(path, variant, project, path.stat().st_mtime_ns if path.is_file() else 0)
 
 
 @cache
-def _load(reference: str, file: str, changed: int) -> Declaration:  # noqa: ARG001  # part of the cache's key
-    known = {declaration.reference: declaration for declaration in _with_compat(read_declarations(Path(file)))}
-    if reference in known:
-        return known[reference]
-    wanted = reference.removeprefix(file)
-    found = f'no variant "{wanted}"' if wanted else "several datasets"
-    expected = f"one of {', '.join(Path(file).name + one.removeprefix(file) for one in known)}"
-    raise Rt2dataError(file, found, expected, near(reference, known))
-
-
-def _with_compat(declarations: Iterable[Declaration]) -> Iterator[Declaration]:
-    for declaration in declarations:
-        yield declaration
-        yield from declaration.compat.values()
+def _load(path: Path, variant: str, project: str, changed: int) -> Declaration:  # noqa: ARG001  # of the cache's key
+    known = read_declarations(path)
+    named = [declaration for declaration in known if variant in ("", *declaration.names)]
+    if len(named) != 1:
+        found = f'no variant "#{variant}"' if variant else "several datasets"
+        expected = f"one of {', '.join(f'{path.name}#{declaration.name}' for declaration in known)}"
+        raise Rt2dataError(str(path), found, expected, near(variant, (n for d in known for n in d.names)))
+    return find_standardised(named[0], project, str(path)) if project else named[0]
 
 
 def find_standardised(declaration: Declaration, project: str, where: str) -> Declaration:
@@ -238,15 +237,20 @@ def find_standardised(declaration: Declaration, project: str, where: str) -> Dec
     raise Rt2dataError(where, found, f"compat: {project}: in {declaration.file}", repair)
 
 
-def open_declaration(name: str, where: str) -> Declaration:
-    """Return the declaration that a command names: a file, as `Declaration.reference` has it, or a bundled one.
+def open_declaration(name: str, where: str, folder: Path | None = None) -> Declaration:
+    """Return the declaration that a command or a recipe names: a file, by its reference, or a bundled one.
+
+    Args:
+        name: FILE.yaml, FILE.yaml#VARIANT, FILE.yaml@openvla, or a name, alias or short id.
+        where: begins the error of an unknown name.
+        folder: what a file's path is relative to; the current folder by default.
 
     Raises:
-        Rt2dataError: a file that cannot be used, or an unknown name, which `where` begins.
+        Rt2dataError: a file that cannot be used, or an unknown name.
     """
-    path = name.rpartition("@")[0] if name.rpartition("@")[2] in COMPAT else name
-    is_file = Path(path.partition("#")[0]).suffix in (".yaml", ".yml")
-    return load_declaration(name) if is_file else find_declaration(name, where)
+    if _parse_reference(name)[0].suffix not in (".yaml", ".yml"):
+        return find_declaration(name, where)
+    return load_declaration(str(folder / name) if folder else name)
 
 
 def find_declaration(name: str, where: str = "datasets") -> Declaration:

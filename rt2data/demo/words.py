@@ -296,8 +296,3 @@ def join_names(language: str, names: Sequence[Name]) -> str:
     *most, last = [name.a for name in names]
     comma = "、" if language == "ja" else ", "
     return comma.join(most) + _AND[language] + last if most else last
-
-
-def name_colour(language: str, colour: str) -> str:
-    """Return the name of a colour on its own."""
-    return _TONES[language][colour][0]

@@ -23,7 +23,6 @@ from rt2data.index.hashing import digest
 
 U64 = npt.NDArray[np.uint64]
 
-MAX_STEP = 1 << 32
 MAX_VARIANT = (1 << 16) - 2
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 

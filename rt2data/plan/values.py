@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from rt2data import index
+from rt2data.plain_text import printable
 from rt2data.robot import value_limits
 from rt2data.robot.value_limits import MARGIN, OPENNESS, Extent
 from rt2data.samples import selection
@@ -156,8 +157,7 @@ def _usable(job: Job, number: int, *, train_only: bool) -> Iterator[tuple[pa.Tab
 
 def _place(table: pa.Table, row: int) -> str:
     codes, names = index.codes(table, "episode")
-    name = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(names[codes[row]]))
-    return f"episode {name}, step {index.numbers(table, 'step')[row]}"
+    return f"episode {printable(str(names[codes[row]]))}, step {index.numbers(table, 'step')[row]}"
 
 
 def _reversed(job: Job, number: int, i: int, extent: Extent) -> str:

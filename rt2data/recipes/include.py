@@ -119,9 +119,7 @@ def _find_declaration(name: str, file: str, where: str, given: Sequence[Declarat
     for candidate in given:
         if name in candidate.names:
             return candidate
-    if ".yaml" in name:
-        return declaration.load_declaration(str(Path(file).parent / name))
-    return declaration.find_declaration(name, where)
+    return declaration.open_declaration(name, where, Path(file).parent)
 
 
 def _find_included(name: str, file: str, where: str, above: tuple[str, ...]) -> Path:

@@ -5,6 +5,7 @@ A line holds at most MAX_LINE bytes, since it is held in memory. Errors name the
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,6 @@ from rt2data.errors import Rt2dataError
 from rt2data.storage.places import Place
 
 MAX_LINE = 64 << 20
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def read_lines(path: Place) -> Iterator[bytes]:
@@ -30,7 +30,7 @@ def read_lines(path: Place) -> Iterator[bytes]:
             number += 1
             if len(line) > MAX_LINE:
                 raise Rt2dataError(f"{path}:{number}", f"a line of more than {MAX_LINE >> 20} MiB", "a record per line")
-            yield line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
+            yield line.removeprefix(BOM_UTF8) if number == 1 else line
 
 
 def read_objects(path: Place) -> Iterator[tuple[int, dict[str, Any]]]:

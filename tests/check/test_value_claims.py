@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,27 @@ def test_a_file_of_variants_and_of_other_readings(tmp_path: Path, capsys: pytest
         declaration.open_declaration(f"{libero.file}#libero_11_no_noops", "datasets")
     assert cli.main(["datasets", f"{libero.reference}@openvla"]) == 0
     assert "libero_10_no_noops" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", ["{name}", "./{name}", "../here/{name}", "{folder}/{name}"])
+def test_a_file_is_named_as_the_shell_completes_it(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    written(here, lambda *_: None)
+    shutil.copy(declaration.find_declaration("libero_10_no_noops").file, here / "libero.yaml")
+    assert cli.main(["datasets", path.format(name="mine.yaml", folder=here)]) == 0
+    assert capsys.readouterr().out.startswith("mine")
+    libero = path.format(name="libero.yaml", folder=here)
+    for variant in ("libero_goal_no_noops", "libero_goal"):  # its name and its short id
+        assert cli.main(["datasets", f"{libero}#{variant}@openvla"]) == 0
+        assert capsys.readouterr().out.startswith("libero_goal_no_noops")
+    recipe = here / "recipe.yaml"
+    recipe.write_text(f'name: own\nsources:\n  - {{source: "{libero}#libero_goal"}}\n')
+    assert cli.main(["plan", str(recipe)]) == 0
+    assert "libero_goal_no_noops" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("words", [["datasets"], ["datasets", "check"]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
@@ -59,7 +60,7 @@ def value_at(path: Place, keys: Sequence[str]) -> Any:
 def _reading(path: Place) -> Iterator[IO[bytes]]:
     """Open a file behind its byte order mark; the library's errors become ours."""
     with storage.open_file(path) as file:
-        file.seek(3 if file.read(3) == b"\xef\xbb\xbf" else 0)
+        file.seek(len(BOM_UTF8) if file.read(len(BOM_UTF8)) == BOM_UTF8 else 0)
         try:
             yield file
         except (ijson.JSONError, UnicodeDecodeError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import Any, TypeAlias
@@ -92,7 +93,7 @@ class JsonColumns(Records):
     def records(self, split: str, name: str) -> Iterator[dict[str, Any]]:
         path = self.root / name
         try:
-            data = orjson.loads(storage.read_bytes(path).removeprefix(b"\xef\xbb\xbf"))
+            data = orjson.loads(storage.read_bytes(path).removeprefix(BOM_UTF8))
         except orjson.JSONDecodeError as error:
             raise Rt2dataError(str(path), f"not JSON ({error})", "annotations in JSON") from None
         lists = {k: v for k, v in data.items() if isinstance(v, list)} if isinstance(data, dict) else {}

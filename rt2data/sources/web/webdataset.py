@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
@@ -14,7 +15,6 @@ import orjson
 from rt2data import storage
 from rt2data.errors import Rt2dataError
 from rt2data.sources.base import Part
-from rt2data.sources.json_lines import BYTE_ORDER_MARK
 from rt2data.sources.pictures import Names, Picture
 from rt2data.sources.web.absent_fields import AbsentFields
 from rt2data.sources.web.records import Records
@@ -106,7 +106,7 @@ class WebDataset(Records):
                     continue
                 raw = data[member.offset : member.offset + min(member.size, MAX_TEXT)]
                 try:
-                    raw = raw.removeprefix(BYTE_ORDER_MARK)
+                    raw = raw.removeprefix(BOM_UTF8)
                     record[extension] = orjson.loads(raw) if kind == "json" else raw.decode()
                 except ValueError:
                     record["$bad"] = "bad_record"
