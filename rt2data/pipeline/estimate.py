@@ -203,7 +203,7 @@ def _guess(
         if dataset and dataset.writes_blobs:
             into.blob_bytes += dataset.estimate(name, source.declaration.cameras)[1]
         into.units += units[name]
-        into.rows += samples
+        into.rows += samples if source.declaration.robot else units[name]  # an example may have several texts
         episodes, kept = (
             _succeeded(source, word, name, n) for word, n in (("episodes", units[name]), ("steps", samples))
         )

@@ -36,7 +36,7 @@ def warnings(recipe: Recipe, plans: list[SourcePlan], splits: dict[str, int]) ->
             if name not in source.declaration.train_splits:
                 warnings.append(f'{plan.dataset}: its split "{name}" goes into train, as the recipe asks')
         if plan.never_terminate:
-            warnings.append(f"{plan.dataset}: in {plan.never_terminate} of {plan.units} episodes no step terminates")
+            warnings.append(f"{plan.dataset}: in {plan.never_terminate:,} of {plan.units:,} episodes no step terminates")
         frames = video_frames.sentences(plan.frames, selection.cameras(source))
         warnings += [f"{plan.dataset}: {sentence}" for sentence in frames]
         warnings += [*_texts(source, plan), *describe_remarks(source, plan), *explain_boxes(source, plan)]
@@ -63,7 +63,7 @@ def _texts(source: RecipeSource, plan: SourcePlan) -> list[str]:
     """Sentences about a source's instructions: those that were no UTF-8, and paraphrases that nobody has counted."""
     sentences = []
     if plan.recoded:
-        found = f"the instructions of {plan.recoded} of {plan.units} episodes are no UTF-8"
+        found = f"the instructions of {plan.recoded:,} of {plan.units:,} episodes are no UTF-8"
         sentences.append(f"{plan.dataset}: {found} and are read as Windows-1252")
     if plan.estimated and source.instructions == "all":
         sentences.append(f"{plan.dataset}: each paraphrase is a sample; only an index counts them (plan --index)")

@@ -498,6 +498,13 @@ def test_steps_are_estimated_from_mean_lengths(tmp_path: Path) -> None:
     assert made.sources[0].rows == 1388 + round(6 * 1388 / 64)
 
 
+def test_rows_of_captions_are_pictures_before_and_after_an_index(tmp_path: Path) -> None:
+    """An example with five captions is one row and five samples."""
+    sources = [{"source": "coco_captions", "splits": {"train": ["train"]}}]
+    (coco,) = planned(recipe.parse_recipe({"name": "x", "sources": sources}, "x"), tmp_path).sources
+    assert (coco.units, coco.rows, coco.samples["train"]) == (118_287, 118_287, 591_753)
+
+
 def test_a_corpus_without_instructions_is_refused_without_its_data(tmp_path: Path) -> None:
     found = recipe.parse_recipe({"name": "x", "sources": [{"source": "uiuc_d3field"}]}, "x")
     (declared := found.sources[0].declaration).raw.setdefault("published", {}).setdefault("steps", {"train": 100})
