@@ -36,7 +36,8 @@ def warnings(recipe: Recipe, plans: list[SourcePlan], splits: dict[str, int]) ->
             if name not in source.declaration.train_splits:
                 warnings.append(f'{plan.dataset}: its split "{name}" goes into train, as the recipe asks')
         if plan.never_terminate:
-            warnings.append(f"{plan.dataset}: in {plan.never_terminate:,} of {plan.units:,} episodes no step terminates")
+            endless = f"{plan.never_terminate:,} of {plan.units:,} episodes"
+            warnings.append(f"{plan.dataset}: in {endless} no step terminates")
         frames = video_frames.sentences(plan.frames, selection.cameras(source))
         warnings += [f"{plan.dataset}: {sentence}" for sentence in frames]
         warnings += [*_texts(source, plan), *describe_remarks(source, plan), *explain_boxes(source, plan)]
