@@ -34,9 +34,9 @@ def decode(raw: bytes) -> tuple[str | None, bool]:
 
     Returns:
         The text, without a byte order mark and the NULs that pad it, and whether it was another encoding: UTF-16, known
-        by its byte order mark or by NULs in every second place, or Windows-1252 (Latin-1 and a few signs), in which every
-        byte stands for a character. Bytes are taken for the latter where they are no UTF-8, and the characters are
-        those of a sentence in a Western language; else the text is None.
+        by its byte order mark or by NULs in every second place, or Windows-1252 (Latin-1 and a few signs), in which
+        every byte stands for a character. Bytes are taken for the latter where they are no UTF-8, and the characters
+        are those of a sentence in a Western language; else the text is None.
     """
     if encoding := _utf_16(raw):
         even = raw.rstrip(b"\0")  # what pads may be odd in number
