@@ -11,6 +11,7 @@ breaks from a text editor. A prompt shows none of it.
 
 from __future__ import annotations
 
+import codecs
 import re
 
 _CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
@@ -31,10 +32,17 @@ def decode(raw: bytes) -> tuple[str | None, bool]:
     """Decode a text that should be UTF-8.
 
     Returns:
-        The text, without a byte order mark and the NULs that pad it, and whether it was Windows-1252 (Latin-1 and a few
-        signs), in which every byte stands for a character. Bytes are taken for that where they are no UTF-8, and the
-        characters are those of a sentence in a Western language; else the text is None.
+        The text, without a byte order mark and the NULs that pad it, and whether it was another encoding: UTF-16, known
+        by its byte order mark or by NULs in every second place, or Windows-1252 (Latin-1 and a few signs), in which
+        every byte stands for a character. Bytes are taken for the latter where they are no UTF-8, and the characters
+        are those of a sentence in a Western language; else the text is None.
     """
+    if encoding := _utf_16(raw):
+        even = raw.rstrip(b"\0")  # what pads may be odd in number
+        try:
+            return strip_padding((even + b"\0" * (len(even) % 2)).decode(encoding)), True
+        except UnicodeDecodeError:
+            return None, False
     raw = raw.strip(b"\0")
     try:
         return strip_padding(raw.decode()), False
@@ -44,7 +52,18 @@ def decode(raw: bytes) -> tuple[str | None, bool]:
         text = raw.decode("cp1252")
     except UnicodeDecodeError:
         return None, False
-    return (text, True) if _is_western(text) else (None, False)
+    return (text, True) if b"\0" not in raw and _is_western(text) else (None, False)
+
+
+def _utf_16(raw: bytes) -> str:
+    """Name the encoding of bytes that are UTF-16, "" of others."""
+    if raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return "utf-16"
+    raw = raw.rstrip(b"\0")
+    if len(raw) < 3 or raw.count(b"\0") < len(raw) // 2:
+        return ""
+    first, second = set(raw[::2]), set(raw[1::2])
+    return "utf-16-le" if second == {0} and 0 not in first else "utf-16-be" if first == {0} and 0 not in second else ""
 
 
 def _is_western(text: str) -> bool:

@@ -169,11 +169,9 @@ class _Parser:
         own = [name for name in dims if split_dimension(name)[1] not in ARM]
         if set(given) != set(own):
             found = f"units for {', '.join(given) or 'none'}"
-            raise self.refuse(
-                ("action", "units"),
-                found,
-                f"one for each of {', '.join(own) or 'no dimension'}: those with a name of their own",
-            )
+            whose = f"for each of {', '.join(own)}" if own else "for no dimension"
+            why = "those with a name of their own" if own else "that of x to yaw is `unit`, a gripper has none"
+            raise self.refuse(("action", "units"), found, f"one {whose}: {why}")
         for name in action.get("rates", ()):
             if name not in own:
                 raise self.refuse(

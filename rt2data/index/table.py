@@ -56,7 +56,7 @@ An image that no file of the dataset holds as bytes lies in a blob (`rt2data.ind
 The metadata of a part's index, JSON where it is no text: ``digest`` (of the part's content), ``units`` ([[id, steps],
 ...] of its episodes or examples), ``blobs`` (their names), ``read`` ({file: [size, start, stop]}, where the part is
 some bytes of files), ``watched`` ({file: [size, time] or null}, files that it names, as they were before they were
-read), ``recoded`` (how many episodes have an instruction that was no UTF-8 and was read as Windows-1252), and
+read), ``recoded`` (how many episodes have an instruction that was no UTF-8 and was read as Windows-1252 or UTF-16), and
 ``frames`` (`rt2data.index.frame_notes`, where images are frames of videos). An index file may hold several small parts.
 It has the ``units``, ``blobs``, ``read``, ``recoded`` and ``frames`` of all, ``members`` ([[name, digest, rows], ...]),
 and ``source`` (the short id), ``dataset``, ``split`` and ``check``.

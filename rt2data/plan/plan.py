@@ -29,9 +29,9 @@ class SourcePlan:
         source, dataset: the source's public name.
         units, rows: episodes or examples, steps or examples, as found.
         left_out: rows that are no sample, by reason.
-        missing: where the first image was looked for that is not there; "" where none is missing.
+        missing: where the first image was looked for that is not there, as words; "" where none is missing.
         never_terminate: episodes with samples none of which terminates.
-        recoded: episodes with an instruction that was no UTF-8 and was read as Windows-1252.
+        recoded: episodes with an instruction that was no UTF-8 and was read as Windows-1252 or UTF-16.
         failed: episodes that failed and give samples all the same; None where nobody states how many.
         frames: of a source whose images are frames of videos, what its indexes say of them
             (`rt2data.index.frame_notes`).

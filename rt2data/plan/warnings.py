@@ -65,7 +65,7 @@ def _texts(source: RecipeSource, plan: SourcePlan) -> list[str]:
     sentences = []
     if plan.recoded:
         found = f"the instructions of {plan.recoded:,} of {plan.units:,} episodes are no UTF-8"
-        sentences.append(f"{plan.dataset}: {found} and are read as Windows-1252")
+        sentences.append(f"{plan.dataset}: {found} and are read as Windows-1252 or UTF-16")
     if plan.estimated and source.instructions == "all":
         sentences.append(f"{plan.dataset}: each paraphrase is a sample; only an index counts them (plan --index)")
     return sentences

@@ -19,7 +19,7 @@ class Pool(NamedTuple):
 
     Attributes:
         texts: the instruction as stored, then others that say the same in other words; empty where there is none.
-        recoded: whether some text was no UTF-8 and was read as Windows-1252.
+        recoded: whether some text was no UTF-8 and was read as Windows-1252 or UTF-16.
         unreadable: whether there is none because bytes are no text.
     """
 

@@ -393,7 +393,7 @@ def turned(*ops: Any, **changes: Any) -> dict[str, Any]:
         ),
         (
             action(units={"x": "m"}),
-            "units for x; expected one for each of no dimension: those with a name of their own.",
+            "units for x; expected one for no dimension: that of x to yaw is `unit`, a gripper has none.",
         ),
         (action(rates=["x"]), '"x" in rates; expected one of no dimension.'),
         (action(state=POSE["state"]), '"state" in a displacement; expected kind pose.'),

@@ -38,3 +38,22 @@ def test_a_prompt_is_one_line_whatever_its_operations() -> None:
 
 def test_a_long_run_of_blanks_takes_no_long_time() -> None:
     assert plain_text.one_line("a" + " " * 1_000_000 + "\u00a0b") == "a" + " " * 1_000_000 + "\u00a0b"
+
+
+@pytest.mark.parametrize(
+    ("stored", "text", "recoded"),
+    [
+        ("hebe auf".encode("utf-16"), "hebe auf", True),
+        (b"\xff\xfe" + "拿起杯子".encode("utf-16-le"), "拿起杯子", True),
+        ("pon el café".encode("utf-16-le"), "pon el café", True),
+        ("pick".encode("utf-16-be") + b"\0\0\0", "pick", True),
+        ("pick".encode("utf-16-le").rstrip(b"\0"), "pick", True),
+        ("né ☺".encode("utf-16-le"), None, False),  # without a mark nothing tells it apart from other bytes
+        (b"\xff\xfe\x00\xd8", None, False),
+        (b"pick\0it\0\0", "pick\0it", False),
+        (b"a\0\0", "a", False),
+        (b"\0\0\0\0", "", False),
+    ],
+)  # fmt: skip
+def test_utf_16_is_read_as_what_it_is(stored: bytes, text: str | None, recoded: bool) -> None:
+    assert plain_text.decode(stored) == (text, recoded)

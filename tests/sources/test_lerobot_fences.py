@@ -120,6 +120,20 @@ def test_a_file_with_gaps_between_its_episodes(gap: int, tmp_path: Path) -> None
     assert not notes
 
 
+@pytest.mark.parametrize("fps", [5, 20, 30])
+@pytest.mark.parametrize("said", ["fps", "video"])
+def test_a_file_with_a_frame_for_each_step_at_another_rate_gives_none(fps: int, said: str, tmp_path: Path) -> None:
+    """`said`: whether episodes begin where fps says, or the video's own rate."""
+    folder = three(tmp_path)
+    every = [*frames(0, range(6)), *frames(1, range(5)), *frames(2, range(7))]
+    files.encode(folder / f"videos/{CAMERA}/chunk-000/file-000.mp4", every, fps=fps)
+    edges = [n / (fps if said == "video" else files.FPS) for n in (0, 6, 11, 18)]
+    files.relist(folder, lambda n, row: span(edges[n], edges[n + 1]))
+    steps, reasons, _ = read(tmp_path)
+    assert steps == [NONE] * 18
+    assert set(reasons) <= {"video_out_of_step", "missing_image"}
+
+
 def test_cameras_that_disagree(tmp_path: Path) -> None:
     """One camera lacks an episode's last frames, so that its next one begins earlier than the other camera's."""
     folder = three(tmp_path, lambda n, row: span([0.0, 0.4, 0.9][n], [0.4, 0.9, 1.6][n]))

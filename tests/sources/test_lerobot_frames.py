@@ -152,6 +152,16 @@ def test_a_video_of_another_rate_and_the_same_length_is_read_by_time(version: st
 
 
 @VERSIONS
+@pytest.mark.parametrize(("fps", "count"), [(30, 20), (20, 20), (30, 19), (20, 21), (5, 20)])
+def test_a_frame_for_each_step_at_a_multiple_of_the_rate_gives_none(
+    version: str, fps: int, count: int, tmp_path: Path
+) -> None:
+    """20 steps at 10 Hz, but 20 frames at 30 a second: by its time the frame of step 1 is number 3."""
+    retimed(tmp_path, version, fps, count, 20, 10)
+    assert read(tmp_path)[1] == {"video_out_of_step": 20}
+
+
+@VERSIONS
 def test_every_third_frame_late_by_one_of_them(version: str, tmp_path: Path) -> None:
     folder = film(tmp_path, version, range(18), [n + 1 for n in range(18)], 6, fps=30)
     if version == "v3.0":

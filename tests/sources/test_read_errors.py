@@ -132,6 +132,19 @@ def test_a_plan_names_a_picture_that_is_missing(tmp_path: Path, capsys: pytest.C
     assert f"missing_image: no file {tmp_path}/data/1.jpg" in " ".join(capsys.readouterr().out.split())
 
 
+def test_a_plan_names_a_video_that_lacks_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = lerobot_files.write(tmp_path, steps=(4,))
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(lerobot_files.DECLARATION))
+    (tmp_path / "recipe.yaml").write_text("name: toy\nsources: [{source: toy.yaml}]\n")
+    video = folder / f"videos/chunk-000/{lerobot_files.CAMERAS[0]}/episode_000000.mp4"
+    lerobot_files.encode(video, [lerobot_files.frame(0, 0, step) for step in range(3)])
+    command = ["plan", str(tmp_path / "recipe.yaml"), "--data-root", str(tmp_path), "--index"]
+    assert cli.main([*command, "--work", str(tmp_path / "work")]) == 0
+    said = capsys.readouterr().out.replace("\n", "").replace(" ", "")
+    assert f"missing_image:{video}hasnoneforsomerows" in said
+    assert "nofile" not in said
+
+
 def test_a_video_that_cannot_be_read_is_no_damaged_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lerobot_files.write(tmp_path, steps=(4,))
     path = tmp_path / "toy.yaml"

@@ -38,6 +38,11 @@ class Length:
     first: float
     last: float
 
+    @property
+    def rate(self) -> float:
+        """Frames a second, 0 of a single frame."""
+        return (self.frames - 1) / (self.last - self.first) if self.last > self.first else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class Scan:

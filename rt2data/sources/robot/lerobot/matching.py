@@ -67,7 +67,8 @@ def match(video: Video, scan: Scan, number: Array, clock: Array | None, fps: flo
     if scan.times is None:
         return Match(none, np.full(steps, _UNREADABLE, np.uint8), {})
     half = SLOT / fps
-    own = scan.times[(scan.times >= video.start - half) & (scan.times < video.stop - half)]
+    between = SLOT / max(fps, scan.length.rate if scan.length else 0.0)
+    own = scan.times[(scan.times >= video.start - between) & (scan.times < video.stop - between)]
     if not len(own):
         return Match(none, np.full(steps, _MISSING, np.uint8), {})
     number = np.asarray(number, np.float64).reshape(steps)
@@ -113,8 +114,8 @@ def file_out_of_step(video: Video, length: Length | None, fps: float) -> bool:
         return True
     if length is None or length.last <= length.first or not len(starts) or (steps <= 0).any():
         return False
-    rate = (length.frames - 1) / (length.last - length.first)
-    each = max(1, round(rate / fps))  # frames a step
+    rate = length.rate
+    each = _frames_a_step(length.frames, int(steps.sum()), rate, fps)
     after = np.append(starts[1:], length.last + 1 / rate) - starts
     # Frames that an episode lacks before the next one begins, whether its times go by fps or by the video's rate.
     lacks = each * steps - np.maximum(after * each * fps, after * rate)
@@ -122,18 +123,25 @@ def file_out_of_step(video: Video, length: Length | None, fps: float) -> bool:
     lack = float(np.where(lacks >= SLOT, lacks, 0).sum()) + (late if late >= SLOT else 0)
     over = (length.last + 1 / rate - (starts[-1] + steps[-1] / fps)) * each * fps
     fewer = max(0, each * int(steps.sum()) - length.frames)
-    return bool(lack - fewer >= SLOT) or _shifted(late, over)
+    # As many frames as steps, but the last episode has more than it needs: another lacks them.
+    beyond = length.frames == steps.sum() and after[-1] * rate - steps[-1] >= SLOT
+    return bool(lack - fewer >= SLOT or beyond) or _shifted(late, over)
 
 
 def _out_of_step(own: Array, gap: float, start: float, rows: int, fps: float) -> bool:
     """Return whether an episode's frames have other steps by their number than by their times."""
-    each = max(1, round(1 / (gap * fps)))
+    each = _frames_a_step(len(own), rows, 1 / gap, fps)
     surplus = len(own) - each * rows
     away = (own - start) * each * fps - np.arange(len(own))  # from the place that its number gives a frame, in frames
     if not surplus:
         return bool(np.abs(away).max() >= SLOT)
     late, over = float(away[0]), (own[-1] + gap - start) * each * fps - each * rows
     return bool(max(abs(late), abs(over)) - abs(surplus) >= SLOT) or _shifted(late, over)
+
+
+def _frames_a_step(frames: int, steps: int, rate: float, fps: float) -> int:
+    """Return how many frames a step has: by their rate, but one where there are as many frames as steps, or nearly."""
+    return 1 if 10 * abs(frames - steps) <= steps else max(1, round(rate / fps))
 
 
 def _shifted(late: float, over: float) -> bool:
