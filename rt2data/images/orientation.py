@@ -30,7 +30,7 @@ def read_orientation(data: bytes) -> int:
     import PIL.Image
 
     try:
-        with PIL.Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as image:
+        with PIL.Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP", "TIFF", "GIF")) as image:
             turn = image.getexif().get(TAG, 1)
     except Exception:  # noqa: BLE001 - Pillow raises nearly everything on damaged data; decoding will say so
         return 0
@@ -43,7 +43,16 @@ def _may_have_tag(data: bytes) -> bool:
         return data.find(b"Exif\0", 0, HEAD) >= 0 or data.find(b"tiff:Orientation", 0, HEAD) >= 0
     if data[:4] == b"RIFF":
         return data[12:16] == b"VP8X" and bool(data[20] & 0x0C)  # flags of EXIF and XMP
-    return any(word in data for word in (b"eXIf", b"profile type exif", b"XML:com.adobe.xmp"))
+    if data[:2] in (b"II", b"MM"):
+        return True  # every TIFF is made of tags
+    return any(
+        word in data
+        for word in (
+            b"tiff:Orientation" if data[:4] == b"GIF8" else b"eXIf",
+            b"profile type exif",
+            b"XML:com.adobe.xmp",
+        )
+    )
 
 
 def turn_upright(data: bytes, turn: int, quality: int = 95) -> bytes:

@@ -104,5 +104,6 @@ def describe(picture: Picture, data: bytes, check: str, *, content: bool) -> Fac
     state = index.CODE[reason]
     state = index.decode_state(data, state) if check == "decode" else state
     form, turn = codec.READ_FORMATS.index(info.format), orientation.read_orientation(data)
-    sides = (info.height, info.width) if turn in orientation.SIDEWAYS else (info.width, info.height)
+    sideways = turn in orientation.SIDEWAYS and info.format != "tiff"  # which was turned as it was decoded
+    sides = (info.height, info.width) if sideways else (info.width, info.height)
     return Fact(picture, len(data), crc, form, state, *sides, digest, turn)

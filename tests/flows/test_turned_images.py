@@ -79,6 +79,33 @@ def test_boxes_and_pixels_agree(tmp_path: Path, build: Callable[..., dict[str, A
     )
 
 
+def test_boxes_of_formats_that_are_only_encoded_anew(tmp_path: Path, build: Callable[..., dict[str, Any]]) -> None:
+    """GIF, BMP and TIFF; a TIFF has an orientation of its own, which Pillow applies while it decodes."""
+    rows = [{"id": f"tiff {turn}", "image": f"{turn}.tif", "box": [60, 0, 20, 40]} for turn in range(1, 9)]
+    rows += [{"id": kind, "image": f"1.{kind}", "box": [60, 0, 20, 40]} for kind in ("gif", "bmp")]
+    rows.append({"id": "upright", "image": "6.tif", "box": [0, 60, 40, 20], "w": 40, "h": 80})
+    rows.append({"id": "outside", "image": "1.gif", "box": [600, 0, 20, 40]})
+    for name in {row["image"] for row in rows}:
+        turn, kind = name.split(".")
+        write(tmp_path / "data" / name, image(int(turn), {"tif": "TIFF"}.get(kind, kind.upper())))
+    write(tmp_path / "data" / "train.json", rows)
+    fields = {"id": "id", "image": "image", "boxes": "box", "width": "w", "height": "h"}
+    path = declared(tmp_path, kind="vqa", fields=fields, boxes={"question": "Where?"}, images=["{image}"])
+    recipe = small_corpora.write_recipe(
+        tmp_path / "r.yaml", sources=[{"source": str(path)}], splits=None, cameras=None, image={"format": "png"}
+    )
+    manifest = build(recipe, tmp_path / "out", data_root=tmp_path)
+    assert manifest["sources"][0]["left_out"] == {"box_outside": 1}
+    samples = by_tarfile(tmp_path / "out", "train")
+    assert len(samples) == 11
+    for sample in samples.values():
+        name = json.loads(sample["json"])["example"]
+        assert is_red(colour_in_box(sample)), name
+        high = name == "upright" or name[-1] in "5678"
+        assert Image.open(io.BytesIO(sample["png"])).size == ((40, 80) if high else (80, 40)), name
+    assert verify(tmp_path / "out").ok
+
+
 def test_every_format_and_place_of_an_image_is_turned(tmp_path: Path, build: Callable[..., dict[str, Any]]) -> None:
     """JPEG, PNG, WebP in a tar, staged and not; PNG and lossless WebP lose nothing. Filters see the upright size."""
     members = []

@@ -208,6 +208,8 @@ SHOWN = {"type": "image", "image": "1.jpg"}
         ([{"type": "input_image", "image_url": "1.jpg"}, {"type": "input_text", "text": "What?"}], "What?"),
         ([{"image": "1.jpg"}, {"text": "What?"}], "What?"),
         ([{"image": "1.jpg", "text": None}, {"image": None, "text": "What?"}], "What?"),
+        ([{"image": "1.jpg", "text": "What?"}], "What?"),
+        ([{"type": "image", "image": ["1.jpg"]}, {"type": "text", "text": "What?"}], "What?"),
         ([SHOWN, "What?"], "What?"),
         ([SHOWN, {"type": "text", "text": 12}], "12"),
         (12, "12"),
@@ -234,6 +236,17 @@ def test_a_video_in_a_later_turn_or_a_system_message_leaves_a_conversation_out()
     assert conversation.read(_said("Draw it.", [SHOWN]), 1) == "bad_conversation"
 
 
+def test_videos_in_a_field_beside_the_messages_leave_a_conversation_out(tmp_path: Path) -> None:
+    """As LLaMA-Factory and ms-swift have them; the latter also without a placeholder."""
+    rows = [{"images": ["1.jpg"], "messages": _said("<image>What?", "A cup."), **more} for more in (
+        {"videos": ["v.mp4"]}, {"audios": ["a.wav"]}, {"videos": []}, {"videos": None, "audios": [None]}, {},
+    )]  # fmt: skip
+    how = _corpus(tmp_path, "json", rows)
+    fields = {"id": "$row", "image": "images", "conversation": "messages"}
+    found = table(tmp_path, declared(tmp_path, kind="vqa", fields=fields, images=["{image}"], **how))
+    assert reasons(found) == {"video_or_audio": 2, "": 3}
+
+
 def test_questions_and_answers_in_pairs() -> None:
     """The Cauldron's texts."""
     stored = [{"user": "What?", "assistant": "A cup.", "source": "x"}, {"user": "How many?", "assistant": 2}]
@@ -253,14 +266,23 @@ def test_images_in_the_parts_of_messages(tmp_path: Path) -> None:
         {"m": [{"from": "human", "value": both}, {"from": "gpt", "value": "Two."}]},
         {"m": _said([url, {"type": "text", "text": "What?"}], "A cup.")},
         {"m": _said("What?", "A cup.")},
+        {"m": _said([{"type": "image", "image": ["1.jpg", "2.jpg"]}, {"type": "text", "text": "Same?"}], "No.")},
+        {"m": _said([{"image": "2.jpg", "text": "See"}, {"image": "1.jpg", "text": "What?"}], "A cup.")},
     ]
     how = _corpus(tmp_path, "json", rows)
     fields = {"id": "$row", "image": "$conversation", "conversation": "m"}
     path = declared(tmp_path, kind="vqa", fields=fields, images=["{image|name}"], max_images=4, **how)
     found = table(tmp_path, path)
-    assert [row["image.file"] for row in found.to_pylist()] == ["1.jpg", "2.jpg", None]
-    assert [row["i1.file"] for row in found.to_pylist()] == ["2.jpg", None, None]
-    assert reasons(found) == {"": 2, "no_image": 1}
+    assert [row["image.file"] for row in found.to_pylist()] == ["1.jpg", "2.jpg", None, "1.jpg", "2.jpg"]
+    assert [row["i1.file"] for row in found.to_pylist()] == ["2.jpg", None, None, "2.jpg", "1.jpg"]
+    assert found["question"].to_pylist()[3:] == ["Same?", "<image>\nSee<image>\nWhat?"]
+    assert reasons(found) == {"": 4, "no_image": 1}
+    assert (
+        reasons(
+            table(tmp_path, declared(tmp_path, kind="vqa", fields=fields, images=["{image}"], max_images=4, **how))
+        )["url_without_file"]
+        == 1
+    )
     without = declared(tmp_path, kind="vqa", fields=fields, max_images=4, **how)
     assert reasons(table(tmp_path, without))["url_without_file"] == 1
 
@@ -324,6 +346,16 @@ def test_referring_expressions(tmp_path: Path) -> None:
         ["0 0 500 500 left one"],
         ["0 0 500 500 cup"],
     ]
+
+
+def test_an_empty_referring_expression_is_counted_and_moves_no_label(tmp_path: Path) -> None:
+    rows = [{"said": ["cup", "", "left one"], "box": [0, 0, 8, 6]}, {"said": ["cup", "mug"], "box": None}]
+    for label in ({}, {"label": "said"}):
+        found = _boxed(tmp_path, rows, BOXES | label, form="xywh")
+        words = [" cup", None, " left one", None, None] if label else ["", None, "", None, None]
+        assert found.column("episode").to_pylist() == ["0", "0/1", "0/2", "1", "1/1"]
+        assert found.column("answers").to_pylist() == [[] if word is None else [f"0 0 500 500{word}"] for word in words]
+        assert reasons(found) == {"": 2, "no_question": 1, "no_answer": 2}
 
 
 @pytest.mark.parametrize(

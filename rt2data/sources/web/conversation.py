@@ -79,10 +79,16 @@ def images(stored: Any) -> list[Any]:
     for part in (part for message in _messages(stored) for part in _parts(_content(message))):
         if not isinstance(part, dict) or _kind(part) != "image":
             continue
-        image = next((part[k] for k in ("image", "image_url", "url", "path", "value") if part.get(k)), None)
-        image = image["url"] if isinstance(image, dict) and "url" in image else image
-        found += [image] if image else []
+        found += _images(part)
     return found
+
+
+def _images(part: dict[str, Any]) -> list[Any]:
+    """List the images of a part that is one of them, or a list of such."""
+    stored = next((part[k] for k in ("image", "image_url", "images", "url", "path", "value") if part.get(k)), None)
+    listed = stored if isinstance(stored, list) else [stored]
+    named = [image["url"] if isinstance(image, dict) and "url" in image else image for image in listed]
+    return [image for image in named if image]
 
 
 def _messages(stored: Any) -> Iterator[Any]:
@@ -126,12 +132,18 @@ def _text(part: Any) -> str:
         return as_text(part) or ""
     match _kind(part):
         case "image":
-            return PLACEHOLDER
+            # A part without a type may be an image and the text after it.
+            text = "" if isinstance(part.get("type"), str) else _words(part)
+            return PLACEHOLDER * max(1, len(_images(part))) + (f"\n{text}" if text else "")
         case "text":
-            text = next((part[key] for key in ("text", "value", "content") if part.get(key) is not None), "")
-            return text if isinstance(text, str) else as_text(text) or ""
+            return _words(part)
         case kind:
             raise _Refused(kind)
+
+
+def _words(part: dict[str, Any]) -> str:
+    text = next((part[key] for key in ("text", "value", "content") if part.get(key) is not None), "")
+    return text if isinstance(text, str) else as_text(text) or ""
 
 
 def _kind(part: dict[str, Any]) -> str:

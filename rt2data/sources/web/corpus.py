@@ -35,6 +35,7 @@ PART_ROWS = 20_000  # examples in a part: about a minute of opening images on a 
 Facts: TypeAlias = list[list[Fact]]
 
 _NOWHERE = {index.CODE["missing_image"], index.CODE["url_without_file"]}  # of images whose names lead to no file
+_GOOD = {0, index.CODE["other_format"]}  # of images that samples may show, as they are or encoded anew
 
 
 class WebCorpus(Source):
@@ -249,7 +250,7 @@ class WebCorpus(Source):
                 if not e.image_unit:
                     e.image_unit = (fact(e.anchor) if e.anchor is not None else facts[-1][0]).content or e.id
                 first = facts[-1][0]
-                if e.boxes and self.web.boxes and not e.answers and not e.reject and first.state == 0:
+                if e.boxes and self.web.boxes and not e.answers and not e.reject and first.state in _GOOD:
                     placed = boxes.place(e.boxes, self.web.boxes, e.size, (first.width, first.height), first.turn)
                     e.reject, e.clipped = index.CODE[placed.reason], placed.clipped
                     e.answers = [] if e.reject else [boxes.text(placed.boxes, (1, 1), self.web.boxes)]

@@ -57,16 +57,29 @@ def _filled(record: Any, text: str) -> str | None:
 def lookup_each(record: Any, path: str) -> list[str]:
     """Return the texts at a declared field; of a text with braces one for each element of the lists in it.
 
-    Lists in one text go together, element by element; where they differ in length there is no text.
+    Lists in one text go together, element by element; where they differ in length there is no text. An element without
+    a text has an empty one, so that others keep their places.
     """
     if "{" not in path:
-        return strings(lookup(record, path))
-    values = {inner: strings(lookup(record, inner)) for inner in PLACEHOLDER.findall(path)}
+        return _each(lookup(record, path))
+    values = {inner: _each(lookup(record, inner)) for inner in PLACEHOLDER.findall(path)}
     count = max(map(len, values.values()))
     if any(len(texts) not in (1, count) for texts in values.values()):
         return []
     filled = [{inner: texts[n % len(texts)] for inner, texts in values.items()} for n in range(count)]
-    return [PLACEHOLDER.sub(lambda match, one=one: one[match[1]], path) for one in filled]  # type: ignore[misc]
+    return [
+        PLACEHOLDER.sub(lambda match, one=one: one[match[1]], path) if all(one.values()) else ""  # type: ignore[misc]
+        for one in filled
+    ]
+
+
+def _each(value: Any) -> list[str]:
+    """Return the texts of a value as `strings` does, with an empty one for each null and empty text of a list."""
+    found = iter(strings(value))
+    if not isinstance(value, list):
+        return list(found)
+    empty = [one is None or (isinstance(one, str) and not one.strip()) for one in value]
+    return ["" if none else next(found, "") for none in empty] if any(empty) else list(found)
 
 
 def _walk(value: Any, keys: Sequence[str], *, flat: bool) -> Any:

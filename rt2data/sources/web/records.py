@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from functools import lru_cache
@@ -19,6 +20,9 @@ from rt2data.sources.web.absent_fields import AbsentFields
 from rt2data.sources.web.corpus import WebCorpus
 from rt2data.sources.web.examples import Example
 from rt2data.sources.web.field_path import as_text, lookup, lookup_each, strings, texts, whole_number
+
+_OTHER_MEDIA = ("videos", "audios")  # fields beside messages that list what their texts show (LLaMA-Factory, ms-swift)
+_URL = re.compile(r"(?!file:)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 class Records(WebCorpus):
@@ -118,6 +122,9 @@ class Records(WebCorpus):
         if isinstance(url, str) and url.strip():
             pictures = [_not_fetched(picture) for picture in pictures]
         if "conversation" in web.fields:
+            if any(isinstance(media := record.get(name), list) and any(media) for name in _OTHER_MEDIA):
+                yield Example(own, pictures=pictures, reject=index.CODE["video_or_audio"], **common)
+                return
             yield from self._turns(own, get("conversation"), pictures, common)
         elif "boxes" in web.fields and web.boxes:
             yield from self._boxes(own, record, pictures, common)
@@ -217,9 +224,8 @@ class Records(WebCorpus):
             if isinstance(picture, (Picture, Names)):
                 pictures.append(picture)
             elif picture is not None and picture != "":
-                pictures.append(
-                    self.names(record | {"image": picture}) if self.web.images else self.names_of(str(picture))
-                )
+                names = self.names(record | {"image": picture}) if self.web.images else self.names_of(str(picture))
+                pictures.append(_not_fetched(names) if _URL.match(str(picture)) else names)
         return pictures
 
     def names_of(self, name: str) -> Names:
@@ -255,6 +261,8 @@ def _read_boxes(
     stored: Sequence[Any], labels: Sequence[Any], form: str, *, named: bool
 ) -> tuple[list[boxes.Box | str], str]:
     """Read boxes with their labels, which each must have where they are `named`; and why they cannot be used, or ""."""
+    if not stored:
+        return [], "no_answer"
     if len(labels) != len(stored):
         return [], "bad_box"
     read: list[boxes.Box | str] = []
