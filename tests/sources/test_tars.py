@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support import small_corpora
-from support.web_corpus import opened, picture, reasons, table, write_tar
+from support.web_corpus import declared, opened, picture, reasons, table, write_tar
 
 A, B, C = (small_corpora.picture(n) for n in range(3))
 REST = [("zz.jpg", C), ("zz.txt", b"last")]  # a sample of its own
@@ -132,3 +132,13 @@ def test_sparse_members_of_pax(tmp_path: Path, version: dict[str, str]) -> None:
     found = table(tmp_path, "img2dataset")
     assert reasons(found) == {"": 1, "not_a_file": 1}
     assert found.column("episode").to_pylist() == ["0/0", "0/zz"]
+
+
+def test_images_that_are_only_encoded_anew(tmp_path: Path) -> None:
+    members = []
+    for kind, suffix in (("GIF", "gif"), ("BMP", "bmp"), ("TIFF", "tif"), ("TIFF", "tiff"), ("PNG", "png")):
+        members += [(f"{suffix}.{suffix}", small_corpora.picture(1, kind)), (f"{suffix}.txt", b"Noise.")]
+    write_tar(tmp_path / "data" / "0.tar", members)
+    fields = {"id": "$key", "image": "image", "captions": "txt"}
+    path = declared(tmp_path, format="webdataset", fields=fields, splits={"train": {"annotations": ["*.tar"]}})
+    assert reasons(table(tmp_path, path)) == {"": 1, "other_format": 4}

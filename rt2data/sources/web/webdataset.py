@@ -25,7 +25,7 @@ MAX_PATH = 1 << 16  # bytes of a long name or of extended headers
 NO_BYTES = frozenset({b"1", b"2", b"3", b"4", b"6"})  # a hard and a symbolic link, devices, a pipe
 FILES = frozenset({b"0", b"\0", b"7", b"S"}) | NO_BYTES
 HEADERS = frozenset({b"L", b"K", b"x", b"g"})  # of the member that follows: its long name, that of its link, and more
-IMAGES = frozenset({"jpg", "jpeg", "png", "webp"})
+IMAGES = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"})
 TEXTS = frozenset({"txt", "text", "caption", "cls"})
 
 
