@@ -11,6 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
+
+from rt2data import index, sources
+from rt2data.declarations import declaration
 
 pytest.importorskip("av")
 from support import lerobot_files as files
@@ -104,6 +108,18 @@ def test_frames_of_an_episode_that_is_gone(tmp_path: Path) -> None:
     steps, _reasons, notes = read(tmp_path)
     assert steps == [*range(6), *range(7)]
     assert not notes
+
+
+def test_a_frame_that_came_twice_in_the_first_episode_is_said(tmp_path: Path) -> None:
+    """Every later frame is one step late, as LeRobot's reader shows it; only the number of frames tells."""
+    folder = three(tmp_path)
+    every = [*frames(0, [0, 0, *range(1, 6)]), *frames(1, range(5)), *frames(2, range(7))]
+    files.encode(folder / f"videos/{CAMERA}/chunk-000/file-000.mp4", every)
+    (tmp_path / "socks.yaml").write_text(yaml.safe_dump(files.DECLARATION))
+    source = sources.open_source(declaration.read_declaration(tmp_path / "socks.yaml"), tmp_path, "socks")
+    (part,) = source.parts("train")
+    notes = json.loads(index.meta(source.index(part, check="quick"))["frames"])
+    assert notes["primary.longer"] == 1
 
 
 @pytest.mark.parametrize("gap", [1, 3])

@@ -76,6 +76,7 @@ def match(video: Video, scan: Scan, number: Array, clock: Array | None, fps: flo
     gap = float(np.median(np.diff(own))) if len(own) > 1 else 1 / fps
     rate = (len(own) - 1) / float(own[-1] - own[0]) if len(own) > 1 else fps
     longer = (min(float(own[-1]) + gap, video.end) - video.start) * fps - rows >= SLOT
+    longer |= _has_odd_frames(video, scan, fps)
     theirs = None if clock is None else _asked(scan.times, video.start, clock, tolerance)
     moved = file_out_of_step(video, scan.length, fps)
     if theirs is not None and not moved and len(own) == rows == steps:
@@ -126,6 +127,18 @@ def file_out_of_step(video: Video, length: Length | None, fps: float) -> bool:
     # As many frames as steps, but the last episode has more than it needs: another lacks them.
     beyond = length.frames == steps.sum() and after[-1] * rate - steps[-1] >= SLOT
     return bool(lack - fewer >= SLOT or beyond) or _shifted(late, over)
+
+
+def _has_odd_frames(video: Video, scan: Scan, fps: float) -> bool:
+    """Return whether the file has a few frames after its last episode: perhaps one that came twice before.
+
+    More than a second of them is an episode that was deleted. Said of the last episode alone.
+    """
+    starts, steps, length = video.starts, video.steps, scan.length
+    if length is None or len(starts) < 2 or video.start != starts[-1] or (steps <= 0).any():
+        return False
+    beyond = (length.last + 1 / length.rate - starts[-1]) * length.rate - steps[-1]
+    return bool(SLOT <= beyond < length.rate and abs(length.rate - fps) < 0.1 * fps)
 
 
 def _out_of_step(own: Array, gap: float, start: float, rows: int, fps: float) -> bool:
