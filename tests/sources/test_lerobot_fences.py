@@ -122,6 +122,15 @@ def test_a_frame_that_came_twice_in_the_first_episode_is_said(tmp_path: Path) ->
     assert notes["primary.longer"] == 1
 
 
+def test_a_file_of_a_single_frame(tmp_path: Path) -> None:
+    """It has no rate; the first step of all has the frame."""
+    folder = three(tmp_path)
+    files.encode(folder / f"videos/{CAMERA}/chunk-000/file-000.mp4", frames(0, [0]))
+    steps, reasons, _notes = read(tmp_path)
+    assert steps == [0, *[NONE] * 17]
+    assert reasons == {"": 1, "missing_image": 17}
+
+
 @pytest.mark.parametrize("gap", [1, 3])
 def test_a_file_with_gaps_between_its_episodes(gap: int, tmp_path: Path) -> None:
     """As where each video was put behind the others with a duration that is a little longer than its frames."""

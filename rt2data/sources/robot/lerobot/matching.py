@@ -113,7 +113,7 @@ def file_out_of_step(video: Video, length: Length | None, fps: float) -> bool:
     starts, steps = video.starts, video.steps
     if np.count_nonzero(np.abs(starts - video.start) < SLOT / fps) > 1:
         return True
-    if length is None or length.last <= length.first or not len(starts) or (steps <= 0).any():
+    if length is None or not length.rate or not len(starts) or (steps <= 0).any():
         return False
     rate = length.rate
     each = _frames_a_step(length.frames, int(steps.sum()), rate, fps)
@@ -135,7 +135,7 @@ def _has_odd_frames(video: Video, scan: Scan, fps: float) -> bool:
     More than a second of them is an episode that was deleted. Said of the last episode alone.
     """
     starts, steps, length = video.starts, video.steps, scan.length
-    if length is None or len(starts) < 2 or video.start != starts[-1] or (steps <= 0).any():
+    if length is None or not length.rate or len(starts) < 2 or video.start != starts[-1] or (steps <= 0).any():
         return False
     beyond = (length.last + 1 / length.rate - starts[-1]) * length.rate - steps[-1]
     return bool(SLOT <= beyond < length.rate and abs(length.rate - fps) < 0.1 * fps)
