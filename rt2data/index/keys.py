@@ -1,9 +1,11 @@
 """Keys of samples, and the 64-bit hashes of them that decide order and quota.
 
-A key is ``SOURCE-DIGEST-STEP[-vJ][-cK]``: the source's short id, 20 hex digits that name the episode or example, the
-step, the variant (one of several answers or captions) and the copy. Its hash is a pure function of (tag, seed, key):
+A key is ``SOURCE-DIGEST-STEP[-KIND][-vJ][-cK]``: the source's short id, 20 hex digits that name the episode or example,
+the step, the kind of sample (where the recipe names kinds), the variant (one of several answers or captions) and the
+copy. Its hash is a pure function of (tag, seed, key):
 
-    s = blake2b-64 of (tag, seed, SOURCE), each with its length before it          (`index.digest`, big-endian)
+    s = blake2b-64 of (tag, seed, SOURCE), or (tag, seed, SOURCE, KIND), each with its length before it
+                                                                                   (`index.digest`, big-endian)
     h = mix(s XOR first 8 bytes of DIGEST)
     h = mix(h XOR (last 2 bytes of DIGEST << 48 | STEP << 16 | J + 1, or 0 without a variant))
     h = mix(h + K * 0x9E3779B97F4A7C15)
@@ -13,6 +15,8 @@ whole columns at once; `rt2data.verify` computes it again from the key's text, o
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +45,8 @@ def hashes(
     units: bytes,
     step: npt.NDArray[np.int32],
     variant: npt.NDArray[np.int32],
-    copy: int | npt.NDArray[np.int64] = 0,
+    copy: int | npt.NDArray[Any] = 0,
+    kind: str = "",
 ) -> U64:
     """Compute the hash of each key, uint64 (n,).
 
@@ -53,8 +58,10 @@ def hashes(
         step: steps, 0 to 2**32 - 1.
         variant: variants, -1 for none, at most 65,533.
         copy: copies from 0; one for all or one each.
+        kind: the kind's name, "" for the one without.
     """
-    salt = np.uint64(int.from_bytes(digest(tag, str(seed), source, size=8), "big"))
+    named = (source, kind) if kind else (source,)
+    salt = np.uint64(int.from_bytes(digest(tag, str(seed), *named, size=8), "big"))
     table = np.frombuffer(units, np.uint8).reshape(-1, 10)
     head = np.ascontiguousarray(table[:, :8]).view(">u8").reshape(-1).astype(np.uint64)
     tail = np.ascontiguousarray(table[:, 8:]).view(">u2").reshape(-1).astype(np.uint64)
@@ -64,7 +71,12 @@ def hashes(
 
 
 def keys(
-    source: str, units: bytes, step: npt.NDArray[np.int32], variant: npt.NDArray[np.int32], copy: npt.NDArray[np.int32]
+    source: str,
+    units: bytes,
+    step: npt.NDArray[np.int32],
+    variant: npt.NDArray[np.int32],
+    copy: npt.NDArray[np.int32],
+    kind: str = "",
 ) -> text_columns.Texts:
     """Format keys in ASCII."""
     pieces: list[text_columns.Texts | bytes] = [
@@ -72,6 +84,7 @@ def keys(
         text_columns.hexes(np.frombuffer(units, np.uint8).reshape(-1, 10)),
         text_columns.digits(step),
     ]
+    pieces += [kind.encode()] if kind else []
     out = text_columns.join(*pieces, by=b"-")
     for letter, values, given in ((b"-v", variant, variant >= 0), (b"-c", copy, copy > 0)):
         if given.any():

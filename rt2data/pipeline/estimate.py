@@ -13,7 +13,7 @@ from rt2data import storage
 from rt2data.errors import Rt2dataError
 from rt2data.index.blobs import PREFIX
 from rt2data.pipeline import stages, staging
-from rt2data.plan import left_out, planner, quotas, requests, warnings
+from rt2data.plan import kind_steps, left_out, planner, quotas, requests, warnings
 from rt2data.plan.plan import Plan, SourcePlan, counted_streams, empty_plans
 from rt2data.plan.versions import set_versions
 from rt2data.recipes import filters
@@ -152,12 +152,17 @@ def estimated_plan(recipe: Recipe, datasets: Sequence[Source | None], work: Path
         parts = next((parts for parts in attempts if parts is not None), None)
         if parts is not None and dataset is not None:
             roots = [str(dataset.root)] * len(recipe.sources)
-            for _, _, table, drawn in planner.iter_parts(make_job(WorkDir(work), recipe, roots, parts)):
+            job = make_job(WorkDir(work), recipe, roots, parts)
+            for part in job.parts:
+                table = job.table(part)
+                drawn = selection.select(table, recipe, source, part.split)
                 planner.count_part(recipe, source, plans[number], table, drawn)
                 left_out.note_missing(plans[number], table, source, roots[number])
-                plans[number].image_bytes += planner.image_bytes(table, source, drawn.rows)
+                plans[number].image_bytes += planner.image_bytes(table, source, drawn.rows, selection.cameras(source))
         else:
             _guess(source, dataset, sizes[number], stated[number], plans[number])
+        if source.kinds:
+            kind_steps.assume_all(recipe.splits, source, plans[number])
     problems = quotas.set_quotas(recipe, plans)
     for source, one_plan in zip(recipe.sources, plans, strict=True):
         if source.reasoning is not None:

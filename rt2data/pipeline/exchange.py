@@ -26,7 +26,7 @@ from rt2data.plan import draw
 from rt2data.plan.plan import Plan, load_plan
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.runners.tasks import Counts, Task
-from rt2data.samples import image_pass, paraphrases, selection, windows
+from rt2data.samples import image_pass, kinds, paraphrases, selection, windows
 from rt2data.samples.job import Job, load_job
 from rt2data.samples.reasoning import Reasonings
 from rt2data.storage import atomic
@@ -104,6 +104,10 @@ def _rows(job: Job, plan: Plan, group: int, bins: Bins | None, counts: Counter[s
         counts.update({f"left_out.{reason}": number for reason, number in samples.left_out.items()})
         if bins is not None:
             bins.add(piece, samples)
+        if source.kinds:
+            values = job.values(part, every)
+            steps = kinds.kind_steps(values)
+            samples = kinds.expand(job.recipe, source, samples, steps, plan.sources[part.source].kinds, start)
         drawn = list(draw.iter_drawn(job.recipe, source, plan.sources[part.source], samples))
         positions = np.concatenate([rows for _, rows, _, _ in drawn]) if drawn else np.empty(0, np.int64)
         columns: dict[str, Any] = {
@@ -112,6 +116,8 @@ def _rows(job: Job, plan: Plan, group: int, bins: Bins | None, counts: Counter[s
             "copy": _joined([np.full(len(rows), copy, np.int32) for _, rows, copy, _ in drawn], np.int32),
             "variant": samples.variant[positions],
         }  # fmt: skip
+        if source.kinds:
+            columns |= kinds.value_columns(values, samples, positions, steps, start)
         if source.declaration.robot and (source.reasoning or source.instructions != "first"):
             told = selection.instructions(table, source, job.recipe.seed, samples)
             if source.instructions != "first":

@@ -22,6 +22,39 @@ _KEYS = {"repeats": "copies"}  # fields of SourcePlan that JSON has under anothe
 
 
 @dataclass(slots=True)
+class KindPlan:
+    """What one kind of sample of a source gives.
+
+    Attributes:
+        fits: steps per split that have all that the kind needs.
+        samples: usable samples per split, before quotas: of each step that it fits, or that it was chosen for.
+        mix, quota, repeats, threshold: as of `SourcePlan`.
+        missing: by value, samples that lack it while nothing says what is to be done.
+        place: the first of these, as words; "" where none is.
+        otherwise: samples whose turns are those of another kind, before quotas.
+        turn: with one kind per step, in which place it takes steps, from 0.
+        limits: with one kind per step, per split the greatest hash of the steps that it takes, -1: none.
+    """
+
+    fits: Counter[str] = field(default_factory=Counter)
+    samples: Counter[str] = field(default_factory=Counter)
+    mix: int = 0
+    quota: Counter[str] = field(default_factory=Counter)
+    repeats: int = 1
+    threshold: int = -1
+    missing: Counter[str] = field(default_factory=Counter)
+    place: str = ""
+    otherwise: int = 0
+    turn: int = 0
+    limits: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def not_drawn(self) -> int:
+        """Usable train samples of which no copy is drawn."""
+        return max(0, self.samples["train"] - self.quota["train"])
+
+
+@dataclass(slots=True)
 class SourcePlan:
     """What one source gives.
 
@@ -56,6 +89,9 @@ class SourcePlan:
         value_notes: of a robot source, what stands out in its values, a sentence each (`rt2data.plan.values`).
         version, revision: of the dataset that is read (`rt2data.sources.Source`); None where it states none.
         other_versions: versions that lie beside the one that is read.
+        kinds: of a source with kinds of sample, what each gives; `samples` and `quota` are then sums over them, and
+            `repeats` and `threshold` mean nothing.
+        steps: of such a source, per split the steps that give some sample.
     """
 
     source: str
@@ -90,11 +126,25 @@ class SourcePlan:
     revision: str | None = None
     other_versions: list[str] = field(default_factory=list)
     remarks: Counter[str] = field(default_factory=Counter)
+    kinds: dict[str, KindPlan] = field(default_factory=dict)
+    steps: Counter[str] = field(default_factory=Counter)
 
     @property
     def not_drawn(self) -> int:
         """Usable train samples of which no copy is drawn."""
+        if self.kinds:
+            return sum(kind.not_drawn for kind in self.kinds.values())
         return max(0, self.samples["train"] - self.quota["train"])
+
+    @property
+    def size(self) -> int:
+        """Train samples of one pass over the source, by which amounts count."""
+        return self.steps["train"] if self.kinds else self.samples["train"]
+
+    @property
+    def draws(self) -> Mapping[str, SourcePlan | KindPlan]:
+        """What is drawn from, by the kind's name: each kind, or the source itself under ""."""
+        return self.kinds or {"": self}
 
 
 @dataclass(slots=True)
@@ -191,7 +241,7 @@ class Plan:
         """The plan as JSON, but for the cuts."""
         return {
             "digest": self.digest,
-            "sources": [{_KEYS.get(f.name, f.name): getattr(s, f.name) for f in fields(s)} for s in self.sources],
+            "sources": [_plain(s) for s in self.sources],
             "warnings": self.warnings,
             "run_bytes": self.run_bytes,
             "streams": [
@@ -206,11 +256,23 @@ def load_plan(folder: Path) -> Plan:
     stored = np.load(folder / "cuts.npz", allow_pickle=False)
     sources = []
     for entry in content["sources"]:
-        counters = {key: Counter(entry[key]) for key in ("left_out", "samples", "quota", "remarks")}
-        entry["repeats"] = entry.pop(_KEYS["repeats"])
-        sources.append(SourcePlan(**(entry | counters)))
+        kinds = {name: KindPlan(**_counted(KindPlan, one)) for name, one in entry.pop("kinds").items()}
+        sources.append(SourcePlan(**_counted(SourcePlan, entry), kinds=kinds))
     streams = [Stream(**entry, cuts=stored[str(number)]) for number, entry in enumerate(content["streams"])]
     return Plan(content["digest"], sources, streams, content["warnings"], content["run_bytes"])
+
+
+def _plain(plan: SourcePlan | KindPlan) -> dict[str, Any]:
+    out = {_KEYS.get(f.name, f.name): getattr(plan, f.name) for f in fields(plan)}
+    return out | {"kinds": {k: _plain(v) for k, v in out["kinds"].items()}} if "kinds" in out else out
+
+
+def _counted(of: type[SourcePlan | KindPlan], entry: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a plan as JSON has them, with counters where they are some."""
+    if "copies" in entry:
+        entry["repeats"] = entry.pop("copies")
+    counters = [f.name for f in fields(of) if f.default_factory is Counter]
+    return entry | {name: Counter(entry[name]) for name in counters}
 
 
 def stream_names(recipe: Recipe) -> list[tuple[str, str | None]]:
@@ -240,6 +302,7 @@ def empty_plans(recipe: Recipe, sizes: Sequence[Mapping[str, int]]) -> list[Sour
     plans = []
     for source, own in zip(recipe.sources, sizes, strict=True):
         plan = SourcePlan(source.name, source.name, source.declaration.kind)
+        plan.kinds = {kind.name: KindPlan() for kind in source.kinds}
         for name, size in own.items():
             (plan.taken_splits if name in source.splits.read else plan.other_splits)[name] = size
         plans.append(plan)

@@ -17,13 +17,13 @@ import pyarrow as pa
 from rt2data import index
 from rt2data.errors import Rt2dataError
 from rt2data.index import blobs, frame_notes, keys
-from rt2data.plan import apportion, left_out, quotas, requests, shared_pictures, warnings
+from rt2data.plan import apportion, kind_steps, left_out, quotas, requests, shared_pictures, warnings
 from rt2data.plan.draw import _hash, iter_drawn, reasoning_hashes
 from rt2data.plan.plan import Plan, SourcePlan, Stream, counted_streams, empty_plans, stream_names
 from rt2data.plan.remarks import count_remarks
 from rt2data.recipes.holdout import Holdout
 from rt2data.recipes.recipe import Recipe, RecipeSource
-from rt2data.samples import duplicate_ids, reasoning, selection, windows
+from rt2data.samples import duplicate_ids, kinds, reasoning, selection, windows
 from rt2data.samples import holdout as row_holdout
 from rt2data.samples.groups import row_bytes
 from rt2data.samples.job import Job
@@ -54,19 +54,21 @@ def make_plan(job: Job, tokenizers: list[dict[str, Any]], sizes: Sequence[Mappin
         check_holdout(job, recipe.holdout)
     shared_pictures.check_pictures(job)
     plans = empty_plans(recipe, sizes)
-    quota_hashes: list[list[keys.U64]] = [[] for _ in plans]
-    for part, source, table, samples in iter_parts(job):
+    quota_hashes: list[dict[str, list[keys.U64]]] = [{name: [] for name in plan.draws} for plan in plans]
+    if problems := kind_steps.choose_kinds(job, plans):
+        return refused_plan(recipe, plans, problems)
+    for part, source, table, samples in iter_parts(job, plans):
         count_part(job.recipe, source, plans[part.source], table, samples)
         left_out.note_missing(plans[part.source], table, source, job.roots[part.source])
-        train = samples.take(samples.split == 0)
-        quota_hashes[part.source].append(_hash("quota", recipe, source, train))
+        for kind, mine in kind_steps.by_kind(source, samples.take(samples.split == 0)):
+            quota_hashes[part.source][kind].append(_hash("quota", recipe, source, mine, kind=kind))
     if problems := quotas.set_quotas(recipe, plans):
         return refused_plan(recipe, plans, problems)
     for number, source in enumerate(recipe.sources):
-        hashes = np.concatenate(quota_hashes[number])
-        quota_hashes[number] = []
-        plans[number].threshold = keys.threshold(hashes, plans[number].quota["train"] % len(hashes), source.where)
-        del hashes
+        for kind, drawn in plans[number].draws.items():
+            hashes = np.concatenate(quota_hashes[number].pop(kind))
+            drawn.threshold = keys.threshold(hashes, drawn.quota["train"] % len(hashes), source.where)
+            del hashes
     for number, source in enumerate(recipe.sources):
         if source.reasoning is not None:
             try:
@@ -76,12 +78,13 @@ def make_plan(job: Job, tokenizers: list[dict[str, Any]], sizes: Sequence[Mappin
     if problems:
         return refused_plan(recipe, plans, problems)
     orders: dict[tuple[str, str | None], list[keys.U64]] = {key: [] for key in stream_names(recipe)}
-    for part, source, table, samples in iter_parts(job):
+    for part, source, table, samples in iter_parts(job, plans):
         taken = []
         for split, rows, _copy, values in iter_drawn(recipe, source, plans[part.source], samples):
             taken.append(samples.rows[rows])
             orders[recipe.splits[split], source.name if recipe.form == "by_source" else None].append(values)
-            plans[part.source].image_bytes += image_bytes(table, source, samples.rows[rows])
+            for cameras, mine in kind_steps.by_cameras(source, samples, rows):
+                plans[part.source].image_bytes += image_bytes(table, source, mine, cameras)
         if "://" in job.roots[part.source]:
             plans[part.source].reads = requests.add_counts(
                 plans[part.source].reads, requests.part_requests(job, part, taken)
@@ -125,16 +128,22 @@ def check_holdout(job: Job, held: Holdout) -> None:
         raise Rt2dataError(where, f"no data for {listed}", "data for each entry", repair)
 
 
-def iter_parts(job: Job) -> Iterator[tuple[IndexedPart, RecipeSource, pa.Table, Selection]]:
-    """Every part of a job with its source, its table and the samples of it."""
+def iter_parts(
+    job: Job, plans: Sequence[SourcePlan]
+) -> Iterator[tuple[IndexedPart, RecipeSource, pa.Table, Selection]]:
+    """Every part of a job with its source, its table and the samples of it: those of every kind, where it has kinds."""
     for part in job.parts:
         source, table = job.source(part), job.table(part)
-        yield part, source, table, selection.select(table, job.recipe, source, part.split)
+        samples = selection.select(table, job.recipe, source, part.split)
+        if source.kinds:
+            steps = kinds.kind_steps(job.values(part, table))
+            samples = kinds.expand(job.recipe, source, samples, steps, plans[part.source].kinds)
+        yield part, source, table, samples
 
 
 def count(job: Job, plans: list[SourcePlan]) -> None:
     """Add up what all parts hold, in the plan of each source."""
-    for part, source, table, samples in iter_parts(job):
+    for part, source, table, samples in iter_parts(job, plans):
         count_part(job.recipe, source, plans[part.source], table, samples)
         left_out.note_missing(plans[part.source], table, source, job.roots[part.source])
 
@@ -155,6 +164,8 @@ def count_part(recipe: Recipe, source: RecipeSource, plan: SourcePlan, table: pa
     plan.blob_bytes += blob_bytes(table, source)
     for number, name in enumerate(recipe.splits):
         plan.samples[name] += int(np.count_nonzero(samples.split == number))
+        for kind, mine in kind_steps.by_kind(source, samples) if samples.kind is not None else ():
+            plan.kinds[kind].samples[name] += int(np.count_nonzero(mine.split == number))
         languages = plan.languages.setdefault(name, {})
         for language, rows in selection.languages(table, samples.rows[samples.split == number]):
             languages[language] = languages.get(language, 0) + rows
@@ -197,12 +208,12 @@ def choose_reasonings(job: Job, number: int, plan: SourcePlan) -> dict[str, Any]
     }
 
 
-def image_bytes(table: pa.Table, source: RecipeSource, rows: Any) -> int:
-    """Bytes of the images of the samples that begin at `rows` of a part's table, of the recipe's cameras."""
+def image_bytes(table: pa.Table, source: RecipeSource, rows: Any, cameras: Sequence[str]) -> int:
+    """Bytes of the images that some cameras have of the samples that begin at `rows` of a part's table."""
     total = 0
     for number in range(source.sampling.history):
         at = windows.earlier_rows(table, rows, source, number)[0] if number else rows
-        for camera in selection.cameras(source):
+        for camera in cameras:
             total += int(index.numbers(table, f"{camera}.length")[at].sum(dtype=np.int64))
     return total
 

@@ -7,14 +7,14 @@ import math
 from fractions import Fraction
 
 from rt2data.errors import Rt2dataError
-from rt2data.plan import apportion, left_out, video_frames
+from rt2data.plan import apportion, kind_quotas, left_out, video_frames
 from rt2data.plan.plan import SourcePlan
 from rt2data.plan.remarks import explain_boxes
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.samples import selection
 
 
-def _without_samples(source: RecipeSource, plan: SourcePlan) -> Rt2dataError:
+def without_samples(source: RecipeSource, plan: SourcePlan) -> Rt2dataError:
     """The error of a source that has no train sample."""
     word = "steps" if plan.kind == "robot" else "examples"
     reasons = ", ".join(f"{n} {reason}" for reason, n in plan.left_out.most_common()) or "none left out"
@@ -38,7 +38,7 @@ def set_quotas(recipe: Recipe, plans: list[SourcePlan]) -> list[Rt2dataError]:
         `max_repeat` times. What is filled in is then what the recipe asks for.
     """
     problems = []
-    n = [plan.samples["train"] for plan in plans]
+    n = [plan.size for plan in plans]
     if recipe.sources[0].weight is not None:
         weights = [
             Fraction(str(s.weight or 0)) * _factor(recipe, size) for s, size in zip(recipe.sources, n, strict=True)
@@ -62,12 +62,15 @@ def set_quotas(recipe: Recipe, plans: list[SourcePlan]) -> list[Rt2dataError]:
             for s, size in zip(recipe.sources, n, strict=True)
         ]
     for source, plan, size, quota in zip(recipe.sources, plans, n, quotas, strict=True):
+        if plan.kinds:
+            problems += kind_quotas.set_kind_quotas(recipe, source, plan, quota)
+            continue
         plan.mix = quota
         plan.quota["train"] = size if recipe.form == "by_source" else quota
         if "samples" in plan.unknown:
             continue
         if not size:
-            problems.append(_without_samples(source, plan))
+            problems.append(without_samples(source, plan))
         elif quota > Fraction(str(recipe.max_repeat)) * size:
             found = f"{plan.dataset} would be repeated {quota / size:.1f} times ({size} samples for a quota of {quota})"
             way = "lower its weight" if plan.wanted is not None else "ask for less of it"

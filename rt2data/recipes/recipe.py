@@ -11,7 +11,7 @@ from rt2data import resources
 from rt2data.declarations import yaml_file
 from rt2data.declarations.declaration import Declaration, find_standardised
 from rt2data.errors import Rt2dataError, near
-from rt2data.recipes import filters, holdout, include, reasoning, sampling
+from rt2data.recipes import filters, holdout, include, kinds, reasoning, sampling
 from rt2data.recipes.filters import Filter
 from rt2data.recipes.holdout import Holdout
 from rt2data.recipes.include import AMOUNTS, WrittenRecipe, WrittenSource
@@ -21,6 +21,7 @@ from rt2data.recipes.sampling import Sampling
 from rt2data.recipes.splits import Splits, parse_splits
 from rt2data.robot.fields import ARM, RobotFields
 from rt2data.tokenizer import ActionTokenizer
+from rt2data.turns.kinds import Kind
 
 # Fields of a source that are written as they are into the resolved recipe.
 _OWN = ("cameras", "instructions", "prompts", "filters", "normalise", *sampling.KEYS)
@@ -34,6 +35,8 @@ class RecipeSource:
         weight, repeat, samples: the sampling weight, the number of repeats or the number of samples; two are None.
         splits: which of the dataset's splits it reads, and where their samples go.
         cameras, prompts: the source's own where it has some, else those of the recipe.
+        kinds, choose: its kinds of sample, and whether a step gives one or each of them; () for the one that has no
+            name.
         own: fields of the source (_OWN), as written.
         where: FILE:LINE of the source.
     """
@@ -52,6 +55,8 @@ class RecipeSource:
     filters: tuple[Filter, ...]
     normalise: str | None
     reasoning: Reasoning | None
+    kinds: tuple[Kind, ...]
+    choose: str
     sampling: Sampling
     own: dict[str, Any]
     where: str
@@ -98,6 +103,11 @@ class Recipe:
         names = dict.fromkeys(name for source in self.sources for name in source.splits.names)
         held = (self.holdout.split,) if self.holdout else ()
         return ("train", *(name for name in names if name != "train"), *held)
+
+    @property
+    def has_kinds(self) -> bool:
+        """Whether a source names kinds of sample: every sample then has its conversation."""
+        return any(source.kinds for source in self.sources)
 
     def with_horizon(self, horizon: int) -> Recipe:
         """Return the same recipe with action chunks of `horizon` steps."""
@@ -207,7 +217,10 @@ def _source(recipe: Recipe, entry: WrittenSource, written: WrittenRecipe) -> Rec
     if declaration.kind == "robot" and not set(cameras) & set(declaration.cameras):
         found, expected = f"none of the cameras {', '.join(cameras)}", f"one of {', '.join(declaration.cameras)}"
         raise Rt2dataError(entry.place, found, expected, "Add it to cameras: in the recipe")
+    own_kinds, choose = kinds.parse_source_kinds(declaration, written, entry, cameras)
     asked = [prompts[kind] for kind in ("robot", *(("plan",) if "plans" in fields else ()))]
+    if own_kinds:
+        asked = ["{proprio}"] if any("state" in kind.values() for kind in own_kinds) else []
     how = sampling.parse_sampling(
         declaration, written.fields, fields, (written.at, entry.at),
         horizon=recipe.horizon, prompts=asked, cameras=len(cameras),
@@ -223,6 +236,7 @@ def _source(recipe: Recipe, entry: WrittenSource, written: WrittenRecipe) -> Rec
         reasoning=reasoning.parse_reasoning(fields["plans"], declaration, lambda key: entry.at("plans", key))
         if "plans" in fields
         else None,
+        kinds=own_kinds, choose=choose,
         own={key: fields[key] for key in _OWN if key in fields}, where=entry.place,
     )  # fmt: skip
 
@@ -308,11 +322,15 @@ def _check_spaces(recipe: Recipe, written: WrittenRecipe) -> None:
         if source.declaration.robot is None:
             continue
         space = source.declaration.name, describe_action_space(source.declaration.robot)
-        for kind in ("robot", "plan") if source.reasoning else ("robot",):
-            other = first.setdefault(source.prompts[kind], space)
+        named = ("robot", "plan") if source.reasoning else ("robot",)
+        asked = {f'prompts: {{{name}: "... {{instruction}} ..."}}': source.prompts[name] for name in named}
+        if source.kinds:
+            asked = {f"kinds: {{{kind.name}: ...}}": kinds.asked_for_action(kind) for kind in source.kinds}
+        for field, text in asked.items():
+            other = first.setdefault(text, space) if text else space
             if other[1] != space[1]:
                 found = f"{other[0]} ({other[1]}) and {space[0]} ({space[1]}) have the same prompt"
-                repair = f'Give one of them its own with prompts: {{{kind}: "... {{instruction}} ..."}}'
+                repair = f"Give one of them its own with {field}"
                 raise Rt2dataError(entry.place, found, "a robot prompt of its own for each action space", repair)
 
 
@@ -327,6 +345,7 @@ def _resolve(recipe: Recipe, raw: dict[str, Any]) -> dict[str, Any]:
         entry |= {"captions": s.captions} if s.declaration.kind == "caption" else {}
         entry |= {"compat": s.declaration.standardisation} if s.declaration.standardisation else {}
         entry |= {"plans": s.reasoning.resolved} if s.reasoning else {}
+        entry |= {"kinds": {kind.name: dict(kind.resolved) for kind in s.kinds}, "choose": s.choose} if s.kinds else {}
         entry |= s.own
         sources.append(entry)
     resolved: dict[str, Any] = {

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,7 @@ class Selection:
         left_out: rows that became no sample, by reason.
         row_split: int8 (rows of the table,), the split of every row, left out or not.
         kept: bool (rows of the table,).
+        kind: int8 (n,), position in the source's kinds; None where the source has one kind without a name.
     """
 
     rows: npt.NDArray[np.int64]
@@ -45,9 +47,10 @@ class Selection:
     left_out: Counter[str]
     row_split: npt.NDArray[np.int8]
     kept: npt.NDArray[np.bool_]
+    kind: npt.NDArray[np.int8] | None = None
 
-    def take(self, mask: npt.NDArray[np.bool_]) -> Selection:
-        """The samples where `mask` (n,) is true; counts stay."""
+    def take(self, mask: npt.NDArray[Any]) -> Selection:
+        """The samples where `mask` (n,) is true, or at the positions that it holds; counts stay."""
         units = np.frombuffer(self.units, np.uint8).reshape(-1, 10)[mask].tobytes()
         return Selection(
             self.rows[mask],
@@ -58,6 +61,7 @@ class Selection:
             self.left_out,
             self.row_split,
             self.kept,
+            self.kind if self.kind is None else self.kind[mask],
         )
 
 

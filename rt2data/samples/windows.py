@@ -59,7 +59,7 @@ def apply_sampling(table: pa.Table, source: RecipeSource) -> pa.Table:
     part = _Part(table, robot)
     if sampling.stride > 1:
         part.compose(sampling.stride)
-    if sampling.state:
+    if sampling.state and not source.kinds:  # kinds that do not say it need none
         finite = np.isfinite(index.matrix(table.column("proprio"))).all(axis=1)
         part.leave_out("no_state", ~np.asarray(finite))
     if sampling.no_op is not None:

@@ -8,9 +8,8 @@ over rows take many times as long.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +24,9 @@ from rt2data.index import keys as order
 from rt2data.index import text_columns
 from rt2data.index.text_columns import Texts
 from rt2data.recipes.recipe import Recipe, RecipeSource
+from rt2data.shards import messages
+from rt2data.shards.columns import Column, Refs, coded, each, flags, json_fragment, rows_as_lists
+from rt2data.shards.messages import KindOfRows
 from rt2data.tokenizer import ActionTokenizer
 
 FIELDS = (
@@ -32,27 +34,6 @@ FIELDS = (
     "instruction", "plan", "episode", "step", "steps", "dims", "units", "horizon", "action", "terminate", "bins",
     "proprio", "tokenizer", "action_valid", "image_valid", "example", "turns", "question", "answers", "captions",
 )  # fmt: skip
-
-
-@dataclass(slots=True)
-class Refs:
-    """The images of a camera, or (`back` > 0) those that it took `back` steps before.
-
-    `suffixes` the ends of member names (``jpg``, ``wrist.png``), `files` the distinct file names, and arrays (n,) of
-    the suffix's position, the file's (-1: the sample has no image), offset, length and CRC32C. `turn` (n,) is the EXIF
-    orientation of images that are to be turned, else 0; None where no image has one.
-    """
-
-    camera: str
-    back: int
-    suffixes: list[str]
-    files: list[str]
-    suffix: npt.NDArray[np.uint8]
-    file: npt.NDArray[np.int32]
-    offset: npt.NDArray[np.int64]
-    length: npt.NDArray[np.int64]
-    crc: npt.NDArray[np.uint32]
-    turn: npt.NDArray[np.uint8] | None = None
 
 
 @dataclass(slots=True)
@@ -75,6 +56,7 @@ def render(
     cameras: tuple[str, ...],
     tokenizer: ActionTokenizer | None,
     proprio: ActionTokenizer | None = None,
+    kind: KindOfRows | None = None,
 ) -> Rendered:
     """Render rows of a run.
 
@@ -82,18 +64,28 @@ def render(
         table: rows of one source, all of one split.
         tokenizer: restricted to this source; None for a web source.
         proprio: that of its proprioception, where the prompt holds it.
+        kind: of the rows, where the source has kinds.
     """
     copy, variant, step = (index.numbers(table, name) for name in ("copy", "variant", "step"))
-    keys = order.keys(source.id, index.units(table).tobytes(), step, variant, copy)
+    keys = order.keys(source.id, index.units(table).tobytes(), step, variant, copy, kind.name if kind else "")
     backs = range(source.sampling.history)
     refs = [_refs(table, camera, back, i == 0, recipe) for back in backs for i, camera in enumerate(cameras)]
     head = json_fragment(kind=source.declaration.kind, source=source.name, dataset=source.name, split=split)
     pictures, valid = _images(table, source, refs)
-    language = _each(table, "language", lambda text: json_fragment(language=text))
+    language = each(table, "language", lambda text: json_fragment(language=text))
     prompt, target, middle, tail = (
         _robot(table, source, tokenizer, proprio) if tokenizer is not None else _web(table, source)
     )
-    json = text_columns.join(b'{"key":"', keys, b'",' + head, prompt, target, pictures, language, *middle, valid, tail)
+    more: list[Column] = [tail, b"}"]
+    if recipe.has_kinds:
+        if kind is not None and not isinstance(target, bytes):
+            spoken = messages.kind_messages(table, recipe, source, kind, refs, target, proprio)
+        else:
+            spoken = messages.plain_messages(source.declaration.kind, prompt, target, refs, table.num_rows)
+        prompt, target = spoken.prompt, spoken.target
+        named = json_fragment(recipe_kind=kind.name if kind else None)
+        more = [tail, b"," + named + b'"messages":[', spoken.messages, b"]}"]
+    json = text_columns.join(b'{"key":"', keys, b'",' + head, prompt, target, pictures, language, *middle, valid, *more)
     return Rendered(keys, json, refs)
 
 
@@ -127,69 +119,49 @@ def _images(table: pa.Table, source: RecipeSource, refs: list[Refs]) -> tuple[Te
     return text_columns.take(named, combined), text_columns.take(valued, combined)
 
 
-def json_fragment(**fields: Any) -> bytes:
-    """The fields as JSON without the braces, with a comma at the end."""
-    return orjson.dumps(fields, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1] + b","
-
-
-def _each(table: pa.Table, column: str, make: Callable[[Any], bytes]) -> Texts:
-    """``make(value)`` for each row, called once per distinct value."""
-    codes, values = _coded(table, column)
-    return text_columns.take([make(value) for value in values], codes)
-
-
-def _coded(table: pa.Table, column: str) -> tuple[npt.NDArray[np.int32], list[Any]]:
-    """A column as (codes, distinct values); the value of a null is None."""
-    encoded = table.column(column).combine_chunks().dictionary_encode(null_encoding="encode")
-    encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
-    return np.asarray(encoded.indices), encoded.dictionary.to_pylist()
-
-
 _NO_ROBOT = json_fragment(
     instruction=None, plan=None, episode=None, step=None, steps=None, dims=None, units=None, horizon=None, action=None,
     terminate=None, bins=None, proprio=None, tokenizer=None, action_valid=None,
 )  # fmt: skip
 _WEB_COLUMNS = ("episode", "target")
-_NO_WEB = json_fragment(example=None, turns=None, question=None, answers=None, captions=None)[:-1] + b"}"
+_NO_WEB = json_fragment(example=None, turns=None, question=None, answers=None, captions=None)[:-1]
 
-# Of each row the fields prompt and target, what stands between `language` and `image_valid` in pieces, and the rest.
-Column: TypeAlias = Texts | bytes
+# Of each row the fields prompt and target, what stands between `language` and `image_valid` in pieces, and the rest up
+# to the last field.
 Body: TypeAlias = tuple[Column, Column, list[Column], Column]
 
 
 def _robot(table: pa.Table, source: RecipeSource, tokenizer: ActionTokenizer, proprio: ActionTokenizer | None) -> Body:
     robot, horizon = source.declaration.robot, tokenizer.horizon
-    action, ends, valid = index.matrix(table.column("action")), _flags(table, "terminate"), _flags(table, "valid")
+    action, ends, valid = index.matrix(table.column("action")), flags(table, "terminate"), flags(table, "valid")
     chunk = action.reshape(-1, horizon, len(tokenizer.dims)) if horizon > 1 else action
     bins = np.asarray(tokenizer.encode(chunk, (ends if horizon > 1 else ends[:, 0]) if tokenizer.terminate else None))
     targets = tokenizer.format(bins)
-    instruction = _each(table, "instruction", lambda t: json_fragment(instruction=t))
-    episode = _each(table, "episode", lambda t: json_fragment(episode=t))
+    instruction = each(table, "instruction", lambda t: json_fragment(instruction=t))
+    episode = each(table, "episode", lambda t: json_fragment(episode=t))
     steps = [text_columns.digits(index.numbers(table, name)) for name in ("step", "steps")]
     shape = json_fragment(dims=robot.dims if robot else (), units=robot.units if robot else (), horizon=horizon)
     state: Column = b"null,"
     if "proprio" in table.column_names:
         held = index.matrix(table.column("proprio"))
         known = np.isfinite(held).all(axis=1)
-        state = pa.compute.if_else(known, _rows(held), pa.scalar(b"null,", text_columns.TYPE))
+        state = pa.compute.if_else(known, rows_as_lists(held), pa.scalar(b"null,", text_columns.TYPE))
     fingerprint = json_fragment(tokenizer=tokenizer.fingerprint)
-    codes, plans = _coded(table, "plan") if "plan" in table.column_names else (np.zeros(len(bins), np.int8), [None])
+    codes, plans = coded(table, "plan") if "plan" in table.column_names else (np.zeros(len(bins), np.int8), [None])
     plan = text_columns.take([json_fragment(plan=one) for one in plans], codes)
-    before = [b"" if one is None else _before(source, one, targets[0]) for one in plans]
-    answers = text_columns.join(b'"target":"', text_columns.take(before, codes), text_columns.of(targets), b'",')
-    asked = _prompts(table, source, proprio, np.array([one is not None for one in plans])[codes])
+    asked: Column
+    if source.kinds:  # their turns say what the prompt is, and where the action stands
+        asked, answers = b"", text_columns.of(targets)
+    else:
+        before = [b"" if one is None else _before(source, one, targets[0]) for one in plans]
+        answers = text_columns.join(b'"target":"', text_columns.take(before, codes), text_columns.of(targets), b'",')
+        asked = _prompts(table, source, proprio, np.array([one is not None for one in plans])[codes])
     middle = [
         instruction, plan, episode, b'"step":', steps[0], b',"steps":', steps[1], b"," + shape + b'"action":',
-        _rows(action), b'"terminate":', _rows(ends), b'"bins":', _rows(bins), b'"proprio":', state,
-        fingerprint + b'"action_valid":', _rows(valid),
+        rows_as_lists(action), b'"terminate":', rows_as_lists(ends), b'"bins":', rows_as_lists(bins),
+        b'"proprio":', state, fingerprint + b'"action_valid":', rows_as_lists(valid),
     ]  # fmt: skip
     return asked, answers, middle, _NO_WEB
-
-
-def _flags(table: pa.Table, name: str) -> npt.NDArray[np.bool_]:
-    """A column with a flag, or a list of them, per row: (n, 1) or (n, horizon)."""
-    several = pa.types.is_fixed_size_list(table.schema.field(name).type)
-    return np.asarray(index.matrix(table.column(name)) if several else index.numbers(table, name)[:, None])
 
 
 def _before(source: RecipeSource, plan: str, target: str) -> bytes:
@@ -209,7 +181,7 @@ def _prompts(
 
     What stands around the state is made once per instruction.
     """
-    codes, instructions = _coded(table, "instruction")
+    codes, instructions = coded(table, "instruction")
     kinds = ("robot", "plan") if planned.any() else ("robot",)
     around = [prompts.split_robot_prompt(source.prompts, text, kind) for kind in kinds for text in instructions]
     codes = codes + planned * len(instructions)
@@ -220,14 +192,6 @@ def _prompts(
     shown = np.array([len(pieces) > 1 for pieces in around])[codes]
     end = text_columns.take([_escaped("".join(pieces[1:])) for pieces in around], codes)
     return text_columns.join(begin, pa.compute.if_else(shown, states, pa.scalar(b"", text_columns.TYPE)), end, b'",')
-
-
-def _rows(values: npt.NDArray[Any]) -> Texts:
-    """Each row of an (n, D) array as a JSON list with a comma behind it. Floats of 32 bits get the shortest decimal
-    that gives them back.
-    """
-    text = orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY)
-    return text_columns.lists(text)
 
 
 def _web(table: pa.Table, source: RecipeSource) -> Body:
@@ -243,7 +207,7 @@ def _web(table: pa.Table, source: RecipeSource) -> Body:
         tail = json_fragment(**{name: own[name] for name in ("example", "turns", "question", "answers", "captions")})
         asked.append(prompt)
         answers.append(json_fragment(target=row["target"]))
-        tails.append(tail[:-1] + b"}")
+        tails.append(tail[:-1])
     return text_columns.of(asked), text_columns.of(answers), [_NO_ROBOT], text_columns.of(tails)
 
 

@@ -1,0 +1,82 @@
+"""The fields ``kinds`` and ``choose`` of a source: parsed by `rt2data.turns`, checked against its declaration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rt2data.declarations.declaration import Declaration
+from rt2data.errors import Rt2dataError, near
+from rt2data.recipes.include import WrittenRecipe, WrittenSource
+from rt2data.turns.kinds import Kind, parse_kinds
+from rt2data.turns.template import slots, write_template
+
+CHOICES = ("every_kind", "one_kind_per_step")
+# Fields that say in another way what a sample holds.
+_INSTEAD = ("plans", "prompts")
+
+
+def parse_source_kinds(
+    declaration: Declaration, written: WrittenRecipe, entry: WrittenSource, cameras: Sequence[str]
+) -> tuple[tuple[Kind, ...], str]:
+    """Parse the kinds of a source: its own, or those of the recipe where it is a robot source.
+
+    Args:
+        declaration: of the source.
+        written, entry: recipe and source as written.
+        cameras: that the recipe uses of it.
+
+    Returns:
+        The kinds, () where the source gives one without a name, and how a step chooses among them, of CHOICES.
+
+    Raises:
+        Rt2dataError: kinds of a source that is no robot's, or that name a camera or state that it has not.
+    """
+    own = "kinds" in entry.fields
+    if declaration.robot is None:
+        for key in ("kinds", "choose"):
+            if key in entry.fields:
+                raise Rt2dataError(entry.at(key), f'"{key}" for a {declaration.kind} source', "a robot source")
+        return (), CHOICES[0]
+    raw = entry.fields["kinds"] if own else written.fields.get("kinds")
+    choose = entry.fields.get("choose", written.fields.get("choose", CHOICES[0]))
+    if raw is None:
+        return (), CHOICES[0]
+    for key in _INSTEAD if own else ("plans",):
+        if key in entry.fields:
+            repair = "A kind's turns say what its prompts and targets are"
+            raise Rt2dataError(entry.at(key), f'"{key}" beside kinds', "one of them", repair)
+    where = entry.at("kinds") if own else written.at("kinds")
+    kinds = parse_kinds(raw, where, lambda name: entry.at("kinds", name) if own else written.at("kinds", name))
+    there = [name for name in cameras if name in declaration.cameras]
+    for kind in kinds:
+        place = entry.at("kinds", kind.name) if own else written.at("kinds", kind.name)
+        for slot in kind.images():
+            if slot.name == "image" and slot.argument not in there:
+                expected = f"one of {', '.join(there)}"
+                repair = near(slot.argument, there) or "cameras: names those that a recipe uses"
+                raise Rt2dataError(place, f"the image of {slot.argument or 'no camera'}", expected, repair)
+        if choose == CHOICES[1] and kind.weight is None:
+            raise Rt2dataError(place, "repeat or samples with choose: one_kind_per_step", "weight for each kind")
+        if "hz" in kind.values() and declaration.robot.control_hz is None:
+            found = f"{{hz}} in a kind of {declaration.name}, whose control rate nobody states"
+            raise Rt2dataError(place, found, "a declaration with control_hz", "Leave {hz} out of its turns")
+        if "state" in kind.values() and not declaration.robot.proprio:
+            found = f"{{state}} in a kind of {declaration.name}, which declares no proprioception"
+            raise Rt2dataError(place, found, "a declaration with proprio:", "Leave {state} out of its turns")
+    return kinds, choose
+
+
+def cameras_of(kind: Kind, cameras: Sequence[str]) -> tuple[str, ...]:
+    """The cameras whose images the turns of a kind show, of those of its source, in the order of the turns."""
+    shown = [one for slot in kind.images() for one in (cameras if slot.name == "images" else [slot.argument])]
+    return tuple(dict.fromkeys(shown))
+
+
+def asked_for_action(kind: Kind) -> str:
+    """The turns of a kind up to its first action, as written; "" where it has none. What a model answers with one."""
+    asked = ""
+    for turn, _ in kind.flat():
+        if any(slot.name == "action" for text in turn.pool for slot in slots(text)):
+            return asked
+        asked += f"{turn.role}: {' | '.join(write_template(text) for text in turn.pool)}\n"
+    return ""

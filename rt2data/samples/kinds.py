@@ -1,0 +1,300 @@
+"""The kinds of sample that the steps of a part give: which step has what a kind needs, and the values of its texts.
+
+All of it works on whole parts at once: tracks are resolved for every step, and a sample is a row and a kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute
+
+from rt2data import index
+from rt2data.errors import Rt2dataError, near
+from rt2data.index import keys
+from rt2data.recipes.recipe import Recipe, RecipeSource
+from rt2data.robot.fields import RobotFields
+from rt2data.samples.selection import Selection
+from rt2data.tracks.store import TrackStore
+from rt2data.tracks.times import Binding
+from rt2data.turns.kinds import MAX_EACH, VALUES, Each, Kind, Turn
+from rt2data.turns.template import Slot, parse_slot, slots
+
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+
+TURNS, KIND = "turns", "kind"  # columns of a run: positions in the source's kinds
+VALUE = "value."  # begins the columns of a run that hold the values of texts
+
+
+class Limits(Protocol):
+    """What decides which steps a kind takes, where a step gives one sample (`rt2data.plan.plan.KindPlan`)."""
+
+    turn: int
+    limits: dict[str, int]
+
+
+def binding(slot: Slot) -> Binding:
+    """The rows of a track that a placeholder takes."""
+    chosen = dict(slot.selects)
+    rules = {"at": "emitted", "all": "all", "remaining": "remaining", "previous": "previous", "next": "next"}
+    rule = next((rules[name] for name in chosen if name in rules), "active")
+    count = int(chosen.get("previous", chosen.get("next", "1")))
+    return Binding(slot.name, rule, count, chosen.get("camera"), chosen.get("role"))
+
+
+def is_track(slot: Slot, store: TrackStore | None) -> bool:
+    """Whether a placeholder names a track: ``task`` does where there is one of this name."""
+    return slot.name not in VALUES or (slot.name == "task" and store is not None and "task" in store.names())
+
+
+def check_names(source: RecipeSource, store: TrackStore | None) -> list[Rt2dataError]:
+    """An error for each placeholder of the source's kinds that is no value and names no track."""
+    known = [*VALUES, *(store.names() if store else ())]
+    problems = []
+    for kind in source.kinds:
+        for slot in kind.values().values():
+            if slot.name not in known:
+                where = f"{source.where}: {source.name}, kind {kind.name}"
+                repair = near(slot.name, known) or "annotations: adds tracks, and a declaration those of a dataset"
+                found = f"{{{slot.key}}}, and no track of this name"
+                problems.append(Rt2dataError(where, found, f"one of {', '.join(known)}", repair))
+            elif not is_track(slot, store) and slot.selects:
+                where = f"{source.where}: {source.name}, kind {kind.name}"
+                found = f"{{{slot.key}}}, and {slot.name} is no track"
+                problems.append(Rt2dataError(where, found, f"{{{slot.name}}} alone"))
+    return problems
+
+
+@dataclass(slots=True)
+class StepValues:
+    """The values of every step of a whole part. What a track says is looked up once for each placeholder."""
+
+    table: pa.Table
+    source: RecipeSource
+    store: TrackStore | None
+    _one: dict[str, Ints] = field(default_factory=dict)
+    _several: dict[str, tuple[Ints, Ints]] = field(default_factory=dict)
+
+    def has(self, slot: Slot) -> Bools:
+        """Whether each step has a value, bool (rows,)."""
+        if is_track(slot, self.store):
+            return np.diff(self._lists(slot)[0]) > 0 if slot.is_list else self._rows(slot) >= 0
+        if slot.name == "state":
+            return np.asarray(np.isfinite(index.matrix(self.table.column("proprio"))).all(axis=1))
+        return np.ones(self.table.num_rows, np.bool_)
+
+    def lengths(self, slot: Slot) -> Ints:
+        """How many elements the list of each step has, int64 (rows,)."""
+        return np.diff(self._lists(slot)[0])
+
+    def column(self, slot: Slot, rows: Ints, where: Bools) -> pa.Array:
+        """The texts of a track at some rows, null but for `where`: strings, or lists of strings."""
+        store = self._tracks()
+        if not slot.is_list:
+            which = self._rows(slot)[rows]
+            there = where & (which >= 0)
+            texts = store.texts(which[there])
+            return texts.take(pa.array(np.cumsum(there) - 1, mask=~there)).cast(pa.string())
+        begins, which = self._lists(slot)
+        sizes = np.where(where, np.diff(begins)[rows], 0)
+        if len(sizes) and sizes.max() > MAX_EACH:
+            found = f"{sizes.max()} values of {{{slot.key}}} at one step"
+            raise Rt2dataError(self.source.where, found, f"at most {MAX_EACH}")
+        offsets = np.concatenate([[0], np.cumsum(sizes)])
+        picked = np.repeat(begins[rows] - offsets[:-1], sizes) + np.arange(offsets[-1])
+        texts = store.texts(which[picked]).cast(pa.string())
+        lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), texts)
+        return pa.compute.if_else(pa.array(sizes > 0), lists, pa.scalar(None, lists.type))
+
+    def _tracks(self) -> TrackStore:
+        if self.store is None:
+            raise ValueError(self.source.name)
+        return self.store
+
+    def _rows(self, slot: Slot) -> Ints:
+        if slot.key not in self._one:
+            self._one[slot.key] = self._tracks().resolve(self.table, binding(slot))
+        return self._one[slot.key]
+
+    def _lists(self, slot: Slot) -> tuple[Ints, Ints]:
+        if slot.key not in self._several:
+            self._several[slot.key] = self._tracks().resolve_all(self.table, binding(slot))
+        return self._several[slot.key]
+
+
+class KindSteps(NamedTuple):
+    """Which steps of a part a kind fits, bool (rows,), which have another kind's turns, and what is missing, by key."""
+
+    fits: Bools
+    otherwise: Bools
+    missing: Mapping[str, Bools]
+
+
+def kind_steps(values: StepValues) -> list[KindSteps]:
+    """What each kind of a source makes of the steps of a part."""
+    own = {kind.name: _lacking(kind, values) for kind in values.source.kinds}
+    steps = []
+    for kind in values.source.kinds:
+        fits = _fits(kind, values)
+        lacking = own[kind.name]
+        otherwise = np.zeros(len(fits), np.bool_)
+        if kind.otherwise:
+            for gone in lacking.values():
+                otherwise |= gone
+            lacking = {key: gone & otherwise for key, gone in own[kind.otherwise].items()}
+        steps.append(KindSteps(fits, otherwise & fits, {key: gone & fits for key, gone in lacking.items()}))
+    return steps
+
+
+def _lacking(kind: Kind, values: StepValues) -> dict[str, Bools]:
+    """Which steps lack a value that no turn or part provides for, by key."""
+    lacking = {key: ~values.has(parse_slot(key, "")) for key in kind.needed()}
+    for turn in kind.turns:
+        if isinstance(turn, Each) and len(turn.lists) > 1:
+            first = values.lengths(turn.lists[0][1])
+            for _, slot in turn.lists[1:]:
+                unequal = values.lengths(slot) != first
+                if not all(inner.missing for inner in turn.turns):
+                    lacking[slot.key] = lacking.get(slot.key, np.zeros(len(unequal), np.bool_)) | unequal
+    return lacking
+
+
+def _fits(kind: Kind, values: StepValues) -> Bools:
+    """Which steps have what a kind requires, and at least one turn that is learned."""
+    fits = np.ones(values.table.num_rows, np.bool_)
+    for key in kind.requires:
+        fits &= values.has(parse_slot(key, ""))
+    learned = np.zeros(len(fits), np.bool_)
+    for turn, each in kind.flat():
+        if turn.loss != "none":
+            learned |= stays(kind, turn, each, values)
+    return fits & learned
+
+
+def stays(kind: Kind, turn: Turn, each: Each | None, values: StepValues) -> Bools:
+    """Which steps have a turn, bool (rows,): one that is skipped where a value is missing is left out there."""
+    there = np.ones(values.table.num_rows, np.bool_)
+    if turn.missing != "skip":
+        return there
+    names = dict(each.lists) if each else {}
+    for slot in names.values():
+        there &= values.has(slot)
+    for template in turn.pool:
+        for slot in slots(template):
+            part = kind.part(slot)
+            inner = (slots(part.template) if not part.missing else []) if part else [slot]
+            for one in inner:
+                if not one.is_image and one.key not in names:
+                    there &= values.has(one)
+    return there
+
+
+def expand(
+    recipe: Recipe,
+    source: RecipeSource,
+    samples: Selection,
+    steps: list[KindSteps],
+    plans: Mapping[str, Limits],
+    start: int = 0,
+) -> Selection:
+    """The samples of every kind of some steps, kind by kind.
+
+    Args:
+        recipe: the recipe.
+        source: one of its sources, with kinds.
+        samples: the steps that are samples (of each one with its paraphrase).
+        steps: of the whole part.
+        plans: of each kind, by name; used where a step gives one sample.
+        start: of the part's rows, the first that `samples` counts from.
+    """
+    at = samples.rows + start
+    fits = [one.fits[at] for one in steps]
+    if source.choose == "one_kind_per_step":
+        taken = choose(recipe, source, samples, fits, plans)
+        fits = [taken == number for number in range(len(fits))]
+    rows = [np.flatnonzero(mask) for mask in fits]
+    every = samples.take(np.concatenate(rows) if rows else np.empty(0, np.int64))
+    every.kind = np.repeat(np.arange(len(rows), dtype=np.int8), [len(one) for one in rows])
+    return every
+
+
+def choose(
+    recipe: Recipe,
+    source: RecipeSource,
+    samples: Selection,
+    fits: list[Bools],
+    plans: Mapping[str, Limits],
+    until: str = "",
+) -> npt.NDArray[np.int8]:
+    """Which kind takes each step, int8 (n,); -1: none.
+
+    Args:
+        recipe, source, samples, fits, plans: as of `expand`.
+        until: the kind before which it ends; "" for none: then what is left of splits other than train goes to the
+            first kind that fits.
+    """
+    taken = np.full(len(samples.rows), -1, np.int8)
+    position = {kind.name: number for number, kind in enumerate(source.kinds)}
+    for name in sorted(plans, key=lambda one: plans[one].turn):
+        if name == until:
+            return taken
+        hashed = kind_hashes(recipe, source, samples, name)
+        limit = np.array([plans[name].limits.get(split, -1) for split in recipe.splits], object)
+        free = fits[position[name]] & (taken < 0)
+        for number, last in enumerate(limit):
+            if last >= 0:
+                taken[free & (samples.split == number) & (hashed <= np.uint64(last))] = position[name]
+    for number, mask in enumerate(fits):
+        taken[mask & (taken < 0) & (samples.split > 0)] = number
+    return taken
+
+
+def kind_hashes(recipe: Recipe, source: RecipeSource, samples: Selection, kind: str) -> keys.U64:
+    """The hash that decides which steps a kind takes."""
+    return keys.hashes("kind", recipe.seed, source.id, samples.units, samples.step, samples.variant, kind=kind)
+
+
+def value_columns(values: StepValues, samples: Selection, positions: Ints, steps: list[KindSteps], start: int) -> Any:
+    """The columns of a run that hold what the kinds of some samples say.
+
+    Args:
+        values, steps: of the whole part.
+        samples: of some of its rows, with their kinds.
+        positions: of the samples, in the order of the run.
+        start: the first of these rows in the part.
+    """
+    kinds = values.source.kinds
+    rows, kind = samples.rows[positions] + start, _known(samples.kind)[positions]
+    turns = kind.copy()
+    names = [one.name for one in kinds]
+    for number, one in enumerate(kinds):
+        if one.otherwise:
+            turns[(kind == number) & steps[number].otherwise[rows]] = names.index(one.otherwise)
+    columns: dict[str, Any] = {KIND: kind, TURNS: turns}
+    used: dict[str, tuple[Slot, list[int]]] = {}
+    for number, one in enumerate(kinds):
+        for key, slot in one.values().items():
+            if is_track(slot, values.store):
+                used.setdefault(key, (slot, []))[1].append(number)
+    for key, (slot, users) in sorted(used.items()):
+        columns[VALUE + key] = values.column(slot, rows, np.isin(turns, users))
+    return columns
+
+
+def _known(kind: npt.NDArray[np.int8] | None) -> npt.NDArray[np.int8]:
+    if kind is None:
+        raise ValueError("samples without kinds")
+    return kind
+
+
+def always(source: RecipeSource, robot: RobotFields, control: str) -> dict[str, str]:
+    """The values that are the same at every step of a source."""
+    hz = robot.control_hz
+    rate = "" if hz is None else f"{hz / source.sampling.pace:.4g}"
+    return {"robot": source.name, "control": control, "hz": rate}

@@ -1,0 +1,72 @@
+"""Columns of JSON: pieces of the samples' JSON that many rows share, and where their images lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+import pyarrow.compute
+
+from rt2data import index
+from rt2data.index import text_columns
+from rt2data.index.text_columns import Texts
+
+Column: TypeAlias = Texts | bytes
+
+
+@dataclass(slots=True)
+class Refs:
+    """The images of a camera, or (`back` > 0) those that it took `back` steps before.
+
+    `suffixes` the ends of member names (``jpg``, ``wrist.png``), `files` the distinct file names, and arrays (n,) of
+    the suffix's position, the file's (-1: the sample has no image), offset, length and CRC32C. `turn` (n,) is the EXIF
+    orientation of images that are to be turned, else 0; None where no image has one.
+    """
+
+    camera: str
+    back: int
+    suffixes: list[str]
+    files: list[str]
+    suffix: npt.NDArray[np.uint8]
+    file: npt.NDArray[np.int32]
+    offset: npt.NDArray[np.int64]
+    length: npt.NDArray[np.int64]
+    crc: npt.NDArray[np.uint32]
+    turn: npt.NDArray[np.uint8] | None = None
+
+
+def json_fragment(**fields: Any) -> bytes:
+    """The fields as JSON without the braces, with a comma at the end."""
+    return orjson.dumps(fields, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1] + b","
+
+
+def each(table: pa.Table, column: str, make: Callable[[Any], bytes]) -> Texts:
+    """``make(value)`` for each row, called once per distinct value."""
+    codes, values = coded(table, column)
+    return text_columns.take([make(value) for value in values], codes)
+
+
+def coded(table: pa.Table, column: str) -> tuple[npt.NDArray[np.int32], list[Any]]:
+    """A column as (codes, distinct values); the value of a null is None."""
+    encoded = table.column(column).combine_chunks().dictionary_encode(null_encoding="encode")
+    encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+    return np.asarray(encoded.indices), encoded.dictionary.to_pylist()
+
+
+def flags(table: pa.Table, name: str) -> npt.NDArray[np.bool_]:
+    """A column with a flag, or a list of them, per row: (n, 1) or (n, horizon)."""
+    several = pa.types.is_fixed_size_list(table.schema.field(name).type)
+    return np.asarray(index.matrix(table.column(name)) if several else index.numbers(table, name)[:, None])
+
+
+def rows_as_lists(values: npt.NDArray[Any]) -> Texts:
+    """Each row of an (n, D) array as a JSON list with a comma behind it. Floats of 32 bits get the shortest decimal
+    that gives them back.
+    """
+    text = orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY)
+    return text_columns.lists(text)

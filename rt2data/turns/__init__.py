@@ -1,0 +1,8 @@
+"""The conversation of a sample: templates with placeholders, turns, and the kinds of sample that consist of them.
+
+`template` parses texts with placeholders, `kinds` what a recipe says under ``kinds:``, `conversation` fills a kind's
+turns with the values of one sample: serving makes its prompts with it, and tests hold the columns of
+`rt2data.shards.messages` against it.
+
+May import: `prompts`, `plain_text`, `errors`.
+"""

@@ -1,0 +1,118 @@
+"""Fill the turns of a kind with the values of one sample: its messages, as a sample's JSON holds them.
+
+The columns of `rt2data.shards.messages` say the same for many samples at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from rt2data.turns.kinds import Each, Kind, Turn
+from rt2data.turns.template import Slot, Template
+
+Value: TypeAlias = str | list[str] | None
+
+
+def fill_kind(
+    kind: Kind,
+    values: Mapping[str, Value],
+    images: Callable[[Slot], Sequence[str]],
+    drawn: Mapping[int, int] | None = None,
+    dropped: frozenset[str] = frozenset(),
+) -> list[dict[str, Any]]:
+    """Return the messages of a sample.
+
+    Args:
+        kind: of the sample.
+        values: by key, each value that the kind uses; None where it is missing.
+        images: gives the member suffixes of the images that an image slot shows.
+        drawn: by the position of a turn among all turns of the kind, which text of its pool is taken; else the first.
+        dropped: names of the parts that this sample lacks.
+
+    Raises:
+        KeyError: a value is missing, and no turn or part provides for it.
+    """
+    messages, number = [], 0
+    drawn = drawn or {}
+    for turn in kind.turns:
+        if isinstance(turn, Each):
+            lists = {name: values.get(slot.key) or [] for name, slot in turn.lists}
+            for element in range(max(len(one) for one in lists.values())):
+                own = dict(values) | {name: one[element] for name, one in lists.items()}
+                for offset, inner in enumerate(turn.turns):
+                    messages.append(_fill_turn(kind, inner, own, images, drawn.get(number + offset, 0), dropped))
+            number += len(turn.turns)
+        else:
+            messages.append(_fill_turn(kind, turn, values, images, drawn.get(number, 0), dropped))
+            number += 1
+    return [message for message in messages if message is not None]
+
+
+def _fill_turn(
+    kind: Kind,
+    turn: Turn,
+    values: Mapping[str, Value],
+    images: Callable[[Slot], Sequence[str]],
+    which: int,
+    dropped: frozenset[str],
+) -> dict[str, Any] | None:
+    content: list[dict[str, str]] = []
+    spans: list[dict[str, Any]] = []
+    place, open_text = 0, False
+    for piece in turn.pool[which]:
+        if isinstance(piece, Slot) and piece.is_image:
+            content += [{"type": "image", "image": name} for name in images(piece)]
+            open_text = False
+            continue
+        text = piece if isinstance(piece, str) else _fill_slot(kind, turn, piece, values, dropped)
+        if text is None:
+            return None
+        if not text:
+            continue
+        if open_text:
+            content[-1]["text"] += text
+        else:
+            content.append({"type": "text", "text": text})
+        open_text = True
+        learned = "action" if isinstance(piece, Slot) and piece.name == "action" else "text"
+        if turn.loss in (learned, "both"):
+            if spans and spans[-1]["end"] == place and spans[-1]["loss"] == learned:
+                spans[-1]["end"] += len(text)
+            else:
+                spans.append({"start": place, "end": place + len(text), "loss": learned})
+        place += len(text)
+    return {"role": turn.role, "content": content, "loss": turn.loss, "end": turn.end, "spans": spans}
+
+
+def _fill_slot(kind: Kind, turn: Turn, slot: Slot, values: Mapping[str, Value], dropped: frozenset[str]) -> str | None:
+    """Return the text of a placeholder; None where it is missing and the turn is left out for it."""
+    part = kind.part(slot)
+    if part is None:
+        value = values.get(slot.key)
+        if value is not None:
+            return slot.edit(value)
+        if not turn.missing:
+            raise KeyError(slot.key)
+        return None if turn.missing == "skip" else ""
+    if part.name in dropped:
+        return ""
+    text = fill_part(part.template, values, part.missing or turn.missing)
+    return text if text is not None or not part.missing else ""
+
+
+def fill_part(template: Template, values: Mapping[str, Value], missing: str) -> str | None:
+    """Return the text of a part; None where a value is missing and `missing` is ``skip``."""
+    out = ""
+    for piece in template:
+        if isinstance(piece, str):
+            out += piece
+            continue
+        value = values.get(piece.key)
+        if value is not None:
+            out += piece.edit(value)
+        elif missing == "skip":
+            return None
+        elif not missing:
+            raise KeyError(piece.key)
+    return out

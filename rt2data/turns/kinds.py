@@ -1,0 +1,231 @@
+"""Kinds of sample: what a recipe says under ``kinds:``, parsed and checked. Nothing here looks at data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from rt2data.errors import Rt2dataError, near
+from rt2data.turns.template import LISTS, Slot, Template, parse_slot, parse_template, slots, write_template
+
+ROLES = ("system", "user", "assistant")
+LOSSES = ("text", "action", "both", "none")
+MISSING = ("skip", "empty")
+PART = "_part"  # ends the placeholder of a part
+MAX_EACH = 64  # elements of a list that turns are repeated for
+
+# Values that every step has, beside the tracks of its source.
+ALWAYS = ("instruction", "task", "action", "hz", "control", "robot", "step", "steps")
+VALUES = (*ALWAYS, "state", "images", "image")
+_RESERVED = re.compile("[vc][0-9]+")  # how variants and copies stand in a key
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn.
+
+    Attributes:
+        role: of ROLES.
+        pool: its template, or several of which one is drawn.
+        loss: of LOSSES, what of it is learned.
+        end: whether the end of the turn is learned.
+        missing: of MISSING, or "" where the kind decides.
+    """
+
+    role: str
+    pool: tuple[Template, ...]
+    loss: str
+    end: bool
+    missing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """Turns that are repeated for each element of lists of the same length, by the names that stand for them."""
+
+    lists: tuple[tuple[str, Slot], ...]
+    turns: tuple[Turn, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A named piece of text. `drop` is the share of samples that lack it; `missing` as of a turn."""
+
+    name: str
+    template: Template
+    drop: float = 0.0
+    missing: str = ""
+
+
+AnyTurn: TypeAlias = Turn | Each
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of sample.
+
+    Attributes:
+        weight, repeat, samples: its share of the source's quota, or passes, or a number; two are None.
+        requires: keys of the values without which a step gives no sample of it.
+        otherwise: the kind whose turns stand in where a value is missing; "" for none.
+        first: whether it takes its steps before others do.
+        resolved: as JSON, defaults filled in.
+    """
+
+    name: str
+    weight: float | None
+    repeat: float | None
+    samples: int | None
+    turns: tuple[AnyTurn, ...]
+    parts: tuple[Part, ...]
+    requires: tuple[str, ...]
+    otherwise: str
+    first: bool
+    resolved: Mapping[str, Any]
+
+    def part(self, slot: Slot) -> Part | None:
+        """The part that a placeholder stands for; None where it is none."""
+        return next((part for part in self.parts if slot.name == part.name + PART), None)
+
+    def flat(self) -> Iterator[tuple[Turn, Each | None]]:
+        """Every turn, with the repetition that it stands in."""
+        for turn in self.turns:
+            if isinstance(turn, Each):
+                yield from ((inner, turn) for inner in turn.turns)
+            else:
+                yield turn, None
+
+    def images(self) -> list[Slot]:
+        """The image slots of all turns, in order."""
+        return [slot for turn, _ in self.flat() for text in turn.pool for slot in slots(text) if slot.is_image]
+
+    def values(self) -> dict[str, Slot]:
+        """Every value that its texts use, by key: those of turns, of lists, of parts and of `requires`."""
+        found = {slot.key: slot for slot in (parse_slot(name, "") for name in self.requires)}
+        for turn, each in self.flat():
+            names = dict(each.lists) if each else {}
+            found |= {slot.key: slot for slot in names.values()}
+            for text in turn.pool:
+                for slot in slots(text):
+                    part = self.part(slot)
+                    inner = slots(part.template) if part else [slot]
+                    found |= {s.key: s for s in inner if not s.is_image and s.key not in names}
+        return found
+
+    def needed(self) -> list[str]:
+        """Keys of the values whose absence no turn or part provides for."""
+        found: dict[str, None] = {}
+        for turn, each in self.flat():
+            names = dict(each.lists) if each else {}
+            found |= {slot.key: None for slot in names.values() if not turn.missing}
+            for text in turn.pool:
+                for slot in slots(text):
+                    part = self.part(slot)
+                    inner = (slots(part.template) if not part.missing else []) if part else [slot]
+                    found |= {s.key: None for s in inner if not (s.is_image or turn.missing or s.key in names)}
+        return [key for key in found if key not in ALWAYS]
+
+
+def parse_kinds(raw: Mapping[str, Any], where: str, at: Any) -> tuple[Kind, ...]:
+    """Parse the field ``kinds`` of a source, which fits the schema.
+
+    Args:
+        raw: by name, the fields of each kind.
+        where: the field's place.
+        at: function that gives the place of a field below it.
+
+    Raises:
+        Rt2dataError: names that are reserved, amounts that do not go together, kinds without loss, or templates that
+            name what there is not.
+    """
+    kinds = tuple(_kind(name, fields, at(name)) for name, fields in raw.items())
+    amounts = {key for fields in raw.values() for key in ("weight", "repeat", "samples") if key in fields}
+    if len(amounts) > 1:
+        raise Rt2dataError(where, f"{' and '.join(sorted(amounts))} mixed among kinds", "the same one for all of them")
+    names = [kind.name for kind in kinds]
+    for kind in kinds:
+        if kind.otherwise and kind.otherwise not in names:
+            expected = f"another of {', '.join(names)}"
+            raise Rt2dataError(at(kind.name), f'otherwise: "{kind.otherwise}"', expected, near(kind.otherwise, names))
+        other = next((one for one in kinds if one.name == kind.otherwise), None)
+        if other is kind or (other and other.otherwise):
+            raise Rt2dataError(at(kind.name), f"otherwise: {kind.otherwise}", "a kind without an otherwise of its own")
+    return kinds
+
+
+def _kind(name: str, fields: Mapping[str, Any], where: str) -> Kind:
+    if _RESERVED.fullmatch(name):
+        raise Rt2dataError(where, f'a kind called "{name}"', "another: in keys, v1 is a variant and c2 a copy")
+    given = [key for key in ("weight", "repeat", "samples") if key in fields]
+    if len(given) > 1:
+        raise Rt2dataError(where, f"{' and '.join(given)} together", "one of weight, repeat, samples")
+    parts = tuple(_part(part, value, where) for part, value in fields.get("parts", {}).items())
+    turns = tuple(_any_turn(turn, where) for turn in fields["turns"])
+    amount = {key: fields.get(key) for key in ("weight", "repeat", "samples")}
+    if not given:
+        amount["weight"] = 1
+    resolved = dict(fields) | ({"weight": 1} if not given else {})
+    kind = Kind(name, amount["weight"], amount["repeat"], amount["samples"], turns, parts, (),
+                fields.get("otherwise", ""), fields.get("first", False), resolved)  # fmt: skip
+    if not any(turn.loss != "none" for turn, _ in kind.flat()):
+        found = f"the kind {name} has no turn that is learned"
+        raise Rt2dataError(where, found, "an assistant's turn, or loss: on a turn")
+    required = fields.get("requires", ())
+    keys = kind.needed() if required == "all" else [parse_slot(key, where).key for key in required]
+    for turn, _ in kind.flat():
+        for text in turn.pool:
+            for slot in slots(text):
+                if slot.name.endswith(PART) and kind.part(slot) is None:
+                    known = ", ".join(part.name + PART for part in parts) or "none"
+                    raise Rt2dataError(where, f"no part {{{slot.name}}}", f"a part of the kind: {known}")
+    return Kind(name, kind.weight, kind.repeat, kind.samples, turns, parts, tuple(keys), kind.otherwise, kind.first,
+                resolved)  # fmt: skip
+
+
+def _part(name: str, value: Any, where: str) -> Part:
+    fields = {"text": value} if isinstance(value, str) else value
+    template = parse_template(fields["text"], where)
+    if any(slot.is_image for slot in slots(template)):
+        raise Rt2dataError(where, f"an image slot in the part {name}", "image slots in turns")
+    return Part(name, template, float(fields.get("drop", 0)), fields.get("missing", ""))
+
+
+def _any_turn(fields: Mapping[str, Any], where: str) -> AnyTurn:
+    if "each" not in fields:
+        return _turn(fields, where)
+    lists = tuple((name, parse_slot(text, where)) for name, text in fields["each"].items())
+    for name, slot in lists:
+        if name in VALUES:
+            raise Rt2dataError(where, f'each: "{name}"', "a name of its own for an element of the list")
+        if not slot.is_list:
+            raise Rt2dataError(where, f'each: "{slot.key}"', f"a list: {slot.name}|{' or '.join(LISTS)}")
+    return Each(lists, tuple(_turn(turn, where) for turn in fields["turns"]))
+
+
+def _turn(fields: Mapping[str, Any], where: str) -> Turn:
+    role = next(role for role in ROLES if role in fields)
+    texts: Sequence[str] = [fields[role]] if isinstance(fields[role], str) else fields[role]
+    pool = tuple(parse_template(text, where) for text in texts)
+    if len({tuple(slot.key for slot in slots(text) if slot.is_image) for text in pool}) > 1:
+        raise Rt2dataError(where, "a pool whose texts show other images", "the same image slots in each of its texts")
+    asked = fields.get("loss", "both" if role == "assistant" else "none")
+    acts = any(slot.name == "action" for text in pool for slot in slots(text))
+    words = any(piece if isinstance(piece, str) else piece.name != "action" and not piece.is_image
+                for text in pool for piece in text)  # fmt: skip
+    # `both` of a turn that has only one of them is that one; `action` without a string is that of an action head.
+    loss = asked if asked != "both" else "both" if acts and words else "action" if acts else "text"
+    if loss == "text" and not words:
+        raise Rt2dataError(where, f"loss: {asked} on a turn without text", "a turn with text, or loss: action")
+    return Turn(role, pool, loss, fields.get("end", loss != "none"), fields.get("missing", ""))
+
+
+def describe_turns(kind: Kind) -> list[str]:
+    """The turns of a kind as lines for a person."""
+    lines = []
+    for turn, each in kind.flat():
+        several = f" (one of {len(turn.pool)})" if len(turn.pool) > 1 else ""
+        learned = f" [{turn.loss}]" if turn.loss != "none" else ""
+        lines.append(f"{'each: ' if each else ''}{turn.role}: {write_template(turn.pool[0])}{several}{learned}")
+    return lines
