@@ -8,6 +8,8 @@ import yaml
 
 from rt2data.declarations import licences
 from rt2data.images import codec
+from rt2data.recipes.kinds import cameras_of
+from rt2data.recipes.recipe import RecipeSource
 from rt2data.samples import selection
 from rt2data.samples.job import Job
 
@@ -22,17 +24,29 @@ _LISTS: dict[str, Any] = {
     "proprio": "float32", "action_valid": "bool", "image_valid": "bool", "turns": "string",
     "answers": "string", "captions": "string",
 }  # fmt: skip
+_SPAN = [{"name": "start", "dtype": "int64"}, {"name": "end", "dtype": "int64"}, {"name": "loss", "dtype": "string"}]
+_MESSAGE = [
+    {"name": "role", "dtype": "string"},
+    {"name": "content", "list": [{"name": part, "dtype": "string"} for part in ("type", "text", "image")]},
+    {"name": "loss", "dtype": "string"}, {"name": "end", "dtype": "bool"}, {"name": "spans", "list": _SPAN},
+]  # fmt: skip
 
 
 def members(job: Job) -> list[str]:
     """Every image member that a sample of the mixture may have: ``jpg``, ``wrist.png``, ``wrist.h1.png``, …"""
     kinds = [job.recipe.image["format"]] if job.recipe.image else list(codec.FORMATS)
-    every = [(source, selection.cameras(source)) for source in job.recipe.sources]
+    every = [(source, cameras) for source in job.recipe.sources for cameras in _shown(source)]
     later = dict.fromkeys(name for _, cameras in every for name in cameras[1:])
     later |= dict.fromkeys(
         f"{name}.h{back}" for source, cameras in every for back in range(1, source.sampling.history) for name in cameras
     )
     return [f"{before}{kind}" for before in ("", *(f"{name}." for name in later)) for kind in kinds]
+
+
+def _shown(source: RecipeSource) -> list[tuple[str, ...]]:
+    """The cameras that the samples of a source show, of each kind that it gives."""
+    cameras = selection.cameras(source)
+    return [cameras_of(kind, cameras) for kind in source.kinds] or [cameras]
 
 
 def features(job: Job) -> list[dict[str, Any]]:
@@ -47,6 +61,8 @@ def features(job: Job) -> list[dict[str, Any]]:
     for name in FIELDS:
         kind = {"list": _LISTS[name]} if name in _LISTS else {"dtype": "string" if name in _STRINGS else "int64"}
         json.append({"name": name} | kind)
+    if job.recipe.has_kinds:
+        json += [{"name": "recipe_kind", "dtype": "string"}, {"name": "messages", "list": _MESSAGE}]
     own = [{"name": "__key__", "dtype": "string"}, {"name": "__url__", "dtype": "string"}]
     return [*({"name": m, "dtype": "image"} for m in members(job)), {"name": "json", "struct": json}, *own]
 
@@ -91,8 +107,10 @@ def text(manifest: dict[str, Any], job: Job) -> str:
     lines += ["", "| split | samples | shards |", "| --- | ---: | ---: |"]
     lines += [f"| {split} | {v['samples']:,} | {len(v['shards'])} |" for split, v in manifest["splits"].items()]
     lines += _loaders(manifest) if by_source else []
+    lines += _kinds(manifest)
     planned = any(s["plans"] for s in manifest["sources"])
-    robot = next((s["source"] for s in manifest["sources"] if s["kind"] == "robot"), None)
+    # What is an action's place in the turns of a kind, only the recipe says.
+    robot = next((s["source"] for s in manifest["sources"] if s["kind"] == "robot" and not s.get("kinds")), None)
     lines += _actions(name, planned) if robot else []
     cited = [s for s in manifest["sources"] if s["citation"]]
     lines += ["## Citations", "", *(f"- {s['dataset']}: {s['citation']}" for s in cited), ""] if cited else []
@@ -101,6 +119,29 @@ def text(manifest: dict[str, Any], job: Job) -> str:
 
 def _config(name: str, splits: list[str], files: str) -> dict[str, Any]:
     return {"config_name": name, "data_files": [{"split": split, "path": f"{split}/{files}"} for split in splits]}
+
+
+def _kinds(manifest: dict[str, Any]) -> list[str]:
+    """What kinds of sample there are, and how many of each."""
+    rows = [
+        f"| {s['source']} | {name} | {kind['samples']['train']:,} |"
+        for s in manifest["sources"]
+        for name, kind in (s.get("kinds") or {}).items()
+    ]
+    if not rows:
+        return []
+    text = "Each sample's JSON has its conversation in `messages`: turns of text and images, and what of it is learned."
+    return [
+        "",
+        "## Kinds of sample",
+        "",
+        "| source | kind | train samples |",
+        "| --- | --- | ---: |",
+        *rows,
+        "",
+        text,
+        "",
+    ]
 
 
 def _actions(name: str, planned: bool) -> list[str]:

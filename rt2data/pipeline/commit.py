@@ -15,7 +15,7 @@ import rt2data
 from rt2data.errors import Rt2dataError
 from rt2data.mixture.reader import CLAIM, FORMAT, load_manifest
 from rt2data.pipeline import action_statistics, card, staging
-from rt2data.plan.plan import Plan
+from rt2data.plan.plan import Plan, SourcePlan
 from rt2data.samples import selection
 from rt2data.samples.job import Job
 from rt2data.storage import atomic
@@ -194,7 +194,26 @@ def _source(job: Job, plan: Plan, number: int) -> dict[str, Any]:
         "share_wanted": counts.wanted,
         "mix": counts.mix,
         "share_got": counts.mix / plan.mix if plan.mix else None,
-    }
+    } | ({"kinds": _kinds(plan, counts)} if job.recipe.has_kinds else {})
+
+
+def _kinds(plan: Plan, counts: SourcePlan) -> dict[str, Any] | None:
+    """What each kind of sample of a source gives; None where it has one without a name."""
+    return {
+        name: {
+            "fits": {split: kind.fits[split] for split in plan.splits},
+            "usable": {split: kind.samples[split] for split in plan.splits},
+            "samples": {split: kind.quota[split] for split in plan.splits},
+            "not_drawn": kind.not_drawn,
+            "otherwise": kind.otherwise,
+            "copies": kind.repeats,
+            "threshold": kind.threshold,
+            "limits": {split: kind.limits[split] for split in plan.splits} if kind.limits else None,
+            "turn": kind.turn if kind.limits else None,
+            "mix": kind.mix,
+        }
+        for name, kind in counts.kinds.items()
+    } or None
 
 
 def _statistics(job: Job, plan: Plan, measured: dict[int, dict[str, Any]], build: BuildFiles) -> dict[str, Any]:

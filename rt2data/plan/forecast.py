@@ -9,11 +9,12 @@ import numpy as np
 
 from rt2data.images import codec as pictures
 from rt2data.plan import requests
-from rt2data.plan.plan import Plan, SourcePlan
+from rt2data.plan.plan import KindPlan, Plan, SourcePlan
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.samples import selection
 from rt2data.storage.object_store import Url
 from rt2data.storage.places import Place
+from rt2data.turns.kinds import Kind
 
 # Bytes of a sample in a shard beyond its image, and in the work directory: of the bridge_coco_vqa mixture, rounded up.
 SAMPLE_BYTES, WORK_BYTES = 2400, 600
@@ -113,6 +114,8 @@ def make(recipe: Recipe, plan: Plan, workers: int | None = None, out: Place | No
 def tokens(source: RecipeSource, plan: SourcePlan) -> float:
     """Tokens of the text of a source's drawn samples."""
     kind, robot = source.declaration.kind, source.declaration.robot
+    if source.kinds:
+        return sum(_kind_tokens(source, one, plan.kinds[one.name]) for one in source.kinds)
     blank = {"robot": "{instruction}", "vqa": "{question}", "caption": ""}[kind]
     characters = len(source.prompts[kind]) - len(blank)
     characters += {"robot": CHARACTERS["instruction"], "vqa": CHARACTERS["question"], "caption": 0}[kind]
@@ -120,6 +123,24 @@ def tokens(source: RecipeSource, plan: SourcePlan) -> float:
     numbers = (1 + len(robot.dims)) * source.sampling.horizon if robot else 0
     numbers += len(robot.proprio_dims) if robot and source.sampling.state else 0
     return sum(plan.quota.values()) * (characters / CHARACTERS_PER_TOKEN + numbers) + _plan_tokens(source, plan)
+
+
+def _kind_tokens(source: RecipeSource, kind: Kind, plan: KindPlan) -> float:
+    """Tokens of the text of a kind's drawn samples: what is literal in its turns, and about what fills them."""
+    robot = source.declaration.robot
+    numbers: dict[str, float] = {}
+    if robot:
+        numbers = {"action": (1 + len(robot.dims)) * source.sampling.horizon, "state": len(robot.proprio_dims)}
+    total = 0.0
+    for turn, _ in kind.flat():
+        for template in turn.pool:
+            for piece in template:
+                if isinstance(piece, str):
+                    total += len(piece) / CHARACTERS_PER_TOKEN / len(turn.pool)
+                elif not piece.is_image:
+                    text = CHARACTERS["instruction"] / CHARACTERS_PER_TOKEN
+                    total += numbers.get(piece.name, text) / len(turn.pool)
+    return sum(plan.quota.values()) * total
 
 
 def _plan_tokens(source: RecipeSource, plan: SourcePlan) -> float:

@@ -92,6 +92,8 @@ def _source_lines(s: SourcePlan, total: int, whole: str, splits: Splits) -> list
     rows, train = ("?", "?") if unknown else (mark + count(s.rows), mark + count(s.samples["train"]))
     left = "?" if s.estimated else count(sum(s.left_out.values()))
     epochs = "?" if unknown else _epochs(drawn, s.samples["train"])
+    if s.kinds:  # each has its own
+        train, epochs = "?" if unknown else mark + count(s.size), "-"
     got = mark + count(drawn) if drawn or not unknown else "?"
     name = s.dataset.removesuffix("_converted_externally_to_rlds")[:23]
     lines = [f"{name:<24}{s.kind:<8}{units:>12}{rows:>12}{left:>10}{train:>12}{epochs:>8}{got:>12}"]
@@ -108,10 +110,29 @@ def _source_lines(s: SourcePlan, total: int, whole: str, splits: Splits) -> list
         lines += _wrapped(f"left out: {', '.join(reasons)}")
     for hint in left_out.hints(s):
         lines += _wrapped(hint)
+    lines += _kind_lines(s)
     if s.plans is not None:
         lines += _wrapped(f"plans: {_plans(s)}")
     if s.taken_splits or s.other_splits:
         lines += _wrapped(_dataset_splits(s, splits))
+    return lines
+
+
+def _kind_lines(s: SourcePlan) -> list[str]:
+    """A line for each kind of sample: how many steps it fits, what is drawn of it, how often a sample is shown."""
+    mark = "~" if s.estimated else ""
+    lines = []
+    for name, kind in s.kinds.items():
+        fits, samples = kind.fits["train"], kind.samples["train"]
+        known = "samples" not in s.unknown
+        steps = f"fits {mark}{fits:,} of {mark}{s.steps['train']:,} steps" if known else "fits ? steps"
+        chosen = f", takes {mark}{samples:,}" if known and kind.limits else ""
+        share = f" ({100 * kind.mix / s.mix:.2f} %)" if s.mix else ""
+        epochs = _epochs(kind.mix, samples) if known else "?"
+        drawn = f"draws {mark}{kind.mix:,}{share}, {epochs} epochs"
+        other = f"; {kind.otherwise:,} have the turns of another kind" if kind.otherwise else ""
+        lacks = "".join(f"; {number:,} lack {{{key}}}" for key, number in kind.missing.items())
+        lines += _wrapped(f"kind {name}: {steps}{chosen}, {drawn}{other}{lacks}")
     return lines
 
 

@@ -22,6 +22,7 @@ from rt2data.samples import annotations as annotation
 from rt2data.samples import filters as row_filters
 from rt2data.samples import reasoning, selection
 from rt2data.samples.groups import cut_groups
+from rt2data.samples.kinds import StepValues
 from rt2data.samples.paraphrases import Told
 from rt2data.samples.parts import IndexedPart, Member, Slice
 from rt2data.samples.view import view
@@ -78,6 +79,10 @@ class Job:
         """The annotations that the reasonings of source `source` (its position in the recipe) come from."""
         file = self.annotated[source] if self.annotated else ""
         return annotation.load(self.work.path(file)) if file else None
+
+    def values(self, part: IndexedPart, table: pa.Table) -> StepValues:
+        """The values that the kinds of a part's source say of its steps; `table` is that of the whole part."""
+        return StepValues(table, self.source(part), self.tracks(part.source))
 
     def reasonings(self, part: IndexedPart, table: pa.Table, rows: Any, told: Told) -> reasoning.Reasonings | None:
         """The reasoning of the samples at `rows` of a part's index, `told` their instructions; None where the recipe
