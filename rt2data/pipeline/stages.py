@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rt2data import sources, storage
 from rt2data.errors import Rt2dataError, raise_all
@@ -22,6 +22,7 @@ from rt2data.plan import planner, values
 from rt2data.plan.plan import Plan
 from rt2data.plan.versions import set_versions
 from rt2data.recipes.recipe import Recipe, RecipeSource
+from rt2data.recipes.tracks import AnnotationFile
 from rt2data.runners import progress
 from rt2data.runners.engine import Direct, Engine, finished
 from rt2data.samples import annotations as annotation
@@ -34,6 +35,23 @@ from rt2data.storage import object_store
 from rt2data.storage.places import Place
 from rt2data.storage.workdir import WorkDir
 from rt2data.tokenizer import ActionTokenizer, proprio
+from rt2data.tracks import indexing as track_indexing
+from rt2data.tracks.indexing import TracksTask
+
+
+class AnnotationIndexes(NamedTuple):
+    """Indexes of annotations below the work directory, per source of a recipe.
+
+    Attributes:
+        plans: that of the reasonings (`samples.annotations`); "" where a source has none.
+        tracks: those of the files of tracks (`tracks.indexing`), in the order of the recipe.
+    """
+
+    plans: Sequence[str] = ()
+    tracks: Sequence[Sequence[str]] = ()
+
+
+NO_ANNOTATIONS = AnnotationIndexes()
 
 
 @dataclass(frozen=True)
@@ -95,7 +113,7 @@ def prepare(
         Rt2dataError: a dataset that is missing or cannot be used.
     """
     sources = open_sources(recipe, data_root, work)
-    annotated = annotate(recipe, data_root, work, engine) if reasoning else ()
+    annotated = annotate(recipe, data_root, work, engine) if reasoning else NO_ANNOTATIONS
     return Prepared(sources, index_all(recipe, sources, work, engine, check=check, annotated=annotated), engine)
 
 
@@ -103,9 +121,8 @@ def prepared_before(
     recipe: Recipe, data_root: str | Place | None, work: Path, sources: Sequence[Source], *, check: str
 ) -> Prepared | None:
     """As `prepare`, of datasets that are open, from indexes that are there; None where one is missing."""
-    tasks = [annotation_task(source, data_root, work) for source in recipe.sources]
-    annotated = [annotation.cached(task) if task else "" for task in tasks]
-    if None in annotated:
+    annotated = annotated_before(recipe, data_root, work)
+    if annotated is None:
         return None
     parts: list[IndexedPart] = []
     for number, source in enumerate(sources):
@@ -117,7 +134,7 @@ def prepared_before(
     if image_pass.tasks(WorkDir(work), recipe, roots, parts):
         return None
     engine = Direct(progress.Reporter(enabled=False))
-    indexed = make_job(WorkDir(work), recipe, roots, parts, annotated=[file or "" for file in annotated])
+    indexed = make_job(WorkDir(work), recipe, roots, parts, annotated=annotated.plans, tracked=annotated.tracks)
     return Prepared(sources, duplicates.find_duplicates(indexed, engine), engine)
 
 
@@ -181,21 +198,34 @@ def parts(source: RecipeSource, dataset: Source) -> list[Part]:
     return [part for split in taken for part in dataset.parts(split)]
 
 
-def annotate(recipe: Recipe, data_root: str | Place | None, work: Path, engine: Engine | Direct) -> list[str]:
-    """INDEX each annotation file that has no index yet.
+def annotate(recipe: Recipe, data_root: str | Place | None, work: Path, engine: Engine | Direct) -> AnnotationIndexes:
+    """INDEX each annotation file that has no index yet."""
+    plans = [annotation_task(source, data_root, work) for source in recipe.sources]
+    tracks = [task for source in recipe.sources for task in track_tasks(source, data_root, work)]
+    missing = [task for task in plans if task and annotation.cached(task) is None]
+    unread = [task for task in dict.fromkeys(tracks) if track_indexing.cached(task) is None]
 
-    Returns:
-        Per source the index of its annotations, below `work`; "" where it has none.
-    """
+    def is_done(task: AnnotationsTask | TracksTask) -> bool:
+        cached = annotation.cached(task) if isinstance(task, AnnotationsTask) else track_indexing.cached(task)
+        return cached is not None
+
+    both: list[AnnotationsTask | TracksTask] = [*missing, *unread]
+    engine.run([("annotations", missing), ("tracks", unread)], "annotations", finished(both, is_done), len(both))
+    annotated = annotated_before(recipe, data_root, work)
+    if annotated is None:
+        where = str(both[0].path) if both else recipe.file
+        raise Rt2dataError(where, "changed while it was read", "a file that stays as it is", "Build again")
+    return annotated
+
+
+def annotated_before(recipe: Recipe, data_root: str | Place | None, work: Path) -> AnnotationIndexes | None:
+    """The indexes of the annotations of a recipe; None where one is missing."""
     tasks = [annotation_task(source, data_root, work) for source in recipe.sources]
-    missing = [task for task in tasks if task and annotation.cached(task) is None]
-    engine.run(
-        [("annotations", missing)],
-        "annotations",
-        finished(missing, lambda t: annotation.cached(t) is not None),
-        len(missing),
-    )
-    return [(task and annotation.cached(task)) or "" for task in tasks]
+    plans = [annotation.cached(task) if task else "" for task in tasks]
+    tracks = [[track_indexing.cached(t) for t in track_tasks(s, data_root, work)] for s in recipe.sources]
+    if None in plans or any(None in files for files in tracks):
+        return None
+    return AnnotationIndexes([file or "" for file in plans], [[file or "" for file in files] for files in tracks])
 
 
 def annotation_task(source: RecipeSource, data_root: str | Place | None, work: Path) -> AnnotationsTask | None:
@@ -203,12 +233,25 @@ def annotation_task(source: RecipeSource, data_root: str | Place | None, work: P
     rule = source.reasoning
     if rule is None or rule.origin != "annotations":
         return None
+    return AnnotationsTask(_annotation_file(source, rule.file, data_root), rule.text, rule.episode, WorkDir(work))
+
+
+def track_tasks(source: RecipeSource, data_root: str | Place | None, work: Path) -> list[TracksTask]:
+    """The tasks of reading a source's files of tracks. Raises where a file is not there."""
+    return [
+        TracksTask(_annotation_file(source, entry.file, data_root), entry, WorkDir(work))
+        for entry in source.annotations
+        if isinstance(entry, AnnotationFile)
+    ]
+
+
+def _annotation_file(source: RecipeSource, file: str, data_root: str | Place | None) -> Place:
     root = storage.place(data_root).absolute() if data_root else Path.cwd()
-    path = storage.safe_join(root, rule.file)
+    path = storage.safe_join(root, file)
     if path is None or not path.is_file():
         expected = f"a file below {root}" if path is None else f"a file at {path}"
-        raise Rt2dataError(source.where, f'no annotations "{rule.file}"', expected)
-    return AnnotationsTask(path, rule.text, rule.episode, WorkDir(work))
+        raise Rt2dataError(source.where, f'no annotations "{file}"', expected)
+    return path
 
 
 def index_all(
@@ -218,7 +261,7 @@ def index_all(
     engine: Engine | Direct,
     *,
     check: str,
-    annotated: Sequence[str] = (),
+    annotated: AnnotationIndexes = NO_ANNOTATIONS,
 ) -> Job:
     """INDEX every part that has no index yet; then run what only some filters need, the image pass and duplicates.
 
@@ -228,7 +271,7 @@ def index_all(
         work: the folder of indexes.
         engine: what runs the stages.
         check: how far images are checked (of `index.LEVELS`).
-        annotated: index paths of the annotations, one per source; "" where a source has none (`annotate`).
+        annotated: the indexes of the annotations (`annotate`).
 
     Raises:
         Rt2dataError: a file that cannot be used, or that changed while it was indexed.
@@ -249,7 +292,8 @@ def index_all(
     roots = [str(dataset.root) for dataset in datasets]
     looked = image_pass.tasks(folder, recipe, roots, indexed)
     engine.run([("pictures", looked)], "images", finished(looked, image_pass.is_done), len(looked))
-    return duplicates.find_duplicates(make_job(folder, recipe, roots, indexed, annotated=annotated), engine)
+    made = make_job(folder, recipe, roots, indexed, annotated=annotated.plans, tracked=annotated.tracks)
+    return duplicates.find_duplicates(made, engine)
 
 
 def index_tasks(

@@ -28,8 +28,8 @@ class WrittenSource:
     place: str
     places: dict[Where, str]
 
-    def at(self, *where: str) -> str:
-        """Return the place of a field."""
+    def at(self, *where: str | int) -> str:
+        """Return the place of a field, or of an element of a list."""
         return _nearest(self.places, where, self.place)
 
 

@@ -11,7 +11,7 @@ from rt2data import resources
 from rt2data.declarations import yaml_file
 from rt2data.declarations.declaration import Declaration, find_standardised
 from rt2data.errors import Rt2dataError, near
-from rt2data.recipes import filters, holdout, include, kinds, reasoning, sampling
+from rt2data.recipes import filters, holdout, include, kinds, reasoning, sampling, tracks
 from rt2data.recipes.filters import Filter
 from rt2data.recipes.holdout import Holdout
 from rt2data.recipes.include import AMOUNTS, WrittenRecipe, WrittenSource
@@ -19,6 +19,7 @@ from rt2data.recipes.prompt_templates import PROMPTS, PROMPTS_OF, merge_prompts
 from rt2data.recipes.reasoning import Reasoning
 from rt2data.recipes.sampling import Sampling
 from rt2data.recipes.splits import Splits, parse_splits
+from rt2data.recipes.tracks import Annotation
 from rt2data.robot.fields import ARM, RobotFields
 from rt2data.tokenizer import ActionTokenizer
 from rt2data.turns.kinds import Kind
@@ -57,6 +58,7 @@ class RecipeSource:
     reasoning: Reasoning | None
     kinds: tuple[Kind, ...]
     choose: str
+    annotations: tuple[Annotation, ...]
     sampling: Sampling
     own: dict[str, Any]
     where: str
@@ -237,6 +239,9 @@ def _source(recipe: Recipe, entry: WrittenSource, written: WrittenRecipe) -> Rec
         if "plans" in fields
         else None,
         kinds=own_kinds, choose=choose,
+        annotations=tracks.parse_annotations(
+            fields.get("annotations", ()), declaration, lambda number, key: entry.at("annotations", number, key)
+        ),
         own={key: fields[key] for key in _OWN if key in fields}, where=entry.place,
     )  # fmt: skip
 
@@ -346,6 +351,7 @@ def _resolve(recipe: Recipe, raw: dict[str, Any]) -> dict[str, Any]:
         entry |= {"compat": s.declaration.standardisation} if s.declaration.standardisation else {}
         entry |= {"plans": s.reasoning.resolved} if s.reasoning else {}
         entry |= {"kinds": {kind.name: dict(kind.resolved) for kind in s.kinds}, "choose": s.choose} if s.kinds else {}
+        entry |= {"annotations": [one.resolved for one in s.annotations]} if s.annotations else {}
         entry |= s.own
         sources.append(entry)
     resolved: dict[str, Any] = {

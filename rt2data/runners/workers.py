@@ -27,6 +27,7 @@ from rt2data.runners.tasks import Task
 STAGES = {
     "index": "rt2data.pipeline.indexing:IndexTask",
     "annotations": "rt2data.samples.annotations:AnnotationsTask",
+    "tracks": "rt2data.tracks.indexing:TracksTask",
     "pictures": "rt2data.samples.image_pass:PicturesTask",
     "spread": "rt2data.samples.duplicates:SpreadTask",
     "join": "rt2data.samples.duplicates:JoinTask",

@@ -8,9 +8,7 @@ episode's digest, which is also the index's, nothing of a worker's memory is tak
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,20 +21,25 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from rt2data import index, storage
+from rt2data import index
 from rt2data.errors import Rt2dataError
 from rt2data.recipes import reasoning
 from rt2data.runners.tasks import Counts, Task
 from rt2data.sources.json_lines import read_objects
-from rt2data.sources.web import json_stream
-from rt2data.sources.web.field_path import lookup
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
 from rt2data.storage.workdir import AnnotationFiles, WorkDir
+from rt2data.tracks.annotation_files import (
+    digest_file,
+    file_version,
+    fill_episode,
+    nested_episodes,
+    nested_steps,
+    whole_step,
+)
 
 VERSION = 1
 BATCH = 65536  # texts that are held at once while a file is read
-_PART = re.compile(r"\{([^{}]+)\}")
 
 # Why an annotation is none: no text of that name, a step that is no number, an episode whose id cannot be made of it,
 # the second of one step. What matches no step of the dataset is counted by the plan.
@@ -104,7 +107,9 @@ class AnnotationsTask(Task):
     def run(self) -> Counts:
         if cached(self) is not None:
             return {}
-        stat, digest = _stat(self.path), _digest(self)
+        stat = file_version(self.path)
+        # Names an index by the file's bytes and what is made of them.
+        digest = digest_file(self.path, str(VERSION), self.text, self.episode, self.path.suffix)
         files = self.work.annotations(digest)
         if not files.counts.is_file():
             _write(files, self, digest)
@@ -117,7 +122,7 @@ def cached(task: AnnotationsTask) -> str | None:
     try:
         known = json.loads(_seen(task).read_bytes())
         there = AnnotationFiles(task.work.path(known["file"])).counts.is_file()
-        return str(known["file"]) if known["stat"] == _stat(task.path) and there else None
+        return str(known["file"]) if known["stat"] == file_version(task.path) and there else None
     except (OSError, ValueError, KeyError):
         return None
 
@@ -178,8 +183,8 @@ def _entries(task: AnnotationsTask, counts: Counter[str]) -> Iterator[tuple[str,
     """(episode's id, step, plan) of each annotation that is one; the others are counted."""
     path = task.path
     for file, episode, step, values in _lined(path) if path.suffix == ".jsonl" else _nested(path):
-        name = _episode(task.episode, {"file": file, "episode": episode})
-        number = int(step) if re.fullmatch("[0-9]{1,9}", str(step)) and not isinstance(step, bool) else None
+        name = fill_episode(task.episode, {"file": file, "episode": episode})
+        number = whole_step(step)
         text = reasoning.fill_template(task.text, values) if isinstance(values, dict) else None
         reason = "bad_episode" if name is None else "bad_step" if number is None else "no_text" if text is None else ""
         if name is None or number is None or text is None:
@@ -188,51 +193,17 @@ def _entries(task: AnnotationsTask, counts: Counter[str]) -> Iterator[tuple[str,
             yield name, number, text
 
 
-def _episode(template: str, values: dict[str, Any]) -> str | None:
-    parts = {way: lookup(values, way) for way in _PART.findall(template)}
-    if any(part is None or part == "" for part in parts.values()):
-        return None
-    return _PART.sub(lambda m: str(parts[m[1]]), template)
-
-
 def _nested(path: Place) -> Iterator[tuple[str, str, str, Any]]:
     """The annotations of ``{FILE: {EPISODE: {"reasoning": {STEP: {...}}}}}``; the word "reasoning" may be missing."""
-    if json_stream.kind_at(path, ()) != "mapping":
-        return
-    for file, episodes in json_stream.elements(path):
-        for episode, content in _mapping(episodes, f"{path} {file}").items():
-            steps = _mapping(content, f"{path} {file} {episode}").get("reasoning", content)
-            for step, values in _mapping(steps or {}, f"{path} {file} {episode}").items():
-                yield file, episode, step, values
-
-
-def _mapping(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise Rt2dataError(where, f"{type(value).__name__} in place of a mapping", "file to episode to step to texts")
-    return value
+    for file, episode, content in nested_episodes(path):
+        for step, values in nested_steps(path, file, episode, content).items():
+            yield file, episode, step, values
 
 
 def _lined(path: Place) -> Iterator[tuple[Any, Any, Any, Any]]:
     """The annotations of a JSON Lines file: an object a line, with file, episode, step and texts."""
     for _, record in read_objects(path):
         yield record.get("file"), record.get("episode"), record.get("step"), record
-
-
-def _digest(task: AnnotationsTask) -> str:
-    """Names an index by the file's bytes and what is made of them."""
-    h = hashlib.blake2b(digest_size=20)
-    h.update(index.digest(str(VERSION), task.text, task.episode, task.path.suffix, size=20))
-    with storage.open_file(task.path) as file:
-        while block := file.read(1 << 22):
-            h.update(block)
-    return h.hexdigest()
-
-
-def _stat(path: Place) -> list[int | str]:
-    try:
-        return storage.read_version(path)
-    except OSError as error:
-        raise Rt2dataError(str(path), error.strerror or str(error), "a file of annotations") from None
 
 
 def _seen(task: AnnotationsTask) -> Path:

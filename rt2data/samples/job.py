@@ -18,6 +18,7 @@ from rt2data.declarations import declaration
 from rt2data.index import blobs
 from rt2data.recipes import filters, recipe
 from rt2data.recipes.recipe import Recipe, RecipeSource
+from rt2data.recipes.tracks import AnnotationFile
 from rt2data.samples import annotations as annotation
 from rt2data.samples import filters as row_filters
 from rt2data.samples import reasoning, selection
@@ -28,6 +29,7 @@ from rt2data.samples.parts import IndexedPart, Member, Slice
 from rt2data.samples.view import view
 from rt2data.storage import atomic
 from rt2data.storage.workdir import WorkDir
+from rt2data.tracks.store import TrackStore, open_store
 
 
 class RowSlice(NamedTuple):
@@ -45,7 +47,8 @@ class Job:
     """What workers need to know.
 
     `roots` holds each source's folder, `groups` the slices of each exchange task, `annotated` each source's annotations
-    below the work directory ("" where it has none; empty where no source has), `staged` which sources are staged
+    below the work directory ("" where it has none; empty where no source has), `tracked` likewise the rows of each of
+    its annotation files, in the order of the recipe, `staged` which sources are staged
     (`rt2data.pipeline.staging`; empty where none is), `duplicates` the name of the search that marked duplicates
     ("" where nobody asks for it, or nobody has looked yet).
     """
@@ -59,6 +62,7 @@ class Job:
     annotated: tuple[str, ...] = ()
     staged: tuple[bool, ...] = ()
     duplicates: str = ""
+    tracked: tuple[tuple[str, ...], ...] = ()
 
     def source(self, part: IndexedPart) -> RecipeSource:
         return self.recipe.sources[part.source]
@@ -83,6 +87,15 @@ class Job:
     def values(self, part: IndexedPart, table: pa.Table) -> StepValues:
         """The values that the kinds of a part's source say of its steps; `table` is that of the whole part."""
         return StepValues(table, self.source(part), self.tracks(part.source))
+
+    def tracks(self, source: int) -> TrackStore | None:
+        """The tracks of source `source` (its position in the recipe): of its annotation files, and derived ones; None
+        where it has none.
+        """
+        entries = self.recipe.sources[source].annotations
+        files = self.tracked[source] if self.tracked else ()
+        derived = tuple(one for one in entries if not isinstance(one, AnnotationFile))
+        return open_store(tuple(self.work.path(file) for file in files), derived) if files or derived else None
 
     def reasonings(self, part: IndexedPart, table: pa.Table, rows: Any, told: Told) -> reasoning.Reasonings | None:
         """The reasoning of the samples at `rows` of a part's index, `told` their instructions; None where the recipe
@@ -123,13 +136,15 @@ class Job:
             "index": index.VERSION,
             "annotations": self.annotated,  # named by their content
         }
+        if any(self.tracked):
+            content["tracks"] = self.tracked  # likewise
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def save(self) -> Path:
         """Write the job below its work directory; the same content gives the same file."""
         content = {
             "recipe": self.recipe.resolved, "file": self.recipe.file, "roots": self.roots, "limits": self.limits,
-            "annotated": self.annotated,
+            "annotated": self.annotated, "tracked": self.tracked,
             "declarations": [s.declaration.reference for s in self.recipe.sources],
             "parts": [[p.source, p.split, p.file, p.members] for p in self.parts],
             "duplicates": self.duplicates, "staged": self.staged,
@@ -150,6 +165,7 @@ def make_job(
     parts: Sequence[IndexedPart],
     limits: Sequence[int] = (),
     annotated: Sequence[str] = (),
+    tracked: Sequence[Sequence[str]] = (),
 ) -> Job:
     """A job, with its parts in the one order that does not depend on how they were found, divided into groups.
 
@@ -158,6 +174,7 @@ def make_job(
     ordered = sorted(parts, key=lambda p: (p.source, p.split, p.name))
     groups = cut_groups(ordered, limits)
     job = Job(work, recipe, tuple(roots), tuple(ordered), groups, tuple(limits), tuple(annotated))
+    job = replace(job, tracked=tuple(map(tuple, tracked)))
     return _resolved(job) if any(rule.top is not None for s in recipe.sources for rule in s.filters) else job
 
 
@@ -193,5 +210,6 @@ def load_job(file: Path) -> Job:
     parts = [
         IndexedPart(n, split, at, tuple(Member(*m) for m in members)) for n, split, at, members in content["parts"]
     ]
-    job = make_job(WorkDir.of_job(file), parsed, content["roots"], parts, content["limits"], content["annotated"])
+    job = make_job(WorkDir.of_job(file), parsed, content["roots"], parts, content["limits"], content["annotated"],
+                   content["tracked"])  # fmt: skip
     return replace(job, duplicates=content["duplicates"], staged=tuple(content["staged"]))

@@ -10,6 +10,7 @@ A work directory is a folder of a file system, which all workers share. It may s
 ``blobs/staged/BUILD-RUNS/``    images of a build, copied in the order of its shards
 ``examples/``                   what was read of annotation files of web corpora
 ``annotations/NAME.arrow``      the texts of an annotation file; ``.keys.arrow``, ``.json`` beside it
+``tracks/NAME.arrow``           the rows of an annotation file; ``.spans.arrow``, ``.json`` beside it
 ``pictures/DATASET/NAME.arrow`` digests and pixel statistics of the images of an index
 ``jobs/DIGEST.json``            jobs: recipe and indexed parts, as workers read them
 ``doubles/DIGEST/``             which rows of a job are duplicates
@@ -66,6 +67,9 @@ class WorkDir:
     def annotations(self, name: str) -> AnnotationFiles:
         return AnnotationFiles(self.root / "annotations" / f"{name}.arrow")
 
+    def tracks(self, name: str) -> TrackFiles:
+        return TrackFiles(self.root / "tracks" / f"{name}.arrow")
+
     def pictures(self, index_file: str, name: str) -> Path:
         """What the image pass found for the index named `index_file` (as `name` gives it)."""
         index = PurePosixPath(index_file).relative_to("index").with_suffix("")
@@ -108,6 +112,21 @@ class AnnotationFiles:
     @property
     def counts(self) -> Path:
         return self.texts.with_suffix(".json")
+
+
+@dataclass(frozen=True, slots=True)
+class TrackFiles:
+    """The tracks of an annotation file: `rows`, `spans` (which rows an episode has), and `counts`, written last."""
+
+    rows: Path
+
+    @property
+    def spans(self) -> Path:
+        return self.rows.with_suffix(".spans.arrow")
+
+    @property
+    def counts(self) -> Path:
+        return self.rows.with_suffix(".json")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,167 @@
+"""Parse the annotations of a recipe's source: files of tracks, and tracks that are derived from actions.
+
+A track is a named list of typed values with times in an episode (`rt2data.tracks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rt2data.declarations.declaration import Declaration
+from rt2data.errors import Rt2dataError
+from rt2data.robot.fields import ARM, RobotFields, split_dimension
+
+# The id of an episode from the fields of an annotation, unless the recipe says otherwise.
+EPISODE = {"ecot": "{file}:{episode}", "rows": "{episode}", "action_config": "{episode_index}"}
+MAX_DIMS = 30  # of a robot whose motions are put into words
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotationFile:
+    """A file of annotations.
+
+    Attributes:
+        file: below the data root.
+        format: ``ecot``, ``rows`` or ``action_config``.
+        episode: template of an episode's id from fields of an annotation.
+        tracks: names of tracks that are read, as the file has them; empty: all.
+        prefix: goes before their names.
+        hz: steps per second of the dataset, for times in seconds; 0: unknown.
+    """
+
+    file: str
+    format: str
+    episode: str
+    tracks: tuple[str, ...]
+    prefix: str
+    hz: float
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """The entry with every default filled in."""
+        own: dict[str, Any] = {"file": self.file, "format": self.format, "episode": self.episode}
+        own |= {"tracks": list(self.tracks)} if self.tracks else {}
+        own |= {"prefix": self.prefix} if self.prefix else {}
+        return own | ({"hz": self.hz} if self.hz else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Motions:
+    """What the arms do, in words, from the actions of some steps (`rt2data.tracks.derived`).
+
+    Attributes:
+        track: the name of the track.
+        window: how many steps' displacements are added, that of the step itself among them.
+        translation, rotation: the least that counts as motion, in the units of the actions: metres and radians.
+        closed, open: a gripper is closed at this openness or less, open at this or more, between them as it was.
+        dims: of the actions.
+    """
+
+    track: str
+    window: int
+    translation: float
+    rotation: float
+    closed: float
+    open: float
+    dims: tuple[str, ...]
+    event = False
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """The entry with every default filled in."""
+        own = {name: getattr(self, name) for name in ("track", "window", "translation", "rotation", "closed", "open")}
+        return {"derive": "motions"} | own
+
+
+@dataclass(frozen=True, slots=True)
+class GripperEvents:
+    """The steps at which grippers are told to close and to open, as events. Fields as in `Motions`."""
+
+    track: str
+    closed: float
+    open: float
+    dims: tuple[str, ...]
+    event = True
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """The entry with every default filled in."""
+        return {"derive": "gripper_events", "track": self.track, "closed": self.closed, "open": self.open}
+
+
+Derived = Motions | GripperEvents
+Annotation = AnnotationFile | Derived
+
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "motions": {
+        "track": "motion", "window": 4, "translation": 0.03, "rotation": 0.15, "closed": 0.4, "open": 0.6,
+    },
+    "gripper_events": {"track": "gripper_event", "closed": 0.4, "open": 0.6},
+}  # fmt: skip
+
+
+def parse_annotations(
+    raw: Sequence[Mapping[str, Any]], declaration: Declaration, where: Callable[[int, str], str]
+) -> tuple[Annotation, ...]:
+    """Parse the field ``annotations`` of a source, which fits the schema.
+
+    Args:
+        raw: its entries.
+        declaration: of the source.
+        where: gives the line of a field of an entry.
+    """
+    robot = declaration.robot
+    if robot is None:
+        raise Rt2dataError(where(0, ""), f"annotations for a {declaration.kind} source", "a robot source")
+    out: list[Annotation] = []
+    for number, entry in enumerate(raw):
+        at = lambda name, number=number: where(number, name)  # noqa: E731
+        out.append(_derived(entry, declaration.name, robot, at) if "derive" in entry else _file(entry, robot))
+    derived = [one.track for one in out if not isinstance(one, AnnotationFile)]
+    for number, name in enumerate(derived):
+        if name in derived[:number]:
+            found = f'two derived tracks called "{name}"'
+            raise Rt2dataError(where(len(raw) - 1, "derive"), found, "track: with a name for each")
+    return tuple(out)
+
+
+def _file(entry: Mapping[str, Any], robot: RobotFields) -> AnnotationFile:
+    form = entry["format"]
+    return AnnotationFile(
+        file=entry["file"], format=form, episode=entry.get("episode", EPISODE[form]),
+        tracks=tuple(entry.get("tracks", ())), prefix=entry.get("prefix", ""),
+        hz=float(entry.get("hz", robot.control_hz or 0)),
+    )  # fmt: skip
+
+
+def _derived(entry: Mapping[str, Any], name: str, robot: RobotFields, at: Callable[[str], str]) -> Derived:
+    kind = entry["derive"]
+    fields = _DEFAULTS[kind] | {key: value for key, value in entry.items() if key != "derive"}
+    if fields.keys() - _DEFAULTS[kind].keys():
+        wrong = min(fields.keys() - _DEFAULTS[kind].keys())
+        raise Rt2dataError(at(wrong), f'"{wrong}" for {kind}', f"one of {', '.join(_DEFAULTS[kind])}")
+    if not fields["closed"] < fields["open"]:
+        found = f"closed at {fields['closed']:g} or less, open at {fields['open']:g} or more"
+        raise Rt2dataError(at("closed" if "closed" in entry else "open"), found, "closed below open")
+    words = [split_dimension(dim)[1] for dim in robot.dims]
+    if kind == "gripper_events":
+        if "gripper" not in words:
+            raise Rt2dataError(at("derive"), f"gripper events of {name}, which has no gripper", "a source with one")
+        return GripperEvents(**fields, dims=robot.dims)
+    if robot.kind == "absolute" or not set(words) & set(ARM[:6]):
+        raise Rt2dataError(at("derive"), f"motions of {name}, which has no displacement of an arm", "a source with one")
+    if robot.frame == "tool":
+        repair = "Forward of a tool is not forward of the robot"
+        raise Rt2dataError(at("derive"), f"motions of {name}, whose actions are in the frame of the tool",
+                           "displacements in the base's frame", repair)  # fmt: skip
+    if len(robot.dims) > MAX_DIMS:
+        raise Rt2dataError(at("derive"), f"motions of {len(robot.dims)} dimensions", f"at most {MAX_DIMS}")
+    for group, unit, names in (("translation", "m", ARM[:3]), ("rotation", "rad", ARM[3:6])):
+        other = [dim for dim, word, own in zip(robot.dims, words, robot.units, strict=True)
+                 if word in names and own != unit]  # fmt: skip
+        if other and group not in entry:
+            found = f"motions of {name}, whose {other[0]} is not in {unit}"
+            raise Rt2dataError(at("derive"), found, f"{group}: the least that counts, in the dataset's own unit")
+    return Motions(**fields, dims=robot.dims)
