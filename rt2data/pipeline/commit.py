@@ -194,12 +194,14 @@ def _source(job: Job, plan: Plan, number: int) -> dict[str, Any]:
         "share_wanted": counts.wanted,
         "mix": counts.mix,
         "share_got": counts.mix / plan.mix if plan.mix else None,
-    } | ({"kinds": _kinds(plan, counts)} if job.recipe.has_kinds else {})
+    } | (_with_kinds(plan, counts) if job.recipe.has_kinds else {})
 
 
-def _kinds(plan: Plan, counts: SourcePlan) -> dict[str, Any] | None:
-    """What each kind of sample of a source gives; None where it has one without a name."""
-    return {
+def _with_kinds(plan: Plan, counts: SourcePlan) -> dict[str, Any]:
+    """What each kind of sample of a source gives, and from how many steps; None where it has one without a name."""
+    if not counts.kinds:
+        return {"steps": None, "kinds": None}
+    kinds = {
         name: {
             "fits": {split: kind.fits[split] for split in plan.splits},
             "usable": {split: kind.samples[split] for split in plan.splits},
@@ -213,7 +215,8 @@ def _kinds(plan: Plan, counts: SourcePlan) -> dict[str, Any] | None:
             "mix": kind.mix,
         }
         for name, kind in counts.kinds.items()
-    } or None
+    }
+    return {"steps": {split: counts.steps[split] for split in plan.splits}, "kinds": kinds}
 
 
 def _statistics(job: Job, plan: Plan, measured: dict[int, dict[str, Any]], build: BuildFiles) -> dict[str, Any]:

@@ -66,6 +66,8 @@ def _count(
                 first = int(rows[0])
                 name = names[episodes[first]] if episodes[first] >= 0 else ""
                 one.place = one.place or f"step {index.numbers(table, 'step')[first]} of episode {name}"
+    if not some.all():
+        plan.left_out["no_kind"] += len(np.unique(samples.rows[~some]))
     for split, name in enumerate(job.recipe.splits):
         plan.steps[name] += int(np.count_nonzero(some & (samples.split == split)))
 

@@ -14,6 +14,7 @@ from rt2data.verify.report import Report
 Json = dict[str, Any]
 
 MAX_CARD = 1 << 20  # bytes
+KIND_FIELDS = ("recipe_kind", "messages")  # only in mixtures with kinds of sample
 
 _SCALARS = {
     "string": ("string",),
@@ -49,8 +50,15 @@ def check(folder: Place, manifest: Json, suffixes: set[str], report: Report) -> 
         is_text = features.get(name, {}).get("dtype") == "string"
         checks.expect(is_text, where, f"no feature {name}", "the two that datasets adds")
     rules = schema.load("sample")["properties"]
+    if not any(source.get("kinds") for source in manifest["sources"]):
+        rules = {name: rule for name, rule in rules.items() if name not in KIND_FIELDS}
     checks.expect(list(fields) == list(rules), where, f"the fields {', '.join(fields)}", ", ".join(rules))
     for name, rule in rules.items():
+        if name == "messages":
+            parts = {part["name"] for part in fields.get(name, {}).get("list", ())}
+            wanted_names = set(rule["items"]["properties"])
+            checks.expect(parts == wanted_names, where, f"messages with {sorted(parts)}", f"{sorted(wanted_names)}")
+            continue
         if name == "cameras":
             parts = {part["name"]: part.get("dtype") for part in fields.get(name, {}).get("list", ())}
             wanted_parts = dict.fromkeys(rule["items"]["properties"], "string")

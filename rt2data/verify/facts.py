@@ -33,13 +33,30 @@ class Facts:
     sums: dict[str, TrainSums] = field(default_factory=dict)
     state_sums: dict[str, TrainSums] = field(default_factory=dict)
 
+    @property
+    def has_kinds(self) -> bool:
+        """Whether samples have a conversation."""
+        return any(entry.get("kinds") for entry in self.sources.values())
+
     def templates(self, source: str) -> Json:
         """The prompts of the recipe, overlaid with those of the source."""
         return dict(self.recipe["prompts"] | self.rules[source].get("prompts", {}))
 
     def is_complete(self, split: str, source: str) -> bool:
         """Whether every usable sample of a source is in the shards of a split."""
-        return split != "train" or self.sources[source]["copies"] > 0
+        kinds = self.sources[source].get("kinds") or {"": self.sources[source]}
+        return split != "train" or all(kind["copies"] > 0 for kind in kinds.values())
+
+    def stands_for_steps(self, source: str) -> str | None:
+        """The kind of sample that each step of a source gives in every split; "" without kinds, None where none does.
+
+        Where kinds share steps, what is said of steps is checked by the samples of this kind.
+        """
+        entry = self.sources[source]
+        for name, kind in (entry.get("kinds") or {}).items():
+            if kind["fits"] == entry["steps"] == kind["usable"] and kind["copies"] > 0:
+                return str(name)
+        return None if entry.get("kinds") else ""
 
 
 def collect_facts(manifest: Json) -> Facts:

@@ -19,7 +19,7 @@ from rt2data.verify.spill import Records, Rows, starts
 
 Json = dict[str, Any]
 
-COPY_FIELDS = ("key", "prompt", "target", "plan")  # in which the copies of a sample may differ
+COPY_FIELDS = ("key", "prompt", "target", "plan", "messages")  # in which the copies of a sample may differ
 
 
 class Ledger:
@@ -28,12 +28,14 @@ class Ledger:
     def __init__(self, manifest: Json, report: Report) -> None:
         self.report, self.seed = report, manifest["recipe"]["seed"]
         self.sources: dict[str, Json] = {source["source"]: source for source in manifest["sources"]}
+        self.draws: dict[tuple[str, str], Json] = {  # the manifest's entry of each kind, or of a source without kinds
+            (name, kind): entry
+            for name, source in self.sources.items()
+            for kind, entry in (source.get("kinds") or {"": source}).items()
+        }
         self.names = {source["id"]: source["source"] for source in manifest["sources"]}
         self.splits = list(manifest["splits"])
-        self.wanted = {
-            name: {s["source"]: s["samples"].get(name, 0) for s in manifest["sources"]} for name in self.splits
-        }
-        self.count = {name: Counter[str]() for name in self.splits}
+        self.count = {name: Counter[tuple[str, str]]() for name in self.splits}
         self.is_by_source = is_by_source(manifest)
         self.last: dict[tuple[str, str], tuple[int, str]] = {}  # per split, or split and source
         self.shards: list[tuple[int, str]] = []  # the number of its first sample, and its name
@@ -57,25 +59,32 @@ class Ledger:
         self.number += 1
         check = self.report["keys"]
         key = keys.parse(text)
-        if not check.expect(key is not None, where, f'the key "{text}"', "SOURCE-DIGEST-STEP[-vJ][-cK]") or key is None:
+        if (
+            not check.expect(key is not None, where, f'the key "{text}"', "SOURCE-DIGEST-STEP[-KIND][-vJ][-cK]")
+            or key is None
+        ):
             return None
         if key.id not in self.names:
             check.fail(where, f'the source id "{key.id}"', f"one of {', '.join(self.names)}")
             return None
         key = key._replace(source=self.names[key.id])
-        source = self.sources[key.source]
-        most = source["copies"] + (source["threshold"] >= 0) if split == "train" else 1
+        source, drawn = self.sources[key.source], self.draws.get((key.source, key.kind))
+        if drawn is None:
+            kinds = ", ".join(source.get("kinds") or ()) or "none"
+            check.fail(where, f'the kind "{key.kind}"', f"one that the manifest has of {key.source}: {kinds}")
+            return None
+        most = drawn["copies"] + (drawn["threshold"] >= 0) if split == "train" else 1
         if key.copy >= most:
             self.report["quotas"].fail(where, f"copy {key.copy}", f"copies 0 to {most - 1} in {split}")
             return key
         wanted = 1
         if split == "train":
-            wanted = source["copies"] + (keys.hash64("quota", self.seed, key, copy=0) <= source["threshold"])
-        split_number, source_number = self.splits.index(split), list(self.sources).index(key.source)
+            wanted = drawn["copies"] + (keys.hash64("quota", self.seed, key, copy=0) <= drawn["threshold"])
+        split_number, source_number = self.splits.index(split), list(self.draws).index((key.source, key.kind))
         shared = {name: value for name, value in (sample or {}).items() if name not in COPY_FIELDS}
         content = hash_of(json.dumps(shared)) if shared else 0
         self.samples.add(hash_of(key.sample), split_number, key.copy, wanted, source_number, self.number - 1, content)
-        self.count[split][key.source] += 1
+        self.count[split][key.source, key.kind] += 1
         self._order(where, split, key, text)
         if source["kind"] == "robot":
             self.units.add(hash_of(key.unit), split_number, self.number - 1)
@@ -116,19 +125,20 @@ class Ledger:
     def finish(self) -> None:
         """Check what needs every sample: quotas, copies, splits, duplicates."""
         check = self.report["quotas"]
-        for split, wanted in self.wanted.items():
-            for source, number in wanted.items():
-                count, expected = self.count[split][source], f"{number}, as the manifest says"
-                check.expect(count == number, f"{split} {source}", f"{count} samples", expected)
+        for split in self.splits:
+            for named, entry in self.draws.items():
+                count, number = self.count[split][named], entry["samples"].get(split, 0)
+                where, expected = f"{split} {' '.join(named).rstrip()}", f"{number}, as the manifest says"
+                check.expect(count == number, where, f"{count} samples", expected)
         usable = Counter[tuple[int, int]]()
         for rows in self.samples.ranges():
             self._copies(rows, usable)
         for split_number, split in enumerate(self.splits):
-            for source_number, (source, entry) in enumerate(self.sources.items()):
+            for source_number, (named, entry) in enumerate(self.draws.items()):
                 if split != "train" or entry["copies"]:
                     count, number = usable[split_number, source_number], entry["usable"].get(split, 0)
-                    expected = f"{number}, as the manifest says"
-                    check.expect(count == number, f"{split} {source}", f"{count} different samples", expected)
+                    where, expected = f"{split} {' '.join(named).rstrip()}", f"{number}, as the manifest says"
+                    check.expect(count == number, where, f"{count} different samples", expected)
         for rows in self.units.ranges():
             edges = starts(rows, "unit")
             self.report["splits"].number += len(edges)

@@ -101,7 +101,7 @@ def _check_quotas(manifest: Json, report: Report) -> None:
             f"{split['samples']} samples",
             f"{total}, the sum of the sources",
         )
-    usable = [source["usable"].get("train", 0) for source in sources]
+    usable = [(source.get("steps") or source["usable"]).get("train", 0) for source in sources]
     rules = recipe["sources"]
     shares: list[Fraction] | None = None
     if any("weight" in rule for rule in rules):
@@ -122,6 +122,9 @@ def _check_quotas(manifest: Json, report: Report) -> None:
             else math.floor(n * Fraction(str(rule.get("repeat", 1))) + Fraction(1, 2))
             for rule, n in zip(rules, usable, strict=True)
         ]
+    for i, (source, rule) in enumerate(zip(sources, rules, strict=True)):
+        if source.get("kinds") and not all("weight" in kind for kind in (rule.get("kinds") or {}).values()):
+            quotas[i] = sum(kind["mix"] for kind in source["kinds"].values())
     every = sum(quotas)
     for i, (source, n, quota) in enumerate(zip(sources, usable, quotas, strict=True)):
         where = f"manifest.json {source['source']}"
@@ -129,11 +132,14 @@ def _check_quotas(manifest: Json, report: Report) -> None:
         check.expect(source["mix"] == quota, where, f"{source['mix']} samples in the mix", f"{quota}, by the recipe")
         check.expect(source["share_got"] == got, where, f"share_got {source['share_got']}", str(got))
         check.expect(
-            quota <= Fraction(str(recipe["max_repeat"])) * n,
+            bool(source.get("kinds")) or quota <= Fraction(str(recipe["max_repeat"])) * n,
             where,
             f"{quota} train samples of {n}",
             f"at most {recipe['max_repeat']} copies of each",
         )
+        if source.get("kinds"):
+            _check_kinds(manifest, source, rules[i], quota, report)
+            continue
         quota = n if is_by_source(manifest) else quota
         written = source["samples"].get("train")
         check.expect(written == quota, where, f"{written} train samples", f"{quota}, by the recipe")
@@ -162,6 +168,48 @@ def _check_quotas(manifest: Json, report: Report) -> None:
         check.expect(source["share_wanted"] == wish, where, f"share_wanted {source['share_wanted']}", str(wish))
 
 
+def _check_kinds(manifest: Json, source: Json, rule: Json, quota: int, report: Report) -> None:
+    """Compute the quota of each kind of a source again, and check its samples, copies and sums."""
+    check, kinds = report["quotas"], source["kinds"]
+    rules = rule.get("kinds") or {}
+    if not check.expect(list(kinds) == list(rules), f"manifest.json {source['source']}", f"the kinds {', '.join(kinds)}",
+                        f"{', '.join(rules)}, as in the recipe"):  # fmt: skip
+        return
+    if all("weight" in kind for kind in rules.values()):
+        weights = [Fraction(str(kind["weight"])) for kind in rules.values()]
+        quotas = _largest_remainder(quota, [weight / sum(weights) for weight in weights])
+    else:
+        passes = Fraction(str(rule.get("repeat", 1)))
+        quotas = [
+            kind.get("samples")
+            or math.floor(kinds[name]["usable"]["train"] * passes * Fraction(str(kind["repeat"])) + Fraction(1, 2))
+            for name, kind in rules.items()
+        ]
+    for (name, kind), own in zip(kinds.items(), quotas, strict=True):
+        where, n = f"manifest.json {source['source']} {name}", kind["usable"]["train"]
+        check.expect(kind["mix"] == own, where, f"{kind['mix']} samples in the mix", f"{own}, by the recipe")
+        own = n if is_by_source(manifest) else own
+        written = kind["samples"]["train"]
+        check.expect(written == own, where, f"{written} train samples", f"{own}, by the recipe")
+        check.expect(
+            kind["copies"] == (own // n if n else 0), where, f"{kind['copies']} copies", f"{own} samples of {n}"
+        )
+        more = bool(n) and own % n > 0
+        found = f"threshold {kind['threshold']}"
+        check.expect((kind["threshold"] >= 0) == more, where, found, "one for further copies; -1 for none")
+        within = all(kind["usable"][split] <= kind["fits"][split] <= source["steps"][split] for split in kind["fits"])
+        check.expect(within, where, f"usable {kind['usable']} of {kind['fits']}", "no more than the steps that it fits")
+        others = all(kind["usable"][s] == kind["samples"][s] for s in kind["usable"] if s != "train")
+        check.expect(others, where, "other samples than usable ones in other splits", "each sample once")
+    for field in ("usable", "samples"):
+        sums = {split: sum(kind[field][split] for kind in kinds.values()) for split in source[field]}
+        check.expect(sums == source[field], f"manifest.json {source['source']} {field}", str(source[field]), str(sums))
+    if rule.get("choose") == "one_kind_per_step":
+        total = {split: sum(kind["usable"][split] for kind in kinds.values()) for split in source["steps"]}
+        expected = f"{source['steps']}, one for each step"
+        check.expect(total == source["steps"], f"manifest.json {source['source']}", f"{total} samples", expected)
+
+
 def _largest_remainder(total: int, shares: list[Fraction]) -> list[int]:
     """Whole numbers that sum to `total`, nearest to its shares; ties go to the earlier share."""
     ideal = [total * share for share in shares]
@@ -185,13 +233,16 @@ def _check_rows(source: Json, rule: Json, report: Report) -> None:
     check.expect(source["rows"] == rows, where, f"{source['rows']} rows", f"{rows}, those of its parts")
     reasons: Counter[str] = Counter(source["left_out"])
     not_drawn = reasons.pop("not_drawn", 0)
-    usable, lost = sum(source["usable"].values()), reasons.total()
+    usable, lost = sum((source.get("steps") or source["usable"]).values()), reasons.total()
     several = "all" in (rule.get("answers"), rule.get("captions"), rule.get("instructions"))
     accounted = usable >= rows - lost if several else usable + lost == rows
     check.expect(
         accounted, where, f"{rows} rows, {usable} usable samples, {lost} rows left out", "every row usable or left out"
     )
-    missing = max(0, source["usable"].get("train", 0) - source["samples"].get("train", 0))
+    missing = sum(
+        max(0, kind["usable"].get("train", 0) - kind["samples"].get("train", 0))
+        for kind in (source.get("kinds") or {"": source}).values()
+    )
     check.expect(not_drawn == missing, where, f"{not_drawn} samples not drawn", f"{missing}, those above the quota")
     check.expect(
         (source["never_terminate"] is not None) == (source["kind"] == "robot"),

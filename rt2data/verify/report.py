@@ -65,6 +65,7 @@ CHECKS = {
     "holdout": "what is held out is in no other split",
     "texts": "prompts and targets follow from the recipe",
     "tokenizer": "tokenizer.json, its bounds and fingerprints",
+    "turns": "conversations are those of the recipe's kinds, with what is learned",
     "plans": "reasoning stands where its hashes say, with its words",
     "actions": "bins, action string and decoded action agree",
     "windows": "what samples hold of further steps agrees with those steps",

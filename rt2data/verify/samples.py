@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from rt2data.verify import schema, splits
+from rt2data.verify.card import KIND_FIELDS
 from rt2data.verify.facts import Facts
 from rt2data.verify.reference import keys, texts
 from rt2data.verify.reference.keys import Key
 from rt2data.verify.reference.tokenizer import InvalidAction, Reference, float32
 from rt2data.verify.report import Report
 from rt2data.verify.shards import Members
+from rt2data.verify.turns import TurnCheck
 
 Json = dict[str, Any]
 
@@ -30,6 +32,7 @@ class SampleCheck:
         rules = schema.load("sample")
         self.fields = list(rules["properties"])
         self.fits = schema.compiled(rules)
+        self.turns = TurnCheck(facts, report)
         self.unpromised: Counter[str] = Counter()  # by source, values of a scheme that promises no distance
 
     def read(self, where: str, members: Members, split: str) -> Json | None:
@@ -50,7 +53,8 @@ class SampleCheck:
             for place, message in schema.errors("sample", sample) or [("", "another shape")]:
                 check.fail(f"{where} {place}".rstrip(), message, "what schemas/sample.json says")
             return None
-        if list(sample) != self.fields:
+        fields = self.fields if self.facts.has_kinds else self.fields[: -len(KIND_FIELDS)]
+        if list(sample) != fields:
             check.fail(where, "its fields in another order", "the order of schemas/sample.json")
         names = [name for name, _ in members.files[:-1]]
         report["members"].expect(
@@ -81,7 +85,10 @@ class SampleCheck:
         expected = "the source of its key, as the manifest describes it"
         if not self.report["keys"].expect(described, where, found, expected):
             return None
-        self._text(where, sample, key)
+        if sample.get("recipe_kind") is None:
+            self._text(where, sample, key)
+        else:
+            self._texts_of_kind(where, sample, key)
         if sample["kind"] != "robot":
             named = keys.digest(sample["example"]).hex() == key.digest and key.step == 0
             found = f"example {sample['example']}, step {key.step}"
@@ -150,6 +157,23 @@ class SampleCheck:
         check.expect(sample["prompt"] == prompt, where, f'the prompt "{sample["prompt"]}"', f'"{prompt}"')
         check.expect(sample["target"] == target, where, f'the target "{sample["target"]}"', f'"{target}"')
 
+    def _texts_of_kind(self, where: str, sample: Json, key: Key) -> None:
+        """Check the conversation of a sample of a kind, and prompt and target against it."""
+        named = sample["recipe_kind"] == key.kind
+        self.report["keys"].expect(named, where, f"the kind {sample['recipe_kind']}", f"{key.kind}, of its key")
+        self.turns.check_sample(where, sample, key, self._state, self._action_text)
+
+    def _action_text(self, sample: Json) -> str:
+        """The action string of a sample, as its conversation should hold it; "" where it cannot be encoded."""
+        reference = self.facts.references.get(sample["source"])
+        if reference is None:
+            return ""  # the check "tokenizer" says why
+        try:
+            action = [float32(value) for value in sample["action"]]
+            return reference.format(reference.encode(action, sample["terminate"]))
+        except InvalidAction:
+            return ""  # the check "actions" says so
+
     def _state(self, where: str, sample: Json) -> str:
         """The state of a sample as its prompt should hold it; "" where it cannot be encoded."""
         reference, values = self.facts.states.get(sample["source"]), sample["proprio"] or []
@@ -213,10 +237,11 @@ class SampleCheck:
             check.fail(where, f"action {sample['action']}: {error}", "an action that can be encoded")
             return None
         check.expect(sample["bins"] == bins, where, f"bins {sample['bins']}", f"{bins}, the bins of its action")
-        text = self._with_reasoning(sample, reference.format(bins))
-        check.expect(
-            sample["target"] == text, where, f'the target "{sample["target"]}"', f'"{text}", its action as text'
-        )
+        if sample.get("recipe_kind") is None:
+            text = self._with_reasoning(sample, reference.format(bins))
+            check.expect(
+                sample["target"] == text, where, f'the target "{sample["target"]}"', f'"{text}", its action as text'
+            )
         self._near(where, reference, sample, action)
         return bins
 
@@ -243,7 +268,8 @@ class SampleCheck:
         """Check that the target, parsed and decoded, is the stored action within half a bin, but for clipped values."""
         check = self.report["actions"]
         try:
-            decoded, ends = reference.decode(reference.parse(_action_of(sample, reference)))
+            text = self._action_text(sample) if sample.get("recipe_kind") else _action_of(sample, reference)
+            decoded, ends = reference.decode(reference.parse(text))
         except InvalidAction as error:
             check.fail(where, f'the target "{sample["target"]}": {error}', "an action string")
             return

@@ -105,14 +105,16 @@ class Walk:
         self.reasoning.add(where, split, sample, key)
         if key.copy:  # the first copy stands for all
             return
-        if bins is not None:
+        steps = key.kind == self.facts.stands_for_steps(key.source)
+        if bins is not None and steps and (sample["images"] or not key.kind):
             self.windows.add(where, sample, key, members, self.ledger.number - 1)
         self.languages[key.source, split, sample["language"] or "und"] += 1
-        if key.variant >= 0 and sample["kind"] == "robot":
+        if key.variant >= 0 and sample["kind"] == "robot" and steps:
             self.ledger.paraphrase(sample["instruction"], key)
-        if self.conditions.is_filtered(key.source, "duplicate_episode") and self.facts.is_complete(split, key.source):
+        once = self.conditions.is_filtered(key.source, "duplicate_episode")
+        if once and steps and self.facts.is_complete(split, key.source):
             self.ledger.step(_content(sample, digests), key)
-        if bins is not None and split == "train" and key.source in self.facts.sums and key.variant <= 0:
+        if bins is not None and steps and split == "train" and key.source in self.facts.sums and key.variant <= 0:
             reference = self.facts.references[key.source]
             action = [float32(value) for value in sample["action"]]
             self.facts.sums[key.source].add(action[: len(reference.dims)], reference.steps(action, bins))
@@ -157,6 +159,14 @@ class Walk:
         for source, sums in self.facts.sums.items():
             entry, where = self.facts.sources[source], f"statistics.json {source}"
             usable, written = entry["usable"].get("train", 0), entry["samples"].get("train", 0)
+            if entry.get("kinds"):
+                kind = self.facts.stands_for_steps(source)
+                if kind is None:
+                    note = f"{source}: no kind of sample has every step, so its statistics were not computed again"
+                    self.report.notes.append(note)
+                    continue
+                usable = entry["steps"]["train"] + entry["left_out"].get("no_kind", 0)
+                written = entry["kinds"][kind]["samples"]["train"]
             train, own = sums.stats, (self.stats or {})["sources"][source]
             count, episodes, every = train["count"], own["episodes"], own["all"]
             several = self.facts.rules[source].get("instructions") == "all"  # samples of a step

@@ -11,13 +11,14 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 _KEY = re.compile(
-    r"([a-z0-9][a-z0-9_]{0,39})-([0-9a-f]{20})-(0|[1-9][0-9]{0,9})(?:-v(0|[1-9][0-9]{0,4}))?(?:-c([1-9][0-9]{0,8}))?"
+    r"([a-z0-9][a-z0-9_]{0,39})-([0-9a-f]{20})-(0|[1-9][0-9]{0,9})(?:-(?![vc][0-9]+(?:-|$))([a-z][a-z0-9_]{0,15}))?"
+    r"(?:-v(0|[1-9][0-9]{0,4}))?(?:-c([1-9][0-9]{0,8}))?"
 )
 _MASK = (1 << 64) - 1
 
 
 class Key(NamedTuple):
-    """A key's parts: `variant` is -1 where there is none, `copy` counts from 0.
+    """A key's parts: `variant` is -1 where there is none, `copy` counts from 0, `kind` is "" where there is none.
 
     `id` is the short id of the source, with which the key begins, `source` its public name, where that is known.
     """
@@ -28,6 +29,7 @@ class Key(NamedTuple):
     variant: int
     copy: int
     source: str = ""
+    kind: str = ""
 
     @property
     def unit(self) -> str:
@@ -37,16 +39,17 @@ class Key(NamedTuple):
     @property
     def sample(self) -> str:
         """The key without the copy: the same for all copies."""
-        return f"{self.unit}-{self.step}" + (f"-v{self.variant}" if self.variant >= 0 else "")
+        kind = f"-{self.kind}" if self.kind else ""
+        return f"{self.unit}-{self.step}{kind}" + (f"-v{self.variant}" if self.variant >= 0 else "")
 
 
 def parse(text: str) -> Key | None:
     """Parse a key; None where `text` is none."""
     match = _KEY.fullmatch(text)
-    if match is None or len(text) > 80:
+    if match is None or len(text) > 95:
         return None
-    source_id, digest, step, variant, copy = match.groups()
-    key = Key(source_id, digest, int(step), int(variant) if variant else -1, int(copy or 0))
+    source_id, digest, step, kind, variant, copy = match.groups()
+    key = Key(source_id, digest, int(step), int(variant) if variant else -1, int(copy or 0), kind=kind or "")
     return key if key.step < 1 << 32 and key.variant <= (1 << 16) - 2 else None
 
 
@@ -67,13 +70,14 @@ def mix(x: int) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _salt(tag: str, seed: int, source_id: str) -> int:
-    return int.from_bytes(digest(tag, str(seed), source_id, size=8), "big")
+def _salt(tag: str, seed: int, *source_and_kind: str) -> int:
+    return int.from_bytes(digest(tag, str(seed), *source_and_kind, size=8), "big")
 
 
 def hash64(tag: str, seed: int, key: Key, copy: int | None = None) -> int:
-    """The hash of a key for "order", "quota", "draw" or "plan"; of another copy of its sample with `copy`."""
+    """The hash of a key for a purpose of docs/format.md; of another copy of its sample with `copy`."""
     head, tail = int(key.digest[:16], 16), int(key.digest[16:], 16)
-    h = mix(_salt(tag, seed, key.id) ^ head)
+    named = (key.id, key.kind) if key.kind else (key.id,)
+    h = mix(_salt(tag, seed, *named) ^ head)
     h = mix(h ^ (tail << 48 | key.step << 16 | key.variant + 1))
     return mix((h + (key.copy if copy is None else copy) * 0x9E3779B97F4A7C15) & _MASK)

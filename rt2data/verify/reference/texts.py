@@ -32,7 +32,7 @@ def cleaned(operations: Sequence[str], text: str) -> str:
     """Make one line of a text, and apply the recipe's named operations in their order."""
     text = in_one_line(text)
     for name in operations:
-        text = _apply(name, text)
+        text = apply(name, text)
     return text
 
 
@@ -55,7 +55,7 @@ def in_one_line(text: str) -> str:
     return "".join(pieces)
 
 
-def _apply(operation: str, text: str) -> str:
+def apply(operation: str, text: str) -> str:
     match operation:
         case "strip":
             return text.strip()
