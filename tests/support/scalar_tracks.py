@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,11 +40,16 @@ ANGULAR = {"roll": "roll {} right|roll {} left", "pitch": "tilt {} down|tilt {} 
            "yaw": "rotate {} left|rotate {} right"}  # fmt: skip
 
 
+def single(value: float) -> float:
+    """The number of 32 bits that is nearest."""
+    return float(struct.unpack("f", struct.pack("f", value))[0])
+
+
 def gripper_events(openness: Sequence[float], closed: float = 0.4, opened: float = 0.6) -> list[str]:
     """What the gripper does at each step: "open", "close" or ""."""
     state, out = "", []
     for value in openness:
-        new = "open" if value >= opened else "close" if value <= closed else state
+        new = "open" if value >= single(opened) else "close" if value <= single(closed) else state
         out.append(new if state and new != state else "")
         state = new
     return out
@@ -57,16 +63,16 @@ def motion(actions: Sequence[dict[str, float]], step: int, rule: dict[str, Any],
         total = window[0].get(name, 0.0)
         for action in window[1:]:
             total += action.get(name, 0.0)
-        return total
+        return single(total)
 
     directions = [
         words[0] if moved(name) > 0 else words[1]
         for name, words in LINEAR.items()
-        if abs(moved(name)) >= rule["translation"]
+        if abs(moved(name)) >= single(rule["translation"])
     ]
     parts = [f"move {arm} {' and '.join(directions)}"] if directions else []
     for name, both in ANGULAR.items():
-        if abs(moved(name)) >= rule["rotation"]:
+        if abs(moved(name)) >= single(rule["rotation"]):
             parts.append(both.split("|")[0 if moved(name) > 0 else 1].format(arm))
     events = gripper_events([action["gripper"] for action in actions]) if "gripper" in actions[0] else []
     seen = [word for word in events[step : step + rule["window"]] if word]
