@@ -113,6 +113,8 @@ def parse_annotations(
         where: gives the line of a field of an entry.
     """
     robot = declaration.robot
+    if not raw:
+        return ()
     if robot is None:
         raise Rt2dataError(where(0, ""), f"annotations for a {declaration.kind} source", "a robot source")
     out: list[Annotation] = []

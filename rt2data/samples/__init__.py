@@ -4,5 +4,5 @@
 which rows become samples, `windows` which steps a sample holds, `reasoning` what stands before its action, `groups` how
 rows are divided among tasks. `image_pass` and `duplicates` are stages that only some filters need.
 
-May import: `recipes`, `sources`, `index`, `runners` and what they may import.
+May import: `recipes`, `tracks`, `sources`, `index`, `runners` and what they may import.
 """

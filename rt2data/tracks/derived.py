@@ -2,7 +2,8 @@
 
 **Motions**, after RT-H's language motions (Belkhale et al., 2024, which publishes no code; the rule is ours). The
 displacements of `window` steps, that of the step itself first, are added in float64, per dimension and one after the
-other. A sum of at least `translation` or `rotation`, either way, has its word:
+other, and rounded to float32, as thresholds are: three steps of 0.01 are 0.03. A sum of at least `translation` or
+`rotation`, either way, has its word:
 
 - x forward, backward; y left, right; z up, down: "move arm forward and left"
 - yaw left, right: "rotate arm left"; pitch down, up: "tilt arm down"; roll right, left: "roll arm right"
@@ -106,8 +107,8 @@ def _signs(rule: Derived, word: str, values: npt.NDArray[np.float64], group: Int
         return _gripper_events(values, group, rule)
     if word == "gripper":
         return _last(_gripper_events(values, group, rule), group, rule.window)
-    least = rule.translation if word in _LINEAR else rule.rotation
-    moved = _sums(values, group, rule.window)
+    least = np.float32(rule.translation if word in _LINEAR else rule.rotation)
+    moved = _sums(values, group, rule.window).astype(np.float32)
     return (moved >= least).astype(np.int64) - (moved <= -least)
 
 
@@ -127,7 +128,7 @@ def _sums(values: npt.NDArray[np.float64], group: Ints, window: int) -> npt.NDAr
 
 def _gripper_events(values: npt.NDArray[np.float64], group: Ints, rule: Derived) -> Ints:
     """Return 1 where a gripper opens, -1 where it closes, else 0."""
-    known = np.where(values >= rule.open, 1, np.where(values <= rule.closed, -1, 0))
+    known = np.where(values >= np.float32(rule.open), 1, np.where(values <= np.float32(rule.closed), -1, 0))
     rows = np.arange(len(known))
     first = np.ones(len(known), np.bool_)
     first[1:] = group[1:] != group[:-1]

@@ -71,8 +71,13 @@ def _write(files: TrackFiles, task: TracksTask) -> None:
     if not count:
         first = next(iter(rejected.first.values()), "nothing that has the form")
         raise Rt2dataError(where, f"no row of a track ({first})", f"annotations in the format {task.entry.format}")
-    content = {"rows": count, "counts": dict(sorted(rejected.counts.items())), "first": rejected.first}
-    atomic.write_file(files.counts, json.dumps(content).encode())  # comes last: where it is, all is
+    write_counts(files, count, rejected)
+
+
+def write_counts(files: TrackFiles, rows: int, rejected: Rejected) -> None:
+    """Write what was counted, after all else: where it is, the tracks are complete."""
+    content = {"rows": rows, "counts": dict(sorted(rejected.counts.items())), "first": rejected.first}
+    atomic.write_file(files.counts, json.dumps(content).encode())
 
 
 def _reading(task: TracksTask) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from rt2data.errors import Rt2dataError, near
 from rt2data.recipes.tracks import Derived
 from rt2data.storage.workdir import TrackFiles
 from rt2data.tracks import derived, times
+from rt2data.tracks.table import MAX_STEP
 from rt2data.tracks.times import Binding, Found, Ints, Lane, Steps
 
 
@@ -83,6 +84,7 @@ class _File:
         if binding.tolerance is not None:
             seconds = self._numbers("time", rows).astype(np.float64)
             seconds = np.where(np.isnan(seconds), self.seconds(start), seconds)
+            start = np.clip(seconds * (self.hz or 1), 0, MAX_STEP).astype(np.int64)  # where to look for it
         return Lane(group, start, until, seconds), rows
 
     def seconds(self, steps: Ints) -> times.Floats:
@@ -91,6 +93,8 @@ class _File:
 
     def _by_batch(self, rows: Ints) -> Iterable[tuple[pa.RecordBatch, Ints, Ints]]:
         """Yield each batch that some rows lie in, which of `rows` do, and their places in it."""
+        if not len(rows):
+            return
         batch = np.searchsorted(self._starts, rows, "right") - 1
         order = np.argsort(batch, kind="stable")
         numbers, begins = np.unique(batch[order], return_index=True)

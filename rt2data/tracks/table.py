@@ -49,6 +49,7 @@ BUFFERED = 65536  # rows that are held before they go to their buckets
 BUCKET = 64 << 20  # bytes of an annotation file for each bucket
 MAX_BUCKETS = 256
 MAX_STEP = (1 << 31) - 1
+MAX_NAME = 80  # characters of the name of a track
 MAX_NAMES = 1 << 12  # tracks, cameras or roles of a file
 
 SCHEMA = pa.schema(
@@ -157,6 +158,9 @@ def write(
                 sinks[number].write_batch(table.take(pa.array(np.flatnonzero(bucket == number))))
 
         for row in rows:
+            if not (row.track.isprintable() and 0 < len(row.track) <= MAX_NAME):
+                rejected.add("bad_track", where, f"the name {row.track[:MAX_NAME]!r}")
+                continue
             kind = kinds.setdefault(row.track, (row.type, row.event))
             if kind != (row.type, row.event):
                 known = f"{kind[0]}{' events' if kind[1] else ''}"
@@ -210,6 +214,7 @@ def _steps(row: Row, hz: float | None, where: str) -> tuple[int, int] | None:
         until = first_step(until, hz) if until >= 0 else -1
         if until == start:  # between two steps
             return None
+    until = start + 1 if row.event else until
     if not 0 <= start < MAX_STEP or not (until == -1 or start < until <= MAX_STEP):
         return None
     return start, int(until)

@@ -191,6 +191,8 @@ def find_plain(rows: Sequence[Mapping[str, Any]], at: Sequence[float], binding: 
     seconds = np.array([float(rows[number]["time"]) for number in chosen], np.float64)
     ends = [rows[number].get("until") for number in chosen]
     until = np.array([np.nan if end is None else float(end) for end in ends], np.float64)
+    event = np.array([bool(rows[number].get("event")) for number in chosen], np.bool_)
+    until = np.where(event, np.nextafter(seconds, np.inf), until)
     asked = np.array([float(time) for time in at], np.float64)
     order = np.argsort(asked, kind="stable")
     # Ranks keep the order of times, and are whole numbers as steps are.
