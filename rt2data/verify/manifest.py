@@ -172,8 +172,8 @@ def _check_kinds(manifest: Json, source: Json, rule: Json, quota: int, report: R
     """Compute the quota of each kind of a source again, and check its samples, copies and sums."""
     check, kinds = report["quotas"], source["kinds"]
     rules = rule.get("kinds") or {}
-    if not check.expect(list(kinds) == list(rules), f"manifest.json {source['source']}", f"the kinds {', '.join(kinds)}",
-                        f"{', '.join(rules)}, as in the recipe"):  # fmt: skip
+    where, found = f"manifest.json {source['source']}", f"the kinds {', '.join(kinds)}"
+    if not check.expect(list(kinds) == list(rules), where, found, f"{', '.join(rules)}, as in the recipe"):
         return
     if all("weight" in kind for kind in rules.values()):
         weights = [Fraction(str(kind["weight"])) for kind in rules.values()]

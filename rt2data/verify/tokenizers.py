@@ -127,6 +127,8 @@ def _check_aliases(where: str, raw: Json, names: list[str], manifest: Json, chec
 
 def _prompts_hold_states(source: str, facts: Facts) -> bool:
     rule = facts.rules[source]
+    if "kinds" in rule:
+        return "{state" in str(rule["kinds"])
     kinds = ("robot", "plan") if "plans" in rule else ("robot",)
     templates = facts.templates(source)
     return facts.sources[source]["kind"] == "robot" and any("{proprio}" in templates[kind] for kind in kinds)

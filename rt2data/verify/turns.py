@@ -172,11 +172,9 @@ def _matches(turns: list[Json], messages: list[Json], turn: int, message: int, s
         return False
     if own["optional"] and _matches(turns, messages, turn + 1, message, seen):
         return True
-    return (
-        message < len(messages)
-        and _is_turn(own, messages[message], seen)
-        and _matches(turns, messages, turn + 1, message + 1, seen)
-    )
+    if message == len(messages) or not _is_turn(own, messages[message], seen):
+        return False
+    return _matches(turns, messages, turn + 1, message + 1, seen)
 
 
 def _is_turn(turn: Json, message: Json, seen: dict[str, str]) -> bool:
@@ -214,7 +212,7 @@ def _is_turn(turn: Json, message: Json, seen: dict[str, str]) -> bool:
         return False
     if loss in ("text", "both"):
         covered = sum(s["end"] - s["start"] for s in message["spans"] if s["loss"] == "text")
-        return covered == len(_text(message)) - sum(map(len, strings))
+        return bool(covered == len(_text(message)) - sum(map(len, strings)))
     return True
 
 

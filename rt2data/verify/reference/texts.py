@@ -56,6 +56,7 @@ def in_one_line(text: str) -> str:
 
 
 def apply(operation: str, text: str) -> str:
+    """Apply one of the recipe's named operations."""
     match operation:
         case "strip":
             return text.strip()
