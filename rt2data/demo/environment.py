@@ -117,7 +117,7 @@ class Tabletop:
         return motion.put_down(thing, floor)
 
     def _pushed(self, thing: Thing, ahead: Vector, before: State) -> Thing:
-        """Return the object after the tool came from `before`: it moves where it is hit from behind, near its middle."""
+        """Return the object after the tool came from `before`: it moves where hit from behind, near its middle."""
         contact = self.task.contact
         aside = dot(cross((0.0, 0.0, 1.0), ahead), add(self.state[:3], thing.position, -1.0))
         behind = motion.measure_entry(thing, ahead, contact, before) <= _SLIP

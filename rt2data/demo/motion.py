@@ -225,6 +225,7 @@ def _push(rng: Random, kind: str, things: list[Thing]) -> Task | None:
 
 
 def distance(a: Vector, b: Vector) -> float:
+    """Return the distance of two points, metres."""
     d = add(a, b, -1.0)
     return math.sqrt(dot(d, d))
 
@@ -295,7 +296,11 @@ def put_down(mover: Thing, height: float) -> Thing:
 def push_along(mover: Thing, ahead: Vector, contact: float, state: State) -> Thing:
     """Return the object after the tool came to `state`: moved along the push where the tool would enter it."""
     entered = measure_entry(mover, ahead, contact, state)
-    return mover if entered <= 0 or is_above(mover, state) else replace(mover, position=add(mover.position, ahead, entered))
+    return (
+        mover
+        if entered <= 0 or is_above(mover, state)
+        else replace(mover, position=add(mover.position, ahead, entered))
+    )
 
 
 def measure_entry(mover: Thing, ahead: Vector, contact: float, state: State) -> float:
