@@ -44,13 +44,13 @@ class Bounds:
 
     @property
     def resolved(self) -> Any:
-        """The rule as a recipe writes it."""
+        """The rule as a recipe writes it; of a file its name alone, since it is read no more."""
         if self.rule == "quantiles" and self.q != PERCENTILES:
             return {"quantiles": list(self.q)}
         if self.rule != "from":
             return self.rule
         known = {"low": list(self.low), "high": list(self.high)} if self.low else {}
-        return {"from": self.file} | ({"key": self.key} if self.key else {}) | known
+        return {"from": Path(self.file).name} | ({"key": self.key} if self.key else {}) | known
 
     def quantiles(self, count: int) -> tuple[float, float] | None:
         """The two quantiles of `count` values that the rule needs beside q01, q99, minimum and maximum, if any."""
