@@ -66,10 +66,10 @@ class Bounds:
 
 
 def outer_quantiles(count: int) -> tuple[float, float]:
-    """The quantiles of `count` values that `robust` always keeps: 0.1 % and 99.9 %, or the second value from each end
-    where these would lean on the outermost one, which a single bad step can be.
+    """The quantiles of `count` values that `robust` always keeps: 0.1 % and 99.9 %, or the third value from each end
+    of fewer than 2,001, so that one bad step, beside another value that stands out, does not decide.
     """
-    q = max(_OUTER, min(0.5, 1 / (count - 1))) if count > 1 else 0.5
+    q = max(_OUTER, min(0.5, 2 / (count - 1))) if count > 1 else 0.5
     return q, 1 - q
 
 

@@ -21,7 +21,7 @@ class Rule:
     def outer(self, count: int) -> tuple[float, float] | None:
         """The quantiles ``q_low`` and ``q_high`` of `count` steps; None where q01 and q99 are all that is needed."""
         if self.name == "robust":
-            q = max(0.001, min(0.5, 1 / (count - 1))) if count > 1 else 0.5
+            q = max(0.001, min(0.5, 2 / (count - 1))) if count > 1 else 0.5
             return q, 1 - q
         return self.q if self.name == "quantiles" and self.q != (0.01, 0.99) else None
 
