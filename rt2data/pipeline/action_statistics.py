@@ -65,8 +65,9 @@ class WantedTask(Task):
         job = load_job(self.job)
         files = job.work.measure(self.job.stem)
         cells = wanted_cells(merged_moments(job, files, self.source), job.recipe.sources[self.source].bounds)
-        if "train" in cells and (shared := shared_moments(job, files, self.source)):
-            cells["train"] = np.union1d(cells["train"], _shared_cells(job, self.source, shared))
+        if shared := shared_moments(job, files, self.source):
+            every = np.union1d(cells["train"], _shared_cells(job, self.source, shared))
+            cells |= {"train": every, "rest": every}
         save(files.wanted(self.source), cells)
         return {}
 

@@ -139,7 +139,9 @@ def _read_statistics(
 
 
 def _is_row(values: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    return isinstance(values, list) and all(
+        isinstance(v, float) or (isinstance(v, int) and not isinstance(v, bool) and abs(v) < 1 << 1000) for v in values
+    )
 
 
 def parse_shared(

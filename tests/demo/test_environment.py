@@ -80,11 +80,11 @@ Actions = npt.NDArray[np.float64]
 @pytest.mark.parametrize(
     ("fault", "most"),
     [
-        (lambda a: a * [-1, 1, 1, 1, 1, 1, 1], 0),  # x the wrong way round
+        (lambda a: a * [-1, 1, 1, 1, 1, 1, 1], 0.1),  # x the wrong way round
         (lambda a: np.concatenate([a[:, :6], 1 - a[:, 6:]], axis=1), 0),  # the gripper the wrong way round
         (lambda a: a * [0, 0, 0, 0, 0, 0, 1], 0),  # nothing moves
         (lambda a: a * [1, 1, 1, 1, 1, -1, 1], 0.7),  # yaw the wrong way round
-        (lambda a: a * [1.3, 1.3, 1.3, 1, 1, 1, 1], 0),  # bounds that are too wide
+        (lambda a: a * [1.3, 1.3, 1.3, 1, 1, 1, 1], 0.1),  # bounds that are too wide
     ],
 )
 def test_faults_fail(courses: list[Course], fault: Callable[[Actions], Actions], most: float) -> None:
