@@ -5,7 +5,8 @@
 the seed alone, for one version of Pillow.
 
 `shapes`, `robot` and `surface` are the objects, `pose` and `render` geometry and drawing, `scene` a table with its
-cameras, `motion` the tasks, `episodes` and `web` the datasets, `words` the languages.
+cameras, `motion` the tasks, `environment` what actions make of them, `episodes` and `web` the datasets, `words` the
+languages.
 
 May import: `rlds`, `images`, `errors`.
 """

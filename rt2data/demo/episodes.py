@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from rt2data.demo.motion import Course, Task, make_task, perform_task
+from rt2data.demo.motion import Course, Task, draw_task, perform_task
 from rt2data.demo.pose import from_rpy
 from rt2data.demo.robot import Arm
 from rt2data.demo.scene import PRIMARY, WRIST, Scene, make_camera
@@ -20,7 +19,6 @@ from rt2data.rlds.writer import ImageSpec, TensorSpec, TextSpec, write_rlds
 NAME, VERSION = "tabletop", "1.0.0"
 SPLITS = {"train": 56, "val": 8}  # episodes
 SHARDS = {"train": 4, "val": 1}
-_KINDS = ("pick", "push", "slide", "place", "pick", "push")
 
 FEATURES: dict[str, Any] = {
     "steps": {
@@ -71,8 +69,7 @@ def write_episodes(folder: Path, seed: int, tables: Mapping[str, Image.Image]) -
 
 def _render_episodes(ids: range, seed: int, tables: Mapping[str, Image.Image]) -> Iterator[dict[str, Any]]:
     for episode in ids:
-        rng = Random(f"rt2data tabletop {seed} episode {episode}")
-        task = make_task(rng, _KINDS[episode % len(_KINDS)])
+        task, rng = draw_task(seed, episode)
         course = perform_task(rng, task)
         scene = Scene(rng, make_camera(rng), tables, task.things[1:], task.plate)
         yield _render_episode(episode, seed, task, course, scene)

@@ -31,6 +31,8 @@ _DIRECTIONS = {
     "away from the robot": (1.0, 0.0),
 }
 
+KINDS = ("pick", "push", "slide", "place", "pick", "push")  # of the episodes, in turn
+
 TEMPLATES = {
     "pick": ("pick up the {a}", "grab the {a}", "lift the {a} off the table", "pick the {a} up"),
     "push": ("push the {a} to the {b}", "slide the {a} over to the {b}", "push the {a} until it touches the {b}"),
@@ -102,7 +104,7 @@ def scatter_places(rng: Random, count: int, apart: float = _APART) -> list[Vecto
     places: list[Vector] = []
     for _ in range(60 * count):
         place = rng.uniform(*X_RANGE), rng.uniform(*Y_RANGE), 0.0
-        if all(_distance(place, other) >= apart for other in places):
+        if all(distance(place, other) >= apart for other in places):
             places.append(place)
             if len(places) == count:
                 return places
@@ -118,6 +120,12 @@ def pick_things(rng: Random, places: Sequence[Vector]) -> list[Thing]:
     ]
 
 
+def draw_task(seed: int, episode: int) -> tuple[Task, Random]:
+    """Draw the task of an episode of the sample world; the generator goes on with its trajectory and its scene."""
+    rng = Random(f"rt2data tabletop {seed} episode {episode}")
+    return make_task(rng, KINDS[episode % len(KINDS)]), rng
+
+
 def make_task(rng: Random, kind: str) -> Task:
     """Draw a task of the given kind that can be performed without touching other objects."""
     while True:
@@ -127,7 +135,7 @@ def make_task(rng: Random, kind: str) -> Task:
         plate = None
         if kind == "place":
             plate, places = places[-1], places[:-1]
-            if any(_distance(plate, place) < PLATE_RADIUS + 0.06 for place in places):
+            if any(distance(plate, place) < PLATE_RADIUS + 0.06 for place in places):
                 continue
         things = pick_things(rng, places)
         task = _pick(rng, kind, things, plate) if kind in ("pick", "place") else _push(rng, kind, things)
@@ -141,7 +149,7 @@ def _draw_start(rng: Random, openness: float) -> State:
     return a, b, c, d, e, f, round_to_float32(openness)
 
 
-def _fold(angle: float, period: float) -> float:
+def fold_angle(angle: float, period: float) -> float:
     """Return the equivalent angle in [-period / 2, period / 2)."""
     return (angle + period / 2) % period - period / 2
 
@@ -156,7 +164,7 @@ def _pick(rng: Random, kind: str, things: list[Thing], plate: Vector | None) -> 
     thing = things[0]
     shape = SHAPES[thing.shape]
     heading = math.atan2(thing.turn[1][0], thing.turn[0][0])
-    yaw = _fold(heading, shape.turn) if shape.turn else rng.uniform(-0.8, 0.8)
+    yaw = fold_angle(heading, shape.turn) if shape.turn else rng.uniform(-0.8, 0.8)
     yaw = min((yaw + k * shape.turn for k in (-1, 0, 1)), key=abs)
     start = _draw_start(rng, round_to_float32(rng.uniform(0.85, 1.0)))
     x, y, _ = thing.position
@@ -202,7 +210,7 @@ def _push(rng: Random, kind: str, things: list[Thing]) -> Task | None:
     others = things[2:] if kind == "push" else things[1:]
     if any(_gap(other.position, before, end) < 0.085 for other in others):
         return None
-    yaw = _fold(math.atan2(ahead[1], ahead[0]), math.pi)
+    yaw = fold_angle(math.atan2(ahead[1], ahead[0]), math.pi)
     low = max(FINGER_TIP + 0.003, shape.height * 0.5)
     start = _draw_start(rng, round_to_float32(rng.uniform(0.3, 1.0)))
     level = rng.uniform(-0.04, 0.04), rng.uniform(-0.04, 0.04), yaw
@@ -216,7 +224,8 @@ def _push(rng: Random, kind: str, things: list[Thing]) -> Task | None:
     return Task(kind, text, things, None, start, [hover, down, push, away], ahead, contact)
 
 
-def _distance(a: Vector, b: Vector) -> float:
+def distance(a: Vector, b: Vector) -> float:
+    """Return the distance of two points, metres."""
     d = add(a, b, -1.0)
     return math.sqrt(dot(d, d))
 
@@ -225,7 +234,7 @@ def _gap(point: Vector, a: Vector, b: Vector) -> float:
     """Return the distance of a point from the line between a and b."""
     line, rel = add(b, a, -1.0), add(point, a, -1.0)
     t = max(0.0, min(1.0, dot(line, rel) / dot(line, line)))
-    return _distance(point, add(a, line, t))
+    return distance(point, add(a, line, t))
 
 
 def _inside(place: Vector, margin: float) -> bool:
@@ -255,12 +264,12 @@ def perform_task(rng: Random, task: Task) -> Course:
             mover = course.movers[-1]
             tool = from_rpy(*after[3:6])
             if task.push is not None:
-                mover = _push_along(mover, task.push, task.contact, after)
+                mover = push_along(mover, task.push, task.contact, after)
             elif key.grasp and i == key.steps - 1:
                 back = transpose(tool)
                 held = rotate(back, add(mover.position, after[:3], -1.0)), product(back, mover.turn)
             elif held and key.grasp is False:
-                held, mover = None, _put_down(mover)
+                held, mover = None, put_down(mover, PLATE_FLOOR)
             elif held:
                 mover = replace(mover, position=add(after[:3], rotate(tool, held[0])), turn=product(tool, held[1]))
             course.movers.append(mover)
@@ -277,15 +286,28 @@ def _action(state: State, position: Sequence[float], angles: Sequence[float], op
     return a, b, c, d, e, f, g
 
 
-def _put_down(mover: Thing) -> Thing:
-    """Return the object after it was let go over the plate: it stands there, upright."""
+def put_down(mover: Thing, height: float) -> Thing:
+    """Return the object after it was let go: it stands upright at `height` metres, that of the plate or the table."""
     x, y, _ = mover.position
     yaw = math.atan2(mover.turn[1][0], mover.turn[0][0])
-    return replace(mover, position=(x, y, PLATE_FLOOR), turn=from_rpy(0.0, 0.0, yaw))
+    return replace(mover, position=(x, y, height), turn=from_rpy(0.0, 0.0, yaw))
 
 
-def _push_along(mover: Thing, ahead: Vector, contact: float, state: State) -> Thing:
+def push_along(mover: Thing, ahead: Vector, contact: float, state: State) -> Thing:
     """Return the object after the tool came to `state`: moved along the push where the tool would enter it."""
-    entered = dot(ahead, add(state[:3], mover.position, -1.0)) + contact
-    above = state[2] - FINGER_TIP > SHAPES[mover.shape].height
-    return mover if entered <= 0 or above else replace(mover, position=add(mover.position, ahead, entered))
+    entered = measure_entry(mover, ahead, contact, state)
+    return (
+        mover
+        if entered <= 0 or is_above(mover, state)
+        else replace(mover, position=add(mover.position, ahead, entered))
+    )
+
+
+def measure_entry(mover: Thing, ahead: Vector, contact: float, state: State) -> float:
+    """Return how far, in metres along the push, the tool at `state` is inside the object; negative before it."""
+    return dot(ahead, add(state[:3], mover.position, -1.0)) + contact
+
+
+def is_above(thing: Thing, state: State) -> bool:
+    """Return whether the finger tips pass over an object that stands on the table."""
+    return state[2] - FINGER_TIP > SHAPES[thing.shape].height

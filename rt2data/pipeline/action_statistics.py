@@ -12,6 +12,7 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 from rt2data import index
 from rt2data.pipeline import exact_stats
 from rt2data.pipeline.exact_stats import Cells, Moments
+from rt2data.recipes.bounds import Bounds
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.robot.fields import split_dimension
 from rt2data.runners.tasks import Counts, Task
@@ -62,7 +64,11 @@ class WantedTask(Task):
     def run(self) -> Counts:
         job = load_job(self.job)
         files = job.work.measure(self.job.stem)
-        save(files.wanted(self.source), wanted_cells(merged_moments(job, files, self.source)))
+        cells = wanted_cells(merged_moments(job, files, self.source), job.recipe.sources[self.source].bounds)
+        if shared := shared_moments(job, files, self.source):
+            every = np.union1d(cells["train"], _shared_cells(job, self.source, shared))
+            cells |= {"train": every, "rest": every}
+        save(files.wanted(self.source), cells)
         return {}
 
 
@@ -96,6 +102,32 @@ def merged_moments(job: Job, files: MeasureFiles, source: int) -> dict[str, Mome
 def merged_cells(job: Job, files: MeasureFiles, source: int) -> dict[str, Cells]:
     """The cells of a source, of all its groups."""
     return merged(map(files.cells, job.groups_of(source)), Cells)
+
+
+def shared_moments(job: Job, files: MeasureFiles, source: int) -> Moments | None:
+    """The moments of the train steps of all sources that share bounds with `source`; None where none do."""
+    members = [merged_moments(job, files, n).get("train") for n in job.recipe.sharing(source)]
+    counted = [moments for moments in members if moments is not None and moments.count]
+    return reduce(Moments.merge, counted) if counted else None
+
+
+def shared_summary(job: Job, files: MeasureFiles, source: int) -> dict[str, Any] | None:
+    """The statistics of the train steps of all sources that share bounds with `source`, as `summary` gives them."""
+    moments, robot = shared_moments(job, files, source), job.recipe.sources[source].declaration.robot
+    if moments is None or robot is None:
+        return None
+    wanted = _shared_cells(job, source, moments)
+    members = [merged_cells(job, files, n).get("train") for n in job.recipe.sharing(source)]
+    cells = reduce(Cells.merge, [one.within(wanted) for one in members if one is not None])
+    return summary(moments, cells, robot.dims, job.recipe.sources[source].bounds)
+
+
+def _shared_cells(job: Job, source: int, moments: Moments) -> Any:
+    return moments.cells(_all_quantiles(job.recipe.sources[source].bounds, moments.count))
+
+
+def _all_quantiles(bounds: Bounds | None, count: int) -> tuple[float, ...]:
+    return (*QUANTILES, *((bounds.quantiles(count) or ()) if bounds else ()))
 
 
 def _arrays(totals: Mapping[str, Moments | Cells]) -> dict[str, Any]:
@@ -155,18 +187,27 @@ def merged(paths: Iterable[str | Path], kind: type[Any]) -> dict[str, Any]:
     return totals if rest is None else totals | {"all": totals["train"].merge(rest)}
 
 
-def wanted_cells(moments: dict[str, Moments]) -> dict[str, Any]:
-    """The cells that pass 2 counts of each set that tasks measure: the quantiles of `all` need those of its two."""
-    cells = {name: moment.cells(QUANTILES) for name, moment in moments.items() if moment.count}
+def wanted_cells(moments: dict[str, Moments], bounds: Bounds) -> dict[str, Any]:
+    """The cells that pass 2 counts of each set that tasks measure: the quantiles of `all` need those of its two.
+
+    `bounds` is the rule that takes quantiles of `train`.
+    """
+    cells = {
+        name: moment.cells(_all_quantiles(bounds if name == "train" else None, moment.count))
+        for name, moment in moments.items()
+        if moment.count
+    }
     every = np.unique(np.concatenate([np.zeros(0, np.uint32), *(cells.pop(n) for n in ("train", "all") if n in cells)]))
     return cells | {"train": every, "rest": every}
 
 
-def summary(moments: Moments, cells: Cells | None, dims: Sequence[str]) -> dict[str, Any]:
-    """``{count, mean, std, min, q01, median, q99, max}``, each a list over `dims` but for count."""
+def summary(moments: Moments, cells: Cells | None, dims: Sequence[str], bounds: Bounds | None = None) -> dict[str, Any]:
+    """``{count, mean, std, min, q01, median, q99, max}``, each a list over `dims` but for count; and ``q_low`` and
+    ``q_high`` where the rule `bounds` needs other quantiles.
+    """
     if cells is None or not moments.count:
         return {"count": 0}
-    q01, median, q99 = exact_stats.quantiles(moments, cells, QUANTILES)
+    q01, median, q99, *outer = exact_stats.quantiles(moments, cells, _all_quantiles(bounds, moments.count))
     values = {
         "mean": moments.mean,
         "std": moments.std,
@@ -175,7 +216,7 @@ def summary(moments: Moments, cells: Cells | None, dims: Sequence[str]) -> dict[
         "median": median,
         "q99": q99,
         "max": moments.max,
-    }
+    } | dict(zip(("q_low", "q_high"), outer, strict=False))
     return {"count": moments.count, "dims": list(dims)} | {
         name: [float(v) for v in value] for name, value in values.items()
     }
@@ -221,12 +262,17 @@ def _first_instructions(job: Job, source: int) -> Iterator[tuple[list[str], Any,
             yield texts, np.array(digests, np.uint64), number
 
 
-def bounds(source: RecipeSource, stats: dict[str, Any], spec: ActionTokenizer, rule: str) -> list[Dim]:
-    """The tokenizer's dimensions for a source: the spec's own bounds, or the 1st and 99th percentile.
+def bounds(source: RecipeSource, stats: dict[str, Any], spec: ActionTokenizer) -> list[Dim]:
+    """The tokenizer's dimensions for a source, by its rule of bounds.
 
-    The gripper keeps the spec's bounds under either rule: a percentile of an on-off signal says nothing.
+    The gripper keeps the spec's bounds under any rule: a percentile of an on-off signal says nothing.
+
+    Args:
+        source: the source.
+        stats: statistics of its train steps, or of those of all sources that share bounds with it.
+        spec: the tokenizer before any source's bounds are known.
     """
-    robot = source.declaration.robot
+    robot, rule = source.declaration.robot, source.bounds
     if robot is None:
         return []
     fixed = {dim.name: dim for dim in spec.dims}
@@ -235,23 +281,36 @@ def bounds(source: RecipeSource, stats: dict[str, Any], spec: ActionTokenizer, r
     for i, name in enumerate(robot.dims):
         if split_dimension(name)[1] == "gripper":
             dims.append(replace(gripper, name=name))
-        elif name in fixed and rule == "fixed":
+        elif name in fixed and rule.rule == "fixed":
             dims.append(fixed[name])
+        elif rule.rule == "from":
+            own = rule.low[i], rule.high[i]
+            dims.append(_dim(source, name, (*own, *own), robot.units[i], spec.bins))
         else:
-            dims.append(_measured(source, stats, i, robot.units[i], spec.bins))
+            ends = stats["min"][i], stats["max"][i]
+            dims.append(_dim(source, name, (*_ends(rule, stats, i), *ends), robot.units[i], spec.bins))
     return dims
+
+
+def _ends(rule: Bounds, stats: dict[str, Any], i: int) -> tuple[float, float]:
+    """What a rule that measures gives for dimension `i`; `fixed` does for dimensions that the tokenizer lacks."""
+    q01, q99, least, most = (stats[name][i] for name in ("q01", "q99", "min", "max"))
+    if rule.rule == "minmax":
+        return least, most
+    if rule.rule == "robust":
+        half = (q99 - q01) / 2
+        return max(least, min(q01 - half, stats["q_low"][i])), min(most, max(q99 + half, stats["q_high"][i]))
+    return (stats["q_low"][i], stats["q_high"][i]) if "q_low" in stats else (q01, q99)
 
 
 def proprio_bounds(source: RecipeSource, stats: dict[str, Any], bins: int) -> list[Dim]:
     """The dimensions of a source's proprioception, each between its 1st and 99th percentile."""
-    return [_measured(source, stats, i, "", bins) for i in range(len(stats["dims"]))]
+    columns = zip(stats["dims"], *(stats[key] for key in ("q01", "q99", "min", "max")), strict=True)
+    return [_dim(source, name, numbers, "", bins) for name, *numbers in columns]
 
 
-def _measured(source: RecipeSource, stats: dict[str, Any], i: int, unit: str, bins: int) -> Dim:
-    low, high, constant = exact_stats.bounds(
-        *(stats[key][i] for key in ("q01", "q99", "min", "max")),
-        where=f"{source.declaration.name} dimension {stats['dims'][i]}",
-        unit=unit,
-        bins=bins,
-    )
-    return Dim(stats["dims"][i], low, high, unit, constant)
+def _dim(source: RecipeSource, name: str, numbers: Sequence[float], unit: str, bins: int) -> Dim:
+    """The dimension `name` of the given low, high, minimum and maximum."""
+    where = f"{source.declaration.name} dimension {name}"
+    low, high, constant = exact_stats.bounds(*numbers, where=where, unit=unit, bins=bins)
+    return Dim(name, low, high, unit, constant)

@@ -238,5 +238,5 @@ def _statistics(job: Job, plan: Plan, measured: dict[int, dict[str, Any]], build
             "train": stats["train"] | counts["train"],
             "proprio": stats["proprio"] | counts["proprio"] if "proprio" in stats else None,
             "all": stats["all"],
-        }
+        } | ({"shared": stats["shared"]} if "shared" in stats else {})
     return out

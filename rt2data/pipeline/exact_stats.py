@@ -215,6 +215,11 @@ class Cells:
         """The state as plain arrays, for `numpy.savez`; equal states give equal arrays."""
         return {"cells": self.cells, "value": self.value, "value_count": self.value_count}
 
+    def within(self, cells: Words) -> Cells:
+        """The counts inside `cells`, which are some of those looked at."""
+        inside = np.isin((self.value >> np.uint64(16)).astype(np.uint32), cells)
+        return Cells(cells, self.value[inside], self.value_count[inside])
+
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Cells:
         """The inverse of `to_arrays`."""
@@ -267,15 +272,16 @@ class Bounds(NamedTuple):
     constant: bool
 
 
-def bounds(q01: float, q99: float, minimum: float, maximum: float, *, where: str, unit: str, bins: int) -> Bounds:
+def bounds(low: float, high: float, minimum: float, maximum: float, *, where: str, unit: str, bins: int) -> Bounds:
     """The tokenizer's bounds of one dimension, from its statistics.
 
-    q01 and q99; where these are nearer than what the dimension's unit resolves, the minimum and maximum. Where these
-    are equal, v +- max(1e-6, 1e-3 |v|), and where they are that near, bounds around their middle of which one bin holds
-    all of the noise: either is marked constant.
+    `low` and `high`; where these are nearer than what the dimension's unit resolves, the minimum and maximum. Where
+    these are equal, v +- max(1e-6, 1e-3 |v|), and where they are that near, bounds around their middle of which one bin
+    holds all of the noise: either is marked constant.
 
     Args:
-        q01, q99, minimum, maximum: float32 values, or numbers between two of them.
+        low, high: what the rule of bounds gives (`rt2data.pipeline.action_statistics.bounds`).
+        minimum, maximum: of the data.
         where: the source and the dimension, for errors.
         unit: the dimension's, which says what counts as motion (`rt2data.robot.value_limits.resolution`).
         bins: of the tokenizer.
@@ -283,7 +289,7 @@ def bounds(q01: float, q99: float, minimum: float, maximum: float, *, where: str
     Raises:
         Rt2dataError: a width below 2^-12 of the largest bound, too narrow for 256 bins in float32.
     """
-    low, high = float(q01), float(q99)
+    low, high = float(low), float(high)
     if high - low < value_limits.resolution(unit, low, high):
         low, high = float(minimum), float(maximum)
     least = value_limits.resolution(unit, low, high)

@@ -328,8 +328,8 @@ def measure_all(job: Job, engine: Engine | Direct) -> dict[int, dict[str, Any]]:
     """MEASURE: compute the exact statistics of each robot source.
 
     Returns:
-        By the source's position in the recipe: ``train``, ``all`` and, where prompts hold states, ``proprio``, each as
-        `rt2data.pipeline.action_statistics.summary` gives it.
+        By the source's position in the recipe: ``train``, ``all``, where prompts hold states ``proprio``, and where
+        sources share bounds ``shared``, each as `rt2data.pipeline.action_statistics.summary` gives it.
     """
     file = job.save()
     files = job.work.measure(file.stem)
@@ -343,11 +343,13 @@ def measure_all(job: Job, engine: Engine | Direct) -> dict[int, dict[str, Any]]:
     for number, robot in robots.items():
         if robot:
             counted = action_statistics.merged_cells(job, files, number)
-            dims = {"proprio": robot.proprio_dims}
+            dims, rule = {"proprio": robot.proprio_dims}, {"train": job.recipe.sources[number].bounds}
             statistics[number] = {
-                name: action_statistics.summary(total, counted.get(name), dims.get(name, robot.dims))
+                name: action_statistics.summary(total, counted.get(name), dims.get(name, robot.dims), rule.get(name))
                 for name, total in action_statistics.merged_moments(job, files, number).items()
             }
+            if shared := action_statistics.shared_summary(job, files, number):
+                statistics[number]["shared"] = shared
     return statistics
 
 
@@ -363,7 +365,8 @@ def resolve(recipe: Recipe, spec: ActionTokenizer, measured: dict[int, dict[str,
     for number, source in enumerate(recipe.sources):
         stats = measured.get(number, {}).get("train", {"count": 0})
         if source.declaration.robot and stats["count"]:
-            dims[source.name] = action_statistics.bounds(source, stats, spec, recipe.bounds)
+            shared = measured[number].get("shared", stats)
+            dims[source.name] = action_statistics.bounds(source, shared, spec)
     return _with_names(recipe, spec.with_sources(dims)) if dims else spec
 
 

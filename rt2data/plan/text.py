@@ -50,10 +50,12 @@ def plan_text(recipe: Recipe, plan: Plan, workers: int | None = None, out: Place
     lines.append(f"{'source':<24}{'kind':<8}" + "".join(f"{head:>{width}}" for head, width in heads))
     whole = not any("samples" in s.unknown and not s.mix for s in plan.sources)
     whose = "of train" if recipe.form == "mixed" else "of the mix"
-    for source, s in zip(recipe.sources, plan.sources, strict=True):
+    for number, (source, s) in enumerate(zip(recipe.sources, plan.sources, strict=True)):
         lines += _source_lines(s, plan.mix, whose if whole else "of what is known", source.splits)
         if source.declaration.robot:
-            lines += _wrapped(sampling.describe_sampling(source.declaration, source.sampling))
+            others = [recipe.sources[n].name for n in recipe.sharing(number) if n != number]
+            bounds = f"bounds {source.bounds.describe()}{', shared with ' * bool(others)}{', '.join(others)}"
+            lines += _wrapped(f"{sampling.describe_sampling(source.declaration, source.sampling)}; {bounds}")
     mark = "~" if guessed else ""
     counted = whole and recipe.form == "mixed"  # a share says how many are drawn, of a source of unknown size too
     for split, samples in plan.splits.items():

@@ -94,7 +94,7 @@ def _ranges(
         sentence += f", from {train['min'][i]:.4g} to {train['max'][i]:.4g}"
         if clips:
             (clipped,) = _tally(job, number, "action", {i: bounds}, train_only=True)
-            sentence += f"; {_share(clipped)} are clipped, where bounds by quantiles clip 2 % by design"
+            sentence += f"; {_share(clipped)} are clipped"
         yield i, sentence
 
 

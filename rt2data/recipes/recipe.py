@@ -11,7 +11,8 @@ from rt2data import resources
 from rt2data.declarations import yaml_file
 from rt2data.declarations.declaration import Declaration, find_standardised
 from rt2data.errors import Rt2dataError, near
-from rt2data.recipes import filters, holdout, include, kinds, reasoning, sampling, tracks
+from rt2data.recipes import bounds, filters, holdout, include, kinds, reasoning, sampling, tracks
+from rt2data.recipes.bounds import Bounds
 from rt2data.recipes.filters import Filter
 from rt2data.recipes.holdout import Holdout
 from rt2data.recipes.include import AMOUNTS, WrittenRecipe, WrittenSource
@@ -38,6 +39,7 @@ class RecipeSource:
         cameras, prompts: the source's own where it has some, else those of the recipe.
         kinds, choose: its kinds of sample, and whether a step gives one or each of them; () for the one that has no
             name.
+        bounds: how the bounds of its actions are found; its own, else those of the recipe.
         own: fields of the source (_OWN), as written.
         where: FILE:LINE of the source.
     """
@@ -60,6 +62,7 @@ class RecipeSource:
     choose: str
     annotations: tuple[Annotation, ...]
     sampling: Sampling
+    bounds: Bounds
     own: dict[str, Any]
     where: str
 
@@ -76,7 +79,9 @@ class RecipeSource:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A recipe with every default filled in. `resolved` is its JSON form, which the manifest keeps."""
+    """A recipe with every default filled in. `resolved` is its JSON form, which the manifest keeps; `shared` are the
+    groups of sources that share bounds, by name.
+    """
 
     name: str
     file: str
@@ -92,12 +97,13 @@ class Recipe:
     image_check: str
     tokenizer: str
     horizon: int
-    bounds: str
+    bounds: Bounds
     compat: str
     prompts: dict[str, Any]
     sources: tuple[RecipeSource, ...]
     holdout: Holdout | None
     resolved: dict[str, Any]
+    shared: tuple[tuple[str, ...], ...] = ()
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -110,6 +116,11 @@ class Recipe:
     def has_kinds(self) -> bool:
         """Whether a source names kinds of sample: every sample then has its conversation."""
         return any(source.kinds for source in self.sources)
+
+    def sharing(self, number: int) -> list[int]:
+        """The positions of the sources that share bounds with source `number`, itself among them; [] where none do."""
+        group = next((names for names in self.shared if self.sources[number].name in names), ())
+        return [n for n, source in enumerate(self.sources) if source.name in group]
 
     def with_horizon(self, horizon: int) -> Recipe:
         """Return the same recipe with action chunks of `horizon` steps."""
@@ -166,7 +177,7 @@ def _recipe(written: WrittenRecipe) -> Recipe:
         cameras=tuple(raw.get("cameras", ["primary"])),
         image=None if image == "keep" else image, image_check=raw.get("image_check", "header"),
         tokenizer=tokenizer.get("spec", "rt2"), horizon=_horizon(tokenizer),
-        bounds=tokenizer.get("bounds", "quantiles"), compat=raw.get("compat", "none"), prompts=prompts,
+        bounds=_bounds(raw.get("compat", "none") != "none", written), compat=raw.get("compat", "none"), prompts=prompts,
         sources=(), holdout=None, resolved={},
     )  # fmt: skip
     recipe = replace(recipe, sources=tuple(_source(recipe, entry, written) for entry in written.entries))
@@ -174,6 +185,10 @@ def _recipe(written: WrittenRecipe) -> Recipe:
         recipe = _holdout(recipe, written)
     sampling.check_no_op(raw, [source.declaration for source in recipe.sources], written.at)
     _check_amounts(recipe, written)
+    if "share_bounds" in tokenizer:
+        pairs = [(source.declaration, source.bounds) for source in recipe.sources]
+        shared = bounds.parse_shared(tokenizer["share_bounds"], pairs, written.at("tokenizer", "share_bounds"))
+        recipe = replace(recipe, shared=shared)
     _check_bounds(recipe, written)
     _check_shared_images(recipe, written)
     _check_spaces(recipe, written)
@@ -195,6 +210,23 @@ def _horizon(tokenizer: dict[str, Any]) -> int:
     return int(tokenizer.get("horizon") or ActionTokenizer.from_pretrained(tokenizer.get("spec", "rt2")).horizon)
 
 
+def _bounds(standardised: bool, written: WrittenRecipe, entry: WrittenSource | None = None) -> Bounds:
+    """Return the rule of bounds of a recipe, or of its source `entry`: OpenVLA's and Octo's where it is `standardised`
+    as they do, unless the recipe says another one.
+    """
+    if entry is not None and "bounds" in entry.fields:
+        return bounds.parse_bounds(entry.fields["bounds"], lambda *keys: entry.at("bounds", *keys))
+    if "bounds" in (tokenizer := written.fields.get("tokenizer", {})):
+        return bounds.parse_bounds(tokenizer["bounds"], lambda *keys: written.at("tokenizer", "bounds", *keys))
+    return Bounds("quantiles" if standardised else "robust")
+
+
+def _source_bounds(declaration: Declaration, written: WrittenRecipe, entry: WrittenSource) -> Bounds:
+    own = _bounds(declaration.standardisation is not None, written, entry)
+    where = entry.at("bounds") if "bounds" in entry.fields else written.at("tokenizer", "bounds")
+    return bounds.read_from(own, declaration, where) if own.rule == "from" else own
+
+
 def _source(recipe: Recipe, entry: WrittenSource, written: WrittenRecipe) -> RecipeSource:
     fields, declaration = entry.fields, _standardised(recipe, entry)
     default = "repeat" if recipe.weights == "share" else "weight"
@@ -204,7 +236,7 @@ def _source(recipe: Recipe, entry: WrittenSource, written: WrittenRecipe) -> Rec
     where = entry.at("splits") if "splits" in fields else written.at("splits")
     splits = parse_splits(fields.get("splits", written.fields.get("splits")), declaration, where)
     for key, kind in (("answers", "vqa"), ("captions", "caption"), ("cameras", "robot"),
-                      ("instructions", "robot")):  # fmt: skip
+                      ("instructions", "robot"), ("bounds", "robot")):  # fmt: skip
         if key in fields and declaration.kind != kind:
             expected = f"a {'VQA' if kind == 'vqa' else kind} source"
             raise Rt2dataError(entry.at(key), f'"{key}" for a {declaration.kind} source', expected)
@@ -242,6 +274,7 @@ def _source(recipe: Recipe, entry: WrittenSource, written: WrittenRecipe) -> Rec
         annotations=tracks.parse_annotations(
             fields.get("annotations", ()), declaration, lambda number, key: entry.at("annotations", number, key)
         ),
+        bounds=_source_bounds(declaration, written, entry),
         own={key: fields[key] for key in _OWN if key in fields}, where=entry.place,
     )  # fmt: skip
 
@@ -282,10 +315,10 @@ def _check_amounts(recipe: Recipe, written: WrittenRecipe) -> None:
 def _check_bounds(recipe: Recipe, written: WrittenRecipe) -> None:
     for source, entry in zip(recipe.sources, written.entries, strict=True):
         robot = source.declaration.robot
-        if robot and robot.controller and recipe.bounds == "fixed":
+        if robot and robot.controller and source.bounds.rule == "fixed":
             found = f"fixed bounds for {source.declaration.name}, whose actions are in units of a controller"
             repair = "Fixed bounds are in metres and radians; nobody documents this controller's scale"
-            raise Rt2dataError(entry.place, found, "bounds: quantiles", repair)
+            raise Rt2dataError(entry.place, found, "bounds: robust", repair)
 
 
 def _check_shared_images(recipe: Recipe, written: WrittenRecipe) -> None:
@@ -352,13 +385,14 @@ def _resolve(recipe: Recipe, raw: dict[str, Any]) -> dict[str, Any]:
         entry |= {"plans": s.reasoning.resolved} if s.reasoning else {}
         entry |= {"kinds": {kind.name: dict(kind.resolved) for kind in s.kinds}, "choose": s.choose} if s.kinds else {}
         entry |= {"annotations": [one.resolved for one in s.annotations]} if s.annotations else {}
+        entry |= {"bounds": s.bounds.resolved} if s.declaration.robot and s.bounds != recipe.bounds else {}
         entry |= s.own
         sources.append(entry)
     resolved: dict[str, Any] = {
         "name": recipe.name, "seed": recipe.seed, "samples_per_shard": recipe.samples_per_shard,
         "max_repeat": recipe.max_repeat, "form": recipe.form, "cameras": list(recipe.cameras),
         "image": recipe.image or "keep", "image_check": recipe.image_check,
-        "tokenizer": {"spec": recipe.tokenizer, "horizon": recipe.horizon, "bounds": recipe.bounds},
+        "tokenizer": {"spec": recipe.tokenizer, "horizon": recipe.horizon, "bounds": recipe.bounds.resolved},
         "history": raw.get("history", 1), "past_end": raw.get("past_end", "pad"),
         "prompts": recipe.prompts, "sources": sources,
     }  # fmt: skip
@@ -367,6 +401,8 @@ def _resolve(recipe: Recipe, raw: dict[str, Any]) -> dict[str, Any]:
     if "hz" not in raw:
         resolved["stride"] = raw.get("stride", 1)
     resolved |= {key: raw[key] for key in ("hz", "no_op", "description") if key in raw}
+    if recipe.shared:
+        resolved["tokenizer"]["share_bounds"] = [list(names) for names in recipe.shared]
     if recipe.temperature is not None:
         resolved["temperature"] = recipe.temperature
     if recipe.train_samples is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from rt2data.verify.bounds import Rule, read_rule
 from rt2data.verify.reference.tokenizer import Reference
 from rt2data.verify.statistics import TrainSums
 
@@ -22,7 +23,8 @@ class Facts:
         references: the reference tokenizer of each robot source that has a usable one.
         states: likewise that of the states, of each robot source whose prompt holds them.
         sums: what the train steps of each robot source add up to, where its statistics have the right shapes.
-        state_sums: likewise of the states.
+        shared: what the train steps of all sources add up to that share bounds with a source.
+        state_sums: as `sums`, of the states.
     """
 
     recipe: Json
@@ -31,6 +33,7 @@ class Facts:
     references: dict[str, Reference] = field(default_factory=dict)
     states: dict[str, Reference] = field(default_factory=dict)
     sums: dict[str, TrainSums] = field(default_factory=dict)
+    shared: dict[str, TrainSums] = field(default_factory=dict)
     state_sums: dict[str, TrainSums] = field(default_factory=dict)
 
     @property
@@ -41,6 +44,15 @@ class Facts:
     def templates(self, source: str) -> Json:
         """The prompts of the recipe, overlaid with those of the source."""
         return dict(self.recipe["prompts"] | self.rules[source].get("prompts", {}))
+
+    def bounds(self, source: str) -> Rule:
+        """The rule of bounds of a source. Raises ValueError where the recipe names none that there is."""
+        return read_rule(self.rules[source].get("bounds", self.recipe["tokenizer"]["bounds"]))
+
+    def sharing(self, source: str) -> list[str]:
+        """The sources that share bounds with a source, itself among them; [] where none do."""
+        groups = self.recipe["tokenizer"].get("share_bounds", ())
+        return next((list(names) for names in groups if source in names), [])
 
     def is_complete(self, split: str, source: str) -> bool:
         """Whether every usable sample of a source is in the shards of a split."""

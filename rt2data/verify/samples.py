@@ -253,9 +253,10 @@ class SampleCheck:
             check.expect(unit == wanted, where, f"{dim['name']} in {unit}", f"{wanted}, by tokenizer.json")
         lengths = len(sample["units"]), len(sample["dims"])
         check.expect(lengths[0] == lengths[1], where, f"{lengths[0]} units of {lengths[1]} dims", "a unit for each")
-        fixed = self.facts.recipe["tokenizer"]["bounds"] == "fixed"
+        rules = self.facts.rules[sample["source"]].get("bounds"), self.facts.recipe["tokenizer"]["bounds"]
+        fixed = (rules[0] or rules[1]) == "fixed"
         found = "units of a controller and fixed bounds"
-        check.expect(not (fixed and "controller" in sample["units"]), where, found, "bounds of the data's quantiles")
+        check.expect(not (fixed and "controller" in sample["units"]), where, found, "bounds of their own data")
 
     def _with_reasoning(self, sample: Json, action: str) -> str:
         """The target of a sample whose action string is `action`."""

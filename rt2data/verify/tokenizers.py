@@ -6,6 +6,7 @@ from typing import Any
 
 from rt2data.storage.places import Place
 from rt2data.verify import schema, statistics
+from rt2data.verify.bounds import Rule
 from rt2data.verify.facts import Facts
 from rt2data.verify.reference.tokenizer import Reference, fingerprint
 from rt2data.verify.report import Check, Report
@@ -49,33 +50,62 @@ def check_actions(folder: Place, manifest: Json, facts: Facts, stats: Json | Non
         own = (stats or {}).get("sources", {}).get(source)
         expected = "the statistics of each robot source"
         if report["statistics"].expect(own is not None, f"statistics.json {source}", "nothing", expected) and own:
-            _check_action_bounds(source, raw, manifest["recipe"]["tokenizer"]["bounds"], facts, own, report)
+            _check_action_bounds(source, raw, facts, own, report)
 
 
-def _check_action_bounds(source: str, raw: Json, rule: str, facts: Facts, stats: Json, report: Report) -> None:
-    reference = facts.references[source]
+def _check_action_bounds(source: str, raw: Json, facts: Facts, stats: Json, report: Report) -> None:
+    try:
+        rule = facts.bounds(source)
+    except ValueError as error:
+        report["tokenizer"].expect(False, f"manifest.json {source}", str(error), "a rule that there is")
+        return
+    reference, members = facts.references[source], facts.sharing(source)
     names, fields = [dim["name"] for dim in reference.dims], reference.fields // reference.horizon
-    for name in ("train", "all"):
-        wrong = statistics.shape_error(stats[name], names, fields, reference.bins)
-        expected = f"{len(names)} dimensions: {' '.join(names)}"
-        if not report["statistics"].expect(not wrong, f"statistics.json {source} {name}", wrong, expected):
-            return
-    facts.sums[source] = TrainSums(stats["train"], len(names), fields, reference.bins)
+    if rule.name == "from" and len(rule.low) != len(names):
+        found = f"bounds of {len(rule.low)} dimensions"
+        report["tokenizer"].expect(False, f"manifest.json {source}", found, f"{len(names)}: {' '.join(names)}")
+        return
+    check, expected = report["statistics"], f"{len(names)} dimensions: {' '.join(names)}"
+    where, found = f"statistics.json {source} shared", "something" if "shared" in stats else "nothing"
+    fits = check.expect(("shared" in stats) == bool(members), where, found, "as share_bounds of the recipe says")
+    for name in ("train", "all", *(["shared"] if fits and members else [])):
+        outer = name != "all" and rule.outer(stats[name]["count"]) is not None
+        wrong = statistics.shape_error(stats[name], names, fields, reference.bins, outer=outer)
+        fits &= check.expect(not wrong, f"statistics.json {source} {name}", wrong, expected)
+    if not fits or not _check_shared(source, members, facts, stats, report):
+        return
+    train = stats["train"]
+    facts.sums[source] = TrainSums(train, len(names), fields, reference.bins, rule.outer(train["count"]))
+    measured = stats["shared"] if members else train
     fixed = {dim["name"]: dim for dim in raw["dims"]}
     gripper = next((dim for name, dim in fixed.items() if name.startswith("gripper")), {"low": 0.0, "high": 1.0})
     for i, dim in enumerate(reference.dims):
         if dim["name"] == "gripper" or dim["name"].endswith("_gripper"):
             wanted = _bounds(gripper)
-        elif dim["name"] in fixed and rule == "fixed":
+        elif dim["name"] in fixed and rule.name == "fixed":
             wanted = _bounds(fixed[dim["name"]])
         else:
-            wanted = statistics.quantile_bounds(stats["train"], i, dim.get("unit", ""), reference.bins)
+            wanted = rule.bounds(measured, i, dim.get("unit", ""), reference.bins)
         report["tokenizer"].expect(
             _bounds(dim) == wanted,
             f"tokenizer.json {source} {dim['name']}",
             f"low, high, constant {_bounds(dim)}",
-            f"{wanted}, by the rule {rule}",
+            f"{wanted}, by the rule {rule.name}",
         )
+
+
+def _check_shared(source: str, members: list[str], facts: Facts, stats: Json, report: Report) -> bool:
+    """Check that all that share bounds state the same statistics of them; make their sums, one for all."""
+    if not members:
+        return True
+    shared, before = stats["shared"], next((facts.shared[name] for name in members if name in facts.shared), None)
+    if before is None:
+        outer = facts.bounds(source).outer(shared["count"])
+        facts.shared[source] = TrainSums(shared, len(shared["dims"]), 0, 0, outer)
+        return True
+    facts.shared[source] = before
+    where, expected = f"statistics.json {source} shared", f"the statistics of all of {', '.join(members)}"
+    return report["statistics"].expect(shared == before.stats, where, "other statistics", expected)
 
 
 def check_states(folder: Place, manifest: Json, facts: Facts, stats: Json | None, report: Report) -> None:
@@ -110,7 +140,7 @@ def check_states(folder: Place, manifest: Json, facts: Facts, stats: Json | None
             continue
         facts.state_sums[source] = TrainSums(own, len(names), len(names), reference.bins)
         for i, dim in enumerate(reference.dims):
-            measured = statistics.quantile_bounds(own, i, dim.get("unit", ""), reference.bins)
+            measured = Rule("quantiles").bounds(own or {}, i, dim.get("unit", ""), reference.bins)
             where = f"proprio.json {source} {dim['name']}"
             check.expect(_bounds(dim) == measured, where, f"low, high, constant {_bounds(dim)}", str(measured))
 

@@ -117,7 +117,10 @@ class Walk:
         if bins is not None and steps and split == "train" and key.source in self.facts.sums and key.variant <= 0:
             reference = self.facts.references[key.source]
             action = [float32(value) for value in sample["action"]]
-            self.facts.sums[key.source].add(action[: len(reference.dims)], reference.steps(action, bins))
+            first = action[: len(reference.dims)]
+            self.facts.sums[key.source].add(first, reference.steps(action, bins))
+            if key.source in self.facts.shared:
+                self.facts.shared[key.source].add(first, [])
             self._add_state(key.source, sample)
 
     def _image(self, where: str, suffix: str, data: bytes, digest: bytes) -> ImageFacts | None:
@@ -184,6 +187,13 @@ class Walk:
             if source in self.facts.state_sums:
                 states = self.facts.state_sums[source]
                 statistics.compare(f"{where} proprio", states, complete=written >= usable, report=self.report)
+
+        for sums in {id(one): one for one in self.facts.shared.values()}.values():
+            members = [name for name, one in self.facts.shared.items() if one is sums]
+            entries = [self.facts.sources[name] for name in members]
+            whole = all(entry["samples"].get("train", 0) >= entry["usable"].get("train", 0) for entry in entries)
+            where = f"statistics.json {members[0]} shared"
+            statistics.compare(where, sums, complete=whole, report=self.report)
 
     def _languages(self) -> None:
         """The languages that statistics.json counts are those of the samples; at least, where not all were drawn."""

@@ -188,7 +188,7 @@ sources:
   - {source: gqa, weight: 3}
 """,
     )
-    assert (found.name, found.seed, found.train_samples, found.tokenizer, found.bounds) == (
+    assert (found.name, found.seed, found.train_samples, found.tokenizer, found.bounds.rule) == (
         "own",
         4,
         1000,

@@ -148,7 +148,7 @@ def test_defaults(tmp_path: Path) -> None:
     found = read(tmp_path, "name: x\nsources: [{source: bridge}, {source: vqav2}, {source: coco}]\n")
     assert (found.seed, found.samples_per_shard, found.max_repeat, found.weights) == (0, 5000, 10, "share")
     assert (found.image, found.image_check, found.cameras) == (None, "header", ("primary",))
-    assert (found.tokenizer, found.bounds) == ("rt2", "quantiles")
+    assert (found.tokenizer, found.bounds.rule) == ("rt2", "robust")
     assert [(s.weight, s.repeat, s.samples) for s in found.sources] == [(None, 1, None)] * 3
     assert found.splits == ("train",)
     assert found.sources[1].answers == "majority"
