@@ -19,7 +19,8 @@ from rt2data.index import keys as order
 from rt2data.index import text_columns
 from rt2data.index.text_columns import Texts
 from rt2data.plain_text import lines
-from rt2data.recipes.recipe import Recipe, RecipeSource, describe_action_space
+from rt2data.recipes.checks import describe_action_space
+from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.samples import kinds
 from rt2data.shards.columns import Refs, json_fragment
 from rt2data.tokenizer import ActionTokenizer
