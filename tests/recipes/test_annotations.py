@@ -70,9 +70,10 @@ def test_what_is_refused(tmp_path: Path, annotations: Any, source: str, message:
 @pytest.mark.parametrize(
     ("derive", "source", "message"),
     [
-        ("motions", "furniture_bench_dataset", "in the frame of the tool; expected displacements in the base's frame"),
+        ("motions", "conq_hose_manipulation", "in the frame of the tool; expected displacements in the base's frame"),
+        ("motions", "robo_net", "whose x is not in m; expected translation: the least that counts"),
+        ("motions", "aloha_mobile", "which has no displacement of an arm; expected a source with one"),
         ("gripper_events", "language_table", "which has no gripper; expected a source with one"),
-        ("motions", "language_table", "motions of language_table"),
     ],
 )
 def test_sources_of_which_nothing_can_be_derived(tmp_path: Path, derive: str, source: str, message: str) -> None:
