@@ -121,6 +121,21 @@ def test_a_job_depends_on_the_content_of_its_tracks(data: Path, tmp_path: Path) 
     assert "another memory" in tracks.texts(which[which >= 0]).to_pylist()
 
 
+def test_subtasks_as_eo1_reads_them(data: Path, tmp_path: Path) -> None:
+    """EO-Robotics/EO-1@5897992, eo/data/lerobot_dataset.py: a frame has the range whose end it is before, else the last."""
+    ranges = [{"end_frame": 2, "action_text": "open the drawer"}, {"end_frame": 4, "action_text": "pick up the cup"}]
+    records = [{"episode_index": f"/data/{n // 2}/out.npy:{n}", "action_config": ranges} for n in range(12)]
+    (data / "episodes.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    read = recipe.read_recipe(write(tmp_path, [{"file": "episodes.jsonl", "format": "action_config"}]))
+    prepared = stages.prepare(read, data, tmp_path / "work", Direct(progress.Reporter(enabled=False)), check="quick")
+    store = prepared.job.tracks(0)
+    assert store is not None
+    for part in prepared.job.parts:
+        table = prepared.job.table(part)
+        texts = store.texts(store.resolve(table, Binding("subtask"))).to_pylist()
+        assert texts == [ranges[step >= 2]["action_text"] for step in table["step"].to_pylist()]
+
+
 def test_a_source_without_annotations_has_no_tracks(data: Path, tmp_path: Path) -> None:
     read = recipe.read_recipe(write(tmp_path, None))
     prepared = stages.prepare(read, data, tmp_path / "work", Direct(progress.Reporter(enabled=False)), check="quick")

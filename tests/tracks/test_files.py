@@ -156,6 +156,14 @@ def test_rows(tmp_path: Path, name: str) -> None:
     assert not rejected.counts
 
 
+def test_whole_numbers_beside_nulls(tmp_path: Path) -> None:
+    """A column of integers with a null is one of floats, once it went through pandas."""
+    records = [{"episode": 3.0, "step": 2.0, "move": "left"}, {"episode": None, "step": None, "move": "right"}]
+    rows, rejected = read(tmp_path, records, "rows", "x.parquet")
+    assert short(rows) == [("3", "move", "text", "left", 2, -1)]
+    assert dict(rejected.counts) == {"bad_episode": 1}
+
+
 def test_wide_rows(tmp_path: Path) -> None:
     records = [
         {"file": "a/b.npy", "episode": "1", "step": "0", "subtask": "reach", "move": "left", "done": False,
