@@ -122,7 +122,7 @@ def test_a_job_depends_on_the_content_of_its_tracks(data: Path, tmp_path: Path) 
 
 
 def test_subtasks_as_eo1_reads_them(data: Path, tmp_path: Path) -> None:
-    """EO-Robotics/EO-1@5897992, eo/data/lerobot_dataset.py: a frame has the range whose end it is before, else the last."""
+    """A frame has the first range that ends after it, else the last (EO-Robotics/EO-1@5897992, lerobot_dataset.py)."""
     ranges = [{"end_frame": 2, "action_text": "open the drawer"}, {"end_frame": 4, "action_text": "pick up the cup"}]
     records = [{"episode_index": f"/data/{n // 2}/out.npy:{n}", "action_config": ranges} for n in range(12)]
     (data / "episodes.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
