@@ -39,11 +39,12 @@ class Limits(Protocol):
     limits: dict[str, int]
 
 
-def binding(slot: Slot) -> Binding:
-    """The rows of a track that a placeholder takes."""
+def binding(slot: Slot, store: TrackStore) -> Binding:
+    """The rows of a track that a placeholder takes: what holds now, of a track of events what happens at this step."""
     chosen = dict(slot.selects)
+    now = "emitted" if store.tracks[slot.name].event else "active"
     rules = {"at": "emitted", "all": "all", "remaining": "remaining", "previous": "previous", "next": "next"}
-    rule = next((rules[name] for name in chosen if name in rules), "active")
+    rule = next((rules[name] for name in chosen if name in rules), now)
     count = int(chosen.get("previous", chosen.get("next", "1")))
     return Binding(slot.name, rule, count, chosen.get("camera"), chosen.get("role"))
 
@@ -119,12 +120,12 @@ class StepValues:
 
     def _rows(self, slot: Slot) -> Ints:
         if slot.key not in self._one:
-            self._one[slot.key] = self._tracks().resolve(self.table, binding(slot))
+            self._one[slot.key] = self._tracks().resolve(self.table, binding(slot, self._tracks()))
         return self._one[slot.key]
 
     def _lists(self, slot: Slot) -> tuple[Ints, Ints]:
         if slot.key not in self._several:
-            self._several[slot.key] = self._tracks().resolve_all(self.table, binding(slot))
+            self._several[slot.key] = self._tracks().resolve_all(self.table, binding(slot, self._tracks()))
         return self._several[slot.key]
 
 
