@@ -1,4 +1,4 @@
-"""Read the JSON of a specification and check single values; each function raises ActionError, naming what is at fault."""
+"""Read the JSON of specifications and check single values; each function raises ActionError, naming the fault."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ class Form:
             trace_point=trace_point,
             labelled=_read_object(raw["object"], "labelled", where, "shapes", "label"),
             bare=_read_object(raw["object"], "bare", where, "shapes"),
-            several=_read_several(raw.get("several"), f"{where}: several", numbers, shapes),
+            several=_read_several(raw.get("several"), f"{where}: several", shapes),
             opening=texts["open"],
             closing=texts["close"],
             separator=ends["separator"],
@@ -170,6 +170,10 @@ class Form:
             raise ActionError(f"{where}: text.sorted", f"shapes {', '.join(self.shapes)}", "points alone, where sorted")
         if self.numbers.scale is not None and self.resize is not None:
             raise ActionError(f"{where}: resize", "numbers that are no pixels", '"scale": "pixels" with it')
+
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """Return the width and height of the image whose pixels the form counts, for a stored image."""
+        return (width, height) if self.resize is None else self.resize.size(width, height)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, with every key that differs from its default, in a fixed order."""
@@ -269,7 +273,7 @@ def _read_object(raw: Mapping[str, Any], key: str, where: str, *names: str) -> T
     return None if raw.get(key) is None else read_template(raw[key], f"{where}: object.{key}", *names)
 
 
-def _read_several(raw: Any, where: str, numbers: Numbers, shapes: Mapping[str, Template]) -> Several | None:
+def _read_several(raw: Any, where: str, shapes: Mapping[str, Template]) -> Several | None:
     if raw is None:
         return None
     check_keys(raw, where, {"separator"}, {"first", "apart", "labelled", "shapes"})

@@ -1,6 +1,6 @@
 """The texts of a grounding form as a regular expression and as grammars, for servers that constrain a model.
 
-Both are written from the same description: `_Language` goes through the form, and `_Regex` or `_Gbnf` writes each piece.
+Both have the same description: `_Language` goes through the form, and `_Regex` or `_Gbnf` writes each piece.
 """
 
 from __future__ import annotations
@@ -64,10 +64,7 @@ class Options:
             for label in self.labels:
                 if fault := form.labels.fault(label):
                     raise ActionError(f"{where}: labels", repr(label)[:80], fault)
-        elif any(
-            t is not None and t.names.count("label") > 1
-            for t in (form.labelled, form.several and form.several.labelled)
-        ):
+        elif any(way.template.names.count("label") > 1 for way in ways(form)):
             fault = "any label, which is written twice and must be the same both times"
             raise ActionError(f"{where}: labels", fault, "the labels that a model may write", "Pass labels=[...]")
 

@@ -107,7 +107,7 @@ class Numbers:
         scale = resized if self.scale is None else self.scale
         extent, most = size - (self.edge == "last_pixel"), self.limit(resized)
         if extent == 0:
-            return lambda c: 0
+            return lambda _: 0
         to_scale: Callable[[float], float]
         if self.precision == "float32":
             wide, share, thin = np.float32(scale), np.float32, np.float32(extent / scale)
@@ -238,4 +238,4 @@ class NumberText:
         if numbers.rounding == "cells":
             side = numbers.scale or 1
             return side * side - 1 if index else side - 1
-        return round(numbers.limit(MAX_SIDE if size is None else size) * 10**numbers.decimals)
+        return round(numbers.limit(MAX_SIDE if size is None else size) * (10 if numbers.decimals else 1))

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from rt2data.tokenizer.errors import ActionError
 from rt2data.tokenizer.grounding.values import Box, Object, check_size, coordinates, to_object
 
-# Where a turned image has the point (x, y) of stored pixels whose image is w wide and h high.
-_TURNS: dict[int, Callable[[float, float, float, float], tuple[float, float]]] = {
-    0: lambda x, y, w, h: (x, y),
-    1: lambda x, y, w, h: (x, y),
-    2: lambda x, y, w, h: (w - x, y),
-    3: lambda x, y, w, h: (w - x, h - y),
-    4: lambda x, y, w, h: (x, h - y),
-    5: lambda x, y, w, h: (y, x),
-    6: lambda x, y, w, h: (h - y, x),
-    7: lambda x, y, w, h: (h - y, w - x),
-    8: lambda x, y, w, h: (y, w - x),
+# How an orientation shows stored pixels: exchange x and y, then count x, then y, from the other side.
+_TURNS = {
+    0: (False, False, False),
+    1: (False, False, False),
+    2: (False, True, False),
+    3: (False, True, True),
+    4: (False, False, True),
+    5: (True, False, False),
+    6: (True, True, False),
+    7: (True, True, True),
+    8: (True, False, True),
 }
-_SIDEWAYS = (5, 6, 7, 8)
 
 
 def to_stored(
@@ -47,15 +46,17 @@ def to_stored(
     new_width, new_height = check_size(stored, "stored")
     if turn not in _TURNS:
         raise ActionError("turn", repr(turn)[:40], "an EXIF orientation: 0 (none) or 1..8")
-    turned = _TURNS[turn]
-    old_width, old_height = (height, width) if turn in _SIDEWAYS else (width, height)
+    sideways, from_right, from_below = _TURNS[turn]
+    if sideways:
+        width, height = height, width
     moved = []
     for index, item in enumerate(objects):
         kind, flat = coordinates(item, f"objects[{index}]")
         new = []
         for x, y in zip(flat[::2], flat[1::2], strict=True):
-            x, y = turned(x, y, width, height)
-            new += [x * new_width / old_width, y * new_height / old_height]
+            across, down = (y, x) if sideways else (x, y)
+            across, down = width - across if from_right else across, height - down if from_below else down
+            new += [across * new_width / width, down * new_height / height]
         if isinstance(item, Box):  # a mirror exchanges the corners
             xs, ys = sorted(new[::2]), sorted(new[1::2])
             new = [xs[0], ys[0], xs[1], ys[1]]

@@ -44,8 +44,9 @@ class Way(NamedTuple):
 def ways(form: Form) -> list[Way]:
     """Return every way in which a form writes objects; of a kind, those of several objects first."""
     out = []
-    for labelled, template in ((True, form.labelled), (False, form.bare)):
-        for kind, shape in form.shapes.items() if template is not None else ():
+    templates = ((labelled, t) for labelled, t in ((True, form.labelled), (False, form.bare)) if t is not None)
+    for labelled, template in templates:
+        for kind, shape in form.shapes.items():
             several = form.several if kind != "trace" else None
             if several is None:
                 out.append(Way(kind, labelled, template, shape, None, 1))

@@ -4,38 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rt2data.tokenizer.errors import ActionError
 from rt2data.tokenizer.grounding.form import Form, load_form
+from rt2data.tokenizer.grounding.properties import GroundingProperties, label_rule, properties
 from rt2data.tokenizer.grounding.strings import Strings
 from rt2data.tokenizer.grounding.values import Object, Parsed, check_size, coordinates, to_object
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-_SIZES = (224, 333, 480, 640)  # in pixels; the sides for which `properties` tries every number
-
-
-@dataclass(frozen=True, slots=True)
-class GroundingProperties:
-    """What holds for the texts of a grounding tokenizer.
-
-    Attributes:
-        idempotent: formatting what was decoded gives the same numbers, for each number of images of 224, 333, 480 and
-            640 pixels.
-        injective: no two texts decode to the same objects.
-        order_dependent: the same objects in another order have another text.
-        half_bin: every coordinate inside the image is decoded to within half a bin of itself.
-        faults: what is lost or bent by the form's definition, in words.
-    """
-
-    idempotent: bool
-    injective: bool
-    order_dependent: bool
-    half_bin: bool
-    faults: tuple[str, ...]
 
 
 class GroundingTokenizer:
@@ -68,12 +47,12 @@ class GroundingTokenizer:
         Raises:
             ActionError: when there is none, listing the bundled ones, or when the file is not a valid form.
         """
-        return cls(load_form(name))._checked(str(name))
+        return cls(_checked(load_form(name), str(name)))
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> GroundingTokenizer:
         """Make the tokenizer of a form in its JSON form, such as `to_dict` returns."""
-        return cls(Form.from_dict(raw, "form"))._checked("form")
+        return cls(_checked(Form.from_dict(raw, "form"), "form"))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the form in its JSON form (``schemas/grounding.json``)."""
@@ -121,48 +100,12 @@ class GroundingTokenizer:
     @property
     def labels(self) -> str:
         """Whether objects have a label: "required", "optional" or "none"."""
-        return "none" if self._form.labelled is None else "required" if self._form.bare is None else "optional"
+        return label_rule(self._form)
 
     @property
     def properties(self) -> GroundingProperties:
         """What holds for this tokenizer and what does not; see GroundingProperties."""
-        form, numbers = self._form, self._form.numbers
-        faults = []
-        half_bin = numbers.rounding != "cells" and (numbers.rounding == "floor") == (numbers.back == "middle")
-        if numbers.rounding == "cells":
-            faults.append("corners that share a column or a row of cells are decoded up to one cell further apart")
-        elif not half_bin and numbers.rounding != "exact":
-            faults.append("a coordinate is cut off to its bin's edge: decoding can only lower it, by up to one bin")
-        if numbers.highest == "below" and numbers.rounding == "half_even":
-            half_bin = False
-            faults.append(
-                "the highest number is one below the far edge: what lies there comes back up to one bin lower"
-            )
-        if numbers.edge == "last_pixel":
-            half_bin = False
-            faults.append(
-                "the scale ends at the last pixel's index: what lies behind it comes back up to one pixel lower"
-            )
-        idempotent = self._idempotent()
-        if not idempotent:
-            faults.append("some numbers change when they are decoded and formatted again")
-        if form.resize is not None:
-            faults.append(
-                "numbers are pixels of the resized image: other bounds of the resizing give them other meanings"
-            )
-        elif numbers.scale is None:
-            faults.append("numbers are pixels of the stored image: an image of another size gives them other meanings")
-        if not form.ordered:
-            faults.append("points are sorted by x, then y: their order is lost")
-        if form.several is not None:
-            faults.append("objects of one label can stand together or apart")
-        if form.labels.lower:
-            faults.append("labels are written in lower case")
-        if self.labels == "none":
-            faults.append("objects have no label")
-        if form.none is None:
-            faults.append("there is no text for no objects")
-        return GroundingProperties(idempotent, form.several is None, form.ordered, half_bin, tuple(faults))
+        return properties(self._form)
 
     # Tokenizers made from this one
 
@@ -191,7 +134,7 @@ class GroundingTokenizer:
     # Objects and numbers
 
     def encode(self, objects: Iterable[Object], size: tuple[int, int]) -> list[Parsed]:
-        """Return the kind, the numbers and the label of each object. Coordinates outside the image are moved to its edge.
+        """Return the kind, the numbers and the label of each object. What lies outside the image is moved to its edge.
 
         Args:
             objects: boxes, points and traces in pixels of the stored image.
@@ -201,7 +144,7 @@ class GroundingTokenizer:
             ActionError: an object that the form cannot write, naming it.
         """
         width, height = check_size(size)
-        numbers, (wide, high) = self._form.numbers, self._resized(width, height)
+        numbers, (wide, high) = self._form.numbers, self._form.resized(width, height)
         x_number, y_number = numbers.encoder(width, wide), numbers.encoder(height, high)
         out = []
         for index, item in enumerate(objects):
@@ -227,7 +170,7 @@ class GroundingTokenizer:
             ActionError: a number beyond the image (of a form that counts pixels), naming the object.
         """
         width, height = check_size(size)
-        numbers, (wide, high) = self._form.numbers, self._resized(width, height)
+        numbers, (wide, high) = self._form.numbers, self._form.resized(width, height)
         x_pixel, y_pixel = numbers.decoder(width, wide), numbers.decoder(height, high)
         limits = (wide, high) if numbers.scale is None else None
         out = []
@@ -331,12 +274,8 @@ class GroundingTokenizer:
     ) -> Any:
         from rt2data.tokenizer.grounding import language
 
-        resized = None if size is None else self._resized(*check_size(size))
+        resized = None if size is None else self._form.resized(*check_size(size))
         return language.Options(labels, self.kinds if kinds is None else tuple(kinds), resized, count, most)
-
-    def _resized(self, width: int, height: int) -> tuple[int, int]:
-        """Return the size of the image whose pixels the form counts."""
-        return (width, height) if self._form.resize is None else self._form.resize.size(width, height)
 
     def _check(self, kind: str, label: str, where: str) -> None:
         """Check that the form can write an object."""
@@ -352,41 +291,6 @@ class GroundingTokenizer:
         elif fault := form.labels.fault(label):
             raise ActionError(f"{where}.label", repr(label)[:80], fault)
 
-    def _idempotent(self) -> bool:
-        numbers = self._form.numbers
-        if numbers.rounding == "cells":
-            return True
-        for size in _SIZES:
-            resized = self._resized(size, size)[0]
-            encode, decode = numbers.encoder(size, resized), numbers.decoder(size, resized)
-            # Of numbers that are not rounded, thirds.
-            steps = 3 if numbers.rounding == "exact" else 10**numbers.decimals
-            if any(encode(decode(n / steps)) != n / steps for n in range(int(numbers.limit(resized) * steps) + 1)):
-                return False
-        return True
-
-    def _checked(self, where: str) -> GroundingTokenizer:
-        """Return this tokenizer after a trial: a form whose texts it cannot read back is none.
-
-        Raises:
-            ActionError: showing a text.
-        """
-        form = self._form
-        label = "" if form.labelled is None else "1" if form.labels.classes is not None else "a b"
-        for kind in form.shapes:
-            numbers = (1, 2, 3, 4) if kind != "point" else (1, 2)
-            numbers = tuple(min(n, int(form.numbers.limit(100))) for n in numbers)
-            if form.labels.classes is not None and form.labels.classes.names:
-                label = form.labels.classes.names[0]
-            some = [Parsed(kind, numbers, x) for x in {label, "" if form.bare is not None else label}]
-            for tried in ([p] * n for p in some for n in ((1,) if form.separator is None else (1, 3))):
-                text = self._strings.write(tried)
-                if self._strings.read(text) != tried:
-                    raise ActionError(
-                        where, f"the text {text[:100]!r}", "a form whose texts are read back as they were"
-                    )
-        return self
-
     def __repr__(self) -> str:
         return f"GroundingTokenizer({self.name!r}, kinds={' '.join(self.kinds)!r}, labels={self.labels!r})"
 
@@ -398,3 +302,26 @@ class GroundingTokenizer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return GroundingTokenizer, (self._form,)
+
+
+def _checked(form: Form, where: str) -> Form:
+    """Return a form after a trial: one whose texts cannot be read back is none.
+
+    Raises:
+        ActionError: showing a text.
+    """
+    strings, classes = Strings(form), form.labels.classes
+    label = "a b" if classes is None else classes.names[0] if classes.names else "1"
+    labels = {label if form.labelled is not None else "", label if form.bare is None else ""}
+    for kind, label in ((kind, label) for kind in form.shapes for label in sorted(labels)):
+        numbers = tuple(min(n, int(form.numbers.limit(100))) for n in ((1, 2) if kind == "point" else (1, 2, 3, 4)))
+        for count in (1,) if form.separator is None else (1, 3):
+            tried = [Parsed(kind, numbers, label)] * count
+            text = strings.write(tried)
+            try:
+                parsed = strings.read(text)
+            except ActionError:
+                parsed = []
+            if parsed != tried:
+                raise ActionError(where, f"the text {text[:100]!r}", "a form whose texts are read back as they were")
+    return form
