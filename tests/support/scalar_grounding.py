@@ -29,7 +29,7 @@ def half_even(value: float) -> int:
 
 
 def limited(value: float, high: float) -> float:
-    return 0 if value < 0 else high if value > high else value
+    return 0 if value < 0 else min(value, high)
 
 
 def smart_resize(width: int, height: int, factor: int, least: int, most: int, rule: str) -> tuple[int, int]:
@@ -220,7 +220,11 @@ def _wall(items: list[Item], size: tuple[int, int]) -> str:
 
 
 def _wall_qwen2(items: list[Item], size: tuple[int, int]) -> str:
-    rows = [_numbers(lambda c, side: max(0, min(999.999, c / side * 1000)), numbers, size) for _, numbers, _ in items]
+    def rule(c: float, side: int) -> float:
+        n = max(0, min(999.999, c / side * 1000))
+        return n if n >= 1e-4 else 0  # no exponents
+
+    rows = [_numbers(rule, numbers, size) for _, numbers, _ in items]
     return "".join(f"<point>{row}</point>" for row in rows)
 
 

@@ -1,4 +1,4 @@
-"""Grounding forms: the numbers of the originals, a second implementation, round trips, and what is no text of a form."""
+"""Grounding forms: numbers of the originals, a second implementation, round trips, and what is no text of a form."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_qwen() -> None:
 
 
 def test_swift_counts_pixels_without_a_limit() -> None:
-    """modelscope/ms-swift@3602360, normalize_bbox with norm_bbox "none", of a 640 x 428 image that becomes 644 x 420."""
+    """modelscope/ms-swift@3602360, normalize_bbox with norm_bbox "none", 640 x 428 to 644 x 420."""
     raw = TOKENIZERS["qwen2.5-vl"].to_dict() | {"numbers": {"scale": "pixels"}}
     tok = GroundingTokenizer.from_dict(raw)
     objects = [Box(146, 137, 615, 415), Point(320, 214), Point(640, 428)]
@@ -114,7 +114,7 @@ def test_swift_counts_pixels_without_a_limit() -> None:
     ],
 )
 def test_smart_resize(rule: str, most: int, sizes: dict[tuple[int, int], tuple[int, int]]) -> None:
-    """QwenLM/Qwen3-VL@9658872, vision_process.py; transformers 5.24.0, image_processing_qwen2_vl.py: (height, width)."""
+    """QwenLM/Qwen3-VL@9658872, vision_process.py; transformers 5.24.0, models/qwen2_vl: (height, width)."""
     resize = Resize(rule, 28, 3136, most)
     for (height, width), wanted in sizes.items():
         assert resize.size(width, height) == wanted[::-1]
@@ -144,7 +144,7 @@ def test_smart_resize_as_the_reference(size: tuple[int, int], factor: int, rule:
 
 
 def test_wall_oss_and_robointer() -> None:
-    """X-Square-Robot/wall-x@17335bc, process_grounding_points (640 x 480 to 504 x 364); InternRobotics/RoboInter@481acfb."""
+    """X-Square-Robot/wall-x@17335bc, process_grounding_points; InternRobotics/RoboInter@481acfb."""
     tok = TOKENIZERS["wall-oss"].with_resize(max_pixels=256 * 28 * 28)
     assert tok.form.resized(640, 480) == (504, 364)
     assert tok.format([Point(100, 50)], (640, 480)) == "<point>[79, 38]</point>"

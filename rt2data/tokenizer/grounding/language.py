@@ -282,7 +282,7 @@ class _Language:
         if numbers.rounding == "exact":
             whole = out.digits("number", digit_ranges(0, (numbers.scale or 1) - 1), None)
             digit = out.digits("digit", [((0, 9),)], None)
-            fraction = out.repeat(self._sequence(out.text("."), digit, *[out.repeat(digit, "?")] * 15), "?")
+            fraction = out.repeat(self._sequence(out.text("."), digit, *[out.repeat(digit, "?")] * 19), "?")
             digits = self._sequence(whole, fraction)
         else:
             last = form.number.last(numbers, name in CORNERS, size)

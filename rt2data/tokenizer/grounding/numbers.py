@@ -39,7 +39,7 @@ class Numbers:
         scale: the number of the far edge; None: the side of the (resized) image, so that numbers are its pixels.
         rule: the order of the floating-point operations, which decides ties: ``share`` c / size * scale, ``bin_width``
             c / (size / scale), ``ratio`` c * (scale / size).
-        rounding: ``half_even``; ``floor`` (of what is inside the image, also truncation); ``exact`` (none: up to 16
+        rounding: ``half_even``; ``floor`` (of what is inside the image, also truncation); ``exact`` (none: up to 20
             decimals); ``cells`` (of a grid: floor for the upper left corner, ceil(c - 1) for the lower right one).
         highest: ``scale`` or the number ``below`` it.
         edge: where the scale ends: at the ``size``, or at the ``last_pixel``, size - 1.
@@ -126,7 +126,8 @@ class Numbers:
             ratio = scale / extent
             to_scale = lambda c: c * ratio  # noqa: E731
         if self.rounding == "exact":
-            return lambda c: max(0, min(most, to_scale(c)))
+            tiny = extent * _SMALLEST / scale
+            return lambda c: 0 if c < tiny else min(most, to_scale(c))
         integer: Callable[[float], int] = math.floor if self.rounding == "floor" else round
         if self.decimals:
             return lambda c: max(0.0, min(most, integer(to_scale(c) * 10) / 10))
@@ -192,7 +193,7 @@ class NumberText:
     def write(self, numbers: Numbers, number: float) -> str:
         """Return the text of a number."""
         if numbers.rounding == "exact":
-            digits = "0" if number < _SMALLEST else repr(float(number))
+            digits = "0" if number < _SMALLEST else repr(float(number))  # no exponents
         elif numbers.decimals:
             digits = f"{number:.1f}"
         else:
@@ -219,7 +220,7 @@ class NumberText:
             raise ValueError("a number of more than 24 characters")
         if numbers.rounding == "exact":
             number, low, high = float(digits), 0.0, float(numbers.scale or 1)
-            if not re.fullmatch(r"(0|[1-9][0-9]*)(\.[0-9]{1,16})?", digits):
+            if not re.fullmatch(r"(0|[1-9][0-9]*)(\.[0-9]{1,20})?", digits):
                 raise ValueError(f"{digits} is not the canonical form of a number")
             if not 0 <= number < high:
                 raise ValueError(f"{digits} is not in 0..{high:g}")
