@@ -36,7 +36,7 @@ from rt2data.tokenizer.grounding.resize import Resize
 BUNDLED = sorted(p.stem for p in resources.folder("tokenizers").glob("grounding/*.json"))
 TOKENIZERS = {name: GroundingTokenizer.from_pretrained(name) for name in BUNDLED}
 PROPERTIES = {name: tok.properties for name, tok in TOKENIZERS.items()}
-TRIES = int(os.environ.get("RT2DATA_TRIES", "30"))
+TRIES = int(os.environ.get("RT2DATA_TRIES", "15"))
 SIZES = st.tuples(st.integers(40, 2000), st.integers(40, 2000))
 
 
@@ -239,10 +239,10 @@ def test_others() -> None:
 # Any objects
 
 
-def objects_of(tok: GroundingTokenizer, size: tuple[int, int], *, spill: float = 0) -> st.SearchStrategy[list[Any]]:
+def objects_of(tok: GroundingTokenizer, size: tuple[int, int]) -> st.SearchStrategy[list[Any]]:
     width, height = size
-    x = st.one_of(st.floats(-spill, width + spill), st.integers(0, width))
-    y = st.one_of(st.floats(-spill, height + spill), st.integers(0, height))
+    x = st.one_of(st.floats(0, width), st.integers(0, width))
+    y = st.one_of(st.floats(0, height), st.integers(0, height))
     if tok.form.labels.classes is not None:
         texts = st.sampled_from(["1", "7", "899"])
     else:
@@ -313,15 +313,13 @@ def check_distance(tok: GroundingTokenizer, size: tuple[int, int], before: list[
         assert abs(a - b) <= share * a_bin * (1 + 1e-4) or (rule.edge == "last_pixel" and abs(a - b) <= 1)
 
 
-@settings(max_examples=TRIES)
-@given(data=st.data())
-def test_outside_the_image_is_its_edge(data: st.DataObject) -> None:
-    for name in ("paligemma", "qwen2.5-vl", "florence2", "pix2seq", "wall-oss-qwen2"):
-        tok, size = TOKENIZERS[name], (640, 480)
-        items = data.draw(objects_of(tok, size, spill=1e6))
-        assert tok.parse(tok.format(items, size)) == tok.encode(items, size)
-        inside = [type(i)(*(max(0.0, min(c, size[k % 2])) for k, c in enumerate(flat(i))), i.label) for i in items]
-        assert tok.format(inside, size) == tok.format(items, size)
+@pytest.mark.parametrize("name", ["paligemma", "qwen2.5-vl", "gemini", "pix2seq", "wall-oss-qwen2", "florence2"])
+def test_outside_the_image_is_its_edge(name: str) -> None:
+    tok, label = TOKENIZERS[name], {"pix2seq": "7", "wall-oss-qwen2": ""}.get(name, "cup")
+    for x1, y1, x2, y2 in ((-1e6, -0.5, 700, 480.5), (650, 500, 1e9, 1e9), (-1e9, -1e9, -1, -1), (-3, 10, 20, 999)):
+        box = Box(x1, y1, x2, y2, label)
+        inside = Box(*(max(0, min(c, side)) for c, side in zip(box[:4], (640, 480) * 2, strict=True)), label)
+        assert tok.format([box], (640, 480)) == tok.format([inside], (640, 480))
 
 
 @pytest.mark.parametrize("name", BUNDLED)
