@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -14,7 +15,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import scalar_grounding as reference
 
@@ -342,6 +343,91 @@ def test_a_changed_text_is_another_or_none(name: str) -> None:
             if tok.form.several is None and tok.form.numbers.rounding != "exact":
                 assert tok._strings.write(parsed) == changed
     assert taken
+
+
+# Constrained decoding
+
+
+def options(tok: GroundingTokenizer) -> dict[str, Any]:
+    return {"labels": ["cup", "l(d"]} if tok.name == "molmo" else {}
+
+
+def sample(tok: GroundingTokenizer) -> list[Any]:
+    label = {"none": "", "required": "7" if tok.name == "pix2seq" else "cup", "optional": "cup"}[tok.labels]
+    every = {
+        "box": Box(10, 20, 300, 400, label),
+        "point": Point(1, 2, label),
+        "trace": Trace(((1, 2), (639, 4)), label),
+    }
+    objects = [every[kind] for kind in tok.kinds]
+    return objects[-1:] if tok.form.separator is None else objects * 2
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_regex_takes_what_format_writes(name: str) -> None:
+    tok, size = TOKENIZERS[name], (640, 480)
+    text = tok.format(sample(tok), size)
+    for pattern in (tok.regex(**options(tok)), tok.regex(**options(tok), size=size)):
+        assert re.fullmatch(pattern, text)
+        assert not re.fullmatch(pattern, text + "x" * (tok.labels != "optional") + "\n")
+        assert not re.search(r"\(\?|\^\^|\\[AbBZ]", pattern)
+        if tok.form.none is not None:
+            assert re.fullmatch(pattern, tok.form.none)
+    if "point" in tok.kinds and "box" in tok.kinds:
+        assert not re.fullmatch(tok.regex(kinds=["point"]), text)
+
+
+@pytest.mark.parametrize(
+    "name", ["paligemma", "qwen2-vl", "qwen3-vl", "molmo", "kosmos2", "wall-oss-qwen2", "gemini-trace"]
+)
+@settings(max_examples=8, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_what_the_regex_takes_parses(name: str, data: st.DataObject) -> None:
+    tok = TOKENIZERS[name]
+    pattern = re.compile(tok.regex(**options(tok), **({} if name != "molmo" else {"most": 3})))
+    tok.decode(tok.parse(data.draw(st.from_regex(pattern, fullmatch=True))), (640, 480))
+
+
+def test_a_count_is_that_of_the_points() -> None:
+    pattern = TOKENIZERS["molmo"].regex(labels=["cup"], count=True, most=3)
+    texts = [
+        TOKENIZERS["molmo"].format([Point(i, 2, "cup") for i in range(n)], (640, 480), count=True) for n in range(5)
+    ]
+    assert [bool(re.fullmatch(pattern, text)) for text in texts] == [True, True, True, True, False]
+    assert not re.fullmatch(pattern, texts[2].replace("total of 2", "total of 3"))
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_grammars_take_what_format_writes(name: str) -> None:
+    xgrammar = pytest.importorskip("xgrammar")
+    tok = TOKENIZERS[name]
+    compiler = xgrammar.GrammarCompiler(xgrammar.TokenizerInfo([chr(i) for i in range(128)]))
+    text = tok.format(sample(tok), (640, 480))
+    few = {} if "i" not in str(tok.form.several) else {"most": 3}
+    for grammar in (tok.grammar("ebnf", **options(tok), **few), tok.grammar(**options(tok), **few, size=(640, 480))):
+        for written, good in ((text, True), ("\n" + text, False)):
+            matcher = xgrammar.GrammarMatcher(compiler.compile_grammar(grammar), terminate_without_stop_token=True)
+            assert (matcher.accept_string(written) and matcher.is_terminated()) is good
+
+
+def test_lark_and_options_that_a_form_does_not_have() -> None:
+    lark = pytest.importorskip("lark")
+    for name in ("eo-1", "kosmos2", "molmo"):
+        tok = TOKENIZERS[name]
+        parser = lark.Lark(tok.grammar("lark", **options(tok)), parser="earley", lexer="dynamic")
+        parser.parse(tok.format(sample(tok), (640, 480)))
+    for name, wrong, fault in (
+        ("molmo", {}, "Pass labels"),
+        ("paligemma", {"count": True}, "states the number"),
+        ("paligemma", {"kinds": ["trace"]}, "of box, point"),
+        ("paligemma", {"labels": ["a;b"]}, "without any of"),
+        ("molmoact-trace", {"labels": ["a"]}, "a form that has them"),
+        ("gemini-trace", {"most": 0}, "1..256"),
+    ):
+        with pytest.raises(ActionError, match=fault):
+            TOKENIZERS[name].regex(**wrong)
+    with pytest.raises(ActionError, match="one of gbnf, ebnf, lark"):
+        TOKENIZERS["paligemma"].grammar("bnf")
 
 
 # What is refused

@@ -282,7 +282,10 @@ class _Language:
         if numbers.rounding == "exact":
             whole = out.digits("number", digit_ranges(0, (numbers.scale or 1) - 1), None)
             digit = out.digits("digit", [((0, 9),)], None)
-            fraction = out.repeat(self._sequence(out.text("."), digit, *[out.repeat(digit, "?")] * 19), "?")
+            more = ""  # nested: a row of optional digits could be read in many ways
+            for _ in range(19):
+                more = out.repeat(self._sequence(digit, more), "?")
+            fraction = out.repeat(self._sequence(out.text("."), digit, more), "?")
             digits = self._sequence(whole, fraction)
         else:
             last = form.number.last(numbers, name in CORNERS, size)
