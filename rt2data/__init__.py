@@ -12,7 +12,16 @@ if TYPE_CHECKING:
     from rt2data.errors import Rt2dataError
     from rt2data.mixture import Mix, load_manifest
     from rt2data.pipeline.build import build
-    from rt2data.tokenizer import ActionError, ActionParseError, ActionTokenizer, Dim
+    from rt2data.tokenizer import (
+        ActionError,
+        ActionParseError,
+        ActionTokenizer,
+        Box,
+        Dim,
+        GroundingTokenizer,
+        Point,
+        Trace,
+    )
 
 __version__ = "0.1.0"
 
@@ -20,9 +29,13 @@ __all__ = [
     "ActionError",
     "ActionParseError",
     "ActionTokenizer",
+    "Box",
     "Dim",
+    "GroundingTokenizer",
     "Mix",
+    "Point",
     "Rt2dataError",
+    "Trace",
     "build",
     "load_manifest",
 ]
@@ -32,9 +45,13 @@ _HOME = {
     "ActionError": "rt2data.tokenizer",
     "ActionParseError": "rt2data.tokenizer",
     "ActionTokenizer": "rt2data.tokenizer",
+    "Box": "rt2data.tokenizer",
     "Dim": "rt2data.tokenizer",
+    "GroundingTokenizer": "rt2data.tokenizer",
     "Mix": "rt2data.mixture",
+    "Point": "rt2data.tokenizer",
     "Rt2dataError": "rt2data.errors",
+    "Trace": "rt2data.tokenizer",
     "build": "rt2data.pipeline.build",
     "load_manifest": "rt2data.mixture",
 }

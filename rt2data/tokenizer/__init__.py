@@ -5,6 +5,8 @@
 >>> tok.format(bins)
 '1 128 92 241 5 101 128 217'
 
+Boxes, points and traces have tokenizers of their own, `GroundingTokenizer` in `grounding`.
+
 `tokenizer` has the class, `spec` and `spec_fields` its specification, `schemes` the rules from numbers to bins, `text`
 the action string, `vocabulary` the token ids of a language model, `fit` the fit of FAST, `proprio` states in prompts.
 
@@ -13,9 +15,26 @@ May import: `prompts`, `storage` (inside functions), `resources`, `errors`.
 
 from __future__ import annotations
 
-from rt2data.tokenizer.errors import ActionError, ActionParseError
+from rt2data.tokenizer.errors import ActionError, ActionParseError, GroundingParseError
+from rt2data.tokenizer.grounding import Box, GroundingProperties, GroundingTokenizer, Parsed, Point, Trace, to_stored
 from rt2data.tokenizer.results import Decoded, Properties
 from rt2data.tokenizer.spec_fields import Dim, Terminate
 from rt2data.tokenizer.tokenizer import ActionTokenizer
 
-__all__ = ["ActionError", "ActionParseError", "ActionTokenizer", "Decoded", "Dim", "Properties", "Terminate"]
+__all__ = [
+    "ActionError",
+    "ActionParseError",
+    "ActionTokenizer",
+    "Box",
+    "Decoded",
+    "Dim",
+    "GroundingParseError",
+    "GroundingProperties",
+    "GroundingTokenizer",
+    "Parsed",
+    "Point",
+    "Properties",
+    "Terminate",
+    "Trace",
+    "to_stored",
+]

@@ -1,4 +1,4 @@
-"""The two errors of the tokenizer. A wrong action raises one of them; it never becomes zeros or a nearby action."""
+"""The errors of the tokenizers. A wrong action raises one of them; it never becomes zeros or a nearby action."""
 
 from __future__ import annotations
 
@@ -21,14 +21,22 @@ class ActionParseError(ActionError):
         reason: what is wrong, without a final stop.
     """
 
+    _WHAT, _PART, _EXPECTED = "action", "field", "an action"
+
     def __init__(self, text: str, field: int | None, column: int, reason: str) -> None:
         self.text, self.field, self.column, self.reason = _excerpt(text, column), field, column, reason
-        place = f"column {column}" if field is None else f"field {field} (column {column})"
-        super().__init__(f'action "{self.text}"', f"at {place}: {reason}", "an action")
-        self.args = (f'cannot parse action "{self.text}" at {place}: {reason}.',)
+        place = f"column {column}" if field is None else f"{self._PART} {field} (column {column})"
+        super().__init__(f'{self._WHAT} "{self.text}"', f"at {place}: {reason}", self._EXPECTED)
+        self.args = (f'cannot parse {self._WHAT} "{self.text}" at {place}: {reason}.',)
 
     def __reduce__(self) -> tuple[type[ActionParseError], tuple[str, int | None, int, str]]:  # type: ignore[override]
         return type(self), (self.text, self.field, self.column, self.reason)
+
+
+class GroundingParseError(ActionParseError):
+    """A string that is no objects of a grounding form; `field` is the number of the object at fault."""
+
+    _WHAT, _PART, _EXPECTED = "objects", "object", "objects of the form"
 
 
 def _excerpt(text: str, column: int) -> str:

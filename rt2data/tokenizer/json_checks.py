@@ -1,14 +1,19 @@
-"""Check single values in the JSON of a specification; each function raises ActionError, naming the key at fault."""
+"""Read the JSON of specifications and check single values; each function raises ActionError, naming the fault."""
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rt2data.errors import near
 from rt2data.tokenizer.errors import ActionError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,79}")
 
@@ -53,3 +58,39 @@ def as_number(raw: object, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ActionError(where, repr(raw)[:100], "a finite number")
     return float(value) + 0.0
+
+
+def read_object(path: str | Path, where: str, form: str, what: str, most: int) -> dict[str, Any]:
+    """Read a specification file, which errors call `where`: one JSON object with the key ``format``.
+
+    Args:
+        path: the file.
+        where: its name in errors.
+        form: the value of ``format``, for errors: the reader of the object checks it.
+        what: the kind of specification, for errors.
+        most: the most bytes that it may have.
+    """
+    size = os.stat(path).st_size
+    if size > most:
+        raise ActionError(where, f"{size} bytes", f"{what} of at most {most} bytes")
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+        raw = json.loads(content, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
+    except (ValueError, RecursionError) as e:
+        raise ActionError(where, f"not valid JSON ({e})", what) from e
+    if not isinstance(raw, dict) or "format" not in raw:
+        kind = "a Hugging Face tokenizer" if isinstance(raw, dict) and "model" in raw else "JSON of another kind"
+        raise ActionError(where, kind, f'a specification with "format": "{form}"')
+    return raw
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is not a number in JSON")
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) < len(pairs):
+        raise ValueError(f"a key twice among {', '.join(k for k, _ in pairs)}")
+    return out

@@ -30,7 +30,8 @@ def load_spec(name: str | Path, *, revision: str | None = None, repo_type: str |
         ActionError: no such tokenizer, or a file that is no specification.
     """
     text = str(name)
-    bundled = [file.removesuffix(".json") for file in os.listdir(resources.place("tokenizers"))]
+    files = os.listdir(resources.place("tokenizers"))
+    bundled = [file.removesuffix(".json") for file in files if file.endswith(".json")]
     if text in bundled:
         return read_spec(os.path.join(resources.place("tokenizers"), f"{text}.json"))
     from pathlib import Path  # 3 ms that a bundled name does not need

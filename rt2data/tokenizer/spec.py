@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rt2data.errors import near
 from rt2data.tokenizer.errors import ActionError
-from rt2data.tokenizer.json_checks import as_integer, as_name, check_keys
+from rt2data.tokenizer.json_checks import as_integer, as_name, check_keys, read_object
 from rt2data.tokenizer.spec_fields import (
     MAX_BINS,
     OPTIONS,
@@ -257,30 +256,7 @@ def read_spec(path: str | Path, where: str = "") -> Spec:
         ActionError: when it is not JSON, not of this format, or wrong in a key.
     """
     where = where or str(path)
-    size = os.stat(path).st_size
-    if size > MAX_FILE_BYTES:
-        raise ActionError(where, f"{size} bytes", f"a tokenizer specification of at most {MAX_FILE_BYTES} bytes")
-    try:
-        with open(path, "rb") as file:
-            content = file.read()
-        raw = json.loads(content, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
-    except (ValueError, RecursionError) as e:
-        raise ActionError(where, f"not valid JSON ({e})", "a tokenizer specification") from e
-    if not isinstance(raw, dict) or "format" not in raw:
-        what = "a Hugging Face tokenizer" if isinstance(raw, dict) and "model" in raw else "JSON of another kind"
-        raise ActionError(where, what, f'a specification with "format": "{FORMAT}"')
-    return Spec.from_dict(raw, where)
-
-
-def _no_constant(text: str) -> float:
-    raise ValueError(f"{text} is not a number in JSON")
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    out = dict(pairs)
-    if len(out) < len(pairs):
-        raise ValueError(f"a key twice among {', '.join(k for k, _ in pairs)}")
-    return out
+    return Spec.from_dict(read_object(path, where, FORMAT, "a tokenizer specification", MAX_FILE_BYTES), where)
 
 
 def _flat(value: object) -> str:

@@ -1,4 +1,4 @@
-"""The Python of docs/tokenizer.md and docs/serving.md runs: each page in one namespace, from top to bottom."""
+"""The Python of docs/tokenizer.md, serving.md and grounding.md runs: each page in one namespace, from top to bottom."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def available(module: str) -> bool:
         return False
 
 
-@pytest.mark.parametrize("page", ["tokenizer.md", "serving.md"])
+@pytest.mark.parametrize("page", ["tokenizer.md", "serving.md", "grounding.md"])
 def test_snippets(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
@@ -40,7 +40,7 @@ def test_snippets(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_links_between_pages() -> None:
-    for page in ("tokenizer.md", "serving.md"):
+    for page in ("tokenizer.md", "serving.md", "grounding.md"):
         prose = re.sub(r"^```.*?^```", "", (DOCS / page).read_text(), flags=re.MULTILINE | re.DOTALL)
         for target in re.findall(r"\]\(([^)#]+)", prose):
             assert (DOCS / target).is_file(), f"{page} links to {target}"

@@ -26,7 +26,7 @@ BRIDGE = [
     Dim("gripper", 0, 1),
 ]
 KUKA = [Dim(d.name, 2 * d.low, 2 * d.high, d.unit) for d in BRIDGE]
-BUNDLED = sorted(p.stem for p in resources.files("tokenizers", ".json"))
+BUNDLED = sorted(p.stem for p in resources.folder("tokenizers").glob("*.json"))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from rt2data import resources
 from rt2data.tokenizer import ActionParseError, ActionTokenizer, Dim
 from rt2data.verify.reference.tokenizer import InvalidAction, Reference, fingerprint, float32
 
-NAMES = [p.stem for p in resources.files("tokenizers", ".json") if p.stem != "fast"]  # fast: see below
+NAMES = [p.stem for p in sorted(resources.folder("tokenizers").glob("*.json")) if p.stem != "fast"]  # fast: see below
 BOUNDS = [Dim("a", -0.0287, 0.0283, "m"), Dim("b", -2.0, 5.0), Dim("c", 0.0, 1.0), Dim("d", -1.0, 1.0)]
 
 

@@ -8,11 +8,12 @@ from itertools import groupby
 from rt2data.prompts import MARKER, REASONING_MARKER
 from rt2data.tokenizer.errors import ActionError
 from rt2data.tokenizer.text.action_string import Field, MergedText, Text
+from rt2data.tokenizer.text.digits import DigitRanges, digit_ranges
 
 FORMATS = ("gbnf", "ebnf", "lark")
 
 # One way to write numbers: a sign and a range for each digit, such as ("", ((2, 2), (0, 4), (0, 9))) for 200..249.
-Digits = tuple[str, tuple[tuple[int, int], ...]]
+Digits = tuple[str, DigitRanges]
 
 
 def regex(text: Text | MergedText, *, plan: bool) -> str:
@@ -98,23 +99,10 @@ def _ways(numbers: range | tuple[int, ...]) -> list[Digits]:
     """All ways to write the numbers, those of most digits first."""
     if not isinstance(numbers, range):
         return [("", tuple((int(c), int(c)) for c in str(n))) for n in numbers]
-    ways = [("", w) for w in _upto(numbers[-1], 0)]
+    ways = [("", w) for w in digit_ranges(0, numbers[-1])]
     if numbers[0] < 0:
-        ways += [("-", w) for w in _upto(-numbers[0], 1)]
+        ways += [("-", w) for w in digit_ranges(1, -numbers[0])]
     return ways
-
-
-def _upto(high: int, low: int) -> list[tuple[tuple[int, int], ...]]:
-    """The integers low..high without leading zeros, low being 0 or 1."""
-    digits = [int(c) for c in str(high)]
-    ways = []
-    for i, digit in enumerate(digits):
-        least = (low if len(digits) == 1 else 1) if i == 0 else 0
-        most = digit if i == len(digits) - 1 else digit - 1
-        if most >= least:
-            ways.append((*((d, d) for d in digits[:i]), (least, most), *([(0, 9)] * (len(digits) - 1 - i))))
-    shorter = range(len(digits) - 1, 0, -1)
-    return ways + [((low if length == 1 else 1, 9), *([(0, 9)] * (length - 1))) for length in shorter]
 
 
 def _number_regex(field: Field) -> str:
