@@ -3,6 +3,8 @@
 `files` reads, `writing` writes, `values` has what either deals in, `stacks` what the files of each stack mean as data,
 `lerobot` how LeRobot merges episodes, `specification` the tokenizer with a file's bounds. What each stack does with
 the numbers is in `rt2data.tokenizer.normalisers`.
+
+May import: the rest of `tokenizer`, `storage` (inside functions), `resources`, `errors`.
 """
 
 from __future__ import annotations

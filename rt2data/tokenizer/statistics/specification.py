@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rt2data.tokenizer.errors import ActionError
 from rt2data.tokenizer.json_checks import NAME
 from rt2data.tokenizer.loading import load_spec
 from rt2data.tokenizer.spec import Spec
@@ -55,10 +54,8 @@ def dims_of(statistics: Statistics, names: Sequence[str], bounds: str = "") -> l
     Raises:
         ActionError: no such bounds, or statistics of each step of a chunk.
     """
+    statistics.check_one_set()
     lows, highs = statistics.bounds(bounds)
-    if statistics.steps is not None:
-        repair = "Scale such chunks by rt2data.tokenizer.normalisers"
-        raise ActionError(statistics.where, f"statistics of {statistics.steps} steps", "one set for all steps", repair)
     dims = []
     for i, (name, low, high) in enumerate(zip(names, lows.tolist(), highs.tolist(), strict=True)):
         if statistics.mask is not None and not statistics.mask[i]:

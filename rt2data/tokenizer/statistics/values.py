@@ -101,6 +101,16 @@ class Statistics:
         low, high = (self.measure(measure) for measure in BOUNDS[which])
         return (low - high, low + high) if which == "zscore" else (low, high)
 
+    def check_one_set(self) -> None:
+        """Check that there is one set of statistics for all steps.
+
+        Raises:
+            ActionError: each step of a chunk has its own.
+        """
+        if self.steps is not None:
+            repair = "Scale such chunks by rt2data.tokenizer.normalisers"
+            raise ActionError(self.where, f"statistics of {self.steps} steps", "one set for all steps", repair)
+
     def check_width(self, dims: int, expected: str) -> None:
         """Check that there are `dims` dimensions, which `expected` calls by name.
 
