@@ -216,7 +216,7 @@ def _group_of(entry: Mapping[str, Any], key: str, where: str, stack: str) -> Sta
     beside = os.path.join(os.path.dirname(where), "modality.json")
     feature, _, group = key.partition(".")
     if "://" in where or not os.path.isfile(beside):
-        repair = near(key, entry) or "A part of an entry needs GR00T's modality.json beside the file"
+        repair = "A part of an entry needs GR00T's modality.json beside the file" if group else near(key, entry)
         raise ActionError(where, f"no {key!r}", f"one of {_some(entry)}", repair)
     modality = as_mapping(parse_json(_content(beside), beside, "GR00T's modality.json"), beside)
     groups = as_mapping(modality.get(feature), f"{beside}: {feature}")
