@@ -195,6 +195,12 @@ def print_stats(args: argparse.Namespace) -> None:
 
     if (args.format is None) != (args.out is None):
         raise Rt2dataError("stats", "--format or --out alone", "both", "--out is the folder that --format writes into")
+    if args.format is not None and args.against is not None:
+        raise Rt2dataError("stats", "--format and --against", "one of them")
+    for option, value, needed in (("--source", args.source, args.format), ("--key", args.key, args.against)):
+        if value is not None and needed is None:
+            other = "--format" if option == "--source" else "--against"
+            raise Rt2dataError("stats", f"{option} {value} alone", f"{other} beside it")
     options = {"states": args.format is not None, "against": args.against, "key": args.key}
     statistics = read_stats(args.path, check=args.check, dataset=args.dataset, **options)
     if args.format is None:

@@ -146,6 +146,8 @@ def test_statistics_are_written_for_a_stack(
     assert read_statistics(out / "meta" / "stats.json", feature="state").dims == 7
     assert cli.main(["stats", str(bridge[0]), "--format", "lerobot"]) == 2
     assert "--format or --out alone; expected both" in capsys.readouterr().err
+    assert cli.main(["stats", str(bridge[0]), "--key", "x"]) == 2
+    assert "--key x alone; expected --against beside it" in capsys.readouterr().err
 
 
 def test_statistics_of_a_mixture_are_written(mixture: Built, tmp_path: Path) -> None:

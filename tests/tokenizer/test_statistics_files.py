@@ -75,6 +75,11 @@ FORMS: dict[str, tuple[Any, str | None, str, int]] = {
     ),
     "gr00t": ({"action": BRIDGE, "observation.state": TWO, "timestamp": {"mean": [0.1]}}, None, "gr00t", 2),
     "starvla": ({"new_embodiment": {"action": BRIDGE | {"mask": MASK}, "state": TWO}}, None, "starvla", 2),
+    "starvla, of a dataset": (
+        {"__format_version": 2, "__cache_config": {"action_mode": "rel"},
+         "statistics": {"action": BRIDGE, "observation.state": TWO, "timestamp": {"mean": [0.1]}}},
+        None, "starvla", 2,
+    ),
     "molmoact2": (
         {"metadata_by_tag": {"a": {"action_stats": BRIDGE | {"names": list(NAMES), "mask": MASK}, "state_stats": TWO}}},
         "a", "molmoact2", 2,
@@ -310,7 +315,7 @@ def test_lerobot_loads_what_is_written(tmp_path: Path) -> None:
     assert loading.load_stats(tmp_path)["action"]["q99"].tolist() == BRIDGE["q99"]
 
 
-def test_genuine_files_are_read() -> None:
+def test_genuine_files_are_read(tmp_path: Path) -> None:
     """Files of public repositories, which are no part of the project."""
     if not (shared := os.environ.get("RT2DATA_SHARED")):
         pytest.skip("RT2DATA_SHARED does not name a folder of genuine files")
@@ -329,6 +334,12 @@ def test_genuine_files_are_read() -> None:
         ("openvla", 7, None), ("openpi", 7, None), ("openpi", 7, None), ("lerobot", 6, None), ("lerobot", 2, None),
         ("lerobot-v2.1", 7, None), ("gr00t", 6, None), ("gr00t-relative", 5, 16),
     ]  # fmt: skip
+    chunks = json.loads((folder.parent / "goldens" / "relative_statistics_starvla_lerobot_groot.json").read_text())
+    path = write(tmp_path, {"arm": chunks["lerobot_groot"]["stats"]})
+    again = write(tmp_path, relative_statistics_file({"arm": read_statistics(path)}), "relative_stats.json")
+    steps = read_statistics(again)
+    assert (steps.stack, steps.steps, steps.dims) == ("gr00t-relative", 3, 2)
+    assert all(steps.measure(name).tolist() == chunks["lerobot_groot"]["stats"][name] for name in steps.measures)
     merged = json.loads((Path(shared) / "facts" / "goldens" / "statistics_and_normalizers.json").read_text())
     known = merged["lerobot_dataset_stats"]
     from rt2data.tokenizer.statistics import lerobot

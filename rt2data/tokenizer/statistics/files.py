@@ -47,7 +47,8 @@ def read_statistics(
         path: the file, or its URL: ``dataset_statistics.json`` of OpenVLA, OpenVLA-OFT, Octo or starVLA, also a
             ``config.json`` with ``norm_stats`` and the cache of one dataset; ``norm_stats.json`` of openpi and
             MolmoAct2; ``stats.json`` of LeRobot and GR00T; ``episodes_stats.jsonl`` of LeRobot, whose episodes are
-            merged as LeRobot does; ``relative_stats.json`` and ``statistics.json`` of GR00T.
+            merged as LeRobot does; ``relative_stats.json`` and ``statistics.json`` of GR00T; ``stats_gr00t.json`` of
+            starVLA.
         key: the dataset, embodiment or tag in the file; or, in a file of one dataset, the entry itself, such as
             "observation.state", or "action.left_arm" where GR00T's ``modality.json`` lies beside. May be left out
             where the file holds one.
@@ -138,6 +139,8 @@ def _entries(raw: Mapping[str, Any], where: str) -> tuple[str, Mapping[str, Mapp
     """
     if isinstance(raw.get("metadata_by_tag"), Mapping):
         return "molmoact2", _objects(raw["metadata_by_tag"])
+    if "__format_version" in raw and isinstance(raw.get("statistics"), Mapping):
+        return "starvla", {"": _objects(raw["statistics"])}
     norm_stats = raw.get("norm_stats")
     if isinstance(norm_stats, Mapping):
         if any(map(_has_measures, norm_stats.values())):
