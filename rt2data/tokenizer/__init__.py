@@ -9,7 +9,7 @@
 the action string, `vocabulary` the token ids of a language model, `fit` the fit of FAST, `proprio` states in prompts,
 `statistics` the statistics files of other stacks, `normalisers` what each does with the numbers in them.
 
-May import: `prompts`, `storage` (inside functions), `resources`, `errors`.
+May import: `prompts`, `storage` (inside functions), `plain_text`, `resources`, `errors`.
 """
 
 from __future__ import annotations

@@ -137,6 +137,9 @@ def test_a_part_of_gr00t_is_cut_by_its_modality(tmp_path: Path) -> None:
         read_statistics(path, "action.far")
     with pytest.raises(ActionError, match=r"no 'hand'; expected one of gripper, far"):
         read_statistics(path, "action.hand")
+    write(tmp_path / "meta", {"action": {"far": {"original_key": ["\x1b"]}}}, "modality.json")
+    with pytest.raises(ActionError, match=r"original_key \['.x1b'\]; expected one of action, observation\.state\.$"):
+        read_statistics(path, "action.far")
 
 
 # LeRobot's statistics of three episodes and what it merges them to (huggingface/lerobot@7427f31 compute_stats.py), of
@@ -197,6 +200,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "NaN": ('{"action": {"mean": [NaN]}}', "mean with a number that is not finite"),
     "mask": ({"action": {"mean": [1.0], "mask": [1]}}, "mask: .*expected a list of true and false"),
     "long mask": ({"action": {"mean": [1.0], "mask": [True, False]}}, "a mask of 2; expected one of 1"),
+    "escapes": ({"\x1b[2J" + "a" * 900: {"x": 1}}, r"an object with \\x1b\[2Ja{56}; expected"),
     "deep": ('{"a":' * 100000, "not valid JSON"),
 }
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rt2data.errors import near
+from rt2data.plain_text import printable
 from rt2data.tokenizer.errors import ActionError
 from rt2data.tokenizer.json_checks import as_mapping, parse_json
 from rt2data.tokenizer.statistics import lerobot
@@ -80,8 +81,8 @@ def read_statistics(
     inner = None if name else key
     if inner and inner not in entry and form == "gr00t":
         return _group_of(entry, inner, where, stack or form)
-    found = _feature(entry, inner, feature, f"{where}: {name}" if name else where)
-    where = ": ".join(part for part in (where, name, found) if part)
+    found = _feature(entry, inner, feature, f"{where}: {_shown(name)}" if name else where)
+    where = ": ".join([where, *(_shown(part) for part in (name, found) if part)])
     if form == "gr00t-checkpoint":
         return _concatenated(as_mapping(entry[found], where), where, stack or "gr00t")
     return statistics_from(entry[found], where, stack or form)
@@ -228,17 +229,20 @@ def _group_of(entry: Mapping[str, Any], key: str, where: str, stack: str) -> Sta
     cut = as_mapping(groups[group], f"{beside}: {key}")
     default = {"action": "action", "state": "observation.state"}.get(feature, feature)
     column = cut.get("original_key", default)
-    whole = statistics_from(entry.get(column), f"{where}: {column}", stack)
+    if not isinstance(column, str) or column not in entry:
+        raise ActionError(f"{beside}: {key}", f"original_key {_shown(column)}", f"one of {_some(entry)}")
+    whole = statistics_from(entry[column], f"{where}: {_shown(column)}", stack)
     start, end = cut.get("start"), cut.get("end")
     if not isinstance(start, int) or not isinstance(end, int) or not 0 <= start < end <= whole.dims:
-        raise ActionError(f"{beside}: {key}", f"start {start!r}, end {end!r}", f"two numbers in 0..{whole.dims}")
+        found = f"start {_shown(start)}, end {_shown(end)}"
+        raise ActionError(f"{beside}: {key}", found, f"two numbers in 0..{whole.dims}")
     parts = {name: values[..., start:end] for name, values in whole.measures.items()}
     return Statistics(parts, stack=stack, where=f"{where}: {key}")
 
 
 def _concatenated(groups: Mapping[str, Any], where: str, stack: str) -> Statistics:
     """The groups of a GR00T checkpoint, one after the other."""
-    parts = {name: statistics_from(raw, f"{where}: {name}", stack) for name, raw in groups.items()}
+    parts = {name: statistics_from(raw, f"{where}: {_shown(name)}", stack) for name, raw in groups.items()}
     common = [m for m in MEASURES if all(m in part.measures for part in parts.values())]
     if len({part.steps for part in parts.values()}) > 1:
         raise ActionError(where, "groups for each step beside groups for all", "one kind", "Give a group as the key")
@@ -270,6 +274,11 @@ def _count(raw: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def _shown(name: object) -> str:
+    """What a file says, short and printable."""
+    return printable(str(name)[:60])
+
+
 def _some(names: Mapping[str, Any]) -> str:
-    listed = ", ".join(ascii(str(name)[:60])[1:-1] for name in list(names)[:_SHOWN])
+    listed = ", ".join(map(_shown, list(names)[:_SHOWN]))
     return listed + (", ..." if len(names) > _SHOWN else "") if listed else "nothing"

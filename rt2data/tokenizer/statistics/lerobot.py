@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from rt2data.plain_text import printable
 from rt2data.tokenizer.errors import ActionError
 from rt2data.tokenizer.json_checks import as_mapping, parse_json
 
@@ -34,8 +35,8 @@ def merged_episodes(content: bytes, where: str) -> dict[str, Any]:
             here = f"{where} line {number}"
             raw = as_mapping(parse_json(line, here, "the statistics of one episode"), here)
             for name, entry in as_mapping(raw.get("stats"), f"{here}: stats").items():
-                features.setdefault(name, []).append(as_mapping(entry, f"{here}: stats.{name}"))
-    return {n: merge(entries, f"{where}: {n}") for n, entries in features.items() if _one_axis(entries[0])}
+                features.setdefault(name, []).append(as_mapping(entry, f"{here}: stats"))
+    return {n: merge(e, f"{where}: {printable(n[:60])}") for n, e in features.items() if _one_axis(e[0])}
 
 
 def merge(episodes: Sequence[Mapping[str, Any]], where: str) -> dict[str, Any]:
