@@ -13,7 +13,8 @@ from support.repository import DOCS
 
 from rt2data.cli.mixtures import STACKS as COMMAND_LINE
 from rt2data.tokenizer import ActionError, ActionTokenizer, Dim
-from rt2data.tokenizer.statistics import STACKS, Statistics, read_statistics, statistics_of
+from rt2data.tokenizer.normalisers import normaliser_of
+from rt2data.tokenizer.statistics import STACKS, Statistics, lerobot, read_statistics, statistics_of
 from rt2data.tokenizer.statistics.writing import (
     FORMATS,
     DatasetStatistics,
@@ -223,8 +224,6 @@ def test_a_tokenizer_with_the_bounds_of_openvla(tmp_path: Path) -> None:
     path = write(tmp_path, FORMS["openvla"][0])
     tok = ActionTokenizer.from_statistics(path)
     assert (tok.name, tok.dims[0], tok.dims[6]) == ("openvla", Dim("x", -0.0287, 0.0283), Dim("gripper", -1.0, 1.0))
-    from rt2data.tokenizer.normalisers import normaliser_of
-
     x = np.random.default_rng(0).normal(0, 0.1, (500, 7)).astype(np.float32)
     scaled = normaliser_of("openvla", read_statistics(path)).normalise(x)
     assert (tok.encode(x) == ActionTokenizer.from_pretrained("openvla").encode(scaled)).all()
@@ -319,11 +318,29 @@ def test_lerobot_loads_what_is_written(tmp_path: Path) -> None:
     assert loading.load_stats(tmp_path)["action"]["q99"].tolist() == BRIDGE["q99"]
 
 
-def test_genuine_files_are_read(tmp_path: Path) -> None:
+@pytest.fixture
+def folder() -> Path:
     """Files of public repositories, which are no part of the project."""
     if not (shared := os.environ.get("RT2DATA_SHARED")):
         pytest.skip("RT2DATA_SHARED does not name a folder of genuine files")
-    folder = Path(shared) / "facts" / "statistics_files"
+    return Path(shared) / "facts" / "statistics_files"
+
+
+@pytest.mark.parametrize("key", ["bridge_orig", "berkeley_cable_routing", "libero_spatial"])
+def test_the_bounds_of_a_genuine_file_give_openvlas_bins_and_actions(folder: Path, key: str) -> None:
+    """Dimensions of one value and such that pass as they are among them."""
+    file = folder / "openvla_dataset_statistics.json"
+    tok, one = ActionTokenizer.from_statistics(file, key), normaliser_of("openvla", read_statistics(file, key))
+    low, high = read_statistics(file, key).bounds()
+    x = np.random.default_rng(0).normal((low + high) / 2, (high - low) / 2, (2000, 7)).astype(np.float32)
+    bins = tok.encode(x)
+    assert (bins == ActionTokenizer.from_pretrained("openvla").encode(one.normalise(x))).all()
+    edges = np.linspace(-1, 1, 256)
+    centres = ((edges[:-1] + edges[1:]) / 2)[np.clip(bins, 0, 254)]
+    assert (tok.decode(bins, dtype="float64").actions == one.denormalise(centres)).all()
+
+
+def test_genuine_files_are_read(folder: Path, tmp_path: Path) -> None:
     found = {
         name: (one.stack, one.dims, one.steps)
         for name, key in (
@@ -344,10 +361,8 @@ def test_genuine_files_are_read(tmp_path: Path) -> None:
     steps = read_statistics(again)
     assert (steps.stack, steps.steps, steps.dims) == ("gr00t-relative", 3, 2)
     assert all(steps.measure(name).tolist() == chunks["lerobot_groot"]["stats"][name] for name in steps.measures)
-    merged = json.loads((Path(shared) / "facts" / "goldens" / "statistics_and_normalizers.json").read_text())
+    merged = json.loads((folder.parent / "goldens" / "statistics_and_normalizers.json").read_text())
     known = merged["lerobot_dataset_stats"]
-    from rt2data.tokenizer.statistics import lerobot
-
     # Computed there from float32 in memory, here as from a file: the squares of std differ in the ninth digit.
     for name, values in lerobot.merge(known["episodes"], "episodes").items():
         assert values == (
