@@ -110,6 +110,8 @@ def compare(job: Job, train: Mapping[str, Any], statistics: Statistics) -> Json:
     stack = STACKS[statistics.stack]
     clips = next(rule for kind, rule in RULES[stack.rules].items() if kind == stack.bounds[0]).clip is not None
     each = range(len(robot.dims))
+    named = set(statistics.names) == set(robot.dims) and statistics.names != tuple(robot.dims)
+    order = [f"the file names its dimensions in another order: {' '.join(statistics.names)}"] if named else []
     return {
         "file": statistics.where,
         "stack": stack.title,
@@ -122,7 +124,7 @@ def compare(job: Job, train: Mapping[str, Any], statistics: Statistics) -> Json:
         "above": above.tolist(),
         "shift": [compared.shift(i) if compared.file_std[i] > 0 else None for i in each],
         "scale": [compared.ratio(i) if compared.file_std[i] > 0 else None for i in each],
-        "findings": list(_findings(compared, clips=clips)),
+        "findings": [*order, *_findings(compared, clips=clips)],
     }
 
 

@@ -107,6 +107,15 @@ def test_what_does_not_fit_is_said_in_words(bridge: tuple[Path, Any], own: Measu
     assert any(s.startswith("z: ") and s.endswith("and are clipped") for s in said)
 
 
+def test_names_in_another_order(bridge: tuple[Path, Any], own: Measures, tmp_path: Path) -> None:
+    """MolmoAct2 names the dimensions."""
+    file = tmp_path / "norm_stats.json"
+    names = ["x", "z", "y", "roll", "pitch", "yaw", "gripper"]
+    file.write_text(json.dumps({"metadata_by_tag": {"a": {"action_stats": own | {"names": names}}}}))
+    found = of_dataset(bridge[0], check=False, against=Against(str(file)))["sources"][0]["against"]["findings"]
+    assert found == ["the file names its dimensions in another order: x z y roll pitch yaw gripper"]
+
+
 def test_a_file_that_cannot_be_compared(bridge: tuple[Path, Any], own: Measures, tmp_path: Path) -> None:
     short = {name: values[:6] for name, values in own.items()}
     with pytest.raises(Rt2dataError, match=r"6 dimensions; expected 7: x y z roll pitch yaw gripper\. "):
