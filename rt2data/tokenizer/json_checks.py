@@ -1,4 +1,4 @@
-"""Read the JSON of specifications and check single values; each function raises ActionError, naming the fault."""
+"""Read JSON and check single values in it; each function raises ActionError, naming the key at fault."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rt2data.errors import near
@@ -16,6 +16,30 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,79}")
+
+
+def parse_json(content: bytes, where: str, expected: str, *, constant: Callable[[str], object] | None = None) -> Any:
+    """Parse JSON; an object with a key twice is none.
+
+    Args:
+        content: the bytes.
+        where: what errors call them.
+        expected: what they should be, as a noun phrase.
+        constant: takes NaN, Infinity and -Infinity; by default they are floats.
+    """
+    try:
+        return json.loads(content, parse_constant=constant, object_pairs_hook=_no_duplicates)
+    except (ValueError, RecursionError) as e:
+        raise ActionError(where, f"not valid JSON ({e})", expected) from e
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) < len(pairs):
+        from rt2data.plain_text import printable  # a millisecond that the import of the tokenizer need not pay
+
+        raise ValueError(f"a key twice among {printable(', '.join(k for k, _ in pairs)[:200])}")
+    return out
 
 
 def as_mapping(raw: object, where: str) -> Mapping[str, Any]:
@@ -73,12 +97,8 @@ def read_object(path: str | Path, where: str, form: str, what: str, most: int) -
     size = os.stat(path).st_size
     if size > most:
         raise ActionError(where, f"{size} bytes", f"{what} of at most {most} bytes")
-    try:
-        with open(path, "rb") as file:
-            content = file.read()
-        raw = json.loads(content, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
-    except (ValueError, RecursionError) as e:
-        raise ActionError(where, f"not valid JSON ({e})", what) from e
+    with open(path, "rb") as file:
+        raw = parse_json(file.read(), where, what, constant=_no_constant)
     if not isinstance(raw, dict) or "format" not in raw:
         kind = "a Hugging Face tokenizer" if isinstance(raw, dict) and "model" in raw else "JSON of another kind"
         raise ActionError(where, kind, f'a specification with "format": "{form}"')
@@ -87,10 +107,3 @@ def read_object(path: str | Path, where: str, form: str, what: str, most: int) -
 
 def _no_constant(text: str) -> float:
     raise ValueError(f"{text} is not a number in JSON")
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    out = dict(pairs)
-    if len(out) < len(pairs):
-        raise ValueError(f"a key twice among {', '.join(k for k, _ in pairs)}")
-    return out
