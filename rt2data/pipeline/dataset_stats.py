@@ -49,19 +49,20 @@ def of_dataset(path: Place, *, check: bool, dataset: str | None = None) -> Json:
         set_versions([counts], prepared.sources)
         planner.count(prepared.job, [counts])
         instructions = action_statistics.instructions(prepared.job, 0)
-        actions, notes = None, []
+        actions, notes, drift = None, [], None
         if (statistics := prepared.statistics.get(0)) and statistics["train"]["count"]:
             tokenizer = prepared.tokenizer(ActionTokenizer.from_pretrained("rt2"))
             bins, clipped = bin_counts.count_bins(prepared.job, tokenizer)["train"]
             train = statistics["train"] | {"clipped": clipped.tolist(), "bins": bins.tolist()}
             notes = values.describe_values(prepared.job, 0, statistics, tokenizer)
+            drift = prepared.drift(tokenizer).get(0)
             actions = {"episodes": counts.units, "all": statistics["all"], "train": train}
     entry = {
         "source": counts.source, "dataset": counts.dataset, "kind": counts.kind,
         "version": counts.version, "revision": counts.revision, "units": counts.units,
         "rows": counts.rows, "left_out": dict(counts.left_out), "never_terminate": counts.never_terminate,
         "usable": dict(counts.samples), "instructions": instructions, "actions": actions,
-        "value_notes": notes,
+        "value_notes": notes, "drift": drift,
     }  # fmt: skip
     sizes = {name: prepared.sources[0].splits()[name] for name in taken}
     return {"name": declared.name, "what": "dataset", "checked": check, "splits": sizes, "sources": [entry]}
