@@ -12,6 +12,7 @@ from rt2data.storage.places import Place
 from rt2data.verify import card, schema, shards, statistics, tokenizers
 from rt2data.verify.cameras import CameraCheck
 from rt2data.verify.conditions import Conditions
+from rt2data.verify.drift import DriftCheck
 from rt2data.verify.facts import collect_facts
 from rt2data.verify.ledger import Ledger
 from rt2data.verify.reasoning import ReasoningCheck
@@ -44,6 +45,7 @@ class Walk:
         self.stats = schema.read(folder / "statistics.json", report["statistics"])
         tokenizers.check_actions(folder, manifest, self.facts, self.stats, report)
         tokenizers.check_states(folder, manifest, self.facts, self.stats, report)
+        self.drift = DriftCheck(manifest, self.facts, self.stats, report)
 
     def run(self, progress: Callable[[str], None] | None) -> None:
         """Read the shards of every split, then check what they say together."""
@@ -56,6 +58,7 @@ class Walk:
         self.reasoning.finish()
         self.windows.finish(self.ledger.place)
         self._statistics()
+        self.drift.finish()
         card.check(self.folder, self.manifest, self.suffixes, self.report)
         for source, number in self.samples.unpromised.items():
             self.report.notes.append(f"{source}: {number:,} values whose scheme does not promise how near they decode")
@@ -115,6 +118,7 @@ class Walk:
         if bins is not None and split == "train" and key.source in self.facts.sums and key.variant <= 0:
             reference = self.facts.references[key.source]
             action = [float32(value) for value in sample["action"]]
+            self.drift.add(sample, key, bins)
             self.facts.sums[key.source].add(action[: len(reference.dims)], reference.steps(action, bins))
             self._add_state(key.source, sample)
 
