@@ -28,7 +28,7 @@ def warn_drift(drift: Json) -> str | None:
     found = " and ".join(f"{value:g} {unit}" for unit, value in beyond)
     limits = " and ".join(f"{LIMITS[unit]:g} {unit}" for unit, _ in beyond)
     clipped = f"{drift['clipped']:,} of {drift['episodes']:,} episodes have a clipped step"
-    repair = "wider bounds clip less" if 2 * drift["clipped"] > drift["episodes"] else "more bins round less"
+    repair = "wider bounds clip less" if 10 * drift["clipped"] > drift["episodes"] else "more bins round less"
     seen = f"replayed from its tokens, one episode in ten ends {found} off or more (limit {limits})"
     return f"{seen}; {clipped}: {repair}"
 
