@@ -8,7 +8,7 @@ samples, bytes, ``left_out.REASON``.
 
 There is no transform of a whole build. The plan stands between MEASURE and EXCHANGE and is made by the client: it needs
 the indexes of all parts together, says how many tasks there are, and is shown before anything is written. So a build is
-`Index`, `Measure`, the plan, `WriteShards`, and the commit.
+`Index`, `Measure`, the plan, `WriteShards`, and the commit. The client also runs `rt2data.pipeline.drift`, for the plan.
 """
 
 from __future__ import annotations
