@@ -57,28 +57,35 @@ def measure(job: Job, engine: Engine | Direct, tokenizer: ActionTokenizer) -> di
     Returns:
         By the source's position in the recipe, what `summary` gives. A source without a train episode is not there.
     """
-    sources = {
-        number: source.declaration.robot
-        for number, source in enumerate(job.recipe.sources)
-        if source.declaration.robot and source.name in tokenizer.sources
-    }
-    if not sources:
-        return {}
+    engine.run([("drift", list_tasks(job, tokenizer))])
+    files = job.work.measure(job.save().stem)
+    drifts = {}
+    for number, robot in _robots(job, tokenizer):
+        waiting: dict[str, list[Any]] = {}
+        for group in job.groups_of(number):
+            with np.load(files.drift_of(tokenizer.fingerprint, group), allow_pickle=False) as stored:
+                for name, values in stored.items():
+                    waiting.setdefault(name, []).append(values)
+        if waiting:
+            drifts[number] = summary(robot, {name: np.concatenate(values) for name, values in waiting.items()})
+    return drifts
+
+
+def list_tasks(job: Job, tokenizer: ActionTokenizer) -> list[DriftTask]:
+    """The tasks that are not done yet; keeps the tokenizer where they find it."""
     file, fingerprint = job.save(), tokenizer.fingerprint
     files = job.work.measure(file.stem)
-    groups = [group for number in sources for group in job.groups_of(number)]
-    missing = [g for g in groups if not files.drift_of(fingerprint, g).is_file()]
+    groups = [group for number, _ in _robots(job, tokenizer) for group in job.groups_of(number)]
+    missing = [group for group in groups if not files.drift_of(fingerprint, group).is_file()]
     if missing:
         tokenizer.save_pretrained(files.drift(fingerprint))
-    engine.run([("drift", [DriftTask(file, fingerprint, group) for group in missing])])
-    drifts = {}
-    for number, robot in sources.items():
-        loaded = [np.load(files.drift_of(fingerprint, g), allow_pickle=False) for g in job.groups_of(number)]
-        arrays = [one for one in loaded if one.files]
-        if arrays:
-            errors = {name: np.concatenate([one[name] for one in arrays]) for name in arrays[0].files}
-            drifts[number] = summary(robot, errors)
-    return drifts
+    return [DriftTask(file, fingerprint, group) for group in missing]
+
+
+def _robots(job: Job, tokenizer: ActionTokenizer) -> list[tuple[int, RobotFields]]:
+    """The robot sources that have bounds in `tokenizer`, by their position in the recipe."""
+    every = ((number, source.declaration.robot, source.name) for number, source in enumerate(job.recipe.sources))
+    return [(number, robot) for number, robot, name in every if robot and name in tokenizer.sources]
 
 
 def summary(robot: RobotFields, errors: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from rt2data.storage.places import Place
 from rt2data.verify import card, schema, shards, statistics, tokenizers
 from rt2data.verify.cameras import CameraCheck
 from rt2data.verify.conditions import Conditions
-from rt2data.verify.drift import DriftCheck
 from rt2data.verify.facts import collect_facts
 from rt2data.verify.ledger import Ledger
 from rt2data.verify.reasoning import ReasoningCheck
@@ -45,7 +44,8 @@ class Walk:
         self.stats = schema.read(folder / "statistics.json", report["statistics"])
         tokenizers.check_actions(folder, manifest, self.facts, self.stats, report)
         tokenizers.check_states(folder, manifest, self.facts, self.stats, report)
-        self.drift = DriftCheck(manifest, self.facts, self.stats, report)
+        self.drift = statistics.DriftCheck()
+        self._drifts()
 
     def run(self, progress: Callable[[str], None] | None) -> None:
         """Read the shards of every split, then check what they say together."""
@@ -58,7 +58,7 @@ class Walk:
         self.reasoning.finish()
         self.windows.finish(self.ledger.place)
         self._statistics()
-        self.drift.finish()
+        self.drift.finish(self.report["statistics"])
         card.check(self.folder, self.manifest, self.suffixes, self.report)
         for source, number in self.samples.unpromised.items():
             self.report.notes.append(f"{source}: {number:,} values whose scheme does not promise how near they decode")
@@ -148,6 +148,24 @@ class Walk:
         state = [float32(value) for value in sample["proprio"] or []]
         if len(state) == len(reference.dims):  # else the check "texts" has said so
             sums.add(state, reference.steps(state, reference.encode(state, ())))
+
+    def _drifts(self) -> None:
+        """Check where drifts are stated, and which of them the samples can be replayed for."""
+        check = self.report["statistics"]
+        for source, entry in self.facts.sources.items():
+            stated = entry["drift"]
+            if entry["kind"] != "robot":
+                check.expect(stated is None, f"manifest.json {source}", "a drift", "none of a web source")
+                continue
+            own = (self.stats or {}).get("sources", {}).get(source, entry)["drift"]
+            check.expect(own == stated, f"statistics.json {source}", "another drift", "that of manifest.json")
+            if stated is None or source not in self.facts.references:
+                continue
+            if self.facts.is_complete("train", source):
+                self.drift.sources[source] = statistics.SourceReplay(entry, self.facts.references[source])
+            else:
+                note = f"{source}: not every train sample is drawn, so its drift cannot be computed anew"
+                self.report.notes.append(note)
 
     def _statistics(self) -> None:
         check = self.report["statistics"]
