@@ -106,8 +106,8 @@ def _drift(drifts: dict[str, dict[str, Any]]) -> list[str]:
     if not drifts:
         return []
     about = [
-        "What the tokens of an action decode to is near it, not equal. So far from where their stored actions end do",
-        "the train episodes end that are replayed from their tokens: p50, p90 and the largest of all.",
+        "Decoded actions are near the stored ones, not equal, and over an episode the errors add up. The table says how",
+        "far the train episodes end from where they should when they are replayed from their tokens: p50, p90 and maximum.",
     ]
     return ["", "## Drift", "", *about, "", *tabulate_drift(drifts)]
 
