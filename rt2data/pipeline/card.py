@@ -106,8 +106,8 @@ def _drift(drifts: dict[str, dict[str, Any]]) -> list[str]:
     if not drifts:
         return []
     about = [
-        "Decoded actions are near the stored ones, not equal, and over an episode the errors add up. The table says how",
-        "far the train episodes end from where they should when they are replayed from their tokens: p50, p90 and maximum.",
+        "Decoded actions are near the stored ones, not equal, and over an episode the errors add up. The table says",
+        "how far off the train episodes end when they are replayed from their tokens: p50, p90 and maximum.",
     ]
     return ["", "## Drift", "", *about, "", *tabulate_drift(drifts)]
 
