@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from rt2data.plain_text import printable
+
 Json = dict[str, Any]
 
 # Above which p90 a plan warns. A hand that is 10 mm beside a handle or a rim misses it, and 3 degrees are 10 mm at the
@@ -15,7 +17,7 @@ LIMITS = {"mm": 10.0, "degrees": 3.0, "m": 0.01, "rad": 0.05}
 def describe_drift(drift: Json) -> str:
     """Say what ``drift`` of a manifest's source holds, in one sentence."""
     errors = [f"{_numbers(quantiles)} {unit}" for unit, quantiles in _errors(drift)]
-    figures = f"p50, p90, max: {'; '.join(errors)}" if errors else "not known in units of a controller"
+    figures = f"p50, p90, max: {'; '.join(errors)}" if errors else "not known from what the actions hold"
     clipped = f"{drift['clipped']:,} of {drift['episodes']:,} episodes have a clipped step"
     return f"drift at the end of an episode, {figures}; {clipped}"
 
@@ -40,19 +42,18 @@ def tabulate_drift(drifts: dict[str, Json]) -> list[str]:
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, drift in drifts.items():
-        errors = dict(_errors(drift))
-        cells = [_numbers(errors.pop(unit, None)) for unit in ("mm", "degrees")]
-        others = "; ".join(f"{_numbers(quantiles)} {unit}" for unit, quantiles in errors.items()) or "-"
+        pose = [_numbers(drift[error]) if drift[error] else "-" for error in ("position_mm", "rotation_deg")]
+        others = "; ".join(f"{_numbers(quantiles)} {unit}" for unit, quantiles in drift["others"].items()) or "-"
         counts = f"{drift['episodes']:,} | {drift['clipped']:,}"
-        lines.append(f"| {name} | {counts} | {cells[0]} | {cells[1]} | {others} |")
+        lines.append(f"| {name} | {counts} | {pose[0]} | {pose[1]} | {others} |")
     return lines
 
 
 def _errors(drift: Json) -> Iterator[tuple[str, Json]]:
     """Yield the unit and the quantiles of each error that is known."""
-    named = {"mm": drift["position_mm"], "degrees": drift["rotation_deg"]} | drift["others"]
-    yield from ((unit, quantiles) for unit, quantiles in named.items() if quantiles is not None)
+    named = [("mm", drift["position_mm"]), ("degrees", drift["rotation_deg"]), *drift["others"].items()]
+    yield from ((printable(unit), quantiles) for unit, quantiles in named if quantiles is not None)
 
 
-def _numbers(quantiles: Json | None) -> str:
-    return "-" if quantiles is None else ", ".join(f"{quantiles[name]:.4g}" for name in ("p50", "p90", "max"))
+def _numbers(quantiles: Json) -> str:
+    return ", ".join(f"{quantiles[name]:g}" for name in ("p50", "p90", "max"))

@@ -99,7 +99,7 @@ def summary(robot: RobotFields, errors: Mapping[str, Any]) -> dict[str, Any]:
         "clipped": int(np.count_nonzero(clipped)),
         drift.POSITION: measured.pop(drift.POSITION, None),
         drift.ROTATION: measured.pop(drift.ROTATION, None),
-        "others": measured,
+        "others": {name.removeprefix(drift.UNIT): one for name, one in measured.items()},
     }
 
 

@@ -19,7 +19,7 @@ from rt2data.robot.fields import TRANSLATION, RobotFields, split_dimension
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-POSITION, ROTATION = "position_mm", "rotation_deg"
+POSITION, ROTATION, UNIT = "position_mm", "rotation_deg", "unit."
 
 
 def list_followed(robot: RobotFields) -> list[int]:
@@ -47,8 +47,8 @@ def end_errors(
 
     Returns:
         float64 (episodes,) by name: POSITION in mm and ROTATION in degrees, the largest of the arms and the base; and
-        for dimensions that belong to none of them, by unit, the largest error of one, such as ``rad`` of joints. What
-        the action does not say is not there.
+        for dimensions that belong to none of them, by UNIT and their unit, the largest error of one, such as
+        ``unit.rad`` of joints. What the action does not say is not there.
     """
     errors: dict[str, Floats] = {}
     both = np.concatenate([stored, decoded])
@@ -68,11 +68,11 @@ def end_errors(
         if unit == "controller":
             continue
         if name not in robot.rates:
-            _keep_largest(errors, unit, np.abs(apart[heads + sizes - 1]))
+            _keep_largest(errors, UNIT + unit, np.abs(apart[heads + sizes - 1]))
         elif not unit.endswith("/s"):
-            _keep_largest(errors, unit, np.abs(np.add.reduceat(apart, heads)))
+            _keep_largest(errors, UNIT + unit, np.abs(np.add.reduceat(apart, heads)))
         elif hz:
-            _keep_largest(errors, unit.removesuffix("/s"), np.abs(np.add.reduceat(apart, heads)) / hz)
+            _keep_largest(errors, UNIT + unit.removesuffix("/s"), np.abs(np.add.reduceat(apart, heads)) / hz)
     return errors
 
 

@@ -137,7 +137,8 @@ class SourceReplay:
         stated, count, hit = self.entry["drift"], len(self.clipped), sum(self.clipped)
         check.expect(stated["episodes"] == count, where, f"{stated['episodes']} episodes", f"{count}, replayed")
         check.expect(stated["clipped"] == hit, where, f"{stated['clipped']} clipped", f"{hit}, by the samples")
-        said = {name: stated[name] for name in ("position_mm", "rotation_deg") if stated[name]} | stated["others"]
+        said = {name: stated[name] for name in ("position_mm", "rotation_deg") if stated[name]}
+        said |= {f"unit {unit}": quantiles for unit, quantiles in stated["others"].items()}
         found, expected = f"errors of {', '.join(sorted(said))}", f"errors of {', '.join(sorted(self.errors))}"
         if not check.expect(said.keys() == self.errors.keys(), where, found, expected):
             return

@@ -181,7 +181,7 @@ def test_verify_says_where_it_cannot(data: Path, tmp_path: Path, build: Build) -
     assert any("its drift cannot be computed anew" in note for note in report.notes)
 
 
-QUANTILES = {"p50": 1.0, "p90": 9.5, "max": 1234.5}
+QUANTILES = {"p50": 1.0, "p90": 9.5, "max": 12340.0}
 STATED: dict[str, Any] = {
     "frame": "base", "last_step": [], "episodes": 1200, "clipped": 41,
     "position_mm": QUANTILES, "rotation_deg": None, "others": {},
@@ -200,9 +200,9 @@ def test_a_warning_stands_beyond_the_limits() -> None:
 
 
 def test_words_for_what_is_not_known() -> None:
-    assert "p50, p90, max: 1, 9.5, 1234 mm; 41 of 1,200" in describe_drift(STATED)
+    assert "p50, p90, max: 1, 9.5, 12340 mm; 41 of 1,200" in describe_drift(STATED)
     nothing = STATED | {"position_mm": None}
-    assert "not known in units of a controller" in describe_drift(nothing)
+    assert "not known from what the actions hold" in describe_drift(nothing)
     joints = nothing | {"others": {"rad": {"p50": 0.001, "p90": 0.002, "max": 0.003}}}
     assert tabulate_drift({"a": joints})[2] == "| a | 1,200 | 41 | - | - | 0.001, 0.002, 0.003 rad |"
 

@@ -77,7 +77,7 @@ def test_absolute_values_do_not_add_up() -> None:
         ARM, dims=("joint_0", "joint_1", "gripper"), units=("rad", "rad", "openness"), kind="absolute", frame=None
     )
     found = errors(joints, [[1, 1, 0], [1, 2, 0]], [[9, 9, 1], [1.25, 2.5, 1]])
-    assert found == {"rad": pytest.approx(0.5)}
+    assert found == {"unit.rad": pytest.approx(0.5)}
     assert drift.list_absolute(joints) == ["joint_0", "joint_1"]
     pose = dataclasses.replace(ARM, kind="absolute", frame=None)
     found = errors(pose, [[9] * 7, [1, 0, 0, 0, 0, 0, 0]], [[0] * 7, [1, 0.003, 0.004, 0, 0, 0.1, 1]])

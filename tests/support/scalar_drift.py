@@ -41,12 +41,12 @@ def end_errors(robot: Any, stored: Actions, decoded: Actions, hz: float | None) 
         if unit == "controller":
             continue
         if robot.dims[i] not in robot.rates:
-            add(unit, abs(apart[-1]))
+            add("unit." + unit, abs(apart[-1]))
         elif unit.endswith("/s"):
             if hz:
-                add(unit[:-2], abs(sum(apart)) / hz)
+                add("unit." + unit[:-2], abs(sum(apart)) / hz)
         else:
-            add(unit, abs(sum(apart)))
+            add("unit." + unit, abs(sum(apart)))
     return errors
 
 

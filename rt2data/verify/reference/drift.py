@@ -66,7 +66,7 @@ class Replay:
         return bodies
 
     def errors(self, stored: list[Numbers], decoded: list[Numbers]) -> dict[str, float]:
-        """The error at the end of an episode, by the names of the manifest or by unit."""
+        """The error at the end of an episode, by the names of the manifest; of other dimensions by ``unit UNIT``."""
         errors: dict[str, float] = {}
 
         def keep(name: str, value: float) -> None:
@@ -89,11 +89,11 @@ class Replay:
             if unit == "controller":
                 continue
             if self.dims[i] in self.absolute:
-                keep(unit, abs(apart[-1]))
+                keep(f"unit {unit}", abs(apart[-1]))
             elif not unit.endswith("/s"):
-                keep(unit, abs(math.fsum(apart)))
+                keep(f"unit {unit}", abs(math.fsum(apart)))
             elif self.seconds:
-                keep(unit.removesuffix("/s"), abs(math.fsum(apart)) * self.seconds)
+                keep(f"unit {unit.removesuffix('/s')}", abs(math.fsum(apart)) * self.seconds)
         return errors
 
 
