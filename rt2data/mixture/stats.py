@@ -7,6 +7,7 @@ import textwrap
 from typing import Any
 
 from rt2data.mixture import reader
+from rt2data.mixture.drift import describe_drift, warn_drift
 from rt2data.plain_text import one_line
 from rt2data.storage.places import Place
 
@@ -60,6 +61,11 @@ def format_stats(stats: Json) -> str:
             lines += _action_table(s["actions"]["train"])
         if s.get("against"):
             lines += _against_table(s["against"])
+        if s["drift"]:
+            warning = warn_drift(s["drift"])
+            sentences = [describe_drift(s["drift"]), *([f"note: {warning}"] if warning else [])]
+            for sentence in sentences:
+                lines += textwrap.wrap(f"  {sentence}", 100, subsequent_indent="    ", break_on_hyphens=False)
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ samples, bytes, ``left_out.REASON``.
 
 There is no transform of a whole build. The plan stands between MEASURE and EXCHANGE and is made by the client: it needs
 the indexes of all parts together, says how many tasks there are, and is shown before anything is written. So a build is
-`Index`, `Measure`, the plan, `WriteShards`, and the commit.
+`Index`, `Measure`, `Drift`, the plan, `WriteShards`, and the commit.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from rt2data.runners.beam import ERRORS, RunStage, TaskError
 from rt2data.samples.job import load_job
 from rt2data.storage.places import Place
 
-__all__ = ["Exchange", "Gather", "Index", "Measure", "TaskError", "WriteShards"]
+__all__ = ["Drift", "Exchange", "Gather", "Index", "Measure", "TaskError", "WriteShards"]
 
 
 class Index(RunStage):
@@ -56,6 +56,13 @@ class Measure(beam.PTransform):  # type: ignore[misc]  # Beam has no types
         groups = tasks | "Groups" >> beam.Map(_cells_task).with_output_types(CellsTask)
         cells = groups | RunStage("cells", self.work, [*self.after, moments[ERRORS], wanted[ERRORS]])
         return _result(cells, moments, wanted)
+
+
+class Drift(RunStage):
+    """The replay of train episodes: `DriftTask` in (`rt2data.pipeline.drift.list_tasks`), the errors of a group out."""
+
+    def __init__(self, work: Path, after: Sequence[Any] = ()) -> None:
+        super().__init__("drift", work, after)
 
 
 class Exchange(RunStage):

@@ -8,6 +8,7 @@ import yaml
 
 from rt2data.declarations import licences
 from rt2data.images import codec
+from rt2data.mixture.drift import tabulate_drift
 from rt2data.recipes.kinds import cameras_of
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.samples import selection
@@ -106,6 +107,7 @@ def text(manifest: dict[str, Any], job: Job) -> str:
     lines += [f"- {demand}: {', '.join(whose)}" for demand, whose in demands.items()]
     lines += ["", "| split | samples | shards |", "| --- | ---: | ---: |"]
     lines += [f"| {split} | {v['samples']:,} | {len(v['shards'])} |" for split, v in manifest["splits"].items()]
+    lines += _drift({s["dataset"]: s["drift"] for s in manifest["sources"] if s["drift"]})
     lines += _loaders(manifest) if by_source else []
     lines += _kinds(manifest)
     planned = any(s["plans"] for s in manifest["sources"])
@@ -115,6 +117,17 @@ def text(manifest: dict[str, Any], job: Job) -> str:
     cited = [s for s in manifest["sources"] if s["citation"]]
     lines += ["## Citations", "", *(f"- {s['dataset']}: {s['citation']}" for s in cited), ""] if cited else []
     return "\n".join(lines)
+
+
+def _drift(drifts: dict[str, dict[str, Any]]) -> list[str]:
+    """How far actions have drifted by the end of an episode; nothing without a robot."""
+    if not drifts:
+        return []
+    about = [
+        "Decoded actions are near the stored ones, not equal, and over an episode the errors add up. The table says",
+        "how far off the train episodes end when they are replayed from their tokens: p50, p90 and maximum.",
+    ]
+    return ["", "## Drift", "", *about, "", *tabulate_drift(drifts)]
 
 
 def _config(name: str, splits: list[str], files: str) -> dict[str, Any]:

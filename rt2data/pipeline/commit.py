@@ -187,6 +187,7 @@ def _source(job: Job, plan: Plan, number: int) -> dict[str, Any]:
         "other_splits": counts.other_splits,
         "plans": counts.plans,
         "value_notes": counts.value_notes if counts.kind == "robot" else None,
+        "drift": counts.drift,
         "usable": {split: counts.samples[split] for split in plan.splits},
         "samples": {split: counts.quota[split] for split in plan.splits},
         "copies": counts.repeats,
@@ -238,5 +239,6 @@ def _statistics(job: Job, plan: Plan, measured: dict[int, dict[str, Any]], build
             "train": stats["train"] | counts["train"],
             "proprio": stats["proprio"] | counts["proprio"] if "proprio" in stats else None,
             "all": stats["all"],
+            "drift": plan.sources[number].drift,
         } | ({"shared": stats["shared"]} if "shared" in stats else {})
     return out

@@ -78,12 +78,13 @@ def of_dataset(
         set_versions([counts], prepared.sources)
         planner.count(prepared.job, [counts])
         instructions = action_statistics.instructions(prepared.job, 0)
-        actions, notes, compared = None, [], None
+        actions, notes, compared, drift = None, [], None, None
         if (statistics := prepared.statistics.get(0)) and statistics["train"]["count"]:
             tokenizer = prepared.tokenizer(ActionTokenizer.from_pretrained("rt2"))
             bins, clipped = bin_counts.count_bins(prepared.job, tokenizer)["train"]
             train = statistics["train"] | {"clipped": clipped.tolist(), "bins": bins.tolist()}
             notes = values.describe_values(prepared.job, 0, statistics, tokenizer)
+            drift = prepared.drift(tokenizer).get(0)
             actions = {"episodes": counts.units, "all": statistics["all"], "train": train}
             if "proprio" in statistics:
                 actions["proprio"] = statistics["proprio"]
@@ -94,7 +95,7 @@ def of_dataset(
         "version": counts.version, "revision": counts.revision, "units": counts.units,
         "rows": counts.rows, "left_out": dict(counts.left_out), "never_terminate": counts.never_terminate,
         "usable": dict(counts.samples), "instructions": instructions, "actions": actions,
-        "value_notes": notes,
+        "value_notes": notes, "drift": drift,
     }  # fmt: skip
     if against:
         if compared is None:

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from rt2data import sources, storage
 from rt2data.errors import Rt2dataError, raise_all
-from rt2data.pipeline import action_statistics, indexing
+from rt2data.mixture.drift import warn_drift
+from rt2data.pipeline import action_statistics, drift, indexing
 from rt2data.pipeline.action_statistics import CellsTask, MomentsTask, WantedTask
 from rt2data.plan import planner, values
 from rt2data.plan.plan import Plan
@@ -75,9 +76,13 @@ class Prepared:
         """The tokenizer of the states that prompts hold, with the bounds of each source; None where no prompt does."""
         return resolve_proprio(self.job.recipe, self.statistics)
 
+    def drift(self, tokenizer: ActionTokenizer) -> dict[int, dict[str, Any]]:
+        """Replay the train episodes through `tokenizer`, as `tokenizer` gives it: what `drift.measure` returns."""
+        return drift.measure(self.job, self.engine, tokenizer)
+
     def plan(self, tokenizer: ActionTokenizer, states: ActionTokenizer | None) -> Plan:
-        """PLAN: exact, in this process. The plan's digest names both tokenizers, as `tokenizer` and
-        `proprio_tokenizer` give them.
+        """PLAN: exact, in this process but for the replay of episodes. The plan's digest names both tokenizers, as
+        `tokenizer` and `proprio_tokenizer` give them.
         """
         # Other names of a source make no other mixture.
         specs = [{k: v for k, v in one.to_dict().items() if k != "aliases"} for one in (tokenizer, states) if one]
@@ -87,6 +92,11 @@ class Prepared:
             source = plan.sources[number]
             source.value_notes = values.describe_values(self.job, number, measured, tokenizer)
             plan.warnings += [f"{source.dataset}: {note}" for note in source.value_notes]
+        for number, drifted in self.drift(tokenizer).items():
+            source = plan.sources[number]
+            source.drift = drifted
+            if warning := warn_drift(drifted):
+                plan.warnings.append(f"{source.dataset}: {warning}")
         return plan
 
 

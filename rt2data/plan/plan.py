@@ -87,6 +87,8 @@ class SourcePlan:
             turned, boxes that were clipped or left out.
         languages: usable samples per split and language, before quotas; ``und`` where the language is unknown.
         value_notes: of a robot source, what stands out in its values, a sentence each (`rt2data.plan.values`).
+        drift: of a robot source, how far its actions are off at the end of an episode (`rt2data.pipeline.drift`); None
+            where that was not measured.
         version, revision: of the dataset that is read (`rt2data.sources.Source`); None where it states none.
         other_versions: versions that lie beside the one that is read.
         kinds: of a source with kinds of sample, what each gives; `samples` and `quota` are then sums over them, and
@@ -122,6 +124,7 @@ class SourcePlan:
     languages: dict[str, dict[str, int]] = field(default_factory=dict)
     plans: dict[str, Any] | None = None
     value_notes: list[str] = field(default_factory=list)
+    drift: dict[str, Any] | None = None
     version: str | None = None
     revision: str | None = None
     other_versions: list[str] = field(default_factory=list)

@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 
 from rt2data.declarations import licences
+from rt2data.mixture.drift import describe_drift
 from rt2data.plan import forecast, left_out
 from rt2data.plan.plan import Plan, SourcePlan
 from rt2data.plan.versions import describe_version
@@ -115,6 +116,8 @@ def _source_lines(s: SourcePlan, total: int, whole: str, splits: Splits) -> list
     lines += _kind_lines(s)
     if s.plans is not None:
         lines += _wrapped(f"plans: {_plans(s)}")
+    if s.drift is not None:
+        lines += _wrapped(describe_drift(s.drift))
     if s.taken_splits or s.other_splits:
         lines += _wrapped(_dataset_splits(s, splits))
     return lines

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,14 +40,17 @@ class Body:
 def list_bodies(robot: RobotFields) -> Iterator[Body]:
     """Yield the arms and the base whose displacement the action holds."""
     if robot.kind != "absolute":
-        for arm in dict.fromkeys(
-            split_dimension(name)[0] for name in robot.dims if split_dimension(name)[1] in ARM[:6]
-        ):
-            of_arm = {w: i for i, (a, w) in enumerate(map(split_dimension, robot.dims)) if a == arm and w in ARM[:6]}
-            yield Body(of_arm, robot.frame == "tool")
+        yield from list_arms(robot)
     changes = {PLANE[name]: i for i, name in enumerate(robot.dims) if name in PLANE and _is_change(robot, name)}
     if len(changes) > 1:
         yield Body(changes, tool=True)
+
+
+def list_arms(robot: RobotFields) -> Iterator[Body]:
+    """Yield the arms whose displacement or, where `robot.kind` is ``absolute``, whose pose the action holds."""
+    for arm in dict.fromkeys(split_dimension(name)[0] for name in robot.dims if split_dimension(name)[1] in ARM[:6]):
+        of_arm = {w: i for i, (a, w) in enumerate(map(split_dimension, robot.dims)) if a == arm and w in ARM[:6]}
+        yield Body(of_arm, robot.frame == "tool")
 
 
 def _is_change(robot: RobotFields, name: str) -> bool:
@@ -99,7 +103,7 @@ def compose_actions(
     return out
 
 
-def _steps(action: npt.NDArray[np.float32], heads: Ints, sizes: Ints) -> Iterator[tuple[Ints, Floats]]:
+def _steps(action: npt.NDArray[np.floating[Any]], heads: Ints, sizes: Ints) -> Iterator[tuple[Ints, Floats]]:
     """Yield the first step of each group, then the second, ...: (the groups that have one, their actions)."""
     for number in range(int(sizes.max(initial=0))):
         live = np.flatnonzero(sizes > number)
@@ -108,6 +112,25 @@ def _steps(action: npt.NDArray[np.float32], heads: Ints, sizes: Ints) -> Iterato
 
 def _move(body: Body, action: npt.NDArray[np.float32], heads: Ints, sizes: Ints, out: Floats) -> None:
     """Write a body's composed displacement into its columns of `out`; a group of one step keeps its numbers."""
+    position, turn = compose_displacement(body, action, heads, sizes)
+    angles = rotation.to_rpy(turn)
+    if body.angles == ["pitch"]:  # which may be more than a right angle where it is the only one
+        angles[:, 1] = np.arctan2(turn[:, 0, 2], turn[:, 0, 0])
+    several = sizes > 1
+    for name, i in body.columns.items():
+        column = position[:, TRANSLATION.index(name)] if name in TRANSLATION else angles[:, ROTATION.index(name)]
+        out[several, i] = column[several]
+
+
+def compose_displacement(
+    body: Body, action: npt.NDArray[np.floating[Any]], heads: Ints, sizes: Ints
+) -> tuple[Floats, Floats]:
+    """Compose the displacements of a body in each group of rows of `action` (T, D), as `compose_actions` has them.
+
+    Returns:
+        Position (groups, 3) and rotation (groups, 3, 3) after the last row, from 0 and the identity, in float64. A
+        dimension that the body lacks stays 0.
+    """
     count, zero = len(heads), [name for name in ARM[:6] if name not in body.columns]
     position, turn = np.zeros((count, 3)), np.broadcast_to(np.eye(3), (count, 3, 3)).copy()
     for live, step in _steps(action, heads, sizes):
@@ -117,10 +140,4 @@ def _move(body: Body, action: npt.NDArray[np.float32], heads: Ints, sizes: Ints,
         if body.angles:
             turned = rotation.from_rpy(np.stack([full[name] for name in ROTATION], axis=1))
             turn[live] = rotation.product(*((turn[live], turned) if body.tool else (turned, turn[live])))
-    angles = rotation.to_rpy(turn)
-    if body.angles == ["pitch"]:  # which may be more than a right angle where it is the only one
-        angles[:, 1] = np.arctan2(turn[:, 0, 2], turn[:, 0, 0])
-    several = sizes > 1
-    for name, i in body.columns.items():
-        column = position[:, TRANSLATION.index(name)] if name in TRANSLATION else angles[:, ROTATION.index(name)]
-        out[several, i] = column[several]
+    return position, turn

@@ -35,6 +35,7 @@ STAGES = {
     "moments": "rt2data.pipeline.action_statistics:MomentsTask",
     "wanted": "rt2data.pipeline.action_statistics:WantedTask",
     "cells": "rt2data.pipeline.action_statistics:CellsTask",
+    "drift": "rt2data.pipeline.drift:DriftTask",
     "exchange": "rt2data.pipeline.exchange:ExchangeTask",
     "gather": "rt2data.pipeline.gather:GatherTask",
 }

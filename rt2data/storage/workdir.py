@@ -14,7 +14,7 @@ A work directory is a folder of a file system, which all workers share. It may s
 ``pictures/DATASET/NAME.arrow`` digests and pixel statistics of the images of an index
 ``jobs/DIGEST.json``            jobs: recipe and indexed parts, as workers read them
 ``doubles/DIGEST/``             which rows of a job are duplicates
-``measure/JOB/``                sums and counts that statistics are made from
+``measure/JOB/``                sums and counts that statistics are made from, errors of replayed episodes
 ``builds/DIGEST/``              plan, tokenizers, runs and shard records of a build
 =============================== ===================================================================
 """
@@ -150,7 +150,7 @@ class DuplicateFiles:
 
 @dataclass(frozen=True, slots=True)
 class MeasureFiles:
-    """The statistics of a job: two passes over its groups."""
+    """The statistics of a job: two passes over its groups, and a replay of its episodes by a tokenizer."""
 
     folder: Path
 
@@ -165,6 +165,14 @@ class MeasureFiles:
     def cells(self, group: int) -> Path:
         """Pass 2 over a group."""
         return self.folder / f"{group:06d}.cells.npz"
+
+    def drift(self, tokenizer: str) -> Path:
+        """The folder of the replay by the tokenizer of a fingerprint, which lies there too."""
+        return self.folder / f"drift-{tokenizer[:32]}"
+
+    def drift_of(self, tokenizer: str, group: int) -> Path:
+        """The errors of the episodes of a group."""
+        return self.drift(tokenizer) / f"{group:06d}.npz"
 
 
 @dataclass(frozen=True, slots=True)

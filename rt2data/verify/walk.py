@@ -44,6 +44,8 @@ class Walk:
         self.stats = schema.read(folder / "statistics.json", report["statistics"])
         tokenizers.check_actions(folder, manifest, self.facts, self.stats, report)
         tokenizers.check_states(folder, manifest, self.facts, self.stats, report)
+        self.drift = statistics.DriftCheck()
+        self._drifts()
 
     def run(self, progress: Callable[[str], None] | None) -> None:
         """Read the shards of every split, then check what they say together."""
@@ -56,6 +58,7 @@ class Walk:
         self.reasoning.finish()
         self.windows.finish(self.ledger.place)
         self._statistics()
+        self.drift.finish(self.report["statistics"])
         card.check(self.folder, self.manifest, self.suffixes, self.report)
         for source, number in self.samples.unpromised.items():
             self.report.notes.append(f"{source}: {number:,} values whose scheme does not promise how near they decode")
@@ -117,6 +120,7 @@ class Walk:
         if bins is not None and steps and split == "train" and key.source in self.facts.sums and key.variant <= 0:
             reference = self.facts.references[key.source]
             action = [float32(value) for value in sample["action"]]
+            self.drift.add(sample, key, bins)
             first = action[: len(reference.dims)]
             self.facts.sums[key.source].add(first, reference.steps(action, bins))
             if key.source in self.facts.shared:
@@ -149,6 +153,24 @@ class Walk:
         state = [float32(value) for value in sample["proprio"] or []]
         if len(state) == len(reference.dims):  # else the check "texts" has said so
             sums.add(state, reference.steps(state, reference.encode(state, ())))
+
+    def _drifts(self) -> None:
+        """Check where drifts are stated, and which of them the samples can be replayed for."""
+        check = self.report["statistics"]
+        for source, entry in self.facts.sources.items():
+            stated = entry["drift"]
+            if entry["kind"] != "robot":
+                check.expect(stated is None, f"manifest.json {source}", "a drift", "none of a web source")
+                continue
+            own = (self.stats or {}).get("sources", {}).get(source, entry)["drift"]
+            check.expect(own == stated, f"statistics.json {source}", "another drift", "that of manifest.json")
+            if stated is None or source not in self.facts.references:
+                continue
+            if self.facts.is_complete("train", source):
+                self.drift.sources[source] = statistics.SourceReplay(entry, self.facts.references[source])
+            else:
+                note = f"{source}: not every train sample is drawn, so its drift cannot be computed anew"
+                self.report.notes.append(note)
 
     def _statistics(self) -> None:
         check = self.report["statistics"]

@@ -75,7 +75,7 @@ def test_the_same_bytes_as_a_local_build(mixture: Any, build: Build, cluster: Cl
     done = build(mixture.recipe, mixture.data, tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert small_corpora.tree(tmp_path / "out") == small_corpora.tree(mixture.out)
-    assert [job["state"] for job in cluster.jobs()] == ["FINISHED"] * 3  # index, measure, shards
+    assert [job["state"] for job in cluster.jobs()] == ["FINISHED"] * 4  # index, measure, drift, shards
     for name in ("taskmanager-0", "taskmanager-1"):
         assert "Gather" in cluster.log(name)  # both had a share
 

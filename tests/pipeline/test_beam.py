@@ -20,7 +20,7 @@ from support.repository import ROOT
 from rt2data.errors import Rt2dataError
 from rt2data.pipeline import build as flow
 from rt2data.pipeline import stages
-from rt2data.pipeline.beam import Gather, Index, Measure, WriteShards
+from rt2data.pipeline.beam import Drift, Gather, Index, Measure, WriteShards
 from rt2data.recipes import recipe as recipes
 from rt2data.runners import beam as beam_runner
 from rt2data.runners import progress
@@ -64,6 +64,8 @@ class Composed(stages.Direct):
                 one | beam.Create(tasks["index"]) | Index(self.work)
             if "moments" in tasks:
                 one | beam.Create(tasks["moments"]) | Measure(self.work)
+            if "drift" in tasks:
+                one | beam.Create(tasks["drift"]) | Drift(self.work)
             if "exchange" in tasks:
                 out = tasks["gather"][0].out  # type: ignore[attr-defined]
                 one | beam.Create(tasks["exchange"]) | WriteShards(out, self.work)
@@ -82,6 +84,7 @@ def test_a_build_of_composed_stages(mixture: Built, tmp_path: Path, monkeypatch:
     assert counts["rt2data.index"]["examples"] == sources[1]["units"] + sources[2]["units"]
     assert counts["rt2data.index"]["rows"] == counts["rt2data.exchange"]["rows"] == sum(s["rows"] for s in sources)
     assert counts["rt2data.moments"]["steps"] == sources[0]["rows"]
+    assert counts["rt2data.drift"]["episodes"] == sources[0]["drift"]["episodes"]
     left_out = Counter[str]()
     for source in sources:
         left_out.update({f"left_out.{n}": k for n, k in source["left_out"].items() if n != "not_drawn"})

@@ -11,6 +11,7 @@ from support import small_corpora
 from rt2data.plan import plan
 from rt2data.samples import annotations, duplicates, image_pass, job
 from rt2data.storage.workdir import WorkDir
+from rt2data.tokenizer import ActionTokenizer
 
 Build = Callable[..., dict[str, Any]]
 ANNOTATED = {"/data/0/out.npy": {"0": {"reasoning": {"0": {"plan": "Lift it."}}}}}
@@ -30,6 +31,9 @@ def named(work: WorkDir, digest: str) -> Iterator[Path]:
             if source.declaration.robot and files.folder.is_dir():
                 yield files.wanted(number)
                 yield from (path for g in one.groups_of(number) for path in (files.moments(g), files.cells(g)))
+                replayed_by = ActionTokenizer.from_pretrained(build.folder).fingerprint
+                yield files.drift(replayed_by) / "tokenizer.json"
+                yield from (files.drift_of(replayed_by, g) for g in one.groups_of(number))
         if build.run(one.runs, len(one.groups) - 1).is_file() and one.limits:
             yield from (build.run(one.runs, g) for g in range(len(one.groups)))
             yield from (build.bins(one.runs, g) for g in one.groups_of(0))
