@@ -43,7 +43,7 @@ def check_bounds(recipe: Recipe, written: WrittenRecipe) -> None:
         if robot and robot.controller and source.bounds.rule == "fixed":
             found = f"fixed bounds for {source.declaration.name}, whose actions are in units of a controller"
             repair = "Fixed bounds are in metres and radians; nobody documents this controller's scale"
-            raise Rt2dataError(entry.place, found, "bounds: robust", repair)
+            raise Rt2dataError(entry.place, found, "bounds: quantiles", repair)
 
 
 def check_shared_images(recipe: Recipe, written: WrittenRecipe) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from rt2data.verify.bounds import Rule, read_rule
+from rt2data.verify.reference.bounds import Rule, read_rule
 from rt2data.verify.reference.tokenizer import Reference
 from rt2data.verify.statistics import TrainSums
 

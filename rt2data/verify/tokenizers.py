@@ -6,8 +6,8 @@ from typing import Any
 
 from rt2data.storage.places import Place
 from rt2data.verify import schema, statistics
-from rt2data.verify.bounds import Rule
 from rt2data.verify.facts import Facts
+from rt2data.verify.reference.bounds import Rule
 from rt2data.verify.reference.tokenizer import Reference, fingerprint
 from rt2data.verify.report import Check, Report
 from rt2data.verify.statistics import TrainSums
