@@ -6,9 +6,10 @@
 '1 128 92 241 5 101 128 217'
 
 `tokenizer` has the class, `spec` and `spec_fields` its specification, `schemes` the rules from numbers to bins, `text`
-the action string, `vocabulary` the token ids of a language model, `fit` the fit of FAST, `proprio` states in prompts.
+the action string, `vocabulary` the token ids of a language model, `fit` the fit of FAST, `proprio` states in prompts,
+`absolute` relative actions with their state.
 
-May import: `prompts`, `storage` (inside functions), `resources`, `errors`.
+May import: `robot` (`relative` alone) and `storage` (both inside functions), `prompts`, `resources`, `errors`.
 """
 
 from __future__ import annotations

@@ -226,19 +226,20 @@ class ActionTokenizer:
         bins = xp.reshape(bins, (*shape, self.fields)) if self.horizon > 1 else bins
         return (bins, codec.clipped(xp, x)) if return_clipped else bins
 
-    def decode(self, bins: Array, *, dtype: Any = "float32", validate: bool = True) -> Decoded:
+    def decode(self, bins: Array, *, dtype: Any = "float32", validate: bool = True, state: Array = None) -> Decoded:
         """Decode bins to actions.
 
         Args:
             bins: (..., fields), integers of any library, or a list.
             dtype: "float32" or "float64" (or a library's own name for them): the type of the actions.
             validate: False skips the check that every bin exists, for use inside jax.jit and torch.compile.
+            state: (..., D), that at the chunk's start, which makes relative actions absolute (by numpy).
 
         Returns:
             Decoded(actions, terminate), of the library of `bins` and on its device.
 
         Raises:
-            ActionError: a bin that its field cannot hold, another width, a dtype that is not an integer.
+            ActionError: a bin that its field cannot hold, another width or dtype, a state where nothing is relative.
         """
         codec = self._one_source()
         name = arrays.action_dtype(dtype)
@@ -250,7 +251,12 @@ class ActionTokenizer:
         if self.horizon > 1:
             bins = xp.reshape(bins, (*bins.shape[:-1], self.horizon, self._spec.fields_per_step))
         cells = bins if self._spec.terminate is None else bins[..., 1:]
-        return Decoded(codec.decode(xp, cells, name), fields.terminate_flags(self._spec, bins))
+        actions = codec.decode(xp, cells, name)
+        if state is not None:
+            from rt2data.tokenizer import absolute
+
+            actions = absolute.add_state(self._spec, xp, actions, state)
+        return Decoded(actions, fields.terminate_flags(self._spec, bins))
 
     # Bins and text
 
@@ -273,7 +279,7 @@ class ActionTokenizer:
         bins = fields.parse_texts(self._text_form(), text)
         return np.array(bins, np.int32) if bins else np.empty((0, self.fields), np.int32)
 
-    # Bins and token ids
+    # Bins and token ids, and constraints
 
     def with_vocabulary(self, vocabulary: Any) -> ActionTokenizer:
         """Return the same tokenizer, bound to the vocabulary of a language model.
@@ -319,18 +325,12 @@ class ActionTokenizer:
         For a text placement, text -> ids -> text must be the identity, alone and behind `prompt`; no id may span the
         prompt and the action; and an action must have the number of ids that the specification claims. For the others,
         the ids must exist and be no special tokens, and ids -> text -> ids be the identity (OpenVLA's issues 226, 246).
-
-        Args:
-            vocabulary: the model's tokenizer; by default the one given to `with_vocabulary`.
+        `vocabulary` is the model's tokenizer; by default the one given to `with_vocabulary`.
         """
         return (self if vocabulary is None else self.with_vocabulary(vocabulary))._bound().check(prompt)  # noqa: SLF001
 
-    # Constraints
-
     def allowed_token_ids(self, prefix_ids: Array = ()) -> npt.NDArray[np.int64]:
-        """Return the ids that may follow `prefix_ids`, the ids of an action so far, so that an action can be completed.
-
-        After a complete action: the end-of-sequence id, where the vocabulary has one, with whatever may still follow.
+        """Return the ids that may follow `prefix_ids`, the ids of an action so far; at its end also end-of-sequence.
 
         Raises:
             ActionParseError: when the prefix is not the beginning of an action.
