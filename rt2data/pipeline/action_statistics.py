@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from rt2data import index
-from rt2data.pipeline import exact_stats
+from rt2data.pipeline import chunk_statistics, exact_stats
 from rt2data.pipeline.exact_stats import Cells, Moments
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.robot.fields import split_dimension
@@ -107,6 +107,7 @@ def _values(job: Job, group: int) -> Iterator[tuple[str, Any]]:
     waiting: dict[str, list[Any]] = {}
     rows = 0
     for piece in job.slices(group):
+        yield from ((chunk_statistics.SET, values) for values in chunk_statistics.iter_chunks(job.recipe, piece))
         for name, values in _values_of_slice(job, piece):
             waiting.setdefault(name, []).append(values)
         rows += piece.table.num_rows

@@ -20,7 +20,7 @@ _LISTS: dict[str, Any] = {
     "images": "string", "cameras": [{"name": part, "dtype": "string"} for part in ("member", "role", "field")],
     "dims": "string", "units": "string", "action": "float32", "terminate": "bool", "bins": "int32",
     "proprio": "float32", "action_valid": "bool", "image_valid": "bool", "turns": "string",
-    "answers": "string", "captions": "string",
+    "answers": "string", "captions": "string", "relative": "string", "origin": "float32",
 }  # fmt: skip
 
 
@@ -41,10 +41,10 @@ def features(job: Job) -> list[dict[str, Any]]:
     Without them types are guessed from five samples, and a
     null or another image format in the sixth fails.
     """
-    from rt2data.shards.render import FIELDS
+    from rt2data.shards import render
 
     json = []
-    for name in FIELDS:
+    for name in render.fields(job.recipe):
         kind = {"list": _LISTS[name]} if name in _LISTS else {"dtype": "string" if name in _STRINGS else "int64"}
         json.append({"name": name} | kind)
     own = [{"name": "__key__", "dtype": "string"}, {"name": "__url__", "dtype": "string"}]

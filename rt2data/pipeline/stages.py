@@ -16,7 +16,7 @@ from typing import Any
 
 from rt2data import sources, storage
 from rt2data.errors import Rt2dataError, raise_all
-from rt2data.pipeline import action_statistics, indexing
+from rt2data.pipeline import action_statistics, chunk_statistics, indexing
 from rt2data.pipeline.action_statistics import CellsTask, MomentsTask, WantedTask
 from rt2data.plan import planner, values
 from rt2data.plan.plan import Plan
@@ -284,8 +284,8 @@ def measure_all(job: Job, engine: Engine | Direct) -> dict[int, dict[str, Any]]:
     """MEASURE: compute the exact statistics of each robot source.
 
     Returns:
-        By the source's position in the recipe: ``train``, ``all`` and, where prompts hold states, ``proprio``, each as
-        `rt2data.pipeline.action_statistics.summary` gives it.
+        By the source's position in the recipe: ``train``, ``all``, where prompts hold states ``proprio`` and where
+        chunks are relative ``relative``, each as `rt2data.pipeline.action_statistics.summary` gives it.
     """
     file = job.save()
     files = job.work.measure(file.stem)
@@ -317,9 +317,15 @@ def resolve(recipe: Recipe, spec: ActionTokenizer, measured: dict[int, dict[str,
     """
     dims = {}
     for number, source in enumerate(recipe.sources):
-        stats = measured.get(number, {}).get("train", {"count": 0})
+        own = measured.get(number, {})
+        stats, chunks = own.get("train", {"count": 0}), own.get(chunk_statistics.SET)
         if source.declaration.robot and stats["count"]:
-            dims[source.name] = action_statistics.bounds(source, stats, spec, recipe.bounds)
+            measure = action_statistics.bounds
+            dims[source.name] = (
+                chunk_statistics.chunk_bounds(source, chunks, spec, recipe.bounds, measure)
+                if chunks is not None
+                else measure(source, stats, spec, recipe.bounds)
+            )
     return _with_names(recipe, spec.with_sources(dims)) if dims else spec
 
 

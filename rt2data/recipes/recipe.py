@@ -11,7 +11,7 @@ from rt2data import resources
 from rt2data.declarations import yaml_file
 from rt2data.declarations.declaration import Declaration, find_standardised
 from rt2data.errors import Rt2dataError, near
-from rt2data.recipes import filters, holdout, include, reasoning, sampling
+from rt2data.recipes import filters, holdout, include, reasoning, relative, sampling
 from rt2data.recipes.filters import Filter
 from rt2data.recipes.holdout import Holdout
 from rt2data.recipes.include import AMOUNTS, WrittenRecipe, WrittenSource
@@ -99,6 +99,11 @@ class Recipe:
         held = (self.holdout.split,) if self.holdout else ()
         return ("train", *(name for name in names if name != "train"), *held)
 
+    @property
+    def is_relative(self) -> bool:
+        """Whether the samples of some source have chunks that are relative to a state."""
+        return any(source.sampling.relative for source in self.sources)
+
     def with_horizon(self, horizon: int) -> Recipe:
         """Return the same recipe with action chunks of `horizon` steps."""
         sources = tuple(replace(s, sampling=replace(s.sampling, horizon=horizon)) for s in self.sources)
@@ -161,8 +166,10 @@ def _recipe(written: WrittenRecipe) -> Recipe:
     if "holdout" in raw:
         recipe = _holdout(recipe, written)
     sampling.check_no_op(raw, [source.declaration for source in recipe.sources], written.at)
+    relative.check_exempt(raw, [source.declaration for source in recipe.sources], written.at)
     _check_amounts(recipe, written)
     _check_bounds(recipe, written)
+    _check_steps(recipe, written)
     _check_shared_images(recipe, written)
     _check_spaces(recipe, written)
     recipe.resolved.update(_resolve(recipe, raw))
@@ -269,6 +276,15 @@ def _check_bounds(recipe: Recipe, written: WrittenRecipe) -> None:
             raise Rt2dataError(entry.place, found, "bounds: quantiles", repair)
 
 
+def _check_steps(recipe: Recipe, written: WrittenRecipe) -> None:
+    """Check that a tokenizer whose codes belong to a whole chunk is not asked for bounds per step."""
+    for source, entry in zip(recipe.sources, written.entries, strict=True):
+        how = source.sampling.relative
+        if how and how.per_step and ActionTokenizer.from_pretrained(recipe.tokenizer).spec.scheme == "dct":
+            found = f"statistics: per_step with the tokenizer {recipe.tokenizer}, whose codes belong to a whole chunk"
+            raise Rt2dataError(entry.at(relative.KEY), found, "statistics: flat")
+
+
 def _check_shared_images(recipe: Recipe, written: WrittenRecipe) -> None:
     """Check that sources with shared images give the same shares, where any of them gives several.
 
@@ -307,7 +323,9 @@ def _check_spaces(recipe: Recipe, written: WrittenRecipe) -> None:
     for source, entry in zip(recipe.sources, written.entries, strict=True):
         if source.declaration.robot is None:
             continue
-        space = source.declaration.name, describe_action_space(source.declaration.robot)
+        how = source.sampling.relative
+        against = f", {how.word} against the state at a chunk's start" if how else ""
+        space = source.declaration.name, describe_action_space(source.declaration.robot) + against
         for kind in ("robot", "plan") if source.reasoning else ("robot",):
             other = first.setdefault(source.prompts[kind], space)
             if other[1] != space[1]:
@@ -341,7 +359,7 @@ def _resolve(recipe: Recipe, raw: dict[str, Any]) -> dict[str, Any]:
         resolved["weights"] = recipe.weights
     if "hz" not in raw:
         resolved["stride"] = raw.get("stride", 1)
-    resolved |= {key: raw[key] for key in ("hz", "no_op", "description") if key in raw}
+    resolved |= {key: raw[key] for key in ("hz", "no_op", relative.KEY, "description") if key in raw}
     if recipe.temperature is not None:
         resolved["temperature"] = recipe.temperature
     if recipe.train_samples is not None:

@@ -155,7 +155,7 @@ def read_pose(arm: Arm, values: Floats) -> Pose:
     return Pose(position, rotation.from_rpy(np.stack([columns.get(name, zero) for name in ROTATION], axis=1)))
 
 
-def write_pose(arm: Arm, pose: Pose, into: Floats) -> None:
+def write_pose(arm: Arm, pose: Pose, into: Array) -> None:
     """Write the poses of an arm into its columns of rows (n, D)."""
     angles = rotation.to_rpy(pose.turn)
     for name, i in arm.columns.items():

@@ -32,6 +32,7 @@ FIELDS = (
     "instruction", "plan", "episode", "step", "steps", "dims", "units", "horizon", "action", "terminate", "bins",
     "proprio", "tokenizer", "action_valid", "image_valid", "example", "turns", "question", "answers", "captions",
 )  # fmt: skip
+RELATIVE = ("relative", "origin")  # in mixtures where a source has relative chunks, after `action_valid`
 
 
 @dataclass(slots=True)
@@ -93,6 +94,8 @@ def render(
     prompt, target, middle, tail = (
         _robot(table, source, tokenizer, proprio) if tokenizer is not None else _web(table, source)
     )
+    if recipe.is_relative:
+        middle += _relative(table, source)
     json = text_columns.join(b'{"key":"', keys, b'",' + head, prompt, target, pictures, language, *middle, valid, tail)
     return Rendered(keys, json, refs)
 
@@ -184,6 +187,21 @@ def _robot(table: pa.Table, source: RecipeSource, tokenizer: ActionTokenizer, pr
         fingerprint + b'"action_valid":', _rows(valid),
     ]  # fmt: skip
     return asked, answers, middle, _NO_WEB
+
+
+def fields(recipe: Recipe) -> tuple[str, ...]:
+    """The fields of a sample of a recipe's mixture, in their order."""
+    at = FIELDS.index("action_valid") + 1
+    return (*FIELDS[:at], *RELATIVE, *FIELDS[at:]) if recipe.is_relative else FIELDS
+
+
+def _relative(table: pa.Table, source: RecipeSource) -> list[Column]:
+    """The fields of RELATIVE: the rule of each dimension, and the state at the chunk's start where it is known."""
+    how = source.sampling.relative
+    state: Column = b"null,"
+    if "origin" in table.column_names:
+        state = _rows(index.matrix(table.column("origin")))
+    return [json_fragment(relative=how.rules if how else None) + b'"origin":', state]
 
 
 def _flags(table: pa.Table, name: str) -> npt.NDArray[np.bool_]:
