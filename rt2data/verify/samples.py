@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from rt2data.verify import schema, splits
+from rt2data.verify import relative, schema, splits
 from rt2data.verify.facts import Facts
 from rt2data.verify.reference import keys, texts
 from rt2data.verify.reference.keys import Key
@@ -28,7 +28,7 @@ class SampleCheck:
     def __init__(self, facts: Facts, report: Report) -> None:
         self.facts, self.report = facts, report
         rules = schema.load("sample")
-        self.fields = list(rules["properties"])
+        self.fields = relative.sample_fields(list(rules["properties"]), facts)
         self.fits = schema.compiled(rules)
         self.unpromised: Counter[str] = Counter()  # by source, values of a scheme that promises no distance
 
@@ -204,6 +204,7 @@ class SampleCheck:
         ):
             return None
         self._units(where, sample, reference)
+        relative.check_fields(where, sample, reference, self.facts, self.report)
         sound = sample["action_valid"][0] or sample["terminate"][0]
         check.expect(sound, where, "an invalid action that does not terminate", "such a step left out")
         action = [float32(value) for value in sample["action"]]
@@ -255,7 +256,7 @@ class SampleCheck:
         if reference.dct:  # a code out of range bends its dimension at every step
             clipped = [any(clipped[i % width :: width]) for i in range(len(action))]
         for i, (value, stored) in enumerate(zip(decoded, action, strict=True)):
-            near = reference.tolerance(i % width)
+            near = reference.tolerance(i)
             if near is None:
                 self.unpromised[sample["source"]] += 1
             elif not clipped[i]:

@@ -19,7 +19,7 @@ class TrainSums:
 
     Args:
         stats: the source's ``train`` in statistics.json, whose quantiles are counted against.
-        dims: number of dimensions.
+        dims: number of dimensions; of chunks with statistics per step, those of all steps.
         fields: number of bins of a step.
         bins: bins of a dimension.
     """
@@ -57,9 +57,11 @@ def shape_error(stats: Json, dims: list[str], fields: int, bins: int) -> str:
     """Say what is wrong with the lengths of the lists of a set of statistics; "" where nothing is."""
     if stats["dims"] != dims:
         return f"the dimensions {' '.join(stats['dims'])}"
-    for name in ("mean", "std", "min", "q01", "median", "q99", "max", *(["clipped"] if "clipped" in stats else [])):
-        if len(stats[name]) != len(dims):
+    for name in ("mean", "std", "min", "q01", "median", "q99", "max"):
+        if len(stats[name]) != len(dims) * stats.get("horizon", 1):
             return f"{len(stats[name])} values of {name}"
+    if len(stats.get("clipped", dims)) != len(dims):
+        return f"{len(stats['clipped'])} values of clipped"
     if "bins" in stats and (len(stats["bins"]), {len(row) for row in stats["bins"]}) != (fields, {bins}):
         return f"bins of {len(stats['bins'])} rows"
     return ""
@@ -68,20 +70,21 @@ def shape_error(stats: Json, dims: list[str], fields: int, bins: int) -> str:
 def compare(where: str, sums: TrainSums, *, complete: bool, report: Report) -> None:
     """Compare the statistics of train with the steps that were seen; `complete`: all of its steps are in the shards."""
     check, stats, n = report["statistics"], sums.stats, sums.count
+    names, width = stats["dims"] * stats.get("horizon", 1), len(stats["dims"])
     if not complete:
         check.expect(n <= stats["count"], where, f"count {stats['count']}", f"at least the {n} steps in the shards")
-        for i, name in enumerate(stats["dims"]):
+        for i, name in enumerate(names):
             fits = (
                 stats["min"][i] <= sums.low[i]
                 and sums.high[i] <= stats["max"][i]
-                and sums.clipped[i] <= stats["clipped"][i]
+                and sums.clipped[i % width] <= stats["clipped"][i % width]
             )
-            found = f"min {stats['min'][i]!r}, max {stats['max'][i]!r}, {stats['clipped'][i]} clipped"
+            found = f"min {stats['min'][i]!r}, max {stats['max'][i]!r}, {stats['clipped'][i % width]} clipped"
             check.expect(
                 fits,
                 f"{where} {name}",
                 found,
-                f"room for {sums.low[i]!r}, {sums.high[i]!r}, {sums.clipped[i]} of the shards",
+                f"room for {sums.low[i]!r}, {sums.high[i]!r}, {sums.clipped[i % width]} of the shards",
             )
         return
     if (
@@ -89,10 +92,12 @@ def compare(where: str, sums: TrainSums, *, complete: bool, report: Report) -> N
         or n == 0
     ):
         return
-    for i, name in enumerate(stats["dims"]):
+    for i, (clipped, stated) in enumerate(zip(sums.clipped, stats["clipped"], strict=False)):
+        check.expect(clipped == stated, f"{where} {names[i]}", f"clipped {stated}", f"{clipped}, that of the shards")
+    for i, name in enumerate(names):
         mean = Fraction(sums.sums[i], n << _UNIT)
         variance = Fraction(sums.squares[i], n << 2 * _UNIT) - mean * mean
-        exact = {"min": sums.low[i], "max": sums.high[i], "mean": float(mean), "clipped": sums.clipped[i]}
+        exact = {"min": sums.low[i], "max": sums.high[i], "mean": float(mean)}
         for key, value in exact.items():
             check.expect(
                 stats[key][i] == value, f"{where} {name}", f"{key} {stats[key][i]!r}", f"{value!r}, that of the shards"

@@ -60,7 +60,7 @@ def _check_action_bounds(source: str, raw: Json, rule: str, facts: Facts, stats:
         expected = f"{len(names)} dimensions: {' '.join(names)}"
         if not report["statistics"].expect(not wrong, f"statistics.json {source} {name}", wrong, expected):
             return
-    facts.sums[source] = TrainSums(stats["train"], len(names), fields, reference.bins)
+    facts.sums[source] = TrainSums(stats["train"], len(stats["train"]["mean"]), fields, reference.bins)
     fixed = {dim["name"]: dim for dim in raw["dims"]}
     gripper = next((dim for name, dim in fixed.items() if name.startswith("gripper")), {"low": 0.0, "high": 1.0})
     for i, dim in enumerate(reference.dims):
@@ -69,7 +69,15 @@ def _check_action_bounds(source: str, raw: Json, rule: str, facts: Facts, stats:
         elif dim["name"] in fixed and rule == "fixed":
             wanted = _bounds(fixed[dim["name"]])
         else:
-            wanted = statistics.quantile_bounds(stats["train"], i, dim.get("unit", ""), reference.bins)
+            each = [
+                statistics.quantile_bounds(stats["train"], n, dim.get("unit", ""), reference.bins)
+                for n in range(i, len(stats["train"]["mean"]), len(names))
+            ]
+            wanted = min(low for low, _, _ in each), max(high for _, high, _ in each), all(held for *_, held in each)
+            steps = [[low, high] for low, high, _ in each]
+            steps = [] if all(pair == steps[0] for pair in steps) else steps
+            where = f"tokenizer.json {source} {dim['name']} steps"
+            report["tokenizer"].expect(dim.get("steps", []) == steps, where, f"{dim.get('steps')}", f"{steps}")
         report["tokenizer"].expect(
             _bounds(dim) == wanted,
             f"tokenizer.json {source} {dim['name']}",

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rt2data.storage.places import Place
-from rt2data.verify import card, schema, shards, statistics, tokenizers
+from rt2data.verify import card, relative, schema, shards, statistics, tokenizers
 from rt2data.verify.cameras import CameraCheck
 from rt2data.verify.conditions import Conditions
 from rt2data.verify.facts import collect_facts
@@ -56,7 +56,7 @@ class Walk:
         self.reasoning.finish()
         self.windows.finish(self.ledger.place)
         self._statistics()
-        card.check(self.folder, self.manifest, self.suffixes, self.report)
+        card.check(self.folder, self.manifest, self.suffixes, self.samples.fields, self.report)
         for source, number in self.samples.unpromised.items():
             self.report.notes.append(f"{source}: {number:,} values whose scheme does not promise how near they decode")
 
@@ -115,7 +115,10 @@ class Walk:
         if bins is not None and split == "train" and key.source in self.facts.sums and key.variant <= 0:
             reference = self.facts.references[key.source]
             action = [float32(value) for value in sample["action"]]
-            self.facts.sums[key.source].add(action[: len(reference.dims)], reference.steps(action, bins))
+            if sample.get("relative"):
+                relative.add_chunk(self.facts.sums[key.source], reference, action, bins)
+            else:
+                self.facts.sums[key.source].add(action[: len(reference.dims)], reference.steps(action, bins))
             self._add_state(key.source, sample)
 
     def _image(self, where: str, suffix: str, data: bytes, digest: bytes) -> ImageFacts | None:
@@ -160,11 +163,14 @@ class Walk:
             train, own = sums.stats, (self.stats or {})["sources"][source]
             count, episodes, every = train["count"], own["episodes"], own["all"]
             several = self.facts.rules[source].get("instructions") == "all"  # samples of a step
-            fits = count <= usable if several else count == usable
-            check.expect(fits, where, f"count {count}", f"{usable}, the usable train samples")
+            chunks = relative.asked(self.facts.recipe, self.facts.rules[source])
+            flat = chunks is not None and not relative.is_per_step(train)
+            wanted = usable * (self.facts.references[source].horizon if flat else 1)
+            fits = count <= wanted if several else count == wanted
+            check.expect(fits, where, f"count {count}", f"{wanted}, the usable train samples")
             expected = f"{entry['units']}, as the manifest says"
             check.expect(episodes == entry["units"], where, f"{episodes} episodes", expected)
-            within = (
+            within = chunks is not None or (
                 all(a <= b for a, b in zip(every["min"], train["min"], strict=True))
                 and all(a >= b for a, b in zip(every["max"], train["max"], strict=True))
                 and every["count"] >= count
