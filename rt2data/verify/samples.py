@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from rt2data.verify import relative, schema, splits
+from rt2data.verify import schema, splits
+from rt2data.verify.chunks import relative
 from rt2data.verify.facts import Facts
 from rt2data.verify.reference import keys, texts
 from rt2data.verify.reference.keys import Key

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from rt2data.storage.places import Place
-from rt2data.verify import card, relative, schema, shards, statistics, tokenizers
+from rt2data.verify import card, schema, shards, statistics, tokenizers
 from rt2data.verify.cameras import CameraCheck
+from rt2data.verify.chunks import relative
+from rt2data.verify.chunks.windows import Windows
 from rt2data.verify.conditions import Conditions
 from rt2data.verify.facts import collect_facts
 from rt2data.verify.ledger import Ledger
@@ -21,7 +23,6 @@ from rt2data.verify.reference.tokenizer import float32
 from rt2data.verify.report import Report
 from rt2data.verify.samples import SampleCheck
 from rt2data.verify.shards import Members
-from rt2data.verify.windows import Windows
 
 Json = dict[str, Any]
 

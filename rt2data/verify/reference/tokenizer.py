@@ -76,12 +76,9 @@ class Reference:
         if self.scheme not in _RULES:
             raise InvalidAction(f'scheme "{self.scheme}"; expected dct or one of {", ".join(_RULES)}')
         rule = _RULES[self.scheme]
-        if any("steps" in d for d in self.dims):  # bounds of each step: a rule for each number of a chunk
-            bounds = [
-                d["steps"][k] if "steps" in d else (d["low"], d["high"]) for k in range(self.horizon) for d in self.dims
-            ]
-        else:
-            bounds = [(d["low"], d["high"]) for d in self.dims]
+        # With bounds of each step, a rule for each number of a chunk.
+        steps = range(self.horizon if any("steps" in d for d in self.dims) else 1)
+        bounds = [d["steps"][k] if "steps" in d else (d["low"], d["high"]) for k in steps for d in self.dims]
         self.rules = [
             rule(float(low), float(high), self.bins, self.dims[i % len(self.dims)], self.options)
             for i, (low, high) in enumerate(bounds)
@@ -182,9 +179,7 @@ class Reference:
         return [not low <= x <= high for x, (low, high) in zip(action, limits, strict=True)]
 
     def tolerance(self, number: int) -> float | None:
-        """How far decode(encode(x)) of a number of a chunk may be from an x within the bounds; None where the scheme
-        does not promise it.
-        """
+        """How far decode(encode(x)) of a chunk's number may be from an x within the bounds; None: no promise."""
         return self.dct.tolerance(number % len(self.dims)) if self.dct else self._rule(number).tolerance
 
     def _rule(self, number: int) -> _Rule:

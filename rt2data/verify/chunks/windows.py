@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from rt2data.verify.chunks.relative import RelativeWindows
 from rt2data.verify.reference.keys import Key
 from rt2data.verify.reference.tokenizer import float32
-from rt2data.verify.relative import RelativeWindows
 from rt2data.verify.report import Report
 from rt2data.verify.shards import Members
 from rt2data.verify.spill import Records
