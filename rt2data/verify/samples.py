@@ -205,7 +205,8 @@ class SampleCheck:
         ):
             return None
         self._units(where, sample, reference)
-        relative.check_fields(where, sample, reference, self.facts, self.report)
+        if not relative.check_fields(where, sample, reference, self.facts, self.report):
+            return None
         sound = sample["action_valid"][0] or sample["terminate"][0]
         check.expect(sound, where, "an invalid action that does not terminate", "such a step left out")
         action = [float32(value) for value in sample["action"]]

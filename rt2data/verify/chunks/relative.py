@@ -42,28 +42,34 @@ def sample_fields(names: Sequence[str], facts: Facts) -> list[str]:
     return [name for name in names if some or name not in FIELDS]
 
 
-def check_fields(where: str, sample: Json, reference: Reference, facts: Facts, report: Report) -> None:
-    """Check the rules and the origin of a robot sample against the recipe and tokenizer.json."""
+def check_fields(where: str, sample: Json, reference: Reference, facts: Facts, report: Report) -> bool:
+    """Check the rules and the origin of a robot sample against the recipe and tokenizer.json.
+
+    Returns whether they can be read.
+    """
     check, how = report["actions"], asked(facts.recipe, facts.rules[sample["source"]])
     words, origin = sample.get("relative"), sample.get("origin")
     written = [dim.get("relative", "none") for dim in reference.dims]
     expected = written if how else None
-    check.expect(words == expected, where, f"relative {words}", f"{expected}, as tokenizer.json and the recipe say")
+    same = check.expect(
+        words == expected, where, f"relative {words}", f"{expected}, as tokenizer.json and the recipe say"
+    )
     if how is None:
-        check.expect(set(written) == {"none"} and origin is None, where, f"{written} by tokenizer.json", "none of it")
-        return
+        fits = set(written) == {"none"} and origin is None
+        return check.expect(fits, where, f"{written} by tokenizer.json, origin {origin}", "none of it") and same
     check.expect(set(written) - {"none"} <= WORDS[how["relative"]], where, f"{written}", f"{how['relative']} or none")
     exempt = how.get("exempt", ["gripper"])
     for name, word in zip(sample["dims"], written, strict=False):
         kept = name in exempt or ("gripper" in exempt and name.rpartition("_")[2] == "gripper")
         check.expect(not (kept and word != "none"), where, f"{name} by {word}", "an exempt dimension as it is")
     if origin is None:
-        check.expect("subtract" not in written, where, "no origin", "the state that was subtracted")
-        return
+        found = "no origin"
+        return check.expect("subtract" not in written, where, found, "the state that was subtracted") and same
     sound = len(origin) == len(written) and all(
         value == 0 for value, word in zip(origin, written, strict=False) if word == "none"
     )
-    check.expect(sound, where, f"origin {origin}", f"{len(written)} numbers, 0 where nothing is relative")
+    expected_origin = f"{len(written)} numbers, 0 where nothing is relative"
+    return check.expect(sound, where, f"origin {origin}", expected_origin) and same
 
 
 def is_per_step(stats: Json) -> bool:
