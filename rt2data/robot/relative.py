@@ -25,6 +25,8 @@ from rt2data.errors import Rt2dataError
 from rt2data.robot import rotation
 from rt2data.robot.fields import ROTATION, TRANSLATION, split_dimension
 
+__all__ = ["Pose", "absolute_pose", "compose_displacements", "make_absolute", "make_relative", "relative_pose"]
+
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
