@@ -12,6 +12,7 @@ from rt2data.robot import origins
 
 KEY = "action"
 EXEMPT = ["gripper"]  # unless the recipe says otherwise; every gripper
+MAX_NUMBERS = 4096  # of a chunk with statistics per step, whose memory grows with them
 
 At = Callable[[str], str]
 
@@ -55,7 +56,11 @@ def parse_relative(
         found = f"relative: {word} for {declaration.name}: {reason}"
         repair = "Leave this source as it is with action: null, or name in exempt: what keeps its value"
         raise Rt2dataError(where, found, "actions that can be relative to the state at a chunk's start", repair)
-    return Relative(word, rules, raw.get("statistics", "flat") == "per_step" and horizon > 1)
+    per_step = raw.get("statistics", "flat") == "per_step" and horizon > 1
+    if per_step and horizon * len(rules) > MAX_NUMBERS:
+        found = f"statistics: per_step of {horizon} steps of {len(rules)} dimensions"
+        raise Rt2dataError(where, found, f"at most {MAX_NUMBERS} numbers in a chunk", "Take statistics: flat")
+    return Relative(word, rules, per_step)
 
 
 def check_exempt(common: Mapping[str, Any], declarations: Iterable[Declaration], at: At) -> None:

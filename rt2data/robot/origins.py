@@ -68,9 +68,9 @@ def explain_refusal(robot: RobotFields, rules: Sequence[str]) -> str | None:
     for arm in dict.fromkeys(split_dimension(name)[0] for name, _ in taken):
         which = {last for name, _ in taken for own, last in [split_dimension(name)] if own == arm}
         every = {last for name in robot.dims for own, last in [split_dimension(name)] if own == arm and last in ARM[:6]}
-        if not subtracts and which != every:
+        if which != every:
             return f"{', '.join(sorted(every - which))} exempt from a pose, which is one body"
-        fault = None if subtracts else relative.explain_refusal(which, taken[0][1])
+        fault = relative.explain_refusal(which, relative.POSE_TOOL if robot.frame == "tool" else relative.POSE_BASE)
         if fault:
             return fault
     return None

@@ -218,6 +218,23 @@ def test_whole_windows_alone_where_the_end_is_dropped(plain: Any, build: Build, 
     )
 
 
+def test_a_step_without_its_state_is_left_out(build: Build, tmp_path: Path) -> None:
+    """It ends windows too: what begins less than a chunk before it is cut."""
+
+    def state(rng: np.random.Generator, number: int, steps: int) -> Any:
+        values = rng.normal(size=(steps, 14)).astype(np.float32)
+        values[5, 3] = np.nan if number == 0 else 0.0
+        return values
+
+    declared = find_declaration("aloha_mobile", "test")
+    fake_datasets.fake(declared, tmp_path, episodes=2, steps=9, values={"steps/observation/state": state})
+    source = {"source": "aloha_mobile", "splits": {"train": ["train"]}, "action": {"relative": "subtract"}}
+    options = {"tokenizer": {"spec": "rt2", "horizon": H}, "cameras": ["primary"], "sources": [source]}
+    made = build(small_corpora.write_recipe(tmp_path / "r.yaml", **options), tmp_path / "out", data_root=tmp_path)
+    assert made["sources"][0]["left_out"] == {"cut_window": H - 1, "no_state": 1}
+    assert failing(verify(tmp_path / "out")) == set()
+
+
 @pytest.mark.parametrize(
     ("change", "check"),
     [
@@ -245,8 +262,8 @@ def test_dct_chunks_are_relative_too(build: Build, data: Path, tmp_path: Path) -
 
 
 def test_recipes_that_cannot_be_followed(data: Path, tmp_path: Path) -> None:
-    def refused(match: str, spec: str = "rt2", **actions: Any) -> None:
-        path = recipe(tmp_path / "recipe.yaml", spec, **actions)
+    def refused(match: str, spec: str = "rt2", horizon: int = H, **actions: Any) -> None:
+        path = recipe(tmp_path / "recipe.yaml", spec, horizon, **actions)
         with pytest.raises(Rt2dataError, match=match):
             recipes.read_recipe(path)
 
@@ -255,6 +272,7 @@ def test_recipes_that_cannot_be_followed(data: Path, tmp_path: Path) -> None:
     refused('no dimension "grip"', bridge_dataset={"relative": "pose", "exempt": ["grip"]})
     per_step = {"relative": "pose", "statistics": "per_step"}
     refused("whose codes belong to a whole chunk", "fast", bridge_dataset=per_step)
+    refused("at most 4096 numbers in a chunk", horizon=600, bridge_dataset=per_step)
     path = small_corpora.write_recipe(tmp_path / "own.yaml", action={"relative": "pose", "exempt": ["grip"]})
     with pytest.raises(Rt2dataError, match="no source has the dimension"):
         recipes.read_recipe(path)

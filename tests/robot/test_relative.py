@@ -207,6 +207,7 @@ def test_which_declarations_can_do_which() -> None:
     assert refusal("toto", "pose") is None  # against the previous target: it telescopes
     assert "no pose to subtract" in str(refusal("toto", "subtract"))
     assert "exempt from a pose" in str(refusal("bridge_dataset", "pose", ("gripper", "z")))
+    assert "exempt from a pose" in str(refusal("droid", "subtract", ("gripper", "roll")))
 
 
 def test_the_frame_of_displacements_must_be_known() -> None:
