@@ -30,7 +30,7 @@ import numpy as np
 import pyarrow as pa
 
 from rt2data import index, sources
-from rt2data.pipeline import exchange, indexing
+from rt2data.pipeline import exchange, indexing, tokenizers
 from rt2data.pipeline import stages as flow
 from rt2data.plan import plan, planner
 from rt2data.recipes import recipe
@@ -209,7 +209,7 @@ def measured(scratch: Path, millions: int, pool: workers.Pool) -> dict[str, Any]
     the_job = make_job(scratch, millions)
     stages = Stages(pool, children())
     statistics = flow.measure_all(the_job, stages)  # type: ignore[arg-type]  # it runs stages as an engine does
-    tokenizer = flow.resolve(the_job.recipe, flow.open_tokenizer(the_job.recipe), statistics)
+    tokenizer = tokenizers.resolve(the_job.recipe, tokenizers.open_tokenizer(the_job.recipe), statistics)
     tokenizer.save_pretrained(str(scratch / "tokenizer"))
     command = [sys.executable, __file__, "--child", str(scratch), str(the_job.save())]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)

@@ -72,16 +72,19 @@ def format_stats(stats: Json) -> str:
 def _action_table(train: Json) -> list[str]:
     if not train["count"]:
         return ["  no train step"]
-    names = ("mean", "std", "min", "q01", "median", "q99", "max")
+    names, width = ("mean", "std", "min", "q01", "median", "q99", "max"), len(train["dims"])
+    what = f"chunks of {train['horizon']} steps" if "horizon" in train else "steps"
     lines = [
-        f"  actions of {train['count']:,} train steps:",
+        f"  actions of {train['count']:,} train {what}:",
         f"  {'':<10}" + "".join(f"{n:>10}" for n in names) + f"{'clipped':>9}{'unused':>8}",
     ]
-    bins = train["bins"][-len(train["dims"]) :]  # without the row of the terminate field, where there is one
-    for i, dim in enumerate(train["dims"]):
-        numbers = "".join(f"{train[n][i]:>10.4f}" for n in names)
-        unused, clipped = sum(n == 0 for n in bins[i]), train["clipped"][i] / sum(bins[i])
-        lines.append(f"  {dim[:10]:<10}{numbers}{100 * clipped:>7.2f} %{unused:>8}")
+    bins = train["bins"][-width:]  # without the row of the terminate field, where there is one
+    for step in dict.fromkeys((0, train.get("horizon", 1) - 1)):
+        lines += [f"  step {step + 1} of the chunk:"] if "horizon" in train else []
+        for i, dim in enumerate(train["dims"]):
+            numbers = "".join(f"{train[n][step * width + i]:>10.4f}" for n in names)
+            unused, clipped = sum(n == 0 for n in bins[i]), train["clipped"][i] / sum(bins[i])
+            lines.append(f"  {dim[:10]:<10}{numbers}{100 * clipped:>7.2f} %{unused:>8}")
     return lines
 
 

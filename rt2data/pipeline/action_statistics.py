@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from rt2data import index
-from rt2data.pipeline import exact_stats
+from rt2data.pipeline import chunk_statistics, exact_stats
 from rt2data.pipeline.exact_stats import Cells, Moments
 from rt2data.recipes.bounds import Bounds
 from rt2data.recipes.recipe import RecipeSource
@@ -139,6 +139,7 @@ def _values(job: Job, group: int) -> Iterator[tuple[str, Any]]:
     waiting: dict[str, list[Any]] = {}
     rows = 0
     for piece in job.slices(group):
+        yield from ((chunk_statistics.SET, values) for values in chunk_statistics.iter_chunks(job.recipe, piece))
         for name, values in _values_of_slice(job, piece):
             waiting.setdefault(name, []).append(values)
         rows += piece.table.num_rows
@@ -190,10 +191,10 @@ def merged(paths: Iterable[str | Path], kind: type[Any]) -> dict[str, Any]:
 def wanted_cells(moments: dict[str, Moments], bounds: Bounds) -> dict[str, Any]:
     """The cells that pass 2 counts of each set that tasks measure: the quantiles of `all` need those of its two.
 
-    `bounds` is the rule that takes quantiles of `train`.
+    `bounds` is the rule that takes quantiles of `train` or, where chunks are relative, of these.
     """
     cells = {
-        name: moment.cells(_all_quantiles(bounds if name == "train" else None, moment.count))
+        name: moment.cells(_all_quantiles(bounds if name in ("train", chunk_statistics.SET) else None, moment.count))
         for name, moment in moments.items()
         if moment.count
     }

@@ -26,7 +26,7 @@ class Bins:
         counts: ``train`` are the actions, and ``proprio`` the states where prompts hold them. Each step counts once
             whatever its copies and whatever the horizon: int64 (fields of a step, bins), the first row of the terminate
             field, and int64 (D,). Of a scheme whose codes belong to a whole chunk ("dct"), the codes of all
-            frequencies of a dimension count together.
+            frequencies of a dimension count together; of chunks relative to their start, the bins of all steps.
     """
 
     def __init__(self, tokenizer: ActionTokenizer, state: ActionTokenizer | None = None) -> None:
@@ -38,11 +38,14 @@ class Bins:
         source, table = piece.source, piece.table
         rows = np.flatnonzero(samples.kept & (samples.row_split == 0))
         mine = self._tokenizer.for_source(source.name)
-        if mine.spec.scheme == "dct":
+        if mine.spec.scheme == "dct" or source.sampling.relative:
             chunks = windows.ActionWindows(piece.every, source)
             for block in range(0, max(1, len(rows)), BLOCK):
-                actions = chunks.at(rows[block : block + BLOCK] + piece.start).values
-                self._add("train", mine, actions if mine.horizon > 1 else actions[:, 0])
+                actions = chunks.at(rows[block : block + BLOCK] + piece.start)
+                values, ends = actions.values, actions.terminate if mine.terminate else None
+                if mine.horizon == 1:
+                    values, ends = values[:, 0], None if ends is None else ends[:, 0]
+                self._add("train", mine, values, ends)
         else:
             ends = index.numbers(table, "terminate")[rows] if mine.terminate else None
             self._add("train", mine.with_horizon(1), index.matrix(table.column("action"))[rows], ends)

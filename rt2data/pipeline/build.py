@@ -12,8 +12,9 @@ from rt2data.errors import Rt2dataError
 from rt2data.pipeline import commit, exchange, staging
 from rt2data.pipeline.exchange import ExchangeTask
 from rt2data.pipeline.gather import GatherTask
-from rt2data.pipeline.stages import open_tokenizer, prepare, work_folder
+from rt2data.pipeline.stages import prepare, work_folder
 from rt2data.pipeline.summary import summary
+from rt2data.pipeline.tokenizers import open_tokenizer
 from rt2data.plan import text as plan_text
 from rt2data.recipes import recipe as recipes
 from rt2data.runners.engine import Engine, finished

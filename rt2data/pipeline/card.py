@@ -16,21 +16,21 @@ from rt2data.samples.job import Job
 
 _STRINGS = (
     "key", "kind", "source", "dataset", "split", "prompt", "target", "language", "instruction", "plan", "episode",
-    "tokenizer", "example", "question",
+    "tokenizer", "example", "question", "recipe_kind",
 )  # fmt: skip
-_NUMBERS = ("step", "steps", "horizon")
-_LISTS: dict[str, Any] = {
-    "images": "string", "cameras": [{"name": part, "dtype": "string"} for part in ("member", "role", "field")],
-    "dims": "string", "units": "string", "action": "float32", "terminate": "bool", "bins": "int32",
-    "proprio": "float32", "action_valid": "bool", "image_valid": "bool", "turns": "string",
-    "answers": "string", "captions": "string",
-}  # fmt: skip
 _SPAN = [{"name": "start", "dtype": "int64"}, {"name": "end", "dtype": "int64"}, {"name": "loss", "dtype": "string"}]
 _MESSAGE = [
     {"name": "role", "dtype": "string"},
     {"name": "content", "list": [{"name": part, "dtype": "string"} for part in ("type", "text", "image")]},
     {"name": "loss", "dtype": "string"}, {"name": "end", "dtype": "bool"}, {"name": "spans", "list": _SPAN},
 ]  # fmt: skip
+_NUMBERS = ("step", "steps", "horizon")
+_LISTS: dict[str, Any] = {
+    "images": "string", "cameras": [{"name": part, "dtype": "string"} for part in ("member", "role", "field")],
+    "dims": "string", "units": "string", "action": "float32", "terminate": "bool", "bins": "int32",
+    "proprio": "float32", "action_valid": "bool", "image_valid": "bool", "turns": "string",
+    "answers": "string", "captions": "string", "messages": _MESSAGE, "relative": "string", "origin": "float32",
+}  # fmt: skip
 
 
 def members(job: Job) -> list[str]:
@@ -56,14 +56,12 @@ def features(job: Job) -> list[dict[str, Any]]:
     Without them types are guessed from five samples, and a
     null or another image format in the sixth fails.
     """
-    from rt2data.shards.render import FIELDS
+    from rt2data.shards import render
 
     json = []
-    for name in FIELDS:
+    for name in render.fields(job.recipe):
         kind = {"list": _LISTS[name]} if name in _LISTS else {"dtype": "string" if name in _STRINGS else "int64"}
         json.append({"name": name} | kind)
-    if job.recipe.has_kinds:
-        json += [{"name": "recipe_kind", "dtype": "string"}, {"name": "messages", "list": _MESSAGE}]
     own = [{"name": "__key__", "dtype": "string"}, {"name": "__url__", "dtype": "string"}]
     return [*({"name": m, "dtype": "image"} for m in members(job)), {"name": "json", "struct": json}, *own]
 

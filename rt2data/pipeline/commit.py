@@ -14,7 +14,7 @@ import numpy as np
 import rt2data
 from rt2data.errors import Rt2dataError
 from rt2data.mixture.reader import CLAIM, FORMAT, load_manifest
-from rt2data.pipeline import action_statistics, card, staging
+from rt2data.pipeline import action_statistics, card, chunk_statistics, staging
 from rt2data.plan.plan import Plan, SourcePlan
 from rt2data.samples import selection
 from rt2data.samples.job import Job
@@ -233,10 +233,13 @@ def _statistics(job: Job, plan: Plan, measured: dict[int, dict[str, Any]], build
             for name in ("train", "proprio")
             if name in stats
         }
+        train = stats["train"]
+        if chunk_statistics.SET in stats:
+            train = chunk_statistics.published(source, stats[chunk_statistics.SET])
         out[source.name] = {
             "episodes": plan.sources[number].units,
             "instructions": action_statistics.instructions(job, number),
-            "train": stats["train"] | counts["train"],
+            "train": train | counts["train"],
             "proprio": stats["proprio"] | counts["proprio"] if "proprio" in stats else None,
             "all": stats["all"],
             "drift": plan.sources[number].drift,

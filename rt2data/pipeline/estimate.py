@@ -12,7 +12,7 @@ from rt2data import index as index_of
 from rt2data import storage
 from rt2data.errors import Rt2dataError
 from rt2data.index.blobs import PREFIX
-from rt2data.pipeline import stages, staging
+from rt2data.pipeline import stages, staging, tokenizers
 from rt2data.plan import kind_steps, left_out, planner, quotas, requests, warnings
 from rt2data.plan.plan import Plan, SourcePlan, counted_streams, empty_plans
 from rt2data.plan.versions import set_versions
@@ -67,7 +67,7 @@ def make(
             found = f"not found below {data_root}: {', '.join(absent)}"
             guessed.warnings.insert(0, f"{found}. Their numbers are those that their publishers state")
         return guessed
-    exact = prepared.plan(prepared.tokenizer(stages.open_tokenizer(recipe)), prepared.proprio_tokenizer())
+    exact = prepared.plan(prepared.tokenizer(tokenizers.open_tokenizer(recipe)), prepared.proprio_tokenizer())
     for source in exact.sources:
         source.staged = staging.cheaper(source.reads)
     return exact

@@ -136,12 +136,16 @@ def _rows(job: Job, plan: Plan, group: int, bins: Bins | None, counts: Counter[s
 
 def _window(every: pa.Table, rows: npt.NDArray[np.int64], source: RecipeSource) -> dict[str, Any]:
     """The columns of the samples that begin at `rows` of a part, as far as they are of more than these rows."""
-    actions = windows.ActionWindows(every, source).at(rows)
+    chunks = windows.ActionWindows(every, source)
+    actions = chunks.at(rows)
     columns: dict[str, Any] = {
         "action": index.fixed(actions.values.reshape(len(rows), math.prod(actions.values.shape[1:]))),
         "terminate": index.fixed(actions.terminate),
         "valid": index.fixed(actions.valid),
     }
+    origin = chunks.relative.origin(rows) if chunks.relative else None
+    if origin is not None:
+        columns["origin"] = index.fixed(origin)
     for number in range(1, source.sampling.history):
         at, there = windows.earlier_rows(every, rows, source, number)
         for camera in selection.cameras(source):

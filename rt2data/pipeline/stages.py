@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from rt2data import sources, storage
 from rt2data.errors import Rt2dataError, raise_all
 from rt2data.mixture.drift import warn_drift
-from rt2data.pipeline import action_statistics, drift, indexing
+from rt2data.pipeline import action_statistics, chunk_statistics, drift, indexing, tokenizers
 from rt2data.pipeline.action_statistics import CellsTask, MomentsTask, WantedTask
 from rt2data.plan import planner, values
 from rt2data.plan.plan import Plan
@@ -35,7 +35,7 @@ from rt2data.sources.base import Part, Source
 from rt2data.storage import object_store
 from rt2data.storage.places import Place
 from rt2data.storage.workdir import WorkDir
-from rt2data.tokenizer import ActionTokenizer, proprio
+from rt2data.tokenizer import ActionTokenizer
 from rt2data.tracks import indexing as track_indexing
 from rt2data.tracks.indexing import TracksTask
 
@@ -70,11 +70,11 @@ class Prepared:
 
     def tokenizer(self, spec: ActionTokenizer) -> ActionTokenizer:
         """`spec` with the bounds of every robot source."""
-        return resolve(self.job.recipe, spec, self.statistics)
+        return tokenizers.resolve(self.job.recipe, spec, self.statistics)
 
     def proprio_tokenizer(self) -> ActionTokenizer | None:
         """The tokenizer of the states that prompts hold, with the bounds of each source; None where no prompt does."""
-        return resolve_proprio(self.job.recipe, self.statistics)
+        return tokenizers.resolve_proprio(self.job.recipe, self.statistics)
 
     def drift(self, tokenizer: ActionTokenizer) -> dict[int, dict[str, Any]]:
         """Replay the train episodes through `tokenizer`, as `tokenizer` gives it: what `drift.measure` returns."""
@@ -173,12 +173,6 @@ def work_folder(out: Place, work: str | Path | None) -> Path:
         repair = "Its files are mapped into memory: give a local folder, or one of storage that all workers mount"
         raise Rt2dataError(str(folder), "a work directory on object storage", "a folder of a file system", repair)
     return folder.absolute()
-
-
-def open_tokenizer(recipe: Recipe) -> ActionTokenizer:
-    """The recipe's tokenizer, before any source's bounds are known."""
-    spec = ActionTokenizer.from_pretrained(recipe.tokenizer)
-    return spec if spec.horizon == recipe.horizon else spec.with_horizon(recipe.horizon)
 
 
 def open_source(source: RecipeSource, data_root: str | Place | None, work: Path | None = None) -> Source:
@@ -338,8 +332,9 @@ def measure_all(job: Job, engine: Engine | Direct) -> dict[int, dict[str, Any]]:
     """MEASURE: compute the exact statistics of each robot source.
 
     Returns:
-        By the source's position in the recipe: ``train``, ``all``, where prompts hold states ``proprio``, and where
-        sources share bounds ``shared``, each as `rt2data.pipeline.action_statistics.summary` gives it.
+        By the source's position in the recipe: ``train``, ``all``, where prompts hold states ``proprio``, where
+        sources share bounds ``shared``, and where chunks are relative ``relative``, each as
+        `rt2data.pipeline.action_statistics.summary` gives it.
     """
     file = job.save()
     files = job.work.measure(file.stem)
@@ -353,7 +348,10 @@ def measure_all(job: Job, engine: Engine | Direct) -> dict[int, dict[str, Any]]:
     for number, robot in robots.items():
         if robot:
             counted = action_statistics.merged_cells(job, files, number)
-            dims, rule = {"proprio": robot.proprio_dims}, {"train": job.recipe.sources[number].bounds}
+            dims, rule = (
+                {"proprio": robot.proprio_dims},
+                dict.fromkeys(("train", chunk_statistics.SET), job.recipe.sources[number].bounds),
+            )
             statistics[number] = {
                 name: action_statistics.summary(total, counted.get(name), dims.get(name, robot.dims), rule.get(name))
                 for name, total in action_statistics.merged_moments(job, files, number).items()
@@ -361,37 +359,3 @@ def measure_all(job: Job, engine: Engine | Direct) -> dict[int, dict[str, Any]]:
             if shared := action_statistics.shared_summary(job, files, number):
                 statistics[number]["shared"] = shared
     return statistics
-
-
-def resolve(recipe: Recipe, spec: ActionTokenizer, measured: dict[int, dict[str, Any]]) -> ActionTokenizer:
-    """Return `spec` with the bounds of every robot source that has train steps.
-
-    Args:
-        recipe: the recipe.
-        spec: the tokenizer before any source's bounds are known.
-        measured: the statistics of each robot source, by its position (`measure_all`).
-    """
-    dims = {}
-    for number, source in enumerate(recipe.sources):
-        stats = measured.get(number, {}).get("train", {"count": 0})
-        if source.declaration.robot and stats["count"]:
-            shared = measured[number].get("shared", stats)
-            dims[source.name] = action_statistics.bounds(source, shared, spec)
-    return _with_names(recipe, spec.with_sources(dims)) if dims else spec
-
-
-def resolve_proprio(recipe: Recipe, measured: dict[int, dict[str, Any]]) -> ActionTokenizer | None:
-    """The tokenizer of the states that prompts hold, with the bounds of each source; None where no prompt does."""
-    dims = {}
-    for number, source in enumerate(recipe.sources):
-        stats = measured.get(number, {}).get("proprio", {"count": 0})
-        if source.sampling.state and stats["count"]:
-            dims[source.name] = action_statistics.proprio_bounds(source, stats, proprio.SPEC["bins"])
-    return _with_names(recipe, ActionTokenizer.from_dict(proprio.SPEC).with_sources(dims)) if dims else None
-
-
-def _with_names(recipe: Recipe, tokenizer: ActionTokenizer) -> ActionTokenizer:
-    """Return a tokenizer that knows its sources by every name: a server has the tokenizer, but no declaration."""
-    declared = {source.name: source.declaration for source in recipe.sources}
-    aliases = {alias: name for name in tokenizer.sources for alias in declared[name].names if alias != name}
-    return ActionTokenizer(tokenizer.spec.with_aliases(aliases))

@@ -84,6 +84,8 @@ def _ranges(
     """
     clips = tokenizer.spec.scheme != "dct"  # whose codes are clipped, not the values
     for i, (dim, unit) in enumerate(zip(tokenizer.dims, units, strict=True)):
+        if dim.relative:  # its bounds are those of another number
+            continue
         bounds = (dim.low, dim.high)
         declared = (0.0, 1.0) if unit == OPENNESS else bounds
         if not _leaves(train, i, declared) and not (clips and _leaves(train, i, bounds)):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rt2data.errors import Rt2dataError
-from rt2data.recipes import kinds
+from rt2data.recipes import kinds, relative
 from rt2data.recipes.include import AMOUNTS, WrittenRecipe
 from rt2data.robot.fields import ARM, RobotFields
+from rt2data.tokenizer import ActionTokenizer
 
 if TYPE_CHECKING:
     from rt2data.recipes.recipe import Recipe, RecipeSource
@@ -44,6 +45,18 @@ def check_bounds(recipe: Recipe, written: WrittenRecipe) -> None:
             found = f"fixed bounds for {source.declaration.name}, whose actions are in units of a controller"
             repair = "Fixed bounds are in metres and radians; nobody documents this controller's scale"
             raise Rt2dataError(entry.place, found, "bounds: quantiles", repair)
+
+
+def check_steps(recipe: Recipe, written: WrittenRecipe) -> None:
+    """Check that relative chunks share no bounds, and that a tokenizer of whole chunks has none per step."""
+    for number, (source, entry) in enumerate(zip(recipe.sources, written.entries, strict=True)):
+        how = source.sampling.relative
+        if how and recipe.sharing(number):
+            where = written.at("tokenizer", "share_bounds")
+            raise Rt2dataError(where, f"{source.name}, whose chunks are relative", "sources whose steps are measured")
+        if how and how.per_step and ActionTokenizer.from_pretrained(recipe.tokenizer).spec.scheme == "dct":
+            found = f"statistics: per_step with the tokenizer {recipe.tokenizer}, whose codes belong to a whole chunk"
+            raise Rt2dataError(entry.at(relative.KEY), found, "statistics: flat")
 
 
 def check_shared_images(recipe: Recipe, written: WrittenRecipe) -> None:

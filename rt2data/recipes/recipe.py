@@ -11,7 +11,7 @@ from rt2data import resources
 from rt2data.declarations import yaml_file
 from rt2data.declarations.declaration import Declaration, find_standardised
 from rt2data.errors import Rt2dataError, near
-from rt2data.recipes import bounds, checks, filters, holdout, include, kinds, reasoning, sampling, tracks
+from rt2data.recipes import bounds, checks, filters, holdout, include, kinds, reasoning, relative, sampling, tracks
 from rt2data.recipes.bounds import Bounds
 from rt2data.recipes.filters import Filter
 from rt2data.recipes.holdout import Holdout
@@ -121,6 +121,11 @@ class Recipe:
         group = next((names for names in self.shared if self.sources[number].name in names), ())
         return [n for n, source in enumerate(self.sources) if source.name in group]
 
+    @property
+    def is_relative(self) -> bool:
+        """Whether the samples of some source have chunks that are relative to a state."""
+        return any(source.sampling.relative for source in self.sources)
+
     def with_horizon(self, horizon: int) -> Recipe:
         """Return the same recipe with action chunks of `horizon` steps."""
         sources = tuple(replace(s, sampling=replace(s.sampling, horizon=horizon)) for s in self.sources)
@@ -188,7 +193,9 @@ def _recipe(written: WrittenRecipe) -> Recipe:
         pairs = [(source.declaration, source.bounds) for source in recipe.sources]
         shared = bounds.parse_shared(tokenizer["share_bounds"], pairs, written.at("tokenizer", "share_bounds"))
         recipe = replace(recipe, shared=shared)
+    relative.check_exempt(raw, [source.declaration for source in recipe.sources], written.at)
     checks.check_bounds(recipe, written)
+    checks.check_steps(recipe, written)
     checks.check_shared_images(recipe, written)
     checks.check_spaces(recipe, written)
     recipe.resolved.update(_resolve(recipe, raw))
@@ -316,7 +323,7 @@ def _resolve(recipe: Recipe, raw: dict[str, Any]) -> dict[str, Any]:
         resolved["weights"] = recipe.weights
     if "hz" not in raw:
         resolved["stride"] = raw.get("stride", 1)
-    resolved |= {key: raw[key] for key in ("hz", "no_op", "description") if key in raw}
+    resolved |= {key: raw[key] for key in ("hz", "no_op", relative.KEY, "description") if key in raw}
     if recipe.shared:
         resolved["tokenizer"]["share_bounds"] = [list(names) for names in recipe.shared]
     if recipe.temperature is not None:

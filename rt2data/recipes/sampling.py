@@ -9,10 +9,12 @@ from typing import Any
 
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError, near
+from rt2data.recipes import relative
 from rt2data.recipes.include import RATES
+from rt2data.recipes.relative import Relative
 from rt2data.robot import compose
 
-KEYS = ("history", "past_end", "stride", "hz", "no_op")
+KEYS = ("history", "past_end", "stride", "hz", "no_op", relative.KEY)
 MAX_IMAGES = 64  # of one sample
 
 At = Callable[[str], str]
@@ -30,6 +32,7 @@ class Sampling:
         every: only the first of so many steps of the dataset is a step (`RobotFields.every`).
         no_op: threshold of each dimension that has one, in its unit; None: no-ops are samples too.
         state: whether the prompt holds the proprioception.
+        relative: how action chunks are relative to the state at their start; None: each step is to the one before.
     """
 
     horizon: int = 1
@@ -39,6 +42,7 @@ class Sampling:
     every: int = 1
     no_op: tuple[tuple[str, float], ...] | None = None
     state: bool = False
+    relative: Relative | None = None
 
     @property
     def pace(self) -> int:
@@ -52,8 +56,8 @@ class Sampling:
 
     @property
     def windows(self) -> bool:
-        """Whether a sample holds more than one step."""
-        return self.horizon > 1 or self.history > 1
+        """Whether a sample holds more than one step, or one that must be seen from another."""
+        return self.horizon > 1 or self.history > 1 or self.relative is not None
 
     def row_bytes(self, single: int, dims: int, cameras: int) -> int:
         """Estimate the bytes of a sample in a run, where a sample of one step has `single`."""
@@ -103,6 +107,7 @@ def parse_sampling(
         horizon=horizon, history=history, past_end=own.get("past_end", common.get("past_end", "pad")),
         stride=_stride(declaration, common, own, at), every=robot.every,
         no_op=_no_op(robot.dims, common, own, at[1]), state=state,
+        relative=relative.parse_relative(declaration, common, own, at, horizon),
     )  # fmt: skip
 
 
@@ -169,8 +174,18 @@ def describe_sampling(declaration: Declaration, sampling: Sampling) -> str:
     if sampling.horizon > 1:
         past = {"pad": "padded", "drop": "left out"}[sampling.past_end]
         parts.append(f"actions of {sampling.horizon} steps, {past} past the end")
+    if sampling.relative is not None:
+        parts.append(_describe_relative(declaration, sampling.relative))
     if sampling.history > 1:
         parts.append(f"{sampling.history} images of each camera")
     if sampling.no_op is not None:
         parts.append("no-ops left out")
     return "; ".join(parts)
+
+
+def _describe_relative(declaration: Declaration, how: Relative) -> str:
+    dims = declaration.robot.dims if declaration.robot else ()
+    kept = [name for name, rule in zip(dims, how.rules, strict=True) if rule == "none"]
+    rule = next(rule for rule in how.rules if rule != "none")
+    without = f", but for {', '.join(kept)}" if kept else ""
+    return f"relative to the state at the chunk's start ({rule}){without}"

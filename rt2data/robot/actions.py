@@ -184,9 +184,9 @@ def _displacements(
     for arm in dict.fromkeys(
         split_dimension(name)[0] for name in robot.dims if split_dimension(name)[1] in (*TRANSLATION, *ROTATION)
     ):
-        target, turn = _pose(arm, numbers, turns, steps)
+        target, turn = stack_pose(arm, numbers, turns, steps)
         if robot.against == "state":
-            origin, origin_turn = _pose(arm, start, start_turns, steps)
+            origin, origin_turn = stack_pose(arm, start, start_turns, steps)
         elif robot.against == "previous_target":
             origin, origin_turn = _shift(target, 1), _shift(turn, 1)
         else:
@@ -219,11 +219,13 @@ def _to_base(
     """Take each arm's rotation from the tool frame (R' = R R(d)) to the base frame: R R(d) R^-1."""
     state, state_turns = evaluate_terms(robot.state, read, steps, where, known)
     for arm in dict.fromkeys(split_dimension(name)[0] for name in robot.dims if split_dimension(name)[1] in ROTATION):
-        now, turn = _pose(arm, state, state_turns, steps)[1], _pose(arm, numbers, turns, steps)[1]
+        now, turn = stack_pose(arm, state, state_turns, steps)[1], stack_pose(arm, numbers, turns, steps)[1]
         turns[arm] = rotation.product(rotation.product(now, turn), rotation.transpose(now))
 
 
-def _pose(arm: str, numbers: Mapping[str, Floats], turns: Mapping[str, Floats], steps: int) -> tuple[Floats, Floats]:
+def stack_pose(
+    arm: str, numbers: Mapping[str, Floats], turns: Mapping[str, Floats], steps: int
+) -> tuple[Floats, Floats]:
     """Return position (T, 3) and rotation (T, 3, 3) of an arm; dimensions that are not declared are 0."""
     zero = np.zeros(steps)
     position = np.stack([numbers.get(_name(arm, which), zero) for which in TRANSLATION], axis=1)

@@ -6,7 +6,8 @@ numbers of steps, slices and counts stay what they are. In this order:
 - `stride`: from each step whose action is known on, every k steps become one (`rt2data.robot.compose`), which stands
   at the first of them; the others are left out as ``composed``. A step whose action is undefined belongs to no such
   group. A group is whole, or ends its episode; one that an undefined step cuts short has no action itself.
-- a step whose state cannot be written into the prompt is left out as ``no_state``, one without motion as ``no_op``.
+- a step whose state cannot be written into the prompt, or that a relative chunk needs and is not known, is left out as
+  ``no_state``, one without motion as ``no_op``.
 - `horizon`, `history`: the columns ``ahead`` and ``back`` say over how many (composed) steps a window may reach from
   each step. It ends where the episode does, and at a step that is left out; but a ``no_op`` stays inside: it is sound,
   only no sample of its own. An action that would need steps beyond is padded or left out (``past_end``) where the
@@ -27,7 +28,7 @@ from rt2data import index
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.robot import compose
 from rt2data.robot.fields import RobotFields
-from rt2data.samples import selection
+from rt2data.samples import relative_chunks, selection
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -62,6 +63,8 @@ def apply_sampling(table: pa.Table, source: RecipeSource) -> pa.Table:
     if sampling.state and not source.kinds:  # kinds that do not say it need none
         finite = np.isfinite(index.matrix(table.column("proprio"))).all(axis=1)
         part.leave_out("no_state", ~np.asarray(finite))
+    if sampling.relative is not None:
+        part.leave_out("no_state", ~relative_chunks.find_known(table, source))
     if sampling.no_op is not None:
         part.leave_out("no_op", part.still(dict(sampling.no_op)))
     table = part.table()
@@ -101,17 +104,21 @@ class ActionWindows:
         robot = source.declaration.robot
         held = robot.held if robot else ()
         self.moving = np.array([i not in held for i in range(self.values.shape[1])], np.bool_)
+        how = self.sampling.relative
+        self.relative = relative_chunks.RelativeChunks(table, robot, how) if robot and how else None
 
     def at(self, rows: Ints) -> Actions:
         """The actions of samples that begin at `rows`.
 
         Past the end: displacement 0, held values (grippers, commanded values) and `terminate` those of the last step,
-        valid false.
+        valid false; what is relative to the chunk's start stays where the last step took it.
         """
         offset, ahead = np.arange(self.sampling.horizon), self.ahead[rows][:, None]
         at, past = rows[:, None] + self.sampling.pace * np.minimum(offset, ahead), offset > ahead
-        values = self.values[at]
-        values[past[:, :, None] & self.moving] = 0.0
+        stored = self.values[at]
+        values = np.where(past[:, :, None] & self.moving, np.float32(0.0), stored)
+        if self.relative is not None:
+            values = self.relative.of(at, stored, values)
         return Actions(values, self.ends[at], self.valid[at] & ~past)
 
 

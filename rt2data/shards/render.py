@@ -34,6 +34,8 @@ FIELDS = (
     "instruction", "plan", "episode", "step", "steps", "dims", "units", "horizon", "action", "terminate", "bins",
     "proprio", "tokenizer", "action_valid", "image_valid", "example", "turns", "question", "answers", "captions",
 )  # fmt: skip
+RELATIVE = ("relative", "origin")  # in mixtures where a source has relative chunks, after `action_valid`
+CONVERSATION = ("recipe_kind", "messages")  # in mixtures with kinds of sample, at the end
 
 
 @dataclass(slots=True)
@@ -76,6 +78,8 @@ def render(
     prompt, target, middle, tail = (
         _robot(table, source, tokenizer, proprio) if tokenizer is not None else _web(table, source)
     )
+    if recipe.is_relative:
+        middle += _relative(table, source)
     more: list[Column] = [tail, b"}"]
     if recipe.has_kinds:
         if kind is not None and not isinstance(target, bytes):
@@ -162,6 +166,22 @@ def _robot(table: pa.Table, source: RecipeSource, tokenizer: ActionTokenizer, pr
         b'"proprio":', state, fingerprint + b'"action_valid":', rows_as_lists(valid),
     ]  # fmt: skip
     return asked, answers, middle, _NO_WEB
+
+
+def fields(recipe: Recipe) -> tuple[str, ...]:
+    """The fields of a sample of a recipe's mixture, in their order."""
+    at = FIELDS.index("action_valid") + 1
+    named = (*FIELDS[:at], *RELATIVE, *FIELDS[at:]) if recipe.is_relative else FIELDS
+    return (*named, *CONVERSATION) if recipe.has_kinds else named
+
+
+def _relative(table: pa.Table, source: RecipeSource) -> list[Column]:
+    """The fields of RELATIVE: the rule of each dimension, and the state at the chunk's start where it is known."""
+    how = source.sampling.relative
+    state: Column = b"null,"
+    if "origin" in table.column_names:
+        state = rows_as_lists(index.matrix(table.column("origin")))
+    return [json_fragment(relative=how.rules if how else None) + b'"origin":', state]
 
 
 def _before(source: RecipeSource, plan: str, target: str) -> bytes:

@@ -134,6 +134,7 @@ class Spec:
         for name, dims in (("dims", self.dims), *((f"sources.{n}.dims", d) for n, d in self.sources.items())):
             for dim in dims:
                 self._check_dim(dim, f"{where}: {name} {dim.name}")
+                self._check_steps(dim, f"{where}: {name} {dim.name}.steps")
 
     def _check_terminate(self, terminate: Terminate, where: str) -> None:
         if self.scheme == "dct":
@@ -157,6 +158,31 @@ class Spec:
             raise ActionError(where, fault, f"at least {least:.3g}", repair)
         if self.scheme in ("integer", "mu-law") and dim.low != -dim.high:
             raise ActionError(where, f"low {dim.low!r}, high {dim.high!r}", f"low = -high for the {self.scheme} scheme")
+
+    def _check_steps(self, dim: Dim, where: str) -> None:
+        """Check the bounds of each step of a chunk, where a dimension has them."""
+        if not dim.steps:
+            return
+        if self.scheme == "dct":
+            raise ActionError(where, "bounds per step for dct", "one set of bounds: its codes belong to a whole chunk")
+        if len(dim.steps) != self.horizon or self.horizon == 1:
+            expected = f"{self.horizon}, as the horizon is" if self.horizon > 1 else "a horizon above 1"
+            raise ActionError(where, f"bounds of {len(dim.steps)} steps", expected)
+        for number in range(self.horizon):
+            self._check_dim(dim.at_step(number), f"{where}[{number}]")
+        lows, highs = zip(*dim.steps, strict=True)
+        if (dim.low, dim.high) != (min(lows), max(highs)):
+            found = f"low {dim.low!r}, high {dim.high!r}"
+            raise ActionError(
+                where, found, f"the least and the greatest of the steps, {min(lows)!r} and {max(highs)!r}"
+            )
+
+    @property
+    def dims_per_step(self) -> tuple[Dim, ...]:
+        """The dimensions of every step of a chunk, step after step, where one has bounds per step; else `dims`."""
+        if not any(dim.steps for dim in self.dims):
+            return self.dims
+        return tuple(dim.at_step(step) for step in range(self.horizon) for dim in self.dims)
 
     @property
     def fields_per_step(self) -> int:

@@ -36,6 +36,10 @@ PLACEMENTS: Mapping[str, frozenset[str]] = {
 
 MAX_BINS = 65536
 MAX_DIMS = 4096
+MAX_STEPS = 4096
+
+# How a dimension may be relative to the state at a chunk's start; `rt2data.robot.relative` computes it.
+RELATIVE = ("subtract", "pose_base", "pose_tool")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,10 @@ class Dim:
         low, high: the bounds, in `unit`; values outside of them clip.
         unit: such as ``m`` or ``rad``; "" where unknown.
         constant: whether the dimension kept one value, but for noise, in the data that its bounds were measured on.
+        relative: the rule by which it is relative to the state at a chunk's start (`rt2data.robot.relative`); "" where
+            it is not.
+        steps: the bounds (low, high) of each step of a chunk where they differ; `low` and `high` are then the least and
+            the greatest of them.
     """
 
     name: str
@@ -54,6 +62,12 @@ class Dim:
     high: float
     unit: str = ""
     constant: bool = False
+    relative: str = ""
+    steps: tuple[tuple[float, float], ...] = ()
+
+    def at_step(self, step: int) -> Dim:
+        """Return the dimension with the bounds of one step of a chunk."""
+        return replace(self, low=self.steps[step][0], high=self.steps[step][1], steps=()) if self.steps else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +115,7 @@ def read_dims(raw: object, where: str) -> tuple[Dim, ...]:
     dims = []
     for index, entry in enumerate(raw):
         here = f"{where}[{index}]"
-        check_keys(entry, here, {"name", "low", "high"}, {"unit", "constant"})
+        check_keys(entry, here, {"name", "low", "high"}, {"unit", "constant", "relative", "steps"})
         unit, constant = entry.get("unit", ""), entry.get("constant", False)
         if not isinstance(unit, str) or len(unit) > 40 or not isinstance(constant, bool):
             raise ActionError(here, f"unit {unit!r}, constant {constant!r}", "a short string and true or false")
@@ -113,6 +127,8 @@ def read_dims(raw: object, where: str) -> tuple[Dim, ...]:
                 as_number(entry["high"], f"{here}.high"),
                 unit,
                 constant,
+                _read_relative(entry.get("relative", ""), f"{here}.relative"),
+                _read_steps(entry.get("steps", ()), f"{here}.steps"),
             )
         )
     if len({d.name for d in dims}) < len(dims):
@@ -123,7 +139,13 @@ def read_dims(raw: object, where: str) -> tuple[Dim, ...]:
 def plain_bounds(dims: Iterable[Dim]) -> tuple[Dim, ...]:
     """Return dimensions with their bounds, which may be numpy scalars, as finite floats."""
     return tuple(
-        replace(d, low=as_number(d.low, f"{d.name}.low"), high=as_number(d.high, f"{d.name}.high")) for d in dims
+        replace(
+            d,
+            low=as_number(d.low, f"{d.name}.low"),
+            high=as_number(d.high, f"{d.name}.high"),
+            steps=_read_steps(d.steps, f"{d.name}.steps"),
+        )
+        for d in dims
     )
 
 
@@ -132,7 +154,25 @@ def dim_to_dict(dim: Dim) -> dict[str, Any]:
     out: dict[str, Any] = {"name": dim.name, "low": dim.low, "high": dim.high}
     if dim.unit:
         out["unit"] = dim.unit
-    return out | {"constant": True} if dim.constant else out
+    if dim.constant:
+        out["constant"] = True
+    if dim.relative:
+        out["relative"] = dim.relative
+    return out | {"steps": [list(bounds) for bounds in dim.steps]} if dim.steps else out
+
+
+def _read_relative(raw: object, where: str) -> str:
+    if raw not in ("", *RELATIVE):
+        raise ActionError(where, repr(raw)[:60], f"one of {', '.join(RELATIVE)}")
+    return str(raw)
+
+
+def _read_steps(raw: object, where: str) -> tuple[tuple[float, float], ...]:
+    """Read the bounds of each step: a list of pairs."""
+    pairs = isinstance(raw, Sequence) and all(isinstance(pair, Sequence) and len(pair) == 2 for pair in raw)
+    if not isinstance(raw, Sequence) or not pairs or len(raw) > MAX_STEPS:
+        raise ActionError(where, repr(raw)[:60], f"a list of at most {MAX_STEPS} pairs [low, high]")
+    return tuple((as_number(low, where), as_number(high, where)) for low, high in raw)
 
 
 def read_sources(raw: object, where: str) -> dict[str, tuple[Dim, ...]]:

@@ -236,19 +236,20 @@ class ActionTokenizer:
         bins = xp.reshape(bins, (*shape, self.fields)) if self.horizon > 1 else bins
         return (bins, codec.clipped(xp, x)) if return_clipped else bins
 
-    def decode(self, bins: Array, *, dtype: Any = "float32", validate: bool = True) -> Decoded:
+    def decode(self, bins: Array, *, dtype: Any = "float32", validate: bool = True, state: Array = None) -> Decoded:
         """Decode bins to actions.
 
         Args:
             bins: (..., fields), integers of any library, or a list.
             dtype: "float32" or "float64" (or a library's own name for them): the type of the actions.
             validate: False skips the check that every bin exists, for use inside jax.jit and torch.compile.
+            state: (..., D), that at the chunk's start, which makes relative actions absolute (by numpy).
 
         Returns:
             Decoded(actions, terminate), of the library of `bins` and on its device.
 
         Raises:
-            ActionError: a bin that its field cannot hold, another width, a dtype that is not an integer.
+            ActionError: a bin that its field cannot hold, another width or dtype, a state where nothing is relative.
         """
         codec = self._one_source()
         name = arrays.action_dtype(dtype)
@@ -260,7 +261,12 @@ class ActionTokenizer:
         if self.horizon > 1:
             bins = xp.reshape(bins, (*bins.shape[:-1], self.horizon, self._spec.fields_per_step))
         cells = bins if self._spec.terminate is None else bins[..., 1:]
-        return Decoded(codec.decode(xp, cells, name), fields.terminate_flags(self._spec, bins))
+        actions = codec.decode(xp, cells, name)
+        if state is not None:
+            from rt2data.tokenizer import absolute
+
+            actions = absolute.add_state(self._spec, xp, actions, state)
+        return Decoded(actions, fields.terminate_flags(self._spec, bins))
 
     # Bins and text
 

@@ -14,7 +14,6 @@ from rt2data.verify.report import Report
 Json = dict[str, Any]
 
 MAX_CARD = 1 << 20  # bytes
-KIND_FIELDS = ("recipe_kind", "messages")  # only in mixtures with kinds of sample
 
 _SCALARS = {
     "string": ("string",),
@@ -24,8 +23,9 @@ _SCALARS = {
 }
 
 
-def check(folder: Place, manifest: Json, suffixes: set[str], report: Report) -> None:
-    """Check ``README.md`` against the members that were seen (`suffixes`), the schema's fields, the manifest's splits.
+def check(folder: Place, manifest: Json, suffixes: set[str], names: list[str], report: Report) -> None:
+    """Check ``README.md`` against the members that were seen (`suffixes`), the samples' fields (`names`) as the schema
+    has them, and the manifest's splits.
 
     A mixture of the form by_source has a configuration for each source besides the default one.
     """
@@ -49,9 +49,8 @@ def check(folder: Place, manifest: Json, suffixes: set[str], report: Report) -> 
     for name in ("__key__", "__url__"):
         is_text = features.get(name, {}).get("dtype") == "string"
         checks.expect(is_text, where, f"no feature {name}", "the two that datasets adds")
-    rules = schema.load("sample")["properties"]
-    if not any(source.get("kinds") for source in manifest["sources"]):
-        rules = {name: rule for name, rule in rules.items() if name not in KIND_FIELDS}
+    every = schema.load("sample")["properties"]
+    rules = {name: every[name] for name in names}
     checks.expect(list(fields) == list(rules), where, f"the fields {', '.join(fields)}", ", ".join(rules))
     for name, rule in rules.items():
         if name == "messages":

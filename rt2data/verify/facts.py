@@ -11,6 +11,8 @@ from rt2data.verify.statistics import TrainSums
 
 Json = dict[str, Any]
 
+KIND_FIELDS = ("recipe_kind", "messages")  # of samples, only in mixtures with kinds of sample
+
 
 @dataclass(slots=True)
 class Facts:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rt2data.verify import schema, splits
-from rt2data.verify.card import KIND_FIELDS
+from rt2data.verify.chunks import relative
 from rt2data.verify.facts import Facts
 from rt2data.verify.reference import keys, texts
 from rt2data.verify.reference.keys import Key
@@ -30,7 +30,7 @@ class SampleCheck:
     def __init__(self, facts: Facts, report: Report) -> None:
         self.facts, self.report = facts, report
         rules = schema.load("sample")
-        self.fields = list(rules["properties"])
+        self.fields = relative.sample_fields(list(rules["properties"]), facts)
         self.fits = schema.compiled(rules)
         self.turns = TurnCheck(facts, report)
         self.unpromised: Counter[str] = Counter()  # by source, values of a scheme that promises no distance
@@ -53,8 +53,7 @@ class SampleCheck:
             for place, message in schema.errors("sample", sample) or [("", "another shape")]:
                 check.fail(f"{where} {place}".rstrip(), message, "what schemas/sample.json says")
             return None
-        fields = self.fields if self.facts.has_kinds else self.fields[: -len(KIND_FIELDS)]
-        if list(sample) != fields:
+        if list(sample) != self.fields:
             check.fail(where, "its fields in another order", "the order of schemas/sample.json")
         names = [name for name, _ in members.files[:-1]]
         report["members"].expect(
@@ -228,6 +227,8 @@ class SampleCheck:
         ):
             return None
         self._units(where, sample, reference)
+        if not relative.check_fields(where, sample, reference, self.facts, self.report):
+            return None
         sound = sample["action_valid"][0] or sample["terminate"][0]
         check.expect(sound, where, "an invalid action that does not terminate", "such a step left out")
         action = [float32(value) for value in sample["action"]]
@@ -282,7 +283,7 @@ class SampleCheck:
         if reference.dct:  # a code out of range bends its dimension at every step
             clipped = [any(clipped[i % width :: width]) for i in range(len(action))]
         for i, (value, stored) in enumerate(zip(decoded, action, strict=True)):
-            near = reference.tolerance(i % width)
+            near = reference.tolerance(i)
             if near is None:
                 self.unpromised[sample["source"]] += 1
             elif not clipped[i]:

@@ -29,7 +29,7 @@ class TrainSums:
 
     Args:
         stats: the source's ``train`` (or ``shared``) in statistics.json, whose quantiles are counted against.
-        dims: number of dimensions.
+        dims: number of dimensions; of chunks with statistics per step, those of all steps.
         fields: number of bins of a step; 0 where bins are not counted.
         bins: bins of a dimension.
         outer: which quantiles ``q_low`` and ``q_high`` are, where the statistics have them.
@@ -186,8 +186,10 @@ def shape_error(stats: Json, dims: list[str], fields: int, bins: int, *, outer: 
         return "no q_low and q_high" if outer else "q_low and q_high, which its bounds do not need"
     optional = [name for name in ("clipped", "q_low", "q_high") if name in stats]
     for name in ("mean", "std", "min", "q01", "median", "q99", "max", *optional):
-        if len(stats[name]) != len(dims):
+        if len(stats[name]) != len(dims) * stats.get("horizon", 1):
             return f"{len(stats[name])} values of {name}"
+    if len(stats.get("clipped", dims)) != len(dims):
+        return f"{len(stats['clipped'])} values of clipped"
     if "bins" in stats and (len(stats["bins"]), {len(row) for row in stats["bins"]}) != (fields, {bins}):
         return f"bins of {len(stats['bins'])} rows"
     return ""
@@ -196,13 +198,15 @@ def shape_error(stats: Json, dims: list[str], fields: int, bins: int, *, outer: 
 def compare(where: str, sums: TrainSums, *, complete: bool, report: Report) -> None:
     """Compare the statistics of train with the steps that were seen; `complete`: all of its steps are in the shards."""
     check, stats, n = report["statistics"], sums.stats, sums.count
+    names, width = stats["dims"] * stats.get("horizon", 1), len(stats["dims"])
     if not complete:
         check.expect(n <= stats["count"], where, f"count {stats['count']}", f"at least the {n} steps in the shards")
-        for i, name in enumerate(stats["dims"]):
-            clipped = stats["clipped"][i] if "clipped" in stats else sums.clipped[i]
-            fits = stats["min"][i] <= sums.low[i] and sums.high[i] <= stats["max"][i] and sums.clipped[i] <= clipped
+        for i, name in enumerate(names):
+            clipped = stats["clipped"][i % width] if "clipped" in stats else sums.clipped[i % width]
+            fits = stats["min"][i] <= sums.low[i] and sums.high[i] <= stats["max"][i]
+            fits &= sums.clipped[i % width] <= clipped
             found = f"min {stats['min'][i]!r}, max {stats['max'][i]!r}, {clipped} clipped"
-            expected = f"room for {sums.low[i]!r}, {sums.high[i]!r}, {sums.clipped[i]} of the shards"
+            expected = f"room for {sums.low[i]!r}, {sums.high[i]!r}, {sums.clipped[i % width]} of the shards"
             check.expect(fits, f"{where} {name}", found, expected)
         return
     if (
@@ -210,7 +214,9 @@ def compare(where: str, sums: TrainSums, *, complete: bool, report: Report) -> N
         or n == 0
     ):
         return
-    for i, name in enumerate(stats["dims"]):
+    for i, (clipped, stated) in enumerate(zip(sums.clipped, stats["clipped"], strict=False)):
+        check.expect(clipped == stated, f"{where} {names[i]}", f"clipped {stated}", f"{clipped}, that of the shards")
+    for i, name in enumerate(names):
         mean = Fraction(sums.sums[i], n << _UNIT)
         variance = Fraction(sums.squares[i], n << 2 * _UNIT) - mean * mean
         exact = {"min": sums.low[i], "max": sums.high[i], "mean": float(mean)}

@@ -75,7 +75,7 @@ def _check_action_bounds(source: str, raw: Json, facts: Facts, stats: Json, repo
     if not fits or not _check_shared(source, members, facts, stats, report):
         return
     train = stats["train"]
-    facts.sums[source] = TrainSums(train, len(names), fields, reference.bins, rule.outer(train["count"]))
+    facts.sums[source] = TrainSums(train, len(train["mean"]), fields, reference.bins, rule.outer(train["count"]))
     measured = stats["shared"] if members else train
     fixed = {dim["name"]: dim for dim in raw["dims"]}
     gripper = next((dim for name, dim in fixed.items() if name.startswith("gripper")), {"low": 0.0, "high": 1.0})
@@ -85,7 +85,15 @@ def _check_action_bounds(source: str, raw: Json, facts: Facts, stats: Json, repo
         elif dim["name"] in fixed and rule.name == "fixed":
             wanted = _bounds(fixed[dim["name"]])
         else:
-            wanted = rule.bounds(measured, i, dim.get("unit", ""), reference.bins)
+            each = [
+                rule.bounds(measured, n, dim.get("unit", ""), reference.bins)
+                for n in range(i, len(measured["mean"]), len(names))
+            ]
+            wanted = min(low for low, _, _ in each), max(high for _, high, _ in each), all(held for *_, held in each)
+            steps = [[low, high] for low, high, _ in each]
+            steps = [] if all(pair == steps[0] for pair in steps) else steps
+            where = f"tokenizer.json {source} {dim['name']} steps"
+            report["tokenizer"].expect(dim.get("steps", []) == steps, where, f"{dim.get('steps')}", f"{steps}")
         report["tokenizer"].expect(
             _bounds(dim) == wanted,
             f"tokenizer.json {source} {dim['name']}",

@@ -11,6 +11,8 @@ from typing import Any
 from rt2data.storage.places import Place
 from rt2data.verify import card, schema, shards, statistics, tokenizers
 from rt2data.verify.cameras import CameraCheck
+from rt2data.verify.chunks import relative
+from rt2data.verify.chunks.windows import Windows
 from rt2data.verify.conditions import Conditions
 from rt2data.verify.facts import collect_facts
 from rt2data.verify.ledger import Ledger
@@ -21,7 +23,6 @@ from rt2data.verify.reference.tokenizer import float32
 from rt2data.verify.report import Report
 from rt2data.verify.samples import SampleCheck
 from rt2data.verify.shards import Members
-from rt2data.verify.windows import Windows
 
 Json = dict[str, Any]
 
@@ -59,7 +60,7 @@ class Walk:
         self.windows.finish(self.ledger.place)
         self._statistics()
         self.drift.finish(self.report["statistics"])
-        card.check(self.folder, self.manifest, self.suffixes, self.report)
+        card.check(self.folder, self.manifest, self.suffixes, self.samples.fields, self.report)
         for source, number in self.samples.unpromised.items():
             self.report.notes.append(f"{source}: {number:,} values whose scheme does not promise how near they decode")
 
@@ -122,7 +123,10 @@ class Walk:
             action = [float32(value) for value in sample["action"]]
             self.drift.add(sample, key, bins)
             first = action[: len(reference.dims)]
-            self.facts.sums[key.source].add(first, reference.steps(action, bins))
+            if sample.get("relative"):
+                relative.add_chunk(self.facts.sums[key.source], reference, action, bins)
+            else:
+                self.facts.sums[key.source].add(first, reference.steps(action, bins))
             if key.source in self.facts.shared:
                 self.facts.shared[key.source].add(first, [])
             self._add_state(key.source, sample)
@@ -195,11 +199,14 @@ class Walk:
             train, own = sums.stats, (self.stats or {})["sources"][source]
             count, episodes, every = train["count"], own["episodes"], own["all"]
             several = self.facts.rules[source].get("instructions") == "all"  # samples of a step
-            fits = count <= usable if several else count == usable
-            check.expect(fits, where, f"count {count}", f"{usable}, the usable train samples")
+            chunks = relative.asked(self.facts.recipe, self.facts.rules[source])
+            flat = chunks is not None and not relative.is_per_step(train)
+            wanted = usable * (self.facts.references[source].horizon if flat else 1)
+            fits = count <= wanted if several else count == wanted
+            check.expect(fits, where, f"count {count}", f"{wanted}, the usable train samples")
             expected = f"{entry['units']}, as the manifest says"
             check.expect(episodes == entry["units"], where, f"{episodes} episodes", expected)
-            within = (
+            within = chunks is not None or (
                 all(a <= b for a, b in zip(every["min"], train["min"], strict=True))
                 and all(a >= b for a, b in zip(every["max"], train["max"], strict=True))
                 and every["count"] >= count

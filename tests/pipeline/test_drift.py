@@ -17,7 +17,7 @@ from rt2data.cli.mixtures import read_stats
 from rt2data.declarations import declaration
 from rt2data.mixture import stats
 from rt2data.mixture.drift import describe_drift, tabulate_drift, warn_drift
-from rt2data.pipeline import drift, estimate, stages
+from rt2data.pipeline import drift, estimate, stages, tokenizers
 from rt2data.plan import text as plan_text
 from rt2data.plan.plan import Plan
 from rt2data.recipes import recipe
@@ -46,7 +46,7 @@ def replayed(folder: Path, parsed: recipe.Recipe, left_out: tuple[tuple[int, int
     """The drift of `episodes` by the second computation, with the recipe's tokenizer; (episode, step) are left out."""
     robot = declaration.find_declaration("bridge_dataset").robot
     prepared = stages.prepare(parsed, folder, folder / "work", Direct(progress.Reporter(enabled=False)), check="quick")
-    tokenizer = prepared.tokenizer(stages.open_tokenizer(parsed)).for_source("bridge_dataset")
+    tokenizer = prepared.tokenizer(tokenizers.open_tokenizer(parsed)).for_source("bridge_dataset")
     errors, clipped = [], 0
     for number, episode in enumerate(episodes()):
         rows = [k for k in range(SIZES[number]) if (number, k) not in left_out]

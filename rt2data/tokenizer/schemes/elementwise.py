@@ -22,12 +22,15 @@ class Elementwise:
     numpy runs the rule itself. Other libraries run it too where it is plain arithmetic ("uniform", in float64); else
     they search the rule's thresholds, tables made by asking the rule, so that they agree with it to the last bit, with
     or without float64.
+
+    Where dimensions have bounds per step, the numbers of a whole chunk (horizon, D) are dimensions of their own.
     """
 
-    __slots__ = ("_rule", "_spec", "_tables")
+    __slots__ = ("_dims", "_rule", "_spec", "_tables")
 
     def __init__(self, spec: Spec) -> None:
         self._spec = spec
+        self._dims = spec.dims_per_step
         self._rule: Quantizer | None = None
         self._tables = Tables(self._table)
 
@@ -35,7 +38,7 @@ class Elementwise:
     def rule(self) -> Quantizer:
         if self._rule is None:
             spec = self._spec
-            self._rule = quantizers.make_quantizer(spec.scheme, spec.dims, spec.bins, spec.options)
+            self._rule = quantizers.make_quantizer(spec.scheme, self._dims, spec.bins, spec.options)
         return self._rule
 
     @property
@@ -44,6 +47,13 @@ class Elementwise:
 
     def encode(self, xp: Namespace, x: Array) -> Array:
         """Bins (..., D) as int32, of actions (..., D)."""
+        return xp.reshape(self._encode(xp, self._widened(xp, x)), x.shape)
+
+    def _widened(self, xp: Namespace, x: Array) -> Array:
+        """`x` (..., D) with what has bounds of its own in the last axis."""
+        return x if self._dims is self._spec.dims else xp.reshape(x, (*x.shape[:-2], len(self._dims)))
+
+    def _encode(self, xp: Namespace, x: Array) -> Array:
         if xp is np:
             kept = x if x.dtype.kind == "f" and x.dtype.itemsize in (4, 8) else x.astype(np.float32)
             with np.errstate(invalid="ignore", over="ignore"):
@@ -62,8 +72,7 @@ class Elementwise:
         table = self._tables.get(xp, f"thresholds {name}", x)
         # Copies: torch warns about searching in strided columns, and makes them itself.
         columns = [
-            xp.searchsorted(table[d, :], xp.asarray(y[..., d], copy=True), side="right")
-            for d in range(len(self._spec.dims))
+            xp.searchsorted(table[d, :], xp.asarray(y[..., d], copy=True), side="right") for d in range(len(self._dims))
         ]
         cells = arrays.cast(xp, xp.stack(columns, axis=-1), "int32")
         if self.rule.order is None:
@@ -75,11 +84,14 @@ class Elementwise:
         """Where actions (..., D) lie below (-1) or above (+1) the bounds, as int8."""
         kind = "float64" if arrays.has_float64(xp, x) else "float32"
         low, high = self._tables.get(xp, f"lows {kind}", x), self._tables.get(xp, f"highs {kind}", x)
-        y = arrays.cast(xp, x, kind)
-        return arrays.cast(xp, y > high, "int8") - arrays.cast(xp, y < low, "int8")
+        y = arrays.cast(xp, self._widened(xp, x), kind)
+        return xp.reshape(arrays.cast(xp, y > high, "int8") - arrays.cast(xp, y < low, "int8"), x.shape)
 
     def decode(self, xp: Namespace, bins: Array, dtype: str) -> Array:
         """Actions (..., D) of bins (..., D)."""
+        return xp.reshape(self._decode(xp, self._widened(xp, bins), dtype), bins.shape)
+
+    def _decode(self, xp: Namespace, bins: Array, dtype: str) -> Array:
         table = self._tables.get(xp, f"values {dtype}", bins)
         if xp is np:
             return table.take(bins + self._tables.get(np, "rows int64", bins))
@@ -92,7 +104,7 @@ class Elementwise:
         changed, injective = [], True
         for dtype in ("float32", "float64"):
             values = self.rule.values(dtype)
-            again = self.encode(np, np.ascontiguousarray(values.T)).T
+            again = self._encode(np, np.ascontiguousarray(values.T)).T
             changed.append(int((again != np.arange(self._spec.bins)).sum()))
             injective &= all(len(np.unique(row)) == self._spec.bins for row in values)
         return changed == [0, 0], injective, changed[0]
@@ -102,9 +114,9 @@ class Elementwise:
         if what == "values":
             return self.rule.values(dtype).reshape(-1)
         if what == "rows":
-            return (np.arange(len(self._spec.dims)) * self._spec.bins).astype(dtype)
+            return (np.arange(len(self._dims)) * self._spec.bins).astype(dtype)
         if what == "thresholds":
-            return quantizers.thresholds(self.rule, dtype, len(self._spec.dims))
+            return quantizers.thresholds(self.rule, dtype, len(self._dims))
         if what in ("lows", "highs"):
             return quantizers.round_inside(self.rule.limits[what == "highs"], dtype, up=what == "lows")
         if what in ("least", "most") and isinstance(self.rule, Uniform):

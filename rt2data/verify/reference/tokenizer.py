@@ -75,8 +75,13 @@ class Reference:
             return
         if self.scheme not in _RULES:
             raise InvalidAction(f'scheme "{self.scheme}"; expected dct or one of {", ".join(_RULES)}')
+        rule = _RULES[self.scheme]
+        # With bounds of each step, a rule for each number of a chunk.
+        steps = range(self.horizon if any("steps" in d for d in self.dims) else 1)
+        bounds = [d["steps"][k] if "steps" in d else (d["low"], d["high"]) for k in steps for d in self.dims]
         self.rules = [
-            _RULES[self.scheme](float(d["low"]), float(d["high"]), self.bins, d, self.options) for d in self.dims
+            rule(float(low), float(high), self.bins, self.dims[i % len(self.dims)], self.options)
+            for i, (low, high) in enumerate(bounds)
         ]
 
     @property
@@ -104,7 +109,7 @@ class Reference:
             if self.terminate is not None:
                 flag = terminate[step]
                 out.append(self.terminate["true" if flag else "false"] if isinstance(flag, bool) else flag)
-            out += [rule.bin(x) for rule, x in zip(self.rules, action[step * width : (step + 1) * width], strict=True)]
+            out += [self._rule(i).bin(action[i]) for i in range(step * width, (step + 1) * width)]
         return out
 
     def decode(self, bins: Sequence[int]) -> tuple[list[float], list[bool]]:
@@ -119,7 +124,7 @@ class Reference:
             own = list(bins[step * per_step : (step + 1) * per_step])
             if self.terminate is not None:
                 ends.append(own.pop(0) == self.terminate["true"])
-            action += [rule.value(b) for rule, b in zip(self.rules, own, strict=True)]
+            action += [self._rule(step * len(self.dims) + i).value(b) for i, b in enumerate(own)]
         return action, ends
 
     def held(self, field: int) -> Sequence[int]:
@@ -170,13 +175,16 @@ class Reference:
         """Which of horizon x D numbers lie outside the bounds; of the scheme dct, which codes lie outside the bins."""
         if self.dct:
             return [not 0 <= code < self.bins for code in self.dct.unbounded(action)]
-        width = len(self.dims)
-        limits = [rule.limits for rule in self.rules]
-        return [not limits[i % width][0] <= x <= limits[i % width][1] for i, x in enumerate(action)]
+        limits = [self._rule(i).limits for i in range(len(action))]
+        return [not low <= x <= high for x, (low, high) in zip(action, limits, strict=True)]
 
-    def tolerance(self, dim: int) -> float | None:
-        """How far decode(encode(x)) may be from an x within the bounds; None where the scheme does not promise it."""
-        return self.dct.tolerance(dim) if self.dct else self.rules[dim].tolerance
+    def tolerance(self, number: int) -> float | None:
+        """How far decode(encode(x)) of a chunk's number may be from an x within the bounds; None: no promise."""
+        return self.dct.tolerance(number % len(self.dims)) if self.dct else self._rule(number).tolerance
+
+    def _rule(self, number: int) -> _Rule:
+        """The rule of a number of a chunk, counted step after step."""
+        return self.rules[number % len(self.rules)]
 
     def changed(self) -> int:
         """How many bins, of all dimensions, encode(decode(b)) changes when values are kept as float32.

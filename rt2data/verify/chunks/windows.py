@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from rt2data.verify.chunks.relative import RelativeWindows
 from rt2data.verify.reference.keys import Key
 from rt2data.verify.reference.tokenizer import float32
 from rt2data.verify.report import Report
@@ -38,6 +39,7 @@ class Windows:
         self.statements = Records(step=8, kind=1, content=8, place=8)
         # Of sources that compose steps or leave out steps without motion; `still`: nothing moves but the gripper.
         self.steps = Records(unit=8, step=4, stride=2, still=1, gripper=4, place=8)
+        self.relative = RelativeWindows(report)
         self.number = 0
         for source, entry in self.entries.items():
             self._stride(source, entry)
@@ -70,7 +72,10 @@ class Windows:
         ):
             return
         self._names(where, images, cameras, history)
-        no_op = self._no_op(source, sample["dims"])
+        if sample.get("relative"):
+            self.relative.add(where, sample, lambda step: _step(key, step), stride, number)
+        # The first number of a chunk is that of a single step unless a state was taken off.
+        no_op = self._no_op(source, sample["dims"]) if sample.get("origin") is None else None
         if (stride > 1 or no_op is not None) and key.variant <= 0:  # the paraphrases of a step are one step
             still, gripper = no_op is not None and _still(sample, no_op), _gripper(sample)
             first = sample["step"] == 0 and "gripper" not in sample["dims"]
@@ -130,6 +135,8 @@ class Windows:
         before: list[float] = []
         for k, (end, ok) in enumerate(zip(sample["terminate"], sample["action_valid"], strict=True)):
             action = [float32(x) for x in sample["action"][k * width : (k + 1) * width]]
+            for i, word in enumerate(sample.get("relative") or ()):
+                action[i] = action[i] if word == "none" else 0.0  # see RelativeWindows
             here, at = f"{where} action {k}", sample["step"] + k * stride
             if at < sample["steps"]:
                 self.statements.add(_step(key, at), STATED, _digest(json.dumps([action, end, ok])), self.number)
@@ -147,6 +154,7 @@ class Windows:
 
     def finish(self, place: Callable[[Any], str]) -> None:
         """Compare what samples state of each step. `place` names the sample of a number."""
+        self.relative.finish(place)
         for rows in self.statements.ranges():
             self.check.number += len(rows)
             same, kind = rows["step"][1:] == rows["step"][:-1], rows["kind"]

@@ -1,0 +1,54 @@
+"""The tokenizers of a recipe: its own, and with the bounds of every source once the data are measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rt2data.pipeline import action_statistics, chunk_statistics
+from rt2data.recipes.recipe import Recipe
+from rt2data.tokenizer import ActionTokenizer, proprio
+
+
+def open_tokenizer(recipe: Recipe) -> ActionTokenizer:
+    """The recipe's tokenizer, before any source's bounds are known."""
+    spec = ActionTokenizer.from_pretrained(recipe.tokenizer)
+    return spec if spec.horizon == recipe.horizon else spec.with_horizon(recipe.horizon)
+
+
+def resolve(recipe: Recipe, spec: ActionTokenizer, measured: dict[int, dict[str, Any]]) -> ActionTokenizer:
+    """Return `spec` with the bounds of every robot source that has train steps.
+
+    Args:
+        recipe: the recipe.
+        spec: the tokenizer before any source's bounds are known.
+        measured: the statistics of each robot source, by its position (`measure_all`).
+    """
+    dims = {}
+    for number, source in enumerate(recipe.sources):
+        own = measured.get(number, {})
+        stats, chunks = own.get("train", {"count": 0}), own.get(chunk_statistics.SET)
+        if source.declaration.robot and stats["count"]:
+            shared, measure = measured[number].get("shared", stats), action_statistics.bounds
+            dims[source.name] = (
+                chunk_statistics.chunk_bounds(source, chunks, spec, measure)
+                if chunks is not None
+                else measure(source, shared, spec)
+            )
+    return _with_names(recipe, spec.with_sources(dims)) if dims else spec
+
+
+def resolve_proprio(recipe: Recipe, measured: dict[int, dict[str, Any]]) -> ActionTokenizer | None:
+    """The tokenizer of the states that prompts hold, with the bounds of each source; None where no prompt does."""
+    dims = {}
+    for number, source in enumerate(recipe.sources):
+        stats = measured.get(number, {}).get("proprio", {"count": 0})
+        if source.sampling.state and stats["count"]:
+            dims[source.name] = action_statistics.proprio_bounds(source, stats, proprio.SPEC["bins"])
+    return _with_names(recipe, ActionTokenizer.from_dict(proprio.SPEC).with_sources(dims)) if dims else None
+
+
+def _with_names(recipe: Recipe, tokenizer: ActionTokenizer) -> ActionTokenizer:
+    """Return a tokenizer that knows its sources by every name: a server has the tokenizer, but no declaration."""
+    declared = {source.name: source.declaration for source in recipe.sources}
+    aliases = {alias: name for name in tokenizer.sources for alias in declared[name].names if alias != name}
+    return ActionTokenizer(tokenizer.spec.with_aliases(aliases))
