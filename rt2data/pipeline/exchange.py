@@ -117,7 +117,7 @@ def _rows(job: Job, plan: Plan, group: int, bins: Bins | None, counts: Counter[s
             "variant": samples.variant[positions],
         }  # fmt: skip
         if source.kinds:
-            columns |= kinds.value_columns(values, samples, positions, steps, start)
+            columns |= kinds.value_columns(job.recipe, values, samples, positions, steps, start)
         if source.declaration.robot and (source.reasoning or source.instructions != "first"):
             told = selection.instructions(table, source, job.recipe.seed, samples)
             if source.instructions != "first":

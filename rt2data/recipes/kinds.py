@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError, near
 from rt2data.recipes.include import WrittenRecipe, WrittenSource
+from rt2data.tokenizer import ActionError, GroundingTokenizer
 from rt2data.turns.kinds import Kind, parse_kinds
 from rt2data.turns.template import slots, write_template
 
@@ -55,6 +56,9 @@ def parse_source_kinds(
                 expected = f"one of {', '.join(there)}"
                 repair = near(slot.argument, there) or "cameras: names those that a recipe uses"
                 raise Rt2dataError(place, f"the image of {slot.argument or 'no camera'}", expected, repair)
+        for slot in kind.values().values():
+            if slot.form:
+                _open_form(slot.form, place)
         if choose == CHOICES[1] and kind.weight is None:
             raise Rt2dataError(place, "repeat or samples with choose: one_kind_per_step", "weight for each kind")
         if "hz" in kind.values() and declaration.robot.control_hz is None:
@@ -64,6 +68,13 @@ def parse_source_kinds(
             found = f"{{state}} in a kind of {declaration.name}, which declares no proprioception"
             raise Rt2dataError(place, found, "a declaration with proprio:", "Leave {state} out of its turns")
     return kinds, choose
+
+
+def _open_form(name: str, where: str) -> None:
+    try:
+        GroundingTokenizer.from_pretrained(name)
+    except ActionError as error:
+        raise Rt2dataError(where, f"form({name}): {error}", "a form of tokenizers/grounding") from None
 
 
 def cameras_of(kind: Kind, cameras: Sequence[str]) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from rt2data.errors import Rt2dataError, near
 from rt2data.index import keys
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.robot.fields import RobotFields
+from rt2data.samples import objects
 from rt2data.samples.selection import Selection
 from rt2data.tracks.store import TrackStore
 from rt2data.tracks.times import Binding
@@ -65,7 +66,9 @@ def check_names(source: RecipeSource, store: TrackStore | None) -> list[Rt2dataE
                 repair = near(slot.name, known) or "annotations: adds tracks, and a declaration those of a dataset"
                 found = f"{{{slot.key}}}, and no track of this name"
                 problems.append(Rt2dataError(where, found, f"one of {', '.join(known)}", repair))
-            elif not is_track(slot, store) and slot.selects:
+            elif store is not None and is_track(slot, store):
+                problems += objects.check_form(source, kind, slot, store.names()[slot.name])
+            elif slot.selects:
                 where = f"{source.where}: {source.name}, kind {kind.name}"
                 found = f"{{{slot.key}}}, and {slot.name} is no track"
                 problems.append(Rt2dataError(where, found, f"{{{slot.name}}} alone"))
@@ -94,9 +97,17 @@ class StepValues:
         """How many elements the list of each step has, int64 (rows,)."""
         return np.diff(self._lists(slot)[0])
 
-    def column(self, slot: Slot, rows: Ints, where: Bools) -> pa.Array:
-        """The texts of a track at some rows, null but for `where`: strings, or lists of strings."""
+    def column(self, slot: Slot, rows: Ints, where: Bools, size: tuple[int, int] | None = None) -> pa.Array:
+        """The texts of a track at some rows, null but for `where`: strings, or lists of strings.
+
+        Objects are written in the form that the placeholder names, in images of `size` where the recipe gives one.
+        """
         store = self._tracks()
+        if slot.form:
+            begins, which = self._lists(slot) if slot.is_list else self._single(slot)
+            sizes = np.where(where, np.diff(begins)[rows], 0)
+            picked = np.repeat(begins[rows] - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
+            return objects.write(self.table, self.source, slot, rows, sizes, store.values(which[picked]), size)
         if not slot.is_list:
             which = self._rows(slot)[rows]
             there = where & (which >= 0)
@@ -112,6 +123,11 @@ class StepValues:
         texts = store.texts(which[picked]).cast(pa.string())
         lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), texts)
         return pa.compute.if_else(pa.array(sizes > 0), lists, pa.scalar(None, lists.type))
+
+    def _single(self, slot: Slot) -> tuple[Ints, Ints]:
+        """As `_lists`, of a placeholder that takes one row at most."""
+        which = self._rows(slot)
+        return np.concatenate([[0], np.cumsum(which >= 0)]), which[which >= 0]
 
     def _tracks(self) -> TrackStore:
         if self.store is None:
@@ -261,10 +277,13 @@ def kind_hashes(recipe: Recipe, source: RecipeSource, samples: Selection, kind: 
     return keys.hashes("kind", recipe.seed, source.id, samples.units, samples.step, samples.variant, kind=kind)
 
 
-def value_columns(values: StepValues, samples: Selection, positions: Ints, steps: list[KindSteps], start: int) -> Any:
+def value_columns(
+    recipe: Recipe, values: StepValues, samples: Selection, positions: Ints, steps: list[KindSteps], start: int
+) -> Any:
     """The columns of a run that hold what the kinds of some samples say.
 
     Args:
+        recipe: the recipe.
         values, steps: of the whole part.
         samples: of some of its rows, with their kinds.
         positions: of the samples, in the order of the run.
@@ -284,8 +303,14 @@ def value_columns(values: StepValues, samples: Selection, positions: Ints, steps
             if is_track(slot, values.store):
                 used.setdefault(key, (slot, []))[1].append(number)
     for key, (slot, users) in sorted(used.items()):
-        columns[VALUE + key] = values.column(slot, rows, np.isin(turns, users))
+        columns[VALUE + key] = values.column(slot, rows, np.isin(turns, users), stored_size(recipe))
     return columns
+
+
+def stored_size(recipe: Recipe) -> tuple[int, int] | None:
+    """Width and height of the images of samples; None where they have their own."""
+    size = (recipe.image or {}).get("size")
+    return (size[0], size[1]) if size else None
 
 
 def _known(kind: npt.NDArray[np.int8] | None) -> npt.NDArray[np.int8]:

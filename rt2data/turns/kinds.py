@@ -199,7 +199,7 @@ def _any_turn(fields: Mapping[str, Any], where: str) -> AnyTurn:
     for name, slot in lists:
         if name in VALUES:
             raise Rt2dataError(where, f'each: "{name}"', "a name of its own for an element of the list")
-        if not slot.is_list:
+        if not slot.is_list or slot.form:
             raise Rt2dataError(where, f'each: "{slot.key}"', f"a list: {slot.name}|{' or '.join(LISTS)}")
     return Each(lists, tuple(_turn(turn, where) for turn in fields["turns"]))
 

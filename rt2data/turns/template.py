@@ -20,10 +20,11 @@ from rt2data.errors import Rt2dataError, near
 MAX_TEMPLATE = 20_000  # characters
 MAX_OFFSET = 1000  # of `previous` and `next`
 
-# Which rows of a track a placeholder takes; the others edit the text.
+# Which rows of a track a placeholder takes, and in which form objects are written; the others edit the text.
 COUNTED = ("previous", "next")
 LISTS = ("all", "remaining")
-SELECTS = (*COUNTED, *LISTS, "at", "camera", "role")
+SELECTS = (*COUNTED, *LISTS, "at", "camera", "role", "form")
+NAMED = ("camera", "role", "form")  # their argument is a name
 EDITS = (*prompts.OPERATIONS, "join")
 IMAGES = ("images", "image")
 JOIN = ", "  # between the texts of a list
@@ -62,8 +63,13 @@ class Slot:
 
     @property
     def is_list(self) -> bool:
-        """Whether its value is a list of texts."""
+        """Whether its value is a list."""
         return any(function in LISTS for function, _ in self.selects)
+
+    @property
+    def form(self) -> str:
+        """The form in which boxes, points and traces are written; "" where it has none."""
+        return dict(self.selects).get("form", "")
 
     def edit(self, text: str | list[str]) -> str:
         """Return the value as it stands in the text."""
@@ -139,9 +145,9 @@ def _argument(function: str, argument: str, text: str, where: str) -> str:
         if not (re.fullmatch("[0-9]{1,4}", argument) and 1 <= int(argument) <= MAX_OFFSET):
             raise Rt2dataError(where, f"{function}({argument}) in {text}", f"a whole number from 1 to {MAX_OFFSET}")
         return str(int(argument))
-    if function in ("camera", "role") and not argument:
+    if function in NAMED and not argument:
         raise Rt2dataError(where, f"{function} without a name in {text}", f"{function}(NAME)")
-    if function not in ("camera", "role") and argument:
+    if function not in NAMED and argument:
         raise Rt2dataError(where, f"{function}({argument}) in {text}", f"{function} without an argument")
     return argument
 

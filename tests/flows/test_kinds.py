@@ -66,6 +66,9 @@ def notes() -> list[dict[str, Any]]:
             continue
         for step, text in ((0, "reach"), (2, 'grasp "it"')):
             rows.append({"episode": episode, "track": "subtask", "step": step, "value": text})
+        for label, box in (("pot", [1, 2, 5, 8]), ("lid", [0, 0, 16, 12])):  # of pictures of 16 x 12
+            value = {"box": box, "label": label}
+            rows.append({"episode": episode, "track": "box", "step": 0, "until": 2, "type": "box", "value": value})
         rows.append({"episode": episode, "track": "memory", "step": 1, "value": f"touched\n{number}"})
         for step in range(0, steps, 2):
             for n in range(1 + step % 3):
@@ -243,3 +246,33 @@ def test_verify_finds_other_words(made: Any) -> None:
 
     edit_sample(out, other)
     assert "turns" in failing(verify(out))
+
+
+def test_boxes_in_the_form_of_a_model(made: Any) -> None:
+    kinds = {
+        "locate": {
+            "requires": ["box|all|form(qwen3-vl)"],
+            "turns": [{"user": "{images}Locate all."}, {"assistant": "{box|all|form(qwen3-vl)}"}],
+        }
+    }
+    out, _ = made(kinds, name="boxes")
+    told = [one for one in every(out) if one["kind"] == "robot"]
+    assert {one["step"] for one in told} == {0, 1}
+    boxes = json.loads(told[0]["target"])
+    assert [(box["label"], box["bbox_2d"]) for box in boxes] == [
+        ("pot", [62, 167, 312, 667]),
+        ("lid", [0, 0, 1000, 1000]),
+    ]
+
+
+def test_boxes_need_a_form_that_has_them(made: Any) -> None:
+    def refused(text: str, message: str) -> None:
+        with pytest.raises(Rt2dataError, match=message):
+            made({"a": {"turns": [{"user": "{images}"}, {"assistant": text}]}})
+
+    refused("{box|all}", r"a box without a form; expected \{box\|all\|form\(NAME\)\}")
+    refused(
+        "{box|all|form(molmoact-trace)}", r"a box, which the form molmoact-trace does not have; expected one of trace"
+    )
+    refused("{subtask|form(qwen3-vl)}", "form of a track of type text")
+    refused("{box|form(qwen9)}", r"form\(qwen9\)")

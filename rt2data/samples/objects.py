@@ -1,0 +1,102 @@
+"""Boxes, points and traces of tracks as text: in the form that a placeholder names, for the images that are stored."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+
+from rt2data import index
+from rt2data.errors import Rt2dataError
+from rt2data.recipes.recipe import RecipeSource
+from rt2data.samples import selection
+from rt2data.tokenizer import ActionError, Box, GroundingTokenizer, Point, Trace
+from rt2data.tokenizer.grounding import to_stored
+from rt2data.turns.kinds import Kind
+from rt2data.turns.template import Slot
+
+Ints = npt.NDArray[np.int64]
+TYPES = ("box", "point", "trace")  # of tracks whose values are objects
+
+
+def check_form(source: RecipeSource, kind: Kind, slot: Slot, kind_of_track: str) -> list[Rt2dataError]:
+    """An error where a placeholder of a track names no form and needs one, or one that does not have such objects."""
+    where = f"{source.where}: {source.name}, kind {kind.name}"
+    if kind_of_track not in TYPES:
+        found = f"{{{slot.key}}}: form of a track of type {kind_of_track}"
+        return [Rt2dataError(where, found, f"a track of {', '.join(TYPES)}")] if slot.form else []
+    if not slot.form:
+        found = f"{{{slot.key}}}: a {kind_of_track} without a form"
+        return [Rt2dataError(where, found, f"{{{slot.key}|form(NAME)}}", "docs/grounding.md lists the forms")]
+    known = _open(slot.form).kinds
+    found = f"{{{slot.key}}}: a {kind_of_track}, which the form {slot.form} does not have"
+    return [] if kind_of_track in known else [Rt2dataError(where, found, f"one of {', '.join(known)}")]
+
+
+@lru_cache(maxsize=32)
+def _open(name: str) -> GroundingTokenizer:
+    return GroundingTokenizer.from_pretrained(name)
+
+
+def write(
+    table: pa.Table,
+    source: RecipeSource,
+    slot: Slot,
+    rows: Ints,
+    sizes: Ints,
+    values: pa.Array,
+    size: tuple[int, int] | None,
+) -> pa.Array:
+    """Write the objects of rows in the form that a placeholder names.
+
+    Args:
+        table: the index of a whole part.
+        source: whose it is.
+        slot: the placeholder; the image is that of its camera, else of the source's first.
+        rows: of the table, (n,).
+        sizes: how many objects each row has, (n,).
+        values: of all objects as JSON, row after row.
+        size: width and height of the images of samples; None where they are as stored.
+
+    Returns:
+        Strings (n,), null where a row has no object.
+    """
+    form, camera = _open(slot.form), dict(slot.selects).get("camera") or selection.cameras(source)[0]
+    widths, heights = (index.numbers(table, f"{camera}.{name}")[rows] for name in ("width", "height"))
+    texts: list[str | None] = []
+    at, every = 0, values.to_pylist()
+    for row, number in enumerate(sizes.tolist()):
+        own = [orjson.loads(text) for text in every[at : at + number]]
+        at += number
+        if not own:
+            texts.append(None)
+            continue
+        image = int(widths[row]), int(heights[row])
+        try:
+            texts.append(form.format([_placed(one, image, size or image) for one in own], size=size or image))
+        except ActionError as error:
+            step = index.numbers(table, "step")[rows[row]]
+            where = f"{source.where}: {source.name}, step {step} of {table.column('episode')[int(rows[row])].as_py()}"
+            expected = f"objects that the form {slot.form} can write"
+            raise Rt2dataError(where, f"{{{slot.key}}}: {error}", expected) from None
+    return pa.array(texts, pa.string())
+
+
+def _placed(value: dict[str, Any], image: tuple[int, int], stored: tuple[int, int]) -> Any:
+    """An object of a track, in pixels of the stored image."""
+    label, annotated = value.get("label", ""), value.get("size")
+    one: Box | Point | Trace
+    if "box" in value:
+        x1, y1, x2, y2 = value["box"]
+        one = Box(x1, y1, x2, y2, label)
+    elif "point" in value:
+        x, y = value["point"]
+        one = Point(x, y, label)
+    else:
+        one = Trace(tuple((x, y) for x, y in value["trace"]), label)
+    seen = (int(annotated[0]), int(annotated[1])) if annotated else image
+    return one if seen == stored else to_stored([one], seen, stored)[0]
