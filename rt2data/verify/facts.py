@@ -62,15 +62,22 @@ class Facts:
         return split != "train" or all(kind["copies"] > 0 for kind in kinds.values())
 
     def stands_for_steps(self, source: str) -> str | None:
-        """The kind of sample that each step of a source gives in every split; "" without kinds, None where none does.
+        """The kind that each usable step of a source gives a sample of, which is drawn; "" where it has no kinds.
 
-        Where kinds share steps, what is said of steps is checked by the samples of this kind.
+        Where kinds share steps, what is said of steps is checked by the samples of this kind; None where none does.
         """
         entry = self.sources[source]
-        for name, kind in (entry.get("kinds") or {}).items():
-            if kind["fits"] == entry["steps"] == kind["usable"] and kind["copies"] > 0:
+        if not entry.get("kinds"):
+            return ""
+        for name, kind in entry["kinds"].items():
+            if kind["fits"] == entry["steps"] == kind["usable"] and kind["copies"] and "no_kind" not in entry["left_out"]:
                 return str(name)
-        return None if entry.get("kinds") else ""
+        return None
+
+    def has_each_step(self, split: str, source: str) -> bool:
+        """Whether each usable step of a robot source is in the shards of a split."""
+        kind = self.stands_for_steps(source)
+        return self.is_complete(split, source) if kind == "" else kind is not None
 
 
 def collect_facts(manifest: Json) -> Facts:
