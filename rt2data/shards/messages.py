@@ -173,7 +173,7 @@ class _Rows:
         """The text of a placeholder in each row."""
         value = self.value(slot)
         there = np.asarray(pc.is_valid(value))
-        if slot.is_list:
+        if slot.is_list and not slot.form:
             texts = [None if one is None else slot.edit([lines(text) for text in one]) for one in value.to_pylist()]
             return _piece(pa.array(texts, pa.string()), there)
         if slot.name in ("action", "state", "step", "steps"):

@@ -69,8 +69,8 @@ class Facts:
         entry = self.sources[source]
         if not entry.get("kinds"):
             return ""
-        for name, kind in entry["kinds"].items():
-            if kind["fits"] == entry["steps"] == kind["usable"] and kind["copies"] and "no_kind" not in entry["left_out"]:
+        for name, kind in entry["kinds"].items() if "no_kind" not in entry["left_out"] else ():
+            if kind["fits"] == entry["steps"] == kind["usable"] and kind["copies"]:
                 return str(name)
         return None
 
