@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,8 @@ class Spec:
     Attributes:
         lead: the text before the first field ("" or " ").
         first: the number that is written for bin 0.
+        tokens: the name of the tokens that stand for numbers (``state`` of ``<state_start><state_7><state_end>``); ""
+            where numbers are written as they are.
         vocabulary: where bins lie among a model's token ids; no part of the fingerprint.
         options: the options of the scheme.
         sources: the dimensions of each source of a mixture, by its public name in sorted order; empty for one source.
@@ -72,6 +75,7 @@ class Spec:
     options: Mapping[str, Any]
     sources: Mapping[str, tuple[Dim, ...]]
     aliases: Mapping[str, str] = field(default_factory=dict, compare=False)
+    tokens: str = ""
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any], where: str) -> Spec:
@@ -95,7 +99,7 @@ class Spec:
             )
         sources = read_sources(raw.get("sources", {}), f"{where}: sources")
         text = raw.get("text", {})
-        check_keys(text, f"{where}: text", set(), {"lead", "first"})
+        check_keys(text, f"{where}: text", set(), {"lead", "first", "tokens"})
         spec = cls(
             name=as_name(raw["name"], f"{where}: name"),
             scheme=scheme,
@@ -109,6 +113,7 @@ class Spec:
             options=read_options(scheme, raw.get("options", {}), f"{where}: options"),
             sources=sources,
             aliases=read_aliases(raw.get("aliases", {}), sources, f"{where}: aliases"),
+            tokens=text.get("tokens", ""),
         )
         spec.check(where)
         return spec
@@ -128,6 +133,10 @@ class Spec:
             raise ActionError(f"{where}: horizon", str(self.horizon), f"at most {MAX_DCT_HORIZON} steps for dct")
         if self.lead not in ("", " "):
             raise ActionError(f"{where}: text.lead", repr(self.lead), 'nothing or one space ("" or " ")')
+        if not isinstance(self.tokens, str) or not re.fullmatch("[a-z]{0,40}", self.tokens):
+            raise ActionError(f"{where}: text.tokens", repr(self.tokens)[:60], "at most 40 letters a-z")
+        if self.tokens and (self.lead or self.first or self.scheme == "dct"):
+            raise ActionError(f"{where}: text.tokens", f'"{self.tokens}" with lead, first or dct', "tokens alone")
         if self.first + self.bins <= 0:
             raise ActionError(f"{where}: text.first", str(self.first), f"a number above {-self.bins}")
         if self.terminate is not None:
@@ -171,6 +180,8 @@ class Spec:
         out["horizon"] = self.horizon
         if self.lead or self.first:
             out["text"] = {"lead": self.lead, "first": self.first}
+        if self.tokens:
+            out["text"] = {"tokens": self.tokens}
         if self.options:
             out["options"] = {k: list(map(list, v)) if k == "merges" else v for k, v in self.options.items()}
         out["vocabulary"] = {k: list(v) if isinstance(v, tuple) else v for k, v in self.vocabulary.items()}

@@ -12,7 +12,8 @@ from typing import Any
 from rt2data.tokenizer.errors import ActionError
 from rt2data.tokenizer.json_checks import as_integer, as_mapping, as_name, as_number, check_keys
 
-# The schemes, and the options of each with their defaults. The rules are in schemes/quantizers.py and schemes/fast.py.
+# The schemes, and the options of each with their defaults. The rules are in schemes/quantizers.py,
+# schemes/prompt_numbers.py and schemes/fast.py.
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "uniform": {},
     "truncated": {},
@@ -22,6 +23,9 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "octo-normal": {},
     "rounded": {},
     "mu-law": {"mu": 100.0},
+    "vla0": {},
+    "pi05-state": {"below": True},
+    "molmoact2-state": {},
     "dct": {"scale": 10.0, "min_code": -354, "merges": ()},
 }
 
@@ -188,6 +192,10 @@ def read_options(scheme: str, raw: object, where: str) -> dict[str, Any]:
             out[key] = as_number(entry[key], f"{where}.{key}")
         if key in out and out[key] <= 0:
             raise ActionError(f"{where}.{key}", repr(out[key]), "a number above 0")
+    if "below" in entry:
+        if not isinstance(entry["below"], bool):
+            raise ActionError(f"{where}.below", repr(entry["below"])[:60], "true or false")
+        out["below"] = entry["below"]
     if "min_code" in entry:
         out["min_code"] = as_integer(entry["min_code"], f"{where}.min_code", -MAX_BINS, 0)
     if "merges" in entry:

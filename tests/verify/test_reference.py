@@ -19,7 +19,7 @@ BOUNDS = [Dim("a", -0.0287, 0.0283, "m"), Dim("b", -2.0, 5.0), Dim("c", 0.0, 1.0
 
 
 def pair(name: str, dims: list[Dim] | None = None) -> tuple[ActionTokenizer, Reference]:
-    tok = ActionTokenizer.from_pretrained(name)
+    tok = ActionTokenizer.from_pretrained(name).with_horizon(1)
     if dims and tok.spec.scheme not in ("integer", "mu-law"):
         tok = tok.with_dims(dims)
     return tok, Reference(tok.to_dict())

@@ -8,6 +8,7 @@ raises.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -176,6 +177,61 @@ class Text:
         """Return the names of the fields, the first 15 where there are many."""
         names = [f.name for f in self.fields]
         return " ".join(names if len(names) <= 16 else [*names[:15], "..."])
+
+
+class TokenText(Text):
+    """Format and parse strings of tokens instead of integers: ``<state_start><state_128><state_end>``.
+
+    Attributes:
+        name: what the tokens begin with (``state``).
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, fields: Sequence[Field], name: str) -> None:
+        super().__init__(fields, "")
+        self.name = name
+        most = sum(max(map(len, table)) for table in self.tables)
+        self.longest = most + self.count * len(f"<{name}_>") + len(self.begin + self.end)
+
+    @property
+    def begin(self) -> str:
+        """The token before the first number."""
+        return f"<{self.name}_start>"
+
+    @property
+    def end(self) -> str:
+        """The token behind the last number."""
+        return f"<{self.name}_end>"
+
+    def token(self, number: str) -> str:
+        """Return the token of a number."""
+        return f"<{self.name}_{number}>"
+
+    def format(self, bins: Ints) -> Any:
+        self.check(bins)
+        if bins.ndim > 1:
+            return [self.format(row) for row in bins]
+        return self.begin + "".join([self.token(str(b)) for b in bins.tolist()]) + self.end
+
+    def parse(self, text: str) -> list[int]:
+        if not isinstance(text, str):
+            raise ActionError("text", f"a {type(text).__name__}", "a string")
+        if len(text) > self.longest:
+            raise ActionParseError(text, None, self.longest, f"longer than any action of {self.count} tokens")
+        if not text.startswith(self.begin):
+            raise ActionParseError(text, 1, 0, f"no {self.begin} before the first field")
+        column, bins = len(self.begin), list[int]()
+        for index, table in enumerate(self.tables):
+            found = re.compile(rf"<{self.name}_([0-9]+)>").match(text, column)
+            if found is None or found[1] not in table:
+                fault = _fault(found[1], self.fields[index]) if found else f"no token {self.token('N')}"
+                raise ActionParseError(text, index + 1, column, fault)
+            bins.append(table[found[1]])
+            column = found.end()
+        if text[column:] != self.end:
+            raise ActionParseError(text, self.count + 1, column, f"no {self.end} at the end")
+        return bins
 
 
 class MergedText:

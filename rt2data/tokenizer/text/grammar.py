@@ -7,7 +7,7 @@ from itertools import groupby
 
 from rt2data.prompts import MARKER, REASONING_MARKER
 from rt2data.tokenizer.errors import ActionError
-from rt2data.tokenizer.text.action_string import Field, MergedText, Text
+from rt2data.tokenizer.text.action_string import Field, MergedText, Text, TokenText
 
 FORMATS = ("gbnf", "ebnf", "lark")
 
@@ -26,11 +26,15 @@ def regex(text: Text | MergedText, *, plan: bool) -> str:
         A pattern without lookaround, backreferences or anchors, which the engines of servers do not have.
     """
     runs = [(pattern, len(list(run))) for pattern, run in groupby(_number_regex(f) for f in _fields(text))]
-    first, count = runs[0]
-    out = text.lead + first
-    for pattern, more in [(first, count - 1), *runs[1:]]:
-        if more:
-            out += f"( {pattern})" + (f"{{{more}}}" if more > 1 else "")
+    if isinstance(text, TokenText):
+        repeated = (f"({text.token(pattern)})" + (f"{{{n}}}" if n > 1 else "") for pattern, n in runs)
+        out = text.begin + "".join(repeated) + text.end
+    else:
+        first, count = runs[0]
+        out = text.lead + first
+        for pattern, more in [(first, count - 1), *runs[1:]]:
+            if more:
+                out += f"( {pattern})" + (f"{{{more}}}" if more > 1 else "")
     return f"{REASONING_MARKER} {_reasoning_regex()} {MARKER}{'' if text.lead else ' '}{out}" if plan else out
 
 
@@ -50,7 +54,11 @@ def grammar(text: Text | MergedText, form: str, *, plan: bool) -> str:
     fields = _fields(text)
     names = {(f.numbers, f.first): "flag" if f.name == "terminate" else "bin" for f in fields}
     kinds = {names[f.numbers, f.first]: f for f in fields}
-    sequence = ' " " '.join(names[f.numbers, f.first] for f in fields)
+    if isinstance(text, TokenText):
+        each = (f'"{text.token("")[:-1]}" {names[f.numbers, f.first]} ">"' for f in fields)
+        sequence = f'"{text.begin}" {" ".join(each)} "{text.end}"'
+    else:
+        sequence = ' " " '.join(names[f.numbers, f.first] for f in fields)
     if text.lead and not plan:  # the reasoning ends with a space
         sequence = f'"{text.lead}" {sequence}'
     if form == "lark":

@@ -11,7 +11,7 @@ from rt2data.tokenizer import arrays
 from rt2data.tokenizer.arrays import Array, Namespace
 from rt2data.tokenizer.errors import ActionError, ActionParseError
 from rt2data.tokenizer.spec import Spec
-from rt2data.tokenizer.text.action_string import MergedText, Text
+from rt2data.tokenizer.text.action_string import MergedText, Text, TokenText
 from rt2data.tokenizer.text.fields import check_bins
 from rt2data.tokenizer.vocabulary.vocabulary import Ids, Placement, Vocabulary, as_rows, missing_vocabulary
 
@@ -89,6 +89,8 @@ class Binding:
                 self._automaton = automata.MergedIds(self._text.merges, len(self._text.fields), self._place().table)
             elif self._fixed:
                 self._automaton = automata.FixedIds(self._text, self._place().table)
+            elif isinstance(self._text, TokenText):
+                self._automaton = automata.TokenIds(self._text, self._tokenizer())
             else:
                 self._automaton = automata.SpelledText(self._text, self._tokenizer())
         return self._automaton
