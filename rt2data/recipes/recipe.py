@@ -20,7 +20,7 @@ from rt2data.recipes.reasoning import Reasoning
 from rt2data.recipes.sampling import Sampling
 from rt2data.recipes.splits import Splits, parse_splits
 from rt2data.robot.fields import ARM, RobotFields
-from rt2data.tokenizer import ActionTokenizer
+from rt2data.tokenizer import ActionError, ActionTokenizer, proprio
 
 # Fields of a source that are written as they are into the resolved recipe.
 _OWN = ("cameras", "instructions", "prompts", "filters", "normalise", *sampling.KEYS)
@@ -85,6 +85,7 @@ class Recipe:
     image_check: str
     tokenizer: str
     horizon: int
+    state: str
     bounds: str
     compat: str
     prompts: dict[str, Any]
@@ -154,6 +155,7 @@ def _recipe(written: WrittenRecipe) -> Recipe:
         cameras=tuple(raw.get("cameras", ["primary"])),
         image=None if image == "keep" else image, image_check=raw.get("image_check", "header"),
         tokenizer=tokenizer.get("spec", "rt2"), horizon=_horizon(tokenizer),
+        state=_state(raw.get("state", {}), written),
         bounds=tokenizer.get("bounds", "quantiles"), compat=raw.get("compat", "none"), prompts=prompts,
         sources=(), holdout=None, resolved={},
     )  # fmt: skip
@@ -181,6 +183,16 @@ def _holdout(recipe: Recipe, written: WrittenRecipe) -> Recipe:
 def _horizon(tokenizer: dict[str, Any]) -> int:
     """Return the steps of an action chunk: as the recipe says, else the tokenizer's own."""
     return int(tokenizer.get("horizon") or ActionTokenizer.from_pretrained(tokenizer.get("spec", "rt2")).horizon)
+
+
+def _state(raw: dict[str, Any], written: WrittenRecipe) -> str:
+    """Return the name of the tokenizer of states, which is checked."""
+    name: str = raw.get("spec", proprio.DEFAULT)
+    try:
+        proprio.load_scheme(name)
+    except ActionError as error:
+        raise Rt2dataError(written.at("state", "spec"), error.found, error.expected, error.repair) from error
+    return name
 
 
 def _source(recipe: Recipe, entry: WrittenSource, written: WrittenRecipe) -> RecipeSource:
@@ -341,7 +353,7 @@ def _resolve(recipe: Recipe, raw: dict[str, Any]) -> dict[str, Any]:
         resolved["weights"] = recipe.weights
     if "hz" not in raw:
         resolved["stride"] = raw.get("stride", 1)
-    resolved |= {key: raw[key] for key in ("hz", "no_op", "description") if key in raw}
+    resolved |= {key: raw[key] for key in ("hz", "no_op", "state", "description") if key in raw}
     if recipe.temperature is not None:
         resolved["temperature"] = recipe.temperature
     if recipe.train_samples is not None:
