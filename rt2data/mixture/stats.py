@@ -72,6 +72,7 @@ def _action_table(train: Json) -> list[str]:
     bins = train["bins"][-len(train["dims"]) :]  # without the row of the terminate field, where there is one
     for i, dim in enumerate(train["dims"]):
         numbers = "".join(f"{train[n][i]:>10.4f}" for n in names)
-        unused, clipped = sum(n == 0 for n in bins[i]), train["clipped"][i] / sum(bins[i])
+        unused = sum(n == 0 for n in bins[i]) if bins else "-"  # floats have no bins
+        clipped = train["clipped"][i] / (sum(bins[i]) if bins else train["count"])
         lines.append(f"  {dim[:10]:<10}{numbers}{100 * clipped:>7.2f} %{unused:>8}")
     return lines

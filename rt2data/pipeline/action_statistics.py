@@ -28,6 +28,7 @@ from rt2data.samples.job import Job, RowSlice, load_job
 from rt2data.storage import atomic
 from rt2data.storage.workdir import MeasureFiles
 from rt2data.tokenizer import ActionTokenizer, Dim
+from rt2data.tokenizer.floats import RAW_GRIPPER
 
 QUANTILES = (0.01, 0.5, 0.99)
 MOST_FREQUENT = 10  # instructions that are listed
@@ -229,6 +230,8 @@ def bounds(source: RecipeSource, stats: dict[str, Any], spec: ActionTokenizer, r
     robot = source.declaration.robot
     if robot is None:
         return []
+    if spec.spec.scheme == "float":
+        return _float_bounds(source, stats, spec)
     fixed = {dim.name: dim for dim in spec.dims}
     gripper = next((dim for name, dim in fixed.items() if name.startswith("gripper")), Dim("gripper", 0.0, 1.0))
     dims = []
@@ -239,6 +242,25 @@ def bounds(source: RecipeSource, stats: dict[str, Any], spec: ActionTokenizer, r
             dims.append(fixed[name])
         else:
             dims.append(_measured(source, stats, i, robot.units[i], spec.bins))
+    return dims
+
+
+def _float_bounds(source: RecipeSource, stats: dict[str, Any], spec: ActionTokenizer) -> list[Dim]:
+    """The dimensions of a source between the statistics that a scheme without bins is normalised by.
+
+    A gripper that the stack does not normalise is between -1 and 1, which says so.
+    """
+    stack, kind = spec.spec.options["stack"], spec.spec.options["kind"]
+    robot, dims = source.declaration.robot, []
+    ends = {"quantiles": (stats["q01"], stats["q99"]), "minmax": (stats["min"], stats["max"])}
+    pairs = zip(stats["mean"], stats["std"], strict=True)
+    spread = [(mean - std, mean + std) for mean, std in pairs]
+    measured = [ends[kind][side] if kind in ends else [pair[side] for pair in spread] for side in (0, 1)]
+    own = stats | {"q01": measured[0], "q99": measured[1]}
+    for i, name in enumerate(robot.dims if robot else ()):
+        raw = stack in RAW_GRIPPER and split_dimension(name)[1] == "gripper"
+        unit = robot.units[i] if robot else ""
+        dims.append(Dim(name, -1.0, 1.0) if raw else _measured(source, own, i, unit, spec.bins))
     return dims
 
 

@@ -19,8 +19,8 @@ _NUMBERS = ("step", "steps", "horizon")
 _LISTS: dict[str, Any] = {
     "images": "string", "cameras": [{"name": part, "dtype": "string"} for part in ("member", "role", "field")],
     "dims": "string", "units": "string", "action": "float32", "terminate": "bool", "bins": "int32",
-    "proprio": "float32", "action_valid": "bool", "image_valid": "bool", "turns": "string",
-    "answers": "string", "captions": "string",
+    "proprio": "float32", "action_valid": "bool", "image_valid": "bool", "action_normalised": "float32",
+    "turns": "string", "answers": "string", "captions": "string",
 }  # fmt: skip
 
 
@@ -41,10 +41,10 @@ def features(job: Job) -> list[dict[str, Any]]:
     Without them types are guessed from five samples, and a
     null or another image format in the sixth fails.
     """
-    from rt2data.shards.render import FIELDS
+    from rt2data.shards import render
 
     json = []
-    for name in FIELDS:
+    for name in render.fields(job.recipe):
         kind = {"list": _LISTS[name]} if name in _LISTS else {"dtype": "string" if name in _STRINGS else "int64"}
         json.append({"name": name} | kind)
     own = [{"name": "__key__", "dtype": "string"}, {"name": "__url__", "dtype": "string"}]
@@ -93,7 +93,7 @@ def text(manifest: dict[str, Any], job: Job) -> str:
     lines += _loaders(manifest) if by_source else []
     planned = any(s["plans"] for s in manifest["sources"])
     robot = next((s["source"] for s in manifest["sources"] if s["kind"] == "robot"), None)
-    lines += _actions(name, planned) if robot else []
+    lines += (_float_actions(name) if job.recipe.floats else _actions(name, planned)) if robot else []
     cited = [s for s in manifest["sources"] if s["citation"]]
     lines += ["## Citations", "", *(f"- {s['dataset']}: {s['citation']}" for s in cited), ""] if cited else []
     return "\n".join(lines)
@@ -125,6 +125,32 @@ tok = ActionTokenizer.from_pretrained(folder).for_source(sample["source"])  # th
 target = sample["target"]
 actions, terminate = tok.decode({read})
 cameras = {{one["member"]: one["role"] for one in sample["cameras"]}}  # which camera took which image
+```
+"""
+    return [*snippet.rstrip().split("\n"), ""]
+
+
+def _float_actions(name: str) -> list[str]:
+    """How the action of a robot sample without bins is read, and what a model writes is made an action."""
+    snippet = f"""
+## Reading actions
+
+A robot sample's action is floats: `action` as measured, `action_normalised` as a flow or diffusion head is trained on
+it, by the rule and the bounds in `tokenizer.json`. The target is empty.
+
+```python
+import numpy as np
+from datasets import load_dataset
+
+from rt2data import ActionTokenizer
+from rt2data.tokenizer.floats import float_normaliser
+
+{_folder(name)}
+samples = load_dataset(folder, split="train", streaming=True)
+sample = next(one["json"] for one in samples if one["json"]["kind"] == "robot")
+tok = ActionTokenizer.from_pretrained(folder).for_source(sample["source"])  # the name, an alias or the id of a source
+values = np.array(sample["action_normalised"]).reshape(tok.horizon, len(tok.dims))
+actions = float_normaliser(tok).denormalise(values)
 ```
 """
     return [*snippet.rstrip().split("\n"), ""]

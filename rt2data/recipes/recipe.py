@@ -94,6 +94,11 @@ class Recipe:
     resolved: dict[str, Any]
 
     @property
+    def floats(self) -> bool:
+        """Whether its actions have no bins, so that samples hold normalised ones."""
+        return ActionTokenizer.from_pretrained(self.tokenizer).spec.scheme == "float"
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """Every split of the mixture: train, the others in the order of the recipe, the holdout last."""
         names = dict.fromkeys(name for source in self.sources for name in source.splits.names)
@@ -273,6 +278,10 @@ def _check_amounts(recipe: Recipe, written: WrittenRecipe) -> None:
 
 
 def _check_bounds(recipe: Recipe, written: WrittenRecipe) -> None:
+    if "bounds" in written.fields.get("tokenizer", {}) and recipe.floats:
+        found = f"bounds: with the tokenizer {recipe.tokenizer}, whose kind says which statistics it takes"
+        repair = "Leave bounds: out, or give a tokenizer file of another kind"
+        raise Rt2dataError(written.at("tokenizer", "bounds"), found, "no bounds", repair)
     for source, entry in zip(recipe.sources, written.entries, strict=True):
         robot = source.declaration.robot
         if robot and robot.controller and recipe.bounds == "fixed":
@@ -349,6 +358,8 @@ def _resolve(recipe: Recipe, raw: dict[str, Any]) -> dict[str, Any]:
         "history": raw.get("history", 1), "past_end": raw.get("past_end", "pad"),
         "prompts": recipe.prompts, "sources": sources,
     }  # fmt: skip
+    if recipe.floats:
+        del resolved["tokenizer"]["bounds"]  # the kind of its tokenizer says them
     if recipe.sources[0].weight is not None:
         resolved["weights"] = recipe.weights
     if "hz" not in raw:

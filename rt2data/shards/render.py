@@ -26,12 +26,14 @@ from rt2data.index import text_columns
 from rt2data.index.text_columns import Texts
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.tokenizer import ActionTokenizer
+from rt2data.tokenizer.floats import float_normaliser
 
 FIELDS = (
     "key", "kind", "source", "dataset", "split", "prompt", "target", "images", "cameras", "language",
     "instruction", "plan", "episode", "step", "steps", "dims", "units", "horizon", "action", "terminate", "bins",
     "proprio", "tokenizer", "action_valid", "image_valid", "example", "turns", "question", "answers", "captions",
 )  # fmt: skip
+NORMALISED = "action_normalised"  # behind image_valid, in mixtures whose actions have no bins
 
 
 @dataclass(slots=True)
@@ -64,6 +66,12 @@ class Rendered:
     cameras: list[Refs]
 
 
+def fields(recipe: Recipe) -> tuple[str, ...]:
+    """The fields of every sample of a recipe's mixture, in order."""
+    behind = FIELDS.index("image_valid") + 1
+    return (*FIELDS[:behind], NORMALISED, *FIELDS[behind:]) if recipe.floats else FIELDS
+
+
 Part = tuple[int, Rendered, npt.NDArray[np.uint64]]  # source (its position in the recipe), samples, orders
 
 
@@ -93,7 +101,10 @@ def render(
     prompt, target, middle, tail = (
         _robot(table, source, tokenizer, proprio) if tokenizer is not None else _web(table, source)
     )
-    json = text_columns.join(b'{"key":"', keys, b'",' + head, prompt, target, pictures, language, *middle, valid, tail)
+    own = _normalised(table, tokenizer) if recipe.floats else []
+    json = text_columns.join(
+        b'{"key":"', keys, b'",' + head, prompt, target, pictures, language, *middle, valid, *own, tail
+    )
     return Rendered(keys, json, refs)
 
 
@@ -180,10 +191,21 @@ def _robot(table: pa.Table, source: RecipeSource, tokenizer: ActionTokenizer, pr
     asked = _prompts(table, source, proprio, np.array([one is not None for one in plans])[codes])
     middle = [
         instruction, plan, episode, b'"step":', steps[0], b',"steps":', steps[1], b"," + shape + b'"action":',
-        _rows(action), b'"terminate":', _rows(ends), b'"bins":', _rows(bins), b'"proprio":', state,
+        _rows(action), b'"terminate":', _rows(ends), b'"bins":', _rows(bins) if tokenizer.fields else b"[],",
+        b'"proprio":', state,
         fingerprint + b'"action_valid":', _rows(valid),
     ]  # fmt: skip
     return asked, answers, middle, _NO_WEB
+
+
+def _normalised(table: pa.Table, tokenizer: ActionTokenizer | None) -> list[Column]:
+    """The field `action_normalised` of each row."""
+    if tokenizer is None:
+        return [f'"{NORMALISED}":null,'.encode()]
+    action = index.matrix(table.column("action"))
+    shape = (len(action), tokenizer.horizon, len(tokenizer.dims))
+    values = float_normaliser(tokenizer).normalise(action.reshape(shape)).astype(np.float32)
+    return [f'"{NORMALISED}":'.encode(), _rows(values.reshape(action.shape))]
 
 
 def _flags(table: pa.Table, name: str) -> npt.NDArray[np.bool_]:

@@ -135,7 +135,7 @@ class Spec:
             raise ActionError(f"{where}: text.lead", repr(self.lead), 'nothing or one space ("" or " ")')
         if not isinstance(self.tokens, str) or not re.fullmatch("[a-z]{0,40}", self.tokens):
             raise ActionError(f"{where}: text.tokens", repr(self.tokens)[:60], "at most 40 letters a-z")
-        if self.tokens and (self.lead or self.first or self.scheme == "dct"):
+        if self.tokens and (self.lead or self.first or self.scheme in ("dct", "float")):
             raise ActionError(f"{where}: text.tokens", f'"{self.tokens}" with lead, first or dct', "tokens alone")
         if self.first + self.bins <= 0:
             raise ActionError(f"{where}: text.first", str(self.first), f"a number above {-self.bins}")
@@ -146,8 +146,8 @@ class Spec:
                 self._check_dim(dim, f"{where}: {name} {dim.name}")
 
     def _check_terminate(self, terminate: Terminate, where: str) -> None:
-        if self.scheme == "dct":
-            raise ActionError(where, "a terminate field", "null: a chunk of DCT codes has no field for it")
+        if self.scheme in ("dct", "float"):
+            raise ActionError(where, "a terminate field", f"null: the scheme {self.scheme} has no field for it")
         # RT-1's modes are an index; elsewhere two numbers of any size do.
         count = terminate.modes if terminate.modes > 2 or self.scheme == "truncated" else self.bins
         low, high = sorted((terminate.true, terminate.false))
@@ -170,7 +170,9 @@ class Spec:
 
     @property
     def fields_per_step(self) -> int:
-        """The number of integers of one step: the dimensions, and one for terminate where there is one."""
+        """The number of integers of one step: the dimensions, and one for terminate where there is one; 0 for float."""
+        if self.scheme == "float":
+            return 0
         return len(self.dims) + (self.terminate is not None)
 
     def to_dict(self) -> dict[str, Any]:
@@ -259,6 +261,12 @@ class Spec:
     def checked(self) -> Spec:
         """Return this specification after the checks that a file passes: through JSON and back."""
         return Spec.from_dict(self.to_dict(), f'tokenizer "{self.name}"')
+
+
+def no_bins(spec: Spec) -> ActionError:
+    """Return the error for what needs bins."""
+    repair = "Normalised actions are in action_normalised of a sample; see float_normaliser"
+    return ActionError(f'tokenizer "{spec.name}"', "no bins: its actions are floats", "a scheme with bins", repair)
 
 
 def read_spec(path: str | Path, where: str = "") -> Spec:

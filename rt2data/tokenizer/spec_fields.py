@@ -26,6 +26,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "vla0": {},
     "pi05-state": {"below": True},
     "molmoact2-state": {},
+    "float": {"stack": "openpi", "kind": "quantiles"},
     "dct": {"scale": 10.0, "min_code": -354, "merges": ()},
 }
 
@@ -37,6 +38,9 @@ PLACEMENTS: Mapping[str, frozenset[str]] = {
     "least_used": frozenset(),
     "ids": frozenset({"ids", "size"}),
 }
+
+# What the scheme "float" uses of the statistics.
+FLOAT_KINDS = ("quantiles", "minmax", "zscore")
 
 MAX_BINS = 65536
 MAX_DIMS = 4096
@@ -192,6 +196,8 @@ def read_options(scheme: str, raw: object, where: str) -> dict[str, Any]:
             out[key] = as_number(entry[key], f"{where}.{key}")
         if key in out and out[key] <= 0:
             raise ActionError(f"{where}.{key}", repr(out[key]), "a number above 0")
+    if scheme == "float":
+        out |= _read_stack(entry, defaults, where)
     if "below" in entry:
         if not isinstance(entry["below"], bool):
             raise ActionError(f"{where}.below", repr(entry["below"])[:60], "true or false")
@@ -204,4 +210,21 @@ def read_options(scheme: str, raw: object, where: str) -> dict[str, Any]:
         if not pairs or len(merges) > MAX_BINS:
             raise ActionError(f"{where}.merges", repr(merges)[:60], "a list of pairs of ids")
         out["merges"] = tuple(tuple(as_integer(i, f"{where}.merges", 0, 1 << 31) for i in m) for m in merges)
+    return out
+
+
+def _read_stack(entry: Mapping[str, Any], defaults: Mapping[str, Any], where: str) -> dict[str, Any]:
+    from rt2data.tokenizer.normalisers import RULES
+
+    out = {key: entry.get(key, defaults[key]) for key in ("stack", "kind")}
+    kinds = {
+        stack: [kind for kind in rules if kind in FLOAT_KINDS]
+        for stack, rules in RULES.items()
+        if any(kind in FLOAT_KINDS for kind in rules)
+    }
+    if out["stack"] not in kinds:
+        raise ActionError(f"{where}.stack", repr(out["stack"])[:60], f"one of {', '.join(kinds)}")
+    if out["kind"] not in kinds[out["stack"]]:
+        expected = f"one of {', '.join(kinds[out['stack']])} for {out['stack']}"
+        raise ActionError(f"{where}.kind", repr(out["kind"])[:60], expected)
     return out

@@ -37,6 +37,11 @@ class Facts:
         """The prompts of the recipe, overlaid with those of the source."""
         return dict(self.recipe["prompts"] | self.rules[source].get("prompts", {}))
 
+    @property
+    def floats(self) -> bool:
+        """Whether actions have no bins, so that samples hold normalised ones."""
+        return any(reference.floats for reference in self.references.values())
+
     def is_complete(self, split: str, source: str) -> bool:
         """Whether every usable sample of a source is in the shards of a split."""
         return split != "train" or self.sources[source]["copies"] > 0

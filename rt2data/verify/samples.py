@@ -22,6 +22,9 @@ Json = dict[str, Any]
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # control characters but tab and line feed
 
 
+NORMALISED = "action_normalised"  # a field of mixtures whose actions have no bins
+
+
 class SampleCheck:
     """Checks samples one at a time; what they say together is checked by `rt2data.verify.ledger`."""
 
@@ -50,7 +53,7 @@ class SampleCheck:
             for place, message in schema.errors("sample", sample) or [("", "another shape")]:
                 check.fail(f"{where} {place}".rstrip(), message, "what schemas/sample.json says")
             return None
-        if list(sample) != self.fields:
+        if list(sample) != [name for name in self.fields if name != NORMALISED or self.facts.floats]:
             check.fail(where, "its fields in another order", "the order of schemas/sample.json")
         names = [name for name, _ in members.files[:-1]]
         report["members"].expect(
@@ -217,8 +220,23 @@ class SampleCheck:
         check.expect(
             sample["target"] == text, where, f'the target "{sample["target"]}"', f'"{text}", its action as text'
         )
-        self._near(where, reference, sample, action)
+        if reference.floats:
+            self._normalised(where, reference, sample, action)
+        else:
+            self._near(where, reference, sample, action)
         return bins
+
+    def _normalised(self, where: str, reference: Reference, sample: Json, action: list[float]) -> None:
+        """Check the normalised action against the stored one, up to the rounding of float32."""
+        check, values, width = self.report["actions"], sample.get(NORMALISED) or (), len(reference.dims)
+        if not check.expect(len(values) == len(action), where, f"{len(values)} values in {NORMALISED}", "as in action"):
+            return
+        for i, (stored, found) in enumerate(zip(action, values, strict=True)):
+            rule = reference.floats[i % width]
+            wanted = rule.normalised(stored)
+            near = abs(found - wanted) <= rule.tolerance + 2e-6 * max(1.0, abs(wanted))
+            name = reference.dims[i % width]["name"]
+            check.expect(near, where, f"{name} {stored!r} normalised as {found!r}", f"about {wanted!r}")
 
     def _units(self, where: str, sample: Json, reference: Reference) -> None:
         """Check units against those of the tokenizer; numbers of a controller must have bounds from their own data."""
@@ -228,7 +246,7 @@ class SampleCheck:
             check.expect(unit == wanted, where, f"{dim['name']} in {unit}", f"{wanted}, by tokenizer.json")
         lengths = len(sample["units"]), len(sample["dims"])
         check.expect(lengths[0] == lengths[1], where, f"{lengths[0]} units of {lengths[1]} dims", "a unit for each")
-        fixed = self.facts.recipe["tokenizer"]["bounds"] == "fixed"
+        fixed = self.facts.recipe["tokenizer"].get("bounds") == "fixed"
         found = "units of a controller and fixed bounds"
         check.expect(not (fixed and "controller" in sample["units"]), where, found, "bounds of the data's quantiles")
 

@@ -7,6 +7,7 @@ from typing import Any
 from rt2data.storage.places import Place
 from rt2data.verify import schema, statistics
 from rt2data.verify.facts import Facts
+from rt2data.verify.reference.floats import RAW_GRIPPER
 from rt2data.verify.reference.tokenizer import Reference, fingerprint
 from rt2data.verify.report import Check, Report
 from rt2data.verify.statistics import TrainSums
@@ -49,7 +50,7 @@ def check_actions(folder: Place, manifest: Json, facts: Facts, stats: Json | Non
         own = (stats or {}).get("sources", {}).get(source)
         expected = "the statistics of each robot source"
         if report["statistics"].expect(own is not None, f"statistics.json {source}", "nothing", expected) and own:
-            _check_action_bounds(source, raw, manifest["recipe"]["tokenizer"]["bounds"], facts, own, report)
+            _check_action_bounds(source, raw, manifest["recipe"]["tokenizer"].get("bounds", ""), facts, own, report)
 
 
 def _check_action_bounds(source: str, raw: Json, rule: str, facts: Facts, stats: Json, report: Report) -> None:
@@ -64,7 +65,9 @@ def _check_action_bounds(source: str, raw: Json, rule: str, facts: Facts, stats:
     fixed = {dim["name"]: dim for dim in raw["dims"]}
     gripper = next((dim for name, dim in fixed.items() if name.startswith("gripper")), {"low": 0.0, "high": 1.0})
     for i, dim in enumerate(reference.dims):
-        if dim["name"] == "gripper" or dim["name"].endswith("_gripper"):
+        if reference.floats:
+            wanted = _float_bounds(reference, stats["train"], i)
+        elif dim["name"] == "gripper" or dim["name"].endswith("_gripper"):
             wanted = _bounds(gripper)
         elif dim["name"] in fixed and rule == "fixed":
             wanted = _bounds(fixed[dim["name"]])
@@ -76,6 +79,19 @@ def _check_action_bounds(source: str, raw: Json, rule: str, facts: Facts, stats:
             f"low, high, constant {_bounds(dim)}",
             f"{wanted}, by the rule {rule}",
         )
+
+
+def _float_bounds(reference: Reference, stats: Json, i: int) -> tuple[float, float, bool]:
+    """The bounds of dimension `i` of a scheme without bins: what its option kind names of the statistics."""
+    stack, kind = reference.options["stack"], reference.options["kind"]
+    dim = reference.dims[i]
+    if stack in RAW_GRIPPER and (dim["name"] == "gripper" or dim["name"].endswith("_gripper")):
+        return -1.0, 1.0, False
+    spread = {"zscore": (-1, 1)}.get(kind)
+    keys = {"minmax": ("min", "max")}.get(kind, ("q01", "q99"))
+    ends = [stats["mean"][i] + sign * stats["std"][i] for sign in spread] if spread else [stats[key][i] for key in keys]
+    own = {"q01": {i: ends[0]}, "q99": {i: ends[1]}, "min": stats["min"], "max": stats["max"]}
+    return statistics.quantile_bounds(own, i, dim.get("unit", ""), reference.bins)
 
 
 def check_states(folder: Place, manifest: Json, facts: Facts, stats: Json | None, report: Report) -> None:

@@ -234,6 +234,30 @@ class TokenText(Text):
         return bins
 
 
+class NoText(Text):
+    """The text form of a scheme without bins: every action is the empty string."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.fields, self.lead, self.count, self.longest, self.tables = (), "", 0, 0, ()
+
+    def check(self, bins: Ints) -> None:
+        if bins.ndim == 0 or bins.shape[-1]:
+            raise ActionError("bins", f"shape {bins.shape}", "(..., 0): the scheme has no bins")
+
+    def format(self, bins: Ints) -> Any:
+        self.check(bins)
+        return "" if bins.ndim == 1 else [self.format(row) for row in bins]
+
+    def parse(self, text: str) -> list[int]:
+        if not isinstance(text, str):
+            raise ActionError("text", f"a {type(text).__name__}", "a string")
+        if text:
+            raise ActionParseError(text, None, 0, "the scheme has no bins; expected the empty string")
+        return []
+
+
 class MergedText:
     """Format and parse strings of a fitted ``fast``: the ids of merged codes, a varying number per action."""
 

@@ -13,7 +13,7 @@ from rt2data.tokenizer.errors import ActionError
 from rt2data.tokenizer.schemes.fast import Merges
 from rt2data.tokenizer.spec import Spec
 from rt2data.tokenizer.spec_fields import Terminate
-from rt2data.tokenizer.text.action_string import Field, MergedText, Text, TokenText
+from rt2data.tokenizer.text.action_string import Field, MergedText, NoText, Text, TokenText
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
 
@@ -32,6 +32,8 @@ def text_form(spec: Spec) -> Text | MergedText:
             "one layout",
             "Choose a source: tokenizer.for_source(name)",
         )
+    if spec.scheme == "float":
+        return NoText()
     text = TokenText(_fields(spec), spec.tokens) if spec.tokens else Text(_fields(spec), spec.lead)
     merges = spec.options.get("merges")
     return MergedText(text, Merges(spec.bins, merges, f'tokenizer "{spec.name}"')) if merges else text

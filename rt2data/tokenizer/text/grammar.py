@@ -7,7 +7,7 @@ from itertools import groupby
 
 from rt2data.prompts import MARKER, REASONING_MARKER
 from rt2data.tokenizer.errors import ActionError
-from rt2data.tokenizer.text.action_string import Field, MergedText, Text, TokenText
+from rt2data.tokenizer.text.action_string import Field, MergedText, NoText, Text, TokenText
 
 FORMATS = ("gbnf", "ebnf", "lark")
 
@@ -92,6 +92,8 @@ def _reasoning_rules() -> list[str]:
 
 
 def _fields(text: Text | MergedText) -> Sequence[Field]:
+    if isinstance(text, NoText):
+        raise ActionError("grammar", "a scheme without bins, whose actions are floats", "one with bins")
     if isinstance(text, MergedText):
         raise ActionError(
             "grammar",

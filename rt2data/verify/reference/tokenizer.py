@@ -15,6 +15,7 @@ from hashlib import blake2b
 from typing import Any
 
 from rt2data.verify.reference.dct import Dct
+from rt2data.verify.reference.floats import FloatRule
 from rt2data.verify.reference.rules import RULES, Rule, float32
 
 __all__ = ["InvalidAction", "Reference", "fingerprint", "float32"]
@@ -60,8 +61,12 @@ class Reference:
         self.fingerprint = fingerprint(raw, source)
         self.dct: Dct | None = None
         self.rules: list[Rule] = []
+        self.floats: list[FloatRule] = []
         if self.scheme == "dct":
             self.dct = Dct(self.dims, self.horizon, self.bins, self.options)
+            return
+        if self.scheme == "float":
+            self.floats = [FloatRule(dim, self.options) for dim in self.dims]
             return
         if self.scheme not in RULES:
             raise InvalidAction(f'scheme "{self.scheme}"; expected dct or one of {", ".join(RULES)}')
@@ -71,7 +76,9 @@ class Reference:
 
     @property
     def fields(self) -> int:
-        """How many integers an action has: horizon x (dimensions + 1 where there is a terminate field)."""
+        """How many integers an action has: horizon x (dimensions + 1 where there is a terminate field); 0 for float."""
+        if self.floats:
+            return 0
         return self.horizon * (len(self.dims) + (self.terminate is not None))
 
     def encode(self, action: Sequence[float], terminate: Sequence[bool | int]) -> list[int]:
@@ -89,6 +96,8 @@ class Reference:
             raise InvalidAction("NaN or infinity; expected finite numbers")
         if self.dct:
             return self.dct.encode(action)
+        if self.floats:
+            return []
         out = []
         for step in range(self.horizon):
             if self.terminate is not None:
@@ -144,6 +153,8 @@ class Reference:
             if tokens is None:
                 raise InvalidAction(f"not of the form {form}")
             text = tokens[1].replace("><", "> <").replace(f"<{self.tokens}_", "").replace(">", "")
+        if self.floats and not text:
+            return []
         if not text.startswith(self.lead):
             raise InvalidAction("no space before the first field")
         parts = text[len(self.lead) :].split(" ")
@@ -169,7 +180,7 @@ class Reference:
         if self.dct:
             return [not 0 <= code < self.bins for code in self.dct.unbounded(action)]
         width = len(self.dims)
-        limits = [rule.limits for rule in self.rules]
+        limits = [rule.limits for rule in self.floats or self.rules]
         return [not limits[i % width][0] <= x <= limits[i % width][1] for i, x in enumerate(action)]
 
     def tolerance(self, dim: int) -> float | None:
