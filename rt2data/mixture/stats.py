@@ -70,9 +70,10 @@ def _action_table(train: Json) -> list[str]:
         f"  {'':<10}" + "".join(f"{n:>10}" for n in names) + f"{'clipped':>9}{'unused':>8}",
     ]
     bins = train["bins"][-len(train["dims"]) :]  # without the row of the terminate field, where there is one
+    bins = bins if len(bins) == len(train["dims"]) else []  # of schemes whose fields are no dimensions
     for i, dim in enumerate(train["dims"]):
         numbers = "".join(f"{train[n][i]:>10.4f}" for n in names)
-        unused = sum(n == 0 for n in bins[i]) if bins else "-"  # floats have no bins
+        unused = sum(n == 0 for n in bins[i]) if bins else "-"
         clipped = train["clipped"][i] / (sum(bins[i]) if bins else train["count"])
         lines.append(f"  {dim[:10]:<10}{numbers}{100 * clipped:>7.2f} %{unused:>8}")
     return lines

@@ -43,6 +43,9 @@ MAX_FIELDS = 65536
 MAX_DCT_HORIZON = 1024
 MAX_FILE_BYTES = 64 << 20
 
+# The schemes whose steps have so many integers, whatever the dimensions.
+FIXED_FIELDS = {"float": 0, "spatialvla": 3}
+
 # A bin of the narrowest allowed dimension is 2**-20 of its largest bound wide, 16 times the step of float32 there, so
 # that every bin's centre survives the rounding to float32. For 256 bins: a width of 2**-12 of the largest bound.
 MIN_RELATIVE_BIN = 2.0**-20
@@ -133,20 +136,25 @@ class Spec:
             raise ActionError(f"{where}: horizon", str(self.horizon), f"at most {MAX_DCT_HORIZON} steps for dct")
         if self.lead not in ("", " "):
             raise ActionError(f"{where}: text.lead", repr(self.lead), 'nothing or one space ("" or " ")')
-        if not isinstance(self.tokens, str) or not re.fullmatch("[a-z]{0,40}", self.tokens):
-            raise ActionError(f"{where}: text.tokens", repr(self.tokens)[:60], "at most 40 letters a-z")
+        if not isinstance(self.tokens, str) or not re.fullmatch("[A-Za-z]{0,40}", self.tokens):
+            raise ActionError(f"{where}: text.tokens", repr(self.tokens)[:60], "at most 40 letters")
         if self.tokens and (self.lead or self.first or self.scheme in ("dct", "float")):
             raise ActionError(f"{where}: text.tokens", f'"{self.tokens}" with lead, first or dct', "tokens alone")
         if self.first + self.bins <= 0:
             raise ActionError(f"{where}: text.first", str(self.first), f"a number above {-self.bins}")
         if self.terminate is not None:
             self._check_terminate(self.terminate, f"{where}: terminate")
+        for dims in (self.dims, *self.sources.values()) if self.scheme == "spatialvla" else ():
+            if not self.tokens or self.bins != 8194:
+                raise ActionError(where, f"{self.bins} bins as text", "8194 bins and text.tokens, for spatialvla")
+            if len(dims) != 7:
+                raise ActionError(where, f"{len(dims)} dimensions", "7 for spatialvla: x y z roll pitch yaw gripper")
         for name, dims in (("dims", self.dims), *((f"sources.{n}.dims", d) for n, d in self.sources.items())):
             for dim in dims:
                 self._check_dim(dim, f"{where}: {name} {dim.name}")
 
     def _check_terminate(self, terminate: Terminate, where: str) -> None:
-        if self.scheme in ("dct", "float"):
+        if self.scheme == "dct" or self.scheme in FIXED_FIELDS:
             raise ActionError(where, "a terminate field", f"null: the scheme {self.scheme} has no field for it")
         # RT-1's modes are an index; elsewhere two numbers of any size do.
         count = terminate.modes if terminate.modes > 2 or self.scheme == "truncated" else self.bins
@@ -160,7 +168,11 @@ class Spec:
         if not (math.isfinite(dim.low) and math.isfinite(dim.high) and dim.low < dim.high):
             raise ActionError(where, f"low {dim.low!r}, high {dim.high!r}", "two finite numbers, low below high")
         largest = max(abs(dim.low), abs(dim.high))
-        least = max(self.bins, 256) * MIN_RELATIVE_BIN * largest if self.scheme != "dct" else 2.0**-12 * largest
+        least = (
+            2.0**-12 * largest
+            if self.scheme in ("dct", "spatialvla")
+            else max(self.bins, 256) * MIN_RELATIVE_BIN * largest
+        )
         if dim.high - dim.low < least:
             fault = f"a width of {dim.high - dim.low:.3g} between {dim.low!r} and {dim.high!r}"
             repair = "A narrower one loses bins when a value is rounded to float32; mark it constant and widen it"
@@ -170,9 +182,9 @@ class Spec:
 
     @property
     def fields_per_step(self) -> int:
-        """The number of integers of one step: the dimensions, and one for terminate where there is one; 0 for float."""
-        if self.scheme == "float":
-            return 0
+        """The number of integers of one step: the dimensions, and one for terminate where there is one."""
+        if self.scheme in FIXED_FIELDS:
+            return FIXED_FIELDS[self.scheme]
         return len(self.dims) + (self.terminate is not None)
 
     def to_dict(self) -> dict[str, Any]:
@@ -185,7 +197,9 @@ class Spec:
         if self.tokens:
             out["text"] = {"tokens": self.tokens}
         if self.options:
-            out["options"] = {k: list(map(list, v)) if k == "merges" else v for k, v in self.options.items()}
+            out["options"] = {
+                k: list(map(list, v)) if k in ("merges", "gaussian") else v for k, v in self.options.items()
+            }
         out["vocabulary"] = {k: list(v) if isinstance(v, tuple) else v for k, v in self.vocabulary.items()}
         out["dims"] = [dim_to_dict(d) for d in self.dims]
         if self.sources:

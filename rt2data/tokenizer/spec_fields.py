@@ -26,6 +26,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "vla0": {},
     "pi05-state": {"below": True},
     "molmoact2-state": {},
+    "spatialvla": {"gaussian": ()},
     "float": {"stack": "openpi", "kind": "quantiles"},
     "dct": {"scale": 10.0, "min_code": -354, "merges": ()},
 }
@@ -196,6 +197,8 @@ def read_options(scheme: str, raw: object, where: str) -> dict[str, Any]:
             out[key] = as_number(entry[key], f"{where}.{key}")
         if key in out and out[key] <= 0:
             raise ActionError(f"{where}.{key}", repr(out[key]), "a number above 0")
+    if entry.get("gaussian"):
+        out["gaussian"] = _read_gaussian(entry["gaussian"], f"{where}.gaussian")
     if scheme == "float":
         out |= _read_stack(entry, defaults, where)
     if "below" in entry:
@@ -227,4 +230,14 @@ def _read_stack(entry: Mapping[str, Any], defaults: Mapping[str, Any], where: st
     if out["kind"] not in kinds[out["stack"]]:
         expected = f"one of {', '.join(kinds[out['stack']])} for {out['stack']}"
         raise ActionError(f"{where}.kind", repr(out["kind"])[:60], expected)
+    return out
+
+
+def _read_gaussian(raw: object, where: str) -> tuple[tuple[float, float], ...]:
+    pairs = isinstance(raw, Sequence) and all(isinstance(p, Sequence) and len(p) == 2 for p in raw)
+    if not pairs or not isinstance(raw, Sequence) or len(raw) != 6:
+        raise ActionError(where, repr(raw)[:60], "a mean and a standard deviation for each of 6 axes")
+    out = tuple((as_number(mean, where), as_number(std, where)) for mean, std in raw)
+    if min(std for _, std in out) <= 0:
+        raise ActionError(where, "a standard deviation of 0 or less", "one above 0")
     return out

@@ -23,8 +23,8 @@ _SCALARS = {
 }
 
 
-def check(folder: Place, manifest: Json, suffixes: set[str], report: Report) -> None:
-    """Check ``README.md`` against the members that were seen (`suffixes`), the schema's fields, the manifest's splits.
+def check(folder: Place, manifest: Json, suffixes: set[str], names: list[str], report: Report) -> None:
+    """Check ``README.md`` against the members that were seen (`suffixes`), the fields of samples (`names`), the splits.
 
     A mixture of the form by_source has a configuration for each source besides the default one.
     """
@@ -48,7 +48,7 @@ def check(folder: Place, manifest: Json, suffixes: set[str], report: Report) -> 
     for name in ("__key__", "__url__"):
         is_text = features.get(name, {}).get("dtype") == "string"
         checks.expect(is_text, where, f"no feature {name}", "the two that datasets adds")
-    rules = schema.load("sample")["properties"]
+    rules = {name: rule for name, rule in schema.load("sample")["properties"].items() if name in names}
     checks.expect(list(fields) == list(rules), where, f"the fields {', '.join(fields)}", ", ".join(rules))
     for name, rule in rules.items():
         if name == "cameras":

@@ -35,6 +35,11 @@ class SampleCheck:
         self.fits = schema.compiled(rules)
         self.unpromised: Counter[str] = Counter()  # by source, values of a scheme that promises no distance
 
+    @property
+    def names(self) -> list[str]:
+        """The fields of every sample, in order."""
+        return [name for name in self.fields if name != NORMALISED or self.facts.floats]
+
     def read(self, where: str, members: Members, split: str) -> Json | None:
         """Parse a sample's JSON and check it against schema and members; None where it does not fit the schema."""
         check, report = self.report["schema"], self.report
@@ -53,7 +58,7 @@ class SampleCheck:
             for place, message in schema.errors("sample", sample) or [("", "another shape")]:
                 check.fail(f"{where} {place}".rstrip(), message, "what schemas/sample.json says")
             return None
-        if list(sample) != [name for name in self.fields if name != NORMALISED or self.facts.floats]:
+        if list(sample) != self.names:
             check.fail(where, "its fields in another order", "the order of schemas/sample.json")
         names = [name for name, _ in members.files[:-1]]
         report["members"].expect(

@@ -56,7 +56,7 @@ class Walk:
         self.reasoning.finish()
         self.windows.finish(self.ledger.place)
         self._statistics()
-        card.check(self.folder, self.manifest, self.suffixes, self.report)
+        card.check(self.folder, self.manifest, self.suffixes, self.samples.names, self.report)
         for source, number in self.samples.unpromised.items():
             self.report.notes.append(f"{source}: {number:,} values whose scheme does not promise how near they decode")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from support.builds import samples
 from support.damaged_mixtures import edit_sample, failing
 
 from rt2data.errors import Rt2dataError
+from rt2data.mixture import stats as mixture_stats
 from rt2data.mixture.inspection import inspect
 from rt2data.recipes.recipe import read_recipe
 from rt2data.shards import render
@@ -59,6 +61,18 @@ def test_samples_hold_actions_normalised_by_openpi(mixture: Path) -> None:
     assert train["bins"] == []
     assert any("decoded" in text for text in inspect(mixture))
     assert "float_normaliser(tok).denormalise" in (mixture / "README.md").read_text()
+
+
+def test_three_ids_a_step(build: Build, tmp_path: Path) -> None:
+    """SpatialVLA: fields that are no dimensions, as tokens."""
+    small_corpora.write_corpora(tmp_path / "data")
+    build(write_recipe(tmp_path, spec="spatialvla", horizon=2), tmp_path / "out", data_root=tmp_path / "data")
+    report = verify(tmp_path / "out")
+    assert failing(report) == set(), report.text()
+    row = next(s["json"] for s in samples(tmp_path / "out", "train") if s["json"]["kind"] == "robot")
+    assert re.fullmatch("(<ACTION[0-9]{5}>){6}", row["target"])
+    assert "<ACTION" in "".join(inspect(tmp_path / "out"))
+    assert "unused" in mixture_stats.text(mixture_stats.of_mixture(tmp_path / "out"))
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import scalar_tokenizer as reference
 from support import vocabularies
+from support.goldens import read_goldens
 
 from rt2data.serving.constraint import Constraint
 from rt2data.tokenizer import ActionError, ActionParseError, ActionTokenizer, Dim
@@ -79,13 +77,6 @@ def vla0(horizon: int = 2) -> ActionTokenizer:
 def state(name: str, dims: int = 1) -> ActionTokenizer:
     """A bundled tokenizer of states that are normalised already."""
     return ActionTokenizer.from_pretrained(name).with_dims([Dim(f"s{i}", -1.0, 1.0) for i in range(dims)])
-
-
-def goldens(name: str) -> Any:
-    """A file of published numbers in the folder RT2DATA_SHARED; the test is skipped where that is unset."""
-    if "RT2DATA_SHARED" not in os.environ:
-        pytest.skip("RT2DATA_SHARED names no folder of golden numbers")
-    return json.loads((Path(os.environ["RT2DATA_SHARED"]) / "facts" / "goldens" / name).read_text())
 
 
 def test_vla0_vectors() -> None:
@@ -256,7 +247,7 @@ def test_a_wrong_form_of_tokens_is_refused(text: dict[str, Any]) -> None:
 
 
 def test_the_whole_files_of_golden_numbers() -> None:
-    stored = goldens("vla0_text.json")
+    stored = read_goldens("vla0_text.json")
     tok = ActionTokenizer.from_pretrained("vla0").with_horizon(stored["horizon"])
     dims = zip(stored["min"], stored["max"], strict=True)
     tok = tok.with_dims([Dim(f"d{i}", low, high) for i, (low, high) in enumerate(dims)])
@@ -266,7 +257,7 @@ def test_the_whole_files_of_golden_numbers() -> None:
     for text, wanted in stored["parse_cases"].items():
         if not text.startswith("batch"):
             assert decode_like_vla0(tok, text).tolist() == wanted["ok"][0], text
-    states = goldens("state_tokens.json")
+    states = read_goldens("state_tokens.json")
     for name, key, first in (("proprio-pi05", "pi05", -1), ("proprio-molmoact2", "molmoact2", 0)):
         own = states[key]
         found = state(name).encode(np.array(own["x"])[:, None])[:, 0] + first

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from rt2data.tokenizer.schemes.floats import NoBins
+    from rt2data.tokenizer.schemes.spatialvla import SpatialVla
 
-    Codec: TypeAlias = Elementwise | Dct | NoBins
+    Codec: TypeAlias = Elementwise | Dct | NoBins | SpatialVla
 
 
 def make_codec(spec: Spec) -> Codec:
@@ -22,4 +23,8 @@ def make_codec(spec: Spec) -> Codec:
         from rt2data.tokenizer.schemes.floats import NoBins  # the rules of all stacks, which others need not import
 
         return NoBins(spec)
+    if spec.scheme == "spatialvla":
+        from rt2data.tokenizer.schemes.spatialvla import SpatialVla
+
+        return SpatialVla(spec)
     return Dct(spec) if spec.scheme == "dct" else Elementwise(spec)

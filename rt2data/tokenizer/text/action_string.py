@@ -180,33 +180,33 @@ class Text:
 
 
 class TokenText(Text):
-    """Format and parse strings of tokens instead of integers: ``<state_start><state_128><state_end>``.
+    """Format and parse strings of tokens instead of integers.
+
+    Either ``<state_start><state_128><state_end>``, or with a fixed number of digits ``<ACTION00128>`` alone.
 
     Attributes:
         name: what the tokens begin with (``state``).
+        digits: how many digits there are in each; 0: as many as the number needs, and tokens before and behind all.
+        begin, end: the token before the first number and the one behind the last; "" where there is none.
     """
 
-    __slots__ = ("name",)
+    __slots__ = ("begin", "digits", "end", "name")
 
-    def __init__(self, fields: Sequence[Field], name: str) -> None:
+    def __init__(self, fields: Sequence[Field], name: str, digits: int = 0) -> None:
         super().__init__(fields, "")
-        self.name = name
-        most = sum(max(map(len, table)) for table in self.tables)
-        self.longest = most + self.count * len(f"<{name}_>") + len(self.begin + self.end)
+        self.name, self.digits = name, digits
+        self.begin, self.end = ("", "") if digits else (f"<{name}_start>", f"<{name}_end>")
+        most = sum(len(self.token(max(table, key=len))) for table in self.tables)
+        self.longest = most + len(self.begin + self.end)
 
     @property
-    def begin(self) -> str:
-        """The token before the first number."""
-        return f"<{self.name}_start>"
-
-    @property
-    def end(self) -> str:
-        """The token behind the last number."""
-        return f"<{self.name}_end>"
+    def before(self) -> str:
+        """What stands before the number in a token."""
+        return f"<{self.name}" if self.digits else f"<{self.name}_"
 
     def token(self, number: str) -> str:
         """Return the token of a number."""
-        return f"<{self.name}_{number}>"
+        return f"{self.before}{number.rjust(self.digits, '0')}>"
 
     def format(self, bins: Ints) -> Any:
         self.check(bins)
@@ -222,15 +222,19 @@ class TokenText(Text):
         if not text.startswith(self.begin):
             raise ActionParseError(text, 1, 0, f"no {self.begin} before the first field")
         column, bins = len(self.begin), list[int]()
+        token = re.compile(rf"{self.before}([0-9]{{{self.digits}}})>" if self.digits else rf"{self.before}([0-9]+)>")
         for index, table in enumerate(self.tables):
-            found = re.compile(rf"<{self.name}_([0-9]+)>").match(text, column)
-            if found is None or found[1] not in table:
-                fault = _fault(found[1], self.fields[index]) if found else f"no token {self.token('N')}"
+            found = token.match(text, column)
+            number = found[1] if found else ""
+            number = (number.lstrip("0") or "0") if number and self.digits else number
+            if found is None or number not in table:
+                fault = _fault(number, self.fields[index]) if found else f"no token {self.before}N>"
                 raise ActionParseError(text, index + 1, column, fault)
-            bins.append(table[found[1]])
+            bins.append(table[number])
             column = found.end()
         if text[column:] != self.end:
-            raise ActionParseError(text, self.count + 1, column, f"no {self.end} at the end")
+            fault = f"no {self.end} at the end" if self.end else f"more than {self.count} tokens"
+            raise ActionParseError(text, self.count + 1, column, fault)
         return bins
 
 

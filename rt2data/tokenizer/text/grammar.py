@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from rt2data.prompts import MARKER, REASONING_MARKER
@@ -27,7 +27,9 @@ def regex(text: Text | MergedText, *, plan: bool) -> str:
     """
     runs = [(pattern, len(list(run))) for pattern, run in groupby(_number_regex(f) for f in _fields(text))]
     if isinstance(text, TokenText):
-        repeated = (f"({text.token(pattern)})" + (f"{{{n}}}" if n > 1 else "") for pattern, n in runs)
+        form = _padded_regex(text.digits) if text.digits else _number_regex
+        runs = [(pattern, len(list(run))) for pattern, run in groupby(form(f) for f in text.fields)]
+        repeated = (f"({text.before}{pattern}>)" + (f"{{{n}}}" if n > 1 else "") for pattern, n in runs)
         out = text.begin + "".join(repeated) + text.end
     else:
         first, count = runs[0]
@@ -52,20 +54,27 @@ def grammar(text: Text | MergedText, form: str, *, plan: bool) -> str:
     if form not in FORMATS:
         raise ActionError("grammar", repr(form), f"one of {', '.join(FORMATS)}")
     fields = _fields(text)
-    names = {(f.numbers, f.first): "flag" if f.name == "terminate" else "bin" for f in fields}
+    other = {(f.numbers, f.first) for f in fields if f.name != "terminate"}
+    names = {
+        (f.numbers, f.first): "flag" if f.name == "terminate" else "bin" if len(other) == 1 else f.name for f in fields
+    }
     kinds = {names[f.numbers, f.first]: f for f in fields}
     if isinstance(text, TokenText):
-        each = (f'"{text.token("")[:-1]}" {names[f.numbers, f.first]} ">"' for f in fields)
-        sequence = f'"{text.begin}" {" ".join(each)} "{text.end}"'
+        each = [f'"{text.before}" {names[f.numbers, f.first]} ">"' for f in fields]
+        begin, end = ([f'"{token}"'] if token else [] for token in (text.begin, text.end))
+        sequence = " ".join([*begin, *each, *end])
     else:
         sequence = ' " " '.join(names[f.numbers, f.first] for f in fields)
     if text.lead and not plan:  # the reasoning ends with a space
         sequence = f'"{text.lead}" {sequence}'
+    padded = text.digits if isinstance(text, TokenText) else 0
     if form == "lark":
+        pattern = _padded_regex(padded) if padded else _number_regex
         start = f'"{REASONING_MARKER} " /{_reasoning_regex()} {MARKER} /' if plan else ""
-        rules = [f"start: {start} {sequence}", *(f"{name}: /{_number_regex(f)}/" for name, f in kinds.items())]
+        rules = [f"start: {start} {sequence}", *(f"{name}: /{pattern(f)}/" for name, f in kinds.items())]
         return "\n".join(rules) + "\n"
-    rules = [f"{name} ::= " + " | ".join(map(_gbnf, _ways(f.numbers))) for name, f in kinds.items()]
+    ways = {name: _padded(f.numbers, padded) if padded else _ways(f.numbers) for name, f in kinds.items()}
+    rules = [f"{name} ::= " + " | ".join(map(_gbnf, own)) for name, own in ways.items()]
     before = [f'root ::= "{REASONING_MARKER} " plan {sequence}', *_reasoning_rules()]
     return "\n".join([*(before if plan else [f"root ::= {sequence}"]), *rules]) + "\n"
 
@@ -114,6 +123,30 @@ def _ways(numbers: range | tuple[int, ...]) -> list[Digits]:
     return ways
 
 
+def _padded(numbers: range | tuple[int, ...], digits: int) -> list[Digits]:
+    """All ways to write the numbers with so many digits."""
+    low, high = (str(n).rjust(digits, "0") for n in (numbers[0], numbers[-1]))
+    return [("", way) for way in _between(low, high)]
+
+
+def _between(low: str, high: str) -> list[tuple[tuple[int, int], ...]]:
+    """The numbers low..high, of equally many digits."""
+    if not low:
+        return [()]
+    (a, b), rest = (int(low[0]), int(high[0])), len(low) - 1
+    if a == b:
+        return [((a, a), *way) for way in _between(low[1:], high[1:])]
+    first, last = int(low[1:] != "0" * rest), int(high[1:] != "9" * rest)
+    ways: list[tuple[tuple[int, int], ...]] = []
+    if first:
+        ways += [((a, a), *way) for way in _between(low[1:], "9" * rest)]
+    if a + first <= b - last:
+        ways.append(((a + first, b - last), *([(0, 9)] * rest)))
+    if last:
+        ways += [((b, b), *way) for way in _between("0" * rest, high[1:])]
+    return ways
+
+
 def _upto(high: int, low: int) -> list[tuple[tuple[int, int], ...]]:
     """The integers low..high without leading zeros, low being 0 or 1."""
     digits = [int(c) for c in str(high)]
@@ -125,6 +158,14 @@ def _upto(high: int, low: int) -> list[tuple[tuple[int, int], ...]]:
             ways.append((*((d, d) for d in digits[:i]), (least, most), *([(0, 9)] * (len(digits) - 1 - i))))
     shorter = range(len(digits) - 1, 0, -1)
     return ways + [((low if length == 1 else 1, 9), *([(0, 9)] * (length - 1))) for length in shorter]
+
+
+def _padded_regex(digits: int) -> Callable[[Field], str]:
+    def pattern(field: Field) -> str:
+        ways = (way for _, way in _padded(field.numbers, digits))
+        return "(" + "|".join("".join(f"{a}" if a == b else f"[{a}-{b}]" for a, b in way) for way in ways) + ")"
+
+    return pattern
 
 
 def _number_regex(field: Field) -> str:

@@ -80,17 +80,18 @@ class TokenIds:
     def __init__(self, text: TokenText, vocabulary: Vocabulary) -> None:
         self.start = 0
         numbers = list(dict.fromkeys(number for table in text.tables for number in table))
-        pieces = [text.begin, text.end, *map(text.token, numbers)]
+        around = [token for token in (text.begin, text.end) if token]
+        pieces = [*around, *map(text.token, numbers)]
         ids = vocabulary.encode(pieces)
         several = [piece for piece, own in zip(pieces, ids, strict=True) if len(own) != 1]
         if several:
             fault = f"{several[0]} is not one of its ids, nor are {len(several) - 1} others"
             raise ActionError("vocabulary", fault, "one id for each", "Add these tokens to the model's tokenizer")
-        begin, end, *rest = (own[0] for own in ids)
-        id_of = dict(zip(numbers, rest, strict=True))
+        begin, end = ([own] for own in ids[: len(around)]) if around else ([], [])
+        id_of = dict(zip(numbers, (own[0] for own in ids[len(around) :]), strict=True))
         fields = [sorted(id_of[number] for number in table) for table in text.tables]
-        self._allowed = [np.array(own, np.int64) for own in ([begin], *fields, [end])]
-        self._sets = [frozenset(own) for own in ([begin], *fields, [end])]
+        self._allowed = [np.array(own, np.int64) for own in (*begin, *fields, *end)]
+        self._sets = [frozenset(own.tolist()) for own in self._allowed]
         self.ids = frozenset(own[0] for own in ids)
 
     def step(self, state: State, token: int) -> State:

@@ -17,6 +17,7 @@ from typing import Any
 from rt2data.verify.reference.dct import Dct
 from rt2data.verify.reference.floats import FloatRule
 from rt2data.verify.reference.rules import RULES, Rule, float32
+from rt2data.verify.reference.sphere import HELD, Sphere
 
 __all__ = ["InvalidAction", "Reference", "fingerprint", "float32"]
 
@@ -62,11 +63,15 @@ class Reference:
         self.dct: Dct | None = None
         self.rules: list[Rule] = []
         self.floats: list[FloatRule] = []
+        self.sphere: Sphere | None = None
         if self.scheme == "dct":
             self.dct = Dct(self.dims, self.horizon, self.bins, self.options)
             return
         if self.scheme == "float":
             self.floats = [FloatRule(dim, self.options) for dim in self.dims]
+            return
+        if self.scheme == "spatialvla":
+            self.sphere = Sphere(self.dims, self.options.get("gaussian", ()))
             return
         if self.scheme not in RULES:
             raise InvalidAction(f'scheme "{self.scheme}"; expected dct or one of {", ".join(RULES)}')
@@ -76,9 +81,9 @@ class Reference:
 
     @property
     def fields(self) -> int:
-        """How many integers an action has: horizon x (dimensions + 1 where there is a terminate field); 0 for float."""
-        if self.floats:
-            return 0
+        """How many integers an action has: horizon x (dimensions + 1 where there is a terminate field)."""
+        if self.floats or self.sphere:
+            return 3 * self.horizon if self.sphere else 0
         return self.horizon * (len(self.dims) + (self.terminate is not None))
 
     def encode(self, action: Sequence[float], terminate: Sequence[bool | int]) -> list[int]:
@@ -103,7 +108,11 @@ class Reference:
             if self.terminate is not None:
                 flag = terminate[step]
                 out.append(self.terminate["true" if flag else "false"] if isinstance(flag, bool) else flag)
-            out += [rule.bin(x) for rule, x in zip(self.rules, action[step * width : (step + 1) * width], strict=True)]
+            own = action[step * width : (step + 1) * width]
+            if self.sphere:
+                out += self.sphere.encode(own)
+                continue
+            out += [rule.bin(x) for rule, x in zip(self.rules, own, strict=True)]
         return out
 
     def decode(self, bins: Sequence[int]) -> tuple[list[float], list[bool]]:
@@ -118,6 +127,9 @@ class Reference:
             own = list(bins[step * per_step : (step + 1) * per_step])
             if self.terminate is not None:
                 ends.append(own.pop(0) == self.terminate["true"])
+            if self.sphere:
+                action += self.sphere.decode(own)
+                continue
             action += [rule.value(b) for rule, b in zip(self.rules, own, strict=True)]
         return action, ends
 
@@ -126,7 +138,7 @@ class Reference:
         if self.terminate is not None and field % (len(self.dims) + 1) == 0:
             modes = self.terminate.get("modes", 2)
             return range(modes) if modes > 2 else sorted((self.terminate["true"], self.terminate["false"]))
-        return range(self.bins)
+        return HELD[field % 3] if self.sphere else range(self.bins)
 
     def check(self, bins: Sequence[int]) -> None:
         """Raise InvalidAction unless `bins` is an action's: so many fields, each one that its field can hold."""
@@ -141,12 +153,20 @@ class Reference:
         self.check(bins)
         if self.dct and self.dct.merges:
             return self.lead + " ".join(map(str, self.dct.join(bins)))
+        if self.sphere:
+            return "".join(f"<{self.tokens}{b:05d}>" for b in bins)
         if self.tokens:
             return f"<{self.tokens}_start>{''.join(f'<{self.tokens}_{b}>' for b in bins)}<{self.tokens}_end>"
         return self.lead + " ".join(str(b + self._offset(field)) for field, b in enumerate(bins))
 
     def parse(self, text: str) -> list[int]:
         """The bins of a string; InvalidAction for every string that `format` does not write."""
+        if self.sphere:
+            if not re.fullmatch(rf"(<{self.tokens}[0-9]{{5}}>)*", text, re.ASCII):
+                raise InvalidAction("not tokens of 5 digits")
+            ids = [int(part) for part in re.findall("[0-9]{5}", text)]
+            self.check(ids)
+            return ids
         if self.tokens:
             form = rf"<{self.tokens}_start>((?:<{self.tokens}_[0-9]{{1,9}}>)*)<{self.tokens}_end>"
             tokens = re.fullmatch(form, text)
@@ -180,17 +200,22 @@ class Reference:
         if self.dct:
             return [not 0 <= code < self.bins for code in self.dct.unbounded(action)]
         width = len(self.dims)
-        limits = [rule.limits for rule in self.floats or self.rules]
+        if self.sphere:
+            limits = [(float(dim["low"]), float(dim["high"])) for dim in self.dims]
+        else:
+            limits = [rule.limits for rule in self.floats or self.rules]
         return [not limits[i % width][0] <= x <= limits[i % width][1] for i, x in enumerate(action)]
 
     def tolerance(self, dim: int) -> float | None:
         """How far decode(encode(x)) may be from an x within the bounds; None where the scheme does not promise it."""
+        if self.sphere:
+            return None
         return self.dct.tolerance(dim) if self.dct else self.rules[dim].tolerance
 
     def changed(self) -> int:
         """How many bins, of all dimensions, encode(decode(b)) changes when values are kept as float32.
 
-        Of the scheme dct none is counted: its codes mean nothing one at a time.
+        Of the schemes dct and spatialvla none is counted: their codes mean nothing one number at a time.
         """
         return sum(rule.bin(rule.value32(b)) != b for rule in self.rules for b in range(self.bins))
 
