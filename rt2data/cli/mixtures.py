@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from rt2data.storage.places import Place
 
 
+# Of rt2data.tokenizer.statistics.writing.FORMATS.
+STACKS = ("openvla", "openvla-oft", "octo", "openpi", "lerobot", "lerobot-v2.1", "gr00t", "starvla", "molmoact2")
+
+
 def add_parsers(commands: Commands) -> None:
     """Add the parser of each command of this module."""
     _add_sample(commands)
@@ -166,38 +170,77 @@ def _add_stats(commands: Commands) -> None:
     )
     command.add_argument("--check", action="store_true", help="verify every checksum of a dataset's files too")
     command.add_argument("--json", action="store_true", help="print JSON")
+    command.add_argument(
+        "--format",
+        choices=STACKS,
+        metavar="STACK",
+        help=f"write the statistics of train steps as a stack's own file into --out: {', '.join(STACKS)}",
+    )
+    command.add_argument("--out", type=place, metavar="DIR", help="with --format: the folder to write into")
+    command.add_argument("--source", metavar="NAME", help="with --format: this robot source alone (default all)")
+    command.add_argument(
+        "--against",
+        metavar="FILE",
+        help="compare a dataset's actions with a checkpoint's statistics file, of any of these stacks: the share of"
+        " values outside of its bounds, shift, scale, order, unit",
+    )
+    command.add_argument(
+        "--key", metavar="NAME", help="with --against: the dataset in FILE (default: one with a name of this dataset)"
+    )
 
 
 def print_stats(args: argparse.Namespace) -> None:
     """Run `rt2data stats`."""
     from rt2data.mixture import stats
 
-    statistics = read_stats(args.path, check=args.check, dataset=args.dataset)
-    print(json.dumps(statistics, ensure_ascii=False) if args.json else stats.format_stats(statistics))
+    if (args.format is None) != (args.out is None):
+        raise Rt2dataError("stats", "--format or --out alone", "both", "--out is the folder that --format writes into")
+    options = {"states": args.format is not None, "against": args.against, "key": args.key}
+    statistics = read_stats(args.path, check=args.check, dataset=args.dataset, **options)
+    if args.format is None:
+        print(json.dumps(statistics, ensure_ascii=False) if args.json else stats.format_stats(statistics))
+        return
+    from rt2data.mixture import statistics_export
+
+    print("\n".join(statistics_export.write_statistics(statistics, args.format, args.out, args.source)))
 
 
-def read_stats(path: Place, *, check: bool = False, dataset: str | None = None) -> dict[str, Any]:
+def read_stats(
+    path: Place,
+    *,
+    check: bool = False,
+    dataset: str | None = None,
+    states: bool = False,
+    against: str | None = None,
+    key: str | None = None,
+) -> dict[str, Any]:
     """Read or compute the statistics of a folder, as ``rt2data stats --json`` prints them.
 
     Args:
         path: a built mixture, or a dataset's folder.
         check: verify every checksum of a dataset's files; without it no image is read to its end.
         dataset: the dataset's name or declaration file; None: the declaration that fits its files.
+        states: measure a dataset's proprioceptive states too; a mixture has them where its prompts do.
+        against, key: a statistics file to compare a dataset with, and the dataset in it.
 
     Raises:
-        Rt2dataError: neither a mixture nor a dataset that a declaration fits, or a mixture and `dataset` given.
+        Rt2dataError: neither a mixture nor a dataset that a declaration fits, or a mixture and `dataset` or `against`
+            given.
     """
     if not path.exists():
         raise Rt2dataError(str(path), "no such folder", "a built mixture, or a dataset's folder")
     if (path / "manifest.json").exists():
         if dataset is not None:
             raise Rt2dataError(str(path), f"a mixture, and --dataset {dataset}", "--dataset with a dataset's folder")
+        if against is not None:
+            raise Rt2dataError(str(path), f"a mixture, and --against {against}", "--against with a dataset's folder")
         from rt2data.mixture import stats
 
         return stats.read_mixture_stats(path)
     from rt2data.pipeline import dataset_stats
 
-    return dataset_stats.of_dataset(path, check=check, dataset=dataset)
+    file = dataset_stats.Against(against, key) if against is not None else None
+    return dataset_stats.of_dataset(path, check=check, dataset=dataset, states=states, against=file)
 
 
 def _add_inspect(commands: Commands) -> None:

@@ -58,6 +58,8 @@ def format_stats(stats: Json) -> str:
             ]
         if s["actions"]:
             lines += _action_table(s["actions"]["train"])
+        if s.get("against"):
+            lines += _against_table(s["against"])
     return "\n".join(lines)
 
 
@@ -76,4 +78,22 @@ def _action_table(train: Json) -> list[str]:
         unused = sum(n == 0 for n in bins[i]) if bins else "-"
         clipped = train["clipped"][i] / (sum(bins[i]) if bins else train["count"])
         lines.append(f"  {dim[:10]:<10}{numbers}{100 * clipped:>7.2f} %{unused:>8}")
+    return lines
+
+
+def _against_table(against: Json) -> list[str]:
+    """How the actions fit a statistics file."""
+    lines = [
+        f"  against {one_line(against['file'])} ({against['stack']}):",
+        f"  {'':<10}{'low':>10}{'high':>10}{'outside':>10}{'shift':>8}{'scale':>10}",
+    ]
+    for i, dim in enumerate(against["dims"]):
+        outside = 100 * (against["below"][i] + against["above"][i]) / against["count"]
+        shift, scale = against["shift"][i], against["scale"][i]
+        said = ["-" if value is None else f"{value:{form}}" for value, form in ((shift, "+.2f"), (scale, ".3g"))]
+        ends = "".join(f"{against[end][i]:>10.4f}" for end in ("low", "high"))
+        lines.append(f"  {dim[:10]:<10}{ends}{outside:>8.2f} %{said[0]:>8}{said[1]:>10}")
+    lines.append("  shift: of the mean, in the file's standard deviations; scale: of the standard deviation")
+    for line in [f"  note: {text}" for text in against["findings"]] or ["  nothing stands out"]:
+        lines += textwrap.wrap(line, 100, subsequent_indent="    ", break_on_hyphens=False)
     return lines

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,17 +16,42 @@ from rt2data.storage.places import Place
 
 if TYPE_CHECKING:
     from rt2data.declarations.declaration import Declaration
+    from rt2data.tokenizer.statistics import Statistics
 
 
-def of_dataset(path: Place, *, check: bool, dataset: str | None = None) -> Json:
+@dataclass(frozen=True, slots=True)
+class Against:
+    """A statistics file to compare with: its path or URL, and the dataset in it (None: one of the dataset's names)."""
+
+    file: str
+    key: str | None = None
+
+    def read(self, names: Sequence[str]) -> Statistics:
+        """Read the statistics of the actions."""
+        from rt2data.tokenizer.statistics.files import read_statistics
+
+        return read_statistics(self.file, self.key, names=names)
+
+
+def of_dataset(
+    path: Place, *, check: bool, dataset: str | None = None, states: bool = False, against: Against | None = None
+) -> Json:
     """The statistics of a dataset's folder, through the declaration of `dataset` (a name or a file), else one that
     fits it.
 
     Those of actions see its train split alone, where it has one, and all that it has otherwise.
+
+    Args:
+        path: the folder.
+        check: verify every checksum.
+        dataset: a name or a declaration file.
+        states: measure the proprioceptive states too, where the declaration has some; steps without one do not count.
+        against: a statistics file that the actions are compared with (`rt2data.pipeline.against`).
     """
     from rt2data import sources
     from rt2data.declarations.declaration import open_declaration
     from rt2data.pipeline import action_statistics, bin_counts, stages
+    from rt2data.pipeline.against import compare
     from rt2data.plan import planner, values
     from rt2data.plan.plan import empty_plans
     from rt2data.plan.versions import set_versions
@@ -40,7 +67,9 @@ def of_dataset(path: Place, *, check: bool, dataset: str | None = None) -> Json:
     splits = {"train": train} | ({"others": others} if others else {})
     source = {"source": declared.name, "path": str(path.absolute()), "splits": splits}
     cameras = list(declared.cameras[:1]) if declared.robot else ["image"]
-    content = {"name": "stats", "cameras": cameras, "sources": [source]}
+    content: Json = {"name": "stats", "cameras": cameras, "sources": [source]}
+    if states and declared.robot and declared.robot.proprio:
+        content["prompts"] = {"robot": "{instruction} {proprio}"}
     parsed = recipe.parse_recipe(content, str(path), declarations=[declared])
     with tempfile.TemporaryDirectory() as work:
         engine = Direct(progress.Reporter(enabled=True))
@@ -49,13 +78,17 @@ def of_dataset(path: Place, *, check: bool, dataset: str | None = None) -> Json:
         set_versions([counts], prepared.sources)
         planner.count(prepared.job, [counts])
         instructions = action_statistics.instructions(prepared.job, 0)
-        actions, notes = None, []
+        actions, notes, compared = None, [], None
         if (statistics := prepared.statistics.get(0)) and statistics["train"]["count"]:
             tokenizer = prepared.tokenizer(ActionTokenizer.from_pretrained("rt2"))
             bins, clipped = bin_counts.count_bins(prepared.job, tokenizer)["train"]
             train = statistics["train"] | {"clipped": clipped.tolist(), "bins": bins.tolist()}
             notes = values.describe_values(prepared.job, 0, statistics, tokenizer)
             actions = {"episodes": counts.units, "all": statistics["all"], "train": train}
+            if "proprio" in statistics:
+                actions["proprio"] = statistics["proprio"]
+            if against:
+                compared = compare(prepared.job, train, against.read(declared.names))
     entry = {
         "source": counts.source, "dataset": counts.dataset, "kind": counts.kind,
         "version": counts.version, "revision": counts.revision, "units": counts.units,
@@ -63,6 +96,10 @@ def of_dataset(path: Place, *, check: bool, dataset: str | None = None) -> Json:
         "usable": dict(counts.samples), "instructions": instructions, "actions": actions,
         "value_notes": notes,
     }  # fmt: skip
+    if against:
+        if compared is None:
+            raise Rt2dataError(str(path), "no train step of a robot", "a robot dataset", "--against compares actions")
+        entry["against"] = compared
     sizes = {name: prepared.sources[0].splits()[name] for name in taken}
     return {"name": declared.name, "what": "dataset", "checked": check, "splits": sizes, "sources": [entry]}
 

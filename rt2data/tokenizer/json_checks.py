@@ -1,16 +1,39 @@
-"""Check single values in the JSON of a specification; each function raises ActionError, naming the key at fault."""
+"""Read JSON and check single values in it; each function raises ActionError, naming the key at fault."""
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rt2data.errors import near
 from rt2data.tokenizer.errors import ActionError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,79}")
+
+
+def parse_json(content: bytes, where: str, expected: str, *, constant: Callable[[str], object] | None = None) -> Any:
+    """Parse JSON; an object with a key twice is none.
+
+    Args:
+        content: the bytes.
+        where: what errors call them.
+        expected: what they should be, as a noun phrase.
+        constant: takes NaN, Infinity and -Infinity; by default they are floats.
+    """
+    try:
+        return json.loads(content, parse_constant=constant, object_pairs_hook=_no_duplicates)
+    except (ValueError, RecursionError) as e:
+        raise ActionError(where, f"not valid JSON ({e})", expected) from e
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) < len(pairs):
+        raise ValueError(f"a key twice among {', '.join(k for k, _ in pairs)}")
+    return out
 
 
 def as_mapping(raw: object, where: str) -> Mapping[str, Any]:

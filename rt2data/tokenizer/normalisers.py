@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     Flags = npt.NDArray[np.bool_]
     Computed = Literal["input", "float32", "float64", "rounded"]
 
+__all__ = ["RULES", "Normaliser", "Rule", "normaliser_of"]
+
 _TINY = 1e-8  # LeRobot's width in place of 0
 
 

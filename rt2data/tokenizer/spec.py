@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rt2data.errors import near
 from rt2data.tokenizer.errors import ActionError
-from rt2data.tokenizer.json_checks import as_integer, as_name, check_keys
+from rt2data.tokenizer.json_checks import as_integer, as_name, check_keys, parse_json
 from rt2data.tokenizer.spec_fields import (
     MAX_BINS,
     OPTIONS,
@@ -293,12 +293,8 @@ def read_spec(path: str | Path, where: str = "") -> Spec:
     size = os.stat(path).st_size
     if size > MAX_FILE_BYTES:
         raise ActionError(where, f"{size} bytes", f"a tokenizer specification of at most {MAX_FILE_BYTES} bytes")
-    try:
-        with open(path, "rb") as file:
-            content = file.read()
-        raw = json.loads(content, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
-    except (ValueError, RecursionError) as e:
-        raise ActionError(where, f"not valid JSON ({e})", "a tokenizer specification") from e
+    with open(path, "rb") as file:
+        raw = parse_json(file.read(), where, "a tokenizer specification", constant=_no_constant)
     if not isinstance(raw, dict) or "format" not in raw:
         what = "a Hugging Face tokenizer" if isinstance(raw, dict) and "model" in raw else "JSON of another kind"
         raise ActionError(where, what, f'a specification with "format": "{FORMAT}"')
@@ -307,13 +303,6 @@ def read_spec(path: str | Path, where: str = "") -> Spec:
 
 def _no_constant(text: str) -> float:
     raise ValueError(f"{text} is not a number in JSON")
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    out = dict(pairs)
-    if len(out) < len(pairs):
-        raise ValueError(f"a key twice among {', '.join(k for k, _ in pairs)}")
-    return out
 
 
 def _flat(value: object) -> str:

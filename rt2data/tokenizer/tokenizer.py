@@ -10,7 +10,6 @@ import numpy as np
 
 from rt2data.tokenizer import arrays
 from rt2data.tokenizer.arrays import Array
-from rt2data.tokenizer.errors import ActionError
 from rt2data.tokenizer.results import Decoded, Properties
 from rt2data.tokenizer.schemes.codec import make_codec
 from rt2data.tokenizer.spec import Spec
@@ -70,6 +69,25 @@ class ActionTokenizer:
         from rt2data.tokenizer import loading  # pathlib takes a third of the whole import
 
         return cls(loading.load_spec(name, revision=revision, repo_type=repo_type))
+
+    @classmethod
+    def from_statistics(
+        cls, path: str | Path, key: str | None = None, *, spec: str = "", bounds: str = "", names: Sequence[str] = ()
+    ) -> ActionTokenizer:
+        """Load a tokenizer with the bounds of a statistics file: of OpenVLA, openpi, LeRobot, GR00T and others.
+
+        Args:
+            path, key: the file, and the dataset in it: see `rt2data.tokenizer.statistics.read_statistics`.
+            spec: the tokenizer that gets the bounds; by default `openvla` for a file of OpenVLA, else `rt2`.
+            bounds: "quantiles", "quantiles10", "minmax" or "zscore" (mean -+ std); by default those of the stack.
+            names: of the dimensions, in order; by default those of the file, else of `spec`, else dim_0, dim_1 ...
+
+        Raises:
+            ActionError: a file, a key or bounds that cannot be used, or another number of dimensions than names.
+        """
+        from rt2data.tokenizer.statistics.specification import statistics_spec
+
+        return cls(statistics_spec(path, key, spec=spec, bounds=bounds, names=names))
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> ActionTokenizer:
@@ -176,14 +194,8 @@ class ActionTokenizer:
         Raises:
             ActionError: when the sample was written with another tokenizer: its bins mean other actions here.
         """
-        where, source, written = f"sample {sample.get('key', '?')}", sample.get("source"), sample.get("tokenizer")
-        if not isinstance(source, str) or not isinstance(written, str):
-            fault = f"source {source!r}, tokenizer {written!r}"
-            raise ActionError(where, fault, "a robot sample, with tokenizer and source")
-        own = self.for_source(source) if self._spec.sources else self
-        if written != own.fingerprint:
-            fault, expected = f"written with the tokenizer {written}", f"this one, {own.fingerprint}"
-            raise ActionError(where, fault, expected, "Load the tokenizer.json that lies beside the sample's shards")
+        own = self.for_source(fields.source_of(sample)) if self._spec.sources else self
+        fields.check_written_with(sample, own.fingerprint)
         return own
 
     # Actions and bins
@@ -204,13 +216,11 @@ class ActionTokenizer:
         Args:
             actions: (..., D), or (..., horizon, D) for action chunks: an array of floats of any library, or a list.
                 float16 and bfloat16 are taken as the numbers they hold. Units and bounds are those of `dims`.
-            terminate: bool, (...) or (..., horizon); a plain True or False holds for all. Required where the scheme
-                has the field, refused where it has none. For RT-1-X it may be the integer mode (0 terminate, 1 arm,
-                2 base).
+            terminate: bool, (...) or (..., horizon), or one for all. Required where the scheme has the field, refused
+                where it has none. For RT-1-X it may be the integer mode (0 terminate, 1 arm, 2 base).
             validate: False skips the check for NaN and infinity, for use inside jax.jit and torch.compile. What such a
                 number becomes is then undefined.
-            return_clipped: also return where values were clipped: int8 in the shape of `actions`, -1 below, 1
-                above, else 0.
+            return_clipped: also return int8 in the shape of `actions`: -1 where clipped from below, 1 from above.
 
         Returns:
             int32 (..., fields), of the library of `actions` and on its device.
@@ -270,10 +280,9 @@ class ActionTokenizer:
         Raises:
             ActionParseError: with the field and the column at fault.
         """
-        bins = fields.parse_texts(self._text_form(), text)
-        return np.array(bins, np.int32) if bins else np.empty((0, self.fields), np.int32)
+        return np.array(fields.parse_texts(self._text_form(), text) or np.empty((0, self.fields)), np.int32)
 
-    # Bins and token ids
+    # Bins and token ids, and constraints
 
     def with_vocabulary(self, vocabulary: Any) -> ActionTokenizer:
         """Return the same tokenizer, bound to the vocabulary of a language model.
@@ -319,18 +328,12 @@ class ActionTokenizer:
         For a text placement, text -> ids -> text must be the identity, alone and behind `prompt`; no id may span the
         prompt and the action; and an action must have the number of ids that the specification claims. For the others,
         the ids must exist and be no special tokens, and ids -> text -> ids be the identity (OpenVLA's issues 226, 246).
-
-        Args:
-            vocabulary: the model's tokenizer; by default the one given to `with_vocabulary`.
+        `vocabulary` is the model's tokenizer; by default the one given to `with_vocabulary`.
         """
         return (self if vocabulary is None else self.with_vocabulary(vocabulary))._bound().check(prompt)  # noqa: SLF001
 
-    # Constraints
-
     def allowed_token_ids(self, prefix_ids: Array = ()) -> npt.NDArray[np.int64]:
-        """Return the ids that may follow `prefix_ids`, the ids of an action so far, so that an action can be completed.
-
-        After a complete action: the end-of-sequence id, where the vocabulary has one, with whatever may still follow.
+        """Return the ids that may follow `prefix_ids`, the ids of an action so far; at its end also end-of-sequence.
 
         Raises:
             ActionParseError: when the prefix is not the beginning of an action.
@@ -349,8 +352,7 @@ class ActionTokenizer:
     def regex(self, *, plan: bool = False) -> str:
         """Return a regular expression that matches only the strings of `format`, in the dialect all engines share.
 
-        Args:
-            plan: whether reasoning comes first, RT-2's chain of thought: match ``Plan: ... Action: `` and the string.
+        With `plan` reasoning comes first, RT-2's chain of thought: ``Plan: ... Action: `` and the string.
         """
         from rt2data.tokenizer.text import grammar
 
@@ -361,7 +363,7 @@ class ActionTokenizer:
 
         Args:
             form: "gbnf" (llama.cpp), "ebnf" (xgrammar) or "lark" (outlines, llguidance).
-            plan: whether reasoning comes first: ``Plan: ... Action: `` before the string.
+            plan: as for `regex`.
         """
         from rt2data.tokenizer.text import grammar
 
@@ -370,9 +372,7 @@ class ActionTokenizer:
     def _one_source(self) -> Codec:
         """Return the codec; a tokenizer with bounds per source has none."""
         if self._codec is None:
-            fault = f"bounds for the sources {', '.join(self.sources)}"
-            repair = "Choose a source: tokenizer.for_source(name)"
-            raise ActionError(f'tokenizer "{self.name}"', fault, "one set of bounds", repair)
+            raise fields.several_sources(self._spec)
         return self._codec
 
     def _text_form(self) -> Text | MergedText:

@@ -15,7 +15,10 @@ SECTIONS = dict(
 
 
 def test_the_page_has_each_public_module() -> None:
-    modules = ("tokenizer", "serving", "mixture", "sources", "rlds", "storage", "pipeline.beam", "testing", "verify")
+    modules = (
+        "tokenizer", "tokenizer.statistics", "tokenizer.normalisers", "serving", "mixture", "sources", "rlds",
+        "storage", "pipeline.beam", "testing", "verify",
+    )  # fmt: skip
     assert set(SECTIONS) == {"rt2data", *(f"rt2data.{name}" for name in modules)}
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from rt2data.errors import near
 from rt2data.tokenizer.errors import ActionError
+from rt2data.tokenizer.statistics.stacks import BOUNDS, STACKS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -82,6 +83,33 @@ class Statistics:
             repair = near(name, self.measures) if name not in MEASURES else ""
             raise ActionError(self.where, f"no {name}", f"one of {', '.join(self.measures)}", repair)
         return self.measures[name]
+
+    def bounds(self, which: str = "") -> tuple[Floats, Floats]:
+        """Return the lowest and the highest value of each dimension, each (D,) or (H, D), whatever the mask says.
+
+        Args:
+            which: of BOUNDS; "": those that the stack scales by, the first of `Stack.bounds` that the file has.
+
+        Raises:
+            ActionError: no such bounds, or a file without them.
+        """
+        if which and which not in BOUNDS:
+            raise ActionError("bounds", repr(which)[:60], f"one of {', '.join(BOUNDS)}", near(which, BOUNDS))
+        known = STACKS[self.stack].bounds if self.stack else tuple(BOUNDS)
+        had = (name for name in known if all(measure in self.measures for measure in BOUNDS[name]))
+        which = which or next(had, known[0])
+        low, high = (self.measure(measure) for measure in BOUNDS[which])
+        return (low - high, low + high) if which == "zscore" else (low, high)
+
+    def check_one_set(self) -> None:
+        """Check that there is one set of statistics for all steps.
+
+        Raises:
+            ActionError: each step of a chunk has its own.
+        """
+        if self.steps is not None:
+            repair = "Scale such chunks by rt2data.tokenizer.normalisers"
+            raise ActionError(self.where, f"statistics of {self.steps} steps", "one set for all steps", repair)
 
     def check_width(self, dims: int, expected: str) -> None:
         """Check that there are `dims` dimensions, which `expected` calls by name.

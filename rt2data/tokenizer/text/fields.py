@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,39 @@ def _fields(spec: Spec) -> list[Field]:
     if spec.terminate is not None:
         step.insert(0, Field("terminate", spec.terminate.symbols))
     return step * spec.horizon
+
+
+def source_of(sample: Mapping[str, Any]) -> str:
+    """Return the source of a robot sample (its JSON).
+
+    Raises:
+        ActionError: a sample without source or tokenizer.
+    """
+    source, written = sample.get("source"), sample.get("tokenizer")
+    if not isinstance(source, str) or not isinstance(written, str):
+        fault = f"source {source!r}, tokenizer {written!r}"
+        raise ActionError(f"sample {sample.get('key', '?')}", fault, "a robot sample, with tokenizer and source")
+    return source
+
+
+def check_written_with(sample: Mapping[str, Any], fingerprint: str) -> None:
+    """Check that a robot sample was written with the tokenizer of a fingerprint.
+
+    Raises:
+        ActionError: another tokenizer, or none.
+    """
+    source_of(sample)
+    if sample["tokenizer"] != fingerprint:
+        fault, expected = f"written with the tokenizer {sample['tokenizer']}", f"this one, {fingerprint}"
+        repair = "Load the tokenizer.json that lies beside the sample's shards"
+        raise ActionError(f"sample {sample.get('key', '?')}", fault, expected, repair)
+
+
+def several_sources(spec: Spec) -> ActionError:
+    """Make the error of a tokenizer that is used as if it had one set of bounds."""
+    fault = f"bounds for the sources {', '.join(spec.sources)}"
+    repair = "Choose a source: tokenizer.for_source(name)"
+    return ActionError(f'tokenizer "{spec.name}"', fault, "one set of bounds", repair)
 
 
 def check_actions(spec: Spec, xp: Namespace, x: Array, validate: bool) -> tuple[int, ...]:
