@@ -7,7 +7,8 @@
 
 `tokenizer` has the class, `spec` and `spec_fields` its specification, `schemes` the rules from numbers to bins, `text`
 the action string, `vocabulary` the token ids of a language model, `fit` the fit of FAST, `proprio` states in prompts,
-`statistics` the statistics files of other stacks, `normalisers` what each does with the numbers in them.
+`statistics` the statistics files of other stacks, `normalisers` what each does with the numbers in them, `floats`
+actions that are floats.
 
 May import: `prompts`, `storage` (inside functions), `resources`, `errors`.
 """

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.goldens import read_goldens
 
 from rt2data.robot import rotation
 from rt2data.serving import from_rotation_6d, rotation_6d_dims, to_rotation_6d
@@ -91,3 +92,11 @@ def test_wrong_input_is_refused() -> None:
     with pytest.raises(ActionError, match="one after the other"):
         rotation_6d_dims(["roll", "yaw", "pitch"])
     assert np.isnan(from_rotation_6d(np.zeros(10), "rows")[3:6]).all()
+
+
+def test_the_whole_file_of_published_numbers() -> None:
+    stored = read_goldens("gr00t_starvla.json")
+    layout = next(part["rot6d_layout"] for part in (stored, *stored.values()) if "rot6d_layout" in part)
+    angles = rotation.to_rpy(np.array([layout["matrix"]]))[0]
+    found = to_rotation_6d([0.0, 0.0, 0.0, *angles, 0.0], "rows")
+    assert found[3:9].tolist() == pytest.approx(layout["rot6d"], abs=1e-14)
