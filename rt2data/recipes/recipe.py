@@ -96,7 +96,7 @@ class Recipe:
     @property
     def floats(self) -> bool:
         """Whether its actions have no bins, so that samples hold normalised ones."""
-        return ActionTokenizer.from_pretrained(self.tokenizer).spec.scheme == "float"
+        return self.bounds == "none"
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -128,7 +128,10 @@ def find_recipe(name: str) -> Path:
 
 def read_recipe(path: Path) -> Recipe:
     """Read and check a recipe with all that it includes, and fill in its defaults. Errors name the line."""
-    return _recipe(include.read_written(path))
+    written = include.read_written(path)
+    recipe = _recipe(written)
+    _check_tokenizers(recipe, written)
+    return recipe
 
 
 def parse_recipe(
@@ -160,8 +163,8 @@ def _recipe(written: WrittenRecipe) -> Recipe:
         cameras=tuple(raw.get("cameras", ["primary"])),
         image=None if image == "keep" else image, image_check=raw.get("image_check", "header"),
         tokenizer=tokenizer.get("spec", "rt2"), horizon=_horizon(tokenizer),
-        state=_state(raw.get("state", {}), written),
-        bounds=tokenizer.get("bounds", "quantiles"), compat=raw.get("compat", "none"), prompts=prompts,
+        state=raw.get("state", {}).get("spec", proprio.DEFAULT), bounds=_bounds(tokenizer),
+        compat=raw.get("compat", "none"), prompts=prompts,
         sources=(), holdout=None, resolved={},
     )  # fmt: skip
     recipe = replace(recipe, sources=tuple(_source(recipe, entry, written) for entry in written.entries))
@@ -190,14 +193,32 @@ def _horizon(tokenizer: dict[str, Any]) -> int:
     return int(tokenizer.get("horizon") or ActionTokenizer.from_pretrained(tokenizer.get("spec", "rt2")).horizon)
 
 
-def _state(raw: dict[str, Any], written: WrittenRecipe) -> str:
-    """Return the name of the tokenizer of states, which is checked."""
-    name: str = raw.get("spec", proprio.DEFAULT)
+def _bounds(tokenizer: dict[str, Any]) -> str:
+    """Return the rule of bounds: as the recipe says, else that of the tokenizer's scheme."""
+    if "bounds" in tokenizer:
+        return str(tokenizer["bounds"])
+    return "none" if _scheme(tokenizer.get("spec", "rt2")) == "float" else "quantiles"
+
+
+def _scheme(name: str) -> str:
+    """Return the scheme of a tokenizer; "" where there is none yet: it may still have to be fitted to the recipe."""
     try:
-        proprio.load_scheme(name)
+        return ActionTokenizer.from_pretrained(name).spec.scheme
+    except ActionError:
+        return ""
+
+
+def _check_tokenizers(recipe: Recipe, written: WrittenRecipe) -> None:
+    """Check the tokenizers of actions and states; not where a worker parses a recipe, since it may lack their files."""
+    floats = _scheme(recipe.tokenizer) == "float"
+    if floats != recipe.floats:
+        found = f"bounds: {recipe.bounds} with the tokenizer {recipe.tokenizer}"
+        expected = "none, since its kind says which statistics it takes" if floats else "none with a float-* alone"
+        raise Rt2dataError(written.at("tokenizer", "bounds"), found, expected, "Leave bounds: out")
+    try:
+        proprio.load_scheme(recipe.state)
     except ActionError as error:
         raise Rt2dataError(written.at("state", "spec"), error.found, error.expected, error.repair) from error
-    return name
 
 
 def _source(recipe: Recipe, entry: WrittenSource, written: WrittenRecipe) -> RecipeSource:
@@ -278,10 +299,6 @@ def _check_amounts(recipe: Recipe, written: WrittenRecipe) -> None:
 
 
 def _check_bounds(recipe: Recipe, written: WrittenRecipe) -> None:
-    if "bounds" in written.fields.get("tokenizer", {}) and recipe.floats:
-        found = f"bounds: with the tokenizer {recipe.tokenizer}, whose kind says which statistics it takes"
-        repair = "Leave bounds: out, or give a tokenizer file of another kind"
-        raise Rt2dataError(written.at("tokenizer", "bounds"), found, "no bounds", repair)
     for source, entry in zip(recipe.sources, written.entries, strict=True):
         robot = source.declaration.robot
         if robot and robot.controller and recipe.bounds == "fixed":
@@ -358,8 +375,6 @@ def _resolve(recipe: Recipe, raw: dict[str, Any]) -> dict[str, Any]:
         "history": raw.get("history", 1), "past_end": raw.get("past_end", "pad"),
         "prompts": recipe.prompts, "sources": sources,
     }  # fmt: skip
-    if recipe.floats:
-        del resolved["tokenizer"]["bounds"]  # the kind of its tokenizer says them
     if recipe.sources[0].weight is not None:
         resolved["weights"] = recipe.weights
     if "hz" not in raw:

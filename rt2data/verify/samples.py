@@ -251,7 +251,7 @@ class SampleCheck:
             check.expect(unit == wanted, where, f"{dim['name']} in {unit}", f"{wanted}, by tokenizer.json")
         lengths = len(sample["units"]), len(sample["dims"])
         check.expect(lengths[0] == lengths[1], where, f"{lengths[0]} units of {lengths[1]} dims", "a unit for each")
-        fixed = self.facts.recipe["tokenizer"].get("bounds") == "fixed"
+        fixed = self.facts.recipe["tokenizer"]["bounds"] == "fixed"
         found = "units of a controller and fixed bounds"
         check.expect(not (fixed and "controller" in sample["units"]), where, found, "bounds of the data's quantiles")
 

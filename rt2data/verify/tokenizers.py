@@ -50,7 +50,7 @@ def check_actions(folder: Place, manifest: Json, facts: Facts, stats: Json | Non
         own = (stats or {}).get("sources", {}).get(source)
         expected = "the statistics of each robot source"
         if report["statistics"].expect(own is not None, f"statistics.json {source}", "nothing", expected) and own:
-            _check_action_bounds(source, raw, manifest["recipe"]["tokenizer"].get("bounds", ""), facts, own, report)
+            _check_action_bounds(source, raw, manifest["recipe"]["tokenizer"]["bounds"], facts, own, report)
 
 
 def _check_action_bounds(source: str, raw: Json, rule: str, facts: Facts, stats: Json, report: Report) -> None:

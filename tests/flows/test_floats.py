@@ -90,6 +90,10 @@ def test_verify_finds_another_number(mixture: Path, change: Callable[[dict[str, 
 
 
 def test_bounds_are_not_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(Rt2dataError, match="whose kind says which statistics it takes"):
+    with pytest.raises(Rt2dataError, match="its kind says which statistics it takes"):
         read_recipe(write_recipe(tmp_path, spec="float-lerobot", bounds="fixed"))
+    with pytest.raises(Rt2dataError, match="none with a float"):
+        read_recipe(write_recipe(tmp_path, spec="rt2", bounds="none"))
+    not_yet_fitted = read_recipe(write_recipe(tmp_path, spec=str(tmp_path / "fitted"), horizon=4))
+    assert not_yet_fitted.bounds == "quantiles"
     assert render.NORMALISED not in render.fields(read_recipe(write_recipe(tmp_path, spec="rt2")))
