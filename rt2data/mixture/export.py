@@ -200,7 +200,7 @@ class _Export:
                 self.exported.left_out["after a turn that is not in this split"] += 1
             if turn != last:
                 continue  # in the record of its conversation
-            if not sample.meta["target"]:
+            if not sample.meta["target"] and sample.meta.get("action_normalised"):
                 self.exported.left_out["whose action is floats and no text"] += 1
                 continue
             texts = zip(self._texts(sample), shown, trained, strict=True)

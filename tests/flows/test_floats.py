@@ -15,6 +15,7 @@ from support.builds import samples
 from support.damaged_mixtures import edit_sample, failing
 
 from rt2data.errors import Rt2dataError
+from rt2data.mixture import export
 from rt2data.mixture import stats as mixture_stats
 from rt2data.mixture.inspection import inspect
 from rt2data.recipes.recipe import read_recipe
@@ -60,6 +61,8 @@ def test_samples_hold_actions_normalised_by_openpi(mixture: Path) -> None:
     assert len(kinds) > 1
     assert train["bins"] == []
     assert any("decoded" in text for text in inspect(mixture))
+    left_out = export.export(mixture, mixture.parent / "chat", "llava", "files").left_out
+    assert left_out["whose action is floats and no text"] > 0
     assert "float_normaliser(tok).denormalise" in (mixture / "README.md").read_text()
 
 
