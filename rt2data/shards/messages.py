@@ -358,7 +358,7 @@ def plain_messages(kind: str, prompt: Texts | bytes, target: Texts | bytes, refs
             for start, end, loss in ((0, words, "text"), (words, len(answer), "action"))
             if end > start
         ]
-        loss = "both" if len(spans) > 1 else "action" if kind == "robot" else "text"
+        loss = "text" if kind != "robot" else "both" if words else "action"
         out.append(
             orjson.dumps(
                 [

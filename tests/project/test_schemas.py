@@ -22,7 +22,10 @@ from rt2data.verify import schema
 
 NAMES = [path.stem for path in sorted((ROOT / "schemas").glob("*.json"))]
 OURS = ["manifest", "sample", "statistics"]
-OPTIONAL = {*render.RELATIVE, "horizon"}  # of mixtures with relative chunks
+# Fields of samples that only some mixtures have: those with relative chunks, of floats, with kinds of sample.
+SOME = {*render.RELATIVE, render.NORMALISED, *render.CONVERSATION}
+# Such fields of all files: also those of rules of bounds that need them.
+OPTIONAL = {*SOME, "horizon", "shared", "q_low", "q_high"}
 
 
 def objects(rule: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -36,10 +39,6 @@ def objects(rule: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     elif isinstance(rule, list):
         for i, inner in enumerate(rule):
             yield from objects(inner, f"{where}/{i}")
-
-
-# Fields that only some mixtures have: those of rules of bounds that need them.
-OPTIONAL = {"shared", "q_low", "q_high"}
 
 
 def samples(folder: Path) -> list[dict[str, Any]]:
@@ -68,7 +67,7 @@ def test_schema_is_strict_and_described(name: str) -> None:
 
 def test_fields_of_a_sample_are_those_that_are_written() -> None:
     rule = schema.load("sample")
-    assert tuple(name for name in rule["properties"] if name not in render.RELATIVE) == render.FIELDS
+    assert tuple(name for name in rule["properties"] if name not in SOME) == render.FIELDS
     assert rule["required"] == list(render.FIELDS)
 
 
