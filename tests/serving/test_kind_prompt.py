@@ -88,7 +88,7 @@ def test_what_is_missing_and_what_is_not_the_kinds(spoken: Built) -> None:
         act("move it", state, images=images, values={"subtask": ["reach"]})
     with pytest.raises(Rt2dataError, match="1 replies, and no turn behind"):
         act("move it", state, images=images, values={"subtask": "reach"}, replies=["Go."])
-    with pytest.raises(Rt2dataError, match='no kind "atc"; .*Did you mean "act"'):
+    with pytest.raises(Rt2dataError, match=r'no kind "atc"; .*Did you mean "act"'):
         KindPrompt(spoken.out, "bridge", "atc")
     with pytest.raises(Rt2dataError, match='no source "coco_captions"'):
         KindPrompt(spoken.out, "coco_captions", "act")
@@ -108,7 +108,8 @@ def test_a_reply_that_is_no_action(spoken: Built) -> None:
     with pytest.raises(ActionParseError, match=r"field 4.*is above 255|field 4.*256"):
         act.parse_reply("Go. 1 128 91 256 5 101 127 217 Done.")
     for wrong in (
-        ACTION, f"Go. {ACTION}", f"Go {ACTION} Done.", f"Go. {ACTION}  Done.", f"Go. {ACTION} Done. ", f"go. {ACTION} Done.",
+        ACTION, f"Go. {ACTION}", f"Go {ACTION} Done.", f"Go. {ACTION}  Done.", f"Go. {ACTION} Done. ",
+        f"go. {ACTION} Done.",
         f"Go. {ACTION} 3 Done.", "Go.  Done.", "", f"  Go. {ACTION} Done.", "Go. 1 128 91 Done.", "x" * 30_000,
     ):  # fmt: skip
         with pytest.raises(ActionParseError):

@@ -51,7 +51,11 @@ KINDS: dict[str, Any] = {
     },
     "head": {
         "weight": 0.1,
-        "turns": [{"user": "{images}{instruction}"}, {"assistant": "{subtask}"}, {"user": "State: {state}", "loss": "action"}],
+        "turns": [
+            {"user": "{images}{instruction}"},
+            {"assistant": "{subtask}"},
+            {"user": "State: {state}", "loss": "action"},
+        ],
     },
 }  # fmt: skip
 
