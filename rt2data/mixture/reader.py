@@ -21,7 +21,7 @@ KEY = re.compile(
     r"(?P<source>[a-z0-9][a-z0-9_]{0,39})-(?P<digest>[0-9a-f]{20})-(?P<step>[0-9]{1,10})"
     r"(?:-(?![vc][0-9]+(?:-|$))(?P<kind>[a-z][a-z0-9_]{0,15}))?(?:-v[0-9]{1,5})?(?:-c[0-9]{1,9})?"
 )
-"""The key of a sample: id of the source, digest of the episode or example, step; kind, variant, copy if there are any."""
+"""The key of a sample: id of the source, digest of the episode or example, step; kind, variant, copy if it has any."""
 
 _SHARD = re.compile(r"[a-z][a-z0-9_]*/([A-Za-z0-9][A-Za-z0-9_]*/)?[a-z0-9][A-Za-z0-9_-]*\.tar")
 

@@ -172,7 +172,7 @@ class KindPrompt:
         """Every value that is known, by the key of its placeholder."""
         text = lines(instruction)
         entry = self._entry
-        known: dict[str, Value] = {"instruction": text, "task": text, "robot": self.source}
+        known: dict[str, Value] = {"instruction": text, "task": text, "robot": self.source, "control": entry["control"]}
         if entry["control_hz"] is not None:
             known["hz"] = f"{entry['control_hz'] / entry['stride']:.4g}"
         if state is not None and self._state is not None:

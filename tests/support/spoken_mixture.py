@@ -52,7 +52,7 @@ KINDS: dict[str, Any] = {
     "head": {
         "weight": 0.1,
         "turns": [
-            {"user": "{images}{instruction}"},
+            {"user": "{images}{robot}, {control}: {instruction}"},
             {"assistant": "{subtask}"},
             {"user": "State: {state}", "loss": "action"},
         ],
