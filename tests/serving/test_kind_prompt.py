@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -100,6 +102,20 @@ def test_what_is_missing_and_what_is_not_the_kinds(spoken: Built) -> None:
         {"role": "user", "content": [{"type": "image", "image": b"jpeg"}]},
         {"role": "user", "content": [{"type": "text", "text": "what?"}]},
     ]
+
+
+def test_observation_history(spoken: Built, tmp_path: Path) -> None:
+    """The manifest says how many images of each camera there are: those of one time together, the present first."""
+    for name in ("tokenizer.json", "proprio.json"):
+        (tmp_path / name).write_bytes((spoken.out / name).read_bytes())
+    manifest = json.loads((spoken.out / "manifest.json").read_text())
+    manifest["recipe"]["history"] = 2
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    ask = KindPrompt(tmp_path, "bridge", "subtask")
+    asked = ask("move it", images={"primary": ["p0", "p1"], "secondary": ["s0", None]})
+    assert [part.get("image") for part in asked[0]["content"]] == ["p0", "s0", "p1", None]
+    with pytest.raises(Rt2dataError, match=r"images\['primary'\]; expected a list of 2, the present first"):
+        ask("move it", images={"primary": "p0", "secondary": "s0"})
 
 
 def test_a_reply_that_is_no_action(spoken: Built) -> None:
