@@ -104,11 +104,18 @@ def test_what_is_missing_and_what_is_not_the_kinds(spoken: Built) -> None:
     ]
 
 
+def other_recipe(spoken: Built, folder: Path, **kinds: Any) -> dict[str, Any]:
+    """Copy what a server reads into a folder, and return the manifest with further kinds."""
+    for name in ("tokenizer.json", "proprio.json"):
+        (folder / name).write_bytes((spoken.out / name).read_bytes())
+    manifest: dict[str, Any] = json.loads((spoken.out / "manifest.json").read_text())
+    manifest["recipe"]["sources"][0]["kinds"] |= kinds
+    return manifest
+
+
 def test_observation_history(spoken: Built, tmp_path: Path) -> None:
     """The manifest says how many images of each camera there are: those of one time together, the present first."""
-    for name in ("tokenizer.json", "proprio.json"):
-        (tmp_path / name).write_bytes((spoken.out / name).read_bytes())
-    manifest = json.loads((spoken.out / "manifest.json").read_text())
+    manifest = other_recipe(spoken, tmp_path)
     manifest["recipe"]["history"] = 2
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     ask = KindPrompt(tmp_path, "bridge", "subtask")
@@ -116,6 +123,40 @@ def test_observation_history(spoken: Built, tmp_path: Path) -> None:
     assert [part.get("image") for part in asked[0]["content"]] == ["p0", "s0", "p1", None]
     with pytest.raises(Rt2dataError, match=r"images\['primary'\]; expected a list of 2, the present first"):
         ask("move it", images={"primary": "p0", "secondary": "s0"})
+
+
+def test_parts_pools_and_several_turns_of_the_model(spoken: Built, tmp_path: Path) -> None:
+    think = {
+        "parts": {"old": {"text": "Old: {memory}. ", "drop": 0.5}, "sub": "Sub: {subtask}. "},
+        "turns": [
+            {"user": ["{old_part}{sub_part}Plan?", "Other"]},
+            {"assistant": ["I {plan}.", "We {plan}."]},
+            {"user": "Act."},
+            {"assistant": "{old_part}{action}"},
+            {"assistant": "", "loss": "action"},
+        ],
+    }
+    manifest = other_recipe(spoken, tmp_path, think=think)
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    ask = KindPrompt(tmp_path, "bridge", "think")
+    assert len(ask.turns) == 2
+    (asked,) = ask("move it", values={"subtask": "reach"})
+    assert asked["content"] == [{"type": "text", "text": "Sub: reach. Plan?"}]
+    (asked,) = ask("move it", values={"subtask": "reach", "memory": "a\r\nb"})
+    assert asked["content"] == [{"type": "text", "text": "Old: a\nb. Sub: reach. Plan?"}]
+    with pytest.raises(Rt2dataError, match=r"no \{subtask\}"):
+        ask("move it")
+    reply = ask.parse_reply("We lift.")
+    assert reply.values == {"plan": "lift"}
+    asked_again = ask("move it", values={"subtask": "reach"}, replies=[reply.text])
+    assert [message["role"] for message in asked_again] == ["user", "assistant", "user"]
+    assert asked_again[1]["content"] == [{"type": "text", "text": "We lift."}]
+    for text in (ACTION, f"Old: x. {ACTION}"):
+        bins = ask.parse_reply(text, turn=1).bins
+        assert bins is not None
+        assert bins.tolist() == [int(n) for n in ACTION.split()]
+    with pytest.raises(ActionParseError):
+        ask.parse_reply(f"Old. {ACTION}", turn=1)
 
 
 def test_a_reply_that_is_no_action(spoken: Built) -> None:
