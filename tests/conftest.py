@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from support import s3_server, small_corpora
+from support import s3_server, small_corpora, spoken_mixture
 from support.built_mixture import Built
 from support.repository import ROOT
 
@@ -56,6 +56,19 @@ def mixture(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     recipe = small_corpora.write_recipe(folder / "small.yaml")
     manifest = flow.build(recipe, folder / "out", data_root=corpora, workers=2, progress=False)
     return Built(recipe, corpora, folder / "out", manifest)
+
+
+@pytest.fixture(scope="session")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The mixture of `spoken_mixture`, with kinds of sample; not to be changed."""
+    from rt2data.pipeline import build as flow
+
+    folder = tmp_path_factory.mktemp("spoken")
+    recipe = spoken_mixture.write(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flow, "Engine", small_corpora.in_process())
+        manifest = flow.build(recipe, folder / "out", data_root=folder / "data", progress=False)
+    return Built(recipe, folder / "data", folder / "out", manifest)
 
 
 @pytest.fixture

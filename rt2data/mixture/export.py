@@ -3,8 +3,9 @@
 ``messages``: a list of ``{role, content}`` and a list of images, which LLaMA-Factory and ms-swift read. ``swift``: the
 same with ms-swift's ``loss`` beside each answer. ``llava``: ``conversations`` of ``{from, value}`` and ``image``, which
 LLaVA and the fine-tuning code of Qwen-VL read. In each the text ``<image>`` stands for an image, as often and in the
-order in which they are listed. All answers of a conversation are in one record (`conversations`). Records stay in the
-order of the shards; memory holds one sample, or one row group of Parquet.
+order in which they are listed. All answers of a conversation are in one record (`conversations`); a sample of a kind is
+a record of its own, made from its turns (`chat`). Records stay in the order of the shards; memory holds one sample, or
+one row group of Parquet.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple
 from rt2data import prompts, storage
 from rt2data.errors import Rt2dataError
 from rt2data.mixture import reader
+from rt2data.mixture.chat import IMAGE, MARKED, PLACEHOLDERS, ChatTurn, chat
 from rt2data.mixture.conversations import Conversations, Record
 from rt2data.mixture.reader import Sample
 from rt2data.storage import atomic
@@ -28,10 +30,9 @@ from rt2data.storage.places import Place
 
 FORMATS = ("messages", "swift", "llava")
 IMAGES = ("files", "parquet")
-IMAGE = "<image>"
-PLACEHOLDERS = (IMAGE, "<video>", "<audio>")  # texts that a framework takes for an image, wherever they stand
 GROUP_BYTES = 1 << 26  # images of one row group: a reader of Parquet holds a row group
 
+_LLAVA = {"user": "human", "assistant": "gpt"}
 _SUFFIX = re.compile(r"(?:[A-Za-z0-9_]+\.)*(?:jpg|png|webp)")
 
 Json = dict[str, Any]
@@ -57,6 +58,7 @@ class Exported:
         records: number of records by file: fewer than samples, where one holds several answers of a conversation.
         files: number of image files.
         left_out: number of samples by left-out reason.
+        unsaid: number of samples by what their records do not say, that their turns do.
         shares: the sampling weight of each train file, for the form by_source.
     """
 
@@ -68,6 +70,7 @@ class Exported:
     records: dict[str, int] = field(default_factory=dict)
     files: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
+    unsaid: Counter[str] = field(default_factory=Counter)
     shares: dict[str, float] = field(default_factory=dict)
 
     def text(self) -> str:
@@ -78,6 +81,7 @@ class Exported:
         )
         lines = [f"{self.target}: {counted}" + (f"; {self.files:,} image files" if self.files else "")]
         lines += [f"left out: {n:,} {reason}" for reason, n in self.left_out.items()]
+        lines += [f"not in the format: {reason} ({n:,} samples)" for reason, n in self.unsaid.items()]
         train = [stem for stem in self.samples if stem.partition("_")[0] == "train"]
         if self.format == "llava":
             first = f"{self.target}/{train[0] if train else next(iter(self.samples), 'train')}.json"
@@ -193,6 +197,9 @@ class _Export:
 
     def _shard(self, stem: str, split: str, shard: Json, add: Add) -> None:
         for sample in reader.samples(self.source / shard["name"]):
+            if sample.meta.get("recipe_kind"):
+                self._add_kind(stem, split, sample, add)
+                continue
             images = len(sample.images)
             found = self.conversations.record(sample.meta) if self.conversations else None
             turn, (last, trained, shown) = found or (0, Record(0, (True,), (images,)))
@@ -207,11 +214,23 @@ class _Export:
             turns = [Turn(user, assistant, new, learned) for (user, assistant), new, learned in texts]
             placed = _place_images(turns, sample.meta.get("kind"))
             if placed is None:
-                self.exported.left_out["with <image>, <video> or <audio> in a text"] += sum(trained)
+                self.exported.left_out[MARKED] += sum(trained)
                 continue
             add(self._item(split, sample, placed))
             self.exported.samples[stem] += sum(trained)
             self.exported.records[stem] += 1
+
+    def _add_kind(self, stem: str, split: str, sample: Sample, add: Add) -> None:
+        """Write the record of a sample whose turns its kind gives."""
+        made = chat(sample.meta["messages"], self.exported.format)
+        if isinstance(made, str):
+            self.exported.left_out[made] += 1
+            return
+        images = [self._image(split, sample.key, name, sample.images[name]) for name in made.images]
+        add(self._row(sample.key, images, made.turns))
+        self.exported.unsaid.update(made.unsaid)
+        self.exported.samples[stem] += 1
+        self.exported.records[stem] += 1
 
     def _texts(self, sample: Sample) -> list[tuple[str, str]]:
         """The texts of user and assistant, turn by turn."""
@@ -225,32 +244,41 @@ class _Export:
     def _item(self, split: str, sample: Sample, turns: list[Turn]) -> Json:
         """The row of a sample, or of a conversation by the sample of its last turn."""
         images: list[Any] = [self._image(split, sample.key, *image) for image in sample.images.items()]
+        mark = f"{IMAGE}\n" if self.exported.format == "llava" else IMAGE
+        said = [
+            one
+            for turn in turns
+            for one in (
+                ChatTurn("user", mark * turn.images + turn.user, False),
+                ChatTurn("assistant", turn.assistant, turn.trained),
+            )
+        ]
+        return self._row(sample.key, images, said)
+
+    def _row(self, key: str, images: list[Any], turns: list[ChatTurn]) -> Json:
+        """The row of a record."""
         if self.exported.format == "llava":
-            said = [
-                {"from": who, "value": text}
-                for turn in turns
-                for who, text in (("human", f"{IMAGE}\n" * turn.images + turn.user), ("gpt", turn.assistant))
-            ]
+            said = [{"from": _LLAVA[turn.role], "value": turn.text} for turn in turns]
             # LLaVA 1.5 opens one path, its successors and Qwen-VL several as well; without an image there is no field.
             image = {} if not images else {"image": images[0] if len(images) == 1 else images}
-            return {"id": sample.key, **image, "conversations": said}
+            return {"id": key, **image, "conversations": said}
         messages: list[Json] = []
         for turn in turns:
-            loss = {"loss": turn.trained} if self.exported.format == "swift" else {}
-            messages.append({"role": "user", "content": IMAGE * turn.images + turn.user})
-            messages.append({"role": "assistant", "content": turn.assistant, **loss})
-        return {"id": sample.key, "messages": messages, "images": images}
+            marked = turn.role == "assistant" and self.exported.format == "swift"
+            loss = {"loss": turn.trained} if marked else {}
+            messages.append({"role": turn.role, "content": turn.text, **loss})
+        return {"id": key, "messages": messages, "images": images}
 
     def _image(self, split: str, key: str, suffix: str, data: bytes) -> Any:
         """The image in a row: its path below the folder, where it is written once, or its bytes."""
         parts = reader.KEY.fullmatch(key)
         if parts is None or not _SUFFIX.fullmatch(suffix):
             raise Rt2dataError(f"{key}.{suffix}", "no name of an image", "KEY.SUFFIX as docs/format.md has it")
-        source, digest, step = parts.groups()
-        name = f"{source}-{digest}-{step}.{suffix}"
+        # A kind may show other images of a step than others do, under the same suffix.
+        name = "-".join(filter(None, parts.groups())) + f".{suffix}"
         if self.exported.images == "parquet":
             return {"bytes": data, "path": name}
-        inside = Path("images", split, source, digest[:2])
+        inside = Path("images", split, parts["source"], parts["digest"][:2])
         if inside not in self.folders:
             (self.folder / inside).mkdir(parents=True, exist_ok=True)
             self.folders.add(inside)

@@ -22,13 +22,16 @@ from rt2data.tokenizer.floats import float_normaliser
 from rt2data.tokenizer.text.reply import parse_reply
 
 WIDTH = 100  # columns
-LOOKED_AT = 400  # samples of a shard that are searched for a kind before the next shard is opened
+LOOKED_AT = 400  # samples of a shard that are searched for a group before the next shard is opened
 
 Json = dict[str, Any]
+Group = tuple[str, str | None]  # samples of one source, or of one kind of a source that has kinds
 
 
 def inspect(path: str | Place, limit: int = 5, as_json: bool = False) -> Iterator[str]:
     """Show samples of a mixture: the first of every source in the order of the shards, then further ones in turn.
+
+    Of a source with kinds, the first of every kind.
 
     Args:
         path: the mixture's folder, or one of its shards.
@@ -42,9 +45,9 @@ def inspect(path: str | Place, limit: int = 5, as_json: bool = False) -> Iterato
     Raises:
         Rt2dataError: no mixture there, or a shard that cannot be read.
     """
-    folder, shards, kinds = _find_shards(storage.place(path))
+    folder, shards, groups = _find_shards(storage.place(path))
     tokenizer = _load_tokenizer(folder)
-    for shard, sample, images in _choose(folder, shards, kinds, limit):
+    for shard, sample, images in _choose(folder, shards, groups, limit):
         facts = [_image_facts(name, data) for name, data in images]
         decoded = _decode(sample, tokenizer)
         if as_json:
@@ -53,8 +56,8 @@ def inspect(path: str | Place, limit: int = 5, as_json: bool = False) -> Iterato
             yield _text(shard, sample, facts, decoded, tokenizer)
 
 
-def _find_shards(path: Place) -> tuple[Place, list[str], set[str]]:
-    """Return the mixture's folder, its shards and its sources; of one shard itself and no sources."""
+def _find_shards(path: Place) -> tuple[Place, list[str], set[Group]]:
+    """Return the mixture's folder, its shards and its groups of samples; of one shard itself and no groups."""
     if path.suffix == ".tar" and path.is_file():
         split = path.absolute().parent
         if (split.parent / "manifest.json").is_file() or not (split.parent.parent / "manifest.json").is_file():
@@ -62,14 +65,25 @@ def _find_shards(path: Place) -> tuple[Place, list[str], set[str]]:
         return split.parent.parent, [f"{split.parent.name}/{split.name}/{path.name}"], set()
     try:
         manifest = json.loads((path / "manifest.json").read_bytes())
-        splits, sources = manifest["splits"], manifest["sources"]
-        return path, [s["name"] for split in splits.values() for s in split["shards"]], {s["source"] for s in sources}
+        shards = [s["name"] for split in manifest["splits"].values() for s in split["shards"]]
+        return path, shards, {group for s in manifest["sources"] for group in _groups(s)}
     except OSError:
         raise Rt2dataError(str(path), "no manifest.json", "the folder of a built mixture, or a shard") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise Rt2dataError(
             str(path / "manifest.json"), "no manifest of a mixture", "the manifest that a build wrote"
         ) from None
+
+
+def _groups(source: Json) -> list[Group]:
+    kinds = source.get("kinds")
+    if not kinds:
+        return [(source["source"], None)]
+    return [(source["source"], name) for name, kind in kinds.items() if any(kind["samples"].values())]
+
+
+def _group(sample: Json) -> Group:
+    return sample.get("source", ""), sample.get("recipe_kind")
 
 
 def _load_tokenizer(folder: Place) -> ActionTokenizer | None:
@@ -78,33 +92,33 @@ def _load_tokenizer(folder: Place) -> ActionTokenizer | None:
 
 
 def _choose(
-    folder: Place, shards: list[str], sources: set[str], limit: int
+    folder: Place, shards: list[str], groups: set[Group], limit: int
 ) -> Iterator[tuple[str, Json, list[tuple[str, bytes]]]]:
-    """The first sample of each source, then further ones in turn, from as few shards as that takes."""
+    """The first sample of each group, then further ones in turn, from as few shards as that takes."""
     waiting: list[tuple[str, Json, list[tuple[str, bytes]]]] = []
-    given: dict[str, int] = {}
+    given: dict[Group, int] = {}
     left = limit
     for shard in shards:
         for number, stored in enumerate(reader.samples(folder / shard)):
             sample, images = stored.meta, list(stored.images.items())
-            source = sample.get("source", "")
-            if source not in given:
-                given[source] = 1
+            group = _group(sample)
+            if group not in given:
+                given[group] = 1
                 yield shard, sample, images
                 left -= 1
             elif len(waiting) < limit:
                 waiting.append((shard, sample, images))
-            missing = sources - given.keys()
+            missing = groups - given.keys()
             if left == 0:
                 return
             if number >= LOOKED_AT or (not missing and len(waiting) >= left):
                 break
-        if not sources - given.keys() and len(waiting) >= left:
+        if not groups - given.keys() and len(waiting) >= left:
             break
     while left and waiting:
-        at = min(range(len(waiting)), key=lambda i: (given[waiting[i][1].get("source", "")], i))
+        at = min(range(len(waiting)), key=lambda i: (given[_group(waiting[i][1])], i))
         chosen = waiting.pop(at)
-        given[chosen[1].get("source", "")] += 1
+        given[_group(chosen[1])] += 1
         yield chosen
         left -= 1
 
@@ -121,30 +135,57 @@ def _image_facts(name: str, data: bytes) -> Json:
 
 
 def _decode(sample: Json, tokenizer: ActionTokenizer | None) -> list[float] | None:
-    """Decode the target to the action, horizon x D float32 values; None for a sample without an action."""
+    """Decode what is learned to the action, horizon x D float32 values; None where it holds no action string."""
     if sample.get("kind") != "robot" or tokenizer is None:
         return None
     own = tokenizer.check_sample(sample)
     if not own.fields:  # an action of floats
         values = np.array(sample["action_normalised"], np.float32).reshape(own.horizon, len(own.dims))
         return [float(x) for x in float_normaliser(own).denormalise(values).reshape(-1)]
-    target = str(sample["target"])
+    target = _learned_action(sample) if sample.get("recipe_kind") else str(sample["target"])
+    if target is None:
+        return None
     bins = own.parse(target) if sample.get("plan") is None else parse_reply(own, target).bins
     return [float(x) for x in own.decode(bins).actions.reshape(-1)]
+
+
+def _learned_action(sample: Json) -> str | None:
+    """The first action string that is learned in the turns of a sample."""
+    for message in sample["messages"]:
+        text = "".join(part.get("text", "") for part in message["content"])
+        for span in message["spans"]:
+            if span["loss"] == "action":
+                return text[span["start"] : span["end"]]
+    return None
+
+
+def _turns(sample: Json) -> list[tuple[str, str]]:
+    """The turns of a sample, each with what of it is learned; an image stands as its member's suffix."""
+    rows = []
+    for message in sample["messages"]:
+        content = "".join(
+            part["text"] if part["type"] == "text" else f"<{part['image']}>" for part in message["content"]
+        )
+        learned = message["loss"] if message["end"] or message["loss"] == "none" else f"{message['loss']}, not its end"
+        asked = message["role"] != "assistant" and message["loss"] == "none"
+        rows.append((message["role"], content if asked else f"[{learned}] {content}"))
+    return rows
 
 
 def _text(
     shard: str, sample: Json, facts: list[Json], decoded: list[float] | None, tokenizer: ActionTokenizer | None
 ) -> str:
-    title = f"{sample['key']}  {sample['kind']}  {sample['dataset']}  {sample['split']}"
+    named = f" ({sample['recipe_kind']})" if sample.get("recipe_kind") else ""
+    title = f"{sample['key']}  {sample['kind']}{named}  {sample['dataset']}  {sample['split']}"
     lines = [title if len(title) <= WIDTH else title[: WIDTH - 3] + "..."]
-    rows = [("prompt", sample["prompt"]), ("target", sample["target"])]
+    rows = _turns(sample) if named else [("prompt", sample["prompt"]), ("target", sample["target"])]
     cameras = {one["member"]: f"; camera {one['role']}, {one['field']}" for one in sample.get("cameras") or ()}
     for p in facts:
         size = f"{p['width']} x {p['height']} pixels, {p['bytes']:,} bytes"
         rows.append(("image", f"{p['name']}  {p['format']}, {size}{cameras.get(p['name'], '')}"))
     if decoded is not None and tokenizer is not None:
         rows += _action(sample, decoded, tokenizer)
+    if sample["kind"] == "robot" and (decoded is not None or named):
         rows.append(("episode", f"{sample['episode']}, step {sample['step']} of {sample['steps']}"))
     for name in ("question", "answers", "captions"):
         value = sample.get(name)

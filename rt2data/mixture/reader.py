@@ -17,8 +17,11 @@ FORMAT = "rt2data.mixture/1"
 CLAIM = ".rt2data-building"  # lies in OUT and holds the plan's digest while a build is under way
 
 # `rt2data.verify` has a pattern of its own, since it shares nothing with what it checks.
-KEY = re.compile(r"([a-z0-9][a-z0-9_]{0,39})-([0-9a-f]{20})-([0-9]{1,10})(?:-v[0-9]{1,5})?(?:-c[0-9]{1,9})?")
-"""The key of a sample: id of the source, digest of the episode or example, step; variant, copy where there are any."""
+KEY = re.compile(
+    r"(?P<source>[a-z0-9][a-z0-9_]{0,39})-(?P<digest>[0-9a-f]{20})-(?P<step>[0-9]{1,10})"
+    r"(?:-(?![vc][0-9]+(?:-|$))(?P<kind>[a-z][a-z0-9_]{0,15}))?(?:-v[0-9]{1,5})?(?:-c[0-9]{1,9})?"
+)
+"""The key of a sample: id of the source, digest of the episode or example, step; kind, variant, copy if it has any."""
 
 _SHARD = re.compile(r"[a-z][a-z0-9_]*/([A-Za-z0-9][A-Za-z0-9_]*/)?[a-z0-9][A-Za-z0-9_-]*\.tar")
 

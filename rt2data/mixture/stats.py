@@ -45,6 +45,10 @@ def format_stats(stats: Json) -> str:
         if s.get("share_got") is not None:
             wanted = f"wanted {100 * s['share_wanted']:.2f} %, got " if s["share_wanted"] is not None else ""
             lines.append(f"  share of {whose}: {wanted}{100 * s['share_got']:.2f} % ({s['mix']:,} samples)")
+        for name, kind in (s.get("kinds") or {}).items():
+            counted = ", ".join(f"{n:,} {split}" for split, n in kind["samples"].items())
+            other = f"; {kind['otherwise']:,} usable ones have the turns of another kind" if kind["otherwise"] else ""
+            lines.append(f"  kind {name}: {counted} samples, from {sum(kind['fits'].values()):,} steps that fit{other}")
         left = ", ".join(f"{n:,} {reason}" for reason, n in s["left_out"].items())
         lines.append(f"  left out: {left or 'nothing'}")
         if s.get("never_terminate"):

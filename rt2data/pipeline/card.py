@@ -108,11 +108,12 @@ def text(manifest: dict[str, Any], job: Job) -> str:
     lines += [f"| {split} | {v['samples']:,} | {len(v['shards'])} |" for split, v in manifest["splits"].items()]
     lines += _drift({s["dataset"]: s["drift"] for s in manifest["sources"] if s["drift"]})
     lines += _loaders(manifest) if by_source else []
-    lines += _kinds(manifest)
+    kinds = _kinds(manifest)
+    lines += kinds
     planned = any(s["plans"] for s in manifest["sources"])
     # What is an action's place in the turns of a kind, only the recipe says.
     robot = next((s["source"] for s in manifest["sources"] if s["kind"] == "robot" and not s.get("kinds")), None)
-    lines += (_float_actions(name) if job.recipe.floats else _actions(name, planned)) if robot else []
+    lines += (_float_actions(name) if job.recipe.floats else _actions(name, planned, bool(kinds))) if robot else []
     cited = [s for s in manifest["sources"] if s["citation"]]
     lines += ["## Citations", "", *(f"- {s['dataset']}: {s['citation']}" for s in cited), ""] if cited else []
     return "\n".join(lines)
@@ -142,22 +143,28 @@ def _kinds(manifest: dict[str, Any]) -> list[str]:
     ]
     if not rows:
         return []
-    text = "Each sample's JSON has its conversation in `messages`: turns of text and images, and what of it is learned."
-    return [
-        "",
-        "## Kinds of sample",
-        "",
-        "| source | kind | train samples |",
-        "| --- | --- | ---: |",
-        *rows,
-        "",
-        text,
-        "",
-    ]
+    table = ["", "## Kinds of sample", "", "| source | kind | train samples |", "| --- | --- | ---: |", *rows]
+    snippet = f"""
+Each sample's JSON has its conversation in `messages`: turns of text and images, and what of it is learned. A kind may
+show no image. `prompt` and `target` are null where a sample is more than one question and its answer. `action` and
+`bins` are the action of the step, also where no turn says it.
+
+```python
+from datasets import load_dataset
+
+{_folder(manifest["name"])}
+for sample in load_dataset(folder, split="train", streaming=True).take(5):
+    for turn in sample["json"]["messages"]:
+        parts = [sample[part["image"]] if part["type"] == "image" else part["text"] for part in turn["content"]]
+        print(turn["role"], turn["loss"], parts)
+```
+"""
+    return [*table, *snippet.rstrip().split("\n"), ""]
 
 
-def _actions(name: str, planned: bool) -> list[str]:
-    """How the action of a robot sample is read."""
+def _actions(name: str, planned: bool, kinds: bool) -> list[str]:
+    """How the action of a robot sample is read, of one without turns of its own where there are `kinds`."""
+    plain = """ and one["json"]["recipe_kind"] is None""" if kinds else ""
     text = ", in some samples behind a plan in words" if planned else ""
     read = "parse_reply(tok, target).bins" if planned else "tok.parse(target)"
     imported = "from rt2data.serving import parse_reply\n" if planned else ""
@@ -173,7 +180,7 @@ from rt2data import ActionTokenizer
 {imported}
 {_folder(name)}
 samples = load_dataset(folder, split="train", streaming=True)
-sample = next(one["json"] for one in samples if one["json"]["kind"] == "robot")
+sample = next(one["json"] for one in samples if one["json"]["kind"] == "robot"{plain})
 tok = ActionTokenizer.from_pretrained(folder).for_source(sample["source"])  # the name, an alias or the id of a source
 target = sample["target"]
 actions, terminate = tok.decode({read})
@@ -218,6 +225,9 @@ def _loaders(manifest: dict[str, Any]) -> list[str]:
     """How a mixture of the form by_source is read at its weights: by rt2data, by `datasets`, by webdataset."""
     name, seed = manifest["name"], manifest["recipe"]["seed"]
     shares = [f'    "{s["source"]}": {s["share_got"]!r},' for s in manifest["sources"]]
+    said = 'sample.meta["prompt"], sample.meta["target"]'
+    if any(s.get("kinds") for s in manifest["sources"]):
+        said = 'sample.meta["messages"]'
     text = f"""
 ## Reading the mix
 
@@ -229,7 +239,7 @@ from rt2data import Mix
 
 {_folder(name)}
 for sample in Mix(folder, seed={seed}):  # without end; reader=R, readers=N for rank R of N, start=P to go on after P
-    print(sample.key, sample.meta["prompt"], sample.meta["target"], list(sample.images))
+    print(sample.key, {said}, list(sample.images))
 ```
 
 The shares for other loaders:

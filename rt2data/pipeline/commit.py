@@ -16,6 +16,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.mixture.reader import CLAIM, FORMAT, load_manifest
 from rt2data.pipeline import action_statistics, card, chunk_statistics, staging
 from rt2data.plan.plan import Plan, SourcePlan
+from rt2data.recipes.recipe import RecipeSource, describe_action_space
 from rt2data.samples import selection
 from rt2data.samples.job import Job
 from rt2data.storage import atomic
@@ -195,13 +196,13 @@ def _source(job: Job, plan: Plan, number: int) -> dict[str, Any]:
         "share_wanted": counts.wanted,
         "mix": counts.mix,
         "share_got": counts.mix / plan.mix if plan.mix else None,
-    } | (_with_kinds(plan, counts) if job.recipe.has_kinds else {})
+    } | (_with_kinds(plan, source, counts) if job.recipe.has_kinds else {})
 
 
-def _with_kinds(plan: Plan, counts: SourcePlan) -> dict[str, Any]:
+def _with_kinds(plan: Plan, source: RecipeSource, counts: SourcePlan) -> dict[str, Any]:
     """What each kind of sample of a source gives, and from how many steps; None where it has one without a name."""
-    if not counts.kinds:
-        return {"steps": None, "kinds": None}
+    if not counts.kinds or source.declaration.robot is None:
+        return {"control": None, "steps": None, "kinds": None}
     kinds = {
         name: {
             "fits": {split: kind.fits[split] for split in plan.splits},
@@ -217,7 +218,8 @@ def _with_kinds(plan: Plan, counts: SourcePlan) -> dict[str, Any]:
         }
         for name, kind in counts.kinds.items()
     }
-    return {"steps": {split: counts.steps[split] for split in plan.splits}, "kinds": kinds}
+    steps = {split: counts.steps[split] for split in plan.splits}
+    return {"control": describe_action_space(source.declaration.robot), "steps": steps, "kinds": kinds}
 
 
 def _statistics(job: Job, plan: Plan, measured: dict[int, dict[str, Any]], build: BuildFiles) -> dict[str, Any]:

@@ -10,12 +10,13 @@ expression or a grammar get `tokenizer.regex()` or `tokenizer.grammar()`.
     ids = model.generate(**inputs, logits_processor=[only_actions], max_new_tokens=32)
 
 Needs numpy only; torch is used where the scores are torch tensors. May import: `tokenizer`, `mixture`,
-`robot.rotation`.
+`robot.rotation`, `turns`.
 """
 
 from __future__ import annotations
 
 from rt2data.serving.constraint import Constraint
+from rt2data.serving.kind_prompt import KindPrompt, KindReply
 from rt2data.serving.logits import ActionLogitsProcessor, prefix_allowed_tokens_fn
 from rt2data.serving.robot_prompt import RobotPrompt
 from rt2data.serving.rotation_6d import from_rotation_6d, rotation_6d_dims, to_rotation_6d
@@ -25,6 +26,8 @@ from rt2data.tokenizer.text.reply import Reply, parse_reply
 __all__ = [
     "ActionLogitsProcessor",
     "Constraint",
+    "KindPrompt",
+    "KindReply",
     "Reply",
     "RobotPrompt",
     "from_rotation_6d",

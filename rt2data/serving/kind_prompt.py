@@ -1,0 +1,234 @@
+"""The conversation of a kind of sample for serving: the turns up to a reply, and the reply read by its template."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rt2data import mixture, storage
+from rt2data.errors import Rt2dataError, near
+from rt2data.mixture.reader import find_source
+from rt2data.plain_text import lines
+from rt2data.tokenizer import ActionParseError, ActionTokenizer
+from rt2data.tokenizer.proprio import FILE, load
+from rt2data.turns.conversation import Value, fill_kind
+from rt2data.turns.kinds import Each, Kind, Turn, parse_kinds
+from rt2data.turns.reading import MAX_REPLY, action_places, read_reply
+from rt2data.turns.template import Slot, parse_slot, slots, write_template
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+class KindReply(NamedTuple):
+    """What a model wrote for a turn.
+
+    Attributes:
+        text: the whole turn, as the next turns of the conversation need it.
+        values: what its placeholders say, by name, where the text around them leaves no doubt.
+        bins: the bins of its action, int32 (fields,) or (horizon, fields); None for a turn without one.
+    """
+
+    text: str
+    values: dict[str, str]
+    bins: npt.NDArray[np.int32] | None
+
+
+class KindPrompt:
+    """The conversations of one kind of sample of a source, as the samples of a mixture have them. Immutable.
+
+    Args:
+        folder: the mixture, a folder or URL; its ``manifest.json`` is read, and ``tokenizer.json`` and ``proprio.json``
+            where the kind has actions and states.
+        source: the source's name, an alias or its short id.
+        kind: the kind's name.
+
+    Attributes:
+        source: its public name.
+        kind: the kind, as the recipe says it.
+        turns: the turns that a model writes: those of the assistant of which words are learned.
+
+    Raises:
+        Rt2dataError: no mixture, or no such source or kind in it.
+    """
+
+    def __init__(self, folder: str | Path, source: str, kind: str) -> None:
+        manifest = mixture.load_manifest(folder)
+        with_kinds = [entry["source"] for entry in manifest["sources"] if entry.get("kinds")]
+        self._entry = find_source(manifest, source, f"{folder}: sources with kinds", with_kinds)
+        self.source: str = self._entry["source"]
+        recipe = manifest["recipe"]
+        rule = next(one for one in recipe["sources"] if one["source"] == self.source)
+        where = f"{folder}: {self.source}"
+        kinds = {one.name: one for one in parse_kinds(rule["kinds"], where, lambda name: f"{where}, kind {name}")}
+        if kind not in kinds:
+            raise Rt2dataError(where, f'no kind "{kind}"', f"one of {', '.join(kinds)}", near(kind, kinds))
+        self.kind: Kind = kinds[kind]
+        self._where, self._history = f"{where}, kind {kind}", rule.get("history", recipe["history"])
+        self.turns: list[Turn] = [turn for turn, _ in self.kind.flat() if _written(turn)]
+        used = self.kind.values()
+        self._state = self._tokenizer = self._action = None
+        if "state" in used and (states := load(storage.place(folder))) is not None:
+            self._state = states.for_source(self.source)
+        if any(_acts(turn) for turn in self.turns):
+            self._tokenizer = ActionTokenizer.from_pretrained(str(folder)).for_source(self.source)
+            self._action = re.compile(self._tokenizer.regex())
+        self._known = [key for key in used if key != "action"]
+
+    def __call__(
+        self,
+        instruction: str,
+        state: npt.ArrayLike | None = None,
+        *,
+        images: Mapping[str, Any] | None = None,
+        values: Mapping[str, str | Sequence[str]] | None = None,
+        replies: Sequence[str] = (),
+    ) -> list[dict[str, Any]]:
+        """Return the conversation up to the next turn that the model writes.
+
+        Of a pool of texts the first is taken. A part that some samples lack (``drop``) is there if its values are.
+
+        Args:
+            instruction: as the dataset stores it.
+            state: the proprioception, (D,), in the units of the dataset; needed where the turns hold it.
+            images: by camera, what stands for its image in the conversation: a picture, its bytes, a path. With
+                observation history a list, the present first; None is an image that there is not.
+            values: by name as the recipe has it (``subtask``, ``memory|previous``), the texts of tracks and of
+                whatever else the turns say; lists for ``all`` and ``remaining``.
+            replies: the texts that the model has written before in this conversation.
+
+        Returns:
+            Messages with ``role`` and ``content``, a list of ``{"type": "text", "text": TEXT}`` and
+            ``{"type": "image", "image": IMAGE}``.
+
+        Raises:
+            Rt2dataError: a value, image or state that is missing or that the kind does not have, or no turn left.
+        """
+        given = self._values(instruction, state, values or {})
+        dropped = frozenset(
+            part.name for part in self.kind.parts
+            if part.drop and any(slot.key not in given for slot in slots(part.template))
+        )  # fmt: skip
+        left = list(replies)
+        messages: list[dict[str, Any]] = []
+        for turn, own in self._expand(given):
+            if _written(turn):
+                if not left:
+                    return messages
+                messages.append({"role": "assistant", "content": [{"type": "text", "text": left.pop(0)}]})
+                continue
+            one = replace(self.kind, turns=(turn,))
+            try:
+                filled = fill_kind(one, own, lambda slot: self._show(slot, images or {}), dropped=dropped)
+            except KeyError as missing:
+                name = str(missing.args[0])
+                how = "a state" if name == "state" else f"values={{{name!r}: ...}}"
+                raise Rt2dataError(self._where, f"no {{{name}}}, which a turn says", how) from None
+            messages += [{"role": message["role"], "content": message["content"]} for message in filled]
+        found = f"{len(replies)} replies, and no turn behind them that the model writes"
+        raise Rt2dataError(self._where, found, "replies to the turns before the next one")
+
+    def parse_reply(self, text: str, turn: int = 0) -> KindReply:
+        """Read what the model wrote for a turn, strictly.
+
+        One space before the text is accepted; else it is the turn's text, with values in place of its placeholders.
+
+        Args:
+            text: the reply.
+            turn: which of `turns`.
+
+        Raises:
+            ActionParseError: the turn has an action, and the text has none in its place, or at several.
+            Rt2dataError: any other text that does not have the form of the turn.
+        """
+        asked = self.turns[turn]
+        shown = " or ".join(f'"{write_template(one)}"' for one in asked.pool)
+        acts = _acts(asked)
+        readings = []
+        if len(text) <= MAX_REPLY:
+            readings = read_reply(self.kind, asked, text, self._action)
+            if not readings and text.startswith(" "):
+                text = text[1:]
+                readings = read_reply(self.kind, asked, text, self._action)
+        if len(readings) != 1:
+            fault = "it can be read in several ways as" if readings else "it is not"
+            if not acts:
+                raise Rt2dataError(f"a reply of {self._where}", f'"{text[:200]}"', shown)
+            places = action_places(self.kind, asked, text) if len(text) <= MAX_REPLY else []
+            if self._tokenizer and len(places) == 1:  # it says which field is wrong
+                self._tokenizer.parse(places[0])
+            raise ActionParseError(text, None, 0, f"{fault} {shown}")
+        span, values = readings[0]
+        bins = None if span is None or self._tokenizer is None else self._tokenizer.parse(text[slice(*span)])
+        return KindReply(text, values, bins)
+
+    def _values(
+        self, instruction: str, state: npt.ArrayLike | None, values: Mapping[str, str | Sequence[str]]
+    ) -> dict[str, Value]:
+        """Every value that is known, by the key of its placeholder."""
+        text = lines(instruction)
+        entry = self._entry
+        known: dict[str, Value] = {"instruction": text, "task": text, "robot": self.source, "control": entry["control"]}
+        if entry["control_hz"] is not None:
+            known["hz"] = f"{entry['control_hz'] / entry['stride']:.4g}"
+        if state is not None and self._state is not None:
+            import numpy as np
+
+            known["state"] = str(self._state.format(self._state.encode(np.asarray(state, np.float32))))
+        elif state is not None and "state" in self._known:
+            raise Rt2dataError(self._where, f"no {FILE}", "the file beside tokenizer.json")
+        for name, value in values.items():
+            slot = parse_slot(name, f"{self._where}, values")
+            if slot.key not in self._known:
+                expected = f"one of {', '.join(self._known) or '(none)'}"
+                raise Rt2dataError(self._where, f"a value for {{{name}}}", expected, near(slot.key, self._known))
+            if isinstance(value, str) == slot.is_list:
+                raise Rt2dataError(
+                    self._where, f"{name}={value!r}"[:200], "a list of texts" if slot.is_list else "a text"
+                )
+            known[slot.key] = lines(value) if isinstance(value, str) else [lines(one) for one in value]
+        return known
+
+    def _expand(self, values: dict[str, Value]) -> Iterator[tuple[Turn, dict[str, Value]]]:
+        """Every turn with its values; those that are repeated, for each element of the lists that are known."""
+        for turn in self.kind.turns:
+            if isinstance(turn, Turn):
+                yield turn, values
+                continue
+            lists = {name: values[slot.key] or [] for name, slot in turn.lists if slot.key in values}
+            for element in range(self._length(turn, lists)):
+                yield from ((one, values | {n: texts[element] for n, texts in lists.items()}) for one in turn.turns)
+
+    def _length(self, each: Each, lists: Mapping[str, Sequence[str]]) -> int:
+        sizes = {len(one) for one in lists.values()}
+        if len(sizes) == 1:
+            return sizes.pop()
+        found = "lists of different lengths" if sizes else "no list to repeat turns for"
+        expected = f"values of {', '.join(slot.key for _, slot in each.lists)}, of the same length"
+        raise Rt2dataError(self._where, found, expected)
+
+    def _show(self, slot: Slot, images: Mapping[str, Any]) -> list[Any]:
+        """What stands in the place of an image slot."""
+        cameras = list(self._entry["cameras"]) if slot.name == "images" else [slot.argument]
+        for camera in cameras:
+            if camera not in images:
+                given = ", ".join(images) or "none"
+                raise Rt2dataError(self._where, f"no image of the camera {camera}; given: {given}", "one each")
+            if self._history > 1 and not (isinstance(images[camera], list) and len(images[camera]) == self._history):
+                raise Rt2dataError(self._where, f"images[{camera!r}]", f"a list of {self._history}, the present first")
+        several = {camera: images[camera] if self._history > 1 else [images[camera]] for camera in cameras}
+        shown = [several[camera][back] for back in range(self._history) for camera in cameras]
+        return [image for image in shown if image is not None]
+
+
+def _written(turn: Turn) -> bool:
+    """Whether a model writes a turn: words of it are learned, not an action head alone."""
+    return turn.role == "assistant" and (turn.loss in ("text", "both") or (turn.loss == "action" and _acts(turn)))
+
+
+def _acts(turn: Turn) -> bool:
+    return any(slot.name == "action" for text in turn.pool for slot in slots(text))
