@@ -72,6 +72,16 @@ class Facts:
                 return str(name)
         return None if entry.get("kinds") else ""
 
+    def has_every_step(self, source: str) -> bool:
+        """Whether the shards hold every train step of a source, so that what is said of all of them can be redone.
+
+        A step that fits no kind of sample is in no shard, and counts in the statistics and in the drift all the same.
+        """
+        entry = self.sources[source]
+        if entry.get("kinds"):
+            return self.stands_for_steps(source) is not None and not entry["left_out"].get("no_kind", 0)
+        return bool(entry["samples"].get("train", 0) >= entry["usable"].get("train", 0))
+
 
 def collect_facts(manifest: Json) -> Facts:
     """The facts of a manifest that fits its schema; a source that its recipe does not name has the plainest rule."""
