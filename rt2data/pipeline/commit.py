@@ -16,7 +16,8 @@ from rt2data.errors import Rt2dataError
 from rt2data.mixture.reader import CLAIM, FORMAT, load_manifest
 from rt2data.pipeline import action_statistics, card, chunk_statistics, staging
 from rt2data.plan.plan import Plan, SourcePlan
-from rt2data.recipes.recipe import RecipeSource, describe_action_space
+from rt2data.recipes.checks import describe_action_space
+from rt2data.recipes.recipe import RecipeSource
 from rt2data.samples import selection
 from rt2data.samples.job import Job
 from rt2data.storage import atomic

@@ -128,7 +128,9 @@ def check_spaces(recipe: Recipe, written: WrittenRecipe) -> None:
     for source, entry in zip(recipe.sources, written.entries, strict=True):
         if source.declaration.robot is None:
             continue
-        space = source.declaration.name, describe_action_space(source.declaration.robot)
+        how = source.sampling.relative
+        against = f", {how.word} against the state at a chunk's start" if how else ""
+        space = source.declaration.name, describe_action_space(source.declaration.robot) + against
         named = ("robot", "plan") if source.reasoning else ("robot",)
         asked = {f'prompts: {{{name}: "... {{instruction}} ..."}}': source.prompts[name] for name in named}
         if source.kinds:

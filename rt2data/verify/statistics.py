@@ -184,7 +184,7 @@ def shape_error(stats: Json, dims: list[str], fields: int, bins: int, *, outer: 
         return f"the dimensions {' '.join(stats['dims'])}"
     if {"q_low", "q_high"} & set(stats) != ({"q_low", "q_high"} if outer else set()):
         return "no q_low and q_high" if outer else "q_low and q_high, which its bounds do not need"
-    optional = [name for name in ("clipped", "q_low", "q_high") if name in stats]
+    optional = [name for name in ("q_low", "q_high") if name in stats]
     for name in ("mean", "std", "min", "q01", "median", "q99", "max", *optional):
         if len(stats[name]) != len(dims) * stats.get("horizon", 1):
             return f"{len(stats[name])} values of {name}"
@@ -214,13 +214,12 @@ def compare(where: str, sums: TrainSums, *, complete: bool, report: Report) -> N
         or n == 0
     ):
         return
-    for i, (clipped, stated) in enumerate(zip(sums.clipped, stats["clipped"], strict=False)):
-        check.expect(clipped == stated, f"{where} {names[i]}", f"clipped {stated}", f"{clipped}, that of the shards")
+    for name, clipped, stated in zip(stats["dims"], sums.clipped, stats.get("clipped", ()), strict=False):
+        check.expect(clipped == stated, f"{where} {name}", f"clipped {stated}", f"{clipped}, that of the shards")
     for i, name in enumerate(names):
         mean = Fraction(sums.sums[i], n << _UNIT)
         variance = Fraction(sums.squares[i], n << 2 * _UNIT) - mean * mean
         exact = {"min": sums.low[i], "max": sums.high[i], "mean": float(mean)}
-        exact |= {"clipped": sums.clipped[i]} if "clipped" in stats else {}
         for key, value in exact.items():
             check.expect(
                 stats[key][i] == value, f"{where} {name}", f"{key} {stats[key][i]!r}", f"{value!r}, that of the shards"

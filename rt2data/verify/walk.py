@@ -116,7 +116,7 @@ class Walk:
         if key.variant >= 0 and sample["kind"] == "robot" and steps:
             self.ledger.paraphrase(sample["instruction"], key)
         once = self.conditions.is_filtered(key.source, "duplicate_episode")
-        if once and steps and self.facts.has_each_step(split, key.source):
+        if once and steps and self.facts.is_complete(split, key.source):
             self.ledger.step(_content(sample, digests), key)
         if bins is not None and steps and split == "train" and key.source in self.facts.sums and key.variant <= 0:
             reference = self.facts.references[key.source]
@@ -170,10 +170,10 @@ class Walk:
             check.expect(own == stated, f"statistics.json {source}", "another drift", "that of manifest.json")
             if stated is None or source not in self.facts.references:
                 continue
-            if self.facts.has_each_step("train", source):
+            if self.facts.has_every_step(source):
                 self.drift.sources[source] = statistics.SourceReplay(entry, self.facts.references[source])
             else:
-                note = f"{source}: not every train step is drawn, so its drift cannot be computed anew"
+                note = f"{source}: the shards do not hold every train step, so its drift cannot be computed anew"
                 self.report.notes.append(note)
 
     def _statistics(self) -> None:
@@ -187,23 +187,23 @@ class Walk:
         self._languages()
         for source, sums in self.facts.sums.items():
             entry, where = self.facts.sources[source], f"statistics.json {source}"
-            usable, written = entry["usable"].get("train", 0), entry["samples"].get("train", 0)
+            usable, lost = entry["usable"].get("train", 0), 0
             if entry.get("kinds"):
-                kind = self.facts.stands_for_steps(source)
-                if kind is None:
+                if self.facts.stands_for_steps(source) is None:
                     note = f"{source}: no kind of sample has every step, so its statistics were not computed again"
                     self.report.notes.append(note)
                     continue
-                usable = entry["steps"]["train"]
-                written = entry["kinds"][kind]["samples"]["train"]
+                # Steps that fit no kind count in the statistics of their split, whichever it is.
+                usable, lost = entry["steps"]["train"], entry["left_out"].get("no_kind", 0)
             train, own = sums.stats, (self.stats or {})["sources"][source]
             count, episodes, every = train["count"], own["episodes"], own["all"]
             several = self.facts.rules[source].get("instructions") == "all"  # samples of a step
             chunks = relative.asked(self.facts.recipe, self.facts.rules[source])
             flat = chunks is not None and not relative.is_per_step(train)
-            wanted = usable * (self.facts.references[source].horizon if flat else 1)
-            fits = count <= wanted if several else count == wanted
-            check.expect(fits, where, f"count {count}", f"{wanted}, the usable train samples")
+            times = self.facts.references[source].horizon if flat else 1
+            least, most = usable * times, (usable + lost) * times
+            fits = count <= most if several else least <= count <= most
+            check.expect(fits, where, f"count {count}", f"{_range(least, most)}, the usable train samples")
             expected = f"{entry['units']}, as the manifest says"
             check.expect(episodes == entry["units"], where, f"{episodes} episodes", expected)
             within = chunks is not None or (
@@ -212,15 +212,15 @@ class Walk:
                 and every["count"] >= count
             )
             check.expect(within, where, "all steps narrower than train", "train within all")
-            statistics.compare(where, sums, complete=written >= usable, report=self.report)
+            complete = self.facts.has_every_step(source)
+            statistics.compare(where, sums, complete=complete, report=self.report)
             if source in self.facts.state_sums:
                 states = self.facts.state_sums[source]
-                statistics.compare(f"{where} proprio", states, complete=written >= usable, report=self.report)
+                statistics.compare(f"{where} proprio", states, complete=complete, report=self.report)
 
         for sums in {id(one): one for one in self.facts.shared.values()}.values():
             members = [name for name, one in self.facts.shared.items() if one is sums]
-            entries = [self.facts.sources[name] for name in members]
-            whole = all(entry["samples"].get("train", 0) >= entry["usable"].get("train", 0) for entry in entries)
+            whole = all(map(self.facts.has_every_step, members))
             where = f"statistics.json {members[0]} shared"
             statistics.compare(where, sums, complete=whole, report=self.report)
 
@@ -242,6 +242,10 @@ class Walk:
 
 def _counts(numbers: Json) -> str:
     return ", ".join(f"{n} {name}" for name, n in sorted(numbers.items())) or "none"
+
+
+def _range(least: int, most: int) -> str:
+    return f"{least}" if least == most else f"{least} to {most}"
 
 
 def _content(sample: Json, digests: list[bytes]) -> bytes:

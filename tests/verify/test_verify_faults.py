@@ -21,10 +21,12 @@ from rt2data.pipeline import exact_stats
 from rt2data.plan import apportion, draw
 from rt2data.robot import value_limits
 from rt2data.samples import holdout, reasoning, selection, windows
+from rt2data.shards import messages
 from rt2data.tokenizer import ActionTokenizer
 from rt2data.tokenizer.schemes.quantizers import Uniform
 from rt2data.tokenizer.spec import Spec
 from rt2data.verify import verify
+from rt2data.verify.report import CHECKS
 
 Build = Callable[..., dict[str, Any]]
 Fault = Callable[[pytest.MonkeyPatch], None]
@@ -49,6 +51,22 @@ RECIPE: dict[str, Any] = {
     "prompts": {"robot": "Q: what action should the robot take to {instruction} from {proprio}? A:"},
 }
 
+# A robot source has kinds of sample, or reasoning by `plans`.
+KINDS: dict[str, Any] = {
+    "act": {
+        "weight": 2,
+        "parts": {"progress": {"text": "Step {step} of {steps}. ", "drop": 0.5}},
+        "turns": [
+            {"user": ["{images}{progress_part}{task|lower}", "{images}Now, from {state}: {progress_part}{task|lower}"]},
+            {"assistant": "Go. {action}"},
+        ],
+    },
+    "name": {
+        "weight": 1,
+        "turns": [{"user": "{images}What is the robot told?"}, {"assistant": "{instruction}"}],
+    },
+}
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -62,8 +80,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def write(folder: Path, data: Path) -> Path:
+def write(folder: Path, data: Path, *, kinds: bool = False) -> Path:
     bridge = SOURCES[0] | {"path": str(data / "black" / "bridge_dataset")}
+    if kinds:
+        bridge = {name: value for name, value in bridge.items() if name != "plans"} | {"kinds": KINDS}
     return small_corpora.write_recipe(folder / "r.yaml", **(RECIPE | {"sources": [bridge, *SOURCES[1:]]}))
 
 
@@ -87,6 +107,12 @@ def moving(actions: windows.Actions) -> windows.Actions:
 
 def one_more(quotas: list[int]) -> list[int]:
     return [quotas[0] + 1, quotas[1] - 1, *quotas[2:]]
+
+
+def one_less(patch: pytest.MonkeyPatch) -> None:
+    """What is learned of a turn ends a character early."""
+    right = messages._span
+    patch.setattr(messages, "_span", lambda loss, start, end: right(loss, start, np.maximum(end - 1, start)))
 
 
 FAULTS: list[tuple[str, Fault, str]] = [
@@ -117,15 +143,23 @@ FAULTS: list[tuple[str, Fault, str]] = [
     ("what is held out", swapped(holdout, "mask", np.zeros_like), "holdout"),
     ("the quotas", swapped(apportion, "largest_remainder", one_more), "quotas"),
     ("rest past the end", swapped(windows.ActionWindows, "at", moving), "windows"),
+    ("the words of a turn", swapped(messages, "lines", str.upper), "turns"),
+    ("the text that is drawn", swapped(messages._Rows, "picked", lambda numbers: 1 - numbers), "turns"),
+    ("which samples lack a part", swapped(messages._Rows, "dropped", np.logical_not), "turns"),
+    ("what is learned of a turn", one_less, "turns"),
     ("the step of an earlier image", swapped(windows, "earlier_rows", lambda found: (found[0], ~found[1])), "windows"),
 ]
 
 
 def test_without_a_fault(data: Path, tmp_path: Path, build: Build) -> None:
-    build(write(tmp_path, data), tmp_path / "out", data_root=data)
-    report = verify(tmp_path / "out")
-    assert report.ok, report.text()
-    assert all(check.number for check in report.checks)
+    checked: set[str] = set()
+    for kinds in (False, True):
+        out = tmp_path / f"{kinds}"
+        build(write(tmp_path, data, kinds=kinds), out, data_root=data)
+        report = verify(out)
+        assert report.ok, report.text()
+        checked |= {check.name for check in report.checks if check.number}
+    assert checked == set(CHECKS)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +171,7 @@ def test_a_fault_of_the_writer_is_found(
 ) -> None:
     """The fault stays while `verify` runs: nothing that both use hides it."""
     fault(monkeypatch)
-    build(write(tmp_path, data), tmp_path / "out", data_root=data)
+    build(write(tmp_path, data, kinds=check == "turns"), tmp_path / "out", data_root=data)
     assert verify(tmp_path / "out")[check].failed
 
 
