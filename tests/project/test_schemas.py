@@ -22,7 +22,12 @@ from rt2data.verify import schema
 
 NAMES = [path.stem for path in sorted((ROOT / "schemas").glob("*.json"))]
 OURS = ["manifest", "sample", "statistics"]
-OPTIONAL = {*render.RELATIVE, "horizon"}  # of mixtures with relative chunks
+SOME = (*render.RELATIVE, *render.CONVERSATION)  # of samples, in mixtures with relative chunks; with kinds
+OPTIONAL = {  # fields that only some mixtures have
+    "manifest": {"kinds", "steps"},
+    "sample": {*SOME, "text", "image"},  # of a part of a message, by its type
+    "statistics": {"horizon", "shared", "q_low", "q_high"},  # of relative chunks; of rules of bounds that need them
+}
 
 
 def objects(rule: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -36,10 +41,6 @@ def objects(rule: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     elif isinstance(rule, list):
         for i, inner in enumerate(rule):
             yield from objects(inner, f"{where}/{i}")
-
-
-# Fields that only some mixtures have: those of rules of bounds that need them.
-OPTIONAL = {"shared", "q_low", "q_high"}
 
 
 def samples(folder: Path) -> list[dict[str, Any]]:
@@ -61,20 +62,20 @@ def test_schema_is_strict_and_described(name: str) -> None:
     for where, rule in objects(schema.load(name)):
         if where != "/$defs/set":  # closed where it is used, since train has fields of its own
             assert rule.get("additionalProperties") is False, where
-        assert set(rule["properties"]) - set(rule["required"]) <= OPTIONAL, where
+        assert set(rule["properties"]) - set(rule["required"]) <= OPTIONAL[name], where
         for field, inner in rule["properties"].items():
             assert inner.get("description"), f"{where} {field}"
 
 
 def test_fields_of_a_sample_are_those_that_are_written() -> None:
     rule = schema.load("sample")
-    assert tuple(name for name in rule["properties"] if name not in render.RELATIVE) == render.FIELDS
+    assert tuple(name for name in rule["properties"] if name not in SOME) == render.FIELDS
     assert rule["required"] == list(render.FIELDS)
 
 
 def test_reasons_are_those_of_the_index() -> None:
     names = schema.load("manifest")["$defs"]["source"]["properties"]["left_out"]["propertyNames"]["anyOf"][1]["enum"]
-    assert set(names) == {reason for reason in index.REASONS if reason} | {"not_drawn"}
+    assert set(names) == {reason for reason in index.REASONS if reason} | {"no_kind", "not_drawn"}
 
 
 def test_built_mixture_fits(mixture: Built) -> None:
