@@ -25,6 +25,7 @@ import rows_command
 import rows_copy
 import rows_fixed
 import rows_index
+import rows_kinds
 import rows_memory
 import rows_others
 from common import Bench, Row
@@ -37,6 +38,7 @@ ROWS: dict[str, Callable[[Bench], None]] = {
     "fixed": rows_command.fixed,
     "index": rows_index.speed,
     "second": rows_index.second,
+    "kinds": rows_kinds.kinds,
     "memory": rows_memory.private,
     "parts": rows_fixed.per_part,
     "shards": rows_fixed.per_shard,

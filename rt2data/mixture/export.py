@@ -112,8 +112,9 @@ def export(path: str | Place, target: str | Place, format: str, images: str = "f
 
     Returns:
         What was written. Samples whose texts hold one of `PLACEHOLDERS` that is none of their images are left out and
-        counted: a framework would look for an image there. So are answers that no record can hold: those after a turn
-        whose sample is not in the split, unless the format can say that an answer is not to be learned (``swift``).
+        counted: a framework would look for an image there. So are samples whose action is floats and no text, and
+        answers that no record can hold: those after a turn whose sample is not in the split, unless the format can say
+        that an answer is not to be learned (``swift``).
 
     Raises:
         Rt2dataError: no mixture, a target that is in use or inside the mixture, or a shard that cannot be read.
@@ -199,6 +200,9 @@ class _Export:
                 self.exported.left_out["after a turn that is not in this split"] += 1
             if turn != last:
                 continue  # in the record of its conversation
+            if not sample.meta["target"] and sample.meta.get("action_normalised"):
+                self.exported.left_out["whose action is floats and no text"] += 1
+                continue
             texts = zip(self._texts(sample), shown, trained, strict=True)
             turns = [Turn(user, assistant, new, learned) for (user, assistant), new, learned in texts]
             placed = _place_images(turns, sample.meta.get("kind"))

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from rt2data import storage
@@ -17,6 +18,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.mixture import reader
 from rt2data.storage.places import Place
 from rt2data.tokenizer import ActionTokenizer
+from rt2data.tokenizer.floats import float_normaliser
 from rt2data.tokenizer.text.reply import parse_reply
 
 WIDTH = 100  # columns
@@ -123,6 +125,9 @@ def _decode(sample: Json, tokenizer: ActionTokenizer | None) -> list[float] | No
     if sample.get("kind") != "robot" or tokenizer is None:
         return None
     own = tokenizer.check_sample(sample)
+    if not own.fields:  # an action of floats
+        values = np.array(sample["action_normalised"], np.float32).reshape(own.horizon, len(own.dims))
+        return [float(x) for x in float_normaliser(own).denormalise(values).reshape(-1)]
     target = str(sample["target"])
     bins = own.parse(target) if sample.get("plan") is None else parse_reply(own, target).bins
     return [float(x) for x in own.decode(bins).actions.reshape(-1)]

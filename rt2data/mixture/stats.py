@@ -79,11 +79,13 @@ def _action_table(train: Json) -> list[str]:
         f"  {'':<10}" + "".join(f"{n:>10}" for n in names) + f"{'clipped':>9}{'unused':>8}",
     ]
     bins = train["bins"][-width:]  # without the row of the terminate field, where there is one
+    bins = bins if len(bins) == width else []  # of schemes whose fields are no dimensions
     for step in dict.fromkeys((0, train.get("horizon", 1) - 1)):
         lines += [f"  step {step + 1} of the chunk:"] if "horizon" in train else []
         for i, dim in enumerate(train["dims"]):
             numbers = "".join(f"{train[n][step * width + i]:>10.4f}" for n in names)
-            unused, clipped = sum(n == 0 for n in bins[i]), train["clipped"][i] / sum(bins[i])
+            unused = sum(n == 0 for n in bins[i]) if bins else "-"
+            clipped = train["clipped"][i] / (sum(bins[i]) if bins else train["count"])
             lines.append(f"  {dim[:10]:<10}{numbers}{100 * clipped:>7.2f} %{unused:>8}")
     return lines
 

@@ -54,9 +54,9 @@ class Bins:
 
     def _add(self, name: str, mine: ActionTokenizer, values: Any, ends: Any = None) -> None:
         coded, outside = mine.encode(values, ends, return_clipped=True)
-        width = len(mine.dims) + (mine.terminate is not None)
-        rows = np.asarray(coded).reshape(-1, width)
-        bins = np.stack([np.bincount(column, minlength=mine.bins) for column in rows.T]).astype(np.int64)
+        rows = np.asarray(coded).reshape(-1, mine.spec.fields_per_step) if coded.shape[-1] else coded
+        columns = [np.bincount(column, minlength=mine.bins).astype(np.int64) for column in rows.T]
+        bins = np.stack(columns) if columns else np.zeros((0, mine.bins), np.int64)
         clipped = np.count_nonzero(np.asarray(outside).reshape(-1, len(mine.dims)), axis=0)
         before = self.counts.get(name, (0, 0))
         self.counts[name] = before[0] + bins, before[1] + clipped

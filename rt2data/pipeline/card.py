@@ -28,8 +28,9 @@ _NUMBERS = ("step", "steps", "horizon")
 _LISTS: dict[str, Any] = {
     "images": "string", "cameras": [{"name": part, "dtype": "string"} for part in ("member", "role", "field")],
     "dims": "string", "units": "string", "action": "float32", "terminate": "bool", "bins": "int32",
-    "proprio": "float32", "action_valid": "bool", "image_valid": "bool", "turns": "string",
-    "answers": "string", "captions": "string", "messages": _MESSAGE, "relative": "string", "origin": "float32",
+    "proprio": "float32", "action_valid": "bool", "image_valid": "bool", "action_normalised": "float32",
+    "turns": "string", "answers": "string", "captions": "string", "messages": _MESSAGE, "relative": "string",
+    "origin": "float32",
 }  # fmt: skip
 
 
@@ -111,7 +112,7 @@ def text(manifest: dict[str, Any], job: Job) -> str:
     planned = any(s["plans"] for s in manifest["sources"])
     # What is an action's place in the turns of a kind, only the recipe says.
     robot = next((s["source"] for s in manifest["sources"] if s["kind"] == "robot" and not s.get("kinds")), None)
-    lines += _actions(name, planned) if robot else []
+    lines += (_float_actions(name) if job.recipe.floats else _actions(name, planned)) if robot else []
     cited = [s for s in manifest["sources"] if s["citation"]]
     lines += ["## Citations", "", *(f"- {s['dataset']}: {s['citation']}" for s in cited), ""] if cited else []
     return "\n".join(lines)
@@ -177,6 +178,32 @@ tok = ActionTokenizer.from_pretrained(folder).for_source(sample["source"])  # th
 target = sample["target"]
 actions, terminate = tok.decode({read})
 cameras = {{one["member"]: one["role"] for one in sample["cameras"]}}  # which camera took which image
+```
+"""
+    return [*snippet.rstrip().split("\n"), ""]
+
+
+def _float_actions(name: str) -> list[str]:
+    """How the action of a robot sample without bins is read, and what a model writes is made an action."""
+    snippet = f"""
+## Reading actions
+
+A robot sample's action is floats: `action` as measured, `action_normalised` as a flow or diffusion head is trained on
+it, by the rule and the bounds in `tokenizer.json`. The target is empty.
+
+```python
+import numpy as np
+from datasets import load_dataset
+
+from rt2data import ActionTokenizer
+from rt2data.tokenizer.floats import float_normaliser
+
+{_folder(name)}
+samples = load_dataset(folder, split="train", streaming=True)
+sample = next(one["json"] for one in samples if one["json"]["kind"] == "robot")
+tok = ActionTokenizer.from_pretrained(folder).for_source(sample["source"])  # the name, an alias or the id of a source
+values = np.array(sample["action_normalised"]).reshape(tok.horizon, len(tok.dims))
+actions = float_normaliser(tok).denormalise(values)
 ```
 """
     return [*snippet.rstrip().split("\n"), ""]

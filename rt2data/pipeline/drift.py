@@ -85,8 +85,10 @@ def list_tasks(job: Job, tokenizer: ActionTokenizer) -> list[DriftTask]:
 def _robots(job: Job, tokenizer: ActionTokenizer) -> list[tuple[int, RobotFields]]:
     """The robot sources that have bounds in `tokenizer`, by their position in the recipe.
 
-    Chunks that are relative to the state at their start do not add up: nothing drifts.
+    Chunks that are relative to the state at their start do not add up, and floats are not rounded: nothing drifts.
     """
+    if job.recipe.floats:
+        return []
     every = ((number, source.declaration.robot, source) for number, source in enumerate(job.recipe.sources))
     named = ((number, robot, source) for number, robot, source in every if robot and source.name in tokenizer.sources)
     return [(number, robot) for number, robot, source in named if source.sampling.relative is None]

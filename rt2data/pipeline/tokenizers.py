@@ -39,12 +39,12 @@ def resolve(recipe: Recipe, spec: ActionTokenizer, measured: dict[int, dict[str,
 
 def resolve_proprio(recipe: Recipe, measured: dict[int, dict[str, Any]]) -> ActionTokenizer | None:
     """The tokenizer of the states that prompts hold, with the bounds of each source; None where no prompt does."""
-    dims = {}
+    dims, scheme = {}, proprio.load_scheme(recipe.state)
     for number, source in enumerate(recipe.sources):
         stats = measured.get(number, {}).get("proprio", {"count": 0})
         if source.sampling.state and stats["count"]:
-            dims[source.name] = action_statistics.proprio_bounds(source, stats, proprio.SPEC["bins"])
-    return _with_names(recipe, ActionTokenizer.from_dict(proprio.SPEC).with_sources(dims)) if dims else None
+            dims[source.name] = action_statistics.proprio_bounds(source, stats, scheme.bins)
+    return _with_names(recipe, scheme.with_sources(dims)) if dims else None
 
 
 def _with_names(recipe: Recipe, tokenizer: ActionTokenizer) -> ActionTokenizer:

@@ -29,8 +29,8 @@ class Bounds:
     """A rule of bounds.
 
     Attributes:
-        rule: ``robust``, ``quantiles``, ``minmax`` (of the source's train steps), ``fixed`` (the tokenizer's own), or
-            ``from`` (those of a statistics file).
+        rule: ``robust``, ``quantiles``, ``minmax`` (of the source's train steps), ``fixed`` (the tokenizer's own),
+            ``from`` (those of a statistics file), or ``none`` (what a tokenizer of floats says itself).
         q: the two quantiles of ``quantiles``.
         file, key, low, high: of ``from``: the file as written, the entry in it, and the bounds of each dimension.
     """

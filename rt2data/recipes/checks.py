@@ -1,4 +1,4 @@
-"""What sources of a recipe must agree in: one kind of amount, shares of shared images, prompts of their own."""
+"""What sources of a recipe must agree in: kind of amount, tokenizer, shares of shared images, prompts of their own."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from rt2data.errors import Rt2dataError
 from rt2data.recipes import kinds, relative
 from rt2data.recipes.include import AMOUNTS, WrittenRecipe
 from rt2data.robot.fields import ARM, RobotFields
-from rt2data.tokenizer import ActionTokenizer
+from rt2data.tokenizer import ActionError, ActionTokenizer, proprio
 
 if TYPE_CHECKING:
     from rt2data.recipes.recipe import Recipe, RecipeSource
+
+_NONE = "none with a float-* alone"
 
 
 def check_amounts(recipe: Recipe, written: WrittenRecipe) -> None:
@@ -38,25 +40,54 @@ def check_amounts(recipe: Recipe, written: WrittenRecipe) -> None:
 
 
 def check_bounds(recipe: Recipe, written: WrittenRecipe) -> None:
-    """Check that no source with units of a controller has fixed bounds, which are in metres and radians."""
+    """Check that bounds of sources are of the same tokenizer, and that no source with units of a controller has fixed
+    ones, which are in metres and radians.
+    """
     for source, entry in zip(recipe.sources, written.entries, strict=True):
         robot = source.declaration.robot
+        if robot and recipe.floats != (source.bounds.rule == "none"):
+            found = f"bounds: {source.bounds.describe()} for {source.name}"
+            expected = "none, since the tokenizer says which statistics it takes" if recipe.floats else _NONE
+            raise Rt2dataError(entry.at("bounds"), found, expected, "Leave bounds: out")
         if robot and robot.controller and source.bounds.rule == "fixed":
             found = f"fixed bounds for {source.declaration.name}, whose actions are in units of a controller"
             repair = "Fixed bounds are in metres and radians; nobody documents this controller's scale"
             raise Rt2dataError(entry.place, found, "bounds: quantiles", repair)
 
 
-def check_steps(recipe: Recipe, written: WrittenRecipe) -> None:
-    """Check that relative chunks share no bounds, and that a tokenizer of whole chunks has none per step."""
-    for number, (source, entry) in enumerate(zip(recipe.sources, written.entries, strict=True)):
-        how = source.sampling.relative
-        if how and recipe.sharing(number):
+def check_shared_steps(recipe: Recipe, written: WrittenRecipe) -> None:
+    """Check that relative chunks share no bounds."""
+    for number, source in enumerate(recipe.sources):
+        if source.sampling.relative and recipe.sharing(number):
             where = written.at("tokenizer", "share_bounds")
             raise Rt2dataError(where, f"{source.name}, whose chunks are relative", "sources whose steps are measured")
-        if how and how.per_step and ActionTokenizer.from_pretrained(recipe.tokenizer).spec.scheme == "dct":
-            found = f"statistics: per_step with the tokenizer {recipe.tokenizer}, whose codes belong to a whole chunk"
-            raise Rt2dataError(entry.at(relative.KEY), found, "statistics: flat")
+
+
+def check_tokenizers(recipe: Recipe, written: WrittenRecipe) -> None:
+    """Check the tokenizers of actions and states; not where a worker parses a recipe, since it may lack their files."""
+    floats = scheme_of(recipe.tokenizer) == "float"
+    if floats != recipe.floats:
+        found = f"bounds: {recipe.bounds.describe()} with the tokenizer {recipe.tokenizer}"
+        expected = "none, since its kind says which statistics it takes" if floats else _NONE
+        raise Rt2dataError(written.at("tokenizer", "bounds"), found, expected, "Leave bounds: out")
+    for source, entry in zip(recipe.sources, written.entries, strict=True):
+        how = source.sampling.relative
+        if how and how.per_step and not ActionTokenizer.from_pretrained(recipe.tokenizer).spec.has_steps:
+            found = f"statistics: per_step with the tokenizer {recipe.tokenizer}, which has one set of bounds"
+            where = (entry if relative.KEY in entry.fields else written).at(relative.KEY)
+            raise Rt2dataError(where, found, "statistics: flat")
+    try:
+        proprio.load_scheme(recipe.state)
+    except ActionError as error:
+        raise Rt2dataError(written.at("state", "spec"), error.found, error.expected, error.repair) from error
+
+
+def scheme_of(tokenizer: str) -> str:
+    """Return the scheme of a tokenizer; "" where there is none yet: it may still have to be fitted to the recipe."""
+    try:
+        return ActionTokenizer.from_pretrained(tokenizer).spec.scheme
+    except ActionError:
+        return ""
 
 
 def check_shared_images(recipe: Recipe, written: WrittenRecipe) -> None:

@@ -17,7 +17,7 @@ _INSTEAD = ("plans", "prompts")
 
 
 def parse_source_kinds(
-    declaration: Declaration, written: WrittenRecipe, entry: WrittenSource, cameras: Sequence[str]
+    declaration: Declaration, written: WrittenRecipe, entry: WrittenSource, cameras: Sequence[str], *, floats: bool
 ) -> tuple[tuple[Kind, ...], str]:
     """Parse the kinds of a source: its own, or those of the recipe where it is a robot source.
 
@@ -25,12 +25,14 @@ def parse_source_kinds(
         declaration: of the source.
         written, entry: recipe and source as written.
         cameras: that the recipe uses of it.
+        floats: whether the recipe's actions have no bins.
 
     Returns:
         The kinds, () where the source gives one without a name, and how a step chooses among them, of CHOICES.
 
     Raises:
-        Rt2dataError: kinds of a source that is no robot's, or that name a camera or state that it has not.
+        Rt2dataError: kinds of a source that is no robot's, or that name a camera, a state or an action string that it
+            has not.
     """
     own = "kinds" in entry.fields
     if declaration.robot is None:
@@ -64,6 +66,10 @@ def parse_source_kinds(
         if "hz" in kind.values() and declaration.robot.control_hz is None:
             found = f"{{hz}} in a kind of {declaration.name}, whose control rate nobody states"
             raise Rt2dataError(place, found, "a declaration with control_hz", "Leave {hz} out of its turns")
+        if floats and "action" in kind.values():
+            found = "{action} with a tokenizer of floats, whose action is no text"
+            repair = "A turn without {action} and with loss: action stands for the action of a head"
+            raise Rt2dataError(place, found, "turns without {action}", repair)
         if "state" in kind.values() and not declaration.robot.proprio:
             found = f"{{state}} in a kind of {declaration.name}, which declares no proprioception"
             raise Rt2dataError(place, found, "a declaration with proprio:", "Leave {state} out of its turns")

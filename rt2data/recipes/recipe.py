@@ -21,7 +21,7 @@ from rt2data.recipes.reasoning import Reasoning
 from rt2data.recipes.sampling import Sampling
 from rt2data.recipes.splits import Splits, parse_splits
 from rt2data.recipes.tracks import Annotation
-from rt2data.tokenizer import ActionTokenizer
+from rt2data.tokenizer import ActionTokenizer, proprio
 from rt2data.turns.kinds import Kind
 
 # Fields of a source that are written as they are into the resolved recipe.
@@ -96,6 +96,7 @@ class Recipe:
     image_check: str
     tokenizer: str
     horizon: int
+    state: str
     bounds: Bounds
     compat: str
     prompts: dict[str, Any]
@@ -103,6 +104,11 @@ class Recipe:
     holdout: Holdout | None
     resolved: dict[str, Any]
     shared: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def floats(self) -> bool:
+        """Whether its actions have no bins, so that samples hold normalised ones."""
+        return self.bounds.rule == "none"
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -149,7 +155,10 @@ def find_recipe(name: str) -> Path:
 
 def read_recipe(path: Path) -> Recipe:
     """Read and check a recipe with all that it includes, and fill in its defaults. Errors name the line."""
-    return _recipe(include.read_written(path))
+    written = include.read_written(path)
+    recipe = _recipe(written)
+    checks.check_tokenizers(recipe, written)
+    return recipe
 
 
 def parse_recipe(
@@ -181,6 +190,7 @@ def _recipe(written: WrittenRecipe) -> Recipe:
         cameras=tuple(raw.get("cameras", ["primary"])),
         image=None if image == "keep" else image, image_check=raw.get("image_check", "header"),
         tokenizer=tokenizer.get("spec", "rt2"), horizon=_horizon(tokenizer),
+        state=raw.get("state", {}).get("spec", proprio.DEFAULT),
         bounds=_bounds(raw.get("compat", "none") != "none", written), compat=raw.get("compat", "none"), prompts=prompts,
         sources=(), holdout=None, resolved={},
     )  # fmt: skip
@@ -195,7 +205,7 @@ def _recipe(written: WrittenRecipe) -> Recipe:
         recipe = replace(recipe, shared=shared)
     relative.check_exempt(raw, [source.declaration for source in recipe.sources], written.at)
     checks.check_bounds(recipe, written)
-    checks.check_steps(recipe, written)
+    checks.check_shared_steps(recipe, written)
     checks.check_shared_images(recipe, written)
     checks.check_spaces(recipe, written)
     recipe.resolved.update(_resolve(recipe, raw))
@@ -217,13 +227,15 @@ def _horizon(tokenizer: dict[str, Any]) -> int:
 
 
 def _bounds(standardised: bool, written: WrittenRecipe, entry: WrittenSource | None = None) -> Bounds:
-    """Return the rule of bounds of a recipe, or of its source `entry`: OpenVLA's and Octo's where it is `standardised`
-    as they do, unless the recipe says another one.
+    """Return the rule of bounds of a recipe, or of its source `entry`: where neither says one, that of a tokenizer of
+    floats, or OpenVLA's and Octo's where it is `standardised` as they do.
     """
     if entry is not None and "bounds" in entry.fields:
         return bounds.parse_bounds(entry.fields["bounds"], lambda *keys: entry.at("bounds", *keys))
     if "bounds" in (tokenizer := written.fields.get("tokenizer", {})):
         return bounds.parse_bounds(tokenizer["bounds"], lambda *keys: written.at("tokenizer", "bounds", *keys))
+    if checks.scheme_of(tokenizer.get("spec", "rt2")) == "float":
+        return Bounds("none")
     return Bounds("quantiles" if standardised else "robust")
 
 
@@ -257,7 +269,7 @@ def _source(recipe: Recipe, entry: WrittenSource, written: WrittenRecipe) -> Rec
     if declaration.kind == "robot" and not set(cameras) & set(declaration.cameras):
         found, expected = f"none of the cameras {', '.join(cameras)}", f"one of {', '.join(declaration.cameras)}"
         raise Rt2dataError(entry.place, found, expected, "Add it to cameras: in the recipe")
-    own_kinds, choose = kinds.parse_source_kinds(declaration, written, entry, cameras)
+    own_kinds, choose = kinds.parse_source_kinds(declaration, written, entry, cameras, floats=recipe.floats)
     asked = [prompts[kind] for kind in ("robot", *(("plan",) if "plans" in fields else ()))]
     if own_kinds:
         asked = ["{proprio}"] if any("state" in kind.values() for kind in own_kinds) else []
@@ -323,7 +335,7 @@ def _resolve(recipe: Recipe, raw: dict[str, Any]) -> dict[str, Any]:
         resolved["weights"] = recipe.weights
     if "hz" not in raw:
         resolved["stride"] = raw.get("stride", 1)
-    resolved |= {key: raw[key] for key in ("hz", "no_op", relative.KEY, "description") if key in raw}
+    resolved |= {key: raw[key] for key in ("hz", "no_op", "state", relative.KEY, "description") if key in raw}
     if recipe.shared:
         resolved["tokenizer"]["share_bounds"] = [list(names) for names in recipe.shared]
     if recipe.temperature is not None:

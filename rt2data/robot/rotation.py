@@ -124,6 +124,14 @@ def from_6d(values: Floats, layout: str) -> Floats:
     return out if layout == "columns" else transpose(out)
 
 
+def to_6d(a: Floats, layout: str) -> Floats:
+    """Convert matrices (n, 3, 3) to the 6D representation (n, 6): the first two ``columns`` or ``rows``, one after the
+    other.
+    """
+    vectors = transpose(a) if layout == "columns" else a
+    return np.concatenate([vectors[:, 0], vectors[:, 1]], axis=1)
+
+
 def from_matrix(values: Floats) -> Floats:
     """Reshape matrices stored row by row, (n, 9)."""
     return values.reshape(-1, 3, 3)

@@ -18,6 +18,7 @@ from __future__ import annotations
 from rt2data.serving.constraint import Constraint
 from rt2data.serving.logits import ActionLogitsProcessor, prefix_allowed_tokens_fn
 from rt2data.serving.robot_prompt import RobotPrompt
+from rt2data.serving.rotation_6d import from_rotation_6d, rotation_6d_dims, to_rotation_6d
 from rt2data.serving.simpler import from_simpler, to_simpler
 from rt2data.tokenizer.text.reply import Reply, parse_reply
 
@@ -26,8 +27,11 @@ __all__ = [
     "Constraint",
     "Reply",
     "RobotPrompt",
+    "from_rotation_6d",
     "from_simpler",
     "parse_reply",
     "prefix_allowed_tokens_fn",
+    "rotation_6d_dims",
+    "to_rotation_6d",
     "to_simpler",
 ]

@@ -173,7 +173,7 @@ class _Rows:
         """The text of a placeholder in each row."""
         value = self.value(slot)
         there = np.asarray(pc.is_valid(value))
-        if slot.is_list:
+        if slot.is_list and not slot.form:
             texts = [None if one is None else slot.edit([lines(text) for text in one]) for one in value.to_pylist()]
             return _piece(pa.array(texts, pa.string()), there)
         if slot.name in ("action", "state", "step", "steps"):
@@ -358,7 +358,7 @@ def plain_messages(kind: str, prompt: Texts | bytes, target: Texts | bytes, refs
             for start, end, loss in ((0, words, "text"), (words, len(answer), "action"))
             if end > start
         ]
-        loss = "both" if len(spans) > 1 else "action" if kind == "robot" else "text"
+        loss = "text" if kind != "robot" else "both" if words else "action"
         out.append(
             orjson.dumps(
                 [

@@ -28,6 +28,7 @@ from rt2data.shards import messages
 from rt2data.shards.columns import Column, Refs, coded, each, flags, json_fragment, rows_as_lists
 from rt2data.shards.messages import KindOfRows
 from rt2data.tokenizer import ActionTokenizer
+from rt2data.tokenizer.floats import float_normaliser
 
 FIELDS = (
     "key", "kind", "source", "dataset", "split", "prompt", "target", "images", "cameras", "language",
@@ -35,6 +36,7 @@ FIELDS = (
     "proprio", "tokenizer", "action_valid", "image_valid", "example", "turns", "question", "answers", "captions",
 )  # fmt: skip
 RELATIVE = ("relative", "origin")  # in mixtures where a source has relative chunks, after `action_valid`
+NORMALISED = "action_normalised"  # in mixtures whose actions have no bins, after `image_valid`
 CONVERSATION = ("recipe_kind", "messages")  # in mixtures with kinds of sample, at the end
 
 
@@ -80,7 +82,8 @@ def render(
     )
     if recipe.is_relative:
         middle += _relative(table, source)
-    more: list[Column] = [tail, b"}"]
+    own = _normalised(table, tokenizer) if recipe.floats else []
+    more: list[Column] = [*own, tail, b"}"]
     if recipe.has_kinds:
         if kind is not None and not isinstance(target, bytes):
             spoken = messages.kind_messages(table, recipe, source, kind, refs, target, proprio)
@@ -88,7 +91,7 @@ def render(
             spoken = messages.plain_messages(source.declaration.kind, prompt, target, refs, table.num_rows)
         prompt, target = spoken.prompt, spoken.target
         named = json_fragment(recipe_kind=kind.name if kind else None)
-        more = [tail, b"," + named + b'"messages":[', spoken.messages, b"]}"]
+        more = [*own, tail, b"," + named + b'"messages":[', spoken.messages, b"]}"]
     json = text_columns.join(b'{"key":"', keys, b'",' + head, prompt, target, pictures, language, *middle, valid, *more)
     return Rendered(keys, json, refs)
 
@@ -162,7 +165,8 @@ def _robot(table: pa.Table, source: RecipeSource, tokenizer: ActionTokenizer, pr
         asked = _prompts(table, source, proprio, np.array([one is not None for one in plans])[codes])
     middle = [
         instruction, plan, episode, b'"step":', steps[0], b',"steps":', steps[1], b"," + shape + b'"action":',
-        rows_as_lists(action), b'"terminate":', rows_as_lists(ends), b'"bins":', rows_as_lists(bins),
+        rows_as_lists(action), b'"terminate":', rows_as_lists(ends),
+        b'"bins":', rows_as_lists(bins) if tokenizer.fields else b"[],",
         b'"proprio":', state, fingerprint + b'"action_valid":', rows_as_lists(valid),
     ]  # fmt: skip
     return asked, answers, middle, _NO_WEB
@@ -170,9 +174,10 @@ def _robot(table: pa.Table, source: RecipeSource, tokenizer: ActionTokenizer, pr
 
 def fields(recipe: Recipe) -> tuple[str, ...]:
     """The fields of a sample of a recipe's mixture, in their order."""
-    at = FIELDS.index("action_valid") + 1
-    named = (*FIELDS[:at], *RELATIVE, *FIELDS[at:]) if recipe.is_relative else FIELDS
-    return (*named, *CONVERSATION) if recipe.has_kinds else named
+    at = FIELDS.index("image_valid")
+    relative, normalised = RELATIVE if recipe.is_relative else (), (NORMALISED,) if recipe.floats else ()
+    conversation = CONVERSATION if recipe.has_kinds else ()
+    return (*FIELDS[:at], *relative, FIELDS[at], *normalised, *FIELDS[at + 1 :], *conversation)
 
 
 def _relative(table: pa.Table, source: RecipeSource) -> list[Column]:
@@ -182,6 +187,16 @@ def _relative(table: pa.Table, source: RecipeSource) -> list[Column]:
     if "origin" in table.column_names:
         state = rows_as_lists(index.matrix(table.column("origin")))
     return [json_fragment(relative=how.rules if how else None) + b'"origin":', state]
+
+
+def _normalised(table: pa.Table, tokenizer: ActionTokenizer | None) -> list[Column]:
+    """The field `action_normalised` of each row."""
+    if tokenizer is None:
+        return [f'"{NORMALISED}":null,'.encode()]
+    action = index.matrix(table.column("action"))
+    shape = (len(action), tokenizer.horizon, len(tokenizer.dims))
+    values = float_normaliser(tokenizer).normalise(action.reshape(shape)).astype(np.float32)
+    return [f'"{NORMALISED}":'.encode(), rows_as_lists(values.reshape(action.shape))]
 
 
 def _before(source: RecipeSource, plan: str, target: str) -> bytes:

@@ -10,7 +10,7 @@ Boxes, points and traces have tokenizers of their own, `GroundingTokenizer` in `
 `tokenizer` has the class, `spec` and `spec_fields` its specification, `schemes` the rules from numbers to bins, `text`
 the action string, `vocabulary` the token ids of a language model, `fit` the fit of FAST, `proprio` states in prompts,
 `absolute` relative actions with their state, `statistics` the statistics files of other stacks, `normalisers` what each
-does with the numbers in them.
+does with the numbers in them, `floats` actions that are floats.
 
 May import: `robot` (`relative` alone) and `storage` (both inside functions), `prompts`, `plain_text`, `resources`,
 `errors`.

@@ -1,25 +1,40 @@
-"""Proprioception as text in the robot prompt: each number as one of 256 bins between the bounds of its source.
+"""Proprioception as text in the robot prompt: each number as a bin between the bounds of its source.
 
 A prompt template with ``{proprio}`` gets the state of the step there, such as ``12 200 133``: the bins of an
-`ActionTokenizer` of the ``uniform`` scheme without a terminate field. That tokenizer lies beside the action tokenizer
-as ``proprio.json``, so that a server writes the same prompt from the same state.
+`ActionTokenizer` without a terminate field. A recipe chooses its scheme with ``state: {spec: NAME}``; by default there
+are 256 bins of equal width. That tokenizer lies beside the action tokenizer as ``proprio.json``: from the same state a
+server writes the same prompt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rt2data.tokenizer import ActionTokenizer
+from rt2data.tokenizer.errors import ActionError
 
 if TYPE_CHECKING:
     from rt2data.storage.places import Place
 
 FILE = "proprio.json"
-SPEC: Mapping[str, Any] = {
-    "format": "rt2data.tokenizer/1", "name": "proprio", "scheme": "uniform", "bins": 256, "terminate": None,
-    "dims": [{"name": "state", "low": -1.0, "high": 1.0}],
-}  # fmt: skip
+DEFAULT = "proprio"
+
+
+def load_scheme(name: str) -> ActionTokenizer:
+    """Load a tokenizer of states, before the bounds of any source are known.
+
+    Args:
+        name: a bundled specification ("proprio-pi05"), or a file.
+
+    Raises:
+        ActionError: none of that name, or one that is not for states.
+    """
+    tokenizer = ActionTokenizer.from_pretrained(name)
+    spec = tokenizer.spec
+    if spec.terminate is not None or spec.horizon > 1 or spec.scheme == "dct" or spec.sources:
+        expected = "a scheme without a terminate field, of one step, such as proprio-pi05"
+        raise ActionError(f'tokenizer "{name}"', f"{spec.scheme}, horizon {spec.horizon}", expected)
+    return tokenizer
 
 
 def load(folder: Place) -> ActionTokenizer | None:

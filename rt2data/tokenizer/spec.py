@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,9 @@ MAX_FIELDS = 65536
 MAX_DCT_HORIZON = 1024
 MAX_FILE_BYTES = 64 << 20
 
+# The schemes whose steps have so many integers, whatever the dimensions.
+FIXED_FIELDS = {"float": 0, "spatialvla": 3}
+
 # A bin of the narrowest allowed dimension is 2**-20 of its largest bound wide, 16 times the step of float32 there, so
 # that every bin's centre survives the rounding to float32. For 256 bins: a width of 2**-12 of the largest bound.
 MIN_RELATIVE_BIN = 2.0**-20
@@ -53,6 +57,8 @@ class Spec:
     Attributes:
         lead: the text before the first field ("" or " ").
         first: the number that is written for bin 0.
+        tokens: the name of the tokens that stand for numbers (``state`` of ``<state_start><state_7><state_end>``); ""
+            where numbers are written as they are.
         vocabulary: where bins lie among a model's token ids; no part of the fingerprint.
         options: the options of the scheme.
         sources: the dimensions of each source of a mixture, by its public name in sorted order; empty for one source.
@@ -71,6 +77,7 @@ class Spec:
     options: Mapping[str, Any]
     sources: Mapping[str, tuple[Dim, ...]]
     aliases: Mapping[str, str] = field(default_factory=dict, compare=False)
+    tokens: str = ""
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any], where: str) -> Spec:
@@ -94,7 +101,7 @@ class Spec:
             )
         sources = read_sources(raw.get("sources", {}), f"{where}: sources")
         text = raw.get("text", {})
-        check_keys(text, f"{where}: text", set(), {"lead", "first"})
+        check_keys(text, f"{where}: text", set(), {"lead", "first", "tokens"})
         spec = cls(
             name=as_name(raw["name"], f"{where}: name"),
             scheme=scheme,
@@ -108,6 +115,7 @@ class Spec:
             options=read_options(scheme, raw.get("options", {}), f"{where}: options"),
             sources=sources,
             aliases=read_aliases(raw.get("aliases", {}), sources, f"{where}: aliases"),
+            tokens=text.get("tokens", ""),
         )
         spec.check(where)
         return spec
@@ -127,18 +135,27 @@ class Spec:
             raise ActionError(f"{where}: horizon", str(self.horizon), f"at most {MAX_DCT_HORIZON} steps for dct")
         if self.lead not in ("", " "):
             raise ActionError(f"{where}: text.lead", repr(self.lead), 'nothing or one space ("" or " ")')
+        if not isinstance(self.tokens, str) or not re.fullmatch("[A-Za-z]{0,40}", self.tokens):
+            raise ActionError(f"{where}: text.tokens", repr(self.tokens)[:60], "at most 40 letters")
+        if self.tokens and (self.lead or self.first or self.scheme in ("dct", "float")):
+            raise ActionError(f"{where}: text.tokens", f'"{self.tokens}" with lead, first or dct', "tokens alone")
         if self.first + self.bins <= 0:
             raise ActionError(f"{where}: text.first", str(self.first), f"a number above {-self.bins}")
         if self.terminate is not None:
             self._check_terminate(self.terminate, f"{where}: terminate")
+        for dims in (self.dims, *self.sources.values()) if self.scheme == "spatialvla" else ():
+            if not self.tokens or self.bins != 8194:
+                raise ActionError(where, f"{self.bins} bins as text", "8194 bins and text.tokens, for spatialvla")
+            if len(dims) != 7:
+                raise ActionError(where, f"{len(dims)} dimensions", "7 for spatialvla: x y z roll pitch yaw gripper")
         for name, dims in (("dims", self.dims), *((f"sources.{n}.dims", d) for n, d in self.sources.items())):
             for dim in dims:
                 self._check_dim(dim, f"{where}: {name} {dim.name}")
                 self._check_steps(dim, f"{where}: {name} {dim.name}.steps")
 
     def _check_terminate(self, terminate: Terminate, where: str) -> None:
-        if self.scheme == "dct":
-            raise ActionError(where, "a terminate field", "null: a chunk of DCT codes has no field for it")
+        if self.scheme == "dct" or self.scheme in FIXED_FIELDS:
+            raise ActionError(where, "a terminate field", f"null: the scheme {self.scheme} has no field for it")
         # RT-1's modes are an index; elsewhere two numbers of any size do.
         count = terminate.modes if terminate.modes > 2 or self.scheme == "truncated" else self.bins
         low, high = sorted((terminate.true, terminate.false))
@@ -151,7 +168,11 @@ class Spec:
         if not (math.isfinite(dim.low) and math.isfinite(dim.high) and dim.low < dim.high):
             raise ActionError(where, f"low {dim.low!r}, high {dim.high!r}", "two finite numbers, low below high")
         largest = max(abs(dim.low), abs(dim.high))
-        least = max(self.bins, 256) * MIN_RELATIVE_BIN * largest if self.scheme != "dct" else 2.0**-12 * largest
+        least = (
+            2.0**-12 * largest
+            if self.scheme in ("dct", "spatialvla")
+            else max(self.bins, 256) * MIN_RELATIVE_BIN * largest
+        )
         if dim.high - dim.low < least:
             fault = f"a width of {dim.high - dim.low:.3g} between {dim.low!r} and {dim.high!r}"
             repair = "A narrower one loses bins when a value is rounded to float32; mark it constant and widen it"
@@ -163,8 +184,8 @@ class Spec:
         """Check the bounds of each step of a chunk, where a dimension has them."""
         if not dim.steps:
             return
-        if self.scheme == "dct":
-            raise ActionError(where, "bounds per step for dct", "one set of bounds: its codes belong to a whole chunk")
+        if not self.has_steps:
+            raise ActionError(where, f"bounds per step for {self.scheme}", "one set of bounds for all steps of a chunk")
         if len(dim.steps) != self.horizon or self.horizon == 1:
             expected = f"{self.horizon}, as the horizon is" if self.horizon > 1 else "a horizon above 1"
             raise ActionError(where, f"bounds of {len(dim.steps)} steps", expected)
@@ -185,8 +206,15 @@ class Spec:
         return tuple(dim.at_step(step) for step in range(self.horizon) for dim in self.dims)
 
     @property
+    def has_steps(self) -> bool:
+        """Whether its dimensions may have bounds per step: each of its fields is one number of one step."""
+        return self.scheme != "dct" and self.scheme not in FIXED_FIELDS
+
+    @property
     def fields_per_step(self) -> int:
         """The number of integers of one step: the dimensions, and one for terminate where there is one."""
+        if self.scheme in FIXED_FIELDS:
+            return FIXED_FIELDS[self.scheme]
         return len(self.dims) + (self.terminate is not None)
 
     def to_dict(self) -> dict[str, Any]:
@@ -196,8 +224,12 @@ class Spec:
         out["horizon"] = self.horizon
         if self.lead or self.first:
             out["text"] = {"lead": self.lead, "first": self.first}
+        if self.tokens:
+            out["text"] = {"tokens": self.tokens}
         if self.options:
-            out["options"] = {k: list(map(list, v)) if k == "merges" else v for k, v in self.options.items()}
+            out["options"] = {
+                k: list(map(list, v)) if k in ("merges", "gaussian") else v for k, v in self.options.items()
+            }
         out["vocabulary"] = {k: list(v) if isinstance(v, tuple) else v for k, v in self.vocabulary.items()}
         out["dims"] = [dim_to_dict(d) for d in self.dims]
         if self.sources:
@@ -273,6 +305,12 @@ class Spec:
     def checked(self) -> Spec:
         """Return this specification after the checks that a file passes: through JSON and back."""
         return Spec.from_dict(self.to_dict(), f'tokenizer "{self.name}"')
+
+
+def no_bins(spec: Spec) -> ActionError:
+    """Return the error for what needs bins."""
+    repair = "Normalised actions are in action_normalised of a sample; see float_normaliser"
+    return ActionError(f'tokenizer "{spec.name}"', "no bins: its actions are floats", "a scheme with bins", repair)
 
 
 def read_spec(path: str | Path, where: str = "") -> Spec:

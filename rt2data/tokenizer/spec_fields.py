@@ -12,7 +12,8 @@ from typing import Any
 from rt2data.tokenizer.errors import ActionError
 from rt2data.tokenizer.json_checks import as_integer, as_mapping, as_name, as_number, check_keys
 
-# The schemes, and the options of each with their defaults. The rules are in schemes/quantizers.py and schemes/fast.py.
+# The schemes, and the options of each with their defaults. The rules are in schemes/quantizers.py,
+# schemes/prompt_numbers.py and schemes/fast.py.
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "uniform": {},
     "truncated": {},
@@ -22,6 +23,11 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "octo-normal": {},
     "rounded": {},
     "mu-law": {"mu": 100.0},
+    "vla0": {},
+    "pi05-state": {"below": True},
+    "molmoact2-state": {},
+    "spatialvla": {"gaussian": ()},
+    "float": {"stack": "openpi", "kind": "quantiles"},
     "dct": {"scale": 10.0, "min_code": -354, "merges": ()},
 }
 
@@ -33,6 +39,9 @@ PLACEMENTS: Mapping[str, frozenset[str]] = {
     "least_used": frozenset(),
     "ids": frozenset({"ids", "size"}),
 }
+
+# What the scheme "float" uses of the statistics.
+FLOAT_KINDS = ("quantiles", "minmax", "zscore")
 
 MAX_BINS = 65536
 MAX_DIMS = 4096
@@ -228,6 +237,14 @@ def read_options(scheme: str, raw: object, where: str) -> dict[str, Any]:
             out[key] = as_number(entry[key], f"{where}.{key}")
         if key in out and out[key] <= 0:
             raise ActionError(f"{where}.{key}", repr(out[key]), "a number above 0")
+    if entry.get("gaussian"):
+        out["gaussian"] = _read_gaussian(entry["gaussian"], f"{where}.gaussian")
+    if scheme == "float":
+        out |= _read_stack(entry, defaults, where)
+    if "below" in entry:
+        if not isinstance(entry["below"], bool):
+            raise ActionError(f"{where}.below", repr(entry["below"])[:60], "true or false")
+        out["below"] = entry["below"]
     if "min_code" in entry:
         out["min_code"] = as_integer(entry["min_code"], f"{where}.min_code", -MAX_BINS, 0)
     if "merges" in entry:
@@ -236,4 +253,31 @@ def read_options(scheme: str, raw: object, where: str) -> dict[str, Any]:
         if not pairs or len(merges) > MAX_BINS:
             raise ActionError(f"{where}.merges", repr(merges)[:60], "a list of pairs of ids")
         out["merges"] = tuple(tuple(as_integer(i, f"{where}.merges", 0, 1 << 31) for i in m) for m in merges)
+    return out
+
+
+def _read_stack(entry: Mapping[str, Any], defaults: Mapping[str, Any], where: str) -> dict[str, Any]:
+    from rt2data.tokenizer.normalisers import RULES
+
+    out = {key: entry.get(key, defaults[key]) for key in ("stack", "kind")}
+    kinds = {
+        stack: [kind for kind in rules if kind in FLOAT_KINDS]
+        for stack, rules in RULES.items()
+        if any(kind in FLOAT_KINDS for kind in rules)
+    }
+    if out["stack"] not in kinds:
+        raise ActionError(f"{where}.stack", repr(out["stack"])[:60], f"one of {', '.join(kinds)}")
+    if out["kind"] not in kinds[out["stack"]]:
+        expected = f"one of {', '.join(kinds[out['stack']])} for {out['stack']}"
+        raise ActionError(f"{where}.kind", repr(out["kind"])[:60], expected)
+    return out
+
+
+def _read_gaussian(raw: object, where: str) -> tuple[tuple[float, float], ...]:
+    pairs = isinstance(raw, Sequence) and all(isinstance(p, Sequence) and len(p) == 2 for p in raw)
+    if not pairs or not isinstance(raw, Sequence) or len(raw) != 6:
+        raise ActionError(where, repr(raw)[:60], "a mean and a standard deviation for each of 6 axes")
+    out = tuple((as_number(mean, where), as_number(std, where)) for mean, std in raw)
+    if min(std for _, std in out) <= 0:
+        raise ActionError(where, "a standard deviation of 0 or less", "one above 0")
     return out

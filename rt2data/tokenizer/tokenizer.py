@@ -11,8 +11,7 @@ import numpy as np
 from rt2data.tokenizer import arrays
 from rt2data.tokenizer.arrays import Array
 from rt2data.tokenizer.results import Decoded, Properties
-from rt2data.tokenizer.schemes.elementwise import Elementwise
-from rt2data.tokenizer.schemes.fast import Dct
+from rt2data.tokenizer.schemes.codec import make_codec
 from rt2data.tokenizer.spec import Spec
 from rt2data.tokenizer.spec_fields import Dim, Terminate
 from rt2data.tokenizer.text import fields
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from rt2data.tokenizer.schemes.codec import Codec
     from rt2data.tokenizer.vocabulary.automata import Automaton
     from rt2data.tokenizer.vocabulary.check import VocabularyCheck
 
@@ -45,7 +45,7 @@ class ActionTokenizer:
         self._fingerprint: str | None = None
         self._restricted: dict[str, ActionTokenizer] = {}
         # Made at once, since it may first be used inside torch.compile; what it needs is made when it is used.
-        self._codec = None if spec.sources else Dct(spec) if spec.scheme == "dct" else Elementwise(spec)
+        self._codec = None if spec.sources else make_codec(spec)
         self._text: Text | MergedText | None = None
         self._binding: Binding | None = None
 
@@ -369,7 +369,7 @@ class ActionTokenizer:
 
         return grammar.grammar(self._text_form(), form, plan=plan)
 
-    def _one_source(self) -> Elementwise | Dct:
+    def _one_source(self) -> Codec:
         """Return the codec; a tokenizer with bounds per source has none."""
         if self._codec is None:
             raise fields.several_sources(self._spec)

@@ -11,6 +11,7 @@ from rt2data.verify.statistics import TrainSums
 
 Json = dict[str, Any]
 
+NORMALISED = "action_normalised"  # of samples, only in mixtures whose actions have no bins
 KIND_FIELDS = ("recipe_kind", "messages")  # of samples, only in mixtures with kinds of sample
 
 
@@ -47,6 +48,11 @@ class Facts:
         """The prompts of the recipe, overlaid with those of the source."""
         return dict(self.recipe["prompts"] | self.rules[source].get("prompts", {}))
 
+    @property
+    def floats(self) -> bool:
+        """Whether actions have no bins, so that samples hold normalised ones."""
+        return bool(self.recipe["tokenizer"]["bounds"] == "none")
+
     def bounds(self, source: str) -> Rule:
         """The rule of bounds of a source. Raises ValueError where the recipe names none that there is."""
         return read_rule(self.rules[source].get("bounds", self.recipe["tokenizer"]["bounds"]))
@@ -62,15 +68,22 @@ class Facts:
         return split != "train" or all(kind["copies"] > 0 for kind in kinds.values())
 
     def stands_for_steps(self, source: str) -> str | None:
-        """The kind of sample that each step of a source gives in every split; "" without kinds, None where none does.
+        """The kind that each usable step of a source gives a sample of, which is drawn; "" where it has no kinds.
 
-        Where kinds share steps, what is said of steps is checked by the samples of this kind.
+        Where kinds share steps, what is said of steps is checked by the samples of this kind; None where none does.
         """
         entry = self.sources[source]
-        for name, kind in (entry.get("kinds") or {}).items():
-            if kind["fits"] == entry["steps"] == kind["usable"] and kind["copies"] > 0:
+        if not entry.get("kinds"):
+            return ""
+        for name, kind in entry["kinds"].items() if "no_kind" not in entry["left_out"] else ():
+            if kind["fits"] == entry["steps"] == kind["usable"] and kind["copies"]:
                 return str(name)
-        return None if entry.get("kinds") else ""
+        return None
+
+    def has_each_step(self, split: str, source: str) -> bool:
+        """Whether each usable step of a robot source is in the shards of a split."""
+        kind = self.stands_for_steps(source)
+        return self.is_complete(split, source) if kind == "" else kind is not None
 
 
 def collect_facts(manifest: Json) -> Facts:

@@ -11,7 +11,7 @@ from typing import Any
 
 from rt2data.verify import schema, splits
 from rt2data.verify.chunks import relative
-from rt2data.verify.facts import Facts
+from rt2data.verify.facts import NORMALISED, Facts
 from rt2data.verify.reference import keys, texts
 from rt2data.verify.reference.keys import Key
 from rt2data.verify.reference.tokenizer import InvalidAction, Reference, float32
@@ -243,8 +243,23 @@ class SampleCheck:
             check.expect(
                 sample["target"] == text, where, f'the target "{sample["target"]}"', f'"{text}", its action as text'
             )
-        self._near(where, reference, sample, action)
+        if reference.floats:
+            self._normalised(where, reference, sample, action)
+        else:
+            self._near(where, reference, sample, action)
         return bins
+
+    def _normalised(self, where: str, reference: Reference, sample: Json, action: list[float]) -> None:
+        """Check the normalised action against the stored one, up to the rounding of float32."""
+        check, values, width = self.report["actions"], sample.get(NORMALISED) or (), len(reference.dims)
+        if not check.expect(len(values) == len(action), where, f"{len(values)} values in {NORMALISED}", "as in action"):
+            return
+        for i, (stored, found) in enumerate(zip(action, values, strict=True)):
+            rule = reference.floats[i % width]
+            wanted = rule.normalised(stored)
+            near = abs(found - wanted) <= rule.tolerance + 2e-6 * max(1.0, abs(wanted))
+            name = reference.dims[i % width]["name"]
+            check.expect(near, where, f"{name} {stored!r} normalised as {found!r}", f"about {wanted!r}")
 
     def _units(self, where: str, sample: Json, reference: Reference) -> None:
         """Check units against those of the tokenizer; numbers of a controller must have bounds from their own data."""

@@ -7,7 +7,8 @@ from typing import Any
 from rt2data.storage.places import Place
 from rt2data.verify import schema, statistics
 from rt2data.verify.facts import Facts
-from rt2data.verify.reference.bounds import Rule
+from rt2data.verify.reference.bounds import Rule, moving
+from rt2data.verify.reference.floats import RAW_GRIPPER
 from rt2data.verify.reference.tokenizer import Reference, fingerprint
 from rt2data.verify.report import Check, Report
 from rt2data.verify.statistics import TrainSums
@@ -61,6 +62,10 @@ def _check_action_bounds(source: str, raw: Json, facts: Facts, stats: Json, repo
         return
     reference, members = facts.references[source], facts.sharing(source)
     names, fields = [dim["name"] for dim in reference.dims], reference.fields // reference.horizon
+    found, expected = f"the rule {rule.name} of a tokenizer {reference.scheme}", "none of floats, and of floats none"
+    where = f"manifest.json {source} bounds"
+    if not report["tokenizer"].expect((rule.name == "none") == bool(reference.floats), where, found, expected):
+        return
     if rule.name == "from" and len(rule.low) != len(names):
         found = f"bounds of {len(rule.low)} dimensions"
         report["tokenizer"].expect(False, f"manifest.json {source}", found, f"{len(names)}: {' '.join(names)}")
@@ -80,7 +85,9 @@ def _check_action_bounds(source: str, raw: Json, facts: Facts, stats: Json, repo
     fixed = {dim["name"]: dim for dim in raw["dims"]}
     gripper = next((dim for name, dim in fixed.items() if name.startswith("gripper")), {"low": 0.0, "high": 1.0})
     for i, dim in enumerate(reference.dims):
-        if dim["name"] == "gripper" or dim["name"].endswith("_gripper"):
+        if reference.floats:
+            wanted = _float_bounds(reference, train, i)
+        elif dim["name"] == "gripper" or dim["name"].endswith("_gripper"):
             wanted = _bounds(gripper)
         elif dim["name"] in fixed and rule.name == "fixed":
             wanted = _bounds(fixed[dim["name"]])
@@ -114,6 +121,20 @@ def _check_shared(source: str, members: list[str], facts: Facts, stats: Json, re
     facts.shared[source] = before
     where, expected = f"statistics.json {source} shared", f"the statistics of all of {', '.join(members)}"
     return report["statistics"].expect(shared == before.stats, where, "other statistics", expected)
+
+
+def _float_bounds(reference: Reference, stats: Json, i: int) -> tuple[float, float, bool]:
+    """The bounds of dimension `i` of a scheme without bins: what its option kind names of the statistics."""
+    stack, kind = reference.options["stack"], reference.options["kind"]
+    dim = reference.dims[i]
+    if stack in RAW_GRIPPER and (dim["name"] == "gripper" or dim["name"].endswith("_gripper")):
+        return -1.0, 1.0, False
+    spread = {"zscore": (-1, 1)}.get(kind)
+    keys = {"minmax": ("min", "max")}.get(kind, ("q01", "q99"))
+    low, high = (
+        [stats["mean"][i] + sign * stats["std"][i] for sign in spread] if spread else [stats[k][i] for k in keys]
+    )
+    return moving(low, high, stats["min"][i], stats["max"][i], dim.get("unit", ""), reference.bins)
 
 
 def check_states(folder: Place, manifest: Json, facts: Facts, stats: Json | None, report: Report) -> None:

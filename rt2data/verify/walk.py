@@ -116,7 +116,7 @@ class Walk:
         if key.variant >= 0 and sample["kind"] == "robot" and steps:
             self.ledger.paraphrase(sample["instruction"], key)
         once = self.conditions.is_filtered(key.source, "duplicate_episode")
-        if once and steps and self.facts.is_complete(split, key.source):
+        if once and steps and self.facts.has_each_step(split, key.source):
             self.ledger.step(_content(sample, digests), key)
         if bins is not None and steps and split == "train" and key.source in self.facts.sums and key.variant <= 0:
             reference = self.facts.references[key.source]
@@ -170,10 +170,10 @@ class Walk:
             check.expect(own == stated, f"statistics.json {source}", "another drift", "that of manifest.json")
             if stated is None or source not in self.facts.references:
                 continue
-            if self.facts.is_complete("train", source):
+            if self.facts.has_each_step("train", source):
                 self.drift.sources[source] = statistics.SourceReplay(entry, self.facts.references[source])
             else:
-                note = f"{source}: not every train sample is drawn, so its drift cannot be computed anew"
+                note = f"{source}: not every train step is drawn, so its drift cannot be computed anew"
                 self.report.notes.append(note)
 
     def _statistics(self) -> None:
@@ -194,7 +194,7 @@ class Walk:
                     note = f"{source}: no kind of sample has every step, so its statistics were not computed again"
                     self.report.notes.append(note)
                     continue
-                usable = entry["steps"]["train"] + entry["left_out"].get("no_kind", 0)
+                usable = entry["steps"]["train"]
                 written = entry["kinds"][kind]["samples"]["train"]
             train, own = sums.stats, (self.stats or {})["sources"][source]
             count, episodes, every = train["count"], own["episodes"], own["all"]

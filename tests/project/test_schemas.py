@@ -22,10 +22,11 @@ from rt2data.verify import schema
 
 NAMES = [path.stem for path in sorted((ROOT / "schemas").glob("*.json"))]
 OURS = ["manifest", "sample", "statistics"]
-SOME = (*render.RELATIVE, *render.CONVERSATION)  # of samples, in mixtures with relative chunks; with kinds
-OPTIONAL = {  # fields that only some mixtures have
+# Fields of samples that only some mixtures have: those with relative chunks, of floats, with kinds of sample.
+SOME = {*render.RELATIVE, render.NORMALISED, *render.CONVERSATION}
+OPTIONAL = {  # such fields of each file
     "manifest": {"kinds", "steps"},
-    "sample": {*SOME, "text", "image"},  # of a part of a message, by its type
+    "sample": {*SOME, "text", "image"},  # the latter of a part of a message, by its type
     "statistics": {"horizon", "shared", "q_low", "q_high"},  # of relative chunks; of rules of bounds that need them
 }
 

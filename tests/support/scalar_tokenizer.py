@@ -72,6 +72,20 @@ def encode(scheme: str, x: float, dim: Dim, bins: int, options: dict[str, Any], 
     if scheme == "mu-law":
         f = math.copysign(math.log(abs(x) * options["mu"] + 1) / math.log(high * options["mu"] + 1), x)
         return int(clip(math.floor((clip(f, -1, 1) + 1) / 2 * bins), 0, bins - 1))
+    if scheme == "vla0":
+        share = float32(float32(clip(float32(x), float32(low), float32(high)) - float32(low)) / width32(dim))
+        return int(clip(half_even(float32(share * (bins - 1))), 0, bins - 1))
+    if scheme == "pi05-state":
+        edges = linspace(-1, 1, bins - options["below"] + 1)[:-1]
+        y = x if (low, high) == (-1, 1) else (x - low) / (high - low + 1e-6) * 2 - 1
+        reached = sum(edge <= y for edge in edges)  # numpy.digitize
+        return reached if options["below"] else max(reached - 1, 0)
+    if scheme == "molmoact2-state":
+        y = float32(x)
+        if (low, high) != (-1, 1):
+            doubled = overflowing(2 * overflowing(y - float32(low)))
+            y = overflowing(overflowing(doubled / width32(dim)) - 1)
+        return half_even(float32(float32(float32(clip(y, -1, 1) + 1) / 2) * (bins - 1)))
     raise ValueError(scheme)
 
 
@@ -101,10 +115,19 @@ def decode(scheme: str, b: int, dim: Dim, bins: int, options: dict[str, Any], ro
     if scheme == "rounded":
         y = b / (bins - 1) * 2 - 1
         return rounded((y + 1) / 2 * (high - low) + low)
+    if scheme in ("vla0", "molmoact2-state"):
+        return float32(float32(float32(b / (bins - 1)) * width32(dim)) + float32(low))
+    if scheme == "pi05-state":
+        width = 2 if (low, high) == (-1, 1) else high - low + 1e-6
+        return rounded((b - options["below"] + 0.5) / (bins - options["below"]) * width + low)
     if scheme == "mu-law":
         f = (b + 0.5) / bins * 2 - 1
         return rounded(math.copysign((math.exp(abs(f) * math.log(high * options["mu"] + 1)) - 1) / options["mu"], f))
     raise ValueError(scheme)
+
+
+def width32(dim: Dim) -> float:
+    return float32(float32(dim.high) - float32(dim.low))
 
 
 @cache
@@ -183,6 +206,20 @@ def parse(text: str, fields: list[tuple[int, int, int]], lead: str = "") -> list
 
 def write(bins: list[int], fields: list[tuple[int, int, int]], lead: str = "") -> str:
     return lead + " ".join(str(b + first) for b, (_, _, first) in zip(bins, fields, strict=True))
+
+
+def vla0_actions(text: str, dims: list[Dim], horizon: int) -> list[list[float]]:
+    """What VLA-0 makes of a reply, whatever it says."""
+    middle = [float32(float32(float32(d.low) + float32(d.high)) / 2) for d in dims]
+    try:
+        numbers = [int(word) for word in text.strip().split(" ")]
+    except ValueError:
+        return [middle] * horizon
+    if any(abs(n) >= 2**63 for n in numbers):
+        return [middle] * horizon
+    steps = [numbers[i : i + len(dims)] for i in range(0, len(numbers) - len(dims) + 1, len(dims))][:horizon]
+    steps += steps[-1:] * (horizon - len(steps))
+    return [[decode("vla0", n, d, 1001, {}) for n, d in zip(step, dims, strict=True)] for step in steps]
 
 
 def join(codes: list[int], merges: list[tuple[int, int]], bins: int) -> list[int]:

@@ -20,6 +20,11 @@ NAMES = [
     "octo-normal",
     "dexbotic-255",
     "gato",
+    "vla0",
+    "proprio-pi05",
+    "proprio-opentau",
+    "proprio-molmoact2",
+    "spatialvla",
     "fast",
 ]
 LIBRARIES = ["torch", "jax", "jax-x64", "array_api_strict"]

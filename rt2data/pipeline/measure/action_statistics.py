@@ -30,6 +30,7 @@ from rt2data.samples.job import Job, RowSlice, load_job
 from rt2data.storage import atomic
 from rt2data.storage.workdir import MeasureFiles
 from rt2data.tokenizer import ActionTokenizer, Dim
+from rt2data.tokenizer.floats import RAW_GRIPPER
 
 QUANTILES = (0.01, 0.5, 0.99)
 MOST_FREQUENT = 10  # instructions that are listed
@@ -276,6 +277,8 @@ def bounds(source: RecipeSource, stats: dict[str, Any], spec: ActionTokenizer) -
     robot, rule = source.declaration.robot, source.bounds
     if robot is None:
         return []
+    if spec.spec.scheme == "float":
+        return _float_bounds(source, stats, spec)
     fixed = {dim.name: dim for dim in spec.dims}
     gripper = next((dim for name, dim in fixed.items() if name.startswith("gripper")), Dim("gripper", 0.0, 1.0))
     dims = []
@@ -302,6 +305,23 @@ def _ends(rule: Bounds, stats: dict[str, Any], i: int) -> tuple[float, float]:
         half = (q99 - q01) / 2
         return max(least, min(q01 - half, stats["q_low"][i])), min(most, max(q99 + half, stats["q_high"][i]))
     return (stats["q_low"][i], stats["q_high"][i]) if "q_low" in stats else (q01, q99)
+
+
+def _float_bounds(source: RecipeSource, stats: dict[str, Any], spec: ActionTokenizer) -> list[Dim]:
+    """The dimensions of a source between the statistics that a scheme without bins is normalised by.
+
+    A gripper that the stack does not normalise is between -1 and 1, which says so.
+    """
+    stack, kind = spec.spec.options["stack"], spec.spec.options["kind"]
+    robot, dims = source.declaration.robot, []
+    for i, name in enumerate(robot.dims if robot else ()):
+        if stack in RAW_GRIPPER and split_dimension(name)[1] == "gripper":
+            dims.append(Dim(name, -1.0, 1.0))
+            continue
+        mean, std, q01, q99, least, most = (stats[key][i] for key in ("mean", "std", "q01", "q99", "min", "max"))
+        ends = {"quantiles": (q01, q99), "minmax": (least, most), "zscore": (mean - std, mean + std)}[kind]
+        dims.append(_dim(source, name, (*ends, least, most), robot.units[i] if robot else "", spec.bins))
+    return dims
 
 
 def proprio_bounds(source: RecipeSource, stats: dict[str, Any], bins: int) -> list[Dim]:

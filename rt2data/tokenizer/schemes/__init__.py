@@ -1,4 +1,7 @@
-"""From numbers to bins and back: the elementwise schemes (`quantizers`, applied by `elementwise`) and FAST (`fast`).
+"""From numbers to bins and back.
 
-May import: `tokenizer.spec`, `tokenizer.arrays`, `tokenizer.errors`.
+Elementwise schemes (`quantizers` and `prompt_numbers`, applied by `elementwise`), FAST (`fast`), SpatialVLA
+(`spatialvla`), and actions without bins (`floats`). `codec` makes that of a specification.
+
+May import: `tokenizer.spec`, `tokenizer.arrays`, `tokenizer.floats`, `tokenizer.errors`.
 """

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from rt2data.tokenizer.schemes import octo_edges
+from rt2data.tokenizer.schemes.prompt_numbers import VLA0, MolmoAct2State, Pi05State
 from rt2data.tokenizer.spec_fields import Dim
 
 if TYPE_CHECKING:  # numpy.typing costs a millisecond
@@ -57,6 +58,8 @@ def make_quantizer(scheme: str, dims: Sequence[Dim], bins: int, options: Mapping
         return MuLaw(high, bins, options["mu"])
     if scheme == "openvla":
         return OpenVLA(low, high, bins, np.array([d.constant for d in dims]))
+    if scheme == "pi05-state":
+        return Pi05State(low, high, bins, options["below"])
     plain: dict[str, Callable[[Doubles, Doubles, int], Quantizer]] = {
         "uniform": Uniform,
         "truncated": Truncated,
@@ -64,6 +67,8 @@ def make_quantizer(scheme: str, dims: Sequence[Dim], bins: int, options: Mapping
         "rounded": Rounded,
         "octo-uniform": OctoUniform,
         "octo-normal": OctoNormal,
+        "vla0": VLA0,
+        "molmoact2-state": MolmoAct2State,
     }
     return plain[scheme](low, high, bins)
 

@@ -8,6 +8,7 @@ raises.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -176,6 +177,89 @@ class Text:
         """Return the names of the fields, the first 15 where there are many."""
         names = [f.name for f in self.fields]
         return " ".join(names if len(names) <= 16 else [*names[:15], "..."])
+
+
+class TokenText(Text):
+    """Format and parse strings of tokens instead of integers.
+
+    Either ``<state_start><state_128><state_end>``, or with a fixed number of digits ``<ACTION00128>`` alone.
+
+    Attributes:
+        name: what the tokens begin with (``state``).
+        digits: how many digits there are in each; 0: as many as the number needs, and tokens before and behind all.
+        begin, end: the token before the first number and the one behind the last; "" where there is none.
+    """
+
+    __slots__ = ("begin", "digits", "end", "name")
+
+    def __init__(self, fields: Sequence[Field], name: str, digits: int = 0) -> None:
+        super().__init__(fields, "")
+        self.name, self.digits = name, digits
+        self.begin, self.end = ("", "") if digits else (f"<{name}_start>", f"<{name}_end>")
+        most = sum(len(self.token(max(table, key=len))) for table in self.tables)
+        self.longest = most + len(self.begin + self.end)
+
+    @property
+    def before(self) -> str:
+        """What stands before the number in a token."""
+        return f"<{self.name}" if self.digits else f"<{self.name}_"
+
+    def token(self, number: str) -> str:
+        """Return the token of a number."""
+        return f"{self.before}{number.rjust(self.digits, '0')}>"
+
+    def format(self, bins: Ints) -> Any:
+        self.check(bins)
+        if bins.ndim > 1:
+            return [self.format(row) for row in bins]
+        return self.begin + "".join([self.token(str(b)) for b in bins.tolist()]) + self.end
+
+    def parse(self, text: str) -> list[int]:
+        if not isinstance(text, str):
+            raise ActionError("text", f"a {type(text).__name__}", "a string")
+        if len(text) > self.longest:
+            raise ActionParseError(text, None, self.longest, f"longer than any action of {self.count} tokens")
+        if not text.startswith(self.begin):
+            raise ActionParseError(text, 1, 0, f"no {self.begin} before the first field")
+        column, bins = len(self.begin), list[int]()
+        token = re.compile(rf"{self.before}([0-9]{{{self.digits}}})>" if self.digits else rf"{self.before}([0-9]+)>")
+        for index, table in enumerate(self.tables):
+            found = token.match(text, column)
+            number = found[1] if found else ""
+            number = (number.lstrip("0") or "0") if number and self.digits else number
+            if found is None or number not in table:
+                fault = _fault(number, self.fields[index]) if found else f"no token {self.before}N>"
+                raise ActionParseError(text, index + 1, column, fault)
+            bins.append(table[number])
+            column = found.end()
+        if text[column:] != self.end:
+            fault = f"no {self.end} at the end" if self.end else f"more than {self.count} tokens"
+            raise ActionParseError(text, self.count + 1, column, fault)
+        return bins
+
+
+class NoText(Text):
+    """The text form of a scheme without bins: every action is the empty string."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.fields, self.lead, self.count, self.longest, self.tables = (), "", 0, 0, ()
+
+    def check(self, bins: Ints) -> None:
+        if bins.ndim == 0 or bins.shape[-1]:
+            raise ActionError("bins", f"shape {bins.shape}", "(..., 0): the scheme has no bins")
+
+    def format(self, bins: Ints) -> Any:
+        self.check(bins)
+        return "" if bins.ndim == 1 else [self.format(row) for row in bins]
+
+    def parse(self, text: str) -> list[int]:
+        if not isinstance(text, str):
+            raise ActionError("text", f"a {type(text).__name__}", "a string")
+        if text:
+            raise ActionParseError(text, None, 0, "the scheme has no bins; expected the empty string")
+        return []
 
 
 class MergedText:

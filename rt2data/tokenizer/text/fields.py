@@ -13,7 +13,10 @@ from rt2data.tokenizer.errors import ActionError
 from rt2data.tokenizer.schemes.fast import Merges
 from rt2data.tokenizer.spec import Spec
 from rt2data.tokenizer.spec_fields import Terminate
-from rt2data.tokenizer.text.action_string import Field, MergedText, Text
+from rt2data.tokenizer.text.action_string import Field, MergedText, NoText, Text, TokenText
+
+# The ids that each field of a step of the scheme "spatialvla" can hold.
+SPATIALVLA = (("translation", range(4096)), ("rotation", range(4096, 8192)), ("gripper", range(8192, 8194)))
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
 
@@ -32,7 +35,11 @@ def text_form(spec: Spec) -> Text | MergedText:
             "one layout",
             "Choose a source: tokenizer.for_source(name)",
         )
-    text = Text(_fields(spec), spec.lead)
+    if spec.scheme == "float":
+        return NoText()
+    if spec.scheme == "spatialvla" and spec.tokens:
+        return TokenText(_fields(spec), spec.tokens, digits=5)
+    text = TokenText(_fields(spec), spec.tokens) if spec.tokens else Text(_fields(spec), spec.lead)
     merges = spec.options.get("merges")
     return MergedText(text, Merges(spec.bins, merges, f'tokenizer "{spec.name}"')) if merges else text
 
@@ -42,6 +49,8 @@ def _fields(spec: Spec) -> list[Field]:
     numbers = range(spec.first, spec.first + spec.bins)
     if spec.scheme == "dct":
         return [Field(f"{d.name} at frequency {k}", numbers, spec.first) for k in range(spec.horizon) for d in dims]
+    if spec.scheme == "spatialvla":
+        return [Field(*held) for held in SPATIALVLA] * spec.horizon
     step = [Field(d.name, numbers, spec.first) for d in dims]
     if spec.terminate is not None:
         step.insert(0, Field("terminate", spec.terminate.symbols))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from rt2data.prompts import MARKER, REASONING_MARKER
 from rt2data.tokenizer.errors import ActionError
-from rt2data.tokenizer.text.action_string import Field, MergedText, Text
+from rt2data.tokenizer.text.action_string import Field, MergedText, NoText, Text, TokenText
 from rt2data.tokenizer.text.digits import DigitRanges, digit_ranges
 
 FORMATS = ("gbnf", "ebnf", "lark")
@@ -27,11 +27,17 @@ def regex(text: Text | MergedText, *, plan: bool) -> str:
         A pattern without lookaround, backreferences or anchors, which the engines of servers do not have.
     """
     runs = [(pattern, len(list(run))) for pattern, run in groupby(_number_regex(f) for f in _fields(text))]
-    first, count = runs[0]
-    out = text.lead + first
-    for pattern, more in [(first, count - 1), *runs[1:]]:
-        if more:
-            out += f"( {pattern})" + (f"{{{more}}}" if more > 1 else "")
+    if isinstance(text, TokenText):
+        form = _padded_regex(text.digits) if text.digits else _number_regex
+        runs = [(pattern, len(list(run))) for pattern, run in groupby(form(f) for f in text.fields)]
+        repeated = (f"({text.before}{pattern}>)" + (f"{{{n}}}" if n > 1 else "") for pattern, n in runs)
+        out = text.begin + "".join(repeated) + text.end
+    else:
+        first, count = runs[0]
+        out = text.lead + first
+        for pattern, more in [(first, count - 1), *runs[1:]]:
+            if more:
+                out += f"( {pattern})" + (f"{{{more}}}" if more > 1 else "")
     return f"{REASONING_MARKER} {_reasoning_regex()} {MARKER}{'' if text.lead else ' '}{out}" if plan else out
 
 
@@ -49,16 +55,27 @@ def grammar(text: Text | MergedText, form: str, *, plan: bool) -> str:
     if form not in FORMATS:
         raise ActionError("grammar", repr(form), f"one of {', '.join(FORMATS)}")
     fields = _fields(text)
-    names = {(f.numbers, f.first): "flag" if f.name == "terminate" else "bin" for f in fields}
+    other = {(f.numbers, f.first) for f in fields if f.name != "terminate"}
+    names = {
+        (f.numbers, f.first): "flag" if f.name == "terminate" else "bin" if len(other) == 1 else f.name for f in fields
+    }
     kinds = {names[f.numbers, f.first]: f for f in fields}
-    sequence = ' " " '.join(names[f.numbers, f.first] for f in fields)
+    if isinstance(text, TokenText):
+        each = [f'"{text.before}" {names[f.numbers, f.first]} ">"' for f in fields]
+        begin, end = ([f'"{token}"'] if token else [] for token in (text.begin, text.end))
+        sequence = " ".join([*begin, *each, *end])
+    else:
+        sequence = ' " " '.join(names[f.numbers, f.first] for f in fields)
     if text.lead and not plan:  # the reasoning ends with a space
         sequence = f'"{text.lead}" {sequence}'
+    padded = text.digits if isinstance(text, TokenText) else 0
     if form == "lark":
+        pattern = _padded_regex(padded) if padded else _number_regex
         start = f'"{REASONING_MARKER} " /{_reasoning_regex()} {MARKER} /' if plan else ""
-        rules = [f"start: {start} {sequence}", *(f"{name}: /{_number_regex(f)}/" for name, f in kinds.items())]
+        rules = [f"start: {start} {sequence}", *(f"{name}: /{pattern(f)}/" for name, f in kinds.items())]
         return "\n".join(rules) + "\n"
-    rules = [f"{name} ::= " + " | ".join(map(_gbnf, _ways(f.numbers))) for name, f in kinds.items()]
+    ways = {name: _padded(f.numbers, padded) if padded else _ways(f.numbers) for name, f in kinds.items()}
+    rules = [f"{name} ::= " + " | ".join(map(_gbnf, own)) for name, own in ways.items()]
     before = [f'root ::= "{REASONING_MARKER} " plan {sequence}', *_reasoning_rules()]
     return "\n".join([*(before if plan else [f"root ::= {sequence}"]), *rules]) + "\n"
 
@@ -85,6 +102,8 @@ def _reasoning_rules() -> list[str]:
 
 
 def _fields(text: Text | MergedText) -> Sequence[Field]:
+    if isinstance(text, NoText):
+        raise ActionError("grammar", "a scheme without bins, whose actions are floats", "one with bins")
     if isinstance(text, MergedText):
         raise ActionError(
             "grammar",
@@ -103,6 +122,19 @@ def _ways(numbers: range | tuple[int, ...]) -> list[Digits]:
     if numbers[0] < 0:
         ways += [("-", w) for w in digit_ranges(1, -numbers[0])]
     return ways
+
+
+def _padded(numbers: range | tuple[int, ...], digits: int) -> list[Digits]:
+    """All ways to write the numbers with so many digits."""
+    return [("", way) for way in digit_ranges(numbers[0], numbers[-1], digits)]
+
+
+def _padded_regex(digits: int) -> Callable[[Field], str]:
+    def pattern(field: Field) -> str:
+        ways = (way for _, way in _padded(field.numbers, digits))
+        return "(" + "|".join("".join(f"{a}" if a == b else f"[{a}-{b}]" for a, b in way) for way in ways) + ")"
+
+    return pattern
 
 
 def _number_regex(field: Field) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from rt2data.tokenizer.errors import ActionError
 from rt2data.tokenizer.schemes.fast import Merges
-from rt2data.tokenizer.text.action_string import Text
+from rt2data.tokenizer.text.action_string import Text, TokenText
 from rt2data.tokenizer.vocabulary.vocabulary import Ids, Vocabulary
 
 State = Any
@@ -70,6 +70,41 @@ class FixedIds:
 
     def state_after(self, text: str) -> State:
         return None if text else self.start
+
+
+class TokenIds:
+    """One id per token of a text of tokens, its begin and its end included. A state is the number of ids so far."""
+
+    __slots__ = ("_allowed", "_sets", "ids", "start")
+
+    def __init__(self, text: TokenText, vocabulary: Vocabulary) -> None:
+        self.start = 0
+        numbers = list(dict.fromkeys(number for table in text.tables for number in table))
+        around = [token for token in (text.begin, text.end) if token]
+        pieces = [*around, *map(text.token, numbers)]
+        ids = vocabulary.encode(pieces)
+        several = [piece for piece, own in zip(pieces, ids, strict=True) if len(own) != 1]
+        if several:
+            fault = f"{several[0]} is not one of its ids, nor are {len(several) - 1} others"
+            raise ActionError("vocabulary", fault, "one id for each", "Add these tokens to the model's tokenizer")
+        begin, end = ([own] for own in ids[: len(around)]) if around else ([], [])
+        id_of = dict(zip(numbers, (own[0] for own in ids[len(around) :]), strict=True))
+        fields = [sorted(id_of[number] for number in table) for table in text.tables]
+        self._allowed = [np.array(own, np.int64) for own in (*begin, *fields, *end)]
+        self._sets = [frozenset(own.tolist()) for own in self._allowed]
+        self.ids = frozenset(own[0] for own in ids)
+
+    def step(self, state: State, token: int) -> State:
+        return state + 1 if state < len(self._sets) and token in self._sets[state] else None
+
+    def allowed(self, state: State) -> Ids:
+        return self._allowed[state] if state < len(self._allowed) else np.empty(0, np.int64)
+
+    def complete(self, state: State) -> bool:
+        return bool(state == len(self._allowed))
+
+    def state_after(self, text: str) -> State:
+        return None if text.strip(" ") else self.start
 
 
 class MergedIds:

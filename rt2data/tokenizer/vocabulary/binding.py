@@ -10,8 +10,8 @@ import numpy as np
 from rt2data.tokenizer import arrays
 from rt2data.tokenizer.arrays import Array, Namespace
 from rt2data.tokenizer.errors import ActionError, ActionParseError
-from rt2data.tokenizer.spec import Spec
-from rt2data.tokenizer.text.action_string import MergedText, Text
+from rt2data.tokenizer.spec import Spec, no_bins
+from rt2data.tokenizer.text.action_string import MergedText, NoText, Text, TokenText
 from rt2data.tokenizer.text.fields import check_bins
 from rt2data.tokenizer.vocabulary.vocabulary import Ids, Placement, Vocabulary, as_rows, missing_vocabulary
 
@@ -30,6 +30,8 @@ class Binding:
     __slots__ = ("_automaton", "_fixed", "_model", "_placement", "_spec", "_text", "numbers")
 
     def __init__(self, spec: Spec, text: Text | MergedText, model: Vocabulary | None) -> None:
+        if isinstance(text, NoText):
+            raise no_bins(spec)
         self._spec, self._text, self._model = spec, text, model
         merged = isinstance(text, MergedText)
         self.numbers = text.merges.count if isinstance(text, MergedText) else max(f.bins[-1] for f in text.fields) + 1
@@ -89,6 +91,8 @@ class Binding:
                 self._automaton = automata.MergedIds(self._text.merges, len(self._text.fields), self._place().table)
             elif self._fixed:
                 self._automaton = automata.FixedIds(self._text, self._place().table)
+            elif isinstance(self._text, TokenText):
+                self._automaton = automata.TokenIds(self._text, self._tokenizer())
             else:
                 self._automaton = automata.SpelledText(self._text, self._tokenizer())
         return self._automaton

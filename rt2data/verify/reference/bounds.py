@@ -50,7 +50,7 @@ def read_rule(written: Any) -> Rule:
     Raises:
         ValueError: no such rule.
     """
-    if written in ("robust", "quantiles", "minmax", "fixed"):
+    if written in ("robust", "quantiles", "minmax", "fixed", "none"):
         return Rule(written)
     if isinstance(written, dict):
         q, low, high = (_numbers(written.get(key)) for key in ("quantiles", "low", "high"))

@@ -1,0 +1,30 @@
+"""The codec of a specification: its rule from actions to bins and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rt2data.tokenizer.schemes.elementwise import Elementwise
+from rt2data.tokenizer.schemes.fast import Dct
+from rt2data.tokenizer.spec import Spec
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from rt2data.tokenizer.schemes.floats import NoBins
+    from rt2data.tokenizer.schemes.spatialvla import SpatialVla
+
+    Codec: TypeAlias = Elementwise | Dct | NoBins | SpatialVla
+
+
+def make_codec(spec: Spec) -> Codec:
+    """Make the codec of a specification, with its dimensions and bounds."""
+    if spec.scheme == "float":
+        from rt2data.tokenizer.schemes.floats import NoBins  # the rules of all stacks, which others need not import
+
+        return NoBins(spec)
+    if spec.scheme == "spatialvla":
+        from rt2data.tokenizer.schemes.spatialvla import SpatialVla
+
+        return SpatialVla(spec)
+    return Dct(spec) if spec.scheme == "dct" else Elementwise(spec)
