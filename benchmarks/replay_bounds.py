@@ -25,8 +25,8 @@ from rt2data import ActionTokenizer
 from rt2data.demo import motion
 from rt2data.demo.environment import Tabletop
 from rt2data.demo.pose import from_rpy, product, transpose
-from rt2data.pipeline import action_statistics
-from rt2data.pipeline.exact_stats import Cells, Moments
+from rt2data.pipeline.measure import action_statistics
+from rt2data.pipeline.measure.exact_stats import Cells, Moments
 from rt2data.recipes.recipe import RecipeSource, parse_recipe
 
 RULES: tuple[Any, ...] = (

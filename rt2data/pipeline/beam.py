@@ -20,9 +20,9 @@ from typing import Any
 import apache_beam as beam
 
 from rt2data.pipeline import exchange
-from rt2data.pipeline.action_statistics import CellsTask, MomentsTask, WantedTask
 from rt2data.pipeline.exchange import ExchangeTask
 from rt2data.pipeline.gather import GatherTask
+from rt2data.pipeline.measure.action_statistics import CellsTask, MomentsTask, WantedTask
 from rt2data.plan.plan import load_plan
 from rt2data.runners.beam import ERRORS, RunStage, TaskError
 from rt2data.samples.job import load_job

@@ -14,7 +14,8 @@ import numpy as np
 import rt2data
 from rt2data.errors import Rt2dataError
 from rt2data.mixture.reader import CLAIM, FORMAT, load_manifest
-from rt2data.pipeline import action_statistics, card, chunk_statistics, staging
+from rt2data.pipeline import card, staging
+from rt2data.pipeline.measure import action_statistics, chunk_statistics
 from rt2data.plan.plan import Plan, SourcePlan
 from rt2data.recipes.checks import describe_action_space
 from rt2data.recipes.recipe import RecipeSource

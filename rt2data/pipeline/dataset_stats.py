@@ -50,8 +50,9 @@ def of_dataset(
     """
     from rt2data import sources
     from rt2data.declarations.declaration import open_declaration
-    from rt2data.pipeline import action_statistics, bin_counts, stages
+    from rt2data.pipeline import bin_counts, stages
     from rt2data.pipeline.against import compare
+    from rt2data.pipeline.measure import action_statistics
     from rt2data.plan import planner, values
     from rt2data.plan.plan import empty_plans
     from rt2data.plan.versions import set_versions

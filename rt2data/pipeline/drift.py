@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rt2data.pipeline import action_statistics
+from rt2data.pipeline.measure import action_statistics
 from rt2data.robot import drift
 from rt2data.robot.fields import RobotFields
 from rt2data.runners.engine import Direct, Engine

@@ -20,8 +20,9 @@ import pyarrow.ipc
 
 from rt2data import index
 from rt2data.errors import Rt2dataError
-from rt2data.pipeline import action_statistics, staging
+from rt2data.pipeline import staging
 from rt2data.pipeline.bin_counts import Bins
+from rt2data.pipeline.measure import action_statistics
 from rt2data.plan import draw
 from rt2data.plan.plan import Plan, load_plan
 from rt2data.recipes.recipe import RecipeSource

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 from rt2data import sources, storage
 from rt2data.errors import Rt2dataError, raise_all
 from rt2data.mixture.drift import warn_drift
-from rt2data.pipeline import action_statistics, chunk_statistics, drift, indexing, tokenizers
-from rt2data.pipeline.action_statistics import CellsTask, MomentsTask, WantedTask
+from rt2data.pipeline import drift, indexing, tokenizers
+from rt2data.pipeline.measure import action_statistics, chunk_statistics
+from rt2data.pipeline.measure.action_statistics import CellsTask, MomentsTask, WantedTask
 from rt2data.plan import planner, values
 from rt2data.plan.plan import Plan
 from rt2data.plan.versions import set_versions
@@ -334,7 +335,7 @@ def measure_all(job: Job, engine: Engine | Direct) -> dict[int, dict[str, Any]]:
     Returns:
         By the source's position in the recipe: ``train``, ``all``, where prompts hold states ``proprio``, where
         sources share bounds ``shared``, and where chunks are relative ``relative``, each as
-        `rt2data.pipeline.action_statistics.summary` gives it.
+        `rt2data.pipeline.measure.action_statistics.summary` gives it.
     """
     file = job.save()
     files = job.work.measure(file.stem)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rt2data.pipeline import action_statistics, chunk_statistics
+from rt2data.pipeline.measure import action_statistics, chunk_statistics
 from rt2data.recipes.recipe import Recipe
 from rt2data.tokenizer import ActionTokenizer, proprio
 

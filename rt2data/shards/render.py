@@ -1,6 +1,6 @@
 """Rendering: the rows of one source in one shard become keys, JSON members and references to images.
 
-The fields of a sample's JSON are the same, in the same order, in every sample of every mixture; `schemas/sample.json`
+The fields of a sample's JSON are the same, in the same order, in every sample of a mixture; `schemas/sample.json`
 defines them. JSON is put together from pieces that many samples share, since making an object per sample and encoding
 it costs more than copying its image does. Pieces are columns, which Arrow joins (`rt2data.index.text_columns`): loops
 over rows take many times as long.

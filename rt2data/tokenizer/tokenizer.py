@@ -218,8 +218,7 @@ class ActionTokenizer:
                 float16 and bfloat16 are taken as the numbers they hold. Units and bounds are those of `dims`.
             terminate: bool, (...) or (..., horizon), or one for all. Required where the scheme has the field, refused
                 where it has none. For RT-1-X it may be the integer mode (0 terminate, 1 arm, 2 base).
-            validate: False skips the check for NaN and infinity, for use inside jax.jit and torch.compile. What such a
-                number becomes is then undefined.
+            validate: False skips the check for NaN and infinity, whose bins are then undefined, for use inside jax.jit.
             return_clipped: also return int8 in the shape of `actions`: -1 where clipped from below, 1 from above.
 
         Returns:
@@ -254,19 +253,14 @@ class ActionTokenizer:
         codec = self._one_source()
         name = arrays.action_dtype(dtype)
         xp = arrays.namespace(bins)
-        bins = np.asarray(bins) if xp is np else bins
-        fields.check_bins_array(self._spec, bins)
-        if validate:
-            fields.check_bins(self._spec, self._text_form(), xp, bins)
-        if self.horizon > 1:
-            bins = xp.reshape(bins, (*bins.shape[:-1], self.horizon, self._spec.fields_per_step))
-        cells = bins if self._spec.terminate is None else bins[..., 1:]
+        steps = fields.split_steps(self._spec, self._text_form() if validate else None, xp, bins)
+        cells = steps if self._spec.terminate is None else steps[..., 1:]
         actions = codec.decode(xp, cells, name)
         if state is not None:
             from rt2data.tokenizer import absolute
 
             actions = absolute.add_state(self._spec, xp, actions, state)
-        return Decoded(actions, fields.terminate_flags(self._spec, bins))
+        return Decoded(actions, fields.terminate_flags(self._spec, steps))
 
     # Bins and text
 

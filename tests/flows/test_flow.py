@@ -30,9 +30,9 @@ from rt2data.index import text_columns
 from rt2data.mixture.reader import CLAIM, FORMAT, load_manifest
 from rt2data.pipeline import build as flow
 from rt2data.pipeline import commit, indexing
-from rt2data.pipeline.action_statistics import MomentsTask
-from rt2data.pipeline.exact_stats import Moments
 from rt2data.pipeline.gather import GatherTask
+from rt2data.pipeline.measure.action_statistics import MomentsTask
+from rt2data.pipeline.measure.exact_stats import Moments
 from rt2data.plan.plan import Stream
 from rt2data.runners import engine, progress, workers
 from rt2data.samples import groups

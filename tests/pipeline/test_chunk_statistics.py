@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rt2data.pipeline import chunk_statistics, exact_stats
-from rt2data.pipeline.exact_stats import Cells, Moments
+from rt2data.pipeline.measure import chunk_statistics, exact_stats
+from rt2data.pipeline.measure.exact_stats import Cells, Moments
 from rt2data.robot import relative
 from rt2data.tokenizer import ActionTokenizer, Dim
 

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import example, given, settings
 
 from rt2data.errors import Rt2dataError
-from rt2data.pipeline import exact_stats
-from rt2data.pipeline.exact_stats import Cells, Moments, quantiles
+from rt2data.pipeline.measure import exact_stats
+from rt2data.pipeline.measure.exact_stats import Cells, Moments, quantiles
 from rt2data.tokenizer import ActionTokenizer
 
 QS = (0.0, 0.01, 0.25, 0.5, 0.99, 1.0)
@@ -244,7 +244,7 @@ def test_a_constant_always_gets_bounds(value: float) -> None:
 def test_the_most_frequent_instructions(parts: list[list[str]]) -> None:
     """Counted part by part by their digests: the same as counting all texts at once."""
     from rt2data import index
-    from rt2data.pipeline import action_statistics
+    from rt2data.pipeline.measure import action_statistics
 
     def found(*_: Any) -> Any:
         for part in parts:

@@ -24,8 +24,11 @@ NAMES = [path.stem for path in sorted((ROOT / "schemas").glob("*.json"))]
 OURS = ["manifest", "sample", "statistics"]
 # Fields of samples that only some mixtures have: those with relative chunks, of floats, with kinds of sample.
 SOME = {*render.RELATIVE, render.NORMALISED, *render.CONVERSATION}
-# Such fields of all files: also those of rules of bounds that need them.
-OPTIONAL = {*SOME, "horizon", "shared", "q_low", "q_high"}
+OPTIONAL = {  # such fields of each file
+    "manifest": {"kinds", "steps"},
+    "sample": {*SOME, "text", "image"},  # the latter of a part of a message, by its type
+    "statistics": {"horizon", "shared", "q_low", "q_high"},  # of relative chunks; of rules of bounds that need them
+}
 
 
 def objects(rule: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -60,7 +63,7 @@ def test_schema_is_strict_and_described(name: str) -> None:
     for where, rule in objects(schema.load(name)):
         if where != "/$defs/set":  # closed where it is used, since train has fields of its own
             assert rule.get("additionalProperties") is False, where
-        assert set(rule["properties"]) - set(rule["required"]) <= OPTIONAL, where
+        assert set(rule["properties"]) - set(rule["required"]) <= OPTIONAL[name], where
         for field, inner in rule["properties"].items():
             assert inner.get("description"), f"{where} {field}"
 
@@ -73,7 +76,7 @@ def test_fields_of_a_sample_are_those_that_are_written() -> None:
 
 def test_reasons_are_those_of_the_index() -> None:
     names = schema.load("manifest")["$defs"]["source"]["properties"]["left_out"]["propertyNames"]["anyOf"][1]["enum"]
-    assert set(names) == {reason for reason in index.REASONS if reason} | {"not_drawn"}
+    assert set(names) == {reason for reason in index.REASONS if reason} | {"no_kind", "not_drawn"}
 
 
 def test_built_mixture_fits(mixture: Built) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rt2data.pipeline import action_statistics
-from rt2data.pipeline.exact_stats import Cells, Moments
+from rt2data.pipeline.measure import action_statistics
+from rt2data.pipeline.measure.exact_stats import Cells, Moments
 from rt2data.recipes.recipe import RecipeSource, parse_recipe
 from rt2data.tokenizer import ActionTokenizer
 

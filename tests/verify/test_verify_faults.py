@@ -17,7 +17,7 @@ from support.built_mixture import Built
 from rt2data import index, prompts
 from rt2data.images import codec, headers
 from rt2data.index import keys
-from rt2data.pipeline import exact_stats
+from rt2data.pipeline.measure import exact_stats
 from rt2data.plan import apportion, draw
 from rt2data.robot import value_limits
 from rt2data.samples import holdout, reasoning, selection, windows

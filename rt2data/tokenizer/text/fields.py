@@ -200,17 +200,30 @@ def parse_texts(form: Text | MergedText, text: str | Sequence[Any]) -> list[Any]
     return form.parse(text)
 
 
-def check_bins_array(spec: Spec, bins: Array) -> None:
-    """Check the shape (..., fields) and the integer dtype of bins.
+def split_steps(spec: Spec, text: Text | MergedText | None, xp: Namespace, bins: Array) -> Array:
+    """Check bins (..., fields), of any library or a list, and give each step of a chunk an axis of its own.
+
+    Args:
+        spec: their specification.
+        text: its text form; None takes bins that their field cannot hold.
+        xp: the namespace of `bins`.
+        bins: as in `ActionTokenizer.decode`.
+
+    Returns:
+        (..., fields), or (..., horizon, fields per step) for a horizon > 1.
 
     Raises:
-        ActionError: another shape or dtype.
+        ActionError: another shape or dtype, or a bin that its field cannot hold.
     """
+    bins = np.asarray(bins) if xp is np else bins
     count = spec.horizon * spec.fields_per_step
     if len(bins.shape) == 0 or bins.shape[-1] != count:
         raise ActionError("bins", f"shape {tuple(bins.shape)}", f"(..., {count}): {text_form(spec).describe()}")
     if "int" not in arrays.dtype_name(bins):
         raise ActionError("bins", f"dtype {arrays.dtype_name(bins)}", "integers")
+    if text is not None:
+        check_bins(spec, text, xp, bins)
+    return bins if spec.horizon == 1 else xp.reshape(bins, (*bins.shape[:-1], spec.horizon, spec.fields_per_step))
 
 
 def terminate_flags(spec: Spec, bins: Array) -> Array:

@@ -1,8 +1,8 @@
 """Statistics of action chunks that are relative to the state at their start, and the tokenizer's bounds from them.
 
-They are measured as those of single steps are (`rt2data.pipeline.exact_stats`), over the chunks of the train samples,
-each once whatever its copies: all steps together, or each step of a chunk as dimensions of its own. What is padded past
-the end of an episode counts, since samples hold it; with `past_end: drop` every chunk is whole.
+They are measured as those of single steps are (`rt2data.pipeline.measure.exact_stats`), over the chunks of the train
+samples, each once whatever its copies: all steps together, or each step of a chunk as dimensions of its own. What is
+padded past the end of an episode counts, since samples hold it; with `past_end: drop` every chunk is whole.
 """
 
 from __future__ import annotations

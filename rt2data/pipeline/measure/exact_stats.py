@@ -280,7 +280,7 @@ def bounds(low: float, high: float, minimum: float, maximum: float, *, where: st
     holds all of the noise: either is marked constant.
 
     Args:
-        low, high: what the rule of bounds gives (`rt2data.pipeline.action_statistics.bounds`).
+        low, high: what the rule of bounds gives (`rt2data.pipeline.measure.action_statistics.bounds`).
         minimum, maximum: of the data.
         where: the source and the dimension, for errors.
         unit: the dimension's, which says what counts as motion (`rt2data.robot.value_limits.resolution`).

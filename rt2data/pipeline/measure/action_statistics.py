@@ -1,9 +1,9 @@
 """Statistics of a job's robot sources: exact, from the index alone; no image is read.
 
-Two passes (`rt2data.pipeline.exact_stats`) over the action columns, divided among tasks; each task leaves its sums in a
-file. `train` is the train split after filters, each step once whatever its copies: what the tokenizer's bounds come
-from. `all` is every step as found: tasks measure `rest`, what of it is not in `train`, so that no value is looked at
-twice.
+Two passes (`rt2data.pipeline.measure.exact_stats`) over the action columns, divided among tasks; each task leaves its
+sums in a file. `train` is the train split after filters, each step once whatever its copies: what the tokenizer's
+bounds come from. `all` is every step as found: tasks measure `rest`, what of it is not in `train`, so that no value is
+looked at twice.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from rt2data import index
-from rt2data.pipeline import chunk_statistics, exact_stats
-from rt2data.pipeline.exact_stats import Cells, Moments
+from rt2data.pipeline.measure import chunk_statistics, exact_stats
+from rt2data.pipeline.measure.exact_stats import Cells, Moments
 from rt2data.recipes.bounds import Bounds
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.robot.fields import split_dimension
