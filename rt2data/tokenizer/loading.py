@@ -41,7 +41,7 @@ def load_spec(name: str | Path, *, revision: str | None = None, repo_type: str |
     if path.is_file():
         return read_spec(path)
     if path.is_dir():
-        return read_spec(_file_in(path))
+        return _read_file(_file_in(path))
     if isinstance(name, str) and _HUB_ID.fullmatch(text) and not text.endswith(".json"):
         if path.parent.is_dir() and revision is None and repo_type is None:
             repair = near(path.name, os.listdir(path.parent)) or 'Of the Hub\'s repository say repo_type="model"'
@@ -82,6 +82,14 @@ def save_spec(spec: Spec, directory: str | Path, filename: str) -> Path:
     temporary.write_bytes(spec.render().encode())
     temporary.replace(path)
     return path
+
+
+def _read_file(file: Path) -> Spec:
+    """Read a file of a directory: a specification, or the ``tokenizer.json`` of a FAST tokenizer."""
+    from rt2data.tokenizer import fast_directory
+
+    is_fast = file.name == fast_directory.TOKENIZER and fast_directory.is_fast_directory(file.parent)
+    return fast_directory.read_fast(file.parent) if is_fast else read_spec(file)
 
 
 def _file_in(directory: Path) -> Path:

@@ -18,6 +18,7 @@ from rt2data.tokenizer.errors import ActionError
 from rt2data.tokenizer.json_checks import as_integer, as_name, check_keys
 from rt2data.tokenizer.spec_fields import (
     MAX_BINS,
+    MAX_CHARACTERS,
     OPTIONS,
     Dim,
     Terminate,
@@ -124,8 +125,11 @@ class Spec:
                 raise ActionError(
                     where, f"{self.horizon} steps of {len(dims)} dimensions", f"at most {MAX_FIELDS} fields"
                 )
-        if self.scheme == "dct" and self.horizon > MAX_DCT_HORIZON:
-            raise ActionError(f"{where}: horizon", str(self.horizon), f"at most {MAX_DCT_HORIZON} steps for dct")
+        if self.by_frequency and self.horizon > MAX_DCT_HORIZON:
+            expected = f"at most {MAX_DCT_HORIZON} steps for {self.scheme}"
+            raise ActionError(f"{where}: horizon", str(self.horizon), expected)
+        if self.scheme == "fast-bpe" and self.bins > MAX_CHARACTERS:
+            raise ActionError(f"{where}: bins", str(self.bins), f"at most {MAX_CHARACTERS} for fast-bpe")
         if self.lead not in ("", " "):
             raise ActionError(f"{where}: text.lead", repr(self.lead), 'nothing or one space ("" or " ")')
         if self.first + self.bins <= 0:
@@ -137,7 +141,7 @@ class Spec:
                 self._check_dim(dim, f"{where}: {name} {dim.name}")
 
     def _check_terminate(self, terminate: Terminate, where: str) -> None:
-        if self.scheme == "dct":
+        if self.by_frequency:
             raise ActionError(where, "a terminate field", "null: a chunk of DCT codes has no field for it")
         # RT-1's modes are an index; elsewhere two numbers of any size do.
         count = terminate.modes if terminate.modes > 2 or self.scheme == "truncated" else self.bins
@@ -151,13 +155,18 @@ class Spec:
         if not (math.isfinite(dim.low) and math.isfinite(dim.high) and dim.low < dim.high):
             raise ActionError(where, f"low {dim.low!r}, high {dim.high!r}", "two finite numbers, low below high")
         largest = max(abs(dim.low), abs(dim.high))
-        least = max(self.bins, 256) * MIN_RELATIVE_BIN * largest if self.scheme != "dct" else 2.0**-12 * largest
+        least = 2.0**-12 * largest if self.by_frequency else max(self.bins, 256) * MIN_RELATIVE_BIN * largest
         if dim.high - dim.low < least:
             fault = f"a width of {dim.high - dim.low:.3g} between {dim.low!r} and {dim.high!r}"
             repair = "A narrower one loses bins when a value is rounded to float32; mark it constant and widen it"
             raise ActionError(where, fault, f"at least {least:.3g}", repair)
         if self.scheme in ("integer", "mu-law") and dim.low != -dim.high:
             raise ActionError(where, f"low {dim.low!r}, high {dim.high!r}", f"low = -high for the {self.scheme} scheme")
+
+    @property
+    def by_frequency(self) -> bool:
+        """Whether bins are cosine coefficients of a whole chunk, frequency by frequency, and not values of its steps."""
+        return self.scheme in ("dct", "fast-bpe")
 
     @property
     def fields_per_step(self) -> int:
@@ -172,7 +181,8 @@ class Spec:
         if self.lead or self.first:
             out["text"] = {"lead": self.lead, "first": self.first}
         if self.options:
-            out["options"] = {k: list(map(list, v)) if k == "merges" else v for k, v in self.options.items()}
+            defaults = {k: OPTIONS[self.scheme].get(k) for k in ("alphabet", "template")}
+            out["options"] = {k: _as_json(v) for k, v in self.options.items() if k not in defaults or v != defaults[k]}
         out["vocabulary"] = {k: list(v) if isinstance(v, tuple) else v for k, v in self.vocabulary.items()}
         out["dims"] = [dim_to_dict(d) for d in self.dims]
         if self.sources:
@@ -257,19 +267,32 @@ def read_spec(path: str | Path, where: str = "") -> Spec:
         ActionError: when it is not JSON, not of this format, or wrong in a key.
     """
     where = where or str(path)
+    raw = read_json(path, where)
+    if not isinstance(raw, dict) or "format" not in raw:
+        what = "a Hugging Face tokenizer" if isinstance(raw, dict) and "model" in raw else "JSON of another kind"
+        raise ActionError(where, what, f'a specification with "format": "{FORMAT}"')
+    return Spec.from_dict(raw, where)
+
+
+def read_json(path: str | Path, where: str) -> Any:
+    """Read a JSON file of a tokenizer, which errors call `where`.
+
+    Raises:
+        ActionError: when it is too large, not JSON, or holds a key twice or a number that JSON does not have.
+    """
     size = os.stat(path).st_size
     if size > MAX_FILE_BYTES:
         raise ActionError(where, f"{size} bytes", f"a tokenizer specification of at most {MAX_FILE_BYTES} bytes")
     try:
         with open(path, "rb") as file:
             content = file.read()
-        raw = json.loads(content, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
+        return json.loads(content, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as e:
         raise ActionError(where, f"not valid JSON ({e})", "a tokenizer specification") from e
-    if not isinstance(raw, dict) or "format" not in raw:
-        what = "a Hugging Face tokenizer" if isinstance(raw, dict) and "model" in raw else "JSON of another kind"
-        raise ActionError(where, what, f'a specification with "format": "{FORMAT}"')
-    return Spec.from_dict(raw, where)
+
+
+def _as_json(value: Any) -> Any:
+    return list(map(_as_json, value)) if isinstance(value, tuple) else value
 
 
 def _no_constant(text: str) -> float:

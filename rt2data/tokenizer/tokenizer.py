@@ -12,8 +12,7 @@ from rt2data.tokenizer import arrays
 from rt2data.tokenizer.arrays import Array
 from rt2data.tokenizer.errors import ActionError
 from rt2data.tokenizer.results import Decoded, Properties
-from rt2data.tokenizer.schemes.elementwise import Elementwise
-from rt2data.tokenizer.schemes.fast import Dct
+from rt2data.tokenizer.schemes.codec import Codec, make_codec
 from rt2data.tokenizer.spec import Spec
 from rt2data.tokenizer.spec_fields import Dim, Terminate
 from rt2data.tokenizer.text import fields
@@ -46,7 +45,7 @@ class ActionTokenizer:
         self._fingerprint: str | None = None
         self._restricted: dict[str, ActionTokenizer] = {}
         # Made at once, since it may first be used inside torch.compile; what it needs is made when it is used.
-        self._codec = None if spec.sources else Dct(spec) if spec.scheme == "dct" else Elementwise(spec)
+        self._codec = None if spec.sources else make_codec(spec)
         self._text: Text | MergedText | None = None
         self._binding: Binding | None = None
 
@@ -60,7 +59,8 @@ class ActionTokenizer:
 
         Args:
             name: a bundled specification ("rt2"), a file, a directory that holds ``action_tokenizer.json`` or
-                ``tokenizer.json`` (a built mixture), or a Hub repository id ("org/name"; needs huggingface_hub).
+                ``tokenizer.json`` (a built mixture) or is that of a FAST tokenizer, or a Hub repository id
+                ("physical-intelligence/fast"; needs huggingface_hub).
             revision: branch, tag or commit of a Hub repository.
             repo_type: "model" (default) or "dataset", for a Hub repository.
 
@@ -300,18 +300,20 @@ class ActionTokenizer:
         """
         return self._bound().token_ids(bins)
 
-    def from_token_ids(self, ids: Array, *, validate: bool = True) -> Array:
+    def from_token_ids(self, ids: Array, *, validate: bool = True, lenient: str = "") -> Array:
         """Map token ids of actions, with nothing before or after them, to bins: the inverse of `token_ids`.
 
         Args:
             ids: what `token_ids` returns. For a text placement one space before the action is accepted.
             validate: False turns an id that is no action token into the bin nearest to it, for fixed places. That is
                 what OpenVLA's decoder does (its end-of-sequence id becomes +0.996); never let a robot execute it.
+            lenient: of ``fast-bpe``, an original's way to read what is no chunk (`schemes.fast_bytes.LENIENT`). Its
+                bins may lie beyond all others: decode them with validate=False, and never let a robot execute it.
 
         Raises:
             ActionParseError: for ids that are not an action.
         """
-        return self._bound().from_token_ids(ids, validate)
+        return self._bound().from_token_ids(ids, validate, lenient)
 
     def check_vocabulary(self, vocabulary: Any = None, *, prompt: str = "A:") -> VocabularyCheck:
         """Check that a language model's tokenizer keeps actions intact: every bin, beside every other, there and back.
@@ -367,7 +369,7 @@ class ActionTokenizer:
 
         return grammar.grammar(self._text_form(), form, plan=plan)
 
-    def _one_source(self) -> Elementwise | Dct:
+    def _one_source(self) -> Codec:
         """Return the codec; a tokenizer with bounds per source has none."""
         if self._codec is None:
             fault = f"bounds for the sources {', '.join(self.sources)}"

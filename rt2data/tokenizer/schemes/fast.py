@@ -155,6 +155,8 @@ class Merges:
 
     __slots__ = ("expansions", "ranks", "where")
 
+    width = 1  # the most ids that one code takes
+
     def __init__(self, bins: int, merges: Sequence[tuple[int, int]], where: str) -> None:
         self.where = where
         self.expansions: list[tuple[int, ...]] = [(code,) for code in range(bins)]

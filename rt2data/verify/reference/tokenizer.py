@@ -21,6 +21,7 @@ from typing import Any
 
 from rt2data.verify.reference import octo
 from rt2data.verify.reference.dct import Dct
+from rt2data.verify.reference.fast_bpe import ByteDct
 
 
 class InvalidAction(ValueError):
@@ -70,11 +71,12 @@ class Reference:
         self.fingerprint = fingerprint(raw, source)
         self.dct: Dct | None = None
         self.rules: list[_Rule] = []
-        if self.scheme == "dct":
-            self.dct = Dct(self.dims, self.horizon, self.bins, self.options)
+        if self.scheme in ("dct", "fast-bpe"):
+            kind = Dct if self.scheme == "dct" else ByteDct
+            self.dct = kind(self.dims, self.horizon, self.bins, self.options)
             return
         if self.scheme not in _RULES:
-            raise InvalidAction(f'scheme "{self.scheme}"; expected dct or one of {", ".join(_RULES)}')
+            raise InvalidAction(f'scheme "{self.scheme}"; expected dct, fast-bpe or one of {", ".join(_RULES)}')
         self.rules = [
             _RULES[self.scheme](float(d["low"]), float(d["high"]), self.bins, d, self.options) for d in self.dims
         ]
@@ -140,26 +142,28 @@ class Reference:
     def format(self, bins: Sequence[int]) -> str:
         """The one string of `bins`."""
         self.check(bins)
-        if self.dct and self.dct.merges:
-            return self.lead + " ".join(map(str, self.dct.join(bins)))
+        if self.dct and self.dct.merged:
+            return self.lead + self.dct.write(bins)
         return self.lead + " ".join(str(b + self._offset(field)) for field, b in enumerate(bins))
 
     def parse(self, text: str) -> list[int]:
         """The bins of a string; InvalidAction for every string that `format` does not write."""
         if not text.startswith(self.lead):
             raise InvalidAction("no space before the first field")
+        if self.dct is not None and self.dct.merged:
+            try:
+                bins = self.dct.read(text[len(self.lead) :])
+            except ValueError as error:
+                raise InvalidAction(str(error)) from None
+            self.check(bins)
+            return bins
         parts = text[len(self.lead) :].split(" ")
-        merged = self.dct is not None and bool(self.dct.merges)
-        if len(parts) != self.fields and not (merged and len(parts) < self.fields):
+        if len(parts) != self.fields:
             raise InvalidAction(f"{len(parts)} fields; expected {self.fields}")
         for part in parts:
             if not re.fullmatch(r"0|-?[1-9][0-9]{0,8}", part):
                 raise InvalidAction(f"{part[:20]!a} is not a canonical integer")
         bins = [int(part) - self._offset(field) for field, part in enumerate(parts)]
-        if self.dct is not None and merged:
-            if not all(0 <= i < len(self.dct.codes) for i in bins):
-                raise InvalidAction("an id that no merge makes")
-            bins = self.dct.split(bins)
         self.check(bins)
         return bins
 
@@ -167,9 +171,10 @@ class Reference:
         return 0 if self.terminate is not None and field % (len(self.dims) + 1) == 0 else self.first
 
     def clipped(self, action: Sequence[float]) -> list[bool]:
-        """Which of horizon x D numbers lie outside the bounds; of the scheme dct, which codes lie outside the bins."""
+        """Which of horizon x D numbers lie outside the bounds; of DCT codes, which of them are kept to the bins."""
         if self.dct:
-            return [not 0 <= code < self.bins for code in self.dct.unbounded(action)]
+            kept = self.dct.encode(action)
+            return [code != inside for code, inside in zip(self.dct.unbounded(action), kept, strict=True)]
         width = len(self.dims)
         limits = [rule.limits for rule in self.rules]
         return [not limits[i % width][0] <= x <= limits[i % width][1] for i, x in enumerate(action)]
