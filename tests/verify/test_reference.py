@@ -14,7 +14,8 @@ from rt2data import resources
 from rt2data.tokenizer import ActionParseError, ActionTokenizer, Dim
 from rt2data.verify.reference.tokenizer import InvalidAction, Reference, fingerprint, float32
 
-NAMES = [p.stem for p in resources.files("tokenizers", ".json") if p.stem != "fast"]  # fast: see below
+# FAST: see below, and tests/tokenizer/test_tokenizer_fast_bpe.py.
+NAMES = [p.stem for p in resources.files("tokenizers", ".json") if p.stem not in ("fast", "fast-bpe")]
 BOUNDS = [Dim("a", -0.0287, 0.0283, "m"), Dim("b", -2.0, 5.0), Dim("c", 0.0, 1.0), Dim("d", -1.0, 1.0)]
 
 

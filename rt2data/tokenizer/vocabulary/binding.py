@@ -180,10 +180,10 @@ def token_table(text: TemplateText, model: Vocabulary) -> tuple[tuple[int, ...],
     """
     tokens = [text.token(number) for number in range(text.merges.count)]
     rows = model.encode([*tokens, text.template[0], text.template[2]])
-    for token, ids in zip(tokens, rows, strict=False):
-        if len(ids) != 1:
-            fault = f"{len(ids)} ids for {token}"
-            raise ActionError("vocabulary", fault, "one", "Add these tokens to the model's tokenizer")
+    for token, ids, back in zip(tokens, rows, model.decode(rows[:-2]), strict=False):
+        if len(ids) != 1 or back != token:  # an unknown token may have one id, which reads otherwise
+            fault = f"the ids {ids} for {token}"
+            raise ActionError("vocabulary", fault, "one of its own", "Add these tokens to the model's tokenizer")
     return tuple(row[0] for row in rows[:-2]), (rows[-2], rows[-1])
 
 
