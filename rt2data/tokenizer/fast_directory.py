@@ -40,7 +40,7 @@ def is_fast_directory(folder: Path) -> bool:
 def read_fast(folder: Path) -> Spec:
     """Read a FAST directory as a specification of the scheme "fast-bpe".
 
-    Its dimensions are d0, d1, ... from -1 to 1. Where the directory leaves them open, they are 7, in chunks of 10 steps.
+    Its dimensions are d0, d1, ... from -1 to 1: 7 where the directory leaves their number open, and chunks of 10 steps.
 
     Raises:
         ActionError: a file that is none of FAST's, or that asks for another rule than byte-level BPE.
@@ -94,7 +94,9 @@ def _read_bpe(raw: object, where: str) -> tuple[list[str], list[tuple[int, int]]
     pairs, joined = [], set()
     for rank, merge in enumerate(listed):
         parts = merge.split(" ") if isinstance(merge, str) else merge
-        known = isinstance(parts, list) and len(parts) == 2 and all(isinstance(p, str) and p in vocabulary for p in parts)
+        known = (
+            isinstance(parts, list) and len(parts) == 2 and all(isinstance(p, str) and p in vocabulary for p in parts)
+        )
         if not known or "".join(parts) not in vocabulary:
             raise ActionError(f"{where}: merges[{rank}]", repr(merge)[:100], "two tokens that join to a third")
         pairs.append((vocabulary[parts[0]], vocabulary[parts[1]]))
@@ -141,8 +143,8 @@ def save_fast(tokenizer: ActionTokenizer, directory: str | Path) -> Path:
     """Write a tokenizer of the "fast-bpe" scheme as a FAST directory and return its path.
 
     FAST's own processor loads it: ``AutoProcessor.from_pretrained(directory, trust_remote_code=True)``, which takes its
-    code from the repository ``physical-intelligence/fast`` on the Hub. Bounds are not in it: the processor takes actions
-    that are normalised to -1..1. Its ids are those of `tokenizer.token_ids` before their place in a vocabulary.
+    code from the repository ``physical-intelligence/fast`` on the Hub. Bounds are not in it: the processor takes
+    actions that are normalised to -1..1. Its ids are those of `tokenizer.token_ids` before their place in a vocabulary.
 
     Raises:
         ActionError: another scheme; or a directory with another ``tokenizer.json``, which is not overwritten.

@@ -55,7 +55,9 @@ def fit(tokenizer: ActionTokenizer, chunks: Iterable[Any], *, vocabulary: int = 
             "fit",
             f"codes from {low} to {high}",
             f"at most {room} of them",
-            "Look for outliers in the actions" if in_bytes else "Raise `vocabulary`, or look for outliers in the actions",
+            "Look for outliers in the actions"
+            if in_bytes
+            else "Raise `vocabulary`, or look for outliers in the actions",
         )
     alphabet = BYTE_CHARACTERS if in_bytes else "".join(chr(_PLANE + i) for i in range(bins))
     if vocabulary < len(alphabet):

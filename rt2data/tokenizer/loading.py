@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rt2data import resources
 from rt2data.errors import near
 from rt2data.tokenizer.errors import ActionError
-from rt2data.tokenizer.spec import Spec, read_spec
+from rt2data.tokenizer.spec import Spec, read_json, read_spec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,7 +114,12 @@ def _from_store(url: str) -> Spec:
 
 
 def _from_hub(repo: str, revision: str | None, repo_type: str) -> Spec:
-    """Fetch the one JSON file of a Hub repository. Nothing else of it is read, and nothing is executed."""
+    """Fetch the one JSON file of a Hub repository, of a FAST tokenizer two. Nothing else is read, nothing executed."""
+    from contextlib import suppress
+    from pathlib import Path
+
+    from rt2data.tokenizer import fast_directory
+
     try:
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
@@ -122,7 +127,12 @@ def _from_hub(repo: str, revision: str | None, repo_type: str) -> Spec:
         raise ActionError(repo, "huggingface_hub is not installed", "it, or a path", "Install rt2data[hub]") from e
     for filename in FILENAMES:
         try:
-            return read_spec(hf_hub_download(repo, filename, revision=revision, repo_type=repo_type))
+            file = Path(hf_hub_download(repo, filename, revision=revision, repo_type=repo_type))
+            raw = read_json(file, str(file))
+            if filename == fast_directory.TOKENIZER and isinstance(raw, dict) and "model" in raw:
+                with suppress(EntryNotFoundError):  # then it is another tokenizer, and `_read_file` says so
+                    hf_hub_download(repo, fast_directory.CONFIG, revision=revision, repo_type=repo_type)
+            return _read_file(file)
         except LocalEntryNotFoundError as e:  # before its base class; the Hub was asked several times
             raise ActionError(
                 repo,

@@ -165,7 +165,7 @@ class Spec:
 
     @property
     def by_frequency(self) -> bool:
-        """Whether bins are cosine coefficients of a whole chunk, frequency by frequency, and not values of its steps."""
+        """Whether bins are cosine coefficients of a whole chunk, frequency by frequency, not values of its steps."""
         return self.scheme in ("dct", "fast-bpe")
 
     @property

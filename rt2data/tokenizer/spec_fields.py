@@ -232,6 +232,8 @@ def _read_template(raw: object, where: str) -> tuple[str, ...]:
     strings = _strings(raw, where)
     before, _, behind = strings[1].partition("{}") if len(strings) == 3 else ("", "", "")
     # The number ends where its digits do, so a text that is no digit has to follow.
-    if strings and (len(strings) != 3 or strings[1].count("{}") != 1 or not before or not behind or behind[0].isdigit()):
+    if strings and (
+        len(strings) != 3 or strings[1].count("{}") != 1 or not before or not behind or behind[0].isdigit()
+    ):
         raise ActionError(where, repr(raw)[:100], 'none, or three such as "<start>", "<action_{}>", "<end>"')
     return strings

@@ -59,8 +59,7 @@ class ActionTokenizer:
 
         Args:
             name: a bundled specification ("rt2"), a file, a directory that holds ``action_tokenizer.json`` or
-                ``tokenizer.json`` (a built mixture) or is that of a FAST tokenizer, or a Hub repository id
-                ("physical-intelligence/fast"; needs huggingface_hub).
+                ``tokenizer.json`` (a mixture, FAST+), or a Hub repository id ("org/name"; needs huggingface_hub).
             revision: branch, tag or commit of a Hub repository.
             repo_type: "model" (default) or "dataset", for a Hub repository.
 
@@ -307,8 +306,7 @@ class ActionTokenizer:
             ids: what `token_ids` returns. For a text placement one space before the action is accepted.
             validate: False turns an id that is no action token into the bin nearest to it, for fixed places. That is
                 what OpenVLA's decoder does (its end-of-sequence id becomes +0.996); never let a robot execute it.
-            lenient: of ``fast-bpe``, an original's way to read what is no chunk (`schemes.fast_bytes.LENIENT`). Its
-                bins may lie beyond all others: decode them with validate=False, and never let a robot execute it.
+            lenient: of ``fast-bpe``, the original whose reading of what is no chunk to follow; likewise. See `LENIENT`.
 
         Raises:
             ActionParseError: for ids that are not an action.

@@ -223,7 +223,11 @@ def test_chunks_of_a_fast_directory(data: Path, build: Build, tmp_path: Path) ->
     config = json.loads((folder / CONFIG).read_text())
     (folder / CONFIG).write_text(json.dumps(config | {"time_horizon": None, "action_dim": None}))
     tokenizer = {"spec": str(folder), "horizon": 5}
-    build(small_corpora.write_recipe(tmp_path / "r.yaml", tokenizer=tokenizer, **options), tmp_path / "out", data_root=data)
+    build(
+        small_corpora.write_recipe(tmp_path / "r.yaml", tokenizer=tokenizer, **options),
+        tmp_path / "out",
+        data_root=data,
+    )
     report = verify(tmp_path / "out")
     assert failing(report) == set(), report.text()
     own = ActionTokenizer.from_pretrained(tmp_path / "out").for_source("bridge")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from itertools import pairwise
 from typing import Any
 
 
@@ -56,7 +57,7 @@ class Bpe:
         for piece in pieces("".join(map(chr, codes))):
             parts = [CHARACTERS[byte] for byte in piece.encode()]
             while True:
-                ranks = [self.rank.get((a, b), 1 << 30) for a, b in zip(parts, parts[1:], strict=False)]
+                ranks = [self.rank.get((a, b), 1 << 30) for a, b in pairwise(parts)]
                 if not ranks or min(ranks) == 1 << 30:
                     break
                 at = ranks.index(min(ranks))

@@ -36,7 +36,10 @@ def text_form(spec: Spec) -> Text | MergedText:
     text = Text(_fields(spec), spec.lead)
     merges, where = spec.options.get("merges"), f'tokenizer "{spec.name}"'
     if spec.scheme == "fast-bpe":
-        in_bytes, template = ByteMerges(spec.bins, spec.options["alphabet"], merges or (), where), spec.options["template"]
+        in_bytes, template = (
+            ByteMerges(spec.bins, spec.options["alphabet"], merges or (), where),
+            spec.options["template"],
+        )
         return TemplateText(text, in_bytes, template) if template else MergedText(text, in_bytes)
     return MergedText(text, Merges(spec.bins, merges, where)) if merges else text
 

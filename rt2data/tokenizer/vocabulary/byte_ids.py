@@ -20,7 +20,7 @@ class ByteIds:
     def __init__(self, merges: ByteMerges, codes: int, table: Ids) -> None:
         self.start = (codes, b"")
         self.ids = frozenset(table.tolist())
-        # Per bytes of a begun code, and id that may follow: how many codes it completes, and the bytes it begins one with.
+        # Per bytes of a begun code, and id that may follow: how many codes it completes, and what it begins.
         self._moves: dict[bytes, dict[int, tuple[int, bytes]]] = {}
         begun = [b""]
         while begun:
@@ -66,7 +66,7 @@ class ByteIds:
 
 
 class Framed:
-    """An action with fixed ids before and behind it. A state is the part and its state; for fixed ids that is a count."""
+    """An action with fixed ids before and behind it. A state is the part and its state, of fixed ids a count."""
 
     __slots__ = ("_before", "_behind", "_inner", "ids", "start")
 

@@ -1,4 +1,4 @@
-"""The scheme ``fast-bpe`` (FAST+ and other FAST directories) once more, in plain Python: pieces of text, merges of bytes.
+"""The scheme ``fast-bpe`` (FAST+ and the like) once more, in plain Python: pieces of text, merges of bytes.
 
 Written from the rule that `rt2data.tokenizer.schemes.fast_bytes` states, with none of its code: a scanner in place of a
 regular expression, strings in place of numbers, one merge at a time.
@@ -54,7 +54,7 @@ class ByteDct(Dct):
                 self.strings.append(left + right)
             self.order[left, right] = rank
         self.merged = True
-        self.template = tuple(options.get("template", ()))
+        self.template: tuple[str, ...] = tuple(options.get("template", ()))
         self.written = [c for c in range(bins) if all(_CHARACTER[byte] in self.id for byte in chr(c).encode())]
 
     def encode(self, action: Sequence[float]) -> list[int]:
