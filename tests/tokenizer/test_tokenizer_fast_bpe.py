@@ -353,6 +353,7 @@ def test_added_tokens_of_a_model(small: Path, template: list[str]) -> None:
             with pytest.raises(ActionParseError, match="missing"):
                 bound.from_token_ids(wrong)
     assert bound.from_token_ids([0, *ids, 0], lenient="starvla").tolist() == codes.tolist()
+    assert bound.check_vocabulary().ok
     follow_at_random(bound, 20)
     lacking = model_with([template[1].replace("{}", str(i)) for i in range(count - 1)] + frame)
     with pytest.raises(ActionError, match="Add these tokens"):
@@ -579,4 +580,4 @@ def test_twenty_thousand_chunks(shared: Path, shape: tuple[int, int]) -> None:
         ties += int(differ.sum())
         encoded = bpe.encode_batch(["".join(map(chr, row)) for row in codes.tolist()])
         assert own.format(codes) == [" ".join(map(str, e.ids)) for e in encoded]
-    assert ties < 1000
+    assert ties < 0.005 * 20_000 * shape[0] * shape[1]
