@@ -6,7 +6,8 @@
 '1 128 92 241 5 101 128 217'
 
 `tokenizer` has the class, `spec` and `spec_fields` its specification, `schemes` the rules from numbers to bins, `text`
-the action string, `vocabulary` the token ids of a language model, `fit` the fit of FAST, `proprio` states in prompts.
+the action string, `vocabulary` the token ids of a language model, `fit` the fit of FAST, `fast_directory` the files of
+FAST's own processor, `proprio` states in prompts.
 
 May import: `prompts`, `storage` (inside functions), `resources`, `errors`.
 """
