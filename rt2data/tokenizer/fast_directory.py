@@ -158,8 +158,8 @@ def save_fast(tokenizer: ActionTokenizer, directory: str | Path) -> Path:
     ByteMerges(spec.bins, alphabet, merges, f'tokenizer "{spec.name}"')  # checks them
     tokens = _strings(alphabet, merges)
     width = len(next(iter(spec.sources.values()), spec.dims))
-    processor = {"auto_map": {"AutoProcessor": f"physical-intelligence/fast--{_PROCESSOR}"}}
-    processor |= {"processor_class": _PROCESSOR.partition(".")[2]}  # type: ignore[dict-item]
+    processor: dict[str, Any] = {"auto_map": {"AutoProcessor": f"physical-intelligence/fast--{_PROCESSOR}"}}
+    processor |= {"processor_class": _PROCESSOR.partition(".")[2]}
     config = processor | {
         "action_dim": width,
         "min_token": spec.options["min_code"],
@@ -167,7 +167,7 @@ def save_fast(tokenizer: ActionTokenizer, directory: str | Path) -> Path:
         "time_horizon": spec.horizon,
         "vocab_size": len(tokens),
     }
-    bpe = {
+    bpe: dict[str, Any] = {
         "version": "1.0",
         "truncation": None,
         "padding": None,

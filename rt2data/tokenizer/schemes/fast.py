@@ -43,7 +43,7 @@ class Dct:
 
     __slots__ = ("_spec", "_tables")
 
-    faults = (
+    faults: tuple[str, ...] = (
         "quantised coefficients: every number of a chunk is off by a little",
         "values far outside the bounds clamp in the coefficients",
     )

@@ -263,8 +263,8 @@ class TemplateText(MergedText):
         before, _, behind = self.template
         if not text.startswith(before, column):
             raise ActionParseError(text, 1, column, f"no {before} before the first id")
-        column += len(before)
-        ids, columns, end = [], [], len(text) - len(behind)
+        column, end = column + len(before), len(text) - len(behind)
+        ids, columns = list[int](), list[int]()
         while column < end:
             match = self._token.match(text, column)
             if match is None or match.end() > end:
