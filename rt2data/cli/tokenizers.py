@@ -146,7 +146,7 @@ def _add_tokenizer(commands: Commands) -> None:
     command.add_argument(
         "--out", type=local_path, required=True, metavar="DIR", help="the folder to write tokenizer.json into"
     )
-    command.add_argument("--spec", default="fast", help='the tokenizer to fit, of the "dct" scheme (default fast)')
+    command.add_argument("--spec", default="fast", help="the tokenizer to fit: fast (default), or fast-bpe")
     command.add_argument(
         "--horizon", type=positive, metavar="H", help="length of an action chunk in steps (default: the spec's)"
     )

@@ -28,7 +28,7 @@ Chunk = tuple[str, npt.NDArray[np.float32]]
 def fit_recipe(
     recipe: Recipe, data_root: Place | None, work: Path, *, spec: str, horizon: int | None, vocabulary: int
 ) -> ActionTokenizer:
-    """A tokenizer of the "dct" scheme, fitted to the train steps of a recipe's robot sources.
+    """A tokenizer of the "dct" or "fast-bpe" scheme, fitted to the train steps of a recipe's robot sources.
 
     Args:
         recipe: the recipe.
@@ -43,10 +43,9 @@ def fit_recipe(
     """
     import_tokenizers()  # before hours of indexing
     unfitted = ActionTokenizer.from_pretrained(spec)
-    if unfitted.spec.scheme != "dct":
-        raise Rt2dataError(
-            spec, f'a tokenizer of the "{unfitted.spec.scheme}" scheme', 'one of the "dct" scheme (fast)'
-        )
+    if not unfitted.spec.by_frequency:
+        fault = f'a tokenizer of the "{unfitted.spec.scheme}" scheme'
+        raise Rt2dataError(spec, fault, 'one of the "dct" scheme (fast) or of "fast-bpe"')
     unfitted = unfitted.with_horizon(horizon or unfitted.horizon)
     recipe = recipe.with_horizon(unfitted.horizon)
     engine = Direct(progress.Reporter(enabled=True))

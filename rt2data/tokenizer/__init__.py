@@ -7,8 +7,9 @@
 
 Boxes, points and traces have tokenizers of their own, `GroundingTokenizer` in `grounding`.
 
-`tokenizer` has the class, `spec` and `spec_fields` its specification, `schemes` the rules from numbers to bins, `text`
-the action string, `vocabulary` the token ids of a language model, `fit` the fit of FAST, `proprio` states in prompts,
+`tokenizer` has the class, over `described`, which is its specification's part; `spec` and `spec_fields` have that
+specification, `schemes` the rules from numbers to bins, `text` the action string, `vocabulary` the token ids of a
+language model, `fit` the fit of FAST, `fast_directory` the files of FAST's own processor, `proprio` states in prompts,
 `absolute` relative actions with their state, `statistics` the statistics files of other stacks, `normalisers` what each
 does with the numbers in them, `floats` actions that are floats.
 

@@ -1,4 +1,4 @@
-"""Fit ``fast`` to action chunks: the range of codes and the merges of byte-pair encoding."""
+"""Fit ``fast`` or ``fast-bpe`` to action chunks: the range of codes and the merges of byte-pair encoding."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from rt2data.tokenizer.arrays import to_numpy
 from rt2data.tokenizer.errors import ActionError
 from rt2data.tokenizer.schemes.fast import Dct
+from rt2data.tokenizer.spec_fields import BYTE_CHARACTERS
 from rt2data.tokenizer.text.fields import check_actions
 from rt2data.tokenizer.tokenizer import ActionTokenizer
 
@@ -20,56 +21,78 @@ _PLANE = 0xF0000
 
 
 def fit(tokenizer: ActionTokenizer, chunks: Iterable[Any], *, vocabulary: int = 1024) -> ActionTokenizer:
-    """Fit the codes and merges of a tokenizer of the "dct" scheme to data; its dimensions and bounds stay.
+    """Fit the codes and merges of a tokenizer to data; its dimensions and bounds stay.
+
+    Of the "dct" scheme the codes become those that occur. Of "fast-bpe" there stay as many, from its own smallest, or
+    the data's where that is smaller, and the alphabet becomes all 256 bytes: every code can be written, whether it
+    occurs in the data or not (FAST's own fit leaves out the bytes that do not occur).
 
     Args:
-        tokenizer: an ActionTokenizer of the "dct" scheme, fitted or not.
+        tokenizer: an ActionTokenizer of the "dct" or "fast-bpe" scheme, fitted or not.
         chunks: action chunks, arrays (..., horizon, D); for a tokenizer with sources, pairs (source, array). They are
             read once; their codes are kept in memory, two bytes each.
-        vocabulary: the number of ids, codes and merges together, as FAST counts them.
+        vocabulary: the number of ids, codes (or bytes) and merges together, as FAST counts them.
 
     The same chunks in the same order give the same tokenizer. Needs the `tokenizers` library.
 
     Raises:
         ActionError: no chunks, values that are not finite, or more different codes than `vocabulary` has ids.
     """
-    Tokenizer, models, trainers = import_tokenizers()  # noqa: N806  # names of classes
-    if tokenizer.spec.scheme != "dct":
-        raise ActionError(
-            "fit", f'a tokenizer of the "{tokenizer.spec.scheme}" scheme', 'one of the "dct" scheme (fast)'
-        )
+    import_tokenizers()
+    spec = tokenizer.spec
+    if not spec.by_frequency:
+        raise ActionError("fit", f'a tokenizer of the "{spec.scheme}" scheme', 'one of "dct" (fast) or "fast-bpe"')
     codes = list(_codes(tokenizer, chunks))
     if not codes:
         raise ActionError("fit", "no chunks", "at least one")
     low, high = min(int(c.min()) for c in codes), max(int(c.max()) for c in codes)
-    low = min(low, 0)
-    bins = max(high - low + 1, 2)
-    if bins > vocabulary:
+    in_bytes = spec.scheme == "fast-bpe"
+    low = min(low, spec.options["min_code"] if in_bytes else 0)
+    bins = spec.bins if in_bytes else max(high - low + 1, 2)
+    room = bins if in_bytes else vocabulary
+    if high - low >= room:
         raise ActionError(
             "fit",
             f"codes from {low} to {high}",
-            f"at most {vocabulary} of them",
-            "Raise `vocabulary`, or look for outliers in the actions",
+            f"at most {room} of them",
+            "Look for outliers in the actions"
+            if in_bytes
+            else "Raise `vocabulary`, or look for outliers in the actions",
         )
+    alphabet = BYTE_CHARACTERS if in_bytes else "".join(chr(_PLANE + i) for i in range(bins))
+    if vocabulary < len(alphabet):
+        raise ActionError("fit", f"a vocabulary of {vocabulary}", f"{len(alphabet)} or more, one for each byte")
+    plane = 0 if in_bytes else _PLANE
+    texts = ("".join(chr(plane + int(c) - low) for c in row) for rows in codes for row in rows)
+    options = dict(spec.options) | {"min_code": low, "merges": _train(texts, alphabet, vocabulary, in_bytes)}
+    if in_bytes:
+        options["alphabet"] = tuple(alphabet)
+    return ActionTokenizer(replace(spec, bins=bins, options=options).checked())
+
+
+def _train(texts: Iterable[str], alphabet: str, vocabulary: int, in_bytes: bool) -> tuple[tuple[int, int], ...]:
+    """The merges, as pairs of ids, of byte-pair encoding trained on texts; `in_bytes` on their pieces in UTF-8."""
+    Tokenizer, models, trainers = import_tokenizers()  # noqa: N806  # names of classes
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
         min_frequency=2,
         show_progress=False,
         special_tokens=[],
-        initial_alphabet=[chr(_PLANE + i) for i in range(bins)],
+        initial_alphabet=list(alphabet),
         max_token_length=10000,
     )
     bpe = Tokenizer(models.BPE())
-    bpe.train_from_iterator(
-        ("".join(chr(_PLANE + int(c) - low) for c in row) for rows in codes for row in rows), trainer=trainer
-    )
-    ids = {chr(_PLANE + i): i for i in range(bins)}
+    if in_bytes:
+        from tokenizers.pre_tokenizers import ByteLevel  # type: ignore[import-not-found, unused-ignore]
+
+        bpe.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    bpe.train_from_iterator(texts, trainer=trainer)
+    ids = {character: i for i, character in enumerate(alphabet)}
     merges = []
     for left, right in json.loads(bpe.to_str())["model"]["merges"]:
         merges.append((ids[left], ids[right]))
         ids.setdefault(left + right, len(ids))
-    options = dict(tokenizer.spec.options) | {"min_code": low, "merges": tuple(merges)}
-    return ActionTokenizer(replace(tokenizer.spec, bins=bins, options=options).checked())
+    return tuple(merges)
 
 
 def import_tokenizers() -> tuple[Any, Any, Any]:

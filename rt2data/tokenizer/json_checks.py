@@ -84,6 +84,15 @@ def as_number(raw: object, where: str) -> float:
     return float(value) + 0.0
 
 
+def read_json(path: str | Path, where: str, what: str, most: int) -> Any:
+    """Read a file of at most `most` bytes of JSON without NaN and infinities; `what` it should be is for errors."""
+    size = os.stat(path).st_size
+    if size > most:
+        raise ActionError(where, f"{size} bytes", f"{what} of at most {most} bytes")
+    with open(path, "rb") as file:
+        return parse_json(file.read(), where, what, constant=_no_constant)
+
+
 def read_object(path: str | Path, where: str, form: str, what: str, most: int) -> dict[str, Any]:
     """Read a specification file, which errors call `where`: one JSON object with the key ``format``.
 
@@ -94,11 +103,7 @@ def read_object(path: str | Path, where: str, form: str, what: str, most: int) -
         what: the kind of specification, for errors.
         most: the most bytes that it may have.
     """
-    size = os.stat(path).st_size
-    if size > most:
-        raise ActionError(where, f"{size} bytes", f"{what} of at most {most} bytes")
-    with open(path, "rb") as file:
-        raw = parse_json(file.read(), where, what, constant=_no_constant)
+    raw = read_json(path, where, what, most)
     if not isinstance(raw, dict) or "format" not in raw:
         kind = "a Hugging Face tokenizer" if isinstance(raw, dict) and "model" in raw else "JSON of another kind"
         raise ActionError(where, kind, f'a specification with "format": "{form}"')

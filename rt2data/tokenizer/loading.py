@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from rt2data import resources
 from rt2data.errors import near
 from rt2data.tokenizer.errors import ActionError
-from rt2data.tokenizer.spec import Spec, read_spec
+from rt2data.tokenizer.json_checks import read_json
+from rt2data.tokenizer.spec import MAX_FILE_BYTES, Spec, read_spec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +43,7 @@ def load_spec(name: str | Path, *, revision: str | None = None, repo_type: str |
     if path.is_file():
         return read_spec(path)
     if path.is_dir():
-        return read_spec(_file_in(path))
+        return _read_file(_file_in(path))
     if isinstance(name, str) and _HUB_ID.fullmatch(text) and not text.endswith(".json"):
         if path.parent.is_dir() and revision is None and repo_type is None:
             repair = near(path.name, os.listdir(path.parent)) or 'Of the Hub\'s repository say repo_type="model"'
@@ -85,6 +86,14 @@ def save_spec(spec: Spec, directory: str | Path, filename: str) -> Path:
     return path
 
 
+def _read_file(file: Path) -> Spec:
+    """Read a file of a directory: a specification, or the ``tokenizer.json`` of a FAST tokenizer."""
+    from rt2data.tokenizer import fast_directory
+
+    is_fast = file.name == fast_directory.TOKENIZER and fast_directory.is_fast_directory(file.parent)
+    return fast_directory.read_fast(file.parent) if is_fast else read_spec(file)
+
+
 def _file_in(directory: Path) -> Path:
     for filename in FILENAMES:
         if (directory / filename).is_file():
@@ -107,7 +116,12 @@ def _from_store(url: str) -> Spec:
 
 
 def _from_hub(repo: str, revision: str | None, repo_type: str) -> Spec:
-    """Fetch the one JSON file of a Hub repository. Nothing else of it is read, and nothing is executed."""
+    """Fetch the one JSON file of a Hub repository, of a FAST tokenizer two. Nothing else is read, nothing executed."""
+    from contextlib import suppress
+    from pathlib import Path
+
+    from rt2data.tokenizer import fast_directory
+
     try:
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
@@ -115,7 +129,12 @@ def _from_hub(repo: str, revision: str | None, repo_type: str) -> Spec:
         raise ActionError(repo, "huggingface_hub is not installed", "it, or a path", "Install rt2data[hub]") from e
     for filename in FILENAMES:
         try:
-            return read_spec(hf_hub_download(repo, filename, revision=revision, repo_type=repo_type))
+            file = Path(hf_hub_download(repo, filename, revision=revision, repo_type=repo_type))
+            raw = read_json(file, str(file), "a tokenizer specification", MAX_FILE_BYTES)
+            if filename == fast_directory.TOKENIZER and isinstance(raw, dict) and "model" in raw:
+                with suppress(EntryNotFoundError):  # then it is another tokenizer, and `_read_file` says so
+                    hf_hub_download(repo, fast_directory.CONFIG, revision=revision, repo_type=repo_type)
+            return _read_file(file)
         except LocalEntryNotFoundError as e:  # before its base class; the Hub was asked several times
             raise ActionError(
                 repo,

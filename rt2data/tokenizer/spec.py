@@ -18,6 +18,7 @@ from rt2data.tokenizer.errors import ActionError
 from rt2data.tokenizer.json_checks import as_integer, as_name, check_keys, read_object
 from rt2data.tokenizer.spec_fields import (
     MAX_BINS,
+    MAX_CHARACTERS,
     OPTIONS,
     Dim,
     Terminate,
@@ -131,14 +132,18 @@ class Spec:
                 raise ActionError(
                     where, f"{self.horizon} steps of {len(dims)} dimensions", f"at most {MAX_FIELDS} fields"
                 )
-        if self.scheme == "dct" and self.horizon > MAX_DCT_HORIZON:
-            raise ActionError(f"{where}: horizon", str(self.horizon), f"at most {MAX_DCT_HORIZON} steps for dct")
+        if self.by_frequency and self.horizon > MAX_DCT_HORIZON:
+            expected = f"at most {MAX_DCT_HORIZON} steps for {self.scheme}"
+            raise ActionError(f"{where}: horizon", str(self.horizon), expected)
+        if self.scheme == "fast-bpe" and self.bins > MAX_CHARACTERS:
+            raise ActionError(f"{where}: bins", str(self.bins), f"at most {MAX_CHARACTERS} for fast-bpe")
         if self.lead not in ("", " "):
             raise ActionError(f"{where}: text.lead", repr(self.lead), 'nothing or one space ("" or " ")')
         if not isinstance(self.tokens, str) or not re.fullmatch("[A-Za-z]{0,40}", self.tokens):
             raise ActionError(f"{where}: text.tokens", repr(self.tokens)[:60], "at most 40 letters")
-        if self.tokens and (self.lead or self.first or self.scheme in ("dct", "float")):
-            raise ActionError(f"{where}: text.tokens", f'"{self.tokens}" with lead, first or dct', "tokens alone")
+        if self.tokens and (self.lead or self.first or self.by_frequency or self.scheme == "float"):
+            found = f'"{self.tokens}" with lead, first or the scheme {self.scheme}'
+            raise ActionError(f"{where}: text.tokens", found, "tokens alone")
         if self.first + self.bins <= 0:
             raise ActionError(f"{where}: text.first", str(self.first), f"a number above {-self.bins}")
         if self.terminate is not None:
@@ -154,7 +159,7 @@ class Spec:
                 self._check_steps(dim, f"{where}: {name} {dim.name}.steps")
 
     def _check_terminate(self, terminate: Terminate, where: str) -> None:
-        if self.scheme == "dct" or self.scheme in FIXED_FIELDS:
+        if self.by_frequency or self.scheme in FIXED_FIELDS:
             raise ActionError(where, "a terminate field", f"null: the scheme {self.scheme} has no field for it")
         # RT-1's modes are an index; elsewhere two numbers of any size do.
         count = terminate.modes if terminate.modes > 2 or self.scheme == "truncated" else self.bins
@@ -168,11 +173,8 @@ class Spec:
         if not (math.isfinite(dim.low) and math.isfinite(dim.high) and dim.low < dim.high):
             raise ActionError(where, f"low {dim.low!r}, high {dim.high!r}", "two finite numbers, low below high")
         largest = max(abs(dim.low), abs(dim.high))
-        least = (
-            2.0**-12 * largest
-            if self.scheme in ("dct", "spatialvla")
-            else max(self.bins, 256) * MIN_RELATIVE_BIN * largest
-        )
+        coarse = self.by_frequency or self.scheme == "spatialvla"
+        least = 2.0**-12 * largest if coarse else max(self.bins, 256) * MIN_RELATIVE_BIN * largest
         if dim.high - dim.low < least:
             fault = f"a width of {dim.high - dim.low:.3g} between {dim.low!r} and {dim.high!r}"
             repair = "A narrower one loses bins when a value is rounded to float32; mark it constant and widen it"
@@ -208,7 +210,12 @@ class Spec:
     @property
     def has_steps(self) -> bool:
         """Whether its dimensions may have bounds per step: each of its fields is one number of one step."""
-        return self.scheme != "dct" and self.scheme not in FIXED_FIELDS
+        return not self.by_frequency and self.scheme not in FIXED_FIELDS
+
+    @property
+    def by_frequency(self) -> bool:
+        """Whether bins are cosine coefficients of a whole chunk, frequency by frequency, not values of its steps."""
+        return self.scheme in ("dct", "fast-bpe")
 
     @property
     def fields_per_step(self) -> int:
@@ -227,9 +234,8 @@ class Spec:
         if self.tokens:
             out["text"] = {"tokens": self.tokens}
         if self.options:
-            out["options"] = {
-                k: list(map(list, v)) if k in ("merges", "gaussian") else v for k, v in self.options.items()
-            }
+            defaults = {k: OPTIONS[self.scheme].get(k) for k in ("alphabet", "template")}
+            out["options"] = {k: _as_json(v) for k, v in self.options.items() if k not in defaults or v != defaults[k]}
         out["vocabulary"] = {k: list(v) if isinstance(v, tuple) else v for k, v in self.vocabulary.items()}
         out["dims"] = [dim_to_dict(d) for d in self.dims]
         if self.sources:
@@ -321,6 +327,10 @@ def read_spec(path: str | Path, where: str = "") -> Spec:
     """
     where = where or str(path)
     return Spec.from_dict(read_object(path, where, FORMAT, "a tokenizer specification", MAX_FILE_BYTES), where)
+
+
+def _as_json(value: Any) -> Any:
+    return list(map(_as_json, value)) if isinstance(value, tuple) else value
 
 
 def _flat(value: object) -> str:

@@ -5,6 +5,7 @@ Each is read from its JSON form and checked; every error names the key at fault.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,8 +13,12 @@ from typing import Any
 from rt2data.tokenizer.errors import ActionError
 from rt2data.tokenizer.json_checks import as_integer, as_mapping, as_name, as_number, check_keys
 
+# The characters that stand for bytes in byte-level BPE (GPT-2, `bytes_to_unicode`), in the order of their code points:
+# FAST+'s ids 0..255.
+BYTE_CHARACTERS = "".join(map(chr, [*range(33, 127), *range(161, 173), *range(174, 256), *range(256, 324)]))
+
 # The schemes, and the options of each with their defaults. The rules are in schemes/quantizers.py,
-# schemes/prompt_numbers.py and schemes/fast.py.
+# schemes/prompt_numbers.py, schemes/fast.py and schemes/fast_bytes.py.
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "uniform": {},
     "truncated": {},
@@ -29,6 +34,13 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "spatialvla": {"gaussian": ()},
     "float": {"stack": "openpi", "kind": "quantiles"},
     "dct": {"scale": 10.0, "min_code": -354, "merges": ()},
+    "fast-bpe": {
+        "scale": 10.0,
+        "min_code": -354,
+        "alphabet": tuple(BYTE_CHARACTERS),
+        "merges": (),
+        "template": (),
+    },
 }
 
 # Where bins lie among the ids of a language model, and the keys of each placement. See vocabulary/vocabulary.py.
@@ -44,6 +56,7 @@ PLACEMENTS: Mapping[str, frozenset[str]] = {
 FLOAT_KINDS = ("quantiles", "minmax", "zscore")
 
 MAX_BINS = 65536
+MAX_CHARACTERS = 4096  # the code points whose classes schemes/fast_bytes.py knows
 MAX_DIMS = 4096
 MAX_STEPS = 4096
 
@@ -253,6 +266,12 @@ def read_options(scheme: str, raw: object, where: str) -> dict[str, Any]:
         if not pairs or len(merges) > MAX_BINS:
             raise ActionError(f"{where}.merges", repr(merges)[:60], "a list of pairs of ids")
         out["merges"] = tuple(tuple(as_integer(i, f"{where}.merges", 0, 1 << 31) for i in m) for m in merges)
+    if "alphabet" in entry:
+        out["alphabet"] = _strings(entry["alphabet"], f"{where}.alphabet")
+        if not out["alphabet"] or "" in out["alphabet"] or len(set(out["alphabet"])) < len(out["alphabet"]):
+            raise ActionError(f"{where}.alphabet", "none, an empty or the same string twice", "strings that differ")
+    if "template" in entry:
+        out["template"] = _read_template(entry["template"], f"{where}.template")
     return out
 
 
@@ -281,3 +300,23 @@ def _read_gaussian(raw: object, where: str) -> tuple[tuple[float, float], ...]:
     if min(std for _, std in out) <= 0:
         raise ActionError(where, "a standard deviation of 0 or less", "one above 0")
     return out
+
+
+def _strings(raw: object, where: str) -> tuple[str, ...]:
+    listed = raw if isinstance(raw, Sequence) and not isinstance(raw, str) and len(raw) <= MAX_BINS else (None,)
+    strings = tuple(s for s in listed if isinstance(s, str) and len(s) <= 80 and not re.search("[\ud800-\udfff]", s))
+    if len(strings) < len(listed):
+        raise ActionError(where, repr(raw)[:60], "a list of strings of at most 80 characters, without surrogates")
+    return strings
+
+
+def _read_template(raw: object, where: str) -> tuple[str, ...]:
+    """Read ``template``: the text before the ids of an action, that of one id n with ``{}`` for n, and that behind."""
+    strings = _strings(raw, where)
+    before, _, behind = strings[1].partition("{}") if len(strings) == 3 else ("", "", "")
+    # The number ends where its digits do, so a text that is no digit has to follow.
+    if strings and (
+        len(strings) != 3 or strings[1].count("{}") != 1 or not before or not behind or behind[0].isdigit()
+    ):
+        raise ActionError(where, repr(raw)[:100], 'none, or three such as "<start>", "<action_{}>", "<end>"')
+    return strings

@@ -10,10 +10,11 @@ import numpy as np
 
 from rt2data.tokenizer import arrays
 from rt2data.tokenizer.arrays import Array
+from rt2data.tokenizer.described import Described
 from rt2data.tokenizer.results import Decoded, Properties
 from rt2data.tokenizer.schemes.codec import make_codec
 from rt2data.tokenizer.spec import Spec
-from rt2data.tokenizer.spec_fields import Dim, Terminate
+from rt2data.tokenizer.spec_fields import Dim
 from rt2data.tokenizer.text import fields
 from rt2data.tokenizer.text.action_string import MergedText, Text
 from rt2data.tokenizer.vocabulary.binding import Binding
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from rt2data.tokenizer.vocabulary.check import VocabularyCheck
 
 
-class ActionTokenizer:
+class ActionTokenizer(Described):
     """Turns actions into bins, bins into text or token ids, and back. Immutable; safe to share and to pickle.
 
     An action is D numbers (``dims``) and, where the scheme has the field, one bool `terminate`. Its bins are
@@ -37,12 +38,11 @@ class ActionTokenizer:
     (H,) bools, and H * F bins, step after step. All methods take any leading shape.
     """
 
-    __slots__ = ("_binding", "_codec", "_fingerprint", "_restricted", "_spec", "_text", "_vocabulary")
+    __slots__ = ("_binding", "_codec", "_restricted", "_text", "_vocabulary")
 
     def __init__(self, spec: Spec, vocabulary: Vocabulary | None = None) -> None:
-        self._spec = spec
+        super().__init__(spec)
         self._vocabulary = vocabulary
-        self._fingerprint: str | None = None
         self._restricted: dict[str, ActionTokenizer] = {}
         # Made at once, since it may first be used inside torch.compile; what it needs is made when it is used.
         self._codec = None if spec.sources else make_codec(spec)
@@ -59,7 +59,7 @@ class ActionTokenizer:
 
         Args:
             name: a bundled specification ("rt2"), a file, a directory that holds ``action_tokenizer.json`` or
-                ``tokenizer.json`` (a built mixture), or a Hub repository id ("org/name"; needs huggingface_hub).
+                ``tokenizer.json`` (a mixture, FAST+), or a Hub repository id ("org/name"; needs huggingface_hub).
             revision: branch, tag or commit of a Hub repository.
             repo_type: "model" (default) or "dataset", for a Hub repository.
 
@@ -110,52 +110,7 @@ class ActionTokenizer:
 
         return loading.save_spec(self._spec, directory, filename)
 
-    @property
-    def fingerprint(self) -> str:
-        """32 hexadecimal digits over all that decides what a string means; not the name, not the vocabulary."""
-        if self._fingerprint is None:
-            self._fingerprint = self._spec.fingerprint()
-        return self._fingerprint
-
-    # What it is
-
-    @property
-    def name(self) -> str:
-        return self._spec.name
-
-    @property
-    def spec(self) -> Spec:
-        return self._spec
-
-    @property
-    def dims(self) -> tuple[Dim, ...]:
-        """The dimensions of an action, in order."""
-        return self._spec.dims
-
-    @property
-    def bins(self) -> int:
-        """The number of bins of each dimension."""
-        return self._spec.bins
-
-    @property
-    def horizon(self) -> int:
-        """The number of steps in one action chunk; 1 for single actions."""
-        return self._spec.horizon
-
-    @property
-    def terminate(self) -> Terminate | None:
-        """The numbers that field 0 can hold and what they mean; None for a scheme without that field."""
-        return self._spec.terminate
-
-    @property
-    def fields(self) -> int:
-        """The number of integers of one action: horizon * (dimensions + 1 for terminate)."""
-        return self._spec.horizon * self._spec.fields_per_step
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """Public names of a mixture's sources that have bounds of their own; none where there is one set of bounds."""
-        return tuple(self._spec.sources)
+    # What it is; see also `Described`
 
     @property
     def properties(self) -> Properties:
@@ -309,18 +264,19 @@ class ActionTokenizer:
         """
         return self._bound().token_ids(bins)
 
-    def from_token_ids(self, ids: Array, *, validate: bool = True) -> Array:
+    def from_token_ids(self, ids: Array, *, validate: bool = True, lenient: str = "") -> Array:
         """Map token ids of actions, with nothing before or after them, to bins: the inverse of `token_ids`.
 
         Args:
             ids: what `token_ids` returns. For a text placement one space before the action is accepted.
             validate: False turns an id that is no action token into the bin nearest to it, for fixed places. That is
                 what OpenVLA's decoder does (its end-of-sequence id becomes +0.996); never let a robot execute it.
+            lenient: of ``fast-bpe``, the original whose reading of what is no chunk to follow; likewise. See `LENIENT`.
 
         Raises:
             ActionParseError: for ids that are not an action.
         """
-        return self._bound().from_token_ids(ids, validate)
+        return self._bound().from_token_ids(ids, validate, lenient)
 
     def check_vocabulary(self, vocabulary: Any = None, *, prompt: str = "A:") -> VocabularyCheck:
         """Check that a language model's tokenizer keeps actions intact: every bin, beside every other, there and back.

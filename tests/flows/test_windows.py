@@ -209,6 +209,35 @@ def test_chunks_of_fast(data: Path, build: Build, tmp_path: Path) -> None:
         assert len(sample["json"]["target"].split(" ")) < 35  # merged
 
 
+def test_chunks_of_a_fast_directory(data: Path, build: Build, tmp_path: Path) -> None:
+    """A directory as FAST's processor has it, which leaves the length of a chunk to the recipe."""
+    pytest.importorskip("tokenizers", exc_type=ImportError)
+    from rt2data.pipeline import fit_tokenizer
+    from rt2data.recipes import recipe as recipes
+    from rt2data.tokenizer.fast_directory import CONFIG, save_fast
+
+    options: dict[str, Any] = {"stride": 2, "no_op": STILL, "splits": {"train": 0.7, "val": 0.3}}
+    plain = recipes.read_recipe(small_corpora.write_recipe(tmp_path / "fit.yaml", **options))
+    fitted = fit_tokenizer.fit_recipe(plain, data, tmp_path / "work", spec="fast-bpe", horizon=5, vocabulary=400)
+    folder = save_fast(fitted, tmp_path / "fast")
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(config | {"time_horizon": None, "action_dim": None}))
+    tokenizer = {"spec": str(folder), "horizon": 5}
+    build(
+        small_corpora.write_recipe(tmp_path / "r.yaml", tokenizer=tokenizer, **options),
+        tmp_path / "out",
+        data_root=data,
+    )
+    report = verify(tmp_path / "out")
+    assert failing(report) == set(), report.text()
+    own = ActionTokenizer.from_pretrained(tmp_path / "out").for_source("bridge")
+    assert (own.horizon, own.spec.options) == (5, fitted.spec.options)
+    for sample in robots(tmp_path / "out"):
+        bins = own.parse(sample["json"]["target"])
+        assert bins.tolist() == sample["json"]["bins"]
+        assert len(sample["json"]["target"].split(" ")) < 35  # merged
+
+
 def test_states_in_prompts(data: Path, build: Build, tmp_path: Path) -> None:
     asked = "Q: what should the robot at {proprio} do to {instruction}? A:"
     prompts = {"robot": asked, "instruction": ["underscores_to_spaces", "lower", "collapse_whitespace"]}

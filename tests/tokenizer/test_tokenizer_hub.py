@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from rt2data.tokenizer import ActionError, ActionTokenizer
+from rt2data.tokenizer.fast_directory import save_fast
 
 pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
 
@@ -77,6 +78,18 @@ def load(hub: str, cache: Path, call: str, *, offline: bool = False) -> str:
     )
     assert out.returncode == 0, out.stderr
     return out.stdout.splitlines()[0]
+
+
+def test_a_fast_tokenizer_from_the_hub(hub: tuple[str, dict[str, bytes]], tmp_path: Path) -> None:
+    address, files = hub
+    fast = ActionTokenizer.from_pretrained("fast-bpe")
+    for path in save_fast(fast, tmp_path / "fast").iterdir():
+        files[f"me/fast/{path.name}"] = path.read_bytes()
+    files["me/llm/tokenizer.json"] = files["me/fast/tokenizer.json"]
+    assert (
+        load(address, tmp_path / "cache", '"me/fast"') == ActionTokenizer.from_pretrained(tmp_path / "fast").fingerprint
+    )
+    assert "a Hugging Face tokenizer" in load(address, tmp_path / "cache", '"me/llm"')
 
 
 def test_from_the_hub(hub: tuple[str, dict[str, bytes]], tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rt2data.tokenizer.schemes.elementwise import Elementwise
 from rt2data.tokenizer.schemes.fast import Dct
+from rt2data.tokenizer.schemes.fast_bytes import ByteDct
 from rt2data.tokenizer.spec import Spec
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 def make_codec(spec: Spec) -> Codec:
     """Make the codec of a specification, with its dimensions and bounds."""
+    if spec.by_frequency:
+        return ByteDct(spec) if spec.scheme == "fast-bpe" else Dct(spec)
     if spec.scheme == "float":
         from rt2data.tokenizer.schemes.floats import NoBins  # the rules of all stacks, which others need not import
 
@@ -27,4 +30,4 @@ def make_codec(spec: Spec) -> Codec:
         from rt2data.tokenizer.schemes.spatialvla import SpatialVla
 
         return SpatialVla(spec)
-    return Dct(spec) if spec.scheme == "dct" else Elementwise(spec)
+    return Elementwise(spec)

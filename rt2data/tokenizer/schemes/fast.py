@@ -43,7 +43,7 @@ class Dct:
 
     __slots__ = ("_spec", "_tables")
 
-    faults = (
+    faults: tuple[str, ...] = (
         "quantised coefficients: every number of a chunk is off by a little",
         "values far outside the bounds clamp in the coefficients",
     )
@@ -154,6 +154,8 @@ class Merges:
     """
 
     __slots__ = ("expansions", "ranks", "where")
+
+    width = 1  # the most ids that one code takes
 
     def __init__(self, bins: int, merges: Sequence[tuple[int, int]], where: str) -> None:
         self.where = where

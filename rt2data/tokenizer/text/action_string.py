@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from rt2data.tokenizer.schemes.fast import Merges
+    from rt2data.tokenizer.schemes.fast_bytes import ByteMerges
 
     Ints = npt.NDArray[np.integer[Any]]
 
@@ -267,11 +268,10 @@ class MergedText:
 
     __slots__ = ("_codes", "_id", "lead", "longest", "merges")
 
-    def __init__(self, codes: Text, merges: Merges) -> None:
+    def __init__(self, codes: Text, merges: Merges | ByteMerges) -> None:
         self._codes, self.merges, self.lead = codes, merges, codes.lead
         self._id = Field("id", range(merges.count))
-        # An action has at most one id per code.
-        self.longest = len(codes.lead) + codes.count * (len(str(merges.count - 1)) + 1) - 1
+        self.longest = len(codes.lead) + codes.count * merges.width * (len(str(merges.count - 1)) + 1) - 1
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -286,7 +286,7 @@ class MergedText:
     def format(self, bins: Ints) -> Any:
         self.check(bins)
         if bins.ndim == 1:
-            return self.lead + " ".join(map(str, self.merges.join(bins.tolist())))
+            return self.lead + self._write(self.merges.join(bins.tolist()))
         return [self.format(row) for row in bins]
 
     def parse(self, text: str) -> list[int]:
@@ -294,16 +294,71 @@ class MergedText:
             raise ActionError("text", f"a {type(text).__name__}", "a string")
         if not text.startswith(self.lead):
             raise ActionParseError(text, 1, 0, "no space before the first field")
-        ids, columns, column = [], [], len(self.lead)
         if len(text) > self.longest:
             raise ActionParseError(text, None, self.longest, f"longer than any action of {self._codes.count} codes")
+        ids, columns = self._read(text, len(self.lead))
+        return self.merges.split(ids, self._codes.count, text, columns)
+
+    def _write(self, ids: Sequence[int]) -> str:
+        return " ".join(map(str, ids))
+
+    def _read(self, text: str, column: int) -> tuple[list[int], list[int]]:
+        """The ids in `text` from `column` on, and the column of each."""
+        ids, columns = [], []
         for index, part in enumerate(text[column:].split(" ")):
-            if not _canonical(part) or not 0 <= int(part) < self.merges.count:
-                raise ActionParseError(text, index + 1, column, f"{_shown(part)} is {_fault(part, self._id)}")
-            ids.append(int(part))
+            ids.append(self._number(text, index, column, part))
             columns.append(column)
             column += len(part) + 1
-        return self.merges.split(ids, self._codes.count, text, columns)
+        return ids, columns
+
+    def _number(self, text: str, index: int, column: int, part: str) -> int:
+        if not _canonical(part) or not 0 <= int(part) < self.merges.count:
+            raise ActionParseError(text, index + 1, column, f"{_shown(part)} is {_fault(part, self._id)}")
+        return int(part)
+
+
+class TemplateText(MergedText):
+    """The same ids, each as a token of its own: ``<action_start><action_312><action_260><action_end>``.
+
+    Attributes:
+        template: the text before the ids, of one id with ``{}`` for its number, and behind them.
+    """
+
+    __slots__ = ("_token", "template")
+
+    def __init__(self, codes: Text, merges: Merges | ByteMerges, template: Sequence[str]) -> None:
+        super().__init__(codes, merges)
+        self.template = tuple(template)
+        before, one, behind = self.template
+        head, _, tail = one.partition("{}")
+        self._token = re.compile(f"{re.escape(head)}([0-9]{{1,9}}){re.escape(tail)}")
+        longest = len(self.token(merges.count - 1)) * codes.count * merges.width
+        self.longest = len(codes.lead) + len(before) + longest + len(behind)
+
+    def token(self, number: int) -> str:
+        """Return the text of one id."""
+        return self.template[1].replace("{}", str(number))
+
+    def _write(self, ids: Sequence[int]) -> str:
+        return self.template[0] + "".join(map(self.token, ids)) + self.template[2]
+
+    def _read(self, text: str, column: int) -> tuple[list[int], list[int]]:
+        before, _, behind = self.template
+        if not text.startswith(before, column):
+            raise ActionParseError(text, 1, column, f"no {before} before the first id")
+        column, end = column + len(before), len(text) - len(behind)
+        ids, columns = list[int](), list[int]()
+        while column < end:
+            match = self._token.match(text, column)
+            if match is None or match.end() > end:
+                fault = f"no token such as {self.token(0)}"
+                raise ActionParseError(text, len(ids) + 1, column, fault)
+            ids.append(self._number(text, len(ids), match.start(1), match[1]))
+            columns.append(column)
+            column = match.end()
+        if column != end or not text.endswith(behind):
+            raise ActionParseError(text, len(ids) + 1, column, f"no {behind} behind the last id")
+        return ids, columns
 
 
 def _canonical(part: str) -> bool:

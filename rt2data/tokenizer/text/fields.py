@@ -11,9 +11,10 @@ from rt2data.tokenizer import arrays
 from rt2data.tokenizer.arrays import Array, Namespace
 from rt2data.tokenizer.errors import ActionError
 from rt2data.tokenizer.schemes.fast import Merges
+from rt2data.tokenizer.schemes.fast_bytes import ByteMerges
 from rt2data.tokenizer.spec import Spec
 from rt2data.tokenizer.spec_fields import Terminate
-from rt2data.tokenizer.text.action_string import Field, MergedText, NoText, Text, TokenText
+from rt2data.tokenizer.text.action_string import Field, MergedText, NoText, TemplateText, Text, TokenText
 
 # The ids that each field of a step of the scheme "spatialvla" can hold.
 SPATIALVLA = (("translation", range(4096)), ("rotation", range(4096, 8192)), ("gripper", range(8192, 8194)))
@@ -40,14 +41,18 @@ def text_form(spec: Spec) -> Text | MergedText:
     if spec.scheme == "spatialvla" and spec.tokens:
         return TokenText(_fields(spec), spec.tokens, digits=5)
     text = TokenText(_fields(spec), spec.tokens) if spec.tokens else Text(_fields(spec), spec.lead)
-    merges = spec.options.get("merges")
-    return MergedText(text, Merges(spec.bins, merges, f'tokenizer "{spec.name}"')) if merges else text
+    merges, where = spec.options.get("merges"), f'tokenizer "{spec.name}"'
+    if spec.scheme == "fast-bpe":
+        in_bytes = ByteMerges(spec.bins, spec.options["alphabet"], merges or (), where)
+        template = spec.options["template"]
+        return TemplateText(text, in_bytes, template) if template else MergedText(text, in_bytes)
+    return MergedText(text, Merges(spec.bins, merges, where)) if merges else text
 
 
 def _fields(spec: Spec) -> list[Field]:
     dims = next(iter(spec.sources.values()), spec.dims)
     numbers = range(spec.first, spec.first + spec.bins)
-    if spec.scheme == "dct":
+    if spec.by_frequency:
         return [Field(f"{d.name} at frequency {k}", numbers, spec.first) for k in range(spec.horizon) for d in dims]
     if spec.scheme == "spatialvla":
         return [Field(*held) for held in SPATIALVLA] * spec.horizon

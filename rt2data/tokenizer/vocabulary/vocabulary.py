@@ -196,9 +196,10 @@ def missing_vocabulary(kind: str) -> ActionError:
 class Placement:
     """Bins to ids and back by a table; both ways for arrays of any library."""
 
-    __slots__ = ("_order", "_sorted", "table")
+    __slots__ = ("_order", "_place", "_sorted", "table")
 
     def __init__(self, place: Mapping[str, Any], numbers: int) -> None:
+        self._place = place
         self.table = id_table(place, numbers)
         self._order = np.argsort(self.table)
         self._sorted = self.table[self._order]
@@ -216,6 +217,16 @@ class Placement:
         if validate and not bool(xp.all(xp.take(table, ranks, axis=0) == flat)):
             self._refuse(arrays.to_numpy(ids))
         return xp.reshape(xp.take(order, ranks, axis=0), ids.shape)
+
+    def numbers(self, ids: Sequence[int]) -> list[int]:
+        """Return the bin of each id as arithmetic gives it, also beyond the bins: below 0, or as many as there are or
+        more; ids outside of a table are that.
+        """
+        kind, first, count = self._place["place"], int(self.table[0]), len(self.table)
+        if kind in ("tail", "from"):
+            return [first - i if kind == "tail" else i - first for i in ids]
+        known = {int(i): n for n, i in enumerate(self.table)}
+        return [known.get(i, count) for i in ids]
 
     def _refuse(self, ids: Ids) -> None:
         rows = ids.reshape(-1, ids.shape[-1]) if ids.ndim else ids.reshape(1, 1)

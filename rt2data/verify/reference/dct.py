@@ -7,6 +7,7 @@ halving and doubling the angle in decimal arithmetic, merges looked for one pair
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from decimal import Context, Decimal
 from functools import lru_cache
@@ -45,6 +46,7 @@ class Dct:
                 known[joined] = len(self.codes)
                 self.codes.append(joined)
             self.rank[a, b], self.merges[a, b] = len(self.rank), known[joined]
+        self.merged = bool(self.merges)  # whether text holds ids of several codes, and not codes
 
     def unbounded(self, action: Sequence[float]) -> list[int]:
         """The codes of horizon x D numbers, frequency by frequency, also those that are no bin."""
@@ -106,6 +108,34 @@ class Dct:
     def split(self, ids: Sequence[int]) -> list[int]:
         """The codes of some ids."""
         return [code for i in ids for code in self.codes[i]]
+
+    def write(self, codes: Sequence[int]) -> str:
+        """The text of some codes, as ids."""
+        return " ".join(map(str, self.join(codes)))
+
+    def read(self, text: str) -> list[int]:
+        """The codes of a text of ids.
+
+        Raises:
+            ValueError: for any other text.
+        """
+        parts = text.split(" ")
+        if len(parts) > self.longest:
+            raise ValueError(f"{len(parts)} ids; expected at most {self.longest}")
+        for part in parts:
+            if not re.fullmatch(r"0|[1-9][0-9]{0,8}", part) or int(part) >= self.ids:
+                raise ValueError(f"{part[:20]!a} is not an id below {self.ids}")
+        return self.split([int(part) for part in parts])
+
+    @property
+    def ids(self) -> int:
+        """How many ids there are."""
+        return len(self.codes)
+
+    @property
+    def longest(self) -> int:
+        """The most ids of a chunk."""
+        return self.horizon * self.width
 
 
 def _entry(n: int, k: int, t: int) -> float:

@@ -15,6 +15,7 @@ from hashlib import blake2b
 from typing import Any
 
 from rt2data.verify.reference.dct import Dct
+from rt2data.verify.reference.fast_bpe import ByteDct
 from rt2data.verify.reference.floats import FloatRule
 from rt2data.verify.reference.rules import RULES, Rule, float32
 from rt2data.verify.reference.sphere import HELD, Sphere
@@ -64,8 +65,9 @@ class Reference:
         self.rules: list[Rule] = []
         self.floats: list[FloatRule] = []
         self.sphere: Sphere | None = None
-        if self.scheme == "dct":
-            self.dct = Dct(self.dims, self.horizon, self.bins, self.options)
+        if self.scheme in ("dct", "fast-bpe"):
+            kind = Dct if self.scheme == "dct" else ByteDct
+            self.dct = kind(self.dims, self.horizon, self.bins, self.options)
             return
         if self.scheme == "float":
             self.floats = [FloatRule(dim, self.options) for dim in self.dims]
@@ -74,7 +76,7 @@ class Reference:
             self.sphere = Sphere(self.dims, self.options.get("gaussian", ()))
             return
         if self.scheme not in RULES:
-            raise InvalidAction(f'scheme "{self.scheme}"; expected dct or one of {", ".join(RULES)}')
+            raise InvalidAction(f'scheme "{self.scheme}"; expected one that docs/tokenizer.md names')
         rule = RULES[self.scheme]
         # With bounds of each step, a rule for each number of a chunk.
         steps = range(self.horizon if any("steps" in d for d in self.dims) else 1)
@@ -155,8 +157,8 @@ class Reference:
     def format(self, bins: Sequence[int]) -> str:
         """The one string of `bins`."""
         self.check(bins)
-        if self.dct and self.dct.merges:
-            return self.lead + " ".join(map(str, self.dct.join(bins)))
+        if self.dct and self.dct.merged:
+            return self.lead + self.dct.write(bins)
         if self.sphere:
             return "".join(f"<{self.tokens}{b:05d}>" for b in bins)
         if self.tokens:
@@ -181,18 +183,20 @@ class Reference:
             return []
         if not text.startswith(self.lead):
             raise InvalidAction("no space before the first field")
+        if self.dct is not None and self.dct.merged:
+            try:
+                bins = self.dct.read(text[len(self.lead) :])
+            except ValueError as error:
+                raise InvalidAction(str(error)) from None
+            self.check(bins)
+            return bins
         parts = text[len(self.lead) :].split(" ")
-        merged = self.dct is not None and bool(self.dct.merges)
-        if len(parts) != self.fields and not (merged and len(parts) < self.fields):
+        if len(parts) != self.fields:
             raise InvalidAction(f"{len(parts)} fields; expected {self.fields}")
         for part in parts:
             if not re.fullmatch(r"0|-?[1-9][0-9]{0,8}", part):
                 raise InvalidAction(f"{part[:20]!a} is not a canonical integer")
         bins = [int(part) - self._offset(field) for field, part in enumerate(parts)]
-        if self.dct is not None and merged:
-            if not all(0 <= i < len(self.dct.codes) for i in bins):
-                raise InvalidAction("an id that no merge makes")
-            bins = self.dct.split(bins)
         self.check(bins)
         return bins
 
@@ -200,9 +204,10 @@ class Reference:
         return 0 if self.terminate is not None and field % (len(self.dims) + 1) == 0 else self.first
 
     def clipped(self, action: Sequence[float]) -> list[bool]:
-        """Which of horizon x D numbers lie outside the bounds; of the scheme dct, which codes lie outside the bins."""
+        """Which of horizon x D numbers lie outside the bounds; of DCT codes, which of them are kept to the bins."""
         if self.dct:
-            return [not 0 <= code < self.bins for code in self.dct.unbounded(action)]
+            kept = self.dct.encode(action)
+            return [code != inside for code, inside in zip(self.dct.unbounded(action), kept, strict=True)]
         if self.sphere:
             limits = [(float(dim["low"]), float(dim["high"])) for dim in self.dims]
         else:
