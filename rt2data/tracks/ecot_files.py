@@ -52,6 +52,7 @@ def _reasoning(
     steps: dict[str, Any], entry: AnnotationFile, episode: str, where: str, rejected: Rejected
 ) -> Iterator[Row]:
     of_track: dict[str, dict[int, str]] = {}
+    checked: dict[str, str] = {}  # a text stands at step after step
     for key, said in steps.items():
         step = whole_step(key)
         if step is None or not isinstance(said, dict):
@@ -61,7 +62,11 @@ def _reasoning(
             if entry.tracks and track not in entry.tracks:
                 continue
             try:
-                of_track.setdefault(track, {})[step] = types.stored("text", value)
+                text = checked.get(value) if isinstance(value, str) else None
+                if text is None:
+                    text = types.stored("text", value)
+                    checked[value] = text
+                of_track.setdefault(track, {})[step] = text
             except types.ValueProblem as problem:
                 rejected.add("bad_value", f"{where}, step {key}, {track}", str(problem))
     for track, texts in of_track.items():

@@ -117,13 +117,21 @@ def _records(path: Place) -> Iterator[tuple[str, dict[str, Any]]]:
                 number = 0
                 for batch in file.iter_batches(batch_size=BATCH):
                     for record in batch.to_pylist():
-                        yield f"{path} row {number}", {name: one for name, one in record.items() if one is not None}
+                        yield (
+                            f"{path} row {number}",
+                            {name: _whole(one) for name, one in record.items() if one is not None},
+                        )
                         number += 1
         except (OSError, pa.ArrowInvalid, UnicodeDecodeError) as error:
             found = str(error).splitlines()[0]
             raise Rt2dataError(str(path), found, "a whole parquet file", "Copy it again") from None
     else:
         raise Rt2dataError(str(path), f'a file that ends in "{path.suffix}"', f"one of {', '.join(SUFFIXES)}")
+
+
+def _whole(value: Any) -> Any:
+    """Return a number of a column with nulls, which tables store as 3.0, as 3."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _times(record: dict[str, Any]) -> tuple[int | None, float, float] | None:

@@ -30,8 +30,7 @@ import json
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Sized
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,7 +45,7 @@ from rt2data.storage.workdir import TrackFiles
 
 BATCH = 16384  # rows of a record batch of the file
 BUFFERED = 65536  # rows that are held before they go to their buckets
-BUCKET = 64 << 20  # bytes of an annotation file for each bucket
+BUCKET = 32 << 20  # bytes of an annotation file for each bucket
 MAX_BUCKETS = 256
 MAX_STEP = (1 << 31) - 1
 MAX_NAME = 80  # characters of the name of a track
@@ -100,23 +99,102 @@ class Rejected:
         self.first.setdefault(reason, f"{where}: {found}")
 
 
-class _Names:
-    """Positions of names, in the order in which they come."""
+class _Coder:
+    """Rows as columns hold them: names by their position, in the order in which they come."""
 
-    def __init__(self, what: str) -> None:
-        self.what = what
-        self.code: dict[str, int] = {}
+    def __init__(self, rejected: Rejected, hz: float | None, where: str) -> None:
+        self.rejected, self.hz, self.where = rejected, hz, where
+        self.tracks: dict[str, tuple[int, str, bool]] = {}  # position, type, whether it is one of events
+        self.names: dict[str, dict[str, int]] = {"cameras": {"": -1}, "roles": {"": -1}}
+        self.episode, self.unit = "", b""
 
-    def add(self, name: str) -> int:
-        code = self.code.get(name)
-        if code is None:
-            if len(self.code) == MAX_NAMES:
-                raise Rt2dataError(self.what, f"more than {MAX_NAMES} names", "a few", "Are two fields swapped?")
-            code = self.code[name] = len(self.code)
-        return code
+    def code(self, row: Row) -> tuple[Any, ...] | None:
+        """Return the row by SCHEMA; None where it is none, which is counted."""
+        code, kind, event = self.tracks.get(row.track) or self._track(row)
+        if code < 0:
+            self._reject("bad_track", f"the name {row.track[:MAX_NAME]!r}")
+            return None
+        if (kind, event) != (row.type, row.event):
+            known = f"{kind}{' events' if event else ''}"
+            self._reject("other_type", f'{row.type} in the track "{row.track}" of type {known}')
+            return None
+        times = _steps(row, self.hz, self.where)
+        if times is None:
+            self._reject("bad_step", f'"{row.track}" from {row.start} to {row.until} in {row.episode}')
+            return None
+        if row.episode != self.episode or not self.unit:
+            self.episode, self.unit = row.episode, index.digest(row.episode)
+        camera, role = self._name("cameras", row.camera), self._name("roles", row.role)
+        return self.unit, code, *times, row.time, camera, role, row.value
 
-    def optional(self, name: str) -> int:
-        return self.add(name) if name else -1
+    def _track(self, row: Row) -> tuple[int, str, bool]:
+        if not (row.track.isprintable() and 0 < len(row.track) <= MAX_NAME):
+            return -1, "", False
+        self._check(self.tracks, "tracks")
+        self.tracks[row.track] = len(self.tracks), row.type, row.event
+        return self.tracks[row.track]
+
+    def _name(self, what: str, name: str) -> int:
+        known = self.names[what]
+        if name not in known:
+            self._check(known, what)
+            known[name] = len(known) - 1
+        return known[name]
+
+    def _check(self, known: Sized, what: str) -> None:
+        if len(known) >= MAX_NAMES:
+            found = f"more than {MAX_NAMES} names of {what}"
+            raise Rt2dataError(self.where, found, "a few", "Are two fields swapped?")
+
+    def _reject(self, reason: str, found: str) -> None:
+        self.rejected.add(reason, self.where, found)
+
+    @property
+    def meta(self) -> dict[str, str]:
+        """The metadata of the schema."""
+        tracks = [[name, kind, event] for name, (_, kind, event) in self.tracks.items()]
+        names = {what: [name for name in known if name] for what, known in self.names.items()}
+        return {key: json.dumps(value) for key, value in ({"tracks": tracks, "hz": self.hz} | names).items()}
+
+
+class _Buckets:
+    """Rows on their way, in a file for each range of `unit`. A context manager: leaving it ends the files."""
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self.folder, self.number = folder, number
+        self._pending: list[tuple[Any, ...]] = []
+        self._sinks: dict[int, Any] = {}
+
+    def add(self, row: tuple[Any, ...]) -> None:
+        self._pending.append(row)
+        if len(self._pending) == BUFFERED:
+            self._flush()
+
+    def _flush(self) -> None:
+        columns = zip(*self._pending, strict=True) if self._pending else [()] * len(SCHEMA)
+        batch = pa.record_batch([pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)],
+                                schema=SCHEMA)  # fmt: skip
+        self._pending.clear()
+        units = index.units(pa.table(batch))
+        first = units.view(np.uint8).reshape(-1, 10)[:, :2].astype(np.int64)
+        bucket = (first[:, 0] << 8 | first[:, 1]) * self.number >> 16
+        for number in np.unique(bucket).tolist():
+            if number not in self._sinks:
+                self._sinks[number] = pa.ipc.new_stream(str(self.folder / f"{number}"), SCHEMA)
+            self._sinks[number].write_batch(batch.take(pa.array(np.flatnonzero(bucket == number))))
+
+    def __enter__(self) -> _Buckets:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+        for sink in self._sinks.values():
+            sink.close()
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files, in the order of their ranges."""
+        return [self.folder / f"{number}" for number in sorted(self._sinks)]
 
 
 def write(
@@ -138,55 +216,15 @@ def write(
     Raises:
         Rt2dataError: times in seconds without a rate, or too many names.
     """
-    names = tuple(_Names(f"{where} {what}") for what in ("tracks", "cameras", "roles"))
-    kinds: dict[str, tuple[str, bool]] = {}
-    buckets = min(max(math.ceil(size / BUCKET), 1), MAX_BUCKETS)
+    coder = _Coder(rejected, hz, where)
     files.rows.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=files.rows.parent) as folder, ExitStack() as opened:
-        sinks: dict[int, Any] = {}
-        pending: list[tuple[Any, ...]] = []
-
-        def flush() -> None:
-            table = _record_batch(pending)
-            pending.clear()
-            unit = np.frombuffer(table.column("unit").buffers()[1], np.uint8).reshape(-1, 10)
-            bucket = (unit[:, 0].astype(np.int64) << 8 | unit[:, 1]) * buckets >> 16
-            for number in np.unique(bucket).tolist():
-                if number not in sinks:
-                    path = str(Path(folder) / f"{number}")
-                    sinks[number] = opened.enter_context(pa.ipc.new_stream(path, SCHEMA))
-                sinks[number].write_batch(table.take(pa.array(np.flatnonzero(bucket == number))))
-
-        for row in rows:
-            if not (row.track.isprintable() and 0 < len(row.track) <= MAX_NAME):
-                rejected.add("bad_track", where, f"the name {row.track[:MAX_NAME]!r}")
-                continue
-            kind = kinds.setdefault(row.track, (row.type, row.event))
-            if kind != (row.type, row.event):
-                known = f"{kind[0]}{' events' if kind[1] else ''}"
-                rejected.add("other_type", where, f'{row.type} in the track "{row.track}" of type {known}')
-                continue
-            times = _steps(row, hz, where)
-            if times is None:
-                rejected.add("bad_step", where, f'"{row.track}" from {row.start} to {row.until} in {row.episode}')
-                continue
-            pending.append(
-                (
-                    index.digest(row.episode), names[0].add(row.track), *times, row.time,
-                    names[1].optional(row.camera), names[2].optional(row.role), row.value,
-                )
-            )  # fmt: skip
-            if len(pending) == BUFFERED:
-                flush()
-        flush()
-        for number, sink in sinks.items():
-            sink.close()
-            sinks[number] = None
-        meta = {
-            "tracks": json.dumps([[name, *kinds[name]] for name in names[0].code]),
-            "cameras": json.dumps(list(names[1].code)), "roles": json.dumps(list(names[2].code)), "hz": json.dumps(hz),
-        }  # fmt: skip
-        return _write_sorted(files, [Path(folder) / str(number) for number in sorted(sinks)], meta, rejected)
+    with tempfile.TemporaryDirectory(dir=files.rows.parent) as folder:
+        with _Buckets(Path(folder), min(max(math.ceil(size / BUCKET), 1), MAX_BUCKETS)) as buckets:
+            for row in rows:
+                coded = coder.code(row)
+                if coded is not None:
+                    buckets.add(coded)
+        return _write_sorted(files, buckets.paths, coder.meta, rejected)
 
 
 def first_step(seconds: float, hz: float) -> int:
@@ -196,6 +234,8 @@ def first_step(seconds: float, hz: float) -> int:
     """
     wanted = np.float32(seconds)
     step = max(math.floor(seconds * hz) - 1, 0)
+    while step and np.float32((step - 1) / hz) >= wanted:
+        step -= 1
     while np.float32(step / hz) < wanted:
         step += 1
     return step
@@ -218,12 +258,6 @@ def _steps(row: Row, hz: float | None, where: str) -> tuple[int, int] | None:
     if not 0 <= start < MAX_STEP or not (until == -1 or start < until <= MAX_STEP):
         return None
     return start, int(until)
-
-
-def _record_batch(rows: list[tuple[Any, ...]]) -> pa.RecordBatch:
-    columns = zip(*rows, strict=True) if rows else [()] * len(SCHEMA)
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
-    return pa.record_batch(arrays, schema=SCHEMA)
 
 
 def _write_sorted(files: TrackFiles, buckets: list[Path], meta: dict[str, str], rejected: Rejected) -> int:

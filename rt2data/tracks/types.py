@@ -67,7 +67,7 @@ def stored(kind: str, value: Any) -> str:
         text = _text(value, "a text") if kind == "text" else orjson.dumps(_checked(kind, value)).decode()
     except TypeError as error:  # too deep, or an integer of more than 64 bits
         raise ValueProblem(f"what cannot be JSON ({error}); expected a {kind}") from None
-    if len(text) > MAX_TEXT or len(text.encode()) > MAX_TEXT:
+    if 4 * len(text) > MAX_TEXT < len(text.encode()):
         raise ValueProblem(f"a value of {len(text):,} characters; expected at most {MAX_TEXT >> 10} KiB")
     return text
 
@@ -139,6 +139,8 @@ def _list(value: Any, length: tuple[int, int], expected: str) -> list[Any]:
 
 
 def _number(value: Any, expected: str) -> float:
+    if type(value) is int and -(1 << 53) < value < 1 << 53:
+        return value
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueProblem(f"{_said(value)}; expected {expected}")
     return int(value) if value == int(value) and abs(value) < 1 << 53 else float(value)

@@ -48,6 +48,9 @@ def named(work: WorkDir, digest: str) -> Iterator[Path]:
     for file in filter(None, jobs[0].annotated):
         texts = work.annotations(work.path(file).stem)
         yield from (texts.texts, texts.keys, texts.counts)
+    for file in (file for files in jobs[0].tracked for file in files):
+        rows = work.tracks(work.path(file).stem)
+        yield from (rows.rows, rows.spans, rows.counts)
 
 
 def test_the_files_of_a_work_directory(corpora: Path, tmp_path: Path, build: Build) -> None:
@@ -59,6 +62,7 @@ def test_the_files_of_a_work_directory(corpora: Path, tmp_path: Path, build: Bui
     rules = {"brightness": {"min": 1}, "duplicate_image": False}
     plans = {"from": "annotations", "file": "a.json"}
     bridge = {"source": "bridge_dataset", "weight": 5, "filters": rules, "plans": plans}
+    bridge["annotations"] = [{"file": "a.json", "format": "ecot"}]
     recipe = small_corpora.write_recipe(tmp_path / "r.yaml", sources=[bridge, {"source": "coco_captions", "weight": 1}])
     manifest = build(recipe, tmp_path / "out", data_root=data)
     work = WorkDir(tmp_path / "out.work")

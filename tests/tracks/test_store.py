@@ -202,7 +202,7 @@ def test_several_files_are_one_store(tmp_path: Path) -> None:
 
 def test_many_names_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table, "MAX_NAMES", 3)
-    with pytest.raises(Rt2dataError, match=r"notes\.jsonl tracks: more than 3 names"):
+    with pytest.raises(Rt2dataError, match=r"notes\.jsonl: more than 3 names of tracks"):
         write(tmp_path, [Row("one", f"t{n}", "text", "x", 1) for n in range(5)])
     assert not [path for path in tmp_path.rglob("*") if path.is_dir()]
 

@@ -1,0 +1,81 @@
+"""The field `annotations` of a recipe's source: what it means, its resolved form, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import small_corpora
+
+from rt2data.errors import Rt2dataError
+from rt2data.recipes import recipe
+from rt2data.recipes.tracks import AnnotationFile, GripperEvents, Motions
+from rt2data.robot.fields import ARM
+
+
+def parse(folder: Path, annotations: Any, source: str = "bridge_dataset") -> recipe.Recipe:
+    path = small_corpora.write_recipe(folder / "r.yaml", sources=[{"source": source, "annotations": annotations}])
+    return recipe.read_recipe(path)
+
+
+def test_every_default_is_filled_in(tmp_path: Path) -> None:
+    given = [
+        {"file": "a.json", "format": "ecot", "tracks": ["subtask"], "prefix": "ecot_"},
+        {"file": "b.parquet", "format": "rows", "hz": 10}, {"file": "c.jsonl", "format": "action_config"},
+        {"derive": "motions", "window": 8}, {"derive": "gripper_events", "track": "grip", "closed": 0.1},
+    ]  # fmt: skip
+    read = parse(tmp_path, given)
+    assert read.sources[0].annotations == (
+        AnnotationFile("a.json", "ecot", "{file}:{episode}", ("subtask",), "ecot_", 5.0),
+        AnnotationFile("b.parquet", "rows", "{episode}", (), "", 10.0),
+        AnnotationFile("c.jsonl", "action_config", "{episode_index}", (), "", 5.0),
+        Motions("motion", 8, 0.03, 0.15, 0.4, 0.6, ARM), GripperEvents("grip", 0.1, 0.6, ARM),
+    )  # fmt: skip
+    resolved = read.resolved["sources"][0]["annotations"]
+    assert resolved[3] == {"derive": "motions", "track": "motion", "window": 8, "translation": 0.03, "rotation": 0.15,
+                           "closed": 0.4, "open": 0.6}  # fmt: skip
+    again = recipe.parse_recipe(read.resolved, "again.json")
+    assert again.resolved == read.resolved
+    assert again.sources[0].annotations == read.sources[0].annotations
+    assert "annotations" not in parse(tmp_path, [{"derive": "motions"}]).resolved
+
+
+def test_a_recipe_without_annotations_has_none(tmp_path: Path) -> None:
+    plain = recipe.read_recipe(small_corpora.write_recipe(tmp_path / "r.yaml"))
+    assert not any("annotations" in source for source in plain.resolved["sources"])
+    assert {source.annotations for source in plain.sources} == {()}
+
+
+@pytest.mark.parametrize(
+    ("annotations", "source", "message"),
+    [
+        ([], "bridge_dataset", "annotations"),
+        ([{"file": "a.json"}], "bridge_dataset", "annotations"),
+        ([{"file": "a.json", "format": "ecot", "derive": "motions"}], "bridge_dataset", "annotations"),
+        ([{"file": "a.json", "format": "srt"}], "bridge_dataset", "srt"),
+        ([{"derive": "dance"}], "bridge_dataset", "dance"),
+        ([{"derive": "motions"}], "coco_captions", "annotations for a caption source; expected a robot source"),
+        ([{"derive": "motions", "hz": 5}], "bridge_dataset", r'r\.yaml:\d+: "hz" for motions; expected one of track'),
+        ([{"derive": "gripper_events", "window": 5}], "bridge_dataset", '"window" for gripper_events'),
+        ([{"derive": "gripper_events", "closed": 0.7}], "bridge_dataset", "closed at 0.7 or less, open at 0.6 or more"),
+        ([{"derive": "motions"}, {"derive": "motions"}], "bridge_dataset", 'two derived tracks called "motion"'),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, annotations: Any, source: str, message: str) -> None:
+    with pytest.raises(Rt2dataError, match=message):
+        parse(tmp_path, annotations, source)
+
+
+@pytest.mark.parametrize(
+    ("derive", "source", "message"),
+    [
+        ("motions", "conq_hose_manipulation", "in the frame of the tool; expected displacements in the base's frame"),
+        ("motions", "robo_net", "whose x is not in m; expected translation: the least that counts"),
+        ("motions", "aloha_mobile", "which has no displacement of an arm; expected a source with one"),
+        ("gripper_events", "language_table", "which has no gripper; expected a source with one"),
+    ],
+)
+def test_sources_of_which_nothing_can_be_derived(tmp_path: Path, derive: str, source: str, message: str) -> None:
+    with pytest.raises(Rt2dataError, match=message):
+        parse(tmp_path, [{"derive": derive}], source)
