@@ -164,41 +164,43 @@ def _source(job: Job, plan: Plan, number: int) -> dict[str, Any]:
     source, counts = job.recipe.sources[number], plan.sources[number]
     raw, left_out = source.declaration.raw, dict(sorted(counts.left_out.items()))
     own = [p for p in job.parts if p.source == number]
-    return (
-        {
-            "source": counts.source,
-            "dataset": counts.dataset,
-            "id": source.id,
-            "aliases": [name for name in source.declaration.names if name not in (source.name, source.id)],
-            "kind": counts.kind,
-            "version": counts.version,
-            "revision": counts.revision,
-            "cameras": selection.camera_fields(source),
-            "licence": raw["licence"],
-            "citation": raw.get("citation"),
-            "declaration": source.declaration.digest,
-            "control_hz": source.declaration.robot.control_hz if source.declaration.robot else None,
-            "stride": source.sampling.pace if source.declaration.robot else None,
-            "parts": [{"split": p.split} | m._asdict() for p in own for m in p.members],
-            "units": counts.units,
-            "rows": counts.rows,
-            "left_out": left_out | ({"not_drawn": counts.not_drawn} if counts.not_drawn else {}),
-            "never_terminate": counts.never_terminate if counts.kind == "robot" else None,
-            "taken_splits": counts.taken_splits,
-            "other_splits": counts.other_splits,
-            "plans": counts.plans,
-            "value_notes": counts.value_notes if counts.kind == "robot" else None,
-            "usable": {split: counts.samples[split] for split in plan.splits},
-            "samples": {split: counts.quota[split] for split in plan.splits},
-            "copies": counts.repeats,
-            "threshold": counts.threshold,
-            "share_wanted": counts.wanted,
-            "mix": counts.mix,
-            "share_got": counts.mix / plan.mix if plan.mix else None,
-        }
-        | ({"tracks": counts.tracks} if counts.tracks else {})
-        | (_with_kinds(plan, counts) if job.recipe.has_kinds else {})
-    )
+    return {
+        "source": counts.source,
+        "dataset": counts.dataset,
+        "id": source.id,
+        "aliases": [name for name in source.declaration.names if name not in (source.name, source.id)],
+        "kind": counts.kind,
+        "version": counts.version,
+        "revision": counts.revision,
+        "cameras": selection.camera_fields(source),
+        "licence": raw["licence"],
+        "citation": raw.get("citation"),
+        "declaration": source.declaration.digest,
+        "control_hz": source.declaration.robot.control_hz if source.declaration.robot else None,
+        "stride": source.sampling.pace if source.declaration.robot else None,
+        "parts": [{"split": p.split} | m._asdict() for p in own for m in p.members],
+        "units": counts.units,
+        "rows": counts.rows,
+        "left_out": left_out | ({"not_drawn": counts.not_drawn} if counts.not_drawn else {}),
+        "never_terminate": counts.never_terminate if counts.kind == "robot" else None,
+        "taken_splits": counts.taken_splits,
+        "other_splits": counts.other_splits,
+        "plans": counts.plans,
+        "value_notes": counts.value_notes if counts.kind == "robot" else None,
+        "usable": {split: counts.samples[split] for split in plan.splits},
+        "samples": {split: counts.quota[split] for split in plan.splits},
+        "copies": counts.repeats,
+        "threshold": counts.threshold,
+        "share_wanted": counts.wanted,
+        "mix": counts.mix,
+        "share_got": counts.mix / plan.mix if plan.mix else None,
+    } | _optional(job, plan, counts)
+
+
+def _optional(job: Job, plan: Plan, counts: SourcePlan) -> dict[str, Any]:
+    """What the manifest says only of sources with tracks, and only in mixtures with kinds of sample."""
+    tracks = {"tracks": counts.tracks} if counts.tracks else {}
+    return tracks | (_with_kinds(plan, counts) if job.recipe.has_kinds else {})
 
 
 def _with_kinds(plan: Plan, counts: SourcePlan) -> dict[str, Any]:

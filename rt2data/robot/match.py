@@ -102,7 +102,7 @@ def _is_table(field: Field) -> bool:
 
 
 def _is_track(field: Field) -> bool:
-    return field.kind == "tensor" and field.dtype.startswith(_NUMBERS) and None not in field.shape
+    return field.kind == "tensor" and field.dtype.startswith(_NUMBERS)
 
 
 def _wrong(where: str, field: Field, expected: str) -> Rt2dataError:

@@ -15,7 +15,7 @@ import orjson
 from rt2data.plain_text import decode
 from rt2data.rlds.features import Field
 from rt2data.robot.fields import TrackField
-from rt2data.sources.base import Values, read_per_step
+from rt2data.sources.base import Values
 
 LASTING = ("text", "number", "flag")  # types of which equal values of consecutive steps are one row
 
@@ -85,7 +85,7 @@ def read_declared(
         if field.kind == "text":
             values = [_texts(value) for value in (list(given) if field.per_step else [given])]
         elif field.per_step:
-            values = [_numbers(value, declared) for value in read_per_step(episode, declared.field, fields, steps)]
+            values = [_numbers(value, declared) for value in given]
         else:
             values = [_numbers(np.asarray(given), declared)]
         merge = declared.type in LASTING and not declared.event

@@ -200,11 +200,8 @@ class LeRobot(RobotSource):
     @cached_property
     def has_tracks(self) -> bool:
         listed = any(episode.ranges for episode in self.episodes.listed.values())
-        return (
-            bool(self.robot.tracks)
-            or listed
-            or any(annotation_columns.is_read(name, self.meta) for name in self.fields)
-        )
+        known = any(annotation_columns.is_read(name, self.meta) for name in self.fields)
+        return bool(self.robot.tracks) or listed or known
 
     def tracks_of(self, episode: Values) -> EpisodeTracks:
         return episode.tracks if isinstance(episode, Episode) else EpisodeTracks()
