@@ -321,7 +321,7 @@ class _Parser:
         tracks = []
         for name, entry in self.raw.get("tracks", {}).items():
             camera = entry.get("camera", "")
-            if camera and camera not in self.raw["cameras"]:
+            if camera and camera not in self.raw["cameras"] and not self.compat:  # of the same dataset
                 known = ", ".join(self.raw["cameras"])
                 found = f'the camera "{camera}"'
                 raise self.refuse(("tracks", name), found, f"one of {known}", near(camera, self.raw["cameras"]))

@@ -20,6 +20,7 @@ from support import builds, small_corpora
 pytest.importorskip("av")
 from support import lerobot_files as files
 
+from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.pipeline import estimate
 from rt2data.plan.text import plan_text
@@ -68,9 +69,9 @@ def active(episode: int, step: int, style: str) -> str | None:
     return known[-1]["content"] if known else None
 
 
-def write(root: Path, version: str, changes: dict[str, Any], declaration: dict[str, Any] | None = None) -> Path:
-    folder = files.write(root, version, STEPS, images=True, changes=changes)
-    (root / "socks.yaml").write_text(yaml.safe_dump(declaration or files.DECLARATION))
+def write(root: Path, version: str, changes: dict[str, Any], declared: dict[str, Any] | None = None) -> Path:
+    folder: Path = files.write(root, version, STEPS, images=True, changes=changes)
+    (root / "socks.yaml").write_text(yaml.safe_dump(declared or files.DECLARATION))
     return folder
 
 
@@ -162,7 +163,7 @@ def test_what_is_no_row_of_a_language_column_is_counted(build: Build, tmp_path: 
     samples, manifest = run(tmp_path, build, {"act": kind("{images}{subtask}", "{action}")})
     assert manifest["sources"][0]["tracks"] == {
         "rows": {"subtask": 8}, "unmatched": 0,
-        "unusable": {"bad_step": 4, "between_steps": 4, "no_style": 4, "no_text": 4},
+        "unusable": {"bad_step": 4, "no_style": 4, "no_text": 4, "superseded": 4},
     }  # fmt: skip
     assert {text(one, 0) for one in samples if one["step"] >= 2} == {"c"}
 
@@ -193,7 +194,7 @@ def test_numbers_of_subtasks_and_ranges(build: Build, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", ["v2.1", "v3.0"])
 def test_action_config_of_an_episode(version: str, build: Build, tmp_path: Path) -> None:
-    """Frames as EO-1 gives them their subtask (EO-Robotics/EO-1@5897992, lerobot_dataset.py): the last range is open."""
+    """Frames have the subtask that EO-1 gives them (EO-Robotics/EO-1@5897992, lerobot_dataset.py): the end is open."""
     folder = write(tmp_path, version, {})
     ranges = [{"end_frame": 2, "action_text": "open the drawer"}, {"end_frame": 4, "action_text": "pick up the cup"}]
     if version == "v3.0":
@@ -278,9 +279,7 @@ def test_declared_fields_of_rlds(build: Build, tmp_path: Path) -> None:
         episodes.append(one)
     write_rlds(tmp_path, name="bridge_dataset", version="1.0.0", features=features, splits={"train": episodes},
                shards={"train": 3})  # fmt: skip
-    from rt2data.declarations import declaration
-
-    declared = declaration.load_declaration("bridge_dataset").raw
+    declared = declaration.find_declaration("bridge_dataset").raw
     tracks = {
         "subtask": {"field": "steps/subtask"},
         "cup": {"field": "steps/cup", "type": "box", "camera": "primary"},
@@ -309,10 +308,10 @@ def test_declared_fields_of_rlds(build: Build, tmp_path: Path) -> None:
 def test_a_declared_track_of_another_kind_of_field(build: Build, tmp_path: Path) -> None:
     tracks = {"subtask": {"field": "action"}}
     write(tmp_path, "v2.1", {}, files.DECLARATION | {"tracks": tracks})
-    with pytest.raises(Rt2dataError, match='"action" is float32 .* per step; expected a text'):
+    with pytest.raises(Rt2dataError, match=r'"action" is float32 .* per step; expected a text'):
         run(tmp_path, build, {"act": kind("{images}{subtask}", "{action}")})
     (tmp_path / "socks.yaml").write_text(
         yaml.safe_dump(files.DECLARATION | {"tracks": {"b": {"field": "action", "type": "box", "camera": "wrst"}}})
     )
-    with pytest.raises(Rt2dataError, match='socks.yaml:.* the camera "wrst".* "wrist"'):
+    with pytest.raises(Rt2dataError, match=r'socks\.yaml:.* the camera "wrst".* "wrist"'):
         run(tmp_path, build, {"act": kind("{images}{b}", "{action}")})

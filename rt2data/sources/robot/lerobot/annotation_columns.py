@@ -156,7 +156,7 @@ def _read_persistent(
         last[key] = max(seconds, last.get(key, seconds))
     for seconds, step, row in sorted(placed, key=lambda one: one[0]):
         if seconds < last[row.get("style"), step]:  # another has begun before any frame is there
-            tracks.rejected.append(("between_steps", f"a row of {seconds:g} s in {PERSISTENT}"))
+            tracks.rejected.append(("superseded", f"a row of {seconds:g} s in {PERSISTENT}"))
         else:
             _add(row, step, cameras, tracks, event=False, time=seconds)
 
