@@ -20,6 +20,7 @@ from support import builds, small_corpora
 pytest.importorskip("av")
 from support import lerobot_files as files
 
+from rt2data.cli import catalog
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
 from rt2data.pipeline import estimate
@@ -287,6 +288,8 @@ def test_declared_fields_of_rlds(build: Build, tmp_path: Path) -> None:
         "scene": {"field": "episode_metadata/scene", "role": "user"},
     }
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(declared | {"tracks": tracks}))
+    shown = catalog.page(declaration.load_declaration(str(tmp_path / "own.yaml")))
+    assert "steps/cup (box, of primary)" in shown
     kinds = {
         "act": kind("{images}{subtask} in {scene|role(user)}", "{action}", requires=["subtask"]),
         "cup": kind("{images}x", "{cup|camera(primary)}", requires=["cup"]),
