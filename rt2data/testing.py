@@ -106,6 +106,10 @@ def layout(robot: RobotFields) -> dict[str, Field]:
         per_step = path.startswith("steps/")
         text = Field(path, "text", "string", (), per_step)
         fields[path] = Field(path, "tensor", "int32", (512,), per_step, "none") if robot.instruction.codes else text
+    for track in robot.tracks:
+        numbers = {"box": (4,), "point": (2,), "number": (), "flag": ()}
+        kind = ("tensor", "float32", numbers[track.type]) if track.type in numbers else ("text", "string", ())
+        fields[track.field] = Field(track.field, *kind, track.field.startswith("steps/"))
     if robot.success and robot.success.field:
         path = robot.success.field
         fields[path] = Field(path, "text", "string", (), path.startswith("steps/"))

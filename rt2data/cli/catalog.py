@@ -164,6 +164,10 @@ def _robot(d: Declaration) -> Iterator[tuple[str, object]]:
     yield "instruction", _instruction(robot.instruction)
     if robot.plan:
         yield "reasoning", _instruction(robot.plan)
+    for track in robot.tracks:
+        marks = [track.type, *(f"of {name}" for name in (track.camera, track.role) if name)]
+        marks += ["events"] if track.event else []
+        yield f"track {track.name}", f"{track.field} ({', '.join(marks)})"
     for state in robot.proprio:
         yield "proprioception", f"{' '.join(state.dims)} = {_ref(state.field, state.columns)}"
     for term in robot.terms:

@@ -21,6 +21,7 @@ from rt2data.robot.fields import (  # fmt: skip
     Rule,
     Success,
     Term,
+    TrackField,
     count_inputs,
     split_dimension,
 )
@@ -78,7 +79,7 @@ class _Parser:
             valid_action=self.word_or_rule("valid_action"), control_hz=raw.get("control_hz"),
             success=self.success() if "success" in raw else None,
             every=raw.get("every", 1), first_scale=(scale["length"], scale["change"]) if scale else None,
-            keep_commands=not self.compat,
+            keep_commands=not self.compat, tracks=self.tracks(),
         )  # fmt: skip
 
     def proprio(self) -> tuple[Proprio, ...]:
@@ -315,6 +316,18 @@ class _Parser:
                 'a range such as "0:3": the first, and the one after the last',
             )
         return tuple(range(int(start), int(stop)))
+
+    def tracks(self) -> tuple[TrackField, ...]:
+        tracks = []
+        for name, entry in self.raw.get("tracks", {}).items():
+            camera = entry.get("camera", "")
+            if camera and camera not in self.raw["cameras"] and not self.compat:  # of the same dataset
+                known = ", ".join(self.raw["cameras"])
+                found = f'the camera "{camera}"'
+                raise self.refuse(("tracks", name), found, f"one of {known}", near(camera, self.raw["cameras"]))
+            kind, role, event = entry.get("type", "text"), entry.get("role", ""), entry.get("event", False)
+            tracks.append(TrackField(name, entry["field"], kind, camera, role, event))
+        return tuple(tracks)
 
     def word_or_rule(self, key: str) -> str | Rule:
         raw = self.raw[key]

@@ -23,6 +23,7 @@ terminate                bool                 robot    whether the episode ends 
 valid                    bool                 robot    false where `action` is rest in place of an undefined one
 proprio                  list<float32>[P]     robot?   proprioception
 plan                     dict<string>         robot?   the reasoning that the dataset has for a step
+tracks                   dict<string>         robot?   annotations of the episode (`sources.robot.track_rows`)
 success                  dict<string>         robot?   verdict on the episode, of `reasons.VERDICTS`; null: none
 question                 string               vqa      null where there is none
 answers                  list<string>         vqa      every answer; a sample is made of one
@@ -79,7 +80,7 @@ import pyarrow.ipc
 from rt2data.errors import Rt2dataError
 from rt2data.storage import atomic
 
-VERSION = 6
+VERSION = 7
 
 COLUMN = "column."  # begins the name of a declared column
 BOXES = "boxes."  # begins the names of what was done to boxes

@@ -198,7 +198,13 @@ def _source(job: Job, plan: Plan, number: int) -> dict[str, Any]:
         "share_wanted": counts.wanted,
         "mix": counts.mix,
         "share_got": counts.mix / plan.mix if plan.mix else None,
-    } | (_with_kinds(plan, source, counts) if job.recipe.has_kinds else {})
+    } | _optional(job, plan, source, counts)
+
+
+def _optional(job: Job, plan: Plan, source: RecipeSource, counts: SourcePlan) -> dict[str, Any]:
+    """What the manifest says only of sources with tracks, and only in mixtures with kinds of sample."""
+    tracks = {"tracks": counts.tracks} if counts.tracks else {}
+    return tracks | (_with_kinds(plan, source, counts) if job.recipe.has_kinds else {})
 
 
 def _with_kinds(plan: Plan, source: RecipeSource, counts: SourcePlan) -> dict[str, Any]:

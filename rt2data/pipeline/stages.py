@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from rt2data import sources, storage
 from rt2data.errors import Rt2dataError, raise_all
 from rt2data.mixture.drift import warn_drift
-from rt2data.pipeline import drift, indexing, tokenizers
+from rt2data.pipeline import columns, drift, indexing, tokenizers
 from rt2data.pipeline.measure import action_statistics, chunk_statistics
 from rt2data.pipeline.measure.action_statistics import CellsTask, MomentsTask, WantedTask
 from rt2data.plan import planner, values
@@ -38,6 +38,7 @@ from rt2data.storage.places import Place
 from rt2data.storage.workdir import WorkDir
 from rt2data.tokenizer import ActionTokenizer
 from rt2data.tracks import indexing as track_indexing
+from rt2data.tracks.columns import ColumnsTask
 from rt2data.tracks.indexing import TracksTask
 
 
@@ -144,8 +145,12 @@ def prepared_before(
     roots = [str(source.root) for source in sources]
     if image_pass.tasks(WorkDir(work), recipe, roots, parts):
         return None
+    tasks = columns.tasks(WorkDir(work), recipe, parts)
+    if not all(task is None or task.is_done() for task in tasks):
+        return None
     engine = Direct(progress.Reporter(enabled=False))
-    indexed = make_job(WorkDir(work), recipe, roots, parts, annotated=annotated.plans, tracked=annotated.tracks)
+    tracked = columns.added(annotated.tracks, tasks)
+    indexed = make_job(WorkDir(work), recipe, roots, parts, annotated=annotated.plans, tracked=tracked)
     return Prepared(sources, duplicates.find_duplicates(indexed, engine), engine)
 
 
@@ -297,7 +302,11 @@ def index_all(
     roots = [str(dataset.root) for dataset in datasets]
     looked = image_pass.tasks(folder, recipe, roots, indexed)
     engine.run([("pictures", looked)], "images", finished(looked, image_pass.is_done), len(looked))
-    made = make_job(folder, recipe, roots, indexed, annotated=annotated.plans, tracked=annotated.tracks)
+    own = columns.tasks(folder, recipe, indexed)
+    undone = [task for task in dict.fromkeys(own) if task and not task.is_done()]
+    engine.run([("columns", undone)], "annotations", finished(undone, ColumnsTask.is_done), len(undone))
+    tracked = columns.added(annotated.tracks, own)
+    made = make_job(folder, recipe, roots, indexed, annotated=annotated.plans, tracked=tracked)
     return duplicates.find_duplicates(made, engine)
 
 

@@ -94,6 +94,7 @@ class SourcePlan:
         kinds: of a source with kinds of sample, what each gives; `samples` and `quota` are then sums over them, and
             `repeats` and `threshold` mean nothing.
         steps: of such a source, per split the steps that give some sample.
+        tracks: of a source with tracks in files or columns, what the manifest says of them; None for others.
     """
 
     source: str
@@ -131,6 +132,7 @@ class SourcePlan:
     remarks: Counter[str] = field(default_factory=Counter)
     kinds: dict[str, KindPlan] = field(default_factory=dict)
     steps: Counter[str] = field(default_factory=Counter)
+    tracks: dict[str, Any] | None = None
 
     @property
     def not_drawn(self) -> int:

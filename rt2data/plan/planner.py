@@ -54,6 +54,8 @@ def make_plan(job: Job, tokenizers: list[dict[str, Any]], sizes: Sequence[Mappin
         check_holdout(job, recipe.holdout)
     shared_pictures.check_pictures(job)
     plans = empty_plans(recipe, sizes)
+    for number, own in enumerate(plans):
+        own.tracks = count_tracks(job, number)
     quota_hashes: list[dict[str, list[keys.U64]]] = [{name: [] for name in plan.draws} for plan in plans]
     if problems := kind_steps.choose_kinds(job, plans):
         return refused_plan(recipe, plans, problems)
@@ -206,6 +208,18 @@ def choose_reasonings(job: Job, number: int, plan: SourcePlan) -> dict[str, Any]
         "threshold": {name: last for name, (_, last) in chosen.items()},
         "annotations": counts if annotated else None,
     }
+
+
+def count_tracks(job: Job, number: int) -> dict[str, Any] | None:
+    """What the files of tracks of source `number` hold, and what of them holds at no step; None where it has none.
+
+    Steps are those of the dataset, in the parts that are read, whatever the recipe's control rate.
+    """
+    store = job.tracks(number)
+    if store is None or not store.sizes:
+        return None
+    tables = (index.read(job.work.path(part.file)) for part in job.parts if part.source == number)
+    return {"rows": store.sizes, "unmatched": store.unmatched(tables), "unusable": dict(sorted(store.counts.items()))}
 
 
 def image_bytes(table: pa.Table, source: RecipeSource, rows: Any, cameras: Sequence[str]) -> int:

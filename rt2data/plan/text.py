@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from rt2data.declarations import licences
 from rt2data.mixture.drift import describe_drift
@@ -113,6 +114,8 @@ def _source_lines(s: SourcePlan, total: int, whole: str, splits: Splits) -> list
         lines += _wrapped(f"left out: {', '.join(reasons)}")
     for hint in left_out.hints(s):
         lines += _wrapped(hint)
+    if s.tracks is not None:
+        lines += _wrapped(f"tracks: {_tracks(s.tracks)}")
     lines += _kind_lines(s)
     if s.plans is not None:
         lines += _wrapped(f"plans: {_plans(s)}")
@@ -139,6 +142,15 @@ def _kind_lines(s: SourcePlan) -> list[str]:
         lacks = "".join(f"; {number:,} lack {{{key}}}" for key, number in kind.missing.items())
         lines += _wrapped(f"kind {name}: {steps}{chosen}, {drawn}{other}{lacks}")
     return lines
+
+
+def _tracks(tracks: dict[str, Any]) -> str:
+    """What a plan says of the tracks of a source: rows of each, those that hold at no step, and what is no row."""
+    counts = [", ".join(f"{name} {rows:,}" for name, rows in tracks["rows"].items()) + " rows"]
+    counts += [f"{tracks['unmatched']:,} of them hold at no step"] if tracks["unmatched"] else []
+    unusable = ", ".join(f"{n:,} {reason}" for reason, n in tracks["unusable"].items())
+    counts += [f"no rows: {unusable}"] if unusable else []
+    return "; ".join(counts)
 
 
 def _epochs(drawn: int, samples: int) -> str:

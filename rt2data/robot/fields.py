@@ -91,6 +91,26 @@ class Success:
 
 
 @dataclass(frozen=True, slots=True)
+class TrackField:
+    """A field that holds a track: what is noted of an episode, with a time (`rt2data.tracks`).
+
+    Attributes:
+        name: of the track.
+        field: of a step, or of an episode for what holds throughout.
+        type: of its values; of one that is no text the field may hold numbers, or JSON as text.
+        camera, role: of all its rows; "" for none.
+        event: whether a value belongs to its step alone.
+    """
+
+    name: str
+    field: str
+    type: str
+    camera: str = ""
+    role: str = ""
+    event: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Op:
     """One operation of a term, with its argument: numbers, a word (an order, a layout), or another field."""
 
@@ -158,6 +178,7 @@ class RobotFields:
         missing: what a step without data (a quaternion of zeros) is: ``invalid``, or at ``rest``.
         rates: dimensions for which 0 is rest, beside the displacement of an arm.
         plan: where the data have reasoning in words for each step; None where they have none.
+        tracks: fields that hold tracks.
         units: of each dimension: m, rad, openness, ``controller``, or as declared.
         every: only the first of so many steps is read, as another project does (compat).
         first_scale: fields (A, P): the episode's actions are multiplied by the ratio of norms |A[0]| / |P[1] - P[0]|,
@@ -189,6 +210,7 @@ class RobotFields:
     every: int = 1
     first_scale: tuple[str, str] | None = None
     keep_commands: bool = True
+    tracks: tuple[TrackField, ...] = ()
 
     @property
     def held(self) -> tuple[int, ...]:
@@ -227,6 +249,7 @@ class RobotFields:
         others = [*(rule.field for rule in self.rules), *named, *(p.field for p in self.proprio), *reasoning]
         others += [self.success.field] if self.success and self.success.field else []
         others += self.first_scale or ()
+        others += [track.field for track in self.tracks]
         return tuple(
             dict.fromkeys(
                 [*self.episode_id, *(c.field for c in self.cameras), *self.instruction.paths, *terms, *others]

@@ -48,6 +48,11 @@ def find_mismatches(
     verdict = known.get(robot.success.field) if robot.success else None
     if verdict and (verdict.kind != "text" or verdict.shape):
         yield _wrong(where, verdict, "a text")
+    for track in robot.tracks:
+        field = known.get(track.field)
+        if field and not (field.kind == "text" or (track.type != "text" and _is_track(field))):
+            more = "" if track.type == "text" else f" with JSON of a {track.type}, or numbers"
+            yield _wrong(where, field, f"a text{more}")
     for ref, width in _list_refs(robot):
         field = known.get(ref.field)
         if field is None:
@@ -94,6 +99,10 @@ def _list_term_refs(term: Term) -> Iterator[tuple[Ref, int]]:
 
 def _is_table(field: Field) -> bool:
     return field.kind == "tensor" and field.dtype.startswith(_NUMBERS) and None not in field.shape and not field.ragged
+
+
+def _is_track(field: Field) -> bool:
+    return field.kind == "tensor" and field.dtype.startswith(_NUMBERS)
 
 
 def _wrong(where: str, field: Field, expected: str) -> Rt2dataError:

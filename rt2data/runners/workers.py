@@ -28,6 +28,7 @@ STAGES = {
     "index": "rt2data.pipeline.indexing:IndexTask",
     "annotations": "rt2data.samples.annotations:AnnotationsTask",
     "tracks": "rt2data.tracks.indexing:TracksTask",
+    "columns": "rt2data.tracks.columns:ColumnsTask",
     "pictures": "rt2data.samples.image_pass:PicturesTask",
     "spread": "rt2data.samples.duplicates:SpreadTask",
     "join": "rt2data.samples.duplicates:JoinTask",

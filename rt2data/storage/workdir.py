@@ -10,7 +10,7 @@ A work directory is a folder of a file system, which all workers share. It may s
 ``blobs/staged/BUILD-RUNS/``    images of a build, copied in the order of its shards
 ``examples/``                   what was read of annotation files of web corpora
 ``annotations/NAME.arrow``      the texts of an annotation file; ``.keys.arrow``, ``.json`` beside it
-``tracks/NAME.arrow``           the rows of an annotation file; ``.spans.arrow``, ``.json`` beside it
+``tracks/NAME.arrow``           the annotations of a file or of a dataset; ``.spans.arrow``, ``.json`` beside it
 ``pictures/DATASET/NAME.arrow`` digests and pixel statistics of the images of an index
 ``jobs/DIGEST.json``            jobs: recipe and indexed parts, as workers read them
 ``doubles/DIGEST/``             which rows of a job are duplicates

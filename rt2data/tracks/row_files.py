@@ -4,10 +4,8 @@ A row is ``{episode, track, type?, step | time, until?, camera?, role?, event?, 
 and `value` a column for each track, as ``{"file": ..., "episode": ..., "step": 3, "subtask": ..., "move": ...}``. Time
 is in seconds, `until` in the unit of the row. Without `until` a row holds until the next one of its track.
 
-An `action_config` (AgiBot World, EO-1) is a row per episode with a list of ranges, ``[{"start_frame": 0, "end_frame":
-90, "action_text": "open the drawer"}, ...]``, half open; it may lie below ``label_info``. Its texts are the track
-`subtask`, its ``skill``, where it has one, the track `skill`. A range without a start begins where the one before ends,
-and the last of such is open, as EO-1 reads them (EO-Robotics/EO-1@5897992, eo/data/lerobot_dataset.py).
+An `action_config` is a row per episode with a list of ranges (`rt2data.sources.action_config`). Its texts are the track
+`subtask`, its ``skill``, where it has one, the track `skill`.
 """
 
 from __future__ import annotations
@@ -17,16 +15,16 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
 import pyarrow as pa
 import pyarrow.parquet
 
 from rt2data import storage
 from rt2data.errors import Rt2dataError
 from rt2data.recipes.tracks import AnnotationFile
+from rt2data.sources.action_config import find_ranges, read_ranges
 from rt2data.sources.json_lines import read_objects
 from rt2data.sources.web import json_stream
-from rt2data.sources.web.field_path import lookup, whole_number
+from rt2data.sources.web.field_path import whole_number
 from rt2data.storage.places import Place
 from rt2data.tracks import types
 from rt2data.tracks.annotation_files import fill_episode
@@ -59,7 +57,7 @@ def read_rows(path: Place, entry: AnnotationFile, rejected: Rejected) -> Iterato
                 rejected.add("bad_track", where, f"{type(track).__name__} in place of a name")
             elif not entry.tracks or track in entry.tracks:
                 try:
-                    kind, stored = _typed(record.get("type"), value)
+                    kind, stored = types.typed(record.get("type"), value)
                 except types.ValueProblem as problem:
                     rejected.add("bad_value", f"{where} {track}", str(problem))
                     continue
@@ -72,31 +70,22 @@ def read_rows(path: Place, entry: AnnotationFile, rejected: Rejected) -> Iterato
 def read_action_config(path: Place, entry: AnnotationFile, rejected: Rejected) -> Iterator[Row]:
     """Yield the ranges of a file of episodes as rows; what is none is counted. Raises as `read_rows`."""
     for where, record in _records(path):
-        ranges = lookup(record, "action_config", flat=False)
-        ranges = lookup(record, "label_info.action_config", flat=False) if ranges is None else ranges
-        episode = fill_episode(entry.episode, record)
-        if episode is None or not isinstance(ranges, list):
+        ranges, episode = find_ranges(record), fill_episode(entry.episode, record)
+        if episode is None or ranges is None:
             found = f'no id by "{entry.episode}"' if episode is None else "no list action_config"
             rejected.add("bad_episode" if episode is None else "no_ranges", where, found)
             continue
-        before: int | None = 0
-        for number, one in enumerate(ranges):
-            one = one if isinstance(one, dict) else {}
-            given, end = one.get("start_frame"), whole_number(one.get("end_frame"))
-            start = before if given is None else whole_number(given)
-            before = end
-            if start is None or end is None:
-                rejected.add("bad_step", f"{where}, range {number}", f"from {given} to {one.get('end_frame')}")
-                continue
-            until = -1 if given is None and number == len(ranges) - 1 else end
-            for track, key in (("subtask", "action_text"), ("skill", "skill")):
-                if (track == "subtask" or one.get(key) is not None) and (not entry.tracks or track in entry.tracks):
+        for number, one in enumerate(read_ranges(ranges)):
+            if one.problem:
+                rejected.add("bad_step", f"{where}, range {number}", one.problem)
+            for track, given in one.texts.items():
+                if not entry.tracks or track in entry.tracks:
                     try:
-                        text = types.stored("text", one.get(key))
+                        text = types.stored("text", given)
                     except types.ValueProblem as problem:
                         rejected.add("bad_value", f"{where}, range {number}", str(problem))
                         continue
-                    yield Row(episode, entry.prefix + track, "text", text, start, until)
+                    yield Row(episode, entry.prefix + track, "text", text, one.start, one.until)
 
 
 def _records(path: Place) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -147,20 +136,6 @@ def _times(record: dict[str, Any]) -> tuple[int | None, float, float] | None:
         return None if seconds is None else (None, float(until), time)
     step = whole_number(record["step"])
     return None if step is None or until != int(until) else (step, int(until), time)
-
-
-def _typed(kind: Any, value: Any) -> tuple[str, str]:
-    """Return the type of a value, the stated one or the one that it shows, and the value as it is stored."""
-    if kind is None:
-        kind = types.infer(value)
-    elif kind not in types.TYPES:
-        raise types.ValueProblem(f'the type "{str(kind)[:40]}"; expected one of {", ".join(types.TYPES)}')
-    elif kind != "text" and isinstance(value, str):  # columns of tables hold JSON as text
-        try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError:
-            raise types.ValueProblem(f"{value[:40]!r}; expected a {kind}, or JSON of one") from None
-    return kind, types.stored(kind, value)
 
 
 def _wide(record: dict[str, Any], beside: set[str]) -> dict[str, Any]:

@@ -55,6 +55,8 @@ class _File:
         self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])[:-1]
         self._units, self._codes = index.units(spans), index.numbers(spans, "track")
         self._first, self._sizes = index.numbers(spans, "first"), index.numbers(spans, "rows")
+        sizes = np.bincount(self._codes, self._sizes, len(self.tracks)).astype(np.int64).tolist()
+        self.sizes: dict[str, int] = dict(zip(self.tracks, sizes, strict=True))
         self._spans: dict[str, tuple[npt.NDArray[np.bytes_], Ints, Ints]] = {}
 
     def _of_track(self, name: str) -> tuple[npt.NDArray[np.bytes_], Ints, Ints]:
@@ -138,6 +140,7 @@ class TrackStore:
     Attributes:
         tracks: each by its name.
         rows: how many rows the files have.
+        sizes: how many each of their tracks has.
         counts: what was read of the files and is no row, by reason (`rt2data.tracks.table.Rejected`).
     """
 
@@ -161,7 +164,9 @@ class TrackStore:
                 self.tracks[name], self._member[name] = track, number
         self.rows = self._bases[len(self._files)]
         self.counts: dict[str, int] = {}
+        self.sizes: dict[str, int] = {}
         for file in self._files:
+            self.sizes |= file.sizes
             for reason, count in file.counts.items():
                 self.counts[reason] = self.counts.get(reason, 0) + count
 

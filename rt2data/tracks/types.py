@@ -57,6 +57,26 @@ def infer(value: Any) -> str:
     raise ValueProblem(f"{_said(value)} without a type; expected type: one of {', '.join(TYPES)}")
 
 
+def typed(kind: Any, value: Any) -> tuple[str, str]:
+    """Return the type of a value, the stated one or the one that it shows, and the value as it is stored.
+
+    A value that is no text may be JSON in a text, as columns of tables hold it.
+
+    Raises:
+        ValueProblem: it is no value of the type, or shows none.
+    """
+    if kind is None:
+        kind = infer(value)
+    elif kind not in TYPES:
+        raise ValueProblem(f'the type "{str(kind)[:40]}"; expected one of {", ".join(TYPES)}')
+    elif kind != "text" and isinstance(value, str):
+        try:
+            value = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            raise ValueProblem(f"{value[:40]!r}; expected a {kind}, or JSON of one") from None
+    return kind, stored(kind, value)
+
+
 def stored(kind: str, value: Any) -> str:
     """Return a value as `rt2data.tracks.table` stores it: the text of a text, else JSON in one form.
 

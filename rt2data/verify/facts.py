@@ -11,6 +11,7 @@ from rt2data.verify.statistics import TrainSums
 
 Json = dict[str, Any]
 
+NORMALISED = "action_normalised"  # of samples, only in mixtures whose actions have no bins
 KIND_FIELDS = ("recipe_kind", "messages")  # of samples, only in mixtures with kinds of sample
 
 
@@ -46,6 +47,11 @@ class Facts:
     def templates(self, source: str) -> Json:
         """The prompts of the recipe, overlaid with those of the source."""
         return dict(self.recipe["prompts"] | self.rules[source].get("prompts", {}))
+
+    @property
+    def floats(self) -> bool:
+        """Whether actions have no bins, so that samples hold normalised ones."""
+        return bool(self.recipe["tokenizer"]["bounds"] == "none")
 
     def bounds(self, source: str) -> Rule:
         """The rule of bounds of a source. Raises ValueError where the recipe names none that there is."""

@@ -19,6 +19,7 @@ from rt2data.robot import actions, instruction
 from rt2data.robot.instruction import Pool
 from rt2data.sources.base import Part, Values, read_per_step
 from rt2data.sources.robot.robot_source import RobotSource
+from rt2data.sources.robot.track_rows import read_declared
 
 Bytes = npt.NDArray[np.uint8]
 Codes = npt.NDArray[np.int32]
@@ -59,6 +60,7 @@ class EpisodeRows:
         self.paraphrases: dict[str, int] = {}
         self.reasonings: dict[str, int] = {}
         self.recoded = 0  # episodes
+        self.tracks: list[str | None] = []
         names = "unit hash length instruction paraphrases reject action terminate valid proprio plan success"
         self.columns: dict[str, list[Any]] = {name: [] for name in names.split()}
         self.refs: dict[str, list[ImageRefs]] = {camera.name: [] for camera in self.robot.cameras}
@@ -80,6 +82,7 @@ class EpisodeRows:
             columns["hash"].append(index.split_hash(self.name, name))
             columns["length"].append(0)
             columns["success"].append(None)
+            self.tracks.append(None)
             return
 
         def read(path: str) -> npt.NDArray[Any]:
@@ -115,6 +118,10 @@ class EpisodeRows:
         columns["success"].append(
             actions.judge_success(robot.success, read, episode.__getitem__, steps, where) if robot.success else None
         )
+        if self.source.has_tracks:
+            tracks = self.source.tracks_of(episode)
+            read_declared(robot.tracks, self.source.fields, episode, steps, tracks)
+            self.tracks.append(tracks.to_json(name) if tracks.rows or tracks.rejected else None)
         if robot.proprio:
             tables = [(ref, read(ref.field).reshape(steps, -1)) for ref in robot.proprio]
             picked = [table if ref.columns is None else table[:, list(ref.columns)] for ref, table in tables]
@@ -182,6 +189,8 @@ class EpisodeRows:
         }  # fmt: skip
         if robot.plan:
             arrays["plan"] = index.dictionary(_concat(columns["plan"], np.int32), list(self.reasonings))
+        if self.source.has_tracks:
+            arrays["tracks"] = index.dictionary(episode, self.tracks)
         if robot.success:
             verdict = np.array([-1 if v is None else int(v) for v in columns["success"]], np.int32)[episode]
             arrays["success"] = index.dictionary(verdict, index.VERDICTS)

@@ -16,7 +16,8 @@ from rt2data.rlds.features import Field
 from rt2data.rlds.field_values import ImageRefs
 from rt2data.robot import match
 from rt2data.robot.fields import RobotFields
-from rt2data.sources.base import Source
+from rt2data.sources.base import Source, Values
+from rt2data.sources.robot.track_rows import EpisodeTracks
 from rt2data.storage.places import Place
 
 FLAGS = ("is_first", "is_last", "is_terminal")  # of RLDS' steps
@@ -40,6 +41,15 @@ class RobotSource(Source):
             raise Rt2dataError(declaration.file, found, "kind robot")
         self.robot = declaration.robot
         self.fields = {}
+
+    @property
+    def has_tracks(self) -> bool:
+        """Whether indexes have the column ``tracks``: annotations of the dataset, declared or known to the format."""
+        return bool(self.robot.tracks)
+
+    def tracks_of(self, episode: Values) -> EpisodeTracks:  # of a default
+        """Return the annotations of an episode that the format itself knows; declared ones are added to them."""
+        return EpisodeTracks()
 
     def take_fields(self, fields: Mapping[str, Field], where: str, *, listed: str = "features.json") -> None:
         """Set `fields`.

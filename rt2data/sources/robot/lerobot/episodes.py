@@ -15,6 +15,7 @@ from rt2data.sources.base import Part
 from rt2data.sources.robot import video
 from rt2data.sources.robot.lerobot import matching, table
 from rt2data.sources.robot.lerobot.meta import Listed, Meta, Video
+from rt2data.sources.robot.track_rows import EpisodeTracks
 from rt2data.storage import object_store
 from rt2data.storage.local_copies import Extent
 
@@ -33,7 +34,7 @@ class Episode:
 
     `listed`: what ``meta`` says of it, None where it is not listed; `place`: None where no file holds it. By camera,
     `scans`: the frames of those of its `videos` that were read so far, None where the file is not there; `matches`: the
-    frames of its steps, once its values are read.
+    frames of its steps, once its values are read; `tracks`: its annotations, likewise.
     """
 
     record: int
@@ -43,6 +44,7 @@ class Episode:
     values: dict[str, Any] = field(default_factory=dict)
     scans: dict[str, video.Scan | None] = field(default_factory=dict)
     matches: dict[str, matching.Match] = field(default_factory=dict)
+    tracks: EpisodeTracks = field(default_factory=EpisodeTracks)
     steps: int = 0
 
     def __post_init__(self) -> None:
@@ -136,10 +138,13 @@ class Episodes:
         extents: dict[str, Extent] = {}
         content: list[str | bytes] = [repr(self.meta.fps)]
         about: list[str | bytes] = [part.name, json.dumps(self.meta.sentences(), sort_keys=True)]
+        about += [json.dumps(self.meta.channels)] if self.meta.channels else []
         for episode in episodes:
             about.append(
                 json.dumps([episode.record, *((episode.listed.length, episode.listed.tasks) if episode.listed else ())])
             )
+            if episode.listed and episode.listed.ranges:
+                about.append(repr(episode.listed.ranges))
             if not episode.place:
                 continue
             place = episode.place

@@ -10,6 +10,8 @@ import pyarrow as pa
 from rt2data.rlds.features import Field, Shape
 
 EPISODE, FRAME, CLOCK = "episode_index", "frame_index", "timestamp"
+PERSISTENT, EVENTS = "language_persistent", "language_events"  # LeRobot's language columns
+STYLES = ("subtask", "plan", "memory", "motion", "task_aug")  # of rows of the first
 TASK, SUBTASK = "task", "subtask"  # sentences of a step; task/COLUMN is that of another column of task numbers
 
 _NUMBERS = ("bool", "float16", "float32", "float64", *(f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)))
@@ -27,6 +29,7 @@ def fields_of(features: Mapping[str, Mapping[str, Any]], stored: Mapping[str, pa
     fields |= {name: _stored(name, kind) for name, kind in stored.items() if name not in fields}
     fields[EPISODE] = Field(EPISODE, "tensor", "int64", (), per_step=False)
     texts = [TASK, *(f"{TASK}/{name}" for name, feature in fields.items() if _is_index(feature))]
+    texts += [PERSISTENT, *(f"{PERSISTENT}/{style}" for style in STYLES)] if PERSISTENT in fields else []
     texts += [SUBTASK] if f"{SUBTASK}_index" in fields else []
     return fields | {path: Field(path, "text", "string", (), per_step=True) for path in texts}
 
@@ -35,6 +38,12 @@ def column_of(path: str) -> str | None:
     """Return the column of numbers behind a text ``task``, ``task/COLUMN`` or ``subtask``; else None."""
     kind, _, column = path.partition("/")
     return column or f"{kind}_index" if kind in (TASK, SUBTASK) else None
+
+
+def style_of(path: str) -> str | None:
+    """Return the style of a text ``language_persistent/STYLE``, ``subtask`` of the column itself; else None."""
+    column, _, style = path.partition("/")
+    return (style or SUBTASK) if column == PERSISTENT else None
 
 
 def _is_index(field: Field) -> bool:

@@ -22,12 +22,14 @@ import pyarrow.parquet as pq
 from rt2data import storage
 from rt2data.errors import Rt2dataError
 from rt2data.rlds.features import read_json
+from rt2data.sources.action_config import find_ranges
 from rt2data.sources.json_lines import read_objects
 from rt2data.storage import object_store
 from rt2data.storage.places import Place
 
 INFO = "meta/info.json"
 EPISODES, TASKS = "meta/episodes.jsonl", "meta/tasks.jsonl"  # of v2
+MODALITY = "meta/modality.json"  # of GR00T
 EPISODES_3, TASKS_3, SUBTASKS = "meta/episodes", "meta/tasks.parquet", "meta/subtasks.parquet"
 
 # Where files are, should info.json not say it: (data, videos).
@@ -72,12 +74,15 @@ class Video:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An episode as ``meta`` lists it. `length`: of steps, 0 where it is not said; `videos` of v3 by camera."""
+    """An episode as ``meta`` lists it. `length`: of steps, 0 where it is not said; `videos` of v3 by camera; `ranges`:
+    those of `rt2data.sources.action_config`, as they are stored.
+    """
 
     length: int
     tasks: tuple[str, ...]
     data: str
     videos: Mapping[str, Video]
+    ranges: tuple[Any, ...] = ()
 
 
 class _Paths:
@@ -139,7 +144,7 @@ class Meta:
         """List the files of ``meta`` that say what an episode is."""
         object_store.list_folders([(self.root / INFO).parent])
         names = (EPISODES, TASKS) if self.version == 2 else (TASKS_3, *self._episode_files)
-        return (INFO, *(name for name in (*names, SUBTASKS) if storage.is_file(self.root, name)))
+        return (INFO, *(name for name in (*names, SUBTASKS, MODALITY) if storage.is_file(self.root, name)))
 
     def split(self, episode: int) -> str:
         """Return the split of an episode: the first whose range holds it, else ``train``."""
@@ -152,6 +157,16 @@ class Meta:
             if isinstance(row.get("task_index"), int) and isinstance(row.get("task"), str):
                 tasks[row["task_index"]] = row["task"]
         return {"task": tasks, "subtask": _sentences(self.root / SUBTASKS, "subtask") if SUBTASKS in self.files else {}}
+
+    @cached_property
+    def channels(self) -> dict[str, str]:
+        """The column of each annotation that GR00T's ``modality.json`` names, ``annotation.SOURCE.TYPE``."""
+        stated = read_json(self.root / MODALITY).get("annotation") if MODALITY in self.files else None
+        columns: dict[str, str] = {}
+        for key, about in stated.items() if isinstance(stated, dict) else ():
+            column = about.get("original_key") if isinstance(about, dict) else None
+            columns[f"annotation.{key}"] = column if isinstance(column, str) else f"annotation.{key}"
+        return columns
 
     def data_file(self, episode: int) -> str:
         """Return the data file of an episode of v2."""
@@ -189,7 +204,8 @@ class Meta:
             raise Rt2dataError(str(self.root), "no list of episodes", expected, "Copy the folder meta again")
         keys = ("chunk_index", "file_index")
         span = ("dataset_from_index", "dataset_to_index")
-        plain = ["episode_index", "length", "tasks", *span, *(f"data/{key}" for key in keys)]
+        plain = ["episode_index", "length", "tasks", "action_config", "label_info", *span]
+        plain += [f"data/{key}" for key in keys]
         video = [f"videos/{c}/{key}" for c in cameras for key in (*keys, "from_timestamp", "to_timestamp")]
         for file in files:
             for row in _rows(self.root / file, [*plain, *video]):
@@ -215,7 +231,7 @@ def _listed(row: Mapping[str, Any], data: str, videos: Mapping[str, Video]) -> L
     length, tasks = row.get("length"), row.get("tasks")
     tasks = [tasks] if isinstance(tasks, str) else tasks if isinstance(tasks, list) else []
     texts = tuple(task for task in tasks if isinstance(task, str))
-    return Listed(length if _whole(length) else 0, texts, data, videos)
+    return Listed(length if _whole(length) else 0, texts, data, videos, tuple(find_ranges(row) or ()))
 
 
 def _fenced(listed: dict[int, Listed], fps: float) -> dict[int, Listed]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,15 +24,16 @@ from rt2data.index import frame_notes
 from rt2data.index.blobs import PREFIX
 from rt2data.rlds.features import Field
 from rt2data.rlds.field_values import ImageRefs
-from rt2data.sources.base import EpisodeExcerpt, Part
+from rt2data.sources.base import EpisodeExcerpt, Part, Values
 from rt2data.sources.robot.episode_rows import EpisodeRows, append_left_out
-from rt2data.sources.robot.lerobot import frames, matching
+from rt2data.sources.robot.lerobot import annotation_columns, frames, matching
 from rt2data.sources.robot.lerobot import table as lerobot_table
 from rt2data.sources.robot.lerobot.episodes import Episode, Episodes
-from rt2data.sources.robot.lerobot.fields import CLOCK, EPISODE, FRAME, SUBTASK, TASK, column_of, fields_of
+from rt2data.sources.robot.lerobot.fields import CLOCK, EPISODE, FRAME, SUBTASK, TASK, column_of, fields_of, style_of
 from rt2data.sources.robot.lerobot.frames import Shots
 from rt2data.sources.robot.lerobot.meta import Meta
 from rt2data.sources.robot.robot_source import RobotSource, encoded_images
+from rt2data.sources.robot.track_rows import EpisodeTracks
 from rt2data.storage import object_store
 from rt2data.storage.places import Place
 
@@ -156,6 +158,7 @@ class LeRobot(RobotSource):
     def _read(self, episode: Episode, sentences: Mapping[str, Mapping[int, str]]) -> Episode:
         """Read the values of an episode. An image in Parquet has None for now."""
         values: dict[str, Any] = {EPISODE: np.int64(episode.record), **dict.fromkeys(self.still)}
+        tracks = episode.tracks
         if episode.place:
             file, start, stop = episode.place
             stored = lerobot_table.columns(self.root / file)
@@ -170,7 +173,9 @@ class LeRobot(RobotSource):
                 and lerobot_table.is_number(stored.get(CLOCK))
             ):
                 spare.append(CLOCK)
-            needed = [name for name in self.robot.fields if name not in (*texts, EPISODE, *self.cameras)]
+            lasting = {path: style for path in self.robot.fields if (style := style_of(path))}
+            others = (*texts, *lasting, EPISODE, *self.cameras)
+            needed = [name for name in self.robot.fields if name not in others]
             wanted = [self._field(name) for name in dict.fromkeys([*needed, *spare])]
             values |= lerobot_table.values(self.root / file, wanted, start, stop)
             for path, column in texts.items():
@@ -179,13 +184,27 @@ class LeRobot(RobotSource):
                 values[path] = _sentences(episode.steps, values.get(column), known, other)
                 if path == TASK and episode.listed:
                     values[path] = _with_paraphrases(values[path], episode.listed.tasks)
+            if self.has_tracks:
+                names = {camera.field: camera.name for camera in self.robot.cameras}
+                tracks = annotation_columns.read(episode, self.root / file, stored, self.meta, sentences, names)
+            for path, style in lasting.items():
+                values[path] = annotation_columns.active_texts(tracks, style, episode.steps)
         number, matches = values.get(FRAME, np.arange(episode.steps)), {}
         for camera in self.moving if episode.place else ():
             scan = episode.scan(self.root, camera)
             if scan is not None:
                 place = episode.videos[camera]
                 matches[camera] = matching.match(place, scan, number, values.get(CLOCK), self.meta.fps, self.tolerance)
-        return dataclasses.replace(episode, values=values, matches=matches)
+        return dataclasses.replace(episode, values=values, matches=matches, tracks=tracks)
+
+    @cached_property
+    def has_tracks(self) -> bool:
+        listed = any(episode.ranges for episode in self.episodes.listed.values())
+        known = any(annotation_columns.is_read(name, self.meta) for name in self.fields)
+        return bool(self.robot.tracks) or listed or known
+
+    def tracks_of(self, episode: Values) -> EpisodeTracks:
+        return episode.tracks if isinstance(episode, Episode) else EpisodeTracks()
 
     def _field(self, name: str) -> Field:
         """Describe a column of numbers, also one that ``meta/info.json`` does not describe."""

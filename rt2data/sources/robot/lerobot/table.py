@@ -26,6 +26,7 @@ from rt2data.sources.robot.lerobot.fields import EPISODE
 from rt2data.storage.local_copies import Extent
 from rt2data.storage.places import Place
 
+ROWS = 256  # rows that are held at once where they carry annotations
 BATCH = 64  # rows that are held at once where they carry images
 
 
@@ -144,6 +145,13 @@ def pictures(path: Place, column: str, rows: npt.NDArray[np.int64]) -> Iterator[
                 yield b"" if value is None else value[: MAX_BYTES + 1].to_pybytes()
                 at += 1
             low += len(array)
+
+
+def rows(path: Place, names: Sequence[str], start: int, stop: int) -> Iterator[pa.RecordBatch]:
+    """Yield rows `start` to `stop` of some columns that a file has, a few hundred at a time."""
+    with open_parquet(path) as file:
+        for batch in _batches(file, names, start, stop, ROWS):
+            yield pa.record_batch([_plain(column) for column in batch.columns], batch.schema.names)
 
 
 def fingerprint(path: Place, start: int, stop: int) -> tuple[bytes, Extent]:
