@@ -34,7 +34,7 @@ def data(root: Path) -> Path:
     small_corpora.write_json(root / "chat" / "chat.json", records)
     for n in range(IMAGES):
         size = (WIDTHS[n % 2], 12)
-        (root / "chat" / f"{n}.jpg").write_bytes(small_corpora.picture(max(n, 1), size=size))  # 0 and 1 differ in size
+        (root / "chat" / f"{n}.jpg").write_bytes(small_corpora.picture(500 + n, size=size))
     (root / "chat" / "2.jpg").write_bytes((root / "chat" / "4.jpg").read_bytes())
     (root / "chat.yaml").write_text(
         "name: chat\nid: chat\nkind: vqa\nformat: json\nlicence: not stated\nlanguage: en\n"
