@@ -18,7 +18,7 @@ WORDS = {
     "turned": "images turned upright by their EXIF orientation, and encoded anew",
     "clipped": "boxes that reach beyond their image, clipped to it",
     "skipped": "boxes without an area or a label, which no answer holds",
-    "text_only": "questions and conversations that name no image, samples of text alone",
+    "text_only": "examples whose records name no image, samples of text alone",
 }
 
 
