@@ -136,6 +136,7 @@ def page(d: Declaration) -> str:
         for column, way in d.web.columns.items():
             say(f"column {column}", way)
         say("images", " or ".join(d.web.images) or "in the files themselves")
+        say("without an image", "a sample of text alone" if d.web.text_only else "")
         say("image ids", f"{d.web.image_namespace}:ID" if d.web.image_namespace else "by content")
     for name, other in d.compat.items():
         say(f"as {name} reads it", _as_read(other))

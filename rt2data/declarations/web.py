@@ -64,6 +64,8 @@ class WebFields:
         columns: further fields that the index keeps, for filters.
         group: whether records with one id are one example with several texts.
         max_images: examples with more images are left out.
+        text_only: whether a question or conversation without an image is a sample, of text alone.
+        imageless_files: whether no record of a file need name an image.
     """
 
     splits: dict[str, dict[str, tuple[str, ...]]]
@@ -79,6 +81,8 @@ class WebFields:
     delimiter: str = ","
     group: bool = False
     max_images: int = 1
+    text_only: bool = False
+    imageless_files: bool = False
     boxes: Boxes | None = None
 
     @property
@@ -111,8 +115,9 @@ def parse_web_fields(raw: Mapping[str, Any], file: str, lines: dict[yaml_file.Wh
             raise fail(("splits", split), f'split "{split}" has no "{missing[0]}"', f"files of {' and '.join(roles)}")
     if raw["format"] == "hub" and "hub" not in raw:
         raise fail((), 'the file has no "hub"', "hub: with the id of a repository")
+    imageless = bool(raw.get("text_only", False))
     inside = raw["format"] in ("webdataset", "parquet", "arrow", "hub") or ":" in raw["format"]
-    if not inside and "images" not in raw and "image" not in fields:
+    if not inside and not imageless and "images" not in raw and "image" not in fields:
         raise fail((), 'the file has no "images"', 'the field "images"')
     texts = [name for name in ("answers", "captions", "conversation", "boxes") if name in fields]
     if (fields or "records" in raw) and not texts:
@@ -123,6 +128,8 @@ def parse_web_fields(raw: Mapping[str, Any], file: str, lines: dict[yaml_file.Wh
             raise fail(("fields", name), f'the field "{name}" for kind {kind}', f"the fields of kind {kind}")
     if "answers" in fields and "question" not in fields:
         raise fail(("fields",), '"answers" without "question"', 'the field "question" too')
+    if imageless and ("boxes" in fields or not {"question", "conversation"} & set(fields)):
+        raise fail(("text_only",), "text_only where texts are of an image", "the field question or conversation")
     _check_together(raw, fail)
     image = fields.get("image", ())
     paths: list[tuple[yaml_file.Where, str]] = [
@@ -158,6 +165,8 @@ def parse_web_fields(raw: Mapping[str, Any], file: str, lines: dict[yaml_file.Wh
         delimiter=raw.get("delimiter", ","),
         group=bool(raw.get("group", False)),
         max_images=raw.get("max_images", len(image) if isinstance(image, list) else 1),
+        text_only=raw.get("text_only", {"conversation", "image"} <= set(fields)),
+        imageless_files=imageless,
         boxes=Boxes(**raw["boxes"]) if "boxes" in raw else None,
     )
 

@@ -183,6 +183,8 @@ def _text(
     for p in facts:
         size = f"{p['width']} x {p['height']} pixels, {p['bytes']:,} bytes"
         rows.append(("image", f"{p['name']}  {p['format']}, {size}{cameras.get(p['name'], '')}"))
+    if not facts:
+        rows.append(("image", "none"))
     if decoded is not None and tokenizer is not None:
         rows += _action(sample, decoded, tokenizer)
     if sample["kind"] == "robot" and (decoded is not None or named):

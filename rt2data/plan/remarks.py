@@ -1,4 +1,4 @@
-"""What a plan says of images that are turned and of boxes: how many, and which field to look at."""
+"""What a plan says of images that are turned or are not there, and of boxes: how many, and which field to look at."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ WORDS = {
     "turned": "images turned upright by their EXIF orientation, and encoded anew",
     "clipped": "boxes that reach beyond their image, clipped to it",
     "skipped": "boxes without an area or a label, which no answer holds",
+    "text_only": "examples whose records name no image, samples of text alone",
 }
 
 
@@ -31,6 +32,8 @@ def count_remarks(table: pa.Table, source: RecipeSource, samples: Selection) -> 
             counts["turned"] += int(np.count_nonzero(index.numbers(table, f"{camera}.turn")[samples.kept]))
     for word in ("skipped", "clipped") if source.declaration.web.boxes else ():
         counts[word] += int(index.numbers(table, f"{index.BOXES}{word}")[samples.kept].sum())
+    if source.declaration.web.text_only:
+        counts["text_only"] += int(np.count_nonzero(~selection.has_image(table, source)[samples.kept]))
     return +counts
 
 

@@ -91,6 +91,7 @@ def _pictures(job: Job, number: int) -> dict[int, U64]:
 def _of_part(job: Job, source: RecipeSource, table: pa.Table, dataset_split: str) -> Iterator[tuple[int, U64]]:
     """The pictures of a part's samples by split."""
     samples = selection.select(table, job.recipe, source, dataset_split)
+    samples = samples.take(selection.has_image(table, source)[samples.rows])
     hashes = index.numbers(table, "split_hash")[samples.rows]
     for split in np.unique(samples.split[samples.split >= 0]).tolist():
         yield split, np.unique(hashes[samples.split == split])

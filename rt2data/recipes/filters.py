@@ -27,7 +27,8 @@ DUPLICATES = {"duplicate_episode": 1, "duplicate_image": 2}
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A condition on one column. A row without a value passes only a filter that has nothing but `refused`.
+    """A condition on one column. A row without a value passes only a filter that has nothing but `refused`; one
+    without an image passes what is asked of images.
 
     Attributes:
         column: its name.

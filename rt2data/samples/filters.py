@@ -28,7 +28,8 @@ DOUBLE = "filter.double"
 def passes(table: pa.Table, one: Filter, cameras: Sequence[str]) -> Mask:
     """Which rows of an index meet a filter, bool (rows,).
 
-    Width and height are those of the first camera's image, brightness and contrast those of all.
+    Width and height are those of the first camera's image, brightness and contrast those of all. A row without
+    any image meets what is asked of images.
     """
     if one.column in ("language", "success"):
         codes, values = index.codes(table, one.column)
@@ -44,7 +45,17 @@ def passes(table: pa.Table, one: Filter, cameras: Sequence[str]) -> Mask:
         pairs = zip(texts or [None] * len(least), least.tolist(), strict=True)
         values = [text if text is not None else None if math.isnan(number) else number for text, number in pairs]
         ok &= np.array([_among(one, value) for value in values], np.bool_)
+    if one.column in ("width", "height", *PIXELS):
+        ok |= ~has_image(table, cameras)
     return np.asarray(ok)
+
+
+def has_image(table: pa.Table, cameras: Sequence[str]) -> Mask:
+    """Whether each row of an index names an image of some camera, bool (rows,)."""
+    named = np.zeros(table.num_rows, np.bool_)
+    for camera in cameras:
+        named |= np.asarray(pa.compute.is_valid(table.column(f"{camera}.file")))
+    return named
 
 
 def _among(one: Filter, value: Any) -> bool:
@@ -55,6 +66,8 @@ def _values(table: pa.Table, column: str, cameras: Sequence[str]) -> tuple[Numbe
     """The least and greatest number of each row (NaN: none), and its text where the column has texts."""
     if column in ("width", "height", "steps"):
         numbers = index.numbers(table, column if column == "steps" else f"{cameras[0]}.{column}").astype(np.float64)
+        if column != "steps":
+            numbers[~has_image(table, cameras[:1])] = np.nan
         return numbers, numbers, []
     if column in PIXELS:
         return *_pixels(table, column, cameras), []

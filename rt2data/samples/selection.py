@@ -89,6 +89,11 @@ def shown(source: RecipeSource) -> tuple[str, ...]:
     return tuple(name for name in taken if name not in padding) or taken
 
 
+def has_image(table: pa.Table, source: RecipeSource) -> npt.NDArray[np.bool_]:
+    """Whether each row names an image, bool (rows,): of usable rows those of text alone do not."""
+    return row_filters.has_image(table, cameras(source))
+
+
 def before_duplicates(source: RecipeSource) -> RecipeSource:
     """The source without its filters for duplicates, which are looked for among what the others leave."""
     return replace(source, filters=tuple(rule for rule in source.filters if rule.column not in filters.DUPLICATES))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping
@@ -92,6 +93,8 @@ class SampleCheck:
             named = keys.digest(sample["example"]).hex() == key.digest and key.step == 0
             found = f"example {sample['example']}, step {key.step}"
             self.report["keys"].expect(named, where, found, "the example's digest and step 0 in the key")
+            if not sample["images"]:
+                self._imageless(where, sample)
             return None
         named = keys.digest(sample["episode"]).hex() == key.digest and sample["step"] == key.step
         self.report["keys"].expect(
@@ -100,11 +103,20 @@ class SampleCheck:
             f"episode {sample['episode']}, step {sample['step']}",
             "the episode's digest and the step in the key, below its length",
         )
-        self._split(where, sample)
+        self._split(where, sample, f"episode {sample['episode']}", sample["dataset"], sample["episode"])
         return self._action(where, sample)
 
-    def _split(self, where: str, sample: Json) -> None:
-        """Check the split of an episode against its hash, where the recipe gives shares."""
+    def _imageless(self, where: str, sample: Json) -> None:
+        """Check a web sample without an image: a question for none, split by what its conversation begins with."""
+        asked = [text for text in (*(sample["turns"] or ())[::2], sample["question"] or "") if text.strip()]
+        check, expected = self.report["members"], "an image, or a question that asks for none"
+        if not check.expect(sample["kind"] == "vqa" and bool(asked), where, "no image", expected):
+            return
+        check.expect(not any("<image>" in text for text in asked), where, "a question with <image>", expected)
+        self._split(where, sample, "a text-only sample", "", unicodedata.normalize("NFKC", asked[0]))
+
+    def _split(self, where: str, sample: Json, what: str, namespace: str, unit: str) -> None:
+        """Check the split of an episode or question against its hash, where the recipe gives shares."""
         shares, held = splits.shares(self.facts.rules[sample["source"]]), self.facts.recipe.get("holdout")
         if held and sample["split"] == held.get("split", "holdout"):
             return  # wherever its hash would have put it
@@ -114,12 +126,12 @@ class SampleCheck:
         for share in list(shares.values())[:-1]:
             total += share
             edges.append(min(round(total * 2.0**64), (1 << 64) - 1))
-        number = int.from_bytes(keys.digest("split", sample["dataset"], sample["episode"], size=8), "big")
+        number = int.from_bytes(keys.digest("split", namespace, unit, size=8), "big")
         wanted = list(shares)[bisect_right(edges, number)]
         self.report["splits"].expect(
             sample["split"] == wanted,
             where,
-            f"episode {sample['episode']} in {sample['split']}",
+            f"{what} in {sample['split']}",
             f"{wanted}, by its hash",
         )
 

@@ -193,8 +193,7 @@ def test_llava(tmp_path: Path) -> None:
     write(tmp_path / "llava" / "images" / "a.jpg", JPG)
     found = table(tmp_path, "llava_instruct")
     assert reasons(found) == {
-        "": 3,
-        "no_image": 1,
+        "": 4,  # "text" is a sample of text alone
         "missing_image": 1,
         "other_image_count": 2,
         "bad_conversation": 3,

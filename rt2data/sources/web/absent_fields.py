@@ -33,9 +33,9 @@ class AbsentFields:
         wanted |= {f"columns: {name}": [_paths(path)] for name, path in web.columns.items() if columns}
         wanted |= {f"where: {path}": [_paths(path)] for path in web.where.get(split, {})}
         # Of several images a record may lack some, but a column is one that each of them names.
-        every = web.image if table else web.image[:1]
+        every = () if web.imageless_files else web.image if table else web.image[:1]
         wanted |= {f"fields: image {path}" if web.image[1:] else "fields: image": [_paths(path)] for path in every}
-        if web.images:
+        if web.images and not web.imageless_files:
             given = {"image"} if web.image else set[str]()
             named = (_IMAGE.findall(pattern) for pattern in web.images)
             patterns = ([name for name in names if name.partition("|")[0] not in given] for names in named)

@@ -25,7 +25,7 @@ from rt2data.sources.base import Part, Source
 from rt2data.sources.pictures import MAX_BYTES, Fact, Names, Picture, PictureReader, describe, read_fact
 from rt2data.sources.web import boxes, json_stream
 from rt2data.sources.web.clean import clean
-from rt2data.sources.web.examples import VERSION, Example, Kept, is_kept, keep, mark_duplicates
+from rt2data.sources.web.examples import VERSION, Example, Kept, is_kept, keep, mark_duplicates, text_unit
 from rt2data.storage import object_store
 from rt2data.storage.object_store import Url
 from rt2data.storage.places import Place, safe_join
@@ -246,8 +246,10 @@ class WebCorpus(Source):
         try:
             for e in examples:
                 row = [fact(p) for p in e.pictures[: self.web.max_images]]
-                facts.append(row or [Fact(None, state=index.CODE["no_image"])])
-                if not e.image_unit:
+                facts.append(row or [Fact(None, state=0 if e.text_only else index.CODE["no_image"])])
+                if e.text_only:
+                    e.image_unit = text_unit(e)
+                elif not e.image_unit:
                     e.image_unit = (fact(e.anchor) if e.anchor is not None else facts[-1][0]).content or e.id
                 first = facts[-1][0]
                 if e.boxes and self.web.boxes and not e.answers and not e.reject and first.state in _GOOD:
@@ -293,7 +295,9 @@ def _columns(declaration: Declaration, examples: Sequence[Example]) -> dict[str,
     language = np.array([position.get(e.language or "", -1) for e in examples], np.int32)
     columns: dict[str, Any] = {
         "unit": pa.FixedSizeBinaryArray.from_buffers(pa.binary(10), rows, [None, pa.py_buffer(units)]),
-        "split_hash": np.array([index.split_hash(namespace, e.image_unit) for e in examples], np.uint64),
+        "split_hash": np.array(
+            [index.split_hash("" if e.text_only else namespace, e.image_unit) for e in examples], np.uint64
+        ),
         "step": np.zeros(rows, np.int32),
         "steps": np.ones(rows, np.int32),
         "episode": index.dictionary(np.arange(rows, dtype=np.int32), [e.id for e in examples]),

@@ -6,6 +6,7 @@ a part then reads its own lines and no others.
 
 from __future__ import annotations
 
+import unicodedata
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from rt2data.sources.pictures import Names, Picture
 from rt2data.sources.web import boxes
 from rt2data.storage import atomic
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(slots=True)
@@ -31,7 +32,7 @@ class Example:
     Attributes:
         id: in the corpus, unique.
         image_unit: what the split is made by, in the corpus's namespace; "" stands for the content of `anchor`.
-        images: in the order of the prompt; empty where the example names none.
+        pictures: in the order of the prompt; empty where the example names none.
         anchor: the image whose content decides the split; the first one unless images are tied together.
         turns: earlier questions and answers, one after the other.
         boxes: in the declared unit; they become the answer.
@@ -39,6 +40,7 @@ class Example:
         skipped: boxes without an area or a label, which are not in `boxes`.
         clipped: boxes that were clipped to the image for the answer.
         columns: values of the declared columns.
+        text_only: whether it is a sample although its record names no image.
         reject: why it is no sample, a code of index.REASONS; 0 = nothing known against it.
     """
 
@@ -56,6 +58,7 @@ class Example:
     clipped: int = 0
     columns: dict[str, Any] = field(default_factory=dict)
     anchor: Picture | Names | None = None
+    text_only: bool = False
     reject: int = 0
 
 
@@ -115,6 +118,16 @@ def mark_duplicates(examples: Iterable[Example]) -> None:
         if name in seen:
             mark_duplicate(example, row)
         seen.add(name)
+
+
+def text_unit(example: Example) -> str:
+    """Return what the split of a text-only example is made by: the question that its conversation begins with.
+
+    So all turns of a conversation are in one split, and so are conversations that begin alike. In the form NFKC, to
+    which a recipe may bring the texts.
+    """
+    asked = (text for text in (*example.turns[::2], example.question or "") if text.strip())
+    return unicodedata.normalize("NFKC", next(asked, example.id))
 
 
 def mark_duplicate(example: Example, row: int) -> None:

@@ -121,6 +121,8 @@ class Records(WebCorpus):
         url = get("url")
         if isinstance(url, str) and url.strip():
             pictures = [_not_fetched(picture) for picture in pictures]
+        elif not pictures:
+            common["text_only"] = web.text_only
         if "conversation" in web.fields:
             if any(isinstance(media := record.get(name), list) and any(media) for name in _OTHER_MEDIA):
                 yield Example(own, pictures=pictures, reject=index.CODE["video_or_audio"], **common)
