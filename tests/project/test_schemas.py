@@ -25,7 +25,9 @@ OURS = ["manifest", "sample", "statistics"]
 # Fields of samples that only some mixtures have: those with relative chunks, of floats, with kinds of sample.
 SOME = {*render.RELATIVE, render.NORMALISED, *render.CONVERSATION}
 # Such fields of all files: also those of rules of bounds that need them.
-OPTIONAL = {*SOME, "horizon", "shared", "q_low", "q_high"}
+OPTIONAL = {*SOME, "horizon", "shared", "q_low", "q_high", "kinds", "steps"}
+# Either of these a part of a turn has.
+OPTIONAL |= {"text", "image"}
 
 
 def objects(rule: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
