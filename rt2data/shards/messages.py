@@ -363,8 +363,8 @@ def plain_messages(kind: str, prompt: Texts | bytes, target: Texts | bytes, refs
             orjson.dumps(
                 [
                     {"role": "user", "content": content, "loss": "none", "end": False, "spans": []},
-                    {"role": "assistant", "content": [{"type": "text", "text": answer}], "loss": loss, "end": True,
-                     "spans": spans},
+                    {"role": "assistant", "content": [{"type": "text", "text": answer}] if answer else [],
+                     "loss": loss, "end": True, "spans": spans},
                 ]
             )[1:-1]
         )  # fmt: skip

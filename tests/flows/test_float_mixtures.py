@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import small_corpora
+from support import fake_datasets, small_corpora
 from support.builds import samples
 from support.damaged_mixtures import edit_sample, failing
 
+from rt2data.declarations.declaration import find_declaration
 from rt2data.errors import Rt2dataError
 from rt2data.mixture import export
 from rt2data.mixture import stats as mixture_stats
@@ -100,3 +101,52 @@ def test_bounds_are_not_asked_for(tmp_path: Path) -> None:
     not_yet_fitted = read_recipe(write_recipe(tmp_path, spec=str(tmp_path / "fitted"), horizon=4))
     assert not_yet_fitted.bounds.rule == "robust"
     assert render.NORMALISED not in render.fields(read_recipe(write_recipe(tmp_path, spec="rt2")))
+
+
+def kinds_recipe(folder: Path, spec: str = "float-gr00t", said: str = "", **source: Any) -> Path:
+    """A robot source with kinds, whose turns hold its state and `said`, and one without."""
+    act = {"turns": [{"user": "{image:primary}{instruction}, at {state}"}, {"assistant": said, "loss": "action"}]}
+    plain = {"source": "taco_play", "prompts": {"robot": "T: {instruction}? A:"}, "splits": {"train": ["train"]}}
+    sources: list[dict[str, Any]] = [{"source": "bridge_dataset", "kinds": {"act": act}} | source, plain]
+    fields: dict[str, Any] = {"state": {"spec": "proprio-molmoact2"}, "tokenizer": {"spec": spec, "horizon": 3}}
+    return small_corpora.write_recipe(
+        folder / "r.yaml", sources=[*sources, {"source": "coco_captions"}], cameras=["primary"], holdout=None, **fields
+    )
+
+
+def test_kinds_states_and_relative_chunks_of_floats(build: Build, tmp_path: Path) -> None:
+    root = small_corpora.write_corpora(tmp_path / "data")
+    fake_datasets.fake(find_declaration("taco_play", "test"), root, episodes=5)
+    build(kinds_recipe(tmp_path, action={"relative": "pose"}), tmp_path / "out", data_root=root)
+    report = verify(tmp_path / "out")
+    assert failing(report) == set(), report.text()
+    tokenizer, found = ActionTokenizer.from_pretrained(tmp_path / "out"), set()
+    for row in (s["json"] for s in samples(tmp_path / "out", "train") if s["json"]["kind"] == "robot"):
+        found.add((row["source"], row["recipe_kind"]))
+        head = row["messages"][-1]
+        assert (head["loss"], head["content"], row["target"]) == ("action", [], "")
+        own = tokenizer.check_sample(row)
+        wanted = float_normaliser(own).normalise(np.array(row["action"]).reshape(3, -1))
+        np.testing.assert_allclose(np.array(row["action_normalised"]).reshape(3, -1), wanted, atol=1e-6)
+        if row["recipe_kind"]:
+            assert set(row["relative"]) == {"pose_base", "none"}
+            assert re.search("at (<state_start>(<state_[0-9]+>)+<state_end>)$", row["prompt"])
+    assert found == {("bridge_dataset", "act"), ("taco_play", None)}
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_bytes())
+    assert [source["drift"] for source in manifest["sources"]] == [None, None, None]
+
+
+def test_what_floats_and_codes_of_chunks_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(Rt2dataError, match="action is no text"):
+        read_recipe(kinds_recipe(tmp_path, said="{action}"))
+    read_recipe(kinds_recipe(tmp_path, spec="rt2", said="{action}"))
+    with pytest.raises(Rt2dataError, match="bounds: robust for bridge_dataset"):
+        read_recipe(kinds_recipe(tmp_path, bounds="robust"))
+    with pytest.raises(Rt2dataError, match="bounds: none for bridge_dataset"):
+        read_recipe(kinds_recipe(tmp_path, spec="rt2", bounds="none"))
+    steps = {"relative": "pose", "statistics": "per_step"}
+    for spec in ("float-gr00t", "spatialvla", "fast-bpe", "fast"):
+        with pytest.raises(Rt2dataError, match="one set of bounds"):
+            read_recipe(kinds_recipe(tmp_path, spec=spec, action=steps))
+    with pytest.raises(Rt2dataError, match="of one step"):
+        read_recipe(small_corpora.write_recipe(tmp_path / "s.yaml", state={"spec": "vla0"}))

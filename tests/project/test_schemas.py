@@ -25,7 +25,7 @@ OURS = ["manifest", "sample", "statistics"]
 # Fields of samples that only some mixtures have: those with relative chunks, of floats, with kinds of sample.
 SOME = {*render.RELATIVE, render.NORMALISED, *render.CONVERSATION}
 OPTIONAL = {  # such fields of each file
-    "manifest": {"kinds", "steps"},
+    "manifest": {"kinds", "steps", "control", "tracks"},
     "sample": {*SOME, "text", "image"},  # the latter of a part of a message, by its type
     "statistics": {"horizon", "shared", "q_low", "q_high"},  # of relative chunks; of rules of bounds that need them
 }
