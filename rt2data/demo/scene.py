@@ -178,33 +178,35 @@ class Scene:
         """
         bodies, fingers, hand = [thing.body() for thing in moving], arm.fingers(), arm.hand()
         shadows = [shadow_outline(body, self.light) for body in (*bodies, *fingers, *hand)]
-        primary, loose = self._primary(arm, bodies, [*fingers, *hand], shadows)
-        return primary, self._wrist(arm, bodies, fingers, shadows), self._seen(loose)
+        primary, drawn = self._primary(arm, bodies, [*fingers, *hand], shadows)
+        return primary, self._wrist(arm, bodies, fingers, shadows), self._seen(drawn)
 
     def _primary(
         self, arm: Arm, bodies: list[Body], hand: list[Body], shadows: list[list[Point]]
     ) -> tuple[Image.Image, list[_Piece]]:
-        """Return the image, and the robot and what moves as they were drawn."""
+        """Return the image, and what was drawn over all that never moves, in its order."""
         image = self._base.copy()
         camera, light = self.camera, self.light
         box = _darken(image, [camera.ground(outline) for outline in shadows], 4, 1.6)
-        parts, marks = [self._piece(body) for body in hand], arm.links(camera, light)
-        links = _Piece(max(part.depth for part in parts) + 0.001, marks, strokes_box(marks))
+        parts = [self._piece(body) for body in hand]
+        behind = max(part.depth for part in parts) + 0.001
+        links = [_Piece(behind, marks, strokes_box(marks)) for marks in arm.links(camera, light)]
         first = len(self.still) + 1
-        loose = [*(self._piece(body, number) for number, body in enumerate(bodies, first)), links, *parts]
+        loose = [*(self._piece(body, number) for number, body in enumerate(bodies, first)), *links, *parts]
         for piece in loose:
             box = join_boxes(box, piece.box)
         # What stands still is in the base already; it is drawn again where what moves may hide it.
         near = [still for still in self._still if boxes_overlap(box, still.box)]
-        draw = ImageDraw.Draw(image)
-        for piece in sorted([*near, *loose], key=_nearness):
+        draw, drawn = ImageDraw.Draw(image), sorted([*near, *loose], key=_nearness)
+        for piece in drawn:
             paint(draw, piece.marks)
-        return image.reduce(SCALE), loose
+        return image.reduce(SCALE), drawn
 
-    def _seen(self, loose: list[_Piece]) -> list[Box | None]:
+    def _seen(self, drawn: list[_Piece]) -> list[Box | None]:
         """Find what is to be seen of each object, in the order of their numbers."""
-        pieces = sorted([*self._still, *loose], key=_nearness)
-        pieces[:0] = self._under
+        again = {piece.number for piece in drawn}
+        base = sorted((piece for piece in self._still if piece.number not in again), key=_nearness)
+        pieces = [*self._under, *base, *drawn]
         found = {}
         for place, piece in enumerate(pieces):
             if piece.number:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
@@ -242,7 +242,7 @@ def true_answer(question: str, episode: Episode, step: int) -> str | None:
         third = int(middles[label] / (PRIMARY[0] / 3))
         return ("on the left", "in the middle", "on the right")[third] + " of the picture"
 
-    rules = {
+    rules: dict[str, Callable[..., list[str]]] = {
         r"What should the robot do now to .*\?": lambda: [
             row["value"] for row in episode.of("subtask") if row["step"] == step
         ],
