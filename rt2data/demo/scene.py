@@ -210,7 +210,9 @@ class Scene:
         found = {}
         for place, piece in enumerate(pieces):
             if piece.number:
-                hiding = [other for other in pieces[place + 1 :] if boxes_overlap(piece.box, other.box)]
+                hiding = [
+                    other for other in pieces[place + 1 :] if boxes_overlap(piece.box, other.box, -2.0)
+                ]  # edges are drawn wide
                 key = piece.number, piece.box
                 if hiding or key not in self._known:
                     found[piece.number] = self._find_box(piece, hiding)
