@@ -210,9 +210,8 @@ class Scene:
         found = {}
         for place, piece in enumerate(pieces):
             if piece.number:
-                hiding = [
-                    other for other in pieces[place + 1 :] if boxes_overlap(piece.box, other.box, -2.0)
-                ]  # edges are drawn wide
+                after = pieces[place + 1 :]  # edges are drawn wider than their box
+                hiding = [other for other in after if boxes_overlap(piece.box, other.box, -2.0)]
                 key = piece.number, piece.box
                 if hiding or key not in self._known:
                     found[piece.number] = self._find_box(piece, hiding)
