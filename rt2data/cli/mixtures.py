@@ -40,7 +40,7 @@ def _add_sample(commands: Commands) -> None:
         commands,
         "sample",
         write_demo,
-        "render the embedded demo: tabletop robot episodes, a VQA corpus and a caption corpus",
+        "render the embedded demo: annotated tabletop robot episodes, a VQA corpus and a caption corpus",
         "rt2data sample out/sample",
     )
     command.add_argument("dir", type=local_path, metavar="DIR", help="the folder to write; use it as --data-root")

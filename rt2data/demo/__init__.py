@@ -1,12 +1,12 @@
 """The demo world: a rendered tabletop as robot episodes, questions and captions (`rt2data sample`).
 
 ``write_sample`` writes three datasets into one folder: ``tabletop/1.0.0`` (RLDS as TensorFlow Datasets writes it),
-``tabletop_vqa`` (the layout of VQAv2) and ``tabletop_captions`` (the layout of COCO captions). Their bytes depend on
-the seed alone, for one version of Pillow.
+with annotations in ``tabletop/annotations.jsonl``, ``tabletop_vqa`` (the layout of VQAv2) and ``tabletop_captions``
+(the layout of COCO captions). Their bytes depend on the seed alone, for one version of Pillow.
 
 `shapes`, `robot` and `surface` are the objects, `pose` and `render` geometry and drawing, `scene` a table with its
-cameras, `motion` the tasks, `environment` what actions make of them, `episodes` and `web` the datasets, `words` the
-languages.
+cameras, `motion` the tasks, `environment` what actions make of them, `episodes` and `web` the datasets, `notes` the
+annotations, `words` the languages.
 
 May import: `rlds`, `images`, `errors`.
 """
@@ -23,7 +23,7 @@ from typing import Any
 from rt2data.errors import Rt2dataError
 
 _FORMAT = "rt2data.sample/"
-VERSION = 1  # of the demo data: a folder from another version is written anew
+VERSION = 2  # of the demo data: a folder from another version is written anew
 CORPORA = ("tabletop", "tabletop_vqa", "tabletop_captions")
 _MARKER = "sample.json"
 

@@ -1,7 +1,8 @@
-"""Render the robot episodes of the demo world and write them as RLDS."""
+"""Render the robot episodes of the demo world and write them as RLDS, with annotations beside them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,16 @@ import numpy as np
 from PIL import Image
 
 from rt2data.demo.motion import Course, Task, draw_task, perform_task
+from rt2data.demo.notes import annotate_episode
 from rt2data.demo.pose import from_rpy
+from rt2data.demo.render import Box
 from rt2data.demo.robot import Arm
 from rt2data.demo.scene import PRIMARY, WRIST, Scene, make_camera
 from rt2data.images.codec import encode_image
 from rt2data.rlds.writer import ImageSpec, TensorSpec, TextSpec, write_rlds
 
 NAME, VERSION = "tabletop", "1.0.0"
+ANNOTATIONS = "annotations.jsonl"
 SPLITS = {"train": 56, "val": 8}  # episodes
 SHARDS = {"train": 4, "val": 1}
 
@@ -50,10 +54,11 @@ FEATURES: dict[str, Any] = {
 
 
 def write_episodes(folder: Path, seed: int, tables: Mapping[str, Image.Image]) -> None:
-    """Write ``folder/tabletop/1.0.0``."""
+    """Write ``folder/tabletop/1.0.0``, and ``folder/tabletop/annotations.jsonl`` with what is true of the episodes."""
     splits, first = {}, 0
+    notes: list[dict[str, Any]] = []
     for split, count in SPLITS.items():
-        splits[split] = _render_episodes(range(first, first + count), seed, tables)
+        splits[split] = _render_episodes(range(first, first + count), seed, tables, notes)
         first += count
     write_rlds(
         folder,
@@ -65,23 +70,39 @@ def write_episodes(folder: Path, seed: int, tables: Mapping[str, Image.Image]) -
         description="A rendered robot arm that picks up, pushes and places objects on a table; made by rt2data.",
         licence="Apache-2.0",
     )
+    lines = [json.dumps(note, ensure_ascii=False, separators=(",", ":")) + "\n" for note in notes]
+    (folder / NAME / ANNOTATIONS).write_text("".join(lines), encoding="utf-8")
 
 
-def _render_episodes(ids: range, seed: int, tables: Mapping[str, Image.Image]) -> Iterator[dict[str, Any]]:
+def _render_episodes(
+    ids: range, seed: int, tables: Mapping[str, Image.Image], notes: list[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Yield episodes, and add what is true of them to `notes`."""
     for episode in ids:
         task, rng = draw_task(seed, episode)
         course = perform_task(rng, task)
         scene = Scene(rng, make_camera(rng), tables, task.things[1:], task.plate)
-        yield _render_episode(episode, seed, task, course, scene)
+        images = _render_steps(course, scene)
+        notes += annotate_episode(episode, seed, task, course, scene.camera, images[2])
+        yield _episode(episode, seed, task, course, images[:2])
 
 
-def _render_episode(episode: int, seed: int, task: Task, course: Course, scene: Scene) -> dict[str, Any]:
-    primary, wrist = [], []
+def _render_steps(course: Course, scene: Scene) -> tuple[list[bytes], list[bytes], list[list[Box | None]]]:
+    """Render each step: the encoded images of both cameras, and the boxes of what is seen."""
+    primary, wrist, seen = [], [], []
     for state, mover in zip(course.states, course.movers, strict=True):
         arm = Arm(state[:3], from_rpy(*state[3:6]), state[6], scene.paint)
-        images = scene.render(arm, [mover])
+        *images, boxes = scene.render(arm, [mover])
         primary.append(encode_image(images[0], "jpeg"))
         wrist.append(encode_image(images[1], "png"))
+        seen.append(boxes)
+    return primary, wrist, seen
+
+
+def _episode(
+    episode: int, seed: int, task: Task, course: Course, images: tuple[list[bytes], list[bytes]]
+) -> dict[str, Any]:
+    primary, wrist = images
     steps = len(course.states)
     last = np.arange(steps) == steps - 1
     return {

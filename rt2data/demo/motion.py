@@ -24,7 +24,7 @@ State: TypeAlias = tuple[float, float, float, float, float, float, float]
 X_RANGE, Y_RANGE = (0.32, 0.57), (-0.22, 0.22)  # where objects may stand, metres
 _APART = 0.098  # metres between the centres of two objects, so that the open hand fits between them
 # Directions to push, as x and y. Left and right are those of the image, whose camera faces the robot.
-_DIRECTIONS = {
+DIRECTIONS = {
     "to the left": (0.0, -1.0),
     "to the right": (0.0, 1.0),
     "towards the robot": (-1.0, 0.0),
@@ -198,8 +198,8 @@ def _push(rng: Random, kind: str, things: list[Thing]) -> Task | None:
         goal, ahead = name_thing(other), scale(line, 1 / length)
         far = length - shape.radius - SHAPES[other.shape].radius - 0.003
     else:
-        goal = rng.choice(sorted(_DIRECTIONS))
-        ahead, far = (*_DIRECTIONS[goal], 0.0), rng.uniform(0.08, 0.15)
+        goal = rng.choice(sorted(DIRECTIONS))
+        ahead, far = (*DIRECTIONS[goal], 0.0), rng.uniform(0.08, 0.15)
     if not 0.05 <= far <= 0.24:
         return None
     end = add(thing.position, ahead, far)

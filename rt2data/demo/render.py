@@ -217,13 +217,13 @@ def boxes_overlap(a: Box, b: Box, margin: float = 0.0) -> bool:
     return across > margin and down > margin
 
 
-def paint(draw: ImageDraw.ImageDraw, drawn: Sequence[Stroke]) -> None:
-    """Paint strokes in their order."""
+def paint(draw: ImageDraw.ImageDraw, drawn: Sequence[Stroke], grey: int | None = None) -> None:
+    """Paint strokes in their order, with their own fills or all in one grey."""
     for points, colour in drawn:
         if len(points) > 2:
-            draw.polygon(points, fill=colour)
+            draw.polygon(points, fill=colour if grey is None else grey)
         else:
-            draw.ellipse(points, fill=colour)
+            draw.ellipse(points, fill=colour if grey is None else grey)
 
 
 def shadow_outline(body: Body, light: Light) -> list[Point]:

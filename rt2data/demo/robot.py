@@ -52,14 +52,14 @@ class Arm:
     def _part(self, mesh: Mesh, colour: Colour) -> Body:
         return Body(mesh, colour, self.position, self.turn)
 
-    def links(self, camera: Camera, light: Light) -> list[Stroke]:
-        """Draw the arm from its shoulder to the hand."""
+    def links(self, camera: Camera, light: Light) -> list[list[Stroke]]:
+        """Draw the arm from its shoulder to the hand, link by link."""
         wrist = self.at((0.0, 0.0, 0.140))
         points = (_SHOULDER, _elbow(wrist), wrist, self.at((0.0, 0.0, 0.104)))
         shoulder, elbow, end, flange = (camera.pixel(p) for p in points)
         colour, metal = _shade(self.colour, light), _shade(_METAL, light)
         upper, fore = draw_tube(shoulder, elbow, (0.052, 0.044), colour), draw_tube(elbow, end, (0.043, 0.033), colour)
-        return upper + fore + draw_tube(end, flange, (0.034, 0.031), metal)
+        return [upper, fore, draw_tube(end, flange, (0.034, 0.031), metal)]
 
 
 def draw_pillar(colour: Colour, camera: Camera, light: Light) -> list[Stroke]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFilter
 
@@ -29,6 +30,7 @@ from rt2data.demo.shapes import BALL_RADIUS, PLATE, PLATE_INNER, SHAPES, Point
 from rt2data.demo.surface import TABLES, make_table_top, make_wall
 
 PRIMARY, WRIST = (320, 256), (96, 96)  # width and height of the two cameras' images
+SEEN = 30  # pixels of an object from which it counts as seen
 COLOURS: dict[str, Colour] = {
     "red": (208.0, 44.0, 40.0),
     "orange": (242.0, 128.0, 26.0),
@@ -38,6 +40,7 @@ COLOURS: dict[str, Colour] = {
     "purple": (132.0, 66.0, 174.0),
 }
 _SHADOW = (16, 15, 20)
+_LAST = 255  # the number of the plate, after those of all objects
 _PLATE: Colour = (226.0, 228.0, 230.0)
 # The table's texture: pixels across, pixels per metre, and x and y in metres of its first pixel.
 _TEXTURE, _DENSITY, _X, _Y = 1024, 640.0, -0.45, -0.80
@@ -64,6 +67,18 @@ class Thing:
     def body(self) -> Body:
         ball = BALL_RADIUS if self.shape == "ball" else 0.0
         return Body(SHAPES[self.shape].mesh, COLOURS[self.colour], self.position, self.turn, ball)
+
+
+class _Piece(NamedTuple):
+    """What is drawn as one: how far away it is, its strokes and their box in the large image, and its object's number.
+
+    Number 0 is the robot's.
+    """
+
+    depth: float
+    marks: list[Stroke]
+    box: Box
+    number: int = 0
 
 
 def make_camera(rng: Random) -> Camera:
@@ -94,7 +109,10 @@ class Scene:
         self.light = Light(towards, rng.uniform(0.52, 0.62), rng.uniform(0.44, 0.56), rng.choice(_TINTS))
         self.paint = rng.choice(_PAINTS)
         self._texture = self._table(tables[rng.choice(sorted(tables))])
-        self._still = [(camera.depth(body_middle(b)), draw_body(b, camera, self.light)) for b in self.still]
+        self._still = [self._piece(body, number) for number, body in enumerate(self.still, 1)]
+        self._under = [self._piece(self.plate, _LAST)] if self.plate else []
+        self._known: dict[tuple[int, Box], Box | None] = {}  # boxes of objects that nothing hides
+        self._mask = Image.new("L", (camera.width * SCALE, camera.height * SCALE))  # black, but while a box is sought
         self._base = self._background(rng)
 
     def _table(self, style: Image.Image) -> Image.Image:
@@ -116,9 +134,13 @@ class Scene:
         draw = ImageDraw.Draw(image)
         self._draw_plate(draw, self.camera)
         paint(draw, draw_pillar(self.paint, self.camera, self.light))
-        for _, marks in sorted(self._still, key=_nearness):
-            paint(draw, marks)
+        for piece in sorted(self._still, key=_nearness):
+            paint(draw, piece.marks)
         return image
+
+    def _piece(self, body: Body, number: int = 0) -> _Piece:
+        marks = draw_body(body, self.camera, self.light)
+        return _Piece(self.camera.depth(body_middle(body)), marks, strokes_box(marks), number)
 
     def _draw_plate(self, draw: ImageDraw.ImageDraw, camera: Camera) -> None:
         if self.plate:
@@ -144,29 +166,78 @@ class Scene:
     def render_primary(self, arm: Arm, moving: Sequence[Thing]) -> Image.Image:
         """Render the image of the primary camera."""
         bodies, hand = [thing.body() for thing in moving], [*arm.fingers(), *arm.hand()]
-        return self._primary(arm, bodies, hand, [shadow_outline(body, self.light) for body in (*bodies, *hand)])
+        return self._primary(arm, bodies, hand, [shadow_outline(body, self.light) for body in (*bodies, *hand)])[0]
 
-    def render(self, arm: Arm, moving: Sequence[Thing]) -> tuple[Image.Image, Image.Image]:
-        """Render the images of the primary and the wrist camera."""
+    def render(self, arm: Arm, moving: Sequence[Thing]) -> tuple[Image.Image, Image.Image, list[Box | None]]:
+        """Render the images of the primary and the wrist camera.
+
+        Returns:
+            both images; and the boxes of what the primary one shows of each thing that stands still, each that moves,
+            and the plate, where there is one: left, top, right, bottom in whole pixels, the last not included. None
+            where less than `SEEN` pixels are to be seen.
+        """
         bodies, fingers, hand = [thing.body() for thing in moving], arm.fingers(), arm.hand()
         shadows = [shadow_outline(body, self.light) for body in (*bodies, *fingers, *hand)]
-        return self._primary(arm, bodies, [*fingers, *hand], shadows), self._wrist(arm, bodies, fingers, shadows)
+        primary, drawn = self._primary(arm, bodies, [*fingers, *hand], shadows)
+        return primary, self._wrist(arm, bodies, fingers, shadows), self._seen(drawn)
 
-    def _primary(self, arm: Arm, bodies: list[Body], hand: list[Body], shadows: list[list[Point]]) -> Image.Image:
+    def _primary(
+        self, arm: Arm, bodies: list[Body], hand: list[Body], shadows: list[list[Point]]
+    ) -> tuple[Image.Image, list[_Piece]]:
+        """Return the image, and what was drawn over all that never moves, in its order."""
         image = self._base.copy()
         camera, light = self.camera, self.light
         box = _darken(image, [camera.ground(outline) for outline in shadows], 4, 1.6)
-        parts = [(camera.depth(body_middle(b)), draw_body(b, camera, light)) for b in hand]
-        links = (max(depth for depth, _ in parts) + 0.001, arm.links(camera, light))
-        loose = [*((camera.depth(body_middle(b)), draw_body(b, camera, light)) for b in bodies), links, *parts]
-        for _, marks in loose:
-            box = join_boxes(box, strokes_box(marks))
+        parts = [self._piece(body) for body in hand]
+        behind = max(part.depth for part in parts) + 0.001
+        links = [_Piece(behind, marks, strokes_box(marks)) for marks in arm.links(camera, light)]
+        first = len(self.still) + 1
+        loose = [*(self._piece(body, number) for number, body in enumerate(bodies, first)), *links, *parts]
+        for piece in loose:
+            box = join_boxes(box, piece.box)
         # What stands still is in the base already; it is drawn again where what moves may hide it.
-        near = [still for still in self._still if boxes_overlap(box, strokes_box(still[1]))]
-        draw = ImageDraw.Draw(image)
-        for _, marks in sorted([*near, *loose], key=_nearness):
-            paint(draw, marks)
-        return image.reduce(SCALE)
+        near = [still for still in self._still if boxes_overlap(box, still.box)]
+        draw, drawn = ImageDraw.Draw(image), sorted([*near, *loose], key=_nearness)
+        for piece in drawn:
+            paint(draw, piece.marks)
+        return image.reduce(SCALE), drawn
+
+    def _seen(self, drawn: list[_Piece]) -> list[Box | None]:
+        """Find what is to be seen of each object, in the order of their numbers."""
+        again = {piece.number for piece in drawn}
+        base = sorted((piece for piece in self._still if piece.number not in again), key=_nearness)
+        pieces = [*self._under, *base, *drawn]
+        found = {}
+        for place, piece in enumerate(pieces):
+            if piece.number:
+                after = pieces[place + 1 :]  # edges are drawn wider than their box
+                hiding = [other for other in after if boxes_overlap(piece.box, other.box, -2.0)]
+                key = piece.number, piece.box
+                if hiding or key not in self._known:
+                    found[piece.number] = self._find_box(piece, hiding)
+                    if not hiding:
+                        self._known[key] = found[piece.number]
+                else:
+                    found[piece.number] = self._known[key]
+        return [found[number] for number in sorted(found)]
+
+    def _find_box(self, piece: _Piece, hiding: list[_Piece]) -> Box | None:
+        """Paint an object white, what hides it black, and return the box of what is left, in pixels of the image."""
+        width, height = self._mask.size
+        left, top, right, bottom = piece.box
+        area = max(0, int(left) - 1), max(0, int(top) - 1), min(width, int(right) + 2), min(height, int(bottom) + 2)
+        draw = ImageDraw.Draw(self._mask)
+        paint(draw, piece.marks, 255)
+        for other in hiding:
+            paint(draw, other.marks, 0)
+        mask = self._mask.crop(area)
+        self._mask.paste(0, area)
+        inner = mask.getbbox()
+        if inner is None or mask.histogram()[255] < SEEN * SCALE * SCALE:
+            return None
+        left, top, right, bottom = inner
+        left, top, right, bottom = left + area[0], top + area[1], right + area[0], bottom + area[1]
+        return left // SCALE, top // SCALE, -(-right // SCALE), -(-bottom // SCALE)
 
     def _wrist(self, arm: Arm, bodies: list[Body], fingers: list[Body], shadows: list[list[Point]]) -> Image.Image:
         camera = make_wrist_camera(arm)
@@ -204,8 +275,8 @@ def _darken(image: Image.Image, outlines: list[list[Point]], scale: int, blur: f
     return box
 
 
-def _nearness(drawn: tuple[float, list[Stroke]]) -> float:
-    return -drawn[0]
+def _nearness(piece: _Piece) -> float:
+    return -piece.depth
 
 
 def body_middle(body: Body) -> Vector:

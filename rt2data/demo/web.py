@@ -131,7 +131,7 @@ def _all_seen(boxes: Sequence[Box], hiding: Sequence[Box], camera: Camera) -> bo
 def _write_questions(folder: Path, rng: Random, views: Sequence[View]) -> None:
     questions, annotations = [], []
     for view in views:
-        for k, question in enumerate(_questions(rng, view)):
+        for k, question in enumerate(ask_questions(rng, view)):
             question_id = view.image_id * 1000 + k
             head = {"image_id": view.image_id, "question": question.text, "question_id": question_id}
             questions.append(head | {"language": question.language})
@@ -153,7 +153,7 @@ def _write_questions(folder: Path, rng: Random, views: Sequence[View]) -> None:
     _write_json(folder / "v2_tabletop_train_annotations.json", shared | {"annotations": annotations})
 
 
-def _questions(rng: Random, view: View) -> Iterator[Question]:
+def ask_questions(rng: Random, view: View) -> Iterator[Question]:
     """Yield three questions about an image, each of another kind."""
     kinds = [_count, _side, _exists, _holding, _shape, _outermost, _count_shape]
     asked = 0

@@ -77,7 +77,7 @@ def refuse_missing(source: RecipeSource, plan: SourcePlan) -> list[Rt2dataError]
     problems = []
     for name, own in plan.kinds.items():
         for key, number in own.missing.items():
-            total = sum(own.samples.values())
+            total = sum(own.fits.values())
             found = f"{{{key}}} is missing at {number:,} of {total:,} steps, first at {own.place}"
             repair = (
                 f"Say requires: [{key}] on the kind to leave these steps out of it, otherwise: KIND to take other "

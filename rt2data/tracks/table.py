@@ -200,7 +200,7 @@ class _Buckets:
 def write(
     files: TrackFiles, rows: Iterable[Row], rejected: Rejected, *, hz: float | None, size: int, where: str
 ) -> int:
-    """Write the rows of an annotation file, sorted; identical rows are one.
+    """Write the rows of an annotation file, sorted; identical rows without a role are one.
 
     Args:
         files: where to.
@@ -304,7 +304,7 @@ def _sorted_bucket(path: Path) -> tuple[pa.Table, int]:
     kept = np.ones(len(table), np.bool_)
     for row, *rest in zip(shared.tolist(), *columns, strict=True):
         key = (int(group[row]), *rest)
-        kept[row] = key not in seen
+        kept[row] = rest[2] >= 0 or key not in seen  # two questions of a step may have the same answer
         seen.add(key)
     return table.filter(pa.array(kept)), int(np.count_nonzero(~kept))
 

@@ -27,7 +27,7 @@ from rt2data.demo.motion import apply_action, make_task, perform_task
 from rt2data.demo.pose import from_rpy, product, to_rpy, transpose
 from rt2data.demo.scene import make_tables
 from rt2data.demo.shapes import SHAPES
-from rt2data.demo.web import View, _questions, make_view
+from rt2data.demo.web import View, ask_questions, make_view
 from rt2data.demo.words import LANGUAGES, NO, NOUNS, YES, Name
 from rt2data.errors import Rt2dataError
 
@@ -329,7 +329,7 @@ def test_answers_are_true() -> None:
     tables, rng, kinds = make_tables(3), Random(5), Counter[str]()
     views = [make_view(Random(100 + seed), 1, tables) for seed in range(10)]
     for view in views * 12:
-        asked = list(_questions(rng, view))
+        asked = list(ask_questions(rng, view))
         assert 2 <= len(asked) <= 3
         assert len({q.text for q in asked}) == len(asked)
         for question in asked:

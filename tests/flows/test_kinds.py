@@ -179,7 +179,7 @@ def test_what_is_missing_is_refused_with_its_number(made: Any) -> None:
         made({"a": {"turns": [{"user": "{images}"}, {"assistant": "{subtask}"}]}})
     steps = sum(n for i, n in enumerate(EPISODES.values()) if i % 4 == 3)
     text = str(refused.value)
-    assert f"{{subtask}} is missing at {steps} of" in text
+    assert f"{{subtask}} is missing at {steps} of {sum(EPISODES.values())} steps" in text
     assert "first at step 0 of episode /data/" in text
     assert "Say requires: [subtask] on the kind" in text
 

@@ -182,6 +182,12 @@ def test_what_is_no_row_is_counted(tmp_path: Path) -> None:
     assert (store.rows, store.counts) == (2, {"bad_step": 4, "bad_track": 1, "duplicate": 1, "other_type": 1})
 
 
+def test_two_questions_have_the_same_answer(tmp_path: Path) -> None:
+    turns = [("user", "Is it red?"), ("assistant", "yes"), ("user", "Is it round?"), ("assistant", "yes")]
+    store = TrackStore([write(tmp_path, [Row("one", "vqa", "text", v, 1, role=r, event=True) for r, v in turns])])
+    assert (store.rows, store.counts) == (4, {})
+
+
 def test_several_files_are_one_store(tmp_path: Path) -> None:
     first = write(tmp_path, [Row("one", "plan", "text", "first", 0)])
     second = write(tmp_path, [Row("one", "n", "number", "2.5", 1), Row("one", "n", "number", "3", 3)], name="b")
