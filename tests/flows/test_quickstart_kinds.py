@@ -17,7 +17,8 @@ from rt2data.demo import episodes, web, write_sample
 from rt2data.verify import verify
 
 # Of 400 samples, 300 are the robot's.
-COUNTS = {"act": 150, "subtask": 45, "motion": 45, "questions": 30, "memory": 12, "plan": 9, "blind": 9}
+COUNTS = {"act": 120, "subtask": 45, "motion": 45, "questions": 30, "locate": 15, "trace": 15, "memory": 12, "plan": 9,
+          "blind": 9}  # fmt: skip
 STEP = re.compile(r"(?:[01] )?\d+(?: \d+){7}")  # an action: whether the episode ends, and seven bins
 
 
@@ -87,11 +88,19 @@ def test_the_bundled_recipe_of_kinds(data: Path, tmp_path: Path, build: Callable
             asked = [r for r in mine if r.get("track") == "vqa" and r["step"] == sample["step"]]
             assert [said(turn) for turn in sample["messages"][2:]] == [r["value"] for r in asked]
             assert [turn["role"] for turn in sample["messages"]] == ["user", "assistant"] * (1 + len(asked) // 2)
+        elif kind == "locate":
+            boxes = {r["value"]["label"] for r in mine if r.get("track") == "box" and r["step"] <= sample["step"]}
+            found = json.loads(answer)
+            assert {box["label"] for box in found} <= boxes
+            assert all(0 <= number <= 1000 for box in found for number in box["bbox_2d"])
+        elif kind == "trace":
+            assert all(0 <= number <= 255 for point in json.loads(answer) for number in point)
         else:
             assert subtask in user
             assert answer == next(
                 r["value"] for r in mine if r.get("track") == "subtask" and r["step"] > sample["step"]
             )
         cameras = {"act": 2, "subtask": 2, "motion": 2, "plan": 1, "memory": 1, "questions": 1, "blind": 0}
+        cameras |= {"locate": 1, "trace": 1}
         assert len(sample["images"]) == cameras[kind]
     assert counted == COUNTS | {"tabletop_vqa": 60, "tabletop_captions": 40}
