@@ -44,7 +44,7 @@ def test_inspect_shows_each_kind_first(spoken: Built) -> None:
     assert "  system   You act at 5 Hz.\n  user     Look: <jpg>" in by_kind["act"]
     assert "  assistant  [both] Go. " in by_kind["act"]
     assert "[text, not its end]" in by_kind["memory"]
-    assert "  image" not in by_kind["memory"]
+    assert "  image    none\n" in by_kind["memory"]  # text alone
     assert "  assistant  [none] " in by_kind["recall"]
     assert "  user     [action] State: " in by_kind["head"]
     assert "  prompt " in by_kind[None]
