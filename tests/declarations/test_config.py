@@ -83,10 +83,10 @@ def test_what_is_not_yaml(tmp_path: Path, text: str | bytes, message: str) -> No
         (
             "name: x\nsource: [{source: a}]\nseeds: 2\n",
             (
-                'r.yaml:2: unknown field "source"; expected one of cameras, compat, description, form, '
-                "history, holdout, hz, image, image_check, include, max_repeat, name, no_op, past_end, prompts, "
-                "samples_per_shard, seed, sources, splits, stride, temperature, tokenizer, train_samples, weights, "
-                'without. Did you mean "sources"?'
+                'r.yaml:2: unknown field "source"; expected one of action, cameras, choose, compat, description, form, '
+                "history, holdout, hz, image, image_check, include, kinds, max_repeat, name, no_op, past_end, prompts, "
+                "samples_per_shard, seed, sources, splits, state, stride, temperature, tokenizer, train_samples, "
+                'weights, without. Did you mean "sources"?'
             ),
         ),
         (
@@ -104,9 +104,9 @@ def test_what_is_not_yaml(tmp_path: Path, text: str | bytes, message: str) -> No
         (
             "name: x\nsources:\n- {source: a, wieght: 2}\n",
             (
-                'r.yaml:3: unknown field "wieght"; expected one of answers, cameras, captions, compat, filters, '
-                "history, hz, instructions, no_op, normalise, past_end, path, plans, prompts, repeat, samples, source, "
-                'splits, stride, weight. Did you mean "weight"?'
+                'r.yaml:3: unknown field "wieght"; expected one of action, annotations, answers, bounds, cameras, '
+                "captions, choose, compat, filters, history, hz, instructions, kinds, no_op, normalise, past_end, "
+                'path, plans, prompts, repeat, samples, source, splits, stride, weight. Did you mean "weight"?'
             ),
         ),
         (

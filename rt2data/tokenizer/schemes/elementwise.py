@@ -26,11 +26,12 @@ class Elementwise:
     Where dimensions have bounds per step, the numbers of a whole chunk (horizon, D) are dimensions of their own.
     """
 
-    __slots__ = ("_dims", "_rule", "_spec", "_tables")
+    __slots__ = ("_dims", "_per_step", "_rule", "_spec", "_tables")
 
     def __init__(self, spec: Spec) -> None:
         self._spec = spec
         self._dims = spec.dims_per_step
+        self._per_step = self._dims is not spec.dims  # asked once: torch.compile cannot trace `is` of tuples
         self._rule: Quantizer | None = None
         self._tables = Tables(self._table)
 
@@ -51,7 +52,7 @@ class Elementwise:
 
     def _widened(self, xp: Namespace, x: Array) -> Array:
         """`x` (..., D) with what has bounds of its own in the last axis."""
-        return x if self._dims is self._spec.dims else xp.reshape(x, (*x.shape[:-2], len(self._dims)))
+        return xp.reshape(x, (*x.shape[:-2], len(self._dims))) if self._per_step else x
 
     def _encode(self, xp: Namespace, x: Array) -> Array:
         if xp is np:
