@@ -96,14 +96,13 @@ def test_bounds_per_step_are_joined() -> None:
             class relative:  # noqa: N801
                 rules = ("subtract", "none")
 
-    def measure(source: Any, stats: Any, spec: Any, rule: str) -> list[Dim]:
-        assert rule == "quantiles"
+    def measure(source: Any, stats: Any, spec: Any) -> list[Dim]:
         return [Dim("a", stats["q01"][0], stats["q99"][0], "rad"), Dim("gripper", 0.0, 1.0)]
 
     lists = {name: [-1.0, 0.0, -3.0, 0.0] for name in ("mean", "std", "min", "q01", "median")}
     stats = {"count": 5, "dims": ["a", "gripper"], **lists, "q99": [1.0, 1.0, 2.0, 1.0], "max": [1.0, 1.0, 2.0, 1.0]}
     tok = ActionTokenizer.from_pretrained("rt2")
-    dims = chunk_statistics.chunk_bounds(Source, stats, tok, "quantiles", measure)  # type: ignore[arg-type]
+    dims = chunk_statistics.chunk_bounds(Source, stats, tok, measure)  # type: ignore[arg-type]
     assert dims == [
         Dim("a", -3.0, 2.0, "rad", relative="subtract", steps=((-1.0, 1.0), (-3.0, 2.0))), Dim("gripper", 0.0, 1.0)
     ]  # fmt: skip

@@ -163,7 +163,7 @@ def test_verify_finds_another_drift(data: Path, tmp_path: Path, build: Build, ch
         elif changed == "others":
             own["others"]["rad"] = own["rotation_deg"]
         else:
-            own[changed] -= 1
+            own[changed] += 1  # by the default bounds nothing is clipped
 
     change_json(tmp_path / "out" / "manifest.json", lambda content: change(content["sources"][0]["drift"]))
     if file == "both":
