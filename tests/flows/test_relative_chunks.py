@@ -272,7 +272,7 @@ def test_recipes_that_cannot_be_followed(data: Path, tmp_path: Path) -> None:
     refused("relative: pose for aloha_mobile: .* hold no pose", aloha_mobile={"relative": "pose"})
     refused('no dimension "grip"', bridge_dataset={"relative": "pose", "exempt": ["grip"]})
     per_step = {"relative": "pose", "statistics": "per_step"}
-    refused("whose codes belong to a whole chunk", "fast", bridge_dataset=per_step)
+    refused("which has one set of bounds", "fast", bridge_dataset=per_step)
     refused("at most 4096 numbers in a chunk", horizon=600, bridge_dataset=per_step)
     path = small_corpora.write_recipe(tmp_path / "own.yaml", action={"relative": "pose", "exempt": ["grip"]})
     with pytest.raises(Rt2dataError, match="no source has the dimension"):
