@@ -50,6 +50,10 @@ def parse_source_kinds(
             raise Rt2dataError(entry.at(key), f'"{key}" beside kinds', "one of them", repair)
     where = entry.at("kinds") if own else written.at("kinds")
     kinds = parse_kinds(raw, where, lambda name: entry.at("kinds", name) if own else written.at("kinds", name))
+    for key in ("weight", "samples") if kinds[0].weight is None else ():
+        if key in entry.fields:
+            found = f'"{key}" on a source whose kinds say how often or how many'
+            raise Rt2dataError(entry.at(key), found, "repeat or nothing", "Or give its kinds weights")
     there = [name for name in cameras if name in declaration.cameras]
     for kind in kinds:
         place = entry.at("kinds", kind.name) if own else written.at("kinds", kind.name)

@@ -107,10 +107,14 @@ def made(data: Path, tmp_path: Path, build: Build) -> Callable[..., tuple[Path, 
     def run(kinds: dict[str, Any], name: str = "k", **source: Any) -> tuple[Path, dict[str, Any]]:
         robot = {"source": "bridge_dataset", "weight": 3, "kinds": kinds} | source
         robot.setdefault("annotations", [{"file": "notes.jsonl", "format": "rows"}])
+        captions: dict[str, Any] = {"source": "coco_captions", "weight": 1}
+        if "repeat" in source:
+            del robot["weight"]
+            captions = {"source": "coco_captions", "repeat": 1}
         recipe = {
             "name": name, "seed": 5, "samples_per_shard": 40, "cameras": ["primary", "secondary"],
             "splits": {"train": 0.7, "val": 0.3},
-            "sources": [robot, {"source": "coco_captions", "weight": 1}],
+            "sources": [robot, captions],
         }  # fmt: skip
         (tmp_path / f"{name}.yaml").write_text(json.dumps(recipe))
         manifest = build(tmp_path / f"{name}.yaml", tmp_path / name, data_root=data, work=tmp_path / "work")
@@ -230,12 +234,20 @@ def test_kinds_by_passes_and_by_number(made: Any, amount: str) -> None:
         "plain": {amount: 2, "turns": [{"user": "{images}{task}"}, {"assistant": "{action}"}]},
         "say": {amount: 3, "requires": ["subtask"], "turns": [{"user": "{images}"}, {"assistant": "{subtask}"}]},
     }
-    out, manifest = made(kinds, name="p", weight=1)
+    out, manifest = made(kinds, name="p", repeat=1)
     source = manifest["sources"][0]
     for name, kind in source["kinds"].items():
         times = kinds[name][amount]
         assert kind["mix"] == (times if amount == "samples" else times * kind["usable"]["train"])
     assert sum(one["kind"] == "robot" and one["split"] == "train" for one in every(out)) == source["mix"]
+
+
+def test_a_number_of_each_kind_and_a_weight_of_the_source(made: Any) -> None:
+    kinds = {"plain": {"samples": 2, "turns": [{"user": "{images}{task}"}, {"assistant": "{action}"}]}}
+    with pytest.raises(
+        Rt2dataError, match='"weight" on a source whose kinds say how often'
+    ):
+        made(kinds)
 
 
 def test_verify_finds_other_words(made: Any) -> None:
