@@ -60,13 +60,17 @@ def check_names(source: RecipeSource, store: TrackStore | None) -> list[Rt2dataE
     known = [*VALUES, *(store.names() if store else ())]
     problems = []
     for kind in source.kinds:
-        for slot in kind.values().values():
+        written = kind.values()
+        needed = {key: parse_slot(key, "") for key in kind.requires}
+        for key, slot in (needed | written).items():
             if slot.name not in known:
                 where = f"{source.where}: {source.name}, kind {kind.name}"
                 repair = near(slot.name, known) or "annotations: adds tracks, and a declaration those of a dataset"
                 found = f"{{{slot.key}}}, and no track of this name"
                 problems.append(Rt2dataError(where, found, f"one of {', '.join(known)}", repair))
             elif store is not None and is_track(slot, store):
+                if key not in written and not slot.form:  # it is looked for, not written
+                    continue
                 problems += objects.check_form(source, kind, slot, store.names()[slot.name])
             elif slot.selects:
                 where = f"{source.where}: {source.name}, kind {kind.name}"

@@ -102,8 +102,8 @@ class Kind:
         return [slot for turn, _ in self.flat() for text in turn.pool for slot in slots(text) if slot.is_image]
 
     def values(self) -> dict[str, Slot]:
-        """Every value that its texts use, by key: those of turns, of lists, of parts and of `requires`."""
-        found = {slot.key: slot for slot in (parse_slot(name, "") for name in self.requires)}
+        """Every value that its texts use, by key: those of turns, of lists and of parts."""
+        found: dict[str, Slot] = {}
         for turn, each in self.flat():
             names = dict(each.lists) if each else {}
             found |= {slot.key: slot for slot in names.values()}

@@ -89,7 +89,7 @@ def _swap(sample: dict[str, Any]) -> None:
         (lambda s: s["cameras"].pop(), "robot", "cameras"),
         (lambda s: s["cameras"].reverse(), "robot", "cameras"),
         (lambda s: s["cameras"][1].update(member="wrist.jpg"), "robot", "cameras"),
-        (lambda s: s.update(cameras=[]), "robot", "schema"),
+        (lambda s: s.update(cameras=[]), "robot", "cameras"),
         (lambda s: s.update(cameras=None), "robot", "schema"),
         (lambda s: s["cameras"][0].update(more="1"), "robot", "schema"),
         (lambda s: s.update(cameras=[{"member": "jpg", "role": "image", "field": "image"}]), "vqa", "schema"),

@@ -244,9 +244,7 @@ def test_kinds_by_passes_and_by_number(made: Any, amount: str) -> None:
 
 def test_a_number_of_each_kind_and_a_weight_of_the_source(made: Any) -> None:
     kinds = {"plain": {"samples": 2, "turns": [{"user": "{images}{task}"}, {"assistant": "{action}"}]}}
-    with pytest.raises(
-        Rt2dataError, match='"weight" on a source whose kinds say how often'
-    ):
+    with pytest.raises(Rt2dataError, match='"weight" on a source whose kinds say how often'):
         made(kinds)
 
 

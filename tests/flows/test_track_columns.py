@@ -20,6 +20,7 @@ from support import builds, small_corpora
 pytest.importorskip("av")
 from support import lerobot_files as files
 
+from rt2data import Box, GroundingTokenizer, Point, Trace
 from rt2data.cli import catalog
 from rt2data.declarations import declaration
 from rt2data.errors import Rt2dataError
@@ -27,6 +28,7 @@ from rt2data.pipeline import estimate
 from rt2data.plan.text import plan_text
 from rt2data.recipes import recipe
 from rt2data.rlds.writer import TensorSpec, TextSpec, write_rlds
+from rt2data.tokenizer import to_stored
 from rt2data.verify import verify
 
 Build = Callable[..., dict[str, Any]]
@@ -61,6 +63,11 @@ LANGUAGE: dict[str, Any] = {
     "language_persistent": lambda n, t: pa.array([lasting(n)] * t, pa.list_(ROW)),
     "language_events": lambda _, t: pa.array([events(k) for k in range(t)], pa.list_(ROW)),
 }
+
+
+def written(form: str, objects: list[Any], size: tuple[int, int], annotated: tuple[int, int] | None = None) -> str:
+    """Objects in a form, annotated in a picture of another size or not."""
+    return GroundingTokenizer.from_pretrained(form).format(to_stored(objects, annotated or size, size), size=size)
 
 
 def active(episode: int, step: int, style: str) -> str | None:
@@ -242,20 +249,22 @@ def test_columns_of_robointer(build: Build, tmp_path: Path) -> None:
     write(tmp_path, "v2.1", changes)
     kinds = {
         "task": kind("{images}a", "{annotation.substask}", requires=["annotation.substask"]),
-        "box": kind("{images}b", "{annotation.object_box}", requires=["annotation.object_box"]),
-        "points": kind("{images}c", "{annotation.contact_points|all|join( )}"),
-        "trace": kind("{images}d", "{annotation.trace}"),
+        "box": kind("{images}b", "{annotation.object_box|form(robointer)}", requires=["annotation.object_box"]),
+        "points": kind("{images}c", "{annotation.contact_points|all|form(wall-oss)}"),
+        "trace": kind("{images}d", "{annotation.trace|form(molmoact-trace)}"),
         "frame": kind("{images}e", "{annotation.contact_frame}", requires=["annotation.contact_frame"]),
     }
     samples, manifest = run(tmp_path, build, kinds)
-    size = '"size":[640,480]}'
     for one in samples:
         n = one["step"]
-        points = f'{{"point":[1,2],{size} {{"point":[3,4],{size}' if n == 0 else f'{{"point":[5,6],{size}'
+        points = [Point(1, 2), Point(3, 4)] if n == 0 else [Point(5, 6)]
         wanted = {
-            "task": "reach", "box": f'{{"box":[72,102,192,179],{size}', "points": points,
-            "trace": f'{{"trace":[[{n},0],[{n},1]],{size}', "frame": "3",
-        }  # fmt: skip
+            "task": "reach",
+            "box": written("robointer", [Box(72, 102, 192, 179)], files.SIZE, (640, 480)),
+            "points": written("wall-oss", points, files.SIZE, (640, 480)),
+            "trace": written("molmoact-trace", [Trace(((n, 0), (n, 1)))], files.SIZE, (640, 480)),
+            "frame": "3",
+        }
         assert text(one, 1) == wanted[one["recipe_kind"]]
     assert {one["step"] for one in samples if one["recipe_kind"] == "task"} == {0, 1}
     assert 1 not in {one["step"] for one in samples if one["recipe_kind"] == "box"}
@@ -292,15 +301,18 @@ def test_declared_fields_of_rlds(build: Build, tmp_path: Path) -> None:
     assert "steps/cup (box, of primary)" in shown
     kinds = {
         "act": kind("{images}{subtask} in {scene|role(user)}", "{action}", requires=["subtask"]),
-        "cup": kind("{images}x", "{cup|camera(primary)}", requires=["cup"]),
-        "tip": kind("{images}x", "{tip}", requires=["tip"]),
+        "cup": kind("{images}x", "{cup|camera(primary)|form(qwen3-vl)}", requires=["cup"]),
+        "tip": kind("{images}x", "{tip|form(qwen3-vl)}", requires=["tip"]),
     }
     samples, manifest = run(tmp_path, build, kinds, source="own.yaml", cameras=["primary"])
     for one in samples:
         n, k = int(one["episode"].rpartition(":")[2]), one["step"]
-        c = [1 + k, 2 + k, 3 + k, 4 + k]
-        wanted = {"act": (0, f"{told[k]} in scene {n}"), "cup": (1, json.dumps({"box": c}).replace(" ", "")),
-                  "tip": (1, '{"point":[5,6]}')}[one["recipe_kind"]]  # fmt: skip
+        cup = Box(1 + k, 2 + k, 3 + k, 4 + k)
+        wanted = {
+            "act": (0, f"{told[k]} in scene {n}"),
+            "cup": (1, written("qwen3-vl", [cup], (16, 12))),
+            "tip": (1, written("qwen3-vl", [Point(5, 6)], (16, 12))),
+        }[one["recipe_kind"]]
         assert text(one, wanted[0]) == wanted[1]
     assert {one["step"] for one in samples if one["recipe_kind"] == "tip"} == {0}
     assert {one["step"] for one in samples if one["recipe_kind"] == "cup"} == {0, 2, 3, 4, 5, 6}

@@ -178,9 +178,11 @@ def test_every_column_is_documented(indexes: list[Index]) -> None:
 
 def test_every_documented_column_occurs(indexes: list[Index]) -> None:
     names = {name for one in indexes for name in one.table.column_names}
-    stale = [column.name for column in documented() if not any(map(column.pattern.fullmatch, names))]
+    # Datasets with annotations of their own are in tests/flows/test_track_columns.py.
+    columns = [column for column in documented() if column.name != "tracks"]
+    stale = [column.name for column in columns if not any(map(column.pattern.fullmatch, names))]
     assert not stale
-    optional = [column for column in documented() if column.where.endswith("?")]
+    optional = [column for column in columns if column.where.endswith("?")]
     for column in optional:  # it is absent somewhere
         kind = column.where.rstrip("?")
         mine = [one for one in indexes if (one.kind == "robot") == (kind == "robot")]
