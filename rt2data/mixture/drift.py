@@ -18,8 +18,10 @@ def describe_drift(drift: Json) -> str:
     """Say what ``drift`` of a manifest's source holds, in one sentence."""
     errors = [f"{_numbers(quantiles)} {unit}" for unit, quantiles in _errors(drift)]
     figures = f"p50, p90, max: {'; '.join(errors)}" if errors else "not known from what the actions hold"
-    clipped = f"{drift['clipped']:,} of {drift['episodes']:,} episodes have a clipped step"
-    return f"drift at the end of an episode, {figures}; {clipped}"
+    said = f"drift at the end of an episode, {figures}"
+    if not drift["clipped"]:
+        return said
+    return f"{said}; {drift['clipped']:,} of {drift['episodes']:,} episodes have a clipped step"
 
 
 def warn_drift(drift: Json) -> str | None:
