@@ -14,7 +14,7 @@ from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.samples import selection
 
 
-def without_samples(source: RecipeSource, plan: SourcePlan) -> Rt2dataError:
+def _without_samples(source: RecipeSource, plan: SourcePlan) -> Rt2dataError:
     """The error of a source that has no train sample."""
     word = "steps" if plan.kind == "robot" else "examples"
     reasons = ", ".join(f"{n} {reason}" for reason, n in plan.left_out.most_common()) or "none left out"
@@ -70,7 +70,7 @@ def set_quotas(recipe: Recipe, plans: list[SourcePlan]) -> list[Rt2dataError]:
         if "samples" in plan.unknown:
             continue
         if not size:
-            problems.append(without_samples(source, plan))
+            problems.append(_without_samples(source, plan))
         elif quota > Fraction(str(recipe.max_repeat)) * size:
             found = f"{plan.dataset} would be repeated {quota / size:.1f} times ({size} samples for a quota of {quota})"
             way = "lower its weight" if plan.wanted is not None else "ask for less of it"

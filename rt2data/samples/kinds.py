@@ -194,11 +194,11 @@ def _fits(kind: Kind, values: StepValues) -> Bools:
     learned = np.zeros(len(fits), np.bool_)
     for turn, each in kind.flat():
         if turn.loss != "none":
-            learned |= stays(kind, turn, each, values)
+            learned |= _stays(kind, turn, each, values)
     return fits & learned
 
 
-def stays(kind: Kind, turn: Turn, each: Each | None, values: StepValues) -> Bools:
+def _stays(kind: Kind, turn: Turn, each: Each | None, values: StepValues) -> Bools:
     """Which steps have a turn, bool (rows,): one that is skipped where a value is missing is left out there."""
     there = np.ones(values.table.num_rows, np.bool_)
     if turn.missing != "skip":

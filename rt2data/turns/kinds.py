@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from rt2data.errors import Rt2dataError, near
-from rt2data.turns.template import LISTS, Slot, Template, parse_slot, parse_template, slots, write_template
+from rt2data.turns.template import LISTS, Slot, Template, parse_slot, parse_template, slots
 
 ROLES = ("system", "user", "assistant")
 LOSSES = ("text", "action", "both", "none")
@@ -219,13 +219,3 @@ def _turn(fields: Mapping[str, Any], where: str) -> Turn:
     if loss == "text" and not words:
         raise Rt2dataError(where, f"loss: {asked} on a turn without text", "a turn with text, or loss: action")
     return Turn(role, pool, loss, fields.get("end", loss != "none"), fields.get("missing", ""))
-
-
-def describe_turns(kind: Kind) -> list[str]:
-    """The turns of a kind as lines for a person."""
-    lines = []
-    for turn, each in kind.flat():
-        several = f" (one of {len(turn.pool)})" if len(turn.pool) > 1 else ""
-        learned = f" [{turn.loss}]" if turn.loss != "none" else ""
-        lines.append(f"{'each: ' if each else ''}{turn.role}: {write_template(turn.pool[0])}{several}{learned}")
-    return lines

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import builds, small_corpora
+from support import builds, small_corpora, spoken_mixture
 from support.damaged_mixtures import edit_sample, failing
+from support.spoken_mixture import EPISODES
 
 from rt2data.errors import Rt2dataError
 from rt2data.turns.conversation import fill_kind
@@ -18,7 +19,6 @@ from rt2data.turns.kinds import parse_kinds
 from rt2data.verify import verify
 
 Build = Callable[..., dict[str, Any]]
-EPISODES = {f"/data/{n // 2}/out.npy:{n}": 3 + n % 5 for n in range(12)}  # of small_corpora, with their steps
 
 KINDS: dict[str, Any] = {
     "subtask": {
@@ -59,22 +59,13 @@ KINDS: dict[str, Any] = {
 
 
 def notes() -> list[dict[str, Any]]:
-    """Annotations of all episodes but each fourth: two subtasks, one memory, questions at even steps."""
-    rows: list[dict[str, Any]] = []
-    for number, (episode, steps) in enumerate(EPISODES.items()):
-        if number % 4 == 3:
-            continue
-        for step, text in ((0, "reach"), (2, 'grasp "it"')):
-            rows.append({"episode": episode, "track": "subtask", "step": step, "value": text})
+    """The annotations of `spoken_mixture` but for each fourth episode, and two boxes in the first steps."""
+    without = list(EPISODES)[3::4]
+    rows = [row for row in spoken_mixture.notes() if row["episode"] not in without]
+    for episode in (one for one in EPISODES if one not in without):
         for label, box in (("pot", [1, 2, 5, 8]), ("lid", [0, 0, 16, 12])):  # of pictures of 16 x 12
             value = {"box": box, "label": label}
             rows.append({"episode": episode, "track": "box", "step": 0, "until": 2, "type": "box", "value": value})
-        rows.append({"episode": episode, "track": "memory", "step": 1, "value": f"touched\n{number}"})
-        for step in range(0, steps, 2):
-            for n in range(1 + step % 3):
-                at = {"episode": episode, "track": "vqa", "step": step, "until": step + 1}
-                rows.append(at | {"role": "user", "value": f"q{n}?"})
-                rows.append(at | {"role": "assistant", "value": f"a{n}"})
     return rows
 
 
