@@ -1,0 +1,12 @@
+"""Read a built mixture for training: in a new order each epoch, from any position, for any number of readers.
+
+`loader` has the class `Loader`, `order` and `mixing` say which sample a position is, `shards` reads samples by number.
+
+May import: `mixture`, `storage`, `errors`.
+"""
+
+from __future__ import annotations
+
+from rt2data.loader.loader import Loader, Sample
+
+__all__ = ["Loader", "Sample"]

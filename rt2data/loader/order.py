@@ -1,0 +1,122 @@
+"""The order in which an epoch shows samples: a pure function of a position. Needs numpy alone.
+
+Samples 0, 1, ... n - 1 lie in this order in the shards. An epoch cuts the circle of them, at an offset of its own, into
+runs of consecutive samples, permutes the runs, and permutes the samples of each run. What this gives is dealt to lanes
+of equal length, one part behind the other, and position p is sample p // LANES of lane p % LANES. So neighbours in an
+epoch are of different runs, and a reader of whole lanes reads whole runs.
+
+A permutation is computed where it is asked for, by a key: there is no table of them, whatever n is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
+
+LANES = 3840  # many divisors, powers of two up to 256: a number of readers among them reads whole lanes
+RUN = 32  # samples of a run: half a megabyte of pictures, read at once
+MIN_RUNS = 4096  # fewer runs than this are too few to be shuffled well: then runs are shorter
+
+_ROUNDS = 6
+_STEP = 0x9E3779B97F4A7C15
+
+
+def key(*parts: object) -> int:
+    """A key of a permutation, 64 bits."""
+    return int.from_bytes(blake2b(" ".join(map(str, parts)).encode(), digest_size=8).digest(), "big")
+
+
+def mix(x: U64) -> U64:
+    """SplitMix64's finaliser: each bit of the result depends on each bit of x (Steele, Lea, Flood, OOPSLA 2014)."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@dataclass(frozen=True, slots=True)
+class Permutation:
+    """A permutation of the numbers below `size`: a Feistel network of as many bits as these need, applied until the
+    result is below `size` (Black and Rogaway, Ciphers with arbitrary finite domains, CT-RSA 2002).
+    """
+
+    size: int
+    key: int
+
+    @property
+    def _half(self) -> int:
+        return max((self.size - 1).bit_length() + 1, 2) // 2
+
+    def _keys(self) -> U64:
+        return mix(np.uint64(self.key) + np.arange(1, _ROUNDS + 1, dtype=np.uint64) * np.uint64(_STEP))
+
+    def __call__(self, numbers: Ints) -> Ints:
+        """Where numbers below `size` go, int64 (n,)."""
+        half, mask = np.uint64(self._half), np.uint64((1 << self._half) - 1)
+        out = numbers.astype(np.uint64)
+        left_over = np.arange(len(out))
+        while len(left_over):
+            left, right = out[left_over] >> half, out[left_over] & mask
+            for one in self._keys():
+                left, right = right, left ^ (mix(right + one) & mask)
+            out[left_over] = (left << half) | right
+            left_over = left_over[out[left_over] >= np.uint64(self.size)]
+        return out.astype(np.int64)
+
+    def inverse(self, numbers: Ints) -> Ints:
+        """What goes to numbers below `size`, int64 (n,)."""
+        half, mask = np.uint64(self._half), np.uint64((1 << self._half) - 1)
+        out = numbers.astype(np.uint64)
+        left_over = np.arange(len(out))
+        while len(left_over):
+            left, right = out[left_over] >> half, out[left_over] & mask
+            for one in self._keys()[::-1]:
+                left, right = right ^ (mix(left + one) & mask), left
+            out[left_over] = (left << half) | right
+            left_over = left_over[out[left_over] >= np.uint64(self.size)]
+        return out.astype(np.int64)
+
+
+class Order:
+    """The order of one pass over `size` samples.
+
+    Attributes:
+        size: how many samples.
+        key: of this pass; another key is another order.
+        run: samples of a run; the last run has what is left.
+        lanes: how many lanes.
+    """
+
+    def __init__(self, size: int, key: int) -> None:
+        self.size, self.key = size, key
+        self.run = min(RUN, max(size // MIN_RUNS, 1))
+        self.lanes = min(LANES, size)
+        self._runs = Permutation(-(-size // self.run), key)
+        self._short = size - (self._runs.size - 1) * self.run
+        last = np.array([self._runs.size - 1], np.int64)
+        self._short_at = int(self._runs.inverse(last)[0]) * self.run  # the place of the shorter run's first sample
+
+    def samples(self, positions: Ints) -> Ints:
+        """The samples at positions from 0 to `size` - 1, int64 (n,)."""
+        turn, lane = np.divmod(positions, self.lanes)
+        length, longer = divmod(self.size, self.lanes)  # the first `longer` lanes have one sample more
+        place = lane * length + np.minimum(lane, longer) + turn
+        place = np.where(place >= self._short_at + self._short, place + self.run - self._short, place)
+        number, within = np.divmod(place, self.run)
+        run = self._runs(number)
+        if self.run > 1:
+            within = self._inside(run, within)
+        return (run * self.run + within + self.key % self.size) % self.size
+
+    def _inside(self, run: Ints, within: Ints) -> Ints:
+        """Which sample of its run stands at a place in it: they are sorted by a hash of each."""
+        every = np.arange(self.run, dtype=np.uint64)
+        hashes = mix(mix(run.astype(np.uint64)[:, None] + np.uint64(self.key)) + every)
+        if self._short < self.run:
+            hashes[run == self._runs.size - 1, self._short :] = np.uint64(2**64 - 1)  # behind those that there are
+        return np.argsort(hashes, axis=1, kind="stable")[np.arange(len(run)), within]
