@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -12,44 +13,40 @@ import numpy as np
 import orjson
 
 from rt2data import storage
-from rt2data.errors import Rt2dataError
-from rt2data.loader import mixing
-from rt2data.loader.order import Ints, Order, key
+from rt2data.errors import Rt2dataError, near
+from rt2data.loader.order import Ints
 from rt2data.loader.shards import BLOCK, Shards
+from rt2data.loader.stream import Sequential, Shuffled, Stream, Weighted, Weights, schedule, sources_of
 from rt2data.mixture.reader import load_manifest, shards
 from rt2data.storage.places import Place
 
 AT_ONCE = 1 << 12  # positions whose samples are computed at once
+STATE = 1  # format of a state
 
 
 class Sample:
     """A sample of a mixture.
 
     Attributes:
-        position: where in the epoch it stands, among those of all readers.
+        position: where in the epoch it stands, among the samples of all readers.
+        padding: whether it stands in for a sample that this reader lacks: another reader has it as well.
+        key: as docs/format.md defines it.
         members: the bytes of each member by its suffix (``jpg``, ``wrist.png``, ``json``), in the order of the shard.
     """
 
-    __slots__ = ("__dict__", "_key", "members", "position")
+    __slots__ = ("__dict__", "key", "members", "padding", "position")
 
-    def __init__(self, position: int, data: bytes, where: str) -> None:
-        self.position = position
+    def __init__(self, position: int, data: bytes, *, padding: bool = False) -> None:
+        """Take the sample from its bytes in a tar. Raises ValueError where these are none."""
+        self.position, self.padding = position, padding
         self.members: dict[str, bytes] = {}
-        at, size, stop = 0, 0, len(data)
-        try:
-            while at < stop:
-                self._key, _, suffix = data[at : data.index(0, at, at + 100)].decode("ascii").partition(".")
-                size = int(data[at + 124 : at + 135], 8)
-                at += BLOCK
-                self.members[suffix] = data[at : at + size]
-                at += size + -size % BLOCK
-        except ValueError:
-            raise Rt2dataError(where, "no tar header where a member begins", "a whole shard", "Run `rt2data verify`") from None
-
-    @property
-    def key(self) -> str:
-        """As docs/format.md defines it."""
-        return self._key
+        at = 0
+        while at < len(data):
+            self.key, _, suffix = data[at : data.index(0, at, at + 101)].decode("ascii").partition(".")
+            size = int(data[at + 124 : at + 135], 8)
+            at += BLOCK
+            self.members[suffix] = data[at : at + size]
+            at += size + -size % BLOCK
 
     @cached_property
     def json(self) -> dict[str, Any]:
@@ -59,7 +56,7 @@ class Sample:
 
     @property
     def images(self) -> dict[str, list[bytes]]:
-        """The encoded images by camera (``image`` in web samples), each in the order of the prompt."""
+        """The encoded images by camera (``image`` in web samples), those of a camera in the order of the prompt."""
         out: dict[str, list[bytes]] = {}
         cameras = self.json["cameras"] or [{"member": member, "role": "image"} for member in self.json["images"]]
         for camera in cameras:
@@ -68,23 +65,30 @@ class Sample:
 
 
 class Loader:
-    """The samples of a split for one of several readers. Iterating gives the rest of an epoch.
+    """The samples of a split for one of several readers. Iterating gives the rest of an epoch, and stops.
 
-    The order of an epoch is a pure function of the mixture, `seed`, the epoch and `weights`; reader `rank` of
-    `world_size` reads the positions rank, rank + world_size, ... of it.
+    The order of an epoch is a pure function of the mixture, `seed`, the epoch and `weights`. Reader `rank` of
+    `world_size` reads the positions rank, rank + world_size, ... of it. All readers read equally many: where positions
+    run out, a reader repeats a sample, which is marked (`Sample.padding`).
+
+    A mixture of the form by_source gives `train` at its sampling weights: each window of 4,096 positions, counted over
+    all epochs, has each source's share rounded down or up, and a source's samples come again only when all have come.
 
     Args:
         path: a built mixture, a folder or a URL.
         split: which split.
         seed: another seed is another order.
         rank, world_size: this reader's number, and how many read in parallel.
-        weights: a sampling weight per source in place of the recipe's, for a mixture of the form by_source.
-        shuffle: False takes samples in the order of the shards, each once.
+        weights: for a mixture of the form by_source, a sampling weight per source in place of the recipe's, by its
+            name, an alias or its short id; or several from positions on, as ``[(0, {...}), (1_000_000, {...})]``,
+            counted over all epochs. A source without one is left out.
+        linear: whether weights change linearly from one of these positions to the next; else they hold until it.
+        shuffle: False takes each sample once in the order of the shards.
 
     Attributes:
-        size: samples of an epoch, for all readers together.
-        epoch: the one that is read next, from 0.
-        position: how many samples of it all readers together have read.
+        size: samples of an epoch, of all readers together.
+        epoch: the one that is read, from 0.
+        position: how many samples of it all readers together have read, where all have read equally many.
 
     Raises:
         Rt2dataError: no such mixture, split or source.
@@ -98,52 +102,132 @@ class Loader:
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
-        weights: Mapping[str, float] | None = None,
+        weights: Weights | None = None,
+        linear: bool = False,
         shuffle: bool = True,
     ) -> None:
+        where = str(path)
         if not 0 <= rank < world_size:
-            raise Rt2dataError(str(path), f"rank {rank} of {world_size}", "ranks from 0 to world_size - 1")
+            raise Rt2dataError(where, f"rank {rank} of {world_size}", "ranks from 0 to world_size - 1")
         manifest = load_manifest(path)
         place = storage.place(path)
-        folder = place if place.is_dir() else place.parent
         entries = shards(manifest, split)
-        self.rank, self.world_size, self.seed, self.shuffle = rank, world_size, seed, shuffle
+        self.rank, self.world_size, self.seed = rank, world_size, seed
         self.epoch = self.position = 0
-        self.size = sum(entry["samples"] for entry in entries)
+        apart = split == "train" and shuffle and sources_of(manifest, split) != [None]
+        if weights is not None and not apart:
+            found = "weights for samples that are there once"
+            raise Rt2dataError(
+                where, found, "train of a mixture of the form by_source", "Build it with form: by_source"
+            )
         self.fingerprint = _fingerprint(entries)
-        self._shards = Shards(folder, entries)
+        self._stream: Stream
+        if apart:
+            used, by_window = schedule(manifest, split, weights, where, linear=linear)
+            entries = sorted((e for e in entries if e["source"] in used), key=lambda e: used.index(e["source"]))
+            sizes = [sum(e["samples"] for e in entries if e["source"] == name) for name in used]
+            size = sum(s["mix"] for s in manifest["sources"] if s["source"] in used)
+            self._stream = Weighted(size, by_window, sizes, self.fingerprint, seed)
+        else:
+            size = sum(entry["samples"] for entry in entries)
+            self._stream = Shuffled(size, self.fingerprint, seed) if shuffle else Sequential(size)
+        if not size:
+            raise Rt2dataError(where, f"no sample in {split}", "a split with samples")
+        self.size: int = size
+        self._shards = Shards(place if place.is_dir() else place.parent, entries)
+        self._places: dict[str, int] = {}
 
     def __len__(self) -> int:
         """How many samples of an epoch this reader reads."""
-        return len(range(self.rank, self.size, self.world_size))
+        return math.ceil(self.size / self.world_size)
 
     def __getitem__(self, number: int) -> Sample:
-        """This reader's sample at a place of the epoch."""
-        position = range(self.rank, self.size, self.world_size)[number]
-        return self._sample(position, int(self._samples(np.array([position], np.int64))[0]))
+        """This reader's sample at a place of the epoch, from 0."""
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        return self.read(self.epoch, [number * self.world_size + self.rank])[0]
+
+    def read(self, epoch: int, positions: Sequence[int]) -> list[Sample]:
+        """Read the samples at any positions of an epoch, of any reader. The state stays as it is."""
+        return list(self._read(epoch, np.asarray(positions, np.int64)))
+
+    def rest(self) -> range:
+        """The positions that this reader has before it in the epoch; those behind its end are padding."""
+        rounds = math.ceil((self.size - self.position) / self.world_size)
+        start = self.position + self.rank
+        return range(start, start + rounds * self.world_size, self.world_size)
 
     def __iter__(self) -> Iterator[Sample]:
-        """Iterate the rest of the epoch; at its end the next one is due."""
-        for first in range(self.position + self.rank, self.size, self.world_size * AT_ONCE):
-            stop = min(first + self.world_size * AT_ONCE, self.size)
-            positions = np.arange(first, stop, self.world_size, dtype=np.int64)
-            numbers = self._samples(positions)
-            which = np.searchsorted(self._shards.begins, numbers, side="right") - 1
-            inside = (numbers - self._shards.begins[which]).tolist()
-            for position, shard, number in zip(positions.tolist(), which.tolist(), inside, strict=True):
-                self.position = position - self.rank + self.world_size
-                yield Sample(position, self._shards.read(shard, number), "")
-        self.epoch, self.position = self.epoch + 1, 0
+        """Iterate the rest of the epoch. At its end `epoch` is the next one."""
+        rest = self.rest()
+        for first in range(0, len(rest), AT_ONCE):
+            positions = np.array(rest[first : first + AT_ONCE], np.int64)
+            for position, sample in zip(positions.tolist(), self._read(self.epoch, positions), strict=True):
+                self.position = min(position - self.rank + self.world_size, self.size)
+                yield sample
+        self.set_epoch(self.epoch + 1)
 
-    def _samples(self, positions: Ints) -> Ints:
-        if not self.shuffle:
-            return positions
-        return Order(self.size, key(self.fingerprint, self.seed, self.epoch)).samples(positions)
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of an epoch."""
+        self.epoch, self.position = epoch, 0
 
-    def _sample(self, position: int, number: int) -> Sample:
-        shard = int(np.searchsorted(self._shards.begins, number, side="right")) - 1
-        return Sample(position, self._shards.read(shard, number - int(self._shards.begins[shard])), "")
+    def state_dict(self) -> dict[str, Any]:
+        """Where all readers together are: in JSON's types, the same on all of them, for any number of them."""
+        return {
+            "format": STATE,
+            "fingerprint": self.fingerprint,
+            "order": self._stream.digest,
+            "seed": self.seed,
+            "epoch": self.epoch,
+            "position": self.position,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a state was taken.
+
+        Raises:
+            Rt2dataError: a state of another mixture, order, seed or weights.
+        """
+        own = self.state_dict()
+        for name in ("format", "fingerprint", "order", "seed"):
+            if state.get(name) != own[name]:
+                raise Rt2dataError("state", f"{name} {state.get(name)}", str(own[name]), "It is of another loader")
+        epoch, position = state["epoch"], state["position"]
+        if not (type(epoch) is int and epoch >= 0 and type(position) is int and 0 <= position <= self.size):
+            raise Rt2dataError("state", f"epoch {epoch}, position {position}", f"a position up to {self.size:,}")
+        self.epoch, self.position = epoch, position
+
+    def by_key(self, key: str) -> Sample:
+        """The sample of a key; its `position` is -1. The first call reads where each sample of the shards lies.
+
+        Raises:
+            Rt2dataError: no such sample.
+        """
+        if not self._places:
+            self._places = {name: number for number, name in enumerate(self._shards.keys())}
+        if key not in self._places:
+            raise Rt2dataError(f"{self._shards.folder}", f'no sample "{key}"', "a key of this split", near(key, ()))
+        shard, number = self._shards.find(np.array([self._places[key]], np.int64))
+        return Sample(-1, self._shards.read(shard[0], number[0]))
+
+    def _read(self, epoch: int, positions: Ints) -> Iterator[Sample]:
+        """Read the samples at positions of an epoch; those behind the end of the epoch repeat samples before it."""
+        inside = np.where(positions < self.size, positions, positions - min(self.world_size, self.size))
+        inside = np.maximum(inside, 0)
+        order = np.argsort(inside, kind="stable")
+        numbers = np.empty(len(positions), np.int64)
+        numbers[order] = self._stream.samples(epoch, inside[order])
+        shard, number = self._shards.find(numbers)
+        for position, one, within in zip(positions.tolist(), shard, number, strict=True):
+            data = self._shards.read(one, within)
+            try:
+                yield Sample(min(position, self.size), data, padding=position >= self.size)
+            except ValueError:
+                raise self._shards.damaged(one, f"no sample {within}") from None
 
 
 def _fingerprint(entries: list[dict[str, Any]]) -> str:
-    return sha256(orjson.dumps([[entry["name"], entry["samples"], entry["members"]] for entry in entries])).hexdigest()
+    """Of what the shards hold, whatever the mixture is called."""
+    return sha256(
+        orjson.dumps([[entry["source"], entry["samples"], entry["members"]] for entry in entries])
+    ).hexdigest()

@@ -60,7 +60,9 @@ class SourceOrder:
         ends = np.cumsum(weights, axis=1)
         shares = np.zeros((len(windows), self.sources + 1), np.int64)
         shares[:, 1:] = np.rint(ends / ends[:, -1:] * _UNIT)
-        spread = (windows * _STEP + self.key % _UNIT) % _UNIT  # a product that wraps at 2**64 is right: 2**50 divides that
+        spread = (
+            windows * _STEP + self.key % _UNIT
+        ) % _UNIT  # a product that wraps at 2**64 is right: 2**50 divides that
         cuts = (shares * WINDOW + spread[:, None]) // _UNIT
         return np.asarray(cuts)
 

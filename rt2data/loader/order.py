@@ -2,7 +2,7 @@
 
 Samples 0, 1, ... n - 1 lie in this order in the shards. An epoch cuts the circle of them, at an offset of its own, into
 runs of consecutive samples, permutes the runs, and permutes the samples of each run. What this gives is dealt to lanes
-of equal length, one part behind the other, and position p is sample p // LANES of lane p % LANES. So neighbours in an
+of equal length, one part behind the other, and position p is sample p // L of lane p % L of L. So neighbours in an
 epoch are of different runs, and a reader of whole lanes reads whole runs.
 
 A permutation is computed where it is asked for, by a key: there is no table of them, whatever n is.
@@ -19,7 +19,8 @@ import numpy.typing as npt
 Ints = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 
-LANES = 3840  # many divisors, powers of two up to 256: a number of readers among them reads whole lanes
+LANES = (15_360, 7_680, 3_840, 1_920, 960)  # many divisors: a number of readers among them reads whole lanes
+LANE_RUNS = 4  # runs that a lane has at least: of many samples there are many lanes
 RUN = 32  # samples of a run: half a megabyte of pictures, read at once
 MIN_RUNS = 4096  # fewer runs than this are too few to be shuffled well: then runs are shorter
 
@@ -95,7 +96,7 @@ class Order:
     def __init__(self, size: int, key: int) -> None:
         self.size, self.key = size, key
         self.run = min(RUN, max(size // MIN_RUNS, 1))
-        self.lanes = min(LANES, size)
+        self.lanes = next((n for n in LANES if n * LANE_RUNS * RUN <= size), min(LANES[-1], size))
         self._runs = Permutation(-(-size // self.run), key)
         self._short = size - (self._runs.size - 1) * self.run
         last = np.array([self._runs.size - 1], np.int64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,8 +50,19 @@ class Shards:
         if len(data) < size:
             data = reading.pread(file, size, begin, self._name(shard))
             if len(data) < size:
-                raise self._damaged(shard, f"{begin + len(data):,} bytes")
+                raise self.damaged(shard, f"{begin + len(data):,} bytes")
         return data
+
+    def find(self, numbers: Offsets) -> tuple[list[int], list[int]]:
+        """The shard of each sample, and its number in there."""
+        shard = np.searchsorted(self.begins, numbers, side="right") - 1
+        return shard.tolist(), (numbers - self.begins[shard]).tolist()
+
+    def keys(self) -> Iterator[str]:
+        """The key of each sample."""
+        for shard, entry in enumerate(self.entries):
+            for number in range(entry["samples"]):
+                yield read_header(self.read(shard, number)[:BLOCK], self._name(shard))[0].partition(".")[0]
 
     def close(self) -> None:
         """Close all files; reading opens them again."""
@@ -71,7 +82,8 @@ class Shards:
     def _name(self, shard: int) -> str:
         return str(self.folder / self.entries[shard]["name"])
 
-    def _damaged(self, shard: int, found: str) -> Rt2dataError:
+    def damaged(self, shard: int, found: str) -> Rt2dataError:
+        """The error of a shard that is not as it was built."""
         return Rt2dataError(self._name(shard), found, "the shard of the manifest", "Run `rt2data verify`")
 
     def _opened(self, shard: int) -> tuple[int, list[int]]:
@@ -80,7 +92,7 @@ class Shards:
         try:
             file = os.open(self._name(shard), os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            raise self._damaged(shard, error.strerror or str(error)) from None
+            raise self.damaged(shard, error.strerror or str(error)) from None
         try:
             offsets = self._offsets(shard, file)
         except BaseException:
@@ -90,27 +102,27 @@ class Shards:
         return file, offsets
 
     def _offsets(self, shard: int, file: int) -> list[int]:
-        """Where the samples of a shard begin, and the last one ends: of its index, or of its headers where it has none."""
+        """Where the samples of a shard begin, and the last one ends: of its index, else of its headers."""
         entry = self.entries[shard]
         try:
             stored = np.frombuffer(read_bytes(self.folder / (entry["name"] + INDEX)), "<u8")
         except FileNotFoundError:
             offsets = scan(file, self._name(shard))
         except ValueError:
-            raise self._damaged(shard, "an index of another length") from None
+            raise self.damaged(shard, "an index of another length") from None
         else:
             offsets = stored.tolist()
-        size = os.fstat(file).st_size
         if len(offsets) != entry["samples"] + 1:
-            raise self._damaged(shard, f"{len(offsets) - 1:,} samples; {entry['samples']:,} in the manifest")
-        if offsets != sorted(offsets) or offsets[-1] > size or any(offset % BLOCK for offset in offsets):
-            raise self._damaged(shard, "an index that is not of this file")
+            raise self.damaged(shard, f"{len(offsets) - 1:,} samples; {entry['samples']:,} in the manifest")
+        places = np.array([0, *offsets[1:]], np.uint64).astype(np.int64)
+        if offsets[0] or places[-1] > os.fstat(file).st_size or (np.diff(places) <= 0).any() or (places % BLOCK).any():
+            raise self.damaged(shard, "an index that is not of this file")
         return offsets
 
 
 def scan(file: int, name: str) -> list[int]:
     """Where the samples of a shard begin, and the last one ends, from its headers alone."""
-    offsets, begin, at = [0], "", 0
+    offsets, at = [0], 0
     while True:
         header = os.pread(file, BLOCK, at)
         if not header or header[0] == 0:

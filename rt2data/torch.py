@@ -1,0 +1,164 @@
+"""The loader in PyTorch: a `DataLoader` that counts what the training loop has taken, and the two kinds of dataset.
+
+loader = Loader("/data/mine", rank=rank, world_size=world_size)
+batches = DataLoader(loader, batch_size=32, num_workers=8, collate_fn=collate)
+for batch in batches:  # one epoch
+    train(batch)
+    save({"data": batches.state_dict()})  # load_state_dict goes on behind this batch
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
+
+import torch.distributed
+import torch.utils.data as torch_data
+
+from rt2data.errors import Rt2dataError
+from rt2data.loader import Loader, Sample
+
+T = TypeVar("T")
+
+
+def _same(samples: list[Any]) -> list[Any]:
+    return samples
+
+
+class _Positions(torch_data.Dataset[T], Generic[T]):
+    """The samples of a `Loader` by epoch and position, so that workers that live on need not be told of a new epoch."""
+
+    def __init__(self, loader: Loader, transform: Callable[[Sample], T] | None) -> None:
+        self.loader, self.transform = loader, transform
+
+    def read(self, epoch: int, positions: Sequence[int]) -> list[Any]:
+        samples = self.loader.read(epoch, positions)
+        return samples if self.transform is None else [self.transform(sample) for sample in samples]
+
+    def __getitems__(self, places: list[tuple[int, int]]) -> list[Any]:
+        return self.read(places[0][0], [position for _, position in places])
+
+
+class Dataset(torch_data.Dataset[T], Generic[T]):
+    """The samples of one epoch of a `Loader`'s reader, by number from 0, for code that asks for a map-style dataset.
+
+    Args:
+        loader: the loader, of this rank and in the epoch that is wanted.
+        transform: is applied to each sample, in the workers; None gives `Sample`.
+    """
+
+    def __init__(self, loader: Loader, transform: Callable[[Sample], T] | None = None) -> None:
+        self.loader, self._read = loader, _Positions(loader, transform).read
+
+    def __len__(self) -> int:
+        """Samples of one epoch of this reader."""
+        return len(self.loader)
+
+    def __getitem__(self, number: int) -> T:
+        """Return a sample."""
+        return self.__getitems__([number])[0]
+
+    def __getitems__(self, numbers: list[int]) -> list[T]:
+        """Return the samples of a batch."""
+        if numbers and not (min(numbers) >= 0 and max(numbers) < len(self)):
+            raise IndexError(numbers)
+        return self._read(self.loader.epoch, [n * self.loader.world_size + self.loader.rank for n in numbers])
+
+
+class IterableDataset(torch_data.IterableDataset[T], Generic[T]):
+    """The rest of a `Loader`'s epoch, dealt to the workers sample by sample, for code that asks for an iterable.
+
+    Every sample comes once. `DataLoader` makes a batch of samples of one worker, so what a batch holds depends on the
+    number of workers, as with every iterable dataset; with a `Dataset` it does not. torchdata's StatefulDataLoader
+    keeps and restores its state.
+    """
+
+    def __init__(self, loader: Loader, transform: Callable[[Sample], T] | None = None) -> None:
+        self.loader, self._read = loader, _Positions(loader, transform).read
+        self._taken = 0  # by this worker, of its part of the epoch
+
+    def __iter__(self) -> Iterator[T]:
+        """Iterate this worker's part."""
+        worker = torch_data.get_worker_info()
+        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        places = self.loader.rest()[number::workers]
+        while self._taken < len(places):
+            self._taken += 1
+            yield self._read(self.loader.epoch, [places[self._taken - 1]])[0]
+        self._taken = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how many samples this worker gave, beside the loader's state."""
+        return {"loader": self.loader.state_dict(), "taken": self._taken}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a state was taken, with as many workers."""
+        self.loader.load_state_dict(state["loader"])
+        self._taken = int(state["taken"])
+
+
+class _Rest(torch_data.Sampler[Any]):
+    """The epoch and the position of each sample that is left of the epoch."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+
+    def __len__(self) -> int:
+        return len(self.loader.rest())
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        epoch = self.loader.epoch
+        return ((epoch, position) for position in self.loader.rest())
+
+
+class DataLoader(torch_data.DataLoader[Any]):
+    """PyTorch's DataLoader over the rest of a `Loader`'s epoch. It gives the samples in the loader's order with any
+    number of workers, and keeps the loader's position at what the training loop has taken, not at what workers read
+    ahead.
+
+    Args:
+        loader: of this rank.
+        batch_size: samples of a batch of this rank.
+        transform: is applied to each sample, in the workers.
+        collate_fn: makes a batch of a list of samples, in the workers; None gives the list.
+        options: further arguments of PyTorch's DataLoader, but those about datasets, samplers and shuffling.
+
+    Raises:
+        Rt2dataError: several processes train, and the loader gives all of them the same samples.
+    """
+
+    def __init__(
+        self,
+        loader: Loader,
+        batch_size: int = 1,
+        *,
+        transform: Callable[[Sample], Any] | None = None,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
+        **options: Any,
+    ) -> None:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            ranks = torch.distributed.get_world_size()
+            if ranks > 1 and loader.world_size == 1:
+                expected = f"a Loader with rank={torch.distributed.get_rank()}, world_size={ranks}"
+                raise Rt2dataError("DataLoader", f"a loader of one reader among {ranks} processes", expected)
+        self.loader = loader
+        super().__init__(
+            _Positions(loader, transform), batch_size, sampler=_Rest(loader), collate_fn=collate_fn or _same, **options
+        )
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        """Iterate the batches that are left of the epoch; at its end the next epoch is due."""
+        start, size = self.loader.position, self.loader.size
+        each = (self.batch_size or 1) * self.loader.world_size
+        for number, batch in enumerate(super().__iter__(), 1):
+            self.loader.position = min(start + number * each, size)
+            yield batch
+        self.loader.set_epoch(self.loader.epoch + 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the training loop is: `Loader.state_dict`."""
+        return self.loader.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a state was taken, on any number of ranks and workers: `Loader.load_state_dict`."""
+        self.loader.load_state_dict(state)

@@ -1,0 +1,143 @@
+"""The order of an epoch: every sample once, as good as shuffled, and the same whatever is asked first."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from rt2data.loader.mixing import WINDOW, SourceOrder
+from rt2data.loader.order import LANES, RUN, Order, Permutation, key
+from rt2data.loader.stream import Schedule, Weighted
+
+SIZES = (1, 2, 3, 31, 32, 33, 959, 3839, 3840, 3841, 5_000, 133_337, 262_144, 300_001)
+
+
+def ranks(values: np.ndarray) -> np.ndarray:
+    out = np.empty(len(values), np.float64)
+    out[np.argsort(values, kind="stable")] = np.arange(len(values))
+    return out
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.corrcoef(ranks(a), ranks(b))[0, 1])
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_permutation_hits_each_number_once_and_has_an_inverse(size: int) -> None:
+    permutation = Permutation(size, key("any", size))
+    numbers = np.arange(size)
+    out = permutation(numbers)
+    assert np.array_equal(np.sort(out), numbers)
+    assert np.array_equal(permutation.inverse(out), numbers)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_an_epoch_has_each_sample_once(size: int) -> None:
+    order = Order(size, key("mixture", size, 0))
+    positions = np.arange(size)
+    out = order.samples(positions)
+    assert np.array_equal(np.sort(out), positions)
+    some = np.random.default_rng(0).permutation(size)[:50]
+    assert np.array_equal(order.samples(some), out[some])
+
+
+def test_the_order_is_that_of_its_key_alone() -> None:
+    positions = np.arange(4096)
+    first = Order(300_001, 17).samples(positions)
+    assert first[:4].tolist() == Order(300_001, 17).samples(positions[:4]).tolist()
+    assert (first == Order(300_001, 18).samples(positions)).mean() < 0.001
+    # Other numbers here are another order of everybody's mixtures.
+    assert first[:4].tolist() == FIRST
+
+
+FIRST = [20_775, 201_106, 295_582, 49_022]
+
+
+def test_neighbours_part() -> None:
+    size = 300_001
+    epochs = [Order(size, key("m", epoch)).samples(np.arange(size)) for epoch in range(3)]
+    for one, other in itertools.pairwise(epochs):
+        place = np.empty(size, np.int64)
+        place[other] = np.arange(size)
+        again = np.abs(np.diff(place[one])) == 1
+        assert again.mean() < 0.0001  # two of them by chance
+        assert (np.abs(np.diff(one)) == 1).mean() < 0.0001  # nor those of the shards
+
+
+def test_distances_say_nothing_of_the_next_epoch() -> None:
+    size, rng = 300_001, np.random.default_rng(5)
+    places = []
+    for epoch in range(2):
+        place = np.empty(size, np.int64)
+        place[Order(size, key("m", epoch)).samples(np.arange(size))] = np.arange(size)
+        places.append(place)
+    a, b = rng.integers(0, size, 400_000), rng.integers(0, size, 400_000)
+    assert abs(correlation(np.abs(places[0][a] - places[0][b]), np.abs(places[1][a] - places[1][b]))) < 0.01
+    near = np.argsort(places[0])  # samples by their position in the first epoch, pairs of it at most 1,000 apart
+    first = rng.integers(0, size - 1000, 400_000)
+    apart = rng.integers(1, 1000, 400_000)
+    moved = np.abs(places[1][near[first]] - places[1][near[first + apart]])
+    assert abs(correlation(apart, moved)) < 0.01
+
+
+def test_a_thousand_positions_are_of_everywhere() -> None:
+    size = 300_001
+    out = Order(size, key("m", 3)).samples(np.arange(size))
+    shards = out * 64 // size
+    for begin in range(0, size - 1000, 1000):
+        assert len(np.unique(shards[begin : begin + 1000])) == 64
+    # Each sixteenth of the samples has its share of any thousand: within four standard deviations and a half, of 4,800.
+    counts = np.stack([np.bincount(out[i : i + 1000] * 16 // size, minlength=16) for i in range(0, size - 1000, 1000)])
+    assert np.abs(counts - 1000 / 16).max() < 4.5 * np.sqrt(1000 / 16 * 15 / 16)
+
+
+def test_a_reader_of_whole_lanes_reads_whole_runs() -> None:
+    size, readers = 1 << 24, 512
+    assert LANES[0] % readers == 0
+    mine = Order(size, 1).samples(np.arange(0, size, readers))
+    offset = 1 % size
+    runs = (mine - offset) % size // RUN
+    whole = np.unique(runs, return_counts=True)[1] == RUN
+    assert whole.mean() > 0.9  # lanes end within a run
+
+
+WEIGHTS = np.array([0.5, 0.3, 0.15, 0.0499, 0.0001])
+
+
+def test_sources_have_their_shares_of_each_window() -> None:
+    order = SourceOrder(lambda windows: np.tile(WEIGHTS, (len(windows), 1)), 5, 3)
+    windows = 100
+    source, before = order.take(np.arange(windows * WINDOW))
+    counts = np.stack([np.bincount(part, minlength=5) for part in source.reshape(windows, WINDOW)])
+    assert (np.abs(counts - WINDOW * WEIGHTS) < 1).all()
+    assert (np.abs(counts.sum(axis=0) - windows * WINDOW * WEIGHTS) < 3).all()  # and no drift
+    for number in range(5):
+        assert np.array_equal(np.sort(before[source == number]), np.arange((source == number).sum()))
+    far = np.arange(40 * WINDOW + 100, 40 * WINDOW + 200)
+    other = SourceOrder(lambda windows: np.tile(WEIGHTS, (len(windows), 1)), 5, 3).take(far)
+    assert np.array_equal(other[0], source[far])
+    assert np.array_equal(other[1], before[far])
+
+
+def test_a_schedule_holds_or_goes_along_lines() -> None:
+    points = [(0, [1.0, 3.0]), (10 * WINDOW, [1.0, 1.0]), (20 * WINDOW, [0.0, 2.0])]
+    windows = np.array([0, 5, 10, 15, 20, 1000])
+    steps = Schedule(points, linear=False).at(windows)[:, 0]
+    assert steps.tolist() == [0.25, 0.25, 0.5, 0.5, 0, 0]
+    lines = Schedule(points, linear=True).at(windows)[:, 0]
+    assert lines.tolist() == [0.25, 0.375, 0.5, 0.25, 0, 0]
+
+
+def test_a_source_shows_all_of_it_before_any_again() -> None:
+    schedule = Schedule([(0, [2.0, 1.0])], linear=False)
+    size = 3 * WINDOW // 2
+    stream = Weighted(size, schedule, [500, 5_000], "m", 0)
+    every = np.concatenate([stream.samples(epoch, np.arange(size)) for epoch in range(4)])
+    first = every[every < 500]
+    assert abs(len(first) - 4 * size * 2 / 3) < 2
+    times = np.bincount(first, minlength=500)
+    assert times.max() - times.min() == 1
+    again = stream.samples(2, np.arange(100, 200))
+    assert np.array_equal(again, every[2 * size + 100 : 2 * size + 200])
