@@ -15,13 +15,15 @@ import orjson
 from rt2data import storage
 from rt2data.errors import Rt2dataError, near
 from rt2data.loader.order import Ints
-from rt2data.loader.shards import BLOCK, Shards
+from rt2data.loader.remote import RemoteShards
+from rt2data.loader.shards import BLOCK, LocalShards, Shards
 from rt2data.loader.stream import Sequential, Shuffled, Stream, Weighted, Weights, schedule, sources_of
 from rt2data.mixture.reader import load_manifest, shards
 from rt2data.storage.places import Place
 
 AT_ONCE = 1 << 12  # positions whose samples are computed at once
 STATE = 1  # format of a state
+CACHE_BYTES = 16 << 30
 
 
 class Sample:
@@ -84,6 +86,9 @@ class Loader:
             counted over all epochs. A source without one is left out.
         linear: whether weights change linearly from one of these positions to the next; else they hold until it.
         shuffle: False takes each sample once in the order of the shards.
+        cache: of a mixture in an object store, the folder that keeps what was read; readers of a machine may share it.
+            None makes one below TMPDIR.
+        cache_bytes: how much it may hold.
 
     Attributes:
         size: samples of an epoch, of all readers together.
@@ -105,6 +110,8 @@ class Loader:
         weights: Weights | None = None,
         linear: bool = False,
         shuffle: bool = True,
+        cache: str | Path | None = None,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         where = str(path)
         if not 0 <= rank < world_size:
@@ -134,7 +141,14 @@ class Loader:
         if not size:
             raise Rt2dataError(where, f"no sample in {split}", "a split with samples")
         self.size: int = size
-        self._shards = Shards(place if place.is_dir() else place.parent, entries)
+        folder = place if place.is_dir() else place.parent
+        self._shards: Shards
+        if isinstance(folder, Path):
+            self._shards = LocalShards(folder, entries)
+        else:
+            self._shards = RemoteShards(folder, entries, None if cache is None else Path(cache), cache_bytes)
+        # Who shares no cache fetches what he himself reads.
+        self._whole_pieces = cache is not None or all(lanes % world_size == 0 for lanes in self._stream.lanes)
         self._places: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -207,23 +221,22 @@ class Loader:
             self._places = {name: number for number, name in enumerate(self._shards.keys())}
         if key not in self._places:
             raise Rt2dataError(f"{self._shards.folder}", f'no sample "{key}"', "a key of this split", near(key, ()))
-        shard, number = self._shards.find(np.array([self._places[key]], np.int64))
-        return Sample(-1, self._shards.read(shard[0], number[0]))
+        return Sample(-1, self._shards.read_one(self._places[key]))
 
     def _read(self, epoch: int, positions: Ints) -> Iterator[Sample]:
         """Read the samples at positions of an epoch; those behind the end of the epoch repeat samples before it."""
         inside = np.where(positions < self.size, positions, positions - min(self.world_size, self.size))
         inside = np.maximum(inside, 0)
         order = np.argsort(inside, kind="stable")
-        numbers = np.empty(len(positions), np.int64)
-        numbers[order] = self._stream.samples(epoch, inside[order])
-        shard, number = self._shards.find(numbers)
-        for position, one, within in zip(positions.tolist(), shard, number, strict=True):
-            data = self._shards.read(one, within)
+        pieces = np.empty((3, len(positions)), np.int64)
+        pieces[:, order] = self._stream.pieces(epoch, inside[order])
+        if not self._whole_pieces:
+            pieces[1], pieces[2] = 0, 1
+        for position, (shard, number, data) in zip(positions.tolist(), self._shards.read(*pieces), strict=True):
             try:
                 yield Sample(min(position, self.size), data, padding=position >= self.size)
             except ValueError:
-                raise self._shards.damaged(one, f"no sample {within}") from None
+                raise self._shards.damaged(shard, f"no sample {number}") from None
 
 
 def _fingerprint(entries: list[dict[str, Any]]) -> str:

@@ -89,7 +89,7 @@ class Order:
     Attributes:
         size: how many samples.
         key: of this pass; another key is another order.
-        run: samples of a run; the last run has what is left.
+        run: samples of a run; one run has what is left.
         lanes: how many lanes.
     """
 
@@ -100,24 +100,42 @@ class Order:
         self._runs = Permutation(-(-size // self.run), key)
         self._short = size - (self._runs.size - 1) * self.run
         last = np.array([self._runs.size - 1], np.int64)
-        self._short_at = int(self._runs.inverse(last)[0]) * self.run  # the place of the shorter run's first sample
+        self._short_at = int(self._runs.inverse(last)[0]) * self.run  # where the shorter run begins
 
     def samples(self, positions: Ints) -> Ints:
         """The samples at positions from 0 to `size` - 1, int64 (n,)."""
+        return self.pieces(positions)[0]
+
+    def pieces(self, positions: Ints) -> tuple[Ints, Ints, Ints]:
+        """The samples at positions, and the consecutive samples that each of them is read with: those of its run that
+        are in its lane.
+
+        Args:
+            positions: from 0 to `size` - 1, int64 (n,).
+
+        Returns:
+            The sample of each position, how many samples of its piece lie before it, and how many the piece has, int64
+            (n,) each. A piece that reaches past the last sample goes on with sample 0.
+        """
         turn, lane = np.divmod(positions, self.lanes)
         length, longer = divmod(self.size, self.lanes)  # the first `longer` lanes have one sample more
-        place = lane * length + np.minimum(lane, longer) + turn
-        place = np.where(place >= self._short_at + self._short, place + self.run - self._short, place)
-        number, within = np.divmod(place, self.run)
+        begin = lane * length + np.minimum(lane, longer)
+        place, end = begin + turn, begin + length + (lane < longer)
+        behind = self._short_at + self._short  # the places from here on are those of whole runs moved by what lacks
+        shift = np.where(place >= behind, self.run - self._short, 0)
+        number, within = np.divmod(place + shift, self.run)
+        start = number * self.run - shift
         run = self._runs(number)
+        stop = start + np.where(run == self._runs.size - 1, self._short, self.run)
+        low, high = np.maximum(begin, start) - start, np.minimum(end, stop) - start
         if self.run > 1:
-            within = self._inside(run, within)
-        return (run * self.run + within + self.key % self.size) % self.size
+            within = self._inside(run, within, low, high)
+        return (run * self.run + within + self.key % self.size) % self.size, within - low, high - low
 
-    def _inside(self, run: Ints, within: Ints) -> Ints:
-        """Which sample of its run stands at a place in it: they are sorted by a hash of each."""
-        every = np.arange(self.run, dtype=np.uint64)
-        hashes = mix(mix(run.astype(np.uint64)[:, None] + np.uint64(self.key)) + every)
-        if self._short < self.run:
-            hashes[run == self._runs.size - 1, self._short :] = np.uint64(2**64 - 1)  # behind those that there are
-        return np.argsort(hashes, axis=1, kind="stable")[np.arange(len(run)), within]
+    def _inside(self, run: Ints, within: Ints, low: Ints, high: Ints) -> Ints:
+        """Which sample of its run stands at a place in it: those from `low` to `high` are sorted by a hash of each."""
+        every = np.arange(self.run, dtype=np.int64)
+        hashes = mix(mix(run.astype(np.uint64)[:, None] + np.uint64(self.key)) + every.astype(np.uint64))
+        hashes[(every < low[:, None]) | (every >= high[:, None])] = np.uint64(2**64 - 1)  # behind those of the piece
+        inside: Ints = np.argsort(hashes, axis=1, kind="stable")[np.arange(len(run)), within - low]
+        return inside

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,127 +18,158 @@ from rt2data.storage.places import Place, read_bytes
 
 BLOCK = 512  # bytes of a tar header, and the unit of what follows it
 MAX_OPEN = 256  # files
+TOGETHER = 64  # samples that are read at once where all are read in order
 
 INDEX = ".idx"  # behind a shard's name: a file of 64-bit offsets, little endian, as Megatron Energon's
 
-Offsets = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.int64]
+Found = tuple[int, int, bytes]  # shard, number in it, bytes
 
 
-class Shards:
-    """The samples of several shards, numbered from 0 in the order of the shards. Local files. Not for several threads.
+class Shards(ABC):
+    """The samples of several shards, numbered from 0 in the order of the shards. Not for several threads.
 
     Attributes:
+        folder: the mixture.
+        entries: the shards, as the manifest lists them.
         begins: the number of the first sample of each shard, and of all samples, int64 (shards + 1,).
     """
 
     def __init__(self, folder: Place, entries: Sequence[Mapping[str, Any]]) -> None:
         self.folder, self.entries = folder, entries
         self.begins = np.cumsum([0, *(entry["samples"] for entry in entries)], dtype=np.int64)
-        self._open: OrderedDict[int, tuple[int, list[int]]] = OrderedDict()
 
-    def read(self, shard: int, number: int) -> bytes:
-        """The bytes of a shard's sample: its members with their headers.
+    @abstractmethod
+    def read(self, numbers: Ints, before: Ints, count: Ints) -> Iterator[Found]:
+        """Read samples: their members with their headers.
+
+        Args:
+            numbers: of the samples, (n,).
+            before, count: how many consecutive samples each of them is read with, and how many of these lie before it,
+                (n,) each.
 
         Raises:
             Rt2dataError: a shard that is not there, or not as its index says.
         """
-        opened = self._open.get(shard)
-        if opened is None:
-            opened = self._opened(shard)
-        file, offsets = opened
-        begin = offsets[number]
-        size = offsets[number + 1] - begin
-        data = os.pread(file, size, begin)
-        if len(data) < size:
-            data = reading.pread(file, size, begin, self._name(shard))
-            if len(data) < size:
-                raise self.damaged(shard, f"{begin + len(data):,} bytes")
-        return data
 
-    def find(self, numbers: Offsets) -> tuple[list[int], list[int]]:
-        """The shard of each sample, and its number in there."""
-        shard = np.searchsorted(self.begins, numbers, side="right") - 1
-        return shard.tolist(), (numbers - self.begins[shard]).tolist()
+    def read_one(self, number: int) -> bytes:
+        """Read one sample."""
+        one = np.array([number], np.int64)
+        return next(self.read(one, np.zeros_like(one), np.ones_like(one)))[2]
 
     def keys(self) -> Iterator[str]:
         """The key of each sample."""
-        for shard, entry in enumerate(self.entries):
-            for number in range(entry["samples"]):
-                yield read_header(self.read(shard, number)[:BLOCK], self._name(shard))[0].partition(".")[0]
+        every = np.arange(self.begins[-1], dtype=np.int64)
+        for one, _, data in self.read(every, every % TOGETHER, np.full_like(every, TOGETHER)):
+            yield read_header(data[:BLOCK], self.name(one))[0].partition(".")[0]
+
+    def find(self, numbers: Ints) -> tuple[Ints, Ints]:
+        """The shard of each sample, and its number in there."""
+        shard = np.searchsorted(self.begins, numbers, side="right") - 1
+        return shard, numbers - self.begins[shard]
+
+    def name(self, shard: int) -> str:
+        """A shard's file or URL."""
+        return str(self.folder / self.entries[shard]["name"])
+
+    def damaged(self, shard: int, found: str) -> Rt2dataError:
+        """The error of a shard that is not as it was built."""
+        return Rt2dataError(self.name(shard), found, "the shard of the manifest", "Run `rt2data verify`")
+
+    def offsets(self, shard: int, stored: bytes | list[int]) -> list[int]:
+        """Where the samples of a shard begin, and the last one ends, checked: of its index, or as `scan` found it."""
+        entry = self.entries[shard]
+        if isinstance(stored, bytes) and len(stored) % 8:
+            raise self.damaged(shard, f"an index of {len(stored)} bytes")
+        found = np.frombuffer(stored, "<u8") if isinstance(stored, bytes) else np.array(stored, np.uint64)
+        if len(found) != entry["samples"] + 1:
+            raise self.damaged(shard, f"{len(found) - 1:,} samples; {entry['samples']:,} in the manifest")
+        if found[0] or (found[1:] <= found[:-1]).any() or (found % BLOCK).any() or found[-1] > entry["bytes"]:
+            raise self.damaged(shard, "an index that is not of this file")
+        out: list[int] = found.tolist()
+        return out
+
+
+class LocalShards(Shards):
+    """Shards in files."""
+
+    def __init__(self, folder: Path, entries: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(folder, entries)
+        self._open: OrderedDict[int, tuple[int, list[int]]] = OrderedDict()
+
+    def read(self, numbers: Ints, before: Ints, count: Ints) -> Iterator[Found]:
+        del before, count  # the system reads ahead
+        shards, places = self.find(numbers)
+        for shard, number in zip(shards.tolist(), places.tolist(), strict=True):
+            file, offsets = self._open.get(shard) or self._opened(shard)
+            begin = offsets[number]
+            size = offsets[number + 1] - begin
+            data = os.pread(file, size, begin)
+            if len(data) < size:
+                data = reading.pread(file, size, begin, self.name(shard))
+                if len(data) < size:
+                    raise self.damaged(shard, f"{begin + len(data):,} bytes")
+            yield shard, number, data
 
     def close(self) -> None:
         """Close all files; reading opens them again."""
         while self._open:
             os.close(self._open.popitem()[1][0])
 
-    def __getstate__(self) -> tuple[Place, Sequence[Mapping[str, Any]]]:
+    def __getstate__(self) -> Any:
         return self.folder, self.entries
 
-    def __setstate__(self, state: tuple[Place, Sequence[Mapping[str, Any]]]) -> None:
-        Shards.__init__(self, *state)
+    def __setstate__(self, state: Any) -> None:
+        LocalShards.__init__(self, *state)
 
     def __del__(self) -> None:
         if hasattr(self, "_open"):
             self.close()
 
-    def _name(self, shard: int) -> str:
-        return str(self.folder / self.entries[shard]["name"])
-
-    def damaged(self, shard: int, found: str) -> Rt2dataError:
-        """The error of a shard that is not as it was built."""
-        return Rt2dataError(self._name(shard), found, "the shard of the manifest", "Run `rt2data verify`")
-
     def _opened(self, shard: int) -> tuple[int, list[int]]:
         while len(self._open) >= MAX_OPEN:
             os.close(self._open.popitem(last=False)[1][0])
         try:
-            file = os.open(self._name(shard), os.O_RDONLY | os.O_CLOEXEC)
+            file = os.open(self.name(shard), os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise self.damaged(shard, error.strerror or str(error)) from None
         try:
-            offsets = self._offsets(shard, file)
+            try:
+                stored: bytes | list[int] = read_bytes(self.folder / (self.entries[shard]["name"] + INDEX))
+            except FileNotFoundError:
+                stored = scan(lambda at: os.pread(file, BLOCK, at), self.name(shard))
+            offsets = self.offsets(shard, stored)
         except BaseException:
             os.close(file)
             raise
         self._open[shard] = file, offsets
         return file, offsets
 
-    def _offsets(self, shard: int, file: int) -> list[int]:
-        """Where the samples of a shard begin, and the last one ends: of its index, else of its headers."""
-        entry = self.entries[shard]
-        try:
-            stored = np.frombuffer(read_bytes(self.folder / (entry["name"] + INDEX)), "<u8")
-        except FileNotFoundError:
-            offsets = scan(file, self._name(shard))
-        except ValueError:
-            raise self.damaged(shard, "an index of another length") from None
-        else:
-            offsets = stored.tolist()
-        if len(offsets) != entry["samples"] + 1:
-            raise self.damaged(shard, f"{len(offsets) - 1:,} samples; {entry['samples']:,} in the manifest")
-        places = np.array([0, *offsets[1:]], np.uint64).astype(np.int64)
-        if offsets[0] or places[-1] > os.fstat(file).st_size or (np.diff(places) <= 0).any() or (places % BLOCK).any():
-            raise self.damaged(shard, "an index that is not of this file")
-        return offsets
 
+def scan(header: Callable[[int], bytes], name: str) -> list[int]:
+    """Where the samples of a shard begin, and the last one ends, from its headers alone.
 
-def scan(file: int, name: str) -> list[int]:
-    """Where the samples of a shard begin, and the last one ends, from its headers alone."""
+    Args:
+        header: gives the 512 bytes at a place of the shard.
+        name: of the shard.
+    """
     offsets, at = [0], 0
     while True:
-        header = os.pread(file, BLOCK, at)
-        if not header or header[0] == 0:
-            break
-        member, size = read_header(header, name)
+        block = header(at)
+        if not block or block[0] == 0:
+            return offsets
+        member, size = read_header(block, name)
         at += BLOCK + -(-size // BLOCK) * BLOCK
         if member.endswith(".json") and "." not in member[: -len(".json")]:
             offsets.append(at)
-    return offsets
 
 
 def read_header(header: bytes, where: str) -> tuple[str, int]:
     """The name and the size of a member, from its tar header (POSIX ustar)."""
     try:
-        return header[: header.index(0, 0, 100)].decode("ascii"), int(header[124:135], 8)
+        size = int(header[124:135], 8)
+        if size < 0:
+            raise ValueError
+        return header[: header.index(0, 0, 101)].decode("ascii"), size
     except ValueError:
         raise Rt2dataError(where, "no tar header", "a whole shard", "Run `rt2data verify`") from None

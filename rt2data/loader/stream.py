@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from rt2data.errors import Rt2dataError
 from rt2data.loader.mixing import WINDOW, SourceOrder
-from rt2data.loader.order import Ints, Order, key
+from rt2data.loader.order import RUN, Ints, Order, key
 from rt2data.mixture.reader import find_source
 
 SourceWeights: TypeAlias = Mapping[str, float]
@@ -23,21 +23,28 @@ class Stream(Protocol):
 
     size: int
     digest: str  # of the way in which samples are ordered, in a few words
+    lanes: tuple[int, ...]  # a number of readers that divides each of these reads pieces that nobody else reads
 
-    def samples(self, epoch: int, positions: Ints) -> Ints:
-        """The numbers of the samples at ascending positions of an epoch, (n,)."""
+    def pieces(self, epoch: int, positions: Ints) -> Ints:
+        """The samples at ascending positions of an epoch, and with which others each one is read.
+
+        Returns:
+            The number of each sample, how many samples of its piece lie before it, and how many that has, int64 (3, n).
+        """
 
 
 class Sequential:
     """Each sample once, in the order of the shards."""
 
     digest = "sequential"
+    lanes: tuple[int, ...] = (1,)
 
     def __init__(self, size: int) -> None:
         self.size = size
 
-    def samples(self, epoch: int, positions: Ints) -> Ints:
-        return positions
+    def pieces(self, epoch: int, positions: Ints) -> Ints:
+        first = positions // RUN * RUN
+        return np.stack([positions, positions - first, np.minimum(self.size - first, RUN)])
 
 
 class Shuffled:
@@ -47,9 +54,10 @@ class Shuffled:
 
     def __init__(self, size: int, *secret: object) -> None:
         self.size, self.secret = size, secret
+        self.lanes: tuple[int, ...] = (Order(size, 0).lanes,)
 
-    def samples(self, epoch: int, positions: Ints) -> Ints:
-        return Order(self.size, key(*self.secret, epoch)).samples(positions)
+    def pieces(self, epoch: int, positions: Ints) -> Ints:
+        return np.stack(Order(self.size, key(*self.secret, epoch)).pieces(positions))
 
 
 class Weighted:
@@ -59,19 +67,21 @@ class Weighted:
         """Take sources of so many samples each, which lie one behind the other."""
         self.size, self.secret, self.sizes = size, secret, sizes
         self.digest = f"weights {schedule.digest}"
+        self.lanes: tuple[int, ...] = (1,)  # whose a source's position is depends on the other sources
         self.begins = np.cumsum([0, *sizes])
         self.sources = SourceOrder(schedule.at, len(sizes), key(*secret, "sources"))
 
-    def samples(self, epoch: int, positions: Ints) -> Ints:
+    def pieces(self, epoch: int, positions: Ints) -> Ints:
         source, before = self.sources.take(positions + epoch * self.size)
-        out = np.empty(len(positions), np.int64)
+        out = np.empty((3, len(positions)), np.int64)
         for number, size in enumerate(self.sizes):
             mine = np.flatnonzero(source == number)
             turn, place = np.divmod(before[mine], size)
             for one in np.unique(turn).tolist():
                 rows = turn == one
                 order = Order(size, key(*self.secret, "source", number, one))
-                out[mine[rows]] = order.samples(place[rows]) + self.begins[number]
+                out[:, mine[rows]] = order.pieces(place[rows])
+                out[0, mine[rows]] += self.begins[number]
         return out
 
 

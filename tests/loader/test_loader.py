@@ -220,8 +220,8 @@ def test_an_index_beside_a_shard(copy: Callable[[], Path]) -> None:
     folder = copy()
     expected = keys(Loader(folder))
     for shard in (folder / "train").glob("*.tar"):
-        with shard.open("rb") as file:
-            offsets = shards.scan(file.fileno(), str(shard))
+        data = shard.read_bytes()
+        offsets = shards.scan(lambda at, data=data: data[at : at + 512], str(shard))  # type: ignore[misc]
         shard.with_name(shard.name + ".idx").write_bytes(b"".join(o.to_bytes(8, "little") for o in offsets))
     assert keys(Loader(folder)) == expected
     index = next((folder / "train").glob("*.idx"))

@@ -52,7 +52,7 @@ def test_the_order_is_that_of_its_key_alone() -> None:
     assert first[:4].tolist() == FIRST
 
 
-FIRST = [20_775, 201_106, 295_582, 49_022]
+FIRST = [20_775, 201_134, 295_597, 49_035]
 
 
 def test_neighbours_part() -> None:
@@ -91,6 +91,20 @@ def test_a_thousand_positions_are_of_everywhere() -> None:
     # Each sixteenth of the samples has its share of any thousand: within four standard deviations and a half, of 4,800.
     counts = np.stack([np.bincount(out[i : i + 1000] * 16 // size, minlength=16) for i in range(0, size - 1000, 1000)])
     assert np.abs(counts - 1000 / 16).max() < 4.5 * np.sqrt(1000 / 16 * 15 / 16)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_pieces_are_the_samples_that_a_reader_of_lanes_reads_together(size: int) -> None:
+    order = Order(size, key("pieces", size))
+    samples, before, count = order.pieces(np.arange(size))
+    assert (before < count).all()
+    first = (samples - before) % size
+    lane = np.arange(size) % order.lanes
+    read = {}
+    for one, begin, length, number in zip(samples.tolist(), first.tolist(), count.tolist(), lane.tolist(), strict=True):
+        read.setdefault((begin, length, number), []).append(one)
+    for (begin, length, _), own in read.items():
+        assert sorted((one - begin) % size for one in own) == list(range(length))
 
 
 def test_a_reader_of_whole_lanes_reads_whole_runs() -> None:
@@ -134,10 +148,10 @@ def test_a_source_shows_all_of_it_before_any_again() -> None:
     schedule = Schedule([(0, [2.0, 1.0])], linear=False)
     size = 3 * WINDOW // 2
     stream = Weighted(size, schedule, [500, 5_000], "m", 0)
-    every = np.concatenate([stream.samples(epoch, np.arange(size)) for epoch in range(4)])
+    every = np.concatenate([stream.pieces(epoch, np.arange(size))[0] for epoch in range(4)])
     first = every[every < 500]
     assert abs(len(first) - 4 * size * 2 / 3) < 2
     times = np.bincount(first, minlength=500)
     assert times.max() - times.min() == 1
-    again = stream.samples(2, np.arange(100, 200))
+    again = stream.pieces(2, np.arange(100, 200))[0]
     assert np.array_equal(again, every[2 * size + 100 : 2 * size + 200])

@@ -6,6 +6,7 @@ Every test that uses it speaks HTTP to it. Credentials and endpoint are in the e
 from __future__ import annotations
 
 import logging
+import re
 import os
 import shutil
 import socket
@@ -52,6 +53,9 @@ class Server:
 
         self.app = DomainDispatcherApplication(create_backend_app)
         self.asked: Counter[str] = Counter()
+        self.ranges: list[
+            tuple[str, int, int]
+        ] = []  # of GET requests: the path, the first byte, the one behind the last
         self.before: Callable[[str, str], int | str | None] = lambda _kind, _path: None
         self.lock = threading.Lock()
         logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
@@ -64,6 +68,8 @@ class Server:
         kind = self._kind(environ)
         with self.lock:
             self.asked[kind] += 1
+            if asked := re.fullmatch(r"bytes=(\d+)-(\d+)", environ.get("HTTP_RANGE", "")):
+                self.ranges.append((environ["PATH_INFO"], int(asked[1]), int(asked[2]) + 1))
             fault = self.before(kind, environ["PATH_INFO"])
         if isinstance(fault, int):
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
