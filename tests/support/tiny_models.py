@@ -6,6 +6,7 @@ Tokenizers are trained on the spot; chat templates are short ones in the form of
 from __future__ import annotations
 
 import functools
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -222,6 +223,7 @@ def smolvlm() -> tuple[Any, Any]:
     images = _image_processor("SmolVLMImageProcessor", size={"longest_edge": 112}, max_image_size={"longest_edge": 56})
     own, model = idefics3()
     processor = _without_video("SmolVLMProcessor")(images, own.tokenizer, None, image_seq_len=4, chat_template=IDEFICS)
+    processor.video_processor = SimpleNamespace(num_frames=1, fps=1)
     config = t.SmolVLMConfig(**{k: v for k, v in model.config.to_dict().items() if k != "model_type"})
     return processor, t.SmolVLMForConditionalGeneration(config)
 
