@@ -146,6 +146,37 @@ class ProcessorCollate:
         batch = pad_rows([one.tokens for one in encoded], length, filler, self.padding_side)
         return BatchFeature(batch | join_rows([one.images for one in encoded]))
 
+    def pack(self, encoded: Sequence[Encoded]) -> Any:
+        """Make a batch of one row of several samples, one behind the other, without padding.
+
+        ``position_ids`` count anew in each sample. By these, and as there is no attention mask, transformers 5 (and
+        FlashAttention in 4) keeps samples apart. No sample learns to follow another.
+
+        Args:
+            encoded: what `encode` returns; see `rt2data.collate.packs`.
+
+        Raises:
+            Rt2dataError: a model that counts positions or attends by more than the order of tokens, as PaliGemma and
+                Qwen-VL do.
+        """
+        import torch
+        from transformers import BatchFeature
+
+        others = {name for one in encoded for name in one.tokens} - {"input_ids", "attention_mask", "labels"}
+        if others:
+            fault = f"a processor with {', '.join(sorted(others))}"
+            raise Rt2dataError("pack", fault, "a model whose attention is causal and whose positions are one number")
+        labels = [one.tokens["labels"].clone() for one in encoded]
+        for own in labels:
+            own[:1] = IGNORED
+        row = {
+            "input_ids": torch.cat([one.tokens["input_ids"] for one in encoded]),
+            "labels": torch.cat(labels),
+            "position_ids": torch.cat([torch.arange(len(one)) for one in encoded]),
+        }
+        batch = {name: values[None] for name, values in row.items()}
+        return BatchFeature(batch | join_rows([one.images for one in encoded]))
+
     def encode(self, sample: Sample) -> Encoded:
         """Encode one sample, without padding.
 
