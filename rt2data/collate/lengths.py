@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
@@ -77,6 +77,24 @@ def token_lengths(
         source: TokenLengths(np.sort(np.array([n for n, _ in own], np.int64)), max(own)[1])
         for source, own in by_source.items()
     }
+
+
+def format_lengths(measured: Mapping[str, TokenLengths]) -> str:
+    """Lay out lengths as text: a line per source, and which samples maxima leave out."""
+    every = measured[""]
+    names = {source: source or "all" for source in measured}
+    width = max(map(len, names.values()))
+    lines = [f"{'tokens of a sample':{width}}   samples     p50     p99     max"]
+    for source, own in measured.items():
+        numbers = (len(own.lengths), own.p50, own.p99, own.max)
+        lines.append(f"{names[source]:{width}}  " + "".join(f"{number:8,}" for number in numbers))
+    maximum = 1 << max(every.p50 - 1, 1).bit_length()
+    while True:
+        over = every.longer_than(maximum)
+        lines.append(f"longer than {maximum:,} tokens: {over:,} of {len(every.lengths):,}")
+        if not over:
+            return "\n".join([*lines, f"longest: {every.longest}"])
+        maximum *= 2
 
 
 def packs(items: Iterable[T], size: Callable[[T], int], maximum: int, window: int = 64) -> Iterator[list[T]]:

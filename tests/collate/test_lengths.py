@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import random
+from pathlib import Path
 
 import pytest
 from support import tiny_models
 from support.built_mixture import Built
 
+from rt2data import cli
 from rt2data.collate import for_processor, packs, token_lengths
 from rt2data.collate.lengths import TokenLengths
 from rt2data.errors import Rt2dataError
@@ -88,3 +91,21 @@ def test_what_cannot_be_packed(spoken: Built) -> None:
     collate = for_processor(processor)
     with pytest.raises(Rt2dataError, match="a processor with mm_token_type_ids"):
         collate.pack([collate.encode(Loader(spoken.out)[0])])
+
+
+def test_the_command(spoken: Built, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    processor, _ = tiny_models.family("llava")
+    processor.save_pretrained(tmp_path / "model")
+    assert cli.main(["stats", str(spoken.out), "--tokenizer", str(tmp_path / "model"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    expected = token_lengths(Loader(spoken.out), for_processor(processor))
+    assert found["all"]["samples"] == len(Loader(spoken.out))
+    assert {source: own["p99"] for source, own in found["sources"].items()} == {
+        source: own.p99 for source, own in expected.items() if source
+    }
+    assert cli.main(["stats", str(spoken.out), "--tokenizer", str(tmp_path / "model")]) == 0
+    text = capsys.readouterr().out
+    assert f"{found['all']['p50']:,}" in text.splitlines()[1]
+    assert "longer than 128 tokens: " in text
+    assert cli.main(["stats", str(spoken.out), "--tokenizer", str(tmp_path)]) != 0
+    assert "without tokenizer_config.json" in capsys.readouterr().err

@@ -96,6 +96,17 @@ def _wrapped(tok: Any, special: list[str], named: dict[str, Any]) -> Any:
     )
 
 
+def _processor(name: str) -> type[Any]:
+    """A processor that takes any tokenizer, and needs no part for videos, for which there would have to be torchvision."""
+    base: Any = getattr(transformers(), name)
+
+    def check(self: Any, argument: str, value: Any) -> Any:
+        unchecked = argument in ("tokenizer", "video_processor")
+        return None if unchecked else base.check_argument_for_proper_class(self, argument, value)
+
+    return type(name, (base,), {"check_argument_for_proper_class": check})
+
+
 def _image_processor(name: str, **options: Any) -> Any:
     """That of Pillow where there are several: torchvision is not needed."""
     library = transformers()
@@ -121,7 +132,7 @@ def paligemma() -> tuple[Any, Any]:
     )
     images = _image_processor("SiglipImageProcessor", size={"height": 28, "width": 28})
     images.image_seq_length = 4
-    processor = t.PaliGemmaProcessor(image_processor=images, tokenizer=tok)
+    processor = _processor("PaliGemmaProcessor")(image_processor=images, tokenizer=tok)
     config = t.PaliGemmaConfig(
         vision_config=SIGLIP | {"model_type": "siglip_vision_model", "image_size": 28, "projection_dim": 16},
         text_config=TEXT | {"model_type": "gemma", "vocab_size": len(tok), "pad_token_id": tok.pad_token_id},
@@ -136,16 +147,6 @@ QWEN = [
 ]  # fmt: skip
 
 
-def _without_video(name: str) -> type[Any]:
-    """A processor of Qwen's without the part for videos, which needs torchvision."""
-    base: Any = getattr(transformers(), name)
-
-    def check(self: Any, argument: str, value: Any) -> Any:
-        return None if argument == "video_processor" else base.check_argument_for_proper_class(self, argument, value)
-
-    return type(name, (base,), {"check_argument_for_proper_class": check})
-
-
 def _qwen_ids(tok: Any) -> dict[str, int]:
     names = {"image_token_id": 5, "video_token_id": 6, "vision_start_token_id": 3, "vision_end_token_id": 4}
     return {name: tok.convert_tokens_to_ids(QWEN[n]) for name, n in names.items()}
@@ -155,7 +156,7 @@ def qwen2_5_vl() -> tuple[Any, Any]:
     t = transformers()
     tok = byte_level(QWEN, eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="left")
     images = _image_processor("Qwen2VLImageProcessor", min_pixels=28 * 28, max_pixels=84 * 84)
-    processor = _without_video("Qwen2_5_VLProcessor")(images, tok, None, chat_template=CHATML)
+    processor = _processor("Qwen2_5_VLProcessor")(images, tok, None, chat_template=CHATML)
     config = t.Qwen2_5_VLConfig(
         vision_config=QWEN_VISION | {"depth": 1, "fullatt_block_indexes": [0]},
         text_config=TEXT | ROPE | {"vocab_size": len(tok)},
@@ -168,7 +169,7 @@ def qwen3_vl() -> tuple[Any, Any]:
     t = transformers()
     tok = byte_level(QWEN, eos_token="<|im_end|>", pad_token="<|endoftext|>")
     images = _image_processor("Qwen2VLImageProcessor", min_pixels=32 * 32, max_pixels=96 * 96, patch_size=16)
-    processor = _without_video("Qwen3VLProcessor")(images, tok, None, chat_template=CHATML)
+    processor = _processor("Qwen3VLProcessor")(images, tok, None, chat_template=CHATML)
     config = t.Qwen3VLConfig(
         vision_config=QWEN_VISION | {"depth": 2, "deepstack_visual_indexes": [0], "num_position_embeddings": 64},
         text_config=TEXT | ROPE | {"vocab_size": len(tok)},
@@ -222,7 +223,7 @@ def smolvlm() -> tuple[Any, Any]:
     pytest.importorskip("num2words", reason="num2words, which SmolVLM's processor needs, is not installed")
     images = _image_processor("SmolVLMImageProcessor", size={"longest_edge": 112}, max_image_size={"longest_edge": 56})
     own, model = idefics3()
-    processor = _without_video("SmolVLMProcessor")(images, own.tokenizer, None, image_seq_len=4, chat_template=IDEFICS)
+    processor = _processor("SmolVLMProcessor")(images, own.tokenizer, None, image_seq_len=4, chat_template=IDEFICS)
     processor.video_processor = SimpleNamespace(num_frames=1, fps=1)
     config = t.SmolVLMConfig(**{k: v for k, v in model.config.to_dict().items() if k != "model_type"})
     return processor, t.SmolVLMForConditionalGeneration(config)
