@@ -33,9 +33,8 @@ class ChatEncoder:
             raise Rt2dataError("processor", f"a {name} without a chat template", "a processor with one", repair)
         self.encoder = encoder
         self.chat_template, self.options = chat_template, dict(options)
-        own = encoder.tokenizer
         images = {getattr(encoder.processor, name, None) for name in ("image_token", "boi_token", "video_token")}
-        self._special = [token for token in own.all_special_tokens if token not in images]
+        self._special = [token for token in encoder.special_tokens if token not in images]
 
     def __call__(self, turns: Sequence[Turn], images: Sequence[Any], where: str) -> tuple[dict[str, Any], Bools]:
         """Encode a conversation.

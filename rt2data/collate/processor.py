@@ -224,7 +224,7 @@ class ProcessorCollate:
         own = self.tokenizer
         added = {str(token): token for token in own.added_tokens_decoder.values()}
         named = {own.bos_token, own.eos_token, own.unk_token, *_image_tokens(self.encoder.encoder.processor)}
-        for token in [own.pad_token, *own.all_special_tokens]:
+        for token in [own.pad_token, *self.encoder.encoder.special_tokens]:
             flags = added.get(token)
             if token not in named and not getattr(flags, "lstrip", False) and not getattr(flags, "rstrip", False):
                 return str(token)

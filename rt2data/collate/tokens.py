@@ -77,6 +77,12 @@ class Encoder:
         return dict(self._listening([text], return_tensors="pt", **options))
 
     @property
+    def special_tokens(self) -> list[str]:
+        """The tokenizer's special tokens, those without a name of their own too (Gemma's end of a turn)."""
+        added = (str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special)
+        return list(dict.fromkeys([*self.tokenizer.all_special_tokens, *added]))
+
+    @property
     def text(self) -> str:
         """The text that the tokenizer was last given."""
         return self._listening.text
