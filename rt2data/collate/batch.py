@@ -39,6 +39,9 @@ def join_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     out = {}
     for name in {name: None for row in rows for name in row}:
         own = [row[name] for row in rows if name in row]
+        if len({tensor.shape[1:] for tensor in own}) == 1:
+            out[name] = torch.cat(own)
+            continue
         shape = [max(sizes) for sizes in zip(*(tensor.shape[1:] for tensor in own), strict=True)]
         joined = torch.zeros((sum(len(tensor) for tensor in own), *shape), dtype=own[0].dtype)
         at = 0

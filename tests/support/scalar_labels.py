@@ -87,6 +87,15 @@ def idefics(conversation: list[dict[str, Any]], images: list[str]) -> Marked:
     return out
 
 
+def gemma(conversation: list[dict[str, Any]], images: list[str]) -> Marked:
+    left, out = iter(images), plain("<bos>")
+    for turn in conversation:
+        role = {"assistant": "model"}.get(turn["role"], turn["role"])
+        out += plain(f"<start_of_turn>{role}\n") + _parts(turn, lambda: next(left), stripped)
+        out += [("<end_of_turn>", turn["end"]), ("\n", False)]
+    return out
+
+
 def tokens(tokenizer: Any, marked: Marked, **options: Any) -> tuple[list[int], list[int]]:
     """Ids of characters together, and the labels: -100 where no character of a token is learned."""
     text = "".join(piece for piece, _ in marked)
@@ -129,6 +138,9 @@ def reference(family: str, processor: Any, sample: Any, size: tuple[int, int]) -
         return paligemma(own, conversation, ["<image>" * 4] * count)
     if family == "llava":
         return tokens(own, vicuna(conversation, ["<image>" * 4] * count))
+    if family == "gemma3":
+        image = f"\n\n<start_of_image>{'<image_soft_token>' * 4}<end_of_image>\n\n"
+        return tokens(own, gemma(conversation, [image] * count), add_special_tokens=False)
     if family in ("idefics3", "smolvlm"):
         images = [split_images(2, 2, 4)] * count
         return tokens(own, idefics(conversation, images), add_special_tokens=False)

@@ -38,6 +38,12 @@ IDEFICS = (
     "<end_of_utterance>\n{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
 )
 
+GEMMA = (
+    "{{ bos_token }}{% for m in messages %}<start_of_turn>{{ 'model' if m.role == 'assistant' else m.role }}\n"
+    "{% for c in m.content %}{% if c.type == 'image' %}<start_of_image>{% else %}{{ c.text | trim }}{% endif %}"
+    "{% endfor %}<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+
 
 def transformers() -> Any:
     pytest.importorskip("torch", reason="torch is not installed")
@@ -89,12 +95,11 @@ def spaced(special: list[str], *, prefix: bool, bos: bool, **named: Any) -> Any:
 
 
 def _wrapped(tok: Any, special: list[str], named: dict[str, Any]) -> Any:
-    return transformers().PreTrainedTokenizerFast(
-        tokenizer_object=tok,
-        additional_special_tokens=[token for token in special if token not in named.values()],
-        clean_up_tokenization_spaces=False,
-        **named,
-    )
+    tok.add_special_tokens(special)
+    named = {"additional_special_tokens": [token for token in special if token not in named.values()]} | named
+    if "extra_special_tokens" in named:  # those with names; the others are special to the library alone, as Gemma's
+        del named["additional_special_tokens"]
+    return transformers().PreTrainedTokenizerFast(tokenizer_object=tok, clean_up_tokenization_spaces=False, **named)
 
 
 def _processor(name: str) -> type[Any]:
@@ -231,9 +236,34 @@ def smolvlm() -> tuple[Any, Any]:
     return processor, t.SmolVLMForConditionalGeneration(config)
 
 
+GEMMA_TOKENS = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
+
+
+def gemma3() -> tuple[Any, Any]:
+    t = transformers()
+    ends = ["<start_of_turn>", "<end_of_turn>"]
+    tok = spaced(
+        ["<pad>", "<eos>", "<bos>", *GEMMA_TOKENS.values(), *ends], prefix=False, bos=True,
+        pad_token="<pad>", eos_token="<eos>", bos_token="<bos>", extra_special_tokens=GEMMA_TOKENS,
+    )  # fmt: skip
+    images = _image_processor("Gemma3ImageProcessor", size={"height": 28, "width": 28})
+    processor = _processor("Gemma3Processor")(images, tok, image_seq_length=4, chat_template=GEMMA)
+    config = t.Gemma3Config(
+        vision_config=SIGLIP | {"model_type": "siglip_vision_model", "image_size": 28},
+        text_config=TEXT | {"vocab_size": len(tok), "pad_token_id": tok.pad_token_id, "sliding_window": 512},
+        mm_tokens_per_image=4, image_token_index=tok.image_token_id, boi_token_index=tok.boi_token_id,
+        eoi_token_index=tok.eoi_token_id,
+    )  # fmt: skip
+    model = t.Gemma3ForConditionalGeneration(config)
+    import torch
+
+    torch.nn.init.normal_(model.model.multi_modal_projector.mm_input_projection_weight)  # which begins as zeros
+    return processor, model
+
+
 FAMILIES = {
     "paligemma": paligemma, "qwen2_5_vl": qwen2_5_vl, "qwen3_vl": qwen3_vl, "llava": llava, "idefics3": idefics3,
-    "smolvlm": smolvlm,
+    "smolvlm": smolvlm, "gemma3": gemma3,
 }  # fmt: skip
 
 
