@@ -7,13 +7,15 @@ and its answer, which is learned whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from rt2data import prompts
 from rt2data.errors import Rt2dataError
 
 Ids: TypeAlias = list[int]
+
+_IMAGE = "<image>"  # in the text of a corpus
 
 
 class Sample(Protocol):
@@ -66,6 +68,8 @@ def turns_of(sample: Sample) -> list[Turn]:
     """
     messages = sample.json.get("messages")
     turns = [_turn(message) for message in messages] if messages is not None else _question(sample.json)
+    if sample.json["kind"] == "vqa":
+        turns = [_with_images_in_place(turn) for turn in turns]
     for kind, value in (part for turn in turns for part in turn.parts):
         if kind == "image" and value not in sample.members:
             raise Rt2dataError(sample.key, f"no image {value}", "the images that it names", "Run `rt2data verify`")
@@ -89,12 +93,23 @@ def _question(json: Mapping[str, Any]) -> list[Turn]:
     actions: tuple[Span, ...] = ()
     if json["kind"] == "robot":
         marked = -1 if json["plan"] is None else target.find(prompts.MARKER)
-        actions = (Span(marked + len(prompts.MARKER) + 1 if marked >= 0 else 0, len(target)),)
+        start = marked + len(prompts.MARKER) + 1 if marked >= 0 else 0
+        actions = (Span(start, len(target)),) if start < len(target) else ()
     said = (("text", target),) if target else ()
     return [
         Turn("user", tuple(part for part in asked if part[1]), (), (), False),
-        Turn("assistant", said, (Span(0, len(target)),) if target else (), actions if target else (), True),
+        Turn("assistant", said, (Span(0, len(target)),) if target else (), actions, True),
     ]
+
+
+def _with_images_in_place(turn: Turn) -> Turn:
+    """A question about several images whose text says where each of them stands (docs/corpora.md, "Conversations")."""
+    images = [part for part in turn.parts if part[0] == "image"]
+    if turn.learned or len(images) < 2 or turn.text.count(_IMAGE) != len(images):
+        return turn
+    pieces = [("text", piece) for piece in turn.text.split(_IMAGE)]
+    parts = [part for pair in zip(pieces, images, strict=False) for part in pair] + pieces[-1:]
+    return replace(turn, parts=tuple(part for part in parts if part[1]))
 
 
 def with_placeholders(

@@ -89,7 +89,10 @@ def for_processor(
 
 
 class ProcessorCollate:
-    """Turns samples into a batch: what `for_processor` returns. Can be pickled for the workers of a DataLoader."""
+    """Turns samples into a batch: what `for_processor` returns.
+
+    Can be pickled for the workers of a DataLoader. One thread may use it at a time.
+    """
 
     def __init__(
         self,
