@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -186,6 +187,45 @@ def test_parts_of_a_turn_and_ends() -> None:
     assert encoded.tokens["labels"].tolist() == labels
     kept = encoded.tokens["labels"]
     assert processor.tokenizer.decode(kept[kept >= 0]).count("<|im_end|>") == 1
+
+
+WORDS = [
+    "user", "assistant", "system", "\n", " ", "  ", "USER:", "ASSISTANT:", "model", "1 2 3", "é", "🙂", "名前", "Assistant:",
+    "\n\n", "<row>", "a", "b.", "\t", "{{ x }}", "x\u00a0y", "\u3000", "e\u0301",
+]  # fmt: skip
+
+
+def conversation(seed: int) -> Made:
+    """Turns of texts that read like a template's own words, with images between them, learned in part."""
+    draw = random.Random(seed)
+
+    def text() -> str:
+        return "".join(draw.choice(WORDS) for _ in range(draw.randint(1, 6)))
+
+    turns: list[tuple[Any, ...]] = [("system", text(), [], False)] if draw.random() < 0.3 else []
+    images = 0
+    for _ in range(draw.randint(1, 3)):
+        parts: list[dict[str, str]] = []
+        for _ in range(draw.randint(1, 3)):
+            shows = draw.random() < 0.4
+            parts.append({"type": "image", "image": f"i{images}.jpg"} if shows else {"type": "text", "text": text()})
+            images += shows
+        answer = text()
+        start, end = sorted(draw.randint(0, len(answer)) for _ in range(2))
+        learned = [(start, end, "text")] if start < end else []
+        turns += [("user", parts, [], False), ("assistant", answer, learned, draw.random() < 0.7)]
+    return spoke(*turns, images=images)
+
+
+@pytest.mark.parametrize("family", ALL)
+def test_any_conversation(family: str) -> None:
+    processor, _ = tiny_models.family(family)
+    collate = for_processor(processor)
+    for seed in range(60):
+        sample = conversation(seed)
+        ids, labels = scalar_labels.reference(family, processor, sample, SIZE)
+        tokens = collate.encode(sample).tokens
+        assert (tokens["input_ids"].tolist(), tokens["labels"].tolist()) == (ids, labels), (seed, sample.json)
 
 
 def test_action_ids(tmp_path: Path, corpora: Path, build: Callable[..., Any]) -> None:
