@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from io import BytesIO
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from rt2data.collate.conversation import Sample
+from rt2data.collate.decoding import open_image
 from rt2data.errors import Rt2dataError
 
 Batch = dict[str, Any]
@@ -84,6 +84,8 @@ class ActionHeadCollate:
             Rt2dataError: chunks of different lengths, wider numbers than asked for, an image that does not decode.
         """
         taken = list(samples)
+        if not taken:
+            raise Rt2dataError("batch", "no samples", "at least one")
         said = [sample.json for sample in taken]
         horizons = {one["horizon"] for one in said if one.get("action") is not None}
         if len(horizons) > 1:
@@ -225,11 +227,7 @@ def _decode(sample: Sample, member: str, size: tuple[int, int], fit: Fit) -> npt
     """An image as uint8 RGB (height, width, 3) of a size."""
     from PIL import Image
 
-    try:
-        image = Image.open(BytesIO(sample.members[member])).convert("RGB")
-    except (OSError, KeyError) as error:
-        fault = f"the image {member} does not decode ({type(error).__name__})"
-        raise Rt2dataError(sample.key, fault, "the images of a built mixture", "Run `rt2data verify`") from None
+    image = open_image(sample, member)
     height, width = size
     if (image.height, image.width) == size:
         return np.asarray(image)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +12,7 @@ import numpy as np
 from rt2data.collate.batch import join_rows, pad_rows
 from rt2data.collate.chat import ChatEncoder
 from rt2data.collate.conversation import Sample, Turn, images_of, turns_of, with_placeholders
+from rt2data.collate.decoding import open_image
 from rt2data.collate.paligemma import PaliGemmaEncoder
 from rt2data.collate.tokens import IGNORED, Encoder, place_actions
 from rt2data.errors import Rt2dataError
@@ -105,6 +105,8 @@ class ProcessorCollate:
     ) -> None:
         if padding not in ("longest", "max_length") or (padding == "max_length" and max_length is None):
             raise Rt2dataError("padding", f"{padding!r}", '"longest", or "max_length" with a max_length')
+        if padding_side not in ("left", "right"):
+            raise Rt2dataError("padding_side", repr(padding_side), '"left" or "right"')
         self.encoder = encoder
         self.tokenizer = encoder.encoder.tokenizer
         if self.tokenizer.pad_token_id is None:
@@ -134,6 +136,8 @@ class ProcessorCollate:
         from transformers import BatchFeature
 
         encoded = [self.encode(sample) for sample in samples]
+        if not encoded:
+            raise Rt2dataError("batch", "no samples", "at least one")
         longest = max(len(one) for one in encoded)
         if self.max_length is not None and longest > self.max_length:
             over = [one for one in encoded if len(one) > self.max_length]
@@ -187,7 +191,7 @@ class ProcessorCollate:
             Rt2dataError: as for a batch, but of any length.
         """
         turns = turns_of(sample)
-        images = [_open(sample, name) for name in images_of(turns)]
+        images = [open_image(sample, name) for name in images_of(turns)]
         self._check_texts(turns, sample.key)
         actions: list[list[int]] = []
         if self._bound is not None:
@@ -256,9 +260,3 @@ def _tokenizer(given: ActionTokenizer | str | Path | None) -> ActionTokenizer | 
 
 def _ids(tokenizer: ActionTokenizer, text: str) -> list[int]:
     return [int(one) for one in np.asarray(tokenizer.token_ids(tokenizer.parse(text))).reshape(-1)]
-
-
-def _open(sample: Sample, name: str) -> Any:
-    from PIL import Image
-
-    return Image.open(BytesIO(sample.members[name])).convert("RGB")

@@ -142,3 +142,17 @@ def test_a_broken_image(samples: list[Any]) -> None:
 
     with pytest.raises(Rt2dataError, match=r"the image jpg does not decode"):
         for_action_head(["primary"])([Broken])  # type: ignore[list-item]
+
+
+def test_sixteen_bits(samples: list[Any]) -> None:
+    """The upper eight count: Pillow's own conversion would make all of them white."""
+    one = next(s for s in samples if s.json["kind"] == "caption")
+    values = np.arange(0, 65536, 4096, dtype=np.uint16).reshape(4, 4)
+    out = BytesIO()
+    Image.fromarray(values).save(out, "PNG")
+
+    class Deep:
+        key, json, members = one.key, one.json, dict.fromkeys(one.members, out.getvalue())
+
+    image = for_action_head(["image"], image_size=(4, 4))([Deep])["images"]["image"][0, 0]  # type: ignore[list-item]
+    assert (image == (values >> 8)[..., None]).all()

@@ -190,8 +190,8 @@ def test_parts_of_a_turn_and_ends() -> None:
 
 
 WORDS = [
-    "user", "assistant", "system", "\n", " ", "  ", "USER:", "ASSISTANT:", "model", "1 2 3", "é", "🙂", "名前", "Assistant:",
-    "\n\n", "<row>", "a", "b.", "\t", "{{ x }}", "x\u00a0y", "\u3000", "e\u0301",
+    "user", "assistant", "system", "\n", " ", "  ", "USER:", "ASSISTANT:", "model", "1 2 3", "é", "🙂", "名前",
+    "Assistant:", "\n\n", "<row>", "a", "b.", "\t", "{{ x }}", "x\u00a0y", "\u3000", "e\u0301",
 ]  # fmt: skip
 
 
@@ -324,6 +324,15 @@ def test_a_template_that_changes_texts() -> None:
     refuses = "{{ raise_exception('roles must alternate') }}"
     with pytest.raises(Rt2dataError, match="refuses turns of user, assistant: roles must alternate"):
         for_processor(processor, chat_template=refuses)([asked("A?", "b")])
+
+
+def test_what_cannot_be_asked_for() -> None:
+    processor, _ = tiny_models.family("llava")
+    for options in ({"padding": "max_length"}, {"padding": "no"}, {"padding_side": "middle"}):
+        with pytest.raises(Rt2dataError, match="padding"):
+            for_processor(processor, **options)  # type: ignore[arg-type]
+    with pytest.raises(Rt2dataError, match="no samples"):
+        for_processor(processor)([])
 
 
 def test_it_can_be_pickled(plain: Path) -> None:
