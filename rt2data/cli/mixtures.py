@@ -187,12 +187,23 @@ def _add_stats(commands: Commands) -> None:
     command.add_argument(
         "--key", metavar="NAME", help="with --against: the dataset in FILE (default: one with a name of this dataset)"
     )
+    command.add_argument(
+        "--tokenizer",
+        metavar="DIR",
+        help="the folder of a model's processor, as transformers saves it: print how many tokens a mixture's train"
+        " samples have for it, images included, over 2,000 of them",
+    )
 
 
 def print_stats(args: argparse.Namespace) -> None:
     """Run `rt2data stats`."""
     from rt2data.mixture import stats
 
+    if args.tokenizer is not None:
+        if any((args.format, args.against, args.dataset, args.check)):
+            raise Rt2dataError("stats", "--tokenizer and another option", "--tokenizer alone, or with --json")
+        _print_token_lengths(args)
+        return
     if (args.format is None) != (args.out is None):
         raise Rt2dataError("stats", "--format or --out alone", "both", "--out is the folder that --format writes into")
     if args.format is not None and args.against is not None:
@@ -209,6 +220,29 @@ def print_stats(args: argparse.Namespace) -> None:
     from rt2data.mixture import statistics_export
 
     print("\n".join(statistics_export.write_statistics(statistics, args.format, args.out, args.source)))
+
+
+def _print_token_lengths(args: argparse.Namespace) -> None:
+    try:
+        from transformers import AutoProcessor
+    except ImportError:
+        raise Rt2dataError("stats --tokenizer", "no transformers", "it", "pip install transformers") from None
+    from rt2data.collate import for_processor, lengths
+    from rt2data.loader import Loader
+
+    if not (Path(args.tokenizer) / "tokenizer_config.json").is_file():
+        fault = f"{args.tokenizer} without tokenizer_config.json"
+        raise Rt2dataError("stats --tokenizer", fault, "the folder of a processor", "Save it with save_pretrained")
+    collate = for_processor(AutoProcessor.from_pretrained(args.tokenizer, local_files_only=True))
+    measured = lengths.token_lengths(Loader(args.path), collate)
+    if not args.json:
+        print(lengths.format_lengths(measured))
+        return
+    rows = {
+        source: {"samples": len(own.lengths), "p50": own.p50, "p99": own.p99, "max": own.max, "longest": own.longest}
+        for source, own in measured.items()
+    }
+    print(json.dumps({"all": rows.pop(""), "sources": rows}))
 
 
 def read_stats(
