@@ -146,9 +146,27 @@ class StepValues:
         return self._one[slot.key]
 
     def _lists(self, slot: Slot) -> tuple[Ints, Ints]:
-        if slot.key not in self._several:
+        if slot.key not in self._several and "ahead" in dict(slot.selects):
+            self._several[slot.key] = self._ahead(slot)
+        elif slot.key not in self._several:
             self._several[slot.key] = self._tracks().resolve_all(self.table, binding(slot, self._tracks()))
         return self._several[slot.key]
+
+    def _ahead(self, slot: Slot) -> tuple[Ints, Ints]:
+        """The rows that hold at so many steps, this one first, as `_lists`; where none does, the last one again."""
+        count, n = int(dict(slot.selects)["ahead"]), self.table.num_rows
+        which = self.rows(slot)
+        ends = np.append(np.flatnonzero(index.numbers(self.table, "step") == 0)[1:], n)
+        end = ends[np.searchsorted(ends, np.arange(n), "right")] if n else np.empty(0, np.int64)
+        latest = which
+        taken = [which]
+        for offset in range(1, count):
+            at = np.arange(n) + offset * self.source.sampling.pace
+            later = np.where(at < end, which[np.minimum(at, n - 1)], -1)
+            latest = np.where(later >= 0, later, latest)
+            taken.append(latest)
+        there = which >= 0
+        return np.concatenate([[0], np.cumsum(there * count)]), np.stack(taken, axis=1)[there].reshape(-1)
 
 
 class KindSteps(NamedTuple):
@@ -191,6 +209,8 @@ def _lacking(kind: Kind, values: StepValues) -> dict[str, Bools]:
 def _fits(kind: Kind, values: StepValues) -> Bools:
     """Which steps have what a kind requires, and at least one turn that is learned."""
     fits = _shared(kind, values)
+    if kind.weight == 0:  # only another's otherwise
+        fits[:] = False
     for key in kind.requires:
         fits &= values.has(parse_slot(key, ""))
     learned = np.zeros(len(fits), np.bool_)

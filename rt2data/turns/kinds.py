@@ -171,6 +171,8 @@ def parse_kinds(raw: Mapping[str, Any], where: str, at: Any) -> tuple[Kind, ...]
         raise Rt2dataError(where, f"{' and '.join(sorted(amounts))} mixed among kinds", "the same one for all of them")
     names = [kind.name for kind in kinds]
     for kind in kinds:
+        if kind.weight == 0 and kind.name not in [one.otherwise for one in kinds]:
+            raise Rt2dataError(at(kind.name), "weight: 0", "more, or another kind whose otherwise it is")
         if kind.otherwise and kind.otherwise not in names:
             expected = f"another of {', '.join(names)}"
             raise Rt2dataError(at(kind.name), f'otherwise: "{kind.otherwise}"', expected, near(kind.otherwise, names))
