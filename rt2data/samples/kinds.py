@@ -234,6 +234,14 @@ def _stays(kind: Kind, turn: Turn, each: Each | None, values: StepValues) -> Boo
     return there
 
 
+def share_at(share: tuple[float, float], step: Ints, start: Ints, end: Ints) -> npt.NDArray[np.float64]:
+    """The share of steps that give samples, at steps of rows from `start` to `end`, float64 (n,): even from the first
+    of `share` to the last, in the order of computing of Fanqi-Lin/OneTwoVLA@2489662, `get_prob`.
+    """
+    first, last = share
+    return np.asarray(first - (first - last) * (step - start) / (end - start))
+
+
 def _shared(kind: Kind, values: StepValues) -> Bools:
     """Which steps are among the share that gives samples of a kind, by the hash of the step."""
     n, (first, last) = values.table.num_rows, kind.share
@@ -248,7 +256,7 @@ def _shared(kind: Kind, values: StepValues) -> Bools:
         begin = np.flatnonzero(begins)
         run = np.cumsum(begins) - 1
         start, end = steps[begin][run], steps[np.append(begin[1:], n) - 1][run] + 1 if n else steps
-        there, share = rows >= 0, first - (first - last) * (steps - start) / (end - start)
+        there, share = rows >= 0, share_at((first, last), steps, start, end)
     none = np.full(n, -1, np.int32)
     units = index.units(values.table).tobytes()
     hashed = keys.hashes("share", values.seed, values.source.id, units, steps, none, kind=kind.name)

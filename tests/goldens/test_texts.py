@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from support import builds, small_corpora
@@ -21,14 +23,13 @@ from support.goldens import read_goldens
 from rt2data import resources
 from rt2data.demo import episodes, web, write_sample
 from rt2data.errors import Rt2dataError
-from rt2data.pipeline import build as flow
 from rt2data.recipes.recipe import read_recipe
 from rt2data.rlds.writer import ImageSpec, write_rlds
+from rt2data.samples import kinds
 from rt2data.serving import KindPrompt
 from rt2data.tokenizer import Box, GroundingTokenizer, Point, Trace
 from rt2data.turns.conversation import Value, fill_kind
 from rt2data.turns.kinds import Kind, parse_kinds
-from rt2data.turns.template import Slot
 from rt2data.verify import verify
 
 Json = dict[str, Any]
@@ -87,8 +88,16 @@ def as_chat(messages: list[Json]) -> list[Json]:
 
 # ECoT: MichalZawalski/embodied-CoT@1813ad7, prismatic/vla/datasets/datasets.py, reasoning_dropout
 
-TAGS = {"TASK:": "task", "PLAN:": "plan", "VISIBLE OBJECTS:": "objects", "SUBTASK REASONING:": "subtask_why",
-        "SUBTASK:": "subtask", "MOVE REASONING:": "move_why", "MOVE:": "move", "GRIPPER POSITION:": "gripper"}  # fmt: skip
+TAGS = {
+    "TASK:": "task",
+    "PLAN:": "plan",
+    "VISIBLE OBJECTS:": "objects",
+    "SUBTASK REASONING:": "subtask_why",
+    "SUBTASK:": "subtask",
+    "MOVE REASONING:": "move_why",
+    "MOVE:": "move",
+    "GRIPPER POSITION:": "gripper",
+}
 KEYS = {"objects": "bboxes|all|form(ecot)", "gripper": "gripper_position|ahead(5)|form(ecot-trace)",
         "subtask_why": "subtask_reason", "move_why": "move_reason"}  # fmt: skip
 REASONING: Json = {
@@ -151,8 +160,8 @@ def runs(messages: list[Json]) -> Json:
         text, learned = said(message), set()
         for span in message["spans"]:
             learned |= set(range(span["start"], span["end"]))
-        for found in re.finditer(r"<loc\d{4}>|.", text):
-            tokens.append((_IDS.get(found[0], "t"), found.start() in learned))
+        every = re.finditer(r"<loc\d{4}>|.", text)
+        tokens += [(_IDS.get(found[0], "t"), found.start() in learned) for found in every]
     if "<loc1020>" in "".join(map(said, messages)):
         tokens.append(("<eos>", messages[-1]["end"]))
     head = any(message["loss"] == "action" for message in messages)
@@ -171,7 +180,13 @@ def thoughts(given: Json) -> Json:
     return runs(fill({"turns": THOUGHTS[thought_kind(given)]}, values))
 
 
-# InstructVLA: InternRobotics/InstructVLA@dc3b8c7, vla/instructvla_eagle_dual_sys_v2_meta_query_v2.py, RLDSBatchTransform
+def shares(given: Json, wanted: Json) -> Json:
+    """The chance of the old thought at steps of a segment, by its two ends."""
+    start, end = (np.array(one) for one in given["segment"])
+    return {name: kinds.share_at(tuple(given[name]), np.array(given["steps"]), start, end).tolist() for name in wanted}
+
+
+# InstructVLA: InternRobotics/InstructVLA@dc3b8c7, vla/instructvla_eagle_dual_sys_v2_meta_query_v2.py
 
 
 def instructvla(given: Json, wanted: list[Json]) -> list[Json]:
@@ -282,7 +297,8 @@ def robointer(given: Json) -> list[Any]:
     for value in given["values"]:
         one = Trace(((value[0], value[1]),)) if len(value) == 2 and not isinstance(value[0], list) else shape(value)
         numbers = list(form.encode([one], size)[0].numbers)
-        out.append([list(pair) for pair in zip(numbers[::2], numbers[1::2])] if isinstance(value[0], list) else numbers)
+        pairs = [list(pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)]
+        out.append(pairs if isinstance(value[0], list) else numbers)
     return out
 
 
@@ -324,11 +340,13 @@ def test_onetwovla_learns_what_follows_the_prompt() -> None:
         "runs_token_loss_count": [*prefix, [*reason, True, 1], ["t", False, 9], ["<eos>", False, 1]],
         "action_loss": False,
     }
-    shapes = {name: [(list(turn)[0], turn.get("loss"), turn.get("end")) for turn in fields["turns"]]
-              for name, fields in (("act", {"turns": THOUGHTS["act"]}), ("act_on_old", {"turns": THOUGHTS["act_outdated"]}),
-                                   ("reason", {"turns": THOUGHTS["reason"]}))}  # fmt: skip
-    for name, fields in kinds_of("onetwovla").items():
-        assert [(list(turn)[0], turn.get("loss"), turn.get("end")) for turn in fields["turns"]] == shapes[name]
+    for name, case in (("act", "act"), ("act_on_old", "act_outdated"), ("reason", "reason")):
+        assert shape_of(kinds_of("onetwovla")[name]["turns"]) == shape_of(THOUGHTS[case])
+
+
+def shape_of(turns: list[Json]) -> list[Json]:
+    """Turns without their texts."""
+    return [{key: key if key in ("user", "assistant") else value for key, value in turn.items()} for turn in turns]
 
 
 NOTES: Json = {
@@ -411,7 +429,156 @@ def test_swift_and_robointer() -> None:
     ]  # fmt: skip
 
 
-def test_the_whole_file(tmp_path: Path) -> None:
+def test_the_old_thought_is_shown_less_and_less() -> None:
+    given: Json = {"segment": [10, 20], "steps": [10, 15, 19], "default": [0.8, 0.4], "outdated": [0.4, 0.0]}
+    wanted = {"default": [0.8, 0.6000000000000001, 0.44000000000000006], "outdated": [0.4, 0.2, 0.040000000000000036]}
+    assert shares(given, wanted) == wanted
+    own = kinds_of("onetwovla")
+    assert own["act"]["share"] == pytest.approx([1 - 0.8, 1 - 0.4])
+    for shown, reasons, acts in zip((0.8, 0.4), own["reason"]["share"], own["act_on_old"]["share"], strict=True):
+        assert (reasons, acts) == pytest.approx((shown * 0.7, shown * 0.3))
+
+
+# Built mixtures: what the samples of the bundled recipes say, on small episodes with these annotations
+
+INSTRUCTIONS = ("Put the CUP away", "pick up the cup", "Pick up the red cup, then place it!", "move_arm to (x, y)")
+
+
+def is_annotated(episode: str) -> bool:
+    return int(episode.rpartition(":")[2]) % 4 != 3
+
+
+def write_data(root: Path) -> Path:
+    """The small corpora, with pictures of 64 x 48 and what ECoT's file and a file of rows say of their episodes."""
+    shutil.rmtree(small_corpora.write_corpora(root) / "bridge_dataset")
+    features = {**small_corpora.FEATURES, "steps": {**small_corpora.FEATURES["steps"]}}
+    features["steps"]["observation"] = {
+        **features["steps"]["observation"], **{name: ImageSpec((48, 64, 3), "jpeg") for name in CAMERAS},
+    }  # fmt: skip
+    every, reasoning, rows = [], {}, []
+    for number in range(12):
+        steps = 3 + number % 5
+        pictures = {c: [small_corpora.picture(9 * number + k, size=(64, 48)) for k in range(steps)] for c in CAMERAS}
+        text = [INSTRUCTIONS[number // 2 % 4]] * steps
+        every.append(small_corpora.episode(number, observation=pictures, language_instruction=text))
+        name = f"/data/{number // 2}/out.npy:{number}"
+        if not is_annotated(name):
+            continue
+        features_of = {"bboxes": FEATURES["bboxes"][:1] * steps,
+                       "gripper_position": [[10, 20], *[[11, 21]] * (steps - 1)]}  # fmt: skip
+        own = {"reasoning": {str(k): REASONING for k in range(steps)}, "features": features_of}
+        reasoning.setdefault(f"/data/{number // 2}/out.npy", {})[str(number)] = own
+        other = NOTES["alt_instruction"]
+        wide = {"move_primitive": NOTES["move_primitive"], "caption": other["Caption"], "old": "Old plan.",
+                "new": "New plan."}  # fmt: skip
+        rows += [{"episode": name, "step": 0, "track": track, "value": value} for track, value in wide.items()]
+        for track, pair in (("qa", other["QA"][0]), ("cc", other["CC"][0]), ("cr", other["CC"][0])):
+            rows += [{"episode": name, "step": 0, "track": track, "role": role, "value": pair[k]} for role, k in ROLES]
+    shape: Any = features
+    write_rlds(
+        root, name="bridge_dataset", version="1.0.0", features=shape, splits={"train": every}, shards={"train": 3}
+    )
+    (root / "embodied_features_bridge.json").write_text(json.dumps(reasoning))
+    (root / "vla_it_bridge.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return root
+
+
+def back(root: Path, build: Build, own: Json) -> list[Json]:
+    """The samples of kinds on the episodes of `write_data`, each once in val."""
+    data = root / "data"
+    if not data.is_dir():
+        write_data(data)
+    annotations = [{"file": "embodied_features_bridge.json", "format": "ecot"},
+                   {"file": "vla_it_bridge.jsonl", "format": "rows"}]  # fmt: skip
+    source = {"source": "bridge_dataset", "annotations": annotations, "kinds": own}
+    recipe = {"name": "back", "seed": 4, "splits": {"train": 0.3, "val": 0.7}, "sources": [source]}
+    (root / "r.yaml").write_text(json.dumps(recipe))
+    build(root / "r.yaml", root / "out", data_root=data, work=root / "work")
+    report = verify(root / "out")
+    assert report.ok, report.text()
+    return [one["json"] for one in builds.samples(root / "out", "val")]
+
+
+def test_samples_say_what_the_systems_say(tmp_path: Path, build: Build) -> None:
+    otherwise = {"otherwise": "bare"}
+    own = {"e_whole": ecot(set(TAGS.values())) | otherwise, "e_plan": ecot({"plan"}) | otherwise,
+           "bare": kinds_of("ecot")["bare"], "groot": kinds_of("groot")["act"]}  # fmt: skip
+    own["groot"]["parts"]["language"]["drop"] = 0
+    own["intern"] = {"turns": [{"user": "{images}{instruction}", "loss": "action", "end": False}]}
+    own |= {name: {"requires": ["old"], "turns": turns} for name, turns in THOUGHTS.items()}
+    for name, fields in kinds_of("instructvla").items():
+        own[name] = fields | {"weight": 1, "parts": {"queries": TOKENS}}
+    found: dict[str, list[Json]] = {}
+    for sample in back(tmp_path, build, own):
+        found.setdefault(sample["recipe_kind"], []).append(sample)
+    assert found.keys() == own.keys() - {"bare"}
+
+    for name, before in (("e_whole", WHOLE), ("e_plan", "PLAN: 1. reach 2. grasp ACTION: ")):
+        for one in found[name]:
+            text = before if one["step"] == 0 else before.replace("[10, 20, ", "[11, 21, ")
+            expected = text if is_annotated(one["episode"]) else " ACTION: "
+            assert one["target"].startswith(expected)
+            assert len(one["target"].removeprefix(expected).split()) in (7, 8)  # the action
+            assert one["prompt"] == f"What action should the robot take to {one['instruction'].lower()}?"
+    sentences = {one["instruction"]: one["messages"][0]["content"][-1]["text"] for one in found["groot"]}
+    assert sentences.items() <= {text: groot(text, formal=True) for text in INSTRUCTIONS}.items()
+    assert len(sentences) > 2
+    assert all(internvla({"vla_data": {}, "instruction": one["instruction"]})[0]["content"][-1:]
+               == one["messages"][0]["content"][-1:] for one in found["intern"])  # fmt: skip
+    for name in THOUGHTS:
+        given = {"thought": ["Old plan.", "New plan."][: 1 + name.startswith("reason")],
+                 "act_with_outdated_thought": name == "act_outdated",
+                 "think_with_outdated_thought": name == "reason_outdated"}  # fmt: skip
+        assert {json.dumps(runs(one["messages"])) for one in found[name]} == {json.dumps(thoughts(given))}
+    asked = 0
+    for name in kinds_of("instructvla"):
+        for one in (one for one in found[name] if one["instruction"] == INSTRUCTIONS[0]):
+            known = is_annotated(one["episode"])
+            notes = NOTES if known else {"move_primitive": None, "alt_instruction": None}
+            other = NOTES["alt_instruction"] | {"CR": NOTES["alt_instruction"]["CC"], "CC": []}
+            notes = notes | {"alt_instruction": other} if known and name == "cr" else notes
+            chat = as_chat(one["messages"])
+            assert instructvla({"reasonings": notes, "language_instruction": one["instruction"]}, chat) == chat
+            assert known or len(chat) == 3
+            asked += 1
+    assert asked > 20
+
+
+@pytest.mark.parametrize(
+    ("name", "without"),
+    [
+        ("ecot", []),
+        ("rt_h", ["fractal20220817_data", "cc3m"]),
+        ("internvla_m1", ["fractal20220817_data"]),
+        ("instructvla", []),
+        ("groot", None),
+        ("onetwovla", None),
+    ],
+)
+def test_a_bundled_recipe_builds(name: str, without: list[str] | None, tmp_path: Path, build: Build) -> None:
+    recipe: Json = {"name": "small", "include": name, "max_repeat": 100}
+    if without is None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(episodes, "SPLITS", {"train": 4, "val": 1})
+            patch.setattr(web, "_ASKED", range(2))
+            patch.setattr(web, "_CAPTIONED", range(2, 4))
+            write_sample(tmp_path / "data")
+    else:
+        write_data(tmp_path / "data")
+        recipe |= {"without": without} if without else {}
+    (tmp_path / "small.yaml").write_text(json.dumps(recipe))
+    build(tmp_path / "small.yaml", tmp_path / "out", data_root=tmp_path / "data", work=tmp_path / "work")
+    report = verify(tmp_path / "out")
+    assert report.ok, report.text()
+    shown = [one["json"] for one in builds.samples(tmp_path / "out") if one["json"]["kind"] == "robot"]
+    assert {one["recipe_kind"] for one in shown} == kinds_of(name).keys() - {"bare"}
+    if name == "rt_h":
+        prompt = KindPrompt(tmp_path / "out", "bridge_dataset", "act")
+        messages = prompt("Open it.", images={"primary": b""}, values={"motion": "move arm up"})
+        assert said(messages[0]) == "Q: What action should the robot do to open it, with skill: move arm up? A:"
+
+
+def test_the_whole_file(tmp_path: Path, build: Build) -> None:
     every = {one["id"]: one for one in read_goldens("recipes.json")["goldens"]}
     mine = {name for name in every if name.partition(".")[0] in PREFIXES}
     assert mine >= {*IDS, *DEPARTS}
@@ -439,10 +606,14 @@ def test_the_whole_file(tmp_path: Path) -> None:
                 assert swift_numbers(given) == wanted, name
             case ["robointer", "scale", *_]:
                 assert robointer(given) == wanted, name
+            case ["onetwovla", "reason_probability", *_]:
+                assert shares(given, wanted) == wanted, name
+            case ["groot", "n15", *_, "unknown"]:
+                with pytest.raises(Rt2dataError, match="no track of this name"):
+                    back(tmp_path, build, {"k": {"turns": [{"user": f"{{{given['key']}}}", "loss": "action"}]}})
             case _:
                 elsewhere.add(name)
-    # Of grounding forms in tests/tokenizer/test_grounding.py; the others by builds, below.
+    # Those of grounding forms are compared in tests/tokenizer/test_grounding.py.
     assert elsewhere >= {
         "qwen2.box_1000", "qwen2_5.box_pixels.large", "kosmos2.indices", "pix2seq.bins",
-        "groot.n15.language.unknown", "onetwovla.reason_probability",
     }  # fmt: skip
