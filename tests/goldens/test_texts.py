@@ -483,11 +483,20 @@ def write_data(root: Path) -> Path:
     return root
 
 
-def back(root: Path, build: Build, own: Json) -> list[Json]:
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Those corpora, and a few episodes of the embedded sample; not to be changed."""
+    root = write_data(tmp_path_factory.mktemp("data"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(episodes, "SPLITS", {"train": 4, "val": 1})
+        patch.setattr(web, "_ASKED", range(2))
+        patch.setattr(web, "_CAPTIONED", range(2, 4))
+        write_sample(root)
+    return root
+
+
+def back(data: Path, root: Path, build: Build, own: Json) -> list[Json]:
     """The samples of kinds on the episodes of `write_data`, each once in val."""
-    data = root / "data"
-    if not data.is_dir():
-        write_data(data)
     annotations = [{"file": "embodied_features_bridge.json", "format": "ecot"},
                    {"file": "vla_it_bridge.jsonl", "format": "rows"}]  # fmt: skip
     source = {"source": "bridge_dataset", "annotations": annotations, "kinds": own}
@@ -499,7 +508,7 @@ def back(root: Path, build: Build, own: Json) -> list[Json]:
     return [one["json"] for one in builds.samples(root / "out", "val")]
 
 
-def test_samples_say_what_the_systems_say(tmp_path: Path, build: Build) -> None:
+def test_samples_say_what_the_systems_say(data: Path, tmp_path: Path, build: Build) -> None:
     otherwise = {"otherwise": "bare"}
     own = {"e_whole": ecot(set(TAGS.values())) | otherwise, "e_plan": ecot({"plan"}) | otherwise,
            "bare": kinds_of("ecot")["bare"], "groot": kinds_of("groot")["act"]}  # fmt: skip
@@ -509,7 +518,7 @@ def test_samples_say_what_the_systems_say(tmp_path: Path, build: Build) -> None:
     for name, fields in kinds_of("instructvla").items():
         own[name] = fields | {"weight": 1, "parts": {"queries": TOKENS}}
     found: dict[str, list[Json]] = {}
-    for sample in back(tmp_path, build, own):
+    for sample in back(data, tmp_path, build, own):
         found.setdefault(sample["recipe_kind"], []).append(sample)
     assert found.keys() == own.keys() - {"bare"}
 
@@ -551,23 +560,14 @@ def test_samples_say_what_the_systems_say(tmp_path: Path, build: Build) -> None:
         ("rt_h", ["fractal20220817_data", "cc3m"]),
         ("internvla_m1", ["fractal20220817_data"]),
         ("instructvla", []),
-        ("groot", None),
-        ("onetwovla", None),
+        ("groot", []),
+        ("onetwovla", []),
     ],
 )
-def test_a_bundled_recipe_builds(name: str, without: list[str] | None, tmp_path: Path, build: Build) -> None:
-    recipe: Json = {"name": "small", "include": name, "max_repeat": 100}
-    if without is None:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(episodes, "SPLITS", {"train": 4, "val": 1})
-            patch.setattr(web, "_ASKED", range(2))
-            patch.setattr(web, "_CAPTIONED", range(2, 4))
-            write_sample(tmp_path / "data")
-    else:
-        write_data(tmp_path / "data")
-        recipe |= {"without": without} if without else {}
+def test_a_bundled_recipe_builds(name: str, without: list[str], data: Path, tmp_path: Path, build: Build) -> None:
+    recipe: Json = {"name": "small", "include": name, "max_repeat": 100} | ({"without": without} if without else {})
     (tmp_path / "small.yaml").write_text(json.dumps(recipe))
-    build(tmp_path / "small.yaml", tmp_path / "out", data_root=tmp_path / "data", work=tmp_path / "work")
+    build(tmp_path / "small.yaml", tmp_path / "out", data_root=data, work=tmp_path / "work")
     report = verify(tmp_path / "out")
     assert report.ok, report.text()
     shown = [one["json"] for one in builds.samples(tmp_path / "out") if one["json"]["kind"] == "robot"]
@@ -578,7 +578,7 @@ def test_a_bundled_recipe_builds(name: str, without: list[str] | None, tmp_path:
         assert said(messages[0]) == "Q: What action should the robot do to open it, with skill: move arm up? A:"
 
 
-def test_the_whole_file(tmp_path: Path, build: Build) -> None:
+def test_the_whole_file(data: Path, tmp_path: Path, build: Build) -> None:
     every = {one["id"]: one for one in read_goldens("recipes.json")["goldens"]}
     mine = {name for name in every if name.partition(".")[0] in PREFIXES}
     assert mine >= {*IDS, *DEPARTS}
@@ -610,7 +610,7 @@ def test_the_whole_file(tmp_path: Path, build: Build) -> None:
                 assert shares(given, wanted) == wanted, name
             case ["groot", "n15", *_, "unknown"]:
                 with pytest.raises(Rt2dataError, match="no track of this name"):
-                    back(tmp_path, build, {"k": {"turns": [{"user": f"{{{given['key']}}}", "loss": "action"}]}})
+                    back(data, tmp_path, build, {"k": {"turns": [{"user": f"{{{given['key']}}}", "loss": "action"}]}})
             case _:
                 elsewhere.add(name)
     # Those of grounding forms are compared in tests/tokenizer/test_grounding.py.
