@@ -25,6 +25,7 @@ COUNTED = ("previous", "next")
 LISTS = ("all", "remaining")
 SELECTS = (*COUNTED, *LISTS, "at", "camera", "role", "form")
 NAMED = ("camera", "role", "form")  # their argument is a name
+CALL_FORM = "say"  # the form of tool calls; those of boxes, points and traces are grounding tokenizers
 EDITS = (*prompts.OPERATIONS, "join")
 IMAGES = ("images", "image")
 JOIN = ", "  # between the texts of a list
