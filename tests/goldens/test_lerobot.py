@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
-from collections.abc import Iterator
+import re
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pytest
 import yaml
 from support import builds, lerobot_recipes, small_corpora
+from support.repository import ROOT
 
 pytest.importorskip("av")
 from support import lerobot_files as files
@@ -28,10 +30,10 @@ from rt2data.errors import Rt2dataError
 from rt2data.pipeline import build as flow
 from rt2data.recipes import recipe as recipes
 from rt2data.tracks.times import Binding, find_plain
-from rt2data.turns.chat_templates import load_chat_template, write_chat
+from rt2data.turns.chat_templates import write_chat
 from rt2data.turns.conversation import fill_kind
 from rt2data.turns.kinds import parse_kinds
-from rt2data.turns.template import parse_slot
+from rt2data.turns.template import Slot
 from rt2data.verify import verify
 
 Json = dict[str, Any]
@@ -60,11 +62,15 @@ WALL_OSS = [
 ]
 IDS = [*RESOLVERS, *RENDERED, *DRAWN, *STEPS, *REFUSED, *PI052, *WALL_OSS]
 
-# --- LeRobot's recipes, rendered ---------------------------------------------------------------------------------------
+# --- LeRobot's recipes, rendered --------------------------------------------------------------------------------------
 
 TASK, TOP, HAND = "put the cup away", *files.CAMERAS
 CAMERAS = {TOP: "primary", HAND: "wrist"}
-SUBTASKS = [("subtask", 0.0, "open the drawer"), ("subtask", 2.5, "pick up the cup"), ("subtask", 5.0, "close the drawer")]
+SUBTASKS = [
+    ("subtask", 0.0, "open the drawer"),
+    ("subtask", 2.5, "pick up the cup"),
+    ("subtask", 5.0, "close the drawer"),
+]
 OTHERS = [("plan", 0.0, "1. open 2. place 3. close"), ("memory", 0.0, "nothing is done yet"),
           ("memory", 2.5, "the drawer is open"), ("memory", 5.0, "the cup is in the drawer")]  # fmt: skip
 WORDINGS = [("task_aug", 0.0, text) for text in ("tidy the cup", "cup into the drawer", "store the cup")]
@@ -176,7 +182,7 @@ def acts(messages: list[Json]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, str, int], list[list[Json]]]]:
+def built(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str, int], list[list[Json]]]:
     """By branch, episode and step, the conversations of each wording of the task."""
     root = tmp_path_factory.mktemp("lerobot")
     names = list(EPISODES)
@@ -219,7 +225,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, 
     for one in (one["json"] for one in builds.samples(root / "out")):
         key = (one["recipe_kind"], names[int(one["episode"])], one["step"])
         found.setdefault(key, []).append(one["messages"])
-    yield found
+    return found
 
 
 DONE = [("user", TASK, False), ("assistant", "pick up the cup", True)]
@@ -252,14 +258,15 @@ DONE = [("user", TASK, False), ("assistant", "pick up the cup", True)]
          [("user", "How many cups?", False), ("assistant", '{"label": "cup", "count": 1}', True)], False),
         # lerobot.render.hirobot.missing_is_empty
         ("hirobot", "subtasks", 30,
-         [("user", f"{TASK}\nPlan: \nMemory: ", False), ("assistant", "pick up the cup", True)], False),
+         [("user", f"{TASK}\nPlan: \nMemory: ", False), ("assistant", "pick up the cup", True)], True),
         # lerobot.select_from_applicable.none
         ("no_cot_action", "nothing", 30, [("user", TASK, False)], True),
         ("subtask_action", "nothing", 30, None, True),
         ("bbox_action", "nothing", 30, None, True),
         ("bbox_subtask", "nothing", 30, None, True),
         # lerobot.select_from_applicable.all
-        ("subtask_action", "events", 30, [("user", TASK, False), ("assistant", "Subtask: pick up the cup", True)], True),
+        ("subtask_action", "events", 30,
+         [("user", TASK, False), ("assistant", "Subtask: pick up the cup", True)], True),
         ("bbox_action", "events", 30, [("user", TASK, False), ("assistant", f"BBoxJSON: {BOXES}", True)], True),
         ("bbox_subtask", "events", 30, [
             ("user", TASK, False), ("assistant", f"BBoxJSON: {BOXES}", True),
@@ -311,8 +318,11 @@ def test_what_lerobot_draws_is_what_the_kinds_give(built: dict[tuple[str, str, i
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ({"turns": [{"user": "{instruction}"}]}, "the kind a has no turn that is learned; expected an assistant's turn"),
-        ({"turns": [{"user": "x", "loss": "action"}], "weight": 0}, "kinds/a/weight: 0"),
+        (
+            {"turns": [{"user": "{instruction}"}]},
+            "the kind a has no turn that is learned; expected an assistant's turn",
+        ),
+        ({"turns": [{"user": "x", "loss": "action"}], "weight": 0}, r'kinds.a.weight" is 0; expected more than 0'),
     ],
 )
 def test_refused_recipes(kind: Json, said: str, tmp_path: Path) -> None:
@@ -322,7 +332,7 @@ def test_refused_recipes(kind: Json, said: str, tmp_path: Path) -> None:
         recipes.read_recipe(small_corpora.write_recipe(tmp_path / "r.yaml", sources=[source], prompts={}))
 
 
-# --- the text of pi052 -------------------------------------------------------------------------------------------------
+# --- the text of pi052 ------------------------------------------------------------------------------------------------
 
 
 def message(role: str, text: str, *, learned: bool = False) -> Json:
@@ -344,12 +354,20 @@ def test_pi052_text() -> None:
     assert [tuple(span) for span in got.spans] == [(34, 54, "text")]
 
 
+def place(numbers: Sequence[float], label: str = "") -> Box | Point:
+    """A point of two numbers, a box of four."""
+    if len(numbers) == 2:
+        return Point(numbers[0], numbers[1], label)
+    left, top, right, bottom = numbers
+    return Box(left, top, right, bottom, label)
+
+
 def to_loc(answer: Json, form: str) -> str | None:
     """An answer in the form of location tokens, in thousandths of the picture; None where it has no place."""
     tokenizer = GroundingTokenizer.from_pretrained(form)
-    objects: list[Box | Point] = [Box(*one["bbox"], one["label"]) for one in answer.get("detections", [])]
+    objects = [place(one["bbox"], one["label"]) for one in answer.get("detections", [])]
     if "point" in answer and "point_format" in answer:
-        objects = [Point(*answer["point"], answer["label"])]
+        objects = [place(answer["point"], answer["label"])]
     if form == "paligemma-label-first":
         objects = [one for one in objects if one.label]
     return tokenizer.format(objects, (1000, 1000)) if objects else None
@@ -365,8 +383,8 @@ def to_loc(answer: Json, form: str) -> str | None:
         ({"label": "cup", "count": 2}, None, None),
         ({"detections": [{"label": "cup", "bbox": [0, 0, 500, 1000]}, {"label": "", "bbox": [1, 2, 3, 4]},
                          {"label": "lid", "bbox": [10, 20, 30, 40]}]},
-         "<loc0000><loc0000><loc1023><loc0512> cup ; <loc0002><loc0001><loc0004><loc0003> ; "
-         "<loc0020><loc0010><loc0041><loc0031> lid",
+         ("<loc0000><loc0000><loc1023><loc0512> cup ; <loc0002><loc0001><loc0004><loc0003> ; "
+          "<loc0020><loc0010><loc0041><loc0031> lid"),
          "cup <loc0000><loc0000><loc1023><loc0512> ; lid <loc0020><loc0010><loc0041><loc0031>"),
         ({"label": "p", "point": [1, 2]}, None, None),
     ],
@@ -391,7 +409,7 @@ def test_pi052_drops_what_has_a_name() -> None:
         assert said == [TASK, *("" if name == one else text for one, text in CONTEXT.items()), "x"]
 
 
-# --- WALL-OSS ----------------------------------------------------------------------------------------------------------
+# --- WALL-OSS ---------------------------------------------------------------------------------------------------------
 
 RANGES = {"subtask": {"0 10": "open the drawer", "10 20": "pick up the cup"}, "distribute": {"0 20": "left arm holds"}}
 VIEWS = {"primary": "front view", "left_wrist": "left wrist view"}
@@ -400,7 +418,7 @@ VIEWS = {"primary": "front view", "left_wrist": "left wrist view"}
 def ranged(ranges: Json) -> list[Json]:
     """Ranges of frames as rows: the end is not included."""
     return [
-        {"track": name, "step": begin, "until": end, "text": text}
+        {"track": name, "time": begin, "until": end, "text": text}
         for name, texts in ranges.items()
         for begin, end, text in ((*map(int, frames.split()), text) for frames, text in texts.items())
     ]
@@ -419,9 +437,234 @@ EYE = "<|vision_start|><|image_pad|><|vision_end|>"
 TURN = "<|im_end|>\n<|im_start|>assistant\n"
 
 
-def said_by(kind: Any, at: int, action: str = "<|action_fast|>") -> Any:
-    """The text of a kind at a frame."""
+def said_by(kinds: dict[str, Any], name: str, at: int, action: str = "<|action_fast|>") -> Any:
+    """The text of a kind at a frame, or of the one that stands in for it."""
     rows = ranged(RANGES)
-    found = find_plain(rows, [at], Binding("subtask"), unit="step")[0]
+    found = find_plain(rows, [at], Binding("subtask"))[0]
+    kind = kinds[name] if found or not kinds[name].otherwise else kinds[kinds[name].otherwise]
     values = {"instruction": TASK, "action": action} | ({"subtask": rows[found[0]]["text"]} if found else {})
     return write_chat(fill_kind(kind, values, lambda slot: [slot.argument]), "wall-oss")
+
+
+def test_wall_oss_texts() -> None:
+    """wallx.text.*, wallx.replace_action_token.fast; <|action|> are the slots of its action head."""
+    kinds = wall_oss("primary", "left_wrist")
+    views = f" front view: {EYE} left wrist view: {EYE}\nInstruction: "
+    language = f"{HEAD}{views}{TASK}\nPredict the next action in language.\n{TURN}"
+    assert said_by(kinds, "subtask", 12).text == f"{language}pick up the cup\n<|im_end|>"
+    acting = "\nPredict the next action in robot action.\nProprioception: <|propri|>\n"
+    text = f"{HEAD}{views}{TASK}{acting}{TURN}<|action_fast|><|im_end|>\n"
+    assert said_by(kinds, "act", 25).text + "<|action|>" * 3 == text + "<|action|><|action|><|action|>"
+    assert said_by(kinds, "act", 12).text == text.replace(TASK, "\npick up the cup")
+    assert said_by(kinds, "act", 12, "<|action_token_7|><|action_token_9|>").text.endswith(
+        "<|im_start|>assistant\n<|action_token_7|><|action_token_9|><|im_end|>\n"
+    )
+
+
+def runs(text: str, spans: Any) -> list[list[Any]]:
+    """A text in runs: whether each is learned."""
+    cuts = sorted({0, len(text), *(edge for span in spans for edge in span[:2])})
+    return [[any(s.start <= a and b <= s.end for s in spans), text[a:b]] for a, b in pairwise(cuts)]
+
+
+def test_wall_oss_labels() -> None:
+    """wallx.labels.*: answers in words with their end, nothing of an action head."""
+    text, spans, *_ = said_by(wall_oss(), "subtask", 12)
+    assert runs(text, spans) == [
+        [False, f"{HEAD}\nInstruction: {TASK}\nPredict the next action in language.\n{TURN}"],
+        [True, "pick up the cup\n<|im_end|>"],
+    ]
+    head = {"turns": [{"user": "x"}, {"assistant": "<|action|>" * 3, "loss": "action"}]}
+    kind = parse_kinds({"k": head}, "r", lambda _: "r")[0]
+    assert write_chat(fill_kind(kind, {}, lambda _: []), "wall-oss").spans == ()
+    text, spans, *_ = said_by(wall_oss(), "act", 12, "<|action_token_7|>")
+    assert runs(text, spans)[1] == [True, "<|action_token_7|><|im_end|>\n"]
+
+
+@pytest.mark.parametrize(
+    ("frame", "subtask", "end"),
+    [(0, "open the drawer", 11), (9, "open the drawer", 11), (10, "pick up the cup", 21), (19, "pick up the cup", 21),
+     (20, None, None)],
+)  # fmt: skip
+def test_wall_oss_ranges(frame: int, subtask: str | None, end: int | None) -> None:
+    """wallx.frame_instruction: ranges are half open; its second value is one behind the end of the first range."""
+    rows = ranged(RANGES)
+    found = {name: find_plain(rows, [frame], Binding(name))[0] for name in RANGES}
+    texts = {name: rows[which[0]]["text"] for name, which in found.items() if which}
+    assert texts == ({"subtask": subtask, "distribute": "left arm holds"} if subtask else {})
+    assert [rows[n]["until"] + 1 for n in found["subtask"]] == ([end] if end else [])
+
+
+def test_wall_oss_points() -> None:
+    """wallx.points.qwen2_5, and of points.odd what is a point in a picture; the other texts there are none."""
+    tokenizer = GroundingTokenizer.from_pretrained("wall-oss").with_resize(max_pixels=256 * 28 * 28)
+    point, box, beyond = (
+        tokenizer.format([one], (640, 480)) for one in (Point(100, 50), Box(10, 20, 630, 470), Point(700, 500))
+    )
+    assert f"Pick {point} and {box}" == "Pick <point>[79, 38]</point> and <point>[8, 15, 496, 356]</point>"
+    assert beyond == "<point>[503, 363]</point>"
+
+
+# --- every golden of the file -----------------------------------------------------------------------------------------
+
+
+def goldens(*ids: str) -> list[Any]:
+    path = Path(os.environ.get("RT2DATA_SHARED") or "nowhere") / "facts" / "goldens" / "recipes.json"
+    if not path.is_file():
+        return [pytest.param(None, marks=pytest.mark.skip(reason="RT2DATA_SHARED names no folder of goldens"))]
+    return [pytest.param(case, id=case["id"]) for case in json.loads(path.read_text("utf-8"))["goldens"]
+            if case["id"].startswith(ids)]  # fmt: skip
+
+
+def bind(slot: Slot, rows: list[Json], at: float) -> str | None:
+    """The value of a placeholder of LeRobot's rows at a time."""
+    chosen = dict(slot.selects)
+    rule = next((name for name in ("previous", "next") if name in chosen), "emitted" if "at" in chosen else "active")
+    own = [row for row in rows if row["track"] == slot.name]
+    if slot.name == "speech":
+        rule = "emitted"
+    binding = Binding(slot.name, rule, int(chosen.get(rule, 1)), chosen.get("camera"), chosen.get("role"))
+    found = find_plain(own, [at], binding)[0] if own else []
+    return own[found[0]]["said"] if found else None
+
+
+def render(case: Json, branch: Json, index: int = 0) -> list[Json] | None:
+    """The messages of a branch for the rows of a golden; None where there is no sample of it."""
+    given, kind = case["input"], parse_kinds({"k": lerobot_recipes.as_kind(branch, {})}, "r", lambda _: "r")[0]
+    row = given.get("complementary_data", given)
+    at = row.get("t", row.get("timestamp", 0.0))
+    persistent = row.get("persistent") or row.get("language_persistent") or []
+    events = row.get("events") or row.get("language_events") or []
+    rows = [one | {"track": one["style"], "time": one["timestamp"], "said": one["content"]} for one in persistent]
+    for one in events:
+        calls = "".join(f"<say>{call['function']['arguments']['text']}</say>" for call in one.get("tool_calls") or [])
+        rows.append(one | {"track": "speech" if calls else one["style"], "time": at, "event": True,
+                           "said": calls or one["content"]})  # fmt: skip
+    wordings = [one["content"] for one in persistent if one["style"] == "task_aug"]
+    which = int(lerobot_recipes.fraction(f"task_aug:{index}") * 2**64) % len(wordings) if wordings else 0
+    task = row.get("task") or (wordings[which] if wordings else None)
+    values = {key: task if key == "instruction" else bind(slot, rows, at) for key, slot in kind.values().items()}
+    if task is None or any(values.get(key) is None for key in kind.requires):
+        return None
+    messages = fill_kind(kind, values, lambda slot: [slot.argument])
+    return messages if any(one["loss"] != "none" for one in messages) else None
+
+
+def compare(messages: list[Json] | None, wanted: Json | None) -> None:
+    if not wanted or "messages" not in wanted:
+        assert messages is None
+        return
+    assert messages is not None
+    assert len(messages) == len(wanted["messages"])
+    for one, other in zip(rendered(messages), wanted["messages"], strict=True):
+        content = other.get("content") or ""
+        text = content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+        calls = other.get("tool_calls") or []
+        text += "".join(f"<say>{call['function']['arguments']['text']}</say>" for call in calls)
+        assert one[:2] == (other["role"], text)
+    assert [n for n, one in enumerate(messages) if one["loss"] == "text"] == wanted["target_message_indices"]
+    assert acts(messages) == ("low_level" in wanted["message_streams"])
+
+
+@pytest.mark.parametrize("case", goldens("lerobot.render.", "lerobot.render_step."))
+def test_goldens_of_renders(case: Json) -> None:
+    given = case["input"]
+    if "recipe" not in given:  # vqa.two_cameras: the draw alone
+        weights = dict(zip(dict.fromkeys(case["output"]), given["weights"], strict=True))
+        assert [lerobot_recipes.choose(weights, f"vqa:{n}") for n in given["sample_idx"]] == case["output"]
+        return
+    branches = lerobot_recipes.branches(given["recipe"])
+    index = given.get("sample_idx", given.get("complementary_data", {}).get("index", 0))
+    asked = {name: one for name, one in branches.items() if one.get("route") == "vqa" and render(case, one, index)}
+    weights = {name: one.get("weight", 1) for name, one in branches.items()}
+    drawn = next(iter(asked)) if asked else lerobot_recipes.choose(weights, str(index))
+    messages = render(case, branches[drawn], index)
+    if messages is None and "complementary_data" in given:  # then it is the task alone
+        messages = render(case, {"messages": [user("${task}", "low_level")]}, index)
+        messages = messages if given["complementary_data"].get("task") else None
+    compare(messages, case["output"])
+
+
+@pytest.mark.parametrize("case", goldens("lerobot.select_from_applicable"))
+def test_goldens_of_applicable_branches(case: Json) -> None:
+    branches = case["input"]["recipe"]["blend"]
+    weights = {name: one["weight"] for name, one in branches.items() if render(case, one)}
+    for index, wanted in zip(case["input"]["sample_idx"], case["output"], strict=True):
+        messages = render(case, branches[lerobot_recipes.choose(weights, f"applicable:{index}")])
+        if isinstance(wanted, list):
+            assert [text for _, text, _ in rendered(messages or [])] == wanted
+        else:
+            compare(messages, wanted)
+
+
+@pytest.mark.parametrize("case", goldens("lerobot.blend."))
+def test_goldens_of_draws(case: Json) -> None:
+    drawn = [lerobot_recipes.choose(case["input"]["weights"], str(n)) for n in case["input"]["sample_idx"]]
+    assert drawn == case["output"]
+
+
+@pytest.mark.parametrize("case", goldens("lerobot.recipe.refused"))
+def test_goldens_of_refusals(case: Json, tmp_path: Path) -> None:
+    kinds = {}
+    for name, branch in lerobot_recipes.branches(case["input"]["recipe"]).items():
+        turns = [turn | {"stream": turn.get("stream", "none")} for turn in branch["messages"]]
+        kinds[name] = lerobot_recipes.as_kind(branch | {"messages": turns}, {})
+        kinds[name] |= {"weight": branch["weight"]} if "weight" in branch else {}
+    source = {"source": "bridge_dataset", "kinds": kinds}
+    with pytest.raises(Rt2dataError):
+        recipes.read_recipe(small_corpora.write_recipe(tmp_path / "r.yaml", sources=[source], prompts={}))
+
+
+@pytest.mark.parametrize("case", goldens("pi052.format", "pi052.vqa_to_loc"))
+def test_goldens_of_pi052(case: Json) -> None:
+    given, wanted = case["input"], case["output"]
+    if "vqa" in case["id"]:
+        form = "paligemma" if "loc_first" in case["id"] else "paligemma-label-first"
+        assert [to_loc(answer, form) for answer in given] == wanted
+        return
+    targets = given.get("target_indices") or given.get("targets") or []
+    said = [message(one["role"], one["content"], learned=n in targets) for n, one in enumerate(given["messages"])]
+    got = write_chat(said, "paligemma-chat")
+    assert (got.text, [list(turn) for turn in got.turns]) == (wanted["prompt"], wanted["spans"])
+
+
+@pytest.mark.parametrize("case", goldens("wallx."))
+def test_goldens_of_wall_oss(case: Json) -> None:
+    given, wanted, name = case["input"], case["output"], case["id"].removeprefix("wallx.")
+    if name.startswith("text."):
+        kinds = wall_oss("primary", "left_wrist")
+        views = list(given["cam_mapping"].values())
+        assert views == ["face_view", "left_wrist_view"]
+        kind = "subtask" if wanted["is_subtask"] else "act"
+        slots = "" if wanted["is_subtask"] else "<|action|>" * given["action_chunk_size"]
+        assert said_by(kinds, kind, given["frame_idx"]).text + slots == wanted["text"]
+    elif name == "points.qwen2_5":
+        tokenizer = GroundingTokenizer.from_pretrained("wall-oss").with_resize(max_pixels=256 * 28 * 28)
+        height, width = given["orig_hw"]
+        assert tokenizer.form.resized(width, height) == tuple(given["resized_hw"][::-1])
+
+        def scaled(found: re.Match[str]) -> str:
+            return tokenizer.format([place([int(n) for n in found[1].split(",")])], (width, height))
+
+        assert re.sub("<point>(.*?)</point>", scaled, given["text"]) == wanted
+    elif name == "frame_instruction":
+        ranges = {key: value for key, value in given["instruction_info"].items() if isinstance(value, dict)}
+        rows = ranged(ranges)
+        for frame, (said, end) in zip(given["frame_idx"], wanted, strict=True):
+            found = {key: find_plain(rows, [frame], Binding(key))[0] for key in ranges}
+            texts = {key: rows[which[0]]["text"] for key, which in found.items() if which}
+            assert {"instruction": given["instruction_info"]["instruction"]} | texts == said
+            ends = [rows[which[0]]["until"] + 1 for which in found.values() if which]
+            assert (ends[0] if ends else None) == end
+    elif name.startswith("labels.") and wanted:
+        text, spans, *_ = said_by(wall_oss(), "subtask", 12)
+        assert runs(text, spans) == wanted
+
+
+def test_the_ids_are_those_of_the_file() -> None:
+    path = Path(os.environ.get("RT2DATA_SHARED") or "nowhere") / "facts" / "goldens" / "recipes.json"
+    if not path.is_file():
+        pytest.skip("RT2DATA_SHARED names no folder of goldens")
+    every = [case["id"] for case in json.loads(path.read_text("utf-8"))["goldens"]]
+    own = [one for one in every if one.startswith(("lerobot.", "pi052.", "wallx.")) and one != "lerobot.pi05.prompt"]
+    assert sorted(IDS) == sorted(own)

@@ -26,8 +26,8 @@ DEFAULTS = {
 
 def placeholder(resolver: str, cameras: dict[str, str]) -> str:
     """The placeholder that takes the row of a resolver; `cameras` are the names of features."""
-    rule, arguments = re.fullmatch(r"(\w+)\((.*)\)", resolver.strip()).groups()  # type: ignore[union-attr]
-    given = dict(re.findall(r"(\w+)=([\w.]+)", arguments))
+    rule, _, arguments = resolver.strip().partition("(")
+    given: dict[str, str] = dict(re.findall(r"(\w+)=([\w.]+)", arguments))
     if given.get("tool_name") == "say":
         return "speech|form(say)"
     chosen = given["style"]
@@ -48,7 +48,8 @@ def as_kind(branch: Json, cameras: dict[str, str]) -> Json:
     """A branch as a kind, where features are called as `cameras` says.
 
     A turn with ``if_present`` is left out where a value is missing, others say nothing in its place. ``target`` is loss
-    of text; a turn of the low level that is no target trains an action head.
+    of text. A turn of the low level, which trains an action head, has that loss, or the turn before it if it is itself
+    a target.
     """
     resolvers = DEFAULTS | branch.get("bindings", {})
     bound = {name: placeholder(resolver, cameras) for name, resolver in resolvers.items()}
@@ -62,7 +63,7 @@ def as_kind(branch: Json, cameras: dict[str, str]) -> Json:
         names = {"task": "instruction"} | bound
         return re.sub(r"\$\{\{(\w+)\}\}", lambda found: "{" + names[found[1]] + "}", text)
 
-    turns = []
+    turns: list[Json] = []
     for turn in branch["messages"]:
         content = turn.get("content")
         parts = content if isinstance(content, list) else [{"type": "text", "text": content or ""}]
@@ -71,6 +72,8 @@ def as_kind(branch: Json, cameras: dict[str, str]) -> Json:
             text += "\n" * bool(text) + "{" + bound[turn["tool_calls_from"]] + "}"
         one = {turn["role"]: text, "missing": "skip" if "if_present" in turn else "empty"}
         low = turn["stream"] == "low_level"
+        if low and turn.get("target") and all(before["loss"] != "action" for before in turns):
+            turns[-1]["loss"] = "action"
         turns.append(one | {"loss": "text" if turn.get("target") else "action" if low else "none"})
     requires = [bound[name] for name in branch.get("requires", ())]
     return {"turns": turns} | ({"requires": requires} if requires else {})
