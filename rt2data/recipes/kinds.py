@@ -9,7 +9,7 @@ from rt2data.errors import Rt2dataError, near
 from rt2data.recipes.include import WrittenRecipe, WrittenSource
 from rt2data.tokenizer import ActionError, GroundingTokenizer
 from rt2data.turns.kinds import Kind, parse_kinds
-from rt2data.turns.template import slots, write_template
+from rt2data.turns.template import CALL_FORM, slots, write_template
 
 CHOICES = ("every_kind", "one_kind_per_step")
 # Fields that say in another way what a sample holds.
@@ -86,10 +86,12 @@ def parse_source_kinds(
 
 
 def _open_form(name: str, where: str) -> None:
+    if name == CALL_FORM:
+        return
     try:
         GroundingTokenizer.from_pretrained(name)
     except ActionError as error:
-        raise Rt2dataError(where, f"form({name}): {error}", "a form of tokenizers/grounding") from None
+        raise Rt2dataError(where, f"form({name}): {error}", f"{CALL_FORM}, or a form of tokenizers/grounding") from None
 
 
 def cameras_of(kind: Kind, cameras: Sequence[str]) -> tuple[str, ...]:

@@ -1,4 +1,7 @@
-"""Boxes, points and traces of tracks as text: in the form that a placeholder names, for the images that are stored."""
+"""Boxes, points, traces and tool calls of tracks as text: in the form that a placeholder names.
+
+Boxes, points and traces are written for the images that are stored.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +15,28 @@ import pyarrow as pa
 
 from rt2data import index
 from rt2data.errors import Rt2dataError
+from rt2data.plain_text import lines
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.samples import selection
 from rt2data.tokenizer import ActionError, Box, GroundingTokenizer, Point, Trace
 from rt2data.tokenizer.grounding import to_stored
+from rt2data.tracks.types import ValueProblem
 from rt2data.turns.kinds import Kind
-from rt2data.turns.template import Slot
+from rt2data.turns.template import CALL_FORM, Slot
 
 Ints = npt.NDArray[np.int64]
 TYPES = ("box", "point", "trace")  # of tracks whose values are objects
+CALL = "tool_call"
 
 
 def check_form(source: RecipeSource, kind: Kind, slot: Slot, kind_of_track: str) -> list[Rt2dataError]:
     """An error where a placeholder of a track names no form and needs one, or one that does not have such objects."""
     where = f"{source.where}: {source.name}, kind {kind.name}"
+    if kind_of_track == CALL and slot.form in ("", CALL_FORM):  # without a form it is JSON
+        return []
+    if slot.form == CALL_FORM:
+        found = f"{{{slot.key}}}: form({CALL_FORM}) of a track of type {kind_of_track}"
+        return [Rt2dataError(where, found, f"a track of type {CALL}")]
     if kind_of_track not in TYPES:
         found = f"{{{slot.key}}}: form of a track of type {kind_of_track}"
         return [Rt2dataError(where, found, f"a track of {', '.join(TYPES)}")] if slot.form else []
@@ -58,7 +69,7 @@ def write(
     Args:
         table: the index of a whole part.
         source: whose it is.
-        slot: the placeholder; the image is that of its camera, else of the source's first.
+        slot: the placeholder; the image of boxes, points and traces is that of its camera, else of the source's first.
         rows: of the table, (n,).
         sizes: how many objects each row has, (n,).
         values: of all objects as JSON, row after row.
@@ -67,8 +78,10 @@ def write(
     Returns:
         Strings (n,), null where a row has no object.
     """
-    form, camera = _open(slot.form), dict(slot.selects).get("camera") or selection.cameras(source)[0]
-    widths, heights = (index.numbers(table, f"{camera}.{name}")[rows] for name in ("width", "height"))
+    says = slot.form == CALL_FORM
+    camera = dict(slot.selects).get("camera") or selection.cameras(source)[0]
+    form = None if says else _open(slot.form)
+    sides = [] if says else [index.numbers(table, f"{camera}.{name}")[rows] for name in ("width", "height")]
     texts: list[str | None] = []
     at, every = 0, values.to_pylist()
     for row, number in enumerate(sizes.tolist()):
@@ -77,18 +90,29 @@ def write(
         if not own:
             texts.append(None)
             continue
-        image = int(widths[row]), int(heights[row])
-        placed = [_placed(one, image, size or image) for one in own]
-        if form.kinds == ("trace",) and all(isinstance(one, Point) for one in placed):
-            placed = [Trace(tuple((one.x, one.y) for one in placed))]
         try:
+            if form is None:
+                texts.append("".join(_say(one) for one in own))
+                continue
+            image = int(sides[0][row]), int(sides[1][row])
+            placed = [_placed(one, image, size or image) for one in own]
+            if form.kinds == ("trace",) and all(isinstance(one, Point) for one in placed):
+                placed = [Trace(tuple((one.x, one.y) for one in placed))]
             texts.append(form.format(placed, size=size or image))
-        except ActionError as error:
+        except (ActionError, ValueProblem) as error:
             step = index.numbers(table, "step")[rows[row]]
             where = f"{source.where}: {source.name}, step {step} of {table.column('episode')[int(rows[row])].as_py()}"
-            expected = f"objects that the form {slot.form} can write"
+            expected = "calls of say with a text" if says else f"objects that the form {slot.form} can write"
             raise Rt2dataError(where, f"{{{slot.key}}}: {error}", expected) from None
     return pa.array(texts, pa.string())
+
+
+def _say(call: dict[str, Any]) -> str:
+    """What a call of ``say`` says, between marks, as LeRobot's pi052 writes it (huggingface/lerobot@086db51)."""
+    text = call["arguments"].get("text")
+    if call["name"] != "say" or not isinstance(text, str) or not text or "</say>" in text:
+        raise ValueProblem(f"a call of {call['name']} with {sorted(call['arguments'])}"[:200])
+    return f"<say>{lines(text)}</say>"
 
 
 def _placed(value: dict[str, Any], image: tuple[int, int], stored: tuple[int, int]) -> Any:

@@ -28,6 +28,7 @@ NAMED = ("camera", "role", "form")  # their argument is a name
 EDITS = (*prompts.OPERATIONS, "join", "or")
 IMAGES = ("images", "image")
 JOIN = ", "  # between the texts of a list
+CALL_FORM = "say"  # the form of tool calls; those of boxes, points and traces are grounding tokenizers
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _NAME = re.compile(r"([a-z][a-z0-9_.]*)(?::([A-Za-z0-9_.-]+))?")
