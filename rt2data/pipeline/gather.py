@@ -30,7 +30,7 @@ from rt2data.samples import kinds, selection
 from rt2data.samples.job import Job, load_job
 from rt2data.shards import render, tar
 from rt2data.shards.direct_writer import Sink
-from rt2data.shards.messages import KindOfRows
+from rt2data.shards.row_texts import KindOfRows
 from rt2data.shards.reencode import encoded_images, image_spec, reencode_images, turn_images
 from rt2data.shards.render import Part
 from rt2data.storage import atomic

@@ -26,7 +26,7 @@ from rt2data.index.text_columns import Texts
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.shards import messages
 from rt2data.shards.columns import Column, Refs, coded, each, flags, json_fragment, rows_as_lists
-from rt2data.shards.messages import KindOfRows
+from rt2data.shards.row_texts import KindOfRows
 from rt2data.tokenizer import ActionTokenizer
 from rt2data.tokenizer.floats import float_normaliser
 
