@@ -18,6 +18,7 @@ from rt2data.index import text_columns
 from rt2data.index.text_columns import Texts
 from rt2data.plain_text import lines
 from rt2data.recipes.recipe import Recipe, RecipeSource
+from rt2data.samples import selection
 from rt2data.shards.columns import Refs, json_fragment
 from rt2data.shards.row_texts import Bools, KindOfRows, Piece, Rows, empty
 from rt2data.tokenizer import ActionTokenizer
@@ -27,11 +28,24 @@ from rt2data.turns.template import Slot, Template
 
 
 class Spoken(NamedTuple):
-    """What rows say: the elements of `messages`, and the fields `prompt` and `target`, each column with its comma."""
+    """What rows say: the elements of `messages`, and the fields `prompt` and `target`, each column with its comma.
+
+    `shown` says of each of their images which rows show it, bool (rows,).
+    """
 
     messages: Texts
     prompt: Texts
     target: Texts
+    shown: list[Bools]
+
+
+class _Filled(NamedTuple):
+    """A turn of each row: its JSON, its text escaped for JSON, whether it is there, and as `Spoken` what it shows."""
+
+    message: Texts
+    text: Texts
+    there: Bools
+    shown: list[Bools]
 
 
 def kind_messages(
@@ -41,6 +55,7 @@ def kind_messages(
     kind: KindOfRows,
     refs: list[Refs],
     action: Texts,
+    tokenizer: ActionTokenizer | None,
     proprio: ActionTokenizer | None,
 ) -> Spoken:
     """Return the conversation of rows of one kind.
@@ -51,21 +66,22 @@ def kind_messages(
         kind: of the rows.
         refs: their images.
         action: their action strings.
+        tokenizer: of them.
         proprio: that of its proprioception, where a kind says it.
     """
-    rows = Rows(table, recipe, source, kind, refs, proprio)
+    rows = Rows(table, recipe, source, kind, refs, tokenizer, proprio)
     rows.values["action"] = action.cast(pa.large_string()).cast(pa.string())
     if any(isinstance(turn, Each) for turn in kind.turns.turns):
         return _one_by_one(rows)
     turns = [turn for turn in kind.turns.turns if isinstance(turn, Turn)]
     filled = [_turn(rows, turn, number) for number, turn in enumerate(turns)]
-    every = join_list([(message, there) for message, _, there in filled])
-    roles = [turn.role for turn in turns]
-    if roles != ["user", "assistant"]:
-        nothing = np.zeros(len(table), np.bool_)
-        return Spoken(every, _field("prompt", filled[0][1], nothing), _field("target", filled[-1][1], nothing))
-    both = filled[0][2] & filled[1][2]
-    return Spoken(every, _field("prompt", filled[0][1], both), _field("target", filled[1][1], both))
+    every = join_list([(one.message, one.there) for one in filled])
+    shown = [np.logical_or.reduce([one.shown[n] & one.there for one in filled]) for n in range(len(refs))]
+    first, last = filled[0], filled[-1]
+    both = np.zeros(len(table), np.bool_)
+    if [turn.role for turn in turns] == ["user", "assistant"]:
+        both = first.there & last.there
+    return Spoken(every, _field("prompt", first.text, both), _field("target", last.text, both), shown)
 
 
 def _field(name: str, json: Texts, there: Bools) -> Texts:
@@ -86,8 +102,7 @@ def join_list(elements: list[tuple[Texts, Bools]]) -> Texts:
     return text_columns.join(*columns)
 
 
-def _turn(rows: Rows, turn: Turn, number: int) -> tuple[Texts, Texts, Bools]:
-    """A turn of each row: its JSON, its text escaped for JSON, and whether it is there."""
+def _turn(rows: Rows, turn: Turn, number: int) -> _Filled:
     if len(turn.pool) == 1:
         return _template(rows, turn, turn.pool[0])
     picked = rows.picked(number, len(turn.pool))
@@ -95,10 +110,12 @@ def _turn(rows: Rows, turn: Turn, number: int) -> tuple[Texts, Texts, Bools]:
     filled = [_template(rows.take(own), turn, text) for own, text in zip(those, turn.pool, strict=True) if len(own)]
     back = pa.array(np.argsort(np.concatenate(those), kind="stable"))
     messages, texts = (pa.concat_arrays([one[n] for one in filled]).take(back) for n in (0, 1))
-    return messages, texts, np.concatenate([one[2] for one in filled])[np.asarray(back)]
+    masks = zip(*([one.there, *one.shown] for one in filled), strict=True)
+    there, *shown = (np.concatenate(mask)[np.asarray(back)] for mask in masks)
+    return _Filled(messages, texts, there, shown)
 
 
-def _template(rows: Rows, turn: Turn, template: Template) -> tuple[Texts, Texts, Bools]:
+def _template(rows: Rows, turn: Turn, template: Template) -> _Filled:
     """A turn of each row, filled from one template."""
     n = len(rows.table)
     there, place = np.ones(n, np.bool_), np.zeros(n, np.int64)
@@ -106,6 +123,7 @@ def _template(rows: Rows, turn: Turn, template: Template) -> tuple[Texts, Texts,
     open_text: list[Piece] = []
     every: list[Texts | bytes] = [empty(n)]
     spans: list[tuple[str, npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
+    seen = [np.zeros(n, np.bool_) for _ in rows.refs]
 
     def close() -> None:
         if open_text:
@@ -117,7 +135,11 @@ def _template(rows: Rows, turn: Turn, template: Template) -> tuple[Texts, Texts,
     for piece in template:
         if isinstance(piece, Slot) and piece.is_image:
             close()
-            content += _images(rows, piece)
+            for number, shown in _images(rows, piece):
+                content.append((_image(rows.refs[number]), shown))
+                seen[number] |= shown
+                if turn.missing == "skip" and piece.step:
+                    there &= shown
             continue
         text = rows.piece(piece, turn.missing)
         if turn.missing == "skip":
@@ -132,12 +154,12 @@ def _template(rows: Rows, turn: Turn, template: Template) -> tuple[Texts, Texts,
                 spans.append((learned, place, place + text.length))
         place = place + text.length
     close()
-    shown = join_list(content) if content else empty(n)
+    parts = join_list(content) if content else empty(n)
     learned_json = join_list([(_span(*span), span[2] > span[1]) for span in spans]) if spans else empty(n)
     tail = json_fragment(loss=turn.loss, end=turn.end)
     head = b'{"role":"' + turn.role.encode() + b'","content":['
-    message = text_columns.join(head, shown, b"]," + tail + b'"spans":[', learned_json, b"]}")
-    return message, text_columns.join(*every), there
+    message = text_columns.join(head, parts, b"]," + tail + b'"spans":[', learned_json, b"]}")
+    return _Filled(message, text_columns.join(*every), there, seen)
 
 
 def _span(loss: str, start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> Texts:
@@ -150,15 +172,22 @@ def _span(loss: str, start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -
     )
 
 
-def _images(rows: Rows, slot: Slot) -> list[tuple[Texts, Bools]]:
-    """The elements of `content` that stand for an image slot."""
+def _images(rows: Rows, slot: Slot) -> list[tuple[int, Bools]]:
+    """The images in the place of an image slot: which of `rows.refs`, and which rows have them."""
+    place = {refs.picture[:2]: number for number, refs in enumerate(rows.refs)}
+    cameras, history = selection.cameras(rows.source), rows.source.sampling.history
     shown = []
-    for refs in rows.refs:
-        if slot.name == "images" or refs.camera == slot.argument:
-            names = [json_fragment(type="image", image=suffix)[:-1] for suffix in refs.suffixes]
-            code = np.where(refs.file >= 0, refs.suffix, 0)
-            shown.append((text_columns.take([b"{" + name + b"}" for name in names], code), refs.file >= 0))
+    for one in slot.pictures(cameras, history):
+        number = place[one[:2]]
+        refs = rows.refs[number]
+        shown.append((number, (refs.file >= 0) & (refs.exists | one.padded)))
     return shown
+
+
+def _image(refs: Refs) -> Texts:
+    """The element of `content` of an image of each row."""
+    names = [json_fragment(type="image", image=suffix)[:-1] for suffix in refs.suffixes]
+    return text_columns.take([b"{" + name + b"}" for name in names], np.where(refs.file >= 0, refs.suffix, 0))
 
 
 def _one_by_one(rows: Rows) -> Spoken:
@@ -167,21 +196,28 @@ def _one_by_one(rows: Rows) -> Spoken:
     values = {key: rows.value(slot).to_pylist() for key, slot in used.items()}
     pools = [len(turn.pool) for turn, _ in rows.kind.flat()]
     picks = {number: rows.picked(number, size) for number, size in enumerate(pools) if size > 1}
+    slots = {slot.key: _images(rows, slot) for slot in rows.kind.images()}
     drops = {part.name: rows.dropped(part) for part in rows.kind.parts}
     texts = []
+    shown = np.zeros((len(rows.refs), len(rows.table)), np.bool_)
     for row in range(len(rows.table)):
         own = {key: _plain(column[row]) for key, column in values.items()}
 
-        def show(slot: Slot, row: int = row) -> list[str]:
-            taken = [r for r in rows.refs if slot.name == "images" or r.camera == slot.argument]
-            return [r.suffixes[r.suffix[row]] for r in taken if r.file[row] >= 0]
+        names = [one.suffixes[one.suffix[row]] for one in rows.refs]
+
+        def show(slot: Slot, row: int = row, names: list[str] = names) -> list[str] | None:
+            there = [names[number] for number, own in slots[slot.key] if own[row]]
+            return None if slot.step and not there else there
 
         drawn = {number: int(picked[row]) for number, picked in picks.items()}
         gone = frozenset(name for name, mask in drops.items() if mask[row])
-        texts.append(orjson.dumps(fill_kind(rows.kind, own, show, drawn, gone))[1:-1])
+        filled = fill_kind(rows.kind, own, show, drawn, gone)
+        seen = {part.get("image") for message in filled for part in message["content"]}
+        shown[:, row] = [name in seen for name in names]
+        texts.append(orjson.dumps(filled)[1:-1])
     nothing = np.zeros(len(rows.table), np.bool_)
     none = empty(len(rows.table))
-    return Spoken(text_columns.of(texts), _field("prompt", none, nothing), _field("target", none, nothing))
+    return Spoken(text_columns.of(texts), _field("prompt", none, nothing), _field("target", none, nothing), list(shown))
 
 
 def _plain(value: Any) -> Any:
@@ -216,7 +252,7 @@ def plain_messages(kind: str, prompt: Texts | bytes, target: Texts | bytes, refs
         )  # fmt: skip
     same = np.zeros(n, np.int8)  # a caption's prompt is the same in every row
     both = [text_columns.take([one], same) if isinstance(one, bytes) else one for one in (prompt, target)]
-    return Spoken(text_columns.of(out), *both)
+    return Spoken(text_columns.of(out), *both, [one.file >= 0 for one in refs])
 
 
 def _texts(column: Texts | bytes, n: int) -> list[str]:

@@ -18,8 +18,8 @@ from rt2data.index.text_columns import Texts
 from rt2data.plain_text import lines
 from rt2data.recipes.checks import describe_action_space
 from rt2data.recipes.recipe import Recipe, RecipeSource
-from rt2data.samples import kinds
-from rt2data.shards.columns import Refs
+from rt2data.samples import kinds, windows
+from rt2data.shards.columns import Refs, chunk_bins
 from rt2data.tokenizer import ActionTokenizer
 from rt2data.turns.kinds import Kind, Part
 from rt2data.turns.template import Slot
@@ -53,11 +53,12 @@ class Rows:
         source: RecipeSource,
         kind: KindOfRows,
         refs: list[Refs],
+        tokenizer: ActionTokenizer | None,
         proprio: ActionTokenizer | None,
     ) -> None:
         self.table, self.seed, self.source, self.refs = table, recipe.seed, source, refs
         self.name, self.kind = kind
-        self.proprio = proprio
+        self.tokenizer, self.proprio = tokenizer, proprio
         self.values: dict[str, pa.Array] = {}
 
     def hashes(self, tag: str) -> order.U64:
@@ -92,9 +93,13 @@ class Rows:
         if slot.name in ("instruction", "task"):
             return _combined(self.table.column("instruction"))
         if slot.name in ("step", "steps"):
-            return pa.array(index.numbers(self.table, slot.name)).cast(pa.string())
+            return _combined(self.table.column(_own(slot.name, slot))).cast(pa.string())
+        if slot.name == "action" and self.tokenizer is not None:
+            chunk, ends = (index.matrix(self.table.column(_own(name, slot))) for name in ("action", "terminate"))
+            texts = self.tokenizer.format(chunk_bins(chunk, ends, self.tokenizer))
+            return pa.array(texts, pa.string(), mask=~index.numbers(self.table, _own("acts", slot)))
         if slot.name == "state" and self.proprio is not None:
-            held = index.matrix(self.table.column("proprio"))
+            held = index.matrix(self.table.column(_own("proprio", slot)))
             known = np.isfinite(held).all(axis=1)
             texts = self.proprio.format(self.proprio.encode(np.where(known[:, None], held, np.float32(0))))
             return pa.array(texts, pa.string(), mask=~known)
@@ -144,16 +149,17 @@ class Rows:
 
     def take(self, rows: npt.NDArray[np.int64]) -> Rows:
         """Some of the rows."""
-        refs = [
-            Refs(r.camera, r.back, r.suffixes, r.files, r.suffix[rows], r.file[rows], r.offset[rows], r.length[rows],
-                 r.crc[rows])
-            for r in self.refs
-        ]  # fmt: skip
+        refs = [one.take(rows) for one in self.refs]
         own = Rows.__new__(Rows)
         own.table, own.seed, own.source, own.refs = self.table.take(rows), self.seed, self.source, refs
-        own.name, own.kind, own.proprio = self.name, self.kind, self.proprio
+        own.name, own.kind, own.tokenizer, own.proprio = self.name, self.kind, self.tokenizer, self.proprio
         own.values = {key: value.take(pa.array(rows)) for key, value in self.values.items()}
         return own
+
+
+def _own(column: str, slot: Slot) -> str:
+    """The column that holds what a placeholder says, at its step."""
+    return windows.other_column(column, slot.step) if slot.step else column
 
 
 def _combined(column: pa.ChunkedArray) -> pa.Array:
