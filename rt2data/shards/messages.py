@@ -146,8 +146,8 @@ def _template(rows: Rows, turn: Turn, template: Template) -> _Filled:
             there &= text.there
         open_text.append(text)
         every.append(text.json)
-        learned = "action" if isinstance(piece, Slot) and piece.name == "action" else "text"
-        if turn.loss in (learned, "both"):
+        learned = rows.kind.learned(piece)
+        if learned != "none" and turn.loss in (learned, "both"):
             if spans and spans[-1][0] == learned and (spans[-1][2] == place).all():
                 spans[-1] = (learned, spans[-1][1], place + text.length)
             else:

@@ -81,8 +81,8 @@ def _fill_turn(
         else:
             content.append({"type": "text", "text": text})
         open_text = True
-        learned = "action" if isinstance(piece, Slot) and piece.name == "action" else "text"
-        if turn.loss in (learned, "both"):
+        learned = kind.learned(piece)
+        if learned != "none" and turn.loss in (learned, "both"):
             if spans and spans[-1]["end"] == place and spans[-1]["loss"] == learned:
                 spans[-1]["end"] += len(text)
             else:
