@@ -132,6 +132,11 @@ def _template(rows: Rows, turn: Turn, template: Template) -> _Filled:
             content.append((text_columns.join(b'{"type":"text","text":"', text, b'"}'), length > 0))
             open_text.clear()
 
+    for slot in turn.needs if turn.missing == "skip" else ():
+        if not slot.is_image:
+            there &= rows.slot(slot).there
+        for _, shown in _images(rows, slot) if slot.is_image else ():
+            there &= shown
     for piece in template:
         if isinstance(piece, Slot) and piece.is_image:
             close()

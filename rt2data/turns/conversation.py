@@ -58,6 +58,8 @@ def _fill_turn(
     which: int,
     dropped: frozenset[str],
 ) -> dict[str, Any] | None:
+    if turn.missing == "skip" and any(_lacks(slot, values, images) for slot in turn.needs):
+        return None
     content: list[dict[str, str]] = []
     spans: list[dict[str, Any]] = []
     place, open_text = 0, False
@@ -89,6 +91,10 @@ def _fill_turn(
                 spans.append({"start": place, "end": place + len(text), "loss": learned})
         place += len(text)
     return {"role": turn.role, "content": content, "loss": turn.loss, "end": turn.end, "spans": spans}
+
+
+def _lacks(slot: Slot, values: Mapping[str, Value], images: Callable[[Slot], Sequence[str] | None]) -> bool:
+    return (images(slot) if slot.is_image else values.get(slot.key)) is None
 
 
 def _fill_slot(kind: Kind, turn: Turn, slot: Slot, values: Mapping[str, Value], dropped: frozenset[str]) -> str | None:

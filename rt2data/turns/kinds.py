@@ -43,6 +43,7 @@ class Turn:
         loss: of LOSSES, what of it is learned.
         end: whether the end of the turn is learned.
         missing: of MISSING, or "" where the kind decides.
+        needs: further values without which it is skipped, where `missing` says so.
     """
 
     role: str
@@ -50,6 +51,7 @@ class Turn:
     loss: str
     end: bool
     missing: str = ""
+    needs: tuple[Slot, ...] = ()
 
     def shifted(self, steps: int) -> Turn:
         """The turn with the values of the step that many steps on."""
@@ -155,7 +157,7 @@ class Kind:
         found: dict[str, Slot] = {}
         for turn, each in self.flat():
             names = dict(each.lists) if each else {}
-            found |= {slot.key: slot for slot in names.values()}
+            found |= {slot.key: slot for slot in (*names.values(), *turn.needs) if not slot.is_image}
             for text in turn.pool:
                 for slot in slots(text):
                     part = self.part(slot)
@@ -264,7 +266,7 @@ def _any_turn(fields: Mapping[str, Any], parts: Sequence[Part], where: str) -> l
             raise Rt2dataError(where, "each: frames beside lists", "one of them")
         check_steps(frames, "each: frames", where)
         turns = [_turn(turn, parts, where) for turn in fields["turns"]]
-        return [turn.shifted(step) for step in frames for turn in turns]
+        return [turn for step in frames for turn in _moved(turns, parts, step)]
     lists = tuple((name, parse_slot(text, where)) for name, text in fields["each"].items())
     for name, slot in lists:
         if name in VALUES:
@@ -272,6 +274,19 @@ def _any_turn(fields: Mapping[str, Any], parts: Sequence[Part], where: str) -> l
         if not slot.is_list or slot.form:
             raise Rt2dataError(where, f'each: "{slot.key}"', f"a list: {slot.name}|{' or '.join(LISTS)}")
     return [Each(lists, tuple(_turn(turn, parts, where) for turn in fields["turns"]))]
+
+
+def _moved(turns: Sequence[Turn], parts: Sequence[Part], step: int) -> list[Turn]:
+    """Turns with the values of another step; those that are skipped where a value is missing are skipped together."""
+    moved = [turn.shifted(step) for turn in turns]
+    needs: dict[str, Slot] = {}
+    for turn in moved:
+        for slot in (slot for text in turn.pool for slot in slots(text) if turn.missing == "skip"):
+            part = next((part for part in parts if slot.name == part.name + PART), None)
+            inner = slots(shifted(part.template, slot.step)) if part and not part.missing else [] if part else [slot]
+            needs |= {one.key: one for one in inner if one.step}
+    together = tuple(needs.values()) or ((Slot("step").shifted(step),) if step else ())
+    return [replace(turn, needs=together) if turn.missing == "skip" else turn for turn in moved]
 
 
 def _turn(fields: Mapping[str, Any], parts: Sequence[Part], where: str) -> Turn:

@@ -110,6 +110,19 @@ def test_turns_of_other_steps() -> None:
         assert told[0]["content"][0] == {"type": "image", "image": "h-2"}
 
 
+def test_turns_of_a_step_are_skipped_together() -> None:
+    skip: dict[str, Any] = {"missing": "skip"}
+    marks: list[dict[str, Any]] = [{"user": "{image:a}{subtask}"} | skip, {"assistant": "<done>"} | skip]
+    one = kind({"each": {"frames": [-1]}, "turns": marks}, {"assistant": "x"})
+    known: dict[str, Value] = {"subtask|step(-1)": "go"}
+    assert len(fill_kind(one, known, lambda _: ["jpg"])) == 3
+    assert len(fill_kind(one, {}, lambda _: ["jpg"])) == len(fill_kind(one, known, lambda _: None)) == 1
+    alone = kind({"each": {"frames": [-1]}, "turns": marks[1:]}, {"assistant": "x"})
+    assert alone.steps() == {-1}
+    assert len(fill_kind(alone, {"step|step(-1)": "4"}, lambda _: [])) == 2
+    assert len(fill_kind(alone, {"step|step(-1)": None}, lambda _: [])) == 1
+
+
 def test_an_image_that_is_missing() -> None:
     def told(**missing: str) -> list[dict[str, Any]]:
         one = kind({"user": "{image:a|step(-1)}Go."} | missing, {"assistant": "x"})
