@@ -9,9 +9,7 @@ import yaml
 from rt2data.declarations import licences
 from rt2data.images import codec
 from rt2data.mixture.drift import tabulate_drift
-from rt2data.recipes.kinds import cameras_of
-from rt2data.recipes.recipe import RecipeSource
-from rt2data.samples import selection
+from rt2data.samples import windows
 from rt2data.samples.job import Job
 
 _STRINGS = (
@@ -37,18 +35,11 @@ _LISTS: dict[str, Any] = {
 def members(job: Job) -> list[str]:
     """Every image member that a sample of the mixture may have: ``jpg``, ``wrist.png``, ``wrist.h1.png``, …"""
     kinds = [job.recipe.image["format"]] if job.recipe.image else list(codec.FORMATS)
-    every = [(source, cameras) for source in job.recipe.sources for cameras in _shown(source)]
-    later = dict.fromkeys(name for _, cameras in every for name in cameras[1:])
-    later |= dict.fromkeys(
-        f"{name}.h{back}" for source, cameras in every for back in range(1, source.sampling.history) for name in cameras
-    )
+    shown = [windows.pictures(source, kind) for source in job.recipe.sources for kind in source.kinds or (None,)]
+    now = [[one.name for one in pictures if not one.step] for pictures in shown]
+    later = dict.fromkeys(name for names in now for name in names[1:])
+    later |= dict.fromkeys(one.name for pictures in shown for one in pictures if one.step)
     return [f"{before}{kind}" for before in ("", *(f"{name}." for name in later)) for kind in kinds]
-
-
-def _shown(source: RecipeSource) -> list[tuple[str, ...]]:
-    """The cameras that the samples of a source show, of each kind that it gives."""
-    cameras = selection.cameras(source)
-    return [cameras_of(kind, cameras) for kind in source.kinds] or [cameras]
 
 
 def features(job: Job) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError, near
 from rt2data.recipes.include import WrittenRecipe, WrittenSource
+from rt2data.recipes.sampling import MAX_IMAGES
 from rt2data.tokenizer import ActionError, GroundingTokenizer
 from rt2data.turns.kinds import Kind, parse_kinds
 from rt2data.turns.template import CALL_FORM, slots, write_template
@@ -72,14 +73,14 @@ def parse_source_kinds(
                     raise Rt2dataError(place, found, "one of them: a variant is one text of a step")
         if choose == CHOICES[1] and kind.weight is None:
             raise Rt2dataError(place, "repeat or samples with choose: one_kind_per_step", "weight for each kind")
-        if "hz" in kind.values() and declaration.robot.control_hz is None:
+        if kind.uses("hz") and declaration.robot.control_hz is None:
             found = f"{{hz}} in a kind of {declaration.name}, whose control rate nobody states"
             raise Rt2dataError(place, found, "a declaration with control_hz", "Leave {hz} out of its turns")
-        if floats and "action" in kind.values():
+        if floats and kind.uses("action"):
             found = "{action} with a tokenizer of floats, whose action is no text"
             repair = "A turn without {action} and with loss: action stands for the action of a head"
             raise Rt2dataError(place, found, "turns without {action}", repair)
-        if "state" in kind.values() and not declaration.robot.proprio:
+        if kind.uses("state") and not declaration.robot.proprio:
             found = f"{{state}} in a kind of {declaration.name}, which declares no proprioception"
             raise Rt2dataError(place, found, "a declaration with proprio:", "Leave {state} out of its turns")
     return kinds, choose
@@ -94,10 +95,18 @@ def _open_form(name: str, where: str) -> None:
         raise Rt2dataError(where, f"form({name}): {error}", f"{CALL_FORM}, or a form of tokenizers/grounding") from None
 
 
-def cameras_of(kind: Kind, cameras: Sequence[str]) -> tuple[str, ...]:
-    """The cameras whose images the turns of a kind show, of those of its source, in the order of the turns."""
-    shown = [one for slot in kind.images() for one in (cameras if slot.name == "images" else [slot.argument])]
-    return tuple(dict.fromkeys(shown))
+def other_steps(kinds: Sequence[Kind], cameras: Sequence[str], history: int, where: str) -> tuple[int, ...]:
+    """The steps other than a sample's own that some kinds of a source look at, beside its history.
+
+    Raises:
+        Rt2dataError: more images than a sample may have.
+    """
+    for kind in kinds:
+        number = len(kind.pictures(cameras, history))
+        if number > MAX_IMAGES:
+            found = f"{number} images in the kind {kind.name}"
+            raise Rt2dataError(where, found, f"at most {MAX_IMAGES} images in a sample")
+    return tuple(sorted({step for kind in kinds for step in kind.steps()}))
 
 
 def asked_for_action(kind: Kind) -> str:

@@ -19,12 +19,12 @@ from rt2data.errors import Rt2dataError, near
 from rt2data.index import keys
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.robot.fields import RobotFields
-from rt2data.samples import objects
+from rt2data.samples import objects, windows
 from rt2data.samples.selection import Selection
 from rt2data.tracks.store import TrackStore
 from rt2data.tracks.times import Binding
 from rt2data.turns.kinds import MAX_EACH, VALUES, Each, Kind, Turn
-from rt2data.turns.template import Slot, parse_slot
+from rt2data.turns.template import COUNTED, LISTS, STEP, Slot, parse_slot
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -44,7 +44,7 @@ def binding(slot: Slot, store: TrackStore) -> Binding:
     """The rows of a track that a placeholder takes: what holds now, of a track of events what happens at this step."""
     chosen = dict(slot.selects)
     now = "emitted" if store.tracks[slot.name].event else "active"
-    rules = {"at": "emitted", "all": "all", "remaining": "remaining", "previous": "previous", "next": "next"}
+    rules = {"at": "emitted"} | {name: name for name in (*LISTS, *COUNTED)}
     rule = next((rules[name] for name in chosen if name in rules), now)
     count = int(chosen.get("previous", chosen.get("next", "1")))
     return Binding(slot.name, rule, count, chosen.get("camera"), chosen.get("role"))
@@ -72,7 +72,7 @@ def check_names(source: RecipeSource, store: TrackStore | None) -> list[Rt2dataE
                 if key not in written and not slot.form:  # it is looked for, not written
                     continue
                 problems += objects.check_form(source, kind, slot, store.names()[slot.name])
-            elif slot.selects:
+            elif any(function != STEP for function, _ in slot.selects) and not slot.is_image:
                 where = f"{source.where}: {source.name}, kind {kind.name}"
                 found = f"{{{slot.key}}}, and {slot.name} is no track"
                 problems.append(Rt2dataError(where, found, f"{{{slot.name}}} alone"))
@@ -89,9 +89,14 @@ class StepValues:
     seed: int
     _one: dict[str, Ints] = field(default_factory=dict)
     _several: dict[str, tuple[Ints, Ints]] = field(default_factory=dict)
+    _others: dict[int, tuple[Ints, Bools]] = field(default_factory=dict)
 
     def has(self, slot: Slot) -> Bools:
         """Whether each step has a value, bool (rows,)."""
+        if slot.step:
+            at, there = self.others(slot.step)
+            acts = slot.name == "action"
+            return there & (windows.acts(self.table) if acts else self.has(slot.shifted(-slot.step)))[at]
         if is_track(slot, self.store):
             return np.diff(self._lists(slot)[0]) > 0 if slot.is_list else self.rows(slot) >= 0
         if slot.name == "state":
@@ -100,13 +105,26 @@ class StepValues:
 
     def lengths(self, slot: Slot) -> Ints:
         """How many elements the list of each step has, int64 (rows,)."""
+        if slot.step:
+            at, there = self.others(slot.step)
+            return np.where(there, self.lengths(slot.shifted(-slot.step))[at], 0)
         return np.diff(self._lists(slot)[0])
+
+    def others(self, step: int) -> tuple[Ints, Bools]:
+        """The row of another step of the episode for each row, and whether there is one (`windows.other_rows`)."""
+        if step not in self._others:
+            rows = np.arange(self.table.num_rows)
+            self._others[step] = windows.other_rows(self.table, rows, self.source, step)
+        return self._others[step]
 
     def column(self, slot: Slot, rows: Ints, where: Bools, size: tuple[int, int] | None = None) -> pa.Array:
         """The texts of a track at some rows, null but for `where`: strings, or lists of strings.
 
         Objects are written in the form that the placeholder names, in images of `size` where the recipe gives one.
         """
+        if slot.step:
+            at, there = self.others(slot.step)
+            return self.column(slot.shifted(-slot.step), at[rows], where & there[rows], size)
         store = self._tracks()
         if slot.form:
             begins, which = self._lists(slot) if slot.is_list else self._single(slot)
@@ -226,7 +244,7 @@ def _stays(kind: Kind, turn: Turn, each: Each | None, values: StepValues) -> Boo
     if turn.missing != "skip":
         return there
     names = dict(each.lists) if each else {}
-    for slot in names.values():
+    for slot in (*names.values(), *turn.needs):
         there &= values.has(slot)
     for template in turn.pool:
         for slot in kind.wanted(template, names):

@@ -41,8 +41,10 @@ class CameraCheck:
         if not self.check.expect(members == sample["images"], where, f"cameras of {', '.join(members)}", expected):
             return
         fields = entry["cameras"] or {}
-        # A kind of sample shows the cameras that its turns name.
-        first = named[0]["role"] if named and sample.get("recipe_kind") else next(iter(fields), "")
+        first = next(iter(fields), "")
+        if named and sample.get("recipe_kind"):  # a kind of sample shows the cameras that its turns name
+            present = [camera for camera in named if len(camera["member"].split(".")) < 3]
+            first = (present or named)[0]["role"]
         for camera in named:
             role, member = camera["role"], camera["member"]
             found = f"{member}: the camera {role}, field {camera['field']}"
