@@ -324,6 +324,9 @@ def test_every_golden(samples: dict[tuple[str, int], Json]) -> None:
 # --- the bundled recipe -------------------------------------------------------------------------------------------
 
 
+LOCATE = "Locate each object and annotate its bounding box, providing the output in json format."
+
+
 def test_the_bundled_recipe(tmp_path: Path, build: Callable[..., Json]) -> None:
     steps = 25
     small_corpora.write_bridge(tmp_path, [small_corpora.episode(n, steps) for n in range(2)], shards=1)
@@ -346,16 +349,14 @@ def test_the_bundled_recipe(tmp_path: Path, build: Callable[..., Json]) -> None:
             f"{'reach' if at < 15 else 'lift'}<|vla|>", PASS,
         )]  # fmt: skip
         own = [f"{IMAGE}What should the robot do to {task}?", now, f"{now}<|vla|>"]
-        boxes = '```json\n[\n    {"bbox_2d": [BOX], "label": "pot"}\n]\n```'
+        located = '```json\n[\n    {"bbox_2d": [BOX], "label": "pot"}\n]\n```'
         wanted = {
             "act": [f"{IMAGE}{STATE}{task}<|vla|>", ACT],
             "subtask": [f"{IMAGE}{STATE}{now}<|vla|>", ACT],
             "cumulate": [f"{IMAGE}{STATE}reach lift<|vla|>", ACT],
             "interleaved": [*done, *own, ACT],
             "words": [*done, *own, PASS],
-            "locate": [
-                f"{IMAGE}Locate each object and annotate its bounding box, providing the output in json format.", boxes,
-            ],
+            "locate": [f"{IMAGE}{LOCATE}", located],
         }  # fmt: skip
         asked[-1] = re.sub(r"\[(\d+, ){3}\d+\]", "[BOX]", asked[-1])
         assert asked == wanted[one["recipe_kind"]]
