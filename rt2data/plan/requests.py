@@ -68,8 +68,8 @@ def part_requests(job: Job, part: IndexedPart, drawn: Sequence[Ints]) -> Counts:
         sizes = [int(version[0]) if version else 0 for version in storage.read_versions(root, own)]
         gets = sum(len(object_store.byte_ranges(size)) for size in sizes) + pictures
     counts = {"parts": 1, "get": gets}
-    others = {*range(1 - source.sampling.history, 0), *source.sampling.others}
-    seen = [windows.other_rows(table, rows, source, step)[0] for rows in drawn for step in sorted(others)]
+    away = sorted({*range(1 - source.sampling.history, 0), *source.sampling.others})
+    seen = [windows.other_rows(table, rows, source, step)[0] for rows in drawn for step in away]
     return counts | image_requests(table, selection.cameras(source), [*drawn, *seen])
 
 

@@ -257,7 +257,7 @@ def plain_messages(kind: str, prompt: Texts | bytes, target: Texts | bytes, refs
         )  # fmt: skip
     same = np.zeros(n, np.int8)  # a caption's prompt is the same in every row
     both = [text_columns.take([one], same) if isinstance(one, bytes) else one for one in (prompt, target)]
-    return Spoken(text_columns.of(out), *both, [one.file >= 0 for one in refs])
+    return Spoken(text_columns.of(out), both[0], both[1], [one.file >= 0 for one in refs])
 
 
 def _texts(column: Texts | bytes, n: int) -> list[str]:

@@ -243,8 +243,8 @@ def _say(turn: Json, message: Json) -> dict[str, str] | None:
             names[text] = f"t{len(names)}"
             size = turn["sizes"].get(text.partition("|")[0]) if what == "other" else None
             free += size is None
-            words = rf"\S+(?: \S+){{{size - 1}}}" if size else ".*?"
-            pattern += f"(?P<{names[text]}>" + (f"(?:{words})?)" if size and turn["empty"] else f"{words})")
+            known = rf"\S+(?: \S+){{{size - 1}}}" if size else ".*?"
+            pattern += f"(?P<{names[text]}>" + (f"(?:{known})?)" if size and turn["empty"] else f"{known})")
     found = re.fullmatch(pattern, _text(message), re.DOTALL)
     if found is None:
         return None

@@ -222,6 +222,23 @@ def test_a_step_that_is_missing_is_refused(made: Any) -> None:
             made({"k": {"turns": [{"user": text}, {"assistant": "{action}"}]}})
 
 
+def test_a_history_beside_images_that_turns_name(made: Any) -> None:
+    """Each slot shows its camera with its history; members stand in the order of the turns, frames but once."""
+    turns = [{"user": "{image:secondary}then{image:primary}"}, {"assistant": "{action}"}]
+    framed = [{"user": "{image:primary|frames(-1,0)}"}, *turns]
+    out, _ = made({"slots": {"turns": turns}, "framed": {"turns": framed}}, history=2)
+    pairs = ["jpg", "secondary.h1.jpg", "primary.jpg", "primary.h1.jpg"]
+    for one in every(out):
+        kind, step, json = one["json"]["recipe_kind"], one["json"]["step"], one["json"]
+        if kind == "slots":
+            assert (json["images"], json["image_valid"]) == (pairs, [True, step > 0] * 2)
+        else:
+            assert json["images"] == ["primary.h1.jpg", "jpg", "secondary.jpg", "secondary.h1.jpg"]
+            assert json["image_valid"] == [step > 0, True, True, step > 0]
+        if not step:
+            assert one[json["images"][0]] == one[json["images"][1]]
+
+
 def test_an_otherwise_stands_in_where_there_is_no_such_step(made: Any) -> None:
     plain = {"turns": [{"user": "{images}"}, {"assistant": "{action}"}]}
     far = {"otherwise": "plain", "turns": [{"user": "{image:primary|step(-2)}"}, {"assistant": "{action}"}]}

@@ -120,7 +120,9 @@ def test_lerobots_events() -> None:
     assert find_plain(rows, [7.0], Binding("vqa", "emitted", role="user", camera=front)) == [[0]]
     assert find_plain(rows, [7.0], Binding("vqa", "emitted", role="user", camera="observation.images.top")) == [[]]
     assert find_plain(rows, [7.0, 8.0], Binding("vqa", "all", camera=front)) == [[0, 1], []]
-    with pytest.raises(Rt2dataError, match='the rule "active" for "vqa", a track of events; expected emitted, all or every'):
+    with pytest.raises(
+        Rt2dataError, match='the rule "active" for "vqa", a track of events; expected emitted, all or every'
+    ):
         find_plain(rows, [7.0], Binding("vqa"))
 
 

@@ -122,14 +122,14 @@ class OtherSteps:
             else:
                 self._record(key, at, name, text.encode(), number)
         for camera, valid, digest in zip(sample["cameras"] or (), sample["image_valid"], digests, strict=False):
-            name = _MEMBER.fullmatch(camera["member"])
-            away = int(name[2]) * (-1 if name[1] == "h" else 1) if name and name[1] else 0
+            member = _MEMBER.fullmatch(camera["member"])
+            away = int(member[2]) * (-1 if member[1] == "h" else 1) if member and member[1] else 0
             at = sample["step"] + away * stride
             inside = 0 <= at < sample["steps"]
             if away and valid:
                 found = f"{camera['member']} of step {at} of {sample['steps']}"
                 self.check.expect(inside, where, found, "a step of the episode, or an image that is not valid")
-            if valid and inside and name:
+            if valid and inside and member:
                 self._record(key, at, camera["role"], digest, number)
 
     def _record(self, key: Key, step: int, what: str, content: bytes, number: int) -> None:

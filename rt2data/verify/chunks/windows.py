@@ -65,7 +65,8 @@ class Windows:
         `number` says which of all samples it is.
         """
         self.number = number
-        source, images = sample["source"], sample["images"]
+        source, order = sample["source"], _blocks(sample["images"])
+        images = [sample["images"][i] for i in order]
         history, stride = int(self._option(source, "history", 1)), int(self.entries[source]["stride"])
         away = looks_away((self.rules[source].get("kinds") or self.recipe.get("kinds") or {}).get(key.kind, {}))
         cameras = 1 if away else len(images) // history
@@ -87,7 +88,8 @@ class Windows:
         if history > 1 or sample["horizon"] > 1:
             self.statements.add(_step(key, sample["step"]), SAMPLE, 0, number)
             if not away:
-                self._images(where, sample, key, members, cameras, stride)
+                data = [members.files[i][1] for i in order]
+                self._images(where, sample, key, data, [sample["image_valid"][i] for i in order], cameras, stride)
             self._actions(where, sample, key, stride)
 
     def _no_op(self, source: str, dims: list[str]) -> Json | None:
@@ -112,9 +114,10 @@ class Windows:
             f"those of {cameras} cameras, then each of theirs 1 to {history - 1} steps back",
         )
 
-    def _images(self, where: str, sample: Json, key: Key, members: Members, cameras: int, stride: int) -> None:
+    def _images(
+        self, where: str, sample: Json, key: Key, data: list[bytes], valid: list[bool], cameras: int, stride: int
+    ) -> None:
         """Record the images of a history, and check those before the window: the earliest one, repeated."""
-        data, valid = [content for _, content in members.files[:-1]], sample["image_valid"]
         for i, content in enumerate(data):
             camera, back = i % cameras, i // cameras
             here, at = f"{where} image {i}", sample["step"] - back * stride
@@ -182,6 +185,13 @@ class Windows:
             idle = follows & (rows["still"][1:] == 1) & (rows["gripper"][1:] == rows["gripper"][:-1])
             for row in rows[1:][idle]:
                 self.check.fail(place(row["place"]), "no motion", "none of the steps without motion")
+
+
+def _blocks(images: list[str]) -> list[int]:
+    """The places of images, those of the step first, then of one step back: turns may show a camera after the other."""
+    stems = [name.split(".")[:-1] for name in images]
+    back = [int(stem[1][1:]) if len(stem) > 1 and stem[1][1:].isdigit() else 0 for stem in stems]
+    return sorted(range(len(images)), key=lambda i: back[i])
 
 
 def _still(sample: Json, limits: Json) -> bool:
