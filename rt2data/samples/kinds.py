@@ -44,7 +44,7 @@ def binding(slot: Slot, store: TrackStore) -> Binding:
     """The rows of a track that a placeholder takes: what holds now, of a track of events what happens at this step."""
     chosen = dict(slot.selects)
     now = "emitted" if store.tracks[slot.name].event else "active"
-    rules = {"at": "emitted"} | {name: name for name in (*LISTS, *COUNTED)}
+    rules = {"at": "emitted"} | {name: name for name in (*LISTS, *COUNTED) if name != "ahead"}
     rule = next((rules[name] for name in chosen if name in rules), now)
     count = int(chosen.get("previous", chosen.get("next", "1")))
     return Binding(slot.name, rule, count, chosen.get("camera"), chosen.get("role"))
@@ -277,7 +277,8 @@ def _shared(kind: Kind, values: StepValues) -> Bools:
         there, share = rows >= 0, share_at((first, last), steps, start, end)
     none = np.full(n, -1, np.int32)
     units = index.units(values.table).tobytes()
-    hashed = keys.hashes("share", values.seed, values.source.id, units, steps, none, kind=kind.name)
+    step = steps.astype(np.int32)
+    hashed = keys.hashes("share", values.seed, values.source.id, units, step, none, kind=kind.name)
     edges = np.round(np.minimum(share, 1 - 2.0**-53) * 2.0**64).astype(np.uint64)
     return np.asarray(there & ((share >= 1) | (hashed < edges)))
 
