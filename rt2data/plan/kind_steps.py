@@ -11,7 +11,7 @@ from rt2data import index
 from rt2data.errors import Rt2dataError
 from rt2data.plan import kind_quotas
 from rt2data.plan.plan import SourcePlan
-from rt2data.recipes.kinds import cameras_of
+from rt2data.recipes.kinds import views_of
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.samples import kinds, selection
 from rt2data.samples.job import Job
@@ -96,7 +96,7 @@ def by_kind(source: RecipeSource, samples: Selection) -> Iterator[tuple[str, Sel
 
 
 def by_cameras(source: RecipeSource, samples: Selection, rows: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """The rows of some samples, with the cameras whose images they show."""
+    """The rows of some samples, with the cameras whose images they show, once for each image."""
     cameras = selection.cameras(source)
     if samples.kind is None:
         yield cameras, samples.rows[rows]
@@ -104,7 +104,7 @@ def by_cameras(source: RecipeSource, samples: Selection, rows: Any) -> Iterator[
     for number, kind in enumerate(source.kinds):
         mine = rows[samples.kind[rows] == number]
         if len(mine):
-            yield cameras_of(kind, cameras), samples.rows[mine]
+            yield tuple(view.camera for view in views_of(kind, cameras)), samples.rows[mine]
 
 
 def assume_all(recipe_splits: Sequence[str], source: RecipeSource, plan: SourcePlan) -> None:

@@ -23,6 +23,7 @@ from rt2data.samples import objects
 from rt2data.samples.selection import Selection
 from rt2data.tracks.store import TrackStore
 from rt2data.tracks.times import Binding
+from rt2data.turns.drawings import Drawing
 from rt2data.turns.kinds import MAX_EACH, VALUES, Each, Kind, Turn
 from rt2data.turns.template import Slot, parse_slot, slots
 
@@ -76,6 +77,16 @@ def check_names(source: RecipeSource, store: TrackStore | None) -> list[Rt2dataE
                 where = f"{source.where}: {source.name}, kind {kind.name}"
                 found = f"{{{slot.key}}}, and {slot.name} is no track"
                 problems.append(Rt2dataError(where, found, f"{{{slot.name}}} alone"))
+        for _, drawing in kind.drawn().values():
+            name = drawing.slot.name
+            if store is None or name not in store.names():
+                where = f"{source.where}: {source.name}, kind {kind.name}"
+                tracks = list(store.names()) if store else []
+                found = f"the drawing {drawing.name} of a track {name}, and no track of this name"
+                expected = f"one of {', '.join(tracks) or '(none)'}"
+                problems.append(Rt2dataError(where, found, expected, near(name, tracks)))
+            else:
+                problems += objects.check_drawing(source, kind, drawing, store.names()[name])
     return problems
 
 
@@ -108,10 +119,8 @@ class StepValues:
         """
         store = self._tracks()
         if slot.form:
-            begins, which = self._lists(slot) if slot.is_list else self._single(slot)
-            sizes = np.where(where, np.diff(begins)[rows], 0)
-            picked = np.repeat(begins[rows] - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
-            return objects.write(self.table, self.source, slot, rows, sizes, store.values(which[picked]), size)
+            sizes, values = self._objects(slot, rows, where)
+            return objects.write(self.table, self.source, slot, rows, sizes, values, size)
         if not slot.is_list:
             which = self._rows(slot)[rows]
             there = where & (which >= 0)
@@ -127,6 +136,20 @@ class StepValues:
         texts = store.texts(which[picked]).cast(pa.string())
         lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), texts)
         return pa.compute.if_else(pa.array(sizes > 0), lists, pa.scalar(None, lists.type))
+
+    def lines(
+        self, slot: Slot, drawing: Drawing, rows: Ints, where: Bools, size: tuple[int, int] | None
+    ) -> pa.Array:
+        """The lines that an image slot draws at some rows, as JSON, null but for `where` there is something to draw."""
+        sizes, values = self._objects(drawing.slot, rows, where)
+        return objects.lines(self.table, self.source, slot, drawing, rows, sizes, values, size)
+
+    def _objects(self, slot: Slot, rows: Ints, where: Bools) -> tuple[Ints, pa.Array]:
+        """How many objects each row has, none but for `where`, and all of them as JSON."""
+        begins, which = self._lists(slot) if slot.is_list else self._single(slot)
+        sizes = np.where(where, np.diff(begins)[rows], 0)
+        picked = np.repeat(begins[rows] - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
+        return sizes, self._tracks().values(which[picked])
 
     def _single(self, slot: Slot) -> tuple[Ints, Ints]:
         """As `_lists`, of a placeholder that takes one row at most."""
@@ -209,9 +232,9 @@ def _stays(kind: Kind, turn: Turn, each: Each | None, values: StepValues) -> Boo
     for template in turn.pool:
         for slot in slots(template):
             part = kind.part(slot)
-            inner = (slots(part.template) if not part.missing else []) if part else [slot]
+            inner = (slots(part.template) if not part.missing else []) if part else kind.needs(slot)
             for one in inner:
-                if not one.is_image and one.key not in names:
+                if one.key not in names:
                     there &= values.has(one)
     return there
 
@@ -308,6 +331,10 @@ def value_columns(
                 used.setdefault(key, (slot, []))[1].append(number)
     for key, (slot, users) in sorted(used.items()):
         columns[VALUE + key] = values.column(slot, rows, np.isin(turns, users), stored_size(recipe))
+    drawn = {key: one for kind_of in kinds for key, one in kind_of.drawn().items()}
+    for key, (slot, drawing) in sorted(drawn.items()):
+        users = [number for number, one in enumerate(kinds) if key in one.drawn()]
+        columns[VALUE + key] = values.lines(slot, drawing, rows, np.isin(turns, users), stored_size(recipe))
     return columns
 
 

@@ -15,6 +15,8 @@ import pyarrow.compute
 from rt2data import index
 from rt2data.index import text_columns
 from rt2data.index.text_columns import Texts
+from rt2data.turns.drawings import Drawing
+from rt2data.turns.template import Slot
 
 Column: TypeAlias = Texts | bytes
 
@@ -25,7 +27,8 @@ class Refs:
 
     `suffixes` the ends of member names (``jpg``, ``wrist.png``), `files` the distinct file names, and arrays (n,) of
     the suffix's position, the file's (-1: the sample has no image), offset, length and CRC32C. `turn` (n,) is the EXIF
-    orientation of images that are to be turned, else 0; None where no image has one.
+    orientation of images that are to be turned, else 0; None where no image has one. `drawing` is what stands in them,
+    `lines` the lines of each row as JSON, (n,), null where it has none.
     """
 
     camera: str
@@ -38,6 +41,13 @@ class Refs:
     length: npt.NDArray[np.int64]
     crc: npt.NDArray[np.uint32]
     turn: npt.NDArray[np.uint8] | None = None
+    drawing: Drawing | None = None
+    lines: pa.Array | None = None
+
+    def is_shown(self, slot: Slot) -> bool:
+        """Whether they stand in the place of an image slot."""
+        drawn = self.drawing.name if self.drawing else ""
+        return drawn == slot.drawing and (slot.name == "images" or self.camera == slot.argument)
 
 
 def json_fragment(**fields: Any) -> bytes:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -220,11 +220,7 @@ class _Rows:
 
     def take(self, rows: npt.NDArray[np.int64]) -> _Rows:
         """Some of the rows."""
-        refs = [
-            Refs(r.camera, r.back, r.suffixes, r.files, r.suffix[rows], r.file[rows], r.offset[rows], r.length[rows],
-                 r.crc[rows])
-            for r in self.refs
-        ]  # fmt: skip
+        refs = [replace(one, suffix=one.suffix[rows], file=one.file[rows]) for one in self.refs]  # all that texts need
         own = _Rows.__new__(_Rows)
         own.table, own.seed, own.source, own.refs = self.table.take(rows), self.seed, self.source, refs
         own.name, own.kind, own.proprio = self.name, self.kind, self.proprio
@@ -251,6 +247,8 @@ class _Rows:
             if isinstance(piece, Slot) and piece.is_image:
                 close()
                 content += self.images(piece)
+                if piece.drawing and turn.missing == "skip":
+                    there &= np.asarray(pc.is_valid(self.value(piece)))
                 continue
             text = self.piece(piece, turn.missing)
             if turn.missing == "skip":
@@ -276,7 +274,7 @@ class _Rows:
         """The elements of `content` that stand for an image slot."""
         shown = []
         for refs in self.refs:
-            if slot.name == "images" or refs.camera == slot.argument:
+            if refs.is_shown(slot):
                 names = [json_fragment(type="image", image=suffix)[:-1] for suffix in refs.suffixes]
                 code = np.where(refs.file >= 0, refs.suffix, 0)
                 shown.append((text_columns.take([b"{" + name + b"}" for name in names], code), refs.file >= 0))
@@ -285,6 +283,7 @@ class _Rows:
     def one_by_one(self) -> Spoken:
         """The conversations of rows whose turns repeat."""
         used = self.kind.values()
+        used |= {key: slot for key, (slot, _) in self.kind.drawn().items()}
         values = {key: self.value(slot).to_pylist() for key, slot in used.items()}
         pools = [len(turn.pool) for turn, _ in self.kind.flat()]
         picks = {number: self.picked(number, size) for number, size in enumerate(pools) if size > 1}
@@ -294,8 +293,7 @@ class _Rows:
             own = {key: _plain(column[row]) for key, column in values.items()}
 
             def show(slot: Slot, row: int = row) -> list[str]:
-                taken = [r for r in self.refs if slot.name == "images" or r.camera == slot.argument]
-                return [r.suffixes[r.suffix[row]] for r in taken if r.file[row] >= 0]
+                return [r.suffixes[r.suffix[row]] for r in self.refs if r.is_shown(slot) and r.file[row] >= 0]
 
             drawn = {number: int(picked[row]) for number, picked in picks.items()}
             gone = frozenset(name for name, mask in drops.items() if mask[row])

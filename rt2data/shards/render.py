@@ -8,6 +8,7 @@ over rows take many times as long.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -23,12 +24,16 @@ from rt2data.images import codec
 from rt2data.index import keys as order
 from rt2data.index import text_columns
 from rt2data.index.text_columns import Texts
+from rt2data.recipes.kinds import View
 from rt2data.recipes.recipe import Recipe, RecipeSource
+from rt2data.samples.kinds import VALUE
 from rt2data.shards import messages
 from rt2data.shards.columns import Column, Refs, coded, each, flags, json_fragment, rows_as_lists
 from rt2data.shards.messages import KindOfRows
 from rt2data.tokenizer import ActionTokenizer
 from rt2data.tokenizer.floats import float_normaliser
+from rt2data.turns.kinds import Kind
+from rt2data.turns.template import slots
 
 FIELDS = (
     "key", "kind", "source", "dataset", "split", "prompt", "target", "images", "cameras", "language",
@@ -38,6 +43,7 @@ FIELDS = (
 RELATIVE = ("relative", "origin")  # in mixtures where a source has relative chunks, after `action_valid`
 NORMALISED = "action_normalised"  # in mixtures whose actions have no bins, after `image_valid`
 CONVERSATION = ("recipe_kind", "messages")  # in mixtures with kinds of sample, at the end
+DRAWN = "drawn"  # in mixtures whose kinds draw into images, behind them
 
 
 @dataclass(slots=True)
@@ -57,7 +63,7 @@ def render(
     recipe: Recipe,
     source: RecipeSource,
     split: str,
-    cameras: tuple[str, ...],
+    views: Sequence[View],
     tokenizer: ActionTokenizer | None,
     proprio: ActionTokenizer | None = None,
     kind: KindOfRows | None = None,
@@ -66,6 +72,7 @@ def render(
 
     Args:
         table: rows of one source, all of one split.
+        views: what they show of its cameras.
         tokenizer: restricted to this source; None for a web source.
         proprio: that of its proprioception, where the prompt holds it.
         kind: of the rows, where the source has kinds.
@@ -73,7 +80,13 @@ def render(
     copy, variant, step = (index.numbers(table, name) for name in ("copy", "variant", "step"))
     keys = order.keys(source.id, index.units(table).tobytes(), step, variant, copy, kind.name if kind else "")
     backs = range(source.sampling.history)
-    refs = [_refs(table, camera, back, i == 0, recipe) for back in backs for i, camera in enumerate(cameras)]
+    first = next((view for view in views if view.drawing is None), None)
+    refs = [
+        _refs(table, view, back, view is first, recipe)
+        for back in backs for view in views if not (back and view.drawing)
+    ]  # fmt: skip
+    for one in refs if kind else ():
+        _leave_out(one, kind.turns)
     head = json_fragment(kind=source.declaration.kind, source=source.name, dataset=source.name, split=split)
     pictures, valid = _images(table, source, refs)
     language = each(table, "language", lambda text: json_fragment(language=text))
@@ -91,7 +104,8 @@ def render(
             spoken = messages.plain_messages(source.declaration.kind, prompt, target, refs, table.num_rows)
         prompt, target = spoken.prompt, spoken.target
         named = json_fragment(recipe_kind=kind.name if kind else None)
-        more = [*own, tail, b"," + named + b'"messages":[', spoken.messages, b"]}"]
+        drawn = [b',"drawn":[', _drawn(refs, table.num_rows), b"]"] if recipe.draws else []
+        more = [*own, tail, b"," + named + b'"messages":[', spoken.messages, b"]", *drawn, b"}"]
     json = text_columns.join(b'{"key":"', keys, b'",' + head, prompt, target, pictures, language, *middle, valid, *more)
     return Rendered(keys, json, refs)
 
@@ -124,6 +138,29 @@ def _images(table: pa.Table, source: RecipeSource, refs: list[Refs]) -> tuple[Te
         named.append(json_fragment(images=[name for name, *_ in shown], cameras=took))
         valued.append(json_fragment(image_valid=[ok for *_, ok in shown]))
     return text_columns.take(named, combined), text_columns.take(valued, combined)
+
+
+def _leave_out(refs: Refs, kind: Kind) -> None:
+    """Leave out images with a drawing where all turns that show them are left out, since there is nothing to draw."""
+    if refs.lines is None:
+        return
+    shows = [turn for turn, _ in kind.flat() if any(refs.is_shown(s) for s in slots(turn.pool[0]) if s.is_image)]
+    if all(turn.missing == "skip" for turn in shows):
+        refs.file = np.where(np.asarray(refs.lines.is_valid()), refs.file, -1)
+
+
+def _drawn(refs: list[Refs], n: int) -> Texts:
+    """The elements of the field `drawn` of each row: of each image with a drawing its member and lines."""
+    elements: list[tuple[Texts, npt.NDArray[np.bool_]]] = []
+    for one in refs:
+        if one.drawing is None or one.lines is None:
+            continue
+        heads = [b"{" + json_fragment(member=suffix, drawing=one.drawing.name) + b'"lines":' for suffix in one.suffixes]
+        there = one.file >= 0
+        begin = text_columns.take(heads, np.where(there, one.suffix, 0))
+        lines = one.lines.fill_null("[]").cast(pa.large_string()).cast(text_columns.TYPE)
+        elements.append((text_columns.join(begin, lines, b"}"), there))
+    return messages.join_list(elements) if elements else text_columns.take([b""], np.zeros(n, np.int8))
 
 
 _NO_ROBOT = json_fragment(
@@ -176,7 +213,7 @@ def fields(recipe: Recipe) -> tuple[str, ...]:
     """The fields of a sample of a recipe's mixture, in their order."""
     at = FIELDS.index("image_valid")
     relative, normalised = RELATIVE if recipe.is_relative else (), (NORMALISED,) if recipe.floats else ()
-    conversation = CONVERSATION if recipe.has_kinds else ()
+    conversation = (*CONVERSATION, *((DRAWN,) if recipe.draws else ())) if recipe.has_kinds else ()
     return (*FIELDS[:at], *relative, FIELDS[at], *normalised, *FIELDS[at + 1 :], *conversation)
 
 
@@ -246,11 +283,16 @@ def _web(table: pa.Table, source: RecipeSource) -> Body:
     return text_columns.of(asked), text_columns.of(answers), [_NO_ROBOT], text_columns.of(tails)
 
 
-def _refs(table: pa.Table, camera: str, back: int, first: bool, recipe: Recipe) -> Refs:
+def _refs(table: pa.Table, view: View, back: int, first: bool, recipe: Recipe) -> Refs:
+    camera, drawing = view
     name = f"{camera}.h{back}" if back else camera
     column = table.column(f"{name}.file").combine_chunks().dictionary_encode()
     encoded = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     before = "" if first and not back else f"{name}."
+    lines = None
+    if drawing:
+        before = f"{camera}.{drawing.name}."
+        lines = table.column(f"{VALUE}image:{camera}|draw({drawing.name})").combine_chunks()
     suffixes = [before + (recipe.image["format"] if recipe.image else kind) for kind in codec.READ_FORMATS]
     file = np.asarray(encoded.indices.fill_null(-1) if encoded.null_count else encoded.indices)
     turn = index.numbers(table, f"{name}.turn") if f"{name}.turn" in table.column_names else None
@@ -265,4 +307,6 @@ def _refs(table: pa.Table, camera: str, back: int, first: bool, recipe: Recipe) 
         index.numbers(table, f"{name}.length").astype(np.int64),
         index.numbers(table, f"{name}.crc"),
         turn if turn is not None and turn.any() else None,
+        drawing,
+        lines,
     )

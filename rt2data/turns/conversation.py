@@ -25,7 +25,8 @@ def fill_kind(
 
     Args:
         kind: of the sample.
-        values: by key, each value that the kind uses; None where it is missing.
+        values: by key, each value that the kind uses, and of each image slot with a drawing anything where that is
+            there; None where it is missing.
         images: gives the member suffixes of the images that an image slot shows.
         drawn: by the position of a turn among all turns of the kind, which text of its pool is taken; else the first.
         dropped: names of the parts that this sample lacks.
@@ -62,6 +63,10 @@ def _fill_turn(
     place, open_text = 0, False
     for piece in turn.pool[which]:
         if isinstance(piece, Slot) and piece.is_image:
+            if piece.drawing and values.get(piece.key) is None and turn.missing != "empty":
+                if not turn.missing:
+                    raise KeyError(piece.key)
+                return None
             content += [{"type": "image", "image": name} for name in images(piece)]
             open_text = False
             continue

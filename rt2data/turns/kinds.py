@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from rt2data.errors import Rt2dataError, near
+from rt2data.turns.drawings import Drawing
 from rt2data.turns.template import LISTS, Slot, Template, parse_slot, parse_template, slots
 
 ROLES = ("system", "user", "assistant")
@@ -72,6 +73,7 @@ class Kind:
         otherwise: the kind whose turns stand in where a value is missing; "" for none.
         first: whether it takes its steps before others do.
         resolved: as JSON, defaults filled in.
+        drawings: those of the recipe, by name.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Kind:
     otherwise: str
     first: bool
     resolved: Mapping[str, Any]
+    drawings: Mapping[str, Drawing]
 
     def part(self, slot: Slot) -> Part | None:
         """The part that a placeholder stands for; None where it is none."""
@@ -100,6 +103,16 @@ class Kind:
     def images(self) -> list[Slot]:
         """The image slots of all turns, in order."""
         return [slot for turn, _ in self.flat() for text in turn.pool for slot in slots(text) if slot.is_image]
+
+    def drawn(self) -> dict[str, tuple[Slot, Drawing]]:
+        """The image slots with something drawn into them, by key, and what is drawn."""
+        return {slot.key: (slot, self.drawings[slot.drawing]) for slot in self.images() if slot.drawing}
+
+    def needs(self, slot: Slot) -> list[Slot]:
+        """What of the data a placeholder needs, that is no part: itself, of an image slot what is drawn into it."""
+        if slot.is_image:
+            return [self.drawings[slot.drawing].slot] if slot.drawing else []
+        return [slot]
 
     def values(self) -> dict[str, Slot]:
         """Every value that its texts use, by key: those of turns, of lists and of parts."""
@@ -123,24 +136,27 @@ class Kind:
             for text in turn.pool:
                 for slot in slots(text):
                     part = self.part(slot)
-                    inner = (slots(part.template) if not part.missing else []) if part else [slot]
-                    found |= {s.key: None for s in inner if not (s.is_image or turn.missing or s.key in names)}
+                    inner = (slots(part.template) if not part.missing else []) if part else self.needs(slot)
+                    found |= {s.key: None for s in inner if not (turn.missing or s.key in names)}
         return [key for key in found if key not in ALWAYS]
 
 
-def parse_kinds(raw: Mapping[str, Any], where: str, at: Any) -> tuple[Kind, ...]:
+def parse_kinds(
+    raw: Mapping[str, Any], where: str, at: Any, drawings: Mapping[str, Drawing] | None = None
+) -> tuple[Kind, ...]:
     """Parse the field ``kinds`` of a source, which fits the schema.
 
     Args:
         raw: by name, the fields of each kind.
         where: the field's place.
         at: function that gives the place of a field below it.
+        drawings: of the recipe, by name.
 
     Raises:
         Rt2dataError: names that are reserved, amounts that do not go together, kinds without loss, or templates that
             name what there is not.
     """
-    kinds = tuple(_kind(name, fields, at(name)) for name, fields in raw.items())
+    kinds = tuple(_kind(name, fields, at(name), drawings or {}) for name, fields in raw.items())
     amounts = {key for fields in raw.values() for key in ("weight", "repeat", "samples") if key in fields}
     if len(amounts) > 1:
         raise Rt2dataError(where, f"{' and '.join(sorted(amounts))} mixed among kinds", "the same one for all of them")
@@ -155,7 +171,7 @@ def parse_kinds(raw: Mapping[str, Any], where: str, at: Any) -> tuple[Kind, ...]
     return kinds
 
 
-def _kind(name: str, fields: Mapping[str, Any], where: str) -> Kind:
+def _kind(name: str, fields: Mapping[str, Any], where: str, drawings: Mapping[str, Drawing]) -> Kind:
     if _RESERVED.fullmatch(name):
         raise Rt2dataError(where, f'a kind called "{name}"', "another: in keys, v1 is a variant and c2 a copy")
     given = [key for key in ("weight", "repeat", "samples") if key in fields]
@@ -168,7 +184,11 @@ def _kind(name: str, fields: Mapping[str, Any], where: str) -> Kind:
         amount["weight"] = 1
     resolved = dict(fields) | ({"weight": 1} if not given else {})
     kind = Kind(name, amount["weight"], amount["repeat"], amount["samples"], turns, parts, (),
-                fields.get("otherwise", ""), fields.get("first", False), resolved)  # fmt: skip
+                fields.get("otherwise", ""), fields.get("first", False), resolved, drawings)  # fmt: skip
+    for slot in kind.images():
+        if slot.drawing and slot.drawing not in drawings:
+            expected = f"a drawing of the recipe, under draw: {', '.join(drawings) or '(none)'}"
+            raise Rt2dataError(where, f"{{{slot.key}}}", expected, near(slot.drawing, drawings))
     if not any(turn.loss != "none" for turn, _ in kind.flat()):
         found = f"the kind {name} has no turn that is learned"
         raise Rt2dataError(where, found, "an assistant's turn, or loss: on a turn")
@@ -181,7 +201,7 @@ def _kind(name: str, fields: Mapping[str, Any], where: str) -> Kind:
                     known = ", ".join(part.name + PART for part in parts) or "none"
                     raise Rt2dataError(where, f"no part {{{slot.name}}}", f"a part of the kind: {known}")
     return Kind(name, kind.weight, kind.repeat, kind.samples, turns, parts, tuple(keys), kind.otherwise, kind.first,
-                resolved)  # fmt: skip
+                resolved, drawings)  # fmt: skip
 
 
 def _part(name: str, value: Any, where: str) -> Part:

@@ -23,8 +23,8 @@ MAX_OFFSET = 1000  # of `previous` and `next`
 # Which rows of a track a placeholder takes, and in which form objects are written; the others edit the text.
 COUNTED = ("previous", "next")
 LISTS = ("all", "remaining")
-SELECTS = (*COUNTED, *LISTS, "at", "camera", "role", "form")
-NAMED = ("camera", "role", "form")  # their argument is a name
+SELECTS = (*COUNTED, *LISTS, "at", "camera", "role", "form", "draw")
+NAMED = ("camera", "role", "form", "draw")  # their argument is a name
 EDITS = (*prompts.OPERATIONS, "join")
 IMAGES = ("images", "image")
 JOIN = ", "  # between the texts of a list
@@ -70,6 +70,11 @@ class Slot:
     def form(self) -> str:
         """The form in which boxes, points and traces are written; "" where it has none."""
         return dict(self.selects).get("form", "")
+
+    @property
+    def drawing(self) -> str:
+        """The drawing that stands in an image; "" where it is as it was taken."""
+        return dict(self.selects).get("draw", "")
 
     def edit(self, text: str | list[str]) -> str:
         """Return the value as it stands in the text."""
@@ -132,8 +137,11 @@ def parse_slot(text: str, where: str) -> Slot:
             selects[function] = _argument(function, argument, f"{{{text}}}", where)
     if len([function for function in selects if function in (*COUNTED, *LISTS, "at")]) > 1:
         raise Rt2dataError(where, f"several times in {{{text}}}", "one of previous, next, at, all, remaining")
-    if named[1] in IMAGES and calls:
-        raise Rt2dataError(where, f"functions of an image slot in {{{text}}}", "{images} or {image:CAMERA}")
+    if named[1] in IMAGES and (edits or selects.keys() - {"draw"} or (selects and named[1] == "images")):
+        expected = "{images}, {image:CAMERA} or {image:CAMERA|draw(NAME)}"
+        raise Rt2dataError(where, f"functions of an image slot in {{{text}}}", expected)
+    if named[1] not in IMAGES and "draw" in selects:
+        raise Rt2dataError(where, f"draw in {{{text}}}", "{image:CAMERA|draw(NAME)}")
     ordered = tuple((function, selects[function]) for function in SELECTS if function in selects)
     return Slot(named[1], named[2] or "", ordered, tuple(edits))
 
