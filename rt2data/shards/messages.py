@@ -26,7 +26,7 @@ from rt2data.shards.columns import Refs, json_fragment
 from rt2data.tokenizer import ActionTokenizer
 from rt2data.turns.conversation import fill_kind
 from rt2data.turns.kinds import Each, Kind, Part, Turn
-from rt2data.turns.template import Slot, Template
+from rt2data.turns.template import Slot, Template, slots
 
 Bools = npt.NDArray[np.bool_]
 _NONE = pa.scalar(None, text_columns.TYPE)
@@ -40,11 +40,14 @@ class KindOfRows(NamedTuple):
 
 
 class Spoken(NamedTuple):
-    """What rows say: the elements of `messages`, and the fields `prompt` and `target`, each column with its comma."""
+    """What rows say: the elements of `messages`, and the fields `prompt` and `target`, each column with its comma. Of
+    each of the images, `shown` is whether a turn of the row shows it.
+    """
 
     messages: Texts
     prompt: Texts
     target: Texts
+    shown: list[Bools]
 
 
 @dataclass(slots=True)
@@ -82,12 +85,17 @@ def kind_messages(
     turns = [turn for turn in kind.turns.turns if isinstance(turn, Turn)]
     filled = [rows.turn(turn, number) for number, turn in enumerate(turns)]
     every = join_list([(message, there) for message, _, there in filled])
+    shown = [np.zeros(len(table), np.bool_) for _ in refs]
+    for turn, (_, _, there) in zip(turns, filled, strict=True):
+        for number, one in enumerate(refs):
+            if any(one.is_shown(slot) for slot in slots(turn.pool[0]) if slot.is_image):
+                shown[number] |= there
     roles = [turn.role for turn in turns]
     if roles != ["user", "assistant"]:
         nothing = np.zeros(len(table), np.bool_)
-        return Spoken(every, _field("prompt", filled[0][1], nothing), _field("target", filled[-1][1], nothing))
+        return Spoken(every, _field("prompt", filled[0][1], nothing), _field("target", filled[-1][1], nothing), shown)
     both = filled[0][2] & filled[1][2]
-    return Spoken(every, _field("prompt", filled[0][1], both), _field("target", filled[1][1], both))
+    return Spoken(every, _field("prompt", filled[0][1], both), _field("target", filled[1][1], both), shown)
 
 
 def _field(name: str, json: Texts, there: Bools) -> Texts:
@@ -289,6 +297,7 @@ class _Rows:
         picks = {number: self.picked(number, size) for number, size in enumerate(pools) if size > 1}
         drops = {part.name: self.dropped(part) for part in self.kind.parts}
         texts = []
+        shown = [np.zeros(len(self.table), np.bool_) for _ in self.refs]
         for row in range(len(self.table)):
             own = {key: _plain(column[row]) for key, column in values.items()}
 
@@ -297,10 +306,14 @@ class _Rows:
 
             drawn = {number: int(picked[row]) for number, picked in picks.items()}
             gone = frozenset(name for name, mask in drops.items() if mask[row])
-            texts.append(orjson.dumps(fill_kind(self.kind, own, show, drawn, gone))[1:-1])
+            filled = fill_kind(self.kind, own, show, drawn, gone)
+            texts.append(orjson.dumps(filled)[1:-1])
+            names = {part.get("image") for message in filled for part in message["content"]}
+            for number, one in enumerate(self.refs):
+                shown[number][row] = one.suffixes[one.suffix[row]] in names
         nothing = np.zeros(len(self.table), np.bool_)
         none = _empty(len(self.table))
-        return Spoken(text_columns.of(texts), _field("prompt", none, nothing), _field("target", none, nothing))
+        return Spoken(text_columns.of(texts), _field("prompt", none, nothing), _field("target", none, nothing), shown)
 
 
 def _plain(value: Any) -> Any:
@@ -368,7 +381,7 @@ def plain_messages(kind: str, prompt: Texts | bytes, target: Texts | bytes, refs
         )  # fmt: skip
     same = np.zeros(n, np.int8)  # a caption's prompt is the same in every row
     both = [text_columns.take([one], same) if isinstance(one, bytes) else one for one in (prompt, target)]
-    return Spoken(text_columns.of(out), *both)
+    return Spoken(text_columns.of(out), *both, [one.file >= 0 for one in refs])
 
 
 def _texts(column: Texts | bytes, n: int) -> list[str]:

@@ -32,8 +32,6 @@ from rt2data.shards.columns import Column, Refs, coded, each, flags, json_fragme
 from rt2data.shards.messages import KindOfRows
 from rt2data.tokenizer import ActionTokenizer
 from rt2data.tokenizer.floats import float_normaliser
-from rt2data.turns.kinds import Kind
-from rt2data.turns.template import slots
 
 FIELDS = (
     "key", "kind", "source", "dataset", "split", "prompt", "target", "images", "cameras", "language",
@@ -85,10 +83,7 @@ def render(
         _refs(table, view, back, view is first, recipe)
         for back in backs for view in views if not (back and view.drawing)
     ]  # fmt: skip
-    for one in refs if kind else ():
-        _leave_out(one, kind.turns)
     head = json_fragment(kind=source.declaration.kind, source=source.name, dataset=source.name, split=split)
-    pictures, valid = _images(table, source, refs)
     language = each(table, "language", lambda text: json_fragment(language=text))
     prompt, target, middle, tail = (
         _robot(table, source, tokenizer, proprio) if tokenizer is not None else _web(table, source)
@@ -103,9 +98,12 @@ def render(
         else:
             spoken = messages.plain_messages(source.declaration.kind, prompt, target, refs, table.num_rows)
         prompt, target = spoken.prompt, spoken.target
+        for one, shown in zip(refs, spoken.shown, strict=True):  # not those of turns that are left out
+            one.file = np.where(shown, one.file, np.int32(-1))
         named = json_fragment(recipe_kind=kind.name if kind else None)
         drawn = [b',"drawn":[', _drawn(refs, table.num_rows), b"]"] if recipe.draws else []
         more = [*own, tail, b"," + named + b'"messages":[', spoken.messages, b"]", *drawn, b"}"]
+    pictures, valid = _images(table, source, refs)
     json = text_columns.join(b'{"key":"', keys, b'",' + head, prompt, target, pictures, language, *middle, valid, *more)
     return Rendered(keys, json, refs)
 
@@ -138,15 +136,6 @@ def _images(table: pa.Table, source: RecipeSource, refs: list[Refs]) -> tuple[Te
         named.append(json_fragment(images=[name for name, *_ in shown], cameras=took))
         valued.append(json_fragment(image_valid=[ok for *_, ok in shown]))
     return text_columns.take(named, combined), text_columns.take(valued, combined)
-
-
-def _leave_out(refs: Refs, kind: Kind) -> None:
-    """Leave out images with a drawing where all turns that show them are left out, since there is nothing to draw."""
-    if refs.lines is None:
-        return
-    shows = [turn for turn, _ in kind.flat() if any(refs.is_shown(s) for s in slots(turn.pool[0]) if s.is_image)]
-    if all(turn.missing == "skip" for turn in shows):
-        refs.file = np.where(np.asarray(refs.lines.is_valid()), refs.file, -1)
 
 
 def _drawn(refs: list[Refs], n: int) -> Texts:

@@ -10,7 +10,7 @@ from typing import Any
 
 from rt2data.storage.places import Place
 from rt2data.verify import card, schema, shards, statistics, tokenizers
-from rt2data.verify.cameras import CameraCheck
+from rt2data.verify.cameras import CameraCheck, DrawingCheck
 from rt2data.verify.chunks import relative
 from rt2data.verify.chunks.windows import Windows
 from rt2data.verify.conditions import Conditions
@@ -37,7 +37,7 @@ class Walk:
         self.facts = collect_facts(manifest)
         self.ledger, self.reasoning = Ledger(manifest, report), ReasoningCheck(manifest, report, data_root)
         self.samples, self.windows = SampleCheck(self.facts, report), Windows(manifest, report)
-        self.cameras = CameraCheck(self.facts, report)
+        self.cameras, self.drawings = CameraCheck(self.facts, report), DrawingCheck(self.facts, report)
         self.conditions = Conditions(self.facts, report)
         self.decoded: dict[bytes, ImageFacts] = {}  # by the digest of the image's bytes
         self.languages: Counter[tuple[str, str, str]] = Counter()  # of source and split, copies not counted
@@ -106,6 +106,8 @@ class Walk:
         self.conditions.check_sample(where, sample, shown)
         bins = self.samples.check_sample(where, sample, key)
         self.cameras.check_sample(where, sample)
+        if sample.get("drawn"):
+            self.drawings.check_sample(where, sample, dict(members.files))
         self.reasoning.add(where, split, sample, key)
         if key.copy:  # the first copy stands for all
             return
