@@ -252,7 +252,9 @@ def convert_to_rgb(image: Image) -> Image:
 def reencode(data: Bytes, spec: ImageSpec, draw: Draw | None = None) -> bytes:
     """Decode an image and encode it as `spec` says: 8-bit RGB (`convert_to_rgb`), upright, without metadata.
 
-    `draw` changes the pixels, uint8 (height, width, 3), in place once they have their size. One Pillow version gives the same bytes on every machine. JPEG has 4:2:0 chroma, like TensorFlow's encoder and so
+    `draw` changes the pixels, uint8 (height, width, 3), in place once they have their size.
+
+    One Pillow version gives the same bytes on every machine. JPEG has 4:2:0 chroma, like TensorFlow's encoder and so
     most published robot data. Resizing is Lanczos with antialiasing. An EXIF orientation is applied to the pixels,
     since the tag is dropped.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -24,7 +25,7 @@ MAX_WIDTH = 32
 _BITS = 16
 _ONE, _HALF = 1 << _BITS, 1 << (_BITS - 1)
 
-# What OpenCV's antialiased edges are weighted by: for a slope in 32nds, and for a distance of up to two pixels, in 32nds.
+# What OpenCV's antialiased edges are weighted by: for a slope, and for a distance of up to two pixels, both in 32nds.
 _SLOPES = [
     181, 181, 181, 182, 182, 183, 184, 185, 187, 188, 190, 192, 194, 196, 198, 201,
     203, 206, 209, 211, 214, 218, 221, 224, 227, 231, 235, 238, 242, 246, 250, 254,
@@ -49,15 +50,15 @@ def draw_lines(
 
     Args:
         pixels: uint8 (height, width, 3).
-        lines: of each the points (x, y) within the image, in pixels. A line of one point is nothing, one that ends where
-            it begins is a dot.
+        lines: of each the points (x, y) within the image, in pixels. A line of one point is nothing, one that ends
+            where it begins is a dot.
         color: three numbers, 0 to 255, in the order of the image's channels.
         width: of the lines in pixels, 1 to MAX_WIDTH.
         antialiased: as `LINE_AA` of OpenCV, else as `LINE_8`.
     """
     pen = _Pen(pixels, np.array(color, np.int64), antialiased=antialiased)
     for line in lines:
-        for (x1, y1), (x2, y2) in zip(line, line[1:], strict=False):
+        for (x1, y1), (x2, y2) in pairwise(line):
             pen.line((int(x1), int(y1)), (int(x2), int(y2)), width)
 
 
@@ -155,7 +156,7 @@ class _Pen:
         self._set(*((ys, xs) if steep else (xs, ys)))
 
     def _soft_edge(self, x1: int, y1: int, x2: int, step: int, *, steep: bool) -> None:
-        """An antialiased edge: of each column three pixels take the colour by their distance, those at the ends less."""
+        """An antialiased edge: of each column three pixels take the colour by their distance, the ends' less."""
         count = (x2 >> _BITS) - (x1 >> _BITS)
         y1 += ((step * -(x1 & (_ONE - 1))) >> _BITS) + _HALF
         tilt = (step >> (_BITS - 5)) & 63
@@ -288,5 +289,5 @@ def _clip(width: int, height: int, p: Place, q: Place) -> tuple[Place, Place] | 
 
 
 def _divide(a: int, b: int) -> int:
-    """a / b without what is behind the point, as whole numbers of C are divided; b is positive."""
+    """Divide as whole numbers of C are divided, without what is behind the point; b is positive."""
     return a // b if a >= 0 else -(-a // b)

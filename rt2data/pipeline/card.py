@@ -9,9 +9,7 @@ import yaml
 from rt2data.declarations import licences
 from rt2data.images import codec
 from rt2data.mixture.drift import tabulate_drift
-from rt2data.recipes.kinds import View, views_of
-from rt2data.recipes.recipe import RecipeSource
-from rt2data.samples import selection
+from rt2data.samples import windows
 from rt2data.samples.job import Job
 
 _STRINGS = (
@@ -41,20 +39,11 @@ _LISTS: dict[str, Any] = {
 def members(job: Job) -> list[str]:
     """Every image member that a sample of the mixture may have: ``jpg``, ``wrist.png``, ``wrist.h1.png``, …"""
     kinds = [job.recipe.image["format"]] if job.recipe.image else list(codec.FORMATS)
-    every = [(source, views) for source in job.recipe.sources for views in _shown(source)]
-    plain = [(source, [view.camera for view in views if view.drawing is None]) for source, views in every]
-    later = dict.fromkeys(name for _, cameras in plain for name in cameras[1:])
-    later |= dict.fromkeys(f"{camera}.{drawing.name}" for _, views in every for camera, drawing in views if drawing)
-    later |= dict.fromkeys(
-        f"{name}.h{back}" for source, cameras in plain for back in range(1, source.sampling.history) for name in cameras
-    )
+    shown = [windows.pictures(source, kind) for source in job.recipe.sources for kind in source.kinds or (None,)]
+    now = [[one.name for one in pictures if not (one.step or one.drawing)] for pictures in shown]
+    later = dict.fromkeys(name for names in now for name in names[1:])
+    later |= dict.fromkeys(one.name for pictures in shown for one in pictures if one.step or one.drawing)
     return [f"{before}{kind}" for before in ("", *(f"{name}." for name in later)) for kind in kinds]
-
-
-def _shown(source: RecipeSource) -> list[tuple[View, ...]]:
-    """What the samples of a source show of its cameras, of each kind that it gives."""
-    cameras = selection.cameras(source)
-    return [views_of(kind, cameras) for kind in source.kinds] or [tuple(map(View, cameras))]
 
 
 def features(job: Job) -> list[dict[str, Any]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError, near
 from rt2data.recipes.include import WrittenRecipe, WrittenSource
+from rt2data.recipes.sampling import MAX_IMAGES
 from rt2data.tokenizer import ActionError, GroundingTokenizer
 from rt2data.turns.drawings import Drawing
 from rt2data.turns.kinds import Kind, parse_kinds
@@ -77,14 +77,14 @@ def parse_source_kinds(
                 _open_form(slot.form, place)
         if choose == CHOICES[1] and kind.weight is None:
             raise Rt2dataError(place, "repeat or samples with choose: one_kind_per_step", "weight for each kind")
-        if "hz" in kind.values() and declaration.robot.control_hz is None:
+        if kind.uses("hz") and declaration.robot.control_hz is None:
             found = f"{{hz}} in a kind of {declaration.name}, whose control rate nobody states"
             raise Rt2dataError(place, found, "a declaration with control_hz", "Leave {hz} out of its turns")
-        if floats and "action" in kind.values():
+        if floats and kind.uses("action"):
             found = "{action} with a tokenizer of floats, whose action is no text"
             repair = "A turn without {action} and with loss: action stands for the action of a head"
             raise Rt2dataError(place, found, "turns without {action}", repair)
-        if "state" in kind.values() and not declaration.robot.proprio:
+        if kind.uses("state") and not declaration.robot.proprio:
             found = f"{{state}} in a kind of {declaration.name}, which declares no proprioception"
             raise Rt2dataError(place, found, "a declaration with proprio:", "Leave {state} out of its turns")
     return kinds, choose
@@ -97,21 +97,18 @@ def _open_form(name: str, where: str) -> None:
         raise Rt2dataError(where, f"form({name}): {error}", "a form of tokenizers/grounding") from None
 
 
-class View(NamedTuple):
-    """The images of a camera that a sample shows, as they were taken, or with something drawn into that of the step."""
+def other_steps(kinds: Sequence[Kind], cameras: Sequence[str], history: int, where: str) -> tuple[int, ...]:
+    """The steps other than a sample's own that some kinds of a source look at, beside its history.
 
-    camera: str
-    drawing: Drawing | None = None
-
-
-def views_of(kind: Kind, cameras: Sequence[str]) -> tuple[View, ...]:
-    """What the turns of a kind show of the cameras of its source, in the order of the turns."""
-    shown = [
-        View(camera, kind.drawings.get(slot.drawing))
-        for slot in kind.images()
-        for camera in (cameras if slot.name == "images" else [slot.argument])
-    ]
-    return tuple(dict.fromkeys(shown))
+    Raises:
+        Rt2dataError: more images than a sample may have.
+    """
+    for kind in kinds:
+        number = len(kind.pictures(cameras, history))
+        if number > MAX_IMAGES:
+            found = f"{number} images in the kind {kind.name}"
+            raise Rt2dataError(where, found, f"at most {MAX_IMAGES} images in a sample")
+    return tuple(sorted({step for kind in kinds for step in kind.steps()}))
 
 
 def asked_for_action(kind: Kind) -> str:

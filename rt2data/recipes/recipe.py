@@ -282,11 +282,12 @@ def _source(recipe: Recipe, entry: WrittenSource, written: WrittenRecipe) -> Rec
     )
     asked = [prompts[kind] for kind in ("robot", *(("plan",) if "plans" in fields else ()))]
     if own_kinds:
-        asked = ["{proprio}"] if any("state" in kind.values() for kind in own_kinds) else []
+        asked = ["{proprio}"] if any(kind.uses("state") for kind in own_kinds) else []
     how = sampling.parse_sampling(
         declaration, written.fields, fields, (written.at, entry.at),
         horizon=recipe.horizon, prompts=asked, cameras=len(cameras),
     )  # fmt: skip
+    how = replace(how, others=kinds.other_steps(own_kinds, cameras, how.history, entry.place))
     return RecipeSource(
         declaration=declaration, path=fields.get("path"),
         weight=fields.get("weight", 1 if amounts == ["weight"] else None),

@@ -33,6 +33,7 @@ class Sampling:
         no_op: threshold of each dimension that has one, in its unit; None: no-ops are samples too.
         state: whether the prompt holds the proprioception.
         relative: how action chunks are relative to the state at their start; None: each step is to the one before.
+        others: other steps that kinds of sample look at, counted from a sample's own.
     """
 
     horizon: int = 1
@@ -43,6 +44,7 @@ class Sampling:
     no_op: tuple[tuple[str, float], ...] | None = None
     state: bool = False
     relative: Relative | None = None
+    others: tuple[int, ...] = ()
 
     @property
     def pace(self) -> int:
@@ -57,11 +59,12 @@ class Sampling:
     @property
     def windows(self) -> bool:
         """Whether a sample holds more than one step, or one that must be seen from another."""
-        return self.horizon > 1 or self.history > 1 or self.relative is not None
+        return self.horizon > 1 or self.history > 1 or self.relative is not None or bool(self.others)
 
     def row_bytes(self, single: int, dims: int, cameras: int) -> int:
         """Estimate the bytes of a sample in a run, where a sample of one step has `single`."""
-        return single + (self.horizon - 1) * (4 * dims + 2) + (self.history - 1) * cameras * 100
+        chunk, other = 4 * dims + 2, len(self.others) + self.history - 1
+        return single + (self.horizon - 1) * chunk + other * cameras * 100 + len(self.others) * self.horizon * chunk
 
 
 def parse_sampling(

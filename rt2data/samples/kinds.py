@@ -19,13 +19,13 @@ from rt2data.errors import Rt2dataError, near
 from rt2data.index import keys
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.robot.fields import RobotFields
-from rt2data.samples import objects
+from rt2data.samples import objects, windows
 from rt2data.samples.selection import Selection
 from rt2data.tracks.store import TrackStore
 from rt2data.tracks.times import Binding
 from rt2data.turns.drawings import Drawing
 from rt2data.turns.kinds import MAX_EACH, VALUES, Each, Kind, Turn
-from rt2data.turns.template import Slot, parse_slot, slots
+from rt2data.turns.template import COUNTED, LISTS, STEP, Slot, parse_slot, slots
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -45,7 +45,7 @@ def binding(slot: Slot, store: TrackStore) -> Binding:
     """The rows of a track that a placeholder takes: what holds now, of a track of events what happens at this step."""
     chosen = dict(slot.selects)
     now = "emitted" if store.tracks[slot.name].event else "active"
-    rules = {"at": "emitted", "all": "all", "remaining": "remaining", "previous": "previous", "next": "next"}
+    rules = {"at": "emitted"} | {name: name for name in (*LISTS, *COUNTED)}
     rule = next((rules[name] for name in chosen if name in rules), now)
     count = int(chosen.get("previous", chosen.get("next", "1")))
     return Binding(slot.name, rule, count, chosen.get("camera"), chosen.get("role"))
@@ -73,21 +73,22 @@ def check_names(source: RecipeSource, store: TrackStore | None) -> list[Rt2dataE
                 if key not in written and not slot.form:  # it is looked for, not written
                     continue
                 problems += objects.check_form(source, kind, slot, store.names()[slot.name])
-            elif slot.selects:
+            elif any(function != STEP for function, _ in slot.selects) and not slot.is_image:
                 where = f"{source.where}: {source.name}, kind {kind.name}"
                 found = f"{{{slot.key}}}, and {slot.name} is no track"
                 problems.append(Rt2dataError(where, found, f"{{{slot.name}}} alone"))
-        for _, drawing in kind.drawn().values():
-            name = drawing.slot.name
-            if store is None or name not in store.names():
-                where = f"{source.where}: {source.name}, kind {kind.name}"
-                tracks = list(store.names()) if store else []
-                found = f"the drawing {drawing.name} of a track {name}, and no track of this name"
-                expected = f"one of {', '.join(tracks) or '(none)'}"
-                problems.append(Rt2dataError(where, found, expected, near(name, tracks)))
-            else:
-                problems += objects.check_drawing(source, kind, drawing, store.names()[name])
+        problems += [error for _, one in kind.drawn().values() for error in _check_drawing(source, kind, one, store)]
     return problems
+
+
+def _check_drawing(source: RecipeSource, kind: Kind, drawing: Drawing, store: TrackStore | None) -> list[Rt2dataError]:
+    """An error where a drawing names no track, or one that cannot be drawn."""
+    tracks, name = store.names() if store else {}, drawing.slot.name
+    if name in tracks:
+        return objects.check_drawing(source, kind, drawing, tracks[name])
+    found = f"the drawing {drawing.name} of {name}, and no track of this name"
+    where = f"{source.where}: {source.name}, kind {kind.name}"
+    return [Rt2dataError(where, found, f"one of {', '.join(tracks) or '(none)'}", near(name, list(tracks)))]
 
 
 @dataclass(slots=True)
@@ -99,9 +100,14 @@ class StepValues:
     store: TrackStore | None
     _one: dict[str, Ints] = field(default_factory=dict)
     _several: dict[str, tuple[Ints, Ints]] = field(default_factory=dict)
+    _others: dict[int, tuple[Ints, Bools]] = field(default_factory=dict)
 
     def has(self, slot: Slot) -> Bools:
         """Whether each step has a value, bool (rows,)."""
+        if slot.step:
+            at, there = self.others(slot.step)
+            acts = slot.name == "action"
+            return there & (windows.acts(self.table) if acts else self.has(slot.shifted(-slot.step)))[at]
         if is_track(slot, self.store):
             return np.diff(self._lists(slot)[0]) > 0 if slot.is_list else self._rows(slot) >= 0
         if slot.name == "state":
@@ -110,13 +116,26 @@ class StepValues:
 
     def lengths(self, slot: Slot) -> Ints:
         """How many elements the list of each step has, int64 (rows,)."""
+        if slot.step:
+            at, there = self.others(slot.step)
+            return np.where(there, self.lengths(slot.shifted(-slot.step))[at], 0)
         return np.diff(self._lists(slot)[0])
+
+    def others(self, step: int) -> tuple[Ints, Bools]:
+        """The row of another step of the episode for each row, and whether there is one (`windows.other_rows`)."""
+        if step not in self._others:
+            rows = np.arange(self.table.num_rows)
+            self._others[step] = windows.other_rows(self.table, rows, self.source, step)
+        return self._others[step]
 
     def column(self, slot: Slot, rows: Ints, where: Bools, size: tuple[int, int] | None = None) -> pa.Array:
         """The texts of a track at some rows, null but for `where`: strings, or lists of strings.
 
         Objects are written in the form that the placeholder names, in images of `size` where the recipe gives one.
         """
+        if slot.step:
+            at, there = self.others(slot.step)
+            return self.column(slot.shifted(-slot.step), at[rows], where & there[rows], size)
         store = self._tracks()
         if slot.form:
             sizes, values = self._objects(slot, rows, where)
@@ -137,9 +156,7 @@ class StepValues:
         lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), texts)
         return pa.compute.if_else(pa.array(sizes > 0), lists, pa.scalar(None, lists.type))
 
-    def lines(
-        self, slot: Slot, drawing: Drawing, rows: Ints, where: Bools, size: tuple[int, int] | None
-    ) -> pa.Array:
+    def lines(self, slot: Slot, drawing: Drawing, rows: Ints, where: Bools, size: tuple[int, int] | None) -> pa.Array:
         """The lines that an image slot draws at some rows, as JSON, null but for `where` there is something to draw."""
         sizes, values = self._objects(drawing.slot, rows, where)
         return objects.lines(self.table, self.source, slot, drawing, rows, sizes, values, size)

@@ -17,7 +17,7 @@ Value: TypeAlias = str | list[str] | None
 def fill_kind(
     kind: Kind,
     values: Mapping[str, Value],
-    images: Callable[[Slot], Sequence[str]],
+    images: Callable[[Slot], Sequence[str] | None],
     drawn: Mapping[int, int] | None = None,
     dropped: frozenset[str] = frozenset(),
 ) -> list[dict[str, Any]]:
@@ -25,9 +25,10 @@ def fill_kind(
 
     Args:
         kind: of the sample.
-        values: by key, each value that the kind uses, and of each image slot with a drawing anything where that is
-            there; None where it is missing.
-        images: gives the member suffixes of the images that an image slot shows.
+        values: by key, each value that the kind uses, and of each image slot with a drawing anything that is not None
+            where there is something to draw; None where it is missing.
+        images: gives the member suffixes of the images that an image slot shows; None where there are none, because
+            the episode has no such step.
         drawn: by the position of a turn among all turns of the kind, which text of its pool is taken; else the first.
         dropped: names of the parts that this sample lacks.
 
@@ -54,7 +55,7 @@ def _fill_turn(
     kind: Kind,
     turn: Turn,
     values: Mapping[str, Value],
-    images: Callable[[Slot], Sequence[str]],
+    images: Callable[[Slot], Sequence[str] | None],
     which: int,
     dropped: frozenset[str],
 ) -> dict[str, Any] | None:
@@ -63,11 +64,13 @@ def _fill_turn(
     place, open_text = 0, False
     for piece in turn.pool[which]:
         if isinstance(piece, Slot) and piece.is_image:
-            if piece.drawing and values.get(piece.key) is None and turn.missing != "empty":
-                if not turn.missing:
-                    raise KeyError(piece.key)
+            lacks = piece.drawing and values.get(piece.key) is None
+            shown = None if lacks and turn.missing != "empty" else images(piece)
+            if shown is None and not turn.missing:
+                raise KeyError(piece.key)
+            if shown is None and turn.missing == "skip":
                 return None
-            content += [{"type": "image", "image": name} for name in images(piece)]
+            content += [{"type": "image", "image": name} for name in shown or ()]
             open_text = False
             continue
         text = piece if isinstance(piece, str) else _fill_slot(kind, turn, piece, values, dropped)

@@ -1,4 +1,4 @@
-"""Drawings: what a recipe says under ``draw:``, parsed. A drawing is the objects of a track, in a colour and a width."""
+"""Drawings: what a recipe says under ``draw:``, parsed. A drawing is the objects of a track in a colour and a width."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.turns.template import Slot, parse_slot
 
 DEFAULTS: Mapping[str, Any] = {"color": [0, 255, 255], "width": 2, "antialiased": True}
-_RESERVED = re.compile("h[0-9]+")  # how members of the observation history are named
+_RESERVED = re.compile("[hf][0-9]+")  # how members of other steps are named
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ def parse_drawings(raw: Mapping[str, Any], at: Callable[[str], str]) -> dict[str
     drawings = {}
     for name, fields in raw.items():
         if _RESERVED.fullmatch(name):
-            raise Rt2dataError(at(name), f'a drawing called "{name}"', "another: h1 is an image one step earlier")
+            raise Rt2dataError(at(name), f'a drawing called "{name}"', "another: h1 and f1 are images one step away")
         slot = parse_slot(fields["track"], at(name))
-        if slot.is_image or slot.edits:
+        if slot.is_image or slot.edits or slot.step:
             expected = "a track with functions that select its rows: trace, box|all, trace|form(molmoact-trace)"
             raise Rt2dataError(at(name), f'track: "{fields["track"]}"', expected)
         red, green, blue = fields.get("color", DEFAULTS["color"])

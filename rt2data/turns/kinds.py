@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from rt2data.errors import Rt2dataError, near
 from rt2data.turns.drawings import Drawing
-from rt2data.turns.template import LISTS, Slot, Template, parse_slot, parse_template, slots
+from rt2data.turns.template import (
+    FRAMES,
+    LISTS,
+    Picture,
+    Slot,
+    Template,
+    check_steps,
+    parse_slot,
+    parse_template,
+    shifted,
+    slots,
+)
 
 ROLES = ("system", "user", "assistant")
 LOSSES = ("text", "action", "both", "none")
@@ -40,6 +51,10 @@ class Turn:
     loss: str
     end: bool
     missing: str = ""
+
+    def shifted(self, steps: int) -> Turn:
+        """The turn with the values of the step that many steps on."""
+        return replace(self, pool=tuple(shifted(template, steps) for template in self.pool))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +104,9 @@ class Kind:
     drawings: Mapping[str, Drawing]
 
     def part(self, slot: Slot) -> Part | None:
-        """The part that a placeholder stands for; None where it is none."""
-        return next((part for part in self.parts if slot.name == part.name + PART), None)
+        """The part that a placeholder stands for, with the values of its step; None where it is none."""
+        part = next((part for part in self.parts if slot.name == part.name + PART), None)
+        return replace(part, template=shifted(part.template, slot.step)) if part and slot.step else part
 
     def flat(self) -> Iterator[tuple[Turn, Each | None]]:
         """Every turn, with the repetition that it stands in."""
@@ -104,15 +120,39 @@ class Kind:
         """The image slots of all turns, in order."""
         return [slot for turn, _ in self.flat() for text in turn.pool for slot in slots(text) if slot.is_image]
 
+    def pictures(self, cameras: Sequence[str], history: int = 1) -> list[Picture]:
+        """The images that its turns show, each once, in the order of the turns.
+
+        Args:
+            cameras: of its source.
+            history: images of each camera in a slot that names no steps.
+        """
+        found: dict[tuple[str, int, str], Picture] = {}
+        for slot in self.images():
+            for one in slot.pictures(cameras, history):
+                before = found.get(one.place)
+                found[one.place] = one if before is None else before._replace(padded=before.padded or one.padded)
+        return list(found.values())
+
     def drawn(self) -> dict[str, tuple[Slot, Drawing]]:
         """The image slots with something drawn into them, by key, and what is drawn."""
         return {slot.key: (slot, self.drawings[slot.drawing]) for slot in self.images() if slot.drawing}
 
     def needs(self, slot: Slot) -> list[Slot]:
-        """What of the data a placeholder needs, that is no part: itself, of an image slot what is drawn into it."""
-        if slot.is_image:
-            return [self.drawings[slot.drawing].slot] if slot.drawing else []
-        return [slot]
+        """What of the data a placeholder needs that is no part: an image slot what is drawn into it, or its step."""
+        if slot.drawing:
+            return [self.drawings[slot.drawing].slot]
+        return [] if slot.is_image and not slot.step else [slot]
+
+    def uses(self, name: str) -> bool:
+        """Whether its texts have a value of this name, whatever its step."""
+        return any(slot.name == name for slot in self.values().values())
+
+    def steps(self) -> set[int]:
+        """The steps other than the sample's own that its turns look at, or requires."""
+        required = [parse_slot(key, "") for key in self.requires]
+        shown = {step for slot in self.images() for step in slot.frames}
+        return (shown | {slot.step for slot in (*self.images(), *self.values().values(), *required)}) - {0}
 
     def values(self) -> dict[str, Slot]:
         """Every value that its texts use, by key: those of turns, of lists and of parts."""
@@ -178,7 +218,7 @@ def _kind(name: str, fields: Mapping[str, Any], where: str, drawings: Mapping[st
     if len(given) > 1:
         raise Rt2dataError(where, f"{' and '.join(given)} together", "one of weight, repeat, samples")
     parts = tuple(_part(part, value, where) for part, value in fields.get("parts", {}).items())
-    turns = tuple(_any_turn(turn, where) for turn in fields["turns"])
+    turns = tuple(one for turn in fields["turns"] for one in _any_turn(turn, where))
     amount = {key: fields.get(key) for key in ("weight", "repeat", "samples")}
     if not given:
         amount["weight"] = 1
@@ -192,6 +232,8 @@ def _kind(name: str, fields: Mapping[str, Any], where: str, drawings: Mapping[st
     if not any(turn.loss != "none" for turn, _ in kind.flat()):
         found = f"the kind {name} has no turn that is learned"
         raise Rt2dataError(where, found, "an assistant's turn, or loss: on a turn")
+    for step in sorted(kind.steps()):
+        check_steps([step], f"the kind {name}", where)
     required = fields.get("requires", ())
     keys = kind.needed() if required == "all" else [parse_slot(key, where).key for key in required]
     for turn, _ in kind.flat():
@@ -212,16 +254,26 @@ def _part(name: str, value: Any, where: str) -> Part:
     return Part(name, template, float(fields.get("drop", 0)), fields.get("missing", ""))
 
 
-def _any_turn(fields: Mapping[str, Any], where: str) -> AnyTurn:
+def _any_turn(fields: Mapping[str, Any], where: str) -> list[AnyTurn]:
+    """A turn, turns that repeat for lists, or turns that are repeated for steps."""
     if "each" not in fields:
-        return _turn(fields, where)
+        return [_turn(fields, where)]
+    frames = fields["each"].get(FRAMES)
+    if isinstance(frames, list):
+        if len(fields["each"]) > 1:
+            raise Rt2dataError(where, "each: frames beside lists", "one of them")
+        check_steps(frames, "each: frames", where)
+        turns = [_turn(turn, where) for turn in fields["turns"]]
+        if any(slot.drawing for turn in turns for text in turn.pool for slot in slots(text)):
+            raise Rt2dataError(where, "draw in turns for each: frames", "draw in the image of the sample's own step")
+        return [turn.shifted(step) for step in frames for turn in turns]
     lists = tuple((name, parse_slot(text, where)) for name, text in fields["each"].items())
     for name, slot in lists:
         if name in VALUES:
             raise Rt2dataError(where, f'each: "{name}"', "a name of its own for an element of the list")
         if not slot.is_list or slot.form:
             raise Rt2dataError(where, f'each: "{slot.key}"', f"a list: {slot.name}|{' or '.join(LISTS)}")
-    return Each(lists, tuple(_turn(turn, where) for turn in fields["turns"]))
+    return [Each(lists, tuple(_turn(turn, where) for turn in fields["turns"]))]
 
 
 def _turn(fields: Mapping[str, Any], where: str) -> Turn:

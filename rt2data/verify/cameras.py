@@ -45,10 +45,11 @@ class CameraCheck:
         if not self.check.expect(members == sample["images"], where, f"cameras of {', '.join(members)}", expected):
             return
         fields = entry["cameras"] or {}
-        # A kind of sample shows the cameras that its turns name.
         drawn = {one["member"]: one["drawing"] for one in sample.get("drawn", ())}
-        plain = [camera["role"] for camera in named if camera["member"] not in drawn]
-        first = plain[0] if plain and sample.get("recipe_kind") else next(iter(fields), "")
+        first = next(iter(fields), "")
+        if named and sample.get("recipe_kind"):  # a kind of sample shows the cameras that its turns name
+            present = [camera for camera in named if len(camera["member"].split(".")) < 3]
+            first = (present or named)[0]["role"]
         for camera in named:
             role, member = camera["role"], camera["member"]
             found = f"{member}: the camera {role}, field {camera['field']}"
@@ -84,11 +85,11 @@ class DrawingCheck:
         found = f"drawings in {', '.join(one['member'] for one in sample.get('drawn', ()))}"
         if not self.check.expect(whole, where, found, "images of the sample, each once, in their order"):
             return
-        for member, role in named.items():
+        for member in named:
             stem = member.split(".")
             if member not in entries and len(stem) == 3 and stem[1] in self.drawings:
                 self.check.fail(f"{where}.{member}", "an image that is not in drawn", "what is drawn into it")
-        plain = {role: member for member, role in named.items() if member not in entries and ".h" not in member}
+        plain = {role: member for member, role in named.items() if len(member.split(".")) < 3}
         for member, one in entries.items():
             rule = self.drawings.get(one["drawing"])
             known = ", ".join(self.drawings) or "none"

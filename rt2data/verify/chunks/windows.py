@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from rt2data.verify.chunks.other_steps import looks_away
 from rt2data.verify.chunks.relative import RelativeWindows
 from rt2data.verify.reference.keys import Key
 from rt2data.verify.reference.tokenizer import float32
@@ -66,12 +67,14 @@ class Windows:
         self.number = number
         source, images = sample["source"], sample["images"]
         history, stride = int(self._option(source, "history", 1)), int(self.entries[source]["stride"])
-        cameras = len(images) // history
-        if not self.check.expect(
+        away = looks_away((self.rules[source].get("kinds") or self.recipe.get("kinds") or {}).get(key.kind, {}))
+        cameras = 1 if away else len(images) // history
+        if not away and not self.check.expect(
             cameras * history == len(images), where, f"{len(images)} images", f"{history} of each camera"
         ):
             return
-        self._names(where, images, cameras, history)
+        if not away:  # else `OtherSteps` looks at its images
+            self._names(where, images, cameras, history)
         if sample.get("relative"):
             self.relative.add(where, sample, lambda step: _step(key, step), stride, number)
         # The first number of a chunk is that of a single step unless a state was taken off.
@@ -83,7 +86,8 @@ class Windows:
             self.steps.add(_digest(key.unit), sample["step"], stride, still, gripper, number)
         if history > 1 or sample["horizon"] > 1:
             self.statements.add(_step(key, sample["step"]), SAMPLE, 0, number)
-            self._images(where, sample, key, members, cameras, stride)
+            if not away:
+                self._images(where, sample, key, members, cameras, stride)
             self._actions(where, sample, key, stride)
 
     def _no_op(self, source: str, dims: list[str]) -> Json | None:

@@ -6,6 +6,7 @@ is in the sample too. Formats with losses are compared on the average, since the
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,7 @@ def distances(lines: list[list[list[int]]], size: tuple[int, int]) -> Distances:
     ys, xs = np.mgrid[0:height, 0:width].astype(np.float64)
     nearest = np.full((height, width), np.inf)
     for line in lines:
-        for (x1, y1), (x2, y2) in zip(line, line[1:], strict=False):
+        for (x1, y1), (x2, y2) in pairwise(line):
             dx, dy = x2 - x1, y2 - y1
             along = np.clip(((xs - x1) * dx + (ys - y1) * dy) / max(dx * dx + dy * dy, 1), 0, 1)
             nearest = np.minimum(nearest, np.hypot(xs - x1 - along * dx, ys - y1 - along * dy))

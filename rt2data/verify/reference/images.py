@@ -54,6 +54,7 @@ def read_image(data: bytes, *, pixels: bool) -> ImageFacts:
 
 
 def decode(data: bytes) -> Image.Image:
+    """Decode an encoded image. Raises ValueError as `read_image`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow's own pixel limit: ours is lower
