@@ -244,7 +244,7 @@ def _stays(kind: Kind, turn: Turn, each: Each | None, values: StepValues) -> Boo
     if turn.missing != "skip":
         return there
     names = dict(each.lists) if each else {}
-    for slot in names.values():
+    for slot in (*names.values(), *turn.needs):
         there &= values.has(slot)
     for template in turn.pool:
         for slot in slots(template):

@@ -132,6 +132,11 @@ def _template(rows: Rows, turn: Turn, template: Template) -> _Filled:
             content.append((text_columns.join(b'{"type":"text","text":"', text, b'"}'), length > 0))
             open_text.clear()
 
+    for slot in turn.needs if turn.missing == "skip" else ():
+        if not slot.is_image:
+            there &= rows.slot(slot).there
+        for _, shown in _images(rows, slot) if slot.is_image else ():
+            there &= shown
     for piece in template:
         if isinstance(piece, Slot) and piece.is_image:
             close()
@@ -148,8 +153,8 @@ def _template(rows: Rows, turn: Turn, template: Template) -> _Filled:
             there &= text.there
         open_text.append(text)
         every.append(text.json)
-        learned = "action" if isinstance(piece, Slot) and piece.name == "action" else "text"
-        if turn.loss in (learned, "both"):
+        learned = rows.kind.learned(piece)
+        if learned != "none" and turn.loss in (learned, "both"):
             if spans and spans[-1][0] == learned and (spans[-1][2] == place).all():
                 spans[-1] = (learned, spans[-1][1], place + text.length)
             else:

@@ -59,6 +59,8 @@ def _fill_turn(
     which: int,
     dropped: frozenset[str],
 ) -> dict[str, Any] | None:
+    if turn.missing == "skip" and any(_lacks(slot, values, images) for slot in turn.needs):
+        return None
     content: list[dict[str, str]] = []
     spans: list[dict[str, Any]] = []
     place, open_text = 0, False
@@ -83,14 +85,18 @@ def _fill_turn(
         else:
             content.append({"type": "text", "text": text})
         open_text = True
-        learned = "action" if isinstance(piece, Slot) and piece.name == "action" else "text"
-        if turn.loss in (learned, "both"):
+        learned = kind.learned(piece)
+        if learned != "none" and turn.loss in (learned, "both"):
             if spans and spans[-1]["end"] == place and spans[-1]["loss"] == learned:
                 spans[-1]["end"] += len(text)
             else:
                 spans.append({"start": place, "end": place + len(text), "loss": learned})
         place += len(text)
     return {"role": turn.role, "content": content, "loss": turn.loss, "end": turn.end, "spans": spans}
+
+
+def _lacks(slot: Slot, values: Mapping[str, Value], images: Callable[[Slot], Sequence[str] | None]) -> bool:
+    return (images(slot) if slot.is_image else values.get(slot.key)) is None
 
 
 def _fill_slot(kind: Kind, turn: Turn, slot: Slot, values: Mapping[str, Value], dropped: frozenset[str]) -> str | None:

@@ -44,6 +44,7 @@ class Turn:
         loss: of LOSSES, what of it is learned.
         end: whether the end of the turn is learned.
         missing: of MISSING, or "" where the kind decides.
+        needs: further values without which it is skipped, where `missing` says so.
     """
 
     role: str
@@ -51,6 +52,7 @@ class Turn:
     loss: str
     end: bool
     missing: str = ""
+    needs: tuple[Slot, ...] = ()
 
     def shifted(self, steps: int) -> Turn:
         """The turn with the values of the step that many steps on."""
@@ -67,12 +69,17 @@ class Each:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A named piece of text. `drop` is the share of samples that lack it; `missing` as of a turn."""
+    """A named piece of text. `drop` is the share of samples that lack it; `missing` as of a turn.
+
+    `loss` is what it is learned as where its turn learns that: ``text``; ``action``, the place of an action that a
+    head is trained on; or ``none``.
+    """
 
     name: str
     template: Template
     drop: float = 0.0
     missing: str = ""
+    loss: str = "text"
 
 
 AnyTurn: TypeAlias = Turn | Each
@@ -107,6 +114,10 @@ class Kind:
         """The part that a placeholder stands for, with the values of its step; None where it is none."""
         part = next((part for part in self.parts if slot.name == part.name + PART), None)
         return replace(part, template=shifted(part.template, slot.step)) if part and slot.step else part
+
+    def learned(self, piece: str | Slot) -> str:
+        """What a piece of a template is learned as, ``text``, ``action`` or ``none``, where its turn learns that."""
+        return _learned(piece, self.parts)
 
     def flat(self) -> Iterator[tuple[Turn, Each | None]]:
         """Every turn, with the repetition that it stands in."""
@@ -159,7 +170,7 @@ class Kind:
         found: dict[str, Slot] = {}
         for turn, each in self.flat():
             names = dict(each.lists) if each else {}
-            found |= {slot.key: slot for slot in names.values()}
+            found |= {slot.key: slot for slot in (*names.values(), *turn.needs) if not slot.is_image}
             for text in turn.pool:
                 for slot in slots(text):
                     part = self.part(slot)
@@ -218,7 +229,7 @@ def _kind(name: str, fields: Mapping[str, Any], where: str, drawings: Mapping[st
     if len(given) > 1:
         raise Rt2dataError(where, f"{' and '.join(given)} together", "one of weight, repeat, samples")
     parts = tuple(_part(part, value, where) for part, value in fields.get("parts", {}).items())
-    turns = tuple(one for turn in fields["turns"] for one in _any_turn(turn, where))
+    turns = tuple(one for turn in fields["turns"] for one in _any_turn(turn, parts, where))
     amount = {key: fields.get(key) for key in ("weight", "repeat", "samples")}
     if not given:
         amount["weight"] = 1
@@ -251,43 +262,68 @@ def _part(name: str, value: Any, where: str) -> Part:
     template = parse_template(fields["text"], where)
     if any(slot.is_image for slot in slots(template)):
         raise Rt2dataError(where, f"an image slot in the part {name}", "image slots in turns")
-    return Part(name, template, float(fields.get("drop", 0)), fields.get("missing", ""))
+    if "loss" in fields and slots(template):
+        found = f"loss beside {{{slots(template)[0].key}}} in the part {name}"
+        raise Rt2dataError(where, found, "a part of literal text, or no loss of its own")
+    return Part(name, template, float(fields.get("drop", 0)), fields.get("missing", ""), fields.get("loss", "text"))
 
 
-def _any_turn(fields: Mapping[str, Any], where: str) -> list[AnyTurn]:
+def _learned(piece: str | Slot, parts: Sequence[Part]) -> str:
+    if isinstance(piece, str):
+        return "text"
+    part = next((part for part in parts if piece.name == part.name + PART), None)
+    return part.loss if part else "action" if piece.name == "action" else "text"
+
+
+def _any_turn(fields: Mapping[str, Any], parts: Sequence[Part], where: str) -> list[AnyTurn]:
     """A turn, turns that repeat for lists, or turns that are repeated for steps."""
     if "each" not in fields:
-        return [_turn(fields, where)]
+        return [_turn(fields, parts, where)]
     frames = fields["each"].get(FRAMES)
     if isinstance(frames, list):
         if len(fields["each"]) > 1:
             raise Rt2dataError(where, "each: frames beside lists", "one of them")
         check_steps(frames, "each: frames", where)
-        turns = [_turn(turn, where) for turn in fields["turns"]]
+        turns = [_turn(turn, parts, where) for turn in fields["turns"]]
         if any(slot.drawing for turn in turns for text in turn.pool for slot in slots(text)):
             raise Rt2dataError(where, "draw in turns for each: frames", "draw in the image of the sample's own step")
-        return [turn.shifted(step) for step in frames for turn in turns]
+        return [turn for step in frames for turn in _moved(turns, parts, step)]
     lists = tuple((name, parse_slot(text, where)) for name, text in fields["each"].items())
     for name, slot in lists:
         if name in VALUES:
             raise Rt2dataError(where, f'each: "{name}"', "a name of its own for an element of the list")
         if not slot.is_list or slot.form:
             raise Rt2dataError(where, f'each: "{slot.key}"', f"a list: {slot.name}|{' or '.join(LISTS)}")
-    return [Each(lists, tuple(_turn(turn, where) for turn in fields["turns"]))]
+    return [Each(lists, tuple(_turn(turn, parts, where) for turn in fields["turns"]))]
 
 
-def _turn(fields: Mapping[str, Any], where: str) -> Turn:
+def _moved(turns: Sequence[Turn], parts: Sequence[Part], step: int) -> list[Turn]:
+    """Turns with the values of another step; those that are skipped where a value is missing are skipped together."""
+    moved = [turn.shifted(step) for turn in turns]
+    needs: dict[str, Slot] = {}
+    for turn in moved:
+        for slot in (slot for text in turn.pool for slot in slots(text) if turn.missing == "skip"):
+            part = next((part for part in parts if slot.name == part.name + PART), None)
+            inner = slots(shifted(part.template, slot.step)) if part and not part.missing else [] if part else [slot]
+            needs |= {one.key: one for one in inner if one.step}
+    together = tuple(needs.values()) or ((Slot("step").shifted(step),) if step else ())
+    return [replace(turn, needs=together) if turn.missing == "skip" else turn for turn in moved]
+
+
+def _turn(fields: Mapping[str, Any], parts: Sequence[Part], where: str) -> Turn:
     role = next(role for role in ROLES if role in fields)
     texts: Sequence[str] = [fields[role]] if isinstance(fields[role], str) else fields[role]
     pool = tuple(parse_template(text, where) for text in texts)
     if len({tuple(slot.key for slot in slots(text) if slot.is_image) for text in pool}) > 1:
         raise Rt2dataError(where, "a pool whose texts show other images", "the same image slots in each of its texts")
     asked = fields.get("loss", "both" if role == "assistant" else "none")
-    acts = any(slot.name == "action" for text in pool for slot in slots(text))
-    words = any(piece if isinstance(piece, str) else piece.name != "action" and not piece.is_image
-                for text in pool for piece in text)  # fmt: skip
+    told = [piece for text in pool for piece in text if isinstance(piece, str) or not piece.is_image]
+    learned = {_learned(piece, parts) for piece in told}
+    acts, words = "action" in learned, "text" in learned
     # `both` of a turn that has only one of them is that one; `action` without a string is that of an action head.
     loss = asked if asked != "both" else "both" if acts and words else "action" if acts else "text"
+    if "loss" not in fields and learned == {"none"}:
+        loss = "none"
     if loss == "text" and not words:
         raise Rt2dataError(where, f"loss: {asked} on a turn without text", "a turn with text, or loss: action")
     return Turn(role, pool, loss, fields.get("end", loss != "none"), fields.get("missing", ""))

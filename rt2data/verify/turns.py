@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from typing import Any
 
 from rt2data.verify.chunks.other_steps import moved, step_of, unrolled
@@ -127,7 +128,7 @@ class TurnCheck:
             "pattern": self._pattern(key, template, kind, known),
             "optional": turn.get("missing") == "skip",
             "empty": turn.get("missing") == "empty" or bool(kind.get("parts")),
-            "loss": turn.get("loss", "both" if role == "assistant" else "none"),
+            "loss": turn.get("loss"),
             "end": turn.get("end"),
         }
 
@@ -167,6 +168,9 @@ class TurnCheck:
         if dropped:
             return []
         inner = self._pattern(key, moved(fields["text"], away), kind, known)
+        learned = {"action": "action", "none": "silent"}.get(fields.get("loss", ""), "")
+        if learned:  # its text is literal
+            return [(learned, "".join(text for _, text in inner))]
         unknown = any(what in ("track", "other") for what, _ in inner)
         if fields.get("missing") == "skip" and unknown:
             return [("track", f"part {name}")]  # the whole part, or nothing
@@ -222,20 +226,24 @@ def _say(turn: Json, message: Json) -> dict[str, str] | None:
     others = {text: found[names[text]] for what, text in whole if what == "other"}
     whole = [("action" if what == "other" and text.startswith("action") else what, others.get(text, text))
              for what, text in whole]  # fmt: skip
-    words, acts = any(what != "action" for what, _ in whole), any(what == "action" for what, _ in whole)
-    loss = turn["loss"]
+    learned = {what if what in ("action", "silent") else "text" for what, _ in whole}
+    words, acts = "text" in learned, "action" in learned
+    loss = turn["loss"] or ("none" if learned == {"silent"} else "both" if message["role"] == "assistant" else "none")
     if loss == "both":
         loss = "both" if acts and words else "action" if acts else "text"
     end = turn["end"] if turn["end"] is not None else loss != "none"
     if (message["loss"], message["end"]) != (loss, end):
         return None
     actions = [(s["start"], s["end"]) for s in message["spans"] if s["loss"] == "action"]
-    strings = [text for what, text in whole if what == "action"]
+    strings = [
+        "".join(text for _, text in own) for what, own in groupby(whole, key=lambda one: one[0]) if what == "action"
+    ]
+    silent = sum(len(text) for what, text in whole if what == "silent")
     if loss in ("action", "both") and [_text(message)[a:b] for a, b in actions] != strings:
         return None
     if loss in ("text", "both"):
         covered = sum(s["end"] - s["start"] for s in message["spans"] if s["loss"] == "text")
-        if covered != len(_text(message)) - sum(map(len, strings)):
+        if covered != len(_text(message)) - sum(map(len, strings)) - silent:
             return None
     # With two pieces of any length nobody can say where one ends.
     return {text: said for text, said in others.items() if said and free <= 1}

@@ -42,6 +42,7 @@ KINDS: dict[str, Any] = {
                     {"assistant": "<{action}>", "loss": "none"} | SKIP,
                 ],
             },
+            {"each": {"frames": [-3]}, "turns": [{"assistant": "Far.", "loss": "none"} | SKIP]},
             {"user": "{image:secondary}{now_part}{instruction}"},
             {"assistant": "<{action}>"},
         ],
@@ -178,6 +179,9 @@ def test_other_steps_are_what_their_own_samples_say(made: Any, fields: dict[str,
             for step in [at for at in (first, before, now) if at]:
                 wanted += [("user", f"{step['subtask']}, {text}"), ("assistant", f"<{step['action']}>")]
                 pictures += [[step["secondary"]], []]
+            if own.at(one, -3):
+                wanted.insert(-2, ("assistant", "Far."))
+                pictures.insert(-2, [])
             losses = [turn["loss"] for turn in one["json"]["messages"]]
             assert losses == ["none"] * (len(wanted) - 1) + ["both"]
         elif kind == "whole":
