@@ -11,7 +11,7 @@ from rt2data.recipes.sampling import MAX_IMAGES
 from rt2data.tokenizer import ActionError, GroundingTokenizer
 from rt2data.turns.drawings import Drawing
 from rt2data.turns.kinds import Kind, parse_kinds
-from rt2data.turns.template import slots, write_template
+from rt2data.turns.template import CALL_FORM, slots, write_template
 
 CHOICES = ("every_kind", "one_kind_per_step")
 # Fields that say in another way what a sample holds.
@@ -75,6 +75,11 @@ def parse_source_kinds(
         for slot in (*kind.values().values(), *(drawing.slot for _, drawing in kind.drawn().values())):
             if slot.form:
                 _open_form(slot.form, place)
+        if kind.every_text:
+            for key, value in (("choose", "one_kind_per_step"), ("instructions", "all")):
+                if value == (choose if key == "choose" else entry.fields.get(key)):
+                    found = f"pools: all on the kind {kind.name}, and {key}: {value}"
+                    raise Rt2dataError(place, found, "one of them: a variant is one text of a step")
         if choose == CHOICES[1] and kind.weight is None:
             raise Rt2dataError(place, "repeat or samples with choose: one_kind_per_step", "weight for each kind")
         if kind.uses("hz") and declaration.robot.control_hz is None:
@@ -91,10 +96,12 @@ def parse_source_kinds(
 
 
 def _open_form(name: str, where: str) -> None:
+    if name == CALL_FORM:
+        return
     try:
         GroundingTokenizer.from_pretrained(name)
     except ActionError as error:
-        raise Rt2dataError(where, f"form({name}): {error}", "a form of tokenizers/grounding") from None
+        raise Rt2dataError(where, f"form({name}): {error}", f"{CALL_FORM}, or a form of tokenizers/grounding") from None
 
 
 def other_steps(kinds: Sequence[Kind], cameras: Sequence[str], history: int, where: str) -> tuple[int, ...]:

@@ -34,7 +34,9 @@ def to_lines(objects: Iterable[Object], size: Sequence[int], form: GroundingToke
     width, height = check_size((size[0], size[1]))
     shown: Iterable[Object] = objects
     if form is not None:
-        shown = form.decode(form.encode(objects, (width, height)), (width, height))
+        named = form.labels != "none"
+        shown = [item if named else item._replace(label="") for item in objects]
+        shown = form.decode(form.encode(shown, (width, height)), (width, height))
     lines: Lines = []
     for number, item in enumerate(shown):
         kind, flat = coordinates(item, f"objects[{number}]")
