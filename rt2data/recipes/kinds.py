@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError, near
 from rt2data.recipes.include import WrittenRecipe, WrittenSource
 from rt2data.recipes.sampling import MAX_IMAGES
 from rt2data.tokenizer import ActionError, GroundingTokenizer
+from rt2data.turns.drawings import Drawing
 from rt2data.turns.kinds import Kind, parse_kinds
 from rt2data.turns.template import CALL_FORM, slots, write_template
 
@@ -18,7 +19,13 @@ _INSTEAD = ("plans", "prompts")
 
 
 def parse_source_kinds(
-    declaration: Declaration, written: WrittenRecipe, entry: WrittenSource, cameras: Sequence[str], *, floats: bool
+    declaration: Declaration,
+    written: WrittenRecipe,
+    entry: WrittenSource,
+    cameras: Sequence[str],
+    drawings: Mapping[str, Drawing],
+    *,
+    floats: bool,
 ) -> tuple[tuple[Kind, ...], str]:
     """Parse the kinds of a source: its own, or those of the recipe where it is a robot source.
 
@@ -26,6 +33,7 @@ def parse_source_kinds(
         declaration: of the source.
         written, entry: recipe and source as written.
         cameras: that the recipe uses of it.
+        drawings: of the recipe, by name.
         floats: whether the recipe's actions have no bins.
 
     Returns:
@@ -50,7 +58,8 @@ def parse_source_kinds(
             repair = "A kind's turns say what its prompts and targets are"
             raise Rt2dataError(entry.at(key), f'"{key}" beside kinds', "one of them", repair)
     where = entry.at("kinds") if own else written.at("kinds")
-    kinds = parse_kinds(raw, where, lambda name: entry.at("kinds", name) if own else written.at("kinds", name))
+    at = entry.at if own else written.at
+    kinds = parse_kinds(raw, where, lambda name: at("kinds", name), drawings)
     for key in ("weight", "samples") if kinds[0].weight is None else ():
         if key in entry.fields:
             found = f'"{key}" on a source whose kinds say how often or how many'
@@ -63,7 +72,7 @@ def parse_source_kinds(
                 expected = f"one of {', '.join(there)}"
                 repair = near(slot.argument, there) or "cameras: names those that a recipe uses"
                 raise Rt2dataError(place, f"the image of {slot.argument or 'no camera'}", expected, repair)
-        for slot in kind.values().values():
+        for slot in (*kind.values().values(), *(drawing.slot for _, drawing in kind.drawn().values())):
             if slot.form:
                 _open_form(slot.form, place)
         if kind.every_text:

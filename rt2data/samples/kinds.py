@@ -23,6 +23,7 @@ from rt2data.samples import objects, windows
 from rt2data.samples.selection import Selection
 from rt2data.tracks.store import TrackStore
 from rt2data.tracks.times import Binding
+from rt2data.turns.drawings import Drawing
 from rt2data.turns.kinds import MAX_EACH, VALUES, Each, Kind, Turn
 from rt2data.turns.template import COUNTED, LISTS, STEP, Slot, parse_slot
 
@@ -76,7 +77,18 @@ def check_names(source: RecipeSource, store: TrackStore | None) -> list[Rt2dataE
                 where = f"{source.where}: {source.name}, kind {kind.name}"
                 found = f"{{{slot.key}}}, and {slot.name} is no track"
                 problems.append(Rt2dataError(where, found, f"{{{slot.name}}} alone"))
+        problems += [error for _, one in kind.drawn().values() for error in _check_drawing(source, kind, one, store)]
     return problems
+
+
+def _check_drawing(source: RecipeSource, kind: Kind, drawing: Drawing, store: TrackStore | None) -> list[Rt2dataError]:
+    """An error where a drawing names no track, or one that cannot be drawn."""
+    tracks, name = store.names() if store else {}, drawing.slot.name
+    if name in tracks:
+        return objects.check_drawing(source, kind, drawing, tracks[name])
+    found = f"the drawing {drawing.name} of {name}, and no track of this name"
+    where = f"{source.where}: {source.name}, kind {kind.name}"
+    return [Rt2dataError(where, found, f"one of {', '.join(tracks) or '(none)'}", near(name, list(tracks)))]
 
 
 @dataclass(slots=True)
@@ -127,10 +139,8 @@ class StepValues:
             return self.column(slot.shifted(-slot.step), at[rows], where & there[rows], size)
         store = self._tracks()
         if slot.form:
-            begins, which = self._lists(slot) if slot.is_list else self._single(slot)
-            sizes = np.where(where, np.diff(begins)[rows], 0)
-            picked = np.repeat(begins[rows] - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
-            return objects.write(self.table, self.source, slot, rows, sizes, store.values(which[picked]), size)
+            sizes, values = self._objects(slot, rows, where)
+            return objects.write(self.table, self.source, slot, rows, sizes, values, size)
         if not slot.is_list:
             which = self.rows(slot)[rows]
             there = where & (which >= 0)
@@ -146,6 +156,18 @@ class StepValues:
         texts = store.texts(which[picked]).cast(pa.string())
         lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), texts)
         return pa.compute.if_else(pa.array(sizes > 0), lists, pa.scalar(None, lists.type))
+
+    def lines(self, slot: Slot, drawing: Drawing, rows: Ints, where: Bools, size: tuple[int, int] | None) -> pa.Array:
+        """The lines that an image slot draws at some rows, as JSON, null but for `where` there is something to draw."""
+        sizes, values = self._objects(drawing.slot, rows, where)
+        return objects.outline(self.table, self.source, slot, drawing, rows, sizes, values, size)
+
+    def _objects(self, slot: Slot, rows: Ints, where: Bools) -> tuple[Ints, pa.Array]:
+        """How many objects each row has, none but for `where`, and all of them as JSON."""
+        begins, which = self._lists(slot) if slot.is_list else self._single(slot)
+        sizes = np.where(where, np.diff(begins)[rows], 0)
+        picked = np.repeat(begins[rows] - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
+        return sizes, self._tracks().values(which[picked])
 
     def _single(self, slot: Slot) -> tuple[Ints, Ints]:
         """As `_lists`, of a placeholder that takes one row at most."""
@@ -380,6 +402,10 @@ def value_columns(
                 used.setdefault(key, (slot, []))[1].append(number)
     for key, (slot, users) in sorted(used.items()):
         columns[VALUE + key] = values.column(slot, rows, np.isin(turns, users), stored_size(recipe))
+    drawn = {key: one for kind_of in kinds for key, one in kind_of.drawn().items()}
+    for key, (slot, drawing) in sorted(drawn.items()):
+        users = [number for number, one in enumerate(kinds) if key in one.drawn()]
+        columns[VALUE + key] = values.lines(slot, drawing, rows, np.isin(turns, users), stored_size(recipe))
     return columns
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from rt2data.errors import Rt2dataError, near
+from rt2data.turns.drawings import Drawing
 from rt2data.turns.template import (
     FRAMES,
     LISTS,
@@ -102,6 +103,7 @@ class Kind:
         over: the track whose rows `share` is of; "" where it is the same at every step.
         every_text: whether each text of its pools makes a sample.
         resolved: as JSON, defaults filled in.
+        drawings: those of the recipe, by name.
     """
 
     name: str
@@ -117,6 +119,7 @@ class Kind:
     over: str
     every_text: bool
     resolved: Mapping[str, Any]
+    drawings: Mapping[str, Drawing]
 
     def variants(self) -> int:
         """How many samples a step gives by the texts of its pools, each combination one; 1 where one is drawn."""
@@ -154,12 +157,22 @@ class Kind:
             cameras: of its source.
             history: images of each camera in a slot that names no steps.
         """
-        found: dict[tuple[str, int], Picture] = {}
+        found: dict[tuple[str, int, str], Picture] = {}
         for slot in self.images():
             for one in slot.pictures(cameras, history):
-                before = found.get(one[:2])
-                found[one[:2]] = one if before is None else before._replace(padded=before.padded or one.padded)
+                before = found.get(one.place)
+                found[one.place] = one if before is None else before._replace(padded=before.padded or one.padded)
         return list(found.values())
+
+    def drawn(self) -> dict[str, tuple[Slot, Drawing]]:
+        """The image slots with something drawn into them, by key, and what is drawn."""
+        return {slot.key: (slot, self.drawings[slot.drawing]) for slot in self.images() if slot.drawing}
+
+    def needs(self, slot: Slot) -> list[Slot]:
+        """What of the data a placeholder needs that is no part: an image slot what is drawn into it, or its step."""
+        if slot.drawing:
+            return [self.drawings[slot.drawing].slot]
+        return [] if slot.is_image and not slot.step else [slot]
 
     def uses(self, name: str) -> bool:
         """Whether its texts have a value of this name, whatever its step."""
@@ -198,23 +211,26 @@ class Kind:
         """The placeholders of a template without which it cannot be filled, but for elements of lists (`names`)."""
         for slot in slots(template):
             part = self.part(slot)
-            inner = (slots(part.template) if not part.missing else []) if part else [slot]
-            yield from (s for s in inner if (s.step or not s.is_image) and not (s.has_fallback or s.key in names))
+            inner = (slots(part.template) if not part.missing else []) if part else self.needs(slot)
+            yield from (s for s in inner if not (s.has_fallback or s.key in names))
 
 
-def parse_kinds(raw: Mapping[str, Any], where: str, at: Any) -> tuple[Kind, ...]:
+def parse_kinds(
+    raw: Mapping[str, Any], where: str, at: Any, drawings: Mapping[str, Drawing] | None = None
+) -> tuple[Kind, ...]:
     """Parse the field ``kinds`` of a source, which fits the schema.
 
     Args:
         raw: by name, the fields of each kind.
         where: the field's place.
         at: function that gives the place of a field below it.
+        drawings: of the recipe, by name.
 
     Raises:
         Rt2dataError: names that are reserved, amounts that do not go together, kinds without loss, or templates that
             name what there is not.
     """
-    kinds = tuple(_kind(name, fields, at(name)) for name, fields in raw.items())
+    kinds = tuple(_kind(name, fields, at(name), drawings or {}) for name, fields in raw.items())
     amounts = {key for fields in raw.values() for key in ("weight", "repeat", "samples") if key in fields}
     if len(amounts) > 1:
         raise Rt2dataError(where, f"{' and '.join(sorted(amounts))} mixed among kinds", "the same one for all of them")
@@ -231,7 +247,7 @@ def parse_kinds(raw: Mapping[str, Any], where: str, at: Any) -> tuple[Kind, ...]
     return kinds
 
 
-def _kind(name: str, fields: Mapping[str, Any], where: str) -> Kind:
+def _kind(name: str, fields: Mapping[str, Any], where: str, drawings: Mapping[str, Drawing]) -> Kind:
     if _RESERVED.fullmatch(name):
         raise Rt2dataError(where, f'a kind called "{name}"', "another: in keys, v1 is a variant and c2 a copy")
     given = [key for key in ("weight", "repeat", "samples") if key in fields]
@@ -245,8 +261,12 @@ def _kind(name: str, fields: Mapping[str, Any], where: str) -> Kind:
     resolved = dict(fields) | ({"weight": 1} if not given else {})
     kind = Kind(name, amount["weight"], amount["repeat"], amount["samples"], turns, parts, (),
                 fields.get("otherwise", ""), fields.get("first", False), _share(fields, where), fields.get("over", ""),
-                fields.get("pools") == "all", resolved)  # fmt: skip
+                fields.get("pools") == "all", resolved, drawings)  # fmt: skip
     _check_variants(kind, where)
+    for slot in kind.images():
+        if slot.drawing and slot.drawing not in drawings:
+            expected = f"a drawing of the recipe, under draw: {', '.join(drawings) or '(none)'}"
+            raise Rt2dataError(where, f"{{{slot.key}}}", expected, near(slot.drawing, drawings))
     if not any(turn.loss != "none" for turn, _ in kind.flat()):
         found = f"the kind {name} has no turn that is learned"
         raise Rt2dataError(where, found, "an assistant's turn, or loss: on a turn")
@@ -320,6 +340,8 @@ def _any_turn(fields: Mapping[str, Any], parts: Sequence[Part], where: str) -> l
             raise Rt2dataError(where, "each: frames beside lists", "one of them")
         check_steps(frames, "each: frames", where)
         turns = [_turn(turn, parts, where) for turn in fields["turns"]]
+        if any(slot.drawing for turn in turns for text in turn.pool for slot in slots(text)):
+            raise Rt2dataError(where, "draw in turns for each: frames", "draw in the image of the sample's own step")
         return [turn for step in frames for turn in _moved(turns, parts, step)]
     lists = tuple((name, parse_slot(text, where)) for name, text in fields["each"].items())
     for name, slot in lists:

@@ -26,8 +26,9 @@ MAX_FRAMES = 64  # of one slot
 COUNTED = ("previous", "next")
 LISTS = ("all", "remaining", "every", "ahead")
 STEP, FRAMES = "step", "frames"
-SELECTS = (*COUNTED, *LISTS, "at", "camera", "role", "form", STEP, FRAMES)
-NAMED = ("camera", "role", "form")  # their argument is a name
+DRAW = "draw"
+SELECTS = (*COUNTED, *LISTS, "at", "camera", "role", "form", STEP, FRAMES, DRAW)
+NAMED = ("camera", "role", "form", DRAW)  # their argument is a name
 EDITS = (*prompts.OPERATIONS, "join", "or")
 IMAGES = ("images", "image")
 SAME = ("instruction", "robot", "control", "hz", "steps")  # values that are the same at each step of an episode
@@ -47,15 +48,31 @@ class Picture(NamedTuple):
         camera: that took it.
         step: how many steps away from the sample's own, as `history` counts them; negative before it.
         padded: whether the nearest image there is stands in where the episode has no such step; else there is none.
+        drawing: what is drawn into it, by name; "" where it is as it was taken.
     """
 
     camera: str
     step: int = 0
     padded: bool = False
+    drawing: str = ""
+
+    @property
+    def place(self) -> tuple[str, int, str]:
+        """What tells it from other images of the sample."""
+        return self.camera, self.step, self.drawing
+
+    @property
+    def taken(self) -> Picture:
+        """The image as the camera took it, by whose name its columns go."""
+        return self._replace(drawing="")
 
     @property
     def name(self) -> str:
-        """What its columns and its member are named by: ``primary``, ``primary.h2`` before, ``primary.f2`` after."""
+        """What its columns and its member are named by: ``primary``, ``primary.h2`` before, ``primary.f2`` after; its
+        member with a drawing ``primary.path``.
+        """
+        if self.drawing:
+            return f"{self.camera}.{self.drawing}"
         return self.camera if not self.step else f"{self.camera}.{'h' if self.step < 0 else 'f'}{abs(self.step)}"
 
 
@@ -111,6 +128,11 @@ class Slot:
         """The steps of the images in its place, where it names them."""
         return _frames(dict(self.selects).get(FRAMES, ""))
 
+    @property
+    def drawing(self) -> str:
+        """What is drawn into the image in its place, by name; "" for nothing."""
+        return dict(self.selects).get(DRAW, "")
+
     def shifted(self, steps: int) -> Slot:
         """The placeholder of the value that many steps on: ``{state}`` of 10 steps before is ``{state|step(-10)}``."""
         if not steps or self.name in SAME:
@@ -131,6 +153,8 @@ class Slot:
             cameras: of the source.
             history: images of each camera, that of the step included.
         """
+        if self.drawing:
+            return [Picture(self.argument, drawing=self.drawing)]
         names = cameras if self.name == "images" else (self.argument,)
         if self.step:
             return [Picture(camera, self.step) for camera in names]
@@ -204,11 +228,13 @@ def parse_slot(text: str, where: str) -> Slot:
         raise Rt2dataError(
             where, f"several times in {{{text}}}", "one of previous, next, at, all, remaining, every, ahead"
         )
-    if named[1] in IMAGES and (edits or len(selects) != len(calls) or not selects.keys() <= {STEP, FRAMES}):
+    if named[1] in IMAGES and (edits or len(selects) != len(calls) or not selects.keys() <= {STEP, FRAMES, DRAW}):
         expected = "{images} or {image:CAMERA}, with step(N) or frames(N, N, ...)"
         raise Rt2dataError(where, f"functions of an image slot in {{{text}}}", expected)
     if FRAMES in selects and (named[1] not in IMAGES or STEP in selects):
         raise Rt2dataError(where, f"frames in {{{text}}}", "frames of {images} or {image:CAMERA}, without step")
+    if DRAW in selects and (named[1] != "image" or len(selects) > 1):
+        raise Rt2dataError(where, f"draw in {{{text}}}", "{image:CAMERA|draw(NAME)}")
     if STEP in selects and named[1] in SAME:
         raise Rt2dataError(where, f"step in {{{text}}}", f"{{{named[1]}}} alone: it is the same at each step")
     if selects.get(STEP) == "0":

@@ -13,6 +13,7 @@ Json = dict[str, Any]
 
 NORMALISED = "action_normalised"  # of samples, only in mixtures whose actions have no bins
 KIND_FIELDS = ("recipe_kind", "messages")  # of samples, only in mixtures with kinds of sample
+DRAWN = "drawn"  # of samples, only in mixtures whose kinds draw into images
 
 
 @dataclass(slots=True)
@@ -43,6 +44,12 @@ class Facts:
     def has_kinds(self) -> bool:
         """Whether samples have a conversation."""
         return any(entry.get("kinds") for entry in self.sources.values())
+
+    @property
+    def draws(self) -> bool:
+        """Whether a kind of sample shows an image with something drawn into it."""
+        rules = [rule.get("kinds") or self.recipe.get("kinds") for rule in self.rules.values()]
+        return any("|draw(" in str(kinds) for kinds in rules)
 
     def templates(self, source: str) -> Json:
         """The prompts of the recipe, overlaid with those of the source."""
