@@ -262,8 +262,10 @@ SWIFT = {"Qwen2VLTemplate": "qwen2-vl", "Internvl2Template": "internvl", "QwenVL
 def shape(numbers: list[Any], label: str = "") -> Any:
     if isinstance(numbers[0], list):
         points = tuple((x, y) for x, y in numbers)
-        return Trace(points) if len(points) > 2 else Box(*points[0], *points[1], label)
-    return Box(*numbers, label) if len(numbers) == 4 else Point(*numbers, label)
+        numbers = [*points[0], *points[1]]
+        if len(points) > 2:
+            return Trace(points)
+    return Box(*numbers[:4], label=label) if len(numbers) == 4 else Point(*numbers[:2], label=label)
 
 
 def swift_form(template: str, given: Json) -> Json:
@@ -455,7 +457,9 @@ def write_data(root: Path) -> Path:
     features["steps"]["observation"] = {
         **features["steps"]["observation"], **{name: ImageSpec((48, 64, 3), "jpeg") for name in CAMERAS},
     }  # fmt: skip
-    every, reasoning, rows = [], {}, []
+    every: list[Json] = []
+    reasoning: Json = {}
+    rows: list[Json] = []
     for number in range(12):
         steps = 3 + number % 5
         pictures = {c: [small_corpora.picture(9 * number + k, size=(64, 48)) for k in range(steps)] for c in CAMERAS}
