@@ -68,4 +68,5 @@ def _regex(pieces: list[tuple[str, str]]) -> str:
 
 
 def text_of(message: Json) -> str:
+    """The text of a message, its text parts joined."""
     return "".join(part.get("text", "") for part in message["content"])

@@ -33,7 +33,7 @@ def find(rows: Sequence[Row], step: int, rule: str, count: int = 1) -> list[Row]
     if rule in ("previous", "next"):
         place = now - count if rule == "previous" else now + count
         return [row for row in rows if row.start == moments[place]] if 0 <= place < len(moments) else []
-    ends = dict(zip(moments, [*moments[1:], math.inf], strict=True))
+    ends = dict(zip(moments, [*moments, math.inf][1:], strict=True))
     holding = [row for row in rows if step < (ends[row.start] if row.until < 0 else row.until)]
     return holding if rule == "remaining" else [row for row in holding if row.start <= step]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from decimal import Decimal
 from typing import Any
 
 Json = dict[str, Any]
@@ -40,13 +41,14 @@ def typed(kind: Any, value: Any) -> tuple[str, str]:
 
 
 def dumps(value: Any) -> str:
-    """JSON without spaces, in which 3.0 is 3.0 and 1e-7 has an exponent of one digit."""
+    """JSON without spaces, in which numbers from 0.00001 on have no negative exponent, and 1e-7 one of one digit."""
     if isinstance(value, dict):
         return "{" + ",".join(f"{dumps(key)}:{dumps(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(dumps, value)) + "]"
     if isinstance(value, float):
-        return repr(value).replace("e-0", "e-").replace("e+", "e")
+        text = repr(value)
+        return f"{Decimal(text):f}" if text.endswith("e-05") else text.replace("e-0", "e-")
     return json.dumps(value, ensure_ascii=False)
 
 
