@@ -265,7 +265,7 @@ def shape(numbers: list[Any], label: str = "") -> Any:
         numbers = [*points[0], *points[1]]
         if len(points) > 2:
             return Trace(points)
-    return Box(*numbers[:4], label=label) if len(numbers) == 4 else Point(*numbers[:2], label=label)
+    return Box._make([*numbers, label]) if len(numbers) == 4 else Point._make([*numbers, label])
 
 
 def swift_form(template: str, given: Json) -> Json:
@@ -507,7 +507,7 @@ def back(data: Path, root: Path, build: Build, own: Json) -> list[Json]:
     recipe = {"name": "back", "seed": 4, "splits": {"train": 0.3, "val": 0.7}, "sources": [source]}
     (root / "r.yaml").write_text(json.dumps(recipe))
     build(root / "r.yaml", root / "out", data_root=data, work=root / "work")
-    report = verify(root / "out")
+    report = verify(root / "out", data_root=data)
     assert report.ok, report.text()
     return [one["json"] for one in builds.samples(root / "out", "val")]
 
@@ -572,7 +572,7 @@ def test_a_bundled_recipe_builds(name: str, without: list[str], data: Path, tmp_
     recipe: Json = {"name": "small", "include": name, "max_repeat": 100} | ({"without": without} if without else {})
     (tmp_path / "small.yaml").write_text(json.dumps(recipe))
     build(tmp_path / "small.yaml", tmp_path / "out", data_root=data, work=tmp_path / "work")
-    report = verify(tmp_path / "out")
+    report = verify(tmp_path / "out", data_root=data)
     assert report.ok, report.text()
     shown = [one["json"] for one in builds.samples(tmp_path / "out") if one["json"]["kind"] == "robot"]
     assert {one["recipe_kind"] for one in shown} == kinds_of(name).keys() - {"bare"}
