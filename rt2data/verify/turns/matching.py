@@ -25,9 +25,9 @@ def matches(turns: Sequence[Json], messages: Sequence[Json], words: Mapping[str,
         told = matches(rest, messages, words)
         size = len(own["each"])
         group = messages[:size]
-        if told is None and len(group) == size:
-            if all(_say(one, said, words) is not None for one, said in zip(own["each"], group, strict=True)):
-                return matches(turns, messages[size:], words)
+        whole = told is None and len(group) == size
+        if whole and all(_say(one, said, words) is not None for one, said in zip(own["each"], group, strict=True)):
+            return matches(turns, messages[size:], words)
         return told
     if own["optional"] and (told := matches(rest, messages, words)) is not None:
         return told

@@ -29,8 +29,8 @@ _CONTROL = re.compile(r" ?[\x00-\x08\x0b-\x1f\x7f-\x9f]+ ?")  # control characte
 class Asked(NamedTuple):
     """A placeholder taken apart: which rows of a track, in which form, and what is done to their text.
 
-    `rule` is "" for what holds now, `away` the number of previous, next or ahead, `step` the steps by which its value is
-    later, `edits` are (operation, argument).
+    `rule` is "" for what holds now, `away` the number of previous, next or ahead, `step` how many steps later its value
+    is, `edits` are (operation, argument).
     """
 
     name: str
