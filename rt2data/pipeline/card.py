@@ -22,13 +22,17 @@ _MESSAGE = [
     {"name": "content", "list": [{"name": part, "dtype": "string"} for part in ("type", "text", "image")]},
     {"name": "loss", "dtype": "string"}, {"name": "end", "dtype": "bool"}, {"name": "spans", "list": _SPAN},
 ]  # fmt: skip
+_DRAWN = [
+    {"name": "member", "dtype": "string"}, {"name": "drawing", "dtype": "string"},
+    {"name": "lines", "list": {"list": {"list": "int64"}}},
+]  # fmt: skip
 _NUMBERS = ("step", "steps", "horizon")
 _LISTS: dict[str, Any] = {
     "images": "string", "cameras": [{"name": part, "dtype": "string"} for part in ("member", "role", "field")],
     "dims": "string", "units": "string", "action": "float32", "terminate": "bool", "bins": "int32",
     "proprio": "float32", "action_valid": "bool", "image_valid": "bool", "action_normalised": "float32",
     "turns": "string", "answers": "string", "captions": "string", "messages": _MESSAGE, "relative": "string",
-    "origin": "float32",
+    "origin": "float32", "drawn": _DRAWN,
 }  # fmt: skip
 
 
@@ -36,9 +40,9 @@ def members(job: Job) -> list[str]:
     """Every image member that a sample of the mixture may have: ``jpg``, ``wrist.png``, ``wrist.h1.png``, …"""
     kinds = [job.recipe.image["format"]] if job.recipe.image else list(codec.FORMATS)
     shown = [windows.pictures(source, kind) for source in job.recipe.sources for kind in source.kinds or (None,)]
-    now = [[one.name for one in pictures if not one.step] for pictures in shown]
+    now = [[one.name for one in pictures if not (one.step or one.drawing)] for pictures in shown]
     later = dict.fromkeys(name for names in now for name in names[1:])
-    later |= dict.fromkeys(one.name for pictures in shown for one in pictures if one.step)
+    later |= dict.fromkeys(one.name for pictures in shown for one in pictures if one.step or one.drawing)
     return [f"{before}{kind}" for before in ("", *(f"{name}." for name in later)) for kind in kinds]
 
 

@@ -29,7 +29,7 @@ from rt2data.samples import kinds
 from rt2data.samples.job import Job, load_job
 from rt2data.shards import render, tar
 from rt2data.shards.direct_writer import Sink
-from rt2data.shards.reencode import encoded_images, image_spec, reencode_images, turn_images
+from rt2data.shards.reencode import drawn, encoded_images, image_spec, reencode_images, turn_images
 from rt2data.shards.render import Part
 from rt2data.shards.row_texts import KindOfRows
 from rt2data.storage import atomic
@@ -265,9 +265,9 @@ def _members(job: Job, parts: list[Part], files: ImageReader, encoded: IO[bytes]
             images = ImageRanges(
                 located, refs.file.astype(np.int64), refs.offset, refs.length, refs.crc.astype(np.int64)
             )
-            spec = image_spec(job.recipe, job.recipe.sources[source], refs.camera)
+            spec = image_spec(job.recipe, job.recipe.sources[source], refs)
             if spec is not None and encoded is not None:
-                images = reencode_images(spec, images, files, encoded)
+                images = reencode_images(spec, drawn(refs), images, files, encoded)
             elif refs.turn is not None and encoded is not None:
                 images = turn_images(refs.turn, images, files, encoded)
             columns.append((images.file + len(paths), *images[2:], there))

@@ -113,12 +113,14 @@ class ActionWindows:
         """The actions of samples that begin at `rows`.
 
         Past the end: displacement 0, held values (grippers, commanded values) and `terminate` those of the last step,
-        valid false; what is relative to the chunk's start stays where the last step took it.
+        valid false; what is relative to the chunk's start stays where the last step took it. With ``repeat`` each value
+        is that of the last step.
         """
         offset, ahead = np.arange(self.sampling.horizon), self.ahead[rows][:, None]
         at, past = rows[:, None] + self.sampling.pace * np.minimum(offset, ahead), offset > ahead
         stored = self.values[at]
-        values = np.where(past[:, :, None] & self.moving, np.float32(0.0), stored)
+        rests = past[:, :, None] & self.moving & (self.sampling.past_end == "pad")
+        values = np.where(rests, np.float32(0.0), stored)
         if self.relative is not None:
             values = self.relative.of(at, stored, values)
         return Actions(values, self.ends[at], self.valid[at] & ~past)

@@ -12,9 +12,11 @@ from rt2data import mixture, storage
 from rt2data.errors import Rt2dataError, near
 from rt2data.mixture.reader import find_source
 from rt2data.plain_text import lines
-from rt2data.tokenizer import ActionParseError, ActionTokenizer
+from rt2data.serving.drawing import draw_objects
+from rt2data.tokenizer import ActionParseError, ActionTokenizer, Box, Point, Trace
 from rt2data.tokenizer.proprio import FILE, load
 from rt2data.turns.conversation import Value, fill_kind
+from rt2data.turns.drawings import parse_drawings
 from rt2data.turns.kinds import Each, Kind, Turn, parse_kinds
 from rt2data.turns.reading import MAX_REPLY, action_places, read_reply
 from rt2data.turns.template import STEP, Picture, Slot, parse_slot, slots, write_template
@@ -64,7 +66,9 @@ class KindPrompt:
         recipe = manifest["recipe"]
         rule = next(one for one in recipe["sources"] if one["source"] == self.source)
         where = f"{folder}: {self.source}"
-        kinds = {one.name: one for one in parse_kinds(rule["kinds"], where, lambda name: f"{where}, kind {name}")}
+        drawings = parse_drawings(recipe.get("draw", {}), lambda name: f"{folder}: draw {name}")
+        parsed = parse_kinds(rule["kinds"], where, lambda name: f"{where}, kind {name}", drawings)
+        kinds = {one.name: one for one in parsed}
         if kind not in kinds:
             raise Rt2dataError(where, f'no kind "{kind}"', f"one of {', '.join(kinds)}", near(kind, kinds))
         self.kind: Kind = kinds[kind]
@@ -86,6 +90,7 @@ class KindPrompt:
         *,
         images: Mapping[str, Any] | None = None,
         values: Mapping[str, str | Sequence[str] | npt.ArrayLike] | None = None,
+        objects: Mapping[str, Sequence[Box | Point | Trace]] | None = None,
         replies: Sequence[str] = (),
     ) -> list[dict[str, Any]]:
         """Return the conversation up to the next turn that the model writes.
@@ -101,6 +106,8 @@ class KindPrompt:
             values: by name as the recipe has it (``subtask``, ``memory|previous``), the texts of tracks and of
                 whatever else the turns say; lists for ``all``, ``remaining`` and ``every``. States of other steps
                 (``state|step(-10)``) are numbers, (D,).
+            objects: by the name of a drawing, what is drawn into the image of a slot with ``draw``, in pixels of that
+                image, which is then a PIL image or an array (`draw_objects`).
             replies: the texts that the model has written before in this conversation.
 
         Returns:
@@ -110,10 +117,10 @@ class KindPrompt:
         Raises:
             Rt2dataError: a value, image or state that is missing or that the kind does not have, or no turn left.
         """
-        given = self._values(instruction, state, values or {})
+        given = self._values(instruction, state, values or {}) | self._drawn(objects or {})
         dropped = frozenset(
             part.name for part in self.kind.parts
-            if part.drop and any(slot.key not in given for slot in slots(part.template))
+            if part.drop and any(slot.key not in given and not slot.has_fallback for slot in slots(part.template))
         )  # fmt: skip
         left = list(replies)
         messages: list[dict[str, Any]] = []
@@ -125,12 +132,15 @@ class KindPrompt:
                 continue
             one = replace(self.kind, turns=(turn,))
             try:
-                filled = fill_kind(one, own, lambda slot: self._show(slot, images or {}), dropped=dropped)
+                filled = fill_kind(
+                    one, own, lambda slot: self._show(slot, images or {}, objects or {}), dropped=dropped
+                )
             except KeyError as missing:
                 name = str(missing.args[0])
                 slot = parse_slot(name, self._where)
                 how = "a state" if name == "state" else f"values={{{name!r}: ...}}"
                 how = f"images={{'CAMERA|step({slot.step})': ...}}" if slot.is_image else how
+                how = f"objects={{{slot.drawing!r}: [...]}}" if slot.drawing else how
                 raise Rt2dataError(self._where, f"no {{{name}}}, which a turn says", how) from None
             messages += [{"role": message["role"], "content": message["content"]} for message in filled]
         found = f"{len(replies)} replies, and no turn behind them that the model writes"
@@ -194,6 +204,15 @@ class KindPrompt:
             known[slot.key] = lines(value) if isinstance(value, str) else [lines(one) for one in value]
         return known
 
+    def _drawn(self, objects: Mapping[str, Sequence[Box | Point | Trace]]) -> dict[str, Value]:
+        """By the key of each image slot with a drawing, that there is something to draw."""
+        slots_of = {drawing.name: key for key, (_, drawing) in self.kind.drawn().items()}
+        for name in objects:
+            if name not in slots_of:
+                expected = f"one of {', '.join(slots_of) or '(none)'}"
+                raise Rt2dataError(self._where, f"objects for {name}", expected, near(name, slots_of))
+        return {key: "" for key, (_, one) in self.kind.drawn().items() if objects.get(one.name)}
+
     def _written_state(self, state: npt.ArrayLike) -> str:
         import numpy as np
 
@@ -219,8 +238,16 @@ class KindPrompt:
         expected = f"values of {', '.join(slot.key for _, slot in each.lists)}, of the same length"
         raise Rt2dataError(self._where, found, expected)
 
-    def _show(self, slot: Slot, images: Mapping[str, Any]) -> list[Any] | None:
+    def _show(
+        self, slot: Slot, images: Mapping[str, Any], objects: Mapping[str, Sequence[Box | Point | Trace]]
+    ) -> list[Any] | None:
         """What stands in the place of an image slot; None where its step is not given."""
+        if slot.drawing:
+            image = self._image(Picture(slot.argument), images, named=False)
+            one = self.kind.drawings[slot.drawing]
+            every = objects.get(slot.drawing, ())
+            return [draw_objects(image, every, color=one.color, width=one.width, antialiased=one.antialiased,
+                                 form=one.slot.form)]  # fmt: skip
         pictures = slot.pictures(list(self._entry["cameras"]), self._history)
         if slot.step:
             given = [images.get(f"{one.camera}|{STEP}({one.step})") for one in pictures]

@@ -16,6 +16,7 @@ from rt2data import index
 from rt2data.index import text_columns
 from rt2data.index.text_columns import Texts
 from rt2data.tokenizer import ActionTokenizer
+from rt2data.turns.drawings import Drawing
 from rt2data.turns.template import Picture
 
 Column: TypeAlias = Texts | bytes
@@ -28,7 +29,8 @@ class Refs:
     `suffixes` the ends of member names (``jpg``, ``wrist.png``), `files` the distinct file names, and arrays (n,) of
     the suffix's position, the file's (-1: the sample has no image), offset, length and CRC32C. `turn` (n,) is the EXIF
     orientation of images that are to be turned, else 0; None where no image has one. `exists` (n,) says whether the
-    episode has the step.
+    episode has the step. `drawing` is what is drawn into them, `lines` (n,) the lines of each row as JSON, null where
+    it has none.
     """
 
     picture: Picture
@@ -41,6 +43,8 @@ class Refs:
     crc: npt.NDArray[np.uint32]
     exists: npt.NDArray[np.bool_]
     turn: npt.NDArray[np.uint8] | None = None
+    drawing: Drawing | None = None
+    lines: pa.Array | None = None
 
     @property
     def camera(self) -> str:
@@ -53,6 +57,7 @@ class Refs:
         return replace(
             self, suffix=self.suffix[rows], file=self.file[rows], offset=self.offset[rows], length=self.length[rows],
             crc=self.crc[rows], exists=self.exists[rows], turn=turn,
+            lines=None if self.lines is None else self.lines.take(pa.array(rows)),
         )  # fmt: skip
 
 

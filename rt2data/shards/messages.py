@@ -145,6 +145,8 @@ def _template(rows: Rows, turn: Turn, template: Template) -> _Filled:
                 seen[number] |= shown
                 if turn.missing == "skip" and piece.step:
                     there &= shown
+            if turn.missing == "skip" and piece.drawing:
+                there &= np.asarray(pc.is_valid(rows.value(piece)))
             continue
         text = rows.piece(piece, turn.missing)
         if turn.missing == "skip":
@@ -179,11 +181,11 @@ def _span(loss: str, start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -
 
 def _images(rows: Rows, slot: Slot) -> list[tuple[int, Bools]]:
     """The images in the place of an image slot: which of `rows.refs`, and which rows have them."""
-    place = {refs.picture[:2]: number for number, refs in enumerate(rows.refs)}
+    place = {refs.picture.place: number for number, refs in enumerate(rows.refs)}
     cameras, history = selection.cameras(rows.source), rows.source.sampling.history
     shown = []
     for one in slot.pictures(cameras, history):
-        number = place[one[:2]]
+        number = place[one.place]
         refs = rows.refs[number]
         shown.append((number, (refs.file >= 0) & (refs.exists | one.padded)))
     return shown
@@ -197,7 +199,7 @@ def _image(refs: Refs) -> Texts:
 
 def _one_by_one(rows: Rows) -> Spoken:
     """The conversations of rows whose turns repeat."""
-    used = rows.kind.values()
+    used = rows.kind.values() | {key: slot for key, (slot, _) in rows.kind.drawn().items()}
     values = {key: rows.value(slot).to_pylist() for key, slot in used.items()}
     pools = [len(turn.pool) for turn, _ in rows.kind.flat()]
     picks = {number: rows.picked(number, size) for number, size in enumerate(pools) if size > 1}

@@ -25,6 +25,7 @@ from rt2data.index import text_columns
 from rt2data.index.text_columns import Texts
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.samples import windows
+from rt2data.samples.kinds import VALUE
 from rt2data.shards import messages
 from rt2data.shards.columns import Column, Refs, chunk_bins, coded, each, flags, json_fragment, rows_as_lists
 from rt2data.shards.row_texts import KindOfRows
@@ -40,6 +41,7 @@ FIELDS = (
 RELATIVE = ("relative", "origin")  # in mixtures where a source has relative chunks, after `action_valid`
 NORMALISED = "action_normalised"  # in mixtures whose actions have no bins, after `image_valid`
 CONVERSATION = ("recipe_kind", "messages")  # in mixtures with kinds of sample, at the end
+DRAWN = "drawn"  # in mixtures whose kinds draw into images, behind them
 
 
 @dataclass(slots=True)
@@ -74,8 +76,8 @@ def render(
     copy, variant, step = (index.numbers(table, name) for name in ("copy", "variant", "step"))
     keys = order.keys(source.id, index.units(table).tobytes(), step, variant, copy, kind.name if kind else "")
     pictures = windows.pictures(source, kind.turns if kind else None)
-    first = next((one for one in pictures if not one.step), None)
-    refs = [_refs(table, one, one is first, recipe) for one in pictures]
+    first = next((one for one in pictures if not (one.step or one.drawing)), None)
+    refs = [_refs(table, one, recipe, first=one is first) for one in pictures]
     head = json_fragment(kind=source.declaration.kind, source=source.name, dataset=source.name, split=split)
     language = each(table, "language", lambda text: json_fragment(language=text))
     prompt, target, middle, tail = (
@@ -93,7 +95,8 @@ def render(
             spoken = messages.plain_messages(source.declaration.kind, prompt, target, refs, table.num_rows)
         prompt, target = spoken.prompt, spoken.target
         named = json_fragment(recipe_kind=kind.name if kind else None)
-        more = [*own, tail, b"," + named + b'"messages":[', spoken.messages, b"]}"]
+        drawn = [b',"drawn":[', _drawn(refs, table.num_rows), b"]"] if recipe.draws else []
+        more = [*own, tail, b"," + named + b'"messages":[', spoken.messages, b"]", *drawn, b"}"]
     images, valid = _images(table, source, refs)
     json = text_columns.join(b'{"key":"', keys, b'",' + head, prompt, target, images, language, *middle, valid, *more)
     return Rendered(keys, json, refs)
@@ -126,6 +129,20 @@ def _images(table: pa.Table, source: RecipeSource, refs: list[Refs]) -> tuple[Te
         named.append(json_fragment(images=[name for name, *_ in shown], cameras=took))
         valued.append(json_fragment(image_valid=[ok for *_, ok in shown]))
     return text_columns.take(named, combined), text_columns.take(valued, combined)
+
+
+def _drawn(refs: list[Refs], n: int) -> Texts:
+    """The elements of the field `drawn` of each row: of each image with a drawing its member and lines."""
+    elements: list[tuple[Texts, npt.NDArray[np.bool_]]] = []
+    for one in refs:
+        if one.drawing is None or one.lines is None:
+            continue
+        heads = [b"{" + json_fragment(member=suffix, drawing=one.drawing.name) + b'"lines":' for suffix in one.suffixes]
+        there = one.file >= 0
+        begin = text_columns.take(heads, np.where(there, one.suffix, 0))
+        lines = one.lines.fill_null("[]").cast(pa.large_string()).cast(text_columns.TYPE)
+        elements.append((text_columns.join(begin, lines, b"}"), there))
+    return messages.join_list(elements) if elements else text_columns.take([b""], np.zeros(n, np.int8))
 
 
 _NO_ROBOT = json_fragment(
@@ -177,7 +194,7 @@ def fields(recipe: Recipe) -> tuple[str, ...]:
     """The fields of a sample of a recipe's mixture, in their order."""
     at = FIELDS.index("image_valid")
     relative, normalised = RELATIVE if recipe.is_relative else (), (NORMALISED,) if recipe.floats else ()
-    conversation = CONVERSATION if recipe.has_kinds else ()
+    conversation = (*CONVERSATION, *((DRAWN,) if recipe.draws else ())) if recipe.has_kinds else ()
     return (*FIELDS[:at], *relative, FIELDS[at], *normalised, *FIELDS[at + 1 :], *conversation)
 
 
@@ -247,14 +264,17 @@ def _web(table: pa.Table, source: RecipeSource) -> Body:
     return text_columns.of(asked), text_columns.of(answers), [_NO_ROBOT], text_columns.of(tails)
 
 
-def _refs(table: pa.Table, picture: Picture, first: bool, recipe: Recipe) -> Refs:
-    name = picture.name
+def _refs(table: pa.Table, picture: Picture, recipe: Recipe, *, first: bool) -> Refs:
+    name = picture.taken.name
     column = table.column(f"{name}.file").combine_chunks().dictionary_encode()
     encoded = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    before = "" if first else f"{name}."
+    before = "" if first else f"{picture.name}."
     suffixes = [before + (recipe.image["format"] if recipe.image else kind) for kind in codec.READ_FORMATS]
     file = np.asarray(encoded.indices.fill_null(-1) if encoded.null_count else encoded.indices)
     turn = index.numbers(table, f"{name}.turn") if f"{name}.turn" in table.column_names else None
+    lines = None
+    if picture.drawing:
+        lines = table.column(f"{VALUE}image:{picture.camera}|draw({picture.drawing})").combine_chunks()
     there = index.numbers(table, f"{name}.there") if picture.step else np.ones(table.num_rows, np.bool_)
     return Refs(
         picture,
@@ -267,4 +287,6 @@ def _refs(table: pa.Table, picture: Picture, first: bool, recipe: Recipe) -> Ref
         index.numbers(table, f"{name}.crc"),
         np.asarray(there, np.bool_),
         turn if turn is not None and turn.any() else None,
+        recipe.drawings.get(picture.drawing),
+        lines,
     )

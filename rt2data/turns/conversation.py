@@ -25,7 +25,8 @@ def fill_kind(
 
     Args:
         kind: of the sample.
-        values: by key, each value that the kind uses; None where it is missing.
+        values: by key, each value that the kind uses, and of each image slot with a drawing anything that is not None
+            where there is something to draw; None where it is missing.
         images: gives the member suffixes of the images that an image slot shows; None where there are none, because
             the episode has no such step.
         drawn: by the position of a turn among all turns of the kind, which text of its pool is taken; else the first.
@@ -65,7 +66,8 @@ def _fill_turn(
     place, open_text = 0, False
     for piece in turn.pool[which]:
         if isinstance(piece, Slot) and piece.is_image:
-            shown = images(piece)
+            lacks = piece.drawing and values.get(piece.key) is None
+            shown = None if lacks and turn.missing != "empty" else images(piece)
             if shown is None and not turn.missing:
                 raise KeyError(piece.key)
             if shown is None and turn.missing == "skip":
@@ -102,15 +104,15 @@ def _fill_slot(kind: Kind, turn: Turn, slot: Slot, values: Mapping[str, Value], 
     part = kind.part(slot)
     if part is None:
         value = values.get(slot.key)
-        if value is not None:
+        if value is not None or slot.has_fallback:
             return slot.edit(value)
         if not turn.missing:
             raise KeyError(slot.key)
         return None if turn.missing == "skip" else ""
     if part.name in dropped:
-        return ""
+        return part.otherwise
     text = fill_part(part.template, values, part.missing or turn.missing)
-    return text if text is not None or not part.missing else ""
+    return text if text is not None or not part.missing else part.otherwise
 
 
 def fill_part(template: Template, values: Mapping[str, Value], missing: str) -> str | None:
@@ -121,7 +123,7 @@ def fill_part(template: Template, values: Mapping[str, Value], missing: str) -> 
             out += piece
             continue
         value = values.get(piece.key)
-        if value is not None:
+        if value is not None or piece.has_fallback:
             out += piece.edit(value)
         elif missing == "skip":
             return None

@@ -24,14 +24,16 @@ MAX_FRAMES = 64  # of one slot
 # Which rows of a track a placeholder takes, in which form objects are written, and of which step of the episode its
 # value is; the others edit the text.
 COUNTED = ("previous", "next")
-LISTS = ("all", "remaining", "every")
+LISTS = ("all", "remaining", "every", "ahead")
 STEP, FRAMES = "step", "frames"
-SELECTS = (*COUNTED, *LISTS, "at", "camera", "role", "form", STEP, FRAMES)
-NAMED = ("camera", "role", "form")  # their argument is a name
-EDITS = (*prompts.OPERATIONS, "join")
+DRAW = "draw"
+SELECTS = (*COUNTED, *LISTS, "at", "camera", "role", "form", STEP, FRAMES, DRAW)
+NAMED = ("camera", "role", "form", DRAW)  # their argument is a name
+EDITS = (*prompts.OPERATIONS, "join", "or")
 IMAGES = ("images", "image")
 SAME = ("instruction", "robot", "control", "hz", "steps")  # values that are the same at each step of an episode
 JOIN = ", "  # between the texts of a list
+CALL_FORM = "say"  # the form of tool calls; those of boxes, points and traces are grounding tokenizers
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _NAME = re.compile(r"([a-z][a-z0-9_.]*)(?::([A-Za-z0-9_.-]+))?")
@@ -46,15 +48,31 @@ class Picture(NamedTuple):
         camera: that took it.
         step: how many steps away from the sample's own, as `history` counts them; negative before it.
         padded: whether the nearest image there is stands in where the episode has no such step; else there is none.
+        drawing: what is drawn into it, by name; "" where it is as it was taken.
     """
 
     camera: str
     step: int = 0
     padded: bool = False
+    drawing: str = ""
+
+    @property
+    def place(self) -> tuple[str, int, str]:
+        """What tells it from other images of the sample."""
+        return self.camera, self.step, self.drawing
+
+    @property
+    def taken(self) -> Picture:
+        """The image as the camera took it, by whose name its columns go."""
+        return self._replace(drawing="")
 
     @property
     def name(self) -> str:
-        """What its columns and its member are named by: ``primary``, ``primary.h2`` before, ``primary.f2`` after."""
+        """What its columns and its member are named by: ``primary``, ``primary.h2`` before, ``primary.f2`` after; its
+        member with a drawing ``primary.path``.
+        """
+        if self.drawing:
+            return f"{self.camera}.{self.drawing}"
         return self.camera if not self.step else f"{self.camera}.{'h' if self.step < 0 else 'f'}{abs(self.step)}"
 
 
@@ -96,6 +114,11 @@ class Slot:
         return dict(self.selects).get("form", "")
 
     @property
+    def has_fallback(self) -> bool:
+        """Whether a text stands in where it is empty or missing: it is never missing then."""
+        return any(function == "or" for function, _ in self.edits)
+
+    @property
     def step(self) -> int:
         """How many steps away from the sample's own its value is; 0 for its own."""
         return int(dict(self.selects).get(STEP, 0))
@@ -104,6 +127,11 @@ class Slot:
     def frames(self) -> tuple[int, ...]:
         """The steps of the images in its place, where it names them."""
         return _frames(dict(self.selects).get(FRAMES, ""))
+
+    @property
+    def drawing(self) -> str:
+        """What is drawn into the image in its place, by name; "" for nothing."""
+        return dict(self.selects).get(DRAW, "")
 
     def shifted(self, steps: int) -> Slot:
         """The placeholder of the value that many steps on: ``{state}`` of 10 steps before is ``{state|step(-10)}``."""
@@ -125,18 +153,22 @@ class Slot:
             cameras: of the source.
             history: images of each camera, that of the step included.
         """
+        if self.drawing:
+            return [Picture(self.argument, drawing=self.drawing)]
         names = cameras if self.name == "images" else (self.argument,)
         if self.step:
             return [Picture(camera, self.step) for camera in names]
         steps = self.frames or range(0, -history, -1)
         return [Picture(camera, step, bool(step)) for step in steps for camera in names]
 
-    def edit(self, text: str | list[str]) -> str:
-        """Return the value as it stands in the text."""
+    def edit(self, text: str | list[str] | None) -> str:
+        """Return the value as it stands in the text; None, where it is missing, is as an empty one."""
         joiner = next((value for function, value in self.edits if function == "join"), JOIN)
-        line = text if isinstance(text, str) else joiner.join(text)
-        for function, _ in self.edits:
-            if function != "join":
+        line = joiner.join(text) if isinstance(text, list) else text or ""
+        for function, argument in self.edits:
+            if function == "or":
+                line = line or argument
+            elif function != "join":
                 line = prompts.OPERATIONS[function](line)
         return line
 
@@ -186,17 +218,23 @@ def parse_slot(text: str, where: str) -> Slot:
             known = (*SELECTS, *EDITS)
             expected = f"one of {', '.join(known)}"
             raise Rt2dataError(where, f'the function "{call}" in {{{text}}}', expected, near(function, known))
+        if function in prompts.OPERATIONS and argument:
+            raise Rt2dataError(where, f"{call} in {{{text}}}", f"{function} without an argument")
         if function in EDITS:
             edits.append((function, argument))
         else:
             selects[function] = _argument(function, argument, f"{{{text}}}", where)
     if len([function for function in selects if function in (*COUNTED, *LISTS, "at")]) > 1:
-        raise Rt2dataError(where, f"several times in {{{text}}}", "one of previous, next, at, all, remaining, every")
-    if named[1] in IMAGES and (edits or len(selects) != len(calls) or not selects.keys() <= {STEP, FRAMES}):
+        raise Rt2dataError(
+            where, f"several times in {{{text}}}", "one of previous, next, at, all, remaining, every, ahead"
+        )
+    if named[1] in IMAGES and (edits or len(selects) != len(calls) or not selects.keys() <= {STEP, FRAMES, DRAW}):
         expected = "{images} or {image:CAMERA}, with step(N) or frames(N, N, ...)"
         raise Rt2dataError(where, f"functions of an image slot in {{{text}}}", expected)
     if FRAMES in selects and (named[1] not in IMAGES or STEP in selects):
         raise Rt2dataError(where, f"frames in {{{text}}}", "frames of {images} or {image:CAMERA}, without step")
+    if DRAW in selects and (named[1] != "image" or len(selects) > 1):
+        raise Rt2dataError(where, f"draw in {{{text}}}", "{image:CAMERA|draw(NAME)}")
     if STEP in selects and named[1] in SAME:
         raise Rt2dataError(where, f"step in {{{text}}}", f"{{{named[1]}}} alone: it is the same at each step")
     if selects.get(STEP) == "0":
@@ -207,7 +245,7 @@ def parse_slot(text: str, where: str) -> Slot:
 
 def _argument(function: str, argument: str, text: str, where: str) -> str:
     """Check the argument of a function that selects rows; a missing number is 1."""
-    if function in COUNTED:
+    if function in (*COUNTED, "ahead"):
         argument = argument or "1"
         if not (re.fullmatch("[0-9]{1,4}", argument) and 1 <= int(argument) <= MAX_OFFSET):
             raise Rt2dataError(where, f"{function}({argument}) in {text}", f"a whole number from 1 to {MAX_OFFSET}")

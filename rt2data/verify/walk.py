@@ -10,7 +10,7 @@ from typing import Any
 
 from rt2data.storage.places import Place
 from rt2data.verify import card, schema, shards, statistics, tokenizers
-from rt2data.verify.cameras import CameraCheck
+from rt2data.verify.cameras import CameraCheck, DrawingCheck
 from rt2data.verify.chunks import relative
 from rt2data.verify.chunks.other_steps import OtherSteps
 from rt2data.verify.chunks.windows import Windows
@@ -39,6 +39,7 @@ class Walk:
         self.ledger, self.reasoning = Ledger(manifest, report), ReasoningCheck(manifest, report, data_root)
         self.samples, self.windows = SampleCheck(self.facts, report), Windows(manifest, report)
         self.cameras, self.others = CameraCheck(self.facts, report), OtherSteps(manifest, report)
+        self.drawings = DrawingCheck(self.facts, report)
         self.conditions = Conditions(self.facts, report)
         self.decoded: dict[bytes, ImageFacts] = {}  # by the digest of the image's bytes
         self.languages: Counter[tuple[str, str, str]] = Counter()  # of source and split, copies not counted
@@ -108,6 +109,8 @@ class Walk:
         self.conditions.check_sample(where, sample, shown)
         bins = self.samples.check_sample(where, sample, key)
         self.cameras.check_sample(where, sample)
+        if sample.get("drawn"):
+            self.drawings.check_sample(where, sample, dict(members.files))
         self.reasoning.add(where, split, sample, key)
         if key.copy:  # the first copy stands for all
             return
@@ -118,7 +121,8 @@ class Walk:
         if bins is not None and steps and (sample["images"] or not key.kind):
             self.windows.add(where, sample, key, members, self.ledger.number - 1)
         self.languages[key.source, split, sample["language"] or "und"] += 1
-        if key.variant >= 0 and sample["kind"] == "robot" and steps:
+        several = self.facts.rules[key.source].get("instructions") == "all"
+        if key.variant >= 0 and sample["kind"] == "robot" and steps and several:
             self.ledger.paraphrase(sample["instruction"], key)
         once = self.conditions.is_filtered(key.source, "duplicate_episode")
         if once and steps and self.facts.is_complete(split, key.source):

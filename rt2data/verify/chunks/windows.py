@@ -138,7 +138,7 @@ class Windows:
         """Record the actions of a chunk, and check those past the end of the episode: rest."""
         width, dims = len(sample["dims"]), sample["dims"]
         grippers = [i for i, name in enumerate(dims) if name == "gripper" or name.endswith("_gripper")]
-        drop = self._option(sample["source"], "past_end", "pad") == "drop"
+        past_end = self._option(sample["source"], "past_end", "pad")
         before: list[float] = []
         for k, (end, ok) in enumerate(zip(sample["terminate"], sample["action_valid"], strict=True)):
             action = [float32(x) for x in sample["action"][k * width : (k + 1) * width]]
@@ -148,12 +148,17 @@ class Windows:
             if at < sample["steps"]:
                 self.statements.add(_step(key, at), STATED, _digest(json.dumps([action, end, ok])), self.number)
             else:
-                self.check.expect(not ok and not drop, here, f"step {at} of {sample['steps']}", "nothing past the end")
+                self.check.expect(
+                    not ok and past_end != "drop", here, f"step {at} of {sample['steps']}", "nothing past the end"
+                )
                 last = sample["terminate"][k - 1]
                 self.check.expect(end == last, here, f"terminate {end}", f"{last}, as the last step")
             if not ok and k:
                 rest = all(x in (0.0, y) for x, y in zip(action, before, strict=True))
                 rest = rest and all(action[i] == before[i] for i in grippers)
+                if past_end == "repeat" and at >= sample["steps"]:
+                    self.check.expect(action == before, here, str(action), f"{before} again, the last action")
+                    continue
                 self.check.expect(
                     rest, here, str(action), f"rest after {before}: each number 0 or the same, grippers the same"
                 )
