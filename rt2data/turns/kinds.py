@@ -19,6 +19,7 @@ MAX_EACH = 64  # elements of a list that turns are repeated for
 # Values that every step has, beside the tracks of its source.
 ALWAYS = ("instruction", "task", "action", "hz", "control", "robot", "step", "steps")
 VALUES = (*ALWAYS, "state", "images", "image")
+_ARGUMENT = re.compile(":[^|]*")  # in a key, such as the tokenizer of an action
 _RESERVED = re.compile("[vc][0-9]+")  # how variants and copies stand in a key
 
 
@@ -125,7 +126,7 @@ class Kind:
                     part = self.part(slot)
                     inner = (slots(part.template) if not part.missing else []) if part else [slot]
                     found |= {s.key: None for s in inner if not (s.is_image or turn.missing or s.key in names)}
-        return [key for key in found if key not in ALWAYS]
+        return [key for key in found if _ARGUMENT.sub("", key) not in ALWAYS]
 
 
 def parse_kinds(raw: Mapping[str, Any], where: str, at: Any) -> tuple[Kind, ...]:
