@@ -116,6 +116,8 @@ def assume_all(recipe_splits: Sequence[str], source: RecipeSource, plan: SourceP
         total = sum(kind.weight or 1 for kind in source.kinds)
         for kind in source.kinds:
             own = plan.kinds[kind.name]
-            own.fits[name] = steps
-            own.samples[name] = round(steps * (kind.weight or 1) / total) if one else steps
+            own.fits[name] = round(steps * sum(kind.share) / 2)
+            own.samples[name] = kind.variants() * own.fits[name]
+            if one:
+                own.samples[name] = round(steps * (kind.weight or 1) / total)
         plan.samples[name] = sum(own.samples[name] for own in plan.kinds.values())

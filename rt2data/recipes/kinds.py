@@ -73,6 +73,11 @@ def parse_source_kinds(
         for slot in kind.values().values():
             if slot.form:
                 _open_form(slot.form, place)
+        if kind.every_text:
+            for key, value in (("choose", "one_kind_per_step"), ("instructions", "all")):
+                if value == (choose if key == "choose" else entry.fields.get(key)):
+                    found = f"pools: all on the kind {kind.name}, and {key}: {value}"
+                    raise Rt2dataError(place, found, "one of them: a variant is one text of a step")
         if choose == CHOICES[1] and kind.weight is None:
             raise Rt2dataError(place, "repeat or samples with choose: one_kind_per_step", "weight for each kind")
         if "hz" in kind.values() and declaration.robot.control_hz is None:

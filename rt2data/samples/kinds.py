@@ -24,7 +24,7 @@ from rt2data.samples.selection import Selection
 from rt2data.tracks.store import TrackStore
 from rt2data.tracks.times import Binding
 from rt2data.turns.kinds import MAX_EACH, VALUES, Each, Kind, Turn
-from rt2data.turns.template import Slot, parse_slot, slots
+from rt2data.turns.template import Slot, parse_slot
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -61,7 +61,7 @@ def check_names(source: RecipeSource, store: TrackStore | None) -> list[Rt2dataE
     problems = []
     for kind in source.kinds:
         written = kind.values()
-        needed = {key: parse_slot(key, "") for key in kind.requires}
+        needed = {key: parse_slot(key, "") for key in (*kind.requires, *([kind.over] if kind.over else []))}
         for key, slot in (needed | written).items():
             if slot.name not in known:
                 where = f"{source.where}: {source.name}, kind {kind.name}"
@@ -86,13 +86,14 @@ class StepValues:
     table: pa.Table
     source: RecipeSource
     store: TrackStore | None
+    seed: int
     _one: dict[str, Ints] = field(default_factory=dict)
     _several: dict[str, tuple[Ints, Ints]] = field(default_factory=dict)
 
     def has(self, slot: Slot) -> Bools:
         """Whether each step has a value, bool (rows,)."""
         if is_track(slot, self.store):
-            return np.diff(self._lists(slot)[0]) > 0 if slot.is_list else self._rows(slot) >= 0
+            return np.diff(self._lists(slot)[0]) > 0 if slot.is_list else self.rows(slot) >= 0
         if slot.name == "state":
             return np.asarray(np.isfinite(index.matrix(self.table.column("proprio"))).all(axis=1))
         return np.ones(self.table.num_rows, np.bool_)
@@ -113,7 +114,7 @@ class StepValues:
             picked = np.repeat(begins[rows] - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
             return objects.write(self.table, self.source, slot, rows, sizes, store.values(which[picked]), size)
         if not slot.is_list:
-            which = self._rows(slot)[rows]
+            which = self.rows(slot)[rows]
             there = where & (which >= 0)
             texts = store.texts(which[there])
             return texts.take(pa.array(np.cumsum(there) - 1, mask=~there)).cast(pa.string())
@@ -130,7 +131,7 @@ class StepValues:
 
     def _single(self, slot: Slot) -> tuple[Ints, Ints]:
         """As `_lists`, of a placeholder that takes one row at most."""
-        which = self._rows(slot)
+        which = self.rows(slot)
         return np.concatenate([[0], np.cumsum(which >= 0)]), which[which >= 0]
 
     def _tracks(self) -> TrackStore:
@@ -138,7 +139,8 @@ class StepValues:
             raise ValueError(self.source.name)
         return self.store
 
-    def _rows(self, slot: Slot) -> Ints:
+    def rows(self, slot: Slot) -> Ints:
+        """The row of a track that each step has, int64 (rows,); -1 where it has none."""
         if slot.key not in self._one:
             self._one[slot.key] = self._tracks().resolve(self.table, binding(slot, self._tracks()))
         return self._one[slot.key]
@@ -188,7 +190,7 @@ def _lacking(kind: Kind, values: StepValues) -> dict[str, Bools]:
 
 def _fits(kind: Kind, values: StepValues) -> Bools:
     """Which steps have what a kind requires, and at least one turn that is learned."""
-    fits = np.ones(values.table.num_rows, np.bool_)
+    fits = _shared(kind, values)
     for key in kind.requires:
         fits &= values.has(parse_slot(key, ""))
     learned = np.zeros(len(fits), np.bool_)
@@ -207,13 +209,31 @@ def _stays(kind: Kind, turn: Turn, each: Each | None, values: StepValues) -> Boo
     for slot in names.values():
         there &= values.has(slot)
     for template in turn.pool:
-        for slot in slots(template):
-            part = kind.part(slot)
-            inner = (slots(part.template) if not part.missing else []) if part else [slot]
-            for one in inner:
-                if not one.is_image and one.key not in names:
-                    there &= values.has(one)
+        for slot in kind.wanted(template, names):
+            there &= values.has(slot)
     return there
+
+
+def _shared(kind: Kind, values: StepValues) -> Bools:
+    """Which steps are among the share that gives samples of a kind, by the hash of the step."""
+    n, (first, last) = values.table.num_rows, kind.share
+    if first == last == 1 and not kind.over:
+        return np.ones(n, np.bool_)
+    steps = index.numbers(values.table, "step").astype(np.int64)
+    there, share = np.ones(n, np.bool_), np.full(n, first)
+    if kind.over:
+        rows = values.rows(Slot(kind.over))
+        begins = np.ones(n, np.bool_)
+        begins[1:] = (np.diff(rows) != 0) | (steps[1:] == 0)
+        begin = np.flatnonzero(begins)
+        run = np.cumsum(begins) - 1
+        start, end = steps[begin][run], steps[np.append(begin[1:], n) - 1][run] + 1 if n else steps
+        there, share = rows >= 0, first - (first - last) * (steps - start) / (end - start)
+    none = np.full(n, -1, np.int32)
+    units = index.units(values.table).tobytes()
+    hashed = keys.hashes("share", values.seed, values.source.id, units, steps, none, kind=kind.name)
+    edges = np.round(np.minimum(share, 1 - 2.0**-53) * 2.0**64).astype(np.uint64)
+    return np.asarray(there & ((share >= 1) | (hashed < edges)))
 
 
 def expand(
@@ -242,6 +262,11 @@ def expand(
     rows = [np.flatnonzero(mask) for mask in fits]
     every = samples.take(np.concatenate(rows) if rows else np.empty(0, np.int64))
     every.kind = np.repeat(np.arange(len(rows), dtype=np.int8), [len(one) for one in rows])
+    number = np.array([kind.variants() for kind in source.kinds])[every.kind]
+    if (number > 1).any():  # each text of its pools is a sample
+        every = every.take(np.repeat(np.arange(len(number)), number))
+        text = np.arange(len(every.rows)) - np.repeat(np.cumsum(number) - number, number)
+        every.variant = np.where(np.repeat(number, number) > 1, text, every.variant).astype(np.int32)
     return every
 
 

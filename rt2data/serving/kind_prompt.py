@@ -122,7 +122,7 @@ class KindPrompt:
         given = self._values(instruction, state, values or {})
         dropped = frozenset(
             part.name for part in self.kind.parts
-            if part.drop and any(slot.key not in given for slot in slots(part.template))
+            if part.drop and any(slot.key not in given and not slot.has_fallback for slot in slots(part.template))
         )  # fmt: skip
         left = list(replies)
         messages: list[dict[str, Any]] = []

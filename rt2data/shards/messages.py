@@ -134,6 +134,8 @@ class _Rows:
 
     def picked(self, number: int, size: int) -> npt.NDArray[np.int64]:
         """Which text of the pool of turn `number` each row has."""
+        if self.kind.every_text and self.kind.name == self.name:
+            return index.numbers(self.table, "variant").astype(np.int64) // self.kind.stride(number) % size
         return (self.hashes(f"pool {number}") % np.uint64(size)).astype(np.int64)
 
     def dropped(self, part: Part) -> Bools:
@@ -173,11 +175,14 @@ class _Rows:
     def slot(self, slot: Slot) -> Piece:
         """The text of a placeholder in each row."""
         value = self.value(slot)
-        there = np.asarray(pc.is_valid(value))
+        there = np.asarray(pc.is_valid(value)) | slot.has_fallback
         if slot.is_list and not slot.form:
-            texts = [None if one is None else slot.edit([lines(text) for text in one]) for one in value.to_pylist()]
+            missing = slot.edit(None) if slot.has_fallback else None
+            texts = [missing if one is None else slot.edit([lines(text) for text in one]) for one in value.to_pylist()]
             return _piece(pa.array(texts, pa.string()), there)
-        if slot.name in ("action", "state", "step", "steps"):
+        if slot.has_fallback:
+            value = value.fill_null("")
+        if slot.name in ("action", "state", "step", "steps") and not slot.edits:
             return Piece(_filled(value), np.asarray(pc.utf8_length(value).fill_null(0), np.int64), there)
         encoded = value.dictionary_encode()
         edited = [slot.edit(lines(text)) for text in encoded.dictionary.to_pylist()]
@@ -194,9 +199,11 @@ class _Rows:
             kept &= there
         length = np.sum([piece.length for piece in pieces], axis=0) if pieces else np.zeros(len(kept), np.int64)
         text = text_columns.join(*[piece.json for piece in pieces]) if pieces else _empty(len(kept))
-        shown = pc.if_else(pa.array(kept), text, pa.scalar(b"", text_columns.TYPE))
+        instead = pa.scalar(orjson.dumps(part.otherwise)[1:-1], text_columns.TYPE)
+        shown = pc.if_else(pa.array(kept), text, instead)
+        length = np.where(kept, length, len(part.otherwise))
         # A part that says itself what to do is never missing.
-        return Piece(shown, np.where(kept, length, 0), there | bool(part.missing) | self.dropped(part))
+        return Piece(shown, length, there | bool(part.missing) | self.dropped(part))
 
     def piece(self, piece: str | Slot, missing: str = "") -> Piece:
         """The text of a literal or a placeholder in each row."""

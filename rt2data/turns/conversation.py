@@ -98,15 +98,15 @@ def _fill_slot(kind: Kind, turn: Turn, slot: Slot, values: Mapping[str, Value], 
     part = kind.part(slot)
     if part is None:
         value = values.get(slot.key)
-        if value is not None:
+        if value is not None or slot.has_fallback:
             return slot.edit(value)
         if not turn.missing:
             raise KeyError(slot.key)
         return None if turn.missing == "skip" else ""
     if part.name in dropped:
-        return ""
+        return part.otherwise
     text = fill_part(part.template, values, part.missing or turn.missing)
-    return text if text is not None or not part.missing else ""
+    return text if text is not None or not part.missing else part.otherwise
 
 
 def fill_part(template: Template, values: Mapping[str, Value], missing: str) -> str | None:
@@ -117,7 +117,7 @@ def fill_part(template: Template, values: Mapping[str, Value], missing: str) -> 
             out += piece
             continue
         value = values.get(piece.key)
-        if value is not None:
+        if value is not None or piece.has_fallback:
             out += piece.edit(value)
         elif missing == "skip":
             return None

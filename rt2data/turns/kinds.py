@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from rt2data.errors import Rt2dataError, near
@@ -15,6 +16,7 @@ LOSSES = ("text", "action", "both", "none")
 MISSING = ("skip", "empty")
 PART = "_part"  # ends the placeholder of a part
 MAX_EACH = 64  # elements of a list that turns are repeated for
+MAX_VARIANTS = 1000  # samples of one step by the texts of pools
 
 # Values that every step has, beside the tracks of its source.
 ALWAYS = ("instruction", "task", "action", "hz", "control", "robot", "step", "steps")
@@ -52,12 +54,16 @@ class Each:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A named piece of text. `drop` is the share of samples that lack it; `missing` as of a turn."""
+    """A named piece of text.
+
+    `drop` is the share of samples that lack it, `missing` as of a turn; `otherwise` stands in where it is left out.
+    """
 
     name: str
     template: Template
     drop: float = 0.0
     missing: str = ""
+    otherwise: str = ""
 
 
 AnyTurn: TypeAlias = Turn | Each
@@ -72,6 +78,10 @@ class Kind:
         requires: keys of the values without which a step gives no sample of it.
         otherwise: the kind whose turns stand in where a value is missing; "" for none.
         first: whether it takes its steps before others do.
+        share: of the steps that it fits, the share that give a sample of it: at the start of a row of `over`, and at
+            its end.
+        over: the track whose rows `share` is of; "" where it is the same at every step.
+        every_text: whether each text of its pools makes a sample.
         resolved: as JSON, defaults filled in.
     """
 
@@ -84,7 +94,18 @@ class Kind:
     requires: tuple[str, ...]
     otherwise: str
     first: bool
+    share: tuple[float, float]
+    over: str
+    every_text: bool
     resolved: Mapping[str, Any]
+
+    def variants(self) -> int:
+        """How many samples a step gives by the texts of its pools, each combination one; 1 where one is drawn."""
+        return math.prod(len(turn.pool) for turn, _ in self.flat()) if self.every_text else 1
+
+    def stride(self, number: int) -> int:
+        """By how much the variant grows from one text of turn `number` to the next: the last pool changes fastest."""
+        return math.prod(len(turn.pool) for turn, _ in list(self.flat())[number + 1 :])
 
     def part(self, slot: Slot) -> Part | None:
         """The part that a placeholder stands for; None where it is none."""
@@ -121,12 +142,16 @@ class Kind:
         for turn, each in self.flat():
             names = dict(each.lists) if each else {}
             found |= {slot.key: None for slot in names.values() if not turn.missing}
-            for text in turn.pool:
-                for slot in slots(text):
-                    part = self.part(slot)
-                    inner = (slots(part.template) if not part.missing else []) if part else [slot]
-                    found |= {s.key: None for s in inner if not (s.is_image or turn.missing or s.key in names)}
+            wanted = [s for text in turn.pool for s in self.wanted(text, names)]
+            found |= {slot.key: None for slot in wanted if not turn.missing}
         return [key for key in found if _ARGUMENT.sub("", key) not in ALWAYS]
+
+    def wanted(self, template: Template, names: Mapping[str, Slot]) -> Iterator[Slot]:
+        """The placeholders of a template without which it cannot be filled, but for elements of lists (`names`)."""
+        for slot in slots(template):
+            part = self.part(slot)
+            inner = (slots(part.template) if not part.missing else []) if part else [slot]
+            yield from (s for s in inner if not (s.is_image or s.has_fallback or s.key in names))
 
 
 def parse_kinds(raw: Mapping[str, Any], where: str, at: Any) -> tuple[Kind, ...]:
@@ -169,7 +194,9 @@ def _kind(name: str, fields: Mapping[str, Any], where: str) -> Kind:
         amount["weight"] = 1
     resolved = dict(fields) | ({"weight": 1} if not given else {})
     kind = Kind(name, amount["weight"], amount["repeat"], amount["samples"], turns, parts, (),
-                fields.get("otherwise", ""), fields.get("first", False), resolved)  # fmt: skip
+                fields.get("otherwise", ""), fields.get("first", False), _share(fields, where), fields.get("over", ""),
+                fields.get("pools") == "all", resolved)  # fmt: skip
+    _check_variants(kind, where)
     if not any(turn.loss != "none" for turn, _ in kind.flat()):
         found = f"the kind {name} has no turn that is learned"
         raise Rt2dataError(where, found, "an assistant's turn, or loss: on a turn")
@@ -181,8 +208,28 @@ def _kind(name: str, fields: Mapping[str, Any], where: str) -> Kind:
                 if slot.name.endswith(PART) and kind.part(slot) is None:
                     known = ", ".join(part.name + PART for part in parts) or "none"
                     raise Rt2dataError(where, f"no part {{{slot.name}}}", f"a part of the kind: {known}")
-    return Kind(name, kind.weight, kind.repeat, kind.samples, turns, parts, tuple(keys), kind.otherwise, kind.first,
-                resolved)  # fmt: skip
+    return replace(kind, requires=tuple(keys))
+
+
+def _share(fields: Mapping[str, Any], where: str) -> tuple[float, float]:
+    """The share of steps that give a sample, at the start and at the end of a row of the track `over`."""
+    share = fields.get("share", 1)
+    if isinstance(share, list) != ("over" in fields):
+        found = f"share: {share}, and {'over' if 'over' in fields else 'no over'}"
+        raise Rt2dataError(where, found, "share: [AT_START, AT_END] with over: TRACK, or share: NUMBER alone")
+    first, last = share if isinstance(share, list) else (share, share)
+    return float(first), float(last)
+
+
+def _check_variants(kind: Kind, where: str) -> None:
+    if not kind.every_text:
+        return
+    if kind.otherwise:
+        found = f"pools: all on the kind {kind.name}, and otherwise: {kind.otherwise}"
+        raise Rt2dataError(where, found, "one of them: another kind has other texts")
+    if not 1 < kind.variants() <= MAX_VARIANTS:
+        found = f"pools: all on the kind {kind.name}, whose pools combine to {kind.variants():,} texts"
+        raise Rt2dataError(where, found, f"2 to {MAX_VARIANTS:,}")
 
 
 def _part(name: str, value: Any, where: str) -> Part:
@@ -190,7 +237,15 @@ def _part(name: str, value: Any, where: str) -> Part:
     template = parse_template(fields["text"], where)
     if any(slot.is_image for slot in slots(template)):
         raise Rt2dataError(where, f"an image slot in the part {name}", "image slots in turns")
-    return Part(name, template, float(fields.get("drop", 0)), fields.get("missing", ""))
+    otherwise = parse_template(fields.get("otherwise", ""), where)
+    if slots(otherwise):
+        raise Rt2dataError(where, f"a placeholder in otherwise: of the part {name}", "a text without one")
+    literal = "".join(piece for piece in otherwise if isinstance(piece, str))
+    part = Part(name, template, float(fields.get("drop", 0)), fields.get("missing", ""), literal)
+    if literal and not part.drop and part.missing != "skip":
+        found = f"otherwise: of the part {name}, which is always there"
+        raise Rt2dataError(where, found, "drop, or missing: skip, beside it")
+    return part
 
 
 def _any_turn(fields: Mapping[str, Any], where: str) -> AnyTurn:

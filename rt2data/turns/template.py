@@ -25,7 +25,7 @@ COUNTED = ("previous", "next")
 LISTS = ("all", "remaining")
 SELECTS = (*COUNTED, *LISTS, "at", "camera", "role", "form")
 NAMED = ("camera", "role", "form")  # their argument is a name
-EDITS = (*prompts.OPERATIONS, "join")
+EDITS = (*prompts.OPERATIONS, "join", "or")
 IMAGES = ("images", "image")
 JOIN = ", "  # between the texts of a list
 
@@ -71,12 +71,19 @@ class Slot:
         """The form in which boxes, points and traces are written; "" where it has none."""
         return dict(self.selects).get("form", "")
 
-    def edit(self, text: str | list[str]) -> str:
-        """Return the value as it stands in the text."""
+    @property
+    def has_fallback(self) -> bool:
+        """Whether a text stands in where it is empty or missing: it is never missing then."""
+        return any(function == "or" for function, _ in self.edits)
+
+    def edit(self, text: str | list[str] | None) -> str:
+        """Return the value as it stands in the text; None, where it is missing, is as an empty one."""
         joiner = next((value for function, value in self.edits if function == "join"), JOIN)
-        line = text if isinstance(text, str) else joiner.join(text)
-        for function, _ in self.edits:
-            if function != "join":
+        line = joiner.join(text) if isinstance(text, list) else text or ""
+        for function, argument in self.edits:
+            if function == "or":
+                line = line or argument
+            elif function != "join":
                 line = prompts.OPERATIONS[function](line)
         return line
 
@@ -126,6 +133,8 @@ def parse_slot(text: str, where: str) -> Slot:
             known = (*SELECTS, *EDITS)
             expected = f"one of {', '.join(known)}"
             raise Rt2dataError(where, f'the function "{call}" in {{{text}}}', expected, near(function, known))
+        if function in prompts.OPERATIONS and argument:
+            raise Rt2dataError(where, f"{call} in {{{text}}}", f"{function} without an argument")
         if function in EDITS:
             edits.append((function, argument))
         else:

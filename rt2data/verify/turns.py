@@ -6,6 +6,7 @@ any text, the same wherever the sample says it.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,7 +22,10 @@ _SLOT = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # control characters but tab and line feed
 _ACTION = re.compile(r"\{action:?([a-z0-9_]*)[|}]")
 ROLES = ("system", "user", "assistant")
-OPERATIONS = ("strip", "lower", "lower_first", "no_final_stop", "underscores_to_spaces", "collapse_whitespace")
+OPERATIONS = (
+    *("strip", "lower", "lower_first", "no_final_stop", "underscores_to_spaces", "newlines_to_spaces"),
+    *("no_punctuation", "collapse_whitespace"),
+)
 
 
 class TurnCheck:
@@ -46,6 +50,7 @@ class TurnCheck:
         if not self.check.expect(kind is not None, where, f"the kind {key.kind}", "one of the recipe") or kind is None:
             return
         self._sound(where, sample)
+        self._share(where, kind, key)
         known = self._known(where, sample, kind, state, action)
         tried = [kind] + ([kinds[kind["otherwise"]]] if kind.get("otherwise") in kinds else [])
         fits = any(self._fits(sample, key, one, known) for one in tried)
@@ -114,8 +119,7 @@ class TurnCheck:
     def _turn(self, key: Key, turn: Json, kind: Json, known: dict[str, str], number: int) -> Json:
         role = next(role for role in ROLES if role in turn)
         pool = turn[role] if isinstance(turn[role], list) else [turn[role]]
-        seed = self.facts.recipe["seed"]
-        template = pool[keys.hash64(f"pool {number}", seed, key) % len(pool)] if len(pool) > 1 else pool[0]
+        template = pool[self._which(key, kind, number, len(pool))] if len(pool) > 1 else pool[0]
         return {
             "role": role,
             "pattern": self._pattern(key, template, kind, known),
@@ -123,6 +127,26 @@ class TurnCheck:
             "loss": turn.get("loss", "both" if role == "assistant" else "none"),
             "end": turn.get("end"),
         }
+
+    def _which(self, key: Key, kind: Json, number: int, size: int) -> int:
+        """Which text of a pool a sample has: one by hash, or where each is a sample the one of its variant."""
+        if kind.get("pools") != "all":
+            return keys.hash64(f"pool {number}", self.facts.recipe["seed"], key) % size
+        left = key.variant  # in the last pool's texts first
+        for texts_of_turn in reversed(texts.pool_sizes(kind)[number + 1 :]):
+            left //= texts_of_turn
+        return left % size
+
+    def _share(self, where: str, kind: Json, key: Key) -> None:
+        """Check that a sample is among the share of steps that give one; where that changes, the larger end of it."""
+        share = kind.get("share", 1)
+        most = max(share) if isinstance(share, list) else share
+        step = key._replace(variant=-1, copy=0)
+        taken = most >= 1 or keys.hash64("share", self.facts.recipe["seed"], step) < round(most * 2.0**64)
+        self.check.expect(taken, where, f"a sample of the kind {key.kind}", f"none: its share of steps is {share}")
+        several = math.prod(texts.pool_sizes(kind))
+        agrees = 0 <= key.variant < several if kind.get("pools") == "all" else True
+        self.check.expect(agrees, where, f"variant {key.variant}", f"one of {several} texts of the kind {key.kind}")
 
     def _pattern(self, key: Key, template: str, kind: Json, known: dict[str, str]) -> list[tuple[str, str]]:
         """A template as pieces: (text, literal), (track, name), (action:NAME, string); images stand for nothing."""
@@ -140,10 +164,11 @@ class TurnCheck:
                 pieces.append(("image", name))
             elif part is not None:
                 pieces += self._part(key, name.removesuffix("_part"), part, kind, known)
-            elif name in known and all(call in OPERATIONS for call in calls):
+            elif name in known and all(call in OPERATIONS or call.startswith("or") for call in calls):
                 value = known[name]
                 for call in calls:
-                    value = texts.apply(call, value)
+                    fallback = call.removeprefix("or").strip("()")
+                    value = texts.apply(call, value) if call in OPERATIONS else value or fallback
                 pieces.append((name if _acts(name) else "text", value))
             else:
                 pieces.append(("track", found[1]))
@@ -154,8 +179,9 @@ class TurnCheck:
         fields = {"text": part} if isinstance(part, str) else part
         drop = float(fields.get("drop", 0))
         dropped = keys.hash64(f"drop {name}", self.facts.recipe["seed"], key) < round(drop * 2.0**64)
+        instead = fields.get("otherwise", "").replace("{{", "{").replace("}}", "}")
         if dropped:
-            return []
+            return [("text", instead)] if instead else []
         inner = self._pattern(key, fields["text"], kind, known)
         unknown = any(what == "track" for what, _ in inner)
         if fields.get("missing") == "skip" and unknown:

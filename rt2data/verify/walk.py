@@ -114,7 +114,8 @@ class Walk:
         if bins is not None and steps and (sample["images"] or not key.kind):
             self.windows.add(where, sample, key, members, self.ledger.number - 1)
         self.languages[key.source, split, sample["language"] or "und"] += 1
-        if key.variant >= 0 and sample["kind"] == "robot" and steps:
+        several = self.facts.rules[key.source].get("instructions") == "all"
+        if key.variant >= 0 and sample["kind"] == "robot" and steps and several:
             self.ledger.paraphrase(sample["instruction"], key)
         once = self.conditions.is_filtered(key.source, "duplicate_episode")
         if once and steps and self.facts.is_complete(split, key.source):

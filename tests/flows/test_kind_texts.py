@@ -1,0 +1,191 @@
+"""Kinds whose texts are drawn, all taken, dropped or replaced, and kinds that a share of the steps gives."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import builds, small_corpora, spoken_mixture
+from support.damaged_mixtures import edit_sample, failing
+from support.spoken_mixture import EPISODES, said
+
+from rt2data.errors import Rt2dataError
+from rt2data.pipeline import build as flow
+from rt2data.serving import KindPrompt
+from rt2data.turns.conversation import fill_kind
+from rt2data.turns.kinds import parse_kinds
+from rt2data.verify import verify
+from rt2data.verify.reference import keys
+
+Build = Callable[..., dict[str, Any]]
+
+QUESTIONS = ["{images}One?", "{images}Two?", "{images}Three?"]
+ANSWERS = ["{subtask}", "now {subtask}"]
+KINDS: dict[str, Any] = {
+    "asked": {"weight": 0.4, "pools": "all", "turns": [{"user": QUESTIONS}, {"assistant": ANSWERS}]},
+    "fading": {
+        "weight": 0.2, "share": [0.9, 0.2], "over": "subtask",
+        "turns": [{"user": "{image:primary}"}, {"assistant": "{subtask}"}],
+    },
+    "some": {"weight": 0.1, "share": 0.5, "turns": [{"user": "{images}"}, {"assistant": "{subtask}"}]},
+    "dropped": {
+        "weight": 0.3,
+        "parts": {
+            "task": {"text": "{instruction|or(Perform the task.)|lower}", "drop": 0.4, "otherwise": "Do \"{{it}}\"."},
+            "memory": {"text": " ({memory})", "missing": "skip", "otherwise": " [none]"},
+        },
+        "turns": [
+            {"user": "{images}{task_part}{memory_part}"},
+            {"assistant": "{memory|or(No_news!)|no_punctuation|lower} {vqa|all|role(user)|join( )|or(-)}"},
+        ],
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("texts")
+    recipe = spoken_mixture.write(folder, kinds=KINDS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flow, "Engine", small_corpora.in_process())
+        flow.build(recipe, folder / "out", data_root=folder / "data", work=folder / "work", progress=False)
+    return folder / "out"
+
+
+def spoken(out: Path) -> list[tuple[keys.Key, dict[str, Any]]]:
+    every = [one["json"] for split in ("train", "val") for one in builds.samples(out, split)]
+    parsed = [(keys.parse(one["key"]), one) for one in every if one["kind"] == "robot"]
+    return [(key._replace(source="bridge_dataset"), one) for key, one in parsed if key is not None]
+
+
+def test_every_sample_has_the_texts_of_its_key(built: Path) -> None:
+    parsed = {kind.name: kind for kind in parse_kinds(KINDS, "", lambda _: "")}
+    dropped: Counter[bool] = Counter()
+    for key, one in spoken(built):
+        values = dict.fromkeys(parsed[key.kind].values()) | said(one["episode"], one["step"])
+        values["instruction"] = one["instruction"].replace("\0", "")
+        gone = key.kind == "dropped" and keys.hash64("drop task", 5, key) < 0.4 * 2**64
+        dropped[gone] += key.kind == "dropped"
+        drawn = {0: key.variant // 2, 1: key.variant % 2} if key.kind == "asked" else {}
+        shown = {"images": one["images"], "image": one["images"]}
+        wanted = fill_kind(
+            parsed[key.kind], values, lambda slot, shown=shown: shown[slot.name], drawn,  # type: ignore[misc]
+            frozenset(["task"] if gone else []),
+        )  # fmt: skip
+        assert one["messages"] == wanted
+        if key.kind == "dropped":
+            told = wanted[0]["content"][-1]["text"]
+            assert told.startswith('Do "{it}".') == gone
+            assert told.endswith(" [none]") == (values["memory"] is None)
+            answer = one["target"].partition(" ")[0]
+            assert (answer == "no_news") == (values["memory"] is None)
+            assert one["target"].endswith(" -") == (values["vqa|all|role(user)"] is None)
+    assert min(dropped.values()) > 2
+
+
+def test_each_text_of_the_pools_is_a_sample(built: Path) -> None:
+    of_step: dict[tuple[str, int], Counter[str]] = {}
+    for key, one in spoken(built):
+        if key.kind == "asked":
+            of_step.setdefault((one["episode"], one["step"]), Counter())[f"{one['prompt']} {one['target']}"] += 1
+            assert f"-asked-v{key.variant}" in one["key"]
+        else:
+            assert key.variant == -1
+    manifest = json.loads((built / "manifest.json").read_text())
+    asked = manifest["sources"][0]["kinds"]["asked"]
+    assert asked["usable"]["train"] == 6 * manifest["sources"][0]["steps"]["train"]
+    whole = [texts for (episode, _), texts in of_step.items() if len(texts) == 6]
+    assert whole
+    step = whole[0]
+    assert {text.split("?")[0] for text in step} == {"One", "Two", "Three"}
+    assert sum(" now " in text for text in step) == 3
+
+
+def test_the_share_of_steps_falls_over_a_segment(built: Path) -> None:
+    """A step gives a sample where its hash is below 0.9 - 0.7 * (step - start) / (end - start), as Fanqi-Lin/OneTwoVLA
+    draws by chance."""
+    found = {name: {(key.digest, key.step) for key, _ in spoken(built) if key.kind == name} for name in KINDS}
+    digests = {one["episode"]: key for key, one in spoken(built)}
+    val = {one["episode"] for _, one in spoken(built) if one["split"] == "val"}
+    given = 0
+    for episode, steps in EPISODES.items():
+        key = digests[episode]._replace(variant=-1, copy=0)
+        for step in range(steps):
+            start, end = (0, 2) if step < 2 else (2, steps)
+            share = 0.9 - (0.9 - 0.2) * (step - start) / (end - start)
+            for kind, least in (("fading", share), ("some", 0.5)):
+                hashed = keys.hash64("share", 5, key._replace(step=step, kind=kind))
+                gives = hashed < round(least * 2.0**64)
+                if (key.digest, step) in found[kind]:
+                    assert gives
+                    given += 1
+                else:  # val has every sample, train those that its quota draws
+                    assert not (gives and episode in val)
+    assert 20 < given < 2 * sum(EPISODES.values()) - 20
+
+
+def test_verify_holds_and_finds_other_texts(built: Path, tmp_path: Path) -> None:
+    report = verify(built)
+    assert report.ok, report.text()
+
+    def broken(change: Callable[[dict[str, Any]], None]) -> list[str]:
+        copy = tmp_path / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(built, copy)
+        edit_sample(copy, change)
+        return list(failing(verify(copy)))
+
+    def other(sample: dict[str, Any]) -> None:
+        sample["messages"][0]["content"][-1]["text"] += "."
+
+    assert "turns" in broken(other)
+
+
+def test_serving_makes_and_reads_the_same_texts(built: Path) -> None:
+    prompt = KindPrompt(built, "bridge_dataset", "dropped")
+    pictures = {"primary": b"1", "secondary": b"2"}
+    messages = prompt("Pick UP", images=pictures)
+    assert messages[0]["content"][-1]["text"] == "pick up [none]"
+    assert prompt("Pick UP", images=pictures, values={"memory": "it"})[0]["content"][-1]["text"] == "pick up (it)"
+    assert prompt("", images=pictures)[0]["content"][-1]["text"] == "perform the task. [none]"
+    assert prompt.parse_reply("nonews -").text == "nonews -"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"pools": "all", "turns": [{"user": "a"}, {"assistant": "b"}]}, "whose pools combine to 1 texts"),
+        ({"pools": "all", "turns": [{"user": [f"{n}" for n in range(40)]}] * 2 + [{"assistant": "b"}]}, "to 1,600"),
+        ({"pools": "all", "otherwise": "o", "turns": [{"user": ["a", "b"]}, {"assistant": "b"}]}, "and otherwise: o"),
+        ({"share": [0.1, 0.5], "turns": [{"assistant": "b"}]}, "and no over; expected share: "),
+        ({"share": 0.5, "over": "subtask", "turns": [{"assistant": "b"}]}, "share: 0.5, and over"),
+        ({"parts": {"p": {"text": "a", "otherwise": "b"}}, "turns": [{"assistant": "b"}]}, "the part p, which is al"),
+        ({"parts": {"p": {"text": "a", "drop": 1, "otherwise": "{x}"}}, "turns": [{"assistant": "b"}]}, "a placeholde"),
+        ({"turns": [{"assistant": "{subtask|lower(x)}"}]}, "lower without an argument"),
+    ],
+)
+def test_what_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(Rt2dataError, match=message):
+        parse_kinds({"k": fields, "o": {"turns": [{"assistant": "x"}]}}, "r.yaml:1", lambda _: "r.yaml:2")
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "message"),
+    [
+        ({"choose": "one_kind_per_step"}, {"pools": "all"}, "pools: all on the kind k, and choose"),
+        ({"instructions": "all"}, {"pools": "all"}, "and instructions: all"),
+        ({}, {"share": [0.1, 0.2], "over": "subtsk"}, r"\{subtsk\}, and no track of this name"),
+    ],
+)
+def test_what_a_source_cannot_have(
+    tmp_path: Path, build: Build, source: dict[str, Any], kind: dict[str, Any], message: str
+) -> None:
+    kinds = {"k": {"turns": [{"user": ["a", "b"]}, {"assistant": "c"}]} | kind}
+    recipe = spoken_mixture.write(tmp_path, kinds=kinds, **source)
+    with pytest.raises(Rt2dataError, match=message):
+        build(recipe, tmp_path / "out", data_root=tmp_path / "data", work=tmp_path / "work")
