@@ -34,9 +34,10 @@ Json = dict[str, Any]
 
 IDS = (
     "lerobot.pi05.prompt", "openpi.pi0.prompt.0", "openpi.pi0_fast.0", "openpi.pi05.prompt.1",
-    "openpi.pi0_fast.inference", "openpi.normalise", "opentau.loc.xywh", "opentau.loc.parse_boxes", "opentau.pi05.prompt.discrete",
-    "opentau.pi05.response", "opentau.pi06.prompt.actions", "opentau.pi07.metadata", "vla0.encode", "vla0.decode.ok",
-    "vla0.decode.ragged", "vla0.decode.words", "vla0.messages", "rdt2.sample.flow", "rdt2.instruction.missing",
+    "openpi.pi0_fast.inference", "openpi.normalise", "opentau.loc.xywh", "opentau.loc.parse_boxes",
+    "opentau.pi05.prompt.discrete", "opentau.pi05.response", "opentau.pi06.prompt.actions", "opentau.pi07.metadata",
+    "vla0.encode", "vla0.decode.ok", "vla0.decode.ragged", "vla0.decode.words", "vla0.messages", "rdt2.sample.flow",
+    "rdt2.instruction.missing",
 )  # fmt: skip
 DEPART = ("opentau.loc.zero_extent",)  # an image without pixels is refused; OpenTau writes 0
 

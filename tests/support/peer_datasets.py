@@ -63,7 +63,8 @@ def write(root: Path, recipes: Path, name: str, episodes: Sequence[Episode]) -> 
         "licence": "Apache-2.0", "language": "en", "robot": "none", "verified": "own data",
         "episode_id": ["episode_metadata/episode_id"],
         "cameras": {
-            camera: {"field": f"steps/observation/{name}"} for camera, name in zip(("primary", "wrist"), images, strict=True)
+            camera: {"field": f"steps/observation/{name}"}
+            for camera, name in (("primary", "image"), ("wrist", "wrist_image"))
         },
         "instruction": "steps/language_instruction",
         "proprio": {"field": "steps/observation/state", "dims": [f"state_{number}" for number in range(states)]},
