@@ -178,20 +178,21 @@ class _Further:
         """By name, what a sample's action is by each of them, horizon x D float32 values."""
         if sample.get("kind") != "robot":
             return {}
-        found = {
-            name: _denormalise(self._of(name, sample), values)
-            for name, values in (sample.get("actions_normalised") or {}).items()
-        }
+        floats = sample.get("actions_normalised") or {}
+        found = {name: _denormalise(own, floats[name]) for name in floats if (own := self._of(name, sample))}
         spans = [span for message in sample.get("messages") or () for span in message["spans"] if "tokenizer" in span]
         for name in dict.fromkeys(span["tokenizer"] for span in spans):
             own, text = self._of(name, sample), _learned_action(sample, name)
-            found[name] = [float(x) for x in own.decode(own.parse(text or "")).actions.reshape(-1)]
+            if own and text:
+                found[name] = [float(x) for x in own.decode(own.parse(text)).actions.reshape(-1)]
         return found
 
-    def _of(self, name: str, sample: Json) -> ActionTokenizer:
-        if name not in self.opened:
-            self.opened[name] = ActionTokenizer.from_pretrained(str(self.folder / action_file(name)))
-        return self.opened[name].for_source(sample["source"])
+    def _of(self, name: str, sample: Json) -> ActionTokenizer | None:
+        """The tokenizer of a sample's source; None beside a single shard, where its file may not be."""
+        file = self.folder / action_file(name)
+        if name not in self.opened and file.is_file():
+            self.opened[name] = ActionTokenizer.from_pretrained(str(file))
+        return self.opened[name].for_source(sample["source"]) if name in self.opened else None
 
 
 def _turns(sample: Json) -> list[tuple[str, str]]:

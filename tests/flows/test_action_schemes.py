@@ -14,6 +14,7 @@ from support.damaged_mixtures import change_json, edit_sample, failing
 
 from rt2data.errors import Rt2dataError
 from rt2data.mixture import export
+from rt2data.mixture import stats as mixture_stats
 from rt2data.mixture.inspection import inspect
 from rt2data.recipes.recipe import parse_recipe, read_recipe
 from rt2data.serving import KindPrompt
@@ -114,6 +115,24 @@ def test_readers_take_the_right_tokenizer(mixture: Path) -> None:
     assert "| `tokenizer.fast.json` | 3 | turns, as text |" in card
     exported = export.export(mixture, mixture.parent / "chat", "swift", "files")
     assert exported.samples["train"] > 0
+
+
+def test_statistics_name_the_tokenizers(mixture: Path) -> None:
+    shown = mixture_stats.format_stats(mixture_stats.read_mixture_stats(mixture))
+    assert "further tokenizer numbers: vla0, 2 steps, bounds minmax" in shown
+
+
+def test_bounds_of_each_step_are_those_of_the_first_steps(build: Build, data: Path, tmp_path: Path) -> None:
+    """Relative chunks whose steps have statistics of their own."""
+    actions = {"numbers": ACTIONS["numbers"]}
+    changes = {"actions": actions, "kinds": {"plain": KINDS["plain"]}, "tokenizer": {"spec": "vla0", "horizon": 3}}
+    relative = {"relative": "pose", "statistics": "per_step"}
+    build(write_recipe(tmp_path, action=relative, **changes), tmp_path / "out", data_root=data)
+    report = verify(tmp_path / "out")
+    assert failing(report) == set(), report.text()
+    raw = json.loads((tmp_path / "out" / "tokenizer.numbers.json").read_bytes())["sources"]["bridge_dataset"]["dims"]
+    train = json.loads((tmp_path / "out" / "statistics.json").read_bytes())["sources"]["bridge_dataset"]["train"]
+    assert raw[0]["steps"] == [[train["min"][7 * step], train["max"][7 * step]] for step in range(2)]
 
 
 def test_serving_reads_a_reply_with_the_tokenizer_of_its_turn(mixture: Path) -> None:
