@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from typing import Any
 
+from rt2data.verify.chunks.other_steps import moved, step_of, unrolled
 from rt2data.verify.facts import Facts
 from rt2data.verify.reference import keys, texts
 from rt2data.verify.reference.keys import Key
@@ -33,6 +35,8 @@ class TurnCheck:
 
     def __init__(self, facts: Facts, report: Report) -> None:
         self.facts, self.check = facts, report["turns"]
+        self.own: dict[str, str] = {}  # of the last sample: its state and action, and what it says of other steps
+        self.told: dict[str, str] = {}
 
     def check_sample(
         self, where: str, sample: Json, key: Key, state: Callable[[str, Json], str], action: Callable[[Json, str], str]
@@ -47,13 +51,16 @@ class TurnCheck:
         """
         kinds = self.facts.rules[sample["source"]].get("kinds") or self.facts.recipe.get("kinds") or {}
         kind = kinds.get(key.kind)
+        self.own, self.told = {}, {}
         if not self.check.expect(kind is not None, where, f"the kind {key.kind}", "one of the recipe") or kind is None:
             return
         self._sound(where, sample)
         self._share(where, kind, key)
-        known = self._known(where, sample, kind, state, action)
+        self.own = known = self._known(where, sample, kind, state, action)
         tried = [kind] + ([kinds[kind["otherwise"]]] if kind.get("otherwise") in kinds else [])
-        fits = any(self._fits(sample, key, one, known) for one in tried)
+        found = [self._told(sample, key, unrolled(one), known) for one in tried]
+        fits = any(told is not None for told in found)
+        self.told = next((told for told in found if told is not None), {})
         written = " / ".join(f"{message['role']}: {_text(message)}" for message in sample["messages"])
         self.check.expect(fits, where, f'the conversation "{written[:400]}"', f"the turns of the kind {key.kind}")
         asked = [message["role"] for message in sample["messages"]] == ["user", "assistant"]
@@ -99,10 +106,16 @@ class TurnCheck:
             known["state"] = state(where, sample)
         return known
 
-    def _fits(self, sample: Json, key: Key, kind: Json, known: dict[str, str]) -> bool:
-        """Whether the messages of a sample are the turns of a kind, with turns left out that may be."""
+    def _sizes(self, sample: Json, known: dict[str, str]) -> dict[str, int]:
+        """How many words what is known only of this step has at any other; not of schemes of varying length."""
+        sizes = {name: len(known[name].split()) for name in ("state", "action", "step") if name in known}
+        return {name: size for name, size in sizes.items() if name != "action" or size == len(sample["bins"])}
+
+    def _told(self, sample: Json, key: Key, kind: Json, known: dict[str, str]) -> dict[str, str] | None:
+        """What a sample says of other steps; None where its messages are not the turns of a kind, some left out."""
         turns = list(self._turns(key, kind, known))
-        return _matches(turns, sample["messages"], 0, 0, {})
+        sizes = self._sizes(sample, known)
+        return _matches([turn | {"sizes": sizes} for turn in turns], sample["messages"], 0, 0)
 
     def _turns(self, key: Key, kind: Json, known: dict[str, str]) -> Iterator[Json]:
         """Each turn: its role, the pattern of its text, and whether it may be left out or come several times."""
@@ -124,7 +137,8 @@ class TurnCheck:
             "role": role,
             "pattern": self._pattern(key, template, kind, known),
             "optional": turn.get("missing") == "skip",
-            "loss": turn.get("loss", "both" if role == "assistant" else "none"),
+            "empty": turn.get("missing") == "empty" or bool(kind.get("parts")),
+            "loss": turn.get("loss"),
             "end": turn.get("end"),
         }
 
@@ -160,10 +174,11 @@ class TurnCheck:
                 continue
             name, *calls = found[1].split("|")
             part = (kind.get("parts") or {}).get(name.removesuffix("_part")) if name.endswith("_part") else None
+            away = step_of(found[1])
             if name.split(":")[0] in ("images", "image"):
                 pieces.append(("image", name))
             elif part is not None:
-                pieces += self._part(key, name.removesuffix("_part"), part, kind, known)
+                pieces += self._part(key, name.removesuffix("_part"), part, kind, known, away)
             elif name in known and all(call in OPERATIONS or call.startswith("or") for call in calls):
                 value = known[name]
                 for call in calls:
@@ -171,82 +186,104 @@ class TurnCheck:
                     value = texts.apply(call, value) if call in OPERATIONS else value or fallback
                 pieces.append((name if _acts(name) else "text", value))
             else:
-                pieces.append(("track", found[1]))
+                pieces.append(
+                    ("other" if away and name.partition(":")[0] in ("state", "action", "step") else "track", found[1])
+                )
         pieces.append(("text", template[at:]))
         return [piece for piece in pieces if piece[1]]
 
-    def _part(self, key: Key, name: str, part: Any, kind: Json, known: dict[str, str]) -> list[tuple[str, str]]:
+    def _part(
+        self, key: Key, name: str, part: Any, kind: Json, known: dict[str, str], away: int
+    ) -> list[tuple[str, str]]:
         fields = {"text": part} if isinstance(part, str) else part
         drop = float(fields.get("drop", 0))
         dropped = keys.hash64(f"drop {name}", self.facts.recipe["seed"], key) < round(drop * 2.0**64)
         instead = fields.get("otherwise", "").replace("{{", "{").replace("}}", "}")
         if dropped:
             return [("text", instead)] if instead else []
-        inner = self._pattern(key, fields["text"], kind, known)
-        unknown = any(what == "track" for what, _ in inner)
+        inner = self._pattern(key, moved(fields["text"], away), kind, known)
+        learned = {"action": "action", "none": "silent"}.get(fields.get("loss", ""), "")
+        if learned:  # its text is literal
+            return [(learned, "".join(text for _, text in inner))]
+        unknown = any(what in ("track", "other") for what, _ in inner)
         if fields.get("missing") == "skip" and unknown:
             return [("track", f"part {name}")]  # the whole part, or nothing
         return inner
 
 
-def _matches(turns: list[Json], messages: list[Json], turn: int, message: int, seen: dict[str, str]) -> bool:
-    """Whether messages from `message` on are turns from `turn` on."""
+def _matches(turns: list[Json], messages: list[Json], turn: int, message: int) -> dict[str, str] | None:
+    """What messages from `message` on say of other steps; None where they are not turns from `turn` on."""
     if turn == len(turns):
-        return message == len(messages)
+        return {} if message == len(messages) else None
     own = turns[turn]
     if "each" in own:
-        if _matches(turns, messages, turn + 1, message, seen):
-            return True
+        told = _matches(turns, messages, turn + 1, message)
         size = len(own["each"])
         group = messages[message : message + size]
-        if len(group) == size and all(_is_turn(one, said, {}) for one, said in zip(own["each"], group, strict=True)):
-            return _matches(turns, messages, turn, message + size, seen)
-        return False
-    if own["optional"] and _matches(turns, messages, turn + 1, message, seen):
-        return True
-    if message == len(messages) or not _is_turn(own, messages[message], seen):
-        return False
-    return _matches(turns, messages, turn + 1, message + 1, seen)
+        if told is None and len(group) == size:
+            inner = [one | {"sizes": own["sizes"]} for one in own["each"]]
+            if all(_say(one, said) is not None for one, said in zip(inner, group, strict=True)):
+                return _matches(turns, messages, turn, message + size)
+        return told
+    if own["optional"] and (told := _matches(turns, messages, turn + 1, message)) is not None:
+        return told
+    said = _say(own, messages[message]) if message < len(messages) else None
+    if said is None or (told := _matches(turns, messages, turn + 1, message + 1)) is None:
+        return None
+    return said | told
 
 
-def _is_turn(turn: Json, message: Json, seen: dict[str, str]) -> bool:
-    """Whether a message is a turn: its role, its text, what is learned of it."""
+def _say(turn: Json, message: Json) -> dict[str, str] | None:
+    """What a message says of other steps; None where it is not the turn: its role, its text, what is learned of it."""
     if message["role"] != turn["role"]:
-        return False
+        return None
     names: dict[str, str] = {}
+    free = 0
     pattern = ""
     for what, text in turn["pattern"]:
         if what == "image":
             continue
-        if what != "track":
+        if what not in ("track", "other"):
             pattern += re.escape(text)
         elif text in names:
             pattern += f"(?P={names[text]})"
-        elif text in seen:
-            pattern += re.escape(seen[text])
         else:
             names[text] = f"t{len(names)}"
-            pattern += f"(?P<{names[text]}>.*?)"
+            size = turn["sizes"].get(text.partition("|")[0]) if what == "other" else None
+            free += size is None
+            known = rf"\S+(?: \S+){{{size - 1}}}" if size else ".*?"
+            pattern += f"(?P<{names[text]}>" + (f"(?:{known})?)" if size and turn["empty"] else f"{known})")
     found = re.fullmatch(pattern, _text(message), re.DOTALL)
     if found is None:
-        return False
+        return None
     whole = [(what, text) for what, text in turn["pattern"] if what != "image"]
-    words, acts = any(not _acts(what) for what, _ in whole), any(_acts(what) for what, _ in whole)
-    loss = turn["loss"]
+    others = {text: found[names[text]] for what, text in whole if what == "other"}
+    whole = [(text.partition("|")[0] if what == "other" and _acts(text.partition("|")[0]) else what,
+              others.get(text, text)) for what, text in whole]  # fmt: skip
+    learned = {"action" if _acts(what) else "silent" if what == "silent" else "text" for what, _ in whole}
+    words, acts = "text" in learned, "action" in learned
+    loss = turn["loss"] or ("none" if learned == {"silent"} else "both" if message["role"] == "assistant" else "none")
     if loss == "both":
         loss = "both" if acts and words else "action" if acts else "text"
     end = turn["end"] if turn["end"] is not None else loss != "none"
     if (message["loss"], message["end"]) != (loss, end):
-        return False
+        return None
     own = [span for span in message["spans"] if span["loss"] == "action"]
     actions = [(span.get("tokenizer", ""), _text(message)[span["start"] : span["end"]]) for span in own]
-    strings = [(what.partition(":")[2], text) for what, text in whole if _acts(what)]
+    strings = [
+        (what.partition(":")[2], "".join(text for _, text in alike))
+        for what, alike in groupby(whole, key=lambda one: one[0])
+        if _acts(what)
+    ]
+    silent = sum(len(text) for what, text in whole if what == "silent")
     if loss in ("action", "both") and actions != strings:
-        return False
+        return None
     if loss in ("text", "both"):
         covered = sum(s["end"] - s["start"] for s in message["spans"] if s["loss"] == "text")
-        return bool(covered == len(_text(message)) - sum(len(text) for _, text in strings))
-    return True
+        if covered != len(_text(message)) - sum(len(text) for _, text in strings) - silent:
+            return None
+    # With two pieces of any length nobody can say where one ends.
+    return {text: said for text, said in others.items() if said and free <= 1}
 
 
 def _acts(name: str) -> bool:

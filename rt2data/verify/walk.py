@@ -10,8 +10,9 @@ from typing import Any
 
 from rt2data.storage.places import Place
 from rt2data.verify import card, schema, shards, statistics, tokenizers
-from rt2data.verify.cameras import CameraCheck
+from rt2data.verify.cameras import CameraCheck, DrawingCheck
 from rt2data.verify.chunks import relative
+from rt2data.verify.chunks.other_steps import OtherSteps
 from rt2data.verify.chunks.windows import Windows
 from rt2data.verify.conditions import Conditions
 from rt2data.verify.facts import collect_facts
@@ -37,7 +38,8 @@ class Walk:
         self.facts = collect_facts(manifest)
         self.ledger, self.reasoning = Ledger(manifest, report), ReasoningCheck(manifest, report, data_root)
         self.samples, self.windows = SampleCheck(self.facts, report), Windows(manifest, report)
-        self.cameras = CameraCheck(self.facts, report)
+        self.cameras, self.others = CameraCheck(self.facts, report), OtherSteps(manifest, report)
+        self.drawings = DrawingCheck(self.facts, report)
         self.conditions = Conditions(self.facts, report)
         self.decoded: dict[bytes, ImageFacts] = {}  # by the digest of the image's bytes
         self.languages: Counter[tuple[str, str, str]] = Counter()  # of source and split, copies not counted
@@ -59,6 +61,7 @@ class Walk:
         self.ledger.finish()
         self.reasoning.finish()
         self.windows.finish(self.ledger.place)
+        self.others.finish(self.ledger.place)
         self._statistics()
         self.drift.finish(self.report["statistics"])
         card.check(self.folder, self.manifest, self.suffixes, self.samples.fields, self.report)
@@ -107,9 +110,14 @@ class Walk:
         self.conditions.check_sample(where, sample, shown)
         bins = self.samples.check_sample(where, sample, key)
         self.cameras.check_sample(where, sample)
+        if sample.get("drawn"):
+            self.drawings.check_sample(where, sample, dict(members.files))
         self.reasoning.add(where, split, sample, key)
         if key.copy:  # the first copy stands for all
             return
+        if sample.get("recipe_kind") is not None:
+            own, told = self.samples.turns.own, self.samples.turns.told
+            self.others.add(where, sample, key, own, told, digests, self.ledger.number - 1)
         steps = key.kind == self.facts.stands_for_steps(key.source)
         if bins is not None and steps and (sample["images"] or not key.kind):
             self.windows.add(where, sample, key, members, self.ledger.number - 1)

@@ -147,7 +147,7 @@ FAULTS: list[tuple[str, Fault, str]] = [
     ("the text that is drawn", swapped(messages._Rows, "picked", lambda numbers: 1 - numbers), "turns"),
     ("which samples lack a part", swapped(messages._Rows, "dropped", np.logical_not), "turns"),
     ("what is learned of a turn", one_less, "turns"),
-    ("the step of an earlier image", swapped(windows, "earlier_rows", lambda found: (found[0], ~found[1])), "windows"),
+    ("the step of an earlier image", swapped(windows, "other_rows", lambda found: (found[0], ~found[1])), "windows"),
 ]
 
 
