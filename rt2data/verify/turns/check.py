@@ -19,7 +19,7 @@ from rt2data.verify.facts import Facts
 from rt2data.verify.reference import keys, texts
 from rt2data.verify.reference.keys import Key
 from rt2data.verify.report import Report
-from rt2data.verify.turns.matching import matches, text_of
+from rt2data.verify.turns.matching import acts, matches, text_of
 from rt2data.verify.turns.store import database
 from rt2data.verify.turns.tracks import SLOT, Asked, Step, Tracks, lines, names, parse
 
@@ -70,7 +70,7 @@ class TurnCheck:
         sizes: Sizes,
         number: int,
         state: Callable[[str, Json], str],
-        action: Callable[[Json], str],
+        action: Callable[[Json, str], str],
     ) -> None:
         """Check a sample of a kind that fits the schema.
 
@@ -183,7 +183,12 @@ class TurnCheck:
             self.check.expect(whole, where, f"content {message['content']}"[:200], "parts with their text or image")
 
     def _known(
-        self, where: str, sample: Json, own: set[str], state: Callable[[str, Json], str], action: Callable[[Json], str]
+        self,
+        where: str,
+        sample: Json,
+        own: set[str],
+        state: Callable[[str, Json], str],
+        action: Callable[[Json, str], str],
     ) -> dict[str, str | None]:
         """The values that the sample itself says, of those that its texts may name; None for one that it lacks."""
         instruction = lines(sample["instruction"])
@@ -191,11 +196,11 @@ class TurnCheck:
         known |= {"step": str(sample["step"]), "steps": str(sample["steps"])}
         if "task" not in self.tracks[sample["source"]].stated:
             known["task"] = instruction
-        if "action" in own:
-            known["action"] = action(sample)
+        for name in sorted(filter(acts, own)):
+            known[name] = action(sample, name.partition(":")[2])
         if "state" in own:
             known["state"] = None if sample["proprio"] is None else state(where, sample)
-        self.own = {name: text for name in ("state", "action") if (text := known.get(name))}
+        self.own = {name: text for name, text in known.items() if text and (name == "state" or acts(name))}
         return known
 
     def _turns(self, key: Key, kind: Json, values: Values) -> Iterator[Json]:
@@ -266,7 +271,7 @@ class TurnCheck:
         return left % size
 
     def _pattern(self, key: Key, template: str, kind: Json, values: Values) -> list[tuple[str, str]]:
-        """A template as pieces: (text, literal), (action, string), (gone, placeholder) of a value that is missing.
+        """A template as pieces: (text, literal), (action:NAME, string), (gone, placeholder) of a value that is missing.
 
         (track, placeholder) may be any text, and (other, placeholder) one of another step; images stand for nothing.
         (silent, text) is not learned.
@@ -346,11 +351,11 @@ def _piece(slot: str, asked: Asked, values: Values) -> tuple[str, str]:
         found = []
     if found == [] and not any(name == "or" for name, _ in asked.edits):
         return "gone", slot
-    if found is None and asked.step and asked.name in AWAY:
+    if found is None and asked.step and asked.name.partition(":")[0] in AWAY:
         return "other", slot
     if found is None or not all(name in EDITS for name, _ in asked.edits):
         return "track", slot
-    return "action" if asked.name == "action" else "text", asked.edit(found)
+    return asked.name if acts(asked.name) else "text", asked.edit(found)
 
 
 def _part(kind: Json, name: str) -> Json | None:
@@ -415,7 +420,7 @@ def _learned(template: str, kind: Json) -> Iterator[str]:
         name = re.split("[|:]", slot)[0]
         part = _part(kind, name)
         if name not in ("images", "image"):
-            yield part.get("loss", "text") if part else "action" if name == "action" else "text"
+            yield part.get("loss", "text") if part else "action" if acts(name) else "text"
 
 
 def _lengths(sample: Json, known: Mapping[str, str | None]) -> dict[str, int]:
