@@ -113,11 +113,11 @@ def assume_all(recipe_splits: Sequence[str], source: RecipeSource, plan: SourceP
     for name in recipe_splits:
         steps = plan.samples[name]
         plan.steps[name] = steps
-        total = sum(kind.weight or 1 for kind in source.kinds)
+        total = sum(1 if kind.weight is None else kind.weight for kind in source.kinds)
         for kind in source.kinds:
             own = plan.kinds[kind.name]
-            own.fits[name] = round(steps * sum(kind.share) / 2)
+            own.fits[name] = 0 if kind.weight == 0 else round(steps * sum(kind.share) / 2)
             own.samples[name] = kind.variants() * own.fits[name]
             if one:
-                own.samples[name] = round(steps * (kind.weight or 1) / total)
+                own.samples[name] = round(steps * (1 if kind.weight is None else kind.weight) / total)
         plan.samples[name] = sum(own.samples[name] for own in plan.kinds.values())

@@ -69,7 +69,7 @@ def make_plan(job: Job, tokenizers: list[dict[str, Any]], sizes: Sequence[Mappin
     for number, source in enumerate(recipe.sources):
         for kind, drawn in plans[number].draws.items():
             hashes = np.concatenate(quota_hashes[number].pop(kind))
-            drawn.threshold = keys.threshold(hashes, drawn.quota["train"] % len(hashes), source.where)
+            drawn.threshold = keys.threshold(hashes, drawn.quota["train"] % max(1, len(hashes)), source.where)
             del hashes
     for number, source in enumerate(recipe.sources):
         if source.reasoning is not None:

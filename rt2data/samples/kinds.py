@@ -146,9 +146,27 @@ class StepValues:
         return self._one[slot.key]
 
     def _lists(self, slot: Slot) -> tuple[Ints, Ints]:
-        if slot.key not in self._several:
+        if slot.key not in self._several and "ahead" in dict(slot.selects):
+            self._several[slot.key] = self._ahead(slot)
+        elif slot.key not in self._several:
             self._several[slot.key] = self._tracks().resolve_all(self.table, binding(slot, self._tracks()))
         return self._several[slot.key]
+
+    def _ahead(self, slot: Slot) -> tuple[Ints, Ints]:
+        """The rows that hold at so many steps, this one first, as `_lists`; where none does, the last one again."""
+        count, n = int(dict(slot.selects)["ahead"]), self.table.num_rows
+        which = self.rows(slot)
+        ends = np.append(np.flatnonzero(index.numbers(self.table, "step") == 0)[1:], n)
+        end = ends[np.searchsorted(ends, np.arange(n), "right")] if n else np.empty(0, np.int64)
+        latest = which
+        taken = [which]
+        for offset in range(1, count):
+            at = np.arange(n) + offset * self.source.sampling.pace
+            later = np.where(at < end, which[np.minimum(at, n - 1)], -1)
+            latest = np.where(later >= 0, later, latest)
+            taken.append(latest)
+        there = which >= 0
+        return np.concatenate([[0], np.cumsum(there * count)]), np.stack(taken, axis=1)[there].reshape(-1)
 
 
 class KindSteps(NamedTuple):
@@ -191,6 +209,8 @@ def _lacking(kind: Kind, values: StepValues) -> dict[str, Bools]:
 def _fits(kind: Kind, values: StepValues) -> Bools:
     """Which steps have what a kind requires, and at least one turn that is learned."""
     fits = _shared(kind, values)
+    if kind.weight == 0:  # only another's otherwise
+        fits[:] = False
     for key in kind.requires:
         fits &= values.has(parse_slot(key, ""))
     learned = np.zeros(len(fits), np.bool_)
@@ -214,12 +234,21 @@ def _stays(kind: Kind, turn: Turn, each: Each | None, values: StepValues) -> Boo
     return there
 
 
+def share_at(share: tuple[float, float], step: Ints, start: Ints, end: Ints) -> npt.NDArray[np.float64]:
+    """The share of steps that give samples, at steps of rows from `start` to `end`, float64 (n,): even from the first
+    of `share` to the last, in the order of computing of Fanqi-Lin/OneTwoVLA@2489662, `get_prob`.
+    """
+    first, last = share
+    return np.asarray(first - (first - last) * (step - start) / (end - start))
+
+
 def _shared(kind: Kind, values: StepValues) -> Bools:
     """Which steps are among the share that gives samples of a kind, by the hash of the step."""
     n, (first, last) = values.table.num_rows, kind.share
     if first == last == 1 and not kind.over:
         return np.ones(n, np.bool_)
-    steps = index.numbers(values.table, "step").astype(np.int64)
+    step = index.numbers(values.table, "step")
+    steps = step.astype(np.int64)
     there, share = np.ones(n, np.bool_), np.full(n, first)
     if kind.over:
         rows = values.rows(Slot(kind.over))
@@ -228,10 +257,10 @@ def _shared(kind: Kind, values: StepValues) -> Bools:
         begin = np.flatnonzero(begins)
         run = np.cumsum(begins) - 1
         start, end = steps[begin][run], steps[np.append(begin[1:], n) - 1][run] + 1 if n else steps
-        there, share = rows >= 0, first - (first - last) * (steps - start) / (end - start)
+        there, share = rows >= 0, share_at((first, last), steps, start, end)
     none = np.full(n, -1, np.int32)
     units = index.units(values.table).tobytes()
-    hashed = keys.hashes("share", values.seed, values.source.id, units, steps, none, kind=kind.name)
+    hashed = keys.hashes("share", values.seed, values.source.id, units, step, none, kind=kind.name)
     edges = np.round(np.minimum(share, 1 - 2.0**-53) * 2.0**64).astype(np.uint64)
     return np.asarray(there & ((share >= 1) | (hashed < edges)))
 

@@ -45,6 +45,8 @@ def check_form(source: RecipeSource, kind: Kind, slot: Slot, kind_of_track: str)
         return [Rt2dataError(where, found, f"{{{slot.key}|form(NAME)}}", "docs/grounding.md lists the forms")]
     known = _open(slot.form).kinds
     found = f"{{{slot.key}}}: a {kind_of_track}, which the form {slot.form} does not have"
+    if kind_of_track == "point" and slot.is_list and known == ("trace",):
+        return []  # its points, in their order, are one
     return [] if kind_of_track in known else [Rt2dataError(where, found, f"one of {', '.join(known)}")]
 
 
@@ -93,7 +95,10 @@ def write(
                 texts.append("".join(_say(one) for one in own))
                 continue
             image = int(sides[0][row]), int(sides[1][row])
-            texts.append(form.format([_placed(one, image, size or image) for one in own], size=size or image))
+            placed = [_placed(one, image, size or image) for one in own]
+            if form.kinds == ("trace",) and all(isinstance(one, Point) for one in placed):
+                placed = [Trace(tuple((one.x, one.y) for one in placed))]
+            texts.append(form.format(placed, size=size or image))
         except (ActionError, ValueProblem) as error:
             step = index.numbers(table, "step")[rows[row]]
             where = f"{source.where}: {source.name}, step {step} of {table.column('episode')[int(rows[row])].as_py()}"

@@ -143,7 +143,7 @@ class Kind:
             found |= {slot.key: None for slot in names.values() if not turn.missing}
             wanted = [s for text in turn.pool for s in self.wanted(text, names)]
             found |= {slot.key: None for slot in wanted if not turn.missing}
-        return [key for key in found if key not in ALWAYS]
+        return [key for key in found if key not in ALWAYS or key == "task"]  # a track can have this name
 
     def wanted(self, template: Template, names: Mapping[str, Slot]) -> Iterator[Slot]:
         """The placeholders of a template without which it cannot be filled, but for elements of lists (`names`)."""
@@ -171,6 +171,8 @@ def parse_kinds(raw: Mapping[str, Any], where: str, at: Any) -> tuple[Kind, ...]
         raise Rt2dataError(where, f"{' and '.join(sorted(amounts))} mixed among kinds", "the same one for all of them")
     names = [kind.name for kind in kinds]
     for kind in kinds:
+        if kind.weight == 0 and kind.name not in [one.otherwise for one in kinds]:
+            raise Rt2dataError(at(kind.name), "weight: 0", "more, or another kind whose otherwise it is")
         if kind.otherwise and kind.otherwise not in names:
             expected = f"another of {', '.join(names)}"
             raise Rt2dataError(at(kind.name), f'otherwise: "{kind.otherwise}"', expected, near(kind.otherwise, names))
@@ -241,7 +243,7 @@ def _part(name: str, value: Any, where: str) -> Part:
         raise Rt2dataError(where, f"a placeholder in otherwise: of the part {name}", "a text without one")
     literal = "".join(piece for piece in otherwise if isinstance(piece, str))
     part = Part(name, template, float(fields.get("drop", 0)), fields.get("missing", ""), literal)
-    if literal and not part.drop and part.missing != "skip":
+    if literal and "drop" not in fields and part.missing != "skip":
         found = f"otherwise: of the part {name}, which is always there"
         raise Rt2dataError(where, found, "drop, or missing: skip, beside it")
     return part

@@ -22,7 +22,7 @@ MAX_OFFSET = 1000  # of `previous` and `next`
 
 # Which rows of a track a placeholder takes, and in which form objects are written; the others edit the text.
 COUNTED = ("previous", "next")
-LISTS = ("all", "remaining")
+LISTS = ("all", "remaining", "ahead")
 SELECTS = (*COUNTED, *LISTS, "at", "camera", "role", "form")
 NAMED = ("camera", "role", "form")  # their argument is a name
 EDITS = (*prompts.OPERATIONS, "join", "or")
@@ -141,7 +141,7 @@ def parse_slot(text: str, where: str) -> Slot:
         else:
             selects[function] = _argument(function, argument, f"{{{text}}}", where)
     if len([function for function in selects if function in (*COUNTED, *LISTS, "at")]) > 1:
-        raise Rt2dataError(where, f"several times in {{{text}}}", "one of previous, next, at, all, remaining")
+        raise Rt2dataError(where, f"several times in {{{text}}}", "one of previous, next, at, all, remaining, ahead")
     if named[1] in IMAGES and calls:
         raise Rt2dataError(where, f"functions of an image slot in {{{text}}}", "{images} or {image:CAMERA}")
     ordered = tuple((function, selects[function]) for function in SELECTS if function in selects)
@@ -150,7 +150,7 @@ def parse_slot(text: str, where: str) -> Slot:
 
 def _argument(function: str, argument: str, text: str, where: str) -> str:
     """Check the argument of a function that selects rows; a missing number is 1."""
-    if function in COUNTED:
+    if function in (*COUNTED, "ahead"):
         argument = argument or "1"
         if not (re.fullmatch("[0-9]{1,4}", argument) and 1 <= int(argument) <= MAX_OFFSET):
             raise Rt2dataError(where, f"{function}({argument}) in {text}", f"a whole number from 1 to {MAX_OFFSET}")

@@ -65,7 +65,7 @@ class Facts:
     def is_complete(self, split: str, source: str) -> bool:
         """Whether every usable sample of a source is in the shards of a split."""
         kinds = self.sources[source].get("kinds") or {"": self.sources[source]}
-        return split != "train" or all(kind["copies"] > 0 for kind in kinds.values())
+        return split != "train" or all(kind["copies"] > 0 for kind in kinds.values() if kind["usable"]["train"])
 
     def stands_for_steps(self, source: str) -> str | None:
         """The kind of sample that each step of a source gives in every split; "" without kinds, None where none does.

@@ -156,9 +156,35 @@ def test_serving_makes_and_reads_the_same_texts(built: Path) -> None:
     assert prompt.parse_reply("nonews -").text == "nonews -"
 
 
+def test_ahead_and_a_kind_that_only_stands_in(tmp_path: Path, build: Build) -> None:
+    kinds = {
+        "ahead": {
+            "otherwise": "stand_in",
+            "turns": [{"user": "{images}"}, {"assistant": "{subtask|ahead(3)|join(, )}; {memory}"}],
+        },
+        "stand_in": {"weight": 0, "turns": [{"user": "{images}"}, {"assistant": "{subtask|ahead(2)|lower}"}]},
+    }
+    recipe = spoken_mixture.write(tmp_path, kinds=kinds)
+    manifest = build(recipe, tmp_path / "out", data_root=tmp_path / "data", work=tmp_path / "work")
+    report = verify(tmp_path / "out")
+    assert report.ok, report.text()
+    robots = [one for _, one in spoken(tmp_path / "out")]
+    for one in robots:
+        steps = EPISODES[one["episode"]]
+        coming = [said(one["episode"], min(one["step"] + n, steps - 1))["subtask"] for n in range(3)]
+        memory = said(one["episode"], one["step"]).get("memory")
+        wanted = f"{', '.join(coming)}; {memory}" if memory else ", ".join(coming[:2]).lower()
+        assert one["target"].replace("\n", " ") == wanted.replace("\n", " ")
+        assert one["recipe_kind"] == "ahead"
+    stand_in = manifest["sources"][0]["kinds"]["stand_in"]
+    assert (stand_in["mix"], stand_in["usable"]) == (0, {"train": 0, "val": 0})
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"weight": 0, "turns": [{"assistant": "b"}]}, "weight: 0; expected more, or another kind whose otherwise"),
+        ({"turns": [{"assistant": "{subtask|ahead(0)}"}]}, r"ahead\(0\) in"),
         ({"pools": "all", "turns": [{"user": "a"}, {"assistant": "b"}]}, "whose pools combine to 1 texts"),
         ({"pools": "all", "turns": [{"user": [f"{n}" for n in range(40)]}] * 2 + [{"assistant": "b"}]}, "to 1,600"),
         ({"pools": "all", "otherwise": "o", "turns": [{"user": ["a", "b"]}, {"assistant": "b"}]}, "and otherwise: o"),
