@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.samples import kinds
 from rt2data.shards.columns import Refs, json_fragment
 from rt2data.tokenizer import ActionTokenizer
-from rt2data.turns.conversation import fill_kind
+from rt2data.turns.conversation import fill_kind, learned_as
 from rt2data.turns.kinds import Each, Kind, Part, Turn
 from rt2data.turns.template import Slot, Template
 
@@ -62,7 +63,7 @@ def kind_messages(
     source: RecipeSource,
     kind: KindOfRows,
     refs: list[Refs],
-    action: Texts,
+    actions: Mapping[str, Texts],
     proprio: ActionTokenizer | None,
 ) -> Spoken:
     """Return the conversation of rows of one kind.
@@ -72,11 +73,11 @@ def kind_messages(
         recipe, source: whose they are.
         kind: of the rows.
         refs: their images.
-        action: their action strings.
+        actions: their action strings, by the key of the placeholder: ``action``, ``action:NAME``.
         proprio: that of its proprioception, where a kind says it.
     """
     rows = _Rows(table, recipe, source, kind, refs, proprio)
-    rows.values["action"] = action.cast(pa.large_string()).cast(pa.string())
+    rows.values |= {key: text.cast(pa.large_string()).cast(pa.string()) for key, text in actions.items()}
     if any(isinstance(turn, Each) for turn in kind.turns.turns):
         return rows.one_by_one()
     turns = [turn for turn in kind.turns.turns if isinstance(turn, Turn)]
@@ -245,7 +246,7 @@ class _Rows:
         content: list[tuple[Texts, Bools]] = []
         open_text: list[Piece] = []
         every: list[Texts | bytes] = [_empty(n)]
-        spans: list[tuple[str, npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
+        spans: list[tuple[tuple[str, str], npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
 
         def close() -> None:
             if open_text:
@@ -264,8 +265,8 @@ class _Rows:
                 there &= text.there
             open_text.append(text)
             every.append(text.json)
-            learned = "action" if isinstance(piece, Slot) and piece.name == "action" else "text"
-            if turn.loss in (learned, "both"):
+            learned = learned_as(piece)
+            if turn.loss in (learned[0], "both"):
                 if spans and spans[-1][0] == learned and (spans[-1][2] == place).all():
                     spans[-1] = (learned, spans[-1][1], place + text.length)
                 else:
@@ -339,13 +340,15 @@ def _piece(texts: pa.Array, there: Bools) -> Piece:
     return Piece(padded.take(pa.array(codes)), sizes[codes], there)
 
 
-def _span(loss: str, start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> Texts:
+def _span(learned: tuple[str, str], start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> Texts:
+    loss, tokenizer = learned
+    named = f',"tokenizer":"{tokenizer}"'.encode() if tokenizer else b""
     return text_columns.join(
         b'{"start":',
         text_columns.digits(start),
         b',"end":',
         text_columns.digits(end),
-        b',"loss":"' + loss.encode() + b'"}',
+        b',"loss":"' + loss.encode() + b'"' + named + b"}",
     )
 
 

@@ -8,7 +8,9 @@ over rows take many times as long.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TypeAlias
 
 import numpy as np
@@ -29,6 +31,7 @@ from rt2data.shards.columns import Column, Refs, coded, each, flags, json_fragme
 from rt2data.shards.messages import KindOfRows
 from rt2data.tokenizer import ActionTokenizer
 from rt2data.tokenizer.floats import float_normaliser
+from rt2data.turns.kinds import Kind
 
 FIELDS = (
     "key", "kind", "source", "dataset", "split", "prompt", "target", "images", "cameras", "language",
@@ -37,6 +40,7 @@ FIELDS = (
 )  # fmt: skip
 RELATIVE = ("relative", "origin")  # in mixtures where a source has relative chunks, after `action_valid`
 NORMALISED = "action_normalised"  # in mixtures whose actions have no bins, after `image_valid`
+FURTHER = "actions_normalised"  # in mixtures with further tokenizers of floats, after those
 CONVERSATION = ("recipe_kind", "messages")  # in mixtures with kinds of sample, at the end
 
 
@@ -61,6 +65,7 @@ def render(
     tokenizer: ActionTokenizer | None,
     proprio: ActionTokenizer | None = None,
     kind: KindOfRows | None = None,
+    further: Mapping[str, ActionTokenizer] = MappingProxyType({}),
 ) -> Rendered:
     """Render rows of a run.
 
@@ -69,6 +74,7 @@ def render(
         tokenizer: restricted to this source; None for a web source.
         proprio: that of its proprioception, where the prompt holds it.
         kind: of the rows, where the source has kinds.
+        further: the recipe's further tokenizers of actions by name, restricted to this source; {} for a web source.
     """
     copy, variant, step = (index.numbers(table, name) for name in ("copy", "variant", "step"))
     keys = order.keys(source.id, index.units(table).tobytes(), step, variant, copy, kind.name if kind else "")
@@ -83,10 +89,12 @@ def render(
     if recipe.is_relative:
         middle += _relative(table, source)
     own = _normalised(table, tokenizer) if recipe.floats else []
+    own += _further(table, recipe, further)
     more: list[Column] = [*own, tail, b"}"]
     if recipe.has_kinds:
         if kind is not None and not isinstance(target, bytes):
-            spoken = messages.kind_messages(table, recipe, source, kind, refs, target, proprio)
+            actions = {"action": target} | _action_texts(table, kind.turns, further)
+            spoken = messages.kind_messages(table, recipe, source, kind, refs, actions, proprio)
         else:
             spoken = messages.plain_messages(source.declaration.kind, prompt, target, refs, table.num_rows)
         prompt, target = spoken.prompt, spoken.target
@@ -141,8 +149,7 @@ Body: TypeAlias = tuple[Column, Column, list[Column], Column]
 def _robot(table: pa.Table, source: RecipeSource, tokenizer: ActionTokenizer, proprio: ActionTokenizer | None) -> Body:
     robot, horizon = source.declaration.robot, tokenizer.horizon
     action, ends, valid = index.matrix(table.column("action")), flags(table, "terminate"), flags(table, "valid")
-    chunk = action.reshape(-1, horizon, len(tokenizer.dims)) if horizon > 1 else action
-    bins = np.asarray(tokenizer.encode(chunk, (ends if horizon > 1 else ends[:, 0]) if tokenizer.terminate else None))
+    bins = _encode(table, tokenizer)
     targets = tokenizer.format(bins)
     instruction = each(table, "instruction", lambda t: json_fragment(instruction=t))
     episode = each(table, "episode", lambda t: json_fragment(episode=t))
@@ -172,12 +179,37 @@ def _robot(table: pa.Table, source: RecipeSource, tokenizer: ActionTokenizer, pr
     return asked, answers, middle, _NO_WEB
 
 
+def _encode(table: pa.Table, tokenizer: ActionTokenizer) -> npt.NDArray[np.int32]:
+    """The bins of each row's action: of the first steps of its chunk, as many as the tokenizer has."""
+    ends = flags(table, "terminate")[:, : tokenizer.horizon] if tokenizer.terminate else None
+    chunk = _first_steps(table, tokenizer)
+    if tokenizer.horizon == 1:
+        chunk, ends = chunk[:, 0], None if ends is None else ends[:, 0]
+    return np.asarray(tokenizer.encode(chunk, ends))
+
+
+def _first_steps(table: pa.Table, tokenizer: ActionTokenizer) -> npt.NDArray[np.float32]:
+    """The first steps of each row's chunk, float32 (n, horizon of the tokenizer, D)."""
+    action = index.matrix(table.column("action"))
+    steps = action.reshape(len(action), -1, len(tokenizer.dims))[:, : tokenizer.horizon]
+    return np.ascontiguousarray(steps)
+
+
+def _action_texts(table: pa.Table, kind: Kind, further: Mapping[str, ActionTokenizer]) -> dict[str, Texts]:
+    """The action strings of the further tokenizers that the turns of a kind write, by the key of their placeholder."""
+    used = {slot.argument for slot in kind.values().values() if slot.name == "action" and slot.argument}
+    return {
+        f"action:{name}": text_columns.of(further[name].format(_encode(table, further[name]))) for name in sorted(used)
+    }
+
+
 def fields(recipe: Recipe) -> tuple[str, ...]:
     """The fields of a sample of a recipe's mixture, in their order."""
     at = FIELDS.index("image_valid")
     relative, normalised = RELATIVE if recipe.is_relative else (), (NORMALISED,) if recipe.floats else ()
     conversation = CONVERSATION if recipe.has_kinds else ()
-    return (*FIELDS[:at], *relative, FIELDS[at], *normalised, *FIELDS[at + 1 :], *conversation)
+    further = (FURTHER,) if any(scheme.floats for scheme in recipe.actions) else ()
+    return (*FIELDS[:at], *relative, FIELDS[at], *normalised, *further, *FIELDS[at + 1 :], *conversation)
 
 
 def _relative(table: pa.Table, source: RecipeSource) -> list[Column]:
@@ -193,10 +225,27 @@ def _normalised(table: pa.Table, tokenizer: ActionTokenizer | None) -> list[Colu
     """The field `action_normalised` of each row."""
     if tokenizer is None:
         return [f'"{NORMALISED}":null,'.encode()]
-    action = index.matrix(table.column("action"))
-    shape = (len(action), tokenizer.horizon, len(tokenizer.dims))
-    values = float_normaliser(tokenizer).normalise(action.reshape(shape)).astype(np.float32)
-    return [f'"{NORMALISED}":'.encode(), rows_as_lists(values.reshape(action.shape))]
+    return [f'"{NORMALISED}":'.encode(), _normalise(table, tokenizer)]
+
+
+def _normalise(table: pa.Table, tokenizer: ActionTokenizer) -> Texts:
+    """The normalised numbers of each row's first steps, as a list of JSON and a comma."""
+    values = float_normaliser(tokenizer).normalise(_first_steps(table, tokenizer)).astype(np.float32)
+    return rows_as_lists(values.reshape(len(values), -1))
+
+
+def _further(table: pa.Table, recipe: Recipe, further: Mapping[str, ActionTokenizer]) -> list[Column]:
+    """The field `actions_normalised` of each row, in mixtures that have it."""
+    names = [scheme.name for scheme in recipe.actions if scheme.floats]
+    if not names:
+        return []
+    if not further:
+        return [f'"{FURTHER}":null,'.encode()]
+    columns: list[Column] = [f'"{FURTHER}":'.encode() + b"{"]
+    for name in names:
+        columns += [f'"{name}":'.encode(), _normalise(table, further[name])]
+    columns[-1] = pyarrow.compute.binary_slice(columns[-1], 0, -1)  # without the comma
+    return [*columns, b"},"]
 
 
 def _before(source: RecipeSource, plan: str, target: str) -> bytes:

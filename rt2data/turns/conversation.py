@@ -75,14 +75,22 @@ def _fill_turn(
         else:
             content.append({"type": "text", "text": text})
         open_text = True
-        learned = "action" if isinstance(piece, Slot) and piece.name == "action" else "text"
+        learned, tokenizer = learned_as(piece)
         if turn.loss in (learned, "both"):
-            if spans and spans[-1]["end"] == place and spans[-1]["loss"] == learned:
+            of = {"loss": learned} | ({"tokenizer": tokenizer} if tokenizer else {})
+            if spans and spans[-1] == {"start": spans[-1]["start"], "end": place} | of:
                 spans[-1]["end"] += len(text)
             else:
-                spans.append({"start": place, "end": place + len(text), "loss": learned})
+                spans.append({"start": place, "end": place + len(text)} | of)
         place += len(text)
     return {"role": turn.role, "content": content, "loss": turn.loss, "end": turn.end, "spans": spans}
+
+
+def learned_as(piece: str | Slot) -> tuple[str, str]:
+    """As what the text of a piece is learned, ``text`` or ``action``, and the name of its tokenizer, if it has one."""
+    if isinstance(piece, Slot) and piece.name == "action":
+        return "action", piece.argument
+    return "text", ""
 
 
 def _fill_slot(kind: Kind, turn: Turn, slot: Slot, values: Mapping[str, Value], dropped: frozenset[str]) -> str | None:

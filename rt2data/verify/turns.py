@@ -20,6 +20,7 @@ Json = dict[str, Any]
 
 _SLOT = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # control characters but tab and line feed
+_ACTION = re.compile(r"\{action:?([a-z0-9_]*)[|}]")
 ROLES = ("system", "user", "assistant")
 OPERATIONS = (
     *("strip", "lower", "lower_first", "no_final_stop", "underscores_to_spaces", "newlines_to_spaces"),
@@ -34,7 +35,7 @@ class TurnCheck:
         self.facts, self.check = facts, report["turns"]
 
     def check_sample(
-        self, where: str, sample: Json, key: Key, state: Callable[[str, Json], str], action: Callable[[Json], str]
+        self, where: str, sample: Json, key: Key, state: Callable[[str, Json], str], action: Callable[[Json, str], str]
     ) -> None:
         """Check a sample of a kind that fits the schema.
 
@@ -81,14 +82,19 @@ class TurnCheck:
             self.check.expect(whole, where, f"content {message['content']}"[:200], "parts with their text or image")
 
     def _known(
-        self, where: str, sample: Json, kind: Json, state: Callable[[str, Json], str], action: Callable[[Json], str]
+        self,
+        where: str,
+        sample: Json,
+        kind: Json,
+        state: Callable[[str, Json], str],
+        action: Callable[[Json, str], str],
     ) -> dict[str, str]:
         """The values that the sample itself says."""
         written = str(kind)
         known = {"instruction": _lines(sample["instruction"]), "robot": sample["source"]}
         known |= {"step": str(sample["step"]), "steps": str(sample["steps"])}
-        if "{action" in written:
-            known["action"] = action(sample)
+        for name in dict.fromkeys(_ACTION.findall(written)):
+            known[f"action:{name}" if name else "action"] = action(sample, name)
         if "{state" in written and sample["proprio"] is not None:
             known["state"] = state(where, sample)
         return known
@@ -143,7 +149,7 @@ class TurnCheck:
         self.check.expect(agrees, where, f"variant {key.variant}", f"one of {several} texts of the kind {key.kind}")
 
     def _pattern(self, key: Key, template: str, kind: Json, known: dict[str, str]) -> list[tuple[str, str]]:
-        """A template as pieces: (text, literal), (track, name), (action, string); images stand for nothing."""
+        """A template as pieces: (text, literal), (track, name), (action:NAME, string); images stand for nothing."""
         pieces: list[tuple[str, str]] = []
         at = 0
         for found in _SLOT.finditer(template):
@@ -163,7 +169,7 @@ class TurnCheck:
                 for call in calls:
                     fallback = call.removeprefix("or").strip("()")
                     value = texts.apply(call, value) if call in OPERATIONS else value or fallback
-                pieces.append(("action" if name == "action" else "text", value))
+                pieces.append((name if _acts(name) else "text", value))
             else:
                 pieces.append(("track", found[1]))
         pieces.append(("text", template[at:]))
@@ -225,21 +231,27 @@ def _is_turn(turn: Json, message: Json, seen: dict[str, str]) -> bool:
     if found is None:
         return False
     whole = [(what, text) for what, text in turn["pattern"] if what != "image"]
-    words, acts = any(what != "action" for what, _ in whole), any(what == "action" for what, _ in whole)
+    words, acts = any(not _acts(what) for what, _ in whole), any(_acts(what) for what, _ in whole)
     loss = turn["loss"]
     if loss == "both":
         loss = "both" if acts and words else "action" if acts else "text"
     end = turn["end"] if turn["end"] is not None else loss != "none"
     if (message["loss"], message["end"]) != (loss, end):
         return False
-    actions = [(s["start"], s["end"]) for s in message["spans"] if s["loss"] == "action"]
-    strings = [text for what, text in whole if what == "action"]
-    if loss in ("action", "both") and [_text(message)[a:b] for a, b in actions] != strings:
+    own = [span for span in message["spans"] if span["loss"] == "action"]
+    actions = [(span.get("tokenizer", ""), _text(message)[span["start"] : span["end"]]) for span in own]
+    strings = [(what.partition(":")[2], text) for what, text in whole if _acts(what)]
+    if loss in ("action", "both") and actions != strings:
         return False
     if loss in ("text", "both"):
         covered = sum(s["end"] - s["start"] for s in message["spans"] if s["loss"] == "text")
-        return bool(covered == len(_text(message)) - sum(map(len, strings)))
+        return bool(covered == len(_text(message)) - sum(len(text) for _, text in strings))
     return True
+
+
+def _acts(name: str) -> bool:
+    """Whether a placeholder's name, or what a piece is, stands for an action string."""
+    return name.partition(":")[0] == "action"
 
 
 def _text(message: Json) -> str:
