@@ -140,10 +140,11 @@ def test_the_page_for_a_lerobot_dataset(sample: Path, tmp_path: Path, build: Bui
     assert counted == {"subtask": 24, "act": 56, None: 20}
 
     page = (DOCS / "recipes.md").read_text().partition("```python\n")[2].partition("```")[0]
-    names = {"KindPrompt": lambda _, *asked: KindPrompt(out, *asked), "write_chat": write_chat, "image": 1,
-             "wrist_image": 2, "state": [0.5] * 6}  # fmt: skip
-    exec(page, names)  # it is our own page
-    assert re.fullmatch(rf"Task: fold the towel, State: {STATE};\n", str(names["text"]))
+    names: Json = {"KindPrompt": lambda _, *asked: KindPrompt(out, *asked), "write_chat": write_chat, "image": 1,
+                   "wrist_image": 2, "state": [0.5] * 6}  # fmt: skip
+    exec(page, names)
+    assert re.fullmatch(rf"Task: fold the towel, State: {STATE};\n", names["asked"])
+    assert re.fullmatch(rf"Task: grasp the left corner, State: {STATE};\nAction: ", names["told"])
 
 
 # --- BridgeData V2 with ECoT's file -----------------------------------------------------------------------------------
@@ -217,7 +218,8 @@ def test_pi05_joint_on_bridge(bridge: Path, tmp_path: Path, build: Build) -> Non
         asked = re.escape(one["instruction"])
         assert re.fullmatch(f"Task: {asked}, State: {STATE};\n{said}Action: ", row["text"][: codes["start"]])
         assert learned(row)[:-1] == ([(said, "text")] if subtask else [])
-        assert codes["loss"] == "action"
+        assert (codes["loss"], codes["tokenizer"], codes["end"]) == ("action", "fast", len(row["text"]))
+        assert len(one["action_normalised"]) == 10 * 7
         alone += subtask is None
     assert alone == 6
 

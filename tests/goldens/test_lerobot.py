@@ -354,7 +354,7 @@ def test_pi052_text() -> None:
     got = write_chat([asked, message("assistant", "pick up the cup", learned=True)], "paligemma-chat")
     assert got.text == "User: put the cup away\nAssistant: pick up the cup<eos>\n"
     assert [list(turn) for turn in got.turns] == [[6, 22], [34, 54]]
-    assert [tuple(span) for span in got.spans] == [(34, 54, "text")]
+    assert [span[:3] for span in got.spans] == [(34, 54, "text")]
 
 
 def place(numbers: Sequence[float], label: str = "") -> Box | Point:
