@@ -46,8 +46,8 @@ def _say(turn: Json, message: Json, words: Mapping[str, int]) -> dict[str, str] 
     if found is None:
         return None
     # What is said of another step is an action there as well.
-    said = [(text.partition("|")[0] if what == "other" and acts(text.partition("|")[0]) else what, found.get(text, text))
-            for what, text in pieces]  # fmt: skip
+    named = [(text.partition("|")[0] if what == "other" else what, text) for what, text in pieces]
+    said = [(what if acts(what) or what == "silent" else "text", found.get(text, text)) for what, text in named]
     if not _learns(turn, message, said):
         return None
     others = {text: found[text] for what, text in pieces if what == "other"}
