@@ -117,6 +117,28 @@ def test_readers_take_the_right_tokenizer(mixture: Path) -> None:
     assert exported.samples["train"] > 0
 
 
+def test_the_action_of_another_step_by_a_further_tokenizer(build: Build, data: Path, tmp_path: Path) -> None:
+    turns = [{"user": "{images}{instruction}"}, {"assistant": "{action:numbers|step(-1)}; {action:numbers}"}]
+    kinds = {"two": {"requires": ["action:numbers|step(-1)"], "turns": turns}}
+    build(write_recipe(tmp_path, kinds=kinds), tmp_path / "out", data_root=data)
+    report = verify(tmp_path / "out")
+    assert failing(report) == set(), report.text()
+    said = {}
+    for split in ("train", "val"):
+        for sample in (one["json"] for one in builds.samples(tmp_path / "out", split)):
+            if sample["kind"] == "robot":
+                text = "".join(part.get("text", "") for part in sample["messages"][1]["content"])
+                said[sample["episode"], sample["step"]] = text.split("; ")
+                assert [span.get("tokenizer") for span in sample["messages"][1]["spans"]] == [
+                    "numbers",
+                    None,
+                    "numbers",
+                ]
+    later = [at for at in said if (at[0], at[1] - 1) in said]
+    assert later
+    assert all(said[at][0] == said[at[0], at[1] - 1][1] for at in later)
+
+
 def test_statistics_name_the_tokenizers(mixture: Path) -> None:
     shown = mixture_stats.format_stats(mixture_stats.read_mixture_stats(mixture))
     assert "further tokenizer numbers: vla0, 2 steps, bounds minmax" in shown

@@ -20,7 +20,7 @@ from rt2data.verify.facts import Facts
 from rt2data.verify.reference import keys, texts
 from rt2data.verify.reference.keys import Key
 from rt2data.verify.report import Report
-from rt2data.verify.turns.matching import acts, matches, text_of
+from rt2data.verify.turns.matching import is_action, matches, text_of
 from rt2data.verify.turns.store import database
 from rt2data.verify.turns.tracks import SLOT, Asked, Step, Tracks, lines, names, parse
 
@@ -82,7 +82,7 @@ class TurnCheck:
             key: its key.
             sizes: of its images.
             number: which of all samples it is.
-            state, action: give its state and its action as text.
+            state, action: give its state, and its action by a tokenizer of a name, as text.
         """
         self.own, self.told = {}, {}
         kinds, tracks = self.kinds.get(sample["source"], {}), self.tracks.get(sample["source"])
@@ -198,11 +198,11 @@ class TurnCheck:
         known |= {"step": str(sample["step"]), "steps": str(sample["steps"])}
         if "task" not in self.tracks[sample["source"]].stated:
             known["task"] = instruction
-        for name in sorted(filter(acts, own)):
-            known[name] = action(sample, name.partition(":")[2])
+        for slot in filter(is_action, own):
+            known[slot] = action(sample, slot.partition(":")[2])
         if "state" in own:
             known["state"] = None if sample["proprio"] is None else state(where, sample)
-        self.own = {name: text for name, text in known.items() if text and (name == "state" or acts(name))}
+        self.own = {name: text for name, text in known.items() if text and (name == "state" or is_action(name))}
         return known
 
     def _turns(self, key: Key, kind: Json, values: Values) -> Iterator[Json]:
@@ -359,7 +359,7 @@ def _piece(slot: str, asked: Asked, values: Values) -> tuple[str, str]:
         return "other", slot
     if found is None or not all(name in EDITS for name, _ in asked.edits):
         return "track", slot
-    return asked.name if acts(asked.name) else "text", asked.edit(found)
+    return asked.name if is_action(asked.name) else "text", asked.edit(found)
 
 
 def _part(kind: Json, name: str) -> Json | None:
@@ -424,7 +424,7 @@ def _learned(template: str, kind: Json) -> Iterator[str]:
         name = re.split("[|:]", slot)[0]
         part = _part(kind, name)
         if name not in ("images", "image"):
-            yield part.get("loss", "text") if part else "action" if acts(name) else "text"
+            yield part.get("loss", "text") if part else "action" if is_action(name) else "text"
 
 
 def _lengths(sample: Json, known: Mapping[str, str | None]) -> dict[str, int]:
