@@ -46,13 +46,8 @@ def _say(turn: Json, message: Json, words: Mapping[str, int]) -> dict[str, str] 
     if found is None:
         return None
     # What is said of another step is an action there as well.
-<<<<<<< HEAD
-    named = [(text.partition("|")[0] if what == "other" else what, text) for what, text in pieces]
-    said = [(what if acts(what) or what == "silent" else "text", found.get(text, text)) for what, text in named]
-=======
     said = [(text.partition("|")[0] if what == "other" and is_action(text.partition("|")[0]) else what,
              found.get(text, text)) for what, text in pieces]  # fmt: skip
->>>>>>> h/actions
     if not _learns(turn, message, said):
         return None
     others = {text: found[text] for what, text in pieces if what == "other"}
@@ -66,11 +61,7 @@ def _read(
     """Read a text by its pieces: what stands for those that may be any text, the same one wherever they are the same
     placeholder, None where it does not fit; and how many of these have no known length.
     """
-<<<<<<< HEAD
-    if all(what in ("text", "silent") or acts(what) for what, _ in pieces):
-=======
     if all(what in ("text", "silent") or is_action(what) for what, _ in pieces):
->>>>>>> h/actions
         return ({} if text == "".join(piece for _, piece in pieces) else None), 0
     groups: dict[str, str] = {}
     pattern, free = "", 0
@@ -99,26 +90,13 @@ def _learns(turn: Json, message: Json, said: list[tuple[str, str]]) -> bool:
     strings = [
         (what.partition(":")[2], "".join(piece for _, piece in alike))
         for what, alike in groupby(said, key=lambda one: one[0])
-<<<<<<< HEAD
-        if acts(what)
-=======
         if is_action(what)
->>>>>>> h/actions
     ]
     if loss in ("action", "both") and actions != strings:
         return False
     if loss in ("text", "both"):
         covered = sum(s["end"] - s["start"] for s in message["spans"] if s["loss"] == "text")
         silent = sum(len(piece) for what, piece in said if what == "silent")
-<<<<<<< HEAD
-        return bool(covered == len(text) - sum(len(piece) for _, piece in strings) - silent)
-    return True
-
-
-def acts(name: str) -> bool:
-    """Whether a placeholder's name, or what a piece is, stands for an action string."""
-    return name.partition(":")[0] == "action"
-=======
         return bool(covered == len(text) - sum(len(string) for _, string in strings) - silent)
     return True
 
@@ -126,7 +104,6 @@ def acts(name: str) -> bool:
 def is_action(what: str) -> bool:
     """Whether a placeholder, or a piece, is an action string: ``action``, or ``action:NAME`` by a further tokenizer."""
     return what.partition(":")[0] == "action"
->>>>>>> h/actions
 
 
 def text_of(message: Json) -> str:
