@@ -287,7 +287,8 @@ def _shared(kind: Kind, values: StepValues) -> Bools:
     n, (first, last) = values.table.num_rows, kind.share
     if first == last == 1 and not kind.over:
         return np.ones(n, np.bool_)
-    steps = index.numbers(values.table, "step").astype(np.int64)
+    step = index.numbers(values.table, "step")
+    steps = step.astype(np.int64)
     there, share = np.ones(n, np.bool_), np.full(n, first)
     if kind.over:
         rows = values.rows(Slot(kind.over))
@@ -299,7 +300,6 @@ def _shared(kind: Kind, values: StepValues) -> Bools:
         there, share = rows >= 0, share_at((first, last), steps, start, end)
     none = np.full(n, -1, np.int32)
     units = index.units(values.table).tobytes()
-    step = steps.astype(np.int32)
     hashed = keys.hashes("share", values.seed, values.source.id, units, step, none, kind=kind.name)
     edges = np.round(np.minimum(share, 1 - 2.0**-53) * 2.0**64).astype(np.uint64)
     return np.asarray(there & ((share >= 1) | (hashed < edges)))

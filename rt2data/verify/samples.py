@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from rt2data.storage.places import Place
 from rt2data.verify import schema, splits
 from rt2data.verify.chunks import relative
 from rt2data.verify.facts import NORMALISED, Facts
@@ -18,7 +19,7 @@ from rt2data.verify.reference.keys import Key
 from rt2data.verify.reference.tokenizer import InvalidAction, Reference, float32
 from rt2data.verify.report import Report
 from rt2data.verify.shards import Members
-from rt2data.verify.turns import TurnCheck
+from rt2data.verify.turns.check import Sizes, TurnCheck
 
 Json = dict[str, Any]
 
@@ -28,12 +29,12 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # control characters bu
 class SampleCheck:
     """Checks samples one at a time; what they say together is checked by `rt2data.verify.ledger`."""
 
-    def __init__(self, facts: Facts, report: Report) -> None:
+    def __init__(self, facts: Facts, report: Report, data_root: Place | None = None) -> None:
         self.facts, self.report = facts, report
         rules = schema.load("sample")
         self.fields = relative.sample_fields(list(rules["properties"]), facts)
         self.fits = schema.compiled(rules)
-        self.turns = TurnCheck(facts, report)
+        self.turns = TurnCheck(facts, report, data_root)
         self.unpromised: Counter[str] = Counter()  # by source, values of a scheme that promises no distance
 
     def read(self, where: str, members: Members, split: str) -> Json | None:
@@ -73,8 +74,13 @@ class SampleCheck:
         )
         return dict(sample)
 
-    def check_sample(self, where: str, sample: Json, key: Key) -> list[int] | None:
-        """Check a sample that fits the schema. Returns the recomputed bins of a robot sample, else None."""
+    def check_sample(self, where: str, sample: Json, key: Key, sizes: Sizes, number: int) -> list[int] | None:
+        """Check a sample that fits the schema; `sizes` are those of its images, by camera, and
+        `number` is which of all samples it is.
+
+        Returns:
+            The recomputed bins of a robot sample, else None.
+        """
         entry = self.facts.sources.get(sample["source"])
         described = (
             entry is not None
@@ -88,7 +94,7 @@ class SampleCheck:
         if sample.get("recipe_kind") is None:
             self._text(where, sample, key)
         else:
-            self._texts_of_kind(where, sample, key)
+            self._texts_of_kind(where, sample, key, sizes, number)
         if sample["kind"] != "robot":
             named = keys.digest(sample["example"]).hex() == key.digest and key.step == 0
             found = f"example {sample['example']}, step {key.step}"
@@ -168,11 +174,11 @@ class SampleCheck:
         check.expect(sample["prompt"] == prompt, where, f'the prompt "{sample["prompt"]}"', f'"{prompt}"')
         check.expect(sample["target"] == target, where, f'the target "{sample["target"]}"', f'"{target}"')
 
-    def _texts_of_kind(self, where: str, sample: Json, key: Key) -> None:
+    def _texts_of_kind(self, where: str, sample: Json, key: Key, sizes: Sizes, number: int) -> None:
         """Check the conversation of a sample of a kind, and prompt and target against it."""
         named = sample["recipe_kind"] == key.kind
         self.report["keys"].expect(named, where, f"the kind {sample['recipe_kind']}", f"{key.kind}, of its key")
-        self.turns.check_sample(where, sample, key, self._state, self._action_text)
+        self.turns.check_sample(where, sample, key, sizes, number, self._state, self._action_text)
 
     def _action_text(self, sample: Json) -> str:
         """The action string of a sample, as its conversation should hold it; "" where it cannot be encoded."""

@@ -37,7 +37,7 @@ class Walk:
         self.folder, self.manifest, self.report = folder, manifest, report
         self.facts = collect_facts(manifest)
         self.ledger, self.reasoning = Ledger(manifest, report), ReasoningCheck(manifest, report, data_root)
-        self.samples, self.windows = SampleCheck(self.facts, report), Windows(manifest, report)
+        self.samples, self.windows = SampleCheck(self.facts, report, data_root), Windows(manifest, report)
         self.cameras, self.others = CameraCheck(self.facts, report), OtherSteps(manifest, report)
         self.drawings = DrawingCheck(self.facts, report)
         self.conditions = Conditions(self.facts, report)
@@ -59,6 +59,8 @@ class Walk:
                 self._shard(split, shard)
         self.ledger.finish()
         self.reasoning.finish()
+        for where, said, key, told, number in self.samples.turns.finish():
+            self.others.add(where, said, key, {}, told, (), number)
         self.windows.finish(self.ledger.place)
         self.others.finish(self.ledger.place)
         self._statistics()
@@ -107,7 +109,7 @@ class Walk:
                 found = f"an image with the EXIF orientation {facts.turn}"
                 self.report["images"].expect(not facts.turn, f"{where}.{suffix}", found, "an upright image without one")
         self.conditions.check_sample(where, sample, shown)
-        bins = self.samples.check_sample(where, sample, key)
+        bins = self.samples.check_sample(where, sample, key, _sizes(sample, shown), self.ledger.number - 1)
         self.cameras.check_sample(where, sample)
         if sample.get("drawn"):
             self.drawings.check_sample(where, sample, dict(members.files))
@@ -247,6 +249,12 @@ class Walk:
                     )
                 where = f"statistics.json languages {source} {split}"
                 self.report["statistics"].expect(fits, where, _counts(told), _counts(seen))
+
+
+def _sizes(sample: Json, shown: list[ImageFacts | None]) -> dict[str, tuple[int, int]]:
+    """Width and height of the images of a robot sample that are no padding, by camera."""
+    images = zip(sample["cameras"] or (), shown, sample["image_valid"], strict=False)
+    return {camera["role"]: (facts.width, facts.height) for camera, facts, valid in images if facts and valid}
 
 
 def _counts(numbers: Json) -> str:

@@ -262,8 +262,10 @@ SWIFT = {"Qwen2VLTemplate": "qwen2-vl", "Internvl2Template": "internvl", "QwenVL
 def shape(numbers: list[Any], label: str = "") -> Any:
     if isinstance(numbers[0], list):
         points = tuple((x, y) for x, y in numbers)
-        return Trace(points) if len(points) > 2 else Box(*points[0], *points[1], label)
-    return Box(*numbers, label) if len(numbers) == 4 else Point(*numbers, label)
+        numbers = [*points[0], *points[1]]
+        if len(points) > 2:
+            return Trace(points)
+    return Box._make([*numbers, label]) if len(numbers) == 4 else Point._make([*numbers, label])
 
 
 def swift_form(template: str, given: Json) -> Json:
@@ -455,7 +457,9 @@ def write_data(root: Path) -> Path:
     features["steps"]["observation"] = {
         **features["steps"]["observation"], **{name: ImageSpec((48, 64, 3), "jpeg") for name in CAMERAS},
     }  # fmt: skip
-    every, reasoning, rows = [], {}, []
+    every: list[Json] = []
+    reasoning: Json = {}
+    rows: list[Json] = []
     for number in range(12):
         steps = 3 + number % 5
         pictures = {c: [small_corpora.picture(9 * number + k, size=(64, 48)) for k in range(steps)] for c in CAMERAS}
@@ -503,7 +507,7 @@ def back(data: Path, root: Path, build: Build, own: Json) -> list[Json]:
     recipe = {"name": "back", "seed": 4, "splits": {"train": 0.3, "val": 0.7}, "sources": [source]}
     (root / "r.yaml").write_text(json.dumps(recipe))
     build(root / "r.yaml", root / "out", data_root=data, work=root / "work")
-    report = verify(root / "out")
+    report = verify(root / "out", data_root=data)
     assert report.ok, report.text()
     return [one["json"] for one in builds.samples(root / "out", "val")]
 
@@ -568,7 +572,7 @@ def test_a_bundled_recipe_builds(name: str, without: list[str], data: Path, tmp_
     recipe: Json = {"name": "small", "include": name, "max_repeat": 100} | ({"without": without} if without else {})
     (tmp_path / "small.yaml").write_text(json.dumps(recipe))
     build(tmp_path / "small.yaml", tmp_path / "out", data_root=data, work=tmp_path / "work")
-    report = verify(tmp_path / "out")
+    report = verify(tmp_path / "out", data_root=data)
     assert report.ok, report.text()
     shown = [one["json"] for one in builds.samples(tmp_path / "out") if one["json"]["kind"] == "robot"]
     assert {one["recipe_kind"] for one in shown} == kinds_of(name).keys() - {"bare"}
