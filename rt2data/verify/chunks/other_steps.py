@@ -37,7 +37,7 @@ def looks_away(kinds: Json) -> bool:
 
 
 def unrolled(kind: Json) -> Json:
-    """A kind with the turns of ``each: {frames: [...]}`` written out for each of its steps."""
+    """A kind with the turns of ``each: {frames: [...]}`` written out for each of its steps, which is their `frame`."""
     turns: list[Json] = []
     for turn in kind["turns"]:
         frames = turn["each"].get("frames") if "each" in turn else None
@@ -56,7 +56,7 @@ def moved(template: str, steps: int) -> str:
 def _moved(turn: Json, steps: int) -> Json:
     role = next(role for role in ROLES if role in turn)
     pool = [turn[role]] if isinstance(turn[role], str) else turn[role]
-    return turn | {role: [moved(text, steps) for text in pool]}
+    return turn | {role: [moved(text, steps) for text in pool], "frame": steps}
 
 
 def _moved_slot(slot: str, steps: int) -> str:
