@@ -316,7 +316,10 @@ def _add_verify(commands: Commands) -> None:
     command.epilog = f"{command.epilog}\nExit status 1 where a check failed."
     command.add_argument("path", type=place, metavar="PATH", help="a built mixture")
     command.add_argument(
-        "--data-root", type=place, metavar="DIR", help="also check reasoning texts against the annotation files there"
+        "--data-root",
+        type=place,
+        metavar="DIR",
+        help="also compare reasoning and conversations with the annotation files there",
     )
     command.add_argument("--json", action="store_true", help="print the report as JSON")
 

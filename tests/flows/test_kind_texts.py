@@ -19,6 +19,7 @@ from rt2data.pipeline import build as flow
 from rt2data.serving import KindPrompt
 from rt2data.turns.conversation import fill_kind
 from rt2data.turns.kinds import parse_kinds
+from rt2data.turns.reading import read_reply
 from rt2data.verify import verify
 from rt2data.verify.reference import keys
 
@@ -141,6 +142,31 @@ def test_verify_holds_and_finds_other_texts(built: Path, tmp_path: Path) -> None
     shutil.copytree(built, tmp_path / "copy")
     edit_sample(tmp_path / "copy", other)
     assert "turns" in failing(verify(tmp_path / "copy", data_root=built.parent / "data"))
+
+
+@pytest.mark.parametrize(("old", "new"), [('"share":[0.9,0.2]', '"share":[0.2,0.0]'), ('"share":0.5', '"share":0.1')])
+def test_verify_finds_steps_beyond_the_share(built: Path, tmp_path: Path, old: str, new: str) -> None:
+    shutil.copytree(built, tmp_path / "copy")
+    manifest = tmp_path / "copy" / "manifest.json"
+    text = json.dumps(json.loads(manifest.read_text()), separators=(",", ":"))
+    assert old in text
+    manifest.write_text(text.replace(old, new))
+    assert "turns" in failing(verify(tmp_path / "copy", data_root=built.parent / "data"))
+
+
+def test_replies_with_a_part_or_what_stands_in_for_it() -> None:
+    parts = {"plan": {"text": "Plan: {plan}. ", "drop": 0.5, "otherwise": "No plan. "}}
+    (kind,) = parse_kinds(
+        {"k": {"parts": parts, "turns": [{"assistant": "{plan_part}Go {subtask}"}]}}, "", lambda _: ""
+    )
+    (turn,) = (turn for turn, _ in kind.flat())
+
+    def read(text: str) -> list[dict[str, str]]:
+        return [reading.values for reading in read_reply(kind, turn, text, None)]
+
+    assert read("No plan. Go left") == [{"subtask": "left"}]
+    assert read("Plan: a. b. Go left") == [{"plan": "a. b", "subtask": "left"}]
+    assert read("Go left") == []
 
 
 def test_serving_makes_and_reads_the_same_texts(built: Path) -> None:

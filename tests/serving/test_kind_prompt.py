@@ -226,7 +226,7 @@ def readings(pool: str | list[str], reply: str, **more: Any) -> list[Reading]:
     turn = kinds[0].turns[1]
     import re
 
-    return read_reply(kinds[0], turn, reply, re.compile("[0-9]( [0-9]){2}"))  # type: ignore[arg-type]
+    return read_reply(kinds[0], turn, reply, re.compile("[0-9]( [0-9]){2}").fullmatch)  # type: ignore[arg-type]
 
 
 def test_only_what_can_be_read_in_one_way_is_read() -> None:

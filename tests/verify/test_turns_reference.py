@@ -30,7 +30,8 @@ from rt2data.verify.turns.store import Store
 BOX = {"box": [1, 2.5, 3.0, 4], "label": " cup ", "score": 1e-7, "size": [32, 24]}
 AT = {"episode": "e", "track": "t", "step": 0}
 VALUES = [
-    ("text", " two\nlines "), (None, "a"), ("number", 3.0), (None, 0.1), (None, 1e300), (None, 1.5e-5), (None, 1e-7), ("flag", False), ("box", BOX),
+    ("text", " two\nlines "), (None, "a"), ("number", 3.0), (None, 0.1), (None, 1e300),
+    (None, 1.5e-5), (None, 1e-7), ("flag", False), ("box", BOX),
     ("box", [1, 2, 3, 4]), ("box", [4, 3, 2, 1]), ("box", json.dumps(BOX)), ("box", {"box": [0, 0, 1, 1], "more": 1}),
     ("point", [1e9, 0]), ("trace", [[0, 0], [1, 1]]), ("pose_trace", [[0.5] * 7, [1] * 7]), ("word", "x"), ("text", ""),
     ("pose_trace", [[0.5] * 7, [1]]), ("tool_call", {"name": "say", "arguments": '{"text": "é"}'}), (None, [1, 2]),

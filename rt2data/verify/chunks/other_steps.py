@@ -109,8 +109,8 @@ class OtherSteps:
         stride = self.strides.get(sample["source"])
         if stride is None:
             return
-        for name in ("state", "action"):
-            if own.get(name):
+        for name in own:
+            if name.partition(":")[0] in ("state", "action") and own[name]:
                 self._record(key, sample["step"], name, own[name].encode(), number)
         for slot, text in told.items():
             at = sample["step"] + step_of(slot) * stride

@@ -19,7 +19,7 @@ from rt2data.verify.facts import Facts
 from rt2data.verify.reference import keys, texts
 from rt2data.verify.reference.keys import Key
 from rt2data.verify.report import Report
-from rt2data.verify.turns.matching import matches, text_of
+from rt2data.verify.turns.matching import is_action, matches, text_of
 from rt2data.verify.turns.store import database
 from rt2data.verify.turns.tracks import SLOT, Asked, Step, Tracks, lines, names, parse
 
@@ -72,7 +72,7 @@ class TurnCheck:
         sizes: Sizes,
         number: int,
         state: Callable[[str, Json], str],
-        action: Callable[[Json], str],
+        action: Callable[[Json, str], str],
     ) -> None:
         """Check a sample of a kind that fits the schema.
 
@@ -82,7 +82,7 @@ class TurnCheck:
             key: its key.
             sizes: of its images.
             number: which of all samples it is.
-            state, action: give its state and its action as text.
+            state, action: give its state, and its action by a tokenizer of a name, as text.
         """
         self.own, self.told = {}, {}
         kinds, tracks = self.kinds.get(sample["source"], {}), self.tracks.get(sample["source"])
@@ -185,7 +185,12 @@ class TurnCheck:
             self.check.expect(whole, where, f"content {message['content']}"[:200], "parts with their text or image")
 
     def _known(
-        self, where: str, sample: Json, own: set[str], state: Callable[[str, Json], str], action: Callable[[Json], str]
+        self,
+        where: str,
+        sample: Json,
+        own: set[str],
+        state: Callable[[str, Json], str],
+        action: Callable[[Json, str], str],
     ) -> dict[str, str | None]:
         """The values that the sample itself says, of those that its texts may name; None for one that it lacks."""
         instruction = lines(sample["instruction"])
@@ -193,11 +198,11 @@ class TurnCheck:
         known |= {"step": str(sample["step"]), "steps": str(sample["steps"])}
         if "task" not in self.tracks[sample["source"]].stated:
             known["task"] = instruction
-        if "action" in own:
-            known["action"] = action(sample)
+        for slot in filter(is_action, own):
+            known[slot] = action(sample, slot.partition(":")[2])
         if "state" in own:
             known["state"] = None if sample["proprio"] is None else state(where, sample)
-        self.own = {name: text for name in ("state", "action") if (text := known.get(name))}
+        self.own = {name: text for name, text in known.items() if text and (name == "state" or is_action(name))}
         return known
 
     def _turns(self, key: Key, kind: Json, values: Values) -> Iterator[Json]:
@@ -273,7 +278,7 @@ class TurnCheck:
         return left % size
 
     def _pattern(self, key: Key, template: str, kind: Json, values: Values) -> list[tuple[str, str]]:
-        """A template as pieces: (text, literal), (action, string), (gone, placeholder) of a value that is missing.
+        """A template as pieces: (text, literal), (action:NAME, string), (gone, placeholder) of a value that is missing.
 
         (track, placeholder) may be any text, and (other, placeholder) one of another step; images stand for nothing.
         (silent, text) is not learned.
@@ -360,11 +365,11 @@ def _piece(slot: str, asked: Asked, values: Values) -> tuple[str, str]:
     found = values.get(chosen)
     if found == [] and not any(name == "or" for name, _ in asked.edits):
         return "gone", slot
-    if found is None and asked.step and asked.name in AWAY:
+    if found is None and asked.step and asked.name.partition(":")[0] in AWAY:
         return "other", slot
     if found is None or not all(name in EDITS for name, _ in asked.edits):
         return "track", slot
-    return "action" if asked.name == "action" else "text", asked.edit(found)
+    return asked.name if is_action(asked.name) else "text", asked.edit(found)
 
 
 def _part(kind: Json, name: str) -> Json | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -39,7 +39,12 @@ class Store:
 
     def add(self, rows: Iterable[Noted], prefix: str, tracks: Iterable[str]) -> None:
         """Add the rows of a file: of `tracks`, where it names any, and only those that are asked for."""
-        taken = set(tracks)
+        self._database.execute("BEGIN")
+        self._database.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", self._coded(rows, prefix, tracks))
+        self._database.execute("COMMIT")
+
+    def _coded(self, rows: Iterable[Noted], prefix: str, tracks: Iterable[str]) -> Iterator[tuple[Any, ...]]:
+        taken, episode, unit = set(tracks), "", keys.digest("")
         for row in rows:
             name = prefix + row.track
             if name not in self.names or (taken and row.track not in taken):
@@ -49,9 +54,9 @@ class Store:
                 self.events |= {name} if row.event else set()
             if (row.kind, row.event) != (self.kinds[name], name in self.events):
                 continue
-            unit = keys.digest(row.episode)
-            values = (unit, self.names[name], row.start, row.until, row.camera, row.role, row.text)
-            self._database.execute("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+            if row.episode != episode:
+                episode, unit = row.episode, keys.digest(row.episode)
+            yield unit, self.names[name], row.start, row.until, row.camera, row.role, row.text
 
     def close(self) -> None:
         """Make rows findable, once all are there."""

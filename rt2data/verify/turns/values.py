@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -11,6 +12,7 @@ Json = dict[str, Any]
 
 MAX_TEXT = 1 << 16  # bytes
 MAX_PIXEL = 1 << 16
+_LONE = re.compile("[\ud800-\udfff]")  # halves of a character of UTF-16
 WHOLE = 1 << 53  # floats up to here are exact whole numbers
 _LENGTHS = {"box": (4, 4), "point": (2, 2), "trace": (1, 4096), "pose_trace": (1, 4096)}
 
@@ -134,6 +136,6 @@ def _call(value: Any) -> Json:
 def _of_text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise NoValue
-    if any(0xD800 <= ord(c) < 0xE000 for c in value):
+    if _LONE.search(value):
         raise NoValue
     return value.strip()
