@@ -110,6 +110,7 @@ def by_cameras(source: RecipeSource, samples: Selection, rows: Any) -> Iterator[
 def assume_all(recipe_splits: Sequence[str], source: RecipeSource, plan: SourcePlan) -> None:
     """Fill in the kinds of a plan that looked at no data, as if every step fitted every kind."""
     one = source.choose == "one_kind_per_step"
+    plan.estimated |= any(kind.requires for kind in source.kinds)
     for name in recipe_splits:
         steps = plan.samples[name]
         plan.steps[name] = steps
@@ -119,3 +120,10 @@ def assume_all(recipe_splits: Sequence[str], source: RecipeSource, plan: SourceP
             own.fits[name] = steps
             own.samples[name] = round(steps * (kind.weight or 1) / total) if one else steps
         plan.samples[name] = sum(own.samples[name] for own in plan.kinds.values())
+
+
+def image_share(source: RecipeSource, plan: SourcePlan) -> float:
+    """How many of the images of its steps a source's drawn samples show on average; a kind may show none."""
+    cameras = selection.cameras(source)
+    shown = sum(sum(plan.kinds[kind.name].quota.values()) * len(cameras_of(kind, cameras)) for kind in source.kinds)
+    return shown / max(1, len(cameras) * sum(plan.quota.values())) if source.kinds else 1.0
