@@ -275,17 +275,20 @@ def _add_export(commands: Commands) -> None:
         commands,
         "export",
         export_mixture,
-        "write a mixture in the chat format of a fine-tuning framework",
+        "write a mixture in the chat format of a fine-tuning framework, or as text",
         "rt2data export out/quickstart out/chat --format messages",
     )
     command.add_argument("path", type=place, metavar="OUT", help="a built mixture")
     command.add_argument("target", type=place, metavar="DST", help="the folder to write: new or empty")
     command.add_argument(
         "--format",
-        choices=["messages", "swift", "llava"],
+        choices=["messages", "swift", "llava", "text"],
         required=True,
         help="messages for LLaMA-Factory; swift for ms-swift, with a mark on answers that are not to be learned; llava "
-        "for LLaVA and Qwen-VL's own training code",
+        "for LLaVA and Qwen-VL's own training code; text: written out by a chat template, with what is learned",
+    )
+    command.add_argument(
+        "--template", metavar="NAME|FILE", help="of the format text: a bundled chat template, or a file of one"
     )
     command.add_argument(
         "--images",
@@ -299,7 +302,7 @@ def export_mixture(args: argparse.Namespace) -> None:
     """Run `rt2data export`."""
     from rt2data.mixture import export
 
-    print(export.export(args.path, args.target, args.format, args.images).text())
+    print(export.export(args.path, args.target, args.format, args.images, args.template).text())
 
 
 def _add_verify(commands: Commands) -> None:

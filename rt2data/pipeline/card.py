@@ -9,9 +9,7 @@ import yaml
 from rt2data.declarations import licences
 from rt2data.images import codec
 from rt2data.mixture.drift import tabulate_drift
-from rt2data.recipes.kinds import cameras_of
-from rt2data.recipes.recipe import RecipeSource
-from rt2data.samples import selection
+from rt2data.samples import windows
 from rt2data.samples.job import Job
 
 _STRINGS = (
@@ -24,31 +22,28 @@ _MESSAGE = [
     {"name": "content", "list": [{"name": part, "dtype": "string"} for part in ("type", "text", "image")]},
     {"name": "loss", "dtype": "string"}, {"name": "end", "dtype": "bool"}, {"name": "spans", "list": _SPAN},
 ]  # fmt: skip
+_DRAWN = [
+    {"name": "member", "dtype": "string"}, {"name": "drawing", "dtype": "string"},
+    {"name": "lines", "list": {"list": {"list": "int64"}}},
+]  # fmt: skip
 _NUMBERS = ("step", "steps", "horizon")
 _LISTS: dict[str, Any] = {
     "images": "string", "cameras": [{"name": part, "dtype": "string"} for part in ("member", "role", "field")],
     "dims": "string", "units": "string", "action": "float32", "terminate": "bool", "bins": "int32",
     "proprio": "float32", "action_valid": "bool", "image_valid": "bool", "action_normalised": "float32",
     "turns": "string", "answers": "string", "captions": "string", "messages": _MESSAGE, "relative": "string",
-    "origin": "float32",
+    "origin": "float32", "drawn": _DRAWN,
 }  # fmt: skip
 
 
 def members(job: Job) -> list[str]:
     """Every image member that a sample of the mixture may have: ``jpg``, ``wrist.png``, ``wrist.h1.png``, …"""
     kinds = [job.recipe.image["format"]] if job.recipe.image else list(codec.FORMATS)
-    every = [(source, cameras) for source in job.recipe.sources for cameras in _shown(source)]
-    later = dict.fromkeys(name for _, cameras in every for name in cameras[1:])
-    later |= dict.fromkeys(
-        f"{name}.h{back}" for source, cameras in every for back in range(1, source.sampling.history) for name in cameras
-    )
+    shown = [windows.pictures(source, kind) for source in job.recipe.sources for kind in source.kinds or (None,)]
+    now = [[one.name for one in pictures if not (one.step or one.drawing)] for pictures in shown]
+    later = dict.fromkeys(name for names in now for name in names[1:])
+    later |= dict.fromkeys(one.name for pictures in shown for one in pictures if one.step or one.drawing)
     return [f"{before}{kind}" for before in ("", *(f"{name}." for name in later)) for kind in kinds]
-
-
-def _shown(source: RecipeSource) -> list[tuple[str, ...]]:
-    """The cameras that the samples of a source show, of each kind that it gives."""
-    cameras = selection.cameras(source)
-    return [cameras_of(kind, cameras) for kind in source.kinds] or [cameras]
 
 
 def features(job: Job) -> list[dict[str, Any]]:

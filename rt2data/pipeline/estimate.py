@@ -21,7 +21,7 @@ from rt2data.recipes.reasoning import Reasoning
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.runners import progress
 from rt2data.runners.engine import Direct
-from rt2data.samples import image_pass, reasoning, selection
+from rt2data.samples import image_pass, reasoning, selection, windows
 from rt2data.samples.job import make_job
 from rt2data.sources.base import Source
 from rt2data.storage.places import Place
@@ -158,7 +158,8 @@ def estimated_plan(recipe: Recipe, datasets: Sequence[Source | None], work: Path
                 drawn = selection.select(table, recipe, source, part.split)
                 planner.count_part(recipe, source, plans[number], table, drawn)
                 left_out.note_missing(plans[number], table, source, roots[number])
-                plans[number].image_bytes += planner.image_bytes(table, source, drawn.rows, selection.cameras(source))
+                every = windows.pictures(source, None)
+                plans[number].image_bytes += planner.image_bytes(table, source, drawn.rows, every)
         else:
             _guess(source, dataset, sizes[number], stated[number], plans[number])
         if source.kinds:

@@ -23,16 +23,15 @@ from rt2data.index.text_columns import Texts
 from rt2data.mixture.reader import CLAIM
 from rt2data.pipeline import exchange, staging
 from rt2data.plan.plan import Plan, load_plan
-from rt2data.recipes.kinds import cameras_of
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.runners.tasks import Counts, Task
-from rt2data.samples import kinds, selection
+from rt2data.samples import kinds
 from rt2data.samples.job import Job, load_job
 from rt2data.shards import render, tar
 from rt2data.shards.direct_writer import Sink
-from rt2data.shards.messages import KindOfRows
-from rt2data.shards.reencode import encoded_images, image_spec, reencode_images, turn_images
+from rt2data.shards.reencode import drawn, encoded_images, image_spec, reencode_images, turn_images
 from rt2data.shards.render import Part
+from rt2data.shards.row_texts import KindOfRows
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
 from rt2data.storage.workdir import BuildFiles
@@ -167,22 +166,21 @@ def _render(
             source = job.recipe.sources[position]
             own = tokenizers[0].for_source(source.name) if source.declaration.kind == "robot" else None
             state = tokenizers[1].for_source(source.name) if tokenizers[1] and source.sampling.state else None
-            for rows, kind, cameras in _kinds(source, mine):
-                rendered = render.render(rows, job.recipe, source, split, cameras, own, state, kind)
+            for rows, kind in _kinds(source, mine):
+                rendered = render.render(rows, job.recipe, source, split, own, state, kind)
                 parts.append((position, rendered, index.numbers(rows, "order")))
     return parts
 
 
-def _kinds(source: RecipeSource, rows: pa.Table) -> Iterator[tuple[pa.Table, KindOfRows | None, tuple[str, ...]]]:
-    """The rows of each kind, with the kind whose turns they have and the cameras that these show."""
-    cameras = selection.cameras(source)
+def _kinds(source: RecipeSource, rows: pa.Table) -> Iterator[tuple[pa.Table, KindOfRows | None]]:
+    """The rows of each kind, with the kind whose turns they have."""
     if not source.kinds:
-        yield rows, None, cameras
+        yield rows, None
         return
     both = index.numbers(rows, kinds.KIND).astype(np.int64) << 8 | index.numbers(rows, kinds.TURNS)
     for pair in np.unique(both).tolist():
         of = KindOfRows(source.kinds[pair >> 8].name, source.kinds[pair & 0xFF])
-        yield rows.take(np.flatnonzero(both == pair)), of, cameras_of(of.turns, cameras)
+        yield rows.take(np.flatnonzero(both == pair)), of
 
 
 def _sequence(parts: list[Part]) -> tuple[Ints, Ints, npt.NDArray[np.uint64]]:
@@ -267,9 +265,9 @@ def _members(job: Job, parts: list[Part], files: ImageReader, encoded: IO[bytes]
             images = ImageRanges(
                 located, refs.file.astype(np.int64), refs.offset, refs.length, refs.crc.astype(np.int64)
             )
-            spec = image_spec(job.recipe, job.recipe.sources[source], refs.camera)
+            spec = image_spec(job.recipe, job.recipe.sources[source], refs)
             if spec is not None and encoded is not None:
-                images = reencode_images(spec, images, files, encoded)
+                images = reencode_images(spec, drawn(refs), images, files, encoded)
             elif refs.turn is not None and encoded is not None:
                 images = turn_images(refs.turn, images, files, encoded)
             columns.append((images.file + len(paths), *images[2:], there))

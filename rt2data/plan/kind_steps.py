@@ -11,11 +11,11 @@ from rt2data import index
 from rt2data.errors import Rt2dataError
 from rt2data.plan import kind_quotas
 from rt2data.plan.plan import SourcePlan
-from rt2data.recipes.kinds import cameras_of
 from rt2data.recipes.recipe import RecipeSource
-from rt2data.samples import kinds, selection
+from rt2data.samples import kinds, selection, windows
 from rt2data.samples.job import Job
 from rt2data.samples.selection import Selection
+from rt2data.turns.template import Picture
 
 
 def choose_kinds(job: Job, plans: Sequence[SourcePlan]) -> list[Rt2dataError]:
@@ -95,16 +95,15 @@ def by_kind(source: RecipeSource, samples: Selection) -> Iterator[tuple[str, Sel
         yield kind.name, samples.take(samples.kind == number)
 
 
-def by_cameras(source: RecipeSource, samples: Selection, rows: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """The rows of some samples, with the cameras whose images they show."""
-    cameras = selection.cameras(source)
+def by_pictures(source: RecipeSource, samples: Selection, rows: Any) -> Iterator[tuple[list[Picture], Any]]:
+    """The rows of some samples, with the images that they show."""
     if samples.kind is None:
-        yield cameras, samples.rows[rows]
+        yield windows.pictures(source, None), samples.rows[rows]
         return
     for number, kind in enumerate(source.kinds):
         mine = rows[samples.kind[rows] == number]
         if len(mine):
-            yield cameras_of(kind, cameras), samples.rows[mine]
+            yield windows.pictures(source, kind), samples.rows[mine]
 
 
 def assume_all(recipe_splits: Sequence[str], source: RecipeSource, plan: SourcePlan) -> None:
@@ -114,16 +113,20 @@ def assume_all(recipe_splits: Sequence[str], source: RecipeSource, plan: SourceP
     for name in recipe_splits:
         steps = plan.samples[name]
         plan.steps[name] = steps
-        total = sum(kind.weight or 1 for kind in source.kinds)
+        total = sum(1 if kind.weight is None else kind.weight for kind in source.kinds)
         for kind in source.kinds:
             own = plan.kinds[kind.name]
-            own.fits[name] = steps
-            own.samples[name] = round(steps * (kind.weight or 1) / total) if one else steps
+            own.fits[name] = 0 if kind.weight == 0 else round(steps * sum(kind.share) / 2)
+            own.samples[name] = kind.variants() * own.fits[name]
+            if one:
+                own.samples[name] = round(steps * (1 if kind.weight is None else kind.weight) / total)
         plan.samples[name] = sum(own.samples[name] for own in plan.kinds.values())
 
 
 def image_share(source: RecipeSource, plan: SourcePlan) -> float:
     """How many of the images of its steps a source's drawn samples show on average; a kind may show none."""
-    cameras = selection.cameras(source)
-    shown = sum(sum(plan.kinds[kind.name].quota.values()) * len(cameras_of(kind, cameras)) for kind in source.kinds)
-    return shown / max(1, len(cameras) * sum(plan.quota.values())) if source.kinds else 1.0
+    every = len(windows.pictures(source, None)) * sum(plan.quota.values())
+    shown = sum(
+        sum(plan.kinds[kind.name].quota.values()) * len(windows.pictures(source, kind)) for kind in source.kinds
+    )
+    return shown / max(1, every) if source.kinds else 1.0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from rt2data.recipes.sampling import Sampling
 from rt2data.recipes.splits import Splits, parse_splits
 from rt2data.recipes.tracks import Annotation
 from rt2data.tokenizer import ActionTokenizer, proprio
+from rt2data.turns.drawings import DEFAULTS, Drawing, parse_drawings
 from rt2data.turns.kinds import Kind
 
 # Fields of a source that are written as they are into the resolved recipe.
@@ -79,7 +80,7 @@ class RecipeSource:
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """A recipe with every default filled in. `resolved` is its JSON form, which the manifest keeps; `shared` are the
-    groups of sources that share bounds, by name.
+    groups of sources that share bounds, by name, `drawings` what its kinds may draw into images, by name.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Recipe:
     holdout: Holdout | None
     resolved: dict[str, Any]
     shared: tuple[tuple[str, ...], ...] = ()
+    drawings: Mapping[str, Drawing] = field(default_factory=dict)
 
     @property
     def floats(self) -> bool:
@@ -121,6 +123,11 @@ class Recipe:
     def has_kinds(self) -> bool:
         """Whether a source names kinds of sample: every sample then has its conversation."""
         return any(source.kinds for source in self.sources)
+
+    @property
+    def draws(self) -> bool:
+        """Whether a kind of sample shows an image with something drawn into it."""
+        return any(kind.drawn() for source in self.sources for kind in source.kinds)
 
     def sharing(self, number: int) -> list[int]:
         """The positions of the sources that share bounds with source `number`, itself among them; [] where none do."""
@@ -193,6 +200,7 @@ def _recipe(written: WrittenRecipe) -> Recipe:
         state=raw.get("state", {}).get("spec", proprio.DEFAULT),
         bounds=_bounds(raw.get("compat", "none") != "none", written), compat=raw.get("compat", "none"), prompts=prompts,
         sources=(), holdout=None, resolved={},
+        drawings=parse_drawings(raw.get("draw", {}), lambda name: written.at("draw", name)),
     )  # fmt: skip
     recipe = replace(recipe, sources=tuple(_source(recipe, entry, written) for entry in written.entries))
     if "holdout" in raw:
@@ -269,14 +277,17 @@ def _source(recipe: Recipe, entry: WrittenSource, written: WrittenRecipe) -> Rec
     if declaration.kind == "robot" and not set(cameras) & set(declaration.cameras):
         found, expected = f"none of the cameras {', '.join(cameras)}", f"one of {', '.join(declaration.cameras)}"
         raise Rt2dataError(entry.place, found, expected, "Add it to cameras: in the recipe")
-    own_kinds, choose = kinds.parse_source_kinds(declaration, written, entry, cameras, floats=recipe.floats)
+    own_kinds, choose = kinds.parse_source_kinds(
+        declaration, written, entry, cameras, recipe.drawings, floats=recipe.floats
+    )
     asked = [prompts[kind] for kind in ("robot", *(("plan",) if "plans" in fields else ()))]
     if own_kinds:
-        asked = ["{proprio}"] if any("state" in kind.values() for kind in own_kinds) else []
+        asked = ["{proprio}"] if any(kind.uses("state") for kind in own_kinds) else []
     how = sampling.parse_sampling(
         declaration, written.fields, fields, (written.at, entry.at),
         horizon=recipe.horizon, prompts=asked, cameras=len(cameras),
     )  # fmt: skip
+    how = replace(how, others=kinds.other_steps(own_kinds, cameras, how.history, entry.place))
     return RecipeSource(
         declaration=declaration, path=fields.get("path"),
         weight=fields.get("weight", 1 if amounts == ["weight"] else None),
@@ -336,6 +347,8 @@ def _resolve(recipe: Recipe, raw: dict[str, Any]) -> dict[str, Any]:
     if "hz" not in raw:
         resolved["stride"] = raw.get("stride", 1)
     resolved |= {key: raw[key] for key in ("hz", "no_op", "state", relative.KEY, "description") if key in raw}
+    if recipe.drawings:
+        resolved["draw"] = {name: dict(DEFAULTS) | one for name, one in raw["draw"].items()}
     if recipe.shared:
         resolved["tokenizer"]["share_bounds"] = [list(names) for names in recipe.shared]
     if recipe.temperature is not None:

@@ -10,12 +10,13 @@ expression or a grammar get `tokenizer.regex()` or `tokenizer.grammar()`.
     ids = model.generate(**inputs, logits_processor=[only_actions], max_new_tokens=32)
 
 Needs numpy only; torch is used where the scores are torch tensors. May import: `tokenizer`, `mixture`,
-`robot.rotation`, `turns`.
+`robot.rotation`, `turns`, `images.drawing`.
 """
 
 from __future__ import annotations
 
 from rt2data.serving.constraint import Constraint
+from rt2data.serving.drawing import draw_objects
 from rt2data.serving.kind_prompt import KindPrompt, KindReply
 from rt2data.serving.logits import ActionLogitsProcessor, prefix_allowed_tokens_fn
 from rt2data.serving.robot_prompt import RobotPrompt
@@ -30,6 +31,7 @@ __all__ = [
     "KindReply",
     "Reply",
     "RobotPrompt",
+    "draw_objects",
     "from_rotation_6d",
     "from_simpler",
     "parse_reply",

@@ -12,12 +12,14 @@ from rt2data import mixture, storage
 from rt2data.errors import Rt2dataError, near
 from rt2data.mixture.reader import find_source
 from rt2data.plain_text import lines
-from rt2data.tokenizer import ActionParseError, ActionTokenizer
+from rt2data.serving.drawing import draw_objects
+from rt2data.tokenizer import ActionParseError, ActionTokenizer, Box, Point, Trace
 from rt2data.tokenizer.proprio import FILE, load
 from rt2data.turns.conversation import Value, fill_kind
+from rt2data.turns.drawings import parse_drawings
 from rt2data.turns.kinds import Each, Kind, Turn, parse_kinds
 from rt2data.turns.reading import MAX_REPLY, action_places, read_reply
-from rt2data.turns.template import Slot, parse_slot, slots, write_template
+from rt2data.turns.template import STEP, Picture, Slot, parse_slot, slots, write_template
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,7 +66,9 @@ class KindPrompt:
         recipe = manifest["recipe"]
         rule = next(one for one in recipe["sources"] if one["source"] == self.source)
         where = f"{folder}: {self.source}"
-        kinds = {one.name: one for one in parse_kinds(rule["kinds"], where, lambda name: f"{where}, kind {name}")}
+        drawings = parse_drawings(recipe.get("draw", {}), lambda name: f"{folder}: draw {name}")
+        parsed = parse_kinds(rule["kinds"], where, lambda name: f"{where}, kind {name}", drawings)
+        kinds = {one.name: one for one in parsed}
         if kind not in kinds:
             raise Rt2dataError(where, f'no kind "{kind}"', f"one of {', '.join(kinds)}", near(kind, kinds))
         self.kind: Kind = kinds[kind]
@@ -72,7 +76,7 @@ class KindPrompt:
         self.turns: list[Turn] = [turn for turn, _ in self.kind.flat() if _written(turn)]
         used = self.kind.values()
         self._state = self._tokenizer = self._action = None
-        if "state" in used and (states := load(storage.place(folder))) is not None:
+        if self.kind.uses("state") and (states := load(storage.place(folder))) is not None:
             self._state = states.for_source(self.source)
         if any(_acts(turn) for turn in self.turns):
             self._tokenizer = ActionTokenizer.from_pretrained(str(folder)).for_source(self.source)
@@ -85,7 +89,8 @@ class KindPrompt:
         state: npt.ArrayLike | None = None,
         *,
         images: Mapping[str, Any] | None = None,
-        values: Mapping[str, str | Sequence[str]] | None = None,
+        values: Mapping[str, str | Sequence[str] | npt.ArrayLike] | None = None,
+        objects: Mapping[str, Sequence[Box | Point | Trace]] | None = None,
         replies: Sequence[str] = (),
     ) -> list[dict[str, Any]]:
         """Return the conversation up to the next turn that the model writes.
@@ -96,9 +101,13 @@ class KindPrompt:
             instruction: as the dataset stores it.
             state: the proprioception, (D,), in the units of the dataset; needed where the turns hold it.
             images: by camera, what stands for its image in the conversation: a picture, its bytes, a path. With
-                observation history a list, the present first; None is an image that there is not.
+                observation history a list, the present first; None is an image that there is not. Images of other
+                steps by ``CAMERA|step(N)``; without that of a step, its turn is as of samples that lack it.
             values: by name as the recipe has it (``subtask``, ``memory|previous``), the texts of tracks and of
-                whatever else the turns say; lists for ``all`` and ``remaining``.
+                whatever else the turns say; lists for ``all``, ``remaining`` and ``every``. States of other steps
+                (``state|step(-10)``) are numbers, (D,).
+            objects: by the name of a drawing, what is drawn into the image of a slot with ``draw``, in pixels of that
+                image, which is then a PIL image or an array (`draw_objects`).
             replies: the texts that the model has written before in this conversation.
 
         Returns:
@@ -108,10 +117,10 @@ class KindPrompt:
         Raises:
             Rt2dataError: a value, image or state that is missing or that the kind does not have, or no turn left.
         """
-        given = self._values(instruction, state, values or {})
+        given = self._values(instruction, state, values or {}) | self._drawn(objects or {})
         dropped = frozenset(
             part.name for part in self.kind.parts
-            if part.drop and any(slot.key not in given for slot in slots(part.template))
+            if part.drop and any(slot.key not in given and not slot.has_fallback for slot in slots(part.template))
         )  # fmt: skip
         left = list(replies)
         messages: list[dict[str, Any]] = []
@@ -123,10 +132,15 @@ class KindPrompt:
                 continue
             one = replace(self.kind, turns=(turn,))
             try:
-                filled = fill_kind(one, own, lambda slot: self._show(slot, images or {}), dropped=dropped)
+                filled = fill_kind(
+                    one, own, lambda slot: self._show(slot, images or {}, objects or {}), dropped=dropped
+                )
             except KeyError as missing:
                 name = str(missing.args[0])
+                slot = parse_slot(name, self._where)
                 how = "a state" if name == "state" else f"values={{{name!r}: ...}}"
+                how = f"images={{'CAMERA|step({slot.step})': ...}}" if slot.is_image else how
+                how = f"objects={{{slot.drawing!r}: [...]}}" if slot.drawing else how
                 raise Rt2dataError(self._where, f"no {{{name}}}, which a turn says", how) from None
             messages += [{"role": message["role"], "content": message["content"]} for message in filled]
         found = f"{len(replies)} replies, and no turn behind them that the model writes"
@@ -166,32 +180,45 @@ class KindPrompt:
         bins = None if span is None or self._tokenizer is None else self._tokenizer.parse(text[slice(*span)])
         return KindReply(text, values, bins)
 
-    def _values(
-        self, instruction: str, state: npt.ArrayLike | None, values: Mapping[str, str | Sequence[str]]
-    ) -> dict[str, Value]:
+    def _values(self, instruction: str, state: npt.ArrayLike | None, values: Mapping[str, Any]) -> dict[str, Value]:
         """Every value that is known, by the key of its placeholder."""
         text = lines(instruction)
         entry = self._entry
         known: dict[str, Value] = {"instruction": text, "task": text, "robot": self.source, "control": entry["control"]}
         if entry["control_hz"] is not None:
             known["hz"] = f"{entry['control_hz'] / entry['stride']:.4g}"
-        if state is not None and self._state is not None:
-            import numpy as np
-
-            known["state"] = str(self._state.format(self._state.encode(np.asarray(state, np.float32))))
-        elif state is not None and "state" in self._known:
-            raise Rt2dataError(self._where, f"no {FILE}", "the file beside tokenizer.json")
+        known |= {key: text for key in self._known if key.startswith(f"task|{STEP}")}
+        if state is not None and self.kind.uses("state"):
+            known["state"] = self._written_state(state)
         for name, value in values.items():
             slot = parse_slot(name, f"{self._where}, values")
             if slot.key not in self._known:
                 expected = f"one of {', '.join(self._known) or '(none)'}"
                 raise Rt2dataError(self._where, f"a value for {{{name}}}", expected, near(slot.key, self._known))
+            if slot.name == "state" and not isinstance(value, str):
+                known[slot.key] = self._written_state(value)
+                continue
             if isinstance(value, str) == slot.is_list:
-                raise Rt2dataError(
-                    self._where, f"{name}={value!r}"[:200], "a list of texts" if slot.is_list else "a text"
-                )
+                expected = "a list of texts" if slot.is_list else "a text"
+                raise Rt2dataError(self._where, f"{name}={value!r}"[:200], expected)
             known[slot.key] = lines(value) if isinstance(value, str) else [lines(one) for one in value]
         return known
+
+    def _drawn(self, objects: Mapping[str, Sequence[Box | Point | Trace]]) -> dict[str, Value]:
+        """By the key of each image slot with a drawing, that there is something to draw."""
+        slots_of = {drawing.name: key for key, (_, drawing) in self.kind.drawn().items()}
+        for name in objects:
+            if name not in slots_of:
+                expected = f"one of {', '.join(slots_of) or '(none)'}"
+                raise Rt2dataError(self._where, f"objects for {name}", expected, near(name, slots_of))
+        return {key: "" for key, (_, one) in self.kind.drawn().items() if objects.get(one.name)}
+
+    def _written_state(self, state: npt.ArrayLike) -> str:
+        import numpy as np
+
+        if self._state is None:
+            raise Rt2dataError(self._where, f"no {FILE}", "the file beside tokenizer.json")
+        return str(self._state.format(self._state.encode(np.asarray(state, np.float32))))
 
     def _expand(self, values: dict[str, Value]) -> Iterator[tuple[Turn, dict[str, Value]]]:
         """Every turn with its values; those that are repeated, for each element of the lists that are known."""
@@ -211,18 +238,35 @@ class KindPrompt:
         expected = f"values of {', '.join(slot.key for _, slot in each.lists)}, of the same length"
         raise Rt2dataError(self._where, found, expected)
 
-    def _show(self, slot: Slot, images: Mapping[str, Any]) -> list[Any]:
-        """What stands in the place of an image slot."""
-        cameras = list(self._entry["cameras"]) if slot.name == "images" else [slot.argument]
-        for camera in cameras:
-            if camera not in images:
-                given = ", ".join(images) or "none"
-                raise Rt2dataError(self._where, f"no image of the camera {camera}; given: {given}", "one each")
-            if self._history > 1 and not (isinstance(images[camera], list) and len(images[camera]) == self._history):
-                raise Rt2dataError(self._where, f"images[{camera!r}]", f"a list of {self._history}, the present first")
-        several = {camera: images[camera] if self._history > 1 else [images[camera]] for camera in cameras}
-        shown = [several[camera][back] for back in range(self._history) for camera in cameras]
+    def _show(
+        self, slot: Slot, images: Mapping[str, Any], objects: Mapping[str, Sequence[Box | Point | Trace]]
+    ) -> list[Any] | None:
+        """What stands in the place of an image slot; None where its step is not given."""
+        if slot.drawing:
+            image = self._image(Picture(slot.argument), images, named=False)
+            one = self.kind.drawings[slot.drawing]
+            every = objects.get(slot.drawing, ())
+            return [draw_objects(image, every, color=one.color, width=one.width, antialiased=one.antialiased,
+                                 form=one.slot.form)]  # fmt: skip
+        pictures = slot.pictures(list(self._entry["cameras"]), self._history)
+        if slot.step:
+            given = [images.get(f"{one.camera}|{STEP}({one.step})") for one in pictures]
+            return None if None in given else given
+        shown = [self._image(one, images, named=bool(slot.frames)) for one in pictures]
         return [image for image in shown if image is not None]
+
+    def _image(self, picture: Picture, images: Mapping[str, Any], *, named: bool) -> Any:
+        """An image of a slot that has all of its images; `named` where it names their steps, else its history."""
+        camera, history = picture.camera, self._history
+        name = f"{camera}|{STEP}({picture.step})" if named and picture.step else camera
+        if name not in images:
+            given = ", ".join(images) or "none"
+            raise Rt2dataError(self._where, f"no image of the camera {name}; given: {given}", "one each")
+        if history == 1 or name != camera:
+            return images[name]
+        if not (isinstance(images[camera], list) and len(images[camera]) == history):
+            raise Rt2dataError(self._where, f"images[{camera!r}]", f"a list of {history}, the present first")
+        return images[camera][-picture.step]
 
 
 def _written(turn: Turn) -> bool:

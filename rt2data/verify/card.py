@@ -53,10 +53,10 @@ def check(folder: Place, manifest: Json, suffixes: set[str], names: list[str], r
     rules = {name: every[name] for name in names}
     checks.expect(list(fields) == list(rules), where, f"the fields {', '.join(fields)}", ", ".join(rules))
     for name, rule in rules.items():
-        if name == "messages":
+        if name in ("messages", "drawn"):
             said = sorted(part["name"] for part in fields.get(name, {}).get("list", ()))
-            turn = sorted(rule["items"]["properties"])
-            checks.expect(said == turn, where, f"messages with {said}", f"{turn}")
+            parts_of = sorted(rule["items"]["properties"])
+            checks.expect(said == parts_of, where, f"{name} with {said}", f"{parts_of}")
             continue
         if name == "cameras":
             parts = {part["name"]: part.get("dtype") for part in fields.get(name, {}).get("list", ())}

@@ -13,6 +13,7 @@ Json = dict[str, Any]
 
 NORMALISED = "action_normalised"  # of samples, only in mixtures whose actions have no bins
 KIND_FIELDS = ("recipe_kind", "messages")  # of samples, only in mixtures with kinds of sample
+DRAWN = "drawn"  # of samples, only in mixtures whose kinds draw into images
 
 
 @dataclass(slots=True)
@@ -44,6 +45,12 @@ class Facts:
         """Whether samples have a conversation."""
         return any(entry.get("kinds") for entry in self.sources.values())
 
+    @property
+    def draws(self) -> bool:
+        """Whether a kind of sample shows an image with something drawn into it."""
+        rules = [rule.get("kinds") or self.recipe.get("kinds") for rule in self.rules.values()]
+        return any("|draw(" in str(kinds) for kinds in rules)
+
     def templates(self, source: str) -> Json:
         """The prompts of the recipe, overlaid with those of the source."""
         return dict(self.recipe["prompts"] | self.rules[source].get("prompts", {}))
@@ -65,7 +72,7 @@ class Facts:
     def is_complete(self, split: str, source: str) -> bool:
         """Whether every usable sample of a source is in the shards of a split."""
         kinds = self.sources[source].get("kinds") or {"": self.sources[source]}
-        return split != "train" or all(kind["copies"] > 0 for kind in kinds.values())
+        return split != "train" or all(kind["copies"] > 0 for kind in kinds.values() if kind["usable"]["train"])
 
     def stands_for_steps(self, source: str) -> str | None:
         """The kind of sample that each step of a source gives in every split; "" without kinds, None where none does.

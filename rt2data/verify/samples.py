@@ -74,8 +74,9 @@ class SampleCheck:
         )
         return dict(sample)
 
-    def check_sample(self, where: str, sample: Json, key: Key, sizes: Sizes) -> list[int] | None:
-        """Check a sample that fits the schema; `sizes` are those of its images, by camera.
+    def check_sample(self, where: str, sample: Json, key: Key, sizes: Sizes, number: int) -> list[int] | None:
+        """Check a sample that fits the schema; `sizes` are those of its images, by camera, and
+        `number` is which of all samples it is.
 
         Returns:
             The recomputed bins of a robot sample, else None.
@@ -93,7 +94,7 @@ class SampleCheck:
         if sample.get("recipe_kind") is None:
             self._text(where, sample, key)
         else:
-            self._texts_of_kind(where, sample, key, sizes)
+            self._texts_of_kind(where, sample, key, sizes, number)
         if sample["kind"] != "robot":
             named = keys.digest(sample["example"]).hex() == key.digest and key.step == 0
             found = f"example {sample['example']}, step {key.step}"
@@ -173,11 +174,11 @@ class SampleCheck:
         check.expect(sample["prompt"] == prompt, where, f'the prompt "{sample["prompt"]}"', f'"{prompt}"')
         check.expect(sample["target"] == target, where, f'the target "{sample["target"]}"', f'"{target}"')
 
-    def _texts_of_kind(self, where: str, sample: Json, key: Key, sizes: Sizes) -> None:
+    def _texts_of_kind(self, where: str, sample: Json, key: Key, sizes: Sizes, number: int) -> None:
         """Check the conversation of a sample of a kind, and prompt and target against it."""
         named = sample["recipe_kind"] == key.kind
         self.report["keys"].expect(named, where, f"the kind {sample['recipe_kind']}", f"{key.kind}, of its key")
-        self.turns.check_sample(where, sample, key, sizes, self._state, self._action_text)
+        self.turns.check_sample(where, sample, key, sizes, number, self._state, self._action_text)
 
     def _action_text(self, sample: Json) -> str:
         """The action string of a sample, as its conversation should hold it; "" where it cannot be encoded."""

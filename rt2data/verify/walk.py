@@ -10,8 +10,9 @@ from typing import Any
 
 from rt2data.storage.places import Place
 from rt2data.verify import card, schema, shards, statistics, tokenizers
-from rt2data.verify.cameras import CameraCheck
+from rt2data.verify.cameras import CameraCheck, DrawingCheck
 from rt2data.verify.chunks import relative
+from rt2data.verify.chunks.other_steps import OtherSteps
 from rt2data.verify.chunks.windows import Windows
 from rt2data.verify.conditions import Conditions
 from rt2data.verify.facts import collect_facts
@@ -37,7 +38,8 @@ class Walk:
         self.facts = collect_facts(manifest)
         self.ledger, self.reasoning = Ledger(manifest, report), ReasoningCheck(manifest, report, data_root)
         self.samples, self.windows = SampleCheck(self.facts, report, data_root), Windows(manifest, report)
-        self.cameras = CameraCheck(self.facts, report)
+        self.cameras, self.others = CameraCheck(self.facts, report), OtherSteps(manifest, report)
+        self.drawings = DrawingCheck(self.facts, report)
         self.conditions = Conditions(self.facts, report)
         self.decoded: dict[bytes, ImageFacts] = {}  # by the digest of the image's bytes
         self.languages: Counter[tuple[str, str, str]] = Counter()  # of source and split, copies not counted
@@ -57,8 +59,10 @@ class Walk:
                 self._shard(split, shard)
         self.ledger.finish()
         self.reasoning.finish()
-        self.samples.turns.finish()
+        for where, said, key, told, number in self.samples.turns.finish():
+            self.others.add(where, said, key, {}, told, (), number)
         self.windows.finish(self.ledger.place)
+        self.others.finish(self.ledger.place)
         self._statistics()
         self.drift.finish(self.report["statistics"])
         card.check(self.folder, self.manifest, self.suffixes, self.samples.fields, self.report)
@@ -105,16 +109,22 @@ class Walk:
                 found = f"an image with the EXIF orientation {facts.turn}"
                 self.report["images"].expect(not facts.turn, f"{where}.{suffix}", found, "an upright image without one")
         self.conditions.check_sample(where, sample, shown)
-        bins = self.samples.check_sample(where, sample, key, _sizes(sample, shown))
+        bins = self.samples.check_sample(where, sample, key, _sizes(sample, shown), self.ledger.number - 1)
         self.cameras.check_sample(where, sample)
+        if sample.get("drawn"):
+            self.drawings.check_sample(where, sample, dict(members.files))
         self.reasoning.add(where, split, sample, key)
         if key.copy:  # the first copy stands for all
             return
+        if sample.get("recipe_kind") is not None:
+            own, told = self.samples.turns.own, self.samples.turns.told
+            self.others.add(where, sample, key, own, told, digests, self.ledger.number - 1)
         steps = key.kind == self.facts.stands_for_steps(key.source)
         if bins is not None and steps and (sample["images"] or not key.kind):
             self.windows.add(where, sample, key, members, self.ledger.number - 1)
         self.languages[key.source, split, sample["language"] or "und"] += 1
-        if key.variant >= 0 and sample["kind"] == "robot" and steps:
+        several = self.facts.rules[key.source].get("instructions") == "all"
+        if key.variant >= 0 and sample["kind"] == "robot" and steps and several:
             self.ledger.paraphrase(sample["instruction"], key)
         once = self.conditions.is_filtered(key.source, "duplicate_episode")
         if once and steps and self.facts.is_complete(split, key.source):

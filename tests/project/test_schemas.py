@@ -93,6 +93,7 @@ def test_built_mixture_fits(mixture: Built) -> None:
         ("builders", "**/*", "declaration"),
         ("tokenizers", "*", "tokenizer"),
         ("tokenizers/grounding", "*", "grounding"),
+        ("tokenizers/chat", "*", "chat_template"),
     ],
 )
 def test_files_that_ship_fit(folder: str, pattern: str, name: str) -> None:

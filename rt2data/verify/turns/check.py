@@ -7,14 +7,16 @@ step as far as they can be read. All else that only a track says may be any text
 from __future__ import annotations
 
 import json
+import math
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rt2data.storage.places import Place
+from rt2data.verify.chunks.other_steps import moved, unrolled
 from rt2data.verify.facts import Facts
-from rt2data.verify.reference import keys
+from rt2data.verify.reference import keys, texts
 from rt2data.verify.reference.keys import Key
 from rt2data.verify.report import Report
 from rt2data.verify.turns.matching import matches, text_of
@@ -26,9 +28,14 @@ Sizes = Mapping[str, tuple[int, int]]  # of an image, by its camera
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # control characters but tab and line feed
 ROLES = ("system", "user", "assistant")
-OPERATIONS = ("strip", "lower", "lower_first", "no_final_stop", "underscores_to_spaces", "collapse_whitespace")
+OPERATIONS = (
+    *("strip", "lower", "lower_first", "no_final_stop", "underscores_to_spaces", "newlines_to_spaces"),
+    *("no_punctuation", "collapse_whitespace"),
+)
+EDITS = (*OPERATIONS, "join", "or")
 ALWAYS = ("instruction", "task", "action", "hz", "control", "robot", "step", "steps")
-USED = ("source", "step", "steps", "messages", "prompt", "target")  # of a sample whose conversation waits
+USED = ("source", "step", "steps", "messages", "prompt", "target", "bins")  # of a sample whose conversation waits
+AWAY = ("state", "action", "step")  # what of other steps these samples say themselves
 
 
 class TurnCheck:
@@ -40,6 +47,8 @@ class TurnCheck:
     def __init__(self, facts: Facts, report: Report, data_root: Place | None = None) -> None:
         self.facts, self.check, self.notes = facts, report["turns"], report.notes
         self.reads = data_root is not None
+        self.own: dict[str, str] = {}  # of the last sample: its state and action, and what it says of other steps
+        self.told: dict[str, str] = {}
         self.kinds: dict[str, Json] = {}
         self.tracks: dict[str, Tracks] = {}
         self.waiting = database("waiting (what BLOB)")
@@ -59,6 +68,7 @@ class TurnCheck:
         sample: Json,
         key: Key,
         sizes: Sizes,
+        number: int,
         state: Callable[[str, Json], str],
         action: Callable[[Json], str],
     ) -> None:
@@ -69,8 +79,10 @@ class TurnCheck:
             sample: its JSON.
             key: its key.
             sizes: of its images.
+            number: which of all samples it is.
             state, action: give its state and its action as text.
         """
+        self.own, self.told = {}, {}
         kinds, tracks = self.kinds.get(sample["source"], {}), self.tracks.get(sample["source"])
         kind = kinds.get(key.kind)
         self.check.expect(kind is not None, where, f"the kind {key.kind}", "one of the recipe")
@@ -82,25 +94,32 @@ class TurnCheck:
         if tracks.derived and not sample.get("relative"):
             tracks.add_action(bytes.fromhex(key.digest), sample["step"], sample["dims"], sample["action"])
         if tracks.derived.keys() & own:
-            case = [where, {name: sample[name] for name in USED}, key, known, sizes]
+            case = [where, {name: sample[name] for name in USED}, key, known, sizes, number]
             self.waiting.execute("INSERT INTO waiting VALUES (?)", (zlib.compress(json.dumps(case).encode(), 1),))
         else:
-            self._compare(where, sample, key, known, sizes)
+            self.told = self._compare(where, sample, key, known, sizes)
 
-    def finish(self) -> None:
-        """Check what waited for the actions of other samples, and note what could be compared."""
+    def finish(self) -> Iterator[tuple[str, Json, Key, dict[str, str], int]]:
+        """Check what waited for the actions of other samples, and note what could be compared.
+
+        Yields:
+            Of each sample that waited its place, JSON and key, what it says of other steps, and its number.
+        """
         for (packed,) in self.waiting.execute("SELECT what FROM waiting"):
-            where, sample, key, known, sizes = json.loads(zlib.decompress(packed))
-            self._compare(where, sample, Key(*key), known, sizes)
+            where, sample, key, known, sizes, number = json.loads(zlib.decompress(packed))
+            yield where, sample, Key(*key), self._compare(where, sample, Key(*key), known, sizes), number
         for source, tracks in self.tracks.items():
             self.notes += tracks.describe(source, reads=self.reads)
 
-    def _compare(self, where: str, sample: Json, key: Key, known: Mapping[str, str | None], sizes: Sizes) -> None:
-        """Compare the messages of a sample with the turns of its kind."""
+    def _compare(
+        self, where: str, sample: Json, key: Key, known: Mapping[str, str | None], sizes: Sizes
+    ) -> dict[str, str]:
+        """Compare the messages of a sample with the turns of its kind; return what they say of other steps."""
         kinds = self.kinds[sample["source"]]
         kind, at = kinds[key.kind], Step(bytes.fromhex(key.digest), sample["step"], sample["steps"], sizes)
         values = Values(self.tracks[sample["source"]], known, at)
-        needed = [slot for slot in _needed(kind) if slot not in ALWAYS]
+        self._share(where, kind, key, at)
+        needed = [slot for slot in _needed(kind) if slot not in ALWAYS or slot == "task"]
         required = needed if kind.get("requires") == "all" else kind.get("requires") or []
         for slot in required:
             self.check.expect(values.get(slot) != [], where, f"a step without {{{slot}}}", "one that has it")
@@ -109,7 +128,9 @@ class TurnCheck:
             lacks = [values.get(slot) for slot in needed]
             gone, sure = [] in lacks or _uneven(kind, values), None not in lacks
             tried = [kinds[kind["otherwise"]]] if gone else [kind] if sure else [kind, kinds[kind["otherwise"]]]
-        fits = any(matches(list(self._turns(key, one, values)), sample["messages"], 0, 0) for one in tried)
+        words = _lengths(sample, known)
+        found = [matches(list(self._turns(key, one, values)), sample["messages"], words) for one in tried]
+        fits = any(told is not None for told in found)
         written = " / ".join(f"{message['role']}: {text_of(message)}" for message in sample["messages"])
         self.check.expect(fits, where, f'the conversation "{written[:400]}"', f"the turns of the kind {key.kind}")
         asked = [message["role"] for message in sample["messages"]] == ["user", "assistant"]
@@ -118,6 +139,30 @@ class TurnCheck:
         # Turns that may be left out are no prompt and target, even where the others are two.
         agrees = stated in (said, [None, None])
         self.check.expect(agrees, where, "another prompt or target than its turns", "their texts, or null")
+        return next((told for told in found if told is not None), {})
+
+    def _share(self, where: str, kind: Json, key: Key, at: Step) -> None:
+        """Check that a step is among the share that gives samples of a kind, and that a variant is one of its texts.
+
+        Where the row over which the share changes is not known, the larger end of it is compared.
+        """
+        share = most = kind.get("share", 1)
+        if isinstance(share, list):
+            first, last = share
+            segment = self.tracks[key.source].segment(kind["over"], at)
+            if segment is None:
+                most = max(share)
+            else:
+                start, end = segment
+                inside = start <= at.step < end
+                most = first - (first - last) * (at.step - start) / (end - start) if inside else 0
+        step = key._replace(variant=-1, copy=0)
+        taken = most >= 1 or keys.hash64("share", self.facts.recipe["seed"], step) < round(most * 2.0**64)
+        self.check.expect(taken, where, f"a sample of the kind {key.kind}", f"none: its share of steps is {share}")
+        if kind.get("pools") == "all":
+            several = math.prod(texts.pool_sizes(kind))
+            expected = f"one of {several} texts of the kind {key.kind}"
+            self.check.expect(0 <= key.variant < several, where, f"variant {key.variant}", expected)
 
     def _sound(self, where: str, sample: Json) -> None:
         """Check that images are those of the sample, and that spans lie in their turn, one behind the other."""
@@ -150,6 +195,7 @@ class TurnCheck:
             known["action"] = action(sample)
         if "state" in own:
             known["state"] = None if sample["proprio"] is None else state(where, sample)
+        self.own = {name: text for name in ("state", "action") if (text := known.get(name))}
         return known
 
     def _turns(self, key: Key, kind: Json, values: Values) -> Iterator[Json]:
@@ -160,6 +206,17 @@ class TurnCheck:
             if "each" not in turn:
                 yield from self._turn(key, turn, kind, values, number)
                 number += 1
+                continue
+            if isinstance(turn["each"].get("frames"), list):
+                every = unrolled(kind | {"turns": [turn]})["turns"]
+                for first in range(0, len(every), len(inner)):
+                    frame = every[first : first + len(inner)]
+                    told_of = [self._turn(key, t, kind, values, number + first + i) for i, t in enumerate(frame)]
+                    # Turns of another step that are left out where it lacks a value are left out together.
+                    gone = any(t.get("missing") == "skip" and not one for t, one in zip(frame, told_of, strict=True))
+                    for t, one in zip(frame, told_of, strict=True):
+                        yield from [] if gone and t.get("missing") == "skip" else one
+                number += len(every)
                 continue
             lists = {name: values.get(slot) for name, slot in turn["each"].items()}
             if None in lists.values():
@@ -178,30 +235,41 @@ class TurnCheck:
         """A turn, none where it is left out."""
         role = next(role for role in ROLES if role in turn)
         pool = turn[role] if isinstance(turn[role], list) else [turn[role]]
-        seed, missing = self.facts.recipe["seed"], turn.get("missing")
-        template = pool[keys.hash64(f"pool {number}", seed, key) % len(pool)] if len(pool) > 1 else pool[0]
+        missing = turn.get("missing")
+        template = pool[self._which(key, kind, number, len(pool))] if len(pool) > 1 else pool[0]
         pieces = self._pattern(key, template, kind, values)
         if missing == "skip" and any(what == "gone" for what, _ in pieces):
             return []
-        loss = turn.get("loss", "both" if role == "assistant" else "none")
+        learned = {one for text in pool for one in _learned(text, kind)}
+        loss = turn.get("loss") or ("none" if learned == {"none"} or role != "assistant" else "both")
         if loss == "both":  # of what the turn's texts have
-            acts = any(slot == "action" for slot in _slots(pool))
-            words = any(SLOT.sub(_is_word, text) for text in pool)
+            acts, words = "action" in learned, "text" in learned
             loss = "both" if acts and words else "action" if acts else "text"
         return [
             {
                 "role": role,
                 "pattern": [piece for piece in pieces if piece[0] != "gone"] if missing == "empty" else pieces,
-                "optional": missing == "skip" and any(what == "track" for what, _ in pieces),
+                "optional": missing == "skip" and any(what in ("track", "other") for what, _ in pieces),
+                "empty": missing == "empty" or bool(kind.get("parts")),
                 "loss": loss,
                 "end": turn.get("end", loss != "none"),
             }
         ]
 
+    def _which(self, key: Key, kind: Json, number: int, size: int) -> int:
+        """Which text of a pool a sample has: one by hash, or where each is a sample the one of its variant."""
+        if kind.get("pools") != "all" or key.variant < 0:
+            return keys.hash64(f"pool {number}", self.facts.recipe["seed"], key) % size
+        left = key.variant  # the last pool changes fastest
+        for behind in reversed(texts.pool_sizes(kind)[number + 1 :]):
+            left //= behind
+        return left % size
+
     def _pattern(self, key: Key, template: str, kind: Json, values: Values) -> list[tuple[str, str]]:
         """A template as pieces: (text, literal), (action, string), (gone, placeholder) of a value that is missing.
 
-        (track, placeholder) may be any text; images stand for nothing.
+        (track, placeholder) may be any text, and (other, placeholder) one of another step; images stand for nothing.
+        (silent, text) is not learned.
         """
         pieces: list[tuple[str, str]] = []
         at = 0
@@ -214,22 +282,27 @@ class TurnCheck:
             asked = parse(found[1])
             part = _part(kind, asked.name)
             if asked.name.split(":")[0] in ("images", "image"):
-                pieces.append(("image", asked.name))
+                pieces.append(("image" if values.has_step(asked) else "gone", asked.name))
             elif part is not None:
-                pieces += self._filled_part(key, asked.name.removesuffix("_part"), part, kind, values)
+                pieces += self._filled_part(key, asked, part, kind, values)
             else:
                 pieces.append(_piece(found[1], asked, values))
         pieces.append(("text", template[at:]))
         return [piece for piece in pieces if piece[1]]
 
-    def _filled_part(self, key: Key, name: str, part: Json, kind: Json, values: Values) -> list[tuple[str, str]]:
+    def _filled_part(self, key: Key, asked: Asked, part: Json, kind: Json, values: Values) -> list[tuple[str, str]]:
+        name = asked.name.removesuffix("_part")
         drop, missing = float(part.get("drop", 0)), part.get("missing")
+        instead = [("text", part.get("otherwise", "").replace("{{", "{").replace("}}", "}"))]
         if keys.hash64(f"drop {name}", self.facts.recipe["seed"], key) < round(drop * 2.0**64):
-            return []
-        inner = self._pattern(key, part["text"], kind, values)
+            return instead
+        inner = self._pattern(key, moved(part["text"], asked.step), kind, values)
+        learned = {"action": "action", "none": "silent"}.get(part.get("loss", ""), "")
+        if learned:  # its text is literal
+            return [(learned, "".join(text for _, text in inner))]
         if missing == "skip" and any(what == "gone" for what, _ in inner):
-            return []
-        if missing == "skip" and any(what == "track" for what, _ in inner):
+            return instead
+        if missing == "skip" and any(what in ("track", "other") for what, _ in inner):
             return [("track", f"part {name}")]  # the whole part, or nothing
         return [piece for piece in inner if piece[0] != "gone"] if missing == "empty" else inner
 
@@ -251,6 +324,11 @@ class Values:
                 self.found[slot] = None  # {hz} and {control}, which samples do not say
         return self.found[slot]
 
+    def has_step(self, asked: Asked) -> bool:
+        """Whether the episode has the step that a placeholder is of."""
+        at = self.at.step + asked.step * int(self.tracks.entry["stride"])
+        return 0 <= at < self.at.steps
+
     def bind(self, elements: Mapping[str, str | None]) -> Values:
         """These values, and the elements of lists by the names that stand for them; None may be any text."""
         bound = Values(self.tracks, {}, self.at)
@@ -264,9 +342,13 @@ def _piece(slot: str, asked: Asked, values: Values) -> tuple[str, str]:
         call for call in slot.split("|") if call.partition("(")[0] not in {name for name, _ in asked.edits}
     )
     found = values.get(chosen)
-    if found == []:
+    if not values.has_step(asked):
+        found = []
+    if found == [] and not any(name == "or" for name, _ in asked.edits):
         return "gone", slot
-    if found is None or not all(name in (*OPERATIONS, "join") for name, _ in asked.edits):
+    if found is None and asked.step and asked.name in AWAY:
+        return "other", slot
+    if found is None or not all(name in EDITS for name, _ in asked.edits):
         return "track", slot
     return "action" if asked.name == "action" else "text", asked.edit(found)
 
@@ -290,20 +372,29 @@ def _needed(kind: Json) -> list[str]:
             for slot in _slots(pool):
                 part = _part(kind, slot)
                 if part is not None:
-                    needed |= {} if part.get("missing") else dict.fromkeys(_slots(part["text"]))
-                elif slot not in bound:
+                    needed |= {} if part.get("missing") else dict.fromkeys(_without_fallback(part["text"]))
+                elif slot not in bound and slot in _without_fallback(pool):
                     needed[slot] = None
     return [slot for slot in needed if slot.split(":")[0] not in ("images", "image")]
 
 
 def _slots(pool: str | list[str]) -> list[str]:
     """What stands in the placeholders of texts, without operations."""
+    return [_bare(slot) for slot in _written(pool)]
+
+
+def _without_fallback(pool: str | list[str]) -> list[str]:
+    """Those of them that no ``or(TEXT)`` stands behind."""
+    return [_bare(slot) for slot in _written(pool) if not any(name == "or" for name, _ in parse(slot).edits)]
+
+
+def _written(pool: str | list[str]) -> list[str]:
     found = [match[1] for text in ([pool] if isinstance(pool, str) else pool) for match in SLOT.finditer(text)]
-    return [
-        "|".join(c for c in slot.split("|") if c.partition("(")[0] not in (*OPERATIONS, "join"))
-        for slot in found
-        if slot
-    ]
+    return [slot for slot in found if slot]
+
+
+def _bare(slot: str) -> str:
+    return "|".join(call for call in slot.split("|") if call.partition("(")[0] not in EDITS)
 
 
 def _uneven(kind: Json, values: Values) -> bool:
@@ -316,7 +407,18 @@ def _uneven(kind: Json, values: Values) -> bool:
     return False
 
 
-def _is_word(found: re.Match[str]) -> str:
-    """What stands for a placeholder that has words: all but actions and images."""
-    name = re.split("[|:]", found[1] or "")[0]
-    return "" if name in ("action", "images", "image") else "x"
+def _learned(template: str, kind: Json) -> Iterator[str]:
+    """What the pieces of a template are learned as: ``text``, ``action`` or ``none``; nothing of images."""
+    if SLOT.sub(lambda found: "" if found[1] else "x", template):
+        yield "text"
+    for slot in _written(template):
+        name = re.split("[|:]", slot)[0]
+        part = _part(kind, name)
+        if name not in ("images", "image"):
+            yield part.get("loss", "text") if part else "action" if name == "action" else "text"
+
+
+def _lengths(sample: Json, known: Mapping[str, str | None]) -> dict[str, int]:
+    """How many words what is known only of this step has at any other; not of schemes of varying length."""
+    words = {name: len(text.split()) for name in AWAY if (text := known.get(name))}
+    return {name: size for name, size in words.items() if name != "action" or size == len(sample["bins"])}

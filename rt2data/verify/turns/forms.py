@@ -32,6 +32,8 @@ def thing(value: dict[str, Any], seen: Size | None, stored: Size) -> Thing:
 
 def write(form: str, things: Sequence[Thing], size: Size) -> str | None:
     """The text of objects in an image of `size`; None of a form that is not known here."""
+    if form.endswith("-trace") and all(one.kind == "point" for one in things):  # in their order they are one
+        things = [Thing("trace", tuple(number for one in things for number in one.numbers), "")]
     return FORMS[form](things, size) if form in FORMS else None
 
 

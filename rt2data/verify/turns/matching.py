@@ -3,68 +3,99 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 Json = dict[str, Any]
 
 
-def matches(turns: list[Json], messages: list[Json], turn: int, message: int) -> bool:
-    """Whether messages from `message` on are turns from `turn` on."""
-    if turn == len(turns):
-        return message == len(messages)
-    own = turns[turn]
+def matches(turns: Sequence[Json], messages: Sequence[Json], words: Mapping[str, int]) -> dict[str, str] | None:
+    """What messages say of other steps, by the placeholder; None where they are not the turns, some left out.
+
+    Args:
+        turns: of a kind, as `check` makes them.
+        messages: of a sample.
+        words: how many words a value of another step has, by its name, where that is known.
+    """
+    if not turns:
+        return None if messages else {}
+    own, *rest = turns
     if "each" in own:
-        if matches(turns, messages, turn + 1, message):
-            return True
+        told = matches(rest, messages, words)
         size = len(own["each"])
-        group = messages[message : message + size]
-        if len(group) == size and all(_is_turn(one, said) for one, said in zip(own["each"], group, strict=True)):
-            return matches(turns, messages, turn, message + size)
-        return False
-    if own["optional"] and matches(turns, messages, turn + 1, message):
-        return True
-    if message == len(messages) or not _is_turn(own, messages[message]):
-        return False
-    return matches(turns, messages, turn + 1, message + 1)
+        group = messages[:size]
+        whole = told is None and len(group) == size
+        if whole and all(_say(one, said, words) is not None for one, said in zip(own["each"], group, strict=True)):
+            return matches(turns, messages[size:], words)
+        return told
+    if own["optional"] and (told := matches(rest, messages, words)) is not None:
+        return told
+    said = _say(own, messages[0], words) if messages else None
+    if said is None or (told := matches(rest, messages[1:], words)) is None:
+        return None
+    return said | told
 
 
-def _is_turn(turn: Json, message: Json) -> bool:
-    """Whether a message is a turn: its role, its text, what is learned of it."""
+def _say(turn: Json, message: Json, words: Mapping[str, int]) -> dict[str, str] | None:
+    """What a message says of other steps; None where it is not the turn: its role, its text, what is learned of it."""
     pieces = [piece for piece in turn["pattern"] if piece[0] != "image"]
     if message["role"] != turn["role"] or any(what == "gone" for what, _ in pieces):
-        return False
-    if all(what in ("text", "action") for what, _ in pieces):
-        fits = text_of(message) == "".join(text for _, text in pieces)
-    else:
-        fits = re.fullmatch(_regex(pieces), text_of(message), re.DOTALL) is not None
-    if not fits:
-        return False
-    loss = turn["loss"]
+        return None
+    found, free = _read(pieces, text_of(message), words, empty=turn["empty"])
+    if found is None:
+        return None
+    # What is said of another step is an action there as well.
+    said = [("action" if what == "other" and text.startswith("action") else what, found.get(text, text))
+            for what, text in pieces]  # fmt: skip
+    if not _learns(turn, message, said):
+        return None
+    others = {text: found[text] for what, text in pieces if what == "other"}
+    # With two pieces of any length nobody can say where one ends.
+    return {text: value for text, value in others.items() if value and free <= 1}
+
+
+def _read(
+    pieces: list[tuple[str, str]], text: str, words: Mapping[str, int], *, empty: bool
+) -> tuple[dict[str, str] | None, int]:
+    """Read a text by its pieces: what stands for those that may be any text, the same one wherever they are the same
+    placeholder, None where it does not fit; and how many of these have no known length.
+    """
+    if all(what in ("text", "action", "silent") for what, _ in pieces):
+        return ({} if text == "".join(piece for _, piece in pieces) else None), 0
+    groups: dict[str, str] = {}
+    pattern, free = "", 0
+    for what, piece in pieces:
+        if what not in ("track", "other"):
+            pattern += re.escape(piece)
+        elif piece in groups:
+            pattern += f"(?P={groups[piece]})"
+        else:
+            groups[piece] = f"t{len(groups)}"
+            size = words.get(piece.partition("|")[0]) if what == "other" else None
+            free += size is None
+            value = rf"\S+(?: \S+){{{size - 1}}}" if size else ".*?"
+            pattern += f"(?P<{groups[piece]}>" + (f"(?:{value})?)" if size and empty else f"{value})")
+    match = re.fullmatch(pattern, text, re.DOTALL)
+    return (None if match is None else {piece: match[group] for piece, group in groups.items()}), free
+
+
+def _learns(turn: Json, message: Json, said: list[tuple[str, str]]) -> bool:
+    """Whether a message is learned as its turn says: its loss, its end, its spans."""
+    loss, text = turn["loss"], text_of(message)
     if (message["loss"], message["end"]) != (loss, turn["end"]):
         return False
-    actions = [(s["start"], s["end"]) for s in message["spans"] if s["loss"] == "action"]
-    strings = [text for what, text in pieces if what == "action"]
-    if loss in ("action", "both") and [text_of(message)[a:b] for a, b in actions] != strings:
+    actions = [text[s["start"] : s["end"]] for s in message["spans"] if s["loss"] == "action"]
+    strings = [
+        "".join(piece for _, piece in own) for what, own in groupby(said, key=lambda one: one[0]) if what == "action"
+    ]
+    if loss in ("action", "both") and actions != strings:
         return False
     if loss in ("text", "both"):
         covered = sum(s["end"] - s["start"] for s in message["spans"] if s["loss"] == "text")
-        return bool(covered == len(text_of(message)) - sum(map(len, strings)))
+        silent = sum(len(piece) for what, piece in said if what == "silent")
+        return bool(covered == len(text) - sum(map(len, strings)) - silent)
     return True
-
-
-def _regex(pieces: list[tuple[str, str]]) -> str:
-    """The pattern of a text in which pieces may be any text, the same one wherever they are the same placeholder."""
-    groups: dict[str, str] = {}
-    pattern = ""
-    for what, text in pieces:
-        if what != "track":
-            pattern += re.escape(text)
-        elif text in groups:
-            pattern += f"(?P={groups[text]})"
-        else:
-            groups[text] = f"t{len(groups)}"
-            pattern += f"(?P<{groups[text]}>.*?)"
-    return pattern
 
 
 def text_of(message: Json) -> str:

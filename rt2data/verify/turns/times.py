@@ -23,9 +23,11 @@ def find(rows: Sequence[Row], step: int, rule: str, count: int = 1) -> list[Row]
     Args:
         rows: of one track, camera and role, by their start.
         step: the step.
-        rule: active, emitted, previous, next, all, remaining.
+        rule: active, emitted, previous, next, all, remaining, every.
         count: of previous and next.
     """
+    if rule == "every":
+        return sorted(rows, key=lambda row: row.start)
     if rule == "emitted":
         return [row for row in rows if row.start == step]
     moments = sorted({row.start for row in rows})

@@ -21,14 +21,16 @@ Json = dict[str, Any]
 
 SLOT = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 EPISODES = 16  # of which what is derived is held
-_RULES = {"at": "emitted", "previous": "previous", "next": "next", "all": "all", "remaining": "remaining"}
+_RULES = {"at": "emitted", "previous": "previous", "next": "next", "all": "all", "remaining": "remaining",
+          "every": "every", "ahead": "ahead"}  # fmt: skip
 _CONTROL = re.compile(r" ?[\x00-\x08\x0b-\x1f\x7f-\x9f]+ ?")  # control characters but tab and line feed
 
 
 class Asked(NamedTuple):
     """A placeholder taken apart: which rows of a track, in which form, and what is done to their text.
 
-    `rule` is "" for what holds now, `away` the number of previous or next, `edits` are (operation, argument).
+    `rule` is "" for what holds now, `away` the number of previous, next or ahead, `step` how many steps later its value
+    is, `edits` are (operation, argument).
     """
 
     name: str
@@ -37,19 +39,23 @@ class Asked(NamedTuple):
     camera: str | None
     role: str | None
     form: str
+    step: int
     edits: tuple[tuple[str, str], ...]
 
     @property
     def is_list(self) -> bool:
         """Whether its value is a list."""
-        return self.rule in ("all", "remaining")
+        return self.rule in ("all", "remaining", "every", "ahead")
 
     def edit(self, value: list[str]) -> str:
         """The text of a value."""
         joiner = next((argument for name, argument in self.edits if name == "join"), ", ")
         text = joiner.join(value)
-        for name, _ in self.edits:
-            text = text if name == "join" else texts.apply(name, text)
+        for name, argument in self.edits:
+            if name == "or":
+                text = text or argument
+            elif name != "join":
+                text = texts.apply(name, text)
         return text
 
 
@@ -61,11 +67,12 @@ def parse(slot: str) -> Asked:
         word, _, argument = call.removesuffix(")").partition("(")
         if word in _RULES:
             rule, away = _RULES[word], int(argument or 1)
-        elif word in ("camera", "role", "form"):
+        elif word in ("camera", "role", "form", "step"):
             chosen[word] = argument
         else:
             edits.append((word, argument))
-    return Asked(name, rule, away, chosen.get("camera"), chosen.get("role"), chosen.get("form", ""), tuple(edits))
+    return Asked(name, rule, away, chosen.get("camera"), chosen.get("role"), chosen.get("form", ""),
+                 int(chosen.get("step", 0)), tuple(edits))  # fmt: skip
 
 
 class Step(NamedTuple):
@@ -126,12 +133,60 @@ class Tracks:
     def value(self, slot: str, at: Step) -> list[str] | None:
         """The texts that a placeholder has at a step, [] where it has none; None where that is not known here."""
         asked = parse(slot)
+        at = at._replace(step=at.step + asked.step * self.entry["stride"])
+        if not 0 <= at.step < at.steps:
+            return []
+        if asked.rule == "ahead":
+            return self._ahead(asked, at)
         found = self._derived(asked, at) if asked.name in self.derived else self._stored(asked, at)
         if found is None:
             self.unknown[f"{{{slot}}}"] += 1
         else:
             self.compared[asked.name] += 1
         return found
+
+    def segment(self, name: str, at: Step) -> tuple[int, int] | None:
+        """The steps from and up to which the row holds that holds at a step, (0, 0) for none; None where that is not
+        known here.
+        """
+        if name in self.derived:
+            said = self._said(name, at.unit, at.steps)
+            if len(said) != at.steps:
+                return None
+            rows = [Row(step, -1, step) for step, text in enumerate(said) if not step or text != said[step - 1]]
+        elif name in self.store.kinds:
+            rows = self.store.rows(at.unit, name, None, None)
+        else:
+            return None
+        holding = times.find(rows, at.step, "active")
+        if not holding:
+            return 0, 0
+        row = holding[0]
+        behind = [one.start for one in rows if one.start > row.start]
+        end = row.until if row.until >= 0 else min(behind, default=at.steps)
+        return row.start, min(end, at.steps)
+
+    def _ahead(self, asked: Asked, at: Step) -> list[str] | None:
+        """What holds at this step and the next ones, the last again where nothing does."""
+        found: list[list[str]] = []
+        plain = asked._replace(rule="", away=1, form="")
+        for place in range(asked.away):
+            step = at.step + place * self.entry["stride"]
+            now: list[str] | None = []
+            if step < at.steps:
+                later = at._replace(step=step)
+                now = self._derived(plain, later) if asked.name in self.derived else self._stored(plain, later)
+            if now is None:
+                return None
+            if not (now or found):
+                return []
+            found.append(now or found[-1])
+        self.compared[asked.name] += 1
+        said = [text for one in found for text in one]
+        if not asked.form:
+            return said
+        text = self._formed(asked, [json.loads(text) for text in said], at)
+        return None if text is None else [text]
 
     def describe(self, source: str, *, reads: bool) -> list[str]:
         """Say which values were compared, and for which any text was taken, in sentences.
@@ -179,7 +234,7 @@ class Tracks:
             return []  # it has neither
         rule, said = self.derived[asked.name], self._said(asked.name, at.unit, at.steps)
         whole = len(said) == at.steps
-        if at.step >= len(said) or (asked.rule in ("next", "remaining") and not whole):
+        if at.step >= len(said) or (asked.rule in ("next", "remaining", "every") and not whole):
             return None
         if rule["derive"] == "gripper_events":
             rows = [Row(step, step + 1, step) for step, text in enumerate(said) if text]
@@ -206,9 +261,10 @@ def names(kinds: Mapping[str, Json]) -> set[str]:
     found: set[str] = set()
     for kind in kinds.values():
         found |= {str(key) for key in kind.get("requires") or () if kind.get("requires") != "all"}
+        found |= {kind["over"]} if "over" in kind else set()
         written = [part if isinstance(part, str) else part["text"] for part in (kind.get("parts") or {}).values()]
         for turn in kind["turns"]:
-            found |= set(turn.get("each", {}).values())
+            found |= {slot for slot in turn.get("each", {}).values() if isinstance(slot, str)}
             for one in turn.get("turns", [turn]):
                 texts_of = [one[role] for role in ("system", "user", "assistant") if role in one]
                 written += [text for pool in texts_of for text in ([pool] if isinstance(pool, str) else pool)]
