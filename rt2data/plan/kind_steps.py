@@ -109,6 +109,7 @@ def by_pictures(source: RecipeSource, samples: Selection, rows: Any) -> Iterator
 def assume_all(recipe_splits: Sequence[str], source: RecipeSource, plan: SourcePlan) -> None:
     """Fill in the kinds of a plan that looked at no data, as if every step fitted every kind."""
     one = source.choose == "one_kind_per_step"
+    plan.estimated |= any(kind.requires for kind in source.kinds)
     for name in recipe_splits:
         steps = plan.samples[name]
         plan.steps[name] = steps
@@ -120,3 +121,12 @@ def assume_all(recipe_splits: Sequence[str], source: RecipeSource, plan: SourceP
             if one:
                 own.samples[name] = round(steps * (1 if kind.weight is None else kind.weight) / total)
         plan.samples[name] = sum(own.samples[name] for own in plan.kinds.values())
+
+
+def image_share(source: RecipeSource, plan: SourcePlan) -> float:
+    """How many of the images of its steps a source's drawn samples show on average; a kind may show none."""
+    every = len(windows.pictures(source, None)) * sum(plan.quota.values())
+    shown = sum(
+        sum(plan.kinds[kind.name].quota.values()) * len(windows.pictures(source, kind)) for kind in source.kinds
+    )
+    return shown / max(1, every) if source.kinds else 1.0
