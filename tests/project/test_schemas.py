@@ -22,8 +22,8 @@ from rt2data.verify import schema
 
 NAMES = [path.stem for path in sorted((ROOT / "schemas").glob("*.json"))]
 OURS = ["manifest", "sample", "statistics"]
-# Fields of samples that only some mixtures have: those with relative chunks, of floats, with kinds of sample.
-SOME = {*render.RELATIVE, render.NORMALISED, *render.CONVERSATION}
+# Fields of samples that only some mixtures have: those with relative chunks, of floats, with kinds, which may draw.
+SOME = {*render.RELATIVE, render.NORMALISED, *render.CONVERSATION, render.DRAWN}
 OPTIONAL = {  # such fields of each file
     "manifest": {"kinds", "steps", "control", "tracks"},
     "sample": {*SOME, "text", "image"},  # the latter of a part of a message, by its type
