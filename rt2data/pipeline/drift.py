@@ -149,8 +149,9 @@ def replay_slice(job: Job, piece: RowSlice, tokenizer: ActionTokenizer) -> dict[
         values, ends = values[:, 0], ends[:, 0]
     bins, outside = mine.encode(values, ends if mine.terminate else None, return_clipped=True)
     outside = np.asarray(outside)[..., drift.list_followed(robot)] != 0
-    if mine.spec.by_frequency:  # a code that is clipped bends all steps of its chunk
-        outside = np.broadcast_to(outside.any(axis=1, keepdims=True), outside.shape)
+    if mine.spec.of_chunks:  # a code that is clipped bends all steps of its chunk
+        bent = outside.any(axis=1, keepdims=True)
+        outside = np.broadcast_to(bent, (len(values), mine.horizon, bent.shape[-1]))
     stored, decoded, outside = (
         np.asarray(array).reshape(len(defined), -1)[defined]
         for array in (values, mine.decode(bins, dtype="float64").actions, outside)

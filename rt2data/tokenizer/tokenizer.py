@@ -174,7 +174,8 @@ class ActionTokenizer(Described):
             terminate: bool, (...) or (..., horizon), or one for all. Required where the scheme has the field, refused
                 where it has none. For RT-1-X it may be the integer mode (0 terminate, 1 arm, 2 base).
             validate: False skips the check for NaN and infinity, whose bins are then undefined, for use inside jax.jit.
-            return_clipped: also return int8 in the shape of `actions`: -1 where clipped from below, 1 from above.
+            return_clipped: also return int8 in the shape of `actions` (for ``beast`` of its weights): -1 where clipped
+                from below, 1 from above.
 
         Returns:
             int32 (..., fields), of the library of `actions` and on its device.

@@ -307,7 +307,7 @@ class SampleCheck:
                 ends == sample["terminate"], where, f"terminate {ends} in the target", str(sample["terminate"])
             )
         clipped, width = reference.clipped(action), len(reference.dims)
-        if reference.dct:  # a code out of range bends its dimension at every step
+        if reference.of_chunks:  # a code out of range bends its dimension at every step
             clipped = [any(clipped[i % width :: width]) for i in range(len(action))]
         for i, (value, stored) in enumerate(zip(decoded, action, strict=True)):
             near = reference.tolerance(i)

@@ -61,7 +61,7 @@ def _check_action_bounds(source: str, raw: Json, facts: Facts, stats: Json, repo
         report["tokenizer"].expect(False, f"manifest.json {source}", str(error), "a rule that there is")
         return
     reference, members = facts.references[source], facts.sharing(source)
-    names, fields = [dim["name"] for dim in reference.dims], reference.fields // reference.horizon
+    names, fields = [dim["name"] for dim in reference.dims], reference.fields_per_step
     found, expected = f"the rule {rule.name} of a tokenizer {reference.scheme}", "none of floats, and of floats none"
     where = f"manifest.json {source} bounds"
     if not report["tokenizer"].expect((rule.name == "none") == bool(reference.floats), where, found, expected):

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
     from rt2data.tokenizer.schemes.floats import NoBins
     from rt2data.tokenizer.schemes.spatialvla import SpatialVla
+    from rt2data.tokenizer.schemes.splines import Splines
 
-    Codec: TypeAlias = Elementwise | Dct | NoBins | SpatialVla
+    Codec: TypeAlias = Elementwise | Dct | NoBins | SpatialVla | Splines
 
 
 def make_codec(spec: Spec) -> Codec:
@@ -30,4 +31,8 @@ def make_codec(spec: Spec) -> Codec:
         from rt2data.tokenizer.schemes.spatialvla import SpatialVla
 
         return SpatialVla(spec)
+    if spec.scheme == "beast":
+        from rt2data.tokenizer.schemes.splines import Splines
+
+        return Splines(spec)
     return Elementwise(spec)
