@@ -181,8 +181,8 @@ def _add_stats(commands: Commands) -> None:
     command.add_argument(
         "--against",
         metavar="FILE",
-        help="compare a dataset's actions with a checkpoint's statistics file, of any of these stacks: the share of"
-        " values outside of its bounds, shift, scale, order, unit",
+        help="compare the actions with a checkpoint's statistics file, of any of these stacks, or with a built mixture:"
+        " the share of values outside of its bounds, shift, scale, order, unit",
     )
     command.add_argument(
         "--key", metavar="NAME", help="with --against: the dataset in FILE (default: one with a name of this dataset)"
@@ -201,7 +201,7 @@ def print_stats(args: argparse.Namespace) -> None:
         if value is not None and needed is None:
             other = "--format" if option == "--source" else "--against"
             raise Rt2dataError("stats", f"{option} {value} alone", f"{other} beside it")
-    options = {"states": args.format is not None, "against": args.against, "key": args.key}
+    options = {"for_file": args.format is not None, "against": args.against, "key": args.key}
     statistics = read_stats(args.path, check=args.check, dataset=args.dataset, **options)
     if args.format is None:
         print(json.dumps(statistics, ensure_ascii=False) if args.json else stats.format_stats(statistics))
@@ -216,7 +216,7 @@ def read_stats(
     *,
     check: bool = False,
     dataset: str | None = None,
-    states: bool = False,
+    for_file: bool = False,
     against: str | None = None,
     key: str | None = None,
 ) -> dict[str, Any]:
@@ -226,27 +226,32 @@ def read_stats(
         path: a built mixture, or a dataset's folder.
         check: verify every checksum of a dataset's files; without it no image is read to its end.
         dataset: the dataset's name or declaration file; None: the declaration that fits its files.
-        states: measure a dataset's proprioceptive states too; a mixture has them where its prompts do.
-        against, key: a statistics file to compare a dataset with, and the dataset in it.
+        for_file: measure a dataset's states and its 10th and 90th percentile too; a mixture has states where its
+            prompts do.
+        against, key: a statistics file or a mixture to compare with, and the dataset in it.
 
     Raises:
-        Rt2dataError: neither a mixture nor a dataset that a declaration fits, or a mixture and `dataset` or `against`
-            given.
+        Rt2dataError: neither a mixture nor a dataset that a declaration fits, or a mixture and `dataset` given.
     """
     if not path.exists():
         raise Rt2dataError(str(path), "no such folder", "a built mixture, or a dataset's folder")
     if (path / "manifest.json").exists():
         if dataset is not None:
             raise Rt2dataError(str(path), f"a mixture, and --dataset {dataset}", "--dataset with a dataset's folder")
-        if against is not None:
-            raise Rt2dataError(str(path), f"a mixture, and --against {against}", "--against with a dataset's folder")
         from rt2data.mixture import stats
 
-        return stats.read_mixture_stats(path)
-    from rt2data.pipeline import dataset_stats
+        found = stats.read_mixture_stats(path)
+        if against is not None:
+            from rt2data.pipeline.against import Against, compare_mixture
 
-    file = dataset_stats.Against(against, key) if against is not None else None
-    return dataset_stats.of_dataset(path, check=check, dataset=dataset, states=states, against=file)
+            compared = compare_mixture(path, Against(against, key))
+            found["sources"] = [s | {"against": compared.get(s["source"])} for s in found["sources"]]
+        return found
+    from rt2data.pipeline import dataset_stats
+    from rt2data.pipeline.against import Against
+
+    file = Against(against, key) if against is not None else None
+    return dataset_stats.of_dataset(path, check=check, dataset=dataset, for_file=for_file, against=file)
 
 
 def _add_inspect(commands: Commands) -> None:

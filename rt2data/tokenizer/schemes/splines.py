@@ -114,9 +114,10 @@ class Splines:
         if what in ("least", "width"):
             limits = np.array(options["weights"] or [[-1.0, 1.0]] * (options["basis"] * len(dims)))
             least, greatest = limits.reshape(len(dims), options["basis"], 2).T
-            return np.asarray(least if what == "least" else greatest - least, dtype)
+            return np.array(least if what == "least" else greatest - least, dtype=np.dtype(dtype))
         low, high = np.array([d.low for d in dims]), np.array([d.high for d in dims])
-        return ((high - low) / 2 if what == "half" else (low + high) / 2).astype(dtype)
+        middle: Doubles = (low + high) / 2
+        return (high - middle if what == "half" else middle).astype(dtype)
 
 
 def _kind(xp: Namespace, x: Array) -> str:
