@@ -79,6 +79,7 @@ def _add_plan(commands: Commands) -> None:
         help="write each left-out row, its reason and its image to FILE, tab-separated (needs indexed sources)",
     )
     command.add_argument("--json", action="store_true", help="print the plan as JSON")
+    _add_learned(command)
 
 
 def plan_mixture(args: argparse.Namespace) -> None:
@@ -87,7 +88,9 @@ def plan_mixture(args: argparse.Namespace) -> None:
     from rt2data.plan import forecast
     from rt2data.plan import text as plan_text
     from rt2data.recipes import recipe as recipes
+    from rt2data.tokenizer import learned
 
+    learned.allow(args.learned)
     recipe = recipes.read_recipe(recipes.find_recipe(args.recipe))
     work = stages.work_folder((args.out or Path("out") / recipe.name).absolute(), args.work)
     plan = estimate.make(recipe, args.data_root, work, index=args.index, check=args.check, rows=args.left_out)
@@ -113,7 +116,7 @@ def _add_build(commands: Commands) -> None:
     )
     command.usage = (
         "rt2data build [-h] RECIPE --out DIR [--data-root DIR] [--work DIR] [--workers N]\n"
-        "                     [--staged auto|yes|no] [-- BEAM OPTIONS]"
+        "                     [--staged auto|yes|no] [--learned NAME=MODULE:FUNCTION] [-- BEAM OPTIONS]"
     )
     add_recipe(command)
     command.add_argument(
@@ -131,6 +134,7 @@ def _add_build(commands: Commands) -> None:
         help="copy images into shard order first, with long sequential reads (default auto: where random reads are"
         " slow)",
     )
+    _add_learned(command)
 
 
 def build_mixture(args: argparse.Namespace) -> None:
@@ -150,6 +154,7 @@ def build_mixture(args: argparse.Namespace) -> None:
             workers=args.workers,
             beam_options=args.beam_options,
             staged=args.staged,
+            learned=dict(place.partition("=")[::2] for place in args.learned),
         )
     print(args.out)
 
@@ -265,12 +270,15 @@ def _add_inspect(commands: Commands) -> None:
     command.add_argument("path", type=place, metavar="PATH", help="a built mixture, or one of its shards")
     command.add_argument("--limit", type=positive, default=5, metavar="N", help="number of samples (default 5)")
     command.add_argument("--json", action="store_true", help="print JSON Lines, one sample per line")
+    _add_learned(command)
 
 
 def inspect_mixture(args: argparse.Namespace) -> None:
     """Run `rt2data inspect`."""
     from rt2data.mixture import inspection
+    from rt2data.tokenizer import learned
 
+    learned.allow(args.learned)
     for text in inspection.inspect(args.path, args.limit, args.json):
         print(text)
 
@@ -307,6 +315,16 @@ def export_mixture(args: argparse.Namespace) -> None:
     print(export.export(args.path, args.target, args.format, args.images).text())
 
 
+def _add_learned(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--learned",
+        action="append",
+        default=[],
+        metavar="NAME=MODULE:FUNCTION",
+        help="run this code as the learned encoder NAME of a tokenizer: FUNCTION returns it (docs/tokenizer.md)",
+    )
+
+
 def _add_verify(commands: Commands) -> None:
     command = add_command(
         commands,
@@ -320,13 +338,16 @@ def _add_verify(commands: Commands) -> None:
     command.add_argument(
         "--data-root", type=place, metavar="DIR", help="also check reasoning texts against the annotation files there"
     )
+    _add_learned(command)
     command.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
 def verify_mixture(args: argparse.Namespace) -> int:
     """Run `rt2data verify`."""
     from rt2data import verify
+    from rt2data.tokenizer import learned
 
-    report = verify.verify(args.path, data_root=args.data_root)
+    learned.allow(args.learned)
+    report = verify.verify(args.path, data_root=args.data_root, learned=learned.known())
     print(json.dumps(report.to_dict(), ensure_ascii=False) if args.json else report.text())
     return 0 if report.ok else 1

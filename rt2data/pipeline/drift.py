@@ -22,7 +22,7 @@ from rt2data.runners.engine import Direct, Engine
 from rt2data.runners.tasks import Counts, Task
 from rt2data.samples import selection, windows
 from rt2data.samples.job import Job, RowSlice, load_job
-from rt2data.tokenizer import ActionTokenizer
+from rt2data.tokenizer import ActionTokenizer, learned
 
 Ints = npt.NDArray[np.int64]
 
@@ -37,8 +37,10 @@ class DriftTask(Task):
     job: Path
     tokenizer: str
     group: int
+    learned: tuple[str, ...] = ()  # the places of encoders that the tokenizer may use
 
     def run(self) -> Counts:
+        learned.allow(self.learned)
         job = load_job(self.job)
         files = job.work.measure(self.job.stem)
         tokenizer = ActionTokenizer.from_pretrained(str(files.drift(self.tokenizer)))
@@ -79,7 +81,7 @@ def list_tasks(job: Job, tokenizer: ActionTokenizer) -> list[DriftTask]:
     missing = [group for group in groups if not files.drift_of(fingerprint, group).is_file()]
     if missing:
         tokenizer.save_pretrained(files.drift(fingerprint))
-    return [DriftTask(file, fingerprint, group) for group in missing]
+    return [DriftTask(file, fingerprint, group, learned.allowed()) for group in missing]
 
 
 def _robots(job: Job, tokenizer: ActionTokenizer) -> list[tuple[int, RobotFields]]:

@@ -20,7 +20,7 @@ from rt2data.samples import selection, windows
 from rt2data.samples.job import Job
 from rt2data.storage.places import Place
 from rt2data.tokenizer import ActionTokenizer
-from rt2data.tokenizer.fit import fit, import_tokenizers
+from rt2data.tokenizer.fit import FITTED, fit, import_tokenizers
 
 Chunk = tuple[str, npt.NDArray[np.float32]]
 
@@ -42,7 +42,7 @@ def fit_recipe(
         The fitted tokenizer, with the bounds of every robot source as the recipe's `bounds` rule gives them.
     """
     unfitted = ActionTokenizer.from_pretrained(spec)
-    if not unfitted.spec.of_chunks:
+    if unfitted.spec.scheme not in FITTED:
         fault = f'a tokenizer of the "{unfitted.spec.scheme}" scheme'
         raise Rt2dataError(spec, fault, 'one of the "dct" scheme (fast), of "fast-bpe" or of "beast"')
     if unfitted.spec.by_frequency:

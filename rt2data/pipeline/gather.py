@@ -36,7 +36,7 @@ from rt2data.shards.render import Part
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
 from rt2data.storage.workdir import BuildFiles
-from rt2data.tokenizer import ActionTokenizer, proprio
+from rt2data.tokenizer import ActionTokenizer, learned, proprio
 
 Ints = npt.NDArray[np.int64]
 
@@ -68,8 +68,10 @@ class GatherTask(Task):
     build: str
     out: Place
     shard_group: int
+    learned: tuple[str, ...] = ()  # the places of encoders that the tokenizer may use
 
     def run(self) -> Counts:
+        learned.allow(self.learned)
         return write_shards(self)
 
 

@@ -22,6 +22,8 @@ from rt2data.tokenizer.spec_fields import BYTE_CHARACTERS
 from rt2data.tokenizer.text.fields import check_actions
 from rt2data.tokenizer.tokenizer import ActionTokenizer
 
+FITTED = ("dct", "fast-bpe", "beast")  # the schemes that are fitted
+
 # Codes as characters for the trainer: a private plane, whose characters no rule of text touches.
 _PLANE = 0xF0000
 
@@ -50,7 +52,7 @@ def fit(tokenizer: ActionTokenizer, chunks: Iterable[Any], *, vocabulary: int = 
         ActionError: no chunks, values that are not finite, or more different codes than `vocabulary` has ids.
     """
     spec = tokenizer.spec
-    if not spec.of_chunks:
+    if spec.scheme not in FITTED:
         expected = 'one of "dct" (fast), "fast-bpe" or "beast"'
         raise ActionError("fit", f'a tokenizer of the "{spec.scheme}" scheme', expected)
     if spec.scheme == "beast":

@@ -141,7 +141,7 @@ class Spec:
             raise ActionError(f"{where}: text.lead", repr(self.lead), 'nothing or one space ("" or " ")')
         if not isinstance(self.tokens, str) or not re.fullmatch("[A-Za-z]{0,40}", self.tokens):
             raise ActionError(f"{where}: text.tokens", repr(self.tokens)[:60], "at most 40 letters")
-        if self.tokens and (self.lead or self.first or self.by_frequency or self.scheme == "float"):
+        if self.tokens and (self.lead or self.first or self.by_frequency or self.scheme in ("float", "learned")):
             found = f'"{self.tokens}" with lead, first or the scheme {self.scheme}'
             raise ActionError(f"{where}: text.tokens", found, "tokens alone")
         if self.first + self.bins <= 0:
@@ -231,13 +231,17 @@ class Spec:
 
     @property
     def of_chunks(self) -> bool:
-        """Whether bins are of a whole chunk, cosine coefficients or weights of a curve, not of one of its steps."""
-        return self.by_frequency or self.scheme == "beast"
+        """Whether bins are of a whole chunk, such as cosine coefficients or weights of a curve, not of its steps."""
+        return self.by_frequency or self.scheme in ("beast", "learned")
 
     @property
     def rows(self) -> int:
-        """How many times the fields of a step follow each other: the horizon, or how many weights a curve has."""
-        return self.options["basis"] if self.scheme == "beast" else self.horizon
+        """How many times the fields of a step follow each other: the horizon, or how many weights a curve has; 1 for
+        learned ids.
+        """
+        if self.scheme == "learned":
+            return 1
+        return int(self.options["basis"]) if self.scheme == "beast" else self.horizon
 
     @property
     def fields_per_step(self) -> int:
@@ -245,6 +249,8 @@ class Spec:
 
         Of a scheme of whole chunks those of one frequency, or of one weight.
         """
+        if self.scheme == "learned":
+            return int(self.options["fields"])
         if self.scheme in FIXED_FIELDS:
             return FIXED_FIELDS[self.scheme]
         return len(self.dims) + (self.terminate is not None)

@@ -34,6 +34,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "spatialvla": {"gaussian": ()},
     "float": {"stack": "openpi", "kind": "quantiles"},
     "beast": {"basis": 5, "degree": 4, "flat": ("gripper",), "weights": ()},
+    "learned": {"encoder": "", "fields": 1, "weights": "", "template": ()},
     "dct": {"scale": 10.0, "min_code": -354, "merges": ()},
     "fast-bpe": {
         "scale": 10.0,
@@ -257,6 +258,8 @@ def read_options(scheme: str, raw: object, where: str) -> dict[str, Any]:
         out |= _read_stack(entry, defaults, where)
     if scheme == "beast":
         out |= _read_splines(entry, where)
+    if scheme == "learned":
+        out |= _read_learned(entry, where)
     if "below" in entry:
         if not isinstance(entry["below"], bool):
             raise ActionError(f"{where}.below", repr(entry["below"])[:60], "true or false")
@@ -293,6 +296,17 @@ def _read_stack(entry: Mapping[str, Any], defaults: Mapping[str, Any], where: st
         expected = f"one of {', '.join(kinds[out['stack']])} for {out['stack']}"
         raise ActionError(f"{where}.kind", repr(out["kind"])[:60], expected)
     return out
+
+
+def _read_learned(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Read the options of ``learned`` that are given; the name of the encoder must be."""
+    from rt2data.tokenizer.learned import FINGERPRINT
+
+    weights = entry.get("weights", "")
+    if not isinstance(weights, str) or (weights and not FINGERPRINT.fullmatch(weights)):
+        raise ActionError(f"{where}.weights", repr(weights)[:60], "1 to 128 letters, digits and _ . : + -, or nothing")
+    count = as_integer(entry.get("fields", 1), f"{where}.fields", 1, MAX_BINS)
+    return {"encoder": as_name(entry.get("encoder"), f"{where}.encoder"), "fields": count, "weights": weights}
 
 
 def _read_splines(entry: Mapping[str, Any], where: str) -> dict[str, Any]:

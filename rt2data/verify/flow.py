@@ -8,7 +8,7 @@ sample, buffers of 64 MB and a 64th of these records at a time; of robot sources
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,18 @@ HUB_NAMES = (".git", ".gitattributes", ".cache")  # at the top of a copy from th
 
 
 def verify(
-    path: str | Place, *, data_root: str | Place | None = None, progress: Callable[[str], None] | None = None
+    path: str | Place,
+    *,
+    data_root: str | Place | None = None,
+    learned: Mapping[str, Any] | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> Report:
     """Check a built mixture.
 
     Args:
         path: its folder or URL.
         data_root: the folder that holds the datasets; with it, plans in words are compared with their annotations.
+        learned: the user's encoders by name (`rt2data.tokenizer.learned`); with them, learned ids are computed anew.
         progress: called with the name of each shard before it is read.
 
     Returns:
@@ -57,7 +62,7 @@ def verify(
         return report
     check_manifest(manifest, report)
     _check_folder(folder, manifest, report)
-    Walk(folder, manifest, report, storage.place(data_root) if data_root else None).run(progress)
+    Walk(folder, manifest, report, storage.place(data_root) if data_root else None, learned).run(progress)
     return report
 
 

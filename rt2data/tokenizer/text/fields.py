@@ -46,6 +46,8 @@ def text_form(spec: Spec) -> Text | MergedText:
         in_bytes = ByteMerges(spec.bins, spec.options["alphabet"], merges or (), where)
         template = spec.options["template"]
         return TemplateText(text, in_bytes, template) if template else MergedText(text, in_bytes)
+    if template := spec.options.get("template"):  # of learned ids, which are not merged
+        return TemplateText(text, Merges(spec.bins, (), where), template)
     return MergedText(text, Merges(spec.bins, merges, where)) if merges else text
 
 
@@ -54,6 +56,8 @@ def _fields(spec: Spec) -> list[Field]:
     numbers = range(spec.first, spec.first + spec.bins)
     if spec.by_frequency:
         return [Field(f"{d.name} at frequency {k}", numbers, spec.first) for k in range(spec.horizon) for d in dims]
+    if spec.scheme == "learned":
+        return [Field(f"id {k}", numbers, spec.first) for k in range(spec.fields_per_step)]
     if spec.scheme == "beast":
         return [Field(f"{d.name} of weight {k}", numbers, spec.first) for k in range(spec.rows) for d in dims]
     if spec.scheme == "spatialvla":

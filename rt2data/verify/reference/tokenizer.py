@@ -17,6 +17,7 @@ from typing import Any
 from rt2data.verify.reference.dct import Dct
 from rt2data.verify.reference.fast_bpe import ByteDct
 from rt2data.verify.reference.floats import FloatRule
+from rt2data.verify.reference.learned import LearnedIds
 from rt2data.verify.reference.rules import RULES, Rule, float32
 from rt2data.verify.reference.sphere import HELD, Sphere
 from rt2data.verify.reference.splines import Splines
@@ -48,9 +49,12 @@ class Reference:
     Args:
         raw: the JSON of a specification.
         source: which of its sources; None where it has none.
+        learned: the user's encoders by name, for the scheme ``learned``.
     """
 
-    def __init__(self, raw: Mapping[str, Any], source: str | None = None) -> None:
+    def __init__(
+        self, raw: Mapping[str, Any], source: str | None = None, learned: Mapping[str, Any] | None = None
+    ) -> None:
         self.scheme: str = raw["scheme"]
         self.bins: int = raw["bins"]
         self.horizon: int = raw.get("horizon", 1)
@@ -67,6 +71,7 @@ class Reference:
         self.floats: list[FloatRule] = []
         self.sphere: Sphere | None = None
         self.splines: Splines | None = None
+        self.learned: LearnedIds | None = None
         if self.scheme in ("dct", "fast-bpe"):
             kind = Dct if self.scheme == "dct" else ByteDct
             self.dct = kind(self.dims, self.horizon, self.bins, self.options)
@@ -76,6 +81,10 @@ class Reference:
             return
         if self.scheme == "spatialvla":
             self.sphere = Sphere(self.dims, self.options.get("gaussian", ()))
+            return
+        if self.scheme == "learned":
+            encoder = (learned or {}).get(self.options["encoder"])
+            self.learned = LearnedIds(self.dims, self.horizon, self.options, encoder)
             return
         if self.scheme == "beast":
             self.splines = Splines(self.dims, self.horizon, self.bins, self.options)
@@ -98,17 +107,24 @@ class Reference:
             return 3 * self.horizon if self.sphere else 0
         if self.splines:
             return self.splines.count * len(self.dims)
+        if self.learned:
+            return self.learned.count
         return self.horizon * (len(self.dims) + (self.terminate is not None))
 
     @property
     def fields_per_step(self) -> int:
         """How many integers a step has; where they belong to a whole chunk, a frequency or a weight."""
-        return self.fields // (self.splines.count if self.splines else self.horizon)
+        return self.fields // (self.splines.count if self.splines else 1 if self.learned else self.horizon)
 
     @property
     def of_chunks(self) -> bool:
         """Whether bins belong to a whole chunk: frequencies, or weights of a curve."""
-        return self.dct is not None or self.splines is not None
+        return bool(self.dct or self.splines or self.learned)
+
+    @property
+    def opaque(self) -> bool:
+        """Whether bins are ids of a learned encoder that is not given: they cannot be computed."""
+        return self.learned is not None and self.learned.encoder is None
 
     def encode(self, action: Sequence[float], terminate: Sequence[bool | int]) -> list[int]:
         """Bins of an action.
@@ -123,7 +139,7 @@ class Reference:
             raise InvalidAction(f"{len(action)} numbers; expected {self.horizon * width}")
         if not all(math.isfinite(x) for x in action):
             raise InvalidAction("NaN or infinity; expected finite numbers")
-        if coder := self.dct or self.splines:
+        if coder := self.dct or self.splines or self.learned:
             return coder.encode(action)
         if self.floats:
             return []
@@ -141,7 +157,7 @@ class Reference:
     def decode(self, bins: Sequence[int]) -> tuple[list[float], list[bool]]:
         """(numbers in float64, horizon x D; one terminate flag per step, none where the scheme has no such field)."""
         self.check(bins)
-        if coder := self.dct or self.splines:
+        if coder := self.dct or self.splines or self.learned:
             return coder.decode(bins), []
         action: list[float] = []
         ends = []
@@ -176,6 +192,8 @@ class Reference:
         self.check(bins)
         if self.dct and self.dct.merged:
             return self.lead + self.dct.write(bins)
+        if self.learned and self.learned.one:
+            return self.learned.write(bins)
         if self.sphere:
             return "".join(f"<{self.tokens}{b:05d}>" for b in bins)
         if self.tokens:
@@ -184,6 +202,12 @@ class Reference:
 
     def parse(self, text: str) -> list[int]:
         """The bins of a string; InvalidAction for every string that `format` does not write."""
+        if self.learned and self.learned.one:
+            ids = self.learned.read(text)
+            self.check(ids)
+            if self.format(ids) != text:
+                raise InvalidAction("not the one string of its ids")
+            return ids
         if self.sphere:
             if not re.fullmatch(rf"(<{self.tokens}[0-9]{{5}}>)*", text, re.ASCII):
                 raise InvalidAction("not tokens of 5 digits")
@@ -222,6 +246,8 @@ class Reference:
 
     def clipped(self, action: Sequence[float]) -> list[bool]:
         """Which of horizon x D numbers lie outside the bounds; of DCT codes and weights, which are kept to the bins."""
+        if self.learned:
+            return [False] * len(action)
         if coder := self.dct or self.splines:
             kept = coder.encode(action)
             return [code != inside for code, inside in zip(coder.unbounded(action), kept, strict=True)]
@@ -234,7 +260,7 @@ class Reference:
 
     def tolerance(self, number: int) -> float | None:
         """How far decode(encode(x)) of a chunk's number may be from an x within the bounds; None: no promise."""
-        if self.sphere or self.splines:
+        if self.sphere or self.splines or self.learned:
             return None
         return self.dct.tolerance(number % len(self.dims)) if self.dct else self._rule(number).tolerance
 
@@ -257,5 +283,7 @@ class Reference:
         width, clipped = len(self.dims), self.clipped(action)
         if not self.of_chunks:
             return [(list(bins[: self.fields_per_step]), clipped[:width])]
+        if self.learned:
+            return [(list(bins), [any(clipped[i::width]) for i in range(width)])]
         rows = range(0, len(bins), width)
         return [(list(bins[i : i + width]), clipped[i : i + width]) for i in rows]
