@@ -84,7 +84,11 @@ def test_ids_of_rdt2_in_a_vocabulary_and_as_tokens() -> None:
     assert written.parse(text).tolist() == [1, 4, 4, 2]
     reference = Reference(written.to_dict())
     assert (reference.opaque, reference.format([1, 4, 4, 2]), reference.parse(text)) == (True, text, [1, 4, 4, 2])
+    assert re.fullmatch(written.regex(), text)
+    assert written.grammar().startswith('root ::= "<|quad_start|>" "<|quad_" bin "|>" "<|quad_" bin "|>"')
+    assert written.grammar("lark").startswith('start:  "<|quad_start|>" "<|quad_" bin "|>"')
     for wrong in (text[:-1], text.replace("_4", "_5"), text.replace("<|quad_2|>", ""), " " + text):
+        assert not re.fullmatch(written.regex(), wrong)
         with pytest.raises(ActionParseError):
             written.parse(wrong)
         with pytest.raises(InvalidAction):
