@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from rt2data.plan import shared_pictures, video_frames
 from rt2data.plan.plan import SourcePlan
 from rt2data.plan.remarks import describe_remarks, explain_boxes
@@ -12,6 +14,7 @@ from rt2data.robot.fields import ARM
 from rt2data.samples import selection
 from rt2data.tokenizer import ActionTokenizer, GroundingTokenizer
 from rt2data.turns.kinds import Turn
+from rt2data.turns.template import CALL_FORM
 
 PALIGEMMA = 257_152  # token ids of its vocabulary, of which the last 128 are <seg...>
 LOC_TOKENS = range(256_000, 257_024)
@@ -151,7 +154,7 @@ def _resized(source: RecipeSource) -> list[str]:
     forms: dict[str, list[str]] = {}
     for kind in source.kinds:
         for slot in kind.values().values():
-            if slot.form and kind.name not in forms.setdefault(slot.form, []):
+            if slot.form not in ("", CALL_FORM) and kind.name not in forms.setdefault(slot.form, []):
                 forms[slot.form].append(kind.name)
     sentences = []
     for name, users in forms.items():
@@ -164,12 +167,18 @@ def _resized(source: RecipeSource) -> list[str]:
     return sentences
 
 
+def _is_learned(role: str, turn: Turn) -> bool:
+    return turn.role == role and turn.loss != "none"
+
+
 def _alike(source: RecipeSource) -> list[str]:
     """Sentences about kinds of sample that ask the same and answer in another way: nothing tells a model which."""
     first: dict[str, tuple[str, Turn]] = {}
     pairs: dict[tuple[str, str], str] = {}
     for kind in source.kinds:
-        texts, answer = asked_before(kind, lambda turn: turn.loss != "none")
+        roles = {turn.role for turn, _ in kind.flat() if turn.loss != "none"}
+        role = "assistant" if "assistant" in roles else min(roles)
+        texts, answer = asked_before(kind, partial(_is_learned, role))
         if answer is None:
             continue
         for text in texts:
