@@ -104,7 +104,7 @@ class KindPrompt:
         objects: Mapping[str, Sequence[Box | Point | Trace]] | None = None,
         replies: Sequence[str] = (),
     ) -> list[dict[str, Any]]:
-        """Return the conversation up to the next turn that the model writes.
+        """Return the conversation up to the next turn that the model writes, or to that of an action head, included.
 
         Of a pool of texts the first is taken. A part that some samples lack (``drop``) is there if its values are.
 
@@ -154,6 +154,8 @@ class KindPrompt:
                 how = f"objects={{{slot.drawing!r}: [...]}}" if slot.drawing else how
                 raise Rt2dataError(self._where, f"no {{{name}}}, which a turn says", how) from None
             messages += [{"role": message["role"], "content": message["content"]} for message in filled]
+            if not left and turn.loss == "action" and not _acts(turn):  # here a head gives the action
+                return messages
         found = f"{len(replies)} replies, and no turn behind them that the model writes"
         raise Rt2dataError(self._where, found, "replies to the turns before the next one")
 

@@ -34,8 +34,8 @@ def verify(
 
     Args:
         path: its folder or URL.
-        data_root: the folder that holds the datasets; with it, plans in words and conversations are compared with the files of
-            annotations that the recipe names.
+        data_root: the folder that holds the datasets; with it, plans in words and conversations are compared with the
+            files of annotations that the recipe names.
         progress: called with the name of each shard before it is read.
 
     Returns:
@@ -66,13 +66,7 @@ def verify(
 def _check_folder(folder: Place, manifest: Json, report: Report) -> None:
     """Check that the files are those that the manifest lists, and no others."""
     states = () if manifest["proprio"] is None else ("proprio.json",)
-    further = (f"tokenizer.{name}.json" for name in manifest.get("actions", ()))
-    listed = {
-        *FILES,
-        *states,
-        *further,
-        *(shard["name"] for split in manifest["splits"].values() for shard in split["shards"]),
-    }
+    listed = {*FILES, *states, *(shard["name"] for split in manifest["splits"].values() for shard in split["shards"])}
     existing = _file_names(folder) if isinstance(folder, Path) else set(storage.list_matching(folder, "**/*"))
     for name in sorted(listed | existing):
         report["folder"].expect(

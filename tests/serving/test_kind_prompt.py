@@ -71,6 +71,9 @@ def test_a_server_asks_as_the_samples_do_and_reads_what_they_answer(spoken: Buil
                 assert reply.values == wanted.get(kind, subtask)
             replies.append(text(messages[at]))
             seen[kind] += 1
+        if kind == "head":  # what its action head is given
+            asked = ask(sample["instruction"], sample["proprio"], images=images, values=known, replies=replies)
+            assert asked == plain(messages)
     assert set(seen) == set(spoken_mixture.KINDS)
     assert seen["questions"] > sum(one["recipe_kind"] == "questions" for one in robots(spoken))  # several of a sample
 

@@ -37,12 +37,15 @@ def looks_away(kinds: Json) -> bool:
 
 
 def unrolled(kind: Json) -> Json:
-    """A kind with the turns of ``each: {frames: [...]}`` written out for each of its steps."""
+    """A kind with the turns of ``each: {frames: [...]}`` written out for each of its steps, numbered as ``frame``."""
     turns: list[Json] = []
+    number = 0
     for turn in kind["turns"]:
         frames = turn["each"].get("frames") if "each" in turn else None
         if isinstance(frames, list):
-            turns += [_moved(inner, frame) for frame in frames for inner in turn["turns"]]
+            for frame in frames:
+                number += 1
+                turns += [_moved(inner, frame) | {"frame": number} for inner in turn["turns"]]
         else:
             turns.append(turn)
     return kind | {"turns": turns}

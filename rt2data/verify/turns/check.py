@@ -11,6 +11,7 @@ import math
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from itertools import groupby
 from typing import Any
 
 from rt2data.storage.places import Place
@@ -56,7 +57,8 @@ class TurnCheck:
             if not entry.get("kinds"):
                 continue
             rule = facts.rules[source]
-            self.kinds[source] = rule.get("kinds") or facts.recipe.get("kinds") or {}
+            written = rule.get("kinds") or facts.recipe.get("kinds") or {}
+            self.kinds[source] = {name: unrolled(kind) for name, kind in written.items()}
             tracks = Tracks(entry, rule, names(self.kinds[source]), facts.recipe.get("image"))
             if data_root is not None:
                 tracks.read(data_root, self.check)
@@ -206,35 +208,37 @@ class TurnCheck:
     def _turns(self, key: Key, kind: Json, values: Values) -> Iterator[Json]:
         """Each turn: its role, the pieces of its text, and whether it may be left out or come several times."""
         number = 0
-        for turn in kind["turns"]:
-            inner = turn.get("turns", [turn])
-            if "each" not in turn:
-                yield from self._turn(key, turn, kind, values, number)
-                number += 1
+        for frame, group in groupby(kind["turns"], key=lambda turn: turn.get("frame")):
+            turns = list(group)
+            if frame is not None:
+                # Turns of another step that are left out where it lacks a value are left out together.
+                filled = [(t.get("missing") == "skip", self._turn(key, t, kind, values, number + i))
+                          for i, t in enumerate(turns)]  # fmt: skip
+                gone = any(skips and not one for skips, one in filled)
+                yield from (one for skips, told in filled for one in told if not (gone and skips))
+                number += len(turns)
                 continue
-            if isinstance(turn["each"].get("frames"), list):
-                every = unrolled(kind | {"turns": [turn]})["turns"]
-                for first in range(0, len(every), len(inner)):
-                    frame = every[first : first + len(inner)]
-                    told_of = [self._turn(key, t, kind, values, number + first + i) for i, t in enumerate(frame)]
-                    # Turns of another step that are left out where it lacks a value are left out together.
-                    gone = any(t.get("missing") == "skip" and not one for t, one in zip(frame, told_of, strict=True))
-                    for t, one in zip(frame, told_of, strict=True):
-                        yield from [] if gone and t.get("missing") == "skip" else one
-                number += len(every)
-                continue
-            lists = {name: values.get(slot) for name, slot in turn["each"].items()}
-            if None in lists.values():
-                own = values.bind(dict.fromkeys(lists))
-                repeated = [one for i, t in enumerate(inner) for one in self._turn(key, t, kind, own, number + i)]
-                yield {"each": repeated}
-            else:
-                told = {name: one or [] for name, one in lists.items()}
-                for element in range(max(map(len, told.values()))):
-                    own = values.bind({name: one[element] for name, one in told.items() if element < len(one)})
-                    for i, t in enumerate(inner):
-                        yield from self._turn(key, t, kind, own, number + i)
-            number += len(inner)
+            for turn in turns:
+                yield from self._written(key, turn, kind, values, number)
+                number += len(turn.get("turns", [turn]))
+
+    def _written(self, key: Key, turn: Json, kind: Json, values: Values, number: int) -> Iterator[Json]:
+        """A turn, or the turns that are repeated for the elements of lists."""
+        if "each" not in turn:
+            yield from self._turn(key, turn, kind, values, number)
+            return
+        inner = turn["turns"]
+        lists = {name: values.get(slot) for name, slot in turn["each"].items()}
+        if None in lists.values():
+            own = values.bind(dict.fromkeys(lists))
+            repeated = [one for i, t in enumerate(inner) for one in self._turn(key, t, kind, own, number + i)]
+            yield {"each": repeated}
+        else:
+            told = {name: one or [] for name, one in lists.items()}
+            for element in range(max(map(len, told.values()))):
+                own = values.bind({name: one[element] for name, one in told.items() if element < len(one)})
+                for i, t in enumerate(inner):
+                    yield from self._turn(key, t, kind, own, number + i)
 
     def _turn(self, key: Key, turn: Json, kind: Json, values: Values, number: int) -> list[Json]:
         """A turn, none where it is left out."""
@@ -420,7 +424,7 @@ def _learned(template: str, kind: Json) -> Iterator[str]:
         name = re.split("[|:]", slot)[0]
         part = _part(kind, name)
         if name not in ("images", "image"):
-            yield part.get("loss", "text") if part else "action" if name == "action" else "text"
+            yield part.get("loss", "text") if part else "action" if is_action(name) else "text"
 
 
 def _lengths(sample: Json, known: Mapping[str, str | None]) -> dict[str, int]:

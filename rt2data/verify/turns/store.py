@@ -39,9 +39,12 @@ class Store:
 
     def add(self, rows: Iterable[Noted], prefix: str, tracks: Iterable[str]) -> None:
         """Add the rows of a file: of `tracks`, where it names any, and only those that are asked for."""
+        coded = self._coded(rows, prefix, tracks)
         self._database.execute("BEGIN")
-        self._database.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", self._coded(rows, prefix, tracks))
-        self._database.execute("COMMIT")
+        try:
+            self._database.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", coded)
+        finally:  # of a file that cannot be read to its end, the rows before
+            self._database.execute("COMMIT")
 
     def _coded(self, rows: Iterable[Noted], prefix: str, tracks: Iterable[str]) -> Iterator[tuple[Any, ...]]:
         taken, episode, unit = set(tracks), "", keys.digest("")
