@@ -129,10 +129,11 @@ def check_spaces(recipe: Recipe, written: WrittenRecipe) -> None:
         against = f", {how.word} against the state at a chunk's start" if how else ""
         space = source.declaration.name, describe_action_space(source.declaration.robot) + against
         named = ("robot", "plan") if source.reasoning else ("robot",)
-        asked = {f'prompts: {{{name}: "... {{instruction}} ..."}}': source.prompts[name] for name in named}
+        asked = [(f'prompts: {{{name}: "... {{instruction}} ..."}}', source.prompts[name]) for name in named]
         if source.kinds:
-            asked = {f"kinds: {{{kind.name}: ...}}": kinds.asked_for_action(kind) for kind in source.kinds}
-        for field, text in asked.items():
+            before = [(kind.name, kinds.asked_before(kind, kinds.has_action)[0]) for kind in source.kinds]
+            asked = [(f"kinds: {{{name}: ...}}", text) for name, texts in before for text in texts]
+        for field, text in asked:
             other = first.setdefault(text, space) if text else space
             if other[1] != space[1]:
                 found = f"{other[0]} ({other[1]}) and {space[0]} ({space[1]}) have the same prompt"

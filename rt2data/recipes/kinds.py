@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError, near
@@ -11,10 +11,11 @@ from rt2data.recipes.include import WrittenRecipe, WrittenSource
 from rt2data.recipes.sampling import MAX_IMAGES
 from rt2data.tokenizer import ActionError, GroundingTokenizer
 from rt2data.turns.drawings import Drawing
-from rt2data.turns.kinds import Kind, parse_kinds
+from rt2data.turns.kinds import Kind, Turn, parse_kinds
 from rt2data.turns.template import CALL_FORM, slots, write_template
 
 CHOICES = ("every_kind", "one_kind_per_step")
+MAX_ASKED = 64  # choices among the pools of a kind that are told apart
 # Fields that say in another way what a sample holds.
 _INSTEAD = ("plans", "prompts")
 
@@ -134,11 +135,28 @@ def other_steps(kinds: Sequence[Kind], cameras: Sequence[str], history: int, whe
     return tuple(sorted({step for kind in kinds for step in kind.steps()}))
 
 
-def asked_for_action(kind: Kind) -> str:
-    """The turns of a kind up to its first action, as written; "" where it has none. What a model answers with one."""
-    asked = ""
+def asked_before(kind: Kind, is_answer: Callable[[Turn], bool]) -> tuple[list[str], Turn | None]:
+    """What a kind asks before its first answer, as written: a text for each choice among its pools.
+
+    Args:
+        kind: the kind.
+        is_answer: whether a turn is the answer that is meant.
+
+    Returns:
+        The texts and the answer; no text where the kind has no such answer. Of more than MAX_ASKED choices one text
+        has all.
+    """
+    asked = [""]
     for turn, _ in kind.flat():
-        if any(slot.name == "action" for text in turn.pool for slot in slots(text)):
-            return asked
-        asked += f"{turn.role}: {' | '.join(write_template(text) for text in turn.pool)}\n"
-    return ""
+        if is_answer(turn):
+            return asked, turn
+        texts = [write_template(text) for text in turn.pool]
+        if len(asked) * len(texts) > MAX_ASKED:
+            texts = [" | ".join(texts)]
+        asked = [f"{before}{turn.role}: {text}\n" for before in asked for text in texts]
+    return [], None
+
+
+def has_action(turn: Turn) -> bool:
+    """Whether an action string stands in a turn."""
+    return any(slot.name == "action" for text in turn.pool for slot in slots(text))

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from rt2data import index
-from rt2data.errors import Rt2dataError, near
+from rt2data.errors import Rt2dataError
 from rt2data.index import keys
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.robot.fields import RobotFields
@@ -25,7 +25,7 @@ from rt2data.tracks.store import TrackStore
 from rt2data.tracks.times import Binding
 from rt2data.turns.drawings import Drawing
 from rt2data.turns.kinds import MAX_EACH, VALUES, Each, Kind, Turn
-from rt2data.turns.template import COUNTED, LISTS, STEP, Slot, parse_slot
+from rt2data.turns.template import COUNTED, LISTS, Slot, parse_slot
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -54,41 +54,6 @@ def binding(slot: Slot, store: TrackStore) -> Binding:
 def is_track(slot: Slot, store: TrackStore | None) -> bool:
     """Whether a placeholder names a track: ``task`` does where there is one of this name."""
     return slot.name not in VALUES or (slot.name == "task" and store is not None and "task" in store.names())
-
-
-def check_names(source: RecipeSource, store: TrackStore | None) -> list[Rt2dataError]:
-    """An error for each placeholder of the source's kinds that is no value and names no track."""
-    known = [*VALUES, *(store.names() if store else ())]
-    problems = []
-    for kind in source.kinds:
-        written = kind.values()
-        needed = {key: parse_slot(key, "") for key in (*kind.requires, *([kind.over] if kind.over else []))}
-        for key, slot in (needed | written).items():
-            if slot.name not in known:
-                where = f"{source.where}: {source.name}, kind {kind.name}"
-                repair = near(slot.name, known) or "annotations: adds tracks, and a declaration those of a dataset"
-                found = f"{{{slot.key}}}, and no track of this name"
-                problems.append(Rt2dataError(where, found, f"one of {', '.join(known)}", repair))
-            elif store is not None and is_track(slot, store):
-                if key not in written and not slot.form:  # it is looked for, not written
-                    continue
-                problems += objects.check_form(source, kind, slot, store.names()[slot.name])
-            elif any(function != STEP for function, _ in slot.selects) and not slot.is_image:
-                where = f"{source.where}: {source.name}, kind {kind.name}"
-                found = f"{{{slot.key}}}, and {slot.name} is no track"
-                problems.append(Rt2dataError(where, found, f"{{{slot.name}}} alone"))
-        problems += [error for _, one in kind.drawn().values() for error in _check_drawing(source, kind, one, store)]
-    return problems
-
-
-def _check_drawing(source: RecipeSource, kind: Kind, drawing: Drawing, store: TrackStore | None) -> list[Rt2dataError]:
-    """An error where a drawing names no track, or one that cannot be drawn."""
-    tracks, name = store.names() if store else {}, drawing.slot.name
-    if name in tracks:
-        return objects.check_drawing(source, kind, drawing, tracks[name])
-    found = f"the drawing {drawing.name} of {name}, and no track of this name"
-    where = f"{source.where}: {source.name}, kind {kind.name}"
-    return [Rt2dataError(where, found, f"one of {', '.join(tracks) or '(none)'}", near(name, list(tracks)))]
 
 
 @dataclass(slots=True)

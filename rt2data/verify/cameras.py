@@ -101,3 +101,14 @@ class DrawingCheck:
             except (ValueError, KeyError):  # the checks of images and members say so
                 continue
             self.check.expect(not fault, f"{where}.{member}", fault, "its lines as the recipe draws them, no others")
+
+
+def as_taken(sample: Json, files: list[tuple[str, bytes]]) -> tuple[Json, list[tuple[str, bytes]]]:
+    """A sample and its members without the images that something is drawn into."""
+    drawn = {one["member"] for one in sample.get("drawn", ())}
+    if not drawn:
+        return sample, files
+    valid = zip(sample["images"], sample["image_valid"], strict=False)
+    own = {"images": [name for name in sample["images"] if name not in drawn],
+           "image_valid": [flag for name, flag in valid if name not in drawn]}  # fmt: skip
+    return sample | own, [(name, data) for name, data in files if name not in drawn]

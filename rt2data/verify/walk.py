@@ -10,7 +10,7 @@ from typing import Any
 
 from rt2data.storage.places import Place
 from rt2data.verify import card, schema, shards, statistics, tokenizers
-from rt2data.verify.cameras import CameraCheck, DrawingCheck
+from rt2data.verify.cameras import CameraCheck, DrawingCheck, as_taken
 from rt2data.verify.chunks import relative
 from rt2data.verify.chunks.other_steps import OtherSteps
 from rt2data.verify.chunks.windows import Windows
@@ -90,8 +90,9 @@ class Walk:
     def _sample(self, where: str, split: str, members: Members) -> None:
         sample = self.samples.read(where, members, split)
         key = self.ledger.add(where, split, members.key, sample)
-        padding = set()
+        padding, drawn = set(), set()
         if sample is not None:
+            drawn = {one["member"] for one in sample.get("drawn", ())}
             padding = {name for name, valid in zip(sample["images"], sample["image_valid"], strict=False) if not valid}
         shown: list[ImageFacts | None] = []
         digests: list[bytes] = []
@@ -100,7 +101,7 @@ class Walk:
                 continue
             digests.append(hashlib.blake2b(data, digest_size=16).digest())
             shown.append(self._image(f"{where}.{suffix}", suffix, data, digests[-1]))
-            if key is not None and not (suffix in padding or (shown[-1] and shown[-1].constant)):
+            if key is not None and not (suffix in padding | drawn or (shown[-1] and shown[-1].constant)):
                 asked = self.conditions.is_filtered(key.source, "duplicate_image")
                 self.ledger.image(digests[-1], split, key, asked=asked)
         if sample is None or key is None:
@@ -109,7 +110,10 @@ class Walk:
             if sample["kind"] != "robot" and facts is not None:
                 found = f"an image with the EXIF orientation {facts.turn}"
                 self.report["images"].expect(not facts.turn, f"{where}.{suffix}", found, "an upright image without one")
-        self.conditions.check_sample(where, sample, shown)
+        taken = as_taken(sample, members.files)
+        self.conditions.check_sample(
+            where, taken[0], [one for one, name in zip(shown, sample["images"], strict=False) if name not in drawn]
+        )
         bins = self.samples.check_sample(where, sample, key, _sizes(sample, shown), self.ledger.number - 1)
         self.cameras.check_sample(where, sample)
         if sample.get("drawn"):
@@ -121,8 +125,9 @@ class Walk:
             own, told = self.samples.turns.own, self.samples.turns.told
             self.others.add(where, sample, key, own, told, digests, self.ledger.number - 1)
         steps = key.kind == self.facts.stands_for_steps(key.source)
-        if bins is not None and steps and (sample["images"] or not key.kind):
-            self.windows.add(where, sample, key, members, self.ledger.number - 1)
+        if bins is not None and steps and (taken[0]["images"] or not key.kind):
+            plain, files = taken
+            self.windows.add(where, plain, key, Members(members.key, files), self.ledger.number - 1)
         self.languages[key.source, split, sample["language"] or "und"] += 1
         several = self.facts.rules[key.source].get("instructions") == "all"
         if key.variant >= 0 and sample["kind"] == "robot" and steps and several:

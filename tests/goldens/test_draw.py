@@ -236,7 +236,8 @@ def test_molmoact2_prompt() -> None:
     assert molmoact2_prompt("pick up the cup", state, "single franka arm", mode, 2) == (
         "Image 1<|image|>Image 2<|image|><|im_start|>user\nThe task is to pick up the cup. The setup is <setup_start>"
         f"single franka arm<setup_end>. The current state of the robot is {state}. The expected control mode is "
-        "<control_start>delta end-effector pose<control_end>. Given these, what action should the robot take to complete the task?"
+        "<control_start>delta end-effector pose<control_end>. Given these, what action should the robot take to "
+        "complete the task?"
         "<|im_end|>\n<|im_start|>assistant\n<action_output>"
     )
     assert "user" in molmoact2_prompt("x", state, "one", mode, 1).removeprefix("<|image|><|im_start|>")

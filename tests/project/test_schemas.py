@@ -22,9 +22,9 @@ from rt2data.verify import schema
 
 NAMES = [path.stem for path in sorted((ROOT / "schemas").glob("*.json"))]
 OURS = ["manifest", "sample", "statistics"]
-# Fields of samples that only some mixtures have: those with relative chunks, of floats, with further tokenizers,
-# with kinds of sample.
-SOME = {*render.RELATIVE, render.NORMALISED, render.FURTHER, *render.CONVERSATION}
+# Fields of samples that only some mixtures have: those with relative chunks, of floats, with further tokenizers, with
+# kinds of sample, which may draw.
+SOME = {*render.RELATIVE, render.NORMALISED, render.FURTHER, *render.CONVERSATION, render.DRAWN}
 OPTIONAL = {  # such fields of each file
     "manifest": {"kinds", "steps", "control", "tracks", "actions"},
     "sample": {*SOME, "text", "image", "tokenizer"},  # the latter of parts and spans of a message

@@ -36,6 +36,8 @@ OPERATIONS = (
 EDITS = (*OPERATIONS, "join", "or")
 ALWAYS = ("instruction", "task", "action", "hz", "control", "robot", "step", "steps")
 USED = ("source", "step", "steps", "messages", "prompt", "target", "bins")  # of a sample whose conversation waits
+# Reasons for which steps are no samples of their own, and no window ends.
+HARMLESS = {"composed", "no_op", "between_steps", "past_end", "no_kind", "not_drawn"}
 AWAY = ("state", "action", "step")  # what of other steps these samples say themselves
 
 
@@ -215,7 +217,9 @@ class TurnCheck:
                 filled = [(t.get("missing") == "skip", self._turn(key, t, kind, values, number + i))
                           for i, t in enumerate(turns)]  # fmt: skip
                 gone = any(skips and not one for skips, one in filled)
-                yield from (one for skips, told in filled for one in told if not (gone and skips))
+                loose = any(one["optional"] for skips, told in filled if skips for one in told)
+                left = [(skips, one) for skips, told in filled for one in told if not (gone and skips)]
+                yield from (one | {"optional": skips and loose} for skips, one in left)
                 number += len(turns)
                 continue
             for turn in turns:
@@ -247,8 +251,11 @@ class TurnCheck:
         missing = turn.get("missing")
         template = pool[self._which(key, kind, number, len(pool))] if len(pool) > 1 else pool[0]
         pieces = self._pattern(key, template, kind, values)
-        if missing == "skip" and any(what == "gone" for what, _ in pieces):
+        frame = turn.get("frame", 0)
+        if missing == "skip" and (any(what == "gone" for what, _ in pieces) or not values.has_step(frame)):
             return []
+        away = frame or any(parse(slot).step for slot in _written(template))
+        unsure = any(what in ("track", "other") for what, _ in pieces) or (away and not values.sure)
         learned = {one for text in pool for one in _learned(text, kind)}
         loss = turn.get("loss") or ("none" if learned == {"none"} or role != "assistant" else "both")
         if loss == "both":  # of what the turn's texts have
@@ -258,7 +265,7 @@ class TurnCheck:
             {
                 "role": role,
                 "pattern": [piece for piece in pieces if piece[0] != "gone"] if missing == "empty" else pieces,
-                "optional": missing == "skip" and any(what in ("track", "other") for what, _ in pieces),
+                "optional": missing == "skip" and unsure,
                 "empty": missing == "empty" or bool(kind.get("parts")),
                 "loss": loss,
                 "end": turn.get("end", loss != "none"),
@@ -291,7 +298,8 @@ class TurnCheck:
             asked = parse(found[1])
             part = _part(kind, asked.name)
             if asked.name.split(":")[0] in ("images", "image"):
-                pieces.append(("image" if values.has_step(asked) else "gone", asked.name))
+                gone = asked.step and values.get(found[1]) == []
+                pieces.append(("gone" if gone else "image", asked.name))
             elif part is not None:
                 pieces += self._filled_part(key, asked, part, kind, values)
             else:
@@ -317,26 +325,34 @@ class TurnCheck:
 
 
 class Values:
-    """The values of one sample, by what stands in their placeholders, but for operations on texts."""
+    """The values of one sample, by what stands in their placeholders, but for operations on texts.
+
+    `sure` says that no step of the source is left out in a way that hides others, so that each of an episode is seen.
+    """
 
     def __init__(self, tracks: Tracks, known: Mapping[str, str | None], at: Step) -> None:
         self.tracks, self.at = tracks, at
+        self.sure = {reason for reason, number in tracks.entry["left_out"].items() if number} <= HARMLESS
         self.found: dict[str, list[str] | None] = {name: [] if text is None else [text] for name, text in known.items()}
 
     def get(self, slot: str) -> list[str] | None:
         """The texts of a value, [] where it is missing; None where it may be any text."""
         if slot not in self.found:
-            named = parse(slot).name
-            if named in self.tracks.stated:
+            asked = parse(slot)
+            named = asked.name
+            if not self.has_step(asked.step):
+                self.found[slot] = []
+            elif asked.step and not self.sure:
+                self.found[slot] = None
+            elif named in self.tracks.stated:
                 self.found[slot] = self.tracks.value(slot, self.at)
             else:
                 self.found[slot] = None  # {hz} and {control}, which samples do not say
         return self.found[slot]
 
-    def has_step(self, asked: Asked) -> bool:
-        """Whether the episode has the step that a placeholder is of."""
-        at = self.at.step + asked.step * int(self.tracks.entry["stride"])
-        return 0 <= at < self.at.steps
+    def has_step(self, away: int) -> bool:
+        """Whether the episode has the step so many steps away."""
+        return 0 <= self.at.step + away * int(self.tracks.entry["stride"]) < self.at.steps
 
     def bind(self, elements: Mapping[str, str | None]) -> Values:
         """These values, and the elements of lists by the names that stand for them; None may be any text."""
@@ -351,8 +367,6 @@ def _piece(slot: str, asked: Asked, values: Values) -> tuple[str, str]:
         call for call in slot.split("|") if call.partition("(")[0] not in {name for name, _ in asked.edits}
     )
     found = values.get(chosen)
-    if not values.has_step(asked):
-        found = []
     if found == [] and not any(name == "or" for name, _ in asked.edits):
         return "gone", slot
     if found is None and asked.step and asked.name.partition(":")[0] in AWAY:
@@ -371,7 +385,7 @@ def _part(kind: Json, name: str) -> Json | None:
 def _needed(kind: Json) -> list[str]:
     """The placeholders, without operations on texts, whose absence no turn or part provides for."""
     needed: dict[str, None] = {}
-    for turn in kind["turns"]:
+    for turn in unrolled(kind)["turns"]:
         bound = turn.get("each", {})
         for inner in turn.get("turns", [turn]):
             if inner.get("missing"):
@@ -384,7 +398,7 @@ def _needed(kind: Json) -> list[str]:
                     needed |= {} if part.get("missing") else dict.fromkeys(_without_fallback(part["text"]))
                 elif slot not in bound and slot in _without_fallback(pool):
                     needed[slot] = None
-    return [slot for slot in needed if slot.split(":")[0] not in ("images", "image")]
+    return [slot for slot in needed if parse(slot).step or slot.split(":")[0] not in ("images", "image")]
 
 
 def _slots(pool: str | list[str]) -> list[str]:

@@ -43,7 +43,7 @@ class Store:
         self._database.execute("BEGIN")
         try:
             self._database.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", coded)
-        finally:  # of a file that cannot be read to its end, the rows before
+        finally:  # a file that ends in the middle leaves what it had
             self._database.execute("COMMIT")
 
     def _coded(self, rows: Iterable[Noted], prefix: str, tracks: Iterable[str]) -> Iterator[tuple[Any, ...]]:
