@@ -34,8 +34,8 @@ def verify(
 
     Args:
         path: its folder or URL.
-        data_root: the folder that holds the datasets; with it, plans in words and conversations are compared with the files of
-            annotations that the recipe names.
+        data_root: the folder that holds the datasets; with it, plans in words and conversations are compared with the
+            files of annotations that the recipe names.
         progress: called with the name of each shard before it is read.
 
     Returns:
