@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from rt2data.plan import shared_pictures, video_frames
 from rt2data.plan.plan import SourcePlan
 from rt2data.plan.remarks import describe_remarks, explain_boxes
@@ -167,23 +165,23 @@ def _resized(source: RecipeSource) -> list[str]:
     return sentences
 
 
-def _is_learned(role: str, turn: Turn) -> bool:
-    return turn.role == role and turn.loss != "none"
+def _is_answer(turn: Turn) -> bool:
+    return turn.role == "assistant" and turn.loss != "none"
 
 
 def _alike(source: RecipeSource) -> list[str]:
     """Sentences about kinds of sample that ask the same and answer in another way: nothing tells a model which."""
     first: dict[str, tuple[str, Turn]] = {}
     pairs: dict[tuple[str, str], str] = {}
+    # A kind that stands in for another is asked where that one cannot be.
+    stands_in = {kind.name: kind.otherwise for kind in source.kinds}
     for kind in source.kinds:
-        roles = {turn.role for turn, _ in kind.flat() if turn.loss != "none"}
-        role = "assistant" if "assistant" in roles else min(roles)
-        texts, answer = asked_before(kind, partial(_is_learned, role))
-        if answer is None:
+        texts, answer = asked_before(kind, _is_answer)
+        if answer is None:  # an action head's answer is no text
             continue
         for text in texts:
             name, other = first.setdefault(text, (kind.name, answer))
-            if (other.pool, other.role) != (answer.pool, answer.role):
+            if other.pool != answer.pool and kind.name != stands_in[name] and name != kind.otherwise:
                 pairs.setdefault((name, kind.name), text)
     return [
         f"{source.name}: the kinds {one} and {other} ask the same and answer differently, so that a model cannot tell "
