@@ -38,6 +38,7 @@ ALWAYS = ("instruction", "task", "action", "hz", "control", "robot", "step", "st
 USED = ("source", "step", "steps", "messages", "prompt", "target", "bins")  # of a sample whose conversation waits
 # Reasons for which steps are no samples of their own, and no window ends.
 HARMLESS = {"composed", "no_op", "between_steps", "past_end", "no_kind", "not_drawn"}
+UNSURE = "\0"  # an image of which these samples do not say whether there is something to draw
 AWAY = ("state", "action", "step")  # what of other steps these samples say themselves
 
 
@@ -61,7 +62,8 @@ class TurnCheck:
             rule = facts.rules[source]
             written = rule.get("kinds") or facts.recipe.get("kinds") or {}
             self.kinds[source] = {name: unrolled(kind) for name, kind in written.items()}
-            tracks = Tracks(entry, rule, names(self.kinds[source]), facts.recipe.get("image"))
+            asked = names(self.kinds[source]) | {parse(track).name for track in facts.drawings.values()}
+            tracks = Tracks(entry, rule, asked, facts.recipe.get("image"))
             if data_root is not None:
                 tracks.read(data_root, self.check)
             self.tracks[source] = tracks
@@ -123,7 +125,7 @@ class TurnCheck:
         kind, at = kinds[key.kind], Step(bytes.fromhex(key.digest), sample["step"], sample["steps"], sizes)
         values = Values(self.tracks[sample["source"]], known, at)
         self._share(where, kind, key, at)
-        needed = [slot for slot in _needed(kind) if slot not in ALWAYS or slot == "task"]
+        needed = [slot for slot in _needed(kind, self.facts.drawings) if slot not in ALWAYS or slot == "task"]
         required = needed if kind.get("requires") == "all" else kind.get("requires") or []
         for slot in required:
             self.check.expect(values.get(slot) != [], where, f"a step without {{{slot}}}", "one that has it")
@@ -255,7 +257,8 @@ class TurnCheck:
         if missing == "skip" and (any(what == "gone" for what, _ in pieces) or not values.has_step(frame)):
             return []
         away = frame or any(parse(slot).step for slot in _written(template))
-        unsure = any(what in ("track", "other") for what, _ in pieces) or (away and not values.sure)
+        unsure = any(what in ("track", "other") or text == UNSURE for what, text in pieces)
+        unsure = unsure or (away and not values.sure)
         learned = {one for text in pool for one in _learned(text, kind)}
         loss = turn.get("loss") or ("none" if learned == {"none"} or role != "assistant" else "both")
         if loss == "both":  # of what the turn's texts have
@@ -298,8 +301,9 @@ class TurnCheck:
             asked = parse(found[1])
             part = _part(kind, asked.name)
             if asked.name.split(":")[0] in ("images", "image"):
-                gone = asked.step and values.get(found[1]) == []
-                pieces.append(("gone" if gone else "image", asked.name))
+                track = _drawn(found[1], self.facts.drawings)
+                told = values.get(track or found[1]) if track or asked.step else [""]
+                pieces.append(("gone", asked.name) if told == [] else ("image", asked.name if told else UNSURE))
             elif part is not None:
                 pieces += self._filled_part(key, asked, part, kind, values)
             else:
@@ -382,7 +386,13 @@ def _part(kind: Json, name: str) -> Json | None:
     return {"text": part} if isinstance(part, str) else part
 
 
-def _needed(kind: Json) -> list[str]:
+def _drawn(slot: str, drawings: Mapping[str, str]) -> str:
+    """The placeholder of what is drawn into the image in the place of an image slot; "" for nothing."""
+    name = next((call.removesuffix(")")[5:] for call in slot.split("|") if call.startswith("draw(")), "")
+    return drawings.get(name, "")
+
+
+def _needed(kind: Json, drawings: Mapping[str, str]) -> list[str]:
     """The placeholders, without operations on texts, whose absence no turn or part provides for."""
     needed: dict[str, None] = {}
     for turn in unrolled(kind)["turns"]:
@@ -398,7 +408,8 @@ def _needed(kind: Json) -> list[str]:
                     needed |= {} if part.get("missing") else dict.fromkeys(_without_fallback(part["text"]))
                 elif slot not in bound and slot in _without_fallback(pool):
                     needed[slot] = None
-    return [slot for slot in needed if parse(slot).step or slot.split(":")[0] not in ("images", "image")]
+    slots = [_drawn(slot, drawings) or slot for slot in needed]
+    return [slot for slot in slots if parse(slot).step or slot.split(":")[0] not in ("images", "image")]
 
 
 def _slots(pool: str | list[str]) -> list[str]:
