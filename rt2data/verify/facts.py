@@ -52,6 +52,11 @@ class Facts:
         return any(entry.get("kinds") for entry in self.sources.values())
 
     @property
+    def drawings(self) -> dict[str, str]:
+        """The track of each drawing of the recipe, as its placeholder."""
+        return {name: rule["track"] for name, rule in (self.recipe.get("draw") or {}).items()}
+
+    @property
     def draws(self) -> bool:
         """Whether a kind of sample shows an image with something drawn into it."""
         rules = [rule.get("kinds") or self.recipe.get("kinds") for rule in self.rules.values()]

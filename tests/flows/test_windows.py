@@ -185,6 +185,25 @@ def test_a_history_longer_than_the_episodes(data: Path, build: Build, tmp_path: 
         assert all(own["action_valid"])
 
 
+def test_the_last_action_is_repeated_past_the_end(tmp_path: Path, build: Build) -> None:
+    data = small_corpora.write_corpora(tmp_path / "data")
+    recipe = small_corpora.write_recipe(tmp_path / "r.yaml", tokenizer={"spec": "rt2", "horizon": 4}, past_end="repeat")
+    build(recipe, tmp_path / "out", data_root=data)
+    report = verify(tmp_path / "out")
+    assert report.ok, report.text()
+    seen = set()
+    for one in samples(tmp_path / "out"):
+        sample = one["json"]
+        if sample["kind"] != "robot":
+            continue
+        steps = np.array(sample["action"]).reshape(4, -1)
+        left = min(4, sample["steps"] - sample["step"])
+        assert sample["action_valid"] == [n < left for n in range(4)]
+        assert (steps[left:] == steps[left - 1]).all()
+        seen.add(left)
+    assert seen == {1, 2, 3, 4}
+
+
 def test_chunks_of_fast(data: Path, build: Build, tmp_path: Path) -> None:
     """A tokenizer whose codes belong to the whole chunk, fitted on the recipe's own chunks."""
     pytest.importorskip("tokenizers", exc_type=ImportError)

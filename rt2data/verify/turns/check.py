@@ -23,6 +23,7 @@ from rt2data.verify.report import Report
 from rt2data.verify.turns.matching import is_action, matches, text_of
 from rt2data.verify.turns.placeholders import (
     Values,
+    drawn_into,
     learned_in,
     lengths,
     part_of,
@@ -40,6 +41,7 @@ Sizes = Mapping[str, tuple[int, int]]  # of an image, by its camera
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # control characters but tab and line feed
 ALWAYS = ("instruction", "task", "action", "hz", "control", "robot", "step", "steps")
 USED = ("source", "step", "steps", "messages", "prompt", "target", "bins")  # of a sample whose conversation waits
+UNSURE = "\0"  # an image of which these samples do not say whether there is something to draw
 
 
 class TurnCheck:
@@ -62,7 +64,8 @@ class TurnCheck:
             rule = facts.rules[source]
             written = rule.get("kinds") or facts.recipe.get("kinds") or {}
             self.kinds[source] = {name: unrolled(kind) for name, kind in written.items()}
-            tracks = Tracks(entry, rule, names(self.kinds[source]), facts.recipe.get("image"))
+            asked = names(self.kinds[source]) | {parse(track).name for track in facts.drawings.values()}
+            tracks = Tracks(entry, rule, asked, facts.recipe.get("image"))
             if data_root is not None:
                 tracks.read(data_root, self.check)
             self.tracks[source] = tracks
@@ -124,7 +127,7 @@ class TurnCheck:
         kind, at = kinds[key.kind], Step(bytes.fromhex(key.digest), sample["step"], sample["steps"], sizes)
         values = Values(self.tracks[sample["source"]], known, at)
         self._share(where, kind, key, at)
-        needed = [slot for slot in wanted_by(kind) if slot not in ALWAYS or slot == "task"]
+        needed = [slot for slot in wanted_by(kind, self.facts.drawings) if slot not in ALWAYS or slot == "task"]
         required = needed if kind.get("requires") == "all" else kind.get("requires") or []
         for slot in required:
             self.check.expect(values.get(slot) != [], where, f"a step without {{{slot}}}", "one that has it")
@@ -256,7 +259,8 @@ class TurnCheck:
         if missing == "skip" and (any(what == "gone" for what, _ in pieces) or not values.has_step(frame)):
             return []
         away = frame or any(parse(slot).step for slot in written_in(template))
-        unsure = any(what in ("track", "other") for what, _ in pieces) or (away and not values.sure)
+        unsure = any(what in ("track", "other") or text == UNSURE for what, text in pieces)
+        unsure = unsure or (away and not values.sure)
         learned = {one for text in pool for one in learned_in(text, kind)}
         loss = turn.get("loss") or ("none" if learned == {"none"} or role != "assistant" else "both")
         if loss == "both":  # of what the turn's texts have
@@ -299,8 +303,9 @@ class TurnCheck:
             asked = parse(found[1])
             part = part_of(kind, asked.name)
             if asked.name.split(":")[0] in ("images", "image"):
-                gone = asked.step and values.get(found[1]) == []
-                pieces.append(("gone" if gone else "image", asked.name))
+                track = drawn_into(found[1], self.facts.drawings)
+                told = values.get(track or found[1]) if track or asked.step else [""]
+                pieces.append(("gone", asked.name) if told == [] else ("image", asked.name if told else UNSURE))
             elif part is not None:
                 pieces += self._filled_part(key, asked, part, kind, values)
             else:

@@ -80,7 +80,13 @@ def part_of(kind: Json, name: str) -> Json | None:
     return {"text": part} if isinstance(part, str) else part
 
 
-def wanted_by(kind: Json) -> list[str]:
+def drawn_into(slot: str, drawings: Mapping[str, str]) -> str:
+    """The placeholder of what is drawn into the image in the place of an image slot; "" for nothing."""
+    name = next((call.removesuffix(")")[5:] for call in slot.split("|") if call.startswith("draw(")), "")
+    return drawings.get(name, "")
+
+
+def wanted_by(kind: Json, drawings: Mapping[str, str]) -> list[str]:
     """The placeholders, without operations on texts, whose absence no turn or part provides for."""
     needed: dict[str, None] = {}
     for turn in unrolled(kind)["turns"]:
@@ -96,7 +102,8 @@ def wanted_by(kind: Json) -> list[str]:
                     needed |= {} if part.get("missing") else dict.fromkeys(_without_fallback(part["text"]))
                 elif slot not in bound and slot in _without_fallback(pool):
                     needed[slot] = None
-    return [slot for slot in needed if parse(slot).step or slot.split(":")[0] not in ("images", "image")]
+    slots = [drawn_into(slot, drawings) or slot for slot in needed]
+    return [slot for slot in slots if parse(slot).step or slot.split(":")[0] not in ("images", "image")]
 
 
 def _slots(pool: str | list[str]) -> list[str]:
