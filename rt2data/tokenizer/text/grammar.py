@@ -73,9 +73,9 @@ def grammar(text: Text | MergedText, form: str, *, plan: bool) -> str:
         begin, end = ([f'"{token}"'] if token else [] for token in (text.begin, text.end))
         sequence = " ".join([*begin, *each, *end])
     elif template:
-        before, head, tail, behind = (json.dumps(part, ensure_ascii=False) if part else "" for part in template)
+        first, head, tail, last = (json.dumps(part, ensure_ascii=False) if part else "" for part in template)
         each = [f"{head} {names[f.numbers, f.first]} {tail}" for f in fields]
-        sequence = " ".join(part for part in (before, *each, behind) if part)
+        sequence = " ".join(part for part in (first, *each, last) if part)
     else:
         sequence = ' " " '.join(names[f.numbers, f.first] for f in fields)
     if text.lead and not plan:  # the reasoning ends with a space
