@@ -288,17 +288,20 @@ def _add_export(commands: Commands) -> None:
         commands,
         "export",
         export_mixture,
-        "write a mixture in the chat format of a fine-tuning framework",
+        "write a mixture in the chat format of a fine-tuning framework, or as text",
         "rt2data export out/quickstart out/chat --format messages",
     )
     command.add_argument("path", type=place, metavar="OUT", help="a built mixture")
     command.add_argument("target", type=place, metavar="DST", help="the folder to write: new or empty")
     command.add_argument(
         "--format",
-        choices=["messages", "swift", "llava"],
+        choices=["messages", "swift", "llava", "text"],
         required=True,
         help="messages for LLaMA-Factory; swift for ms-swift, with a mark on answers that are not to be learned; llava "
-        "for LLaVA and Qwen-VL's own training code",
+        "for LLaVA and Qwen-VL's own training code; text: written out by a chat template, with what is learned",
+    )
+    command.add_argument(
+        "--template", metavar="NAME|FILE", help="of the format text: a bundled chat template, or a file of one"
     )
     command.add_argument(
         "--images",
@@ -312,7 +315,7 @@ def export_mixture(args: argparse.Namespace) -> None:
     """Run `rt2data export`."""
     from rt2data.mixture import export
 
-    print(export.export(args.path, args.target, args.format, args.images).text())
+    print(export.export(args.path, args.target, args.format, args.images, args.template).text())
 
 
 def _add_learned(command: argparse.ArgumentParser) -> None:
@@ -336,7 +339,10 @@ def _add_verify(commands: Commands) -> None:
     command.epilog = f"{command.epilog}\nExit status 1 where a check failed."
     command.add_argument("path", type=place, metavar="PATH", help="a built mixture")
     command.add_argument(
-        "--data-root", type=place, metavar="DIR", help="also check reasoning texts against the annotation files there"
+        "--data-root",
+        type=place,
+        metavar="DIR",
+        help="also compare reasoning and conversations with the annotation files there",
     )
     _add_learned(command)
     command.add_argument("--json", action="store_true", help="print the report as JSON")

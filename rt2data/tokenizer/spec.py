@@ -28,6 +28,7 @@ from rt2data.tokenizer.spec_fields import (
     read_dims,
     read_options,
     read_sources,
+    read_strings,
     read_terminate,
     read_vocabulary,
     terminate_to_dict,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT = "rt2data.tokenizer/1"
+LIST_CHARACTERS = frozenset('[], "\\')  # that the strings of lists do not have: lists are told by them
 
 MAX_HORIZON = 4096
 MAX_FIELDS = 65536
@@ -60,6 +62,7 @@ class Spec:
         first: the number that is written for bin 0.
         tokens: the name of the tokens that stand for numbers (``state`` of ``<state_start><state_7><state_end>``); ""
             where numbers are written as they are.
+        lists: the string of each bin, where an action is written as lists of these (``[[a, b], [c, d]]``); else empty.
         vocabulary: where bins lie among a model's token ids; no part of the fingerprint.
         options: the options of the scheme.
         sources: the dimensions of each source of a mixture, by its public name in sorted order; empty for one source.
@@ -79,6 +82,7 @@ class Spec:
     sources: Mapping[str, tuple[Dim, ...]]
     aliases: Mapping[str, str] = field(default_factory=dict, compare=False)
     tokens: str = ""
+    lists: tuple[str, ...] = ()
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any], where: str) -> Spec:
@@ -102,7 +106,7 @@ class Spec:
             )
         sources = read_sources(raw.get("sources", {}), f"{where}: sources")
         text = raw.get("text", {})
-        check_keys(text, f"{where}: text", set(), {"lead", "first", "tokens"})
+        check_keys(text, f"{where}: text", set(), {"lead", "first", "tokens", "lists"})
         spec = cls(
             name=as_name(raw["name"], f"{where}: name"),
             scheme=scheme,
@@ -117,6 +121,7 @@ class Spec:
             sources=sources,
             aliases=read_aliases(raw.get("aliases", {}), sources, f"{where}: aliases"),
             tokens=text.get("tokens", ""),
+            lists=read_strings(text.get("lists", ()), f"{where}: text.lists"),
         )
         spec.check(where)
         return spec
@@ -144,6 +149,8 @@ class Spec:
         if self.tokens and (self.lead or self.first or self.by_frequency or self.scheme in ("float", "learned")):
             found = f'"{self.tokens}" with lead, first or the scheme {self.scheme}'
             raise ActionError(f"{where}: text.tokens", found, "tokens alone")
+        if self.lists:
+            self._check_lists(f"{where}: text.lists")
         if self.first + self.bins <= 0:
             raise ActionError(f"{where}: text.first", str(self.first), f"a number above {-self.bins}")
         if self.terminate is not None:
@@ -159,6 +166,17 @@ class Spec:
             for dim in dims:
                 self._check_dim(dim, f"{where}: {name} {dim.name}")
                 self._check_steps(dim, f"{where}: {name} {dim.name}.steps")
+
+    def _check_lists(self, where: str) -> None:
+        """Check the strings that an action is a list of."""
+        if self.tokens or self.lead or self.first or self.terminate is not None or not self.has_steps:
+            expected = "lists alone, with a scheme of a bin per number and without terminate"
+            raise ActionError(where, "lists with lead, first, tokens or terminate, or of another scheme", expected)
+        if len(set(self.lists)) != self.bins or any(set(text) & LIST_CHARACTERS or not text for text in self.lists):
+            expected = f"{self.bins} strings that differ, without brackets, commas, spaces and quotes"
+            raise ActionError(where, f"{len(self.lists)} strings", expected)
+        if self.vocabulary["place"] == "text":
+            raise ActionError(where, "the vocabulary place text", "one by ids, such as tail")
 
     def _check_splines(self, where: str) -> None:
         basis, degree, weights = (self.options[key] for key in ("basis", "degree", "weights"))
@@ -264,6 +282,8 @@ class Spec:
             out["text"] = {"lead": self.lead, "first": self.first}
         if self.tokens:
             out["text"] = {"tokens": self.tokens}
+        if self.lists:
+            out["text"] = {"lists": list(self.lists)}
         if self.options:
             defaults = {k: OPTIONS[self.scheme].get(k) for k in ("alphabet", "template")}
             out["options"] = {k: _as_json(v) for k, v in self.options.items() if k not in defaults or v != defaults[k]}

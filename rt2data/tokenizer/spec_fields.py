@@ -273,7 +273,7 @@ def read_options(scheme: str, raw: object, where: str) -> dict[str, Any]:
             raise ActionError(f"{where}.merges", repr(merges)[:60], "a list of pairs of ids")
         out["merges"] = tuple(tuple(as_integer(i, f"{where}.merges", 0, 1 << 31) for i in m) for m in merges)
     if "alphabet" in entry:
-        out["alphabet"] = _strings(entry["alphabet"], f"{where}.alphabet")
+        out["alphabet"] = read_strings(entry["alphabet"], f"{where}.alphabet")
         if not out["alphabet"] or "" in out["alphabet"] or len(set(out["alphabet"])) < len(out["alphabet"]):
             raise ActionError(f"{where}.alphabet", "none, an empty or the same string twice", "strings that differ")
     if "template" in entry:
@@ -316,7 +316,7 @@ def _read_splines(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
         if key in entry:
             out[key] = as_integer(entry[key], f"{where}.{key}", least, MAX_STEPS)
     if "flat" in entry:
-        out["flat"] = _strings(entry["flat"], f"{where}.flat")
+        out["flat"] = read_strings(entry["flat"], f"{where}.flat")
     if "weights" in entry:
         out["weights"] = _read_steps(entry["weights"], f"{where}.weights", MAX_BINS)
         for number, (least, greatest) in enumerate(out["weights"]):
@@ -336,7 +336,8 @@ def _read_gaussian(raw: object, where: str) -> tuple[tuple[float, float], ...]:
     return out
 
 
-def _strings(raw: object, where: str) -> tuple[str, ...]:
+def read_strings(raw: object, where: str) -> tuple[str, ...]:
+    """Read a list of strings."""
     listed = raw if isinstance(raw, Sequence) and not isinstance(raw, str) and len(raw) <= MAX_BINS else (None,)
     strings = tuple(s for s in listed if isinstance(s, str) and len(s) <= 80 and not re.search("[\ud800-\udfff]", s))
     if len(strings) < len(listed):
@@ -346,7 +347,7 @@ def _strings(raw: object, where: str) -> tuple[str, ...]:
 
 def _read_template(raw: object, where: str) -> tuple[str, ...]:
     """Read ``template``: the text before the ids of an action, that of one id n with ``{}`` for n, and that behind."""
-    strings = _strings(raw, where)
+    strings = read_strings(raw, where)
     before, _, behind = strings[1].partition("{}") if len(strings) == 3 else ("", "", "")
     # The number ends where its digits do, so a text that is no digit has to follow.
     if strings and (

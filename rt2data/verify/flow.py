@@ -2,7 +2,8 @@
 
 What keys and images say together is kept in temporary files, some 60 bytes a sample and 35 an image. Memory holds one
 sample, buffers of 64 MB and a 64th of these records at a time; of robot sources that must hold each episode once also
-32 bytes an episode.
+32 bytes an episode. What annotations say, and conversations that need the actions of other samples, wait in a database
+on disk.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ def verify(
 
     Args:
         path: its folder or URL.
-        data_root: the folder that holds the datasets; with it, plans in words are compared with their annotations.
+        data_root: the folder that holds the datasets; with it, plans in words and conversations are compared with the
+            files of annotations that the recipe names.
         learned: the user's encoders by name (`rt2data.tokenizer.learned`); with them, learned ids are computed anew.
         progress: called with the name of each shard before it is read.
 
@@ -69,7 +71,13 @@ def verify(
 def _check_folder(folder: Place, manifest: Json, report: Report) -> None:
     """Check that the files are those that the manifest lists, and no others."""
     states = () if manifest["proprio"] is None else ("proprio.json",)
-    listed = {*FILES, *states, *(shard["name"] for split in manifest["splits"].values() for shard in split["shards"])}
+    further = (f"tokenizer.{name}.json" for name in manifest.get("actions", ()))
+    listed = {
+        *FILES,
+        *states,
+        *further,
+        *(shard["name"] for split in manifest["splits"].values() for shard in split["shards"]),
+    }
     existing = _file_names(folder) if isinstance(folder, Path) else set(storage.list_matching(folder, "**/*"))
     for name in sorted(listed | existing):
         report["folder"].expect(

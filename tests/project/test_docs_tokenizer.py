@@ -1,4 +1,4 @@
-"""The Python of docs/tokenizer.md, serving.md and grounding.md runs: each page in one namespace, from top to bottom."""
+"""The Python of docs/tokenizer.md, serving.md, grounding.md and export.md runs: each page in one namespace."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def available(module: str) -> bool:
         return False
 
 
-@pytest.mark.parametrize("page", ["tokenizer.md", "serving.md", "grounding.md"])
+@pytest.mark.parametrize("page", ["tokenizer.md", "serving.md", "grounding.md", "export.md"])
 def test_snippets(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}

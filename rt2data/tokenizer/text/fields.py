@@ -15,6 +15,7 @@ from rt2data.tokenizer.schemes.fast_bytes import ByteMerges
 from rt2data.tokenizer.spec import Spec
 from rt2data.tokenizer.spec_fields import Terminate
 from rt2data.tokenizer.text.action_string import Field, MergedText, NoText, TemplateText, Text, TokenText
+from rt2data.tokenizer.text.list_text import ListText
 
 # The ids that each field of a step of the scheme "spatialvla" can hold.
 SPATIALVLA = (("translation", range(4096)), ("rotation", range(4096, 8192)), ("gripper", range(8192, 8194)))
@@ -40,6 +41,8 @@ def text_form(spec: Spec) -> Text | MergedText:
         return NoText()
     if spec.scheme == "spatialvla" and spec.tokens:
         return TokenText(_fields(spec), spec.tokens, digits=5)
+    if spec.lists:
+        return ListText(_fields(spec), spec.lists, len(spec.dims))
     text = TokenText(_fields(spec), spec.tokens) if spec.tokens else Text(_fields(spec), spec.lead)
     merges, where = spec.options.get("merges"), f'tokenizer "{spec.name}"'
     if spec.scheme == "fast-bpe":

@@ -12,6 +12,7 @@ from rt2data.tokenizer.errors import ActionError
 from rt2data.tokenizer.schemes.fast import Merges
 from rt2data.tokenizer.text.action_string import Field, MergedText, NoText, TemplateText, Text, TokenText
 from rt2data.tokenizer.text.digits import DigitRanges, digit_ranges
+from rt2data.tokenizer.text.list_text import ListText
 
 FORMATS = ("gbnf", "ebnf", "lark")
 
@@ -34,7 +35,9 @@ def regex(text: Text | MergedText, *, plan: bool) -> str:
         out = f"{before}({head}{_number_regex(text.fields[0])}{tail}){{{len(text.fields)}}}{behind}"
         return f"{REASONING_MARKER} {_reasoning_regex()} {MARKER} {out}" if plan else out
     runs = [(pattern, len(list(run))) for pattern, run in groupby(_number_regex(f) for f in _fields(text))]
-    if isinstance(text, TokenText):
+    if isinstance(text, ListText):
+        out = _list_regex(text)
+    elif isinstance(text, TokenText):
         form = _padded_regex(text.digits) if text.digits else _number_regex
         runs = [(pattern, len(list(run))) for pattern, run in groupby(form(f) for f in text.fields)]
         repeated = (f"({text.before}{pattern}>)" + (f"{{{n}}}" if n > 1 else "") for pattern, n in runs)
@@ -68,14 +71,17 @@ def grammar(text: Text | MergedText, form: str, *, plan: bool) -> str:
         (f.numbers, f.first): "flag" if f.name == "terminate" else "bin" if len(other) == 1 else f.name for f in fields
     }
     kinds = {names[f.numbers, f.first]: f for f in fields}
-    if isinstance(text, TokenText):
+    if isinstance(text, ListText):
+        kinds = {}
+        sequence = f'"[" {_commas("step", text.count // text.width)} "]"'
+    elif isinstance(text, TokenText):
         each = [f'"{text.before}" {names[f.numbers, f.first]} ">"' for f in fields]
         begin, end = ([f'"{token}"'] if token else [] for token in (text.begin, text.end))
         sequence = " ".join([*begin, *each, *end])
     elif template:
-        first, head, tail, last = (json.dumps(part, ensure_ascii=False) if part else "" for part in template)
+        front, head, tail, behind = (json.dumps(part, ensure_ascii=False) if part else "" for part in template)
         each = [f"{head} {names[f.numbers, f.first]} {tail}" for f in fields]
-        sequence = " ".join(part for part in (first, *each, last) if part)
+        sequence = " ".join(part for part in (front, *each, behind) if part)
     else:
         sequence = ' " " '.join(names[f.numbers, f.first] for f in fields)
     if text.lead and not plan:  # the reasoning ends with a space
@@ -85,11 +91,31 @@ def grammar(text: Text | MergedText, form: str, *, plan: bool) -> str:
         pattern = _padded_regex(padded) if padded else _number_regex
         start = f'"{REASONING_MARKER} " /{_reasoning_regex()} {MARKER} /' if plan else ""
         rules = [f"start: {start} {sequence}", *(f"{name}: /{pattern(f)}/" for name, f in kinds.items())]
+        rules += _list_rules(text, ":")
         return "\n".join(rules) + "\n"
     ways = {name: _padded(f.numbers, padded) if padded else _ways(f.numbers) for name, f in kinds.items()}
-    rules = [f"{name} ::= " + " | ".join(map(_gbnf, own)) for name, own in ways.items()]
+    rules = [f"{name} ::= " + " | ".join(map(_gbnf, own)) for name, own in ways.items()] + _list_rules(text, " ::=")
     before = [f'root ::= "{REASONING_MARKER} " plan {sequence}', *_reasoning_rules()]
     return "\n".join([*(before if plan else [f"root ::= {sequence}"]), *rules]) + "\n"
+
+
+def _list_regex(text: ListText) -> str:
+    one = "(" + "|".join(map(re.escape, text.strings)) + ")"
+    step = rf"\[{one}" + (f"(, {one}){{{text.width - 1}}}" if text.width > 1 else "") + r"\]"
+    steps = text.count // text.width
+    return rf"\[{step}" + (f"(, {step}){{{steps - 1}}}" if steps > 1 else "") + r"\]"
+
+
+def _list_rules(text: Text | MergedText, way: str) -> list[str]:
+    """The rules of a step of a text of lists, and of its strings."""
+    if not isinstance(text, ListText):
+        return []
+    strings = " | ".join(f'"{string}"' for string in text.strings)
+    return [f'step{way} "[" {_commas("bin", text.width)} "]"', f"bin{way} {strings}"]
+
+
+def _commas(name: str, count: int) -> str:
+    return ' ", " '.join([name] * count)
 
 
 def _reasoning_regex() -> str:

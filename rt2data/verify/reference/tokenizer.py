@@ -63,6 +63,7 @@ class Reference:
         self.lead: str = text.get("lead", "")
         self.first: int = text.get("first", 0)
         self.tokens: str = text.get("tokens", "")
+        self.lists: list[str] = text.get("lists", [])
         self.options: Mapping[str, Any] = raw.get("options", {})
         self.dims: list[Mapping[str, Any]] = raw["sources"][source]["dims"] if source is not None else raw["dims"]
         self.fingerprint = fingerprint(raw, source)
@@ -196,6 +197,10 @@ class Reference:
             return self.learned.write(bins)
         if self.sphere:
             return "".join(f"<{self.tokens}{b:05d}>" for b in bins)
+        if self.lists:
+            words = [self.lists[b] for b in bins]
+            width = len(self.dims)
+            return f"[{', '.join('[' + ', '.join(words[i : i + width]) + ']' for i in range(0, len(words), width))}]"
         if self.tokens:
             return f"<{self.tokens}_start>{''.join(f'<{self.tokens}_{b}>' for b in bins)}<{self.tokens}_end>"
         return self.lead + " ".join(str(b + self._offset(field)) for field, b in enumerate(bins))
@@ -214,6 +219,12 @@ class Reference:
             ids = [int(part) for part in re.findall("[0-9]{5}", text)]
             self.check(ids)
             return ids
+        if self.lists:
+            words = re.split(", ", text.replace("[", "").replace("]", ""))
+            bins = [self.lists.index(word) for word in words if word in self.lists]
+            if len(bins) != self.fields or self.format(bins) != text:
+                raise InvalidAction("not lists of its strings")
+            return bins
         if self.tokens:
             form = rf"<{self.tokens}_start>((?:<{self.tokens}_[0-9]{{1,9}}>)*)<{self.tokens}_end>"
             tokens = re.fullmatch(form, text)
