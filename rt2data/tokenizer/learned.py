@@ -15,6 +15,8 @@ from typing import Any, Protocol
 from rt2data.errors import near
 from rt2data.tokenizer.errors import ActionError
 
+__all__ = ["Learned", "allow", "known", "register"]
+
 FINGERPRINT = re.compile(r"[A-Za-z0-9_.:+-]{1,128}")
 _PLACE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.+-]{0,79})=([A-Za-z_][\w.]{0,200}):([A-Za-z_]\w{0,100})", re.ASCII)
 
