@@ -261,7 +261,7 @@ class _Export:
         if any(message["loss"] == "action" and not message["spans"] for message in messages):
             self.exported.unsaid[HEAD] += 1
         images = [self._image(split, sample.key, name, sample.images[name]) for name in made.images]
-        add({"id": sample.key, "text": made.text, "spans": [s._asdict() for s in made.spans], "images": images})
+        add({"id": sample.key, "text": made.text, "spans": [span.to_dict() for span in made.spans], "images": images})
         self.exported.samples[stem] += 1
         self.exported.records[stem] += 1
 

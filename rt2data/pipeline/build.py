@@ -22,7 +22,7 @@ from rt2data.runners.progress import Reporter
 from rt2data.samples.groups import exchange_limits
 from rt2data.storage.places import Place
 from rt2data.storage.workdir import WorkDir
-from rt2data.tokenizer import proprio
+from rt2data.tokenizer import loading, proprio
 
 
 def build(
@@ -85,6 +85,9 @@ def build(
         tokenizer.save_pretrained(str(files.folder))
         if states:
             states.save_pretrained(str(files.folder), proprio.FILE)
+        further = prepared.action_tokenizers()
+        for name, one in further.items():
+            one.save_pretrained(str(files.folder), loading.action_file(name))
         drawn = [sum(source.quota.values()) for source in plan.sources]
         image_bytes = [source.image_bytes for source in plan.sources]
         limits = exchange_limits(parsed, prepared.job.parts, drawn, chosen, image_bytes)
@@ -94,6 +97,6 @@ def build(
         shards = [GatherTask(file, files.name, target, g) for g in range(exchange.shard_groups(plan))]
         records = [files.record(n) for n in range(plan.shards)]
         engine.run([("exchange", runs), ("gather", shards)], "shards", finished(records, os.path.exists), len(records))
-        manifest = commit.commit(target, job, plan, (tokenizer, states), prepared.statistics, files)
+        manifest = commit.commit(target, job, plan, (tokenizer, states, further), prepared.statistics, files)
     say.line(summary(target, manifest))
     return manifest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -35,7 +35,7 @@ from rt2data.shards.row_texts import KindOfRows
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
 from rt2data.storage.workdir import BuildFiles
-from rt2data.tokenizer import ActionTokenizer, proprio
+from rt2data.tokenizer import ActionTokenizer, loading, proprio
 
 Ints = npt.NDArray[np.int64]
 
@@ -92,11 +92,15 @@ def write_shards(task: GatherTask) -> Counts:
         repair = "Give one that all workers share"
         raise Rt2dataError(str(out), "not there on a worker, as the build made it", "the folder of --out", repair)
     tokenizers = ActionTokenizer.from_pretrained(str(folder)), proprio.load(folder)
+    further = {
+        scheme.name: ActionTokenizer.from_pretrained(str(folder / loading.action_file(scheme.name)))
+        for scheme in job.recipe.actions
+    }
     rows = _rows(job, build, task.shard_group)
     files, sink = ImageReader(), Sink()
     try:
         for together in _together(plan, missing):
-            parts = _render(job, plan, rows, together, tokenizers)
+            parts = _render(job, plan, rows, together, tokenizers, further)
             with (
                 staging.fetch_images(job, parts) as here,
                 encoded_images(job, here, build.encoded, files) as encoded,
@@ -155,6 +159,7 @@ def _render(
     rows: dict[int, pa.Table],
     numbers: list[int],
     tokenizers: tuple[ActionTokenizer, ActionTokenizer | None],
+    further: Mapping[str, ActionTokenizer],
 ) -> list[Part]:
     """The samples of shards `numbers`, which follow one another, source by source: (source, samples, orders)."""
     split = plan.shard(numbers[0])[0].split
@@ -166,8 +171,9 @@ def _render(
             source = job.recipe.sources[position]
             own = tokenizers[0].for_source(source.name) if source.declaration.kind == "robot" else None
             state = tokenizers[1].for_source(source.name) if tokenizers[1] and source.sampling.state else None
+            named = {name: one.for_source(source.name) for name, one in further.items()} if own else {}
             for rows, kind in _kinds(source, mine):
-                rendered = render.render(rows, job.recipe, source, split, own, state, kind)
+                rendered = render.render(rows, job.recipe, source, split, own, state, kind, named)
                 parts.append((position, rendered, index.numbers(rows, "order")))
     return parts
 

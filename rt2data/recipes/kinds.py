@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError, near
+from rt2data.recipes.action_schemes import ActionScheme
 from rt2data.recipes.include import WrittenRecipe, WrittenSource
 from rt2data.recipes.sampling import MAX_IMAGES
 from rt2data.tokenizer import ActionError, GroundingTokenizer
@@ -24,6 +25,7 @@ def parse_source_kinds(
     written: WrittenRecipe,
     entry: WrittenSource,
     cameras: Sequence[str],
+    schemes: Sequence[ActionScheme],
     drawings: Mapping[str, Drawing],
     *,
     floats: bool,
@@ -34,6 +36,7 @@ def parse_source_kinds(
         declaration: of the source.
         written, entry: recipe and source as written.
         cameras: that the recipe uses of it.
+        schemes: the recipe's further tokenizers of actions.
         drawings: of the recipe, by name.
         floats: whether the recipe's actions have no bins.
 
@@ -86,14 +89,27 @@ def parse_source_kinds(
         if kind.uses("hz") and declaration.robot.control_hz is None:
             found = f"{{hz}} in a kind of {declaration.name}, whose control rate nobody states"
             raise Rt2dataError(place, found, "a declaration with control_hz", "Leave {hz} out of its turns")
-        if floats and kind.uses("action"):
-            found = "{action} with a tokenizer of floats, whose action is no text"
-            repair = "A turn without {action} and with loss: action stands for the action of a head"
-            raise Rt2dataError(place, found, "turns without {action}", repair)
+        _check_actions(kind, schemes, place, floats=floats)
         if kind.uses("state") and not declaration.robot.proprio:
             found = f"{{state}} in a kind of {declaration.name}, which declares no proprioception"
             raise Rt2dataError(place, found, "a declaration with proprio:", "Leave {state} out of its turns")
     return kinds, choose
+
+
+def _check_actions(kind: Kind, schemes: Sequence[ActionScheme], where: str, *, floats: bool) -> None:
+    """Check that each action that a kind writes is of a tokenizer that there is, and that it is text."""
+    known = {scheme.name: scheme.floats for scheme in schemes}
+    for slot in kind.values().values():
+        if slot.name != "action":
+            continue
+        if slot.argument not in ("", *known):
+            expected = f"one of {', '.join(known)}" if known else "{action}"
+            repair = near(slot.argument, known) or "actions: in the recipe names further tokenizers"
+            raise Rt2dataError(where, f"{{{slot.key}}}, and no tokenizer of this name", expected, repair)
+        if known[slot.argument] if slot.argument else floats:
+            found = f"{{{slot.key}}} with a tokenizer of floats, whose action is no text"
+            repair = "A turn without {action} and with loss: action stands for the action of a head"
+            raise Rt2dataError(where, found, f"turns without {{{slot.key}}}", repair)
 
 
 def _open_form(name: str, where: str) -> None:

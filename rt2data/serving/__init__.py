@@ -23,9 +23,12 @@ from rt2data.serving.robot_prompt import RobotPrompt
 from rt2data.serving.rotation_6d import from_rotation_6d, rotation_6d_dims, to_rotation_6d
 from rt2data.serving.simpler import from_simpler, to_simpler
 from rt2data.tokenizer.text.reply import Reply, parse_reply
+from rt2data.turns.chat_templates import ChatTemplate, ChatText, load_chat_template, write_chat
 
 __all__ = [
     "ActionLogitsProcessor",
+    "ChatTemplate",
+    "ChatText",
     "Constraint",
     "KindPrompt",
     "KindReply",
@@ -34,9 +37,11 @@ __all__ = [
     "draw_objects",
     "from_rotation_6d",
     "from_simpler",
+    "load_chat_template",
     "parse_reply",
     "prefix_allowed_tokens_fn",
     "rotation_6d_dims",
     "to_rotation_6d",
     "to_simpler",
+    "write_chat",
 ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,7 +14,8 @@ from rt2data.errors import Rt2dataError, near
 from rt2data.mixture.reader import find_source
 from rt2data.plain_text import lines
 from rt2data.serving.drawing import draw_objects
-from rt2data.tokenizer import ActionParseError, ActionTokenizer, Box, Point, Trace
+from rt2data.tokenizer import ActionError, ActionParseError, ActionTokenizer, Box, Point, Trace
+from rt2data.tokenizer.loading import action_file
 from rt2data.tokenizer.proprio import FILE, load
 from rt2data.turns.conversation import Value, fill_kind
 from rt2data.turns.drawings import parse_drawings
@@ -33,11 +35,13 @@ class KindReply(NamedTuple):
         text: the whole turn, as the next turns of the conversation need it.
         values: what its placeholders say, by name, where the text around them leaves no doubt.
         bins: the bins of its action, int32 (fields,) or (horizon, fields); None for a turn without one.
+        tokenizer: the name of the tokenizer of the bins; "" is that of ``tokenizer.json``.
     """
 
     text: str
     values: dict[str, str]
     bins: npt.NDArray[np.int32] | None
+    tokenizer: str = ""
 
 
 class KindPrompt:
@@ -45,7 +49,7 @@ class KindPrompt:
 
     Args:
         folder: the mixture, a folder or URL; its ``manifest.json`` is read, and ``tokenizer.json`` and ``proprio.json``
-            where the kind has actions and states.
+            where the kind has actions and states, ``tokenizer.NAME.json`` where it has ``{action:NAME}``.
         source: the source's name, an alias or its short id.
         kind: the kind's name.
 
@@ -53,9 +57,10 @@ class KindPrompt:
         source: its public name.
         kind: the kind, as the recipe says it.
         turns: the turns that a model writes: those of the assistant of which words are learned.
+        tokenizers: of the actions of these turns, by name; "" is that of ``tokenizer.json``.
 
     Raises:
-        Rt2dataError: no mixture, or no such source or kind in it.
+        Rt2dataError: no mixture, or no such source or kind in it, or a turn with actions of several tokenizers.
     """
 
     def __init__(self, folder: str | Path, source: str, kind: str) -> None:
@@ -75,13 +80,19 @@ class KindPrompt:
         self._where, self._history = f"{where}, kind {kind}", rule.get("history", recipe["history"])
         self.turns: list[Turn] = [turn for turn, _ in self.kind.flat() if _written(turn)]
         used = self.kind.values()
-        self._state = self._tokenizer = self._action = None
+        self._state = None
         if self.kind.uses("state") and (states := load(storage.place(folder))) is not None:
             self._state = states.for_source(self.source)
-        if any(_acts(turn) for turn in self.turns):
-            self._tokenizer = ActionTokenizer.from_pretrained(str(folder)).for_source(self.source)
-            self._action = re.compile(self._tokenizer.regex())
-        self._known = [key for key in used if key != "action"]
+        self.tokenizers: dict[str, ActionTokenizer] = {}
+        for turn in self.turns:
+            names = _acts(turn)
+            if len(names) > 1:
+                raise Rt2dataError(self._where, f"a turn with actions of {len(names)} tokenizers", "a turn for each")
+            for name in names:
+                file = storage.place(folder) / (action_file(name) if name else "tokenizer.json")
+                self.tokenizers[name] = ActionTokenizer.from_pretrained(str(file)).for_source(self.source)
+        self._actions = {name: _action_test(one) for name, one in self.tokenizers.items()}
+        self._known = [key for key, slot in used.items() if slot.name != "action" or slot.step]
 
     def __call__(
         self,
@@ -93,7 +104,7 @@ class KindPrompt:
         objects: Mapping[str, Sequence[Box | Point | Trace]] | None = None,
         replies: Sequence[str] = (),
     ) -> list[dict[str, Any]]:
-        """Return the conversation up to the next turn that the model writes.
+        """Return the conversation up to the next turn that the model writes, or to that of an action head, included.
 
         Of a pool of texts the first is taken. A part that some samples lack (``drop``) is there if its values are.
 
@@ -143,6 +154,8 @@ class KindPrompt:
                 how = f"objects={{{slot.drawing!r}: [...]}}" if slot.drawing else how
                 raise Rt2dataError(self._where, f"no {{{name}}}, which a turn says", how) from None
             messages += [{"role": message["role"], "content": message["content"]} for message in filled]
+            if not left and turn.loss == "action" and not _acts(turn):  # here a head gives the action
+                return messages
         found = f"{len(replies)} replies, and no turn behind them that the model writes"
         raise Rt2dataError(self._where, found, "replies to the turns before the next one")
 
@@ -161,24 +174,26 @@ class KindPrompt:
         """
         asked = self.turns[turn]
         shown = " or ".join(f'"{write_template(one)}"' for one in asked.pool)
-        acts = _acts(asked)
+        name = next(iter(_acts(asked)), None)
+        tokenizer, action = (None, None) if name is None else (self.tokenizers[name], self._actions[name])
         readings = []
         if len(text) <= MAX_REPLY:
-            readings = read_reply(self.kind, asked, text, self._action)
+            readings = read_reply(self.kind, asked, text, action)
             if not readings and text.startswith(" "):
                 text = text[1:]
-                readings = read_reply(self.kind, asked, text, self._action)
+                readings = read_reply(self.kind, asked, text, action)
         if len(readings) != 1:
             fault = "it can be read in several ways as" if readings else "it is not"
-            if not acts:
+            if tokenizer is None:
                 raise Rt2dataError(f"a reply of {self._where}", f'"{text[:200]}"', shown)
             places = action_places(self.kind, asked, text) if len(text) <= MAX_REPLY else []
-            if self._tokenizer and len(places) == 1:  # it says which field is wrong
-                self._tokenizer.parse(places[0])
+            if len(places) == 1:  # it says which field is wrong
+                tokenizer.parse(places[0])
             raise ActionParseError(text, None, 0, f"{fault} {shown}")
         span, values = readings[0]
-        bins = None if span is None or self._tokenizer is None else self._tokenizer.parse(text[slice(*span)])
-        return KindReply(text, values, bins)
+        if span is None or tokenizer is None:
+            return KindReply(text, values, None)
+        return KindReply(text, values, tokenizer.parse(text[slice(*span)]), name or "")
 
     def _values(self, instruction: str, state: npt.ArrayLike | None, values: Mapping[str, Any]) -> dict[str, Value]:
         """Every value that is known, by the key of its placeholder."""
@@ -271,8 +286,25 @@ class KindPrompt:
 
 def _written(turn: Turn) -> bool:
     """Whether a model writes a turn: words of it are learned, not an action head alone."""
-    return turn.role == "assistant" and (turn.loss in ("text", "both") or (turn.loss == "action" and _acts(turn)))
+    return turn.role == "assistant" and (turn.loss in ("text", "both") or (turn.loss == "action" and bool(_acts(turn))))
 
 
-def _acts(turn: Turn) -> bool:
-    return any(slot.name == "action" for text in turn.pool for slot in slots(text))
+def _action_test(tokenizer: ActionTokenizer) -> Callable[[str], object]:
+    """Say whether a text is an action string: by a regular expression, where the scheme has one."""
+    try:
+        return re.compile(tokenizer.regex()).fullmatch
+    except ActionError:  # merges: how many ids an action has, only reading them shows
+        return partial(_parses, tokenizer)
+
+
+def _parses(tokenizer: ActionTokenizer, text: str) -> bool:
+    try:
+        tokenizer.parse(text)
+    except ActionParseError:
+        return False
+    return True
+
+
+def _acts(turn: Turn) -> dict[str, None]:
+    """The names of the tokenizers whose actions a turn writes."""
+    return {slot.argument: None for text in turn.pool for slot in slots(text) if slot.name == "action"}

@@ -88,16 +88,22 @@ def flags(table: pa.Table, name: str) -> npt.NDArray[np.bool_]:
 def chunk_bins(
     action: npt.NDArray[np.float32], ends: npt.NDArray[np.bool_], tokenizer: ActionTokenizer
 ) -> npt.NDArray[np.int32]:
-    """The bins of the chunks of rows.
+    """The bins of the chunks of rows: of their first steps, as many as the tokenizer has.
 
     Args:
-        action: (n, horizon x D).
-        ends: whether each step terminates, (n, horizon).
+        action: (n, steps x D).
+        ends: whether each step terminates, (n, steps).
         tokenizer: restricted to their source.
     """
-    several = tokenizer.horizon > 1
-    chunk = action.reshape(-1, tokenizer.horizon, len(tokenizer.dims)) if several else action
-    return np.asarray(tokenizer.encode(chunk, (ends if several else ends[:, 0]) if tokenizer.terminate else None))
+    chunk, ends = first_steps(action, tokenizer), ends[:, : tokenizer.horizon]
+    if tokenizer.horizon == 1:
+        chunk, ends = chunk[:, 0], ends[:, 0]
+    return np.asarray(tokenizer.encode(chunk, ends if tokenizer.terminate else None))
+
+
+def first_steps(action: npt.NDArray[np.float32], tokenizer: ActionTokenizer) -> npt.NDArray[np.float32]:
+    """The first steps of the chunks of rows, float32 (n, horizon of the tokenizer, D)."""
+    return np.ascontiguousarray(action.reshape(len(action), -1, len(tokenizer.dims))[:, : tokenizer.horizon])
 
 
 def rows_as_lists(values: npt.NDArray[Any]) -> Texts:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from rt2data.samples import selection
 from rt2data.shards.columns import Refs, json_fragment
 from rt2data.shards.row_texts import Bools, KindOfRows, Piece, Rows, empty
 from rt2data.tokenizer import ActionTokenizer
-from rt2data.turns.conversation import fill_kind
+from rt2data.turns.conversation import fill_kind, tokenizer_of
 from rt2data.turns.kinds import Each, Turn
 from rt2data.turns.template import Slot, Template
 
@@ -55,7 +56,7 @@ def kind_messages(
     kind: KindOfRows,
     refs: list[Refs],
     action: Texts,
-    tokenizer: ActionTokenizer | None,
+    tokenizers: Mapping[str, ActionTokenizer],
     proprio: ActionTokenizer | None,
 ) -> Spoken:
     """Return the conversation of rows of one kind.
@@ -66,10 +67,10 @@ def kind_messages(
         kind: of the rows.
         refs: their images.
         action: their action strings.
-        tokenizer: of them.
+        tokenizers: of them, "", and further ones by name.
         proprio: that of its proprioception, where a kind says it.
     """
-    rows = Rows(table, recipe, source, kind, refs, tokenizer, proprio)
+    rows = Rows(table, recipe, source, kind, refs, tokenizers, proprio)
     rows.values["action"] = action.cast(pa.large_string()).cast(pa.string())
     if any(isinstance(turn, Each) for turn in kind.turns.turns):
         return _one_by_one(rows)
@@ -122,7 +123,7 @@ def _template(rows: Rows, turn: Turn, template: Template) -> _Filled:
     content: list[tuple[Texts, Bools]] = []
     open_text: list[Piece] = []
     every: list[Texts | bytes] = [empty(n)]
-    spans: list[tuple[str, npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
+    spans: list[tuple[tuple[str, str], npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
     seen = [np.zeros(n, np.bool_) for _ in rows.refs]
 
     def close() -> None:
@@ -155,10 +156,11 @@ def _template(rows: Rows, turn: Turn, template: Template) -> _Filled:
         every.append(text.json)
         learned = rows.kind.learned(piece)
         if learned != "none" and turn.loss in (learned, "both"):
-            if spans and spans[-1][0] == learned and (spans[-1][2] == place).all():
-                spans[-1] = (learned, spans[-1][1], place + text.length)
+            of = learned, tokenizer_of(piece)
+            if spans and spans[-1][0] == of and (spans[-1][2] == place).all():
+                spans[-1] = (of, spans[-1][1], place + text.length)
             else:
-                spans.append((learned, place, place + text.length))
+                spans.append((of, place, place + text.length))
         place = place + text.length
     close()
     parts = join_list(content) if content else empty(n)
@@ -169,13 +171,15 @@ def _template(rows: Rows, turn: Turn, template: Template) -> _Filled:
     return _Filled(message, text_columns.join(*every), there, seen)
 
 
-def _span(loss: str, start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> Texts:
+def _span(learned: tuple[str, str], start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> Texts:
+    loss, tokenizer = learned
+    named = f',"tokenizer":"{tokenizer}"'.encode() if tokenizer else b""
     return text_columns.join(
         b'{"start":',
         text_columns.digits(start),
         b',"end":',
         text_columns.digits(end),
-        b',"loss":"' + loss.encode() + b'"}',
+        b',"loss":"' + loss.encode() + b'"' + named + b"}",
     )
 
 

@@ -8,7 +8,9 @@ over rows take many times as long.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TypeAlias
 
 import numpy as np
@@ -27,7 +29,17 @@ from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.samples import windows
 from rt2data.samples.kinds import VALUE
 from rt2data.shards import messages
-from rt2data.shards.columns import Column, Refs, chunk_bins, coded, each, flags, json_fragment, rows_as_lists
+from rt2data.shards.columns import (
+    Column,
+    Refs,
+    chunk_bins,
+    coded,
+    each,
+    first_steps,
+    flags,
+    json_fragment,
+    rows_as_lists,
+)
 from rt2data.shards.row_texts import KindOfRows
 from rt2data.tokenizer import ActionTokenizer
 from rt2data.tokenizer.floats import float_normaliser
@@ -40,6 +52,7 @@ FIELDS = (
 )  # fmt: skip
 RELATIVE = ("relative", "origin")  # in mixtures where a source has relative chunks, after `action_valid`
 NORMALISED = "action_normalised"  # in mixtures whose actions have no bins, after `image_valid`
+FURTHER = "actions_normalised"  # in mixtures with further tokenizers of floats, after those
 CONVERSATION = ("recipe_kind", "messages")  # in mixtures with kinds of sample, at the end
 DRAWN = "drawn"  # in mixtures whose kinds draw into images, behind them
 
@@ -64,6 +77,7 @@ def render(
     tokenizer: ActionTokenizer | None,
     proprio: ActionTokenizer | None = None,
     kind: KindOfRows | None = None,
+    further: Mapping[str, ActionTokenizer] = MappingProxyType({}),
 ) -> Rendered:
     """Render rows of a run.
 
@@ -72,6 +86,7 @@ def render(
         tokenizer: restricted to this source; None for a web source.
         proprio: that of its proprioception, where the prompt holds it.
         kind: of the rows, where the source has kinds.
+        further: the recipe's further tokenizers of actions by name, restricted to this source; {} for a web source.
     """
     copy, variant, step = (index.numbers(table, name) for name in ("copy", "variant", "step"))
     keys = order.keys(source.id, index.units(table).tobytes(), step, variant, copy, kind.name if kind else "")
@@ -86,10 +101,13 @@ def render(
     if recipe.is_relative:
         middle += _relative(table, source)
     own = _normalised(table, tokenizer) if recipe.floats else []
+    own += _further(table, recipe, further)
     more: list[Column] = [*own, tail, b"}"]
     if recipe.has_kinds:
         if kind is not None and not isinstance(target, bytes):
-            spoken = messages.kind_messages(table, recipe, source, kind, refs, target, tokenizer, proprio)
+            spoken = messages.kind_messages(
+                table, recipe, source, kind, refs, target, {"": tokenizer, **further} if tokenizer else {}, proprio
+            )
             refs = [replace(one, file=np.where(ok, one.file, -1)) for one, ok in zip(refs, spoken.shown, strict=True)]
         else:
             spoken = messages.plain_messages(source.declaration.kind, prompt, target, refs, table.num_rows)
@@ -195,7 +213,8 @@ def fields(recipe: Recipe) -> tuple[str, ...]:
     at = FIELDS.index("image_valid")
     relative, normalised = RELATIVE if recipe.is_relative else (), (NORMALISED,) if recipe.floats else ()
     conversation = (*CONVERSATION, *((DRAWN,) if recipe.draws else ())) if recipe.has_kinds else ()
-    return (*FIELDS[:at], *relative, FIELDS[at], *normalised, *FIELDS[at + 1 :], *conversation)
+    further = (FURTHER,) if any(scheme.floats for scheme in recipe.actions) else ()
+    return (*FIELDS[:at], *relative, FIELDS[at], *normalised, *further, *FIELDS[at + 1 :], *conversation)
 
 
 def _relative(table: pa.Table, source: RecipeSource) -> list[Column]:
@@ -211,10 +230,28 @@ def _normalised(table: pa.Table, tokenizer: ActionTokenizer | None) -> list[Colu
     """The field `action_normalised` of each row."""
     if tokenizer is None:
         return [f'"{NORMALISED}":null,'.encode()]
-    action = index.matrix(table.column("action"))
-    shape = (len(action), tokenizer.horizon, len(tokenizer.dims))
-    values = float_normaliser(tokenizer).normalise(action.reshape(shape)).astype(np.float32)
-    return [f'"{NORMALISED}":'.encode(), rows_as_lists(values.reshape(action.shape))]
+    return [f'"{NORMALISED}":'.encode(), _normalise(table, tokenizer)]
+
+
+def _normalise(table: pa.Table, tokenizer: ActionTokenizer) -> Texts:
+    """The normalised numbers of each row's first steps, as a list of JSON and a comma."""
+    chunk = first_steps(index.matrix(table.column("action")), tokenizer)
+    values = float_normaliser(tokenizer).normalise(chunk).astype(np.float32)
+    return rows_as_lists(values.reshape(len(values), -1))
+
+
+def _further(table: pa.Table, recipe: Recipe, further: Mapping[str, ActionTokenizer]) -> list[Column]:
+    """The field `actions_normalised` of each row, in mixtures that have it."""
+    names = [scheme.name for scheme in recipe.actions if scheme.floats]
+    if not names:
+        return []
+    if not further:
+        return [f'"{FURTHER}":null,'.encode()]
+    columns: list[Column] = [f'"{FURTHER}":'.encode() + b"{"]
+    for name in names:
+        columns += [f'"{name}":'.encode(), _normalise(table, further[name])]
+    columns[-1] = pyarrow.compute.binary_slice(columns[-1], 0, -1)  # without the comma
+    return [*columns, b"},"]
 
 
 def _before(source: RecipeSource, plan: str, target: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from rt2data.plain_text import lines
 from rt2data.recipes.checks import describe_action_space
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.samples import kinds, windows
-from rt2data.shards.columns import Refs, chunk_bins
+from rt2data.shards.columns import Refs, chunk_bins, flags
 from rt2data.tokenizer import ActionTokenizer
 from rt2data.turns.kinds import Kind, Part
 from rt2data.turns.template import Slot
@@ -53,12 +54,12 @@ class Rows:
         source: RecipeSource,
         kind: KindOfRows,
         refs: list[Refs],
-        tokenizer: ActionTokenizer | None,
+        tokenizers: Mapping[str, ActionTokenizer],
         proprio: ActionTokenizer | None,
     ) -> None:
         self.table, self.seed, self.source, self.refs = table, recipe.seed, source, refs
         self.name, self.kind = kind
-        self.tokenizer, self.proprio = tokenizer, proprio
+        self.tokenizers, self.proprio = tokenizers, proprio
         self.values: dict[str, pa.Array] = {}
 
     def hashes(self, tag: str) -> order.U64:
@@ -96,10 +97,16 @@ class Rows:
             return _combined(self.table.column("instruction"))
         if slot.name in ("step", "steps"):
             return _combined(self.table.column(_own(slot.name, slot))).cast(pa.string())
-        if slot.name == "action" and self.tokenizer is not None:
-            chunk, ends = (index.matrix(self.table.column(_own(name, slot))) for name in ("action", "terminate"))
-            texts = self.tokenizer.format(chunk_bins(chunk, ends, self.tokenizer))
-            return pa.array(texts, pa.string(), mask=~index.numbers(self.table, _own("acts", slot)))
+        if slot.name == "action":
+            tokenizer = self.tokenizers[slot.argument]
+            chunk, ends = (
+                index.matrix(self.table.column(_own("action", slot))),
+                flags(self.table, _own("terminate", slot)),
+            )
+            texts = tokenizer.format(chunk_bins(chunk, ends, tokenizer))
+            return pa.array(
+                texts, pa.string(), mask=~index.numbers(self.table, _own("acts", slot)) if slot.step else None
+            )
         if slot.name == "state" and self.proprio is not None:
             held = index.matrix(self.table.column(_own("proprio", slot)))
             known = np.isfinite(held).all(axis=1)
@@ -159,7 +166,7 @@ class Rows:
         refs = [one.take(rows) for one in self.refs]
         own = Rows.__new__(Rows)
         own.table, own.seed, own.source, own.refs = self.table.take(rows), self.seed, self.source, refs
-        own.name, own.kind, own.tokenizer, own.proprio = self.name, self.kind, self.tokenizer, self.proprio
+        own.name, own.kind, own.tokenizers, own.proprio = self.name, self.kind, self.tokenizers, self.proprio
         own.values = {key: value.take(pa.array(rows)) for key, value in self.values.items()}
         return own
 

@@ -21,6 +21,11 @@ FILENAMES = ("action_tokenizer.json", "tokenizer.json")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
+def action_file(name: str) -> str:
+    """Return the name of the file of a mixture's further tokenizer of actions, ``actions:`` of its recipe."""
+    return f"tokenizer.{name}.json"
+
+
 def load_spec(name: str | Path, *, revision: str | None = None, repo_type: str | None = None) -> Spec:
     """Load the specification that `name` means: a bundled one first, then a path or URL, then a Hub repository id.
 

@@ -29,12 +29,24 @@ _ROLE_FIELDS = ("before", "begin", "end", "action_end", "after")
 _FIELDS = ("format", "name", "source", "system", "roles", "ends", "image", "marks")
 
 
+class Learned(NamedTuple):
+    """As what characters are learned: ``text`` or ``action``, and of which further tokenizer of the recipe, if one."""
+
+    loss: str
+    tokenizer: str = ""
+
+
 class TextSpan(NamedTuple):
-    """Characters of a text that are learned, the end not included; `loss` is ``text`` or ``action``."""
+    """Characters of a text that are learned, from `start` to before `end`; the rest as of `Learned`."""
 
     start: int
     end: int
     loss: str
+    tokenizer: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON: without a tokenizer where it has none."""
+        return {name: value for name, value in self._asdict().items() if value != ""}
 
 
 class ChatText(NamedTuple):
@@ -44,13 +56,13 @@ class ChatText(NamedTuple):
         text: without what a language model's own tokenizer adds, such as a token that begins each text.
         spans: what of it is learned, in order; spans that touch and are learned as the same are one.
         turns: where the text of each message stands, its end included where that is learned.
-        images: the members that the image texts stand for, in the order of these.
+        images: what the image texts stand for, in the order of these: members of a sample, in serving pictures.
     """
 
     text: str
     spans: tuple[TextSpan, ...]
     turns: tuple[tuple[int, int], ...]
-    images: tuple[str, ...]
+    images: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +73,13 @@ class Around:
         before, after: never learned.
         begin: belongs to the turn's text, and is learned where the first character of that is.
         end: the end of the turn, learned where the message says so.
-        action_end: the same of a turn that ends with a learned action.
+        action_end: the same of a turn that ends with a learned action; None: `end`.
     """
 
     before: str = ""
     begin: str = ""
     end: str = ""
-    action_end: str = ""
+    action_end: str | None = None
     after: str = ""
 
 
@@ -177,15 +189,15 @@ class _Writer:
             raise Rt2dataError(f"chat template {self.template.name}", f'a turn of the role "{role}"', expected)
         return self.template.roles[role]
 
-    def add(self, text: str, loss: str = "") -> None:
-        """Add a text, learned as `loss`; "" is not learned."""
+    def add(self, text: str, learned: Learned | None = None) -> None:
+        """Add a text, learned or not."""
         if not text:
             return
         end = self.place + len(text)
-        if loss and self.spans and self.spans[-1].end == self.place and self.spans[-1].loss == loss:
-            self.spans[-1] = TextSpan(self.spans[-1].start, end, loss)
-        elif loss:
-            self.spans.append(TextSpan(self.place, end, loss))
+        if learned and self.spans and self.spans[-1][1:] == (self.place, *learned):
+            self.spans[-1] = TextSpan(self.spans[-1].start, end, *learned)
+        elif learned:
+            self.spans.append(TextSpan(self.place, end, *learned))
         self.pieces.append(text)
         self.place = end
 
@@ -195,14 +207,14 @@ class _Writer:
         spans: Sequence[Mapping[str, Any]] = message.get("spans", ())
         self.add(around.before)
         start = self.place
-        self.add(around.begin, spans[0]["loss"] if spans and spans[0]["start"] == 0 else "")
+        self.add(around.begin, _learned(spans[0]) if spans and spans[0]["start"] == 0 else None)
         self._content(message["content"], spans)
         wordless = message.get("loss") in ("text", "both") and not message["content"]
         learned = bool(message.get("end")) and (bool(spans) or wordless)
         acts = bool(spans) and spans[-1]["loss"] == "action"
-        end = around.action_end if acts and around.action_end else around.end
+        end = around.end if not acts or around.action_end is None else around.action_end
         if learned:
-            self.add(end, spans[-1]["loss"] if spans else "text")
+            self.add(end, _learned(spans[-1]) if spans else Learned("text"))
         self.turns.append((start, self.place))
         if not learned and self.template.ends == "always":
             self.add(end)
@@ -218,9 +230,13 @@ class _Writer:
             text = part["text"]
             cuts = sorted({0, len(text)} | {min(max(s[k] - at, 0), len(text)) for s in spans for k in ("start", "end")})
             for low, high in pairwise(cuts):
-                inside = (s["loss"] for s in spans if s["start"] <= at + low and at + high <= s["end"])
-                self.add(text[low:high], next(inside, ""))
+                inside = (_learned(s) for s in spans if s["start"] <= at + low and at + high <= s["end"])
+                self.add(text[low:high], next(inside, None))
             at += len(text)
+
+
+def _learned(span: Mapping[str, Any]) -> Learned:
+    return Learned(span["loss"], span.get("tokenizer", ""))
 
 
 def _read(path: str) -> ChatTemplate:

@@ -87,12 +87,19 @@ def _fill_turn(
         open_text = True
         learned = kind.learned(piece)
         if learned != "none" and turn.loss in (learned, "both"):
-            if spans and spans[-1]["end"] == place and spans[-1]["loss"] == learned:
+            tokenizer = tokenizer_of(piece)
+            of = {"loss": learned} | ({"tokenizer": tokenizer} if tokenizer else {})
+            if spans and spans[-1] == {"start": spans[-1]["start"], "end": place} | of:
                 spans[-1]["end"] += len(text)
             else:
-                spans.append({"start": place, "end": place + len(text), "loss": learned})
+                spans.append({"start": place, "end": place + len(text)} | of)
         place += len(text)
     return {"role": turn.role, "content": content, "loss": turn.loss, "end": turn.end, "spans": spans}
+
+
+def tokenizer_of(piece: str | Slot) -> str:
+    """The name of the further tokenizer that writes a piece of a template; "" for none."""
+    return piece.argument if isinstance(piece, Slot) and piece.name == "action" else ""
 
 
 def _lacks(slot: Slot, values: Mapping[str, Value], images: Callable[[Slot], Sequence[str] | None]) -> bool:

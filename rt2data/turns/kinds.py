@@ -33,6 +33,7 @@ MAX_VARIANTS = 1000  # samples of one step by the texts of pools
 # Values that every step has, beside the tracks of its source.
 ALWAYS = ("instruction", "task", "action", "hz", "control", "robot", "step", "steps")
 VALUES = (*ALWAYS, "state", "images", "image")
+_ARGUMENT = re.compile(":[^|]*")  # in a key, such as the tokenizer of an action
 _RESERVED = re.compile("[vc][0-9]+")  # how variants and copies stand in a key
 
 
@@ -205,7 +206,8 @@ class Kind:
             found |= {slot.key: None for slot in names.values() if not turn.missing}
             wanted = [s for text in turn.pool for s in self.wanted(text, names)]
             found |= {slot.key: None for slot in wanted if not turn.missing}
-        return [key for key in found if key not in ALWAYS or key == "task"]  # a track can have this name
+        # A track can be called `task`.
+        return [key for key in found if key == "task" or _ARGUMENT.sub("", key) not in ALWAYS]
 
     def wanted(self, template: Template, names: Mapping[str, Slot]) -> Iterator[Slot]:
         """The placeholders of a template without which it cannot be filled, but for elements of lists (`names`)."""

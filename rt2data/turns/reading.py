@@ -7,8 +7,7 @@ ambiguous, and nothing is guessed.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from rt2data.turns.kinds import Kind, Turn
@@ -38,21 +37,21 @@ class Reading(NamedTuple):
     values: dict[str, str]
 
 
-def read_reply(kind: Kind, turn: Turn, text: str, action: re.Pattern[str] | None) -> list[Reading]:
+def read_reply(kind: Kind, turn: Turn, text: str, action: Callable[[str], object] | None) -> list[Reading]:
     """Return every reading of a reply by the texts of a turn's pool that differs in where the action stands.
 
     Args:
         kind: of the turn.
         turn: that was to be written.
         text: the reply.
-        action: matches action strings; needed where the turn has one.
+        action: says whether a text is an action string; needed where the turn has one.
     """
     found: dict[tuple[int, int] | None, Reading] = {}
     for template in turn.pool:
         pieces = _pieces(kind, turn, template)
         spans: list[tuple[int, int] | None] = [None]
         if any(map(_is_action, pieces)):
-            spans = [span for span in candidates(pieces, text) if action and action.fullmatch(text, *span)]
+            spans = [span for span in candidates(pieces, text) if action and action(text[slice(*span)])]
         for span in spans:
             begins, ends = _walk(pieces, text, span)
             if len(text) not in begins[-1]:

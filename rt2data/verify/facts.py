@@ -12,6 +12,7 @@ from rt2data.verify.statistics import TrainSums
 Json = dict[str, Any]
 
 NORMALISED = "action_normalised"  # of samples, only in mixtures whose actions have no bins
+FURTHER = "actions_normalised"  # of samples, only in mixtures with further tokenizers of floats
 KIND_FIELDS = ("recipe_kind", "messages")  # of samples, only in mixtures with kinds of sample
 DRAWN = "drawn"  # of samples, only in mixtures whose kinds draw into images
 
@@ -25,6 +26,7 @@ class Facts:
         sources: the manifest's entry of each source.
         rules: the recipe's entry of each source.
         references: the reference tokenizer of each robot source that has a usable one.
+        further: by name, likewise of the further tokenizers of actions.
         states: likewise that of the states, of each robot source whose prompt holds them.
         sums: what the train steps of each robot source add up to, where its statistics have the right shapes.
         shared: what the train steps of all sources add up to that share bounds with a source.
@@ -35,6 +37,7 @@ class Facts:
     sources: dict[str, Json]
     rules: dict[str, Json]
     references: dict[str, Reference] = field(default_factory=dict)
+    further: dict[str, dict[str, Reference]] = field(default_factory=dict)
     states: dict[str, Reference] = field(default_factory=dict)
     sums: dict[str, TrainSums] = field(default_factory=dict)
     shared: dict[str, TrainSums] = field(default_factory=dict)
@@ -59,6 +62,11 @@ class Facts:
     def floats(self) -> bool:
         """Whether actions have no bins, so that samples hold normalised ones."""
         return bool(self.recipe["tokenizer"]["bounds"] == "none")
+
+    @property
+    def further_floats(self) -> list[str]:
+        """The names of the further tokenizers whose actions have no bins."""
+        return [name for name, one in self.recipe.get("actions", {}).items() if one["bounds"] == "none"]
 
     def bounds(self, source: str) -> Rule:
         """The rule of bounds of a source. Raises ValueError where the recipe names none that there is."""

@@ -7,13 +7,13 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rt2data.storage.places import Place
 from rt2data.verify import schema, splits
 from rt2data.verify.chunks import relative
-from rt2data.verify.facts import NORMALISED, Facts
+from rt2data.verify.facts import FURTHER, NORMALISED, Facts
 from rt2data.verify.reference import keys, texts
 from rt2data.verify.reference.keys import Key
 from rt2data.verify.reference.tokenizer import InvalidAction, Reference, float32
@@ -180,14 +180,18 @@ class SampleCheck:
         self.report["keys"].expect(named, where, f"the kind {sample['recipe_kind']}", f"{key.kind}, of its key")
         self.turns.check_sample(where, sample, key, sizes, number, self._state, self._action_text)
 
-    def _action_text(self, sample: Json) -> str:
-        """The action string of a sample, as its conversation should hold it; "" where it cannot be encoded."""
-        reference = self.facts.references.get(sample["source"])
+    def _action_text(self, sample: Json, name: str = "") -> str:
+        """The action string of a sample, as its conversation should hold it; "" where it cannot be encoded.
+
+        `name` is that of a further tokenizer, or "".
+        """
+        references = self.facts.further.get(name, {}) if name else self.facts.references
+        reference = references.get(sample["source"])
         if reference is None:
             return ""  # the check "tokenizer" says why
         try:
-            action = [float32(value) for value in sample["action"]]
-            return reference.format(reference.encode(action, sample["terminate"]))
+            action = [float32(value) for value in sample["action"][: reference.horizon * len(reference.dims)]]
+            return reference.format(reference.encode(action, sample["terminate"][: reference.horizon]))
         except InvalidAction:
             return ""  # the check "actions" says so
 
@@ -262,15 +266,32 @@ class SampleCheck:
                 sample["target"] == text, where, f'the target "{sample["target"]}"', f'"{text}", its action as text'
             )
         if reference.floats:
-            self._normalised(where, reference, sample, action)
+            self._normalised(where, reference, NORMALISED, sample.get(NORMALISED) or (), action)
         else:
             self._near(where, reference, sample, action)
+        self._further(where, sample, action)
         return bins
 
-    def _normalised(self, where: str, reference: Reference, sample: Json, action: list[float]) -> None:
-        """Check the normalised action against the stored one, up to the rounding of float32."""
-        check, values, width = self.report["actions"], sample.get(NORMALISED) or (), len(reference.dims)
-        if not check.expect(len(values) == len(action), where, f"{len(values)} values in {NORMALISED}", "as in action"):
+    def _further(self, where: str, sample: Json, action: list[float]) -> None:
+        """Check the actions that further tokenizers normalise."""
+        names, values = self.facts.further_floats, sample.get(FURTHER) or {}
+        if not names:
+            return
+        found, expected = f"{FURTHER} of {', '.join(values)}", ", ".join(names)
+        if not self.report["actions"].expect(list(values) == names, where, found, expected):
+            return
+        for name in names:
+            reference = self.facts.further.get(name, {}).get(sample["source"])
+            if reference is not None:  # else the check "tokenizer" says why
+                first = action[: reference.horizon * len(reference.dims)]
+                self._normalised(where, reference, f"{FURTHER} {name}", values[name], first)
+
+    def _normalised(
+        self, where: str, reference: Reference, field: str, values: Sequence[float], action: list[float]
+    ) -> None:
+        """Check normalised actions, which `field` holds, against the stored ones, up to the rounding of float32."""
+        check, width = self.report["actions"], len(reference.dims)
+        if not check.expect(len(values) == len(action), where, f"{len(values)} values in {field}", "as in action"):
             return
         for i, (stored, found) in enumerate(zip(action, values, strict=True)):
             rule = reference.floats[i % width]

@@ -46,6 +46,7 @@ class Walk:
         self.suffixes: set[str] = set()
         self.stats = schema.read(folder / "statistics.json", report["statistics"])
         tokenizers.check_actions(folder, manifest, self.facts, self.stats, report)
+        tokenizers.check_further(folder, manifest, self.facts, self.stats, report)
         tokenizers.check_states(folder, manifest, self.facts, self.stats, report)
         self.drift = statistics.DriftCheck()
         self._drifts()

@@ -322,7 +322,10 @@ def test_what_lerobot_draws_is_what_the_kinds_give(built: dict[tuple[str, str, i
             {"turns": [{"user": "{instruction}"}]},
             "the kind a has no turn that is learned; expected an assistant's turn",
         ),
-        ({"turns": [{"user": "x", "loss": "action"}], "weight": 0}, 'weight: 0; expected more'),
+        (
+            {"turns": [{"user": "x", "loss": "action"}], "weight": 0},
+            "weight: 0; expected more",
+        ),
     ],
 )
 def test_refused_recipes(kind: Json, said: str, tmp_path: Path) -> None:
@@ -351,7 +354,7 @@ def test_pi052_text() -> None:
     got = write_chat([asked, message("assistant", "pick up the cup", learned=True)], "paligemma-chat")
     assert got.text == "User: put the cup away\nAssistant: pick up the cup<eos>\n"
     assert [list(turn) for turn in got.turns] == [[6, 22], [34, 54]]
-    assert [tuple(span) for span in got.spans] == [(34, 54, "text")]
+    assert [span[:3] for span in got.spans] == [(34, 54, "text")]
 
 
 def place(numbers: Sequence[float], label: str = "") -> Box | Point:

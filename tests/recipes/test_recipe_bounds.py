@@ -73,12 +73,13 @@ def test_the_default_is_robust_and_that_of_openvla_and_octo_the_percentiles(tmp_
 
 def test_bundled_recipes_named_after_other_projects_keep_their_bounds() -> None:
     ours = {"quickstart", "quickstart_kinds", "bridge_coco_vqa", "roboset_kitchen", "rt2_cot", "rt2_palix", "rt2_palme"}
+    others = {"rt2_language_table": "fixed", "vla0": "minmax", "rdt2": "none"}
     for path in resources.files("mixtures", ".yaml"):
         robots = [s for s in read_recipe(path).sources if s.declaration.robot]
         if path.stem not in ours and any(s.kinds for s in robots):
             continue  # the recipe says which actions it has
         rules = {s.bounds for s in robots}
-        wanted = "robust" if path.stem in ours else "fixed" if path.stem == "rt2_language_table" else "quantiles"
+        wanted = "robust" if path.stem in ours else others.get(path.stem, "quantiles")
         assert rules == {Bounds(wanted)}, path.stem
 
 

@@ -71,6 +71,9 @@ def test_a_server_asks_as_the_samples_do_and_reads_what_they_answer(spoken: Buil
                 assert reply.values == wanted.get(kind, subtask)
             replies.append(text(messages[at]))
             seen[kind] += 1
+        if kind == "head":  # what its action head is given
+            asked = ask(sample["instruction"], sample["proprio"], images=images, values=known, replies=replies)
+            assert asked == plain(messages)
     assert set(seen) == set(spoken_mixture.KINDS)
     assert seen["questions"] > sum(one["recipe_kind"] == "questions" for one in robots(spoken))  # several of a sample
 
@@ -226,7 +229,7 @@ def readings(pool: str | list[str], reply: str, **more: Any) -> list[Reading]:
     turn = kinds[0].turns[1]
     import re
 
-    return read_reply(kinds[0], turn, reply, re.compile("[0-9]( [0-9]){2}"))  # type: ignore[arg-type]
+    return read_reply(kinds[0], turn, reply, re.compile("[0-9]( [0-9]){2}").fullmatch)  # type: ignore[arg-type]
 
 
 def test_only_what_can_be_read_in_one_way_is_read() -> None:

@@ -1,7 +1,7 @@
 """A second implementation of the chat templates: one character at a time, a function for each family.
 
 Written from the originals and shared with nothing of rt2data. A text is a list of (character, label); labels are "" for
-what is not learned, ``text`` and ``action``.
+what is not learned, ``text``, ``action`` and ``action NAME`` of a further tokenizer.
 """
 
 from __future__ import annotations
@@ -30,10 +30,14 @@ def content(message: Json, image: Callable[[], str]) -> Chars:
             out += plain(image())
             continue
         for character in part["text"]:
-            label = [s["loss"] for s in message.get("spans", []) if s["start"] <= at < s["end"]]
+            label = [label_of(s) for s in message.get("spans", []) if s["start"] <= at < s["end"]]
             out.append((character, label[0] if label else ""))
             at += 1
     return out
+
+
+def label_of(span: Json) -> str:
+    return f"{span['loss']} {span.get('tokenizer', '')}".rstrip()
 
 
 def end_label(message: Json) -> str:
@@ -41,7 +45,7 @@ def end_label(message: Json) -> str:
     if not message.get("end"):
         return ""
     if message["spans"]:
-        return str(message["spans"][-1]["loss"])
+        return label_of(message["spans"][-1])
     return "text" if message["loss"] in ("text", "both") and not message["content"] else ""
 
 
@@ -64,7 +68,7 @@ def qwen_image() -> str:
 
 
 def acts(message: Json) -> bool:
-    return bool(message["spans"]) and message["spans"][-1]["loss"] == "action" if "spans" in message else False
+    return bool(message.get("spans")) and message["spans"][-1]["loss"] == "action"
 
 
 def wall_oss(messages: list[Json]) -> Chars:
@@ -104,7 +108,7 @@ def molmo(messages: list[Json]) -> Chars:
             out += plain(" User: ") + said
         else:
             first = message["spans"][0] if message["spans"] else None
-            out += plain(" Assistant:") + learned(" ", first["loss"] if first and not first["start"] else "")
+            out += plain(" Assistant:") + learned(" ", label_of(first) if first and not first["start"] else "")
             out += said + learned("<|endoftext|>", end_label(message))
     return out
 
@@ -127,7 +131,7 @@ TEMPLATES: dict[str, Callable[[list[Json]], Chars]] = {
     "molmo": molmo,
     "molmoact2": molmoact2,
     "openpi": lambda said: bare(said, "<eos>", "|<eos>"),
-    "opentau": lambda said: bare(said, "<eos>;\n", "<eos>;\n"),
+    "opentau": lambda said: bare(said, "<eos>;\n", ""),
 }
 
 

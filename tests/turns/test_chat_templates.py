@@ -32,7 +32,8 @@ LOSSES = ("none", "text", "action", "both")
 def message(role: str, *content: str, spans: Any = (), end: bool = False, loss: str = "") -> Json:
     parts = [{"type": "image", "image": text} if text.endswith("jpg") else {"type": "text", "text": text}
              for text in content]  # fmt: skip
-    ranges = [{"start": a, "end": b, "loss": what} for a, b, what in spans]
+    ranges = [{"start": a, "end": b, "loss": what.split()[0]} | ({"tokenizer": "fast"} if " " in what else {})
+              for a, b, what in spans]  # fmt: skip
     return {"role": role, "content": parts, "loss": loss or ("text" if spans else "none"), "end": end, "spans": ranges}
 
 
@@ -50,7 +51,7 @@ def conversations(draw: st.DrawFn) -> list[Json]:
         parts = draw(st.lists(st.sampled_from(["jpg", "a", "bc", "été\n", " x "]), max_size=4))
         size = sum(len(part) for part in parts if part != "jpg")
         cuts = sorted(draw(st.lists(st.integers(0, size), max_size=6)))
-        spans = [(a, b, draw(st.sampled_from(["text", "action"])))
+        spans = [(a, b, draw(st.sampled_from(["text", "action", "action fast"])))
                  for a, b in zip(cuts[::2], cuts[1::2], strict=False) if a < b]  # fmt: skip
         out.append(message(role, *parts, spans=spans, end=draw(st.booleans()), loss=draw(st.sampled_from(LOSSES))))
     return out
@@ -69,7 +70,8 @@ def test_templates_agree_with_the_second_implementation(name: str, said: list[Js
     got = write_chat(said, template)
     chars = scalar_chat.TEMPLATES[name](said)
     assert got.text == "".join(character for character, _ in chars)
-    assert [tuple(span) for span in got.spans] == scalar_chat.spans(chars)
+    spans = [(*span[:2], f"{span.loss} {span.tokenizer}".rstrip()) for span in got.spans]
+    assert spans == scalar_chat.spans(chars)
     assert len(got.turns) == len(said)
     assert got.images == tuple("jpg" for one in said for part in one["content"] if part["type"] == "image")
     for (low, high), one in zip(got.turns, said, strict=True):
@@ -117,7 +119,7 @@ def test_a_template_of_ones_own(tmp_path: Path) -> None:
     path.write_text(json.dumps(MINE))
     got = write_chat([message("user", "a.jpg", "b.jpg", "Where {n}?"), learned("there")], path)
     assert got.text == "Q: <img1><img2>Where {n}?\nA: there</s>"
-    assert [tuple(span) for span in got.spans] == [(29, 38, "text")]
+    assert [span.to_dict() for span in got.spans] == [{"start": 29, "end": 38, "loss": "text"}]
     assert got.images == ("a.jpg", "b.jpg")
     assert write_chat([message("user", "a.jpg")], str(path)).text == "Q: <img>\n"
 

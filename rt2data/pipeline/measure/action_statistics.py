@@ -21,7 +21,7 @@ import numpy as np
 from rt2data import index
 from rt2data.pipeline.measure import chunk_statistics, exact_stats
 from rt2data.pipeline.measure.exact_stats import Cells, Moments
-from rt2data.recipes.bounds import Bounds
+from rt2data.recipes.bounds import PERCENTILES, Bounds
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.robot.fields import split_dimension
 from rt2data.runners.tasks import Counts, Task
@@ -304,7 +304,7 @@ def _ends(rule: Bounds, stats: dict[str, Any], i: int) -> tuple[float, float]:
     if rule.rule == "robust":
         half = (q99 - q01) / 2
         return max(least, min(q01 - half, stats["q_low"][i])), min(most, max(q99 + half, stats["q_high"][i]))
-    return (stats["q_low"][i], stats["q_high"][i]) if "q_low" in stats else (q01, q99)
+    return (stats["q_low"][i], stats["q_high"][i]) if rule.rule == "quantiles" and rule.q != PERCENTILES else (q01, q99)
 
 
 def _float_bounds(source: RecipeSource, stats: dict[str, Any], spec: ActionTokenizer) -> list[Dim]:

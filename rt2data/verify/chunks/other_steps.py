@@ -37,12 +37,15 @@ def looks_away(kinds: Json) -> bool:
 
 
 def unrolled(kind: Json) -> Json:
-    """A kind with the turns of ``each: {frames: [...]}`` written out for each of its steps."""
+    """A kind with the turns of ``each: {frames: [...]}`` written out for each of its steps, numbered as ``frame``."""
     turns: list[Json] = []
+    number = 0
     for turn in kind["turns"]:
         frames = turn["each"].get("frames") if "each" in turn else None
         if isinstance(frames, list):
-            turns += [_moved(inner, frame) for frame in frames for inner in turn["turns"]]
+            for frame in frames:
+                number += 1
+                turns += [_moved(inner, frame) | {"frame": number} for inner in turn["turns"]]
         else:
             turns.append(turn)
     return kind | {"turns": turns}
@@ -109,8 +112,8 @@ class OtherSteps:
         stride = self.strides.get(sample["source"])
         if stride is None:
             return
-        for name in ("state", "action"):
-            if own.get(name):
+        for name in own:
+            if name.partition(":")[0] in ("state", "action") and own[name]:
                 self._record(key, sample["step"], name, own[name].encode(), number)
         for slot, text in told.items():
             at = sample["step"] + step_of(slot) * stride

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from rt2data.verify.facts import DRAWN, KIND_FIELDS, NORMALISED, Facts
+from rt2data.verify.facts import DRAWN, FURTHER, KIND_FIELDS, NORMALISED, Facts
 from rt2data.verify.reference.tokenizer import Reference, float32
 from rt2data.verify.report import Report
 from rt2data.verify.spill import Records, starts
@@ -40,7 +40,8 @@ def sample_fields(names: Sequence[str], facts: Facts) -> list[str]:
     robots = (facts.rules[source] for source, entry in facts.sources.items() if entry["kind"] == "robot")
     some = any(asked(facts.recipe, rule) for rule in robots)
     absent = (() if some else FIELDS) + (() if facts.has_kinds else KIND_FIELDS)
-    absent += (() if facts.floats else (NORMALISED,)) + (() if facts.draws else (DRAWN,))
+    absent += (() if facts.floats else (NORMALISED,)) + (() if facts.further_floats else (FURTHER,))
+    absent += () if facts.draws else (DRAWN,)
     return [name for name in names if name not in absent]
 
 

@@ -11,6 +11,7 @@ import math
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from itertools import groupby
 from typing import Any
 
 from rt2data.storage.places import Place
@@ -19,7 +20,7 @@ from rt2data.verify.facts import Facts
 from rt2data.verify.reference import keys, texts
 from rt2data.verify.reference.keys import Key
 from rt2data.verify.report import Report
-from rt2data.verify.turns.matching import matches, text_of
+from rt2data.verify.turns.matching import acts, matches, text_of
 from rt2data.verify.turns.store import database
 from rt2data.verify.turns.tracks import SLOT, Asked, Step, Tracks, lines, names, parse
 
@@ -56,7 +57,8 @@ class TurnCheck:
             if not entry.get("kinds"):
                 continue
             rule = facts.rules[source]
-            self.kinds[source] = rule.get("kinds") or facts.recipe.get("kinds") or {}
+            written = rule.get("kinds") or facts.recipe.get("kinds") or {}
+            self.kinds[source] = {name: unrolled(kind) for name, kind in written.items()}
             tracks = Tracks(entry, rule, names(self.kinds[source]), facts.recipe.get("image"))
             if data_root is not None:
                 tracks.read(data_root, self.check)
@@ -70,7 +72,7 @@ class TurnCheck:
         sizes: Sizes,
         number: int,
         state: Callable[[str, Json], str],
-        action: Callable[[Json], str],
+        action: Callable[[Json, str], str],
     ) -> None:
         """Check a sample of a kind that fits the schema.
 
@@ -183,7 +185,12 @@ class TurnCheck:
             self.check.expect(whole, where, f"content {message['content']}"[:200], "parts with their text or image")
 
     def _known(
-        self, where: str, sample: Json, own: set[str], state: Callable[[str, Json], str], action: Callable[[Json], str]
+        self,
+        where: str,
+        sample: Json,
+        own: set[str],
+        state: Callable[[str, Json], str],
+        action: Callable[[Json, str], str],
     ) -> dict[str, str | None]:
         """The values that the sample itself says, of those that its texts may name; None for one that it lacks."""
         instruction = lines(sample["instruction"])
@@ -191,45 +198,47 @@ class TurnCheck:
         known |= {"step": str(sample["step"]), "steps": str(sample["steps"])}
         if "task" not in self.tracks[sample["source"]].stated:
             known["task"] = instruction
-        if "action" in own:
-            known["action"] = action(sample)
+        for name in sorted(filter(acts, own)):
+            known[name] = action(sample, name.partition(":")[2])
         if "state" in own:
             known["state"] = None if sample["proprio"] is None else state(where, sample)
-        self.own = {name: text for name in ("state", "action") if (text := known.get(name))}
+        self.own = {name: text for name, text in known.items() if text and (name == "state" or acts(name))}
         return known
 
     def _turns(self, key: Key, kind: Json, values: Values) -> Iterator[Json]:
         """Each turn: its role, the pieces of its text, and whether it may be left out or come several times."""
         number = 0
-        for turn in kind["turns"]:
-            inner = turn.get("turns", [turn])
-            if "each" not in turn:
-                yield from self._turn(key, turn, kind, values, number)
-                number += 1
+        for frame, group in groupby(kind["turns"], key=lambda turn: turn.get("frame")):
+            turns = list(group)
+            if frame is not None:
+                # Turns of another step that are left out where it lacks a value are left out together.
+                filled = [(t.get("missing") == "skip", self._turn(key, t, kind, values, number + i))
+                          for i, t in enumerate(turns)]  # fmt: skip
+                gone = any(skips and not one for skips, one in filled)
+                yield from (one for skips, told in filled for one in told if not (gone and skips))
+                number += len(turns)
                 continue
-            if isinstance(turn["each"].get("frames"), list):
-                every = unrolled(kind | {"turns": [turn]})["turns"]
-                for first in range(0, len(every), len(inner)):
-                    frame = every[first : first + len(inner)]
-                    told_of = [self._turn(key, t, kind, values, number + first + i) for i, t in enumerate(frame)]
-                    # Turns of another step that are left out where it lacks a value are left out together.
-                    gone = any(t.get("missing") == "skip" and not one for t, one in zip(frame, told_of, strict=True))
-                    for t, one in zip(frame, told_of, strict=True):
-                        yield from [] if gone and t.get("missing") == "skip" else one
-                number += len(every)
-                continue
-            lists = {name: values.get(slot) for name, slot in turn["each"].items()}
-            if None in lists.values():
-                own = values.bind(dict.fromkeys(lists))
-                repeated = [one for i, t in enumerate(inner) for one in self._turn(key, t, kind, own, number + i)]
-                yield {"each": repeated}
-            else:
-                told = {name: one or [] for name, one in lists.items()}
-                for element in range(max(map(len, told.values()))):
-                    own = values.bind({name: one[element] for name, one in told.items() if element < len(one)})
-                    for i, t in enumerate(inner):
-                        yield from self._turn(key, t, kind, own, number + i)
-            number += len(inner)
+            for turn in turns:
+                yield from self._written(key, turn, kind, values, number)
+                number += len(turn.get("turns", [turn]))
+
+    def _written(self, key: Key, turn: Json, kind: Json, values: Values, number: int) -> Iterator[Json]:
+        """A turn, or the turns that are repeated for the elements of lists."""
+        if "each" not in turn:
+            yield from self._turn(key, turn, kind, values, number)
+            return
+        inner = turn["turns"]
+        lists = {name: values.get(slot) for name, slot in turn["each"].items()}
+        if None in lists.values():
+            own = values.bind(dict.fromkeys(lists))
+            repeated = [one for i, t in enumerate(inner) for one in self._turn(key, t, kind, own, number + i)]
+            yield {"each": repeated}
+        else:
+            told = {name: one or [] for name, one in lists.items()}
+            for element in range(max(map(len, told.values()))):
+                own = values.bind({name: one[element] for name, one in told.items() if element < len(one)})
+                for i, t in enumerate(inner):
+                    yield from self._turn(key, t, kind, own, number + i)
 
     def _turn(self, key: Key, turn: Json, kind: Json, values: Values, number: int) -> list[Json]:
         """A turn, none where it is left out."""
@@ -266,7 +275,7 @@ class TurnCheck:
         return left % size
 
     def _pattern(self, key: Key, template: str, kind: Json, values: Values) -> list[tuple[str, str]]:
-        """A template as pieces: (text, literal), (action, string), (gone, placeholder) of a value that is missing.
+        """A template as pieces: (text, literal), (action:NAME, string), (gone, placeholder) of a value that is missing.
 
         (track, placeholder) may be any text, and (other, placeholder) one of another step; images stand for nothing.
         (silent, text) is not learned.
@@ -346,11 +355,11 @@ def _piece(slot: str, asked: Asked, values: Values) -> tuple[str, str]:
         found = []
     if found == [] and not any(name == "or" for name, _ in asked.edits):
         return "gone", slot
-    if found is None and asked.step and asked.name in AWAY:
+    if found is None and asked.step and asked.name.partition(":")[0] in AWAY:
         return "other", slot
     if found is None or not all(name in EDITS for name, _ in asked.edits):
         return "track", slot
-    return "action" if asked.name == "action" else "text", asked.edit(found)
+    return asked.name if acts(asked.name) else "text", asked.edit(found)
 
 
 def _part(kind: Json, name: str) -> Json | None:
@@ -415,7 +424,7 @@ def _learned(template: str, kind: Json) -> Iterator[str]:
         name = re.split("[|:]", slot)[0]
         part = _part(kind, name)
         if name not in ("images", "image"):
-            yield part.get("loss", "text") if part else "action" if name == "action" else "text"
+            yield part.get("loss", "text") if part else "action" if acts(name) else "text"
 
 
 def _lengths(sample: Json, known: Mapping[str, str | None]) -> dict[str, int]:

@@ -46,8 +46,8 @@ def _say(turn: Json, message: Json, words: Mapping[str, int]) -> dict[str, str] 
     if found is None:
         return None
     # What is said of another step is an action there as well.
-    said = [("action" if what == "other" and text.startswith("action") else what, found.get(text, text))
-            for what, text in pieces]  # fmt: skip
+    named = [(text.partition("|")[0] if what == "other" else what, text) for what, text in pieces]
+    said = [(what if acts(what) or what == "silent" else "text", found.get(text, text)) for what, text in named]
     if not _learns(turn, message, said):
         return None
     others = {text: found[text] for what, text in pieces if what == "other"}
@@ -61,7 +61,7 @@ def _read(
     """Read a text by its pieces: what stands for those that may be any text, the same one wherever they are the same
     placeholder, None where it does not fit; and how many of these have no known length.
     """
-    if all(what in ("text", "action", "silent") for what, _ in pieces):
+    if all(what in ("text", "silent") or acts(what) for what, _ in pieces):
         return ({} if text == "".join(piece for _, piece in pieces) else None), 0
     groups: dict[str, str] = {}
     pattern, free = "", 0
@@ -85,17 +85,25 @@ def _learns(turn: Json, message: Json, said: list[tuple[str, str]]) -> bool:
     loss, text = turn["loss"], text_of(message)
     if (message["loss"], message["end"]) != (loss, turn["end"]):
         return False
-    actions = [text[s["start"] : s["end"]] for s in message["spans"] if s["loss"] == "action"]
+    own = [span for span in message["spans"] if span["loss"] == "action"]
+    actions = [(span.get("tokenizer", ""), text[span["start"] : span["end"]]) for span in own]
     strings = [
-        "".join(piece for _, piece in own) for what, own in groupby(said, key=lambda one: one[0]) if what == "action"
+        (what.partition(":")[2], "".join(piece for _, piece in alike))
+        for what, alike in groupby(said, key=lambda one: one[0])
+        if acts(what)
     ]
     if loss in ("action", "both") and actions != strings:
         return False
     if loss in ("text", "both"):
         covered = sum(s["end"] - s["start"] for s in message["spans"] if s["loss"] == "text")
         silent = sum(len(piece) for what, piece in said if what == "silent")
-        return bool(covered == len(text) - sum(map(len, strings)) - silent)
+        return bool(covered == len(text) - sum(len(piece) for _, piece in strings) - silent)
     return True
+
+
+def acts(name: str) -> bool:
+    """Whether a placeholder's name, or what a piece is, stands for an action string."""
+    return name.partition(":")[0] == "action"
 
 
 def text_of(message: Json) -> str:
