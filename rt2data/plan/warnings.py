@@ -131,20 +131,25 @@ def _lengths(recipe: Recipe) -> list[str]:
 
 
 def _loc_tokens(recipe: Recipe) -> list[str]:
-    """A sentence about action ids that are PaliGemma's location tokens, where a kind of sample writes these."""
+    """Sentences about action ids that are PaliGemma's location tokens, where a kind of sample writes these."""
     used = [f"{source.name}, kind {kind.name}" for source in recipe.sources for kind in source.kinds
             if any(slot.form.startswith("paligemma") for slot in kind.values().values())]  # fmt: skip
-    spec = ActionTokenizer.from_pretrained(recipe.tokenizer).spec
-    skip, behind = spec.vocabulary.get("skip", 0), PALIGEMMA - LOC_TOKENS.stop
-    ends = skip + spec.bins  # behind the last id, counted from the end of the vocabulary
-    if not used or spec.vocabulary["place"] != "tail" or skip >= PALIGEMMA - LOC_TOKENS.start or ends <= behind:
-        return []
-    first = max(behind - skip, 0)
-    token = PALIGEMMA - 1 - skip - first
-    found = f"its id {first} is {token}, <loc{token - LOC_TOKENS.start:04}>"
-    repair = f"vocabulary: {{place: tail, skip: {PALIGEMMA - LOC_TOKENS.start}}} in a specification keeps them apart"
-    sentence = f"the tokenizer {recipe.tokenizer} writes actions with PaliGemma's location tokens ({found})"
-    return [f"{sentence}, which also stand for places in {'; '.join(used)}: {repair}"]
+    sentences = []
+    for name in dict.fromkeys([recipe.tokenizer, *(scheme.spec for scheme in recipe.actions)]) if used else ():
+        spec = ActionTokenizer.from_pretrained(name).spec
+        skip, behind = spec.vocabulary.get("skip", 0), PALIGEMMA - LOC_TOKENS.stop
+        ends = skip + spec.bins  # behind the last id, counted from the end of the vocabulary
+        if spec.vocabulary["place"] != "tail" or skip >= PALIGEMMA - LOC_TOKENS.start or ends <= behind:
+            continue
+        first = max(behind - skip, 0)
+        token = PALIGEMMA - 1 - skip - first
+        found = f"its id {first} is {token}, <loc{token - LOC_TOKENS.start:04}>"
+        repair = (
+            f"vocabulary: {{place: tail, skip: {PALIGEMMA - LOC_TOKENS.start}}} in a specification keeps them apart"
+        )
+        sentence = f"the tokenizer {name} writes actions with PaliGemma's location tokens ({found})"
+        sentences.append(f"{sentence}, which also stand for places in {'; '.join(used)}: {repair}")
+    return sentences
 
 
 def _resized(source: RecipeSource) -> list[str]:

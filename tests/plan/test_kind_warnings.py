@@ -93,6 +93,9 @@ def test_action_ids_on_location_tokens(tmp_path: Path) -> None:
         assert not said(planned(tmp_path, {"locate": locate(form)}, tokenizer={"spec": spec}), "location")
     (found,) = said(planned(tmp_path, {"locate": locate("paligemma")}, tokenizer={"spec": "openvla"}), "location")
     assert "(its id 128 is 257023, <loc1023>)" in found
+    further = {"fast": {"spec": "fast", "horizon": 2}}
+    plan = planned(tmp_path, {"locate": locate("paligemma"), "act": ACT}, tokenizer={"horizon": 2}, actions=further)
+    assert said(plan, "the tokenizer fast writes actions with PaliGemma's location tokens")
 
 
 def test_pixels_of_a_model_s_resize(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from rt2data.verify.turns.values import NoValue, typed
 Json = dict[str, Any]
 
 MAX_STEP = (1 << 31) - 1
+MAX_LINE = 64 << 20  # bytes
 BATCH = 256  # rows of a table that are held at once
 OWN = {"file", "episode", "track", "type", "step", "time", "until", "camera", "role", "event", "value"}
 TEMPLATES = {"ecot": "{file}:{episode}", "rows": "{episode}", "action_config": "{episode_index}"}
@@ -209,10 +210,13 @@ def _records(path: Place) -> Iterator[Json]:
                     }
     elif path.suffix == ".jsonl":
         with storage.open_file(path) as file:
-            for number, line in enumerate(file):
-                text = line.decode("utf-8-sig" if number == 0 else "utf-8")
-                if text.strip():
-                    yield json.loads(text)
+            encoding = "utf-8-sig"
+            while line := file.readline(MAX_LINE):
+                if len(line) == MAX_LINE:
+                    raise ValueError(f"a line of {MAX_LINE >> 20} MiB")
+                if line.strip():
+                    yield json.loads(line.decode(encoding))
+                encoding = "utf-8"
     else:
         yield from (value for _, value in _top(path))
 
