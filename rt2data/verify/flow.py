@@ -71,7 +71,13 @@ def verify(
 def _check_folder(folder: Place, manifest: Json, report: Report) -> None:
     """Check that the files are those that the manifest lists, and no others."""
     states = () if manifest["proprio"] is None else ("proprio.json",)
-    listed = {*FILES, *states, *(shard["name"] for split in manifest["splits"].values() for shard in split["shards"])}
+    further = (f"tokenizer.{name}.json" for name in manifest.get("actions", ()))
+    listed = {
+        *FILES,
+        *states,
+        *further,
+        *(shard["name"] for split in manifest["splits"].values() for shard in split["shards"]),
+    }
     existing = _file_names(folder) if isinstance(folder, Path) else set(storage.list_matching(folder, "**/*"))
     for name in sorted(listed | existing):
         report["folder"].expect(

@@ -252,9 +252,8 @@ class TurnCheck:
         missing = turn.get("missing")
         template = pool[self._which(key, kind, number, len(pool))] if len(pool) > 1 else pool[0]
         pieces = self._pattern(key, template, kind, values)
-        if missing == "skip" and (
-            any(what == "gone" for what, _ in pieces) or not values.has_step(turn.get("away", 0))
-        ):
+        gone = any(what == "gone" for what, _ in pieces) or not values.has_step(turn.get("away", 0))
+        if missing == "skip" and gone:
             return []
         away = turn.get("away") or any(parse(slot).step for slot in written_in(template))
         unsure = any(what in ("track", "other") for what, _ in pieces) or (away and not values.sure)
