@@ -69,7 +69,7 @@ KINDS: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny corpora with annotations of the robot's episodes; not to be changed."""
-    root = small_corpora.write_corpora(tmp_path_factory.mktemp("data"))
+    root: Path = small_corpora.write_corpora(tmp_path_factory.mktemp("data"))
     (root / "notes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in spoken_mixture.notes()))
     return root
 

@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parent
 DEPARTS = {
     "ecot.dropout.at_sign": "ECoT's code fails on an at sign in an annotation; here it is text",
     "opentau.loc.zero_extent": "OpenTau writes 0 for an image without pixels; here such an image is refused",
-    "wallx.points.odd": "wall-x rewrites malformed points, 12.5 to 12 and 5; points are typed here, and such a text is refused",
+    "wallx.points.odd": "wall-x rewrites malformed points, 12.5 to 12 and 5; here points are typed, and it is refused",
 }
 
 

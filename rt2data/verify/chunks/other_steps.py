@@ -37,7 +37,10 @@ def looks_away(kinds: Json) -> bool:
 
 
 def unrolled(kind: Json) -> Json:
-    """A kind with the turns of ``each: {frames: [...]}`` written out for each of its steps, numbered as ``frame``."""
+    """A kind with the turns of ``each: {frames: [...]}`` written out for each of its steps.
+
+    Those of one step have a number, `frame`, and how many steps away it is, `away`.
+    """
     turns: list[Json] = []
     number = 0
     for turn in kind["turns"]:
@@ -45,7 +48,7 @@ def unrolled(kind: Json) -> Json:
         if isinstance(frames, list):
             for frame in frames:
                 number += 1
-                turns += [_moved(inner, frame) | {"frame": number} for inner in turn["turns"]]
+                turns += [_moved(inner, frame) | {"frame": number, "away": frame} for inner in turn["turns"]]
         else:
             turns.append(turn)
     return kind | {"turns": turns}

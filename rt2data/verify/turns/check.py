@@ -255,10 +255,10 @@ class TurnCheck:
         missing = turn.get("missing")
         template = pool[self._which(key, kind, number, len(pool))] if len(pool) > 1 else pool[0]
         pieces = self._pattern(key, template, kind, values)
-        frame = turn.get("frame", 0)
-        if missing == "skip" and (any(what == "gone" for what, _ in pieces) or not values.has_step(frame)):
+        gone = any(what == "gone" for what, _ in pieces) or not values.has_step(turn.get("away", 0))
+        if missing == "skip" and gone:
             return []
-        away = frame or any(parse(slot).step for slot in written_in(template))
+        away = turn.get("away") or any(parse(slot).step for slot in written_in(template))
         unsure = any(what in ("track", "other") or text == UNSURE for what, text in pieces)
         unsure = unsure or (away and not values.sure)
         learned = {one for text in pool for one in learned_in(text, kind)}
