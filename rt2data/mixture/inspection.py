@@ -17,7 +17,7 @@ from rt2data import storage
 from rt2data.errors import Rt2dataError
 from rt2data.mixture import reader
 from rt2data.storage.places import Place
-from rt2data.tokenizer import ActionTokenizer
+from rt2data.tokenizer import ActionTokenizer, learned
 from rt2data.tokenizer.floats import float_normaliser
 from rt2data.tokenizer.loading import action_file
 from rt2data.tokenizer.text.reply import parse_reply
@@ -139,7 +139,9 @@ def _image_facts(name: str, data: bytes) -> Json:
 
 
 def _decode(sample: Json, tokenizer: ActionTokenizer | None) -> list[float] | None:
-    """Decode what is learned to the action, horizon x D float32 values; None where it holds no action string."""
+    """Decode what is learned to the action, horizon x D float32 values; None where it holds no action string, or ids of
+    a learned encoder that is not given.
+    """
     if sample.get("kind") != "robot" or tokenizer is None:
         return None
     own = tokenizer.check_sample(sample)
@@ -149,6 +151,8 @@ def _decode(sample: Json, tokenizer: ActionTokenizer | None) -> list[float] | No
     if target is None:
         return None
     bins = own.parse(target) if sample.get("plan") is None else parse_reply(own, target).bins
+    if own.spec.scheme == "learned" and own.spec.options["encoder"] not in learned.known():
+        return None
     return [float(x) for x in own.decode(bins).actions.reshape(-1)]
 
 

@@ -31,7 +31,7 @@ from rt2data.samples import image_pass, kinds, paraphrases, selection, windows
 from rt2data.samples.job import Job, load_job
 from rt2data.samples.reasoning import Reasonings
 from rt2data.storage import atomic
-from rt2data.tokenizer import ActionTokenizer, proprio
+from rt2data.tokenizer import ActionTokenizer, learned, proprio
 
 Ints = npt.NDArray[np.int64]
 
@@ -64,8 +64,10 @@ class ExchangeTask(Task):
     job: Path
     build: str
     group: int
+    learned: tuple[str, ...] = ()  # the places of encoders that the tokenizer may use
 
     def run(self) -> Counts:
+        learned.allow(self.learned)
         return write_run(self)
 
 

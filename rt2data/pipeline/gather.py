@@ -35,7 +35,7 @@ from rt2data.shards.row_texts import KindOfRows
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
 from rt2data.storage.workdir import BuildFiles
-from rt2data.tokenizer import ActionTokenizer, loading, proprio
+from rt2data.tokenizer import ActionTokenizer, learned, loading, proprio
 
 Ints = npt.NDArray[np.int64]
 
@@ -67,8 +67,10 @@ class GatherTask(Task):
     build: str
     out: Place
     shard_group: int
+    learned: tuple[str, ...] = ()  # the places of encoders that the tokenizer may use
 
     def run(self) -> Counts:
+        learned.allow(self.learned)
         return write_shards(self)
 
 

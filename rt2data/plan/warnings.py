@@ -12,6 +12,7 @@ from rt2data.robot.fields import ARM
 from rt2data.samples import selection
 from rt2data.tokenizer import ActionTokenizer, GroundingTokenizer
 from rt2data.turns.kinds import Turn
+from rt2data.turns.template import CALL_FORM
 
 PALIGEMMA = 257_152  # token ids of its vocabulary, of which the last 128 are <seg...>
 LOC_TOKENS = range(256_000, 257_024)
@@ -151,7 +152,7 @@ def _resized(source: RecipeSource) -> list[str]:
     forms: dict[str, list[str]] = {}
     for kind in source.kinds:
         for slot in kind.values().values():
-            if slot.form and kind.name not in forms.setdefault(slot.form, []):
+            if slot.form not in ("", CALL_FORM) and kind.name not in forms.setdefault(slot.form, []):
                 forms[slot.form].append(kind.name)
     sentences = []
     for name, users in forms.items():
@@ -164,17 +165,23 @@ def _resized(source: RecipeSource) -> list[str]:
     return sentences
 
 
+def _is_answer(turn: Turn) -> bool:
+    return turn.role == "assistant" and turn.loss != "none"
+
+
 def _alike(source: RecipeSource) -> list[str]:
     """Sentences about kinds of sample that ask the same and answer in another way: nothing tells a model which."""
     first: dict[str, tuple[str, Turn]] = {}
     pairs: dict[tuple[str, str], str] = {}
+    # A kind that stands in for another is asked where that one cannot be.
+    stands_in = {kind.name: kind.otherwise for kind in source.kinds}
     for kind in source.kinds:
-        texts, answer = asked_before(kind, lambda turn: turn.loss != "none")
-        if answer is None:
+        texts, answer = asked_before(kind, _is_answer)
+        if answer is None:  # an action head's answer is no text
             continue
         for text in texts:
             name, other = first.setdefault(text, (kind.name, answer))
-            if (other.pool, other.role) != (answer.pool, answer.role):
+            if other.pool != answer.pool and kind.name != stands_in[name] and name != kind.otherwise:
                 pairs.setdefault((name, kind.name), text)
     return [
         f"{source.name}: the kinds {one} and {other} ask the same and answer differently, so that a model cannot tell "

@@ -66,6 +66,9 @@ def check_horizons(schemes: tuple[ActionScheme, ...], horizon: int, written: Wri
 def check_schemes(schemes: tuple[ActionScheme, ...], written: WrittenRecipe) -> None:
     """Check that bounds fit the tokenizers; not where a worker parses a recipe, since it may lack their files."""
     for scheme in schemes:
+        if scheme_of(scheme.spec) == "learned":  # only the bins of `tokenizer` are stored
+            found = f"the tokenizer {scheme.spec}, whose ids follow from no rule"
+            raise Rt2dataError(written.at(KEY, scheme.name), found, "such a one as tokenizer: itself")
         floats = scheme_of(scheme.spec) == "float"
         if floats != scheme.floats:
             found = f"bounds: {scheme.bounds.describe()} with the tokenizer {scheme.spec}"

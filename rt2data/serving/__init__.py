@@ -15,7 +15,7 @@ Needs numpy only; torch is used where the scores are torch tensors. May import: 
 
 from __future__ import annotations
 
-from rt2data.serving.constraint import Constraint
+from rt2data.serving.constraint import Constraint, GroundingConstraint
 from rt2data.serving.drawing import draw_objects
 from rt2data.serving.kind_prompt import KindPrompt, KindReply
 from rt2data.serving.logits import ActionLogitsProcessor, prefix_allowed_tokens_fn
@@ -30,6 +30,7 @@ __all__ = [
     "ChatTemplate",
     "ChatText",
     "Constraint",
+    "GroundingConstraint",
     "KindPrompt",
     "KindReply",
     "Reply",

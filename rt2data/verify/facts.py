@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +32,7 @@ class Facts:
         sums: what the train steps of each robot source add up to, where its statistics have the right shapes.
         shared: what the train steps of all sources add up to that share bounds with a source.
         state_sums: as `sums`, of the states.
+        learned: the user's encoders by name, for tokenizers of learned ids.
     """
 
     recipe: Json
@@ -42,6 +44,7 @@ class Facts:
     sums: dict[str, TrainSums] = field(default_factory=dict)
     shared: dict[str, TrainSums] = field(default_factory=dict)
     state_sums: dict[str, TrainSums] = field(default_factory=dict)
+    learned: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def has_kinds(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rt2data.storage.places import Place
@@ -38,10 +39,11 @@ def check_actions(folder: Place, manifest: Json, facts: Facts, stats: Json | Non
     )
     _check_aliases("tokenizer.json", raw, robots, manifest, check)
     for source in robots:
-        reference = _reference(raw, source, "tokenizer.json", check)
+        reference = _reference(raw, source, "tokenizer.json", check, facts.learned)
         if reference is None:
             continue
         facts.references[source] = reference
+        _check_learned(source, reference, report)
         changed = reference.changed()
         if changed:
             total = reference.bins * len(reference.dims)
@@ -61,7 +63,7 @@ def _check_action_bounds(source: str, raw: Json, facts: Facts, stats: Json, repo
         report["tokenizer"].expect(False, f"manifest.json {source}", str(error), "a rule that there is")
         return
     reference, members = facts.references[source], facts.sharing(source)
-    names, fields = [dim["name"] for dim in reference.dims], reference.fields // reference.horizon
+    names, fields = [dim["name"] for dim in reference.dims], reference.fields_per_step
     found, expected = f"the rule {rule.name} of a tokenizer {reference.scheme}", "none of floats, and of floats none"
     where = f"manifest.json {source} bounds"
     if not report["tokenizer"].expect((rule.name == "none") == bool(reference.floats), where, found, expected):
@@ -235,9 +237,25 @@ def _prompts_hold_states(source: str, facts: Facts) -> bool:
     return facts.sources[source]["kind"] == "robot" and any("{proprio}" in templates[kind] for kind in kinds)
 
 
-def _reference(raw: Json, source: str, where: str, check: Check) -> Reference | None:
+def _check_learned(source: str, reference: Reference, report: Report) -> None:
+    """Check the weights of a learned encoder that is given; say what is not checked where none is."""
+    if reference.learned is None:
+        return
+    name, weights = reference.options["encoder"], reference.options.get("weights", "")
+    if reference.opaque:
+        found = f'{source}: the ids of the learned encoder "{name}" are checked for number and range alone'
+        report.notes.append(f"{found}; --learned {name}=MODULE:FUNCTION computes them anew")
+        return
+    own = str(getattr(reference.learned.encoder, "fingerprint", ""))
+    where = f"tokenizer.json {source} options.weights"
+    report["tokenizer"].expect(own == weights, where, weights, f"{own}, those of the encoder that is given")
+
+
+def _reference(
+    raw: Json, source: str, where: str, check: Check, learned: Mapping[str, Any] | None = None
+) -> Reference | None:
     try:
-        return Reference(raw, source)
+        return Reference(raw, source, learned)
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         expected = "a specification that rt2data.verify.reference can follow"
         check.expect(False, f"{where} {source}", f"{type(error).__name__} {error}", expected)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rt2data.storage.places import Place
@@ -33,9 +33,17 @@ CACHED = 100_000  # images whose bytes need no decoding when they come again: so
 class Walk:
     """Reads every shard once, front to back."""
 
-    def __init__(self, folder: Place, manifest: Json, report: Report, data_root: Place | None = None) -> None:
+    def __init__(
+        self,
+        folder: Place,
+        manifest: Json,
+        report: Report,
+        data_root: Place | None = None,
+        learned: Mapping[str, Any] | None = None,
+    ) -> None:
         self.folder, self.manifest, self.report = folder, manifest, report
         self.facts = collect_facts(manifest)
+        self.facts.learned = learned or {}
         self.ledger, self.reasoning = Ledger(manifest, report), ReasoningCheck(manifest, report, data_root)
         self.samples, self.windows = SampleCheck(self.facts, report, data_root), Windows(manifest, report)
         self.cameras, self.others = CameraCheck(self.facts, report), OtherSteps(manifest, report)
@@ -187,7 +195,9 @@ class Walk:
             check.expect(own == stated, f"statistics.json {source}", "another drift", "that of manifest.json")
             if stated is None or source not in self.facts.references:
                 continue
-            if self.facts.has_every_step(source):
+            if self.facts.references[source].opaque:
+                self.report.notes.append(f"{source}: its drift cannot be computed anew without the learned encoder")
+            elif self.facts.has_every_step(source):
                 self.drift.sources[source] = statistics.SourceReplay(entry, self.facts.references[source])
             else:
                 note = f"{source}: the shards do not hold every train step, so its drift cannot be computed anew"

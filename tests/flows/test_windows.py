@@ -228,6 +228,30 @@ def test_chunks_of_fast(data: Path, build: Build, tmp_path: Path) -> None:
         assert len(sample["json"]["target"].split(" ")) < 35  # merged
 
 
+def test_chunks_of_beast(data: Path, build: Build, tmp_path: Path) -> None:
+    """Fewer fields than steps: weights whose limits are fitted on the recipe's own chunks."""
+    from rt2data.pipeline import fit_tokenizer
+    from rt2data.recipes import recipe as recipes
+
+    options: dict[str, Any] = {"stride": 2, "no_op": STILL, "splits": {"train": 0.7, "val": 0.3}}
+    plain = recipes.read_recipe(small_corpora.write_recipe(tmp_path / "fit.yaml", **options))
+    fitted = fit_tokenizer.fit_recipe(plain, data, tmp_path / "work", spec="beast", horizon=8, vocabulary=0)
+    fitted.save_pretrained(tmp_path / "beast")
+    tokenizer = {"spec": str(tmp_path / "beast")}
+    recipe = small_corpora.write_recipe(tmp_path / "r.yaml", tokenizer=tokenizer, **options)
+    build(recipe, tmp_path / "out", data_root=data)
+    report = verify(tmp_path / "out")
+    assert failing(report) == set(), report.text()
+    own = ActionTokenizer.from_pretrained(tmp_path / "out").for_source("bridge")
+    assert (own.horizon, own.fields) == (8, 35)
+    for sample in robots(tmp_path / "out"):
+        bins = own.parse(sample["json"]["target"])
+        assert bins.tolist() == sample["json"]["bins"]
+        assert (
+            own.encode(np.reshape(sample["json"]["action"], (8, 7)), return_clipped=True)[0].tolist() == bins.tolist()
+        )
+
+
 def test_chunks_of_a_fast_directory(data: Path, build: Build, tmp_path: Path) -> None:
     """A directory as FAST's processor has it, which leaves the length of a chunk to the recipe."""
     pytest.importorskip("tokenizers", exc_type=ImportError)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from support.repository import DOCS
 
+from rt2data import resources
+
 
 def available(module: str) -> bool:
     try:
@@ -44,3 +46,17 @@ def test_links_between_pages() -> None:
         prose = re.sub(r"^```.*?^```", "", (DOCS / page).read_text(), flags=re.MULTILINE | re.DOTALL)
         for target in re.findall(r"\]\(([^)#]+)", prose):
             assert (DOCS / target).is_file(), f"{page} links to {target}"
+
+
+def test_the_table_of_schemes_is_whole() -> None:
+    """Each bundled tokenizer, and each scheme, stands in the one table; each grounding form in its own."""
+    page = (DOCS / "tokenizer.md").read_text()
+    table = page[page.index("## Schemes") : page.index("`openvla`, `octo-uniform` and `octo-normal` round")]
+    rows = [line for line in table.splitlines() if line.startswith("| ")]
+    named = {name for line in rows for name in re.findall(r"`([^`]+)`", line.split("|")[1])}
+    bundled = {path.stem for path in resources.folder("tokenizers").glob("*.json")}
+    assert bundled | {"learned"} == named
+    assert all(line.split("|")[2].strip() for line in rows)  # who uses it
+    forms = (DOCS / "grounding.md").read_text()
+    for path in resources.folder("tokenizers/grounding").glob("*.json"):
+        assert f"`{path.stem}`" in forms

@@ -33,6 +33,7 @@ from rt2data.tokenizer import ActionTokenizer, Dim
 from rt2data.tokenizer.floats import RAW_GRIPPER
 
 QUANTILES = (0.01, 0.5, 0.99)
+TENTHS = (0.1, 0.9)
 MOST_FREQUENT = 10  # instructions that are listed
 _NO_STEP = [index.CODE[reason] for reason in ("not_finite", "composed")]
 
@@ -222,6 +223,26 @@ def summary(moments: Moments, cells: Cells | None, dims: Sequence[str], bounds: 
     return {"count": moments.count, "dims": list(dims)} | {
         name: [float(v) for v in value] for name, value in values.items()
     }
+
+
+def tenths(job: Job, source: int) -> dict[str, dict[str, list[float]]]:
+    """The 10th and 90th percentile, ``q10`` and ``q90``, of the train steps of a source, and of their states.
+
+    A pass of its own, for statistics files that hold them; no mixture does.
+    """
+    moments = merged_moments(job, job.work.measure(job.save().stem), source)
+    wanted = {n: moments[n].cells(TENTHS) for n in ("train", "proprio") if n in moments and moments[n].count}
+    totals: dict[str, Cells] = {}
+    for group in job.groups_of(source):
+        for name, values in _values(job, group):
+            if name in wanted:
+                counted = Cells.from_array(values, wanted[name])
+                totals[name] = totals[name].merge(counted) if name in totals else counted
+    out = {}
+    for name, cells in totals.items():
+        rows = exact_stats.quantiles(moments[name], cells, TENTHS)
+        out[name] = {key: [float(v) for v in row] for key, row in zip(("q10", "q90"), rows, strict=True)}
+    return out
 
 
 def instructions(job: Job, source: int) -> dict[str, Any]:

@@ -49,6 +49,8 @@ def text_form(spec: Spec) -> Text | MergedText:
         in_bytes = ByteMerges(spec.bins, spec.options["alphabet"], merges or (), where)
         template = spec.options["template"]
         return TemplateText(text, in_bytes, template) if template else MergedText(text, in_bytes)
+    if template := spec.options.get("template"):  # of learned ids, which are not merged
+        return TemplateText(text, Merges(spec.bins, (), where), template)
     return MergedText(text, Merges(spec.bins, merges, where)) if merges else text
 
 
@@ -57,6 +59,10 @@ def _fields(spec: Spec) -> list[Field]:
     numbers = range(spec.first, spec.first + spec.bins)
     if spec.by_frequency:
         return [Field(f"{d.name} at frequency {k}", numbers, spec.first) for k in range(spec.horizon) for d in dims]
+    if spec.scheme == "learned":
+        return [Field(f"id {k}", numbers, spec.first) for k in range(spec.fields_per_step)]
+    if spec.scheme == "beast":
+        return [Field(f"{d.name} of weight {k}", numbers, spec.first) for k in range(spec.rows) for d in dims]
     if spec.scheme == "spatialvla":
         return [Field(*held) for held in SPATIALVLA] * spec.horizon
     step = [Field(d.name, numbers, spec.first) for d in dims]
@@ -187,8 +193,8 @@ def check_bins(spec: Spec, text: Text | MergedText, xp: Namespace, bins: Array) 
         text.check(bins)
         return
     step = text.fields[: spec.fields_per_step]
-    low = arrays.constant(xp, np.array([f.bins[0] for f in step] * spec.horizon, np.int32), bins)
-    high = arrays.constant(xp, np.array([f.bins[-1] for f in step] * spec.horizon, np.int32), bins)
+    low = arrays.constant(xp, np.array([f.bins[0] for f in step] * spec.rows, np.int32), bins)
+    high = arrays.constant(xp, np.array([f.bins[-1] for f in step] * spec.rows, np.int32), bins)
     dense = all(f.dense for f in step)
     if not dense or not bool(xp.all((bins >= low) & (bins <= high))):
         text.check(arrays.to_numpy(bins))
@@ -218,20 +224,20 @@ def split_steps(spec: Spec, text: Text | MergedText | None, xp: Namespace, bins:
         bins: as in `ActionTokenizer.decode`.
 
     Returns:
-        (..., fields), or (..., horizon, fields per step) for a horizon > 1.
+        (..., fields), or (..., rows, fields per step) for a horizon > 1; a row is a step, or a weight of a curve.
 
     Raises:
         ActionError: another shape or dtype, or a bin that its field cannot hold.
     """
     bins = np.asarray(bins) if xp is np else bins
-    count = spec.horizon * spec.fields_per_step
+    count = spec.rows * spec.fields_per_step
     if len(bins.shape) == 0 or bins.shape[-1] != count:
         raise ActionError("bins", f"shape {tuple(bins.shape)}", f"(..., {count}): {text_form(spec).describe()}")
     if "int" not in arrays.dtype_name(bins):
         raise ActionError("bins", f"dtype {arrays.dtype_name(bins)}", "integers")
     if text is not None:
         check_bins(spec, text, xp, bins)
-    return bins if spec.horizon == 1 else xp.reshape(bins, (*bins.shape[:-1], spec.horizon, spec.fields_per_step))
+    return bins if spec.horizon == 1 else xp.reshape(bins, (*bins.shape[:-1], spec.rows, spec.fields_per_step))
 
 
 def terminate_flags(spec: Spec, bins: Array) -> Array:

@@ -83,11 +83,11 @@ def is_per_step(stats: Json) -> bool:
 def add_chunk(sums: TrainSums, reference: Reference, action: list[float], bins: list[int]) -> None:
     """Add the numbers of a relative chunk: step by step, or all as dimensions of their own."""
     width, horizon = len(reference.dims), reference.horizon
-    if reference.dct:
+    if reference.of_chunks:
         coded = [[pair] for pair in reference.steps(action, bins)]
         coded = [[pair for pairs in coded for pair in pairs], *([] for _ in range(horizon - 1))]
     else:
-        per, clipped = reference.fields // horizon, reference.clipped(action)
+        per, clipped = reference.fields_per_step, reference.clipped(action)
         coded = [[(bins[k * per : (k + 1) * per], clipped[k * width : (k + 1) * width])] for k in range(horizon)]
     if is_per_step(sums.stats):
         sums.add(action, [pair for pairs in coded for pair in pairs])

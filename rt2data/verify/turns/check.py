@@ -15,12 +15,23 @@ from itertools import groupby
 from typing import Any
 
 from rt2data.storage.places import Place
-from rt2data.verify.chunks.other_steps import moved, unrolled
+from rt2data.verify.chunks.other_steps import ROLES, moved, unrolled
 from rt2data.verify.facts import Facts
 from rt2data.verify.reference import keys, texts
 from rt2data.verify.reference.keys import Key
 from rt2data.verify.report import Report
 from rt2data.verify.turns.matching import is_action, matches, text_of
+from rt2data.verify.turns.placeholders import (
+    Values,
+    drawn_into,
+    learned_in,
+    lengths,
+    part_of,
+    piece_of,
+    uneven,
+    wanted_by,
+    written_in,
+)
 from rt2data.verify.turns.store import database
 from rt2data.verify.turns.tracks import SLOT, Asked, Step, Tracks, lines, names, parse
 
@@ -28,18 +39,9 @@ Json = dict[str, Any]
 Sizes = Mapping[str, tuple[int, int]]  # of an image, by its camera
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # control characters but tab and line feed
-ROLES = ("system", "user", "assistant")
-OPERATIONS = (
-    *("strip", "lower", "lower_first", "no_final_stop", "underscores_to_spaces", "newlines_to_spaces"),
-    *("no_punctuation", "collapse_whitespace"),
-)
-EDITS = (*OPERATIONS, "join", "or")
 ALWAYS = ("instruction", "task", "action", "hz", "control", "robot", "step", "steps")
 USED = ("source", "step", "steps", "messages", "prompt", "target", "bins")  # of a sample whose conversation waits
-# Reasons for which steps are no samples of their own, and no window ends.
-HARMLESS = {"composed", "no_op", "between_steps", "past_end", "no_kind", "not_drawn"}
 UNSURE = "\0"  # an image of which these samples do not say whether there is something to draw
-AWAY = ("state", "action", "step")  # what of other steps these samples say themselves
 
 
 class TurnCheck:
@@ -125,16 +127,16 @@ class TurnCheck:
         kind, at = kinds[key.kind], Step(bytes.fromhex(key.digest), sample["step"], sample["steps"], sizes)
         values = Values(self.tracks[sample["source"]], known, at)
         self._share(where, kind, key, at)
-        needed = [slot for slot in _needed(kind, self.facts.drawings) if slot not in ALWAYS or slot == "task"]
+        needed = [slot for slot in wanted_by(kind, self.facts.drawings) if slot not in ALWAYS or slot == "task"]
         required = needed if kind.get("requires") == "all" else kind.get("requires") or []
         for slot in required:
             self.check.expect(values.get(slot) != [], where, f"a step without {{{slot}}}", "one that has it")
         tried = [kind]
         if kind.get("otherwise") in kinds:
             lacks = [values.get(slot) for slot in needed]
-            gone, sure = [] in lacks or _uneven(kind, values), None not in lacks
+            gone, sure = [] in lacks or uneven(kind, values), None not in lacks
             tried = [kinds[kind["otherwise"]]] if gone else [kind] if sure else [kind, kinds[kind["otherwise"]]]
-        words = _lengths(sample, known)
+        words = lengths(sample, known)
         found = [matches(list(self._turns(key, one, values)), sample["messages"], words) for one in tried]
         fits = any(told is not None for told in found)
         written = " / ".join(f"{message['role']}: {text_of(message)}" for message in sample["messages"])
@@ -256,10 +258,10 @@ class TurnCheck:
         frame = turn.get("frame", 0)
         if missing == "skip" and (any(what == "gone" for what, _ in pieces) or not values.has_step(frame)):
             return []
-        away = frame or any(parse(slot).step for slot in _written(template))
+        away = frame or any(parse(slot).step for slot in written_in(template))
         unsure = any(what in ("track", "other") or text == UNSURE for what, text in pieces)
         unsure = unsure or (away and not values.sure)
-        learned = {one for text in pool for one in _learned(text, kind)}
+        learned = {one for text in pool for one in learned_in(text, kind)}
         loss = turn.get("loss") or ("none" if learned == {"none"} or role != "assistant" else "both")
         if loss == "both":  # of what the turn's texts have
             acts, words = "action" in learned, "text" in learned
@@ -299,15 +301,15 @@ class TurnCheck:
                 pieces.append(("text", found[0][0]))
                 continue
             asked = parse(found[1])
-            part = _part(kind, asked.name)
+            part = part_of(kind, asked.name)
             if asked.name.split(":")[0] in ("images", "image"):
-                track = _drawn(found[1], self.facts.drawings)
+                track = drawn_into(found[1], self.facts.drawings)
                 told = values.get(track or found[1]) if track or asked.step else [""]
                 pieces.append(("gone", asked.name) if told == [] else ("image", asked.name if told else UNSURE))
             elif part is not None:
                 pieces += self._filled_part(key, asked, part, kind, values)
             else:
-                pieces.append(_piece(found[1], asked, values))
+                pieces.append(piece_of(found[1], asked, values))
         pieces.append(("text", template[at:]))
         return [piece for piece in pieces if piece[1]]
 
@@ -326,133 +328,3 @@ class TurnCheck:
         if missing == "skip" and any(what in ("track", "other") for what, _ in inner):
             return [("track", f"part {name}")]  # the whole part, or nothing
         return [piece for piece in inner if piece[0] != "gone"] if missing == "empty" else inner
-
-
-class Values:
-    """The values of one sample, by what stands in their placeholders, but for operations on texts.
-
-    `sure` says that no step of the source is left out in a way that hides others, so that each of an episode is seen.
-    """
-
-    def __init__(self, tracks: Tracks, known: Mapping[str, str | None], at: Step) -> None:
-        self.tracks, self.at = tracks, at
-        self.sure = {reason for reason, number in tracks.entry["left_out"].items() if number} <= HARMLESS
-        self.found: dict[str, list[str] | None] = {name: [] if text is None else [text] for name, text in known.items()}
-
-    def get(self, slot: str) -> list[str] | None:
-        """The texts of a value, [] where it is missing; None where it may be any text."""
-        if slot not in self.found:
-            asked = parse(slot)
-            named = asked.name
-            if not self.has_step(asked.step):
-                self.found[slot] = []
-            elif asked.step and not self.sure:
-                self.found[slot] = None
-            elif named in self.tracks.stated:
-                self.found[slot] = self.tracks.value(slot, self.at)
-            else:
-                self.found[slot] = None  # {hz} and {control}, which samples do not say
-        return self.found[slot]
-
-    def has_step(self, away: int) -> bool:
-        """Whether the episode has the step so many steps away."""
-        return 0 <= self.at.step + away * int(self.tracks.entry["stride"]) < self.at.steps
-
-    def bind(self, elements: Mapping[str, str | None]) -> Values:
-        """These values, and the elements of lists by the names that stand for them; None may be any text."""
-        bound = Values(self.tracks, {}, self.at)
-        bound.found = self.found | {name: None if text is None else [text] for name, text in elements.items()}
-        return bound
-
-
-def _piece(slot: str, asked: Asked, values: Values) -> tuple[str, str]:
-    """The piece that stands for a placeholder."""
-    chosen = "|".join(
-        call for call in slot.split("|") if call.partition("(")[0] not in {name for name, _ in asked.edits}
-    )
-    found = values.get(chosen)
-    if found == [] and not any(name == "or" for name, _ in asked.edits):
-        return "gone", slot
-    if found is None and asked.step and asked.name.partition(":")[0] in AWAY:
-        return "other", slot
-    if found is None or not all(name in EDITS for name, _ in asked.edits):
-        return "track", slot
-    return asked.name if is_action(asked.name) else "text", asked.edit(found)
-
-
-def _part(kind: Json, name: str) -> Json | None:
-    """The part of a kind that a placeholder stands for; None where it is none."""
-    part = (kind.get("parts") or {}).get(name.removesuffix("_part")) if name.endswith("_part") else None
-    return {"text": part} if isinstance(part, str) else part
-
-
-def _drawn(slot: str, drawings: Mapping[str, str]) -> str:
-    """The placeholder of what is drawn into the image in the place of an image slot; "" for nothing."""
-    name = next((call.removesuffix(")")[5:] for call in slot.split("|") if call.startswith("draw(")), "")
-    return drawings.get(name, "")
-
-
-def _needed(kind: Json, drawings: Mapping[str, str]) -> list[str]:
-    """The placeholders, without operations on texts, whose absence no turn or part provides for."""
-    needed: dict[str, None] = {}
-    for turn in unrolled(kind)["turns"]:
-        bound = turn.get("each", {})
-        for inner in turn.get("turns", [turn]):
-            if inner.get("missing"):
-                continue
-            needed |= dict.fromkeys(bound.values())
-            pool = inner[next(role for role in ROLES if role in inner)]
-            for slot in _slots(pool):
-                part = _part(kind, slot)
-                if part is not None:
-                    needed |= {} if part.get("missing") else dict.fromkeys(_without_fallback(part["text"]))
-                elif slot not in bound and slot in _without_fallback(pool):
-                    needed[slot] = None
-    slots = [_drawn(slot, drawings) or slot for slot in needed]
-    return [slot for slot in slots if parse(slot).step or slot.split(":")[0] not in ("images", "image")]
-
-
-def _slots(pool: str | list[str]) -> list[str]:
-    """What stands in the placeholders of texts, without operations."""
-    return [_bare(slot) for slot in _written(pool)]
-
-
-def _without_fallback(pool: str | list[str]) -> list[str]:
-    """Those of them that no ``or(TEXT)`` stands behind."""
-    return [_bare(slot) for slot in _written(pool) if not any(name == "or" for name, _ in parse(slot).edits)]
-
-
-def _written(pool: str | list[str]) -> list[str]:
-    found = [match[1] for text in ([pool] if isinstance(pool, str) else pool) for match in SLOT.finditer(text)]
-    return [slot for slot in found if slot]
-
-
-def _bare(slot: str) -> str:
-    return "|".join(call for call in slot.split("|") if call.partition("(")[0] not in EDITS)
-
-
-def _uneven(kind: Json, values: Values) -> bool:
-    """Whether lists that turns are repeated for have another length than one another."""
-    for turn in kind["turns"]:
-        if "each" in turn and not all(inner.get("missing") for inner in turn.get("turns", [turn])):
-            lists = [values.get(slot) for slot in turn["each"].values()]
-            if None not in lists and len({len(one) for one in lists if one is not None}) > 1:
-                return True
-    return False
-
-
-def _learned(template: str, kind: Json) -> Iterator[str]:
-    """What the pieces of a template are learned as: ``text``, ``action`` or ``none``; nothing of images."""
-    if SLOT.sub(lambda found: "" if found[1] else "x", template):
-        yield "text"
-    for slot in _written(template):
-        name = re.split("[|:]", slot)[0]
-        part = _part(kind, name)
-        if name not in ("images", "image"):
-            yield part.get("loss", "text") if part else "action" if is_action(name) else "text"
-
-
-def _lengths(sample: Json, known: Mapping[str, str | None]) -> dict[str, int]:
-    """How many words what is known only of this step has at any other; not of schemes of varying length."""
-    words = {name: len(text.split()) for name in AWAY if (text := known.get(name))}
-    return {name: size for name, size in words.items() if name != "action" or size == len(sample["bins"])}

@@ -221,8 +221,8 @@ class Tracks:
         return None if text is None else [text]
 
     def _formed(self, asked: Asked, values: list[Json], at: Step) -> str | None:
-        if asked.form == "say":
-            return "".join(f"<say>{call['arguments']['text']}</say>" for call in values)
+        if asked.form == "say":  # of tool calls
+            return "".join(f"<say>{lines(str(value['arguments'].get('text', '')))}</say>" for value in values)
         camera = asked.camera or next(iter(self.entry["cameras"] or ("",)))
         stored = self.size or at.sizes.get(camera)
         # The picture that was annotated has the size of the stored one, or says its own.
