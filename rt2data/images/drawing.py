@@ -120,20 +120,30 @@ class _Pen:
         low, high = min(rows), min(max(rows), self.height - 1)
         if max(columns) < 0 or max(rows) < 0 or min(columns) >= self.width or low >= self.height:
             return
-        begin, end = (_ONE - 1, 0) if self.antialiased else (_HALF, _HALF)
         ys = [y for _, y in corners]
         sides = [_Side(ys.index(min(ys)), way, low) for way in (1, len(corners) - 1)]
-        left = len(corners)
-        for y in range(low, high + 1):
+        left, y, spans = len(corners), low, list[Ints]()
+        while y <= high:  # as far as neither side reaches a corner
             if not self.antialiased or y < high or y == low:
                 for side in sides:
                     left = side.turn(corners, rows, y, left)
-            x1, x2 = sorted(side.x for side in sides)
-            first, last = (x1 + begin) >> _BITS, (x2 + end) >> _BITS
-            if y >= 0 and last >= 0 and first < self.width:
-                self.pixels[y, max(first, 0) : min(last, self.width - 1) + 1] = self.color
+            until = min([side.until for side in sides if side.until > y] + [high + 1])
+            n = np.arange(min(until, high + 1) - y)
+            spans.append(np.sort([side.x + side.step * n for side in sides], axis=0))
             for side in sides:
-                side.x += side.step
+                side.x += side.step * len(n)
+            y += len(n)
+        first, last = np.concatenate(spans, axis=1)
+        begin, end = (_ONE - 1, 0) if self.antialiased else (_HALF, _HALF)
+        self._rows(low, (first + begin) >> _BITS, (last + end) >> _BITS)
+
+    def _rows(self, low: int, first: Ints, last: Ints) -> None:
+        """Fill rows from `low` on, each from its first to its last column."""
+        first, last = np.maximum(first, 0), np.minimum(last, self.width - 1)
+        sizes = np.where(np.arange(len(first)) >= -low, np.maximum(last - first + 1, 0), 0)
+        ys = np.repeat(np.arange(low, low + len(first)), sizes)
+        xs = np.arange(sizes.sum()) + np.repeat(first - np.cumsum(sizes) + sizes, sizes)
+        self.pixels[ys, xs] = self.color
 
     def _edge(self, p: Place, q: Place) -> None:
         """An edge of one pixel, between points with 16 bits behind the point, of which what lies outside is cut off."""
