@@ -362,7 +362,7 @@ def _moved(turns: Sequence[Turn], parts: Sequence[Part], step: int) -> list[Turn
         for slot in (slot for text in turn.pool for slot in slots(text) if turn.missing == "skip"):
             part = next((part for part in parts if slot.name == part.name + PART), None)
             inner = slots(shifted(part.template, slot.step)) if part and not part.missing else [] if part else [slot]
-            needs |= {one.key: one for one in inner if one.step}
+            needs |= {one.key: one for one in inner if one.step and not one.has_fallback}
     together = tuple(needs.values()) or ((Slot("step").shifted(step),) if step else ())
     return [replace(turn, needs=together) if turn.missing == "skip" else turn for turn in moved]
 

@@ -121,6 +121,9 @@ def test_turns_of_a_step_are_skipped_together() -> None:
     assert alone.steps() == {-1}
     assert len(fill_kind(alone, {"step|step(-1)": "4"}, lambda _: [])) == 2
     assert len(fill_kind(alone, {"step|step(-1)": None}, lambda _: [])) == 1
+    either = kind({"each": {"frames": [-1]}, "turns": [{"assistant": "{subtask|or(go)}"} | skip]}, {"assistant": "x"})
+    assert len(fill_kind(either, {"step|step(-1)": "4"}, lambda _: [])) == 2
+    assert len(fill_kind(either, {"step|step(-1)": None}, lambda _: [])) == 1
 
 
 def test_an_image_that_is_missing() -> None:
