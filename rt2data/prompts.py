@@ -6,6 +6,7 @@ is ``plan``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,6 +29,16 @@ def underscores_to_spaces(text: str) -> str:
     return text.replace("_", " ")
 
 
+def newlines_to_spaces(text: str) -> str:
+    """Replace each line break by a space, as openpi and LeRobot write tasks."""
+    return text.replace("\n", " ")
+
+
+def no_punctuation(text: str) -> str:
+    """Remove all but letters, digits, underscores and white space, as GR00T formalises its language."""
+    return re.sub(r"[^\w\s]", "", text)
+
+
 def collapse_whitespace(text: str) -> str:
     """Replace each run of white space by one space, and strip both ends."""
     return " ".join(text.split())
@@ -39,6 +50,8 @@ OPERATIONS: dict[str, Callable[[str], str]] = {
     "lower_first": lower_first,
     "no_final_stop": no_final_stop,
     "underscores_to_spaces": underscores_to_spaces,
+    "newlines_to_spaces": newlines_to_spaces,
+    "no_punctuation": no_punctuation,
     "collapse_whitespace": collapse_whitespace,
 }
 

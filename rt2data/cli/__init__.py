@@ -1,4 +1,5 @@
-"""The command line: `program` runs a command, `mixtures`, `datasets` and `tokenizers` hold a group of commands each.
+"""The command line: `program` runs a command, `mixtures`, `datasets`, `tokenizers` and `grounding` hold a group of
+commands each.
 
 `arguments` has the options that several commands share, `catalog` the text of `rt2data datasets`.
 

@@ -79,6 +79,7 @@ def _add_plan(commands: Commands) -> None:
         help="write each left-out row, its reason and its image to FILE, tab-separated (needs indexed sources)",
     )
     command.add_argument("--json", action="store_true", help="print the plan as JSON")
+    _add_learned(command)
 
 
 def plan_mixture(args: argparse.Namespace) -> None:
@@ -87,7 +88,9 @@ def plan_mixture(args: argparse.Namespace) -> None:
     from rt2data.plan import forecast
     from rt2data.plan import text as plan_text
     from rt2data.recipes import recipe as recipes
+    from rt2data.tokenizer import learned
 
+    learned.allow(args.learned)
     recipe = recipes.read_recipe(recipes.find_recipe(args.recipe))
     work = stages.work_folder((args.out or Path("out") / recipe.name).absolute(), args.work)
     plan = estimate.make(recipe, args.data_root, work, index=args.index, check=args.check, rows=args.left_out)
@@ -113,7 +116,7 @@ def _add_build(commands: Commands) -> None:
     )
     command.usage = (
         "rt2data build [-h] RECIPE --out DIR [--data-root DIR] [--work DIR] [--workers N]\n"
-        "                     [--staged auto|yes|no] [-- BEAM OPTIONS]"
+        "                     [--staged auto|yes|no] [--learned NAME=MODULE:FUNCTION] [-- BEAM OPTIONS]"
     )
     add_recipe(command)
     command.add_argument(
@@ -131,6 +134,7 @@ def _add_build(commands: Commands) -> None:
         help="copy images into shard order first, with long sequential reads (default auto: where random reads are"
         " slow)",
     )
+    _add_learned(command)
 
 
 def build_mixture(args: argparse.Namespace) -> None:
@@ -150,6 +154,7 @@ def build_mixture(args: argparse.Namespace) -> None:
             workers=args.workers,
             beam_options=args.beam_options,
             staged=args.staged,
+            learned=dict(place.partition("=")[::2] for place in args.learned),
         )
     print(args.out)
 
@@ -181,8 +186,8 @@ def _add_stats(commands: Commands) -> None:
     command.add_argument(
         "--against",
         metavar="FILE",
-        help="compare a dataset's actions with a checkpoint's statistics file, of any of these stacks: the share of"
-        " values outside of its bounds, shift, scale, order, unit",
+        help="compare the actions with a checkpoint's statistics file, of any of these stacks, or with a built mixture:"
+        " the share of values outside of its bounds, shift, scale, order, unit",
     )
     command.add_argument(
         "--key", metavar="NAME", help="with --against: the dataset in FILE (default: one with a name of this dataset)"
@@ -212,7 +217,7 @@ def print_stats(args: argparse.Namespace) -> None:
         if value is not None and needed is None:
             other = "--format" if option == "--source" else "--against"
             raise Rt2dataError("stats", f"{option} {value} alone", f"{other} beside it")
-    options = {"states": args.format is not None, "against": args.against, "key": args.key}
+    options = {"for_file": args.format is not None, "against": args.against, "key": args.key}
     statistics = read_stats(args.path, check=args.check, dataset=args.dataset, **options)
     if args.format is None:
         print(json.dumps(statistics, ensure_ascii=False) if args.json else stats.format_stats(statistics))
@@ -250,7 +255,7 @@ def read_stats(
     *,
     check: bool = False,
     dataset: str | None = None,
-    states: bool = False,
+    for_file: bool = False,
     against: str | None = None,
     key: str | None = None,
 ) -> dict[str, Any]:
@@ -260,27 +265,32 @@ def read_stats(
         path: a built mixture, or a dataset's folder.
         check: verify every checksum of a dataset's files; without it no image is read to its end.
         dataset: the dataset's name or declaration file; None: the declaration that fits its files.
-        states: measure a dataset's proprioceptive states too; a mixture has them where its prompts do.
-        against, key: a statistics file to compare a dataset with, and the dataset in it.
+        for_file: measure a dataset's states and its 10th and 90th percentile too; a mixture has states where its
+            prompts do.
+        against, key: a statistics file or a mixture to compare with, and the dataset in it.
 
     Raises:
-        Rt2dataError: neither a mixture nor a dataset that a declaration fits, or a mixture and `dataset` or `against`
-            given.
+        Rt2dataError: neither a mixture nor a dataset that a declaration fits, or a mixture and `dataset` given.
     """
     if not path.exists():
         raise Rt2dataError(str(path), "no such folder", "a built mixture, or a dataset's folder")
     if (path / "manifest.json").exists():
         if dataset is not None:
             raise Rt2dataError(str(path), f"a mixture, and --dataset {dataset}", "--dataset with a dataset's folder")
-        if against is not None:
-            raise Rt2dataError(str(path), f"a mixture, and --against {against}", "--against with a dataset's folder")
         from rt2data.mixture import stats
 
-        return stats.read_mixture_stats(path)
-    from rt2data.pipeline import dataset_stats
+        found = stats.read_mixture_stats(path)
+        if against is not None:
+            from rt2data.pipeline.against import Against, compare_mixture
 
-    file = dataset_stats.Against(against, key) if against is not None else None
-    return dataset_stats.of_dataset(path, check=check, dataset=dataset, states=states, against=file)
+            compared = compare_mixture(path, Against(against, key))
+            found["sources"] = [s | {"against": compared.get(s["source"])} for s in found["sources"]]
+        return found
+    from rt2data.pipeline import dataset_stats
+    from rt2data.pipeline.against import Against
+
+    file = Against(against, key) if against is not None else None
+    return dataset_stats.of_dataset(path, check=check, dataset=dataset, for_file=for_file, against=file)
 
 
 def _add_inspect(commands: Commands) -> None:
@@ -294,12 +304,15 @@ def _add_inspect(commands: Commands) -> None:
     command.add_argument("path", type=place, metavar="PATH", help="a built mixture, or one of its shards")
     command.add_argument("--limit", type=positive, default=5, metavar="N", help="number of samples (default 5)")
     command.add_argument("--json", action="store_true", help="print JSON Lines, one sample per line")
+    _add_learned(command)
 
 
 def inspect_mixture(args: argparse.Namespace) -> None:
     """Run `rt2data inspect`."""
     from rt2data.mixture import inspection
+    from rt2data.tokenizer import learned
 
+    learned.allow(args.learned)
     for text in inspection.inspect(args.path, args.limit, args.json):
         print(text)
 
@@ -309,17 +322,20 @@ def _add_export(commands: Commands) -> None:
         commands,
         "export",
         export_mixture,
-        "write a mixture in the chat format of a fine-tuning framework",
+        "write a mixture in the chat format of a fine-tuning framework, or as text",
         "rt2data export out/quickstart out/chat --format messages",
     )
     command.add_argument("path", type=place, metavar="OUT", help="a built mixture")
     command.add_argument("target", type=place, metavar="DST", help="the folder to write: new or empty")
     command.add_argument(
         "--format",
-        choices=["messages", "swift", "llava"],
+        choices=["messages", "swift", "llava", "text"],
         required=True,
         help="messages for LLaMA-Factory; swift for ms-swift, with a mark on answers that are not to be learned; llava "
-        "for LLaVA and Qwen-VL's own training code",
+        "for LLaVA and Qwen-VL's own training code; text: written out by a chat template, with what is learned",
+    )
+    command.add_argument(
+        "--template", metavar="NAME|FILE", help="of the format text: a bundled chat template, or a file of one"
     )
     command.add_argument(
         "--images",
@@ -333,7 +349,17 @@ def export_mixture(args: argparse.Namespace) -> None:
     """Run `rt2data export`."""
     from rt2data.mixture import export
 
-    print(export.export(args.path, args.target, args.format, args.images).text())
+    print(export.export(args.path, args.target, args.format, args.images, args.template).text())
+
+
+def _add_learned(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--learned",
+        action="append",
+        default=[],
+        metavar="NAME=MODULE:FUNCTION",
+        help="run this code as the learned encoder NAME of a tokenizer: FUNCTION returns it (docs/tokenizer.md)",
+    )
 
 
 def _add_verify(commands: Commands) -> None:
@@ -347,15 +373,21 @@ def _add_verify(commands: Commands) -> None:
     command.epilog = f"{command.epilog}\nExit status 1 where a check failed."
     command.add_argument("path", type=place, metavar="PATH", help="a built mixture")
     command.add_argument(
-        "--data-root", type=place, metavar="DIR", help="also check reasoning texts against the annotation files there"
+        "--data-root",
+        type=place,
+        metavar="DIR",
+        help="also compare reasoning and conversations with the annotation files there",
     )
+    _add_learned(command)
     command.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
 def verify_mixture(args: argparse.Namespace) -> int:
     """Run `rt2data verify`."""
     from rt2data import verify
+    from rt2data.tokenizer import learned
 
-    report = verify.verify(args.path, data_root=args.data_root)
+    learned.allow(args.learned)
+    report = verify.verify(args.path, data_root=args.data_root, learned=learned.known())
     print(json.dumps(report.to_dict(), ensure_ascii=False) if args.json else report.text())
     return 0 if report.ok else 1

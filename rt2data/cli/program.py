@@ -8,7 +8,7 @@ import os
 import sys
 
 from rt2data import __version__
-from rt2data.cli import datasets, mixtures, tokenizers
+from rt2data.cli import datasets, grounding, mixtures, tokenizers
 from rt2data.errors import Rt2dataError, Rt2dataErrors
 
 EXTRAS = {"h5py": "hdf5", "obstore": "cloud"}
@@ -84,6 +84,6 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for group in (mixtures, datasets, tokenizers):
+    for group in (mixtures, datasets, tokenizers, grounding):
         group.add_parsers(commands)
     return top

@@ -138,7 +138,7 @@ def _add_tokenizer(commands: Commands) -> None:
         commands,
         "tokenizer",
         fit_tokenizer,
-        "fit the FAST tokenizer to the action chunks of a recipe",
+        "fit FAST or BEAST to the action chunks of a recipe",
         "rt2data tokenizer fit quickstart --data-root out/sample --out out/fast",
     )
     command.add_argument("verb", choices=["fit"], metavar="fit")
@@ -146,12 +146,16 @@ def _add_tokenizer(commands: Commands) -> None:
     command.add_argument(
         "--out", type=local_path, required=True, metavar="DIR", help="the folder to write tokenizer.json into"
     )
-    command.add_argument("--spec", default="fast", help="the tokenizer to fit: fast (default), or fast-bpe")
+    command.add_argument("--spec", default="fast", help="the tokenizer to fit: fast (default), fast-bpe or beast")
     command.add_argument(
         "--horizon", type=positive, metavar="H", help="length of an action chunk in steps (default: the spec's)"
     )
     command.add_argument(
-        "--vocabulary", type=positive, default=1024, metavar="N", help="size of the fitted vocabulary (default 1024)"
+        "--vocabulary",
+        type=positive,
+        default=1024,
+        metavar="N",
+        help="size of the fitted vocabulary of FAST (default 1024)",
     )
 
 

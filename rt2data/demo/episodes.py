@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from rt2data.demo.motion import Course, Task, draw_task, perform_task
-from rt2data.demo.notes import annotate_episode
+from rt2data.demo.notes import annotate_episode, talk_in_episode
 from rt2data.demo.pose import from_rpy
 from rt2data.demo.render import Box
 from rt2data.demo.robot import Arm
@@ -20,7 +20,7 @@ from rt2data.images.codec import encode_image
 from rt2data.rlds.writer import ImageSpec, TensorSpec, TextSpec, write_rlds
 
 NAME, VERSION = "tabletop", "1.0.0"
-ANNOTATIONS = "annotations.jsonl"
+ANNOTATIONS, DIALOGUE = "annotations.jsonl", "dialogue.jsonl"
 SPLITS = {"train": 56, "val": 8}  # episodes
 SHARDS = {"train": 4, "val": 1}
 
@@ -54,7 +54,7 @@ FEATURES: dict[str, Any] = {
 
 
 def write_episodes(folder: Path, seed: int, tables: Mapping[str, Image.Image]) -> None:
-    """Write ``folder/tabletop/1.0.0``, and ``folder/tabletop/annotations.jsonl`` with what is true of the episodes."""
+    """Write ``folder/tabletop/1.0.0``, and beside it what is true of the episodes and what is said in them."""
     splits, first = {}, 0
     notes: list[dict[str, Any]] = []
     for split, count in SPLITS.items():
@@ -70,8 +70,10 @@ def write_episodes(folder: Path, seed: int, tables: Mapping[str, Image.Image]) -
         description="A rendered robot arm that picks up, pushes and places objects on a table; made by rt2data.",
         licence="Apache-2.0",
     )
-    lines = [json.dumps(note, ensure_ascii=False, separators=(",", ":")) + "\n" for note in notes]
-    (folder / NAME / ANNOTATIONS).write_text("".join(lines), encoding="utf-8")
+    talk = [row for number in range(first) for row in talk_in_episode(number, seed, draw_task(seed, number)[0])]
+    for name, rows in ((ANNOTATIONS, notes), (DIALOGUE, talk)):
+        lines = [json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows]
+        (folder / NAME / name).write_text("".join(lines), encoding="utf-8")
 
 
 def _render_episodes(

@@ -12,6 +12,8 @@ trace       the way of that point from here to the end of the episode, at most `
 vqa         questions (user) and answers (assistant) about the frame where a subtask begins: events
 =========== ===========================================================================================================
 
+A second file has what a person could have said, with what the robot answered: `talk_in_episode`.
+
 A trace has the first and the last of the remaining points, and those evenly between them, as MolmoAct takes them
 (allenai/molmoact@622ad08). Boxes, points and traces are in pixels of the stored image.
 """
@@ -31,6 +33,9 @@ from rt2data.demo.shapes import PLATE_FLOOR
 
 TRACE = 5  # points
 _CLEAR = 12.0  # pixels between an object's middle and the border of a third of the image
+
+_ASKED = ("Now {}, please.", "Can you {} now?", "Go on and {}.")
+_AGREED = ("Sure, I will {}.", "All right: I will {} now.", "OK.")
 
 # Subtasks of a kind of task: how many key poses each takes, what the arm does, and what it has done after it.
 _REACH, _GRASP = (1, "reach for the {a}", "reached the {a}"), (2, "grasp the {a}", "grasped the {a}")
@@ -89,6 +94,23 @@ def annotate_episode(
         for question, answer in _questions(rng, task, course, step, text, seen[step]):
             yield head | asked | {"role": "user", "value": question}
             yield head | asked | {"role": "assistant", "value": answer}
+
+
+def talk_in_episode(episode: int, seed: int, task: Task) -> Iterator[dict[str, Any]]:
+    """Yield what is said in an episode, as events: where a subtask begins that is not the first, a person asks for it
+    (``interjection``), and the robot agrees with a call of ``say`` (``speech``).
+
+    Args:
+        episode: its number.
+        seed: of the sample.
+        task: what the arm does.
+    """
+    rng = Random(f"rt2data tabletop {seed} talk {episode}")
+    for step, text, _ in islice(_subtasks(task), 1, None):
+        head = {"episode": str(episode), "step": step, "event": True}
+        yield head | {"track": "interjection", "role": "user", "value": rng.choice(_ASKED).format(text)}
+        call = {"name": "say", "arguments": {"text": rng.choice(_AGREED).format(text)}}
+        yield head | {"track": "speech", "role": "assistant", "value": call}
 
 
 def _subtasks(task: Task) -> Iterator[tuple[int, str, str]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -55,6 +56,7 @@ MAX_SIDE = 65535
 """The longest side in pixels, which is JPEG's own limit."""
 
 Bytes: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
+Draw: TypeAlias = Callable[[npt.NDArray[np.uint8]], None]
 
 _PIL_FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "gif": "GIF", "bmp": "BMP", "tiff": "TIFF"}
 _OTHER_STARTS = {b"GIF87a": "gif", b"GIF89a": "gif", b"BM": "bmp"} | dict.fromkeys(
@@ -247,8 +249,10 @@ def convert_to_rgb(image: Image) -> Image:
         raise ImageError("unknown_format", f"pixels of mode {image.mode} ({error})") from error
 
 
-def reencode(data: Bytes, spec: ImageSpec) -> bytes:
+def reencode(data: Bytes, spec: ImageSpec, draw: Draw | None = None) -> bytes:
     """Decode an image and encode it as `spec` says: 8-bit RGB (`convert_to_rgb`), upright, without metadata.
+
+    `draw` changes the pixels, uint8 (height, width, 3), in place once they have their size.
 
     One Pillow version gives the same bytes on every machine. JPEG has 4:2:0 chroma, like TensorFlow's encoder and so
     most published robot data. Resizing is Lanczos with antialiasing. An EXIF orientation is applied to the pixels,
@@ -271,6 +275,10 @@ def reencode(data: Bytes, spec: ImageSpec) -> bytes:
         image = PIL.Image.merge("RGB", image.split()[::-1])
     if spec.size is not None and image.size != spec.size:
         image = image.resize(spec.size, PIL.Image.Resampling.LANCZOS)
+    if draw is not None:
+        pixels = np.array(image)
+        draw(pixels)
+        image = PIL.Image.fromarray(pixels)
     image.info.clear()  # else Pillow carries comments and colour profiles over
     out = io.BytesIO()
     match original:

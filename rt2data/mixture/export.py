@@ -2,10 +2,11 @@
 
 ``messages``: a list of ``{role, content}`` and a list of images, which LLaMA-Factory and ms-swift read. ``swift``: the
 same with ms-swift's ``loss`` beside each answer. ``llava``: ``conversations`` of ``{from, value}`` and ``image``, which
-LLaVA and the fine-tuning code of Qwen-VL read. In each the text ``<image>`` stands for an image, as often and in the
+LLaVA and the fine-tuning code of Qwen-VL read. In these the text ``<image>`` stands for an image, as often and in the
 order in which they are listed. All answers of a conversation are in one record (`conversations`); a sample of a kind is
-a record of its own, made from its turns (`chat`). Records stay in the order of the shards; memory holds one sample, or
-one row group of Parquet.
+a record of its own, made from its turns (`chat`). ``text``: each sample as the text that a chat template makes of it,
+with what of it is learned. Records stay in the order of the shards; memory holds one sample, or one row group of
+Parquet.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,21 +23,19 @@ from typing import Any, NamedTuple
 from rt2data import prompts, storage
 from rt2data.errors import Rt2dataError
 from rt2data.mixture import reader
-from rt2data.mixture.chat import IMAGE, MARKED, PLACEHOLDERS, ChatTurn, chat
+from rt2data.mixture.chat import HEAD, IMAGE, MARKED, PLACEHOLDERS, ChatTurn, chat
 from rt2data.mixture.conversations import Conversations, Record
+from rt2data.mixture.export_files import Add, Json, json_lines, json_list, parquet
 from rt2data.mixture.reader import Sample
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
+from rt2data.turns.chat_templates import ChatTemplate, load_chat_template, write_chat
 
-FORMATS = ("messages", "swift", "llava")
+FORMATS = ("messages", "swift", "llava", "text")
 IMAGES = ("files", "parquet")
-GROUP_BYTES = 1 << 26  # images of one row group: a reader of Parquet holds a row group
 
 _LLAVA = {"user": "human", "assistant": "gpt"}
 _SUFFIX = re.compile(r"(?:[A-Za-z0-9_]+\.)*(?:jpg|png|webp)")
-
-Json = dict[str, Any]
-Add = Callable[[Json], object]
 
 
 class Turn(NamedTuple):
@@ -82,6 +81,8 @@ class Exported:
         lines = [f"{self.target}: {counted}" + (f"; {self.files:,} image files" if self.files else "")]
         lines += [f"left out: {n:,} {reason}" for reason, n in self.left_out.items()]
         lines += [f"not in the format: {reason} ({n:,} samples)" for reason, n in self.unsaid.items()]
+        if self.format == "text":
+            return "\n".join(lines)
         train = [stem for stem in self.samples if stem.partition("_")[0] == "train"]
         if self.format == "llava":
             first = f"{self.target}/{train[0] if train else next(iter(self.samples), 'train')}.json"
@@ -105,14 +106,21 @@ class Exported:
         return "\n".join(lines)
 
 
-def export(path: str | Place, target: str | Place, format: str, images: str = "files") -> Exported:  # noqa: A002
+def export(
+    path: str | Place,
+    target: str | Place,
+    format: str,  # noqa: A002
+    images: str = "files",
+    template: str | None = None,
+) -> Exported:
     """Write a mixture in a chat format, into a folder that appears whole or not at all.
 
     Args:
         path: the mixture's folder or URL.
         target: the folder of this machine to write, new or empty.
-        format: ``messages``, ``swift`` or ``llava``.
+        format: of `FORMATS`.
         images: ``files``: below ``images/``, once for all copies and variants of a sample; ``parquet``: in the rows.
+        template: of the format ``text``: the name of a bundled chat template, or a file of one.
 
     Returns:
         What was written. Samples whose texts hold one of `PLACEHOLDERS` that is none of their images are left out and
@@ -128,23 +136,31 @@ def export(path: str | Place, target: str | Place, format: str, images: str = "f
         raise Rt2dataError(str(target), "a URL", "a folder of this machine", "Copy it to the store afterwards")
     manifest = reader.load_manifest(path)
     if format != "messages" and images == "parquet":
-        reads = {"llava": "LLaVA", "swift": "ms-swift"}[format]
+        reads = {"llava": "LLaVA", "swift": "ms-swift", "text": "a row of texts"}[format]
         raise Rt2dataError(str(target), f"{format} with images in Parquet", f"image files, which is what {reads} reads")
+    if (format == "text") != (template is not None):
+        found = (
+            "no chat template for the format text" if format == "text" else f"a chat template for the format {format}"
+        )
+        raise Rt2dataError(str(target), found, "a template for the format text, and for no other")
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
         raise Rt2dataError(str(target), "a file, or a folder with files in it", "a new or an empty folder")
     if source.resolve() in (into.resolve(), *into.resolve().parents):
         raise Rt2dataError(str(target), f"a folder inside the mixture {path}", "a folder outside of it")
     exported = Exported(str(target), manifest["name"], format, images)
     with atomic.replacing_folder(into) as folder:
-        _Export(source, manifest, folder, exported).run()
+        _Export(source, manifest, folder, exported, load_chat_template(template) if template else None).run()
     return exported
 
 
 class _Export:
     """One export into `folder`, counted in `exported`."""
 
-    def __init__(self, source: Place, manifest: Json, folder: Path, exported: Exported) -> None:
+    def __init__(
+        self, source: Place, manifest: Json, folder: Path, exported: Exported, template: ChatTemplate | None
+    ) -> None:
         self.source, self.manifest, self.folder, self.exported = source, manifest, folder, exported
+        self.template = template
         rules = manifest["recipe"]["sources"]
         self.prompts = {
             entry["source"]: manifest["recipe"]["prompts"] | rule.get("prompts", {})
@@ -174,10 +190,10 @@ class _Export:
         if self.exported.images == "parquet":
             (self.folder / stem).mkdir()
             for shard in shards:
-                with _parquet(self.folder / stem / f"{Path(shard['name']).stem}.parquet") as add:
+                with parquet(self.folder / stem / f"{Path(shard['name']).stem}.parquet") as add:
                     self._shard(stem, split, shard, add)
             return
-        ending, opened = (".json", _json_list) if self.exported.format == "llava" else (".jsonl", _json_lines)
+        ending, opened = (".json", json_list) if self.exported.format == "llava" else (".jsonl", json_lines)
         with opened(self.folder / f"{stem}{ending}") as add:
             for shard in shards:
                 self._shard(stem, split, shard, add)
@@ -186,7 +202,7 @@ class _Export:
     def _find_conversations(self, source: str | None, shards: list[Json]) -> Iterator[None]:
         """Look for conversations where there can be some; that reads the JSON of every sample once more."""
         asked = any(s["kind"] == "vqa" for s in self.manifest["sources"] if source in (None, s["source"]))
-        if not asked:
+        if self.template or not asked:
             yield
             return
         files = (reader.samples(self.source / shard["name"], images=False) for shard in shards)
@@ -197,6 +213,9 @@ class _Export:
 
     def _shard(self, stem: str, split: str, shard: Json, add: Add) -> None:
         for sample in reader.samples(self.source / shard["name"]):
+            if self.template:
+                self._add_text(stem, split, sample, self.template, add)
+                continue
             if sample.meta.get("recipe_kind"):
                 self._add_kind(stem, split, sample, add)
                 continue
@@ -229,6 +248,20 @@ class _Export:
         images = [self._image(split, sample.key, name, sample.images[name]) for name in made.images]
         add(self._row(sample.key, images, made.turns))
         self.exported.unsaid.update(made.unsaid)
+        self.exported.samples[stem] += 1
+        self.exported.records[stem] += 1
+
+    def _add_text(self, stem: str, split: str, sample: Sample, template: ChatTemplate, add: Add) -> None:
+        """Write a sample as the text of its conversation."""
+        messages = sample.meta.get("messages") or _plain_messages(sample)
+        if mark := template.find_mark(messages):
+            self.exported.left_out[f"with {mark} in a text"] += 1
+            return
+        made = write_chat(messages, template)
+        if any(message["loss"] == "action" and not message["spans"] for message in messages):
+            self.exported.unsaid[HEAD] += 1
+        images = [self._image(split, sample.key, name, sample.images[name]) for name in made.images]
+        add({"id": sample.key, "text": made.text, "spans": [span.to_dict() for span in made.spans], "images": images})
         self.exported.samples[stem] += 1
         self.exported.records[stem] += 1
 
@@ -311,6 +344,24 @@ def _place_images(turns: list[Turn], kind: str | None) -> list[Turn] | None:
     return [turn._replace(images=0) for turn in turns]
 
 
+def _plain_messages(sample: Sample) -> list[Json]:
+    """The conversation of a sample of a mixture without kinds: the prompt behind the images, and the target."""
+    question, answer = sample.meta["prompt"], sample.meta["target"]
+    content = [{"type": "image", "image": name} for name in sample.images] + [{"type": "text", "text": question}]
+    words = len(answer)
+    if sample.meta["kind"] == "robot":
+        marked = answer.find(prompts.MARKER)
+        words = marked + len(prompts.MARKER) + 1 if marked >= 0 else 0
+    loss = "text" if sample.meta["kind"] != "robot" else "both" if words else "action"
+    parts = ((0, words, "text"), (words, len(answer), "action"))
+    spans = [{"start": start, "end": end, "loss": of} for start, end, of in parts if start < end]
+    said = [{"type": "text", "text": answer}] if answer else []
+    return [
+        {"role": "user", "content": content, "loss": "none", "end": False, "spans": []},
+        {"role": "assistant", "content": said, "loss": loss, "end": True, "spans": spans},
+    ]
+
+
 def _streams(shards: list[Json]) -> list[tuple[str | None, list[Json]]]:
     """Shards by source, in their order."""
     streams: dict[str | None, list[Json]] = {}
@@ -328,61 +379,3 @@ def _described(file: str) -> Json:
             "system_tag": "system",
         },
     }  # fmt: skip
-
-
-@contextmanager
-def _json_lines(path: Path) -> Iterator[Add]:
-    with path.open("w", encoding="utf-8") as file:
-        yield lambda item: file.write(json.dumps(item, ensure_ascii=False) + "\n")
-
-
-@contextmanager
-def _json_list(path: Path) -> Iterator[Add]:
-    """A list, one item a line: LLaVA reads no JSON lines."""
-    before = "[\n"
-
-    def add(item: Json) -> None:
-        nonlocal before
-        file.write(before + json.dumps(item, ensure_ascii=False))
-        before = ",\n"
-
-    with path.open("w", encoding="utf-8") as file:
-        yield add
-        file.write("\n]\n" if before == ",\n" else "[]\n")
-
-
-@contextmanager
-def _parquet(path: Path) -> Iterator[Add]:
-    """Rows with the images in them, as `datasets` writes them: its Image feature decodes them."""
-    import pyarrow as pa
-    import pyarrow.parquet
-
-    text: Any = {"dtype": "string", "_type": "Value"}
-    features = {"id": text, "messages": [{"role": text, "content": text}], "images": [{"_type": "Image"}]}
-    message = pa.struct([("role", pa.string()), ("content", pa.string())])
-    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    schema = pa.schema(
-        [("id", pa.string()), ("messages", pa.list_(message)), ("images", pa.list_(image))],
-        metadata={"huggingface": json.dumps({"info": {"features": features}})},
-    )
-    rows: list[Json] = []
-    size = 0
-
-    def flush() -> None:
-        nonlocal size
-        if rows:
-            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-        rows.clear()
-        size = 0
-
-    def add(item: Json) -> None:
-        nonlocal size
-        rows.append(item)
-        size += sum(len(image["bytes"]) for image in item["images"])
-        if size >= GROUP_BYTES:
-            flush()
-
-    opened: AbstractContextManager[Any] = pa.parquet.ParquetWriter(path, schema)
-    with opened as writer:
-        yield add
-        flush()

@@ -17,8 +17,9 @@ from rt2data import storage
 from rt2data.errors import Rt2dataError
 from rt2data.mixture import reader
 from rt2data.storage.places import Place
-from rt2data.tokenizer import ActionTokenizer
+from rt2data.tokenizer import ActionTokenizer, learned
 from rt2data.tokenizer.floats import float_normaliser
+from rt2data.tokenizer.loading import action_file
 from rt2data.tokenizer.text.reply import parse_reply
 
 WIDTH = 100  # columns
@@ -46,14 +47,17 @@ def inspect(path: str | Place, limit: int = 5, as_json: bool = False) -> Iterato
         Rt2dataError: no mixture there, or a shard that cannot be read.
     """
     folder, shards, groups = _find_shards(storage.place(path))
-    tokenizer = _load_tokenizer(folder)
+    tokenizer, further = _load_tokenizer(folder), _Further(folder)
     for shard, sample, images in _choose(folder, shards, groups, limit):
         facts = [_image_facts(name, data) for name, data in images]
         decoded = _decode(sample, tokenizer)
+        others = further.decode(sample)
         if as_json:
-            yield json.dumps(sample | {"images": facts, "shard": shard, "decoded": decoded}, ensure_ascii=False)
+            more = {"decoded_actions": others} if others else {}
+            shown = sample | {"images": facts, "shard": shard, "decoded": decoded} | more
+            yield json.dumps(shown, ensure_ascii=False)
         else:
-            yield _text(shard, sample, facts, decoded, tokenizer)
+            yield _text(shard, sample, facts, decoded, tokenizer, others)
 
 
 def _find_shards(path: Place) -> tuple[Place, list[str], set[Group]]:
@@ -135,28 +139,64 @@ def _image_facts(name: str, data: bytes) -> Json:
 
 
 def _decode(sample: Json, tokenizer: ActionTokenizer | None) -> list[float] | None:
-    """Decode what is learned to the action, horizon x D float32 values; None where it holds no action string."""
+    """Decode what is learned to the action, horizon x D float32 values; None where it holds no action string, or ids of
+    a learned encoder that is not given.
+    """
     if sample.get("kind") != "robot" or tokenizer is None:
         return None
     own = tokenizer.check_sample(sample)
     if not own.fields:  # an action of floats
-        values = np.array(sample["action_normalised"], np.float32).reshape(own.horizon, len(own.dims))
-        return [float(x) for x in float_normaliser(own).denormalise(values).reshape(-1)]
+        return _denormalise(own, sample["action_normalised"])
     target = _learned_action(sample) if sample.get("recipe_kind") else str(sample["target"])
     if target is None:
         return None
     bins = own.parse(target) if sample.get("plan") is None else parse_reply(own, target).bins
+    if own.spec.scheme == "learned" and own.spec.options["encoder"] not in learned.known():
+        return None
     return [float(x) for x in own.decode(bins).actions.reshape(-1)]
 
 
-def _learned_action(sample: Json) -> str | None:
-    """The first action string that is learned in the turns of a sample."""
+def _denormalise(own: ActionTokenizer, values: list[float]) -> list[float]:
+    chunk = np.array(values, np.float32).reshape(own.horizon, len(own.dims))
+    return [float(x) for x in float_normaliser(own).denormalise(chunk).reshape(-1)]
+
+
+def _learned_action(sample: Json, tokenizer: str | None = None) -> str | None:
+    """The first action string of a tokenizer (None: ``tokenizer.json``) that is learned in the turns of a sample."""
     for message in sample["messages"]:
         text = "".join(part.get("text", "") for part in message["content"])
         for span in message["spans"]:
-            if span["loss"] == "action":
+            if span["loss"] == "action" and span.get("tokenizer") == tokenizer:
                 return text[span["start"] : span["end"]]
     return None
+
+
+class _Further:
+    """The further tokenizers of a mixture's actions, opened where a sample has something of theirs."""
+
+    def __init__(self, folder: Place) -> None:
+        self.folder = folder
+        self.opened: dict[str, ActionTokenizer] = {}
+
+    def decode(self, sample: Json) -> dict[str, list[float]]:
+        """By name, what a sample's action is by each of them, horizon x D float32 values."""
+        if sample.get("kind") != "robot":
+            return {}
+        floats = sample.get("actions_normalised") or {}
+        found = {name: _denormalise(own, floats[name]) for name in floats if (own := self._of(name, sample))}
+        spans = [span for message in sample.get("messages") or () for span in message["spans"] if "tokenizer" in span]
+        for name in dict.fromkeys(span["tokenizer"] for span in spans):
+            own, text = self._of(name, sample), _learned_action(sample, name)
+            if own and text:
+                found[name] = [float(x) for x in own.decode(own.parse(text)).actions.reshape(-1)]
+        return found
+
+    def _of(self, name: str, sample: Json) -> ActionTokenizer | None:
+        """The tokenizer of a sample's source; None beside a single shard, where its file may not be."""
+        file = self.folder / action_file(name)
+        if name not in self.opened and file.is_file():
+            self.opened[name] = ActionTokenizer.from_pretrained(str(file))
+        return self.opened[name].for_source(sample["source"]) if name in self.opened else None
 
 
 def _turns(sample: Json) -> list[tuple[str, str]]:
@@ -173,7 +213,12 @@ def _turns(sample: Json) -> list[tuple[str, str]]:
 
 
 def _text(
-    shard: str, sample: Json, facts: list[Json], decoded: list[float] | None, tokenizer: ActionTokenizer | None
+    shard: str,
+    sample: Json,
+    facts: list[Json],
+    decoded: list[float] | None,
+    tokenizer: ActionTokenizer | None,
+    others: dict[str, list[float]],
 ) -> str:
     named = f" ({sample['recipe_kind']})" if sample.get("recipe_kind") else ""
     title = f"{sample['key']}  {sample['kind']}{named}  {sample['dataset']}  {sample['split']}"
@@ -187,6 +232,9 @@ def _text(
         rows.append(("image", "none"))
     if decoded is not None and tokenizer is not None:
         rows += _action(sample, decoded, tokenizer)
+    for name, values in others.items():
+        first = ", ".join(map(_number, values[: len(sample["dims"])]))
+        rows.append((name, f"{len(values) // len(sample['dims'])} steps, the first {first}"))
     if sample["kind"] == "robot" and (decoded is not None or named):
         rows.append(("episode", f"{sample['episode']}, step {sample['step']} of {sample['steps']}"))
     for name in ("question", "answers", "captions"):

@@ -25,6 +25,7 @@ def read_mixture_stats(path: Place) -> Json:
     splits = {name: split["samples"] for name, split in manifest["splits"].items()}
     form = manifest["recipe"]["form"]
     head = {"name": manifest["name"], "what": "mixture", "form": form, "checked": True}
+    head |= {"tokenizers": manifest["recipe"]["actions"]} if "actions" in manifest["recipe"] else {}
     return head | {"splits": splits, "sources": sources}
 
 
@@ -34,6 +35,10 @@ def format_stats(stats: Json) -> str:
     lines = [f"{stats['what']} {stats['name']}: " + ", ".join(f"{name} {n:,}" for name, n in stats["splits"].items())]
     if not stats["checked"]:
         lines.append("checksums of the files were not verified; --check verifies them")
+    for name, one in stats.get("tokenizers", {}).items():
+        lines.append(
+            f"further tokenizer {name}: {one_line(one['spec'])}, {one['horizon']} steps, bounds {one['bounds']}"
+        )
     for s in stats["sources"]:
         robot = s["kind"] == "robot"
         size = f"{s['units']:,} episodes, {s['rows']:,} steps" if robot else f"{s['rows']:,} examples"

@@ -121,4 +121,4 @@ def _gather_tasks(task: ExchangeTask, out: Place) -> Iterator[GatherTask]:
     """All of a build: that of its first group makes them."""
     if task.group == 0:
         plan = load_plan(load_job(task.job).work.build(task.build).folder)
-        yield from (GatherTask(task.job, task.build, out, g) for g in range(exchange.shard_groups(plan)))
+        yield from (GatherTask(task.job, task.build, out, g, task.learned) for g in range(exchange.shard_groups(plan)))

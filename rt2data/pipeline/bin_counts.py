@@ -25,8 +25,9 @@ class Bins:
     Attributes:
         counts: ``train`` are the actions, and ``proprio`` the states where prompts hold them. Each step counts once
             whatever its copies and whatever the horizon: int64 (fields of a step, bins), the first row of the terminate
-            field, and int64 (D,). Of a scheme whose codes belong to a whole chunk ("dct", "fast-bpe"), the codes of all
-            frequencies of a dimension count together; of chunks relative to their start, the bins of all steps.
+            field, and int64 (D,). Of a scheme whose codes belong to a whole chunk ("dct", "fast-bpe", "beast"), the
+            codes of all frequencies, or weights, of a dimension count together; of chunks relative to their start, the
+            bins of all steps.
     """
 
     def __init__(self, tokenizer: ActionTokenizer, state: ActionTokenizer | None = None) -> None:
@@ -38,7 +39,7 @@ class Bins:
         source, table = piece.source, piece.table
         rows = np.flatnonzero(samples.kept & (samples.row_split == 0))
         mine = self._tokenizer.for_source(source.name)
-        if mine.spec.by_frequency or source.sampling.relative:
+        if mine.spec.of_chunks or source.sampling.relative:
             chunks = windows.ActionWindows(piece.every, source)
             for block in range(0, max(1, len(rows)), BLOCK):
                 actions = chunks.at(rows[block : block + BLOCK] + piece.start)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from rt2data.runners.progress import Reporter
 from rt2data.samples.groups import exchange_limits
 from rt2data.storage.places import Place
 from rt2data.storage.workdir import WorkDir
-from rt2data.tokenizer import proprio
+from rt2data.tokenizer import learned as encoders
+from rt2data.tokenizer import loading, proprio
 
 
 def build(
@@ -34,6 +35,7 @@ def build(
     workers: int | None = None,
     beam_options: Sequence[str] = (),
     staged: str = "auto",
+    learned: Mapping[str, str] | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Build a mixture.
@@ -49,6 +51,8 @@ def build(
         beam_options: given to Beam as they are, such as ``["--runner=FlinkRunner"]``.
         staged: copy images in the order of the shards first, in long reads (`rt2data.pipeline.staging`): ``yes``,
             ``no``, or ``auto``, where single reads are slow.
+        learned: the code of learned encoders that the recipe's tokenizers name, ``MODULE:FUNCTION`` by name; every
+            worker imports it (`rt2data.tokenizer.learned`). Without it none runs, whatever a recipe says.
         progress: print the plan and the progress on stderr.
 
     Returns:
@@ -57,6 +61,7 @@ def build(
     Raises:
         Rt2dataError: input that cannot be used. OUT is then as it was before.
     """
+    encoders.allow(encoders.as_places(learned or {}))
     parsed = recipes.read_recipe(recipes.find_recipe(str(recipe)))
     target = storage.place(out).absolute()
     folder = work_folder(target, work)
@@ -85,15 +90,19 @@ def build(
         tokenizer.save_pretrained(str(files.folder))
         if states:
             states.save_pretrained(str(files.folder), proprio.FILE)
+        further = prepared.action_tokenizers()
+        for name, one in further.items():
+            one.save_pretrained(str(files.folder), loading.action_file(name))
         drawn = [sum(source.quota.values()) for source in plan.sources]
         image_bytes = [source.image_bytes for source in plan.sources]
         limits = exchange_limits(parsed, prepared.job.parts, drawn, chosen, image_bytes)
         job = prepared.job.regrouped(limits, chosen)
         file = job.save()
-        runs = [ExchangeTask(file, files.name, g) for g in range(len(job.groups))]
-        shards = [GatherTask(file, files.name, target, g) for g in range(exchange.shard_groups(plan))]
+        places = encoders.allowed()
+        runs = [ExchangeTask(file, files.name, g, places) for g in range(len(job.groups))]
+        shards = [GatherTask(file, files.name, target, g, places) for g in range(exchange.shard_groups(plan))]
         records = [files.record(n) for n in range(plan.shards)]
         engine.run([("exchange", runs), ("gather", shards)], "shards", finished(records, os.path.exists), len(records))
-        manifest = commit.commit(target, job, plan, (tokenizer, states), prepared.statistics, files)
+        manifest = commit.commit(target, job, plan, (tokenizer, states, further), prepared.statistics, files)
     say.line(summary(target, manifest))
     return manifest

@@ -9,10 +9,9 @@ import yaml
 from rt2data.declarations import licences
 from rt2data.images import codec
 from rt2data.mixture.drift import tabulate_drift
-from rt2data.recipes.kinds import cameras_of
-from rt2data.recipes.recipe import RecipeSource
-from rt2data.samples import selection
+from rt2data.samples import windows
 from rt2data.samples.job import Job
+from rt2data.tokenizer import loading
 
 _STRINGS = (
     "key", "kind", "source", "dataset", "split", "prompt", "target", "language", "instruction", "plan", "episode",
@@ -24,31 +23,30 @@ _MESSAGE = [
     {"name": "content", "list": [{"name": part, "dtype": "string"} for part in ("type", "text", "image")]},
     {"name": "loss", "dtype": "string"}, {"name": "end", "dtype": "bool"}, {"name": "spans", "list": _SPAN},
 ]  # fmt: skip
+# In mixtures with further tokenizers of actions.
+_NAMED_SPANS = {"name": "spans", "list": [*_SPAN, {"name": "tokenizer", "dtype": "string"}]}
+_DRAWN = [
+    {"name": "member", "dtype": "string"}, {"name": "drawing", "dtype": "string"},
+    {"name": "lines", "list": {"list": {"list": "int64"}}},
+]  # fmt: skip
 _NUMBERS = ("step", "steps", "horizon")
 _LISTS: dict[str, Any] = {
     "images": "string", "cameras": [{"name": part, "dtype": "string"} for part in ("member", "role", "field")],
     "dims": "string", "units": "string", "action": "float32", "terminate": "bool", "bins": "int32",
     "proprio": "float32", "action_valid": "bool", "image_valid": "bool", "action_normalised": "float32",
     "turns": "string", "answers": "string", "captions": "string", "messages": _MESSAGE, "relative": "string",
-    "origin": "float32",
+    "origin": "float32", "drawn": _DRAWN,
 }  # fmt: skip
 
 
 def members(job: Job) -> list[str]:
     """Every image member that a sample of the mixture may have: ``jpg``, ``wrist.png``, ``wrist.h1.png``, …"""
     kinds = [job.recipe.image["format"]] if job.recipe.image else list(codec.FORMATS)
-    every = [(source, cameras) for source in job.recipe.sources for cameras in _shown(source)]
-    later = dict.fromkeys(name for _, cameras in every for name in cameras[1:])
-    later |= dict.fromkeys(
-        f"{name}.h{back}" for source, cameras in every for back in range(1, source.sampling.history) for name in cameras
-    )
+    shown = [windows.pictures(source, kind) for source in job.recipe.sources for kind in source.kinds or (None,)]
+    now = [[one.name for one in pictures if not (one.step or one.drawing)] for pictures in shown]
+    later = dict.fromkeys(name for names in now for name in names[1:])
+    later |= dict.fromkeys(one.name for pictures in shown for one in pictures if one.step or one.drawing)
     return [f"{before}{kind}" for before in ("", *(f"{name}." for name in later)) for kind in kinds]
-
-
-def _shown(source: RecipeSource) -> list[tuple[str, ...]]:
-    """The cameras that the samples of a source show, of each kind that it gives."""
-    cameras = selection.cameras(source)
-    return [cameras_of(kind, cameras) for kind in source.kinds] or [cameras]
 
 
 def features(job: Job) -> list[dict[str, Any]]:
@@ -59,9 +57,15 @@ def features(job: Job) -> list[dict[str, Any]]:
     """
     from rt2data.shards import render
 
-    json = []
+    json: list[dict[str, Any]] = []
+    named = any(not scheme.floats for scheme in job.recipe.actions)
+    lists = _LISTS | ({"messages": [*_MESSAGE[:-1], _NAMED_SPANS]} if named else {})
     for name in render.fields(job.recipe):
-        kind = {"list": _LISTS[name]} if name in _LISTS else {"dtype": "string" if name in _STRINGS else "int64"}
+        if name == render.FURTHER:
+            floats = [{"name": one.name, "list": "float32"} for one in job.recipe.actions if one.floats]
+            json.append({"name": name, "struct": floats})
+            continue
+        kind = {"list": lists[name]} if name in lists else {"dtype": "string" if name in _STRINGS else "int64"}
         json.append({"name": name} | kind)
     own = [{"name": "__key__", "dtype": "string"}, {"name": "__url__", "dtype": "string"}]
     return [*({"name": m, "dtype": "image"} for m in members(job)), {"name": "json", "struct": json}, *own]
@@ -114,6 +118,7 @@ def text(manifest: dict[str, Any], job: Job) -> str:
     # What is an action's place in the turns of a kind, only the recipe says.
     robot = next((s["source"] for s in manifest["sources"] if s["kind"] == "robot" and not s.get("kinds")), None)
     lines += (_float_actions(name) if job.recipe.floats else _actions(name, planned, bool(kinds))) if robot else []
+    lines += _further(job)
     cited = [s for s in manifest["sources"] if s["citation"]]
     lines += ["## Citations", "", *(f"- {s['dataset']}: {s['citation']}" for s in cited), ""] if cited else []
     return "\n".join(lines)
@@ -214,6 +219,17 @@ actions = float_normaliser(tok).denormalise(values)
 ```
 """
     return [*snippet.rstrip().split("\n"), ""]
+
+
+def _further(job: Job) -> list[str]:
+    """The further tokenizers of actions, and where their actions stand; nothing without one."""
+    rows = [
+        f"| `{loading.action_file(one.name)}` | {one.horizon} | "
+        + ("`actions_normalised`, floats |" if one.floats else "turns, as text |")
+        for one in job.recipe.actions
+    ]
+    head = ["", "## Further tokenizers of the actions", "", "| file | steps | where |", "| --- | ---: | --- |"]
+    return [*head, *rows, ""] if rows else []
 
 
 def _folder(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from rt2data.samples.job import Job
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
 from rt2data.storage.workdir import BuildFiles
-from rt2data.tokenizer import ActionTokenizer, proprio
+from rt2data.tokenizer import ActionTokenizer, loading, proprio
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")  # names that `atomic.replacing` gives until it renames
 
@@ -104,13 +104,14 @@ def commit(
     out: Place,
     job: Job,
     plan: Plan,
-    tokenizers: tuple[ActionTokenizer, ActionTokenizer | None],
+    tokenizers: tuple[ActionTokenizer, ActionTokenizer | None, Mapping[str, ActionTokenizer]],
     measured: dict[int, dict[str, Any]],
     build: BuildFiles,
 ) -> dict[str, Any]:
     """Write ``statistics.json``, ``tokenizer.json``, ``README.md`` and, last, ``manifest.json``.
 
-    `tokenizers` are that of the actions and that of the states (``proprio.json``), if prompts hold states.
+    `tokenizers` are that of the actions, that of the states (``proprio.json``), if prompts hold states, and further
+    ones of the actions by name (``tokenizer.NAME.json``).
 
     Raises:
         Rt2dataError: a shard of the plan is not there, or does not hold as many samples as planned.
@@ -140,12 +141,13 @@ def commit(
         "plan": plan.digest,
         "recipe": job.recipe.resolved,
         "tokenizer": tokenizers[0].fingerprint,
+        **({"actions": {name: one.fingerprint for name, one in tokenizers[2].items()}} if tokenizers[2] else {}),
         "proprio": tokenizers[1].fingerprint if tokenizers[1] else None,
         "sources": [_source(job, plan, number) for number in range(len(plan.sources))],
         "splits": splits,
     }
     _json(out / "statistics.json", measures)
-    for name in ("tokenizer.json", proprio.FILE):
+    for name in ("tokenizer.json", proprio.FILE, *map(loading.action_file, tokenizers[2])):
         if (build.folder / name).is_file():
             atomic.write_file(out / name, (build.folder / name).read_bytes())
     atomic.write_file(out / "README.md", card.text(manifest, job).encode())

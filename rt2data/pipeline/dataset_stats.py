@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,25 +14,11 @@ from rt2data.storage.places import Place
 
 if TYPE_CHECKING:
     from rt2data.declarations.declaration import Declaration
-    from rt2data.tokenizer.statistics import Statistics
-
-
-@dataclass(frozen=True, slots=True)
-class Against:
-    """A statistics file to compare with: its path or URL, and the dataset in it (None: one of the dataset's names)."""
-
-    file: str
-    key: str | None = None
-
-    def read(self, names: Sequence[str]) -> Statistics:
-        """Read the statistics of the actions."""
-        from rt2data.tokenizer.statistics.files import read_statistics
-
-        return read_statistics(self.file, self.key, names=names)
+    from rt2data.pipeline.against import Against
 
 
 def of_dataset(
-    path: Place, *, check: bool, dataset: str | None = None, states: bool = False, against: Against | None = None
+    path: Place, *, check: bool, dataset: str | None = None, for_file: bool = False, against: Against | None = None
 ) -> Json:
     """The statistics of a dataset's folder, through the declaration of `dataset` (a name or a file), else one that
     fits it.
@@ -45,13 +29,14 @@ def of_dataset(
         path: the folder.
         check: verify every checksum.
         dataset: a name or a declaration file.
-        states: measure the proprioceptive states too, where the declaration has some; steps without one do not count.
-        against: a statistics file that the actions are compared with (`rt2data.pipeline.against`).
+        for_file: measure what statistics files of other stacks hold too: the 10th and 90th percentile, and the
+            proprioceptive states, where the declaration has some; steps without one do not count.
+        against: what the actions are compared with (`rt2data.pipeline.against`).
     """
     from rt2data import sources
     from rt2data.declarations.declaration import open_declaration
     from rt2data.pipeline import bin_counts, stages
-    from rt2data.pipeline.against import compare
+    from rt2data.pipeline.against import compare_job
     from rt2data.pipeline.measure import action_statistics
     from rt2data.plan import planner, values
     from rt2data.plan.plan import empty_plans
@@ -69,7 +54,7 @@ def of_dataset(
     source = {"source": declared.name, "path": str(path.absolute()), "splits": splits}
     cameras = list(declared.cameras[:1]) if declared.robot else ["image"]
     content: Json = {"name": "stats", "cameras": cameras, "sources": [source]}
-    if states and declared.robot and declared.robot.proprio:
+    if for_file and declared.robot and declared.robot.proprio:
         content["prompts"] = {"robot": "{instruction} {proprio}"}
     parsed = recipe.parse_recipe(content, str(path), declarations=[declared])
     with tempfile.TemporaryDirectory() as work:
@@ -89,8 +74,11 @@ def of_dataset(
             actions = {"episodes": counts.units, "all": statistics["all"], "train": train}
             if "proprio" in statistics:
                 actions["proprio"] = statistics["proprio"]
+            if for_file:
+                for name, tenths in action_statistics.tenths(prepared.job, 0).items():
+                    actions[name] = actions[name] | tenths
             if against:
-                compared = compare(prepared.job, train, against.read(declared.names))
+                compared = compare_job(prepared.job, train, against.read(declared.names))
     entry = {
         "source": counts.source, "dataset": counts.dataset, "kind": counts.kind,
         "version": counts.version, "revision": counts.revision, "units": counts.units,

@@ -22,7 +22,7 @@ from rt2data.runners.engine import Direct, Engine
 from rt2data.runners.tasks import Counts, Task
 from rt2data.samples import selection, windows
 from rt2data.samples.job import Job, RowSlice, load_job
-from rt2data.tokenizer import ActionTokenizer
+from rt2data.tokenizer import ActionTokenizer, learned
 
 Ints = npt.NDArray[np.int64]
 
@@ -37,8 +37,10 @@ class DriftTask(Task):
     job: Path
     tokenizer: str
     group: int
+    learned: tuple[str, ...] = ()  # the places of encoders that the tokenizer may use
 
     def run(self) -> Counts:
+        learned.allow(self.learned)
         job = load_job(self.job)
         files = job.work.measure(self.job.stem)
         tokenizer = ActionTokenizer.from_pretrained(str(files.drift(self.tokenizer)))
@@ -79,7 +81,7 @@ def list_tasks(job: Job, tokenizer: ActionTokenizer) -> list[DriftTask]:
     missing = [group for group in groups if not files.drift_of(fingerprint, group).is_file()]
     if missing:
         tokenizer.save_pretrained(files.drift(fingerprint))
-    return [DriftTask(file, fingerprint, group) for group in missing]
+    return [DriftTask(file, fingerprint, group, learned.allowed()) for group in missing]
 
 
 def _robots(job: Job, tokenizer: ActionTokenizer) -> list[tuple[int, RobotFields]]:
@@ -149,8 +151,9 @@ def replay_slice(job: Job, piece: RowSlice, tokenizer: ActionTokenizer) -> dict[
         values, ends = values[:, 0], ends[:, 0]
     bins, outside = mine.encode(values, ends if mine.terminate else None, return_clipped=True)
     outside = np.asarray(outside)[..., drift.list_followed(robot)] != 0
-    if mine.spec.by_frequency:  # a code that is clipped bends all steps of its chunk
-        outside = np.broadcast_to(outside.any(axis=1, keepdims=True), outside.shape)
+    if mine.spec.of_chunks:  # a code that is clipped bends all steps of its chunk
+        bent = outside.any(axis=1, keepdims=True)
+        outside = np.broadcast_to(bent, (len(values), mine.horizon, bent.shape[-1]))
     stored, decoded, outside = (
         np.asarray(array).reshape(len(defined), -1)[defined]
         for array in (values, mine.decode(bins, dtype="float64").actions, outside)

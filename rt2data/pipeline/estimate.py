@@ -21,7 +21,7 @@ from rt2data.recipes.reasoning import Reasoning
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.runners import progress
 from rt2data.runners.engine import Direct
-from rt2data.samples import image_pass, reasoning, selection
+from rt2data.samples import image_pass, reasoning, selection, windows
 from rt2data.samples.job import make_job
 from rt2data.sources.base import Source
 from rt2data.storage.places import Place
@@ -158,7 +158,8 @@ def estimated_plan(recipe: Recipe, datasets: Sequence[Source | None], work: Path
                 drawn = selection.select(table, recipe, source, part.split)
                 planner.count_part(recipe, source, plans[number], table, drawn)
                 left_out.note_missing(plans[number], table, source, roots[number])
-                plans[number].image_bytes += planner.image_bytes(table, source, drawn.rows, selection.cameras(source))
+                every = windows.pictures(source, None)
+                plans[number].image_bytes += planner.image_bytes(table, source, drawn.rows, every)
         else:
             _guess(source, dataset, sizes[number], stated[number], plans[number])
         if source.kinds:
@@ -167,10 +168,12 @@ def estimated_plan(recipe: Recipe, datasets: Sequence[Source | None], work: Path
     for source, one_plan in zip(recipe.sources, plans, strict=True):
         if source.reasoning is not None:
             one_plan.plans = _guess_plans(source.reasoning, one_plan)
-    for p in plans:  # so far of every sample once; of the drawn ones they grow with the quota
+    for p, source in zip(plans, recipe.sources, strict=True):
+        # So far of every step or example once; of the drawn samples they grow with the quota.
         if "samples" in p.unknown and "images" not in p.unknown:
             p.unknown.append("images")
-        p.image_bytes = round(p.image_bytes * sum(p.quota.values()) / max(1, sum(p.samples.values())))
+        once = sum((p.steps if source.kinds else p.samples).values())
+        p.image_bytes = round(p.image_bytes * kind_steps.image_share(source, p) * sum(p.quota.values()) / max(1, once))
     for p, source, dataset in zip(plans, recipe.sources, datasets, strict=True):
         if dataset is not None and not isinstance(dataset.root, Path):
             loose = bool(source.declaration.web and source.declaration.web.images)
@@ -205,6 +208,9 @@ def _guess(
         if stated:
             samples = stated.samples.get(name, 0)
             size = round(samples * (stated.image_bytes or 0))
+        imageless = dataset.count_text_only(name) if dataset else None
+        if imageless is not None:
+            into.remarks["text_only"] += imageless
         if dataset and dataset.writes_blobs:
             into.blob_bytes += dataset.estimate(name, source.declaration.cameras)[1]
         into.units += units[name]

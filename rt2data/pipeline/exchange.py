@@ -31,7 +31,9 @@ from rt2data.samples import image_pass, kinds, paraphrases, selection, windows
 from rt2data.samples.job import Job, load_job
 from rt2data.samples.reasoning import Reasonings
 from rt2data.storage import atomic
-from rt2data.tokenizer import ActionTokenizer, proprio
+from rt2data.tokenizer import ActionTokenizer, learned, proprio
+
+Ints = npt.NDArray[np.int64]
 
 MIN_SHARD_GROUPS = 16
 REFERENCE = ("file", "offset", "length", "crc", "format")  # columns of a camera that GATHER needs
@@ -62,8 +64,10 @@ class ExchangeTask(Task):
     job: Path
     build: str
     group: int
+    learned: tuple[str, ...] = ()  # the places of encoders that the tokenizer may use
 
     def run(self) -> Counts:
+        learned.allow(self.learned)
         return write_run(self)
 
 
@@ -94,8 +98,8 @@ def _rows(job: Job, plan: Plan, group: int, bins: Bins | None, counts: Counter[s
     """The drawn samples of a group: the index's columns, and order, shard, copy, variant and (web) target. Counts all
     of its samples in `bins`, so that each part is opened once, and its rows in `counts`.
 
-    Where samples hold several steps, the columns of the action are as wide, and the images of N steps back stand in
-    columns of their own, as those of a camera ``CAMERA.hN``.
+    Where samples hold several steps, the columns of the action are as wide, and the images of other steps stand in
+    columns of their own, as those of a camera ``CAMERA.hN``; states and actions likewise (`windows.other_column`).
     """
     pieces, splits = [], job.recipe.splits
     for piece in job.slices(group):
@@ -135,7 +139,7 @@ def _rows(job: Job, plan: Plan, group: int, bins: Bins | None, counts: Counter[s
     return pa.concat_tables(pieces)
 
 
-def _window(every: pa.Table, rows: npt.NDArray[np.int64], source: RecipeSource) -> dict[str, Any]:
+def _window(every: pa.Table, rows: Ints, source: RecipeSource) -> dict[str, Any]:
     """The columns of the samples that begin at `rows` of a part, as far as they are of more than these rows."""
     chunks = windows.ActionWindows(every, source)
     actions = chunks.at(rows)
@@ -147,14 +151,37 @@ def _window(every: pa.Table, rows: npt.NDArray[np.int64], source: RecipeSource) 
     origin = chunks.relative.origin(rows) if chunks.relative else None
     if origin is not None:
         columns["origin"] = index.fixed(origin)
-    for number in range(1, source.sampling.history):
-        at, there = windows.earlier_rows(every, rows, source, number)
-        for camera in selection.cameras(source):
-            name = f"{camera}.h{number}"
-            columns |= {f"{name}.{what}": every.column(f"{camera}.{what}").take(at) for what in REFERENCE}
-            columns[f"{name}.file"] = columns[f"{name}.file"].cast(pa.string())
-            columns[f"{name}.there"] = there
+    shown = [one for kind in source.kinds or (None,) for one in windows.pictures(source, kind)]
+    for one in dict.fromkeys(one._replace(padded=False) for one in shown if one.step):
+        at, there = windows.other_rows(every, rows, source, one.step)
+        columns |= {f"{one.name}.{what}": every.column(f"{one.camera}.{what}").take(at) for what in REFERENCE}
+        columns[f"{one.name}.file"] = columns[f"{one.name}.file"].cast(pa.string())
+        columns[f"{one.name}.there"] = there
+    said = {(slot.name, slot.step) for kind in source.kinds for slot in kind.values().values() if slot.step}
+    for name, step in sorted(said):
+        at, there = windows.other_rows(every, rows, source, step)
+        columns |= _other(every, chunks, name, step, at, there)
     return columns
+
+
+def _other(
+    every: pa.Table, chunks: windows.ActionWindows, name: str, step: int, at: Ints, there: npt.NDArray[np.bool_]
+) -> dict[str, Any]:
+    """The columns of a value of another step, at the rows `at` of a part; none of a track, which is text already."""
+    if name == "step":
+        return {windows.other_column("step", step): pa.array(index.numbers(every, "step")[at], mask=~there)}
+    if name == "state":
+        held = np.where(there[:, None], index.matrix(every.column("proprio"))[at], np.float32("nan"))
+        return {windows.other_column("proprio", step): index.fixed(held)}
+    if name != "action":
+        return {}
+    actions = chunks.at(at)
+    values = actions.values.reshape(len(at), math.prod(actions.values.shape[1:]))
+    return {
+        windows.other_column("action", step): index.fixed(values),
+        windows.other_column("terminate", step): index.fixed(actions.terminate),
+        windows.other_column("acts", step): there & windows.acts(every)[at],
+    }
 
 
 def _reasoning_column(

@@ -20,7 +20,7 @@ from rt2data.samples import selection, windows
 from rt2data.samples.job import Job
 from rt2data.storage.places import Place
 from rt2data.tokenizer import ActionTokenizer
-from rt2data.tokenizer.fit import fit, import_tokenizers
+from rt2data.tokenizer.fit import FITTED, fit, import_tokenizers
 
 Chunk = tuple[str, npt.NDArray[np.float32]]
 
@@ -28,7 +28,7 @@ Chunk = tuple[str, npt.NDArray[np.float32]]
 def fit_recipe(
     recipe: Recipe, data_root: Place | None, work: Path, *, spec: str, horizon: int | None, vocabulary: int
 ) -> ActionTokenizer:
-    """A tokenizer of the "dct" or "fast-bpe" scheme, fitted to the train steps of a recipe's robot sources.
+    """A tokenizer of the "dct", "fast-bpe" or "beast" scheme, fitted to the train steps of a recipe's robot sources.
 
     Args:
         recipe: the recipe.
@@ -36,16 +36,17 @@ def fit_recipe(
         work: the folder of indexes; indexes that are there are used again.
         spec: the tokenizer to fit.
         horizon: steps of a chunk; the spec's own where None.
-        vocabulary: ids of the fitted tokenizer, codes and merges together.
+        vocabulary: ids of the fitted tokenizer, codes and merges together; not used by "beast".
 
     Returns:
         The fitted tokenizer, with the bounds of every robot source as the recipe's `bounds` rule gives them.
     """
-    import_tokenizers()  # before hours of indexing
     unfitted = ActionTokenizer.from_pretrained(spec)
-    if not unfitted.spec.by_frequency:
+    if unfitted.spec.scheme not in FITTED:
         fault = f'a tokenizer of the "{unfitted.spec.scheme}" scheme'
-        raise Rt2dataError(spec, fault, 'one of the "dct" scheme (fast) or of "fast-bpe"')
+        raise Rt2dataError(spec, fault, 'one of the "dct" scheme (fast), of "fast-bpe" or of "beast"')
+    if unfitted.spec.by_frequency:
+        import_tokenizers()  # before hours of indexing
     unfitted = unfitted.with_horizon(horizon or unfitted.horizon)
     recipe = recipe.with_horizon(unfitted.horizon)
     engine = Direct(progress.Reporter(enabled=True))

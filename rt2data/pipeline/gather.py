@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -23,20 +23,19 @@ from rt2data.index.text_columns import Texts
 from rt2data.mixture.reader import CLAIM
 from rt2data.pipeline import exchange, staging
 from rt2data.plan.plan import Plan, load_plan
-from rt2data.recipes.kinds import cameras_of
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.runners.tasks import Counts, Task
-from rt2data.samples import kinds, selection
+from rt2data.samples import kinds
 from rt2data.samples.job import Job, load_job
 from rt2data.shards import render, tar
 from rt2data.shards.direct_writer import Sink
-from rt2data.shards.messages import KindOfRows
-from rt2data.shards.reencode import encoded_images, image_spec, reencode_images, turn_images
+from rt2data.shards.reencode import drawn, encoded_images, image_spec, reencode_images, turn_images
 from rt2data.shards.render import Part
+from rt2data.shards.row_texts import KindOfRows
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
 from rt2data.storage.workdir import BuildFiles
-from rt2data.tokenizer import ActionTokenizer, proprio
+from rt2data.tokenizer import ActionTokenizer, learned, loading, proprio
 
 Ints = npt.NDArray[np.int64]
 
@@ -68,8 +67,10 @@ class GatherTask(Task):
     build: str
     out: Place
     shard_group: int
+    learned: tuple[str, ...] = ()  # the places of encoders that the tokenizer may use
 
     def run(self) -> Counts:
+        learned.allow(self.learned)
         return write_shards(self)
 
 
@@ -93,11 +94,15 @@ def write_shards(task: GatherTask) -> Counts:
         repair = "Give one that all workers share"
         raise Rt2dataError(str(out), "not there on a worker, as the build made it", "the folder of --out", repair)
     tokenizers = ActionTokenizer.from_pretrained(str(folder)), proprio.load(folder)
+    further = {
+        scheme.name: ActionTokenizer.from_pretrained(str(folder / loading.action_file(scheme.name)))
+        for scheme in job.recipe.actions
+    }
     rows = _rows(job, build, task.shard_group)
     files, sink = ImageReader(), Sink()
     try:
         for together in _together(plan, missing):
-            parts = _render(job, plan, rows, together, tokenizers)
+            parts = _render(job, plan, rows, together, tokenizers, further)
             with (
                 staging.fetch_images(job, parts) as here,
                 encoded_images(job, here, build.encoded, files) as encoded,
@@ -156,6 +161,7 @@ def _render(
     rows: dict[int, pa.Table],
     numbers: list[int],
     tokenizers: tuple[ActionTokenizer, ActionTokenizer | None],
+    further: Mapping[str, ActionTokenizer],
 ) -> list[Part]:
     """The samples of shards `numbers`, which follow one another, source by source: (source, samples, orders)."""
     split = plan.shard(numbers[0])[0].split
@@ -167,22 +173,22 @@ def _render(
             source = job.recipe.sources[position]
             own = tokenizers[0].for_source(source.name) if source.declaration.kind == "robot" else None
             state = tokenizers[1].for_source(source.name) if tokenizers[1] and source.sampling.state else None
-            for rows, kind, cameras in _kinds(source, mine):
-                rendered = render.render(rows, job.recipe, source, split, cameras, own, state, kind)
+            named = {name: one.for_source(source.name) for name, one in further.items()} if own else {}
+            for rows, kind in _kinds(source, mine):
+                rendered = render.render(rows, job.recipe, source, split, own, state, kind, named)
                 parts.append((position, rendered, index.numbers(rows, "order")))
     return parts
 
 
-def _kinds(source: RecipeSource, rows: pa.Table) -> Iterator[tuple[pa.Table, KindOfRows | None, tuple[str, ...]]]:
-    """The rows of each kind, with the kind whose turns they have and the cameras that these show."""
-    cameras = selection.cameras(source)
+def _kinds(source: RecipeSource, rows: pa.Table) -> Iterator[tuple[pa.Table, KindOfRows | None]]:
+    """The rows of each kind, with the kind whose turns they have."""
     if not source.kinds:
-        yield rows, None, cameras
+        yield rows, None
         return
     both = index.numbers(rows, kinds.KIND).astype(np.int64) << 8 | index.numbers(rows, kinds.TURNS)
     for pair in np.unique(both).tolist():
         of = KindOfRows(source.kinds[pair >> 8].name, source.kinds[pair & 0xFF])
-        yield rows.take(np.flatnonzero(both == pair)), of, cameras_of(of.turns, cameras)
+        yield rows.take(np.flatnonzero(both == pair)), of
 
 
 def _sequence(parts: list[Part]) -> tuple[Ints, Ints, npt.NDArray[np.uint64]]:
@@ -267,9 +273,9 @@ def _members(job: Job, parts: list[Part], files: ImageReader, encoded: IO[bytes]
             images = ImageRanges(
                 located, refs.file.astype(np.int64), refs.offset, refs.length, refs.crc.astype(np.int64)
             )
-            spec = image_spec(job.recipe, job.recipe.sources[source], refs.camera)
+            spec = image_spec(job.recipe, job.recipe.sources[source], refs)
             if spec is not None and encoded is not None:
-                images = reencode_images(spec, images, files, encoded)
+                images = reencode_images(spec, drawn(refs), images, files, encoded)
             elif refs.turn is not None and encoded is not None:
                 images = turn_images(refs.turn, images, files, encoded)
             columns.append((images.file + len(paths), *images[2:], there))

@@ -74,6 +74,10 @@ class Prepared:
         """`spec` with the bounds of every robot source."""
         return tokenizers.resolve(self.job.recipe, spec, self.statistics)
 
+    def action_tokenizers(self) -> dict[str, ActionTokenizer]:
+        """The recipe's further tokenizers of actions, by name, with the bounds of every robot source."""
+        return tokenizers.resolve_actions(self.job.recipe, self.statistics)
+
     def proprio_tokenizer(self) -> ActionTokenizer | None:
         """The tokenizer of the states that prompts hold, with the bounds of each source; None where no prompt does."""
         return tokenizers.resolve_proprio(self.job.recipe, self.statistics)
@@ -83,11 +87,12 @@ class Prepared:
         return drift.measure(self.job, self.engine, tokenizer)
 
     def plan(self, tokenizer: ActionTokenizer, states: ActionTokenizer | None) -> Plan:
-        """PLAN: exact, in this process but for the replay of episodes. The plan's digest names both tokenizers, as
-        `tokenizer` and `proprio_tokenizer` give them.
+        """PLAN: exact, in this process but for the replay of episodes. The plan's digest names the tokenizers, as
+        `tokenizer`, `proprio_tokenizer` and `action_tokenizers` give them.
         """
         # Other names of a source make no other mixture.
-        specs = [{k: v for k, v in one.to_dict().items() if k != "aliases"} for one in (tokenizer, states) if one]
+        every = (tokenizer, states, *self.action_tokenizers().values())
+        specs = [{k: v for k, v in one.to_dict().items() if k != "aliases"} for one in every if one]
         plan = planner.make_plan(self.job, specs, [dataset.splits() for dataset in self.sources])
         set_versions(plan.sources, self.sources)
         for number, measured in self.statistics.items():

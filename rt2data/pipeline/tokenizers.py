@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from rt2data.pipeline.measure import action_statistics, chunk_statistics
-from rt2data.recipes.recipe import Recipe
+from rt2data.recipes.action_schemes import ActionScheme
+from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.tokenizer import ActionTokenizer, proprio
 
 
@@ -35,6 +38,28 @@ def resolve(recipe: Recipe, spec: ActionTokenizer, measured: dict[int, dict[str,
                 else measure(source, shared, spec)
             )
     return _with_names(recipe, spec.with_sources(dims)) if dims else spec
+
+
+def resolve_actions(recipe: Recipe, measured: dict[int, dict[str, Any]]) -> dict[str, ActionTokenizer]:
+    """The further tokenizers of a recipe's actions, by name, with the bounds of every robot source, as `resolve`."""
+    found = {}
+    for scheme in recipe.actions:
+        spec = ActionTokenizer.from_pretrained(scheme.spec).with_horizon(scheme.horizon)
+        under = replace(recipe, sources=tuple(replace(source, bounds=scheme.bounds) for source in recipe.sources))
+        first = {number: _first_steps(recipe.sources[number], own, scheme) for number, own in measured.items()}
+        found[scheme.name] = resolve(under, spec, first)
+    return found
+
+
+def _first_steps(source: RecipeSource, measured: Mapping[str, Any], scheme: ActionScheme) -> dict[str, Any]:
+    """The statistics that a further tokenizer is given its bounds by: floats share none; of chunks whose steps have
+    their own, those of its steps.
+    """
+    own = {name: stats for name, stats in measured.items() if not (scheme.floats and name == "shared")}
+    how = source.sampling.relative
+    if how and how.per_step and chunk_statistics.SET in own:
+        own[chunk_statistics.SET] = chunk_statistics.first_steps(own[chunk_statistics.SET], scheme.horizon)
+    return own
 
 
 def resolve_proprio(recipe: Recipe, measured: dict[int, dict[str, Any]]) -> ActionTokenizer | None:

@@ -46,7 +46,7 @@ def set_kind_quotas(recipe: Recipe, source: RecipeSource, plan: SourcePlan, quot
         own.mix = quota
         own.quota["train"] = size if recipe.form == "by_source" else quota
         where = f"{source.where}: {source.name}, kind {kind.name}"
-        if "samples" not in plan.unknown:
+        if "samples" not in plan.unknown and kind.weight != 0:
             if not size:
                 found = f"no train sample: of {plan.steps['train']:,} steps none has {_needs(source, kind.name)}"
                 problems.append(Rt2dataError(where, found, "at least one", "Look at its tracks, or take it out"))

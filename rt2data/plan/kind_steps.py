@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 
 from rt2data import index
-from rt2data.errors import Rt2dataError
+from rt2data.errors import Rt2dataError, near
 from rt2data.plan import kind_quotas
 from rt2data.plan.plan import SourcePlan
-from rt2data.recipes.kinds import cameras_of
 from rt2data.recipes.recipe import RecipeSource
-from rt2data.samples import kinds, selection
+from rt2data.samples import kinds, objects, selection, windows
 from rt2data.samples.job import Job
 from rt2data.samples.selection import Selection
+from rt2data.tracks.store import TrackStore
+from rt2data.turns.drawings import Drawing
+from rt2data.turns.kinds import VALUES, Kind
+from rt2data.turns.template import STEP, Picture, parse_slot
 
 
 def choose_kinds(job: Job, plans: Sequence[SourcePlan]) -> list[Rt2dataError]:
@@ -29,7 +32,7 @@ def choose_kinds(job: Job, plans: Sequence[SourcePlan]) -> list[Rt2dataError]:
     for number, source in enumerate(job.recipe.sources):
         if not source.kinds:
             continue
-        if unknown := kinds.check_names(source, job.tracks(number)):
+        if unknown := check_names(source, job.tracks(number)):
             problems += unknown
             continue
         for _, samples, steps, table in _parts(job, number):
@@ -95,27 +98,73 @@ def by_kind(source: RecipeSource, samples: Selection) -> Iterator[tuple[str, Sel
         yield kind.name, samples.take(samples.kind == number)
 
 
-def by_cameras(source: RecipeSource, samples: Selection, rows: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """The rows of some samples, with the cameras whose images they show."""
-    cameras = selection.cameras(source)
+def by_pictures(source: RecipeSource, samples: Selection, rows: Any) -> Iterator[tuple[list[Picture], Any]]:
+    """The rows of some samples, with the images that they show."""
     if samples.kind is None:
-        yield cameras, samples.rows[rows]
+        yield windows.pictures(source, None), samples.rows[rows]
         return
     for number, kind in enumerate(source.kinds):
         mine = rows[samples.kind[rows] == number]
         if len(mine):
-            yield cameras_of(kind, cameras), samples.rows[mine]
+            yield windows.pictures(source, kind), samples.rows[mine]
 
 
 def assume_all(recipe_splits: Sequence[str], source: RecipeSource, plan: SourcePlan) -> None:
     """Fill in the kinds of a plan that looked at no data, as if every step fitted every kind."""
     one = source.choose == "one_kind_per_step"
+    plan.estimated |= any(kind.requires for kind in source.kinds)
     for name in recipe_splits:
         steps = plan.samples[name]
         plan.steps[name] = steps
-        total = sum(kind.weight or 1 for kind in source.kinds)
+        total = sum(1 if kind.weight is None else kind.weight for kind in source.kinds)
         for kind in source.kinds:
             own = plan.kinds[kind.name]
-            own.fits[name] = steps
-            own.samples[name] = round(steps * (kind.weight or 1) / total) if one else steps
+            own.fits[name] = 0 if kind.weight == 0 else round(steps * sum(kind.share) / 2)
+            own.samples[name] = kind.variants() * own.fits[name]
+            if one:
+                own.samples[name] = round(steps * (1 if kind.weight is None else kind.weight) / total)
         plan.samples[name] = sum(own.samples[name] for own in plan.kinds.values())
+
+
+def image_share(source: RecipeSource, plan: SourcePlan) -> float:
+    """How many of the images of its steps a source's drawn samples show on average; a kind may show none."""
+    every = len(windows.pictures(source, None)) * sum(plan.quota.values())
+    shown = sum(
+        sum(plan.kinds[kind.name].quota.values()) * len(windows.pictures(source, kind)) for kind in source.kinds
+    )
+    return shown / max(1, every) if source.kinds else 1.0
+
+
+def check_names(source: RecipeSource, store: TrackStore | None) -> list[Rt2dataError]:
+    """An error for each placeholder of the source's kinds that is no value and names no track."""
+    known = [*VALUES, *(store.names() if store else ())]
+    problems = []
+    for kind in source.kinds:
+        written = kind.values()
+        needed = {key: parse_slot(key, "") for key in (*kind.requires, *([kind.over] if kind.over else []))}
+        for key, slot in (needed | written).items():
+            if slot.name not in known:
+                where = f"{source.where}: {source.name}, kind {kind.name}"
+                repair = near(slot.name, known) or "annotations: adds tracks, and a declaration those of a dataset"
+                found = f"{{{slot.key}}}, and no track of this name"
+                problems.append(Rt2dataError(where, found, f"one of {', '.join(known)}", repair))
+            elif store is not None and kinds.is_track(slot, store):
+                if key not in written and not slot.form:  # it is looked for, not written
+                    continue
+                problems += objects.check_form(source, kind, slot, store.names()[slot.name])
+            elif any(function != STEP for function, _ in slot.selects) and not slot.is_image:
+                where = f"{source.where}: {source.name}, kind {kind.name}"
+                found = f"{{{slot.key}}}, and {slot.name} is no track"
+                problems.append(Rt2dataError(where, found, f"{{{slot.name}}} alone"))
+        problems += [error for _, one in kind.drawn().values() for error in _check_drawing(source, kind, one, store)]
+    return problems
+
+
+def _check_drawing(source: RecipeSource, kind: Kind, drawing: Drawing, store: TrackStore | None) -> list[Rt2dataError]:
+    """An error where a drawing names no track, or one that cannot be drawn."""
+    tracks, name = store.names() if store else {}, drawing.slot.name
+    if name in tracks:
+        return objects.check_drawing(source, kind, drawing, tracks[name])
+    found = f"the drawing {drawing.name} of {name}, and no track of this name"
+    where = f"{source.where}: {source.name}, kind {kind.name}"
+    return [Rt2dataError(where, found, f"one of {', '.join(tracks) or '(none)'}", near(name, list(tracks)))]

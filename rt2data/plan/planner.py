@@ -29,6 +29,7 @@ from rt2data.samples.groups import row_bytes
 from rt2data.samples.job import Job
 from rt2data.samples.parts import IndexedPart
 from rt2data.samples.selection import Selection
+from rt2data.turns.template import Picture
 
 VERSION = 2
 
@@ -69,7 +70,7 @@ def make_plan(job: Job, tokenizers: list[dict[str, Any]], sizes: Sequence[Mappin
     for number, source in enumerate(recipe.sources):
         for kind, drawn in plans[number].draws.items():
             hashes = np.concatenate(quota_hashes[number].pop(kind))
-            drawn.threshold = keys.threshold(hashes, drawn.quota["train"] % len(hashes), source.where)
+            drawn.threshold = keys.threshold(hashes, drawn.quota["train"] % max(1, len(hashes)), source.where)
             del hashes
     for number, source in enumerate(recipe.sources):
         if source.reasoning is not None:
@@ -85,8 +86,8 @@ def make_plan(job: Job, tokenizers: list[dict[str, Any]], sizes: Sequence[Mappin
         for split, rows, _copy, values in iter_drawn(recipe, source, plans[part.source], samples):
             taken.append(samples.rows[rows])
             orders[recipe.splits[split], source.name if recipe.form == "by_source" else None].append(values)
-            for cameras, mine in kind_steps.by_cameras(source, samples, rows):
-                plans[part.source].image_bytes += image_bytes(table, source, mine, cameras)
+            for pictures, mine in kind_steps.by_pictures(source, samples, rows):
+                plans[part.source].image_bytes += image_bytes(table, source, mine, pictures)
         if "://" in job.roots[part.source]:
             plans[part.source].reads = requests.add_counts(
                 plans[part.source].reads, requests.part_requests(job, part, taken)
@@ -222,13 +223,15 @@ def count_tracks(job: Job, number: int) -> dict[str, Any] | None:
     return {"rows": store.sizes, "unmatched": store.unmatched(tables), "unusable": dict(sorted(store.counts.items()))}
 
 
-def image_bytes(table: pa.Table, source: RecipeSource, rows: Any, cameras: Sequence[str]) -> int:
-    """Bytes of the images that some cameras have of the samples that begin at `rows` of a part's table."""
+def image_bytes(table: pa.Table, source: RecipeSource, rows: Any, pictures: Sequence[Picture]) -> int:
+    """Bytes of some images of the samples that begin at `rows` of a part's table."""
     total = 0
-    for number in range(source.sampling.history):
-        at = windows.earlier_rows(table, rows, source, number)[0] if number else rows
-        for camera in cameras:
-            total += int(index.numbers(table, f"{camera}.length")[at].sum(dtype=np.int64))
+    for one in pictures:
+        at = rows
+        if one.step:
+            at, there = windows.other_rows(table, rows, source, one.step)
+            at = at if one.padded else at[there]
+        total += int(index.numbers(table, f"{one.camera}.length")[at].sum(dtype=np.int64))
     return total
 
 

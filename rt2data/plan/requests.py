@@ -54,7 +54,8 @@ def _read(table: Any) -> dict[str, Extent]:
 def part_requests(job: Job, part: IndexedPart, drawn: Sequence[Ints]) -> Counts:
     """The requests for a part on object storage: ``get`` to index it, and `image_requests` for its drawn images.
 
-    These are of the samples that begin at the rows `drawn`, and of the steps before them. ``parts`` counts the part.
+    These are of the samples that begin at the rows `drawn`, and of the other steps that they show. ``parts`` counts the
+    part.
     """
     table, source = job.table(part), job.source(part)
     root = storage.place(job.roots[part.source])
@@ -67,9 +68,9 @@ def part_requests(job: Job, part: IndexedPart, drawn: Sequence[Ints]) -> Counts:
         sizes = [int(version[0]) if version else 0 for version in storage.read_versions(root, own)]
         gets = sum(len(object_store.byte_ranges(size)) for size in sizes) + pictures
     counts = {"parts": 1, "get": gets}
-    history = range(1, source.sampling.history)
-    before = [windows.earlier_rows(table, rows, source, number)[0] for rows in drawn for number in history]
-    return counts | image_requests(table, selection.cameras(source), [*drawn, *before])
+    away = sorted({*range(1 - source.sampling.history, 0), *source.sampling.others})
+    seen = [windows.other_rows(table, rows, source, step)[0] for rows in drawn for step in away]
+    return counts | image_requests(table, selection.cameras(source), [*drawn, *seen])
 
 
 def image_requests(table: Any, cameras: Sequence[str], drawn: Sequence[Ints]) -> Counts:

@@ -58,6 +58,9 @@ def plan_text(recipe: Recipe, plan: Plan, workers: int | None = None, out: Place
             others = [recipe.sources[n].name for n in recipe.sharing(number) if n != number]
             bounds = f"bounds {source.bounds.describe()}{', shared with ' * bool(others)}{', '.join(others)}"
             lines += _wrapped(f"{sampling.describe_sampling(source.declaration, source.sampling)}; {bounds}")
+    for scheme in recipe.actions:
+        what = "floats, a field of the samples" if scheme.floats else f"bounds {scheme.bounds.describe()}"
+        lines += _wrapped(f"actions {scheme.name}: {Path(scheme.spec).name} of {scheme.horizon} steps; {what}", "")
     mark = "~" if guessed else ""
     counted = whole and recipe.form == "mixed"  # a share says how many are drawn, of a source of unknown size too
     for split, samples in plan.splits.items():

@@ -82,7 +82,7 @@ def _ranges(
 
     A percentile tells it without a look at the steps: where more than SHARE lie beyond an end, the 1st or 99th does.
     """
-    clips = not tokenizer.spec.by_frequency  # whose codes are clipped, not the values
+    clips = not tokenizer.spec.of_chunks  # whose codes are clipped, not the values
     for i, (dim, unit) in enumerate(zip(tokenizer.dims, units, strict=True)):
         if dim.relative:  # its bounds are those of another number
             continue

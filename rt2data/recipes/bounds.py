@@ -8,20 +8,20 @@ docs/tokenizer.md has the measurements that it was chosen by.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rt2data.declarations.declaration import Declaration
 from rt2data.errors import Rt2dataError, near
+from rt2data.tokenizer.errors import ActionError
+from rt2data.tokenizer.statistics import read_statistics
 
 MEASURED = ("robust", "quantiles", "minmax")
 PERCENTILES = (0.01, 0.99)
 _OUTER = 0.001
-_MAX_BYTES = 64 << 20  # of a statistics file
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +94,15 @@ def read_from(bounds: Bounds, declaration: Declaration, where: str) -> Bounds:
     Args:
         bounds: the rule; where it has numbers, the file is not read.
         declaration: the source's; its names are looked for where `bounds` has no key.
-        where: FILE:LINE of the rule, beside whose file the statistics file lies.
+        where: FILE:LINE of the rule, beside whose file the statistics file lies, of any form of `read_statistics`.
     """
     robot = declaration.robot
     if robot is None:
         return bounds
     if not bounds.low:
         path = Path(where.rpartition(":")[0]).parent / bounds.file
-        lows, highs = _read_statistics(path, bounds.key, declaration.names, where)
-        bounds = replace(bounds, low=lows, high=highs)
+        lows, highs = _bounds_of(path, bounds.key, declaration.names, where)
+        bounds = replace(bounds, low=tuple(lows.tolist()), high=tuple(highs.tolist()))
     if len(bounds.low) != len(robot.dims):
         found = f"{len(bounds.low)} dimensions in {Path(bounds.file).name}"
         expected = f"{len(robot.dims)}, in this order: {' '.join(robot.dims)}"
@@ -113,35 +113,15 @@ def read_from(bounds: Bounds, declaration: Declaration, where: str) -> Bounds:
     return bounds
 
 
-def _read_statistics(
-    path: Path, key: str | None, names: Sequence[str], where: str
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Read low and high of each dimension of the actions: q01 and q99 of OpenVLA's ``dataset_statistics.json``."""
+def _bounds_of(path: Path, key: str | None, names: Sequence[str], where: str) -> tuple[Any, Any]:
+    """Read low and high of each dimension of the actions, (D,) each: those that the stack of the file scales by."""
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise Rt2dataError(where, f"{path.name} of {path.stat().st_size} bytes", f"at most {_MAX_BYTES}")
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise Rt2dataError(where, f"{path}: {error.strerror}", "a statistics file beside the recipe") from None
-    except (ValueError, RecursionError):
-        raise Rt2dataError(where, f"{path.name} is not JSON", "a statistics file") from None
-    entries = content if isinstance(content, dict) else {}
-    chosen = [key] if key else [name for name in names if name in entries] or list(entries)
-    if len(chosen) != 1 or chosen[0] not in entries:
-        found = f'no "{key}" in {path.name}' if key else f"{len(entries)} entries in {path.name}, none of this source"
-        listed = ", ".join(list(entries)[:10])
-        raise Rt2dataError(where, found, f"key: with one of {listed}", near(key, entries) if key else "")
-    action = entries[chosen[0]].get("action") if isinstance(entries[chosen[0]], Mapping) else None
-    rows: list[Any] = [action.get(name) for name in ("q01", "q99")] if isinstance(action, Mapping) else []
-    if not rows or not all(map(_is_row, rows)) or len(rows[0]) != len(rows[1]):
-        raise Rt2dataError(where, f"no action with q01 and q99 in {path.name}", "OpenVLA's dataset_statistics.json")
-    return tuple(map(float, rows[0])), tuple(map(float, rows[1]))
-
-
-def _is_row(values: Any) -> bool:
-    return isinstance(values, list) and all(
-        isinstance(v, float) or (isinstance(v, int) and not isinstance(v, bool) and abs(v) < 1 << 1000) for v in values
-    )
+        statistics = read_statistics(path, key, names=names)
+        statistics.check_one_set()
+        return statistics.bounds()
+    except ActionError as error:
+        found = f"{error.where.replace(str(path), path.name, 1)}: {error.found}"
+        raise Rt2dataError(where, found, error.expected, error.repair) from None
 
 
 def parse_shared(

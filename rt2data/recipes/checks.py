@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rt2data.errors import Rt2dataError
-from rt2data.recipes import kinds, relative
+from rt2data.recipes import action_schemes, kinds, relative
+from rt2data.recipes.action_schemes import scheme_of
 from rt2data.recipes.include import AMOUNTS, WrittenRecipe
 from rt2data.robot.fields import ARM, RobotFields
 from rt2data.tokenizer import ActionError, ActionTokenizer, proprio
@@ -70,24 +71,20 @@ def check_tokenizers(recipe: Recipe, written: WrittenRecipe) -> None:
         found = f"bounds: {recipe.bounds.describe()} with the tokenizer {recipe.tokenizer}"
         expected = "none, since its kind says which statistics it takes" if floats else _NONE
         raise Rt2dataError(written.at("tokenizer", "bounds"), found, expected, "Leave bounds: out")
+    action_schemes.check_schemes(recipe.actions, written)
+    specs = [recipe.tokenizer, *(scheme.spec for scheme in recipe.actions)]
     for source, entry in zip(recipe.sources, written.entries, strict=True):
         how = source.sampling.relative
-        if how and how.per_step and not ActionTokenizer.from_pretrained(recipe.tokenizer).spec.has_steps:
-            found = f"statistics: per_step with the tokenizer {recipe.tokenizer}, which has one set of bounds"
+        for spec in specs if how and how.per_step else ():
+            if ActionTokenizer.from_pretrained(spec).spec.has_steps:
+                continue
+            found = f"statistics: per_step with the tokenizer {spec}, which has one set of bounds"
             where = (entry if relative.KEY in entry.fields else written).at(relative.KEY)
             raise Rt2dataError(where, found, "statistics: flat")
     try:
         proprio.load_scheme(recipe.state)
     except ActionError as error:
         raise Rt2dataError(written.at("state", "spec"), error.found, error.expected, error.repair) from error
-
-
-def scheme_of(tokenizer: str) -> str:
-    """Return the scheme of a tokenizer; "" where there is none yet: it may still have to be fitted to the recipe."""
-    try:
-        return ActionTokenizer.from_pretrained(tokenizer).spec.scheme
-    except ActionError:
-        return ""
 
 
 def check_shared_images(recipe: Recipe, written: WrittenRecipe) -> None:
@@ -132,10 +129,11 @@ def check_spaces(recipe: Recipe, written: WrittenRecipe) -> None:
         against = f", {how.word} against the state at a chunk's start" if how else ""
         space = source.declaration.name, describe_action_space(source.declaration.robot) + against
         named = ("robot", "plan") if source.reasoning else ("robot",)
-        asked = {f'prompts: {{{name}: "... {{instruction}} ..."}}': source.prompts[name] for name in named}
+        asked = [(f'prompts: {{{name}: "... {{instruction}} ..."}}', source.prompts[name]) for name in named]
         if source.kinds:
-            asked = {f"kinds: {{{kind.name}: ...}}": kinds.asked_for_action(kind) for kind in source.kinds}
-        for field, text in asked.items():
+            before = [(kind.name, kinds.asked_before(kind, kinds.has_action)[0]) for kind in source.kinds]
+            asked = [(f"kinds: {{{name}: ...}}", text) for name, texts in before for text in texts]
+        for field, text in asked:
             other = first.setdefault(text, space) if text else space
             if other[1] != space[1]:
                 found = f"{other[0]} ({other[1]}) and {space[0]} ({space[1]}) have the same prompt"

@@ -15,7 +15,7 @@ from rt2data.errors import Rt2dataError, near
 
 AMOUNTS = ("weight", "repeat", "samples")
 RATES = ("stride", "hz")
-MERGED = ("tokenizer", "prompts")
+MERGED = ("tokenizer", "prompts", "actions")
 OF_ONE_FILE = ("description", "include", "without", "sources")
 
 
@@ -154,8 +154,8 @@ def _without(base: WrittenRecipe, own: WrittenRecipe) -> WrittenRecipe:
 def _merge(base: WrittenRecipe, own: WrittenRecipe) -> WrittenRecipe:
     """Merge `own` over `base`.
 
-    A field of `own` replaces that of `base`. `tokenizer` and `prompts` are merged key by key, sources by name and field
-    by field. An amount (AMOUNTS) replaces any amount. New sources come last.
+    A field of `own` replaces that of `base`. The fields of MERGED are merged key by key, sources by name and field by
+    field. An amount (AMOUNTS) replaces any amount. New sources come last.
     """
     fields = _over(own.fields, {key: value for key, value in base.fields.items() if key not in OF_ONE_FILE})
     for key in MERGED:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,20 @@ from rt2data import resources
 from rt2data.declarations import yaml_file
 from rt2data.declarations.declaration import Declaration, find_standardised
 from rt2data.errors import Rt2dataError, near
-from rt2data.recipes import bounds, checks, filters, holdout, include, kinds, reasoning, relative, sampling, tracks
+from rt2data.recipes import (
+    action_schemes,
+    bounds,
+    checks,
+    filters,
+    holdout,
+    include,
+    kinds,
+    reasoning,
+    relative,
+    sampling,
+    tracks,
+)
+from rt2data.recipes.action_schemes import ActionScheme
 from rt2data.recipes.bounds import Bounds
 from rt2data.recipes.filters import Filter
 from rt2data.recipes.holdout import Holdout
@@ -22,6 +35,7 @@ from rt2data.recipes.sampling import Sampling
 from rt2data.recipes.splits import Splits, parse_splits
 from rt2data.recipes.tracks import Annotation
 from rt2data.tokenizer import ActionTokenizer, proprio
+from rt2data.turns.drawings import DEFAULTS, Drawing, parse_drawings
 from rt2data.turns.kinds import Kind
 
 # Fields of a source that are written as they are into the resolved recipe.
@@ -79,7 +93,8 @@ class RecipeSource:
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """A recipe with every default filled in. `resolved` is its JSON form, which the manifest keeps; `shared` are the
-    groups of sources that share bounds, by name.
+    groups of sources that share bounds, by name, `drawings` what its kinds may draw into images, by name, `actions` the
+    further tokenizers of its actions.
     """
 
     name: str
@@ -104,6 +119,8 @@ class Recipe:
     holdout: Holdout | None
     resolved: dict[str, Any]
     shared: tuple[tuple[str, ...], ...] = ()
+    actions: tuple[ActionScheme, ...] = ()
+    drawings: Mapping[str, Drawing] = field(default_factory=dict)
 
     @property
     def floats(self) -> bool:
@@ -122,6 +139,11 @@ class Recipe:
         """Whether a source names kinds of sample: every sample then has its conversation."""
         return any(source.kinds for source in self.sources)
 
+    @property
+    def draws(self) -> bool:
+        """Whether a kind of sample shows an image with something drawn into it."""
+        return any(kind.drawn() for source in self.sources for kind in source.kinds)
+
     def sharing(self, number: int) -> list[int]:
         """The positions of the sources that share bounds with source `number`, itself among them; [] where none do."""
         group = next((names for names in self.shared if self.sources[number].name in names), ())
@@ -133,10 +155,11 @@ class Recipe:
         return any(source.sampling.relative for source in self.sources)
 
     def with_horizon(self, horizon: int) -> Recipe:
-        """Return the same recipe with action chunks of `horizon` steps."""
+        """Return the same recipe with action chunks of `horizon` steps, or fewer of further tokenizers."""
         sources = tuple(replace(s, sampling=replace(s.sampling, horizon=horizon)) for s in self.sources)
-        tokenizer = self.resolved["tokenizer"] | {"horizon": horizon}
-        return replace(self, horizon=horizon, sources=sources, resolved=self.resolved | {"tokenizer": tokenizer})
+        actions = tuple(replace(scheme, horizon=min(horizon, scheme.horizon)) for scheme in self.actions)
+        changed = {"tokenizer": self.resolved["tokenizer"] | {"horizon": horizon}} | _resolve_actions(actions)
+        return replace(self, horizon=horizon, sources=sources, actions=actions, resolved=self.resolved | changed)
 
 
 def find_recipe(name: str) -> Path:
@@ -181,7 +204,7 @@ def _recipe(written: WrittenRecipe) -> Recipe:
     raw = written.fields
     prompts = merge_prompts(PROMPTS, raw.get("prompts", {}), lambda kind: written.at("prompts", kind))
     image = raw.get("image", "keep")
-    tokenizer = raw.get("tokenizer", {})
+    tokenizer, further = raw.get("tokenizer", {}), action_schemes.parse_actions(written)
     recipe = Recipe(
         name=raw["name"], file=written.file, seed=raw.get("seed", 0),
         samples_per_shard=raw.get("samples_per_shard", 5000), train_samples=raw.get("train_samples"),
@@ -189,11 +212,13 @@ def _recipe(written: WrittenRecipe) -> Recipe:
         max_repeat=raw.get("max_repeat", 10), form=raw.get("form", "mixed"),
         cameras=tuple(raw.get("cameras", ["primary"])),
         image=None if image == "keep" else image, image_check=raw.get("image_check", "header"),
-        tokenizer=tokenizer.get("spec", "rt2"), horizon=_horizon(tokenizer),
+        tokenizer=tokenizer.get("spec", "rt2"), horizon=_horizon(tokenizer, further),
         state=raw.get("state", {}).get("spec", proprio.DEFAULT),
         bounds=_bounds(raw.get("compat", "none") != "none", written), compat=raw.get("compat", "none"), prompts=prompts,
-        sources=(), holdout=None, resolved={},
+        sources=(), holdout=None, resolved={}, actions=further,
+        drawings=parse_drawings(raw.get("draw", {}), lambda name: written.at("draw", name)),
     )  # fmt: skip
+    action_schemes.check_horizons(further, recipe.horizon, written)
     recipe = replace(recipe, sources=tuple(_source(recipe, entry, written) for entry in written.entries))
     if "holdout" in raw:
         recipe = _holdout(recipe, written)
@@ -221,9 +246,16 @@ def _holdout(recipe: Recipe, written: WrittenRecipe) -> Recipe:
     return replace(recipe, holdout=held)
 
 
-def _horizon(tokenizer: dict[str, Any]) -> int:
-    """Return the steps of an action chunk: as the recipe says, else the tokenizer's own."""
-    return int(tokenizer.get("horizon") or ActionTokenizer.from_pretrained(tokenizer.get("spec", "rt2")).horizon)
+def _horizon(tokenizer: dict[str, Any], further: Sequence[ActionScheme]) -> int:
+    """Return the steps of an action chunk: as the recipe says, else the most that one of its tokenizers has."""
+    if "horizon" in tokenizer:
+        return int(tokenizer["horizon"])
+    own = ActionTokenizer.from_pretrained(tokenizer.get("spec", "rt2")).horizon
+    return max(own, *(scheme.horizon for scheme in further)) if further else own
+
+
+def _resolve_actions(schemes: Sequence[ActionScheme]) -> dict[str, Any]:
+    return {action_schemes.KEY: {scheme.name: scheme.resolved for scheme in schemes}} if schemes else {}
 
 
 def _bounds(standardised: bool, written: WrittenRecipe, entry: WrittenSource | None = None) -> Bounds:
@@ -234,7 +266,7 @@ def _bounds(standardised: bool, written: WrittenRecipe, entry: WrittenSource | N
         return bounds.parse_bounds(entry.fields["bounds"], lambda *keys: entry.at("bounds", *keys))
     if "bounds" in (tokenizer := written.fields.get("tokenizer", {})):
         return bounds.parse_bounds(tokenizer["bounds"], lambda *keys: written.at("tokenizer", "bounds", *keys))
-    if checks.scheme_of(tokenizer.get("spec", "rt2")) == "float":
+    if action_schemes.scheme_of(tokenizer.get("spec", "rt2")) == "float":
         return Bounds("none")
     return Bounds("quantiles" if standardised else "robust")
 
@@ -269,14 +301,17 @@ def _source(recipe: Recipe, entry: WrittenSource, written: WrittenRecipe) -> Rec
     if declaration.kind == "robot" and not set(cameras) & set(declaration.cameras):
         found, expected = f"none of the cameras {', '.join(cameras)}", f"one of {', '.join(declaration.cameras)}"
         raise Rt2dataError(entry.place, found, expected, "Add it to cameras: in the recipe")
-    own_kinds, choose = kinds.parse_source_kinds(declaration, written, entry, cameras, floats=recipe.floats)
+    own_kinds, choose = kinds.parse_source_kinds(
+        declaration, written, entry, cameras, recipe.actions, recipe.drawings, floats=recipe.floats
+    )
     asked = [prompts[kind] for kind in ("robot", *(("plan",) if "plans" in fields else ()))]
     if own_kinds:
-        asked = ["{proprio}"] if any("state" in kind.values() for kind in own_kinds) else []
+        asked = ["{proprio}"] if any(kind.uses("state") for kind in own_kinds) else []
     how = sampling.parse_sampling(
         declaration, written.fields, fields, (written.at, entry.at),
         horizon=recipe.horizon, prompts=asked, cameras=len(cameras),
     )  # fmt: skip
+    how = replace(how, others=kinds.other_steps(own_kinds, cameras, how.history, entry.place))
     return RecipeSource(
         declaration=declaration, path=fields.get("path"),
         weight=fields.get("weight", 1 if amounts == ["weight"] else None),
@@ -331,11 +366,14 @@ def _resolve(recipe: Recipe, raw: dict[str, Any]) -> dict[str, Any]:
         "history": raw.get("history", 1), "past_end": raw.get("past_end", "pad"),
         "prompts": recipe.prompts, "sources": sources,
     }  # fmt: skip
+    resolved |= _resolve_actions(recipe.actions)
     if recipe.sources[0].weight is not None:
         resolved["weights"] = recipe.weights
     if "hz" not in raw:
         resolved["stride"] = raw.get("stride", 1)
     resolved |= {key: raw[key] for key in ("hz", "no_op", "state", relative.KEY, "description") if key in raw}
+    if recipe.drawings:
+        resolved["draw"] = {name: dict(DEFAULTS) | one for name, one in raw["draw"].items()}
     if recipe.shared:
         resolved["tokenizer"]["share_bounds"] = [list(names) for names in recipe.shared]
     if recipe.temperature is not None:

@@ -27,12 +27,14 @@ class Sampling:
     Attributes:
         horizon: steps of an action chunk, those of the tokenizer.
         history: images per camera: that of the step, and those of the ``history - 1`` steps before it.
-        past_end: ``pad`` or ``drop`` an action chunk that would need steps after the end of its episode.
+        past_end: what becomes of an action chunk that would need steps after the end of its episode: ``pad`` it with
+            rest, ``repeat`` the last action, ``drop`` the sample.
         stride: steps that are composed into one.
         every: only the first of so many steps of the dataset is a step (`RobotFields.every`).
         no_op: threshold of each dimension that has one, in its unit; None: no-ops are samples too.
         state: whether the prompt holds the proprioception.
         relative: how action chunks are relative to the state at their start; None: each step is to the one before.
+        others: other steps that kinds of sample look at, counted from a sample's own.
     """
 
     horizon: int = 1
@@ -43,6 +45,7 @@ class Sampling:
     no_op: tuple[tuple[str, float], ...] | None = None
     state: bool = False
     relative: Relative | None = None
+    others: tuple[int, ...] = ()
 
     @property
     def pace(self) -> int:
@@ -57,11 +60,12 @@ class Sampling:
     @property
     def windows(self) -> bool:
         """Whether a sample holds more than one step, or one that must be seen from another."""
-        return self.horizon > 1 or self.history > 1 or self.relative is not None
+        return self.horizon > 1 or self.history > 1 or self.relative is not None or bool(self.others)
 
     def row_bytes(self, single: int, dims: int, cameras: int) -> int:
         """Estimate the bytes of a sample in a run, where a sample of one step has `single`."""
-        return single + (self.horizon - 1) * (4 * dims + 2) + (self.history - 1) * cameras * 100
+        chunk, other = 4 * dims + 2, len(self.others) + self.history - 1
+        return single + (self.horizon - 1) * chunk + other * cameras * 100 + len(self.others) * self.horizon * chunk
 
 
 def parse_sampling(
@@ -103,11 +107,16 @@ def parse_sampling(
         repair = "Give it a prompt without it: prompts: {robot: ...}"
         found = f"{{proprio}} in the prompt of {declaration.name}, which declares no proprioception"
         raise Rt2dataError(where, found, "a declaration with proprio:", repair)
+    chunks, past_end = relative.parse_relative(declaration, common, own, at, horizon), own.get("past_end")
+    past_end = past_end or common.get("past_end", "pad")
+    if chunks is not None and past_end == "repeat":
+        where = at["past_end" in own]("past_end")
+        raise Rt2dataError(where, "past_end: repeat of relative chunks", "pad or drop: a target is no motion to repeat")
     return Sampling(
-        horizon=horizon, history=history, past_end=own.get("past_end", common.get("past_end", "pad")),
+        horizon=horizon, history=history, past_end=past_end,
         stride=_stride(declaration, common, own, at), every=robot.every,
         no_op=_no_op(robot.dims, common, own, at[1]), state=state,
-        relative=relative.parse_relative(declaration, common, own, at, horizon),
+        relative=chunks,
     )  # fmt: skip
 
 
@@ -172,7 +181,7 @@ def describe_sampling(declaration: Declaration, sampling: Sampling) -> str:
     if sampling.stride > 1:
         parts.append(f"{sampling.stride} steps as one")
     if sampling.horizon > 1:
-        past = {"pad": "padded", "drop": "left out"}[sampling.past_end]
+        past = {"pad": "padded", "repeat": "the last one repeated", "drop": "left out"}[sampling.past_end]
         parts.append(f"actions of {sampling.horizon} steps, {past} past the end")
     if sampling.relative is not None:
         parts.append(_describe_relative(declaration, sampling.relative))

@@ -86,7 +86,7 @@ class Job:
 
     def values(self, part: IndexedPart, table: pa.Table) -> StepValues:
         """The values that the kinds of a part's source say of its steps; `table` is that of the whole part."""
-        return StepValues(table, self.source(part), self.tracks(part.source))
+        return StepValues(table, self.source(part), self.tracks(part.source), self.recipe.seed)
 
     def tracks(self, source: int) -> TrackStore | None:
         """The tracks of source `source` (its position in the recipe): of its annotation files, and derived ones; None

@@ -15,16 +15,17 @@ import pyarrow as pa
 import pyarrow.compute
 
 from rt2data import index
-from rt2data.errors import Rt2dataError, near
+from rt2data.errors import Rt2dataError
 from rt2data.index import keys
 from rt2data.recipes.recipe import Recipe, RecipeSource
 from rt2data.robot.fields import RobotFields
-from rt2data.samples import objects
+from rt2data.samples import objects, windows
 from rt2data.samples.selection import Selection
 from rt2data.tracks.store import TrackStore
 from rt2data.tracks.times import Binding
+from rt2data.turns.drawings import Drawing
 from rt2data.turns.kinds import MAX_EACH, VALUES, Each, Kind, Turn
-from rt2data.turns.template import Slot, parse_slot, slots
+from rt2data.turns.template import COUNTED, LISTS, Slot, parse_slot
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -44,7 +45,7 @@ def binding(slot: Slot, store: TrackStore) -> Binding:
     """The rows of a track that a placeholder takes: what holds now, of a track of events what happens at this step."""
     chosen = dict(slot.selects)
     now = "emitted" if store.tracks[slot.name].event else "active"
-    rules = {"at": "emitted", "all": "all", "remaining": "remaining", "previous": "previous", "next": "next"}
+    rules = {"at": "emitted"} | {name: name for name in (*LISTS, *COUNTED) if name != "ahead"}
     rule = next((rules[name] for name in chosen if name in rules), now)
     count = int(chosen.get("previous", chosen.get("next", "1")))
     return Binding(slot.name, rule, count, chosen.get("camera"), chosen.get("role"))
@@ -55,30 +56,6 @@ def is_track(slot: Slot, store: TrackStore | None) -> bool:
     return slot.name not in VALUES or (slot.name == "task" and store is not None and "task" in store.names())
 
 
-def check_names(source: RecipeSource, store: TrackStore | None) -> list[Rt2dataError]:
-    """An error for each placeholder of the source's kinds that is no value and names no track."""
-    known = [*VALUES, *(store.names() if store else ())]
-    problems = []
-    for kind in source.kinds:
-        written = kind.values()
-        needed = {key: parse_slot(key, "") for key in kind.requires}
-        for key, slot in (needed | written).items():
-            if slot.name not in known:
-                where = f"{source.where}: {source.name}, kind {kind.name}"
-                repair = near(slot.name, known) or "annotations: adds tracks, and a declaration those of a dataset"
-                found = f"{{{slot.key}}}, and no track of this name"
-                problems.append(Rt2dataError(where, found, f"one of {', '.join(known)}", repair))
-            elif store is not None and is_track(slot, store):
-                if key not in written and not slot.form:  # it is looked for, not written
-                    continue
-                problems += objects.check_form(source, kind, slot, store.names()[slot.name])
-            elif slot.selects:
-                where = f"{source.where}: {source.name}, kind {kind.name}"
-                found = f"{{{slot.key}}}, and {slot.name} is no track"
-                problems.append(Rt2dataError(where, found, f"{{{slot.name}}} alone"))
-    return problems
-
-
 @dataclass(slots=True)
 class StepValues:
     """The values of every step of a whole part. What a track says is looked up once for each placeholder."""
@@ -86,34 +63,51 @@ class StepValues:
     table: pa.Table
     source: RecipeSource
     store: TrackStore | None
+    seed: int
     _one: dict[str, Ints] = field(default_factory=dict)
     _several: dict[str, tuple[Ints, Ints]] = field(default_factory=dict)
+    _others: dict[int, tuple[Ints, Bools]] = field(default_factory=dict)
 
     def has(self, slot: Slot) -> Bools:
         """Whether each step has a value, bool (rows,)."""
+        if slot.step:
+            at, there = self.others(slot.step)
+            acts = slot.name == "action"
+            return there & (windows.acts(self.table) if acts else self.has(slot.shifted(-slot.step)))[at]
         if is_track(slot, self.store):
-            return np.diff(self._lists(slot)[0]) > 0 if slot.is_list else self._rows(slot) >= 0
+            return np.diff(self._lists(slot)[0]) > 0 if slot.is_list else self.rows(slot) >= 0
         if slot.name == "state":
             return np.asarray(np.isfinite(index.matrix(self.table.column("proprio"))).all(axis=1))
         return np.ones(self.table.num_rows, np.bool_)
 
     def lengths(self, slot: Slot) -> Ints:
         """How many elements the list of each step has, int64 (rows,)."""
+        if slot.step:
+            at, there = self.others(slot.step)
+            return np.where(there, self.lengths(slot.shifted(-slot.step))[at], 0)
         return np.diff(self._lists(slot)[0])
+
+    def others(self, step: int) -> tuple[Ints, Bools]:
+        """The row of another step of the episode for each row, and whether there is one (`windows.other_rows`)."""
+        if step not in self._others:
+            rows = np.arange(self.table.num_rows)
+            self._others[step] = windows.other_rows(self.table, rows, self.source, step)
+        return self._others[step]
 
     def column(self, slot: Slot, rows: Ints, where: Bools, size: tuple[int, int] | None = None) -> pa.Array:
         """The texts of a track at some rows, null but for `where`: strings, or lists of strings.
 
         Objects are written in the form that the placeholder names, in images of `size` where the recipe gives one.
         """
+        if slot.step:
+            at, there = self.others(slot.step)
+            return self.column(slot.shifted(-slot.step), at[rows], where & there[rows], size)
         store = self._tracks()
         if slot.form:
-            begins, which = self._lists(slot) if slot.is_list else self._single(slot)
-            sizes = np.where(where, np.diff(begins)[rows], 0)
-            picked = np.repeat(begins[rows] - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
-            return objects.write(self.table, self.source, slot, rows, sizes, store.values(which[picked]), size)
+            sizes, values = self._objects(slot, rows, where)
+            return objects.write(self.table, self.source, slot, rows, sizes, values, size)
         if not slot.is_list:
-            which = self._rows(slot)[rows]
+            which = self.rows(slot)[rows]
             there = where & (which >= 0)
             texts = store.texts(which[there])
             return texts.take(pa.array(np.cumsum(there) - 1, mask=~there)).cast(pa.string())
@@ -128,9 +122,21 @@ class StepValues:
         lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), texts)
         return pa.compute.if_else(pa.array(sizes > 0), lists, pa.scalar(None, lists.type))
 
+    def lines(self, slot: Slot, drawing: Drawing, rows: Ints, where: Bools, size: tuple[int, int] | None) -> pa.Array:
+        """The lines that an image slot draws at some rows, as JSON, null but for `where` there is something to draw."""
+        sizes, values = self._objects(drawing.slot, rows, where)
+        return objects.outline(self.table, self.source, slot, drawing, rows, sizes, values, size)
+
+    def _objects(self, slot: Slot, rows: Ints, where: Bools) -> tuple[Ints, pa.Array]:
+        """How many objects each row has, none but for `where`, and all of them as JSON."""
+        begins, which = self._lists(slot) if slot.is_list else self._single(slot)
+        sizes = np.where(where, np.diff(begins)[rows], 0)
+        picked = np.repeat(begins[rows] - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
+        return sizes, self._tracks().values(which[picked])
+
     def _single(self, slot: Slot) -> tuple[Ints, Ints]:
         """As `_lists`, of a placeholder that takes one row at most."""
-        which = self._rows(slot)
+        which = self.rows(slot)
         return np.concatenate([[0], np.cumsum(which >= 0)]), which[which >= 0]
 
     def _tracks(self) -> TrackStore:
@@ -138,15 +144,34 @@ class StepValues:
             raise ValueError(self.source.name)
         return self.store
 
-    def _rows(self, slot: Slot) -> Ints:
+    def rows(self, slot: Slot) -> Ints:
+        """The row of a track that each step has, int64 (rows,); -1 where it has none."""
         if slot.key not in self._one:
             self._one[slot.key] = self._tracks().resolve(self.table, binding(slot, self._tracks()))
         return self._one[slot.key]
 
     def _lists(self, slot: Slot) -> tuple[Ints, Ints]:
-        if slot.key not in self._several:
+        if slot.key not in self._several and "ahead" in dict(slot.selects):
+            self._several[slot.key] = self._ahead(slot)
+        elif slot.key not in self._several:
             self._several[slot.key] = self._tracks().resolve_all(self.table, binding(slot, self._tracks()))
         return self._several[slot.key]
+
+    def _ahead(self, slot: Slot) -> tuple[Ints, Ints]:
+        """The rows that hold at so many steps, this one first, as `_lists`; where none does, the last one again."""
+        count, n = int(dict(slot.selects)["ahead"]), self.table.num_rows
+        which = self.rows(slot)
+        ends = np.append(np.flatnonzero(index.numbers(self.table, "step") == 0)[1:], n)
+        end = ends[np.searchsorted(ends, np.arange(n), "right")] if n else np.empty(0, np.int64)
+        latest = which
+        taken = [which]
+        for offset in range(1, count):
+            at = np.arange(n) + offset * self.source.sampling.pace
+            later = np.where(at < end, which[np.minimum(at, n - 1)], -1)
+            latest = np.where(later >= 0, later, latest)
+            taken.append(latest)
+        there = which >= 0
+        return np.concatenate([[0], np.cumsum(there * count)]), np.stack(taken, axis=1)[there].reshape(-1)
 
 
 class KindSteps(NamedTuple):
@@ -188,7 +213,9 @@ def _lacking(kind: Kind, values: StepValues) -> dict[str, Bools]:
 
 def _fits(kind: Kind, values: StepValues) -> Bools:
     """Which steps have what a kind requires, and at least one turn that is learned."""
-    fits = np.ones(values.table.num_rows, np.bool_)
+    fits = _shared(kind, values)
+    if kind.weight == 0:  # only another's otherwise
+        fits[:] = False
     for key in kind.requires:
         fits &= values.has(parse_slot(key, ""))
     learned = np.zeros(len(fits), np.bool_)
@@ -204,16 +231,43 @@ def _stays(kind: Kind, turn: Turn, each: Each | None, values: StepValues) -> Boo
     if turn.missing != "skip":
         return there
     names = dict(each.lists) if each else {}
-    for slot in names.values():
+    for slot in (*names.values(), *turn.needs):
         there &= values.has(slot)
     for template in turn.pool:
-        for slot in slots(template):
-            part = kind.part(slot)
-            inner = (slots(part.template) if not part.missing else []) if part else [slot]
-            for one in inner:
-                if not one.is_image and one.key not in names:
-                    there &= values.has(one)
+        for slot in kind.wanted(template, names):
+            there &= values.has(slot)
     return there
+
+
+def share_at(share: tuple[float, float], step: Ints, start: Ints, end: Ints) -> npt.NDArray[np.float64]:
+    """The share of steps that give samples, at steps of rows from `start` to `end`, float64 (n,): even from the first
+    of `share` to the last, in the order of computing of Fanqi-Lin/OneTwoVLA@2489662, `get_prob`.
+    """
+    first, last = share
+    return np.asarray(first - (first - last) * (step - start) / (end - start))
+
+
+def _shared(kind: Kind, values: StepValues) -> Bools:
+    """Which steps are among the share that gives samples of a kind, by the hash of the step."""
+    n, (first, last) = values.table.num_rows, kind.share
+    if first == last == 1 and not kind.over:
+        return np.ones(n, np.bool_)
+    step = index.numbers(values.table, "step")
+    steps = step.astype(np.int64)
+    there, share = np.ones(n, np.bool_), np.full(n, first)
+    if kind.over:
+        rows = values.rows(Slot(kind.over))
+        begins = np.ones(n, np.bool_)
+        begins[1:] = (np.diff(rows) != 0) | (steps[1:] == 0)
+        begin = np.flatnonzero(begins)
+        run = np.cumsum(begins) - 1
+        start, end = steps[begin][run], steps[np.append(begin[1:], n) - 1][run] + 1 if n else steps
+        there, share = rows >= 0, share_at((first, last), steps, start, end)
+    none = np.full(n, -1, np.int32)
+    units = index.units(values.table).tobytes()
+    hashed = keys.hashes("share", values.seed, values.source.id, units, step, none, kind=kind.name)
+    edges = np.round(np.minimum(share, 1 - 2.0**-53) * 2.0**64).astype(np.uint64)
+    return np.asarray(there & ((share >= 1) | (hashed < edges)))
 
 
 def expand(
@@ -242,6 +296,11 @@ def expand(
     rows = [np.flatnonzero(mask) for mask in fits]
     every = samples.take(np.concatenate(rows) if rows else np.empty(0, np.int64))
     every.kind = np.repeat(np.arange(len(rows), dtype=np.int8), [len(one) for one in rows])
+    number = np.array([kind.variants() for kind in source.kinds])[every.kind]
+    if (number > 1).any():  # each text of its pools is a sample
+        every = every.take(np.repeat(np.arange(len(number)), number))
+        text = np.arange(len(every.rows)) - np.repeat(np.cumsum(number) - number, number)
+        every.variant = np.where(np.repeat(number, number) > 1, text, every.variant).astype(np.int32)
     return every
 
 
@@ -308,6 +367,10 @@ def value_columns(
                 used.setdefault(key, (slot, []))[1].append(number)
     for key, (slot, users) in sorted(used.items()):
         columns[VALUE + key] = values.column(slot, rows, np.isin(turns, users), stored_size(recipe))
+    drawn = {key: one for kind_of in kinds for key, one in kind_of.drawn().items()}
+    for key, (slot, drawing) in sorted(drawn.items()):
+        users = [number for number, one in enumerate(kinds) if key in one.drawn()]
+        columns[VALUE + key] = values.lines(slot, drawing, rows, np.isin(turns, users), stored_size(recipe))
     return columns
 
 

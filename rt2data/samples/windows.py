@@ -29,6 +29,8 @@ from rt2data.recipes.recipe import RecipeSource
 from rt2data.robot import compose
 from rt2data.robot.fields import RobotFields
 from rt2data.samples import relative_chunks, selection
+from rt2data.turns.kinds import Kind
+from rt2data.turns.template import Picture, Slot
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -111,24 +113,43 @@ class ActionWindows:
         """The actions of samples that begin at `rows`.
 
         Past the end: displacement 0, held values (grippers, commanded values) and `terminate` those of the last step,
-        valid false; what is relative to the chunk's start stays where the last step took it.
+        valid false; what is relative to the chunk's start stays where the last step took it. With ``repeat`` each value
+        is that of the last step.
         """
         offset, ahead = np.arange(self.sampling.horizon), self.ahead[rows][:, None]
         at, past = rows[:, None] + self.sampling.pace * np.minimum(offset, ahead), offset > ahead
         stored = self.values[at]
-        values = np.where(past[:, :, None] & self.moving, np.float32(0.0), stored)
+        rests = past[:, :, None] & self.moving & (self.sampling.past_end == "pad")
+        values = np.where(rests, np.float32(0.0), stored)
         if self.relative is not None:
             values = self.relative.of(at, stored, values)
         return Actions(values, self.ends[at], self.valid[at] & ~past)
 
 
-def earlier_rows(table: pa.Table, rows: Ints, source: RecipeSource, number: int) -> tuple[Ints, Bools]:
-    """The row `number` (composed) steps before each of `rows`, and whether there is one.
+def other_rows(table: pa.Table, rows: Ints, source: RecipeSource, step: int) -> tuple[Ints, Bools]:
+    """The row that many (composed) steps after each of `rows`, before it where negative, and whether there is one.
 
-    Where there is none, it is the earliest row that the window reaches.
+    Where there is none, it is the last row that the window reaches.
     """
-    back = index.numbers(table, "back")[rows]
-    return rows - source.sampling.pace * np.minimum(number, back).astype(np.int64), np.asarray(number <= back)
+    reach = index.numbers(table, WINDOW[step < 0])[rows]
+    taken = source.sampling.pace * np.minimum(abs(step), reach).astype(np.int64)
+    return rows + (taken if step > 0 else -taken), np.asarray(abs(step) <= reach)
+
+
+def other_column(column: str, step: int) -> str:
+    """The column of a run that holds what `column` has at another step."""
+    return f"{column}@{step}"
+
+
+def acts(table: pa.Table) -> Bools:
+    """Which rows have an action of their own: those that become samples, and those that only lack motion."""
+    return np.isin(index.numbers(table, "reject"), (0, index.CODE["no_op"]))
+
+
+def pictures(source: RecipeSource, kind: Kind | None) -> list[Picture]:
+    """The images of a sample of a source: those that the turns of a kind show, or each camera's with its history."""
+    cameras, history = selection.cameras(source), source.sampling.history
+    return Slot("images").pictures(cameras, history) if kind is None else kind.pictures(cameras, history)
 
 
 def never_terminate(table: pa.Table, source: RecipeSource, kept: Bools) -> int:

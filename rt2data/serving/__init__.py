@@ -10,31 +10,39 @@ expression or a grammar get `tokenizer.regex()` or `tokenizer.grammar()`.
     ids = model.generate(**inputs, logits_processor=[only_actions], max_new_tokens=32)
 
 Needs numpy only; torch is used where the scores are torch tensors. May import: `tokenizer`, `mixture`,
-`robot.rotation`, `turns`.
+`robot.rotation`, `turns`, `images.drawing`.
 """
 
 from __future__ import annotations
 
-from rt2data.serving.constraint import Constraint
+from rt2data.serving.constraint import Constraint, GroundingConstraint
+from rt2data.serving.drawing import draw_objects
 from rt2data.serving.kind_prompt import KindPrompt, KindReply
 from rt2data.serving.logits import ActionLogitsProcessor, prefix_allowed_tokens_fn
 from rt2data.serving.robot_prompt import RobotPrompt
 from rt2data.serving.rotation_6d import from_rotation_6d, rotation_6d_dims, to_rotation_6d
 from rt2data.serving.simpler import from_simpler, to_simpler
 from rt2data.tokenizer.text.reply import Reply, parse_reply
+from rt2data.turns.chat_templates import ChatTemplate, ChatText, load_chat_template, write_chat
 
 __all__ = [
     "ActionLogitsProcessor",
+    "ChatTemplate",
+    "ChatText",
     "Constraint",
+    "GroundingConstraint",
     "KindPrompt",
     "KindReply",
     "Reply",
     "RobotPrompt",
+    "draw_objects",
     "from_rotation_6d",
     "from_simpler",
+    "load_chat_template",
     "parse_reply",
     "prefix_allowed_tokens_fn",
     "rotation_6d_dims",
     "to_rotation_6d",
     "to_simpler",
+    "write_chat",
 ]

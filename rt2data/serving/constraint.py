@@ -8,54 +8,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rt2data.prompts import MARKER
-from rt2data.tokenizer import ActionError, ActionParseError, ActionTokenizer
+from rt2data.tokenizer import ActionError, ActionParseError, ActionTokenizer, GroundingTokenizer, Parsed
 from rt2data.tokenizer.text.reply import Reply, parse_reply, strip_reasoning
 from rt2data.tokenizer.vocabulary.automata import Automaton
+from rt2data.tokenizer.vocabulary.regular import RegularText
 from rt2data.tokenizer.vocabulary.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-class Constraint:
-    """The token ids that may come next in a reply, and what a complete reply says.
+class ReplyConstraint:
+    """The token ids that may come next in a reply: those of an automaton, then the end of the sequence.
 
-    `start`, `step` and `allowed` make an automaton without dead ends: from every state that it reaches, an action
-    can be completed and the sequence ended. A state is a plain value.
+    `start`, `step` and `allowed` make an automaton without dead ends. A state is a plain value.
 
     Args:
-        tokenizer: an action tokenizer with a vocabulary.
-        plan: whether the reply begins with reasoning (RT-2's chain of thought): free text up to ``Action:``. Needs the
-            model's own tokenizer in `with_vocabulary`.
-        max_plan_tokens: the longest reasoning in ids; behind it ``Action:`` is written for the model.
-        eos_token_id: the id that ends a sequence; by default the vocabulary's.
-
-    Raises:
-        ActionError: no vocabulary, no end-of-sequence id, or a vocabulary that cannot write ``Action:``.
+        automaton: of what is to be written.
+        eos: the id that ends a sequence.
     """
 
-    def __init__(
-        self,
-        tokenizer: ActionTokenizer,
-        *,
-        plan: bool = False,
-        max_plan_tokens: int = 256,
-        eos_token_id: int | None = None,
-    ) -> None:
-        model = tokenizer.vocabulary
-        eos = eos_token_id if eos_token_id is not None or model is None else model.eos
-        if eos is None:
-            raise ActionError("eos_token_id", "neither given nor known", "the id that ends a sequence")
-        self.tokenizer, self.eos = tokenizer, int(eos)
-        self._action = tokenizer.automaton()
-        if self.eos in self._action.ids:
+    def __init__(self, automaton: Automaton, eos: int) -> None:
+        self.eos, self._action = int(eos), automaton
+        if self.eos in automaton.ids:
             raise ActionError("eos_token_id", f"{self.eos}, which is an action token", "an id that no bin has")
         self._ending: dict[Any, npt.NDArray[np.int64]] = {}
         self._reasoning: _FreeText | None = None
-        if plan:
-            if model is None:
-                raise ActionError("plan", "a tokenizer without the model's own", "with_vocabulary(hf_tokenizer)")
-            self._reasoning = _FreeText(model, self._action, max_plan_tokens, self.eos)
 
     @property
     def start(self) -> Any:
@@ -105,6 +83,79 @@ class Constraint:
         mask = np.zeros(size, bool)
         mask[self.allowed(self.state(ids))] = True
         return mask
+
+
+class GroundingConstraint(ReplyConstraint):
+    """The token ids that may come next in an answer of objects; from every state an answer can be completed.
+
+    Args:
+        tokenizer: a grounding tokenizer.
+        vocabulary: the model's tokenizer (of transformers, tokenizers or sentencepiece).
+        eos_token_id: the id that ends a sequence; by default the vocabulary's.
+        options: labels, kinds, size, count and most, as for `GroundingTokenizer.regex`.
+
+    Raises:
+        ActionError: no end-of-sequence id, a vocabulary that cannot write the form, or options that it does not have.
+    """
+
+    def __init__(
+        self, tokenizer: GroundingTokenizer, vocabulary: Any, *, eos_token_id: int | None = None, **options: Any
+    ) -> None:
+        self.tokenizer, model = tokenizer, Vocabulary(vocabulary)
+        eos = model.eos if eos_token_id is None else eos_token_id
+        if eos is None:
+            raise ActionError("eos_token_id", "neither given nor known", "the id that ends a sequence")
+        self._text = RegularText(tokenizer.regex(**options), model)
+        super().__init__(self._text, eos)
+
+    def parse(self, ids: Sequence[int]) -> list[Parsed]:
+        """Parse the ids of a complete answer into objects. Ids behind the end of the sequence are ignored.
+
+        Raises:
+            ActionParseError: for any other ids, such as an answer that a limit of length cut off.
+        """
+        written = list(map(int, ids))
+        written = written[: written.index(self.eos)] if self.eos in written else written
+        if not self._text.complete(self.state(written)[1]):
+            raise _error(ids, len(written), "the answer ends before its objects do")
+        return self.tokenizer.parse("".join(self._text.pieces[token] for token in written))
+
+
+class Constraint(ReplyConstraint):
+    """The token ids that may come next in a reply, and what a complete reply says.
+
+    `start`, `step` and `allowed` make an automaton without dead ends: from every state that it reaches, an action
+    can be completed and the sequence ended. A state is a plain value.
+
+    Args:
+        tokenizer: an action tokenizer with a vocabulary.
+        plan: whether the reply begins with reasoning (RT-2's chain of thought): free text up to ``Action:``. Needs the
+            model's own tokenizer in `with_vocabulary`.
+        max_plan_tokens: the longest reasoning in ids; behind it ``Action:`` is written for the model.
+        eos_token_id: the id that ends a sequence; by default the vocabulary's.
+
+    Raises:
+        ActionError: no vocabulary, no end-of-sequence id, or a vocabulary that cannot write ``Action:``.
+    """
+
+    def __init__(
+        self,
+        tokenizer: ActionTokenizer,
+        *,
+        plan: bool = False,
+        max_plan_tokens: int = 256,
+        eos_token_id: int | None = None,
+    ) -> None:
+        model = tokenizer.vocabulary
+        eos = eos_token_id if eos_token_id is not None or model is None else model.eos
+        if eos is None:
+            raise ActionError("eos_token_id", "neither given nor known", "the id that ends a sequence")
+        super().__init__(tokenizer.automaton(), eos)
+        self.tokenizer = tokenizer
+        if plan:
+            if model is None:
+                raise ActionError("plan", "a tokenizer without the model's own", "with_vocabulary(hf_tokenizer)")
+            self._reasoning = _FreeText(model, self._action, max_plan_tokens, self.eos)
 
     def parse(self, ids: Sequence[int]) -> Reply:
         """Parse the ids of a complete reply into reasoning and bins. Ids behind the end of the sequence are ignored.

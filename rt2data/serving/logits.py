@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rt2data.serving.constraint import Constraint
+from rt2data.serving.constraint import ReplyConstraint
 from rt2data.tokenizer import ActionError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class ActionLogitsProcessor:
             decoder of its own, such as T5's, its start id).
     """
 
-    def __init__(self, constraint: Constraint, prompt_length: int | None = None) -> None:
+    def __init__(self, constraint: ReplyConstraint, prompt_length: int | None = None) -> None:
         self.constraint, self._given = constraint, prompt_length
         self._prompt, self._width = 0, -1
         self._states: dict[tuple[int, ...], Any] = {}
@@ -87,7 +87,7 @@ def _keep_torch(scores: Any, allowed: Sequence[npt.NDArray[np.int64]]) -> Any:
     return out
 
 
-def prefix_allowed_tokens_fn(constraint: Constraint, prompt_length: int) -> Callable[[int, Any], list[int]]:
+def prefix_allowed_tokens_fn(constraint: ReplyConstraint, prompt_length: int) -> Callable[[int, Any], list[int]]:
     """Make a constraint for `generate(prefix_allowed_tokens_fn=...)` of transformers.
 
     Args:

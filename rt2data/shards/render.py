@@ -8,7 +8,9 @@ over rows take many times as long.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TypeAlias
 
 import numpy as np
@@ -24,11 +26,24 @@ from rt2data.index import keys as order
 from rt2data.index import text_columns
 from rt2data.index.text_columns import Texts
 from rt2data.recipes.recipe import Recipe, RecipeSource
+from rt2data.samples import windows
+from rt2data.samples.kinds import VALUE
 from rt2data.shards import messages
-from rt2data.shards.columns import Column, Refs, coded, each, flags, json_fragment, rows_as_lists
-from rt2data.shards.messages import KindOfRows
+from rt2data.shards.columns import (
+    Column,
+    Refs,
+    chunk_bins,
+    coded,
+    each,
+    first_steps,
+    flags,
+    json_fragment,
+    rows_as_lists,
+)
+from rt2data.shards.row_texts import KindOfRows
 from rt2data.tokenizer import ActionTokenizer
 from rt2data.tokenizer.floats import float_normaliser
+from rt2data.turns.template import Picture
 
 FIELDS = (
     "key", "kind", "source", "dataset", "split", "prompt", "target", "images", "cameras", "language",
@@ -37,7 +52,9 @@ FIELDS = (
 )  # fmt: skip
 RELATIVE = ("relative", "origin")  # in mixtures where a source has relative chunks, after `action_valid`
 NORMALISED = "action_normalised"  # in mixtures whose actions have no bins, after `image_valid`
+FURTHER = "actions_normalised"  # in mixtures with further tokenizers of floats, after those
 CONVERSATION = ("recipe_kind", "messages")  # in mixtures with kinds of sample, at the end
+DRAWN = "drawn"  # in mixtures whose kinds draw into images, behind them
 
 
 @dataclass(slots=True)
@@ -57,10 +74,10 @@ def render(
     recipe: Recipe,
     source: RecipeSource,
     split: str,
-    cameras: tuple[str, ...],
     tokenizer: ActionTokenizer | None,
     proprio: ActionTokenizer | None = None,
     kind: KindOfRows | None = None,
+    further: Mapping[str, ActionTokenizer] = MappingProxyType({}),
 ) -> Rendered:
     """Render rows of a run.
 
@@ -69,13 +86,14 @@ def render(
         tokenizer: restricted to this source; None for a web source.
         proprio: that of its proprioception, where the prompt holds it.
         kind: of the rows, where the source has kinds.
+        further: the recipe's further tokenizers of actions by name, restricted to this source; {} for a web source.
     """
     copy, variant, step = (index.numbers(table, name) for name in ("copy", "variant", "step"))
     keys = order.keys(source.id, index.units(table).tobytes(), step, variant, copy, kind.name if kind else "")
-    backs = range(source.sampling.history)
-    refs = [_refs(table, camera, back, i == 0, recipe) for back in backs for i, camera in enumerate(cameras)]
+    pictures = windows.pictures(source, kind.turns if kind else None)
+    first = next((one for one in pictures if not (one.step or one.drawing)), None)
+    refs = [_refs(table, one, recipe, first=one is first) for one in pictures]
     head = json_fragment(kind=source.declaration.kind, source=source.name, dataset=source.name, split=split)
-    pictures, valid = _images(table, source, refs)
     language = each(table, "language", lambda text: json_fragment(language=text))
     prompt, target, middle, tail = (
         _robot(table, source, tokenizer, proprio) if tokenizer is not None else _web(table, source)
@@ -83,16 +101,22 @@ def render(
     if recipe.is_relative:
         middle += _relative(table, source)
     own = _normalised(table, tokenizer) if recipe.floats else []
+    own += _further(table, recipe, further)
     more: list[Column] = [*own, tail, b"}"]
     if recipe.has_kinds:
         if kind is not None and not isinstance(target, bytes):
-            spoken = messages.kind_messages(table, recipe, source, kind, refs, target, proprio)
+            spoken = messages.kind_messages(
+                table, recipe, source, kind, refs, target, {"": tokenizer, **further} if tokenizer else {}, proprio
+            )
+            refs = [replace(one, file=np.where(ok, one.file, -1)) for one, ok in zip(refs, spoken.shown, strict=True)]
         else:
             spoken = messages.plain_messages(source.declaration.kind, prompt, target, refs, table.num_rows)
         prompt, target = spoken.prompt, spoken.target
         named = json_fragment(recipe_kind=kind.name if kind else None)
-        more = [*own, tail, b"," + named + b'"messages":[', spoken.messages, b"]}"]
-    json = text_columns.join(b'{"key":"', keys, b'",' + head, prompt, target, pictures, language, *middle, valid, *more)
+        drawn = [b',"drawn":[', _drawn(refs, table.num_rows), b"]"] if recipe.draws else []
+        more = [*own, tail, b"," + named + b'"messages":[', spoken.messages, b"]", *drawn, b"}"]
+    images, valid = _images(table, source, refs)
+    json = text_columns.join(b'{"key":"', keys, b'",' + head, prompt, target, images, language, *middle, valid, *more)
     return Rendered(keys, json, refs)
 
 
@@ -103,9 +127,8 @@ def _images(table: pa.Table, source: RecipeSource, refs: list[Refs]) -> tuple[Te
     fields = {camera.name: camera.field for camera in robot.cameras} if robot else {}
     names, valid, columns = [], [], []
     for one in refs:
-        there = index.numbers(table, f"{one.camera}.h{one.back}.there") if one.back else np.True_
         names.append(np.where(one.file >= 0, one.suffix.astype(np.int64), -1))
-        valid.append(np.broadcast_to(there & (one.camera not in padding), one.file.shape))
+        valid.append(one.exists & (one.camera not in padding))
         columns += [names[-1] + 1, valid[-1]]
     combined = np.zeros(table.num_rows, np.int64)
     for column in columns:  # both factors stay small: a combination is numbered by its place among those that occur
@@ -126,6 +149,20 @@ def _images(table: pa.Table, source: RecipeSource, refs: list[Refs]) -> tuple[Te
     return text_columns.take(named, combined), text_columns.take(valued, combined)
 
 
+def _drawn(refs: list[Refs], n: int) -> Texts:
+    """The elements of the field `drawn` of each row: of each image with a drawing its member and lines."""
+    elements: list[tuple[Texts, npt.NDArray[np.bool_]]] = []
+    for one in refs:
+        if one.drawing is None or one.lines is None:
+            continue
+        heads = [b"{" + json_fragment(member=suffix, drawing=one.drawing.name) + b'"lines":' for suffix in one.suffixes]
+        there = one.file >= 0
+        begin = text_columns.take(heads, np.where(there, one.suffix, 0))
+        lines = one.lines.fill_null("[]").cast(pa.large_string()).cast(text_columns.TYPE)
+        elements.append((text_columns.join(begin, lines, b"}"), there))
+    return messages.join_list(elements) if elements else text_columns.take([b""], np.zeros(n, np.int8))
+
+
 _NO_ROBOT = json_fragment(
     instruction=None, plan=None, episode=None, step=None, steps=None, dims=None, units=None, horizon=None, action=None,
     terminate=None, bins=None, proprio=None, tokenizer=None, action_valid=None,
@@ -141,8 +178,7 @@ Body: TypeAlias = tuple[Column, Column, list[Column], Column]
 def _robot(table: pa.Table, source: RecipeSource, tokenizer: ActionTokenizer, proprio: ActionTokenizer | None) -> Body:
     robot, horizon = source.declaration.robot, tokenizer.horizon
     action, ends, valid = index.matrix(table.column("action")), flags(table, "terminate"), flags(table, "valid")
-    chunk = action.reshape(-1, horizon, len(tokenizer.dims)) if horizon > 1 else action
-    bins = np.asarray(tokenizer.encode(chunk, (ends if horizon > 1 else ends[:, 0]) if tokenizer.terminate else None))
+    bins = chunk_bins(action, ends, tokenizer)
     targets = tokenizer.format(bins)
     instruction = each(table, "instruction", lambda t: json_fragment(instruction=t))
     episode = each(table, "episode", lambda t: json_fragment(episode=t))
@@ -176,8 +212,9 @@ def fields(recipe: Recipe) -> tuple[str, ...]:
     """The fields of a sample of a recipe's mixture, in their order."""
     at = FIELDS.index("image_valid")
     relative, normalised = RELATIVE if recipe.is_relative else (), (NORMALISED,) if recipe.floats else ()
-    conversation = CONVERSATION if recipe.has_kinds else ()
-    return (*FIELDS[:at], *relative, FIELDS[at], *normalised, *FIELDS[at + 1 :], *conversation)
+    conversation = (*CONVERSATION, *((DRAWN,) if recipe.draws else ())) if recipe.has_kinds else ()
+    further = (FURTHER,) if any(scheme.floats for scheme in recipe.actions) else ()
+    return (*FIELDS[:at], *relative, FIELDS[at], *normalised, *further, *FIELDS[at + 1 :], *conversation)
 
 
 def _relative(table: pa.Table, source: RecipeSource) -> list[Column]:
@@ -193,10 +230,28 @@ def _normalised(table: pa.Table, tokenizer: ActionTokenizer | None) -> list[Colu
     """The field `action_normalised` of each row."""
     if tokenizer is None:
         return [f'"{NORMALISED}":null,'.encode()]
-    action = index.matrix(table.column("action"))
-    shape = (len(action), tokenizer.horizon, len(tokenizer.dims))
-    values = float_normaliser(tokenizer).normalise(action.reshape(shape)).astype(np.float32)
-    return [f'"{NORMALISED}":'.encode(), rows_as_lists(values.reshape(action.shape))]
+    return [f'"{NORMALISED}":'.encode(), _normalise(table, tokenizer)]
+
+
+def _normalise(table: pa.Table, tokenizer: ActionTokenizer) -> Texts:
+    """The normalised numbers of each row's first steps, as a list of JSON and a comma."""
+    chunk = first_steps(index.matrix(table.column("action")), tokenizer)
+    values = float_normaliser(tokenizer).normalise(chunk).astype(np.float32)
+    return rows_as_lists(values.reshape(len(values), -1))
+
+
+def _further(table: pa.Table, recipe: Recipe, further: Mapping[str, ActionTokenizer]) -> list[Column]:
+    """The field `actions_normalised` of each row, in mixtures that have it."""
+    names = [scheme.name for scheme in recipe.actions if scheme.floats]
+    if not names:
+        return []
+    if not further:
+        return [f'"{FURTHER}":null,'.encode()]
+    columns: list[Column] = [f'"{FURTHER}":'.encode() + b"{"]
+    for name in names:
+        columns += [f'"{name}":'.encode(), _normalise(table, further[name])]
+    columns[-1] = pyarrow.compute.binary_slice(columns[-1], 0, -1)  # without the comma
+    return [*columns, b"},"]
 
 
 def _before(source: RecipeSource, plan: str, target: str) -> bytes:
@@ -246,17 +301,20 @@ def _web(table: pa.Table, source: RecipeSource) -> Body:
     return text_columns.of(asked), text_columns.of(answers), [_NO_ROBOT], text_columns.of(tails)
 
 
-def _refs(table: pa.Table, camera: str, back: int, first: bool, recipe: Recipe) -> Refs:
-    name = f"{camera}.h{back}" if back else camera
+def _refs(table: pa.Table, picture: Picture, recipe: Recipe, *, first: bool) -> Refs:
+    name = picture.taken.name
     column = table.column(f"{name}.file").combine_chunks().dictionary_encode()
     encoded = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    before = "" if first and not back else f"{name}."
+    before = "" if first else f"{picture.name}."
     suffixes = [before + (recipe.image["format"] if recipe.image else kind) for kind in codec.READ_FORMATS]
     file = np.asarray(encoded.indices.fill_null(-1) if encoded.null_count else encoded.indices)
     turn = index.numbers(table, f"{name}.turn") if f"{name}.turn" in table.column_names else None
+    lines = None
+    if picture.drawing:
+        lines = table.column(f"{VALUE}image:{picture.camera}|draw({picture.drawing})").combine_chunks()
+    there = index.numbers(table, f"{name}.there") if picture.step else np.ones(table.num_rows, np.bool_)
     return Refs(
-        camera,
-        back,
+        picture,
         suffixes,
         encoded.dictionary.to_pylist(),
         index.numbers(table, f"{name}.format"),
@@ -264,5 +322,8 @@ def _refs(table: pa.Table, camera: str, back: int, first: bool, recipe: Recipe) 
         index.numbers(table, f"{name}.offset"),
         index.numbers(table, f"{name}.length").astype(np.int64),
         index.numbers(table, f"{name}.crc"),
+        np.asarray(there, np.bool_),
         turn if turn is not None and turn.any() else None,
+        recipe.drawings.get(picture.drawing),
+        lines,
     )

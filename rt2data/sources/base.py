@@ -193,6 +193,10 @@ class Source(ABC):
         size = sum(int(index.numbers(table, f"{camera}.length").sum(dtype=np.int64)) for camera in cameras)
         return round(scale * table.num_rows), round(scale * size)
 
+    def count_text_only(self, split: str) -> int | None:
+        """Count the examples of a split that are samples of text alone; None where only an index tells."""
+        return None
+
     def excerpts(self, part: Part, choose: Callable[[int], list[int]]) -> Iterator[EpisodeExcerpt]:
         """Yield the episodes of a part that have steps, each with its images at the steps ``choose(steps)``.
 

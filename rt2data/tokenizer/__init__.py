@@ -11,7 +11,7 @@ Boxes, points and traces have tokenizers of their own, `GroundingTokenizer` in `
 specification, `schemes` the rules from numbers to bins, `text` the action string, `vocabulary` the token ids of a
 language model, `fit` the fit of FAST, `fast_directory` the files of FAST's own processor, `proprio` states in prompts,
 `absolute` relative actions with their state, `statistics` the statistics files of other stacks, `normalisers` what each
-does with the numbers in them, `floats` actions that are floats.
+does with the numbers in them, `floats` actions that are floats, `learned` the encoders of users.
 
 May import: `robot` (`relative` alone) and `storage` (both inside functions), `prompts`, `plain_text`, `resources`,
 `errors`.

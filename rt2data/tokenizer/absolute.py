@@ -1,4 +1,4 @@
-"""Decoded actions that are relative to a state, made absolute."""
+"""Absolute actions made relative to a state before they are encoded, and absolute again when they are decoded."""
 
 from __future__ import annotations
 
@@ -17,6 +17,16 @@ def add_state(spec: Spec, xp: Namespace, actions: Array, state: Array) -> Array:
     Raises:
         ActionError: a tokenizer without relative dimensions, or a state of another shape.
     """
+    return _changed(spec, xp, actions, state, back=True)
+
+
+def remove_state(spec: Spec, xp: Namespace, actions: Array, state: Array) -> Array:
+    """Return absolute actions relative to a state, in the same shape and type: the inverse of `add_state`."""
+    exact = arrays.dtype_name(actions) in ("float32", "float64")
+    return _changed(spec, xp, actions if exact else arrays.cast(xp, actions, "float32"), state, back=False)
+
+
+def _changed(spec: Spec, xp: Namespace, actions: Array, state: Array, *, back: bool) -> Array:
     rules = [dim.relative or relative.NONE for dim in spec.dims]
     if set(rules) == {relative.NONE}:
         found = f'a state for the tokenizer "{spec.name}"'
@@ -27,5 +37,6 @@ def add_state(spec: Spec, xp: Namespace, actions: Array, state: Array) -> Array:
     if origin.shape != wanted:
         names = " ".join(dim.name for dim in spec.dims[:16])
         raise ActionError("state", f"shape {origin.shape}", f"{wanted}: {names}")
-    out = relative.make_absolute(chunks, origin, rules, [dim.name for dim in spec.dims]).reshape(host.shape)
+    change = relative.make_absolute if back else relative.make_relative
+    out = change(chunks, origin, rules, [dim.name for dim in spec.dims]).reshape(host.shape)
     return arrays.constant(xp, out, actions)

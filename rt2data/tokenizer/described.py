@@ -52,8 +52,8 @@ class Described:
 
     @property
     def fields(self) -> int:
-        """The number of integers of one action: horizon * (dimensions + 1 for terminate)."""
-        return self._spec.horizon * self._spec.fields_per_step
+        """The number of integers of one action: mostly horizon * (dimensions + 1 for terminate)."""
+        return self._spec.rows * self._spec.fields_per_step
 
     @property
     def sources(self) -> tuple[str, ...]:

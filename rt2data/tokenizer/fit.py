@@ -1,4 +1,8 @@
-"""Fit ``fast`` or ``fast-bpe`` to action chunks: the range of codes and the merges of byte-pair encoding."""
+"""Fit a scheme of whole chunks to data.
+
+Of ``fast`` and ``fast-bpe`` the range of codes and the merges of byte-pair encoding, of ``beast`` the limits of the
+weights.
+"""
 
 from __future__ import annotations
 
@@ -12,36 +16,48 @@ import numpy as np
 from rt2data.tokenizer.arrays import to_numpy
 from rt2data.tokenizer.errors import ActionError
 from rt2data.tokenizer.schemes.fast import Dct
+from rt2data.tokenizer.schemes.splines import Splines
+from rt2data.tokenizer.spec import Spec
 from rt2data.tokenizer.spec_fields import BYTE_CHARACTERS
 from rt2data.tokenizer.text.fields import check_actions
 from rt2data.tokenizer.tokenizer import ActionTokenizer
 
+FITTED = ("dct", "fast-bpe", "beast")  # the schemes that are fitted
+
 # Codes as characters for the trainer: a private plane, whose characters no rule of text touches.
 _PLANE = 0xF0000
 
+# A weight that does not vary gets limits so far apart, in half widths of the bounds.
+_LEAST_WIDTH = 1e-3
+
 
 def fit(tokenizer: ActionTokenizer, chunks: Iterable[Any], *, vocabulary: int = 1024) -> ActionTokenizer:
-    """Fit the codes and merges of a tokenizer to data; its dimensions and bounds stay.
+    """Fit the codes and merges, or the weights' limits, of a tokenizer to data; its dimensions and bounds stay.
 
     Of the "dct" scheme the codes become those that occur. Of "fast-bpe" there stay as many, from its own smallest, or
     the data's where that is smaller, and the alphabet becomes all 256 bytes: every code can be written, whether it
-    occurs in the data or not (FAST's own fit leaves out the bytes that do not occur).
+    occurs in the data or not (FAST's own fit leaves out the bytes that do not occur). Of "beast" the limits of each
+    weight become its minimum and maximum over all chunks, of all sources.
 
     Args:
-        tokenizer: an ActionTokenizer of the "dct" or "fast-bpe" scheme, fitted or not.
+        tokenizer: an ActionTokenizer of the "dct", "fast-bpe" or "beast" scheme, fitted or not.
         chunks: action chunks, arrays (..., horizon, D); for a tokenizer with sources, pairs (source, array). They are
-            read once; their codes are kept in memory, two bytes each.
+            read once; their codes are kept in memory, two bytes each (of "beast" nothing is).
         vocabulary: the number of ids, codes (or bytes) and merges together, as FAST counts them.
 
-    The same chunks in the same order give the same tokenizer. Needs the `tokenizers` library.
+    The same chunks in the same order give the same tokenizer, of "beast" in any order. FAST needs the `tokenizers`
+    library.
 
     Raises:
         ActionError: no chunks, values that are not finite, or more different codes than `vocabulary` has ids.
     """
-    import_tokenizers()
     spec = tokenizer.spec
-    if not spec.by_frequency:
-        raise ActionError("fit", f'a tokenizer of the "{spec.scheme}" scheme', 'one of "dct" (fast) or "fast-bpe"')
+    if spec.scheme not in FITTED:
+        expected = 'one of "dct" (fast), "fast-bpe" or "beast"'
+        raise ActionError("fit", f'a tokenizer of the "{spec.scheme}" scheme', expected)
+    if spec.scheme == "beast":
+        return ActionTokenizer(replace(spec, options={**spec.options, "weights": _limits(tokenizer, chunks)}).checked())
+    import_tokenizers()
     codes = list(_codes(tokenizer, chunks))
     if not codes:
         raise ActionError("fit", "no chunks", "at least one")
@@ -110,13 +126,33 @@ def import_tokenizers() -> tuple[Any, Any, Any]:
     return Tokenizer, models, trainers
 
 
-def _codes(tokenizer: ActionTokenizer, chunks: Iterable[Any]) -> Iterator[np.ndarray[Any, np.dtype[np.int16]]]:
-    """The rounded coefficients of each array of chunks, (n, horizon * D), before any clipping."""
+def _checked(tokenizer: ActionTokenizer, chunks: Iterable[Any]) -> Iterator[tuple[Spec, Any]]:
+    """The specification of each array of chunks, and the array."""
     for item in chunks:
         source, array = item if isinstance(item, tuple) else (None, item)
         spec = (tokenizer if source is None else tokenizer.for_source(source)).spec
         x = to_numpy(array)
         check_actions(spec, np, x, validate=True)
+        yield spec, x
+
+
+def _limits(tokenizer: ActionTokenizer, chunks: Iterable[Any]) -> tuple[tuple[float, float], ...]:
+    """The minimum and maximum of each weight, all of the first dimension first."""
+    low, high = np.inf, -np.inf
+    for spec, x in _checked(tokenizer, chunks):
+        weights = Splines(spec).weigh(np, x).reshape(-1, spec.rows, len(spec.dims))
+        if len(weights):
+            low, high = np.minimum(low, weights.min(axis=0)), np.maximum(high, weights.max(axis=0))
+    if not np.ndim(low):
+        raise ActionError("fit", "no chunks", "at least one")
+    short = np.maximum(_LEAST_WIDTH - (high - low), 0) / 2
+    low, high = (low - short).T.ravel(), (high + short).T.ravel()
+    return tuple(zip(low.tolist(), high.tolist(), strict=True))
+
+
+def _codes(tokenizer: ActionTokenizer, chunks: Iterable[Any]) -> Iterator[np.ndarray[Any, np.dtype[np.int16]]]:
+    """The rounded coefficients of each array of chunks, (n, horizon * D), before any clipping."""
+    for spec, x in _checked(tokenizer, chunks):
         q = Dct(spec).round_coefficients(np, x).reshape(-1, spec.horizon * len(spec.dims))
         if not q.size:
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rt2data import resources
@@ -21,8 +22,15 @@ FILENAMES = ("action_tokenizer.json", "tokenizer.json")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
+def action_file(name: str) -> str:
+    """Return the name of the file of a mixture's further tokenizer of actions, ``actions:`` of its recipe."""
+    return f"tokenizer.{name}.json"
+
+
 def load_spec(name: str | Path, *, revision: str | None = None, repo_type: str | None = None) -> Spec:
     """Load the specification that `name` means: a bundled one first, then a path or URL, then a Hub repository id.
+
+    One that names a learned encoder, and no weights, gets those of the encoder, where it is registered.
 
     Where there is a folder ORGANISATION, ``ORGANISATION/NAME`` is a path: the Hub is asked for it only where `revision`
     or `repo_type` is given.
@@ -30,6 +38,16 @@ def load_spec(name: str | Path, *, revision: str | None = None, repo_type: str |
     Raises:
         ActionError: no such tokenizer, or a file that is no specification.
     """
+    spec = _read_spec(name, revision, repo_type)
+    if spec.scheme == "learned" and not spec.options["weights"]:
+        from rt2data.tokenizer import learned
+
+        if encoder := learned.known().get(spec.options["encoder"]):
+            return replace(spec, options={**spec.options, "weights": encoder.fingerprint})
+    return spec
+
+
+def _read_spec(name: str | Path, revision: str | None, repo_type: str | None) -> Spec:
     text = str(name)
     files = os.listdir(resources.place("tokenizers"))
     bundled = [file.removesuffix(".json") for file in files if file.endswith(".json")]

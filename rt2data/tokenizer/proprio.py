@@ -31,7 +31,7 @@ def load_scheme(name: str) -> ActionTokenizer:
     """
     tokenizer = ActionTokenizer.from_pretrained(name)
     spec = tokenizer.spec
-    if spec.terminate is not None or spec.horizon > 1 or spec.by_frequency or spec.sources:
+    if spec.terminate is not None or spec.horizon > 1 or spec.of_chunks or spec.sources:
         expected = "a scheme without a terminate field, of one step, such as proprio-pi05"
         raise ActionError(f'tokenizer "{name}"', f"{spec.scheme}, horizon {spec.horizon}", expected)
     return tokenizer

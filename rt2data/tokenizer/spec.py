@@ -28,6 +28,7 @@ from rt2data.tokenizer.spec_fields import (
     read_dims,
     read_options,
     read_sources,
+    read_strings,
     read_terminate,
     read_vocabulary,
     terminate_to_dict,
@@ -37,10 +38,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT = "rt2data.tokenizer/1"
+LIST_CHARACTERS = frozenset('[], "\\')  # that the strings of lists do not have: lists are told by them
 
 MAX_HORIZON = 4096
 MAX_FIELDS = 65536
-MAX_DCT_HORIZON = 1024
+MAX_CHUNK_HORIZON = 1024
 MAX_FILE_BYTES = 64 << 20
 
 # The schemes whose steps have so many integers, whatever the dimensions.
@@ -60,6 +62,7 @@ class Spec:
         first: the number that is written for bin 0.
         tokens: the name of the tokens that stand for numbers (``state`` of ``<state_start><state_7><state_end>``); ""
             where numbers are written as they are.
+        lists: the string of each bin, where an action is written as lists of these (``[[a, b], [c, d]]``); else empty.
         vocabulary: where bins lie among a model's token ids; no part of the fingerprint.
         options: the options of the scheme.
         sources: the dimensions of each source of a mixture, by its public name in sorted order; empty for one source.
@@ -79,6 +82,7 @@ class Spec:
     sources: Mapping[str, tuple[Dim, ...]]
     aliases: Mapping[str, str] = field(default_factory=dict, compare=False)
     tokens: str = ""
+    lists: tuple[str, ...] = ()
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any], where: str) -> Spec:
@@ -102,7 +106,7 @@ class Spec:
             )
         sources = read_sources(raw.get("sources", {}), f"{where}: sources")
         text = raw.get("text", {})
-        check_keys(text, f"{where}: text", set(), {"lead", "first", "tokens"})
+        check_keys(text, f"{where}: text", set(), {"lead", "first", "tokens", "lists"})
         spec = cls(
             name=as_name(raw["name"], f"{where}: name"),
             scheme=scheme,
@@ -117,6 +121,7 @@ class Spec:
             sources=sources,
             aliases=read_aliases(raw.get("aliases", {}), sources, f"{where}: aliases"),
             tokens=text.get("tokens", ""),
+            lists=read_strings(text.get("lists", ()), f"{where}: text.lists"),
         )
         spec.check(where)
         return spec
@@ -132,8 +137,8 @@ class Spec:
                 raise ActionError(
                     where, f"{self.horizon} steps of {len(dims)} dimensions", f"at most {MAX_FIELDS} fields"
                 )
-        if self.by_frequency and self.horizon > MAX_DCT_HORIZON:
-            expected = f"at most {MAX_DCT_HORIZON} steps for {self.scheme}"
+        if self.of_chunks and self.horizon > MAX_CHUNK_HORIZON:
+            expected = f"at most {MAX_CHUNK_HORIZON} steps for {self.scheme}"
             raise ActionError(f"{where}: horizon", str(self.horizon), expected)
         if self.scheme == "fast-bpe" and self.bins > MAX_CHARACTERS:
             raise ActionError(f"{where}: bins", str(self.bins), f"at most {MAX_CHARACTERS} for fast-bpe")
@@ -141,9 +146,11 @@ class Spec:
             raise ActionError(f"{where}: text.lead", repr(self.lead), 'nothing or one space ("" or " ")')
         if not isinstance(self.tokens, str) or not re.fullmatch("[A-Za-z]{0,40}", self.tokens):
             raise ActionError(f"{where}: text.tokens", repr(self.tokens)[:60], "at most 40 letters")
-        if self.tokens and (self.lead or self.first or self.by_frequency or self.scheme == "float"):
+        if self.tokens and (self.lead or self.first or self.by_frequency or self.scheme in ("float", "learned")):
             found = f'"{self.tokens}" with lead, first or the scheme {self.scheme}'
             raise ActionError(f"{where}: text.tokens", found, "tokens alone")
+        if self.lists:
+            self._check_lists(f"{where}: text.lists")
         if self.first + self.bins <= 0:
             raise ActionError(f"{where}: text.first", str(self.first), f"a number above {-self.bins}")
         if self.terminate is not None:
@@ -153,13 +160,36 @@ class Spec:
                 raise ActionError(where, f"{self.bins} bins as text", "8194 bins and text.tokens, for spatialvla")
             if len(dims) != 7:
                 raise ActionError(where, f"{len(dims)} dimensions", "7 for spatialvla: x y z roll pitch yaw gripper")
+        if self.scheme == "beast":
+            self._check_splines(where)
         for name, dims in (("dims", self.dims), *((f"sources.{n}.dims", d) for n, d in self.sources.items())):
             for dim in dims:
                 self._check_dim(dim, f"{where}: {name} {dim.name}")
                 self._check_steps(dim, f"{where}: {name} {dim.name}.steps")
 
+    def _check_lists(self, where: str) -> None:
+        """Check the strings that an action is a list of."""
+        if self.tokens or self.lead or self.first or self.terminate is not None or not self.has_steps:
+            expected = "lists alone, with a scheme of a bin per number and without terminate"
+            raise ActionError(where, "lists with lead, first, tokens or terminate, or of another scheme", expected)
+        if len(set(self.lists)) != self.bins or any(set(text) & LIST_CHARACTERS or not text for text in self.lists):
+            expected = f"{self.bins} strings that differ, without brackets, commas, spaces and quotes"
+            raise ActionError(where, f"{len(self.lists)} strings", expected)
+        if self.vocabulary["place"] == "text":
+            raise ActionError(where, "the vocabulary place text", "one by ids, such as tail")
+
+    def _check_splines(self, where: str) -> None:
+        basis, degree, weights = (self.options[key] for key in ("basis", "degree", "weights"))
+        if not degree < basis <= self.horizon or self.horizon == 1:
+            found = f"{basis} for a horizon of {self.horizon} and the degree {degree}"
+            raise ActionError(f"{where}: options.basis", found, f"{degree + 1} or more, and at most the horizon")
+        for dims in (self.dims, *self.sources.values()):
+            if weights and len(weights) != basis * len(dims):
+                expected = f"{basis * len(dims)}: {basis} for each of {len(dims)} dimensions, or none"
+                raise ActionError(f"{where}: options.weights", f"limits of {len(weights)} weights", expected)
+
     def _check_terminate(self, terminate: Terminate, where: str) -> None:
-        if self.by_frequency or self.scheme in FIXED_FIELDS:
+        if self.of_chunks or self.scheme in FIXED_FIELDS:
             raise ActionError(where, "a terminate field", f"null: the scheme {self.scheme} has no field for it")
         # RT-1's modes are an index; elsewhere two numbers of any size do.
         count = terminate.modes if terminate.modes > 2 or self.scheme == "truncated" else self.bins
@@ -173,7 +203,7 @@ class Spec:
         if not (math.isfinite(dim.low) and math.isfinite(dim.high) and dim.low < dim.high):
             raise ActionError(where, f"low {dim.low!r}, high {dim.high!r}", "two finite numbers, low below high")
         largest = max(abs(dim.low), abs(dim.high))
-        coarse = self.by_frequency or self.scheme == "spatialvla"
+        coarse = self.of_chunks or self.scheme == "spatialvla"
         least = 2.0**-12 * largest if coarse else max(self.bins, 256) * MIN_RELATIVE_BIN * largest
         if dim.high - dim.low < least:
             fault = f"a width of {dim.high - dim.low:.3g} between {dim.low!r} and {dim.high!r}"
@@ -210,7 +240,7 @@ class Spec:
     @property
     def has_steps(self) -> bool:
         """Whether its dimensions may have bounds per step: each of its fields is one number of one step."""
-        return not self.by_frequency and self.scheme not in FIXED_FIELDS
+        return not self.of_chunks and self.scheme not in FIXED_FIELDS
 
     @property
     def by_frequency(self) -> bool:
@@ -218,8 +248,27 @@ class Spec:
         return self.scheme in ("dct", "fast-bpe")
 
     @property
+    def of_chunks(self) -> bool:
+        """Whether bins are of a whole chunk, such as cosine coefficients or weights of a curve, not of its steps."""
+        return self.by_frequency or self.scheme in ("beast", "learned")
+
+    @property
+    def rows(self) -> int:
+        """How many times the fields of a step follow each other: the horizon, or how many weights a curve has; 1 for
+        learned ids.
+        """
+        if self.scheme == "learned":
+            return 1
+        return int(self.options["basis"]) if self.scheme == "beast" else self.horizon
+
+    @property
     def fields_per_step(self) -> int:
-        """The number of integers of one step: the dimensions, and one for terminate where there is one."""
+        """The number of integers of one step: the dimensions, and one for terminate where there is one.
+
+        Of a scheme of whole chunks those of one frequency, or of one weight.
+        """
+        if self.scheme == "learned":
+            return int(self.options["fields"])
         if self.scheme in FIXED_FIELDS:
             return FIXED_FIELDS[self.scheme]
         return len(self.dims) + (self.terminate is not None)
@@ -233,6 +282,8 @@ class Spec:
             out["text"] = {"lead": self.lead, "first": self.first}
         if self.tokens:
             out["text"] = {"tokens": self.tokens}
+        if self.lists:
+            out["text"] = {"lists": list(self.lists)}
         if self.options:
             defaults = {k: OPTIONS[self.scheme].get(k) for k in ("alphabet", "template")}
             out["options"] = {k: _as_json(v) for k, v in self.options.items() if k not in defaults or v != defaults[k]}

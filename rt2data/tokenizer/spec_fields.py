@@ -18,7 +18,7 @@ from rt2data.tokenizer.json_checks import as_integer, as_mapping, as_name, as_nu
 BYTE_CHARACTERS = "".join(map(chr, [*range(33, 127), *range(161, 173), *range(174, 256), *range(256, 324)]))
 
 # The schemes, and the options of each with their defaults. The rules are in schemes/quantizers.py,
-# schemes/prompt_numbers.py, schemes/fast.py and schemes/fast_bytes.py.
+# schemes/prompt_numbers.py, schemes/spatialvla.py, schemes/splines.py, schemes/fast.py and schemes/fast_bytes.py.
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "uniform": {},
     "truncated": {},
@@ -33,6 +33,8 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "molmoact2-state": {},
     "spatialvla": {"gaussian": ()},
     "float": {"stack": "openpi", "kind": "quantiles"},
+    "beast": {"basis": 5, "degree": 4, "flat": ("gripper",), "weights": ()},
+    "learned": {"encoder": "", "fields": 1, "weights": "", "template": ()},
     "dct": {"scale": 10.0, "min_code": -354, "merges": ()},
     "fast-bpe": {
         "scale": 10.0,
@@ -189,11 +191,11 @@ def _read_relative(raw: object, where: str) -> str:
     return str(raw)
 
 
-def _read_steps(raw: object, where: str) -> tuple[tuple[float, float], ...]:
-    """Read the bounds of each step: a list of pairs."""
+def _read_steps(raw: object, where: str, most: int = MAX_STEPS) -> tuple[tuple[float, float], ...]:
+    """Read the bounds of each step: a list of at most so many pairs."""
     pairs = isinstance(raw, Sequence) and all(isinstance(pair, Sequence) and len(pair) == 2 for pair in raw)
-    if not isinstance(raw, Sequence) or not pairs or len(raw) > MAX_STEPS:
-        raise ActionError(where, repr(raw)[:60], f"a list of at most {MAX_STEPS} pairs [low, high]")
+    if not isinstance(raw, Sequence) or not pairs or len(raw) > most:
+        raise ActionError(where, repr(raw)[:60], f"a list of at most {most} pairs [low, high]")
     return tuple((as_number(low, where), as_number(high, where)) for low, high in raw)
 
 
@@ -254,6 +256,10 @@ def read_options(scheme: str, raw: object, where: str) -> dict[str, Any]:
         out["gaussian"] = _read_gaussian(entry["gaussian"], f"{where}.gaussian")
     if scheme == "float":
         out |= _read_stack(entry, defaults, where)
+    if scheme == "beast":
+        out |= _read_splines(entry, where)
+    if scheme == "learned":
+        out |= _read_learned(entry, where)
     if "below" in entry:
         if not isinstance(entry["below"], bool):
             raise ActionError(f"{where}.below", repr(entry["below"])[:60], "true or false")
@@ -267,7 +273,7 @@ def read_options(scheme: str, raw: object, where: str) -> dict[str, Any]:
             raise ActionError(f"{where}.merges", repr(merges)[:60], "a list of pairs of ids")
         out["merges"] = tuple(tuple(as_integer(i, f"{where}.merges", 0, 1 << 31) for i in m) for m in merges)
     if "alphabet" in entry:
-        out["alphabet"] = _strings(entry["alphabet"], f"{where}.alphabet")
+        out["alphabet"] = read_strings(entry["alphabet"], f"{where}.alphabet")
         if not out["alphabet"] or "" in out["alphabet"] or len(set(out["alphabet"])) < len(out["alphabet"]):
             raise ActionError(f"{where}.alphabet", "none, an empty or the same string twice", "strings that differ")
     if "template" in entry:
@@ -292,6 +298,34 @@ def _read_stack(entry: Mapping[str, Any], defaults: Mapping[str, Any], where: st
     return out
 
 
+def _read_learned(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Read the options of ``learned`` that are given; the name of the encoder must be."""
+    from rt2data.tokenizer.learned import FINGERPRINT
+
+    weights = entry.get("weights", "")
+    if not isinstance(weights, str) or (weights and not FINGERPRINT.fullmatch(weights)):
+        raise ActionError(f"{where}.weights", repr(weights)[:60], "1 to 128 letters, digits and _ . : + -, or nothing")
+    count = as_integer(entry.get("fields", 1), f"{where}.fields", 1, MAX_BINS)
+    return {"encoder": as_name(entry.get("encoder"), f"{where}.encoder"), "fields": count, "weights": weights}
+
+
+def _read_splines(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Read the options of ``beast`` that are given."""
+    out: dict[str, Any] = {}
+    for key, least in (("basis", 1), ("degree", 0)):
+        if key in entry:
+            out[key] = as_integer(entry[key], f"{where}.{key}", least, MAX_STEPS)
+    if "flat" in entry:
+        out["flat"] = read_strings(entry["flat"], f"{where}.flat")
+    if "weights" in entry:
+        out["weights"] = _read_steps(entry["weights"], f"{where}.weights", MAX_BINS)
+        for number, (least, greatest) in enumerate(out["weights"]):
+            if greatest - least < 1e-6:
+                found = f"{least!r} and {greatest!r}"
+                raise ActionError(f"{where}.weights[{number}]", found, "the greatest 1e-6 or more above the least")
+    return out
+
+
 def _read_gaussian(raw: object, where: str) -> tuple[tuple[float, float], ...]:
     pairs = isinstance(raw, Sequence) and all(isinstance(p, Sequence) and len(p) == 2 for p in raw)
     if not pairs or not isinstance(raw, Sequence) or len(raw) != 6:
@@ -302,7 +336,8 @@ def _read_gaussian(raw: object, where: str) -> tuple[tuple[float, float], ...]:
     return out
 
 
-def _strings(raw: object, where: str) -> tuple[str, ...]:
+def read_strings(raw: object, where: str) -> tuple[str, ...]:
+    """Read a list of strings."""
     listed = raw if isinstance(raw, Sequence) and not isinstance(raw, str) and len(raw) <= MAX_BINS else (None,)
     strings = tuple(s for s in listed if isinstance(s, str) and len(s) <= 80 and not re.search("[\ud800-\udfff]", s))
     if len(strings) < len(listed):
@@ -312,7 +347,7 @@ def _strings(raw: object, where: str) -> tuple[str, ...]:
 
 def _read_template(raw: object, where: str) -> tuple[str, ...]:
     """Read ``template``: the text before the ids of an action, that of one id n with ``{}`` for n, and that behind."""
-    strings = _strings(raw, where)
+    strings = read_strings(raw, where)
     before, _, behind = strings[1].partition("{}") if len(strings) == 3 else ("", "", "")
     # The number ends where its digits do, so a text that is no digit has to follow.
     if strings and (

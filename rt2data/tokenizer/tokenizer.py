@@ -157,14 +157,32 @@ class ActionTokenizer(Described):
 
     @overload
     def encode(
-        self, actions: Array, terminate: Array = None, *, validate: bool = True, return_clipped: Literal[False] = False
+        self,
+        actions: Array,
+        terminate: Array = None,
+        *,
+        validate: bool = True,
+        return_clipped: Literal[False] = False,
+        state: Array = None,
     ) -> Array: ...
     @overload
     def encode(
-        self, actions: Array, terminate: Array = None, *, validate: bool = True, return_clipped: Literal[True]
+        self,
+        actions: Array,
+        terminate: Array = None,
+        *,
+        validate: bool = True,
+        return_clipped: Literal[True],
+        state: Array = None,
     ) -> tuple[Array, Array]: ...
     def encode(
-        self, actions: Array, terminate: Array = None, *, validate: bool = True, return_clipped: bool = False
+        self,
+        actions: Array,
+        terminate: Array = None,
+        *,
+        validate: bool = True,
+        return_clipped: bool = False,
+        state: Array = None,
     ) -> Any:
         """Encode actions as bins. Values outside the bounds clip.
 
@@ -174,18 +192,24 @@ class ActionTokenizer(Described):
             terminate: bool, (...) or (..., horizon), or one for all. Required where the scheme has the field, refused
                 where it has none. For RT-1-X it may be the integer mode (0 terminate, 1 arm, 2 base).
             validate: False skips the check for NaN and infinity, whose bins are then undefined, for use inside jax.jit.
-            return_clipped: also return int8 in the shape of `actions`: -1 where clipped from below, 1 from above.
+            return_clipped: also return int8 in the shape of `actions` (for ``beast`` of its weights): -1 where clipped
+                from below, 1 from above.
+            state: (..., D), that at the chunk's start: `actions` are absolute, and are made relative to it (by numpy).
 
         Returns:
             int32 (..., fields), of the library of `actions` and on its device.
 
         Raises:
-            ActionError: NaN or infinity, another width, a dtype that is not a float.
+            ActionError: NaN or infinity, another width, a dtype that is not a float, a state where nothing is relative.
         """
         codec = self._one_source()
         xp = arrays.namespace(actions)
         x = np.asarray(actions, np.float64) if not hasattr(actions, "dtype") else actions
         shape = fields.check_actions(self._spec, xp, x, validate)
+        if state is not None:
+            from rt2data.tokenizer import absolute
+
+            x = absolute.remove_state(self._spec, xp, x, state)
         bins = fields.add_terminate(self._spec, xp, codec.encode(xp, x), terminate)
         bins = xp.reshape(bins, (*shape, self.fields)) if self.horizon > 1 else bins
         return (bins, codec.clipped(xp, x)) if return_clipped else bins

@@ -10,6 +10,7 @@ previous  of the moments at which rows start, the n-th before the last one that 
 next      the n-th after it; before the first moment, the n-th of all
 all       every row that holds at the step
 remaining every row that holds at the step or later
+every     every row of the episode
 ========= ====================================================================================================
 
 Two rows for a rule that gives one are an error (`Ambiguous`). The first four are LeRobot's `active_at`, `emitted_at`,
@@ -32,7 +33,7 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 ONE = ("active", "emitted", "previous", "next")  # rules that give one row
-MANY = ("all", "remaining")
+MANY = ("all", "remaining", "every")
 MAX_COUNT = 1 << 20
 
 
@@ -118,7 +119,9 @@ def find(lane: Lane, steps: Steps, binding: Binding, *, reach: int = 0) -> Found
         kept = np.abs(lane.seconds[near.rows] - steps.seconds[step]) <= binding.tolerance
         counts = np.bincount(step[kept], minlength=len(queries))
         return Found(_offsets(counts), near.rows[kept])
-    low = _keys(lane.group, np.int64(0)) if binding.rule == "remaining" else starts
+    low = _keys(lane.group, np.int64(0)) if binding.rule in ("remaining", "every") else starts
+    if binding.rule == "every":
+        return _between(queries, low, _keys(lane.group + 1, np.int64(0)))
     return _between(queries, low, _ends(lane, starts))
 
 
@@ -213,9 +216,11 @@ def find_plain(rows: Sequence[Mapping[str, Any]], at: Sequence[float], binding: 
 
 def check_event(binding: Binding) -> None:
     """Raise where the rule needs rows that last, and the track is one of events."""
-    if binding.rule not in ("emitted", "all"):
+    if binding.rule not in ("emitted", "all", "every"):
         found = f'the rule "{binding.rule}" for "{binding.track}", a track of events'
-        raise Rt2dataError(f'the binding of "{binding.track}"', found, "emitted or all", "Events belong to their step")
+        raise Rt2dataError(
+            f'the binding of "{binding.track}"', found, "emitted, all or every", "Events belong to their step"
+        )
 
 
 def ambiguous(where: str, binding: Binding, number: int) -> Ambiguous:

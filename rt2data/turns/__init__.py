@@ -2,7 +2,7 @@
 
 `template` parses texts with placeholders, `kinds` what a recipe says under ``kinds:``, `conversation` fills a kind's
 turns with the values of one sample: serving makes its prompts with it, and tests hold the columns of
-`rt2data.shards.messages` against it.
+`rt2data.shards.messages` against it. `chat_templates` writes a conversation as a model's text.
 
-May import: `prompts`, `plain_text`, `errors`.
+May import: `prompts`, `plain_text`, `resources`, `errors`.
 """

@@ -17,7 +17,7 @@ Value: TypeAlias = str | list[str] | None
 def fill_kind(
     kind: Kind,
     values: Mapping[str, Value],
-    images: Callable[[Slot], Sequence[str]],
+    images: Callable[[Slot], Sequence[str] | None],
     drawn: Mapping[int, int] | None = None,
     dropped: frozenset[str] = frozenset(),
 ) -> list[dict[str, Any]]:
@@ -25,8 +25,10 @@ def fill_kind(
 
     Args:
         kind: of the sample.
-        values: by key, each value that the kind uses; None where it is missing.
-        images: gives the member suffixes of the images that an image slot shows.
+        values: by key, each value that the kind uses, and of each image slot with a drawing anything that is not None
+            where there is something to draw; None where it is missing.
+        images: gives the member suffixes of the images that an image slot shows; None where there are none, because
+            the episode has no such step.
         drawn: by the position of a turn among all turns of the kind, which text of its pool is taken; else the first.
         dropped: names of the parts that this sample lacks.
 
@@ -53,16 +55,24 @@ def _fill_turn(
     kind: Kind,
     turn: Turn,
     values: Mapping[str, Value],
-    images: Callable[[Slot], Sequence[str]],
+    images: Callable[[Slot], Sequence[str] | None],
     which: int,
     dropped: frozenset[str],
 ) -> dict[str, Any] | None:
+    if turn.missing == "skip" and any(_lacks(slot, values, images) for slot in turn.needs):
+        return None
     content: list[dict[str, str]] = []
     spans: list[dict[str, Any]] = []
     place, open_text = 0, False
     for piece in turn.pool[which]:
         if isinstance(piece, Slot) and piece.is_image:
-            content += [{"type": "image", "image": name} for name in images(piece)]
+            lacks = piece.drawing and values.get(piece.key) is None
+            shown = None if lacks and turn.missing != "empty" else images(piece)
+            if shown is None and not turn.missing:
+                raise KeyError(piece.key)
+            if shown is None and turn.missing == "skip":
+                return None
+            content += [{"type": "image", "image": name} for name in shown or ()]
             open_text = False
             continue
         text = piece if isinstance(piece, str) else _fill_slot(kind, turn, piece, values, dropped)
@@ -75,14 +85,25 @@ def _fill_turn(
         else:
             content.append({"type": "text", "text": text})
         open_text = True
-        learned = "action" if isinstance(piece, Slot) and piece.name == "action" else "text"
-        if turn.loss in (learned, "both"):
-            if spans and spans[-1]["end"] == place and spans[-1]["loss"] == learned:
+        learned = kind.learned(piece)
+        if learned != "none" and turn.loss in (learned, "both"):
+            tokenizer = tokenizer_of(piece)
+            of = {"loss": learned} | ({"tokenizer": tokenizer} if tokenizer else {})
+            if spans and spans[-1] == {"start": spans[-1]["start"], "end": place} | of:
                 spans[-1]["end"] += len(text)
             else:
-                spans.append({"start": place, "end": place + len(text), "loss": learned})
+                spans.append({"start": place, "end": place + len(text)} | of)
         place += len(text)
     return {"role": turn.role, "content": content, "loss": turn.loss, "end": turn.end, "spans": spans}
+
+
+def tokenizer_of(piece: str | Slot) -> str:
+    """The name of the further tokenizer that writes a piece of a template; "" for none."""
+    return piece.argument if isinstance(piece, Slot) and piece.name == "action" else ""
+
+
+def _lacks(slot: Slot, values: Mapping[str, Value], images: Callable[[Slot], Sequence[str] | None]) -> bool:
+    return (images(slot) if slot.is_image else values.get(slot.key)) is None
 
 
 def _fill_slot(kind: Kind, turn: Turn, slot: Slot, values: Mapping[str, Value], dropped: frozenset[str]) -> str | None:
@@ -90,15 +111,15 @@ def _fill_slot(kind: Kind, turn: Turn, slot: Slot, values: Mapping[str, Value], 
     part = kind.part(slot)
     if part is None:
         value = values.get(slot.key)
-        if value is not None:
+        if value is not None or slot.has_fallback:
             return slot.edit(value)
         if not turn.missing:
             raise KeyError(slot.key)
         return None if turn.missing == "skip" else ""
     if part.name in dropped:
-        return ""
+        return part.otherwise
     text = fill_part(part.template, values, part.missing or turn.missing)
-    return text if text is not None or not part.missing else ""
+    return text if text is not None or not part.missing else part.otherwise
 
 
 def fill_part(template: Template, values: Mapping[str, Value], missing: str) -> str | None:
@@ -109,7 +130,7 @@ def fill_part(template: Template, values: Mapping[str, Value], missing: str) -> 
             out += piece
             continue
         value = values.get(piece.key)
-        if value is not None:
+        if value is not None or piece.has_fallback:
             out += piece.edit(value)
         elif missing == "skip":
             return None

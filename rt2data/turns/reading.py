@@ -7,8 +7,7 @@ ambiguous, and nothing is guessed.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from rt2data.turns.kinds import Kind, Turn
@@ -23,12 +22,12 @@ Places = list[set[int]]
 class Piece(NamedTuple):
     """A piece between two states of the chain: a literal, or a placeholder, which may stand for no character.
 
-    `skip` are the states around the part that it belongs to, where a sample may lack that part.
+    `skip` are the states around the part that it belongs to, where a sample may lack that part, and what is there then.
     """
 
     what: str | Slot
     empty: bool
-    skip: tuple[int, int] | None
+    skip: tuple[int, int, str] | None
 
 
 class Reading(NamedTuple):
@@ -38,21 +37,21 @@ class Reading(NamedTuple):
     values: dict[str, str]
 
 
-def read_reply(kind: Kind, turn: Turn, text: str, action: re.Pattern[str] | None) -> list[Reading]:
+def read_reply(kind: Kind, turn: Turn, text: str, action: Callable[[str], object] | None) -> list[Reading]:
     """Return every reading of a reply by the texts of a turn's pool that differs in where the action stands.
 
     Args:
         kind: of the turn.
         turn: that was to be written.
         text: the reply.
-        action: matches action strings; needed where the turn has one.
+        action: says whether a text is an action string; needed where the turn has one.
     """
     found: dict[tuple[int, int] | None, Reading] = {}
     for template in turn.pool:
         pieces = _pieces(kind, turn, template)
         spans: list[tuple[int, int] | None] = [None]
         if any(map(_is_action, pieces)):
-            spans = [span for span in candidates(pieces, text) if action and action.fullmatch(text, *span)]
+            spans = [span for span in candidates(pieces, text) if action and action(text[slice(*span)])]
         for span in spans:
             begins, ends = _walk(pieces, text, span)
             if len(text) not in begins[-1]:
@@ -94,13 +93,17 @@ def _pieces(kind: Kind, turn: Turn, template: Template) -> list[Piece]:
             continue
         part = kind.part(what) if isinstance(what, Slot) else None
         if part is None:
-            pieces.append(Piece(what, turn.missing == "empty", None))
+            pieces.append(Piece(what, turn.missing == "empty" or _can_be_empty(what), None))
             continue
         missing = part.missing or turn.missing
-        around = (len(pieces), len(pieces) + len(part.template))
+        around = (len(pieces), len(pieces) + len(part.template), part.otherwise)
         absent = around if part.drop or part.missing == "skip" else None
-        pieces += [Piece(inner, missing == "empty", absent) for inner in part.template]
+        pieces += [Piece(inner, missing == "empty" or _can_be_empty(inner), absent) for inner in part.template]
     return pieces
+
+
+def _can_be_empty(what: str | Slot) -> bool:
+    return isinstance(what, Slot) and what.has_fallback
 
 
 def _walk(pieces: list[Piece], text: str, action: tuple[int, int] | None) -> tuple[Places, Places]:
@@ -112,14 +115,15 @@ def _walk(pieces: list[Piece], text: str, action: tuple[int, int] | None) -> tup
     skips = dict.fromkeys(piece.skip for piece in pieces if piece.skip)
     for number, piece in enumerate(pieces):
         begins[number + 1] |= set(_after(piece, text, begins[number], action))
-        for first, behind in skips:
+        for first, behind, instead in skips:
             if behind == number + 1:
-                begins[behind] |= begins[first]
+                begins[behind] |= {p + len(instead) for p in begins[first] if text.startswith(instead, p)}
     for number in range(last - 1, -1, -1):
         ends[number] |= set(_before(pieces[number], text, ends[number + 1], action))
-        for first, behind in skips:
+        for first, behind, instead in skips:
             if first == number:
-                ends[first] |= ends[behind]
+                size = len(instead)
+                ends[first] |= {p - size for p in ends[behind] if p >= size and text.startswith(instead, p - size)}
     return begins, ends
 
 
@@ -144,6 +148,12 @@ def _before(piece: Piece, text: str, places: set[int], action: tuple[int, int] |
         yield from range(max(places) + piece.empty)
 
 
+def _absent(skip: tuple[int, int, str], text: str, begins: Places, ends: Places) -> bool:
+    """Whether the text can be read without a part."""
+    first, behind, instead = skip
+    return any(text.startswith(instead, p) and p + len(instead) in ends[behind] for p in begins[first])
+
+
 def _values(pieces: list[Piece], text: str, begins: Places, ends: Places) -> dict[str, str]:
     """What placeholders say, but for those that can be several texts."""
     found: dict[str, set[str]] = {}
@@ -153,7 +163,7 @@ def _values(pieces: list[Piece], text: str, begins: Places, ends: Places) -> dic
         least, most = min(begins[number], default=len(text)), max(ends[number + 1], default=0)
         first = {p for p in begins[number] if p <= most - (not piece.empty)}
         last = {p for p in ends[number + 1] if p >= least + (not piece.empty)}
-        absent = piece.skip and begins[piece.skip[0]] & ends[piece.skip[1]]
+        absent = piece.skip and _absent(piece.skip, text, begins, ends)
         if absent and not first:
             continue
         one = len(first) == len(last) == 1 and not absent

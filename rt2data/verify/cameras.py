@@ -1,10 +1,14 @@
-"""The cameras that samples name: one for each image, of the recipe, with the field that the manifest says."""
+"""The cameras that samples name: one for each image, of the recipe, with the field that the manifest says; and what is
+drawn into images.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rt2data.verify.facts import Facts
+from rt2data.verify.reference import drawing
 from rt2data.verify.report import Report
 
 Json = dict[str, Any]
@@ -41,8 +45,11 @@ class CameraCheck:
         if not self.check.expect(members == sample["images"], where, f"cameras of {', '.join(members)}", expected):
             return
         fields = entry["cameras"] or {}
-        # A kind of sample shows the cameras that its turns name.
-        first = named[0]["role"] if named and sample.get("recipe_kind") else next(iter(fields), "")
+        drawn = {one["member"]: one["drawing"] for one in sample.get("drawn", ())}
+        first = next(iter(fields), "")
+        if named and sample.get("recipe_kind"):  # a kind of sample shows the cameras that its turns name
+            present = [camera for camera in named if len(camera["member"].split(".")) < 3]
+            first = (present or named)[0]["role"]
         for camera in named:
             role, member = camera["role"], camera["member"]
             found = f"{member}: the camera {role}, field {camera['field']}"
@@ -51,5 +58,57 @@ class CameraCheck:
             if not self.check.expect(fields.get(role) == camera["field"], where, found, known):
                 continue
             stem = member.split(".")[:-1]
+            if member in drawn:
+                expected = f"{role}.{drawn[member]} before its format, the camera and the drawing"
+                self.check.expect(stem == [role, drawn[member]], where, found, expected)
+                continue
             expected = f"the plain name for {first}, the role before a dot for any other image"
             self.check.expect(stem[0] == role if stem else role == first, where, found, expected)
+
+
+class DrawingCheck:
+    """Checks images with something drawn into them, by the lines that their sample states.
+
+    Whether these are the annotation's is not seen here: a sample has no annotations.
+    """
+
+    def __init__(self, facts: Facts, report: Report) -> None:
+        self.check, self.drawings = report["drawings"], facts.recipe.get("draw") or {}
+        if facts.draws:
+            report.notes.append("drawn lines are checked against what samples state, not against annotation files")
+
+    def check_sample(self, where: str, sample: Json, files: Mapping[str, bytes]) -> None:
+        """Check a sample that fits the schema, whose members are `files`, by their suffixes."""
+        entries = {one["member"]: one for one in sample.get("drawn", ())}
+        named = {camera["member"]: camera["role"] for camera in sample["cameras"] or ()}
+        whole = len(entries) == len(sample.get("drawn", ())) and list(entries) == [m for m in named if m in entries]
+        found = f"drawings in {', '.join(one['member'] for one in sample.get('drawn', ()))}"
+        if not self.check.expect(whole, where, found, "images of the sample, each once, in their order"):
+            return
+        for member in named:
+            stem = member.split(".")
+            if member not in entries and len(stem) == 3 and stem[1] in self.drawings:
+                self.check.fail(f"{where}.{member}", "an image that is not in drawn", "what is drawn into it")
+        plain = {role: member for member, role in named.items() if len(member.split(".")) < 3}
+        for member, one in entries.items():
+            rule = self.drawings.get(one["drawing"])
+            known = ", ".join(self.drawings) or "none"
+            if not self.check.expect(rule is not None, f"{where}.{member}", f"a drawing {one['drawing']}", known):
+                continue
+            source = files.get(plain.get(named[member], ""))
+            try:
+                fault = drawing.find_fault(files[member], source, one["lines"], rule or {})
+            except (ValueError, KeyError):  # the checks of images and members say so
+                continue
+            self.check.expect(not fault, f"{where}.{member}", fault, "its lines as the recipe draws them, no others")
+
+
+def as_taken(sample: Json, files: list[tuple[str, bytes]]) -> tuple[Json, list[tuple[str, bytes]]]:
+    """A sample and its members without the images that something is drawn into."""
+    drawn = {one["member"] for one in sample.get("drawn", ())}
+    if not drawn:
+        return sample, files
+    valid = zip(sample["images"], sample["image_valid"], strict=False)
+    own = {"images": [name for name in sample["images"] if name not in drawn],
+           "image_valid": [flag for name, flag in valid if name not in drawn]}  # fmt: skip
+    return sample | own, [(name, data) for name, data in files if name not in drawn]

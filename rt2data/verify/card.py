@@ -8,6 +8,7 @@ import yaml
 
 from rt2data.storage.places import Place
 from rt2data.verify import schema
+from rt2data.verify.facts import FURTHER
 from rt2data.verify.manifest import is_by_source
 from rt2data.verify.report import Report
 
@@ -53,10 +54,15 @@ def check(folder: Place, manifest: Json, suffixes: set[str], names: list[str], r
     rules = {name: every[name] for name in names}
     checks.expect(list(fields) == list(rules), where, f"the fields {', '.join(fields)}", ", ".join(rules))
     for name, rule in rules.items():
-        if name == "messages":
+        if name in ("messages", "drawn"):
             said = sorted(part["name"] for part in fields.get(name, {}).get("list", ()))
-            turn = sorted(rule["items"]["properties"])
-            checks.expect(said == turn, where, f"messages with {said}", f"{turn}")
+            parts_of = sorted(rule["items"]["properties"])
+            checks.expect(said == parts_of, where, f"{name} with {said}", f"{parts_of}")
+            continue
+        if name == FURTHER:
+            own = [name for name, one in manifest["recipe"].get("actions", {}).items() if one["bounds"] == "none"]
+            struct = {part["name"]: part.get("list") for part in fields.get(name, {}).get("struct", ())}
+            checks.expect(struct == dict.fromkeys(own, "float32"), where, f"{name} with {struct}", f"lists of {own}")
             continue
         if name == "cameras":
             parts = {part["name"]: part.get("dtype") for part in fields.get(name, {}).get("list", ())}

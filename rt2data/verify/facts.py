@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,9 @@ from rt2data.verify.statistics import TrainSums
 Json = dict[str, Any]
 
 NORMALISED = "action_normalised"  # of samples, only in mixtures whose actions have no bins
+FURTHER = "actions_normalised"  # of samples, only in mixtures with further tokenizers of floats
 KIND_FIELDS = ("recipe_kind", "messages")  # of samples, only in mixtures with kinds of sample
+DRAWN = "drawn"  # of samples, only in mixtures whose kinds draw into images
 
 
 @dataclass(slots=True)
@@ -24,25 +27,40 @@ class Facts:
         sources: the manifest's entry of each source.
         rules: the recipe's entry of each source.
         references: the reference tokenizer of each robot source that has a usable one.
+        further: by name, likewise of the further tokenizers of actions.
         states: likewise that of the states, of each robot source whose prompt holds them.
         sums: what the train steps of each robot source add up to, where its statistics have the right shapes.
         shared: what the train steps of all sources add up to that share bounds with a source.
         state_sums: as `sums`, of the states.
+        learned: the user's encoders by name, for tokenizers of learned ids.
     """
 
     recipe: Json
     sources: dict[str, Json]
     rules: dict[str, Json]
     references: dict[str, Reference] = field(default_factory=dict)
+    further: dict[str, dict[str, Reference]] = field(default_factory=dict)
     states: dict[str, Reference] = field(default_factory=dict)
     sums: dict[str, TrainSums] = field(default_factory=dict)
     shared: dict[str, TrainSums] = field(default_factory=dict)
     state_sums: dict[str, TrainSums] = field(default_factory=dict)
+    learned: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def has_kinds(self) -> bool:
         """Whether samples have a conversation."""
         return any(entry.get("kinds") for entry in self.sources.values())
+
+    @property
+    def drawings(self) -> dict[str, str]:
+        """The track of each drawing of the recipe, as its placeholder."""
+        return {name: rule["track"] for name, rule in (self.recipe.get("draw") or {}).items()}
+
+    @property
+    def draws(self) -> bool:
+        """Whether a kind of sample shows an image with something drawn into it."""
+        rules = [rule.get("kinds") or self.recipe.get("kinds") for rule in self.rules.values()]
+        return any("|draw(" in str(kinds) for kinds in rules)
 
     def templates(self, source: str) -> Json:
         """The prompts of the recipe, overlaid with those of the source."""
@@ -52,6 +70,11 @@ class Facts:
     def floats(self) -> bool:
         """Whether actions have no bins, so that samples hold normalised ones."""
         return bool(self.recipe["tokenizer"]["bounds"] == "none")
+
+    @property
+    def further_floats(self) -> list[str]:
+        """The names of the further tokenizers whose actions have no bins."""
+        return [name for name, one in self.recipe.get("actions", {}).items() if one["bounds"] == "none"]
 
     def bounds(self, source: str) -> Rule:
         """The rule of bounds of a source. Raises ValueError where the recipe names none that there is."""
@@ -65,7 +88,7 @@ class Facts:
     def is_complete(self, split: str, source: str) -> bool:
         """Whether every usable sample of a source is in the shards of a split."""
         kinds = self.sources[source].get("kinds") or {"": self.sources[source]}
-        return split != "train" or all(kind["copies"] > 0 for kind in kinds.values())
+        return split != "train" or all(kind["copies"] > 0 for kind in kinds.values() if kind["usable"]["train"])
 
     def stands_for_steps(self, source: str) -> str | None:
         """The kind of sample that each step of a source gives in every split; "" without kinds, None where none does.

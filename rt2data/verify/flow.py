@@ -2,13 +2,14 @@
 
 What keys and images say together is kept in temporary files, some 60 bytes a sample and 35 an image. Memory holds one
 sample, buffers of 64 MB and a 64th of these records at a time; of robot sources that must hold each episode once also
-32 bytes an episode.
+32 bytes an episode. What annotations say, and conversations that need the actions of other samples, wait in a database
+on disk.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,19 @@ HUB_NAMES = (".git", ".gitattributes", ".cache")  # at the top of a copy from th
 
 
 def verify(
-    path: str | Place, *, data_root: str | Place | None = None, progress: Callable[[str], None] | None = None
+    path: str | Place,
+    *,
+    data_root: str | Place | None = None,
+    learned: Mapping[str, Any] | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> Report:
     """Check a built mixture.
 
     Args:
         path: its folder or URL.
-        data_root: the folder that holds the datasets; with it, plans in words are compared with their annotations.
+        data_root: the folder that holds the datasets; with it, plans in words and conversations are compared with the
+            files of annotations that the recipe names.
+        learned: the user's encoders by name (`rt2data.tokenizer.learned`); with them, learned ids are computed anew.
         progress: called with the name of each shard before it is read.
 
     Returns:
@@ -57,14 +64,20 @@ def verify(
         return report
     check_manifest(manifest, report)
     _check_folder(folder, manifest, report)
-    Walk(folder, manifest, report, storage.place(data_root) if data_root else None).run(progress)
+    Walk(folder, manifest, report, storage.place(data_root) if data_root else None, learned).run(progress)
     return report
 
 
 def _check_folder(folder: Place, manifest: Json, report: Report) -> None:
     """Check that the files are those that the manifest lists, and no others."""
     states = () if manifest["proprio"] is None else ("proprio.json",)
-    listed = {*FILES, *states, *(shard["name"] for split in manifest["splits"].values() for shard in split["shards"])}
+    further = (f"tokenizer.{name}.json" for name in manifest.get("actions", ()))
+    listed = {
+        *FILES,
+        *states,
+        *further,
+        *(shard["name"] for split in manifest["splits"].values() for shard in split["shards"]),
+    }
     existing = _file_names(folder) if isinstance(folder, Path) else set(storage.list_matching(folder, "**/*"))
     for name in sorted(listed | existing):
         report["folder"].expect(

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from rt2data.verify import splits as splits_of
+from rt2data.verify.reference import texts
 from rt2data.verify.report import Report
 
 Json = dict[str, Any]
@@ -197,8 +198,11 @@ def _check_kinds(manifest: Json, source: Json, rule: Json, quota: int, report: R
         more = bool(n) and own % n > 0
         found = f"threshold {kind['threshold']}"
         check.expect((kind["threshold"] >= 0) == more, where, found, "one for further copies; -1 for none")
-        within = all(kind["usable"][split] <= kind["fits"][split] <= source["steps"][split] for split in kind["fits"])
-        check.expect(within, where, f"usable {kind['usable']} of {kind['fits']}", "no more than the steps that it fits")
+        several = math.prod(texts.pool_sizes(rules[name])) if rules[name].get("pools") == "all" else 1
+        usable = {split: number / several for split, number in kind["usable"].items()}
+        within = all(usable[split] <= kind["fits"][split] <= source["steps"][split] for split in kind["fits"])
+        expected = f"at most {several} samples of each step that it fits"
+        check.expect(within, where, f"usable {kind['usable']} of {kind['fits']}", expected)
         others = all(kind["usable"][s] == kind["samples"][s] for s in kind["usable"] if s != "train")
         check.expect(others, where, "other samples than usable ones in other splits", "each sample once")
     for field in ("usable", "samples"):

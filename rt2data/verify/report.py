@@ -56,6 +56,7 @@ CHECKS = {
     "members": "names, order, sizes and checksums of members; no time or user",
     "images": "each image decodes and is what its name says",
     "cameras": "each image of a robot names its camera, one of the recipe's",
+    "drawings": "images show the lines that their sample states, and else what their camera took",
     "schema": "each sample's JSON fits the schema, fields in order",
     "keys": "keys are well formed, unique, and those of their sample",
     "quotas": "each source has its quota and each sample its copies",

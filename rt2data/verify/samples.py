@@ -7,18 +7,19 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rt2data.storage.places import Place
 from rt2data.verify import schema, splits
 from rt2data.verify.chunks import relative
-from rt2data.verify.facts import NORMALISED, Facts
+from rt2data.verify.facts import FURTHER, NORMALISED, Facts
 from rt2data.verify.reference import keys, texts
 from rt2data.verify.reference.keys import Key
 from rt2data.verify.reference.tokenizer import InvalidAction, Reference, float32
 from rt2data.verify.report import Report
 from rt2data.verify.shards import Members
-from rt2data.verify.turns import TurnCheck
+from rt2data.verify.turns.check import Sizes, TurnCheck
 
 Json = dict[str, Any]
 
@@ -28,12 +29,12 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # control characters bu
 class SampleCheck:
     """Checks samples one at a time; what they say together is checked by `rt2data.verify.ledger`."""
 
-    def __init__(self, facts: Facts, report: Report) -> None:
+    def __init__(self, facts: Facts, report: Report, data_root: Place | None = None) -> None:
         self.facts, self.report = facts, report
         rules = schema.load("sample")
         self.fields = relative.sample_fields(list(rules["properties"]), facts)
         self.fits = schema.compiled(rules)
-        self.turns = TurnCheck(facts, report)
+        self.turns = TurnCheck(facts, report, data_root)
         self.unpromised: Counter[str] = Counter()  # by source, values of a scheme that promises no distance
 
     def read(self, where: str, members: Members, split: str) -> Json | None:
@@ -73,8 +74,13 @@ class SampleCheck:
         )
         return dict(sample)
 
-    def check_sample(self, where: str, sample: Json, key: Key) -> list[int] | None:
-        """Check a sample that fits the schema. Returns the recomputed bins of a robot sample, else None."""
+    def check_sample(self, where: str, sample: Json, key: Key, sizes: Sizes, number: int) -> list[int] | None:
+        """Check a sample that fits the schema; `sizes` are those of its images, by camera, and
+        `number` is which of all samples it is.
+
+        Returns:
+            The recomputed bins of a robot sample, else None.
+        """
         entry = self.facts.sources.get(sample["source"])
         described = (
             entry is not None
@@ -88,7 +94,7 @@ class SampleCheck:
         if sample.get("recipe_kind") is None:
             self._text(where, sample, key)
         else:
-            self._texts_of_kind(where, sample, key)
+            self._texts_of_kind(where, sample, key, sizes, number)
         if sample["kind"] != "robot":
             named = keys.digest(sample["example"]).hex() == key.digest and key.step == 0
             found = f"example {sample['example']}, step {key.step}"
@@ -168,20 +174,26 @@ class SampleCheck:
         check.expect(sample["prompt"] == prompt, where, f'the prompt "{sample["prompt"]}"', f'"{prompt}"')
         check.expect(sample["target"] == target, where, f'the target "{sample["target"]}"', f'"{target}"')
 
-    def _texts_of_kind(self, where: str, sample: Json, key: Key) -> None:
+    def _texts_of_kind(self, where: str, sample: Json, key: Key, sizes: Sizes, number: int) -> None:
         """Check the conversation of a sample of a kind, and prompt and target against it."""
         named = sample["recipe_kind"] == key.kind
         self.report["keys"].expect(named, where, f"the kind {sample['recipe_kind']}", f"{key.kind}, of its key")
-        self.turns.check_sample(where, sample, key, self._state, self._action_text)
+        self.turns.check_sample(where, sample, key, sizes, number, self._state, self._action_text)
 
-    def _action_text(self, sample: Json) -> str:
-        """The action string of a sample, as its conversation should hold it; "" where it cannot be encoded."""
-        reference = self.facts.references.get(sample["source"])
+    def _action_text(self, sample: Json, name: str = "") -> str:
+        """The action string of a sample, as its conversation should hold it; "" where it cannot be encoded.
+
+        `name` is that of a further tokenizer, or "".
+        """
+        references = self.facts.further.get(name, {}) if name else self.facts.references
+        reference = references.get(sample["source"])
         if reference is None:
             return ""  # the check "tokenizer" says why
         try:
-            action = [float32(value) for value in sample["action"]]
-            return reference.format(reference.encode(action, sample["terminate"]))
+            action = [float32(value) for value in sample["action"][: reference.horizon * len(reference.dims)]]
+            if reference.opaque:
+                return reference.format(sample["bins"])
+            return reference.format(reference.encode(action, sample["terminate"][: reference.horizon]))
         except InvalidAction:
             return ""  # the check "actions" says so
 
@@ -245,7 +257,8 @@ class SampleCheck:
         check.expect(sound, where, "an invalid action that does not terminate", "such a step left out")
         action = [float32(value) for value in sample["action"]]
         try:
-            bins = reference.encode(action, sample["terminate"])
+            bins = sample["bins"] if reference.opaque else reference.encode(action, sample["terminate"])
+            reference.check(bins)
         except InvalidAction as error:
             check.fail(where, f"action {sample['action']}: {error}", "an action that can be encoded")
             return None
@@ -256,15 +269,32 @@ class SampleCheck:
                 sample["target"] == text, where, f'the target "{sample["target"]}"', f'"{text}", its action as text'
             )
         if reference.floats:
-            self._normalised(where, reference, sample, action)
-        else:
+            self._normalised(where, reference, NORMALISED, sample.get(NORMALISED) or (), action)
+        elif not reference.opaque:
             self._near(where, reference, sample, action)
+        self._further(where, sample, action)
         return bins
 
-    def _normalised(self, where: str, reference: Reference, sample: Json, action: list[float]) -> None:
-        """Check the normalised action against the stored one, up to the rounding of float32."""
-        check, values, width = self.report["actions"], sample.get(NORMALISED) or (), len(reference.dims)
-        if not check.expect(len(values) == len(action), where, f"{len(values)} values in {NORMALISED}", "as in action"):
+    def _further(self, where: str, sample: Json, action: list[float]) -> None:
+        """Check the actions that further tokenizers normalise."""
+        names, values = self.facts.further_floats, sample.get(FURTHER) or {}
+        if not names:
+            return
+        found, expected = f"{FURTHER} of {', '.join(values)}", ", ".join(names)
+        if not self.report["actions"].expect(list(values) == names, where, found, expected):
+            return
+        for name in names:
+            reference = self.facts.further.get(name, {}).get(sample["source"])
+            if reference is not None:  # else the check "tokenizer" says why
+                first = action[: reference.horizon * len(reference.dims)]
+                self._normalised(where, reference, f"{FURTHER} {name}", values[name], first)
+
+    def _normalised(
+        self, where: str, reference: Reference, field: str, values: Sequence[float], action: list[float]
+    ) -> None:
+        """Check normalised actions, which `field` holds, against the stored ones, up to the rounding of float32."""
+        check, width = self.report["actions"], len(reference.dims)
+        if not check.expect(len(values) == len(action), where, f"{len(values)} values in {field}", "as in action"):
             return
         for i, (stored, found) in enumerate(zip(action, values, strict=True)):
             rule = reference.floats[i % width]
@@ -307,7 +337,7 @@ class SampleCheck:
                 ends == sample["terminate"], where, f"terminate {ends} in the target", str(sample["terminate"])
             )
         clipped, width = reference.clipped(action), len(reference.dims)
-        if reference.dct:  # a code out of range bends its dimension at every step
+        if reference.of_chunks:  # a code out of range bends its dimension at every step
             clipped = [any(clipped[i % width :: width]) for i in range(len(action))]
         for i, (value, stored) in enumerate(zip(decoded, action, strict=True)):
             near = reference.tolerance(i)

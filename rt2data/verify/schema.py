@@ -84,10 +84,7 @@ def compiled(schema: dict[str, Any]) -> Test:
         if keyword == "if":
             tests.append(_choice(compiled(rule), compiled(schema.get("then", {})), compiled(schema.get("else", {}))))
         elif keyword == "additionalProperties":
-            known = frozenset(schema.get("properties", {}))
-            if rule is not False:
-                raise ValueError("additionalProperties is not false")
-            tests.append(lambda v, known=known: not isinstance(v, dict) or v.keys() <= known)  # type: ignore[misc]
+            tests.append(_additional(frozenset(schema.get("properties", {})), rule))
         elif keyword in _KEYWORDS:
             tests.append(_KEYWORDS[keyword](rule))
         else:
@@ -126,6 +123,13 @@ def _properties(rule: dict[str, Any]) -> Test:
     return lambda value: (
         not isinstance(value, dict) or all(name not in value or test(value[name]) for name, test in tests)
     )
+
+
+def _additional(known: frozenset[str], rule: bool | dict[str, Any]) -> Test:
+    if isinstance(rule, bool):
+        return lambda value: rule or not isinstance(value, dict) or value.keys() <= known
+    test = compiled(rule)
+    return lambda value: not isinstance(value, dict) or all(test(value[name]) for name in value.keys() - known)
 
 
 def _items(rule: dict[str, Any]) -> Test:

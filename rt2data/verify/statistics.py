@@ -120,9 +120,9 @@ class SourceReplay:
         self.units = sample["units"]
         stored = [float32(value) for value in sample["action"]]
         decoded, outside = self.reference.decode(bins)[0], self.reference.clipped(stored)
-        if self.reference.dct:  # a code that is clipped bends all steps of its chunk
+        if self.reference.of_chunks:  # a code that is clipped bends all steps of its chunk
             width = len(self.units)
-            outside = [any(outside[i % width :: width]) for i in range(len(outside))]
+            outside = [any(outside[i % width :: width]) for i in range(len(stored))]
         self.file.write(self.record.pack(*stored, *decoded, *outside, *sample["action_valid"]))
         self.count += 1
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rt2data.storage.places import Place
 from rt2data.verify import schema, statistics
 from rt2data.verify.facts import Facts
-from rt2data.verify.reference.bounds import Rule, moving
+from rt2data.verify.reference.bounds import Rule, moving, read_rule
 from rt2data.verify.reference.floats import RAW_GRIPPER
 from rt2data.verify.reference.tokenizer import Reference, fingerprint
 from rt2data.verify.report import Check, Report
@@ -38,10 +39,11 @@ def check_actions(folder: Place, manifest: Json, facts: Facts, stats: Json | Non
     )
     _check_aliases("tokenizer.json", raw, robots, manifest, check)
     for source in robots:
-        reference = _reference(raw, source, "tokenizer.json", check)
+        reference = _reference(raw, source, "tokenizer.json", check, facts.learned)
         if reference is None:
             continue
         facts.references[source] = reference
+        _check_learned(source, reference, report)
         changed = reference.changed()
         if changed:
             total = reference.bins * len(reference.dims)
@@ -61,7 +63,7 @@ def _check_action_bounds(source: str, raw: Json, facts: Facts, stats: Json, repo
         report["tokenizer"].expect(False, f"manifest.json {source}", str(error), "a rule that there is")
         return
     reference, members = facts.references[source], facts.sharing(source)
-    names, fields = [dim["name"] for dim in reference.dims], reference.fields // reference.horizon
+    names, fields = [dim["name"] for dim in reference.dims], reference.fields_per_step
     found, expected = f"the rule {rule.name} of a tokenizer {reference.scheme}", "none of floats, and of floats none"
     where = f"manifest.json {source} bounds"
     if not report["tokenizer"].expect((rule.name == "none") == bool(reference.floats), where, found, expected):
@@ -81,9 +83,22 @@ def _check_action_bounds(source: str, raw: Json, facts: Facts, stats: Json, repo
         return
     train = stats["train"]
     facts.sums[source] = TrainSums(train, len(train["mean"]), fields, reference.bins, rule.outer(train["count"]))
-    measured = stats["shared"] if members else train
+    _check_dims(
+        f"tokenizer.json {source}", raw, reference, rule, (stats["shared"] if members else train, train), report
+    )
+
+
+def _check_dims(
+    where: str, raw: Json, reference: Reference, rule: Rule, stats: tuple[Json, Json], report: Report
+) -> None:
+    """Check the bounds of each dimension against what the rule makes of the statistics.
+
+    `stats` are those that bounds come from, and those of the source itself, which floats are normalised by.
+    """
+    measured, train = stats
     fixed = {dim["name"]: dim for dim in raw["dims"]}
     gripper = next((dim for name, dim in fixed.items() if name.startswith("gripper")), {"low": 0.0, "high": 1.0})
+    width = len(reference.dims)
     for i, dim in enumerate(reference.dims):
         if reference.floats:
             wanted = _float_bounds(reference, train, i)
@@ -92,21 +107,50 @@ def _check_action_bounds(source: str, raw: Json, facts: Facts, stats: Json, repo
         elif dim["name"] in fixed and rule.name == "fixed":
             wanted = _bounds(fixed[dim["name"]])
         else:
-            each = [
-                rule.bounds(measured, n, dim.get("unit", ""), reference.bins)
-                for n in range(i, len(measured["mean"]), len(names))
-            ]
+            numbers = range(i, min(len(measured["mean"]), width * reference.horizon), width)
+            each = [rule.bounds(measured, n, dim.get("unit", ""), reference.bins) for n in numbers]
             wanted = min(low for low, _, _ in each), max(high for _, high, _ in each), all(held for *_, held in each)
             steps = [[low, high] for low, high, _ in each]
             steps = [] if all(pair == steps[0] for pair in steps) else steps
-            where = f"tokenizer.json {source} {dim['name']} steps"
-            report["tokenizer"].expect(dim.get("steps", []) == steps, where, f"{dim.get('steps')}", f"{steps}")
-        report["tokenizer"].expect(
-            _bounds(dim) == wanted,
-            f"tokenizer.json {source} {dim['name']}",
-            f"low, high, constant {_bounds(dim)}",
-            f"{wanted}, by the rule {rule.name}",
-        )
+            report["tokenizer"].expect(
+                dim.get("steps", []) == steps, f"{where} {dim['name']} steps", f"{dim.get('steps')}", f"{steps}"
+            )
+        expected = f"{wanted}, by the rule {rule.name}"
+        found = f"low, high, constant {_bounds(dim)}"
+        report["tokenizer"].expect(_bounds(dim) == wanted, f"{where} {dim['name']}", found, expected)
+
+
+def check_further(folder: Place, manifest: Json, facts: Facts, stats: Json | None, report: Report) -> None:
+    """Check the further tokenizers of actions, ``tokenizer.NAME.json``; put their references into `facts`."""
+    check = report["tokenizer"]
+    rules, stated = manifest["recipe"].get("actions", {}), manifest.get("actions", {})
+    check.expect(
+        list(stated) == list(rules), "manifest.json actions", str(list(stated)), f"{list(rules)}, the recipe's"
+    )
+    robots = [source["source"] for source in manifest["sources"] if source["kind"] == "robot"]
+    for name in rules.keys() & stated.keys():
+        where = f"tokenizer.{name}.json"
+        raw = schema.read(folder / where, check, "tokenizer")
+        if raw is None:
+            continue
+        check.expect(fingerprint(raw) == stated[name], where, f"fingerprint {fingerprint(raw)}", stated[name])
+        described = sorted(raw.get("sources", {}))
+        check.expect(described == sorted(robots), f"{where} sources", ", ".join(described), ", ".join(sorted(robots)))
+        _check_aliases(where, raw, robots, manifest, check)
+        rule = read_rule(rules[name]["bounds"])
+        for source in robots:
+            reference = _reference(raw, source, where, check) if source in described else None
+            if reference is None:
+                continue
+            facts.further.setdefault(name, {})[source] = reference
+            found, horizon = f"a horizon of {reference.horizon}", rules[name]["horizon"]
+            check.expect(reference.horizon == horizon, where, found, f"{horizon}, as the recipe says")
+            floats, expected = bool(reference.floats), "none of floats, and of floats none"
+            fits = check.expect((rule.name == "none") == floats, where, f"the rule {rule.name}", expected)
+            own = (stats or {}).get("sources", {}).get(source)
+            if fits and own and source in facts.sums:  # statistics of the right shapes
+                shared = own["shared"] if facts.sharing(source) else own["train"]
+                _check_dims(f"{where} {source}", raw, reference, rule, (shared, own["train"]), report)
 
 
 def _check_shared(source: str, members: list[str], facts: Facts, stats: Json, report: Report) -> bool:
@@ -193,9 +237,25 @@ def _prompts_hold_states(source: str, facts: Facts) -> bool:
     return facts.sources[source]["kind"] == "robot" and any("{proprio}" in templates[kind] for kind in kinds)
 
 
-def _reference(raw: Json, source: str, where: str, check: Check) -> Reference | None:
+def _check_learned(source: str, reference: Reference, report: Report) -> None:
+    """Check the weights of a learned encoder that is given; say what is not checked where none is."""
+    if reference.learned is None:
+        return
+    name, weights = reference.options["encoder"], reference.options.get("weights", "")
+    if reference.opaque:
+        found = f'{source}: the ids of the learned encoder "{name}" are checked for number and range alone'
+        report.notes.append(f"{found}; --learned {name}=MODULE:FUNCTION computes them anew")
+        return
+    own = str(getattr(reference.learned.encoder, "fingerprint", ""))
+    where = f"tokenizer.json {source} options.weights"
+    report["tokenizer"].expect(own == weights, where, weights, f"{own}, those of the encoder that is given")
+
+
+def _reference(
+    raw: Json, source: str, where: str, check: Check, learned: Mapping[str, Any] | None = None
+) -> Reference | None:
     try:
-        return Reference(raw, source)
+        return Reference(raw, source, learned)
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         expected = "a specification that rt2data.verify.reference can follow"
         check.expect(False, f"{where} {source}", f"{type(error).__name__} {error}", expected)

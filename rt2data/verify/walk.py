@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rt2data.storage.places import Place
 from rt2data.verify import card, schema, shards, statistics, tokenizers
-from rt2data.verify.cameras import CameraCheck
+from rt2data.verify.cameras import CameraCheck, DrawingCheck, as_taken
 from rt2data.verify.chunks import relative
+from rt2data.verify.chunks.other_steps import OtherSteps
 from rt2data.verify.chunks.windows import Windows
 from rt2data.verify.conditions import Conditions
 from rt2data.verify.facts import collect_facts
@@ -32,18 +33,28 @@ CACHED = 100_000  # images whose bytes need no decoding when they come again: so
 class Walk:
     """Reads every shard once, front to back."""
 
-    def __init__(self, folder: Place, manifest: Json, report: Report, data_root: Place | None = None) -> None:
+    def __init__(
+        self,
+        folder: Place,
+        manifest: Json,
+        report: Report,
+        data_root: Place | None = None,
+        learned: Mapping[str, Any] | None = None,
+    ) -> None:
         self.folder, self.manifest, self.report = folder, manifest, report
         self.facts = collect_facts(manifest)
+        self.facts.learned = learned or {}
         self.ledger, self.reasoning = Ledger(manifest, report), ReasoningCheck(manifest, report, data_root)
-        self.samples, self.windows = SampleCheck(self.facts, report), Windows(manifest, report)
-        self.cameras = CameraCheck(self.facts, report)
+        self.samples, self.windows = SampleCheck(self.facts, report, data_root), Windows(manifest, report)
+        self.cameras, self.others = CameraCheck(self.facts, report), OtherSteps(manifest, report)
+        self.drawings = DrawingCheck(self.facts, report)
         self.conditions = Conditions(self.facts, report)
         self.decoded: dict[bytes, ImageFacts] = {}  # by the digest of the image's bytes
         self.languages: Counter[tuple[str, str, str]] = Counter()  # of source and split, copies not counted
         self.suffixes: set[str] = set()
         self.stats = schema.read(folder / "statistics.json", report["statistics"])
         tokenizers.check_actions(folder, manifest, self.facts, self.stats, report)
+        tokenizers.check_further(folder, manifest, self.facts, self.stats, report)
         tokenizers.check_states(folder, manifest, self.facts, self.stats, report)
         self.drift = statistics.DriftCheck()
         self._drifts()
@@ -57,7 +68,10 @@ class Walk:
                 self._shard(split, shard)
         self.ledger.finish()
         self.reasoning.finish()
+        for where, said, key, told, number in self.samples.turns.finish():
+            self.others.add(where, said, key, {}, told, (), number)
         self.windows.finish(self.ledger.place)
+        self.others.finish(self.ledger.place)
         self._statistics()
         self.drift.finish(self.report["statistics"])
         card.check(self.folder, self.manifest, self.suffixes, self.samples.fields, self.report)
@@ -84,8 +98,9 @@ class Walk:
     def _sample(self, where: str, split: str, members: Members) -> None:
         sample = self.samples.read(where, members, split)
         key = self.ledger.add(where, split, members.key, sample)
-        padding = set()
+        padding, drawn = set(), set()
         if sample is not None:
+            drawn = {one["member"] for one in sample.get("drawn", ())}
             padding = {name for name, valid in zip(sample["images"], sample["image_valid"], strict=False) if not valid}
         shown: list[ImageFacts | None] = []
         digests: list[bytes] = []
@@ -94,7 +109,7 @@ class Walk:
                 continue
             digests.append(hashlib.blake2b(data, digest_size=16).digest())
             shown.append(self._image(f"{where}.{suffix}", suffix, data, digests[-1]))
-            if key is not None and not (suffix in padding or (shown[-1] and shown[-1].constant)):
+            if key is not None and not (suffix in padding | drawn or (shown[-1] and shown[-1].constant)):
                 asked = self.conditions.is_filtered(key.source, "duplicate_image")
                 self.ledger.image(digests[-1], split, key, asked=asked)
         if sample is None or key is None:
@@ -103,17 +118,27 @@ class Walk:
             if sample["kind"] != "robot" and facts is not None:
                 found = f"an image with the EXIF orientation {facts.turn}"
                 self.report["images"].expect(not facts.turn, f"{where}.{suffix}", found, "an upright image without one")
-        self.conditions.check_sample(where, sample, shown)
-        bins = self.samples.check_sample(where, sample, key)
+        taken = as_taken(sample, members.files)
+        self.conditions.check_sample(
+            where, taken[0], [one for one, name in zip(shown, sample["images"], strict=False) if name not in drawn]
+        )
+        bins = self.samples.check_sample(where, sample, key, _sizes(sample, shown), self.ledger.number - 1)
         self.cameras.check_sample(where, sample)
+        if sample.get("drawn"):
+            self.drawings.check_sample(where, sample, dict(members.files))
         self.reasoning.add(where, split, sample, key)
         if key.copy:  # the first copy stands for all
             return
+        if sample.get("recipe_kind") is not None:
+            own, told = self.samples.turns.own, self.samples.turns.told
+            self.others.add(where, sample, key, own, told, digests, self.ledger.number - 1)
         steps = key.kind == self.facts.stands_for_steps(key.source)
-        if bins is not None and steps and (sample["images"] or not key.kind):
-            self.windows.add(where, sample, key, members, self.ledger.number - 1)
+        if bins is not None and steps and (taken[0]["images"] or not key.kind):
+            plain, files = taken
+            self.windows.add(where, plain, key, Members(members.key, files), self.ledger.number - 1)
         self.languages[key.source, split, sample["language"] or "und"] += 1
-        if key.variant >= 0 and sample["kind"] == "robot" and steps:
+        several = self.facts.rules[key.source].get("instructions") == "all"
+        if key.variant >= 0 and sample["kind"] == "robot" and steps and several:
             self.ledger.paraphrase(sample["instruction"], key)
         once = self.conditions.is_filtered(key.source, "duplicate_episode")
         if once and steps and self.facts.is_complete(split, key.source):
@@ -170,7 +195,9 @@ class Walk:
             check.expect(own == stated, f"statistics.json {source}", "another drift", "that of manifest.json")
             if stated is None or source not in self.facts.references:
                 continue
-            if self.facts.has_every_step(source):
+            if self.facts.references[source].opaque:
+                self.report.notes.append(f"{source}: its drift cannot be computed anew without the learned encoder")
+            elif self.facts.has_every_step(source):
                 self.drift.sources[source] = statistics.SourceReplay(entry, self.facts.references[source])
             else:
                 note = f"{source}: the shards do not hold every train step, so its drift cannot be computed anew"
@@ -238,6 +265,12 @@ class Walk:
                     )
                 where = f"statistics.json languages {source} {split}"
                 self.report["statistics"].expect(fits, where, _counts(told), _counts(seen))
+
+
+def _sizes(sample: Json, shown: list[ImageFacts | None]) -> dict[str, tuple[int, int]]:
+    """Width and height of the images of a robot sample that are no padding, by camera."""
+    images = zip(sample["cameras"] or (), shown, sample["image_valid"], strict=False)
+    return {camera["role"]: (facts.width, facts.height) for camera, facts, valid in images if facts and valid}
 
 
 def _counts(numbers: Json) -> str:

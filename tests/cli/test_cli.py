@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,7 @@ def run(
         "tokenize",
         "detokenize",
         "tokenizer",
+        "grounding",
     ],
 )
 def test_help_imports_no_library(command: str) -> None:
@@ -126,6 +128,17 @@ def test_wrong_usage_is_status_2(arguments: list[str], capsys: pytest.CaptureFix
         (["tokenize", "0", "x", *ZERO[2:]], 'error: arguments: "0 x 0 0 0 0 0 0"; expected 8 numbers'),
         (["detokenize", "1", "128", "300", "5", "101", "127", "217", "1"], "error: arguments: cannot parse action "),
         (["tokenize", "--tokenizer", "no_such", *ZERO], "error: "),
+        (["grounding", "parse"], "error: grounding: parse without a form; expected the name of one, or a file."),
+        (["grounding", "parse", "gemini", "[]"], "error: grounding: parse without --size; expected the size of the "),
+        (["grounding", "format", "no_such", "[]", "--size", "9x9"], "error: "),
+        (["grounding", "format", "gemini", "{", "--size", "9x9"], "error: objects: not valid JSON"),
+        (
+            ["grounding", "format", "gemini", '[{"box": [1, 2]}]', "--size", "9x9"],
+            'error: objects[0]: {"box": [1, 2]}; ',
+        ),
+        (["grounding", "format", "gemini", "{}", "--size", "9x9"], "error: objects[0]: {}; expected a JSON list"),
+        (["grounding", "parse", "gemini", "cup", "--size", "9x9"], "error: cannot parse objects "),
+        (["grounding", "regex", "molmo"], "error: "),
     ],
 )
 def test_bad_input_is_status_2(
@@ -414,3 +427,25 @@ def test_the_declared_copy_commands_are_printed_not_run() -> None:
     for one in declaration.list_declarations().values():
         assert isinstance(yaml.safe_load(Path(one.file).read_text()), dict)
         assert "\n" not in one.raw.get("bucket", {}).get("copy", "")
+
+
+def test_grounding_writes_and_reads_a_form(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = [{"box": [100, 50, 300, 400], "label": "cup"}, {"point": [320, 120]}]
+    assert cli.main(["grounding", "format", "qwen2.5-vl", json.dumps(objects), "--size", "640x480"]) == 0
+    text = capsys.readouterr().out
+    assert text == '[{"bbox_2d": [101, 50, 302, 397], "label": "cup"}, {"point_2d": [322, 119]}]\n'
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    assert cli.main(["grounding", "parse", "qwen2.5-vl", "--size", "640x480"]) == 0
+    back = json.loads(capsys.readouterr().out)
+    assert [list(one) for one in back] == [["box", "label"], ["point"]]
+    assert back[1]["point"] == pytest.approx([320, 120], abs=1)
+    assert cli.main(["grounding", "parse", "molmoact-trace", "[[0, 255], [128, 64]]", "--size", "256x256"]) == 0
+    assert len(json.loads(capsys.readouterr().out)[0]["trace"]) == 2
+    assert cli.main(["grounding", "format", "ecot-trace", '[{"trace": [[1, 2], [3, 4]]}]', "--size", "9x9"]) == 0
+    assert capsys.readouterr().out == "[1, 2, 3, 4]\n"
+    assert cli.main(["grounding", "regex", "molmo", "--label", "cups"]) == 0
+    assert re.fullmatch(capsys.readouterr().out.strip(), '<point x="10.0" y="4.2" alt="cups">cups</point>')
+    assert cli.main(["grounding", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "qwen2.5-vl              box point     optional" in lines
+    assert len(lines) == 22

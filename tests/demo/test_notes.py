@@ -17,7 +17,7 @@ from PIL import Image
 
 from rt2data.demo import episodes, scene
 from rt2data.demo.motion import Course, Task, draw_task, perform_task
-from rt2data.demo.notes import TRACE, annotate_episode
+from rt2data.demo.notes import TRACE, annotate_episode, talk_in_episode
 from rt2data.demo.pose import from_rpy
 from rt2data.demo.robot import FINGER_GAP, Arm
 from rt2data.demo.scene import PRIMARY, SEEN, Scene, Thing, make_camera, make_tables
@@ -284,3 +284,19 @@ def test_answers_on_robot_frames_are_true(written: tuple[bytes, list[Episode]]) 
                 checked[" ".join(asked["value"].split()[:2])] += 1
     assert checked["other languages"] < 0.4 * sum(checked.values())
     assert {"Where is", "What should", "What color", "Is there", "How many"} < checked.keys()
+
+
+def test_what_is_said_asks_for_the_subtask_that_begins() -> None:
+    """Each subtask but the first is asked for where it begins, and the robot agrees with a call of its tool."""
+    agreed: Counter[bool] = Counter()
+    for number, (task, _, rows) in enumerate(bare(16)):
+        starts = [(row["step"], row["value"]) for row in rows if row.get("track") == "subtask"][1:]
+        said = list(talk_in_episode(number, SEED, task))
+        asked = [row for row in said if row["track"] == "interjection"]
+        assert [row["step"] for row in asked] == [step for step, _ in starts]
+        assert all(text in row["value"] for row, (_, text) in zip(asked, starts, strict=True))
+        for row, (step, text) in zip((r for r in said if r["track"] == "speech"), starts, strict=True):
+            assert (row["step"], row["value"]["name"]) == (step, "say")
+            agreed[text in row["value"]["arguments"]["text"]] += 1
+        assert all(row["event"] and row["episode"] == str(number) for row in said)
+    assert agreed[True] > agreed[False] > 0

@@ -277,3 +277,4 @@ def test_boxes_need_a_form_that_has_them(made: Any) -> None:
     )
     refused("{subtask|form(qwen3-vl)}", "form of a track of type text")
     refused("{box|form(qwen9)}", r"form\(qwen9\)")
+    refused("{subtask|form(say)}", r"form\(say\) of a track of type text; expected a track of type tool_call")

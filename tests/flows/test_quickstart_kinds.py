@@ -50,7 +50,7 @@ def test_the_bundled_recipe_of_kinds(data: Path, tmp_path: Path, build: Callable
         build(recipe, tmp_path / name, data_root=data, work=tmp_path / f"work {name}")
     out = tmp_path / "once"
     assert digests(out) == digests(tmp_path / "again")
-    report = verify(out)
+    report = verify(out, data_root=data)
     assert report.ok, report.text()
 
     rows = [json.loads(line) for line in (data / "tabletop/annotations.jsonl").read_text().splitlines()]

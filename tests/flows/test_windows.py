@@ -185,6 +185,25 @@ def test_a_history_longer_than_the_episodes(data: Path, build: Build, tmp_path: 
         assert all(own["action_valid"])
 
 
+def test_the_last_action_is_repeated_past_the_end(tmp_path: Path, build: Build) -> None:
+    data = small_corpora.write_corpora(tmp_path / "data")
+    recipe = small_corpora.write_recipe(tmp_path / "r.yaml", tokenizer={"spec": "rt2", "horizon": 4}, past_end="repeat")
+    build(recipe, tmp_path / "out", data_root=data)
+    report = verify(tmp_path / "out")
+    assert report.ok, report.text()
+    seen = set()
+    for one in samples(tmp_path / "out"):
+        sample = one["json"]
+        if sample["kind"] != "robot":
+            continue
+        steps = np.array(sample["action"]).reshape(4, -1)
+        left = min(4, sample["steps"] - sample["step"])
+        assert sample["action_valid"] == [n < left for n in range(4)]
+        assert (steps[left:] == steps[left - 1]).all()
+        seen.add(left)
+    assert seen == {1, 2, 3, 4}
+
+
 def test_chunks_of_fast(data: Path, build: Build, tmp_path: Path) -> None:
     """A tokenizer whose codes belong to the whole chunk, fitted on the recipe's own chunks."""
     pytest.importorskip("tokenizers", exc_type=ImportError)
@@ -207,6 +226,30 @@ def test_chunks_of_fast(data: Path, build: Build, tmp_path: Path) -> None:
         bins = tokenizer.parse(sample["json"]["target"])
         assert bins.tolist() == sample["json"]["bins"]
         assert len(sample["json"]["target"].split(" ")) < 35  # merged
+
+
+def test_chunks_of_beast(data: Path, build: Build, tmp_path: Path) -> None:
+    """Fewer fields than steps: weights whose limits are fitted on the recipe's own chunks."""
+    from rt2data.pipeline import fit_tokenizer
+    from rt2data.recipes import recipe as recipes
+
+    options: dict[str, Any] = {"stride": 2, "no_op": STILL, "splits": {"train": 0.7, "val": 0.3}}
+    plain = recipes.read_recipe(small_corpora.write_recipe(tmp_path / "fit.yaml", **options))
+    fitted = fit_tokenizer.fit_recipe(plain, data, tmp_path / "work", spec="beast", horizon=8, vocabulary=0)
+    fitted.save_pretrained(tmp_path / "beast")
+    tokenizer = {"spec": str(tmp_path / "beast")}
+    recipe = small_corpora.write_recipe(tmp_path / "r.yaml", tokenizer=tokenizer, **options)
+    build(recipe, tmp_path / "out", data_root=data)
+    report = verify(tmp_path / "out")
+    assert failing(report) == set(), report.text()
+    own = ActionTokenizer.from_pretrained(tmp_path / "out").for_source("bridge")
+    assert (own.horizon, own.fields) == (8, 35)
+    for sample in robots(tmp_path / "out"):
+        bins = own.parse(sample["json"]["target"])
+        assert bins.tolist() == sample["json"]["bins"]
+        assert (
+            own.encode(np.reshape(sample["json"]["action"], (8, 7)), return_clipped=True)[0].tolist() == bins.tolist()
+        )
 
 
 def test_chunks_of_a_fast_directory(data: Path, build: Build, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from support.built_mixture import Built
 
 from rt2data import cli
 from rt2data.errors import Rt2dataError
-from rt2data.mixture import export
+from rt2data.mixture import export, export_files
 from rt2data.pipeline import build as flow
 from rt2data.storage import atomic
 
@@ -122,7 +122,7 @@ def test_messages_with_files(mixture: Built, tmp_path: Path) -> None:
 
 def test_messages_in_parquet(mixture: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr(export, "GROUP_BYTES", 2000)
+    monkeypatch.setattr(export_files, "GROUP_BYTES", 2000)
     export.export(mixture.out, tmp_path / "chat", "messages", "parquet")
     assert sorted(p.name for p in (tmp_path / "chat").iterdir()) == ["dataset_info.json", "train", "val"]
     rows = []

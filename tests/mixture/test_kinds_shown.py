@@ -106,7 +106,7 @@ def wanted(sample: Json, form: str) -> list[tuple[str, str]] | None:
     return joined(turns)
 
 
-@pytest.mark.parametrize("form", export.FORMATS)
+@pytest.mark.parametrize("form", ["messages", "swift", "llava"])
 def test_every_turn_is_exported(spoken: Built, tmp_path: Path, form: str) -> None:
     exported = export.export(spoken.out, tmp_path / "chat", form)
     left_out: Counter[str] = Counter()

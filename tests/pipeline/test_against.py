@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support import small_corpora
+from support.builds import samples
 from support.built_mixture import Built
 
 from rt2data import cli
@@ -16,7 +17,9 @@ from rt2data.cli.mixtures import read_stats
 from rt2data.errors import Rt2dataError
 from rt2data.mixture import stats
 from rt2data.mixture.statistics_export import write_statistics
-from rt2data.pipeline.dataset_stats import Against, of_dataset
+from rt2data.pipeline.against import Against
+from rt2data.pipeline.dataset_stats import of_dataset
+from rt2data.tokenizer import ActionTokenizer
 from rt2data.tokenizer.statistics import read_statistics
 
 MEAN = np.array([0.002, -0.02, 0.01, 0.03, -0.1, 0.4])
@@ -135,9 +138,47 @@ def test_the_command_prints_a_table(
     assert "the values lie outside of the file's bounds and become numbers beyond" in " ".join(out.split())
 
 
-def test_a_mixture_is_not_compared(mixture: Built) -> None:
-    with pytest.raises(Rt2dataError, match="a mixture, and --against x; expected --against with a dataset's folder"):
+def test_a_mixture_is_compared(mixture: Built, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its own statistics as a file, with itself, and with a narrower file: by the actions of its train samples."""
+    found = read_stats(mixture.out)
+    (name,) = [s["source"] for s in found["sources"] if s["actions"]]
+    assert cli.main(["stats", str(mixture.out), "--format", "openvla", "--out", str(tmp_path)]) == 0
+    file = tmp_path / "dataset_statistics.json"
+    (own,) = [s["against"] for s in read_stats(mixture.out, against=str(file))["sources"] if s["against"]]
+    assert (own["stack"], own["shift"], own["scale"][:6]) == ("OpenVLA", [0.0] * 7, [1.0] * 6)
+    assert all("lie outside of the file's bounds and are clipped" in said for said in own["findings"])  # few steps
+    actions = [
+        sample["json"]["action"][:7] for sample in samples(mixture.out, "train") if sample["json"]["source"] == name
+    ]
+    assert own["count"] == len(actions)
+    assert own["below"] == (np.array(actions) < own["low"]).sum(axis=0).tolist()
+    bounds = [(d.low, d.high) for d in ActionTokenizer.from_pretrained(mixture.out).for_source(name).dims]
+    (itself,) = [s["against"] for s in read_stats(mixture.out, against=str(mixture.out))["sources"] if s["against"]]
+    assert list(zip(itself["low"], itself["high"], strict=True)) == bounds
+    assert (itself["findings"], itself["scale"]) == ([], [1.0] * 7)
+    narrow = json.loads(file.read_text())
+    narrow[name]["action"]["std"][3] *= 180 / np.pi
+    narrow[name]["action"]["std"][4] *= 180 / np.pi
+    narrow[name]["action"]["std"][5] *= 180 / np.pi
+    file.write_text(json.dumps(narrow))
+    capsys.readouterr()
+    assert cli.main(["stats", str(mixture.out), "--against", str(file)]) == 0
+    assert "the file may be in degrees" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(Rt2dataError, match="x: No such file or directory; expected a statistics file"):
         read_stats(mixture.out, against="x")
+
+
+def test_a_dataset_is_compared_with_a_mixture(bridge: tuple[Path, Any], mixture: Built) -> None:
+    found = read_stats(bridge[0], against=str(mixture.out))["sources"][0]["against"]
+    manifest = json.loads((mixture.out / "manifest.json").read_bytes())
+    assert found["stack"] == f"mixture {manifest['name']}"
+    assert found["clips"]
+    (name,) = [s["source"] for s in manifest["sources"] if s["kind"] == "robot"]
+    train = json.loads((mixture.out / "statistics.json").read_bytes())["sources"][name]["train"]
+    x = bridge[1][:, 0].astype(np.float64)
+    assert found["shift"][0] == pytest.approx((x.mean() - train["mean"][0]) / train["std"][0], rel=1e-6)
+    with pytest.raises(Rt2dataError, match='no source "other"'):
+        read_stats(bridge[0], against=str(mixture.out), key="other")
 
 
 def test_statistics_are_written_for_a_stack(
@@ -152,7 +193,11 @@ def test_statistics_are_written_for_a_stack(
     assert (written.stack, written.count) == ("lerobot", 480)
     for name in ("mean", "std", "min", "max", "q01", "q99"):
         assert written.measure(name).tolist() == own[name]
-    assert read_statistics(out / "meta" / "stats.json", feature="state").dims == 7
+    states = read_statistics(out / "meta" / "stats.json", feature="state")
+    assert states.dims == 7
+    tenths = np.quantile(bridge[1].astype(np.float64), [0.1, 0.9], axis=0)
+    assert [written.measure(name)[:6].tolist() for name in ("q10", "q90")] == tenths.tolist()
+    assert (states.measure("q10") <= states.measure("q50")).all()
     assert cli.main(["stats", str(bridge[0]), "--format", "lerobot"]) == 2
     assert "--format or --out alone; expected both" in capsys.readouterr().err
     assert cli.main(["stats", str(bridge[0]), "--key", "x"]) == 2

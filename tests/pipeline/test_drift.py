@@ -120,9 +120,10 @@ def test_chunks_follow_one_another() -> None:
         {"tokenizer": {"spec": "rt2", "horizon": 4}},
         {"tokenizer": {"spec": "rt2", "horizon": 3}, "stride": 2, "past_end": "drop"},
         {"tokenizer": {"spec": "fast", "horizon": 4}},
+        {"tokenizer": {"spec": "beast", "horizon": 6}},
         {"tokenizer": {"spec": "openvla"}, "sources": [{"source": "bridge_dataset", "compat": "openvla"}]},
     ],
-    ids=["chunks", "composed", "fast", "openvla"],
+    ids=["chunks", "composed", "fast", "beast", "openvla"],
 )
 def test_verify_computes_it_anew(tmp_path: Path, build: Build, changes: dict[str, Any]) -> None:
     write_bridge(tmp_path, episodes(), shards=2)

@@ -1,4 +1,4 @@
-"""The Python of docs/tokenizer.md, serving.md and grounding.md runs: each page in one namespace, from top to bottom."""
+"""The Python of docs/tokenizer.md, serving.md, grounding.md and export.md runs: each page in one namespace."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from support.repository import DOCS
 
+from rt2data import resources
+
 
 def available(module: str) -> bool:
     try:
@@ -18,7 +20,7 @@ def available(module: str) -> bool:
         return False
 
 
-@pytest.mark.parametrize("page", ["tokenizer.md", "serving.md", "grounding.md"])
+@pytest.mark.parametrize("page", ["tokenizer.md", "serving.md", "grounding.md", "export.md"])
 def test_snippets(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
@@ -44,3 +46,17 @@ def test_links_between_pages() -> None:
         prose = re.sub(r"^```.*?^```", "", (DOCS / page).read_text(), flags=re.MULTILINE | re.DOTALL)
         for target in re.findall(r"\]\(([^)#]+)", prose):
             assert (DOCS / target).is_file(), f"{page} links to {target}"
+
+
+def test_the_table_of_schemes_is_whole() -> None:
+    """Each bundled tokenizer, and each scheme, stands in the one table; each grounding form in its own."""
+    page = (DOCS / "tokenizer.md").read_text()
+    table = page[page.index("## Schemes") : page.index("`openvla`, `octo-uniform` and `octo-normal` round")]
+    rows = [line for line in table.splitlines() if line.startswith("| ")]
+    named = {name for line in rows for name in re.findall(r"`([^`]+)`", line.split("|")[1])}
+    bundled = {path.stem for path in resources.folder("tokenizers").glob("*.json")}
+    assert bundled | {"learned"} == named
+    assert all(line.split("|")[2].strip() for line in rows)  # who uses it
+    forms = (DOCS / "grounding.md").read_text()
+    for path in resources.folder("tokenizers/grounding").glob("*.json"):
+        assert f"`{path.stem}`" in forms

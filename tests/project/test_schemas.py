@@ -22,11 +22,12 @@ from rt2data.verify import schema
 
 NAMES = [path.stem for path in sorted((ROOT / "schemas").glob("*.json"))]
 OURS = ["manifest", "sample", "statistics"]
-# Fields of samples that only some mixtures have: those with relative chunks, of floats, with kinds of sample.
-SOME = {*render.RELATIVE, render.NORMALISED, *render.CONVERSATION}
+# Fields of samples that only some mixtures have: those with relative chunks, of floats, with further tokenizers, with
+# kinds of sample, which may draw.
+SOME = {*render.RELATIVE, render.NORMALISED, render.FURTHER, *render.CONVERSATION, render.DRAWN}
 OPTIONAL = {  # such fields of each file
-    "manifest": {"kinds", "steps", "control", "tracks"},
-    "sample": {*SOME, "text", "image"},  # the latter of a part of a message, by its type
+    "manifest": {"kinds", "steps", "control", "tracks", "actions"},
+    "sample": {*SOME, "text", "image", "tokenizer"},  # the latter of parts and spans of a message
     "statistics": {"horizon", "shared", "q_low", "q_high"},  # of relative chunks; of rules of bounds that need them
 }
 
@@ -93,6 +94,7 @@ def test_built_mixture_fits(mixture: Built) -> None:
         ("builders", "**/*", "declaration"),
         ("tokenizers", "*", "tokenizer"),
         ("tokenizers/grounding", "*", "grounding"),
+        ("tokenizers/chat", "*", "chat_template"),
     ],
 )
 def test_files_that_ship_fit(folder: str, pattern: str, name: str) -> None:

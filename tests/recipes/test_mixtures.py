@@ -578,6 +578,8 @@ def test_the_examples_are_recipes(page: str, tmp_path: Path) -> None:
     text = (ROOT / page).read_text()
     blocks = [part.split("```")[0] for part in text.split("```yaml\n")[1:]]
     assert len(blocks) >= 3
+    declared = (DOCS / "lerobot.md").read_text().partition("```yaml\n")[2].partition("```")[0]
+    (tmp_path / "my_dataset.yaml").write_text(declared)
     for number, block in enumerate(blocks):
         file = tmp_path / f"{yaml.safe_load(block)['name']}.yaml"
         file.write_text(block)

@@ -112,7 +112,7 @@ COUNT = len(declaration.list_declarations())
             "name: x\nprompts: {instruction: [upper]}\nsources: [{source: bridge}]\n",
             (
                 'r.yaml:2: "prompts.instruction.0" is "upper"; expected one of strip, lower, lower_first, '
-                "no_final_stop, underscores_to_spaces, collapse_whitespace."
+                "no_final_stop, underscores_to_spaces, newlines_to_spaces, no_punctuation, collapse_whitespace."
             ),
         ),
         (

@@ -73,9 +73,13 @@ def test_the_default_is_robust_and_that_of_openvla_and_octo_the_percentiles(tmp_
 
 def test_bundled_recipes_named_after_other_projects_keep_their_bounds() -> None:
     ours = {"quickstart", "quickstart_kinds", "bridge_coco_vqa", "roboset_kitchen", "rt2_cot", "rt2_palix", "rt2_palme"}
+    others = {"rt2_language_table": "fixed", "vla0": "minmax", "rdt2": "none"}
     for path in resources.files("mixtures", ".yaml"):
-        rules = {s.bounds for s in read_recipe(path).sources if s.declaration.robot}
-        wanted = "robust" if path.stem in ours else "fixed" if path.stem == "rt2_language_table" else "quantiles"
+        robots = [s for s in read_recipe(path).sources if s.declaration.robot]
+        if path.stem not in ours and any(s.kinds for s in robots):
+            continue  # the recipe says which actions it has
+        rules = {s.bounds for s in robots}
+        wanted = "robust" if path.stem in ours else others.get(path.stem, "quantiles")
         assert rules == {Bounds(wanted)}, path.stem
 
 
@@ -94,21 +98,61 @@ def test_bounds_of_a_statistics_file(tmp_path: Path) -> None:
         assert again.resolved == found.resolved
 
 
+def _row(first: float) -> list[float]:
+    return [first, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
+
+
+MEASURES = {"mean": _row(0), "std": _row(1), "min": _row(-4), "max": _row(4), "q01": _row(-3), "q99": _row(3)}
+NO_QUANTILES = {key: MEASURES[key] for key in ("mean", "std", "min", "max")}
+EPISODE = {"observation.state": NO_QUANTILES | {"count": [5]}, "action": NO_QUANTILES | {"count": [5]}}
+
+
+@pytest.mark.parametrize(
+    ("content", "written", "low"),
+    [
+        ({"bridge": {"action": MEASURES}, "x": {"action": NO_QUANTILES}}, "", -3),
+        ({"bridge": {"action": {"mean": _row(0), "std": _row(1), "p01": _row(-2), "p99": _row(2)}}}, "", -2),
+        ({"norm_stats": {"actions": MEASURES, "state": MEASURES}}, "", -3),
+        ({"action": MEASURES | {"count": [9]}, "observation.state": MEASURES}, "", -3),
+        ({"action": NO_QUANTILES | {"count": [9]}, "observation.state": MEASURES | {"min": _row(-9)}}, "", -4),
+        ({"action": NO_QUANTILES | {"count": [9]}, "s": NO_QUANTILES | {"min": _row(-9)}}, ", key: s", -9),
+        ({"episode_index": 0, "stats": EPISODE}, "", -4),
+        ({"action": MEASURES, "observation.state": MEASURES}, "", -4),  # GR00T scales by minimum and maximum
+        ({"bridge": {"action": MEASURES, "state": MEASURES}}, "", -3),
+        ({"metadata_by_tag": {"bridge_orig": {"action_stats": MEASURES}, "y": {"action_stats": MEASURES}}}, "", -3),
+    ],
+    ids=["openvla", "octo", "openpi", "lerobot", "lerobot without quantiles", "key", "lerobot v2.1", "gr00t", "starvla",
+         "molmoact2"],
+)  # fmt: skip
+def test_bounds_of_the_file_of_any_stack(tmp_path: Path, content: Any, written: str, low: float) -> None:
+    (tmp_path / "s.json").write_text(json.dumps(content))
+    bounds = read(tmp_path, f"{{bounds: {{from: s.json{written}}}}}").sources[0].bounds
+    assert bounds.low == tuple(_row(low))
+    assert bounds.high[0] == (-low if low > -9 else 4)
+
+
+def test_statistics_of_each_step_are_no_bounds_of_a_recipe(tmp_path: Path) -> None:
+    relative = {"action": {key: [values] * 2 for key, values in MEASURES.items()}}
+    (tmp_path / "s.json").write_text(json.dumps(relative))
+    with pytest.raises(Rt2dataError, match="statistics of 2 steps; expected one set for all steps"):
+        read(tmp_path, "{bounds: {from: s.json}}")
+
+
 @pytest.mark.parametrize(
     ("content", "written", "message"),
     [
-        (None, "{from: no.json}", "no.json: No such file or directory; expected a statistics file beside the recipe"),
-        ("[", "{from: s.json}", "s.json is not JSON"),
-        ("[" * 100_000, "{from: s.json}", "s.json is not JSON"),
-        ("[1]", "{from: s.json}", "0 entries in s.json, none of this source"),
-        ({"a": {}, "b": {}}, "{from: s.json}", "2 entries in s.json, none of this source; expected key: with one of"),
-        (FILE, "{from: s.json, key: bridge_ori}", 'no "bridge_ori" in s.json'),
+        (None, "{from: no.json}", "no.json: No such file or directory; expected a statistics file"),
+        ("[", "{from: s.json}", "s.json: not valid JSON"),
+        ("[" * 100_000, "{from: s.json}", "s.json: not valid JSON"),
+        ("[1]", "{from: s.json}", "s.json: [1]; expected an object"),
+        ({"a": {}, "b": {}}, "{from: s.json}", "s.json: an object with a, b; expected statistics as one of OpenVLA"),
+        (FILE, "{from: s.json, key: bridge_ori}", "s.json: no 'bridge_ori'; expected one of bridge_orig, other."),
         (FILE, "{from: s.json, key: other}", "2 dimensions in s.json; expected 7, in this order: x y z roll pitch yaw"),
-        ({"bridge": {"action": {"q01": "no", "q99": []}}}, "{from: s.json}", "no action with q01 and q99"),
+        ({"bridge": {"action": {"q01": "no", "q99": []}}}, "{from: s.json}", "s.json: an object with bridge; expected"),
         ({"bridge": {"action": {"q01": [9] * 7, "q99": [1] * 7}}}, "{from: s.json}", "bounds 9.0 and 1.0 of x"),
         ('{"bridge": {"action": {"q01": [0, 0, 0, 0, 0, 0, 0], "q99": [1e999, 1, 1, 1, 1, 1, 1]}}}',
-         "{from: s.json}", "bounds 0.0 and inf of x; expected finite numbers"),
-        ({"bridge": {"action": {"q01": [0] * 7, "q99": [10**400] * 7}}}, "{from: s.json}", "no action with q01"),
+         "{from: s.json}", "s.json: bridge: action: q99 with a number that is not finite"),
+        ({"bridge": {"action": {"q01": [0] * 7, "q99": [10**400] * 7}}}, "{from: s.json}", "a list of numbers"),
         (FILE, "{from: s.json, low: [1]}", "low"),
         (FILE, "{from: s.json, low: [1], high: [1, 2]}", "1 low and 2 high bounds"),
         (FILE, "{quantiles: [0.9, 0.1]}", "the quantiles 0.9 and 0.1; expected the lower one first"),

@@ -102,7 +102,7 @@ def test_windows_and_composition(
     reject, kept, _ = selection.rejected(table, source)
     rows = np.flatnonzero(kept)
     found = windows.ActionWindows(table, source).at(rows)
-    images = [windows.earlier_rows(table, rows, source, n) for n in range(history)] if source.sampling.windows else []
+    images = [windows.other_rows(table, rows, source, -n) for n in range(history)] if source.sampling.windows else []
     first, place = 0, 0
     for episode in episodes:
         wanted = {first + step["row"]: step for step in expected(episode, options)}

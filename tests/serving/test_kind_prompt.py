@@ -71,6 +71,9 @@ def test_a_server_asks_as_the_samples_do_and_reads_what_they_answer(spoken: Buil
                 assert reply.values == wanted.get(kind, subtask)
             replies.append(text(messages[at]))
             seen[kind] += 1
+        if kind == "head":  # what its action head is given
+            asked = ask(sample["instruction"], sample["proprio"], images=images, values=known, replies=replies)
+            assert asked == plain(messages)
     assert set(seen) == set(spoken_mixture.KINDS)
     assert seen["questions"] > sum(one["recipe_kind"] == "questions" for one in robots(spoken))  # several of a sample
 
@@ -123,6 +126,47 @@ def test_observation_history(spoken: Built, tmp_path: Path) -> None:
     assert [part.get("image") for part in asked[0]["content"]] == ["p0", "s0", "p1", None]
     with pytest.raises(Rt2dataError, match=r"images\['primary'\]; expected a list of 2, the present first"):
         ask("move it", images={"primary": "p0", "secondary": "s0"})
+
+
+def test_other_steps_are_given_by_the_caller(spoken: Built, tmp_path: Path) -> None:
+    """Past turns from what was done then, in place of a part of the conversation that the model writes."""
+    given: list[dict[str, Any]] = [
+        {"user": "{image:primary}{task}: {state}", "missing": "skip"},
+        {"assistant": "Go. {action}", "loss": "none", "missing": "skip"},
+    ]
+    look = {
+        "turns": [
+            {"each": {"frames": [-20, -10]}, "turns": given},
+            {"user": "{images|frames(-1,0)}{subtask|every|join( )}{memory|step(-1)}"},
+            {"assistant": "Go. {action}"},
+        ]
+    }
+    manifest = other_recipe(spoken, tmp_path, look=look)
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    ask = KindPrompt(tmp_path, "bridge", "look")
+    assert len(ask.turns) == 1
+    images = {"primary": "p0", "secondary": "s0", "primary|step(-1)": "p1", "secondary|step(-1)": None}
+    values: dict[str, Any] = {"subtask|every": ["reach", "lift"], "memory|step(-1)": "!"}
+    asked = ask("move it", images=images, values=values)
+    assert asked == [
+        {"role": "user", "content": [*({"type": "image", "image": one} for one in ("p1", "p0", "s0")),
+                                     {"type": "text", "text": "reach lift!"}]},
+    ]  # fmt: skip
+    values |= {"state|step(-10)": [0.0] * 7, "action|step(-10)": ACTION}
+    asked = ask("move it", images=images | {"primary|step(-10)": "p10"}, values=values)
+    act = KindPrompt(spoken.out, "bridge", "act")
+    asking = act("x", [0.0] * 7, images={"primary": "p"}, values={"subtask": ""})[1]["content"]
+    state = asking[-1]["text"].partition("State: ")[2]
+    assert asked[0]["content"][0] == {"type": "image", "image": "p10"}
+    assert [text(turn) for turn in plain(asked)[1:2]] == [f"Go. {ACTION}"]
+    assert asked[0]["content"][1]["text"] == f"move it: {state}"
+    with pytest.raises(Rt2dataError, match=r"no image of the camera primary\|step\(-1\)"):
+        ask("move it", images={"primary": "p0", "secondary": "s0"}, values=values)
+    with pytest.raises(Rt2dataError, match=r"no \{memory\|step\(-1\)\}"):
+        ask("move it", images=images, values={"subtask|every": ["reach"]})
+    reply = ask.parse_reply(f"Go. {ACTION}")
+    assert reply.bins is not None
+    assert reply.bins.tolist() == [int(n) for n in ACTION.split()]
 
 
 def test_parts_pools_and_several_turns_of_the_model(spoken: Built, tmp_path: Path) -> None:
@@ -185,7 +229,7 @@ def readings(pool: str | list[str], reply: str, **more: Any) -> list[Reading]:
     turn = kinds[0].turns[1]
     import re
 
-    return read_reply(kinds[0], turn, reply, re.compile("[0-9]( [0-9]){2}"))  # type: ignore[arg-type]
+    return read_reply(kinds[0], turn, reply, re.compile("[0-9]( [0-9]){2}").fullmatch)  # type: ignore[arg-type]
 
 
 def test_only_what_can_be_read_in_one_way_is_read() -> None:

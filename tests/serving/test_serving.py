@@ -15,11 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import vocabularies
 
-from rt2data.serving.constraint import Constraint
+from rt2data import resources
+from rt2data.serving.constraint import Constraint, GroundingConstraint
 from rt2data.serving.logits import ActionLogitsProcessor, prefix_allowed_tokens_fn
 from rt2data.serving.simpler import from_simpler, to_simpler
-from rt2data.tokenizer import ActionError, ActionParseError, ActionTokenizer, Dim
+from rt2data.tokenizer import ActionError, ActionParseError, ActionTokenizer, Dim, GroundingTokenizer, Parsed
 from rt2data.tokenizer.text.reply import parse_reply
+from rt2data.tokenizer.vocabulary.regular import RegularText
+from rt2data.tokenizer.vocabulary.vocabulary import Vocabulary
 
 TRIES = int(os.environ.get("RT2DATA_TRIES", "200"))
 
@@ -426,3 +429,77 @@ def test_constraint_for_chunks_of_joints() -> None:
     constraint = Constraint(tok, eos_token_id=0)
     for reply in sample(constraint, raw.get_vocab_size(), np.random.default_rng(0), 50):
         assert constraint.parse(reply).bins.shape == (28,)
+
+
+FORMS = [path.stem for path in sorted(resources.folder("tokenizers/grounding").glob("*.json"))]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_any_logits_give_objects(name: str) -> None:
+    """Whatever a model would write, ids under the constraint are a text that parses."""
+    tok, raw = GroundingTokenizer.from_pretrained(name), vocabularies.byte_level()
+    raw.add_special_tokens(["<|box_start|>", "<|box_end|>"])
+    eos = raw.token_to_id("<|endoftext|>")
+    labels = ["cup", "a lid"] if tok.labels != "none" and tok.form.labels.classes is None else None
+    constraint = GroundingConstraint(tok, raw, eos_token_id=eos, labels=labels, size=(640, 480))
+    rng = np.random.default_rng(5)
+    for _ in range(10):
+        state, reply = constraint.start, list[int]()
+        while state[0] != "end":
+            allowed = constraint.allowed(state)
+            assert len(allowed)
+            ends = eos in allowed and (len(reply) > 200 or rng.random() < 0.3)
+            reply.append(eos if ends else int(rng.choice(allowed)))
+            state = constraint.step(state, reply[-1])
+        tok.decode(constraint.parse(reply), (640, 480))
+
+
+def test_labels_of_any_text() -> None:
+    """Without a list of labels any text is one; a number ends before it is too large."""
+    tok, raw = GroundingTokenizer.from_pretrained("florence2"), vocabularies.byte_level()
+    constraint = GroundingConstraint(tok, raw, eos_token_id=raw.token_to_id("<|endoftext|>"))
+    ids = raw.encode("pick up the can<loc_1><loc_2><loc_3><loc_99").ids
+    assert constraint.parse([*ids, *raw.encode("9>").ids])[0].label == "pick up the can"
+    after = {raw.decode([int(i)]) for i in constraint.allowed(constraint.state([*ids, raw.token_to_id("9")]))}
+    assert after == {">"}
+
+
+def test_a_constraint_on_objects() -> None:
+    tok, raw = GroundingTokenizer.from_pretrained("qwen2-vl"), vocabularies.byte_level()
+    raw.add_special_tokens(["<|box_start|>", "<|box_end|>", "<|im_end|>"])
+    eos = raw.token_to_id("<|im_end|>")
+    constraint = GroundingConstraint(tok, raw, eos_token_id=eos, kinds=["point"])
+    begin, end = raw.token_to_id("<|box_start|>"), raw.token_to_id("<|box_end|>")
+    assert begin in constraint.allowed(constraint.start)  # a special id that the form writes
+    assert eos not in constraint.allowed(constraint.start)
+    ids = [begin, *raw.encode("(12,500)").ids, end]
+    assert constraint.parse([*ids, eos, 7]) == [Parsed("point", (12, 500), "")]
+    assert eos in constraint.allowed(constraint.state(ids))
+    processor = ActionLogitsProcessor(constraint, prompt_length=1)
+    scores = processor(np.array([[0, *ids]]), np.zeros((1, raw.get_vocab_size())))
+    assert np.isfinite(scores[0, eos])
+    assert not np.isfinite(scores[0, end])
+    with pytest.raises(ActionParseError, match="the answer ends before its objects do"):
+        constraint.parse(ids[:-1])
+    with pytest.raises(ActionParseError, match="cannot stand here"):
+        constraint.parse([begin, end])
+    with pytest.raises(ActionError, match="neither given nor known"):
+        GroundingConstraint(tok, raw)
+    with pytest.raises(ActionError, match="no sequence of its tokens writes such a text"):
+        GroundingConstraint(tok, vocabularies.words(), eos_token_id=0)
+
+
+def test_tokens_that_lead_nowhere_are_closed() -> None:
+    """Of a vocabulary without single digits, only what can be completed is allowed: 12 and 130, but not 7."""
+    raw = vocabularies.library()
+    pieces = [("<unk>", 0.0), *((piece, -1.0) for piece in ["12", "130", "7", "a", "b"])]
+    model = raw.Tokenizer(raw.models.Unigram(pieces, unk_id=0))
+    model.decoder = raw.decoders.Fuse()
+    model.add_special_tokens(["<unk>"])
+    text = RegularText("(12|130|70)a|b", Vocabulary(model))
+    names = {model.id_to_token(int(i)) for i in text.allowed(text.start)}
+    assert names == {"12", "130", "b"}
+    assert text.step(text.start, model.token_to_id("7")) is None
+    assert text.complete(text.state_after("12a"))
+    assert text.state_after("7") is None
+    assert not text.complete(text.state_after("12"))

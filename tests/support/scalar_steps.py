@@ -95,8 +95,8 @@ def expected(episode: list[Step], options: Any) -> list[Step]:
             step["why"] = "past_end"
         rows = [found[i + min(k, ahead)] for k in range(options.horizon)]
         step["chunk"] = [
-            (one["action"] if k <= ahead else np.append(np.zeros(6, np.float32), one["action"][6]), one["ends"],
-             one["valid"] and k <= ahead)
+            (one["action"] if k <= ahead or options.past_end == "repeat"
+             else np.append(np.zeros(6, np.float32), one["action"][6]), one["ends"], one["valid"] and k <= ahead)
             for k, one in enumerate(rows)
         ]  # fmt: skip
         back = 0

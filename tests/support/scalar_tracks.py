@@ -23,6 +23,8 @@ def find(rows: Sequence[Row], time: float, rule: str, count: int = 1, tolerance:
     every = range(len(rows))
     if rule in ("active", "all"):
         return [n for n in every if holds(rows, n, time)]
+    if rule == "every":
+        return list(every)
     if rule == "remaining":
         return [n for n in every if holds(rows, n, time) or rows[n][0] > time]
     if rule == "emitted":

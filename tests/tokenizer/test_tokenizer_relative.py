@@ -62,6 +62,9 @@ def test_other_libraries_give_the_same(library: str) -> None:
     assert type(found) is type(theirs)
     wanted = tok.decode(bins, state=state.astype(np.float32)).actions
     np.testing.assert_array_equal(np.asarray(found), wanted)
+    ours = tok.encode(found, state=make(state.astype(np.float32)))
+    assert type(ours) is type(theirs)
+    np.testing.assert_array_equal(np.asarray(ours), tok.encode(wanted, state=state.astype(np.float32)))
 
 
 def test_a_file_keeps_it(tmp_path: Path) -> None:
@@ -87,12 +90,20 @@ def test_decode_with_a_state(rule: str) -> None:
     assert decoded.terminate.shape == (5, H)
     wanted = relative.make_absolute(tok.decode(tok.encode(chunk, False), dtype="float64").actions, state, rules, ARM)
     np.testing.assert_array_equal(decoded.actions, wanted)
+    ends = np.zeros((5, H), bool)
+    ours, clipped = tok.encode(target, ends, state=state, return_clipped=True)
+    np.testing.assert_array_equal(ours, tok.encode(chunk, ends))
+    np.testing.assert_array_equal(clipped, tok.encode(chunk, ends, return_clipped=True)[1])
+    narrow = target.astype(np.float32), state.astype(np.float32)
+    of_narrow = relative.make_relative(narrow[0], narrow[1], rules, ARM)
+    np.testing.assert_array_equal(tok.encode(narrow[0], ends, state=narrow[1]), tok.encode(of_narrow, ends))
     inside = np.abs(chunk).max(axis=(1, 2)) < 1  # within the bounds of rt2
     assert inside.any()
     np.testing.assert_allclose(decoded.actions[inside, :, :3], target[inside, :, :3], atol=0.03)
     one = tok.with_horizon(1)
     alone = one.decode(one.encode(chunk[:, 0], False), state=state)
     np.testing.assert_allclose(alone.actions, decoded.actions[:, 0], atol=1e-6)
+    np.testing.assert_array_equal(one.encode(target[:, 0], False, state=state), one.encode(chunk[:, 0], False))
 
 
 @pytest.mark.parametrize(
@@ -103,6 +114,8 @@ def test_decode_with_a_state(rule: str) -> None:
             "whose actions are",
         ),
         (lambda: tokenizer().decode(tokenizer().encode(np.zeros((H, 3)), False), state=np.zeros(2)), r"shape \(2,\)"),
+        (lambda: tokenizer().encode(np.zeros((H, 3)), False, state=np.zeros(2)), r"shape \(2,\)"),
+        (lambda: ActionTokenizer.from_pretrained("rt2").encode(np.zeros(7), False, state=np.zeros(7)), "leave it out"),
         (lambda: tokenizer().with_horizon(2), "bounds of 3 steps; expected 2"),
         (lambda: ActionTokenizer.from_pretrained("fast").with_horizon(H).with_dims(DIMS), "bounds per step for dct"),
         (lambda: tokenizer().with_dims([replace(DIMS[0], low=-0.2)]), "the least and the greatest of the steps"),

@@ -278,3 +278,40 @@ def test_tables_are_shared() -> None:
     text = tok._text_form()
     assert isinstance(text, Text)
     assert len({id(t) for t in text.tables}) == 2
+
+
+def test_lists_of_strings() -> None:
+    """MolmoAct's form: a list for each step, in it a string for each bin; no other string is an action."""
+    tok = ActionTokenizer.from_pretrained("molmoact").with_horizon(3)
+    strings = tok.to_dict()["text"]["lists"]
+    bins = np.random.default_rng(0).integers(0, 256, (20, 21)).astype(np.int32)
+    texts = tok.format(bins)
+    rows = [[[strings[b] for b in row[i : i + 7]] for i in (0, 7, 14)] for row in bins.tolist()]
+    assert texts == [f"[{', '.join('[' + ', '.join(step) + ']' for step in row)}]" for row in rows]
+    np.testing.assert_array_equal(tok.parse(texts), bins)
+    assert (tok.token_ids(bins) == 151642 - bins).all()
+    assert all(re.fullmatch(tok.regex(), text) for text in texts)
+    one = texts[0]
+    wrong = ["", "x", one[1:], one[:-1], f"{one}]", f" {one}", one + " " * 500, one.replace(rows[0][0][0], "?", 1)]
+    for other in (*wrong, one.replace(", ", ",", 1), one.replace("], [", ", ", 1)):
+        with pytest.raises(ActionParseError):
+            tok.parse(other)
+        assert not re.fullmatch(tok.regex(), other)
+    for form in ("gbnf", "ebnf", "lark"):
+        assert tok.grammar(form).count('"[" bin') == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"text": {"lists": ["a"] * 256}},
+        {"text": {"lists": [f"{n}," for n in range(256)]}},
+        {"text": {"lists": [f"s{n}" for n in range(255)]}},
+        {"text": {"lists": [f"s{n}" for n in range(256)], "lead": " "}},
+        {"text": {"lists": [f"s{n}" for n in range(256)]}, "vocabulary": {"place": "text"}},
+    ],
+)
+def test_lists_that_cannot_be_told_apart_are_refused(changes: dict[str, object]) -> None:
+    raw = ActionTokenizer.from_pretrained("molmoact").to_dict()
+    with pytest.raises(ActionError, match=r"text\.lists"):
+        ActionTokenizer.from_dict(raw | changes)

@@ -18,7 +18,7 @@ from rt2data.tracks import times
 from rt2data.tracks.times import Ambiguous, Binding, Lane, Steps, find_plain
 
 RULES = [("active", 1), ("emitted", 1), ("previous", 1), ("previous", 3), ("next", 1), ("next", 2), ("all", 1),
-         ("remaining", 1)]  # fmt: skip
+         ("remaining", 1), ("every", 1)]  # fmt: skip
 Episode = tuple[list[tuple[int, int | None]], list[int]]
 
 rows = st.lists(st.tuples(st.integers(0, 12), st.none() | st.integers(1, 5)), max_size=6)
@@ -120,7 +120,9 @@ def test_lerobots_events() -> None:
     assert find_plain(rows, [7.0], Binding("vqa", "emitted", role="user", camera=front)) == [[0]]
     assert find_plain(rows, [7.0], Binding("vqa", "emitted", role="user", camera="observation.images.top")) == [[]]
     assert find_plain(rows, [7.0, 8.0], Binding("vqa", "all", camera=front)) == [[0, 1], []]
-    with pytest.raises(Rt2dataError, match='the rule "active" for "vqa", a track of events; expected emitted or all'):
+    with pytest.raises(
+        Rt2dataError, match='the rule "active" for "vqa", a track of events; expected emitted, all or every'
+    ):
         find_plain(rows, [7.0], Binding("vqa"))
 
 

@@ -83,6 +83,77 @@ def test_turns_from_lists() -> None:
     assert told[1:] == [("user", "1?"), ("assistant", "one"), ("user", "2?"), ("assistant", "two")]
 
 
+def test_turns_of_other_steps() -> None:
+    """Turns repeated for steps are those turns with the placeholders of each step, parts included."""
+    inner: list[dict[str, Any]] = [
+        {"user": "{image:a}{now_part} of {task}", "missing": "skip"}, {"assistant": "{action}", "loss": "none"},
+    ]  # fmt: skip
+    parts = {"now": "{subtask|next}"}
+    one = kind({"each": {"frames": [-2, 1]}, "turns": inner}, {"assistant": "{action}"}, parts=parts)
+    written = kind(
+        {"user": "{image:a|step(-2)}{subtask|next|step(-2)} of {task|step(-2)}", "missing": "skip"},
+        {"assistant": "{action|step(-2)}", "loss": "none"},
+        {"user": "{image:a|step(1)}{subtask|next|step(1)} of {task|step(1)}", "missing": "skip"},
+        {"assistant": "{action|step(1)}", "loss": "none"},
+        {"assistant": "{action}"},
+    )
+    assert one.needed() == written.needed() == ["action|step(-2)", "action|step(1)"]
+    assert one.steps() == written.steps() == {-2, 1}
+    values: dict[str, Value] = {
+        "subtask|next(1)|step(-2)": "lift", "subtask|next(1)|step(1)": "drop", "task|step(-2)": "pick",
+        "task|step(1)": "pick", "action|step(-2)": "1", "action|step(1)": "2", "action": "3",
+    }  # fmt: skip
+    for given in (one, written):
+        told = fill_kind(given, values, lambda slot: None if slot.step > 0 else [f"h{slot.step}"])
+        assert spoken(told) == [("user", "lift of pick"), ("assistant", "1"), ("assistant", "2"), ("assistant", "3")]
+        assert [turn["loss"] for turn in told] == ["none", "none", "none", "action"]
+        assert told[0]["content"][0] == {"type": "image", "image": "h-2"}
+
+
+def test_turns_of_a_step_are_skipped_together() -> None:
+    skip: dict[str, Any] = {"missing": "skip"}
+    marks: list[dict[str, Any]] = [{"user": "{image:a}{subtask}"} | skip, {"assistant": "<done>"} | skip]
+    one = kind({"each": {"frames": [-1]}, "turns": marks}, {"assistant": "x"})
+    known: dict[str, Value] = {"subtask|step(-1)": "go"}
+    assert len(fill_kind(one, known, lambda _: ["jpg"])) == 3
+    assert len(fill_kind(one, {}, lambda _: ["jpg"])) == len(fill_kind(one, known, lambda _: None)) == 1
+    alone = kind({"each": {"frames": [-1]}, "turns": marks[1:]}, {"assistant": "x"})
+    assert alone.steps() == {-1}
+    assert len(fill_kind(alone, {"step|step(-1)": "4"}, lambda _: [])) == 2
+    assert len(fill_kind(alone, {"step|step(-1)": None}, lambda _: [])) == 1
+    either = kind({"each": {"frames": [-1]}, "turns": [{"assistant": "{subtask|or(go)}"} | skip]}, {"assistant": "x"})
+    assert len(fill_kind(either, {"step|step(-1)": "4"}, lambda _: [])) == 2
+    assert len(fill_kind(either, {"step|step(-1)": None}, lambda _: [])) == 1
+
+
+def test_an_image_that_is_missing() -> None:
+    def told(**missing: str) -> list[dict[str, Any]]:
+        one = kind({"user": "{image:a|step(-1)}Go."} | missing, {"assistant": "x"})
+        return fill_kind(one, {}, lambda _: None)
+
+    with pytest.raises(KeyError, match=r"image:a\|step\(-1\)"):
+        told()
+    assert [turn["role"] for turn in told(missing="skip")] == ["assistant"]
+    assert told(missing="empty")[0]["content"] == [{"type": "text", "text": "Go."}]
+
+
+def test_what_of_a_part_is_learned() -> None:
+    """Marks that stand for the action of a head are its loss; marks that are given are none."""
+    parts = {
+        "pads": {"text": "<pad><pad>", "loss": "action"}, "passes": {"text": "<pass>", "loss": "none"},
+        "word": {"text": "{subtask}"},
+    }  # fmt: skip
+    one = kind({"assistant": "[{passes_part}]{word_part}[{pads_part}]"}, {"assistant": "{passes_part}"}, parts=parts)
+    messages = fill(one, subtask="go")
+    assert [turn["loss"] for turn in messages] == ["both", "none"]
+    assert [(s["loss"], s["start"], s["end"]) for s in messages[0]["spans"]] == [
+        ("text", 0, 1), ("text", 7, 11), ("action", 11, 21), ("text", 21, 22),
+    ]  # fmt: skip
+    assert messages[1]["spans"] == []
+    acts = kind({"assistant": "[{pads_part}]", "loss": "action"}, parts=parts)
+    assert [(s["loss"], s["start"], s["end"]) for s in fill(acts)[0]["spans"]] == [("action", 1, 11)]
+
+
 def test_parts_are_dropped_or_left_out() -> None:
     parts = {"plan": {"text": "PLAN: {plan} ", "drop": 0.5, "missing": "skip"}, "move": {"text": "MOVE: {move} "}}
     one = kind({"user": "q"}, {"assistant": "{plan_part}{move_part}ACTION: {action}"}, parts=parts)
@@ -148,6 +219,12 @@ def test_lerobot_missing_texts_are_empty() -> None:
         ({"turns": [{"user": ["{image:a}", "{image:b}"]}, {"assistant": "a"}]}, "a pool whose texts show other images"),
         ({"turns": [{"each": {"x": "vqa"}, "turns": [{"assistant": "{x}"}]}]}, r'each: "vqa"; expected a list'),
         ({"turns": [{"each": {"action": "vqa|all"}, "turns": [{"assistant": "a"}]}]}, 'each: "action"'),
+        ({"turns": [{"each": {"frames": [1], "x": "vqa|all"}, "turns": [{"assistant": "a"}]}]}, "frames beside lists"),
+        ({"turns": [{"each": {"frames": [-900]}, "turns": [{"assistant": "{state|step(-900)}"}]}]}, "the steps -1800"),
+        (
+            {"turns": [{"assistant": "{p_part}"}], "parts": {"p": {"text": "{action}", "loss": "none"}}},
+            r"\{action\} in the part p",
+        ),
         ({"turns": [{"assistant": "a"}], "parts": {"p": "{image:a}"}}, "an image slot in the part p"),
     ],
 )

@@ -18,6 +18,9 @@ from rt2data.turns.template import Slot, parse_slot, parse_template, slots, writ
         ('{{"action": {action}}}', ['{"action": ', "action", "}"]),
         ("{vqa|role(user)|all}", ["vqa|all|role(user)"]),
         ("{subtask|lower|next(3)}", ["subtask|next(3)"]),
+        ("{subtask|step(-10)|previous}{state|step(+3)}", ["subtask|previous(1)|step(-10)", "state|step(3)"]),
+        ("{state|step(0)}{image:a|frames(-20, 0,5)}", ["state", "image:a|frames(-20,0,5)"]),
+        ("{subtask|every|join( )}", ["subtask|every"]),
     ],
 )
 def test_templates_are_literals_and_placeholders(text: str, pieces: list[str]) -> None:
@@ -48,6 +51,14 @@ def test_edits_are_no_part_of_the_key() -> None:
         ("{subtask|role}", "role without a name"),
         ("{subtask|previous|next}", "several times"),
         ("{images|lower}", "functions of an image slot"),
+        ("{images|all}", "functions of an image slot"),
+        ("{state|step}", r"step\(\) in .* expected a whole number from -1000 to 1000"),
+        ("{state|step(1001)}", "different whole numbers from -1000 to 1000"),
+        ("{images|frames(1,1)}", "different whole numbers"),
+        ("{images|frames(1)|step(2)}", "frames in"),
+        ("{state|frames(1,2)}", "frames of .images. or .image:CAMERA."),
+        ("{instruction|step(-1)}", "instruction. alone: it is the same at each step"),
+        ("{subtask|all|every}", "several times"),
         ("x" * 20_001, "20,001 characters"),
     ],
 )
@@ -58,3 +69,27 @@ def test_what_is_refused(text: str, message: str) -> None:
 
 def test_slots_are_in_order() -> None:
     assert slots(parse_template("{image:a}x{b}", "")) == [Slot("image", "a"), Slot("b")]
+
+
+def test_a_placeholder_of_another_step() -> None:
+    def moved(text: str, steps: int) -> str:
+        return parse_slot(text, "").shifted(steps).key
+
+    assert moved("state", -10) == "state|step(-10)"
+    assert moved("state|step(-10)", 10) == "state"
+    assert moved("subtask|previous|step(2)", -10) == "subtask|previous(1)|step(-8)"
+    assert moved("image:a|frames(-1,0)", -10) == "image:a|frames(-11,-10)"
+    assert moved("images", -10) == "images|step(-10)"
+    assert moved("hz", -10) == "hz"
+
+
+def test_the_images_of_a_slot() -> None:
+    """Those of one time together; with `frames`, and a history, the nearest stands in where there is none."""
+
+    def shown(text: str, history: int = 1) -> list[tuple[str, bool]]:
+        return [(one.name, one.padded) for one in parse_slot(text, "").pictures(["a", "b"], history)]
+
+    assert shown("images") == [("a", False), ("b", False)]
+    assert shown("images", 2) == [("a", False), ("b", False), ("a.h1", True), ("b.h1", True)]
+    assert shown("image:b|step(-2)", 2) == [("b.h2", False)]
+    assert shown("images|frames(-2,0,1)")[::2] == [("a.h2", True), ("a", False), ("a.f1", True)]

@@ -15,7 +15,7 @@ from rt2data.tokenizer import ActionParseError, ActionTokenizer, Dim
 from rt2data.verify.reference.tokenizer import InvalidAction, Reference, fingerprint, float32
 
 # fast: see below; the others, whose bins are not of one number each, have tests of their own in tests/tokenizer.
-OTHERS = ("fast", "float-", "spatialvla")
+OTHERS = ("fast", "molmoact2", "beast", "float-", "spatialvla")
 NAMES = [p.stem for p in sorted(resources.folder("tokenizers").glob("*.json")) if not p.stem.startswith(OTHERS)]
 BOUNDS = [Dim("a", -0.0287, 0.0283, "m"), Dim("b", -2.0, 5.0), Dim("c", 0.0, 1.0), Dim("d", -1.0, 1.0)]
 

@@ -21,7 +21,7 @@ from rt2data.pipeline.measure import exact_stats
 from rt2data.plan import apportion, draw
 from rt2data.robot import value_limits
 from rt2data.samples import holdout, reasoning, selection, windows
-from rt2data.shards import messages
+from rt2data.shards import messages, row_texts
 from rt2data.tokenizer import ActionTokenizer
 from rt2data.tokenizer.schemes.quantizers import Uniform
 from rt2data.tokenizer.spec import Spec
@@ -144,10 +144,10 @@ FAULTS: list[tuple[str, Fault, str]] = [
     ("the quotas", swapped(apportion, "largest_remainder", one_more), "quotas"),
     ("rest past the end", swapped(windows.ActionWindows, "at", moving), "windows"),
     ("the words of a turn", swapped(messages, "lines", str.upper), "turns"),
-    ("the text that is drawn", swapped(messages._Rows, "picked", lambda numbers: 1 - numbers), "turns"),
-    ("which samples lack a part", swapped(messages._Rows, "dropped", np.logical_not), "turns"),
+    ("the text that is drawn", swapped(row_texts.Rows, "picked", lambda numbers: 1 - numbers), "turns"),
+    ("which samples lack a part", swapped(row_texts.Rows, "dropped", np.logical_not), "turns"),
     ("what is learned of a turn", one_less, "turns"),
-    ("the step of an earlier image", swapped(windows, "earlier_rows", lambda found: (found[0], ~found[1])), "windows"),
+    ("the step of an earlier image", swapped(windows, "other_rows", lambda found: (found[0], ~found[1])), "windows"),
 ]
 
 

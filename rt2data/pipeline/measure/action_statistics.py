@@ -21,7 +21,7 @@ import numpy as np
 from rt2data import index
 from rt2data.pipeline.measure import chunk_statistics, exact_stats
 from rt2data.pipeline.measure.exact_stats import Cells, Moments
-from rt2data.recipes.bounds import Bounds
+from rt2data.recipes.bounds import PERCENTILES, Bounds
 from rt2data.recipes.recipe import RecipeSource
 from rt2data.robot.fields import split_dimension
 from rt2data.runners.tasks import Counts, Task
@@ -33,6 +33,7 @@ from rt2data.tokenizer import ActionTokenizer, Dim
 from rt2data.tokenizer.floats import RAW_GRIPPER
 
 QUANTILES = (0.01, 0.5, 0.99)
+TENTHS = (0.1, 0.9)
 MOST_FREQUENT = 10  # instructions that are listed
 _NO_STEP = [index.CODE[reason] for reason in ("not_finite", "composed")]
 
@@ -224,6 +225,26 @@ def summary(moments: Moments, cells: Cells | None, dims: Sequence[str], bounds: 
     }
 
 
+def tenths(job: Job, source: int) -> dict[str, dict[str, list[float]]]:
+    """The 10th and 90th percentile, ``q10`` and ``q90``, of the train steps of a source, and of their states.
+
+    A pass of its own, for statistics files that hold them; no mixture does.
+    """
+    moments = merged_moments(job, job.work.measure(job.save().stem), source)
+    wanted = {n: moments[n].cells(TENTHS) for n in ("train", "proprio") if n in moments and moments[n].count}
+    totals: dict[str, Cells] = {}
+    for group in job.groups_of(source):
+        for name, values in _values(job, group):
+            if name in wanted:
+                counted = Cells.from_array(values, wanted[name])
+                totals[name] = totals[name].merge(counted) if name in totals else counted
+    out = {}
+    for name, cells in totals.items():
+        rows = exact_stats.quantiles(moments[name], cells, TENTHS)
+        out[name] = {key: [float(v) for v in row] for key, row in zip(("q10", "q90"), rows, strict=True)}
+    return out
+
+
 def instructions(job: Job, source: int) -> dict[str, Any]:
     """How many distinct instructions the train episodes of a source begin with, and the ten most frequent with their
     episodes. An episode begins with its first step that is a sample; one without any does not count.
@@ -304,7 +325,7 @@ def _ends(rule: Bounds, stats: dict[str, Any], i: int) -> tuple[float, float]:
     if rule.rule == "robust":
         half = (q99 - q01) / 2
         return max(least, min(q01 - half, stats["q_low"][i])), min(most, max(q99 + half, stats["q_high"][i]))
-    return (stats["q_low"][i], stats["q_high"][i]) if "q_low" in stats else (q01, q99)
+    return (stats["q_low"][i], stats["q_high"][i]) if rule.rule == "quantiles" and rule.q != PERCENTILES else (q01, q99)
 
 
 def _float_bounds(source: RecipeSource, stats: dict[str, Any], spec: ActionTokenizer) -> list[Dim]:

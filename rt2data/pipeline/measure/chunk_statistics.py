@@ -63,6 +63,12 @@ def chunk_bounds(source: RecipeSource, stats: Mapping[str, Any], spec: ActionTok
     return dims
 
 
+def first_steps(stats: Mapping[str, Any], horizon: int) -> dict[str, Any]:
+    """The statistics of the first `horizon` steps of chunks whose steps have their own."""
+    size = horizon * len(stats["dims"])
+    return {key: value[:size] if key in _LISTS else value for key, value in stats.items()}
+
+
 def published(source: RecipeSource, stats: Mapping[str, Any]) -> dict[str, Any]:
     """The statistics of chunks as ``statistics.json`` has them: `horizon` says that each step has its own."""
     several = len(stats["mean"]) > len(stats["dims"])

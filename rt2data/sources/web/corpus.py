@@ -174,6 +174,11 @@ class WebCorpus(Source):
                 sizes.append(sum(self._size(p) for p in places if isinstance(p, Picture)))
         return samples, round(samples * sum(sizes) / len(sizes)) if sizes else 0
 
+    def count_text_only(self, split: str) -> int | None:
+        if not self.web.text_only:
+            return 0
+        return sum(e.text_only for files in self.volumes(split) for e in self.examples(split, files))
+
     def index(self, part: Part, *, check: str) -> pa.Table:
         examples = self.part_examples(part)
         return self.table(part, examples, self.facts(examples, check=check), check=check)

@@ -143,6 +143,9 @@ class Tables(Copied):
         size = sum((self.root / name).stat().st_size for name in files)
         return sum(self.count(split, (name,)) for name in files), size
 
+    def count_text_only(self, split: str) -> int | None:
+        return None  # its rows are not read before they are indexed
+
     def rows(self, part: Part) -> Iterator[list[dict[str, Any]]]:
         row = 0
         try:

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from rt2data.tokenizer.schemes.floats import NoBins
+    from rt2data.tokenizer.schemes.learned import LearnedIds
     from rt2data.tokenizer.schemes.spatialvla import SpatialVla
+    from rt2data.tokenizer.schemes.splines import Splines
 
-    Codec: TypeAlias = Elementwise | Dct | NoBins | SpatialVla
+    Codec: TypeAlias = Elementwise | Dct | LearnedIds | NoBins | SpatialVla | Splines
 
 
 def make_codec(spec: Spec) -> Codec:
@@ -30,4 +32,12 @@ def make_codec(spec: Spec) -> Codec:
         from rt2data.tokenizer.schemes.spatialvla import SpatialVla
 
         return SpatialVla(spec)
+    if spec.scheme == "learned":
+        from rt2data.tokenizer.schemes.learned import LearnedIds
+
+        return LearnedIds(spec)
+    if spec.scheme == "beast":
+        from rt2data.tokenizer.schemes.splines import Splines
+
+        return Splines(spec)
     return Elementwise(spec)

@@ -27,7 +27,7 @@ class VLA0:
     """
 
     order: Ints | None = None
-    faults: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ("the first and the last bin are half as wide as the others",)
 
     def __init__(self, low: Doubles, high: Doubles, bins: int) -> None:
         self.bins, self.limits = bins, (low, high)

@@ -15,6 +15,7 @@ from rt2data.tokenizer.schemes.fast_bytes import ByteMerges
 from rt2data.tokenizer.spec import Spec
 from rt2data.tokenizer.spec_fields import Terminate
 from rt2data.tokenizer.text.action_string import Field, MergedText, NoText, TemplateText, Text, TokenText
+from rt2data.tokenizer.text.list_text import ListText
 
 # The ids that each field of a step of the scheme "spatialvla" can hold.
 SPATIALVLA = (("translation", range(4096)), ("rotation", range(4096, 8192)), ("gripper", range(8192, 8194)))
@@ -40,12 +41,16 @@ def text_form(spec: Spec) -> Text | MergedText:
         return NoText()
     if spec.scheme == "spatialvla" and spec.tokens:
         return TokenText(_fields(spec), spec.tokens, digits=5)
+    if spec.lists:
+        return ListText(_fields(spec), spec.lists, len(spec.dims))
     text = TokenText(_fields(spec), spec.tokens) if spec.tokens else Text(_fields(spec), spec.lead)
     merges, where = spec.options.get("merges"), f'tokenizer "{spec.name}"'
     if spec.scheme == "fast-bpe":
         in_bytes = ByteMerges(spec.bins, spec.options["alphabet"], merges or (), where)
         template = spec.options["template"]
         return TemplateText(text, in_bytes, template) if template else MergedText(text, in_bytes)
+    if template := spec.options.get("template"):  # of learned ids, which are not merged
+        return TemplateText(text, Merges(spec.bins, (), where), template)
     return MergedText(text, Merges(spec.bins, merges, where)) if merges else text
 
 
@@ -54,6 +59,10 @@ def _fields(spec: Spec) -> list[Field]:
     numbers = range(spec.first, spec.first + spec.bins)
     if spec.by_frequency:
         return [Field(f"{d.name} at frequency {k}", numbers, spec.first) for k in range(spec.horizon) for d in dims]
+    if spec.scheme == "learned":
+        return [Field(f"id {k}", numbers, spec.first) for k in range(spec.fields_per_step)]
+    if spec.scheme == "beast":
+        return [Field(f"{d.name} of weight {k}", numbers, spec.first) for k in range(spec.rows) for d in dims]
     if spec.scheme == "spatialvla":
         return [Field(*held) for held in SPATIALVLA] * spec.horizon
     step = [Field(d.name, numbers, spec.first) for d in dims]
@@ -184,8 +193,8 @@ def check_bins(spec: Spec, text: Text | MergedText, xp: Namespace, bins: Array) 
         text.check(bins)
         return
     step = text.fields[: spec.fields_per_step]
-    low = arrays.constant(xp, np.array([f.bins[0] for f in step] * spec.horizon, np.int32), bins)
-    high = arrays.constant(xp, np.array([f.bins[-1] for f in step] * spec.horizon, np.int32), bins)
+    low = arrays.constant(xp, np.array([f.bins[0] for f in step] * spec.rows, np.int32), bins)
+    high = arrays.constant(xp, np.array([f.bins[-1] for f in step] * spec.rows, np.int32), bins)
     dense = all(f.dense for f in step)
     if not dense or not bool(xp.all((bins >= low) & (bins <= high))):
         text.check(arrays.to_numpy(bins))
@@ -215,20 +224,20 @@ def split_steps(spec: Spec, text: Text | MergedText | None, xp: Namespace, bins:
         bins: as in `ActionTokenizer.decode`.
 
     Returns:
-        (..., fields), or (..., horizon, fields per step) for a horizon > 1.
+        (..., fields), or (..., rows, fields per step) for a horizon > 1; a row is a step, or a weight of a curve.
 
     Raises:
         ActionError: another shape or dtype, or a bin that its field cannot hold.
     """
     bins = np.asarray(bins) if xp is np else bins
-    count = spec.horizon * spec.fields_per_step
+    count = spec.rows * spec.fields_per_step
     if len(bins.shape) == 0 or bins.shape[-1] != count:
         raise ActionError("bins", f"shape {tuple(bins.shape)}", f"(..., {count}): {text_form(spec).describe()}")
     if "int" not in arrays.dtype_name(bins):
         raise ActionError("bins", f"dtype {arrays.dtype_name(bins)}", "integers")
     if text is not None:
         check_bins(spec, text, xp, bins)
-    return bins if spec.horizon == 1 else xp.reshape(bins, (*bins.shape[:-1], spec.horizon, spec.fields_per_step))
+    return bins if spec.horizon == 1 else xp.reshape(bins, (*bins.shape[:-1], spec.rows, spec.fields_per_step))
 
 
 def terminate_flags(spec: Spec, bins: Array) -> Array:

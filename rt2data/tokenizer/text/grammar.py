@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from rt2data.prompts import MARKER, REASONING_MARKER
 from rt2data.tokenizer.errors import ActionError
-from rt2data.tokenizer.text.action_string import Field, MergedText, NoText, Text, TokenText
+from rt2data.tokenizer.schemes.fast import Merges
+from rt2data.tokenizer.text.action_string import Field, MergedText, NoText, TemplateText, Text, TokenText
 from rt2data.tokenizer.text.digits import DigitRanges, digit_ranges
+from rt2data.tokenizer.text.list_text import ListText
 
 FORMATS = ("gbnf", "ebnf", "lark")
 
@@ -26,8 +30,14 @@ def regex(text: Text | MergedText, *, plan: bool) -> str:
     Returns:
         A pattern without lookaround, backreferences or anchors, which the engines of servers do not have.
     """
+    if (template := _template(text)) is not None:
+        before, head, tail, behind = (re.escape(part).replace(r"\ ", " ") for part in template)
+        out = f"{before}({head}{_number_regex(text.fields[0])}{tail}){{{len(text.fields)}}}{behind}"
+        return f"{REASONING_MARKER} {_reasoning_regex()} {MARKER} {out}" if plan else out
     runs = [(pattern, len(list(run))) for pattern, run in groupby(_number_regex(f) for f in _fields(text))]
-    if isinstance(text, TokenText):
+    if isinstance(text, ListText):
+        out = _list_regex(text)
+    elif isinstance(text, TokenText):
         form = _padded_regex(text.digits) if text.digits else _number_regex
         runs = [(pattern, len(list(run))) for pattern, run in groupby(form(f) for f in text.fields)]
         repeated = (f"({text.before}{pattern}>)" + (f"{{{n}}}" if n > 1 else "") for pattern, n in runs)
@@ -54,16 +64,24 @@ def grammar(text: Text | MergedText, form: str, *, plan: bool) -> str:
     """
     if form not in FORMATS:
         raise ActionError("grammar", repr(form), f"one of {', '.join(FORMATS)}")
-    fields = _fields(text)
+    template = _template(text)
+    fields = text.fields if template else _fields(text)
     other = {(f.numbers, f.first) for f in fields if f.name != "terminate"}
     names = {
         (f.numbers, f.first): "flag" if f.name == "terminate" else "bin" if len(other) == 1 else f.name for f in fields
     }
     kinds = {names[f.numbers, f.first]: f for f in fields}
-    if isinstance(text, TokenText):
+    if isinstance(text, ListText):
+        kinds = {}
+        sequence = f'"[" {_commas("step", text.count // text.width)} "]"'
+    elif isinstance(text, TokenText):
         each = [f'"{text.before}" {names[f.numbers, f.first]} ">"' for f in fields]
         begin, end = ([f'"{token}"'] if token else [] for token in (text.begin, text.end))
         sequence = " ".join([*begin, *each, *end])
+    elif template:
+        front, head, tail, behind = (json.dumps(part, ensure_ascii=False) if part else "" for part in template)
+        each = [f"{head} {names[f.numbers, f.first]} {tail}" for f in fields]
+        sequence = " ".join(part for part in (front, *each, behind) if part)
     else:
         sequence = ' " " '.join(names[f.numbers, f.first] for f in fields)
     if text.lead and not plan:  # the reasoning ends with a space
@@ -73,11 +91,31 @@ def grammar(text: Text | MergedText, form: str, *, plan: bool) -> str:
         pattern = _padded_regex(padded) if padded else _number_regex
         start = f'"{REASONING_MARKER} " /{_reasoning_regex()} {MARKER} /' if plan else ""
         rules = [f"start: {start} {sequence}", *(f"{name}: /{pattern(f)}/" for name, f in kinds.items())]
+        rules += _list_rules(text, ":")
         return "\n".join(rules) + "\n"
     ways = {name: _padded(f.numbers, padded) if padded else _ways(f.numbers) for name, f in kinds.items()}
-    rules = [f"{name} ::= " + " | ".join(map(_gbnf, own)) for name, own in ways.items()]
+    rules = [f"{name} ::= " + " | ".join(map(_gbnf, own)) for name, own in ways.items()] + _list_rules(text, " ::=")
     before = [f'root ::= "{REASONING_MARKER} " plan {sequence}', *_reasoning_rules()]
     return "\n".join([*(before if plan else [f"root ::= {sequence}"]), *rules]) + "\n"
+
+
+def _list_regex(text: ListText) -> str:
+    one = "(" + "|".join(map(re.escape, text.strings)) + ")"
+    step = rf"\[{one}" + (f"(, {one}){{{text.width - 1}}}" if text.width > 1 else "") + r"\]"
+    steps = text.count // text.width
+    return rf"\[{step}" + (f"(, {step}){{{steps - 1}}}" if steps > 1 else "") + r"\]"
+
+
+def _list_rules(text: Text | MergedText, way: str) -> list[str]:
+    """The rules of a step of a text of lists, and of its strings."""
+    if not isinstance(text, ListText):
+        return []
+    strings = " | ".join(f'"{string}"' for string in text.strings)
+    return [f'step{way} "[" {_commas("bin", text.width)} "]"', f"bin{way} {strings}"]
+
+
+def _commas(name: str, count: int) -> str:
+    return ' ", " '.join([name] * count)
 
 
 def _reasoning_regex() -> str:
@@ -99,6 +137,15 @@ def _reasoning_rules() -> list[str]:
     for read, letter in enumerate(MARKER[1:-1], 1):
         rules.append(rf'plan{read} ::= {end} | "{first}" plan1 | "{letter}" plan{read + 1} | [^{first}{letter}\n] plan')
     return [*rules, rf'plan{len(MARKER) - 1} ::= {end} | "{first}" plan1 | [^{first}{MARKER[-1]}\n] plan']
+
+
+def _template(text: Text | MergedText) -> tuple[str, str, str, str] | None:
+    """The texts before all ids, before and behind each, and behind all, of ids in a template that are not merged."""
+    if not isinstance(text, TemplateText) or not isinstance(text.merges, Merges) or text.merges.ranks:
+        return None
+    before, one, behind = text.template
+    head, _, tail = one.partition("{}")
+    return before, head, tail, behind
 
 
 def _fields(text: Text | MergedText) -> Sequence[Field]:

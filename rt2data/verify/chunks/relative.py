@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from rt2data.verify.facts import KIND_FIELDS, NORMALISED, Facts
+from rt2data.verify.facts import DRAWN, FURTHER, KIND_FIELDS, NORMALISED, Facts
 from rt2data.verify.reference.tokenizer import Reference, float32
 from rt2data.verify.report import Report
 from rt2data.verify.spill import Records, starts
@@ -40,7 +40,8 @@ def sample_fields(names: Sequence[str], facts: Facts) -> list[str]:
     robots = (facts.rules[source] for source, entry in facts.sources.items() if entry["kind"] == "robot")
     some = any(asked(facts.recipe, rule) for rule in robots)
     absent = (() if some else FIELDS) + (() if facts.has_kinds else KIND_FIELDS)
-    absent += () if facts.floats else (NORMALISED,)
+    absent += (() if facts.floats else (NORMALISED,)) + (() if facts.further_floats else (FURTHER,))
+    absent += () if facts.draws else (DRAWN,)
     return [name for name in names if name not in absent]
 
 
@@ -82,11 +83,11 @@ def is_per_step(stats: Json) -> bool:
 def add_chunk(sums: TrainSums, reference: Reference, action: list[float], bins: list[int]) -> None:
     """Add the numbers of a relative chunk: step by step, or all as dimensions of their own."""
     width, horizon = len(reference.dims), reference.horizon
-    if reference.dct:
+    if reference.of_chunks:
         coded = [[pair] for pair in reference.steps(action, bins)]
         coded = [[pair for pairs in coded for pair in pairs], *([] for _ in range(horizon - 1))]
     else:
-        per, clipped = reference.fields // horizon, reference.clipped(action)
+        per, clipped = reference.fields_per_step, reference.clipped(action)
         coded = [[(bins[k * per : (k + 1) * per], clipped[k * width : (k + 1) * width])] for k in range(horizon)]
     if is_per_step(sums.stats):
         sums.add(action, [pair for pairs in coded for pair in pairs])

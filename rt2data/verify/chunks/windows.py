@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from rt2data.verify.chunks.other_steps import looks_away
 from rt2data.verify.chunks.relative import RelativeWindows
 from rt2data.verify.reference.keys import Key
 from rt2data.verify.reference.tokenizer import float32
@@ -64,14 +65,17 @@ class Windows:
         `number` says which of all samples it is.
         """
         self.number = number
-        source, images = sample["source"], sample["images"]
+        source, order = sample["source"], _blocks(sample["images"])
+        images = [sample["images"][i] for i in order]
         history, stride = int(self._option(source, "history", 1)), int(self.entries[source]["stride"])
-        cameras = len(images) // history
-        if not self.check.expect(
+        away = looks_away((self.rules[source].get("kinds") or self.recipe.get("kinds") or {}).get(key.kind, {}))
+        cameras = 1 if away else len(images) // history
+        if not away and not self.check.expect(
             cameras * history == len(images), where, f"{len(images)} images", f"{history} of each camera"
         ):
             return
-        self._names(where, images, cameras, history)
+        if not away:  # else `OtherSteps` looks at its images
+            self._names(where, images, cameras, history)
         if sample.get("relative"):
             self.relative.add(where, sample, lambda step: _step(key, step), stride, number)
         # The first number of a chunk is that of a single step unless a state was taken off.
@@ -83,7 +87,9 @@ class Windows:
             self.steps.add(_digest(key.unit), sample["step"], stride, still, gripper, number)
         if history > 1 or sample["horizon"] > 1:
             self.statements.add(_step(key, sample["step"]), SAMPLE, 0, number)
-            self._images(where, sample, key, members, cameras, stride)
+            if not away:
+                data = [members.files[i][1] for i in order]
+                self._images(where, sample, key, data, [sample["image_valid"][i] for i in order], cameras, stride)
             self._actions(where, sample, key, stride)
 
     def _no_op(self, source: str, dims: list[str]) -> Json | None:
@@ -108,9 +114,10 @@ class Windows:
             f"those of {cameras} cameras, then each of theirs 1 to {history - 1} steps back",
         )
 
-    def _images(self, where: str, sample: Json, key: Key, members: Members, cameras: int, stride: int) -> None:
+    def _images(
+        self, where: str, sample: Json, key: Key, data: list[bytes], valid: list[bool], cameras: int, stride: int
+    ) -> None:
         """Record the images of a history, and check those before the window: the earliest one, repeated."""
-        data, valid = [content for _, content in members.files[:-1]], sample["image_valid"]
         for i, content in enumerate(data):
             camera, back = i % cameras, i // cameras
             here, at = f"{where} image {i}", sample["step"] - back * stride
@@ -131,7 +138,7 @@ class Windows:
         """Record the actions of a chunk, and check those past the end of the episode: rest."""
         width, dims = len(sample["dims"]), sample["dims"]
         grippers = [i for i, name in enumerate(dims) if name == "gripper" or name.endswith("_gripper")]
-        drop = self._option(sample["source"], "past_end", "pad") == "drop"
+        past_end = self._option(sample["source"], "past_end", "pad")
         before: list[float] = []
         for k, (end, ok) in enumerate(zip(sample["terminate"], sample["action_valid"], strict=True)):
             action = [float32(x) for x in sample["action"][k * width : (k + 1) * width]]
@@ -141,12 +148,17 @@ class Windows:
             if at < sample["steps"]:
                 self.statements.add(_step(key, at), STATED, _digest(json.dumps([action, end, ok])), self.number)
             else:
-                self.check.expect(not ok and not drop, here, f"step {at} of {sample['steps']}", "nothing past the end")
+                self.check.expect(
+                    not ok and past_end != "drop", here, f"step {at} of {sample['steps']}", "nothing past the end"
+                )
                 last = sample["terminate"][k - 1]
                 self.check.expect(end == last, here, f"terminate {end}", f"{last}, as the last step")
             if not ok and k:
                 rest = all(x in (0.0, y) for x, y in zip(action, before, strict=True))
                 rest = rest and all(action[i] == before[i] for i in grippers)
+                if past_end == "repeat" and at >= sample["steps"]:
+                    self.check.expect(action == before, here, str(action), f"{before} again, the last action")
+                    continue
                 self.check.expect(
                     rest, here, str(action), f"rest after {before}: each number 0 or the same, grippers the same"
                 )
@@ -178,6 +190,13 @@ class Windows:
             idle = follows & (rows["still"][1:] == 1) & (rows["gripper"][1:] == rows["gripper"][:-1])
             for row in rows[1:][idle]:
                 self.check.fail(place(row["place"]), "no motion", "none of the steps without motion")
+
+
+def _blocks(images: list[str]) -> list[int]:
+    """The places of images, those of the step first, then of one step back: turns may show a camera after the other."""
+    stems = [name.split(".")[:-1] for name in images]
+    back = [int(stem[1][1:]) if len(stem) > 1 and stem[1][1:].isdigit() else 0 for stem in stems]
+    return sorted(range(len(images)), key=lambda i: back[i])
 
 
 def _still(sample: Json, limits: Json) -> bool:

@@ -46,14 +46,15 @@ def read_image(data: bytes, *, pixels: bool) -> ImageFacts:
     Raises:
         ValueError: bytes that do not decode as a JPEG, PNG or WebP of at most `MAX_PIXELS`.
     """
-    image = _decode(data)
+    image = decode(data)
     tag = image.getexif().get(274, 1)
     extension = _EXTENSIONS.get(image.format or "", str(image.format))
     measured = _brightness_contrast(image) if pixels else (0, 0)
     return ImageFacts(extension, *image.size, _is_constant(image), *measured, tag if tag in range(2, 9) else 0)
 
 
-def _decode(data: bytes) -> Image.Image:
+def decode(data: bytes) -> Image.Image:
+    """Decode an encoded image. Raises ValueError as `read_image`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow's own pixel limit: ours is lower

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def robot_prompt(template: str, operations: Sequence[str], instruction: str, state: str) -> str:
@@ -70,7 +71,18 @@ def apply(operation: str, text: str) -> str:
             return text if body == text or body.endswith(".") else body.rstrip()
         case "underscores_to_spaces":
             return re.sub("_", " ", text)
+        case "newlines_to_spaces":
+            return " ".join(text.split("\n"))
+        case "no_punctuation":
+            return "".join(c for c in text if c.isalnum() or c.isspace() or c == "_")
         case "collapse_whitespace":
             return re.sub(r"\s+", " ", text).strip()
         case _:
             raise ValueError(f'the operation "{operation}" on instructions')
+
+
+def pool_sizes(kind: Mapping[str, Any]) -> list[int]:
+    """How many texts each turn of a kind of sample has."""
+    turns = [one for turn in kind["turns"] for one in (turn["turns"] if "each" in turn else [turn])]
+    said = [next(turn[role] for role in ("system", "user", "assistant") if role in turn) for turn in turns]
+    return [len(one) if isinstance(one, list) else 1 for one in said]

@@ -17,8 +17,10 @@ from typing import Any
 from rt2data.verify.reference.dct import Dct
 from rt2data.verify.reference.fast_bpe import ByteDct
 from rt2data.verify.reference.floats import FloatRule
+from rt2data.verify.reference.learned import LearnedIds
 from rt2data.verify.reference.rules import RULES, Rule, float32
 from rt2data.verify.reference.sphere import HELD, Sphere
+from rt2data.verify.reference.splines import Splines
 
 __all__ = ["InvalidAction", "Reference", "fingerprint", "float32"]
 
@@ -47,9 +49,12 @@ class Reference:
     Args:
         raw: the JSON of a specification.
         source: which of its sources; None where it has none.
+        learned: the user's encoders by name, for the scheme ``learned``.
     """
 
-    def __init__(self, raw: Mapping[str, Any], source: str | None = None) -> None:
+    def __init__(
+        self, raw: Mapping[str, Any], source: str | None = None, learned: Mapping[str, Any] | None = None
+    ) -> None:
         self.scheme: str = raw["scheme"]
         self.bins: int = raw["bins"]
         self.horizon: int = raw.get("horizon", 1)
@@ -58,6 +63,7 @@ class Reference:
         self.lead: str = text.get("lead", "")
         self.first: int = text.get("first", 0)
         self.tokens: str = text.get("tokens", "")
+        self.lists: list[str] = text.get("lists", [])
         self.options: Mapping[str, Any] = raw.get("options", {})
         self.dims: list[Mapping[str, Any]] = raw["sources"][source]["dims"] if source is not None else raw["dims"]
         self.fingerprint = fingerprint(raw, source)
@@ -65,6 +71,8 @@ class Reference:
         self.rules: list[Rule] = []
         self.floats: list[FloatRule] = []
         self.sphere: Sphere | None = None
+        self.splines: Splines | None = None
+        self.learned: LearnedIds | None = None
         if self.scheme in ("dct", "fast-bpe"):
             kind = Dct if self.scheme == "dct" else ByteDct
             self.dct = kind(self.dims, self.horizon, self.bins, self.options)
@@ -74,6 +82,13 @@ class Reference:
             return
         if self.scheme == "spatialvla":
             self.sphere = Sphere(self.dims, self.options.get("gaussian", ()))
+            return
+        if self.scheme == "learned":
+            encoder = (learned or {}).get(self.options["encoder"])
+            self.learned = LearnedIds(self.dims, self.horizon, self.options, encoder)
+            return
+        if self.scheme == "beast":
+            self.splines = Splines(self.dims, self.horizon, self.bins, self.options)
             return
         if self.scheme not in RULES:
             raise InvalidAction(f'scheme "{self.scheme}"; expected one that docs/tokenizer.md names')
@@ -91,7 +106,26 @@ class Reference:
         """How many integers an action has: horizon x (dimensions + 1 where there is a terminate field)."""
         if self.floats or self.sphere:
             return 3 * self.horizon if self.sphere else 0
+        if self.splines:
+            return self.splines.count * len(self.dims)
+        if self.learned:
+            return self.learned.count
         return self.horizon * (len(self.dims) + (self.terminate is not None))
+
+    @property
+    def fields_per_step(self) -> int:
+        """How many integers a step has; where they belong to a whole chunk, a frequency or a weight."""
+        return self.fields // (self.splines.count if self.splines else 1 if self.learned else self.horizon)
+
+    @property
+    def of_chunks(self) -> bool:
+        """Whether bins belong to a whole chunk: frequencies, or weights of a curve."""
+        return bool(self.dct or self.splines or self.learned)
+
+    @property
+    def opaque(self) -> bool:
+        """Whether bins are ids of a learned encoder that is not given: they cannot be computed."""
+        return self.learned is not None and self.learned.encoder is None
 
     def encode(self, action: Sequence[float], terminate: Sequence[bool | int]) -> list[int]:
         """Bins of an action.
@@ -106,8 +140,8 @@ class Reference:
             raise InvalidAction(f"{len(action)} numbers; expected {self.horizon * width}")
         if not all(math.isfinite(x) for x in action):
             raise InvalidAction("NaN or infinity; expected finite numbers")
-        if self.dct:
-            return self.dct.encode(action)
+        if coder := self.dct or self.splines or self.learned:
+            return coder.encode(action)
         if self.floats:
             return []
         out = []
@@ -124,11 +158,11 @@ class Reference:
     def decode(self, bins: Sequence[int]) -> tuple[list[float], list[bool]]:
         """(numbers in float64, horizon x D; one terminate flag per step, none where the scheme has no such field)."""
         self.check(bins)
-        if self.dct:
-            return self.dct.decode(bins), []
+        if coder := self.dct or self.splines or self.learned:
+            return coder.decode(bins), []
         action: list[float] = []
         ends = []
-        per_step = self.fields // self.horizon
+        per_step = self.fields_per_step
         for step in range(self.horizon):
             own = list(bins[step * per_step : (step + 1) * per_step])
             if self.terminate is not None:
@@ -159,20 +193,38 @@ class Reference:
         self.check(bins)
         if self.dct and self.dct.merged:
             return self.lead + self.dct.write(bins)
+        if self.learned and self.learned.one:
+            return self.learned.write(bins)
         if self.sphere:
             return "".join(f"<{self.tokens}{b:05d}>" for b in bins)
+        if self.lists:
+            words = [self.lists[b] for b in bins]
+            width = len(self.dims)
+            return f"[{', '.join('[' + ', '.join(words[i : i + width]) + ']' for i in range(0, len(words), width))}]"
         if self.tokens:
             return f"<{self.tokens}_start>{''.join(f'<{self.tokens}_{b}>' for b in bins)}<{self.tokens}_end>"
         return self.lead + " ".join(str(b + self._offset(field)) for field, b in enumerate(bins))
 
     def parse(self, text: str) -> list[int]:
         """The bins of a string; InvalidAction for every string that `format` does not write."""
+        if self.learned and self.learned.one:
+            ids = self.learned.read(text)
+            self.check(ids)
+            if self.format(ids) != text:
+                raise InvalidAction("not the one string of its ids")
+            return ids
         if self.sphere:
             if not re.fullmatch(rf"(<{self.tokens}[0-9]{{5}}>)*", text, re.ASCII):
                 raise InvalidAction("not tokens of 5 digits")
             ids = [int(part) for part in re.findall("[0-9]{5}", text)]
             self.check(ids)
             return ids
+        if self.lists:
+            words = re.split(", ", text.replace("[", "").replace("]", ""))
+            bins = [self.lists.index(word) for word in words if word in self.lists]
+            if len(bins) != self.fields or self.format(bins) != text:
+                raise InvalidAction("not lists of its strings")
+            return bins
         if self.tokens:
             form = rf"<{self.tokens}_start>((?:<{self.tokens}_[0-9]{{1,9}}>)*)<{self.tokens}_end>"
             tokens = re.fullmatch(form, text)
@@ -204,10 +256,12 @@ class Reference:
         return 0 if self.terminate is not None and field % (len(self.dims) + 1) == 0 else self.first
 
     def clipped(self, action: Sequence[float]) -> list[bool]:
-        """Which of horizon x D numbers lie outside the bounds; of DCT codes, which of them are kept to the bins."""
-        if self.dct:
-            kept = self.dct.encode(action)
-            return [code != inside for code, inside in zip(self.dct.unbounded(action), kept, strict=True)]
+        """Which of horizon x D numbers lie outside the bounds; of DCT codes and weights, which are kept to the bins."""
+        if self.learned:
+            return [False] * len(action)
+        if coder := self.dct or self.splines:
+            kept = coder.encode(action)
+            return [code != inside for code, inside in zip(coder.unbounded(action), kept, strict=True)]
         if self.sphere:
             limits = [(float(dim["low"]), float(dim["high"])) for dim in self.dims]
         else:
@@ -217,7 +271,7 @@ class Reference:
 
     def tolerance(self, number: int) -> float | None:
         """How far decode(encode(x)) of a chunk's number may be from an x within the bounds; None: no promise."""
-        if self.sphere:
+        if self.sphere or self.splines or self.learned:
             return None
         return self.dct.tolerance(number % len(self.dims)) if self.dct else self._rule(number).tolerance
 
@@ -228,17 +282,19 @@ class Reference:
     def changed(self) -> int:
         """How many bins, of all dimensions, encode(decode(b)) changes when values are kept as float32.
 
-        Of the schemes dct and spatialvla none is counted: their codes mean nothing one number at a time.
+        Of the schemes dct, beast and spatialvla none is counted: their codes mean nothing one number at a time.
         """
         return sum(rule.bin(rule.value32(b)) != b for rule in self.rules for b in range(self.bins))
 
     def steps(self, action: Sequence[float], bins: Sequence[int]) -> list[tuple[list[int], list[bool]]]:
         """What statistics count of an action: (bins, clipped) per step, of the first step alone.
 
-        Of the scheme dct, whose codes belong to the chunk: those of each frequency.
+        Of the schemes dct and beast, whose codes belong to the chunk: those of each frequency or weight.
         """
         width, clipped = len(self.dims), self.clipped(action)
-        if not self.dct:
-            return [(list(bins[: self.fields // self.horizon]), clipped[:width])]
+        if not self.of_chunks:
+            return [(list(bins[: self.fields_per_step]), clipped[:width])]
+        if self.learned:
+            return [(list(bins), [any(clipped[i::width]) for i in range(width)])]
         rows = range(0, len(bins), width)
         return [(list(bins[i : i + width]), clipped[i : i + width]) for i in rows]

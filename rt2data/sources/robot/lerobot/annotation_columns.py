@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.sources.action_config import read_ranges
 from rt2data.sources.robot.lerobot import table
 from rt2data.sources.robot.lerobot.episodes import Episode
-from rt2data.sources.robot.lerobot.fields import CLOCK, EVENTS, PERSISTENT, SUBTASK, TASK
+from rt2data.sources.robot.lerobot.fields import CLOCK, EVENTS, PARAPHRASES, PERSISTENT, SUBTASK, TASK
 from rt2data.sources.robot.lerobot.meta import Meta
 from rt2data.sources.robot.track_rows import EpisodeTracks, TrackRow, runs
 from rt2data.storage.places import Place
@@ -115,12 +116,19 @@ def read(
     return tracks
 
 
-def active_texts(tracks: EpisodeTracks, style: str, steps: int) -> list[bytes]:
-    """Return the text of a style that holds at each step, b"" where none does."""
-    texts = [b""] * steps
-    for row in sorted((row for row in tracks.rows if row.track == style and not row.event), key=lambda row: row.start):
+def active_texts(tracks: EpisodeTracks, style: str, steps: int) -> list[Any]:
+    """Return the text of a style that holds at each step, b"" where none does.
+
+    Tasks in other words (``task_aug``) begin together: a step has all of those that hold, as a list.
+    """
+    texts: list[Any] = [b""] * steps
+    rows = sorted((row for row in tracks.rows if row.track == style and not row.event), key=lambda row: row.start)
+    for _, begun in groupby(rows, lambda row: row.start):
+        together = list(begun)
+        row = together[-1]
+        said: Any = [str(one.value).encode() for one in together]
         stop = steps if row.until < 0 else min(row.until, steps)
-        texts[row.start : stop] = [str(row.value).encode()] * max(stop - row.start, 0)
+        texts[row.start : stop] = [tuple(said) if style == PARAPHRASES else said[-1]] * max(stop - row.start, 0)
     return texts
 
 

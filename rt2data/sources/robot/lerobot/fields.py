@@ -11,7 +11,8 @@ from rt2data.rlds.features import Field, Shape
 
 EPISODE, FRAME, CLOCK = "episode_index", "frame_index", "timestamp"
 PERSISTENT, EVENTS = "language_persistent", "language_events"  # LeRobot's language columns
-STYLES = ("subtask", "plan", "memory", "motion", "task_aug")  # of rows of the first
+PARAPHRASES = "task_aug"  # the style of tasks in other words
+STYLES = ("subtask", "plan", "memory", "motion", PARAPHRASES)  # of rows of the first
 TASK, SUBTASK = "task", "subtask"  # sentences of a step; task/COLUMN is that of another column of task numbers
 
 _NUMBERS = ("bool", "float16", "float32", "float64", *(f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)))
