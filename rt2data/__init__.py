@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rt2data.errors import Rt2dataError
+    from rt2data.loader import Loader
     from rt2data.mixture import Mix, load_manifest
     from rt2data.pipeline.build import build
     from rt2data.tokenizer import (
@@ -32,6 +33,7 @@ __all__ = [
     "Box",
     "Dim",
     "GroundingTokenizer",
+    "Loader",
     "Mix",
     "Point",
     "Rt2dataError",
@@ -48,6 +50,7 @@ _HOME = {
     "Box": "rt2data.tokenizer",
     "Dim": "rt2data.tokenizer",
     "GroundingTokenizer": "rt2data.tokenizer",
+    "Loader": "rt2data.loader",
     "Mix": "rt2data.mixture",
     "Point": "rt2data.tokenizer",
     "Rt2dataError": "rt2data.errors",

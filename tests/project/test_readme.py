@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import tiny_models
 from support.repository import ROOT
 
 from rt2data import build, load_manifest
@@ -54,20 +55,22 @@ def test_the_serving_snippet(quickstart: Path, tmp_path: Path, elsewhere: bool) 
 
 
 def test_the_training_snippet(quickstart: Path, tmp_path: Path) -> None:
-    pytest.importorskip("torch")
-    pytest.importorskip("transformers")
-    _tiny_processor(tmp_path / "model")
+    """A real processor and a real model, of random weights: one forward and one backward pass."""
+    processor, model = tiny_models.family("paligemma")
+    processor.save_pretrained(tmp_path / "model")
+    model.save_pretrained(tmp_path / "weights")
     code = BLOCKS[0].replace("google/paligemma2-3b-pt-224", str(tmp_path / "model"))
     assert code != BLOCKS[0]
-    check = """
-assert batch["pixel_values"].shape[0] == batch["input_ids"].shape[0] == 8
+    check = f"""
+from transformers import AutoModelForImageTextToText
+model = AutoModelForImageTextToText.from_pretrained({str(tmp_path / "weights")!r})
+loss = model(**batch).loss
+loss.backward()
 learned = batch["labels"] != -100
 assert (batch["labels"][learned] == batch["input_ids"][learned]).all()
-texts = [tokenizer.decode(row[keep]) for row, keep in zip(batch["labels"], learned)]
-print(texts)
+print(len(batch["labels"]), learned.any(axis=1).all().item(), loss.isfinite().item())
 """
-    run = _run(code + check, quickstart)
-    assert run.stdout.count("</s>") == 8
+    assert _run(code + check, quickstart).stdout.split()[-3:] == ["8", "True", "True"]
 
 
 def _run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -76,19 +79,3 @@ def _run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
     assert run.returncode == 0, run.stderr
     return run
-
-
-def _tiny_processor(folder: Path) -> None:
-    """A processor of a few words, trained on the spot: what a model's own would be."""
-    from transformers import CLIPImageProcessor, LlavaProcessor, PreTrainedTokenizerFast
-
-    import tokenizers
-
-    words = tokenizers.Tokenizer(tokenizers.models.BPE(unk_token="<unk>"))
-    words.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel()
-    words.decoder = tokenizers.decoders.ByteLevel()
-    trainer = tokenizers.trainers.BpeTrainer(vocab_size=400, special_tokens=["<unk>", "<pad>", "</s>", "<image>"])
-    words.train_from_iterator(["Q: what action should the robot take to pick up the cup? A: 1 128 91 241 5"], trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>", pad_token="<pad>", eos_token="</s>")
-    images = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
-    LlavaProcessor(image_processor=images, tokenizer=tokenizer, patch_size=16).save_pretrained(folder)

@@ -6,8 +6,8 @@ Every test that uses it speaks HTTP to it. Credentials and endpoint are in the e
 from __future__ import annotations
 
 import logging
-import re
 import os
+import re
 import shutil
 import socket
 import subprocess
