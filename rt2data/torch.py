@@ -18,6 +18,8 @@ import torch.utils.data as torch_data
 from rt2data.errors import Rt2dataError
 from rt2data.loader import Loader, Sample
 
+__all__ = ["DataLoader", "Dataset", "IterableDataset"]
+
 T = TypeVar("T")
 
 
