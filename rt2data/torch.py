@@ -148,7 +148,7 @@ class DataLoader(torch_data.DataLoader[Any]):
             _Positions(loader, transform), batch_size, sampler=_Rest(loader), collate_fn=collate_fn or _same, **options
         )
 
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Any]:
         """Iterate the batches that are left of the epoch; at its end the next epoch is due."""
         start, size = self.loader.position, self.loader.size
         each = (self.batch_size or 1) * self.loader.world_size
