@@ -28,6 +28,7 @@ import rows_index
 import rows_kinds
 import rows_memory
 import rows_others
+import rows_reading
 from common import Bench, Row
 
 ROWS: dict[str, Callable[[Bench], None]] = {
@@ -39,6 +40,7 @@ ROWS: dict[str, Callable[[Bench], None]] = {
     "index": rows_index.speed,
     "second": rows_index.second,
     "kinds": rows_kinds.kinds,
+    "reading": rows_reading.reading,
     "memory": rows_memory.private,
     "parts": rows_fixed.per_part,
     "shards": rows_fixed.per_shard,
