@@ -40,7 +40,8 @@ Sizes = Mapping[str, tuple[int, int]]  # of an image, by its camera
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # control characters but tab and line feed
 ALWAYS = ("instruction", "task", "action", "hz", "control", "robot", "step", "steps")
-USED = ("source", "step", "steps", "messages", "prompt", "target", "bins")  # of a sample whose conversation waits
+# Of a sample whose conversation waits.
+USED = ("source", "step", "steps", "messages", "prompt", "target", "bins", "cameras", "image_valid")
 UNSURE = "\0"  # an image of which these samples do not say whether there is something to draw
 
 
