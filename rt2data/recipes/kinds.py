@@ -11,7 +11,8 @@ from rt2data.recipes.include import WrittenRecipe, WrittenSource
 from rt2data.recipes.sampling import MAX_IMAGES
 from rt2data.tokenizer import ActionError, GroundingTokenizer
 from rt2data.turns.drawings import Drawing
-from rt2data.turns.kinds import Kind, Turn, parse_kinds
+from rt2data.turns.kind_parser import parse_kinds
+from rt2data.turns.kinds import Kind, Turn
 from rt2data.turns.template import CALL_FORM, slots, write_template
 
 CHOICES = ("every_kind", "one_kind_per_step")

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from rt2data import resources
 from rt2data.errors import Rt2dataError, near
+from rt2data.turns.kinds import ROLES
 
 FORMAT = "rt2data.chat_template/1"
 FOLDER = "chat"  # below ``tokenizers``
@@ -24,7 +25,6 @@ MAX_TEXT = 2000  # characters of a text of a template
 MAX_MARKS = 100
 NUMBER = "{n}"  # of an image among several, from 1
 
-_ROLES = ("system", "user", "assistant")
 _ROLE_FIELDS = ("before", "begin", "end", "action_end", "after")
 _FIELDS = ("format", "name", "source", "system", "roles", "ends", "image", "marks")
 
@@ -263,7 +263,7 @@ def parse_chat_template(raw: Any, where: str) -> ChatTemplate:
     _check(raw, _FIELDS, where)
     if raw.get("format") != FORMAT:
         raise Rt2dataError(f"{where}: format", repr(raw.get("format"))[:80], f'"{FORMAT}"')
-    _check(raw.get("roles"), _ROLES, f"{where}: roles")
+    _check(raw.get("roles"), ROLES, f"{where}: roles")
     roles = {}
     for role, fields in raw["roles"].items():
         at = f"{where}: roles, {role}"

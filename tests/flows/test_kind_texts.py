@@ -18,7 +18,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.pipeline import build as flow
 from rt2data.serving import KindPrompt
 from rt2data.turns.conversation import fill_kind
-from rt2data.turns.kinds import parse_kinds
+from rt2data.turns.kind_parser import parse_kinds
 from rt2data.turns.reading import read_reply
 from rt2data.verify import verify
 from rt2data.verify.reference import keys

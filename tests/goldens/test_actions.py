@@ -26,7 +26,7 @@ from rt2data.tokenizer.normalisers import normaliser_of
 from rt2data.tokenizer.statistics import Statistics
 from rt2data.tokenizer.text.lenient_reply import decode_like_vla0
 from rt2data.turns.conversation import fill_kind
-from rt2data.turns.kinds import parse_kinds
+from rt2data.turns.kind_parser import parse_kinds
 from rt2data.verify import verify
 
 Json = dict[str, Any]

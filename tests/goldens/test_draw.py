@@ -28,7 +28,7 @@ from rt2data.recipes.recipe import find_recipe, read_recipe
 from rt2data.tokenizer.floats import float_normaliser
 from rt2data.turns.chat_templates import write_chat
 from rt2data.turns.conversation import fill_kind
-from rt2data.turns.kinds import parse_kinds
+from rt2data.turns.kind_parser import parse_kinds
 from rt2data.verify import verify
 
 Json = dict[str, Any]

@@ -32,7 +32,7 @@ from rt2data.recipes import recipe as recipes
 from rt2data.tracks.times import Binding, find_plain
 from rt2data.turns.chat_templates import write_chat
 from rt2data.turns.conversation import fill_kind
-from rt2data.turns.kinds import parse_kinds
+from rt2data.turns.kind_parser import parse_kinds
 from rt2data.turns.template import Slot
 from rt2data.verify import verify
 

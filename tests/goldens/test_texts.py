@@ -29,7 +29,8 @@ from rt2data.samples import kinds
 from rt2data.serving import KindPrompt
 from rt2data.tokenizer import Box, GroundingTokenizer, Point, Trace
 from rt2data.turns.conversation import Value, fill_kind
-from rt2data.turns.kinds import Kind, parse_kinds
+from rt2data.turns.kind_parser import parse_kinds
+from rt2data.turns.kinds import Kind
 from rt2data.verify import verify
 
 Json = dict[str, Any]

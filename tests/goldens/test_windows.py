@@ -24,7 +24,8 @@ from rt2data.tokenizer import ActionError, Box, GroundingTokenizer
 from rt2data.tokenizer.grounding.resize import Resize
 from rt2data.turns.chat_templates import load_chat_template, write_chat
 from rt2data.turns.conversation import fill_kind
-from rt2data.turns.kinds import Kind, parse_kinds
+from rt2data.turns.kind_parser import parse_kinds
+from rt2data.turns.kinds import Kind
 from rt2data.verify import verify
 
 Json = dict[str, Any]
