@@ -34,7 +34,7 @@ from rt2data.recipes.reasoning import Reasoning
 from rt2data.recipes.sampling import Sampling
 from rt2data.recipes.splits import Splits, parse_splits
 from rt2data.recipes.tracks import Annotation
-from rt2data.tokenizer import ActionTokenizer, proprio
+from rt2data.tokenizer import proprio
 from rt2data.turns.drawings import DEFAULTS, Drawing, parse_drawings
 from rt2data.turns.kinds import Kind
 
@@ -212,7 +212,7 @@ def _recipe(written: WrittenRecipe) -> Recipe:
         max_repeat=raw.get("max_repeat", 10), form=raw.get("form", "mixed"),
         cameras=tuple(raw.get("cameras", ["primary"])),
         image=None if image == "keep" else image, image_check=raw.get("image_check", "header"),
-        tokenizer=tokenizer.get("spec", "rt2"), horizon=_horizon(tokenizer, further),
+        tokenizer=tokenizer.get("spec", "rt2"), horizon=_horizon(tokenizer, further, written),
         state=raw.get("state", {}).get("spec", proprio.DEFAULT),
         bounds=_bounds(raw.get("compat", "none") != "none", written), compat=raw.get("compat", "none"), prompts=prompts,
         sources=(), holdout=None, resolved={}, actions=further,
@@ -246,11 +246,11 @@ def _holdout(recipe: Recipe, written: WrittenRecipe) -> Recipe:
     return replace(recipe, holdout=held)
 
 
-def _horizon(tokenizer: dict[str, Any], further: Sequence[ActionScheme]) -> int:
+def _horizon(tokenizer: dict[str, Any], further: Sequence[ActionScheme], written: WrittenRecipe) -> int:
     """Return the steps of an action chunk: as the recipe says, else the most that one of its tokenizers has."""
     if "horizon" in tokenizer:
         return int(tokenizer["horizon"])
-    own = ActionTokenizer.from_pretrained(tokenizer.get("spec", "rt2")).horizon
+    own = action_schemes.own_horizon(tokenizer.get("spec", "rt2"), written.at("tokenizer", "spec"))
     return max(own, *(scheme.horizon for scheme in further)) if further else own
 
 
