@@ -90,13 +90,10 @@ def write(folder: Path, **fields: Any) -> Path:
 @pytest.fixture(scope="module")
 def png(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A mixture whose images are resized, without loss."""
-    from rt2data.pipeline import build as flow
 
     folder = tmp_path_factory.mktemp("drawings")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flow, "Engine", small_corpora.in_process())
-        recipe = write(folder, image={"format": "png", "size": list(SIZE)})
-        flow.build(recipe, folder / "out", data_root=folder, progress=False)
+    recipe = write(folder, image={"format": "png", "size": list(SIZE)})
+    small_corpora.build(recipe, folder / "out", data_root=folder)
     return folder / "out"
 
 

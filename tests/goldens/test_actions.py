@@ -112,7 +112,6 @@ def text_of(message: Json) -> str:
 
 def build_all(folder: Path, sources: dict[str, list[Episode]], kinds: dict[str, Any], **fields: Any) -> Path:
     """Build and verify a mixture of peer datasets, each with kinds of its own."""
-    from rt2data.pipeline import build as flow
 
     entries = []
     for name, episodes in sources.items():
@@ -125,9 +124,7 @@ def build_all(folder: Path, sources: dict[str, list[Episode]], kinds: dict[str, 
         entries.append(entry)
     recipe = {"name": "peers", "cameras": ["primary", "wrist"], "splits": {"train": ["train"]}, "sources": entries}
     (folder / "r.yaml").write_text(json.dumps(recipe | fields))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flow, "Engine", small_corpora.in_process())
-        flow.build(folder / "r.yaml", folder / "out", data_root=folder / "data", progress=False)
+    small_corpora.build(folder / "r.yaml", folder / "out", data_root=folder / "data")
     report = verify(folder / "out")
     assert failing(report) == set(), report.text()
     return folder / "out"

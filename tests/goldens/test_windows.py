@@ -19,7 +19,6 @@ import pytest
 from support import builds, small_corpora
 from support.goldens import read_goldens
 
-from rt2data.pipeline import build as flow
 from rt2data.tokenizer import ActionError, Box, GroundingTokenizer
 from rt2data.tokenizer.grounding.resize import Resize
 from rt2data.turns.chat_templates import load_chat_template, write_chat
@@ -105,9 +104,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], J
         }],
     }  # fmt: skip
     (folder / "eo1.yaml").write_text(json.dumps(recipe))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flow, "Engine", small_corpora.in_process())
-        flow.build(folder / "eo1.yaml", folder / "out", data_root=folder, progress=False)
+    small_corpora.build(folder / "eo1.yaml", folder / "out", data_root=folder)
     report = verify(folder / "out")
     assert report.ok, report.text()
     found = [one["json"] for one in builds.samples(folder / "out")]
