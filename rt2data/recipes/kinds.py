@@ -69,13 +69,12 @@ def parse_source_kinds(
         if key in entry.fields:
             found = f'"{key}" on a source whose kinds say how often or how many'
             raise Rt2dataError(entry.at(key), found, "repeat or nothing", "Or give its kinds weights")
-    there = [name for name in cameras if name in declaration.cameras]
     for kind in kinds:
         place = entry.at("kinds", kind.name) if own else written.at("kinds", kind.name)
         for slot in kind.images():
-            if slot.name == "image" and slot.argument not in there:
-                expected = f"one of {', '.join(there)}"
-                repair = near(slot.argument, there) or "cameras: names those that a recipe uses"
+            if slot.name == "image" and slot.argument not in cameras:
+                expected = f"one of {', '.join(cameras)}"
+                repair = near(slot.argument, cameras) or "cameras: names those that a recipe uses"
                 raise Rt2dataError(place, f"the image of {slot.argument or 'no camera'}", expected, repair)
         for slot in (*kind.values().values(), *(drawing.slot for _, drawing in kind.drawn().values())):
             if slot.form:

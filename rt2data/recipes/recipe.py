@@ -301,17 +301,18 @@ def _source(recipe: Recipe, entry: WrittenSource, written: WrittenRecipe) -> Rec
     if declaration.kind == "robot" and not set(cameras) & set(declaration.cameras):
         found, expected = f"none of the cameras {', '.join(cameras)}", f"one of {', '.join(declaration.cameras)}"
         raise Rt2dataError(entry.place, found, expected, "Add it to cameras: in the recipe")
+    shown = [name for name in cameras if name in declaration.cameras]
     own_kinds, choose = kinds.parse_source_kinds(
-        declaration, written, entry, cameras, recipe.actions, recipe.drawings, floats=recipe.floats
+        declaration, written, entry, shown, recipe.actions, recipe.drawings, floats=recipe.floats
     )
     asked = [prompts[kind] for kind in ("robot", *(("plan",) if "plans" in fields else ()))]
     if own_kinds:
         asked = ["{proprio}"] if any(kind.uses("state") for kind in own_kinds) else []
     how = sampling.parse_sampling(
         declaration, written.fields, fields, (written.at, entry.at),
-        horizon=recipe.horizon, prompts=asked, cameras=len(cameras),
+        horizon=recipe.horizon, prompts=asked, cameras=len(shown),
     )  # fmt: skip
-    how = replace(how, others=kinds.other_steps(own_kinds, cameras, how.history, entry.place))
+    how = replace(how, others=kinds.other_steps(own_kinds, shown, how.history, entry.place))
     return RecipeSource(
         declaration=declaration, path=fields.get("path"),
         weight=fields.get("weight", 1 if amounts == ["weight"] else None),
