@@ -187,7 +187,7 @@ def test_images_are_counted_of_the_cameras_that_a_source_has(tmp_path: Path) -> 
     """Of two cameras that the recipe names RT-1 has one."""
     text = "name: x\ncameras: [primary, wrist]\nhistory: 40\n"
     assert read(tmp_path, text + "sources: [{source: fractal}]\n").sources[0].sampling.history == 40
-    with pytest.raises(Rt2dataError, match=r"r\.yaml:3: 40 images of 2 cameras; expected at most 64 images in a sample"):
+    with pytest.raises(Rt2dataError, match=r"r\.yaml:3: 40 images of 2 cameras; expected at most 64 images"):
         read(tmp_path, text + "sources: [{source: droid}]\n")
 
 
