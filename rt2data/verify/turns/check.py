@@ -39,7 +39,8 @@ Json = dict[str, Any]
 Sizes = Mapping[str, tuple[int, int]]  # of an image, by its camera
 
 ALWAYS = ("instruction", "task", "action", "hz", "control", "robot", "step", "steps")
-USED = ("source", "step", "steps", "messages", "prompt", "target", "bins")  # of a sample whose conversation waits
+# Of a sample whose conversation waits.
+USED = ("source", "step", "steps", "messages", "prompt", "target", "bins", "cameras", "image_valid")
 UNSURE = "\0"  # an image of which these samples do not say whether there is something to draw
 
 
