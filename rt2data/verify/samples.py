@@ -72,8 +72,13 @@ class SampleCheck:
         return dict(sample)
 
     def check_sample(self, where: str, sample: Json, key: Key, sizes: Sizes, number: int) -> list[int] | None:
-        """Check a sample that fits the schema; `sizes` are those of its images, by camera, and
-        `number` is which of all samples it is.
+        """Check a sample that fits the schema.
+
+        Args:
+            where: its place.
+            sample, key: its JSON and its key.
+            sizes: of its images, by camera.
+            number: which of all samples it is.
 
         Returns:
             The recomputed bins of a robot sample, else None.
