@@ -137,12 +137,10 @@ def export(
         raise Rt2dataError(str(target), "a URL", "a folder of this machine", "Copy it to the store afterwards")
     manifest = reader.load_manifest(path)
     if format != "messages" and images == "parquet":
-        reads = {"llava": "LLaVA", "swift": "ms-swift", "text": "a row of texts"}[format]
-        raise Rt2dataError(str(target), f"{format} with images in Parquet", f"image files, which is what {reads} reads")
+        reads = {"llava": ", which is what LLaVA reads", "swift": ", which is what ms-swift reads"}.get(format, "")
+        raise Rt2dataError(str(target), f"{format} with images in Parquet", f"image files{reads}")
     if (format == "text") != (template is not None):
-        found = (
-            "no chat template for the format text" if format == "text" else f"a chat template for the format {format}"
-        )
+        found = f"{'a' if template else 'no'} chat template for the format {format}"
         raise Rt2dataError(str(target), found, "a template for the format text, and for no other")
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
         raise Rt2dataError(str(target), "a file, or a folder with files in it", "a new or an empty folder")
