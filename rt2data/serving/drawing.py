@@ -63,4 +63,4 @@ def draw_objects(
 
 
 def _is_whole(value: object, least: int, most: int) -> bool:
-    return isinstance(value, (int, np.integer)) and least <= value <= most
+    return isinstance(value, (int, np.integer)) and least <= int(value) <= most
