@@ -37,6 +37,7 @@ def add_parsers(commands: Commands) -> None:
         metavar="list|format|parse|regex",
         help="what to do; regex prints a regular expression of the form's texts",
     )
+    command.set_defaults(late=("form", "text"))
     command.add_argument("form", nargs="?", metavar="FORM", help="a bundled form, or a file")
     command.add_argument(
         "text", nargs="?", metavar="TEXT", help="of format the objects as JSON, of parse a model's text; none: stdin"

@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     if "--" in arguments and arguments[:1] == ["build"]:
         split = arguments.index("--")
         arguments, beam_options = arguments[:split], arguments[split + 1 :]
-    args = parser().parse_args(arguments)
+    args = _parse(arguments)
     args.beam_options = beam_options
     try:
         return int(args.run(args) or 0)
@@ -72,6 +72,22 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command continues where this one stopped", file=sys.stderr)
         return 130
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    """Parse the arguments of the program.
+
+    argparse takes a positional argument that may be absent for absent where an option stands before it, and what
+    stands behind the option for surplus. Commands name such arguments as `late`.
+    """
+    top = parser()
+    args, surplus = top.parse_known_args(arguments)
+    for name in getattr(args, "late", ()):
+        if not getattr(args, name) and surplus and not surplus[0].startswith("-"):
+            setattr(args, name, surplus.pop(0))
+    if surplus:
+        top.error(f"unrecognized arguments: {' '.join(surplus)}")
+    return args
 
 
 def parser() -> argparse.ArgumentParser:

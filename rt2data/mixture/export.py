@@ -30,6 +30,7 @@ from rt2data.mixture.reader import Sample
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
 from rt2data.turns.chat_templates import ChatTemplate, load_chat_template, write_chat
+from rt2data.turns.conversation import plain_messages
 
 FORMATS = ("messages", "swift", "llava", "text")
 IMAGES = ("files", "parquet")
@@ -136,12 +137,10 @@ def export(
         raise Rt2dataError(str(target), "a URL", "a folder of this machine", "Copy it to the store afterwards")
     manifest = reader.load_manifest(path)
     if format != "messages" and images == "parquet":
-        reads = {"llava": "LLaVA", "swift": "ms-swift", "text": "a row of texts"}[format]
-        raise Rt2dataError(str(target), f"{format} with images in Parquet", f"image files, which is what {reads} reads")
+        reads = {"llava": ", which is what LLaVA reads", "swift": ", which is what ms-swift reads"}.get(format, "")
+        raise Rt2dataError(str(target), f"{format} with images in Parquet", f"image files{reads}")
     if (format == "text") != (template is not None):
-        found = (
-            "no chat template for the format text" if format == "text" else f"a chat template for the format {format}"
-        )
+        found = f"{'a' if template else 'no'} chat template for the format {format}"
         raise Rt2dataError(str(target), found, "a template for the format text, and for no other")
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
         raise Rt2dataError(str(target), "a file, or a folder with files in it", "a new or an empty folder")
@@ -253,7 +252,10 @@ class _Export:
 
     def _add_text(self, stem: str, split: str, sample: Sample, template: ChatTemplate, add: Add) -> None:
         """Write a sample as the text of its conversation."""
-        messages = sample.meta.get("messages") or _plain_messages(sample)
+        meta = sample.meta
+        messages = meta.get("messages") or plain_messages(
+            meta["kind"], meta["prompt"], meta["target"], list(sample.images)
+        )
         if mark := template.find_mark(messages):
             self.exported.left_out[f"with {mark} in a text"] += 1
             return
@@ -342,24 +344,6 @@ def _place_images(turns: list[Turn], kind: str | None) -> list[Turn] | None:
     if kind != "vqa" or images < 2 or sum(marks) != images:
         return None
     return [turn._replace(images=0) for turn in turns]
-
-
-def _plain_messages(sample: Sample) -> list[Json]:
-    """The conversation of a sample of a mixture without kinds: the prompt behind the images, and the target."""
-    question, answer = sample.meta["prompt"], sample.meta["target"]
-    content = [{"type": "image", "image": name} for name in sample.images] + [{"type": "text", "text": question}]
-    words = len(answer)
-    if sample.meta["kind"] == "robot":
-        marked = answer.find(prompts.MARKER)
-        words = marked + len(prompts.MARKER) + 1 if marked >= 0 else 0
-    loss = "text" if sample.meta["kind"] != "robot" else "both" if words else "action"
-    parts = ((0, words, "text"), (words, len(answer), "action"))
-    spans = [{"start": start, "end": end, "loss": of} for start, end, of in parts if start < end]
-    said = [{"type": "text", "text": answer}] if answer else []
-    return [
-        {"role": "user", "content": content, "loss": "none", "end": False, "spans": []},
-        {"role": "assistant", "content": said, "loss": loss, "end": True, "spans": spans},
-    ]
 
 
 def _streams(shards: list[Json]) -> list[tuple[str | None, list[Json]]]:

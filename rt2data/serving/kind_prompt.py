@@ -19,7 +19,8 @@ from rt2data.tokenizer.loading import action_file
 from rt2data.tokenizer.proprio import FILE, load
 from rt2data.turns.conversation import Value, fill_kind
 from rt2data.turns.drawings import parse_drawings
-from rt2data.turns.kinds import Each, Kind, Turn, parse_kinds
+from rt2data.turns.kind_parser import parse_kinds
+from rt2data.turns.kinds import Each, Kind, Turn
 from rt2data.turns.reading import MAX_REPLY, action_places, read_reply
 from rt2data.turns.template import STEP, Picture, Slot, parse_slot, slots, write_template
 

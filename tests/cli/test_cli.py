@@ -434,6 +434,12 @@ def test_grounding_writes_and_reads_a_form(capsys: pytest.CaptureFixture[str], m
     assert cli.main(["grounding", "format", "qwen2.5-vl", json.dumps(objects), "--size", "640x480"]) == 0
     text = capsys.readouterr().out
     assert text == '[{"bbox_2d": [101, 50, 302, 397], "label": "cup"}, {"point_2d": [322, 119]}]\n'
+    for words in (
+        ["qwen2.5-vl", "--size", "640x480", json.dumps(objects)],
+        ["--size", "640x480", "qwen2.5-vl", json.dumps(objects)],
+    ):
+        assert cli.main(["grounding", "format", *words]) == 0
+        assert capsys.readouterr().out == text
     monkeypatch.setattr("sys.stdin", io.StringIO(text))
     assert cli.main(["grounding", "parse", "qwen2.5-vl", "--size", "640x480"]) == 0
     back = json.loads(capsys.readouterr().out)

@@ -15,7 +15,7 @@ from support.spoken_mixture import EPISODES
 
 from rt2data.errors import Rt2dataError
 from rt2data.turns.conversation import fill_kind
-from rt2data.turns.kinds import parse_kinds
+from rt2data.turns.kind_parser import parse_kinds
 from rt2data.verify import verify
 
 Build = Callable[..., dict[str, Any]]

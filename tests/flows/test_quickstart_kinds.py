@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import builds
+from support import builds, small_demo
 
-from rt2data.demo import episodes, web, write_sample
 from rt2data.verify import verify
 
 # Of 400 samples, 300 are the robot's.
@@ -25,13 +24,7 @@ STEP = re.compile(r"(?:[01] )?\d+(?: \d+){7}")  # an action: whether the episode
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sample of a few episodes and pictures."""
-    folder = tmp_path_factory.mktemp("sample")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(episodes, "SPLITS", {"train": 6, "val": 1})
-        patch.setattr(web, "_ASKED", range(8))
-        patch.setattr(web, "_CAPTIONED", range(4, 12))
-        write_sample(folder)
-    return folder
+    return small_demo.write(tmp_path_factory.mktemp("sample"), train=6, asked=range(8), captioned=range(4, 12))
 
 
 def said(turn: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from support.built_mixture import Built
 from rt2data import ActionParseError, ActionTokenizer
 from rt2data.errors import Rt2dataError
 from rt2data.serving import KindPrompt
-from rt2data.turns.kinds import parse_kinds
+from rt2data.turns.kind_parser import parse_kinds
 from rt2data.turns.reading import Reading, read_reply
 
 ACTION = "1 128 91 241 5 101 127 217"

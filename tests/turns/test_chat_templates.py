@@ -114,6 +114,21 @@ MINE: Json = {
 }
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"role": "user", "content": "a text"},
+        {"role": "user"},
+        {"content": []},
+        {"role": "user", "content": [{"type": "text", "text": None}]},
+        {"role": "user", "content": [{"type": "video", "video": "x"}]},
+    ],
+)
+def test_messages_of_another_form(wrong: Json) -> None:
+    with pytest.raises(Rt2dataError, match=r"^messages\[1\]: .*; expected a role, and a list of"):
+        write_chat([message("user", "q"), wrong], "qwen3-vl")
+
+
 def test_a_template_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     path.write_text(json.dumps(MINE))
@@ -128,9 +143,9 @@ def test_a_template_of_ones_own(tmp_path: Path) -> None:
     ("change", "said"),
     [
         ({"format": "2"}, "format: '2'"),
-        ({"begin": "x"}, 'a field "begin"'),
-        ({"roles": {"tool": {}}}, 'roles: a field "tool"; expected of system'),
-        ({"roles": {"user": {"befor": ""}}}, 'a field "befor"; expected of before, .* Did you mean "before"'),
+        ({"begin": "x"}, 'unknown field "begin"'),
+        ({"roles": {"tool": {}}}, 'roles: unknown field "tool"; expected one of system'),
+        ({"roles": {"user": {"befor": ""}}}, 'unknown field "befor"; expected one of before, .* Did you mean "before"'),
         ({"roles": {"user": {"before": 1}}}, "roles, user, before: 1"),
         ({"roles": []}, "roles: "),
         ({"system": "s"}, "system: a text without a role"),

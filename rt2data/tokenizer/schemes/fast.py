@@ -63,7 +63,7 @@ class Dct:
 
     def decode(self, xp: Namespace, bins: Array, dtype: str) -> Array:
         """Actions (..., horizon, D) of codes of the same shape."""
-        kind, options = _kind(xp, bins), self._spec.options
+        kind, options = arrays.widest_float(xp, bins), self._spec.options
         coefficients = (arrays.cast(xp, bins, kind) + float(options["min_code"])) / options["scale"]
         y = self._product(xp, f"inverse {kind}", coefficients)
         x = y * self._tables.get(xp, f"half {kind}", bins) + self._tables.get(xp, f"middle {kind}", bins)
@@ -82,7 +82,7 @@ class Dct:
 
     def round_coefficients(self, xp: Namespace, x: Array) -> Array:
         """Return the rounded coefficients (..., horizon, D), before min_code and clipping, as whole floats."""
-        kind = _kind(xp, x)
+        kind = arrays.widest_float(xp, x)
         y = arrays.cast(xp, x, kind) - self._tables.get(xp, f"middle {kind}", x)
         y = y / self._tables.get(xp, f"half {kind}", x)
         return xp.round(self._product(xp, f"forward {kind}", y) * self._spec.options["scale"])
@@ -110,10 +110,6 @@ class Dct:
         # y = (x - middle) / half is the rule with fewer roundings.
         half = np.where((low == -1) & (high == 1), 2.0, high - low + 1e-6) / 2
         return (half if what == "half" else low + half).astype(dtype)
-
-
-def _kind(xp: Namespace, x: Array) -> str:
-    return "float64" if arrays.has_float64(xp, x) else "float32"
 
 
 def _matrix(n: int) -> npt.NDArray[np.float64]:

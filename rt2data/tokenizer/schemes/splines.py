@@ -63,7 +63,7 @@ class Splines:
 
     def decode(self, xp: Namespace, bins: Array, dtype: str) -> Array:
         """Actions (..., horizon, D) of bins (..., n, D)."""
-        kind = _kind(xp, bins)
+        kind = arrays.widest_float(xp, bins)
         width, least = (self._tables.get(xp, f"{name} {kind}", bins) for name in ("width", "least"))
         weights = arrays.cast(xp, bins, kind) / (self._spec.bins - 1.0) * width + least
         y = self._product(xp, f"curve {kind}", weights)
@@ -85,13 +85,13 @@ class Splines:
 
     def weigh(self, xp: Namespace, x: Array) -> Array:
         """Return the weights (..., n, D) of actions (..., horizon, D), as floats between no limits."""
-        kind = _kind(xp, x)
+        kind = arrays.widest_float(xp, x)
         y = arrays.cast(xp, x, kind) - self._tables.get(xp, f"middle {kind}", x)
         return self._product(xp, f"weights {kind}", y / self._tables.get(xp, f"half {kind}", x))
 
     def _codes(self, xp: Namespace, x: Array) -> Array:
         """The rounded weights of actions, before they are kept to the bins, as whole floats."""
-        kind = _kind(xp, x)
+        kind = arrays.widest_float(xp, x)
         width, least = (self._tables.get(xp, f"{name} {kind}", x) for name in ("width", "least"))
         return xp.round((self.weigh(xp, x) - least) / width * (self._spec.bins - 1.0))
 
@@ -118,10 +118,6 @@ class Splines:
         low, high = np.array([d.low for d in dims]), np.array([d.high for d in dims])
         middle: Doubles = (low + high) / 2
         return (high - middle if what == "half" else middle).astype(dtype)
-
-
-def _kind(xp: Namespace, x: Array) -> str:
-    return "float64" if arrays.has_float64(xp, x) else "float32"
 
 
 def basis_matrix(count: int, steps: int, degree: int) -> Doubles:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
 from rt2data.storage.places import Place
-from rt2data.verify.chunks.other_steps import ROLES, moved, unrolled
+from rt2data.verify.chunks.other_steps import moved, unrolled
 from rt2data.verify.facts import Facts
 from rt2data.verify.reference import keys, texts
 from rt2data.verify.reference.keys import Key
+from rt2data.verify.reference.texts import CONTROL, ROLES, SLOT
 from rt2data.verify.report import Report
 from rt2data.verify.turns.matching import is_action, matches, text_of
 from rt2data.verify.turns.placeholders import (
@@ -33,12 +33,11 @@ from rt2data.verify.turns.placeholders import (
     written_in,
 )
 from rt2data.verify.turns.store import database
-from rt2data.verify.turns.tracks import SLOT, Asked, Step, Tracks, lines, names, parse
+from rt2data.verify.turns.tracks import Asked, Step, Tracks, lines, names, parse
 
 Json = dict[str, Any]
 Sizes = Mapping[str, tuple[int, int]]  # of an image, by its camera
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # control characters but tab and line feed
 ALWAYS = ("instruction", "task", "action", "hz", "control", "robot", "step", "steps")
 # Of a sample whose conversation waits.
 USED = ("source", "step", "steps", "messages", "prompt", "target", "bins", "cameras", "image_valid")
@@ -187,7 +186,7 @@ class TurnCheck:
                 learned = message["loss"] in (span["loss"], "both")
                 self.check.expect(learned, where, f"{span['loss']} in a turn with loss {message['loss']}", "the turn's")
                 place = span["end"]
-            self.check.expect(_CONTROL.search(text) is None, where, "a control character in a turn", "readable text")
+            self.check.expect(CONTROL.search(text) is None, where, "a control character in a turn", "readable text")
             whole = all(set(part) == {"type", part["type"]} for part in message["content"])
             self.check.expect(whole, where, f"content {message['content']}"[:200], "parts with their text or image")
 

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
+from rt2data.verify.reference.rules import float32
 from rt2data.verify.turns.store import database
 
 Json = dict[str, Any]
@@ -70,8 +71,8 @@ def texts(rule: Json, dims: Sequence[str], actions: Sequence[Sequence[float]], s
                 total = 0.0
                 for action in actions[step : step + window]:
                     total += action[i]
-                least = _single(rule["translation"] if word in MOVED else rule["rotation"])
-                signs[dim] = (_single(total) >= least) - (_single(total) <= -least)
+                least = float32(rule["translation"] if word in MOVED else rule["rotation"])
+                signs[dim] = (float32(total) >= least) - (float32(total) <= -least)
         out.append(_said(signs) or "stop")
     return out
 
@@ -80,7 +81,7 @@ def _events(values: Sequence[float], rule: Json) -> list[int]:
     """1 where a gripper opens, -1 where it closes, else 0."""
     out, before = [], 0
     for value in values:
-        now = 1 if value >= _single(rule["open"]) else -1 if value <= _single(rule["closed"]) else before
+        now = 1 if value >= float32(rule["open"]) else -1 if value <= float32(rule["closed"]) else before
         out.append(now if before and now != before else 0)
         before = now
     return out
@@ -104,7 +105,3 @@ def _word(dim: str) -> tuple[str, str]:
     """The arm and what of it moves; "" for an only arm."""
     arm, _, word = dim.rpartition("_")
     return (arm, word) if word in ARM else ("", dim)
-
-
-def _single(value: float) -> float:
-    return float(struct.unpack("f", struct.pack("f", value))[0])

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from rt2data.storage.places import Place
 from rt2data.verify.reference import texts
+from rt2data.verify.reference.texts import ROLES, SLOT
 from rt2data.verify.report import Check
 from rt2data.verify.turns import derived, files, forms, times
 from rt2data.verify.turns.derived import Actions
@@ -19,7 +20,6 @@ from rt2data.verify.turns.times import Row
 
 Json = dict[str, Any]
 
-SLOT = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 EPISODES = 16  # of which what is derived is held
 _RULES = {"at": "emitted", "previous": "previous", "next": "next", "all": "all", "remaining": "remaining",
           "every": "every", "ahead": "ahead"}  # fmt: skip
@@ -121,7 +121,7 @@ class Tracks:
                 self.store.add(files.read(path, one, hz), one.get("prefix", ""), one.get("tracks", ()))
             except files.Unread as error:
                 self.unknown[f"{one['file']}, since {error}"] += 1
-            except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+            except (OSError, ValueError, AttributeError, TypeError, OverflowError, RecursionError) as error:
                 check.fail(str(path), str(error) or type(error).__name__, "the annotations that the recipe names")
         self.store.close()
 
@@ -268,7 +268,7 @@ def names(kinds: Mapping[str, Json]) -> set[str]:
         for turn in kind["turns"]:
             found |= {slot for slot in turn.get("each", {}).values() if isinstance(slot, str)}
             for one in turn.get("turns", [turn]):
-                texts_of = [one[role] for role in ("system", "user", "assistant") if role in one]
+                texts_of = [one[role] for role in ROLES if role in one]
                 written += [text for pool in texts_of for text in ([pool] if isinstance(pool, str) else pool)]
         found |= {match[1] for text in written for match in SLOT.finditer(text) if match[1]}
     return {slot.split("|")[0] for slot in found}
