@@ -257,6 +257,9 @@ class _Export:
         if mark := template.find_mark(messages):
             self.exported.left_out[f"with {mark} in a text"] += 1
             return
+        if strange := [message["role"] for message in messages if message["role"] not in template.roles]:
+            self.exported.left_out[f"with a turn of the role {strange[0]}, which the template lacks"] += 1
+            return
         made = write_chat(messages, template)
         if any(message["loss"] == "action" and not message["spans"] for message in messages):
             self.exported.unsaid[HEAD] += 1
