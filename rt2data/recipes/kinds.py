@@ -118,7 +118,8 @@ def _open_form(name: str, where: str) -> None:
     try:
         GroundingTokenizer.from_pretrained(name)
     except ActionError as error:
-        raise Rt2dataError(where, f"form({name}): {error}", f"{CALL_FORM}, or a form of tokenizers/grounding") from None
+        found = f"form({name}): {error.found}"
+        raise Rt2dataError(where, found, f"{CALL_FORM} or {error.expected}", error.repair) from None
 
 
 def other_steps(kinds: Sequence[Kind], cameras: Sequence[str], history: int, where: str) -> tuple[int, ...]:
