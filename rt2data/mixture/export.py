@@ -29,7 +29,7 @@ from rt2data.mixture.export_files import Add, Json, json_lines, json_list, parqu
 from rt2data.mixture.reader import Sample
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
-from rt2data.turns.chat_templates import ChatTemplate, load_chat_template, write_chat
+from rt2data.turns.chat_templates import ChatTemplate, bundled_templates, load_chat_template, write_chat
 
 FORMATS = ("messages", "swift", "llava", "text")
 IMAGES = ("files", "parquet")
@@ -139,10 +139,9 @@ def export(
         reads = {"llava": "LLaVA", "swift": "ms-swift", "text": "a row of texts"}[format]
         raise Rt2dataError(str(target), f"{format} with images in Parquet", f"image files, which is what {reads} reads")
     if (format == "text") != (template is not None):
-        found = (
-            "no chat template for the format text" if format == "text" else f"a chat template for the format {format}"
-        )
-        raise Rt2dataError(str(target), found, "a template for the format text, and for no other")
+        found = f"{'no' if template is None else 'a'} chat template for the format {format}"
+        repair = f"--template NAME: {', '.join(bundled_templates())}, or a file" if template is None else ""
+        raise Rt2dataError(str(target), found, "a template for the format text, and for no other", repair)
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
         raise Rt2dataError(str(target), "a file, or a folder with files in it", "a new or an empty folder")
     if source.resolve() in (into.resolve(), *into.resolve().parents):

@@ -201,9 +201,7 @@ def test_parts_pools_and_several_turns_of_the_model(spoken: Built, tmp_path: Pat
         assert bins.tolist() == [int(n) for n in ACTION.split()]
     with pytest.raises(ActionParseError):
         ask.parse_reply(f"Old. {ACTION}", turn=1)
-    with pytest.raises(
-        Rt2dataError, match=r"turn 2 of the 2 that the model writes; expected one of them, counted from 0"
-    ):
+    with pytest.raises(Rt2dataError, match=r"turn 2 of the 2 that the model writes; expected one of"):
         ask.parse_reply(f"Old. {ACTION}", turn=2)
 
 
