@@ -1,10 +1,10 @@
 """Where a gripper is in the image of a camera, from the stored states of an index and the calibration of the camera.
 
-The stored position p is taken into the frame of the camera, q = R p + t, and to pixels by the pinhole model:
-x = fx (q1 / q3) + cx, y = fy (q2 / q3) + cy. The camera's frame is OpenCV's, x right, y down and z forward, without
-distortion (opencv/opencv@352f92e, modules/calib3d/include/opencv2/calib3d.hpp, where the model of a pinhole camera is described). Each sum is float64
-and in the order that is written, one number at a time, and x and y are rounded to hundredths of a pixel, half to even:
-the same bytes on every processor.
+The stored position p is taken into the frame of the camera, q = R p + t, and to pixels by the model of a pinhole
+camera: x = fx (q1 / q3) + cx, y = fy (q2 / q3) + cy. The frame is OpenCV's, x right, y down and z forward
+(opencv/opencv@352f92e, modules/calib3d/include/opencv2/calib3d.hpp); lenses without distortion. Numbers are float64,
+added from left to right one by one, and x and y are rounded to hundredths of a pixel, half to even: the same bytes on
+every processor.
 
 A step has no point where the position is not finite, where it is not before the camera (q3 > 0), or where the rounded
 point is not in the image, 0 <= x < width and 0 <= y < height.
