@@ -103,7 +103,7 @@ def test_smaller_images(made: Callable[..., Path], data: Path) -> None:
         assert np.abs(dots - np.array(annotated[step:]) / 2).max() < 0.6
     report = verify(out)
     assert failing(report) == set(), report.text()
-    assert "what follows from actions and states: gripper_pixel 50" in "".join(report.notes)
+    assert "what follows from actions and states: gripper_pixel 75" in "".join(report.notes)
     assert "any text" not in "".join(report.notes)
 
 
