@@ -141,7 +141,7 @@ def test_every_value_is_compared(made: Callable[..., Path], data: Path) -> None:
     assert alone.ok
     (note,) = alone.notes
     assert note.startswith("bridge_dataset: annotations were not read (--data-root DIR reads them); ")
-    assert "were compared with what follows from actions: gripper_event " in note
+    assert "were compared with what follows from actions and states: gripper_event " in note
     assert "any text was taken for " in note
     assert "{box|all|camera(secondary)|form(qwen2.5-vl)} " in note
 

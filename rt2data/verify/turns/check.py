@@ -45,7 +45,7 @@ UNSURE = "\0"  # an image of which these samples do not say whether there is som
 
 
 class TurnCheck:
-    """Checks the conversations of samples one at a time: at once, or at the end where other samples' actions are asked.
+    """Checks the conversations of samples one at a time: at once, or at the end where other samples are asked.
 
     With `data_root` what tracks say is compared with the files that the recipe names.
     """
@@ -58,13 +58,14 @@ class TurnCheck:
         self.kinds: dict[str, Json] = {}
         self.tracks: dict[str, Tracks] = {}
         self.waiting = database("waiting (what BLOB)")
+        self.drawn = {parse(track).name for track in facts.drawings.values()}
         for source, entry in facts.sources.items():
             if not entry.get("kinds"):
                 continue
             rule = facts.rules[source]
             written = rule.get("kinds") or facts.recipe.get("kinds") or {}
             self.kinds[source] = {name: unrolled(kind) for name, kind in written.items()}
-            asked = names(self.kinds[source]) | {parse(track).name for track in facts.drawings.values()}
+            asked = names(self.kinds[source]) | self.drawn
             tracks = Tracks(entry, rule, asked, facts.recipe.get("image"))
             if data_root is not None:
                 tracks.read(data_root, self.check)
@@ -99,16 +100,18 @@ class TurnCheck:
         self._sound(where, sample)
         own = names({name: kinds[name] for name in (key.kind, kind.get("otherwise")) if name})
         known = self._known(where, sample, own, state, action)
+        if tracks.derived and sample["proprio"] is not None:
+            tracks.add_state(bytes.fromhex(key.digest), sample["step"], sample["proprio"], sizes)
         if tracks.derived and not sample.get("relative"):
             tracks.add_action(bytes.fromhex(key.digest), sample["step"], sample["dims"], sample["action"])
-        if tracks.derived.keys() & own:
+        if tracks.derived.keys() & (own | self.drawn):
             case = [where, {name: sample[name] for name in USED}, key, known, sizes, number]
             self.waiting.execute("INSERT INTO waiting VALUES (?)", (zlib.compress(json.dumps(case).encode(), 1),))
         else:
             self.told = self._compare(where, sample, key, known, sizes)
 
     def finish(self) -> Iterator[tuple[str, Json, Key, dict[str, str], int]]:
-        """Check what waited for the actions of other samples, and note what could be compared.
+        """Check what waited for other samples, and note what could be compared.
 
         Yields:
             Of each sample that waited its place, JSON and key, what it says of other steps, and its number.
