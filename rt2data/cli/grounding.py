@@ -31,6 +31,7 @@ def add_parsers(commands: Commands) -> None:
         "list the forms of boxes, points and traces, write objects in one, or read them from a text",
         """rt2data grounding format qwen3-vl --size 640x480 '[{"point": [320, 120], "label": "cup"}]'""",
     )
+    command.intermixed = True
     command.add_argument(
         "verb",
         choices=["list", "format", "parse", "regex"],

@@ -9,6 +9,7 @@ import sys
 
 from rt2data import __version__
 from rt2data.cli import datasets, grounding, mixtures, tokenizers
+from rt2data.cli.arguments import CommandParser
 from rt2data.errors import Rt2dataError, Rt2dataErrors
 
 EXTRAS = {"h5py": "hdf5", "obstore": "cloud"}
@@ -99,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="`rt2data COMMAND --help` shows an example of each. To begin: rt2data plan quickstart",
     )
     top.add_argument("--version", action="version", version=__version__)
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=CommandParser)
     for group in (mixtures, datasets, tokenizers, grounding):
         group.add_parsers(commands)
     return top

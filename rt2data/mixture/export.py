@@ -29,7 +29,7 @@ from rt2data.mixture.export_files import Add, Json, json_lines, json_list, parqu
 from rt2data.mixture.reader import Sample
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
-from rt2data.turns.chat_templates import ChatTemplate, load_chat_template, write_chat
+from rt2data.turns.chat_templates import ChatTemplate, bundled_templates, load_chat_template, write_chat
 from rt2data.turns.conversation import plain_messages
 
 FORMATS = ("messages", "swift", "llava", "text")
@@ -140,8 +140,9 @@ def export(
         reads = {"llava": ", which is what LLaVA reads", "swift": ", which is what ms-swift reads"}.get(format, "")
         raise Rt2dataError(str(target), f"{format} with images in Parquet", f"image files{reads}")
     if (format == "text") != (template is not None):
-        found = f"{'a' if template else 'no'} chat template for the format {format}"
-        raise Rt2dataError(str(target), found, "a template for the format text, and for no other")
+        found = f"{'no' if template is None else 'a'} chat template for the format {format}"
+        repair = f"--template NAME: {', '.join(bundled_templates())}, or a file" if template is None else ""
+        raise Rt2dataError(str(target), found, "a template for the format text, and for no other", repair)
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
         raise Rt2dataError(str(target), "a file, or a folder with files in it", "a new or an empty folder")
     if source.resolve() in (into.resolve(), *into.resolve().parents):
@@ -258,6 +259,9 @@ class _Export:
         )
         if mark := template.find_mark(messages):
             self.exported.left_out[f"with {mark} in a text"] += 1
+            return
+        if strange := [message["role"] for message in messages if message["role"] not in template.roles]:
+            self.exported.left_out[f"with a turn of the role {strange[0]}, which the template lacks"] += 1
             return
         made = write_chat(messages, template)
         if any(message["loss"] == "action" and not message["spans"] for message in messages):

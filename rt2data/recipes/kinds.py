@@ -119,7 +119,7 @@ def _open_form(name: str, where: str) -> None:
         GroundingTokenizer.from_pretrained(name)
     except ActionError as error:
         told = error.found if error.where == name else f"{error.where}: {error.found}"
-        raise Rt2dataError(where, f"form({name}): {told}", error.expected, error.repair) from None
+        raise Rt2dataError(where, f"form({name}): {told}", f"{CALL_FORM} or {error.expected}", error.repair) from None
 
 
 def other_steps(kinds: Sequence[Kind], cameras: Sequence[str], history: int, where: str) -> tuple[int, ...]:

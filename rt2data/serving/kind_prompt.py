@@ -16,7 +16,7 @@ from rt2data.plain_text import lines
 from rt2data.serving.drawing import draw_objects
 from rt2data.tokenizer import ActionError, ActionParseError, ActionTokenizer, Box, Point, Trace
 from rt2data.tokenizer.loading import action_file
-from rt2data.tokenizer.proprio import FILE, load
+from rt2data.tokenizer.proprio import FILE, load, write_state
 from rt2data.turns.conversation import Value, fill_kind
 from rt2data.turns.drawings import parse_drawings
 from rt2data.turns.kind_parser import parse_kinds
@@ -173,6 +173,10 @@ class KindPrompt:
             ActionParseError: the turn has an action, and the text has none in its place, or at several.
             Rt2dataError: any other text that does not have the form of the turn.
         """
+        if not 0 <= turn < len(self.turns):
+            found = f"turn {turn} of the {len(self.turns)} that the model writes"
+            repair = "" if self.turns else "Floats of an action head are denormalised, not parsed"
+            raise Rt2dataError(self._where, found, "one of them, counted from 0", repair)
         asked = self.turns[turn]
         shown = " or ".join(f'"{write_template(one)}"' for one in asked.pool)
         name = next(iter(_acts(asked)), None)
@@ -230,11 +234,9 @@ class KindPrompt:
         return {key: "" for key, (_, one) in self.kind.drawn().items() if objects.get(one.name)}
 
     def _written_state(self, state: npt.ArrayLike) -> str:
-        import numpy as np
-
         if self._state is None:
             raise Rt2dataError(self._where, f"no {FILE}", "the file beside tokenizer.json")
-        return str(self._state.format(self._state.encode(np.asarray(state, np.float32))))
+        return write_state(self._state, state, self._where)
 
     def _expand(self, values: dict[str, Value]) -> Iterator[tuple[Turn, dict[str, Value]]]:
         """Every turn with its values; those that are repeated, for each element of the lists that are known."""

@@ -38,9 +38,11 @@ def parse_kinds(
     names = [kind.name for kind in kinds]
     for kind in kinds:
         if kind.weight == 0 and kind.name not in [one.otherwise for one in kinds]:
-            raise Rt2dataError(at(kind.name), "weight: 0", "more, or another kind whose otherwise it is")
+            found = f"the kind {kind.name} has weight: 0"
+            raise Rt2dataError(at(kind.name), found, "more, or another kind whose otherwise it is")
         if kind.otherwise and kind.otherwise not in names:
-            expected = f"another of {', '.join(names)}"
+            others = [name for name in names if name != kind.name]
+            expected = f"one of {', '.join(others)}" if others else "another kind of this source"
             raise Rt2dataError(at(kind.name), f'otherwise: "{kind.otherwise}"', expected, near(kind.otherwise, names))
         other = next((one for one in kinds if one.name == kind.otherwise), None)
         if other is kind or (other and other.otherwise):
@@ -66,7 +68,7 @@ def _kind(name: str, fields: Mapping[str, Any], where: str, drawings: Mapping[st
     _check_variants(kind, where)
     for slot in kind.images():
         if slot.drawing and slot.drawing not in drawings:
-            expected = f"a drawing of the recipe, under draw: {', '.join(drawings) or '(none)'}"
+            expected = f"one of the drawings under draw: of the recipe, {', '.join(drawings) or '(none)'}"
             raise Rt2dataError(where, f"{{{slot.key}}}", expected, near(slot.drawing, drawings))
     if not any(turn.loss != "none" for turn, _ in kind.flat()):
         found = f"the kind {name} has no turn that is learned"

@@ -449,6 +449,8 @@ def test_grounding_writes_and_reads_a_form(capsys: pytest.CaptureFixture[str], m
     assert len(json.loads(capsys.readouterr().out)[0]["trace"]) == 2
     assert cli.main(["grounding", "format", "ecot-trace", '[{"trace": [[1, 2], [3, 4]]}]', "--size", "9x9"]) == 0
     assert capsys.readouterr().out == "[1, 2, 3, 4]\n"
+    assert cli.main(["grounding", "format", "qwen3-vl", "--size", "640x480", '[{"point": [320, 120]}]']) == 0
+    assert capsys.readouterr().out == '[{"point_2d": [500, 250]}]\n'
     assert cli.main(["grounding", "regex", "molmo", "--label", "cups"]) == 0
     assert re.fullmatch(capsys.readouterr().out.strip(), '<point x="10.0" y="4.2" alt="cups">cups</point>')
     assert cli.main(["grounding", "list"]) == 0

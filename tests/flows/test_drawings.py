@@ -180,7 +180,7 @@ def test_the_plan_counts_what_is_missing(tmp_path: Path, build: Build) -> None:
 @pytest.mark.parametrize(
     ("draw", "slot", "message"),
     [
-        ({}, "image:primary|draw(path)", "a drawing of the recipe, under draw: (none)"),
+        ({}, "image:primary|draw(path)", "one of the drawings under draw: of the recipe, (none)"),
         ({"way": {"track": "trace"}}, "image:primary|draw(wey)", "way"),
         ({"path": {"track": "trace"}}, "images|draw(path)", "{image:CAMERA|draw(NAME)}"),
         ({"path": {"track": "trace"}}, "image:primary|step(-1)|draw(path)", "{image:CAMERA|draw(NAME)}"),

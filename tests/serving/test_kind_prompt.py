@@ -201,6 +201,17 @@ def test_parts_pools_and_several_turns_of_the_model(spoken: Built, tmp_path: Pat
         assert bins.tolist() == [int(n) for n in ACTION.split()]
     with pytest.raises(ActionParseError):
         ask.parse_reply(f"Old. {ACTION}", turn=1)
+    with pytest.raises(Rt2dataError, match=r"turn 2 of the 2 that the model writes; expected one of"):
+        ask.parse_reply(f"Old. {ACTION}", turn=2)
+
+
+def test_a_turn_and_a_state_that_there_are_not(spoken: Built) -> None:
+    head = KindPrompt(spoken.out, "bridge", "head")
+    with pytest.raises(Rt2dataError, match=r"kind head: turn 1 of the 1 that the model writes"):
+        head.parse_reply(ACTION, turn=1)
+    pictures = {"primary": 0, "wrist": 0}
+    with pytest.raises(Rt2dataError, match=r"kind head: a state of shape \(3,\); expected \(7,\): x y z"):
+        head("move it", [0.0, 1.0, 2.0], images=pictures)
 
 
 def test_a_reply_that_is_no_action(spoken: Built) -> None:

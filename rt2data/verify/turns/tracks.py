@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from rt2data.storage.places import Place
 from rt2data.verify.reference import texts
 from rt2data.verify.reference.texts import ROLES, SLOT
-from rt2data.verify.report import Check
+from rt2data.verify.report import Check, describe_unread
 from rt2data.verify.turns import derived, files, forms, times
 from rt2data.verify.turns.derived import Actions
 from rt2data.verify.turns.store import Store
@@ -122,7 +122,8 @@ class Tracks:
             except files.Unread as error:
                 self.unknown[f"{one['file']}, since {error}"] += 1
             except (OSError, ValueError, AttributeError, TypeError, OverflowError, RecursionError) as error:
-                check.fail(str(path), str(error) or type(error).__name__, "the annotations that the recipe names")
+                expected = "the annotations that the recipe names, below --data-root"
+                check.fail(str(path), describe_unread(error), expected)
         self.store.close()
 
     def add_action(self, unit: bytes, step: int, dims: list[str], numbers: list[float]) -> None:
