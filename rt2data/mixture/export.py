@@ -114,7 +114,7 @@ def export(
     images: str = "files",
     template: str | None = None,
 ) -> Exported:
-    """Write a mixture in a chat format, into a folder that appears whole or not at all.
+    """Write a mixture in a chat format, or as text, into a folder that appears whole or not at all.
 
     Args:
         path: the mixture's folder or URL.
@@ -127,10 +127,12 @@ def export(
         What was written. Samples whose texts hold one of `PLACEHOLDERS` that is none of their images are left out and
         counted: a framework would look for an image there. So are samples whose action is floats and no text, and
         answers that no record can hold: those after a turn whose sample is not in the split, unless the format can say
-        that an answer is not to be learned (``swift``).
+        that an answer is not to be learned (``swift``). As text, those are left out whose texts hold one of the
+        template's marks.
 
     Raises:
-        Rt2dataError: no mixture, a target that is in use or inside the mixture, or a shard that cannot be read.
+        Rt2dataError: no mixture or template, a target that is in use or inside the mixture, images or a template that
+            the format does not have, or a shard that cannot be read.
     """
     source, into = storage.place(path).absolute(), storage.place(target).absolute()
     if not isinstance(into, Path):
