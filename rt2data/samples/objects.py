@@ -142,7 +142,7 @@ def _each(
 ) -> pa.Array:
     """What `say` makes of the objects of each row and of the size of its image; null where it has none.
 
-    `where` is the placeholder as errors call it, the camera, "" where its size is not looked at, and what errors expect.
+    `where` is the placeholder as errors call it, the camera ("" where its size is not looked at), what errors expect.
     """
     (named, camera, expected), (rows, sizes, values) = where, objects
     sides = [index.numbers(table, f"{camera}.{name}")[rows] if camera else 0 * rows for name in ("width", "height")]

@@ -73,7 +73,7 @@ def point(rule: Json, state: Sequence[float], sizes: Mapping[str, tuple[int, int
     size, places = rule.get("size") or sizes.get(rule["camera"]), rule["position"]
     if size is None or not all(isinstance(place, int) and place < len(state) for place in places):
         return None
-    x, y, z = (_single(state[place]) for place in places)
+    x, y, z = (float32(state[place]) for place in places)
     right, down, ahead = (a * x + b * y + c * z + t for a, b, c, t in rule["camera_from_base"])
     fx, fy, cx, cy = rule["intrinsics"]
     if not ahead > 0:
