@@ -144,6 +144,15 @@ def test_what_is_refused(tmp_path: Path, text: str, message: str) -> None:
     assert str(caught.value).replace(f"{tmp_path}/", "") == message
 
 
+def test_a_turn_that_is_none_says_what_a_turn_is(tmp_path: Path) -> None:
+    kinds = "{a: {turns: [{human: x}, {assistant: y}]}}"
+    (tmp_path / "r.yaml").write_text(f"name: r\nsources:\n- {{source: bridge, kinds: {kinds}}}\n")
+    with pytest.raises(
+        Rt2dataError, match=r'turns.0" is .*; expected a turn: system, user or assistant with its templ'
+    ):
+        recipe.read_recipe(tmp_path / "r.yaml")
+
+
 def test_defaults(tmp_path: Path) -> None:
     found = read(tmp_path, "name: x\nsources: [{source: bridge}, {source: vqav2}, {source: coco}]\n")
     assert (found.seed, found.samples_per_shard, found.max_repeat, found.weights) == (0, 5000, 10, "share")
