@@ -147,9 +147,7 @@ def test_what_is_refused(tmp_path: Path, text: str, message: str) -> None:
 def test_a_turn_that_is_none_says_what_a_turn_is(tmp_path: Path) -> None:
     kinds = "{a: {turns: [{human: x}, {assistant: y}]}}"
     (tmp_path / "r.yaml").write_text(f"name: r\nsources:\n- {{source: bridge, kinds: {kinds}}}\n")
-    with pytest.raises(
-        Rt2dataError, match=r'turns.0" is .*; expected a turn: system, user or assistant with its templ'
-    ):
+    with pytest.raises(Rt2dataError, match=r'turns.0" is .*; expected a turn: system, user or assistant with its te'):
         recipe.read_recipe(tmp_path / "r.yaml")
 
 
