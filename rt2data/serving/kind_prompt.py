@@ -134,15 +134,17 @@ class KindPrompt:
             part.name for part in self.kind.parts
             if part.drop and any(slot.key not in given and not slot.has_fallback for slot in slots(part.template))
         )  # fmt: skip
-        left = list(replies)
+        left, asks = list(replies), False
         messages: list[dict[str, Any]] = []
         for turn, own in self._expand(given):
             if _written(turn):
+                if not left and asks and not messages:
+                    raise Rt2dataError(self._where, "no turn, since each lacks a value", "the values that turns say")
                 if not left:
                     return messages
                 messages.append({"role": "assistant", "content": [{"type": "text", "text": left.pop(0)}]})
                 continue
-            one = replace(self.kind, turns=(turn,))
+            one, asks = replace(self.kind, turns=(turn,)), True
             try:
                 filled = fill_kind(
                     one, own, lambda slot: self._show(slot, images or {}, objects or {}), dropped=dropped

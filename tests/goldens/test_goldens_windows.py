@@ -329,6 +329,7 @@ def test_the_bundled_recipe(tmp_path: Path, build: Callable[..., Json]) -> None:
     steps = 25
     small_corpora.write_bridge(tmp_path, [small_corpora.episode(n, steps) for n in range(2)], shards=1)
     texts = {str(n): {"subtask": "reach" if n < 15 else "lift"} for n in range(steps)}
+    texts["0"]["task"] = "ECoT's own words"  # of one step: the task is the dataset's instruction
     boxes = [[[0.9, "pot", [1, 2, 5, 8]]] for _ in range(steps)]
     notes = {"reasoning": texts, "features": {"bboxes": boxes}}
     (tmp_path / "embodied_features_bridge.json").write_text(json.dumps({"/data/0/out.npy": {"0": notes, "1": notes}}))

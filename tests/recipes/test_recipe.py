@@ -168,8 +168,15 @@ def test_what_is_refused(tmp_path: Path, text: str, message: str) -> None:
     ],
 )
 def test_a_tokenizer_that_is_not_there_is_named_with_its_place(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(Rt2dataError, match=rf'{message}; expected one of .*Did you mean "[a-z-]*"\?$'):
+    with pytest.raises(Rt2dataError, match=rf'{message}; expected (say or )?one of .*Did you mean "[a-z-]*"\?$'):
         read(tmp_path, f"name: x\n{text}")
+
+
+def test_a_turn_that_is_none_says_what_a_turn_is(tmp_path: Path) -> None:
+    kinds = "{a: {turns: [{human: x}, {assistant: y}]}}"
+    (tmp_path / "r.yaml").write_text(f"name: r\nsources:\n- {{source: bridge, kinds: {kinds}}}\n")
+    with pytest.raises(Rt2dataError, match='unknown field "human"; expected one of assistant, end, loss, missing, sys'):
+        recipe.read_recipe(tmp_path / "r.yaml")
 
 
 def test_defaults(tmp_path: Path) -> None:

@@ -205,6 +205,15 @@ def test_parts_pools_and_several_turns_of_the_model(spoken: Built, tmp_path: Pat
         ask.parse_reply(f"Old. {ACTION}", turn=2)
 
 
+def test_a_conversation_of_which_every_turn_is_left_out(spoken: Built, tmp_path: Path) -> None:
+    plan = {"turns": [{"user": "{subtask}?", "missing": "skip"}, {"assistant": "{plan}"}]}
+    (tmp_path / "manifest.json").write_text(json.dumps(other_recipe(spoken, tmp_path, plan=plan)))
+    ask = KindPrompt(tmp_path, "bridge", "plan")
+    assert ask("move it", values={"subtask": "reach"})[0]["content"] == [{"type": "text", "text": "reach?"}]
+    with pytest.raises(Rt2dataError, match=r"kind plan: no turn, since each lacks a value"):
+        ask("move it")
+
+
 def test_a_turn_and_a_state_that_there_are_not(spoken: Built) -> None:
     head = KindPrompt(spoken.out, "bridge", "head")
     with pytest.raises(Rt2dataError, match=r"kind head: turn 1 of the 1 that the model writes"):

@@ -221,3 +221,13 @@ def test_texts_with_a_mark_are_left_out_and_counted(mixture: Built, tmp_path: Pa
     exported = export.export(mixture.out, tmp_path / "text", "text", template=str(path))
     assert exported.left_out["with the in a text"] > 0
     assert isinstance(load_chat_template(path), ChatTemplate)
+
+
+def test_a_role_that_the_template_lacks_is_left_out_and_counted(spoken: Built, tmp_path: Path) -> None:
+    """`act` begins with a system turn, which Molmo does not have."""
+    exported = export.export(spoken.out, tmp_path / "text", "text", template="molmo")
+    every = [members["json"] for split in ("train", "val") for members in builds.samples(spoken.out, split)]
+    systems = sum(any(turn["role"] == "system" for turn in one["messages"]) for one in every)
+    assert systems
+    assert exported.left_out == {"with a turn of the role system, which the template lacks": systems}
+    assert sum(exported.samples.values()) == len(every) - systems
