@@ -61,13 +61,10 @@ def mixture(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
 @pytest.fixture(scope="session")
 def spoken(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The mixture of `spoken_mixture`, with kinds of sample; not to be changed."""
-    from rt2data.pipeline import build as flow
 
     folder = tmp_path_factory.mktemp("spoken")
     recipe = spoken_mixture.write(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flow, "Engine", small_corpora.in_process())
-        manifest = flow.build(recipe, folder / "out", data_root=folder / "data", progress=False)
+    manifest = small_corpora.build(recipe, folder / "out", data_root=folder / "data")
     return Built(recipe, folder / "data", folder / "out", manifest)
 
 

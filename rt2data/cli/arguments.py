@@ -16,9 +16,24 @@ Commands = Any
 """What `ArgumentParser.add_subparsers` returns: its class is private."""
 
 
+class CommandParser(argparse.ArgumentParser):
+    """The parser of a command; with `intermixed`, arguments that may be missing can stand behind options."""
+
+    intermixed = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if not self.intermixed:
+            return super().parse_known_args(args, namespace)
+        self.intermixed = False  # what is called here calls this again
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self.intermixed = True
+
+
 def add_command(
     commands: Commands, name: str, run: Callable[[argparse.Namespace], int | None], summary: str, example: str
-) -> argparse.ArgumentParser:
+) -> CommandParser:
     """Add the parser of a command.
 
     Args:
@@ -28,7 +43,7 @@ def add_command(
         summary: what the command does, one line, in the imperative and without a final stop.
         example: one command line.
     """
-    command: argparse.ArgumentParser = commands.add_parser(
+    command: CommandParser = commands.add_parser(
         name,
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.",

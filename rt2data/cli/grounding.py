@@ -31,12 +31,14 @@ def add_parsers(commands: Commands) -> None:
         "list the forms of boxes, points and traces, write objects in one, or read them from a text",
         """rt2data grounding format qwen3-vl --size 640x480 '[{"point": [320, 120], "label": "cup"}]'""",
     )
+    command.intermixed = True
     command.add_argument(
         "verb",
         choices=["list", "format", "parse", "regex"],
         metavar="list|format|parse|regex",
         help="what to do; regex prints a regular expression of the form's texts",
     )
+    command.set_defaults(late=("form", "text"))
     command.add_argument("form", nargs="?", metavar="FORM", help="a bundled form, or a file")
     command.add_argument(
         "text", nargs="?", metavar="TEXT", help="of format the objects as JSON, of parse a model's text; none: stdin"

@@ -9,6 +9,7 @@ import sys
 
 from rt2data import __version__
 from rt2data.cli import datasets, grounding, mixtures, tokenizers
+from rt2data.cli.arguments import CommandParser
 from rt2data.errors import Rt2dataError, Rt2dataErrors
 
 EXTRAS = {"h5py": "hdf5", "obstore": "cloud"}
@@ -42,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     if "--" in arguments and arguments[:1] == ["build"]:
         split = arguments.index("--")
         arguments, beam_options = arguments[:split], arguments[split + 1 :]
-    args = parser().parse_args(arguments)
+    args = _parse(arguments)
     args.beam_options = beam_options
     try:
         return int(args.run(args) or 0)
@@ -74,6 +75,22 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    """Parse the arguments of the program.
+
+    argparse takes a positional argument that may be absent for absent where an option stands before it, and what
+    stands behind the option for surplus. Commands name such arguments as `late`.
+    """
+    top = parser()
+    args, surplus = top.parse_known_args(arguments)
+    for name in getattr(args, "late", ()):
+        if not getattr(args, name) and surplus and not surplus[0].startswith("-"):
+            setattr(args, name, surplus.pop(0))
+    if surplus:
+        top.error(f"unrecognized arguments: {' '.join(surplus)}")
+    return args
+
+
 def parser() -> argparse.ArgumentParser:
     """Build the parser of every command."""
     top = argparse.ArgumentParser(
@@ -83,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="`rt2data COMMAND --help` shows an example of each. To begin: rt2data plan quickstart",
     )
     top.add_argument("--version", action="version", version=__version__)
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=CommandParser)
     for group in (mixtures, datasets, tokenizers, grounding):
         group.add_parsers(commands)
     return top

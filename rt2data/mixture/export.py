@@ -29,7 +29,8 @@ from rt2data.mixture.export_files import Add, Json, json_lines, json_list, parqu
 from rt2data.mixture.reader import Sample
 from rt2data.storage import atomic
 from rt2data.storage.places import Place
-from rt2data.turns.chat_templates import ChatTemplate, load_chat_template, write_chat
+from rt2data.turns.chat_templates import ChatTemplate, bundled_templates, load_chat_template, write_chat
+from rt2data.turns.conversation import plain_messages
 
 FORMATS = ("messages", "swift", "llava", "text")
 IMAGES = ("files", "parquet")
@@ -113,7 +114,7 @@ def export(
     images: str = "files",
     template: str | None = None,
 ) -> Exported:
-    """Write a mixture in a chat format, into a folder that appears whole or not at all.
+    """Write a mixture in a chat format, or as text, into a folder that appears whole or not at all.
 
     Args:
         path: the mixture's folder or URL.
@@ -126,23 +127,24 @@ def export(
         What was written. Samples whose texts hold one of `PLACEHOLDERS` that is none of their images are left out and
         counted: a framework would look for an image there. So are samples whose action is floats and no text, and
         answers that no record can hold: those after a turn whose sample is not in the split, unless the format can say
-        that an answer is not to be learned (``swift``).
+        that an answer is not to be learned (``swift``). As text, those are left out whose texts hold one of the
+        template's marks.
 
     Raises:
-        Rt2dataError: no mixture, a target that is in use or inside the mixture, or a shard that cannot be read.
+        Rt2dataError: no mixture or template, a target that is in use or inside the mixture, images or a template that
+            the format does not have, or a shard that cannot be read.
     """
     source, into = storage.place(path).absolute(), storage.place(target).absolute()
     if not isinstance(into, Path):
         raise Rt2dataError(str(target), "a URL", "a folder of this machine", "Copy it to the store afterwards")
     manifest = reader.load_manifest(path)
     if format != "messages" and images == "parquet":
-        reads = {"llava": "LLaVA", "swift": "ms-swift", "text": "a row of texts"}[format]
-        raise Rt2dataError(str(target), f"{format} with images in Parquet", f"image files, which is what {reads} reads")
+        reads = {"llava": ", which is what LLaVA reads", "swift": ", which is what ms-swift reads"}.get(format, "")
+        raise Rt2dataError(str(target), f"{format} with images in Parquet", f"image files{reads}")
     if (format == "text") != (template is not None):
-        found = (
-            "no chat template for the format text" if format == "text" else f"a chat template for the format {format}"
-        )
-        raise Rt2dataError(str(target), found, "a template for the format text, and for no other")
+        found = f"{'no' if template is None else 'a'} chat template for the format {format}"
+        repair = f"--template NAME: {', '.join(bundled_templates())}, or a file" if template is None else ""
+        raise Rt2dataError(str(target), found, "a template for the format text, and for no other", repair)
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
         raise Rt2dataError(str(target), "a file, or a folder with files in it", "a new or an empty folder")
     if source.resolve() in (into.resolve(), *into.resolve().parents):
@@ -253,9 +255,15 @@ class _Export:
 
     def _add_text(self, stem: str, split: str, sample: Sample, template: ChatTemplate, add: Add) -> None:
         """Write a sample as the text of its conversation."""
-        messages = sample.meta.get("messages") or _plain_messages(sample)
+        meta = sample.meta
+        messages = meta.get("messages") or plain_messages(
+            meta["kind"], meta["prompt"], meta["target"], list(sample.images)
+        )
         if mark := template.find_mark(messages):
             self.exported.left_out[f"with {mark} in a text"] += 1
+            return
+        if strange := [message["role"] for message in messages if message["role"] not in template.roles]:
+            self.exported.left_out[f"with a turn of the role {strange[0]}, which the template lacks"] += 1
             return
         made = write_chat(messages, template)
         if any(message["loss"] == "action" and not message["spans"] for message in messages):
@@ -342,24 +350,6 @@ def _place_images(turns: list[Turn], kind: str | None) -> list[Turn] | None:
     if kind != "vqa" or images < 2 or sum(marks) != images:
         return None
     return [turn._replace(images=0) for turn in turns]
-
-
-def _plain_messages(sample: Sample) -> list[Json]:
-    """The conversation of a sample of a mixture without kinds: the prompt behind the images, and the target."""
-    question, answer = sample.meta["prompt"], sample.meta["target"]
-    content = [{"type": "image", "image": name} for name in sample.images] + [{"type": "text", "text": question}]
-    words = len(answer)
-    if sample.meta["kind"] == "robot":
-        marked = answer.find(prompts.MARKER)
-        words = marked + len(prompts.MARKER) + 1 if marked >= 0 else 0
-    loss = "text" if sample.meta["kind"] != "robot" else "both" if words else "action"
-    parts = ((0, words, "text"), (words, len(answer), "action"))
-    spans = [{"start": start, "end": end, "loss": of} for start, end, of in parts if start < end]
-    said = [{"type": "text", "text": answer}] if answer else []
-    return [
-        {"role": "user", "content": content, "loss": "none", "end": False, "spans": []},
-        {"role": "assistant", "content": said, "loss": loss, "end": True, "spans": spans},
-    ]
 
 
 def _streams(shards: list[Json]) -> list[tuple[str | None, list[Json]]]:

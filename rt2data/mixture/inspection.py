@@ -23,6 +23,7 @@ from rt2data.tokenizer.loading import action_file
 from rt2data.tokenizer.text.reply import parse_reply
 
 WIDTH = 100  # columns
+STEPS = 3  # of a chunk, the first ones that are shown; and the last one
 LOOKED_AT = 400  # samples of a shard that are searched for a group before the next shard is opened
 
 Json = dict[str, Any]
@@ -253,15 +254,19 @@ def _action(sample: Json, decoded: list[float], tokenizer: ActionTokenizer) -> l
     """The action as the target decodes, and as it was stored, with units."""
     dims = tokenizer.for_source(sample["source"]).dims if tokenizer.sources else tokenizer.dims
     rows = []
-    for step in range(sample["horizon"]):
+    horizon = sample["horizon"]
+    shown = range(horizon) if horizon <= STEPS + 2 else [*range(STEPS), horizon - 1]
+    for step in shown:
+        if step == horizon - 1 and len(shown) < horizon:
+            rows.append(("...      ", f"{horizon - len(shown)} more steps; all of them with --json"))
         own = slice(step * len(dims), (step + 1) * len(dims))
-        place = "" if sample["horizon"] == 1 else f" {step}"
+        place = "" if horizon == 1 else f" {step}"
         ends = "terminate" if sample["terminate"][step] else "go on"
         values = [
             f"{d.name} {_number(x)}{' ' + d.unit if d.unit else ''}" for d, x in zip(dims, decoded[own], strict=True)
         ]
         rows.append((f"decoded{place}", f"{ends}; {', '.join(values)}"))
-        rows.append((f"stored{place}", ", ".join(_number(x) for x in sample["action"][own])))
+        rows.append((f"stored{place and ' '}{place}", ", ".join(_number(x) for x in sample["action"][own])))
     return rows
 
 
@@ -284,5 +289,5 @@ def _number(x: float) -> str:
 
 
 def _plain(text: str) -> str:
-    """Without control characters: a dataset's text must not steer the terminal."""
-    return "".join(c if c.isprintable() else " " for c in text)
+    """Without control characters: a dataset's text must not steer the terminal. A line break is shown as ⏎."""
+    return "".join(c if c.isprintable() else "⏎" if c == "\n" else " " for c in text)

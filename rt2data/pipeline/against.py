@@ -136,7 +136,8 @@ class _Compared:
     file_std: Floats
     low: Floats
     high: Floats
-    outside: Floats  # the share of values that lie outside by more than value_limits.MARGIN of the width
+    outside: Floats  # the share of values that lie outside
+    far: Floats  # the same by more than value_limits.MARGIN of the width
 
     def moves(self, i: int) -> bool:
         """Whether dimension `i` moves in both."""
@@ -215,6 +216,7 @@ def compare(space: Space, train: Mapping[str, Any], values: Iterable[Floats], st
         statistics.measure("std") if has else np.zeros(len(space.dims)),
         low,
         high,
+        (below + above) / max(count, 1),
         far / max(count, 1),
     )
     each = range(len(space.dims))
@@ -262,7 +264,8 @@ def _values_of_mixture(folder: Place, manifest: Json, source: str) -> Iterator[F
     """The actions of the train samples of a source."""
     waiting: list[Floats] = []
     for sample in _robots(folder, manifest, source):
-        steps = np.array(sample["action"], np.float64).reshape(-1, len(sample["dims"]))
+        # What is stored is float32, of which JSON has the shortest decimal.
+        steps = np.array(sample["action"], np.float32).reshape(-1, len(sample["dims"]))
         waiting.append(steps[np.array(sample["action_valid"])] if sample.get("relative") else steps[:1])
         if len(waiting) == _BLOCK:
             yield np.concatenate(waiting)
@@ -321,7 +324,7 @@ def _findings(it: _Compared, *, clips: bool) -> Iterator[str]:
         if it.file_std[i] > 0 and abs(it.shift(i)) > SHIFT:
             yield f"{dims[i]}: its mean lies {it.shift(i):+.2f} standard deviations of the file from the file's"
     for i in range(len(dims)):
-        if it.outside[i] > OUTSIDE:
+        if it.far[i] > OUTSIDE:
             what = "are clipped" if clips else "become numbers beyond -1 and 1"
             yield f"{dims[i]}: {100 * it.outside[i]:.1f} % of the values lie outside of the file's bounds and {what}"
 

@@ -48,7 +48,7 @@ def set_kind_quotas(recipe: Recipe, source: RecipeSource, plan: SourcePlan, quot
         where = f"{source.where}: {source.name}, kind {kind.name}"
         if "samples" not in plan.unknown and kind.weight != 0:
             if not size:
-                found = f"no train sample: of {plan.steps['train']:,} steps none has {_needs(source, kind.name)}"
+                found = f"no train sample: no step has {_needs(source, kind.name)}"
                 problems.append(Rt2dataError(where, found, "at least one", "Look at its tracks, or take it out"))
             elif quota > Fraction(str(recipe.max_repeat)) * size:
                 found = f"repeated {quota / size:.1f} times ({size:,} samples for a quota of {quota:,})"
@@ -83,6 +83,8 @@ def refuse_missing(source: RecipeSource, plan: SourcePlan) -> list[Rt2dataError]
                 f"Say requires: [{key}] on the kind to leave these steps out of it, otherwise: KIND to take other "
                 "turns, or missing: skip or empty on the turn"
             )
+            if number == total:
+                repair = f"No step has it: look at its rows above, and at episode: of its annotations. {repair}"
             where = f"{source.where}: {source.name}, kind {name}"
             problems.append(Rt2dataError(where, found, "what to do with them", repair))
     return problems

@@ -113,7 +113,7 @@ def make_plan(job: Job, tokenizers: list[dict[str, Any]], sizes: Sequence[Mappin
 def refused_plan(recipe: Recipe, plans: list[SourcePlan], problems: list[Rt2dataError]) -> Plan:
     """The plan of a recipe by which nothing can be built, with what it asks for."""
     plan = Plan("", plans, counted_streams(recipe, plans), [], problems=problems)
-    plan.warnings += warnings.warnings(recipe, plans, plan.splits)
+    plan.warnings += warnings.warnings(recipe, plans, {})  # nothing was drawn yet
     return plan
 
 

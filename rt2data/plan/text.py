@@ -150,7 +150,7 @@ def _kind_lines(s: SourcePlan) -> list[str]:
 def _tracks(tracks: dict[str, Any]) -> str:
     """What a plan says of the tracks of a source: rows of each, those that hold at no step, and what is no row."""
     counts = [", ".join(f"{name} {rows:,}" for name, rows in tracks["rows"].items()) + " rows"]
-    counts += [f"{tracks['unmatched']:,} of them hold at no step"] if tracks["unmatched"] else []
+    counts += [f"{tracks['unmatched']:,} of them hold at no step that was read"] if tracks["unmatched"] else []
     unusable = ", ".join(f"{n:,} {reason}" for reason, n in tracks["unusable"].items())
     counts += [f"no rows: {unusable}"] if unusable else []
     return "; ".join(counts)

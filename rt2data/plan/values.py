@@ -6,6 +6,7 @@ example; and the grippers of some episodes, to see whether they open before they
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from rt2data.robot.value_limits import MARGIN, OPENNESS, Extent
 from rt2data.samples import selection
 from rt2data.samples.job import Job
 from rt2data.tokenizer import ActionTokenizer
+from rt2data.tokenizer.floats import float_normaliser
 
 Statistics = Mapping[str, Any]
 Range = tuple[float, float]
@@ -83,10 +85,15 @@ def _ranges(
     A percentile tells it without a look at the steps: where more than SHARE lie beyond an end, the 1st or 99th does.
     """
     clips = not tokenizer.spec.of_chunks  # whose codes are clipped, not the values
+    limits = True
+    if tokenizer.spec.scheme == "float":
+        rule = float_normaliser(tokenizer).rule
+        limits = rule.kind == "bounds"  # those of a z-score are one standard deviation to either side
+        clips = limits and rule.clip == 1
     for i, (dim, unit) in enumerate(zip(tokenizer.dims, units, strict=True)):
         if dim.relative:  # its bounds are those of another number
             continue
-        bounds = (dim.low, dim.high)
+        bounds = (dim.low, dim.high) if limits else (-math.inf, math.inf)
         declared = (0.0, 1.0) if unit == OPENNESS else bounds
         if not _leaves(train, i, declared) and not (clips and _leaves(train, i, bounds)):
             continue

@@ -44,14 +44,26 @@ def parse_actions(written: WrittenRecipe) -> tuple[ActionScheme, ...]:
     """Parse the field ``actions``, which fits its schema; () where the recipe has none.
 
     Raises:
-        ActionError: no tokenizer of that name, where its horizon has to be looked up.
+        Rt2dataError: no tokenizer of that name, where its horizon has to be looked up.
     """
     schemes = []
     for name, fields in written.fields.get(KEY, {}).items():
-        horizon = fields.get("horizon") or ActionTokenizer.from_pretrained(fields["spec"]).horizon
+        horizon = fields.get("horizon") or own_horizon(fields["spec"], written.at(KEY, name, "spec"))
         rule = fields.get("bounds") or ("none" if scheme_of(fields["spec"]) == "float" else "quantiles")
         schemes.append(ActionScheme(name, fields["spec"], int(horizon), Bounds(rule)))
     return tuple(schemes)
+
+
+def own_horizon(tokenizer: str, where: str) -> int:
+    """Return the steps of an action chunk of a tokenizer, which a recipe names at `where`.
+
+    Raises:
+        Rt2dataError: no tokenizer of that name, or a file that is none.
+    """
+    try:
+        return ActionTokenizer.from_pretrained(tokenizer).horizon
+    except ActionError as error:
+        raise Rt2dataError(where, f"{error.where}: {error.found}", error.expected, error.repair) from None
 
 
 def check_horizons(schemes: tuple[ActionScheme, ...], horizon: int, written: WrittenRecipe) -> None:

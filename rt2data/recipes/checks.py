@@ -84,7 +84,8 @@ def check_tokenizers(recipe: Recipe, written: WrittenRecipe) -> None:
     try:
         proprio.load_scheme(recipe.state)
     except ActionError as error:
-        raise Rt2dataError(written.at("state", "spec"), error.found, error.expected, error.repair) from error
+        found = f"spec: {recipe.state}: {error.found}"
+        raise Rt2dataError(written.at("state", "spec"), found, error.expected, error.repair) from error
 
 
 def check_shared_images(recipe: Recipe, written: WrittenRecipe) -> None:

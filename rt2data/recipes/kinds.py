@@ -11,7 +11,8 @@ from rt2data.recipes.include import WrittenRecipe, WrittenSource
 from rt2data.recipes.sampling import MAX_IMAGES
 from rt2data.tokenizer import ActionError, GroundingTokenizer
 from rt2data.turns.drawings import Drawing
-from rt2data.turns.kinds import Kind, Turn, parse_kinds
+from rt2data.turns.kind_parser import parse_kinds
+from rt2data.turns.kinds import Kind, Turn
 from rt2data.turns.template import CALL_FORM, slots, write_template
 
 CHOICES = ("every_kind", "one_kind_per_step")
@@ -68,13 +69,12 @@ def parse_source_kinds(
         if key in entry.fields:
             found = f'"{key}" on a source whose kinds say how often or how many'
             raise Rt2dataError(entry.at(key), found, "repeat or nothing", "Or give its kinds weights")
-    there = [name for name in cameras if name in declaration.cameras]
     for kind in kinds:
         place = entry.at("kinds", kind.name) if own else written.at("kinds", kind.name)
         for slot in kind.images():
-            if slot.name == "image" and slot.argument not in there:
-                expected = f"one of {', '.join(there)}"
-                repair = near(slot.argument, there) or "cameras: names those that a recipe uses"
+            if slot.name == "image" and slot.argument not in cameras:
+                expected = f"one of {', '.join(cameras)}"
+                repair = near(slot.argument, cameras) or "cameras: names those that a recipe uses"
                 raise Rt2dataError(place, f"the image of {slot.argument or 'no camera'}", expected, repair)
         for slot in (*kind.values().values(), *(drawing.slot for _, drawing in kind.drawn().values())):
             if slot.form:
@@ -118,7 +118,8 @@ def _open_form(name: str, where: str) -> None:
     try:
         GroundingTokenizer.from_pretrained(name)
     except ActionError as error:
-        raise Rt2dataError(where, f"form({name}): {error}", f"{CALL_FORM}, or a form of tokenizers/grounding") from None
+        told = error.found if error.where == name else f"{error.where}: {error.found}"
+        raise Rt2dataError(where, f"form({name}): {told}", f"{CALL_FORM} or {error.expected}", error.repair) from None
 
 
 def other_steps(kinds: Sequence[Kind], cameras: Sequence[str], history: int, where: str) -> tuple[int, ...]:

@@ -34,7 +34,7 @@ from rt2data.recipes.reasoning import Reasoning
 from rt2data.recipes.sampling import Sampling
 from rt2data.recipes.splits import Splits, parse_splits
 from rt2data.recipes.tracks import Annotation
-from rt2data.tokenizer import ActionTokenizer, proprio
+from rt2data.tokenizer import proprio
 from rt2data.turns.drawings import DEFAULTS, Drawing, parse_drawings
 from rt2data.turns.kinds import Kind
 
@@ -212,7 +212,7 @@ def _recipe(written: WrittenRecipe) -> Recipe:
         max_repeat=raw.get("max_repeat", 10), form=raw.get("form", "mixed"),
         cameras=tuple(raw.get("cameras", ["primary"])),
         image=None if image == "keep" else image, image_check=raw.get("image_check", "header"),
-        tokenizer=tokenizer.get("spec", "rt2"), horizon=_horizon(tokenizer, further),
+        tokenizer=tokenizer.get("spec", "rt2"), horizon=_horizon(tokenizer, further, written),
         state=raw.get("state", {}).get("spec", proprio.DEFAULT),
         bounds=_bounds(raw.get("compat", "none") != "none", written), compat=raw.get("compat", "none"), prompts=prompts,
         sources=(), holdout=None, resolved={}, actions=further,
@@ -246,11 +246,11 @@ def _holdout(recipe: Recipe, written: WrittenRecipe) -> Recipe:
     return replace(recipe, holdout=held)
 
 
-def _horizon(tokenizer: dict[str, Any], further: Sequence[ActionScheme]) -> int:
+def _horizon(tokenizer: dict[str, Any], further: Sequence[ActionScheme], written: WrittenRecipe) -> int:
     """Return the steps of an action chunk: as the recipe says, else the most that one of its tokenizers has."""
     if "horizon" in tokenizer:
         return int(tokenizer["horizon"])
-    own = ActionTokenizer.from_pretrained(tokenizer.get("spec", "rt2")).horizon
+    own = action_schemes.own_horizon(tokenizer.get("spec", "rt2"), written.at("tokenizer", "spec"))
     return max(own, *(scheme.horizon for scheme in further)) if further else own
 
 
@@ -301,17 +301,18 @@ def _source(recipe: Recipe, entry: WrittenSource, written: WrittenRecipe) -> Rec
     if declaration.kind == "robot" and not set(cameras) & set(declaration.cameras):
         found, expected = f"none of the cameras {', '.join(cameras)}", f"one of {', '.join(declaration.cameras)}"
         raise Rt2dataError(entry.place, found, expected, "Add it to cameras: in the recipe")
+    shown = [name for name in cameras if name in declaration.cameras]
     own_kinds, choose = kinds.parse_source_kinds(
-        declaration, written, entry, cameras, recipe.actions, recipe.drawings, floats=recipe.floats
+        declaration, written, entry, shown, recipe.actions, recipe.drawings, floats=recipe.floats
     )
     asked = [prompts[kind] for kind in ("robot", *(("plan",) if "plans" in fields else ()))]
     if own_kinds:
         asked = ["{proprio}"] if any(kind.uses("state") for kind in own_kinds) else []
     how = sampling.parse_sampling(
         declaration, written.fields, fields, (written.at, entry.at),
-        horizon=recipe.horizon, prompts=asked, cameras=len(cameras),
+        horizon=recipe.horizon, prompts=asked, cameras=len(shown),
     )  # fmt: skip
-    how = replace(how, others=kinds.other_steps(own_kinds, cameras, how.history, entry.place))
+    how = replace(how, others=kinds.other_steps(own_kinds, shown, how.history, entry.place))
     return RecipeSource(
         declaration=declaration, path=fields.get("path"),
         weight=fields.get("weight", 1 if amounts == ["weight"] else None),

@@ -1,4 +1,4 @@
-"""Parse the annotations of a recipe's source: files of tracks, and tracks that are derived from actions.
+"""Parse the annotations of a recipe's source: files of tracks, and tracks that are derived from its steps.
 
 A track is a named list of typed values with times in an episode (`rt2data.tracks`).
 """
@@ -16,6 +16,7 @@ from rt2data.robot.fields import ARM, RobotFields, split_dimension
 # The id of an episode from the fields of an annotation, unless the recipe says otherwise.
 EPISODE = {"ecot": "{file}:{episode}", "rows": "{episode}", "action_config": "{episode_index}"}
 MAX_DIMS = 30  # of a robot whose motions are put into words
+_SQUARE = 1e-3  # how far R R^T of a rotation may be from the identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class Motions:
     closed: float
     open: float
     dims: tuple[str, ...]
-    event = False
+    event, type = False, "text"
 
     @property
     def resolved(self) -> dict[str, Any]:
@@ -83,7 +84,7 @@ class GripperEvents:
     closed: float
     open: float
     dims: tuple[str, ...]
-    event = True
+    event, type = True, "text"
 
     @property
     def resolved(self) -> dict[str, Any]:
@@ -91,7 +92,37 @@ class GripperEvents:
         return {"derive": "gripper_events", "track": self.track, "closed": self.closed, "open": self.open}
 
 
-Derived = Motions | GripperEvents
+@dataclass(frozen=True, slots=True)
+class GripperPixels:
+    """Where a gripper is in the image of a camera whose calibration is known (`rt2data.tracks.pixels`).
+
+    Attributes:
+        track: the name of the track.
+        camera: of the source.
+        intrinsics: fx, fy, cx, cy in pixels.
+        camera_from_base: the rows of [R | t], which takes a position of the state into the frame of the camera.
+        position: columns of the proprioception: x, y, z.
+        size: (width, height) of the image that the intrinsics are of; () for that which the dataset stores.
+    """
+
+    track: str
+    camera: str
+    intrinsics: tuple[float, ...]
+    camera_from_base: tuple[tuple[float, ...], ...]
+    position: tuple[int, ...]
+    size: tuple[int, ...]
+    event, type = False, "point"
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """The entry with every default filled in, and the columns of the position in place of names."""
+        own = {"derive": "gripper_pixels", "track": self.track, "camera": self.camera}
+        rows = {"intrinsics": list(self.intrinsics), "camera_from_base": [list(row) for row in self.camera_from_base]}
+        size = {"size": list(self.size)} if self.size else {}
+        return own | rows | {"position": list(self.position)} | size
+
+
+Derived = Motions | GripperEvents | GripperPixels
 Annotation = AnnotationFile | Derived
 
 _DEFAULTS: dict[str, dict[str, Any]] = {
@@ -99,6 +130,10 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "track": "motion", "window": 4, "translation": 0.03, "rotation": 0.15, "closed": 0.4, "open": 0.6,
     },
     "gripper_events": {"track": "gripper_event", "closed": 0.4, "open": 0.6},
+    "gripper_pixels": {
+        "track": "gripper_pixel", "camera": None, "intrinsics": None, "camera_from_base": None,
+        "position": ["x", "y", "z"], "size": [],
+    },
 }  # fmt: skip
 
 
@@ -144,6 +179,8 @@ def _derived(entry: Mapping[str, Any], name: str, robot: RobotFields, at: Callab
     if fields.keys() - _DEFAULTS[kind].keys():
         wrong = min(fields.keys() - _DEFAULTS[kind].keys())
         raise Rt2dataError(at(wrong), f'"{wrong}" for {kind}', f"one of {', '.join(_DEFAULTS[kind])}")
+    if kind == "gripper_pixels":
+        return _pixels(fields, name, robot, at)
     if not fields["closed"] < fields["open"]:
         found = f"closed at {fields['closed']:g} or less, open at {fields['open']:g} or more"
         raise Rt2dataError(at("closed" if "closed" in entry else "open"), found, "closed below open")
@@ -167,3 +204,45 @@ def _derived(entry: Mapping[str, Any], name: str, robot: RobotFields, at: Callab
             found = f"motions of {name}, whose {other[0]} is not in {unit}"
             raise Rt2dataError(at("derive"), found, f"{group}: the least that counts, in the dataset's own unit")
     return Motions(**fields, dims=robot.dims)
+
+
+def _pixels(fields: Mapping[str, Any], name: str, robot: RobotFields, at: Callable[[str], str]) -> GripperPixels:
+    absent = [key for key, value in fields.items() if value is None]
+    if absent:
+        raise Rt2dataError(at("derive"), f"gripper_pixels without {absent[0]}", f"{', '.join(absent)} of the camera")
+    cameras = [camera.name for camera in robot.cameras]
+    if fields["camera"] not in cameras:
+        found = f'"{fields["camera"]}", no camera of {name}'
+        raise Rt2dataError(at("camera"), found, f"one of {', '.join(cameras)}")
+    fx, fy, cx, cy = (float(value) for value in fields["intrinsics"])
+    if not (fx > 0 and fy > 0):
+        found = f"the intrinsics {fields['intrinsics']}"
+        raise Rt2dataError(at("intrinsics"), found, "[fx, fy, cx, cy], fx and fy above 0")
+    rows = tuple(tuple(float(value) for value in row) for row in fields["camera_from_base"])
+    if not _is_rotation([row[:3] for row in rows]):
+        repair = "It takes a point of the base into the camera's frame, x right, y down, z forward"
+        raise Rt2dataError(at("camera_from_base"), "no rotation in the first three columns",
+                           "[R | t] with R orthonormal within 0.001 and its determinant 1", repair)  # fmt: skip
+    dims = robot.proprio_dims
+    where = at("position" if "position" in fields else "derive")
+    position = []
+    for one in fields["position"]:
+        if one not in (dims if isinstance(one, str) else range(len(dims))):
+            found = f"the position {one}, which the state of {name} does not have"
+            expected = f"three of {', '.join(dims)}" if dims else "a source with proprio: in its declaration"
+            raise Rt2dataError(where, found, expected)
+        position.append(dims.index(one) if isinstance(one, str) else int(one))
+    return GripperPixels(
+        fields["track"], fields["camera"], (fx, fy, cx, cy), rows, tuple(position), tuple(fields["size"])
+    )
+
+
+def _is_rotation(rows: Sequence[Sequence[float]]) -> bool:
+    """Whether three rows are orthonormal, and their determinant is 1 and not -1."""
+    for i, row in enumerate(rows):
+        for j, other in enumerate(rows):
+            product = sum(a * b for a, b in zip(row, other, strict=True))
+            if abs(product - (i == j)) > _SQUARE:
+                return False
+    (a, b, c), (d, e, f), (g, h, k) = rows
+    return a * (e * k - f * h) - b * (d * k - f * g) + c * (d * h - e * g) > 0

@@ -88,15 +88,16 @@ def write(
     Returns:
         Strings (n,), null where a row has no object.
     """
-    where = f"{{{slot.key}}}", dict(slot.selects).get("camera") or selection.cameras(source)[0]
+    named, camera = f"{{{slot.key}}}", dict(slot.selects).get("camera") or selection.cameras(source)[0]
     if slot.form == CALL_FORM:
-        where = where[0], ""
+        where = named, "", "calls of say with a text"
         return _each(table, source, where, (rows, sizes, values), lambda own, _: "".join(map(_say, own)))
     form = _open(slot.form)
 
     def say(own: list[Any], image: tuple[int, int]) -> str:
         return form.format(_all_placed(own, image, size or image, form), size=size or image)
 
+    where = named, camera, f"objects that the form {slot.form} can write"
     return _each(table, source, where, (rows, sizes, values), say)
 
 
@@ -128,21 +129,22 @@ def outline(
         stored = size or image
         return orjson.dumps(to_lines(_all_placed(own, image, stored, form), stored, form)).decode()
 
-    return _each(table, source, (f"{{{slot.key}}}", slot.argument), (rows, sizes, values), say)
+    where = f"{{{slot.key}}}", slot.argument, "objects that can be drawn"
+    return _each(table, source, where, (rows, sizes, values), say)
 
 
 def _each(
     table: pa.Table,
     source: RecipeSource,
-    where: tuple[str, str],
+    where: tuple[str, str, str],
     objects: tuple[Ints, Ints, pa.Array],
     say: Callable[[list[Any], tuple[int, int]], str],
 ) -> pa.Array:
     """What `say` makes of the objects of each row and of the size of its image; null where it has none.
 
-    `where` is the placeholder as errors call it, and the camera; "" where its size is not looked at.
+    `where` is the placeholder as errors call it, the camera ("" where its size is not looked at), what errors expect.
     """
-    (named, camera), (rows, sizes, values) = where, objects
+    (named, camera, expected), (rows, sizes, values) = where, objects
     sides = [index.numbers(table, f"{camera}.{name}")[rows] if camera else 0 * rows for name in ("width", "height")]
     texts: list[str | None] = []
     at, every = 0, values.to_pylist()
@@ -158,7 +160,7 @@ def _each(
         except (ActionError, ValueProblem) as error:
             step = index.numbers(table, "step")[rows[row]]
             place = f"{source.where}: {source.name}, step {step} of {table.column('episode')[int(rows[row])].as_py()}"
-            raise Rt2dataError(place, f"{named}: {error}", "objects that can be written so") from None
+            raise Rt2dataError(place, f"{named}: {error}", expected) from None
     return pa.array(texts, pa.string())
 
 

@@ -47,8 +47,10 @@ def draw_objects(
     ):
         found = f"an array {image.dtype} {image.shape}" if is_array else f"a {type(image).__name__}"
         raise Rt2dataError("image", found, "a PIL image, or an array uint8 (height, width, 3)")
-    if len(color) != 3 or not all(0 <= value <= 255 for value in color) or not 1 <= width <= MAX_WIDTH:
-        raise Rt2dataError("image", f"color {color}, width {width}", f"3 numbers of 0..255, and 1 to {MAX_WIDTH}")
+    named = isinstance(color, (Sequence, np.ndarray)) and len(color) == 3
+    if not named or not all(_is_whole(value, 0, 255) for value in color) or not _is_whole(width, 1, MAX_WIDTH):
+        expected = f"3 whole numbers of 0..255, and one of 1..{MAX_WIDTH}"
+        raise Rt2dataError("draw_objects", f"color {color!r}, width {width!r}"[:120], expected)
     shown = image if is_array else image.convert("RGB")
     pixels = np.array(shown)
     lines = to_lines(objects, pixels.shape[1::-1], GroundingTokenizer.from_pretrained(form) if form else None)
@@ -58,3 +60,7 @@ def draw_objects(
     shown = shown.copy()
     shown.frombytes(pixels.tobytes())
     return shown
+
+
+def _is_whole(value: object, least: int, most: int) -> bool:
+    return isinstance(value, (int, np.integer)) and least <= int(value) <= most

@@ -16,10 +16,11 @@ from rt2data.plain_text import lines
 from rt2data.serving.drawing import draw_objects
 from rt2data.tokenizer import ActionError, ActionParseError, ActionTokenizer, Box, Point, Trace
 from rt2data.tokenizer.loading import action_file
-from rt2data.tokenizer.proprio import FILE, load
+from rt2data.tokenizer.proprio import FILE, load, write_state
 from rt2data.turns.conversation import Value, fill_kind
 from rt2data.turns.drawings import parse_drawings
-from rt2data.turns.kinds import Each, Kind, Turn, parse_kinds
+from rt2data.turns.kind_parser import parse_kinds
+from rt2data.turns.kinds import Each, Kind, Turn
 from rt2data.turns.reading import MAX_REPLY, action_places, read_reply
 from rt2data.turns.template import STEP, Picture, Slot, parse_slot, slots, write_template
 
@@ -133,15 +134,17 @@ class KindPrompt:
             part.name for part in self.kind.parts
             if part.drop and any(slot.key not in given and not slot.has_fallback for slot in slots(part.template))
         )  # fmt: skip
-        left = list(replies)
+        left, asks = list(replies), False
         messages: list[dict[str, Any]] = []
         for turn, own in self._expand(given):
             if _written(turn):
+                if not left and asks and not messages:
+                    raise Rt2dataError(self._where, "no turn, since each lacks a value", "the values that turns say")
                 if not left:
                     return messages
                 messages.append({"role": "assistant", "content": [{"type": "text", "text": left.pop(0)}]})
                 continue
-            one = replace(self.kind, turns=(turn,))
+            one, asks = replace(self.kind, turns=(turn,)), True
             try:
                 filled = fill_kind(
                     one, own, lambda slot: self._show(slot, images or {}, objects or {}), dropped=dropped
@@ -172,6 +175,10 @@ class KindPrompt:
             ActionParseError: the turn has an action, and the text has none in its place, or at several.
             Rt2dataError: any other text that does not have the form of the turn.
         """
+        if not 0 <= turn < len(self.turns):
+            found = f"turn {turn} of the {len(self.turns)} that the model writes"
+            repair = "" if self.turns else "Floats of an action head are denormalised, not parsed"
+            raise Rt2dataError(self._where, found, "one of them, counted from 0", repair)
         asked = self.turns[turn]
         shown = " or ".join(f'"{write_template(one)}"' for one in asked.pool)
         name = next(iter(_acts(asked)), None)
@@ -229,11 +236,9 @@ class KindPrompt:
         return {key: "" for key, (_, one) in self.kind.drawn().items() if objects.get(one.name)}
 
     def _written_state(self, state: npt.ArrayLike) -> str:
-        import numpy as np
-
         if self._state is None:
             raise Rt2dataError(self._where, f"no {FILE}", "the file beside tokenizer.json")
-        return str(self._state.format(self._state.encode(np.asarray(state, np.float32))))
+        return write_state(self._state, state, self._where)
 
     def _expand(self, values: dict[str, Value]) -> Iterator[tuple[Turn, dict[str, Value]]]:
         """Every turn with its values; those that are repeated, for each element of the lists that are known."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rt2data import mixture, prompts, storage
 from rt2data.errors import Rt2dataError
 from rt2data.mixture.reader import find_source
-from rt2data.tokenizer.proprio import FILE, load
+from rt2data.tokenizer.proprio import FILE, load, write_state
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -57,7 +57,5 @@ class RobotPrompt:
         if state is None:
             names = " ".join(dim.name for dim in self.tokenizer.dims)
             raise Rt2dataError(f"the prompt of {self.source}", "no state", f"the {names} of this moment")
-        import numpy as np
-
-        bins = self.tokenizer.encode(np.asarray(state, np.float32))
-        return prompts.format_robot_prompt(self.prompts, instruction, kind, str(self.tokenizer.format(bins)))
+        told = write_state(self.tokenizer, state, f"the prompt of {self.source}")
+        return prompts.format_robot_prompt(self.prompts, instruction, kind, told)

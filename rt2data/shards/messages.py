@@ -14,7 +14,6 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rt2data import prompts
 from rt2data.index import text_columns
 from rt2data.index.text_columns import Texts
 from rt2data.plain_text import lines
@@ -23,6 +22,7 @@ from rt2data.samples import selection
 from rt2data.shards.columns import Refs, json_fragment
 from rt2data.shards.row_texts import Bools, KindOfRows, Piece, Rows, empty
 from rt2data.tokenizer import ActionTokenizer
+from rt2data.turns import conversation
 from rt2data.turns.conversation import fill_kind, tokenizer_of
 from rt2data.turns.kinds import Each, Turn
 from rt2data.turns.template import Slot, Template
@@ -95,7 +95,7 @@ def _field(name: str, json: Texts, there: Bools) -> Texts:
 def join_list(elements: list[tuple[Texts, Bools]]) -> Texts:
     """Join elements of each row's list by commas; those that are not there are left out."""
     before = np.zeros(len(elements[0][1]), np.bool_)
-    columns: list[Texts | bytes] = [text_columns.take([b""], np.zeros(len(before), np.int8))]
+    columns: list[Texts | bytes] = [empty(len(before))]
     for text, there in elements:
         comma = text_columns.take([b"", b","], (before & there).astype(np.int8))
         columns += [comma, pc.if_else(pa.array(there), text, pa.scalar(b"", text_columns.TYPE))]
@@ -213,7 +213,6 @@ def _one_by_one(rows: Rows) -> Spoken:
     shown = np.zeros((len(rows.refs), len(rows.table)), np.bool_)
     for row in range(len(rows.table)):
         own = {key: _plain(column[row]) for key, column in values.items()}
-
         names = [one.suffixes[one.suffix[row]] for one in rows.refs]
 
         def show(slot: Slot, row: int = row, names: list[str] = names) -> list[str] | None:
@@ -240,27 +239,8 @@ def plain_messages(kind: str, prompt: Texts | bytes, target: Texts | bytes, refs
     asked, said = (_texts(column, n) for column in (prompt, target))
     out = []
     for row, (question, answer) in enumerate(zip(asked, said, strict=True)):
-        images = [r.suffixes[r.suffix[row]] for r in refs if r.file[row] >= 0]
-        content = [{"type": "image", "image": name} for name in images] + [{"type": "text", "text": question}]
-        words = len(answer)
-        if kind == "robot":
-            marked = answer.find(prompts.MARKER)
-            words = marked + len(prompts.MARKER) + 1 if marked >= 0 else 0
-        spans = [
-            {"start": start, "end": end, "loss": loss}
-            for start, end, loss in ((0, words, "text"), (words, len(answer), "action"))
-            if end > start
-        ]
-        loss = "text" if kind != "robot" else "both" if words else "action"
-        out.append(
-            orjson.dumps(
-                [
-                    {"role": "user", "content": content, "loss": "none", "end": False, "spans": []},
-                    {"role": "assistant", "content": [{"type": "text", "text": answer}] if answer else [],
-                     "loss": loss, "end": True, "spans": spans},
-                ]
-            )[1:-1]
-        )  # fmt: skip
+        images = [one.suffixes[one.suffix[row]] for one in refs if one.file[row] >= 0]
+        out.append(orjson.dumps(conversation.plain_messages(kind, question, answer, images))[1:-1])
     same = np.zeros(n, np.int8)  # a caption's prompt is the same in every row
     both = [text_columns.take([one], same) if isinstance(one, bytes) else one for one in (prompt, target)]
     return Spoken(text_columns.of(out), both[0], both[1], [one.file >= 0 for one in refs])

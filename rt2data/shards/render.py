@@ -40,7 +40,7 @@ from rt2data.shards.columns import (
     json_fragment,
     rows_as_lists,
 )
-from rt2data.shards.row_texts import KindOfRows
+from rt2data.shards.row_texts import KindOfRows, empty
 from rt2data.tokenizer import ActionTokenizer
 from rt2data.tokenizer.floats import float_normaliser
 from rt2data.turns.template import Picture
@@ -160,7 +160,7 @@ def _drawn(refs: list[Refs], n: int) -> Texts:
         begin = text_columns.take(heads, np.where(there, one.suffix, 0))
         lines = one.lines.fill_null("[]").cast(pa.large_string()).cast(text_columns.TYPE)
         elements.append((text_columns.join(begin, lines, b"}"), there))
-    return messages.join_list(elements) if elements else text_columns.take([b""], np.zeros(n, np.int8))
+    return messages.join_list(elements) if elements else empty(n)
 
 
 _NO_ROBOT = json_fragment(

@@ -91,8 +91,7 @@ class Rows:
     def _value(self, slot: Slot) -> pa.Array:
         name = kinds.VALUE + slot.key
         if name in self.table.column_names:
-            column = self.table.column(name).combine_chunks()
-            return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+            return _combined(self.table.column(name))
         if slot.name in ("instruction", "task"):
             return _combined(self.table.column("instruction"))
         if slot.name in ("step", "steps"):

@@ -77,6 +77,13 @@ def has_float64(xp: Namespace, x: Array) -> bool:
     return getattr(getattr(x, "device", None), "type", "") != "mps"
 
 
+def widest_float(xp: Namespace, x: Array) -> str:
+    """Return the name of the dtype that rules are computed in: float64 where the library has it (`has_float64`), else
+    float32.
+    """
+    return "float64" if has_float64(xp, x) else "float32"
+
+
 def cast(xp: Namespace, x: Array, dtype: str) -> Array:
     """Cast an array to a dtype, by its name; an array of that dtype is returned as it is."""
     if xp is np:  # whose older versions have no function of that name

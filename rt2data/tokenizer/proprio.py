@@ -10,10 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from rt2data.tokenizer import ActionTokenizer
 from rt2data.tokenizer.errors import ActionError
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from rt2data.storage.places import Place
 
 FILE = "proprio.json"
@@ -40,3 +44,21 @@ def load_scheme(name: str) -> ActionTokenizer:
 def load(folder: Place) -> ActionTokenizer | None:
     """Load the tokenizer of a mixture's proprioception, with bounds per source; None where no prompt holds it."""
     return ActionTokenizer.from_pretrained(str(folder / FILE)) if (folder / FILE).is_file() else None
+
+
+def write_state(tokenizer: ActionTokenizer, state: npt.ArrayLike, where: str) -> str:
+    """Write a state as the prompts of a mixture have it.
+
+    Args:
+        tokenizer: of one source.
+        state: (D,), in the units of the dataset.
+        where: for the error.
+
+    Raises:
+        ActionError: another number of values, or one that is not finite.
+    """
+    values = np.asarray(state, np.float32)
+    if values.shape != (len(tokenizer.dims),):
+        names = " ".join(dim.name for dim in tokenizer.dims)
+        raise ActionError(where, f"a state of shape {values.shape}", f"({len(tokenizer.dims)},): {names}")
+    return str(tokenizer.format(tokenizer.encode(values)))

@@ -1,4 +1,4 @@
-"""Tracks that no file holds: what the arms do in words, and when grippers open and close, from the actions of an index.
+"""Tracks that no file holds, from the steps of an index: what the arms do in words, and when grippers open and close.
 
 **Motions**, after RT-H's language motions (Belkhale et al., 2024, which publishes no code; the rule is ours). The
 displacements of `window` steps, that of the step itself first, are added in float64, per dimension and one after the
@@ -18,6 +18,8 @@ more, and between them what it was; a step at which that changes is an event. Wh
 
 Steps without a defined action, and those that a lower control rate put together with the one before, are passed over: a
 window reaches over them to others of its episode.
+
+**Gripper pixels** are from the states of steps: `rt2data.tracks.pixels`.
 """
 
 from __future__ import annotations
@@ -27,9 +29,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from rt2data import index
-from rt2data.recipes.tracks import Derived, Motions
+from rt2data.recipes.tracks import Derived, GripperEvents, GripperPixels, Motions
 from rt2data.robot.fields import ARM, split_dimension
+from rt2data.tracks import pixels
 from rt2data.tracks.times import Ints, Lane
+
+_Worded = Motions | GripperEvents
 
 _LINEAR = {"x": ("forward", "backward"), "y": ("left", "right"), "z": ("up", "down")}
 _ANGULAR = {"roll": ("roll", "right", "left"), "pitch": ("tilt", "down", "up"), "yaw": ("rotate", "left", "right")}
@@ -41,6 +46,8 @@ _REJECTED = np.array([index.CODE[reason] for reason in _PASSED], np.uint8)
 
 def size(rule: Derived) -> int:
     """How many values the track can have: each dimension of an arm has one of three digits."""
+    if isinstance(rule, GripperPixels):
+        return pixels.COUNT
     return int(3 ** len(_columns(rule)))
 
 
@@ -53,6 +60,10 @@ def lane(rule: Derived, table: pa.Table) -> tuple[Lane, Ints]:
     """
     units = index.units(table)
     group = np.cumsum(np.concatenate([np.zeros(min(len(units), 1), np.int64), units[1:] != units[:-1]]))
+    if isinstance(rule, GripperPixels):
+        rows, codes = pixels.project(rule, table)
+        step = index.numbers(table, "step").astype(np.int64)[rows]
+        return Lane(group[rows], step, step + 1, np.zeros(len(rows))), codes
     kept = np.flatnonzero(~np.isin(index.numbers(table, "reject"), _REJECTED))
     group, step = group[kept], index.numbers(table, "step").astype(np.int64)[kept]
     actions = index.matrix(table.column("action"))[kept].astype(np.float64)
@@ -73,18 +84,20 @@ def lane(rule: Derived, table: pa.Table) -> tuple[Lane, Ints]:
 
 
 def texts(rule: Derived, codes: Ints) -> list[str]:
-    """The texts of values, by their numbers."""
+    """The texts of values, by their numbers; JSON of those that are no texts."""
+    if isinstance(rule, GripperPixels):
+        return pixels.texts(rule, codes)
     numbers, which = np.unique(codes, return_inverse=True)
     known = [_text(rule, number) for number in numbers.tolist()]
     return [known[place] for place in which.reshape(-1).tolist()]
 
 
-def _columns(rule: Derived) -> list[int]:
+def _columns(rule: _Worded) -> list[int]:
     wanted = ARM if isinstance(rule, Motions) else ("gripper",)
     return [column for column, dim in enumerate(rule.dims) if split_dimension(dim)[1] in wanted]
 
 
-def _text(rule: Derived, code: int) -> str:
+def _text(rule: _Worded, code: int) -> str:
     signs: dict[str, dict[str, int]] = {}
     for column in _columns(rule):
         arm, word = split_dimension(rule.dims[column])
@@ -101,7 +114,7 @@ def _text(rule: Derived, code: int) -> str:
     return ", ".join(parts) or "stop"
 
 
-def _signs(rule: Derived, word: str, values: npt.NDArray[np.float64], group: Ints) -> Ints:
+def _signs(rule: _Worded, word: str, values: npt.NDArray[np.float64], group: Ints) -> Ints:
     """Return 1, -1 or 0 for each row: which of the words of a dimension holds."""
     if not isinstance(rule, Motions):
         return _gripper_events(values, group, rule)
@@ -126,7 +139,7 @@ def _sums(values: npt.NDArray[np.float64], group: Ints, window: int) -> npt.NDAr
     return out
 
 
-def _gripper_events(values: npt.NDArray[np.float64], group: Ints, rule: Derived) -> Ints:
+def _gripper_events(values: npt.NDArray[np.float64], group: Ints, rule: _Worded) -> Ints:
     """Return 1 where a gripper opens, -1 where it closes, else 0."""
     known = np.where(values >= np.float32(rule.open), 1, np.where(values <= np.float32(rule.closed), -1, 0))
     rows = np.arange(len(known))

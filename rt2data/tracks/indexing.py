@@ -70,6 +70,8 @@ def _write(files: TrackFiles, task: TracksTask) -> None:
     count = table.write(files, rows, rejected, hz=task.entry.hz or None, size=size, where=where)
     if not count:
         first = next(iter(rejected.first.values()), "nothing that has the form")
+        if task.entry.tracks and not rejected.first:
+            raise Rt2dataError(where, f"no row of {', '.join(task.entry.tracks)}", "tracks: as the file names them")
         raise Rt2dataError(where, f"no row of a track ({first})", f"annotations in the format {task.entry.format}")
     write_counts(files, count, rejected)
 

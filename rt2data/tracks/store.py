@@ -153,7 +153,7 @@ class TrackStore:
             self._bases.append(self._bases[-1] + size)
         self.tracks: dict[str, Track] = {}
         self._member: dict[str, int] = {}
-        own = [*(file.tracks for file in self._files), *({r.track: Track("text", r.event)} for r in self._rules)]
+        own = [*(file.tracks for file in self._files), *({r.track: Track(r.type, r.event)} for r in self._rules)]
         for number, tracks in enumerate(own):
             for name, track in tracks.items():
                 if name in self.tracks:
@@ -182,7 +182,8 @@ class TrackStore:
         """Find the row that a binding with a rule of `times.ONE` gives each row of an index; -1 where it gives none.
 
         Args:
-            table: the index of a whole part (columns unit, step, episode; for derived tracks also action and reject).
+            table: the index of a whole part (columns unit, step, episode; for derived tracks also action and reject,
+                or proprio and the sizes of images).
             binding: what is asked.
 
         Returns:
@@ -245,7 +246,7 @@ class TrackStore:
                 where = f'the binding of "{binding.track}"'
                 raise Rt2dataError(where, "a tolerance for a derived track", "none: its rows begin at steps")
             rule = self._rules[number - len(self._files)]
-            unlike = binding.camera is not None or binding.role is not None  # it has neither
+            unlike = binding.camera not in (None, getattr(rule, "camera", "")) or binding.role is not None
             lane, names = derived.lane(rule, table.slice(0, 0) if unlike else table)
         order = _order(group, steps)
         found = times.find(lane, Steps(group[order], steps[order], seconds[order]), binding, reach=reach)
@@ -269,7 +270,8 @@ class TrackStore:
                 texts = self._files[number].stored(rows)
                 kinds = self._files[number].kinds(rows) if json_form else kinds
             else:
-                texts = pa.array(derived.texts(self._rules[number - len(self._files)], rows), pa.string())
+                rule = self._rules[number - len(self._files)]
+                texts, kinds = pa.array(derived.texts(rule, rows), pa.string()), [rule.type] * len(rows)
             if json_form and "text" in kinds:
                 pairs = zip(texts.to_pylist(), kinds, strict=True)
                 texts = pa.array([orjson.dumps(v).decode() if k == "text" else v for v, k in pairs], pa.string())

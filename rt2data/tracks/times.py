@@ -227,5 +227,6 @@ def ambiguous(where: str, binding: Binding, number: int) -> Ambiguous:
     """The error of `number` rows where `binding` asks for one."""
     said = [f'{name} "{value}"' for name, value in (("camera", binding.camera), ("role", binding.role)) if value]
     of = f" with {' and '.join(said)}" if said else ""
-    repair = "Say which camera or role, or ask for all of them"
+    name = binding.track
+    repair = f"Say which camera or role, as {{{name}|camera(NAME)}} does, or ask for all of them, {{{name}|all}}"
     return Ambiguous(where, f'{number} rows of "{binding.track}"{of} by the rule {binding.rule}', "one", repair)

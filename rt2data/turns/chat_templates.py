@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from rt2data import resources
 from rt2data.errors import Rt2dataError, near
+from rt2data.turns.kinds import ROLES
 
 FORMAT = "rt2data.chat_template/1"
 FOLDER = "chat"  # below ``tokenizers``
@@ -24,7 +25,6 @@ MAX_TEXT = 2000  # characters of a text of a template
 MAX_MARKS = 100
 NUMBER = "{n}"  # of an image among several, from 1
 
-_ROLES = ("system", "user", "assistant")
 _ROLE_FIELDS = ("before", "begin", "end", "action_end", "after")
 _FIELDS = ("format", "name", "source", "system", "roles", "ends", "image", "marks")
 
@@ -149,8 +149,10 @@ def write_chat(
         reply: whether the text ends where an answer of the assistant begins.
 
     Raises:
-        Rt2dataError: no such template, a role that it cannot write, or a text that holds one of its marks.
+        Rt2dataError: no such template, messages of another form, a role that it cannot write, or a text that holds one
+            of its marks.
     """
+    _check_messages(messages)
     if not isinstance(template, ChatTemplate):
         template = load_chat_template(template)
     if mark := template.find_mark(messages):
@@ -235,6 +237,23 @@ class _Writer:
             at += len(text)
 
 
+def _check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
+    """Check that each message has a role, and parts with a text or an image."""
+    for number, message in enumerate(messages):
+        content = message.get("content") if isinstance(message, Mapping) and "role" in message else None
+        parts = content if isinstance(content, (list, tuple)) else [None]
+        if not all(isinstance(part, Mapping) and _is_part(part) for part in parts):
+            expected = (
+                'a role, and a list of {"type": "text", "text": ...} and {"type": "image", "image": ...} as content'
+            )
+            raise Rt2dataError(f"messages[{number}]", repr(message)[:120], expected)
+
+
+def _is_part(part: Mapping[str, Any]) -> bool:
+    kind = part.get("type")
+    return isinstance(part.get("text"), str) if kind == "text" else kind == "image" and "image" in part
+
+
 def _learned(span: Mapping[str, Any]) -> Learned:
     return Learned(span["loss"], span.get("tokenizer", ""))
 
@@ -263,7 +282,7 @@ def parse_chat_template(raw: Any, where: str) -> ChatTemplate:
     _check(raw, _FIELDS, where)
     if raw.get("format") != FORMAT:
         raise Rt2dataError(f"{where}: format", repr(raw.get("format"))[:80], f'"{FORMAT}"')
-    _check(raw.get("roles"), _ROLES, f"{where}: roles")
+    _check(raw.get("roles"), ROLES, f"{where}: roles")
     roles = {}
     for role, fields in raw["roles"].items():
         at = f"{where}: roles, {role}"
@@ -301,7 +320,8 @@ def _check(raw: Any, known: Sequence[str], where: str) -> None:
         raise Rt2dataError(where, repr(raw)[:80], f"an object with {', '.join(known)}")
     for key in raw:
         if key not in known:
-            raise Rt2dataError(where, f'a field "{str(key)[:80]}"', f"of {', '.join(known)}", near(str(key), known))
+            found, expected = f'unknown field "{str(key)[:80]}"', f"one of {', '.join(known)}"
+            raise Rt2dataError(where, found, expected, near(str(key), known))
 
 
 def _text(value: Any, where: str) -> str:

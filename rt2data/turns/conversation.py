@@ -1,4 +1,4 @@
-"""Fill the turns of a kind with the values of one sample: its messages, as a sample's JSON holds them.
+"""The conversation of one sample as messages, as its JSON holds them: the turns of its kind filled with its values.
 
 The columns of `rt2data.shards.messages` say the same for many samples at once.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from rt2data import prompts
 from rt2data.turns.kinds import Each, Kind, Turn
 from rt2data.turns.template import Slot, Template
 
@@ -49,6 +50,30 @@ def fill_kind(
             messages.append(_fill_turn(kind, turn, values, images, drawn.get(number, 0), dropped))
             number += 1
     return [message for message in messages if message is not None]
+
+
+def plain_messages(kind: str, prompt: str, target: str, images: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the messages of a sample whose source has no kinds: the prompt behind the images, and the target.
+
+    Args:
+        kind: of the source: ``robot``, ``vqa`` or ``caption``. A robot's target is an action string, behind
+            ``Action:`` where it has reasoning; all other targets are words.
+        prompt, target: the sample's.
+        images: the member suffixes of its images.
+    """
+    words = len(target)
+    if kind == "robot":
+        marked = target.find(prompts.MARKER)
+        words = marked + len(prompts.MARKER) + 1 if marked >= 0 else 0
+    loss = "text" if kind != "robot" else "both" if words else "action"
+    content = [{"type": "image", "image": name} for name in images] + [{"type": "text", "text": prompt}]
+    parts = ((0, words, "text"), (words, len(target), "action"))
+    spans = [{"start": start, "end": end, "loss": learned} for start, end, learned in parts if start < end]
+    said = [{"type": "text", "text": target}] if target else []
+    return [
+        {"role": "user", "content": content, "loss": "none", "end": False, "spans": []},
+        {"role": "assistant", "content": said, "loss": loss, "end": True, "spans": spans},
+    ]
 
 
 def _fill_turn(

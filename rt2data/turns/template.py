@@ -25,9 +25,10 @@ MAX_FRAMES = 64  # of one slot
 # value is; the others edit the text.
 COUNTED = ("previous", "next")
 LISTS = ("all", "remaining", "every", "ahead")
+ROWS = (*COUNTED, *LISTS, "at")
 STEP, FRAMES = "step", "frames"
 DRAW = "draw"
-SELECTS = (*COUNTED, *LISTS, "at", "camera", "role", "form", STEP, FRAMES, DRAW)
+SELECTS = (*ROWS, "camera", "role", "form", STEP, FRAMES, DRAW)
 NAMED = ("camera", "role", "form", DRAW)  # their argument is a name
 EDITS = (*prompts.OPERATIONS, "join", "or")
 IMAGES = ("images", "image")
@@ -220,14 +221,14 @@ def parse_slot(text: str, where: str) -> Slot:
             raise Rt2dataError(where, f'the function "{call}" in {{{text}}}', expected, near(function, known))
         if function in prompts.OPERATIONS and argument:
             raise Rt2dataError(where, f"{call} in {{{text}}}", f"{function} without an argument")
+        if function in selects:
+            raise Rt2dataError(where, f"{function} twice in {{{text}}}", "once")
         if function in EDITS:
             edits.append((function, argument))
         else:
             selects[function] = _argument(function, argument, f"{{{text}}}", where)
-    if len([function for function in selects if function in (*COUNTED, *LISTS, "at")]) > 1:
-        raise Rt2dataError(
-            where, f"several times in {{{text}}}", "one of previous, next, at, all, remaining, every, ahead"
-        )
+    if len(rules := [function for function in selects if function in ROWS]) > 1:
+        raise Rt2dataError(where, f"{' and '.join(rules)} in {{{text}}}", f"one of {', '.join(ROWS)}")
     if named[1] in IMAGES and (edits or len(selects) != len(calls) or not selects.keys() <= {STEP, FRAMES, DRAW}):
         expected = "{images} or {image:CAMERA}, with step(N) or frames(N, N, ...)"
         raise Rt2dataError(where, f"functions of an image slot in {{{text}}}", expected)

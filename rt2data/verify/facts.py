@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rt2data.verify.reference import texts
 from rt2data.verify.reference.bounds import Rule, read_rule
 from rt2data.verify.reference.tokenizer import Reference
 from rt2data.verify.statistics import TrainSums
@@ -60,7 +61,8 @@ class Facts:
     def draws(self) -> bool:
         """Whether a kind of sample shows an image with something drawn into it."""
         rules = [rule.get("kinds") or self.recipe.get("kinds") for rule in self.rules.values()]
-        return any("|draw(" in str(kinds) for kinds in rules)
+        slots = (found[1] or "" for kinds in rules for found in texts.SLOT.finditer(str(kinds)))
+        return any("|draw(" in slot for slot in slots)
 
     def templates(self, source: str) -> Json:
         """The prompts of the recipe, overlaid with those of the source."""

@@ -15,7 +15,7 @@ from rt2data import storage
 from rt2data.storage.places import Place
 from rt2data.verify.reference import keys, texts
 from rt2data.verify.reference.keys import Key
-from rt2data.verify.report import Report
+from rt2data.verify.report import Report, describe_unread
 
 Json = dict[str, Any]
 
@@ -74,7 +74,8 @@ class ReasoningCheck:
                 if own and text and re.fullmatch("[0-9]+", str(step)) and MARKER not in text:
                     texts_by_step.setdefault((own, int(step)), text)
         except (OSError, ValueError, AttributeError, RecursionError) as error:
-            self.check.fail(str(file), str(error) or type(error).__name__, "the annotations that the recipe names")
+            expected = "the annotations that the recipe names, below --data-root"
+            self.check.fail(str(file), describe_unread(error), expected)
         return texts_by_step
 
     def finish(self) -> None:

@@ -56,7 +56,7 @@ CHECKS = {
     "members": "names, order, sizes and checksums of members; no time or user",
     "images": "each image decodes and is what its name says",
     "cameras": "each image of a robot names its camera, one of the recipe's",
-    "drawings": "images show the lines that their sample states, and else what their camera took",
+    "drawings": "images show the lines that are stated, else what the camera took",
     "schema": "each sample's JSON fits the schema, fields in order",
     "keys": "keys are well formed, unique, and those of their sample",
     "quotas": "each source has its quota and each sample its copies",
@@ -66,7 +66,7 @@ CHECKS = {
     "holdout": "what is held out is in no other split",
     "texts": "prompts and targets follow from the recipe",
     "tokenizer": "tokenizer.json, its bounds and fingerprints",
-    "turns": "conversations are those of the recipe's kinds, with what is learned",
+    "turns": "conversations and their loss are those of the recipe's kinds",
     "plans": "reasoning stands where its hashes say, with its words",
     "actions": "bins, action string and decoded action agree",
     "windows": "what samples hold of further steps agrees with those steps",
@@ -103,7 +103,7 @@ class Report:
     def text(self) -> str:
         """The table, the notes and the failures, at most WIDTH columns."""
         lines = [f"{'check':<11}{'':<65}{'checked':>12}{'failed':>12}"]
-        lines += [f"{c.name:<11}{c.about[:64]:<65}{c.number:>12,}{c.failed:>12,}" for c in self.checks]
+        lines += [f"{c.name:<11}{c.about:<65}{c.number:>12,}{c.failed:>12,}" for c in self.checks]
         for note in self.notes:
             lines += _wrapped(f"note: {note}")
         for check in self.checks:
@@ -114,6 +114,13 @@ class Report:
         total = sum(c.failed for c in self.checks)
         lines += _wrapped(f"{self.path}: {'every check passed' if not total else f'{total:,} failures'}")
         return "\n".join(lines)
+
+
+def describe_unread(error: Exception) -> str:
+    """Say why a file could not be read, without its name."""
+    if isinstance(error, FileNotFoundError):
+        return "not found"
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
 
 
 def _wrapped(text: str) -> list[str]:

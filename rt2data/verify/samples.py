@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import unicodedata
 from bisect import bisect_right
 from collections import Counter
@@ -22,8 +21,6 @@ from rt2data.verify.shards import Members
 from rt2data.verify.turns.check import Sizes, TurnCheck
 
 Json = dict[str, Any]
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # control characters but tab and line feed
 
 
 class SampleCheck:
@@ -75,8 +72,13 @@ class SampleCheck:
         return dict(sample)
 
     def check_sample(self, where: str, sample: Json, key: Key, sizes: Sizes, number: int) -> list[int] | None:
-        """Check a sample that fits the schema; `sizes` are those of its images, by camera, and
-        `number` is which of all samples it is.
+        """Check a sample that fits the schema.
+
+        Args:
+            where: its place.
+            sample, key: its JSON and its key.
+            sizes: of its images, by camera.
+            number: which of all samples it is.
 
         Returns:
             The recomputed bins of a robot sample, else None.
@@ -169,7 +171,7 @@ class SampleCheck:
             f"one where the recipe takes all texts; it takes {rule}",
         )
         for name in ("prompt", "target"):
-            found = _CONTROL.search(sample[name])
+            found = texts.CONTROL.search(sample[name])
             check.expect(found is None, where, f"U+{ord(found[0]) if found else 0:04X} in the {name}", "readable text")
         check.expect(sample["prompt"] == prompt, where, f'the prompt "{sample["prompt"]}"', f'"{prompt}"')
         check.expect(sample["target"] == target, where, f'the target "{sample["target"]}"', f'"{target}"')

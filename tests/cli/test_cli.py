@@ -434,6 +434,12 @@ def test_grounding_writes_and_reads_a_form(capsys: pytest.CaptureFixture[str], m
     assert cli.main(["grounding", "format", "qwen2.5-vl", json.dumps(objects), "--size", "640x480"]) == 0
     text = capsys.readouterr().out
     assert text == '[{"bbox_2d": [101, 50, 302, 397], "label": "cup"}, {"point_2d": [322, 119]}]\n'
+    for words in (
+        ["qwen2.5-vl", "--size", "640x480", json.dumps(objects)],
+        ["--size", "640x480", "qwen2.5-vl", json.dumps(objects)],
+    ):
+        assert cli.main(["grounding", "format", *words]) == 0
+        assert capsys.readouterr().out == text
     monkeypatch.setattr("sys.stdin", io.StringIO(text))
     assert cli.main(["grounding", "parse", "qwen2.5-vl", "--size", "640x480"]) == 0
     back = json.loads(capsys.readouterr().out)
@@ -443,6 +449,8 @@ def test_grounding_writes_and_reads_a_form(capsys: pytest.CaptureFixture[str], m
     assert len(json.loads(capsys.readouterr().out)[0]["trace"]) == 2
     assert cli.main(["grounding", "format", "ecot-trace", '[{"trace": [[1, 2], [3, 4]]}]', "--size", "9x9"]) == 0
     assert capsys.readouterr().out == "[1, 2, 3, 4]\n"
+    assert cli.main(["grounding", "format", "qwen3-vl", "--size", "640x480", '[{"point": [320, 120]}]']) == 0
+    assert capsys.readouterr().out == '[{"point_2d": [500, 250]}]\n'
     assert cli.main(["grounding", "regex", "molmo", "--label", "cups"]) == 0
     assert re.fullmatch(capsys.readouterr().out.strip(), '<point x="10.0" y="4.2" alt="cups">cups</point>')
     assert cli.main(["grounding", "list"]) == 0

@@ -83,10 +83,10 @@ def test_what_is_not_yaml(tmp_path: Path, text: str | bytes, message: str) -> No
         (
             "name: x\nsource: [{source: a}]\nseeds: 2\n",
             (
-                'r.yaml:2: unknown field "source"; expected one of action, cameras, choose, compat, description, form, '
-                "history, holdout, hz, image, image_check, include, kinds, max_repeat, name, no_op, past_end, prompts, "
-                "samples_per_shard, seed, sources, splits, state, stride, temperature, tokenizer, train_samples, "
-                'weights, without. Did you mean "sources"?'
+                'r.yaml:2: unknown field "source"; expected one of action, actions, cameras, choose, compat, '
+                "description, draw, form, history, holdout, hz, image, image_check, include, kinds, max_repeat, name, "
+                "no_op, past_end, prompts, samples_per_shard, seed, sources, splits, state, stride, temperature, "
+                'tokenizer, train_samples, weights, without. Did you mean "sources"?'
             ),
         ),
         (

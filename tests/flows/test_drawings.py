@@ -90,13 +90,10 @@ def write(folder: Path, **fields: Any) -> Path:
 @pytest.fixture(scope="module")
 def png(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A mixture whose images are resized, without loss."""
-    from rt2data.pipeline import build as flow
 
     folder = tmp_path_factory.mktemp("drawings")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flow, "Engine", small_corpora.in_process())
-        recipe = write(folder, image={"format": "png", "size": list(SIZE)})
-        flow.build(recipe, folder / "out", data_root=folder, progress=False)
+    recipe = write(folder, image={"format": "png", "size": list(SIZE)})
+    small_corpora.build(recipe, folder / "out", data_root=folder)
     return folder / "out"
 
 
@@ -183,7 +180,7 @@ def test_the_plan_counts_what_is_missing(tmp_path: Path, build: Build) -> None:
 @pytest.mark.parametrize(
     ("draw", "slot", "message"),
     [
-        ({}, "image:primary|draw(path)", "a drawing of the recipe, under draw: (none)"),
+        ({}, "image:primary|draw(path)", "one of the drawings under draw: of the recipe, (none)"),
         ({"way": {"track": "trace"}}, "image:primary|draw(wey)", "way"),
         ({"path": {"track": "trace"}}, "images|draw(path)", "{image:CAMERA|draw(NAME)}"),
         ({"path": {"track": "trace"}}, "image:primary|step(-1)|draw(path)", "{image:CAMERA|draw(NAME)}"),
@@ -242,9 +239,19 @@ def test_objects_are_drawn_into_arrays_and_pictures() -> None:
     assert drawn[10, 20].tolist() == [9, 8, 7]
     picture = draw_objects(Image.fromarray(array), [Box(10, 10, 30, 20)], color=(9, 8, 7), width=3, antialiased=False)
     assert (np.array(picture) == drawn).all()
-    for image, width in ((array[..., 0], 2), ("image.jpg", 2), (array, 0)):
-        with pytest.raises(Rt2dataError):
-            draw_objects(image, [], width=width)
+    for image in (array[..., 0], "image.jpg"):
+        with pytest.raises(Rt2dataError, match="expected a PIL image"):
+            draw_objects(image, [])
+    wrong: list[dict[str, Any]] = [
+        {"width": 0},
+        {"width": 2.5},
+        {"color": (1, 2)},
+        {"color": (0.5, 2, 3)},
+        {"color": "red"},
+    ]
+    for given in wrong:
+        with pytest.raises(Rt2dataError, match="expected 3 whole numbers"):
+            draw_objects(array, [], **given)
 
 
 def test_one_sample_has_the_turns_of_many(png: Path) -> None:

@@ -257,7 +257,7 @@ def test_the_images_of_a_shard_that_are_encoded_anew_are_never_all_in_memory(
     captions_of(tmp_path, {f"{n}.jpg": small_corpora.picture(n) for n in range(48)})
     recipe = small_corpora.write_recipe(tmp_path / "r.yaml", image={"format": "jpg"}, samples_per_shard=48, **CAPTIONS)
     large = 1 << 20
-    monkeypatch.setattr(codec, "reencode", lambda data, _: (data * (large // len(data) + 1))[:large])
+    monkeypatch.setattr(codec, "reencode", lambda data, **_: (data * (large // len(data) + 1))[:large])
     build(recipe, tmp_path / "first", data_root=tmp_path)  # what it imports is not counted
     tracemalloc.start()
     try:

@@ -15,10 +15,9 @@ from support.damaged_mixtures import edit_sample, failing
 from support.spoken_mixture import EPISODES, said
 
 from rt2data.errors import Rt2dataError
-from rt2data.pipeline import build as flow
 from rt2data.serving import KindPrompt
 from rt2data.turns.conversation import fill_kind
-from rt2data.turns.kinds import parse_kinds
+from rt2data.turns.kind_parser import parse_kinds
 from rt2data.turns.reading import read_reply
 from rt2data.verify import verify
 from rt2data.verify.reference import keys
@@ -52,9 +51,7 @@ KINDS: dict[str, Any] = {
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("texts")
     recipe = spoken_mixture.write(folder, kinds=KINDS)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flow, "Engine", small_corpora.in_process())
-        flow.build(recipe, folder / "out", data_root=folder / "data", work=folder / "work", progress=False)
+    small_corpora.build(recipe, folder / "out", data_root=folder / "data", work=folder / "work")
     return folder / "out"
 
 

@@ -15,7 +15,7 @@ from support.spoken_mixture import EPISODES
 
 from rt2data.errors import Rt2dataError
 from rt2data.turns.conversation import fill_kind
-from rt2data.turns.kinds import parse_kinds
+from rt2data.turns.kind_parser import parse_kinds
 from rt2data.verify import verify
 
 Build = Callable[..., dict[str, Any]]
@@ -177,6 +177,12 @@ def test_what_is_missing_is_refused_with_its_number(made: Any) -> None:
     assert f"{{subtask}} is missing at {steps} of {sum(EPISODES.values())} steps" in text
     assert "first at step 0 of episode /data/" in text
     assert "Say requires: [subtask] on the kind" in text
+    assert "No step has it" not in text
+
+
+def test_what_no_step_has_is_looked_for_in_the_annotations(made: Any) -> None:
+    with pytest.raises(Rt2dataError, match=r"No step has it: look at its rows above, and at episode: of its annot"):
+        made({"a": {"turns": [{"user": "{images}{subtask|next(900)}"}, {"assistant": "{action}"}]}})
 
 
 def test_a_name_that_is_no_track(made: Any) -> None:

@@ -11,27 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import builds
+from support import builds, small_demo
 
-from rt2data.demo import episodes, web, write_sample
 from rt2data.verify import verify
 
 # Of 400 samples, 300 are the robot's.
-COUNTS = {"act": 120, "subtask": 45, "motion": 45, "questions": 30, "locate": 15, "trace": 15, "memory": 12, "plan": 9,
-          "blind": 9}  # fmt: skip
+COUNTS = {"act": 90, "subtask": 45, "motion": 45, "questions": 30, "locate": 15, "trace": 15, "drawn": 15,
+          "history": 15, "memory": 12, "plan": 9, "blind": 9}  # fmt: skip
 STEP = re.compile(r"(?:[01] )?\d+(?: \d+){7}")  # an action: whether the episode ends, and seven bins
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sample of a few episodes and pictures."""
-    folder = tmp_path_factory.mktemp("sample")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(episodes, "SPLITS", {"train": 6, "val": 1})
-        patch.setattr(web, "_ASKED", range(8))
-        patch.setattr(web, "_CAPTIONED", range(4, 12))
-        write_sample(folder)
-    return folder
+    return small_demo.write(tmp_path_factory.mktemp("sample"), train=6, asked=range(8), captioned=range(4, 12))
 
 
 def said(turn: dict[str, Any]) -> str:
@@ -93,6 +86,14 @@ def test_the_bundled_recipe_of_kinds(data: Path, tmp_path: Path, build: Callable
             found = json.loads(answer)
             assert {box["label"] for box in found} <= boxes
             assert all(0 <= number <= 1000 for box in found for number in box["bbox_2d"])
+        elif kind == "drawn":
+            assert STEP.fullmatch(answer)
+            assert [one["drawing"] for one in sample["drawn"]] == ["way"]
+        elif kind == "history":
+            steps = [sample["step"] - 10, sample["step"] - 5, sample["step"]]
+            asked_at = [said(turn) for turn in sample["messages"][::2]]
+            assert [int(re.match(r"At step (\d+): ", text)[1]) for text in asked_at] == steps  # type: ignore[index]
+            assert [turn["loss"] for turn in sample["messages"]] == ["none"] * 5 + ["action"]
         elif kind == "trace":
             assert all(0 <= number <= 255 for point in json.loads(answer) for number in point)
         else:
@@ -101,6 +102,6 @@ def test_the_bundled_recipe_of_kinds(data: Path, tmp_path: Path, build: Callable
                 r["value"] for r in mine if r.get("track") == "subtask" and r["step"] > sample["step"]
             )
         cameras = {"act": 2, "subtask": 2, "motion": 2, "plan": 1, "memory": 1, "questions": 1, "blind": 0}
-        cameras |= {"locate": 1, "trace": 1}
+        cameras |= {"locate": 1, "trace": 1, "drawn": 2, "history": 3}
         assert len(sample["images"]) == cameras[kind]
     assert counted == COUNTS | {"tabletop_vqa": 60, "tabletop_captions": 40}

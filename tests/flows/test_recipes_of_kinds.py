@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from support import builds, small_corpora
+from support import builds, small_corpora, small_demo
 from support.repository import DOCS
 
-from rt2data.demo import episodes, web, write_sample
 from rt2data.mixture import export
 from rt2data.serving import KindPrompt
 from rt2data.turns.chat_templates import write_chat
@@ -98,13 +97,7 @@ def write_lerobot(root: Path) -> None:
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The embedded sample, a few episodes and pictures of it."""
-    folder = tmp_path_factory.mktemp("sample")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(episodes, "SPLITS", {"train": 6, "val": 1})
-        patch.setattr(web, "_ASKED", range(30))
-        patch.setattr(web, "_CAPTIONED", range(4, 12))
-        write_sample(folder)
-    return folder
+    return small_demo.write(tmp_path_factory.mktemp("sample"), train=6, asked=range(30), captioned=range(4, 12))
 
 
 def test_the_page_for_a_lerobot_dataset(sample: Path, tmp_path: Path, build: Build) -> None:

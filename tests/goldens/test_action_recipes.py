@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import builds, fake_datasets
+from support import builds, fake_datasets, small_demo
 from support.damaged_mixtures import failing
 
 from rt2data.declarations.declaration import find_declaration
-from rt2data.demo import episodes, web, write_sample
 from rt2data.tokenizer import ActionTokenizer
 from rt2data.verify import verify
 
@@ -81,11 +80,8 @@ def test_pi0_fast(build: Build, libero: Path, tmp_path: Path) -> None:
         assert [span["loss"] for span in answer["spans"]] == ["text", "action", "text"]
 
 
-def test_rdt2(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(episodes, "SPLITS", {"train": 4, "val": 1})
-    monkeypatch.setattr(web, "_ASKED", range(2))
-    monkeypatch.setattr(web, "_CAPTIONED", range(2, 4))
-    write_sample(tmp_path / "data")
+def test_rdt2(build: Build, tmp_path: Path) -> None:
+    small_demo.write(tmp_path / "data", train=4, asked=range(2), captioned=range(2, 4))
     build("rdt2", tmp_path / "out", data_root=tmp_path / "data")
     spoken = 0
     for sample in robot_samples(tmp_path / "out"):

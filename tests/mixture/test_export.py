@@ -22,7 +22,6 @@ from support.built_mixture import Built
 from rt2data import cli
 from rt2data.errors import Rt2dataError
 from rt2data.mixture import export, export_files
-from rt2data.pipeline import build as flow
 from rt2data.storage import atomic
 
 Sample = tuple[str, str, str, list[bytes]]  # key, prompt, target, images in their order
@@ -33,9 +32,7 @@ def apart(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The small mixture by source; not to be changed."""
     folder = tmp_path_factory.mktemp("apart")
     recipe = small_corpora.write_recipe(folder / "small.yaml", form="by_source")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flow, "Engine", small_corpora.in_process())
-        manifest = flow.build(recipe, folder / "out", data_root=corpora, progress=False)
+    manifest = small_corpora.build(recipe, folder / "out", data_root=corpora)
     return Built(recipe, corpora, folder / "out", manifest)
 
 

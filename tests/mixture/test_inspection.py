@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from support import small_corpora
 from support.built_mixture import Built
 
 from rt2data import cli
@@ -70,6 +74,20 @@ def test_text_is_readable(mixture: Built) -> None:
         assert part in robot.replace("\n           ", " ")
     assert any("  vqa  " in text and "answers  yes (" in text for text in texts)
     assert any("  caption  " in text and "captions A picture of " in text for text in texts)
+
+
+def test_long_chunks_are_shown_in_part(tmp_path: Path, build: Callable[..., Any]) -> None:
+    small_corpora.write_bridge(tmp_path, [small_corpora.episode(0, 20)], shards=1)
+    for horizon, shown in ((5, [0, 1, 2, 3, 4]), (12, [0, 1, 2, 11])):
+        tokenizer, source = {"spec": "rt2", "horizon": horizon}, {"source": "bridge_dataset"}
+        recipe = small_corpora.write_recipe(tmp_path / "r.yaml", tokenizer=tokenizer, splits=None, cameras=["primary"],
+                                            sources=[source])  # fmt: skip
+        out = tmp_path / str(horizon)
+        build(recipe, out, data_root=tmp_path, work=tmp_path / "work")
+        (text,) = inspect(out, 1)
+        assert [int(n) for n in re.findall(r"^  decoded (\d+) ", text, re.MULTILINE)] == shown
+        assert [int(n) for n in re.findall(r"^  stored  (\d+) ", text, re.MULTILINE)] == shown
+        assert ("8 more steps; all of them with --json" in text) == (horizon == 12)
 
 
 def test_one_shard(mixture: Built) -> None:

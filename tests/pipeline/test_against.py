@@ -151,11 +151,17 @@ def test_a_mixture_is_compared(mixture: Built, tmp_path: Path, capsys: pytest.Ca
         sample["json"]["action"][:7] for sample in samples(mixture.out, "train") if sample["json"]["source"] == name
     ]
     assert own["count"] == len(actions)
-    assert own["below"] == (np.array(actions) < own["low"]).sum(axis=0).tolist()
+    assert own["below"] == (np.array(actions, np.float32) < own["low"]).sum(axis=0).tolist()
     bounds = [(d.low, d.high) for d in ActionTokenizer.from_pretrained(mixture.out).for_source(name).dims]
     (itself,) = [s["against"] for s in read_stats(mixture.out, against=str(mixture.out))["sources"] if s["against"]]
     assert list(zip(itself["low"], itself["high"], strict=True)) == bounds
     assert (itself["findings"], itself["scale"]) == ([], [1.0] * 7)
+    widest = found["sources"][[s["source"] for s in found["sources"]].index(name)]["actions"]["train"]
+    extremes = {"mean": widest["mean"], "std": widest["std"], "q01": widest["min"], "q99": widest["max"]}
+    (tmp_path / "norm_stats.json").write_text(json.dumps({"norm_stats": {"actions": extremes}}))
+    (whole,) = [s["against"] for s in read_stats(mixture.out, against=str(tmp_path / "norm_stats.json"))["sources"]
+                if s["against"]]  # fmt: skip
+    assert (whole["below"], whole["above"]) == ([0] * 7, [0] * 7)
     narrow = json.loads(file.read_text())
     narrow[name]["action"]["std"][3] *= 180 / np.pi
     narrow[name]["action"]["std"][4] *= 180 / np.pi

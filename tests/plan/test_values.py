@@ -134,6 +134,23 @@ def test_fixed_bounds_that_clip_much(tmp_path: Path) -> None:
     assert notes[0].endswith("; 30.0 % are clipped")
 
 
+@pytest.mark.parametrize("spec", ["float-lerobot", "float-openpi"])
+def test_floats_without_a_limit_are_not_called_clipped(spec: str, tmp_path: Path) -> None:
+    """The bounds of a z-score are mean - std and mean + std, so that a third of all steps lies outside."""
+
+    def halves(number: int, action: Any, state: Any) -> None:
+        action[:3, 0] = 1.7
+
+    assert planned(tmp_path, halves, tokenizer={"spec": spec})[0] == []
+    (said,) = planned(tmp_path / "gripper", lambda _, action, __: hundred(action), tokenizer={"spec": spec})[0]
+    assert said.startswith("gripper is outside 0 to 1 (0 = closed, 1 = open) in 50.0 % of the train steps, from ")
+    assert "clipped" not in said
+
+
+def hundred(action: Any) -> None:
+    action[:, 6] *= 100
+
+
 def reversed_gripper(number: int, action: Any, state: Any) -> None:
     action[:, 6] = np.arange(10) >= 5
 

@@ -136,12 +136,47 @@ COUNT = len(declaration.list_declarations())
             "name: x\ncameras: [a, a]\nsources: [{source: bridge}]\n",
             'r.yaml:2: "cameras" is ["a", "a"]; expected no entry twice.',
         ),
+        (
+            HEAD
+            + "- source: bridge\n  kinds:\n    act:\n      turns: [{each: {frames: [-1, -1]}, turns: [{user: x}]}]\n",
+            'r.yaml:6: "sources.0.kinds.act.turns.0.each.frames" is [-1, -1]; expected no entry twice.',
+        ),
+        (
+            HEAD + "- source: bridge\n  kinds:\n    act:\n      turns: [{usr: x}]\n",
+            (
+                'r.yaml:6: unknown field "usr"; expected one of assistant, end, loss, missing, system, user. '
+                'Did you mean "user"?'
+            ),
+        ),
     ],
 )
 def test_what_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(Rt2dataError) as caught:
         read(tmp_path, text)
     assert str(caught.value).replace(f"{tmp_path}/", "") == message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tokenizer: {spec: fst}\nsources: [{source: bridge}]\n", "r.yaml:2: fst: no such tokenizer"),
+        ("actions: {more: {spec: fst}}\nsources: [{source: bridge}]\n", "r.yaml:2: fst: no such tokenizer"),
+        (
+            'sources:\n- source: bridge\n  kinds: {a: {turns: [{user: x}, {assistant: "{box|form(qwen)}"}]}}\n',
+            r"r.yaml:4: form\(qwen\): no such grounding tokenizer",
+        ),
+    ],
+)
+def test_a_tokenizer_that_is_not_there_is_named_with_its_place(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(Rt2dataError, match=rf'{message}; expected (say or )?one of .*Did you mean "[a-z-]*"\?$'):
+        read(tmp_path, f"name: x\n{text}")
+
+
+def test_a_turn_that_is_none_says_what_a_turn_is(tmp_path: Path) -> None:
+    kinds = "{a: {turns: [{human: x}, {assistant: y}]}}"
+    (tmp_path / "r.yaml").write_text(f"name: r\nsources:\n- {{source: bridge, kinds: {kinds}}}\n")
+    with pytest.raises(Rt2dataError, match='unknown field "human"; expected one of assistant, end, loss, missing, sys'):
+        recipe.read_recipe(tmp_path / "r.yaml")
 
 
 def test_defaults(tmp_path: Path) -> None:
@@ -153,6 +188,14 @@ def test_defaults(tmp_path: Path) -> None:
     assert found.splits == ("train",)
     assert found.sources[1].answers == "majority"
     assert found.sources[2].captions == "all"
+
+
+def test_images_are_counted_of_the_cameras_that_a_source_has(tmp_path: Path) -> None:
+    """Of two cameras that the recipe names RT-1 has one."""
+    text = "name: x\ncameras: [primary, wrist]\nhistory: 40\n"
+    assert read(tmp_path, text + "sources: [{source: fractal}]\n").sources[0].sampling.history == 40
+    with pytest.raises(Rt2dataError, match=r"r\.yaml:3: 40 images of 2 cameras; expected at most 64 images"):
+        read(tmp_path, text + "sources: [{source: droid}]\n")
 
 
 def test_train_is_the_first_split_whatever_the_order(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from support.built_mixture import Built
 from rt2data import ActionParseError, ActionTokenizer
 from rt2data.errors import Rt2dataError
 from rt2data.serving import KindPrompt
-from rt2data.turns.kinds import parse_kinds
+from rt2data.turns.kind_parser import parse_kinds
 from rt2data.turns.reading import Reading, read_reply
 
 ACTION = "1 128 91 241 5 101 127 217"
@@ -201,6 +201,26 @@ def test_parts_pools_and_several_turns_of_the_model(spoken: Built, tmp_path: Pat
         assert bins.tolist() == [int(n) for n in ACTION.split()]
     with pytest.raises(ActionParseError):
         ask.parse_reply(f"Old. {ACTION}", turn=1)
+    with pytest.raises(Rt2dataError, match=r"turn 2 of the 2 that the model writes; expected one of"):
+        ask.parse_reply(f"Old. {ACTION}", turn=2)
+
+
+def test_a_conversation_of_which_every_turn_is_left_out(spoken: Built, tmp_path: Path) -> None:
+    plan = {"turns": [{"user": "{subtask}?", "missing": "skip"}, {"assistant": "{plan}"}]}
+    (tmp_path / "manifest.json").write_text(json.dumps(other_recipe(spoken, tmp_path, plan=plan)))
+    ask = KindPrompt(tmp_path, "bridge", "plan")
+    assert ask("move it", values={"subtask": "reach"})[0]["content"] == [{"type": "text", "text": "reach?"}]
+    with pytest.raises(Rt2dataError, match=r"kind plan: no turn, since each lacks a value"):
+        ask("move it")
+
+
+def test_a_turn_and_a_state_that_there_are_not(spoken: Built) -> None:
+    head = KindPrompt(spoken.out, "bridge", "head")
+    with pytest.raises(Rt2dataError, match=r"kind head: turn 1 of the 1 that the model writes"):
+        head.parse_reply(ACTION, turn=1)
+    pictures = {"primary": 0, "wrist": 0}
+    with pytest.raises(Rt2dataError, match=r"kind head: a state of shape \(3,\); expected \(7,\): x y z"):
+        head("move it", [0.0, 1.0, 2.0], images=pictures)
 
 
 def test_a_reply_that_is_no_action(spoken: Built) -> None:

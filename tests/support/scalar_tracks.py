@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -80,3 +81,28 @@ def motion(actions: Sequence[dict[str, float]], step: int, rule: dict[str, Any],
     seen = [word for word in events[step : step + rule["window"]] if word]
     parts += [f"{seen[-1]} {arm.replace('arm', 'gripper')}"] if seen else []
     return ", ".join(parts) or "stop"
+
+
+def gripper_pixel(
+    state: Sequence[float],
+    intrinsics: Sequence[float],
+    camera_from_base: Sequence[Sequence[float]],
+    size: Sequence[int],
+) -> dict[str, Any] | None:
+    """The point of a position in an image of a width and height; None where it has none."""
+    if not all(math.isfinite(value) for value in state):
+        return None
+    seen = []
+    for *turn, moved in camera_from_base:
+        total = turn[0] * state[0]
+        total += turn[1] * state[1]
+        total += turn[2] * state[2]
+        seen.append(total + moved)
+    if seen[2] <= 0:
+        return None
+    point = [
+        round((focal * (side / seen[2]) + centre) * 100) / 100
+        for focal, centre, side in zip(intrinsics[:2], intrinsics[2:], seen[:2], strict=True)
+    ]
+    inside = all(0 <= one < most for one, most in zip(point, size, strict=True))
+    return {"point": point} if inside else None

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from PIL import Image
@@ -207,3 +208,11 @@ def in_process() -> type[Any]:
             pass
 
     return InProcess
+
+
+def build(recipe: Path, out: Path, **options: Any) -> dict[str, Any]:
+    """`rt2data.build` with its stages run in this process, one task after the other; for fixtures of a whole module."""
+    from rt2data.pipeline import build as flow
+
+    with mock.patch.object(flow, "Engine", in_process()):
+        return flow.build(recipe, out, progress=False, **options)

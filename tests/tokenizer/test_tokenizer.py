@@ -102,7 +102,7 @@ def test_save_leaves_a_language_models_tokenizer_alone(tmp_path: Path) -> None:
 
 
 def test_unknown_names_list_what_there_is(tmp_path: Path) -> None:
-    with pytest.raises(ActionError, match=r'one of dexbotic-255, fast, .*Did you mean "openvla"'):
+    with pytest.raises(ActionError, match=r'one of beast, dexbotic-255, fast, .*Did you mean "openvla"'):
         ActionTokenizer.from_pretrained("openvlla")
     with pytest.raises(ActionError, match="no tokenizer in it"):
         ActionTokenizer.from_pretrained(tmp_path)

@@ -271,7 +271,7 @@ def test_a_file_without_a_row_is_an_error(tmp_path: Path) -> None:
         Rt2dataError, match=r"no row of a track \(.*:1 t: str ' '; expected a text\); expected annotations in"
     ):
         TracksTask(path, entry("rows"), WorkDir(tmp_path / "work")).run()
-    with pytest.raises(Rt2dataError, match=r"nothing that has the form"):
+    with pytest.raises(Rt2dataError, match=r"no row of u; expected tracks: as the file names them"):
         TracksTask(path, entry("rows", tracks=("u",)), WorkDir(tmp_path / "work")).run()
     with pytest.raises(Rt2dataError, match="expected a file of annotations"):
         TracksTask(tmp_path / "none.jsonl", entry("rows"), WorkDir(tmp_path / "work")).run()

@@ -64,4 +64,10 @@ def test_the_tables_are_complete() -> None:
         re.findall(r'counts\["(\w+)"\] \+=', source)
     )
     given |= set(re.findall(r'rejected\.add\("(\w+)" if .* else "(\w+)"', source)[0])
-    assert sorted(column("Reason")) == sorted(given)
+    columns = "".join(
+        path.read_text("utf-8") for path in (Path(types.__file__).parents[1] / "sources" / "robot").rglob("*.py")
+    )
+    given |= set(re.findall(r'rejected\.append\(\("(\w+)"', columns))
+    given |= set(re.findall(r'reason = "(\w+)" if style else "(\w+)"', columns)[0])
+    cells = [line.split("|")[1] for line in PAGE.split("| Reason |")[1].partition("\n\n")[0].splitlines()[2:]]
+    assert sorted(re.findall(r"`(\w+)`", " ".join(cells))) == sorted(given)

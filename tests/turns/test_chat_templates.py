@@ -114,6 +114,21 @@ MINE: Json = {
 }
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"role": "user", "content": "a text"},
+        {"role": "user"},
+        {"content": []},
+        {"role": "user", "content": [{"type": "text", "text": None}]},
+        {"role": "user", "content": [{"type": "video", "video": "x"}]},
+    ],
+)
+def test_messages_of_another_form(wrong: Json) -> None:
+    with pytest.raises(Rt2dataError, match=r"^messages\[1\]: .*; expected a role, and a list of"):
+        write_chat([message("user", "q"), wrong], "qwen3-vl")
+
+
 def test_a_template_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     path.write_text(json.dumps(MINE))
@@ -128,9 +143,9 @@ def test_a_template_of_ones_own(tmp_path: Path) -> None:
     ("change", "said"),
     [
         ({"format": "2"}, "format: '2'"),
-        ({"begin": "x"}, 'a field "begin"'),
-        ({"roles": {"tool": {}}}, 'roles: a field "tool"; expected of system'),
-        ({"roles": {"user": {"befor": ""}}}, 'a field "befor"; expected of before, .* Did you mean "before"'),
+        ({"begin": "x"}, 'unknown field "begin"'),
+        ({"roles": {"tool": {}}}, 'roles: unknown field "tool"; expected one of system'),
+        ({"roles": {"user": {"befor": ""}}}, 'unknown field "befor"; expected one of before, .* Did you mean "before"'),
         ({"roles": {"user": {"before": 1}}}, "roles, user, before: 1"),
         ({"roles": []}, "roles: "),
         ({"system": "s"}, "system: a text without a role"),
@@ -206,3 +221,13 @@ def test_texts_with_a_mark_are_left_out_and_counted(mixture: Built, tmp_path: Pa
     exported = export.export(mixture.out, tmp_path / "text", "text", template=str(path))
     assert exported.left_out["with the in a text"] > 0
     assert isinstance(load_chat_template(path), ChatTemplate)
+
+
+def test_a_role_that_the_template_lacks_is_left_out_and_counted(spoken: Built, tmp_path: Path) -> None:
+    """`act` begins with a system turn, which Molmo does not have."""
+    exported = export.export(spoken.out, tmp_path / "text", "text", template="molmo")
+    every = [members["json"] for split in ("train", "val") for members in builds.samples(spoken.out, split)]
+    systems = sum(any(turn["role"] == "system" for turn in one["messages"]) for one in every)
+    assert systems
+    assert exported.left_out == {"with a turn of the role system, which the template lacks": systems}
+    assert sum(exported.samples.values()) == len(every) - systems

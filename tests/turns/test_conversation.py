@@ -8,7 +8,8 @@ import pytest
 
 from rt2data.errors import Rt2dataError
 from rt2data.turns.conversation import Value, fill_kind
-from rt2data.turns.kinds import Kind, parse_kinds
+from rt2data.turns.kind_parser import parse_kinds
+from rt2data.turns.kinds import Kind
 
 
 def kind(*turns: dict[str, Any], **fields: Any) -> Kind:

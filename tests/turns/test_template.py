@@ -49,7 +49,7 @@ def test_edits_are_no_part_of_the_key() -> None:
         ("{subtask|previous(0)}", r"previous\(0\) .* expected a whole number from 1 to 1000"),
         ("{subtask|at(3)}", r"at\(3\)"),
         ("{subtask|role}", "role without a name"),
-        ("{subtask|previous|next}", "several times"),
+        ("{subtask|previous|next}", "previous and next in"),
         ("{images|lower}", "functions of an image slot"),
         ("{images|all}", "functions of an image slot"),
         ("{state|step}", r"step\(\) in .* expected a whole number from -1000 to 1000"),
@@ -58,7 +58,8 @@ def test_edits_are_no_part_of_the_key() -> None:
         ("{images|frames(1)|step(2)}", "frames in"),
         ("{state|frames(1,2)}", "frames of .images. or .image:CAMERA."),
         ("{instruction|step(-1)}", "instruction. alone: it is the same at each step"),
-        ("{subtask|all|every}", "several times"),
+        ("{subtask|all|every}", "all and every in"),
+        ("{subtask|step(1)|step(2)}", "step twice in"),
         ("x" * 20_001, "20,001 characters"),
     ],
 )

@@ -61,6 +61,7 @@ FILES: list[tuple[str, str, Any, dict[str, Any]]] = [
     ("rows", "table.parquet", [
         {"episode": 3.0, "step": 2.0, "move": "left", "box": json.dumps(BOX)},
         {"episode": None, "step": None, "move": "right", "box": None},
+        {"episode": 3.0, "step": float("inf"), "move": "up", "box": None},
     ], {}),
     ("ecot", "ecot.json", {
         "/d/out.npy": {"7": {

@@ -38,12 +38,9 @@ def unfiltered(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [small_corpora.answers(n, "yes", "yes indeed") for n in range(1, 5)],
         pictures,
     )
-    from rt2data.pipeline import build as flow
 
     path = recipe(folder, {"source": BRIDGE}, {"source": "vqav2", "repeat": 2})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flow, "Engine", small_corpora.in_process())
-        flow.build(path, folder / "out", data_root=folder, progress=False)
+    small_corpora.build(path, folder / "out", data_root=folder)
     return folder / "out"
 
 

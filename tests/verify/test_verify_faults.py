@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from rt2data.pipeline.measure import exact_stats
 from rt2data.plan import apportion, draw
 from rt2data.robot import value_limits
 from rt2data.samples import holdout, reasoning, selection, windows
-from rt2data.shards import messages, row_texts
+from rt2data.shards import messages, reencode, row_texts
 from rt2data.tokenizer import ActionTokenizer
 from rt2data.tokenizer.schemes.quantizers import Uniform
 from rt2data.tokenizer.spec import Spec
@@ -65,7 +66,12 @@ KINDS: dict[str, Any] = {
         "weight": 1,
         "turns": [{"user": "{images}What is the robot told?"}, {"assistant": "{instruction}"}],
     },
+    "drawn": {
+        "weight": 1,
+        "turns": [{"user": "{image:primary}{image:primary|draw(way)}Follow it."}, {"assistant": "{action}"}],
+    },
 }
+DRAW = {"way": {"track": "trace", "color": [255, 0, 0], "width": 1}}
 
 
 @pytest.fixture(scope="module")
@@ -77,14 +83,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for episode in episodes[1::4]:
         episode["steps"]["observation"]["image_0"][1] = black
     small_corpora.write_bridge(root / "black", episodes)
+    value = {"trace": [[1, 1], [14, 5], [8, 10]]}
+    rows = [{"episode": f"/data/{n // 2}/out.npy:{n}", "track": "trace", "step": 0, "value": value} for n in range(13)]
+    (root / "traces.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return root
 
 
 def write(folder: Path, data: Path, *, kinds: bool = False) -> Path:
     bridge = SOURCES[0] | {"path": str(data / "black" / "bridge_dataset")}
     if kinds:
-        bridge = {name: value for name, value in bridge.items() if name != "plans"} | {"kinds": KINDS}
-    return small_corpora.write_recipe(folder / "r.yaml", **(RECIPE | {"sources": [bridge, *SOURCES[1:]]}))
+        annotations = [{"file": "traces.jsonl", "format": "rows"}]
+        bridge = {name: value for name, value in bridge.items() if name != "plans"}
+        bridge |= {"kinds": KINDS, "annotations": annotations}
+    fields = RECIPE | {"sources": [bridge, *SOURCES[1:]]} | ({"draw": DRAW} if kinds else {})
+    return small_corpora.write_recipe(folder / "r.yaml", **fields)
 
 
 def swapped(owner: Any, name: str, change: Callable[[Any], Any]) -> Fault:
@@ -147,6 +159,7 @@ FAULTS: list[tuple[str, Fault, str]] = [
     ("the text that is drawn", swapped(row_texts.Rows, "picked", lambda numbers: 1 - numbers), "turns"),
     ("which samples lack a part", swapped(row_texts.Rows, "dropped", np.logical_not), "turns"),
     ("what is learned of a turn", one_less, "turns"),
+    ("what is drawn into an image", swapped(reencode, "draw_lines", lambda pixels: pixels[::-1]), "drawings"),
     ("the step of an earlier image", swapped(windows, "other_rows", lambda found: (found[0], ~found[1])), "windows"),
 ]
 
@@ -171,7 +184,7 @@ def test_a_fault_of_the_writer_is_found(
 ) -> None:
     """The fault stays while `verify` runs: nothing that both use hides it."""
     fault(monkeypatch)
-    build(write(tmp_path, data, kinds=check == "turns"), tmp_path / "out", data_root=data)
+    build(write(tmp_path, data, kinds=check in ("turns", "drawings")), tmp_path / "out", data_root=data)
     assert verify(tmp_path / "out")[check].failed
 
 

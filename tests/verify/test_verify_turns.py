@@ -141,7 +141,7 @@ def test_every_value_is_compared(made: Callable[..., Path], data: Path) -> None:
     assert alone.ok
     (note,) = alone.notes
     assert note.startswith("bridge_dataset: annotations were not read (--data-root DIR reads them); ")
-    assert "were compared with what follows from actions: gripper_event " in note
+    assert "were compared with what follows from actions and states: gripper_event " in note
     assert "any text was taken for " in note
     assert "{box|all|camera(secondary)|form(qwen2.5-vl)} " in note
 
@@ -228,7 +228,8 @@ def test_annotations_that_changed(made: Callable[..., Path], data: Path, tmp_pat
     out = made({name: KINDS[name] for name in ("recall", "act")})
     other = tmp_path / "other"
     other.mkdir()
-    assert "notes.jsonl: " in "".join(verify(out, data_root=other)["turns"].failures)
+    gone = "notes.jsonl: not found; expected the annotations that the recipe names, below --data-root"
+    assert gone in "".join(verify(out, data_root=other)["turns"].failures)
     for name in ("vqa.parquet", "ecot.json"):
         (other / name).write_bytes((data / name).read_bytes())
     text = (data / "notes.jsonl").read_text()

@@ -83,7 +83,7 @@ class Elementwise:
 
     def clipped(self, xp: Namespace, x: Array) -> Array:
         """Where actions (..., D) lie below (-1) or above (+1) the bounds, as int8."""
-        kind = "float64" if arrays.has_float64(xp, x) else "float32"
+        kind = arrays.widest_float(xp, x)
         low, high = self._tables.get(xp, f"lows {kind}", x), self._tables.get(xp, f"highs {kind}", x)
         y = arrays.cast(xp, self._widened(xp, x), kind)
         return xp.reshape(arrays.cast(xp, y > high, "int8") - arrays.cast(xp, y < low, "int8"), x.shape)

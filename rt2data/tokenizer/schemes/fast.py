@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rt2data.tokenizer import arrays
-from rt2data.tokenizer.arrays import Array, Namespace, Tables
+from rt2data.tokenizer.arrays import Array, Namespace
 from rt2data.tokenizer.errors import ActionError, ActionParseError
-from rt2data.tokenizer.spec import Spec
+from rt2data.tokenizer.schemes.chunk_codes import ChunkCodes
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -34,40 +34,21 @@ MAX_EXPANSION = 1 << 16
 MAX_EXPANSIONS = 1 << 24
 
 
-class Dct:
-    """The rule above over arrays (..., horizon, D), in float64; in float32 where the library has no float64 (JAX
-    without x64).
+class Dct(ChunkCodes):
+    """The rule above over arrays (..., horizon, D). Codes have the same shape: axis -2 is the frequency."""
 
-    Sums run over time in order, one product after another, so that numpy gives the same codes on every machine.
-    """
-
-    __slots__ = ("_spec", "_tables")
+    __slots__ = ()
 
     faults: tuple[str, ...] = (
         "quantised coefficients: every number of a chunk is off by a little",
         "values far outside the bounds clamp in the coefficients",
     )
 
-    def __init__(self, spec: Spec) -> None:
-        self._spec = spec
-        self._tables = Tables(self._table)
-
-    def encode(self, xp: Namespace, x: Array) -> Array:
-        """Codes (..., horizon, D) as int32: axis -2 is the frequency."""
-        return arrays.cast(xp, xp.clip(self._codes(xp, x), 0.0, self._spec.bins - 1.0), "int32")
-
-    def clipped(self, xp: Namespace, x: Array) -> Array:
-        """Where codes (not actions) were clipped, int8 (..., horizon, D): -1 below, 1 above."""
-        codes = self._codes(xp, x)
-        return arrays.cast(xp, codes > self._spec.bins - 1, "int8") - arrays.cast(xp, codes < 0, "int8")
-
     def decode(self, xp: Namespace, bins: Array, dtype: str) -> Array:
         """Actions (..., horizon, D) of codes of the same shape."""
-        kind, options = _kind(xp, bins), self._spec.options
+        kind, options = arrays.widest_float(xp, bins), self._spec.options
         coefficients = (arrays.cast(xp, bins, kind) + float(options["min_code"])) / options["scale"]
-        y = self._product(xp, f"inverse {kind}", coefficients)
-        x = y * self._tables.get(xp, f"half {kind}", bins) + self._tables.get(xp, f"middle {kind}", bins)
-        return arrays.cast(xp, x, dtype if kind == "float64" else "float32")
+        return self._restore(xp, "inverse", coefficients, dtype)
 
     def round_trip(self) -> tuple[bool, bool, int]:
         """See Properties: idempotent, injective, changed; over chunks that hold each code everywhere."""
@@ -82,23 +63,10 @@ class Dct:
 
     def round_coefficients(self, xp: Namespace, x: Array) -> Array:
         """Return the rounded coefficients (..., horizon, D), before min_code and clipping, as whole floats."""
-        kind = _kind(xp, x)
-        y = arrays.cast(xp, x, kind) - self._tables.get(xp, f"middle {kind}", x)
-        y = y / self._tables.get(xp, f"half {kind}", x)
-        return xp.round(self._product(xp, f"forward {kind}", y) * self._spec.options["scale"])
+        return xp.round(self._transform(xp, "forward", x) * self._spec.options["scale"])
 
     def _codes(self, xp: Namespace, x: Array) -> Array:
         return self.round_coefficients(xp, x) - float(self._spec.options["min_code"])
-
-    def _product(self, xp: Namespace, matrix: str, y: Array) -> Array:
-        """A matrix (horizon, horizon) times y (..., horizon, D)."""
-        if self._spec.horizon == 1:  # the transform of one step is the step, and its arrays have no axis for time
-            return y
-        columns = self._tables.get(xp, matrix, y)
-        total = columns[0, ...] * y[..., 0:1, :]
-        for t in range(1, self._spec.horizon):
-            total = total + columns[t, ...] * y[..., t : t + 1, :]
-        return total
 
     def _table(self, name: str) -> npt.NDArray[Any]:
         what, _, dtype = name.partition(" ")
@@ -110,10 +78,6 @@ class Dct:
         # y = (x - middle) / half is the rule with fewer roundings.
         half = np.where((low == -1) & (high == 1), 2.0, high - low + 1e-6) / 2
         return (half if what == "half" else low + half).astype(dtype)
-
-
-def _kind(xp: Namespace, x: Array) -> str:
-    return "float64" if arrays.has_float64(xp, x) else "float32"
 
 
 def _matrix(n: int) -> npt.NDArray[np.float64]:

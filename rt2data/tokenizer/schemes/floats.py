@@ -38,7 +38,7 @@ class NoBins:
         bounds = self._normaliser.rule.kind == "bounds"
         low = np.array([d.low if bounds else -np.inf for d in self._spec.dims])
         high = np.array([d.high if bounds else np.inf for d in self._spec.dims])
-        kind = "float64" if arrays.has_float64(xp, x) else "float32"
+        kind = arrays.widest_float(xp, x)
         y = arrays.cast(xp, x, kind)
         least, most = (arrays.constant(xp, side.astype(kind), x) for side in (low, high))
         return arrays.cast(xp, y > most, "int8") - arrays.cast(xp, y < least, "int8")

@@ -81,7 +81,7 @@ class SpatialVla:
 
     def clipped(self, xp: Namespace, x: Array) -> Array:
         """Where actions (..., 7) lie below (-1) or above (+1) the bounds, as int8."""
-        kind = "float64" if arrays.has_float64(xp, x) else "float32"
+        kind = arrays.widest_float(xp, x)
         low, high = (np.array([getattr(d, side) for d in self._spec.dims]) for side in ("low", "high"))
         least, most = round_inside(low, kind, up=True), round_inside(high, kind, up=False)
         y = arrays.cast(xp, x, kind)

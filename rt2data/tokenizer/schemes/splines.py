@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rt2data.tokenizer import arrays
-from rt2data.tokenizer.arrays import Array, Namespace, Tables
-from rt2data.tokenizer.spec import Spec
+from rt2data.tokenizer.arrays import Array, Namespace
+from rt2data.tokenizer.schemes.chunk_codes import ChunkCodes
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -33,14 +33,10 @@ if TYPE_CHECKING:
 RIDGE = 1e-9
 
 
-class Splines:
-    """The rule above over arrays (..., horizon, D), in float64; in float32 where the library has no float64 (JAX
-    without x64).
+class Splines(ChunkCodes):
+    """The rule above over arrays (..., horizon, D). Bins are (..., n, D): axis -2 is the weight."""
 
-    Sums run in order, one product after another, so that numpy gives the same bins on every machine.
-    """
-
-    __slots__ = ("_spec", "_tables")
+    __slots__ = ()
 
     faults: tuple[str, ...] = (
         "a smooth curve through the steps of a chunk: every number is off by a little, at a sudden change by much",
@@ -48,27 +44,12 @@ class Splines:
         "a weight outside its limits clamps, which bends the steps around it",
     )
 
-    def __init__(self, spec: Spec) -> None:
-        self._spec = spec
-        self._tables = Tables(self._table)
-
-    def encode(self, xp: Namespace, x: Array) -> Array:
-        """Bins (..., n, D), int32, of actions (..., horizon, D)."""
-        return arrays.cast(xp, xp.clip(self._codes(xp, x), 0.0, self._spec.bins - 1.0), "int32")
-
-    def clipped(self, xp: Namespace, x: Array) -> Array:
-        """Where weights (not actions) were clipped, by more than rounding, int8 (..., n, D): -1 below, 1 above."""
-        codes = self._codes(xp, x)
-        return arrays.cast(xp, codes > self._spec.bins - 1, "int8") - arrays.cast(xp, codes < 0, "int8")
-
     def decode(self, xp: Namespace, bins: Array, dtype: str) -> Array:
         """Actions (..., horizon, D) of bins (..., n, D)."""
-        kind = _kind(xp, bins)
+        kind = arrays.widest_float(xp, bins)
         width, least = (self._tables.get(xp, f"{name} {kind}", bins) for name in ("width", "least"))
         weights = arrays.cast(xp, bins, kind) / (self._spec.bins - 1.0) * width + least
-        y = self._product(xp, f"curve {kind}", weights)
-        x = y * self._tables.get(xp, f"half {kind}", bins) + self._tables.get(xp, f"middle {kind}", bins)
-        return arrays.cast(xp, x, dtype if kind == "float64" else "float32")
+        return self._restore(xp, "curve", weights, dtype)
 
     def round_trip(self) -> tuple[bool, bool, int]:
         """See Properties; over chunks that hold each bin everywhere, and in turns with its opposite."""
@@ -85,23 +66,13 @@ class Splines:
 
     def weigh(self, xp: Namespace, x: Array) -> Array:
         """Return the weights (..., n, D) of actions (..., horizon, D), as floats between no limits."""
-        kind = _kind(xp, x)
-        y = arrays.cast(xp, x, kind) - self._tables.get(xp, f"middle {kind}", x)
-        return self._product(xp, f"weights {kind}", y / self._tables.get(xp, f"half {kind}", x))
+        return self._transform(xp, "weights", x)
 
     def _codes(self, xp: Namespace, x: Array) -> Array:
         """The rounded weights of actions, before they are kept to the bins, as whole floats."""
-        kind = _kind(xp, x)
+        kind = arrays.widest_float(xp, x)
         width, least = (self._tables.get(xp, f"{name} {kind}", x) for name in ("width", "least"))
         return xp.round((self.weigh(xp, x) - least) / width * (self._spec.bins - 1.0))
-
-    def _product(self, xp: Namespace, matrix: str, y: Array) -> Array:
-        """A matrix of each dimension times y (..., rows, D)."""
-        columns = self._tables.get(xp, matrix, y)
-        total = columns[0, ...] * y[..., 0:1, :]
-        for row in range(1, columns.shape[0]):
-            total = total + columns[row, ...] * y[..., row : row + 1, :]
-        return total
 
     def _table(self, name: str) -> npt.NDArray[Any]:
         what, _, dtype = name.partition(" ")
@@ -118,10 +89,6 @@ class Splines:
         low, high = np.array([d.low for d in dims]), np.array([d.high for d in dims])
         middle: Doubles = (low + high) / 2
         return (high - middle if what == "half" else middle).astype(dtype)
-
-
-def _kind(xp: Namespace, x: Array) -> str:
-    return "float64" if arrays.has_float64(xp, x) else "float32"
 
 
 def basis_matrix(count: int, steps: int, degree: int) -> Doubles:

@@ -6,16 +6,15 @@ A state is a plain value. `allowed(state)` are the ids that still lead to a comp
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from rt2data.tokenizer.errors import ActionError
 from rt2data.tokenizer.schemes.fast import Merges
 from rt2data.tokenizer.text.action_string import Text, TokenText
+from rt2data.tokenizer.vocabulary.trie import State, Trie
 from rt2data.tokenizer.vocabulary.vocabulary import Ids, Vocabulary
-
-State = Any
 
 
 class Automaton(Protocol):
@@ -152,12 +151,7 @@ class SpelledText:
         letters = {c for t in text.tables for s in t for c in s} | {" "}
         self._pieces = {i: p for i, p in enumerate(vocabulary.pieces) if p and letters.issuperset(p)}
         self.ids = frozenset(self._pieces)
-        self._trie: dict[str, Any] = {}
-        for token, piece in self._pieces.items():
-            node = self._trie
-            for char in piece:
-                node = node.setdefault(char, {})
-            node.setdefault("ids", []).append(token)
+        self._trie = Trie(self._pieces)
         self._memo: dict[State, Ids] = {}
         self._live: set[State] = set()
         self._find_live()
@@ -202,18 +196,8 @@ class SpelledText:
         return (field, written) if written in self._prefixes[field] else None
 
     def _walk(self, state: State) -> Iterator[tuple[int, State]]:
-        """The tokens that may be written in a state, with the states they lead to."""
-        stack = [(self._trie, state)]
-        while stack:
-            node, here = stack.pop()
-            for key, value in node.items():
-                if key == "ids":
-                    for token in value:
-                        yield token, here
-                else:
-                    after = self._char(here, key)
-                    if after is not None:
-                        stack.append((value, after))
+        """The ids that may be written in a state, with the states they lead to."""
+        return self._trie.walk(state, self._char)
 
     def _find_live(self) -> None:
         """The states from which an action can be completed, from the last field backward, the longest text first."""

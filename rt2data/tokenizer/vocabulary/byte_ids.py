@@ -8,7 +8,8 @@ import numpy as np
 
 from rt2data.tokenizer.errors import ActionError
 from rt2data.tokenizer.schemes.fast_bytes import ByteMerges
-from rt2data.tokenizer.vocabulary.automata import Automaton, State
+from rt2data.tokenizer.vocabulary.automata import Automaton
+from rt2data.tokenizer.vocabulary.trie import State
 from rt2data.tokenizer.vocabulary.vocabulary import Ids
 
 

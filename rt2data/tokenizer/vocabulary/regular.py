@@ -9,14 +9,13 @@ dead end; where it cannot, what leads to one is found and closed beforehand.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from rt2data.tokenizer.errors import ActionError
+from rt2data.tokenizer.vocabulary.trie import State, Trie
 from rt2data.tokenizer.vocabulary.vocabulary import Ids, Vocabulary
 
-State = Any
 _MAX_STATES = 20_000  # that are looked at for dead ends
 _ESCAPES = {"n": "\n", "t": "\t"}
 
@@ -168,12 +167,7 @@ class RegularText:
         self.start: State = graph.closure(frozenset([graph.start]))
         self.pieces = _usable(vocabulary, graph)
         self.ids = frozenset(self.pieces)
-        self._trie: dict[str, Any] = {}
-        for token, piece in self.pieces.items():
-            node = self._trie
-            for char in piece:
-                node = node.setdefault(char, {})
-            node.setdefault("ids", []).append(token)
+        self._trie = Trie(self.pieces)
         self._live: frozenset[State] | None = None
         if not self._spells_all():
             self._live = self._find_live()
@@ -215,19 +209,11 @@ class RegularText:
 
     def _walk(self, state: State) -> Iterator[tuple[int, State]]:
         """The ids that may be written in a state, with the states they lead to."""
-        stack = [(self._trie, state)]
-        while stack:
-            node, here = stack.pop()
-            for key, value in node.items():
-                if key == "ids":
-                    for token in value:
-                        yield token, here
-                elif (after := self._char(here, key)) is not None:
-                    stack.append((value, after))
+        return self._trie.walk(state, self._char)
 
     def _spells_all(self) -> bool:
         """Whether every place of the expression can be left by an id of one character."""
-        single = [char for char, node in self._trie.items() if char != "ids" and "ids" in node]
+        single = {piece for piece in self.pieces.values() if len(piece) == 1}
         return all(any(map(taken.takes, single)) for taken, _ in self._graph.characters.values())
 
     def _find_live(self) -> frozenset[State]:

@@ -12,16 +12,15 @@ from hashlib import blake2b
 from typing import Any
 
 from rt2data.verify.reference.keys import Key
+from rt2data.verify.reference.texts import ROLES, SLOT
 from rt2data.verify.report import Report
 from rt2data.verify.spill import Records
 
 Json = dict[str, Any]
 
-_SLOT = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 _STEP, _FRAMES = re.compile(r"step\(([+-]?\d+)\)"), re.compile(r"frames\(([^()]*)\)")
 _MEMBER = re.compile(r"(?:[a-z][a-z0-9_]*\.)?(?:([hf])([0-9]+)\.)?[a-z]+")  # CAMERA.h2.jpg: 2 steps before
 SAME = ("instruction", "robot", "control", "hz", "steps")  # the same at each step of an episode
-ROLES = ("system", "user", "assistant")
 
 
 def step_of(slot: str) -> int:
@@ -56,7 +55,7 @@ def unrolled(kind: Json) -> Json:
 
 def moved(template: str, steps: int) -> str:
     """A template with each placeholder that of the step so many steps on."""
-    return _SLOT.sub(lambda found: found[0] if found[1] is None else "{" + _moved_slot(found[1], steps) + "}", template)
+    return SLOT.sub(lambda found: found[0] if found[1] is None else "{" + _moved_slot(found[1], steps) + "}", template)
 
 
 def _moved(turn: Json, steps: int) -> Json:

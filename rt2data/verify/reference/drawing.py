@@ -20,7 +20,7 @@ Distances = npt.NDArray[np.float64]
 EDGE = 2.5  # pixels beside a line, beyond half its width, that an antialiased edge or a round end may still change
 SPREAD = 16  # pixels around a line whose block of a JPEG it lies in, and the smoothing of colours between blocks
 THIN = 128  # of 255, what the soft edge of a line of one or two pixels may lack of its colour
-LOSSY = 32  # of 255, what a format with losses may change on average
+LOSSY = 32  # of 255, what a format with losses may change on average; twice as much on a line of one or two pixels
 
 
 def find_fault(data: bytes, source: bytes | None, lines: list[list[list[int]]], rule: Json) -> str:
@@ -68,7 +68,7 @@ def _other_color(pixels: npt.NDArray[np.int64], color: npt.NDArray[np.int64], *,
     # A JPEG has half as many values of colour as of light, each way.
     light = np.array([0.299, 0.587, 0.114])
     off = int(np.abs((pixels - color) @ light).mean())
-    return f"lines whose light is {off} from that of {color.tolist()} on average" if off > LOSSY else ""
+    return f"lines whose light is {off} from that of {color.tolist()} on average" if off > LOSSY * (1 + thin) else ""
 
 
 def distances(lines: list[list[list[int]]], size: tuple[int, int]) -> Distances:

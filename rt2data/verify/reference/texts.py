@@ -7,6 +7,10 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+ROLES = ("system", "user", "assistant")
+SLOT = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")  # of a template: a brace, or a placeholder
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # control characters but tab and line feed
+
 
 def robot_prompt(template: str, operations: Sequence[str], instruction: str, state: str) -> str:
     """Render the prompt of a robot sample; `state` is its proprioception as text."""
@@ -84,5 +88,5 @@ def apply(operation: str, text: str) -> str:
 def pool_sizes(kind: Mapping[str, Any]) -> list[int]:
     """How many texts each turn of a kind of sample has."""
     turns = [one for turn in kind["turns"] for one in (turn["turns"] if "each" in turn else [turn])]
-    said = [next(turn[role] for role in ("system", "user", "assistant") if role in turn) for turn in turns]
+    said = [next(turn[role] for role in ROLES if role in turn) for turn in turns]
     return [len(one) if isinstance(one, list) else 1 for one in said]

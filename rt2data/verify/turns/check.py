@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
 from rt2data.storage.places import Place
-from rt2data.verify.chunks.other_steps import ROLES, moved, unrolled
+from rt2data.verify.chunks.other_steps import moved, unrolled
 from rt2data.verify.facts import Facts
 from rt2data.verify.reference import keys, texts
 from rt2data.verify.reference.keys import Key
+from rt2data.verify.reference.texts import CONTROL, ROLES, SLOT
 from rt2data.verify.report import Report
 from rt2data.verify.turns.matching import is_action, matches, text_of
 from rt2data.verify.turns.placeholders import (
@@ -33,19 +33,19 @@ from rt2data.verify.turns.placeholders import (
     written_in,
 )
 from rt2data.verify.turns.store import database
-from rt2data.verify.turns.tracks import SLOT, Asked, Step, Tracks, lines, names, parse
+from rt2data.verify.turns.tracks import Asked, Step, Tracks, lines, names, parse
 
 Json = dict[str, Any]
 Sizes = Mapping[str, tuple[int, int]]  # of an image, by its camera
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # control characters but tab and line feed
 ALWAYS = ("instruction", "task", "action", "hz", "control", "robot", "step", "steps")
-USED = ("source", "step", "steps", "messages", "prompt", "target", "bins")  # of a sample whose conversation waits
+# Of a sample whose conversation waits.
+USED = ("source", "step", "steps", "messages", "prompt", "target", "bins", "cameras", "image_valid")
 UNSURE = "\0"  # an image of which these samples do not say whether there is something to draw
 
 
 class TurnCheck:
-    """Checks the conversations of samples one at a time: at once, or at the end where other samples' actions are asked.
+    """Checks the conversations of samples one at a time: at once, or at the end where other samples are asked.
 
     With `data_root` what tracks say is compared with the files that the recipe names.
     """
@@ -58,13 +58,14 @@ class TurnCheck:
         self.kinds: dict[str, Json] = {}
         self.tracks: dict[str, Tracks] = {}
         self.waiting = database("waiting (what BLOB)")
+        self.drawn = {parse(track).name for track in facts.drawings.values()}
         for source, entry in facts.sources.items():
             if not entry.get("kinds"):
                 continue
             rule = facts.rules[source]
             written = rule.get("kinds") or facts.recipe.get("kinds") or {}
             self.kinds[source] = {name: unrolled(kind) for name, kind in written.items()}
-            asked = names(self.kinds[source]) | {parse(track).name for track in facts.drawings.values()}
+            asked = names(self.kinds[source]) | self.drawn
             tracks = Tracks(entry, rule, asked, facts.recipe.get("image"))
             if data_root is not None:
                 tracks.read(data_root, self.check)
@@ -99,16 +100,18 @@ class TurnCheck:
         self._sound(where, sample)
         own = names({name: kinds[name] for name in (key.kind, kind.get("otherwise")) if name})
         known = self._known(where, sample, own, state, action)
+        if tracks.derived and sample["proprio"] is not None:
+            tracks.add_state(bytes.fromhex(key.digest), sample["step"], sample["proprio"], sizes)
         if tracks.derived and not sample.get("relative"):
             tracks.add_action(bytes.fromhex(key.digest), sample["step"], sample["dims"], sample["action"])
-        if tracks.derived.keys() & own:
+        if tracks.derived.keys() & (own | self.drawn):
             case = [where, {name: sample[name] for name in USED}, key, known, sizes, number]
             self.waiting.execute("INSERT INTO waiting VALUES (?)", (zlib.compress(json.dumps(case).encode(), 1),))
         else:
             self.told = self._compare(where, sample, key, known, sizes)
 
     def finish(self) -> Iterator[tuple[str, Json, Key, dict[str, str], int]]:
-        """Check what waited for the actions of other samples, and note what could be compared.
+        """Check what waited for other samples, and note what could be compared.
 
         Yields:
             Of each sample that waited its place, JSON and key, what it says of other steps, and its number.
@@ -186,7 +189,7 @@ class TurnCheck:
                 learned = message["loss"] in (span["loss"], "both")
                 self.check.expect(learned, where, f"{span['loss']} in a turn with loss {message['loss']}", "the turn's")
                 place = span["end"]
-            self.check.expect(_CONTROL.search(text) is None, where, "a control character in a turn", "readable text")
+            self.check.expect(CONTROL.search(text) is None, where, "a control character in a turn", "readable text")
             whole = all(set(part) == {"type", part["type"]} for part in message["content"])
             self.check.expect(whole, where, f"content {message['content']}"[:200], "parts with their text or image")
 

@@ -91,7 +91,9 @@ def _steps(record: Json, hz: float | None) -> tuple[int, int] | None:
     if step is not None:
         if isinstance(step, str) and re.fullmatch(r"\s*[0-9]{1,18}\s*", step):
             step = int(step)
-        if isinstance(step, bool) or not isinstance(step, (int, float)) or step != int(step) or end != int(end):
+        if isinstance(step, bool) or not isinstance(step, (int, float)):
+            return None
+        if not all(isinstance(one, int) or one.is_integer() for one in (step, end)):
             return None
         start, end = int(step), int(end)
     else:
@@ -133,7 +135,7 @@ def _ranges(path: Place, template: str) -> Iterator[Noted]:
 
 
 def _frame(value: Any) -> int | None:
-    if isinstance(value, float) and value == int(value):
+    if isinstance(value, float) and value.is_integer():
         value = int(value)
     is_number = isinstance(value, (int, str)) and not isinstance(value, bool)
     return int(value) if is_number and re.fullmatch("[0-9]{1,9}", str(value)) else None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import struct
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
+
+from rt2data.verify.reference.rules import float32
 
 Size = tuple[int, int]  # width, height
 
@@ -151,7 +152,7 @@ def _internvl(things: Sequence[Thing], size: Size) -> str:
 
 def _florence(things: Sequence[Thing], size: Size) -> str:
     def number(n: float, side: int) -> int:
-        return int(_within(math.floor(_single(_single(n) / _single(side / 1000))), 999))
+        return int(_within(math.floor(float32(float32(n) / float32(side / 1000))), 999))
 
     return "".join(
         one.label + "".join(f"<loc_{number(n, size[i % 2])}>" for i, n in enumerate(one.numbers)) for one in things
@@ -193,7 +194,3 @@ def _nearest(value: float) -> int:
 
 def _within(value: Any, most: Any) -> Any:
     return min(max(value, 0), most)
-
-
-def _single(value: float) -> float:
-    return float(struct.unpack("f", struct.pack("f", value))[0])

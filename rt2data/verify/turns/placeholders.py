@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rt2data.verify.chunks.other_steps import ROLES, unrolled
+from rt2data.verify.chunks.other_steps import unrolled
+from rt2data.verify.reference.texts import ROLES, SLOT
 from rt2data.verify.turns.matching import is_action
-from rt2data.verify.turns.tracks import SLOT, Asked, Step, Tracks, parse
+from rt2data.verify.turns.tracks import Asked, Step, Tracks, parse
 
 Json = dict[str, Any]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-import struct
 from bisect import bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple
+
+from rt2data.verify.reference.rules import float32
 
 
 class Row(NamedTuple):
@@ -43,10 +44,6 @@ def find(rows: Sequence[Row], step: int, rule: str, count: int = 1) -> list[Row]
 def first_step(seconds: float, hz: float) -> int:
     """The first step whose time, step / hz, has reached `seconds`, both as float32."""
     step = max(int(seconds * hz) - 2, 0)
-    while _single(step / hz) < _single(seconds):
+    while float32(step / hz) < float32(seconds):
         step += 1
     return step
-
-
-def _single(value: float) -> float:
-    return float(struct.unpack("f", struct.pack("f", value))[0])

@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 
 from rt2data.storage.places import Place
 from rt2data.verify.reference import texts
-from rt2data.verify.report import Check
+from rt2data.verify.reference.texts import ROLES, SLOT
+from rt2data.verify.report import Check, describe_unread
 from rt2data.verify.turns import derived, files, forms, times
-from rt2data.verify.turns.derived import Actions
+from rt2data.verify.turns.derived import Actions, Points
 from rt2data.verify.turns.store import Store
 from rt2data.verify.turns.times import Row
 
 Json = dict[str, Any]
 
-SLOT = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 EPISODES = 16  # of which what is derived is held
 _RULES = {"at": "emitted", "previous": "previous", "next": "next", "all": "all", "remaining": "remaining",
           "every": "every", "ahead": "ahead"}  # fmt: skip
@@ -89,7 +89,7 @@ class Tracks:
 
     Attributes:
         stated: names of all that its mixture's manifest and recipe know.
-        derived: the rule of each that follows from actions.
+        derived: the rule of each that follows from actions or states.
         compared: how many values of each were found, by its name.
         unknown: how many could not be, by what was asked.
     """
@@ -102,7 +102,7 @@ class Tracks:
         self.stated = {*(entry.get("tracks") or {"rows": ()})["rows"], *self.derived}
         self.asked = sorted(self.stated.intersection(asked))
         self.store = Store(self.asked)
-        self.actions = Actions()
+        self.actions, self.points = Actions(), Points()
         self.dims: tuple[str, ...] = ()
         self._said = lru_cache(EPISODES)(self._texts)
         self.compared: Counter[str] = Counter()
@@ -121,14 +121,23 @@ class Tracks:
                 self.store.add(files.read(path, one, hz), one.get("prefix", ""), one.get("tracks", ()))
             except files.Unread as error:
                 self.unknown[f"{one['file']}, since {error}"] += 1
-            except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
-                check.fail(str(path), str(error) or type(error).__name__, "the annotations that the recipe names")
+            except (OSError, ValueError, AttributeError, TypeError, OverflowError, RecursionError) as error:
+                expected = "the annotations that the recipe names, below --data-root"
+                check.fail(str(path), describe_unread(error), expected)
         self.store.close()
 
     def add_action(self, unit: bytes, step: int, dims: list[str], numbers: list[float]) -> None:
         """Keep the action of a step, for what is derived from them."""
         self.dims = tuple(dims)
         self.actions.add(unit, step, numbers)
+
+    def add_state(self, unit: bytes, step: int, state: list[float], sizes: Mapping[str, tuple[int, int]]) -> None:
+        """Keep what is derived from the state of a step and the sizes of its images."""
+        for name, rule in self.derived.items():
+            if rule["derive"] == "gripper_pixels":
+                text = derived.point(rule, state, {} if self.size else sizes)
+                if text is not None:
+                    self.points.add(unit, name, step, text)
 
     def value(self, slot: str, at: Step) -> list[str] | None:
         """The texts that a placeholder has at a step, [] where it has none; None where that is not known here."""
@@ -151,9 +160,9 @@ class Tracks:
         """
         if name in self.derived:
             said = self._said(name, at.unit, at.steps)
-            if len(said) != at.steps:
+            if None in said:
                 return None
-            rows = [Row(step, -1, step) for step, text in enumerate(said) if not step or text != said[step - 1]]
+            rows = self._rows(name, said)
         elif name in self.store.kinds:
             rows = self.store.rows(at.unit, name, None, None)
         else:
@@ -201,7 +210,7 @@ class Tracks:
         if not reads:
             said.append("annotations were not read (--data-root DIR reads them)")
         if self.compared:
-            against = "the annotations" if reads else "what follows from actions"
+            against = "the annotations" if reads else "what follows from actions and states"
             said.append(f"{sum(self.compared.values()):,} values of tracks were compared with {against}: "
                         f"{_counted(self.compared)}")  # fmt: skip
         if self.unknown:
@@ -232,22 +241,34 @@ class Tracks:
         return forms.write(asked.form, [forms.thing(value, seen, stored) for value in values], stored)
 
     def _derived(self, asked: Asked, at: Step) -> list[str] | None:
-        if asked.camera is not None or asked.role is not None:
-            return []  # it has neither
         rule, said = self.derived[asked.name], self._said(asked.name, at.unit, at.steps)
-        whole = len(said) == at.steps
-        if at.step >= len(said) or (asked.rule in ("next", "remaining", "every") and not whole):
+        if asked.camera not in (None, rule.get("camera")) or asked.role is not None:
+            return []  # of another one, or of a role, which it does not have
+        first = 0 if asked.rule in ("previous", "every") else at.step
+        last = at.steps if asked.rule in ("next", "remaining", "every") else at.step + 1
+        if None in said[first:last]:
             return None
-        if rule["derive"] == "gripper_events":
-            rows = [Row(step, step + 1, step) for step, text in enumerate(said) if text]
-        else:
-            rows = [Row(step, -1, step) for step, text in enumerate(said) if not step or text != said[step - 1]]
         now = "emitted" if rule["derive"] == "gripper_events" else "active"
-        return [said[row.number] for row in times.find(rows, at.step, asked.rule or now, asked.away)]
+        found = times.find(self._rows(asked.name, said), at.step, asked.rule or now, asked.away)
+        texts_of = [text for text in (said[row.number] for row in found) if text is not None]
+        if not asked.form or not texts_of:
+            return texts_of
+        text = self._formed(asked, [json.loads(text) for text in texts_of], at)
+        return None if text is None else [text]
 
-    def _texts(self, name: str, unit: bytes, steps: int) -> list[str]:
-        """What a derived track says of the steps of an episode, as far as their actions are known."""
-        return derived.texts(self.derived[name], self.dims, self.actions.first(unit), steps)
+    def _rows(self, name: str, said: list[str | None]) -> list[Row]:
+        """The rows of a derived track, from what it says of each step."""
+        if self.derived[name]["derive"] == "motions":
+            return [Row(step, -1, step) for step, text in enumerate(said)
+                    if text is not None and (not step or text != said[step - 1])]  # fmt: skip
+        return [Row(step, step + 1, step) for step, text in enumerate(said) if text]
+
+    def _texts(self, name: str, unit: bytes, steps: int) -> list[str | None]:
+        """What a derived track says of each step of an episode; None where that does not follow from the samples."""
+        if self.derived[name]["derive"] == "gripper_pixels":
+            return self.points.texts(unit, name, steps)
+        known = derived.texts(self.derived[name], self.dims, self.actions.first(unit), steps)
+        return [*known, *[None] * (steps - len(known))]
 
 
 def lines(text: str) -> str:
@@ -268,7 +289,7 @@ def names(kinds: Mapping[str, Json]) -> set[str]:
         for turn in kind["turns"]:
             found |= {slot for slot in turn.get("each", {}).values() if isinstance(slot, str)}
             for one in turn.get("turns", [turn]):
-                texts_of = [one[role] for role in ("system", "user", "assistant") if role in one]
+                texts_of = [one[role] for role in ROLES if role in one]
                 written += [text for pool in texts_of for text in ([pool] if isinstance(pool, str) else pool)]
         found |= {match[1] for text in written for match in SLOT.finditer(text) if match[1]}
     return {slot.split("|")[0] for slot in found}

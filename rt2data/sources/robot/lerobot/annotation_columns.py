@@ -119,7 +119,7 @@ def read(
 def active_texts(tracks: EpisodeTracks, style: str, steps: int) -> list[Any]:
     """Return the text of a style that holds at each step, b"" where none does.
 
-    Tasks in other words (``task_aug``) begin together: a step has all of those that hold, as a list.
+    Tasks in other words (``task_aug``) begin together: a step has all of those that hold, as a tuple.
     """
     texts: list[Any] = [b""] * steps
     rows = sorted((row for row in tracks.rows if row.track == style and not row.event), key=lambda row: row.start)

@@ -26,7 +26,7 @@ from rt2data.tokenizer.normalisers import normaliser_of
 from rt2data.tokenizer.statistics import Statistics
 from rt2data.tokenizer.text.lenient_reply import decode_like_vla0
 from rt2data.turns.conversation import fill_kind
-from rt2data.turns.kinds import parse_kinds
+from rt2data.turns.kind_parser import parse_kinds
 from rt2data.verify import verify
 
 Json = dict[str, Any]
@@ -112,7 +112,6 @@ def text_of(message: Json) -> str:
 
 def build_all(folder: Path, sources: dict[str, list[Episode]], kinds: dict[str, Any], **fields: Any) -> Path:
     """Build and verify a mixture of peer datasets, each with kinds of its own."""
-    from rt2data.pipeline import build as flow
 
     entries = []
     for name, episodes in sources.items():
@@ -125,9 +124,7 @@ def build_all(folder: Path, sources: dict[str, list[Episode]], kinds: dict[str, 
         entries.append(entry)
     recipe = {"name": "peers", "cameras": ["primary", "wrist"], "splits": {"train": ["train"]}, "sources": entries}
     (folder / "r.yaml").write_text(json.dumps(recipe | fields))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flow, "Engine", small_corpora.in_process())
-        flow.build(folder / "r.yaml", folder / "out", data_root=folder / "data", progress=False)
+    small_corpora.build(folder / "r.yaml", folder / "out", data_root=folder / "data")
     report = verify(folder / "out")
     assert failing(report) == set(), report.text()
     return folder / "out"

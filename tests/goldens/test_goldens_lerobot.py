@@ -27,12 +27,11 @@ from support import lerobot_files as files
 
 from rt2data import Box, GroundingTokenizer, Point
 from rt2data.errors import Rt2dataError
-from rt2data.pipeline import build as flow
 from rt2data.recipes import recipe as recipes
 from rt2data.tracks.times import Binding, find_plain
 from rt2data.turns.chat_templates import write_chat
 from rt2data.turns.conversation import fill_kind
-from rt2data.turns.kinds import parse_kinds
+from rt2data.turns.kind_parser import parse_kinds
 from rt2data.turns.template import Slot
 from rt2data.verify import verify
 
@@ -217,9 +216,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str, int]
     path.write_text(yaml.safe_dump(
         {"name": "lerobot", "cameras": ["primary", "wrist"], "splits": {"train": 1.0}, "sources": [source]}
     ))  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flow, "Engine", small_corpora.in_process())
-        flow.build(path, root / "out", data_root=root, progress=False)
+    small_corpora.build(path, root / "out", data_root=root)
     assert verify(root / "out").ok
     found: dict[tuple[str, str, int], list[list[Json]]] = {}
     for one in (one["json"] for one in builds.samples(root / "out")):

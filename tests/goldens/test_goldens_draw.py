@@ -23,12 +23,11 @@ from support.goldens import read_goldens
 
 from rt2data import ActionTokenizer, Dim, GroundingTokenizer, Point
 from rt2data.images.drawing import draw_lines
-from rt2data.pipeline import build as flow
 from rt2data.recipes.recipe import find_recipe, read_recipe
 from rt2data.tokenizer.floats import float_normaliser
 from rt2data.turns.chat_templates import write_chat
 from rt2data.turns.conversation import fill_kind
-from rt2data.turns.kinds import parse_kinds
+from rt2data.turns.kind_parser import parse_kinds
 from rt2data.verify import verify
 
 Json = dict[str, Any]
@@ -81,9 +80,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], Jso
         "tokenizer": {"horizon": 2, "bounds": {"from": "statistics.json"}},
     }  # fmt: skip
     (folder / "small.yaml").write_text(json.dumps(recipe))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flow, "Engine", small_corpora.in_process())
-        flow.build(folder / "small.yaml", folder / "out", data_root=folder, progress=False)
+    small_corpora.build(folder / "small.yaml", folder / "out", data_root=folder)
     report = verify(folder / "out")
     assert report.ok, report.text()
     return {(one["json"]["recipe_kind"], one["json"]["step"]): one for one in builds.samples(folder / "out")}

@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from support import builds, small_corpora
+from support import builds, small_corpora, small_demo
 from support.goldens import read_goldens
 
 from rt2data import resources
-from rt2data.demo import episodes, web, write_sample
 from rt2data.errors import Rt2dataError
 from rt2data.recipes.recipe import read_recipe
 from rt2data.rlds.writer import ImageSpec, write_rlds
@@ -29,7 +28,8 @@ from rt2data.samples import kinds
 from rt2data.serving import KindPrompt
 from rt2data.tokenizer import Box, GroundingTokenizer, Point, Trace
 from rt2data.turns.conversation import Value, fill_kind
-from rt2data.turns.kinds import Kind, parse_kinds
+from rt2data.turns.kind_parser import parse_kinds
+from rt2data.turns.kinds import Kind
 from rt2data.verify import verify
 
 Json = dict[str, Any]
@@ -490,13 +490,7 @@ def write_data(root: Path) -> Path:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Those corpora, and a few episodes of the embedded sample; not to be changed."""
-    root = write_data(tmp_path_factory.mktemp("data"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(episodes, "SPLITS", {"train": 4, "val": 1})
-        patch.setattr(web, "_ASKED", range(2))
-        patch.setattr(web, "_CAPTIONED", range(2, 4))
-        write_sample(root)
-    return root
+    return small_demo.write(write_data(tmp_path_factory.mktemp("data")), train=4, asked=range(2), captioned=range(2, 4))
 
 
 def back(data: Path, root: Path, build: Build, own: Json) -> list[Json]:

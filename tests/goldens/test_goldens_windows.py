@@ -19,12 +19,12 @@ import pytest
 from support import builds, small_corpora
 from support.goldens import read_goldens
 
-from rt2data.pipeline import build as flow
 from rt2data.tokenizer import ActionError, Box, GroundingTokenizer
 from rt2data.tokenizer.grounding.resize import Resize
 from rt2data.turns.chat_templates import load_chat_template, write_chat
 from rt2data.turns.conversation import fill_kind
-from rt2data.turns.kinds import Kind, parse_kinds
+from rt2data.turns.kind_parser import parse_kinds
+from rt2data.turns.kinds import Kind
 from rt2data.verify import verify
 
 Json = dict[str, Any]
@@ -104,9 +104,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], J
         }],
     }  # fmt: skip
     (folder / "eo1.yaml").write_text(json.dumps(recipe))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flow, "Engine", small_corpora.in_process())
-        flow.build(folder / "eo1.yaml", folder / "out", data_root=folder, progress=False)
+    small_corpora.build(folder / "eo1.yaml", folder / "out", data_root=folder)
     report = verify(folder / "out")
     assert report.ok, report.text()
     found = [one["json"] for one in builds.samples(folder / "out")]
@@ -331,6 +329,7 @@ def test_the_bundled_recipe(tmp_path: Path, build: Callable[..., Json]) -> None:
     steps = 25
     small_corpora.write_bridge(tmp_path, [small_corpora.episode(n, steps) for n in range(2)], shards=1)
     texts = {str(n): {"subtask": "reach" if n < 15 else "lift"} for n in range(steps)}
+    texts["0"]["task"] = "ECoT's own words"  # of one step: the task is the dataset's instruction
     boxes = [[[0.9, "pot", [1, 2, 5, 8]]] for _ in range(steps)]
     notes = {"reasoning": texts, "features": {"bboxes": boxes}}
     (tmp_path / "embodied_features_bridge.json").write_text(json.dumps({"/data/0/out.npy": {"0": notes, "1": notes}}))
