@@ -165,7 +165,7 @@ def test_readers(windows: Any) -> None:
     assert any("secondary.h1.jpg" in sample for sample in found)
     assert stats.format_stats(read_stats(windows.out))
     text = "\n".join(inspect(windows.out, 6))
-    assert "stored 3" in text
+    assert "stored  3" in text
     assert "primary.h1.jpg" in text
 
 

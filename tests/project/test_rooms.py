@@ -104,3 +104,8 @@ def test_the_design_has_every_room_in_its_map() -> None:
     named = {name for row in table.splitlines()[2:] for name in re.findall(r"`([^`]+)`", row.split("|")[1])}
     top = [path for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()]
     assert named == {f"{p.name}/" if p.is_dir() else p.name for p in top if p.name != "__init__.py"}
+
+
+def test_no_two_tests_have_one_name() -> None:
+    names = [path.name for path in modules(TESTS) if path.name.startswith("test_")]
+    assert sorted(set(names)) == sorted(names)  # pytest takes files of one name for one another
