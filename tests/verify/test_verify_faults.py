@@ -127,6 +127,16 @@ def one_less(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(messages, "_span", lambda loss, start, end: right(loss, start, np.maximum(end - 1, start)))
 
 
+def other_color(patch: pytest.MonkeyPatch) -> None:
+    """Lines are drawn in the opposite colour."""
+    right = reencode.draw_lines
+
+    def draw(pixels: Any, lines: Any, color: Any, width: int, **options: Any) -> None:
+        right(pixels, lines, [255 - value for value in color], width, **options)
+
+    patch.setattr(reencode, "draw_lines", draw)
+
+
 FAULTS: list[tuple[str, Fault, str]] = [
     ("an operation", lambda patch: patch.setitem(prompts.OPERATIONS, "lower_first", str.upper), "texts"),
     ("an operation left out", lambda patch: patch.setitem(prompts.OPERATIONS, "no_final_stop", str), "texts"),
@@ -155,11 +165,11 @@ FAULTS: list[tuple[str, Fault, str]] = [
     ("what is held out", swapped(holdout, "mask", np.zeros_like), "holdout"),
     ("the quotas", swapped(apportion, "largest_remainder", one_more), "quotas"),
     ("rest past the end", swapped(windows.ActionWindows, "at", moving), "windows"),
-    ("the words of a turn", swapped(messages, "lines", str.upper), "turns"),
+    ("the words of a turn", swapped(row_texts, "lines", str.upper), "turns"),
     ("the text that is drawn", swapped(row_texts.Rows, "picked", lambda numbers: 1 - numbers), "turns"),
     ("which samples lack a part", swapped(row_texts.Rows, "dropped", np.logical_not), "turns"),
     ("what is learned of a turn", one_less, "turns"),
-    ("what is drawn into an image", swapped(reencode, "draw_lines", lambda pixels: pixels[::-1]), "drawings"),
+    ("what is drawn into an image", other_color, "drawings"),
     ("the step of an earlier image", swapped(windows, "other_rows", lambda found: (found[0], ~found[1])), "windows"),
 ]
 
