@@ -29,6 +29,8 @@ def test_the_page_lists_what_a_module_exports(name: str) -> None:
         for line in re.findall(r"^- ([^:]*):", SECTIONS[name], re.MULTILINE)
         for word in re.findall(r"`(\w+)`", line)
     ]
+    if name == "rt2data.torch":
+        pytest.importorskip("torch", reason="PyTorch is not installed")
     module = importlib.import_module(name)
     assert sorted(listed) == sorted(module.__all__)
     assert all(hasattr(module, word) for word in module.__all__)

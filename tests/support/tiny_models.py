@@ -269,7 +269,8 @@ FAMILIES = {
 
 @functools.cache
 def family(name: str) -> tuple[Any, Any]:
-    """A processor and a model; the same ones every time, not to be changed."""
+    """A processor and a model; the same ones every time, not to be changed. The test skips without the libraries."""
+    transformers()
     import torch
 
     torch.manual_seed(0)
