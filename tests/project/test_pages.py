@@ -21,7 +21,9 @@ def resolve(dotted: str) -> Any:
     module, _, name = dotted.rpartition(".")
     try:
         return importlib.import_module(dotted)
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as error:
+        if error.name == "torch":  # the module is there, and what it needs is not
+            return None
         return getattr(resolve(module), name)
 
 
