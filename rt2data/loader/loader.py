@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 
 from rt2data import storage
-from rt2data.errors import Rt2dataError, near
+from rt2data.errors import Rt2dataError
 from rt2data.loader.order import Ints
 from rt2data.loader.remote import RemoteShards
 from rt2data.loader.shards import BLOCK, LocalShards, Shards
@@ -220,7 +220,7 @@ class Loader:
         if not self._places:
             self._places = {name: number for number, name in enumerate(self._shards.keys())}
         if key not in self._places:
-            raise Rt2dataError(f"{self._shards.folder}", f'no sample "{key}"', "a key of this split", near(key, ()))
+            raise Rt2dataError(f"{self._shards.folder}", f'no sample "{key}"', "a key of this split")
         return Sample(-1, self._shards.read_one(self._places[key]))
 
     def _read(self, epoch: int, positions: Ints) -> Iterator[Sample]:

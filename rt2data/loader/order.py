@@ -10,6 +10,7 @@ A permutation is computed where it is asked for, by a key: there is no table of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -49,35 +50,32 @@ class Permutation:
     size: int
     key: int
 
-    @property
-    def _half(self) -> int:
-        return max((self.size - 1).bit_length() + 1, 2) // 2
-
     def _keys(self) -> U64:
         return mix(np.uint64(self.key) + np.arange(1, _ROUNDS + 1, dtype=np.uint64) * np.uint64(_STEP))
 
     def __call__(self, numbers: Ints) -> Ints:
         """Where numbers below `size` go, int64 (n,)."""
-        half, mask = np.uint64(self._half), np.uint64((1 << self._half) - 1)
-        out = numbers.astype(np.uint64)
-        left_over = np.arange(len(out))
-        while len(left_over):
-            left, right = out[left_over] >> half, out[left_over] & mask
-            for one in self._keys():
-                left, right = right, left ^ (mix(right + one) & mask)
-            out[left_over] = (left << half) | right
-            left_over = left_over[out[left_over] >= np.uint64(self.size)]
-        return out.astype(np.int64)
+        return self._walk(
+            numbers, lambda left, right, key, mask: (right, left ^ (mix(right + key) & mask)), self._keys()
+        )
 
     def inverse(self, numbers: Ints) -> Ints:
         """What goes to numbers below `size`, int64 (n,)."""
-        half, mask = np.uint64(self._half), np.uint64((1 << self._half) - 1)
+        back = self._keys()[::-1]
+        return self._walk(numbers, lambda left, right, key, mask: (right ^ (mix(left + key) & mask), left), back)
+
+    def _walk(
+        self, numbers: Ints, swap: Callable[[U64, U64, np.uint64, np.uint64], tuple[U64, U64]], keys: U64
+    ) -> Ints:
+        """Apply the rounds, a key each, to the halves of numbers until all are below `size`."""
+        bits = max((self.size - 1).bit_length() + 1, 2) // 2
+        half, mask = np.uint64(bits), np.uint64((1 << bits) - 1)
         out = numbers.astype(np.uint64)
         left_over = np.arange(len(out))
         while len(left_over):
             left, right = out[left_over] >> half, out[left_over] & mask
-            for one in self._keys()[::-1]:
-                left, right = right ^ (mix(left + one) & mask), left
+            for one in keys:
+                left, right = swap(left, right, one, mask)
             out[left_over] = (left << half) | right
             left_over = left_over[out[left_over] >= np.uint64(self.size)]
         return out.astype(np.int64)

@@ -35,6 +35,9 @@ class RemoteShards(Shards):
             weakref.finalize(self, rmtree, cache, ignore_errors=True)
         self.cache = Cache(cache, limit)
         self._known: dict[int, list[int]] = {}
+        # What the names of a shard's files in the cache begin with.
+        said = [f"{entry['name']} {entry['crc32c']}".encode() for entry in entries]
+        self._digests = [blake2b(one, digest_size=8).hexdigest() for one in said]
 
     def __getstate__(self) -> Any:
         return self.folder, self.entries, self.cache.folder, self.cache.limit
@@ -67,8 +70,9 @@ class RemoteShards(Shards):
     def _piece(self, shard: int, begin: int, stop: int) -> Piece:
         """The samples of a shard from `begin` to `stop`."""
         entry, offsets = self.entries[shard], self._known[shard]
-        digest = blake2b(f"{entry['name']} {entry['crc32c']}".encode(), digest_size=8).hexdigest()
-        return Piece(f"{digest}-{begin}-{stop}", self.folder / entry["name"], offsets[begin], offsets[stop])
+        return Piece(
+            f"{self._digests[shard]}-{begin}-{stop}", self.folder / entry["name"], offsets[begin], offsets[stop]
+        )
 
     def _learn(self, shards: list[int]) -> None:
         """Find out where the samples of shards begin."""
@@ -86,8 +90,7 @@ class RemoteShards(Shards):
     def _scanned(self, shard: int) -> bytes | list[int]:
         """Where the samples of a shard without an index begin: all of it is read, once for all who share the cache."""
         entry = self.entries[shard]
-        digest = blake2b(f"{entry['name']} {entry['crc32c']}".encode(), digest_size=8).hexdigest()
-        kept = self.cache.folder / f"{digest}{INDEX}"
+        kept = self.cache.folder / f"{self._digests[shard]}{INDEX}"
         if kept.exists():
             return kept.read_bytes()
         url: Any = self.folder / entry["name"]
