@@ -59,6 +59,17 @@ def mixture(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 
 @pytest.fixture(scope="session")
+def apart(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The same by source, in a folder of its own name; not to be changed."""
+    from rt2data.pipeline import build as flow
+
+    folder = tmp_path_factory.mktemp("apart")
+    path = small_corpora.write_recipe(folder / "r.yaml", form="by_source", samples_per_shard=5)
+    manifest = flow.build(path, folder / "small", data_root=corpora, work=folder / "work", workers=2, progress=False)
+    return Built(path, corpora, folder / "small", manifest)
+
+
+@pytest.fixture(scope="session")
 def spoken(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The mixture of `spoken_mixture`, with kinds of sample; not to be changed."""
 

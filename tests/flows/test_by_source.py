@@ -25,22 +25,12 @@ from rt2data.cli.mixtures import read_stats
 from rt2data.errors import Rt2dataError
 from rt2data.mixture import export, inspection, stats
 from rt2data.mixture import reader as mixture_reader
-from rt2data.pipeline import build as flow
 from rt2data.pipeline import estimate
 from rt2data.plan import text as plan_text
 from rt2data.recipes import recipe
 
 Build = Callable[..., dict[str, Any]]
 SOURCES = {"bridge_dataset": "bridge", "vqav2": "vqav2", "coco_captions": "coco"}  # by name, their ids
-
-
-@pytest.fixture(scope="module")
-def apart(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The small mixture by source, on Beam with two workers, in a folder of its own name; not to be changed."""
-    folder = tmp_path_factory.mktemp("apart")
-    path = small_corpora.write_recipe(folder / "r.yaml", form="by_source", samples_per_shard=5)
-    manifest = flow.build(path, folder / "small", data_root=corpora, work=folder / "work", workers=2, progress=False)
-    return Built(path, corpora, folder / "small", manifest)
 
 
 def keys(out: Path, shards: list[dict[str, Any]]) -> list[str]:

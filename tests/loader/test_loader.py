@@ -13,22 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import small_corpora
 from support.built_mixture import Built
 
 from rt2data import mixture as mixtures
 from rt2data.errors import Rt2dataError
 from rt2data.loader import Loader, shards
-from rt2data.pipeline import build as flow
-
-
-@pytest.fixture(scope="module")
-def apart(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The small mixture with shards by source."""
-    folder = tmp_path_factory.mktemp("apart")
-    path = small_corpora.write_recipe(folder / "r.yaml", form="by_source", samples_per_shard=5)
-    manifest = flow.build(path, folder / "small", data_root=corpora, work=folder / "work", workers=1, progress=False)
-    return Built(path, corpora, folder / "small", manifest)
 
 
 def stored(built: Built, split: str = "train") -> list[mixtures.Sample]:
