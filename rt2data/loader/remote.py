@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from rt2data.loader.cache import Cache, Piece
-from rt2data.loader.shards import BLOCK, INDEX, Found, Ints, Shards, scan
+from rt2data.loader.shards import BLOCK, Found, Ints, Shards, scan
+from rt2data.mixture.reader import INDEX
 from rt2data.storage import object_store
 from rt2data.storage.object_store import Url
 

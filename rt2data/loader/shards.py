@@ -13,14 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from rt2data.errors import Rt2dataError
+from rt2data.mixture.reader import INDEX
 from rt2data.storage import reading
 from rt2data.storage.places import Place, read_bytes
 
 BLOCK = 512  # bytes of a tar header, and the unit of what follows it
 MAX_OPEN = 256  # files
 TOGETHER = 64  # samples that are read at once where all are read in order
-
-INDEX = ".idx"  # behind a shard's name: a file of 64-bit offsets, little endian, as Megatron Energon's
 
 Ints = npt.NDArray[np.int64]
 Found = tuple[int, int, bytes]  # shard, number in it, bytes
