@@ -17,7 +17,8 @@ from rt2data.mixture.reader import INDEX
 from rt2data.storage import reading
 from rt2data.storage.places import Place, read_bytes
 
-BLOCK = 512  # bytes of a tar header, and the unit of what follows it
+BLOCK = 512  # bytes of a tar header, and the unit of what follows it; two of zeros end a tar
+RECORD = 10_240  # bytes, of which a tar has whole ones
 MAX_OPEN = 256  # files
 TOGETHER = 64  # samples that are read at once where all are read in order
 
@@ -76,14 +77,19 @@ class Shards(ABC):
         return Rt2dataError(self.name(shard), found, "the shard of the manifest", "Run `rt2data verify`")
 
     def offsets(self, shard: int, stored: bytes | list[int]) -> list[int]:
-        """Where the samples of a shard begin, and the last one ends, checked: of its index, or as `scan` found it."""
+        """Where the samples of a shard begin, and the last one ends, checked: of its index, or as `scan` found it.
+
+        Raises:
+            Rt2dataError: they are not of this shard.
+        """
         entry = self.entries[shard]
         if isinstance(stored, bytes) and len(stored) % 8:
             raise self.damaged(shard, f"an index of {len(stored)} bytes")
         found = np.frombuffer(stored, "<u8") if isinstance(stored, bytes) else np.array(stored, np.uint64)
         if len(found) != entry["samples"] + 1:
             raise self.damaged(shard, f"{len(found) - 1:,} samples; {entry['samples']:,} in the manifest")
-        if found[0] or (found[1:] <= found[:-1]).any() or (found % BLOCK).any() or found[-1] > entry["bytes"]:
+        size = (int(found[-1]) + 2 * BLOCK + RECORD - 1) // RECORD * RECORD
+        if found[0] or (found[1:] <= found[:-1]).any() or (found % BLOCK).any() or size != entry["bytes"]:
             raise self.damaged(shard, "an index that is not of this file")
         out: list[int] = found.tolist()
         return out
