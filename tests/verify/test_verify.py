@@ -6,6 +6,8 @@ import io
 import json
 import re
 import shutil
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -293,6 +295,24 @@ def test_file_too_many(copy: Path) -> None:
 def test_files_of_others_are_no_fault(copy: Path, name: str) -> None:
     (copy / name).parent.mkdir(parents=True, exist_ok=True)
     (copy / name).write_text("theirs")
+    assert failing(verify(copy)) == set()
+
+
+def test_energon_prepares_a_mixture_in_place(copy: Path) -> None:
+    pytest.importorskip("megatron.energon")
+    indexes = {path: path.read_bytes() for path in copy.rglob("*.idx")}
+    options = ["--split-parts", "train:train/.*", "--split-parts", "val:val/.*", "--sample-type", "CrudeWebdataset"]
+    command = [
+        Path(sys.executable).with_name("energon"),
+        "prepare",
+        "--non-interactive",
+        "--num-workers",
+        "1",
+        *options,
+    ]
+    subprocess.run([*command, copy], check=True, capture_output=True, timeout=120)
+    assert (copy / ".nv-meta" / "index.sqlite").is_file()
+    assert {path: path.read_bytes() for path in copy.rglob("*.idx")} == indexes
     assert failing(verify(copy)) == set()
 
 
