@@ -302,15 +302,8 @@ def test_energon_prepares_a_mixture_in_place(copy: Path) -> None:
     pytest.importorskip("megatron.energon")
     indexes = {path: path.read_bytes() for path in copy.rglob("*.idx")}
     options = ["--split-parts", "train:train/.*", "--split-parts", "val:val/.*", "--sample-type", "CrudeWebdataset"]
-    command = [
-        Path(sys.executable).with_name("energon"),
-        "prepare",
-        "--non-interactive",
-        "--num-workers",
-        "1",
-        *options,
-    ]
-    subprocess.run([*command, copy], check=True, capture_output=True, timeout=120)
+    command = [str(Path(sys.executable).with_name("energon")), "prepare", *options, str(copy)]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
     assert (copy / ".nv-meta" / "index.sqlite").is_file()
     assert {path: path.read_bytes() for path in copy.rglob("*.idx")} == indexes
     assert failing(verify(copy)) == set()
