@@ -22,7 +22,7 @@ from rt2data.serving.logits import ActionLogitsProcessor, prefix_allowed_tokens_
 from rt2data.serving.robot_prompt import RobotPrompt
 from rt2data.serving.rotation_6d import from_rotation_6d, rotation_6d_dims, to_rotation_6d
 from rt2data.serving.simpler import from_simpler, to_simpler
-from rt2data.tokenizer.text.reply import Reply, parse_reply
+from rt2data.tokenizer.text.reply import Replies, Reply, parse_replies, parse_reply
 from rt2data.turns.chat_templates import ChatTemplate, ChatText, load_chat_template, write_chat
 
 __all__ = [
@@ -33,12 +33,14 @@ __all__ = [
     "GroundingConstraint",
     "KindPrompt",
     "KindReply",
+    "Replies",
     "Reply",
     "RobotPrompt",
     "draw_objects",
     "from_rotation_6d",
     "from_simpler",
     "load_chat_template",
+    "parse_replies",
     "parse_reply",
     "prefix_allowed_tokens_fn",
     "rotation_6d_dims",

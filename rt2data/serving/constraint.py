@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rt2data.prompts import MARKER
 from rt2data.tokenizer import ActionError, ActionParseError, ActionTokenizer, GroundingTokenizer, Parsed
-from rt2data.tokenizer.text.reply import Reply, parse_reply, strip_reasoning
+from rt2data.tokenizer.arrays import to_numpy
+from rt2data.tokenizer.text.reply import Replies, Reply, collect, parse_target, strip_reasoning
 from rt2data.tokenizer.vocabulary.automata import Automaton
 from rt2data.tokenizer.vocabulary.regular import RegularText
 from rt2data.tokenizer.vocabulary.vocabulary import Vocabulary
@@ -179,9 +181,17 @@ class Constraint(ReplyConstraint):
             raise _error(ids, len(written), "the reply ends before its action does")
         if self._reasoning is not None and self.tokenizer.spec.vocabulary["place"] == "text":
             # The id that ends the marker may hold the beginning of the action.
-            return parse_reply(self.tokenizer, self._reasoning.text(written))
+            return parse_target(self.tokenizer, self._reasoning.text(written))
         bins = np.asarray(self.tokenizer.from_token_ids(np.array(written[begin:])), np.int32)
         return Reply(self._reasoning.reasoning(written[:begin]) if self._reasoning else None, bins)
+
+    def parse_replies(self, rows: Sequence[Any]) -> Replies:
+        """Parse a batch of replies in ids, (n, length) or rows of any lengths, each as `parse` does.
+
+        Rows that are no action, such as those that a limit of length cut off, hold their error.
+        """
+        every = rows if isinstance(rows, (list, tuple)) else to_numpy(rows)
+        return collect(self.tokenizer, [partial(self.parse, to_numpy(row).tolist()) for row in every])
 
 
 class _FreeText:

@@ -53,7 +53,7 @@ class ActionTokenizer(Described):
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, *, revision: str | None = None, repo_type: str | None = None
+        cls, name: str | Path, *, revision: str | None = None, repo_type: str | None = None, fingerprint: str = ""
     ) -> ActionTokenizer:
         """Load a tokenizer.
 
@@ -62,13 +62,15 @@ class ActionTokenizer(Described):
                 ``tokenizer.json`` (a mixture, FAST+), or a Hub repository id ("org/name"; needs huggingface_hub).
             revision: branch, tag or commit of a Hub repository.
             repo_type: "model" (default) or "dataset", for a Hub repository.
+            fingerprint: of the tokenizer that it must be, before `for_source` or any other change; "" takes any.
 
         Raises:
-            ActionError: when there is none, listing the bundled ones, or when the file is not a valid specification.
+            ActionError: when there is none, listing the bundled ones, or when the file is not a valid specification, or
+                when it is another tokenizer than `fingerprint` says.
         """
         from rt2data.tokenizer import loading  # pathlib takes a third of the whole import
 
-        return cls(loading.load_spec(name, revision=revision, repo_type=repo_type))
+        return cls(loading.load_spec(name, revision=revision, repo_type=repo_type, fingerprint=fingerprint))
 
     @classmethod
     def from_statistics(
