@@ -279,16 +279,20 @@ class ActionTokenizer(Described):
         place, bound = bind_placement(self._spec.vocabulary, self._bound().numbers, vocabulary)
         return ActionTokenizer(replace(self._spec, vocabulary=place), bound)
 
-    def token_ids(self, bins: Array) -> Array:
+    def token_ids(self, bins: Array, *, validate: bool = True) -> Array:
         """Map bins (..., fields) to the model's token ids, int64: (..., fields) where bins lie at fixed places.
 
         Where the placement is text, or with merges, an action has as many ids as it needs: (n,) for one action,
         (rows, n) for a batch (rows, fields), and a list of arrays where n differs.
 
+        Args:
+            bins: integers of any library, or a list.
+            validate: False skips the check that every bin exists, for fixed places.
+
         Raises:
             ActionError: without a vocabulary, saying how to give one.
         """
-        return self._bound().token_ids(bins)
+        return self._bound().token_ids(bins, validate)
 
     def from_token_ids(self, ids: Array, *, validate: bool = True, lenient: str = "") -> Array:
         """Map token ids of actions, with nothing before or after them, to bins: the inverse of `token_ids`.

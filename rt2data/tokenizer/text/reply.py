@@ -127,7 +127,7 @@ def parse_reply(tokenizer: ActionTokenizer, reply: Any, *, end: str | int | None
     return parse_target(tokenizer, strip_end(model.decode_after([ids])[0], ""))
 
 
-def parse_replies(tokenizer: ActionTokenizer, replies: Sequence[Any], *, end: str | int | None = None) -> Replies:
+def parse_replies(tokenizer: ActionTokenizer, replies: Any, *, end: str | int | None = None) -> Replies:
     """Parse a batch of replies, each as `parse_reply` does: rows that are no action hold their error.
 
     Args:
