@@ -1,7 +1,8 @@
 """Convert canonical actions to the commands of simulated environments, and back.
 
 Canonical: x y z in metres, roll pitch yaw in radians (Rz(yaw) Ry(pitch) Rx(roll)), gripper 0 closed and 1 open. Results
-are float64 numpy arrays. Numbers beyond what an environment takes are left as they are: the environments clip them.
+are float64 numpy arrays. Numbers beyond what an environment takes are left as they are: the environments clip them. NaN
+stays NaN.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def to_widowx(actions: Any, terminate: Any = False, *, binarise: bool = True) ->
     Source: simpler-env/SimplerEnv@4ab7178, simpler_env/policies/octo/octo_model.py (widowx_bridge).
     """
     x = _arm(actions)
-    gripper = 2.0 * (x[..., 6:7] > 0.5) - 1.0 if binarise else 2.0 * x[..., 6:7] - 1.0
+    opened = np.where(np.isnan(x[..., 6:7]), np.nan, x[..., 6:7] > 0.5) if binarise else x[..., 6:7]
+    gripper = 2.0 * opened - 1.0
     return _fields(x, gripper, terminate)
 
 
@@ -78,7 +80,8 @@ class GoogleRobot:
         if repeat < 1:
             raise ActionError("repeat", str(repeat), "a step or more")
         self._repeat = repeat
-        self.reset()
+        self._before: npt.NDArray[np.float64] | None = None
+        self._held, self._sent = np.zeros(0), np.zeros(0, np.int64)
 
     def __call__(self, actions: Any, terminate: Any = False) -> dict[str, npt.NDArray[np.float64]]:
         """Convert the actions of one step.
@@ -95,13 +98,13 @@ class GoogleRobot:
         """
         x = _arm(actions)
         openness = x[..., 6]
+        before = np.full(openness.shape, np.nan) if self._before is None else self._before
         if self._before is None:
-            self._before, self._held = np.full(openness.shape, np.nan), np.zeros(openness.shape)
-            self._sent = np.zeros(openness.shape, np.int64)
-        if self._before.shape != openness.shape:
-            raise ActionError("actions", f"shape {x.shape}", f"{(*self._before.shape, 7)}", "Call reset() in between")
-        change = np.where(np.isnan(self._before), 0.0, self._before - openness)
-        self._before = openness.copy()
+            self._held, self._sent = np.zeros(openness.shape), np.zeros(openness.shape, np.int64)
+        if before.shape != openness.shape:
+            raise ActionError("actions", f"shape {x.shape}", f"{(*before.shape, 7)}", "Call reset() in between")
+        change = np.where(np.isnan(before), openness, before) - openness
+        self._before = np.where(np.isnan(openness), before, openness)
         sticky = self._sent > 0
         self._held = np.where(~sticky & (np.abs(change) > 0.5), change, self._held)
         sticky = sticky | (np.abs(change) > 0.5)
@@ -113,7 +116,7 @@ class GoogleRobot:
     def reset(self, rows: npt.ArrayLike | None = None) -> None:
         """Forget the gripper: of all environments, or where `rows`, bool of the leading shape, is True."""
         if rows is None:
-            self._before: npt.NDArray[np.float64] | None = None
+            self._before = None
         elif self._before is not None:
             chosen = np.asarray(rows, np.bool_)
             self._before[chosen], self._sent[chosen] = np.nan, 0

@@ -64,10 +64,10 @@ def make_tables(constraint: ReplyConstraint) -> Tables | None:
     seen: dict[int, tuple[npt.NDArray[np.int64], list[int]]] = {}  # by array, which is kept: its address is the key
     moves = 0
     for state in waiting:
-        ids = constraint.allowed(state)
-        if id(ids) not in seen:
-            seen[id(ids)] = ids, np.unique(kinds[ids]).tolist()
-        here = seen[id(ids)][1]
+        may = constraint.allowed(state)
+        if id(may) not in seen:
+            seen[id(may)] = may, np.unique(kinds[may]).tolist()
+        here = seen[id(may)][1]
         if (len(after) + 1) * len(one_of) > MAX_CELLS or moves > MAX_MOVES:
             return None
         ended = state[0] == "end"  # where anything that comes is padding
@@ -84,9 +84,9 @@ def make_tables(constraint: ReplyConstraint) -> Tables | None:
             row[kind] = following[alike]
         moves += len(following)
         after.append(row)
-        may = np.zeros(len(one_of), np.bool_)
-        may[here] = True
-        allowed.append(may)
+        flags = np.zeros(len(one_of), np.bool_)
+        flags[here] = True
+        allowed.append(flags)
     return Tables(kinds, np.stack(after), np.stack(allowed), REFUSED + 1)
 
 

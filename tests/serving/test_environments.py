@@ -66,6 +66,9 @@ def test_widowx() -> None:
     assert (fields["gripper"].tolist(), fields["terminate_episode"].tolist()) == ([1.0], [0.0])
     for openness, gripper in ((0, -1), (0.5, -1), (0.50001, 1), (1, 1)):
         assert to_widowx([0, 0, 0, 0, 0, 0, openness])["gripper"].tolist() == [gripper]
+    none = np.full((1, 7), np.nan)  # of a reply that was no action
+    assert all(np.isnan(made(none)["gripper"]).all() for made in (to_widowx, GoogleRobot(), GoogleRobot()))
+    assert np.isnan([to_libero(none), to_maniskill(none)]).all()
     tok = ActionTokenizer.from_pretrained("rt2")
     bins = np.random.default_rng(0).integers(0, 256, (4, 5, 8))
     bins[..., 0] %= 2
@@ -86,6 +89,10 @@ def test_the_google_robots_gripper() -> None:
     for name in ("world_vector", "rot_axangle"):
         np.testing.assert_array_equal(fields[name], to_widowx(ACTION)[name])
     assert fields["terminate_episode"].tolist() == [1.0]
+    # A reply that was no action is passed on as such, and the gripper goes on from the action before it.
+    robot.reset()
+    sent = [float(robot([0, 0, 0, 0, 0, 0, openness])["gripper"][0]) for openness in (0.8, np.nan, 0.5)]
+    assert sent == pytest.approx([0.0, np.nan, 0.3], nan_ok=True)
 
 
 @settings(max_examples=50, deadline=None)
@@ -143,8 +150,8 @@ def test_maniskill() -> None:
     wanted = [0.2, -0.3, 0.5, -0.4297354723037837, 0.4746923227483713, -0.6202065083630354, 1.0]
     np.testing.assert_allclose(to_maniskill(ACTION), wanted, rtol=1e-12)
     for more in ({}, {"release": 2}, {"translation": 0.2, "turn": 0.3}):
-        there = to_maniskill(np.tile(ACTION, (2, 3, 1)), **more)  # type: ignore[arg-type]
-        np.testing.assert_allclose(from_maniskill(there, **more), np.tile(ACTION, (2, 3, 1)), atol=1e-12)  # type: ignore[arg-type]
+        there = to_maniskill(np.tile(ACTION, (2, 3, 1)), **more)
+        np.testing.assert_allclose(from_maniskill(there, **more), np.tile(ACTION, (2, 3, 1)), atol=1e-12)
 
 
 def test_what_is_no_command() -> None:
