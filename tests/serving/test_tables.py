@@ -227,6 +227,32 @@ def test_kinds_do_not_grow_with_the_vocabulary() -> None:
     assert found.after.shape[0] < 60
 
 
+def test_ids_that_may_come_are_those_with_which_an_action_can_go_on() -> None:
+    """Against a plain reading of the text so far: what stands for several beginnings takes what they take."""
+    constraint = actions("rt2", "byte_level")
+    model = constraint.tokenizer.vocabulary
+    assert model is not None
+    tables_of = [{"0", "1"}, *[{str(n) for n in range(256)}] * 7]
+    beginnings = [{one[:i] for one in table for i in range(len(one) + 1)} for table in tables_of]
+
+    def begins(text: str) -> bool:
+        *whole, last = text.removeprefix(" ").split(" ")
+        if len(whole) >= len(tables_of) or any(one not in table for one, table in zip(whole, tables_of, strict=False)):
+            return False
+        return last in beginnings[len(whole)]
+
+    rng = np.random.default_rng(4)
+    for _ in range(5):
+        ids = walk(constraint, rng)
+        for end in range(len(ids)):
+            text = "".join(model.pieces[one] for one in ids[:end])
+            wanted = [i for i, piece in enumerate(model.pieces) if piece and begins(text + piece)]
+            whole = text.removeprefix(" ").split(" ")
+            if len(whole) == len(tables_of) and whole[-1] in tables_of[-1]:
+                wanted.append(constraint.eos)
+            assert sorted(constraint.allowed(constraint.state(ids[:end])).tolist()) == sorted(wanted)
+
+
 @CUDA
 def test_on_a_gpu(constraint: ReplyConstraint) -> None:
     """With every wait for the device made an error."""
