@@ -20,7 +20,7 @@ from rt2data.storage.places import Place
 from rt2data.tokenizer import ActionTokenizer, learned
 from rt2data.tokenizer.floats import float_normaliser
 from rt2data.tokenizer.loading import action_file
-from rt2data.tokenizer.text.reply import parse_reply
+from rt2data.tokenizer.text.reply import parse_target
 
 WIDTH = 100  # columns
 STEPS = 3  # of a chunk, the first ones that are shown; and the last one
@@ -151,7 +151,7 @@ def _decode(sample: Json, tokenizer: ActionTokenizer | None) -> list[float] | No
     target = _learned_action(sample) if sample.get("recipe_kind") else str(sample["target"])
     if target is None:
         return None
-    bins = own.parse(target) if sample.get("plan") is None else parse_reply(own, target).bins
+    bins = own.parse(target) if sample.get("plan") is None else parse_target(own, target).bins
     if own.spec.scheme == "learned" and own.spec.options["encoder"] not in learned.known():
         return None
     return [float(x) for x in own.decode(bins).actions.reshape(-1)]

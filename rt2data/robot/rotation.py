@@ -132,6 +132,14 @@ def to_6d(a: Floats, layout: str) -> Floats:
     return np.concatenate([vectors[:, 0], vectors[:, 1]], axis=1)
 
 
+def nearest(a: Floats) -> Floats:
+    """Return the rotation nearest to each matrix (n, 3, 3) in the sum of squares; NaN for one that is not finite."""
+    known = np.asarray(np.isfinite(a).all(axis=(1, 2)))
+    u, _, v = np.linalg.svd(np.where(known[:, None, None], a, np.eye(3)))
+    u[:, :, 2] *= np.linalg.det(u @ v)[:, None]
+    return np.where(known[:, None, None], u @ v, np.nan)
+
+
 def from_matrix(values: Floats) -> Floats:
     """Reshape matrices stored row by row, (n, 9)."""
     return values.reshape(-1, 3, 3)

@@ -15,14 +15,24 @@ Needs numpy only; torch is used where the scores are torch tensors. May import: 
 
 from __future__ import annotations
 
+from rt2data.serving.chunks import RecedingHorizon, TemporalEnsemble
 from rt2data.serving.constraint import Constraint, GroundingConstraint
 from rt2data.serving.drawing import draw_objects
+from rt2data.serving.environments import (
+    GoogleRobot,
+    from_google_robot,
+    from_libero,
+    from_maniskill,
+    from_widowx,
+    to_libero,
+    to_maniskill,
+    to_widowx,
+)
 from rt2data.serving.kind_prompt import KindPrompt, KindReply
 from rt2data.serving.logits import ActionLogitsProcessor, prefix_allowed_tokens_fn
 from rt2data.serving.robot_prompt import RobotPrompt
 from rt2data.serving.rotation_6d import from_rotation_6d, rotation_6d_dims, to_rotation_6d
-from rt2data.serving.simpler import from_simpler, to_simpler
-from rt2data.tokenizer.text.reply import Reply, parse_reply
+from rt2data.tokenizer.text.reply import Replies, Reply, parse_replies, parse_reply
 from rt2data.turns.chat_templates import ChatTemplate, ChatText, load_chat_template, write_chat
 
 __all__ = [
@@ -30,19 +40,29 @@ __all__ = [
     "ChatTemplate",
     "ChatText",
     "Constraint",
+    "GoogleRobot",
     "GroundingConstraint",
     "KindPrompt",
     "KindReply",
+    "RecedingHorizon",
+    "Replies",
     "Reply",
     "RobotPrompt",
+    "TemporalEnsemble",
     "draw_objects",
+    "from_google_robot",
+    "from_libero",
+    "from_maniskill",
     "from_rotation_6d",
-    "from_simpler",
+    "from_widowx",
     "load_chat_template",
+    "parse_replies",
     "parse_reply",
     "prefix_allowed_tokens_fn",
     "rotation_6d_dims",
+    "to_libero",
+    "to_maniskill",
     "to_rotation_6d",
-    "to_simpler",
+    "to_widowx",
     "write_chat",
 ]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from rt2data.prompts import MARKER
+from rt2data.serving.tables import DeviceTables, Tables, make_tables
 from rt2data.tokenizer import ActionError, ActionParseError, ActionTokenizer, GroundingTokenizer, Parsed
-from rt2data.tokenizer.text.reply import Reply, parse_reply, strip_reasoning
+from rt2data.tokenizer.arrays import to_numpy
+from rt2data.tokenizer.text.reply import Replies, Reply, collect, parse_target, strip_reasoning
 from rt2data.tokenizer.vocabulary.automata import Automaton
 from rt2data.tokenizer.vocabulary.regular import RegularText
 from rt2data.tokenizer.vocabulary.vocabulary import Vocabulary
@@ -34,6 +37,8 @@ class ReplyConstraint:
             raise ActionError("eos_token_id", f"{self.eos}, which is an action token", "an id that no bin has")
         self._ending: dict[Any, npt.NDArray[np.int64]] = {}
         self._reasoning: _FreeText | None = None
+        self._tables: Tables | Literal[False] | None = False  # not made yet
+        self._on_device: dict[str, DeviceTables] = {}
 
     @property
     def start(self) -> Any:
@@ -78,11 +83,61 @@ class ReplyConstraint:
                 raise _error(ids, index, f"id {int(token)} cannot stand here")
         return state
 
-    def mask(self, ids: Sequence[int], size: int) -> npt.NDArray[np.bool_]:
-        """Return which of `size` ids may follow `ids`: bool (size,)."""
-        mask = np.zeros(size, bool)
-        mask[self.allowed(self.state(ids))] = True
-        return mask
+    def known_ids(self) -> Iterable[int]:
+        """Return every id that may come in some state, and perhaps others."""
+        text = () if self._reasoning is None else range(self._reasoning.total)
+        return sorted(self._action.ids.union(text, (self.eos,)))
+
+    def kind(self, token: int) -> Hashable:
+        """Return a value that ids share only if they may come in the same states and lead to the same ones.
+
+        None of an id that never may come.
+        """
+        if token == self.eos:
+            return "end"
+        acting = self._action.kind(token) if token in self._action.ids else None
+        told = None if self._reasoning is None else self._reasoning.kind(token)
+        return None if acting is told is None else (acting, told)
+
+    def tables(self, device: Any) -> DeviceTables | None:
+        """Return the constraint as tables on a torch device, kept from the first call on; None where it is too large.
+
+        Too large are the regular expressions of `GroundingConstraint` with labels of any text, and chunks of hundreds
+        of numbers that are spelled by ids of several digits.
+        """
+        if self._tables is False:
+            self._tables = make_tables(self)
+        if self._tables is None:
+            return None
+        if str(device) not in self._on_device:
+            self._on_device[str(device)] = DeviceTables(self._tables, device)
+        return self._on_device[str(device)]
+
+    def mask(self, ids: Any, size: int) -> Any:
+        """Return which of `size` ids may follow `ids`.
+
+        Args:
+            ids: the ids of a reply so far, a list or numpy (length,); or of many replies, torch (rows, length).
+            size: of the vocabulary.
+
+        Returns:
+            numpy bool (size,); of a torch tensor torch bool (rows, size), on its device and without a copy to the host.
+            There a row with an id that may not come is followed by the end of the sequence alone.
+
+        Raises:
+            ActionParseError: of a list, for ids that cannot have been written under the constraint.
+            ActionError: of a tensor, where the constraint is too large for tables; an id of it beyond `size`.
+        """
+        if not hasattr(ids, "new_full"):
+            mask = np.zeros(size, bool)
+            mask[self.allowed(self.state(ids))] = True
+            return mask
+        tables = self.tables(ids.device)
+        if tables is None:
+            raise ActionError("mask", "a constraint that is too large for tables", "lists of ids, one at a time")
+        if tables.last >= size:
+            raise ActionError("mask", f"a size of {size}", f"one id more than {tables.last}, which may come")
+        return tables.mask(tables.states(ids), size)
 
 
 class GroundingConstraint(ReplyConstraint):
@@ -179,9 +234,17 @@ class Constraint(ReplyConstraint):
             raise _error(ids, len(written), "the reply ends before its action does")
         if self._reasoning is not None and self.tokenizer.spec.vocabulary["place"] == "text":
             # The id that ends the marker may hold the beginning of the action.
-            return parse_reply(self.tokenizer, self._reasoning.text(written))
+            return parse_target(self.tokenizer, self._reasoning.text(written))
         bins = np.asarray(self.tokenizer.from_token_ids(np.array(written[begin:])), np.int32)
         return Reply(self._reasoning.reasoning(written[:begin]) if self._reasoning else None, bins)
+
+    def parse_replies(self, rows: Any) -> Replies:
+        """Parse a batch of replies in ids, (n, length) or rows of any lengths, each as `parse` does.
+
+        Rows that are no action, such as those that a limit of length cut off, hold their error.
+        """
+        every = rows if isinstance(rows, (list, tuple)) else to_numpy(rows)
+        return collect(self.tokenizer, [partial(self.parse, to_numpy(row).tolist()) for row in every])
 
 
 class _FreeText:
@@ -208,6 +271,30 @@ class _FreeText:
             self._open[head], self._masks[head] = np.array(ids, np.int64), np.zeros(model.total, bool)
             self._masks[head][ids] = True
         self.start = ("reasoning", ("", 0))
+
+    @property
+    def total(self) -> int:
+        """The number of ids of the vocabulary."""
+        return self._model.total
+
+    def kind(self, token: int) -> Hashable:
+        """The same for ids that may come alike; None for those that never may. Most words are of one kind."""
+        piece = self._model.pieces[token]
+        free = bool(self._masks[""][token] or any(mask[token] for mask in self._masks.values()))
+        if token in self._forced:
+            return token
+        if not free:
+            return None
+        if ":" not in piece and piece not in MARKER and not piece.endswith(_BEGUN):
+            return ""  # neither goes on with the marker, whatever stands before it, nor begins it
+        return tuple(self._behind(head, token) for head in self._masks)
+
+    def _behind(self, head: str, token: int) -> Hashable:
+        """What an id makes of a text that ends with the beginning `head` of the marker."""
+        if not self._masks[head][token]:
+            return None
+        text = head + self._model.pieces[token]
+        return self._state_after(text) if MARKER in text else _begun(text)
 
     def step(self, state: Any, token: int) -> Any:
         kind, inner = state
@@ -238,6 +325,9 @@ class _FreeText:
         """Return the state behind text with the marker in it; None where what follows the marker begins no action."""
         inner = self._action.state_after(text.partition(MARKER)[2])
         return None if inner is None else ("action", inner)
+
+
+_BEGUN = tuple(MARKER[:k] for k in range(1, len(MARKER)))
 
 
 def _begun(text: str) -> str:

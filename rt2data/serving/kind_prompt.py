@@ -17,6 +17,7 @@ from rt2data.serving.drawing import draw_objects
 from rt2data.tokenizer import ActionError, ActionParseError, ActionTokenizer, Box, Point, Trace
 from rt2data.tokenizer.loading import action_file
 from rt2data.tokenizer.proprio import FILE, load, write_state
+from rt2data.tokenizer.text.reply import strip_end
 from rt2data.turns.conversation import Value, fill_kind
 from rt2data.turns.drawings import parse_drawings
 from rt2data.turns.kind_parser import parse_kinds
@@ -162,14 +163,16 @@ class KindPrompt:
         found = f"{len(replies)} replies, and no turn behind them that the model writes"
         raise Rt2dataError(self._where, found, "replies to the turns before the next one")
 
-    def parse_reply(self, text: str, turn: int = 0) -> KindReply:
+    def parse_reply(self, text: str, turn: int = 0, *, end: str = "") -> KindReply:
         """Read what the model wrote for a turn, strictly.
 
-        One space before the text is accepted; else it is the turn's text, with values in place of its placeholders.
+        One space before the text is accepted, and behind it one newline and one end of a sequence, in either order;
+        else it is the turn's text, with values in place of its placeholders.
 
         Args:
             text: the reply.
             turn: which of `turns`.
+            end: the text that ends a sequence (``<|im_end|>``), where it is in the reply.
 
         Raises:
             ActionParseError: the turn has an action, and the text has none in its place, or at several.
@@ -183,12 +186,11 @@ class KindPrompt:
         shown = " or ".join(f'"{write_template(one)}"' for one in asked.pool)
         name = next(iter(_acts(asked)), None)
         tokenizer, action = (None, None) if name is None else (self.tokenizers[name], self._actions[name])
-        readings = []
-        if len(text) <= MAX_REPLY:
-            readings = read_reply(self.kind, asked, text, action)
-            if not readings and text.startswith(" "):
-                text = text[1:]
-                readings = read_reply(self.kind, asked, text, action)
+        readings, whole, text = [], text, strip_end(text, end).removeprefix(" ")
+        for written in dict.fromkeys((strip_end(whole, end), text, whole)):  # a turn may itself end with a newline
+            if len(whole) <= MAX_REPLY and (readings := read_reply(self.kind, asked, written, action)):
+                text = written
+                break
         if len(readings) != 1:
             fault = "it can be read in several ways as" if readings else "it is not"
             if tokenizer is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rt2data.serving.constraint import ReplyConstraint
+from rt2data.serving.tables import REFUSED
 from rt2data.tokenizer import ActionError
 
 if TYPE_CHECKING:
@@ -21,14 +22,22 @@ class ActionLogitsProcessor:
     Logits of ids that may not come become -inf. Among the others NaN and infinities become the lowest or highest finite
     number, so that there is always an id to choose. One object serves one `generate` after another, and beam search.
 
+    For torch the constraint is a table on the device, made by the first call, and ids are looked up in it: on a GPU
+    nothing is copied to the host. A constraint that is too large for tables (see `ReplyConstraint.tables`) is followed
+    on the host, as for numpy.
+
     Args:
         constraint: what may be written.
         prompt_length: how many ids come before the reply; by default what the first call of a `generate` shows (with a
             decoder of its own, such as T5's, its start id).
+        check: whether ids that the constraint does not allow are an error. By default they are on the CPU. On a GPU to
+            look for them costs a copy to the host; unchecked, such a row may only end, so that it parses as no action.
     """
 
-    def __init__(self, constraint: ReplyConstraint, prompt_length: int | None = None) -> None:
-        self.constraint, self._given = constraint, prompt_length
+    def __init__(
+        self, constraint: ReplyConstraint, prompt_length: int | None = None, *, check: bool | None = None
+    ) -> None:
+        self.constraint, self._given, self._check = constraint, prompt_length, check
         self._prompt, self._width = 0, -1
         self._states: dict[tuple[int, ...], Any] = {}
 
@@ -44,7 +53,7 @@ class ActionLogitsProcessor:
 
         Raises:
             ActionError: fewer scores than the vocabulary has ids.
-            ActionParseError: ids that the constraint does not allow.
+            ActionParseError: ids that the constraint does not allow, where they are checked.
         """
         width = int(input_ids.shape[1])
         if self._given is not None:
@@ -52,7 +61,21 @@ class ActionLogitsProcessor:
         elif width != self._width + 1:
             self._prompt, self._states = width, {}
         self._width = width
-        rows = [tuple(row) for row in input_ids[:, self._prompt :].tolist()]
+        reply = input_ids[:, self._prompt :]
+        tables = self.constraint.tables(scores.device) if hasattr(scores, "new_full") else None
+        if tables is None:
+            return self._on_host(reply.tolist(), scores)
+        _check_width(scores, tables.last)
+        states = tables.states(reply)
+        check = scores.device.type == "cpu" if self._check is None else self._check
+        if check and bool((states == REFUSED).any()):
+            for row in reply.tolist():
+                self.constraint.state(row)
+        return tables.keep(scores, states)
+
+    def _on_host(self, reply: Sequence[Sequence[int]], scores: Any) -> Any:
+        """Follow each row by the state that was kept for all its ids but the last."""
+        rows = [tuple(row) for row in reply]
         states = {}
         for row in rows:
             before = self._states.get(row[:-1]) if row else None
@@ -60,12 +83,15 @@ class ActionLogitsProcessor:
             states[row] = self.constraint.state(row) if after is None else after
         self._states = states
         allowed = [self.constraint.allowed(states[row]) for row in rows]
-        highest = max(int(ids.max()) for ids in allowed)
-        if highest >= scores.shape[1]:
-            raise ActionError(
-                "scores", f"{scores.shape[1]} logits", f"one for each id of the vocabulary, {highest} included"
-            )
+        _check_width(scores, max(int(ids.max()) for ids in allowed))
         return _keep_torch(scores, allowed) if hasattr(scores, "new_full") else _keep(scores, allowed)
+
+
+def _check_width(scores: Any, highest: int) -> None:
+    if highest >= scores.shape[1]:
+        raise ActionError(
+            "scores", f"{scores.shape[1]} logits", f"one for each id of the vocabulary, {highest} included"
+        )
 
 
 def _keep(scores: npt.NDArray[np.floating[Any]], allowed: Sequence[npt.NDArray[np.int64]]) -> Any:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # A language model's repository has a tokenizer.json of its own, hence the first name.
 FILENAMES = ("action_tokenizer.json", "tokenizer.json")
 
+_FINGERPRINT = re.compile(r"[0-9a-f]{32}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -27,7 +28,9 @@ def action_file(name: str) -> str:
     return f"tokenizer.{name}.json"
 
 
-def load_spec(name: str | Path, *, revision: str | None = None, repo_type: str | None = None) -> Spec:
+def load_spec(
+    name: str | Path, *, revision: str | None = None, repo_type: str | None = None, fingerprint: str = ""
+) -> Spec:
     """Load the specification that `name` means: a bundled one first, then a path or URL, then a Hub repository id.
 
     One that names a learned encoder, and no weights, gets those of the encoder, where it is registered.
@@ -36,14 +39,21 @@ def load_spec(name: str | Path, *, revision: str | None = None, repo_type: str |
     or `repo_type` is given.
 
     Raises:
-        ActionError: no such tokenizer, or a file that is no specification.
+        ActionError: no such tokenizer, a file that is no specification, or another tokenizer than `fingerprint`, where
+            it is not "".
     """
+    if fingerprint and not _FINGERPRINT.fullmatch(fingerprint):
+        raise ActionError("fingerprint", repr(fingerprint)[:60], "32 hexadecimal digits, such as tokenizer.fingerprint")
     spec = _read_spec(name, revision, repo_type)
     if spec.scheme == "learned" and not spec.options["weights"]:
         from rt2data.tokenizer import learned
 
         if encoder := learned.known().get(spec.options["encoder"]):
-            return replace(spec, options={**spec.options, "weights": encoder.fingerprint})
+            spec = replace(spec, options={**spec.options, "weights": encoder.fingerprint})
+    if fingerprint and spec.fingerprint() != fingerprint:
+        where = f"{name} at {revision}" if revision else str(name)
+        repair = "Load the one that wrote the training data, or change the pin with the model"
+        raise ActionError(where, f"the tokenizer {spec.fingerprint()}", f"{fingerprint}, which is pinned", repair)
     return spec
 
 

@@ -53,7 +53,7 @@ class ActionTokenizer(Described):
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, *, revision: str | None = None, repo_type: str | None = None
+        cls, name: str | Path, *, revision: str | None = None, repo_type: str | None = None, fingerprint: str = ""
     ) -> ActionTokenizer:
         """Load a tokenizer.
 
@@ -62,13 +62,15 @@ class ActionTokenizer(Described):
                 ``tokenizer.json`` (a mixture, FAST+), or a Hub repository id ("org/name"; needs huggingface_hub).
             revision: branch, tag or commit of a Hub repository.
             repo_type: "model" (default) or "dataset", for a Hub repository.
+            fingerprint: of the tokenizer that it must be, before `for_source` or any other change; "" takes any.
 
         Raises:
-            ActionError: when there is none, listing the bundled ones, or when the file is not a valid specification.
+            ActionError: when there is none, listing the bundled ones, or when the file is not a valid specification, or
+                when it is another tokenizer than `fingerprint` says.
         """
         from rt2data.tokenizer import loading  # pathlib takes a third of the whole import
 
-        return cls(loading.load_spec(name, revision=revision, repo_type=repo_type))
+        return cls(loading.load_spec(name, revision=revision, repo_type=repo_type, fingerprint=fingerprint))
 
     @classmethod
     def from_statistics(
@@ -277,16 +279,20 @@ class ActionTokenizer(Described):
         place, bound = bind_placement(self._spec.vocabulary, self._bound().numbers, vocabulary)
         return ActionTokenizer(replace(self._spec, vocabulary=place), bound)
 
-    def token_ids(self, bins: Array) -> Array:
+    def token_ids(self, bins: Array, *, validate: bool = True) -> Array:
         """Map bins (..., fields) to the model's token ids, int64: (..., fields) where bins lie at fixed places.
 
         Where the placement is text, or with merges, an action has as many ids as it needs: (n,) for one action,
         (rows, n) for a batch (rows, fields), and a list of arrays where n differs.
 
+        Args:
+            bins: integers of any library, or a list.
+            validate: False skips the check that every bin exists, for fixed places.
+
         Raises:
             ActionError: without a vocabulary, saying how to give one.
         """
-        return self._bound().token_ids(bins)
+        return self._bound().token_ids(bins, validate)
 
     def from_token_ids(self, ids: Array, *, validate: bool = True, lenient: str = "") -> Array:
         """Map token ids of actions, with nothing before or after them, to bins: the inverse of `token_ids`.

@@ -236,6 +236,14 @@ def test_a_reply_that_is_no_action(spoken: Built) -> None:
         with pytest.raises(ActionParseError):
             act.parse_reply(wrong)
     subtask = KindPrompt(spoken.out, "bridge", "subtask")
+    for tail, end in (("\n", ""), ("<|im_end|>", "<|im_end|>"), ("<|im_end|>\n", "<|im_end|>")):
+        ended = act.parse_reply(f"Go. {ACTION} Done.{tail}", end=end)
+        assert ended.text == f"Go. {ACTION} Done."
+        assert ended.bins is not None
+        assert subtask.parse_reply(f"Now: lift{tail}", end=end).values == {"subtask": "lift"}
+    for tail in ("\n\n", "<|im_end|>", " "):
+        with pytest.raises(ActionParseError):
+            act.parse_reply(f"Go. {ACTION} Done.{tail}")
     reply = subtask.parse_reply("Now: lift")
     assert (reply.text, reply.values, reply.bins) == ("Now: lift", {"subtask": "lift"}, None)
     with pytest.raises(Rt2dataError, match=r'"lift"; expected "\{before_part\}Now: \{subtask\}"'):

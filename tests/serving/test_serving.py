@@ -1,8 +1,7 @@
-"""Serving: whatever the logits, what comes out is an action; and from there to a simulator and back."""
+"""Serving: whatever the logits, what comes out is an action."""
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import subprocess
@@ -18,7 +17,6 @@ from support import vocabularies
 from rt2data import resources
 from rt2data.serving.constraint import Constraint, GroundingConstraint
 from rt2data.serving.logits import ActionLogitsProcessor, prefix_allowed_tokens_fn
-from rt2data.serving.simpler import from_simpler, to_simpler
 from rt2data.tokenizer import ActionError, ActionParseError, ActionTokenizer, Dim, GroundingTokenizer, Parsed
 from rt2data.tokenizer.text.reply import parse_reply
 from rt2data.tokenizer.vocabulary.regular import RegularText
@@ -345,74 +343,6 @@ def test_engines_of_servers(name: str, plan: bool) -> None:
         assert not any(map(walks, bad))
     if not tried:
         pytest.skip("none of xgrammar, llguidance, outlines_core is installed")
-
-
-# The robot
-
-
-def matrix(roll: float, pitch: float, yaw: float) -> np.ndarray:
-    def turn(axis: int, angle: float) -> np.ndarray:
-        c, s = math.cos(angle), math.sin(angle)
-        i, j = [(1, 2), (2, 0), (0, 1)][axis]
-        m = np.eye(3)
-        m[i, i] = m[j, j] = c
-        m[i, j], m[j, i] = -s, s
-        return m
-
-    return turn(2, yaw) @ turn(1, pitch) @ turn(0, roll)
-
-
-def rodrigues(v: np.ndarray) -> np.ndarray:
-    angle = float(np.linalg.norm(v))
-    if angle == 0:
-        return np.eye(3)
-    x, y, z = v / angle
-    k = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + math.sin(angle) * k + (1 - math.cos(angle)) * k @ k
-
-
-ANGLE = st.floats(-math.pi, math.pi)
-
-
-@settings(max_examples=TRIES, deadline=None)
-@given(ANGLE, st.floats(-math.pi / 2, math.pi / 2), ANGLE)
-def test_rotation_there_and_back(roll: float, pitch: float, yaw: float) -> None:
-    fields = to_simpler([0, 0, 0, roll, pitch, yaw, 0])
-    np.testing.assert_allclose(rodrigues(fields["rot_axangle"]), matrix(roll, pitch, yaw), atol=1e-12)
-    back = from_simpler(fields).actions[3:6]
-    np.testing.assert_allclose(matrix(*back), matrix(roll, pitch, yaw), atol=2e-6)
-    assert abs(back[1]) <= math.pi / 2
-    if abs(abs(pitch) - math.pi / 2) > 1e-3 and max(abs(roll), abs(yaw)) < math.pi - 1e-6:
-        np.testing.assert_allclose(back, [roll, pitch, yaw], atol=1e-7)
-
-
-def test_simpler_fields() -> None:
-    tok = ActionTokenizer.from_pretrained("rt2")
-    rng = np.random.default_rng(0)
-    bins = rng.integers(0, 256, (4, 5, 8))
-    bins[..., 0] %= 2
-    decoded = tok.decode(bins, dtype="float64")
-    fields = to_simpler(*decoded)
-    assert {k: v.shape for k, v in fields.items()} == {
-        "world_vector": (4, 5, 3),
-        "rot_axangle": (4, 5, 3),
-        "gripper": (4, 5, 1),
-        "terminate_episode": (4, 5, 1),
-    }
-    back = from_simpler(fields)
-    np.testing.assert_allclose(back.actions, decoded.actions, atol=1e-9)
-    np.testing.assert_array_equal(back.terminate, decoded.terminate)
-    np.testing.assert_array_equal(tok.encode(*back), bins)
-    assert fields["gripper"].min() >= -1
-    assert fields["gripper"].max() <= 1
-    # Known values: SimplerEnv's own conversion of a turn of 90 degrees about z, an open gripper.
-    fields = to_simpler([0.1, 0, 0, 0, 0, math.pi / 2, 1], True)
-    np.testing.assert_allclose(fields["rot_axangle"], [0, 0, math.pi / 2], atol=1e-15)
-    assert (fields["gripper"].tolist(), fields["terminate_episode"].tolist()) == ([1.0], [1.0])
-    with pytest.raises(ActionError, match=r"\(\.\.\., 7\)"):
-        to_simpler([0, 0, 0])
-    with pytest.raises(ActionError, match="rot_axangle: missing"):
-        from_simpler({"world_vector": [0, 0, 0]})
 
 
 def test_serving_needs_numpy_and_nothing_else() -> None:

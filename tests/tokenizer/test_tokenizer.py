@@ -355,3 +355,19 @@ def test_errors_cross_processes() -> None:
     wanted = 'cannot parse action "1 128 91 300 5 101 127 217" at field 4 (column 9): 300 is not in 0..255.'
     assert str(again) == str(caught.value) == wanted
     assert (again.field, again.column, again.reason) == (4, 9, "300 is not in 0..255")
+
+
+def test_a_pinned_fingerprint(tmp_path: Path) -> None:
+    tok = ActionTokenizer.from_pretrained("rt2").with_horizon(2)
+    file = tok.save_pretrained(tmp_path)
+    assert ActionTokenizer.from_pretrained(tmp_path, fingerprint=tok.fingerprint) == tok
+    rt2 = ActionTokenizer.from_pretrained("rt2")
+    for name in (str(tmp_path), str(file)):
+        with pytest.raises(ActionError) as error:
+            ActionTokenizer.from_pretrained(name, fingerprint=rt2.fingerprint)
+        assert str(error.value).startswith(
+            f"{name}: the tokenizer {tok.fingerprint}; expected {rt2.fingerprint}, which is"
+        )
+    for wrong in ("main", tok.fingerprint[:-1], tok.fingerprint.upper()):
+        with pytest.raises(ActionError, match="32 hexadecimal digits"):
+            ActionTokenizer.from_pretrained(tmp_path, fingerprint=wrong)

@@ -112,6 +112,19 @@ def test_from_the_hub(hub: tuple[str, dict[str, bytes]], tmp_path: Path) -> None
     assert load("http://127.0.0.1:9", tmp_path, "'me/other'", offline=True).startswith("ActionError")
 
 
+def test_a_pin_on_a_repository_and_its_revision(hub: tuple[str, dict[str, bytes]], tmp_path: Path) -> None:
+    """Who writes to the repository, or moves a branch, cannot change what a server decodes with."""
+    address, files = hub
+    mine, other = (ActionTokenizer.from_pretrained("rt2").with_horizon(h) for h in (3, 4))
+    files["me/policy/action_tokenizer.json"] = mine.spec.render().encode()
+    pin = f"fingerprint='{mine.fingerprint}'"
+    assert load(address, tmp_path / "a", f"'me/policy', {pin}") == mine.fingerprint
+    files["me/policy/action_tokenizer.json"] = other.spec.render().encode()
+    for call, where in (("'me/policy'", "me/policy"), ("'me/policy', revision='main'", "me/policy at main")):
+        found = load(address, tmp_path / "b", f"{call}, {pin}")
+        assert found.startswith(f"ActionError {where}: the tokenizer {other.fingerprint}; expected {mine.fingerprint}")
+
+
 def test_a_path_that_is_not_there_is_not_asked_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before, a typing error waited for the Hub's retries."""
     import huggingface_hub

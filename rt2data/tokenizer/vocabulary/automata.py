@@ -5,7 +5,7 @@ A state is a plain value. `allowed(state)` are the ids that still lead to a comp
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -44,11 +44,15 @@ class Automaton(Protocol):
         """Return the state behind the text that begins an action, or None where no action begins so."""
         ...
 
+    def kind(self, token: int) -> Hashable:
+        """Return a value that ids of `ids` share only if they may come in the same states and lead to the same ones."""
+        ...
+
 
 class FixedIds:
     """One id per field. A state is the number of ids so far."""
 
-    __slots__ = ("_allowed", "_sets", "ids", "start")
+    __slots__ = ("_allowed", "_distinct", "_sets", "ids", "start")
 
     def __init__(self, text: Text, table: Ids) -> None:
         self.start = 0
@@ -56,7 +60,8 @@ class FixedIds:
         sets = {bins: frozenset(ids.tolist()) for bins, ids in kinds.items()}
         self._allowed = [kinds[f.bins] for f in text.fields]
         self._sets = [sets[f.bins] for f in text.fields]
-        self.ids = frozenset().union(*sets.values())
+        self._distinct = list(sets.values())
+        self.ids = frozenset().union(*self._distinct)
 
     def step(self, state: State, token: int) -> State:
         return state + 1 if state < len(self._sets) and token in self._sets[state] else None
@@ -70,11 +75,14 @@ class FixedIds:
     def state_after(self, text: str) -> State:
         return None if text else self.start
 
+    def kind(self, token: int) -> Hashable:
+        return tuple(token in own for own in self._distinct)
+
 
 class TokenIds:
     """One id per token of a text of tokens, its begin and its end included. A state is the number of ids so far."""
 
-    __slots__ = ("_allowed", "_sets", "ids", "start")
+    __slots__ = ("_allowed", "_distinct", "_sets", "ids", "start")
 
     def __init__(self, text: TokenText, vocabulary: Vocabulary) -> None:
         self.start = 0
@@ -91,6 +99,7 @@ class TokenIds:
         fields = [sorted(id_of[number] for number in table) for table in text.tables]
         self._allowed = [np.array(own, np.int64) for own in (*begin, *fields, *end)]
         self._sets = [frozenset(own.tolist()) for own in self._allowed]
+        self._distinct = list(dict.fromkeys(self._sets))
         self.ids = frozenset(own[0] for own in ids)
 
     def step(self, state: State, token: int) -> State:
@@ -104,6 +113,9 @@ class TokenIds:
 
     def state_after(self, text: str) -> State:
         return None if text.strip(" ") else self.start
+
+    def kind(self, token: int) -> Hashable:
+        return tuple(token in own for own in self._distinct)
 
 
 class MergedIds:
@@ -132,12 +144,16 @@ class MergedIds:
     def state_after(self, text: str) -> State:
         return None if text else self.start
 
+    def kind(self, token: int) -> Hashable:
+        return self._length[token]
+
 
 class SpelledText:
     """The ids of a model's own tokenizer whose texts spell an action. A state is (field, what is written of it).
 
-    Before the first field one space may stand, since a prompt ends without one; where the text form has a space
-    there, it must.
+    Of what may be written of a number, all that may go on alike have one stand-in: after 3 of 0..255 the same may come
+    as after 12, so that a field has some six states. Before the first field one space may stand, since a prompt ends
+    without one; where the text form has a space there, it must.
     """
 
     __slots__ = ("_complete", "_fields", "_lead", "_live", "_memo", "_pieces", "_prefixes", "_trie", "ids", "start")
@@ -145,7 +161,7 @@ class SpelledText:
     def __init__(self, text: Text, vocabulary: Vocabulary) -> None:
         self.start = (0, None)
         self._lead, self._fields = text.lead, text.fields
-        kinds = {id(t): (frozenset(t), frozenset(s[:i] for s in t for i in range(1, len(s) + 1))) for t in text.tables}
+        kinds = {id(t): _stand_ins(t) for t in text.tables}
         self._complete = [kinds[id(t)][0] for t in text.tables]
         self._prefixes = [kinds[id(t)][1] for t in text.tables]
         letters = {c for t in text.tables for s in t for c in s} | {" "}
@@ -171,6 +187,9 @@ class SpelledText:
             self._memo[state] = np.array(sorted(i for i, after in self._walk(state) if after in self._live), np.int64)
         return self._memo[state]
 
+    def kind(self, token: int) -> Hashable:
+        return token
+
     def complete(self, state: State) -> bool:
         field, written = state
         return field == len(self._fields) - 1 and written in self._complete[field]
@@ -192,17 +211,34 @@ class SpelledText:
             written = ""
         if char == " ":
             return (field + 1, "") if written in self._complete[field] and field + 1 < len(self._fields) else None
-        written += char
-        return (field, written) if written in self._prefixes[field] else None
+        stand_in = self._prefixes[field].get(written + char)
+        return None if stand_in is None else (field, stand_in)
 
     def _walk(self, state: State) -> Iterator[tuple[int, State]]:
         """The ids that may be written in a state, with the states they lead to."""
         return self._trie.walk(state, self._char)
 
     def _find_live(self) -> None:
-        """The states from which an action can be completed, from the last field backward, the longest text first."""
+        """The states from which an action can be completed, from the last field backward, the least to come first."""
         for field in range(len(self._fields) - 1, -1, -1):
-            for written in [*sorted(self._prefixes[field], key=len, reverse=True), "", *([None] if field == 0 else [])]:
+            stand_ins = list(dict.fromkeys(self._prefixes[field].values()))
+            for written in [*stand_ins, "", *([None] if field == 0 else [])]:
                 state = (field, written)
                 if self.complete(state) or any(after in self._live for _, after in self._walk(state)):
                     self._live.add(state)
+
+
+def _stand_ins(table: Iterable[str]) -> tuple[frozenset[str], dict[str, str]]:
+    """What stands for the beginnings of the texts of a table: which of it are whole texts, and that of each beginning.
+
+    Beginnings have one stand-in where the same rests may follow. They are in the order of the longest rest.
+    """
+    rests: dict[str, set[str]] = {}
+    for text in table:
+        for i in range(1, len(text) + 1):
+            rests.setdefault(text[:i], set()).add(text[i:])
+    first: dict[frozenset[str], str] = {}
+    found = {}
+    for beginning in sorted(rests, key=lambda one: max(map(len, rests[one]))):
+        found[beginning] = first.setdefault(frozenset(rests[beginning]), beginning)
+    return frozenset(one for rest, one in first.items() if "" in rest), found

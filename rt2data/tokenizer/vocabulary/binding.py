@@ -43,10 +43,11 @@ class Binding:
         self._frame: tuple[list[int], list[int]] = [], []
         self._automaton: Automaton | None = None
 
-    def token_ids(self, bins: Array) -> Array:
+    def token_ids(self, bins: Array, validate: bool) -> Array:
         xp = arrays.namespace(bins)
         bins = np.asarray(bins) if xp is np else bins
-        check_bins(self._spec, self._text, xp, bins)
+        if validate or not self._fixed:
+            check_bins(self._spec, self._text, xp, bins)
         if self._fixed:
             return self._place().ids(xp, bins)
         host = arrays.to_numpy(bins)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -54,6 +54,9 @@ class ByteIds:
     def state_after(self, text: str) -> State:
         return None if text else self.start
 
+    def kind(self, token: int) -> Hashable:
+        return tuple(moves.get(token) for moves in self._moves.values())
+
     def _find_live(self, codes: int) -> set[tuple[int, bytes]]:
         """The states from which an action can be completed, from no code left upward, the longest beginning first."""
         ways = {begun: sorted(set(moves.values())) for begun, moves in self._moves.items()}
@@ -95,6 +98,10 @@ class Framed:
 
     def state_after(self, text: str) -> State:
         return None if text else self.start
+
+    def kind(self, token: int) -> Hashable:
+        framing = token in self._before or token in self._behind
+        return token if framing else ("action", self._inner.kind(token))
 
     def _settled(self, part: str, inner: State) -> State:
         """The state, or that of the next part where this one is at its end."""

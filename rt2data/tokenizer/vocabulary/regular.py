@@ -8,7 +8,7 @@ dead end; where it cannot, what leads to one is found and closed beforehand.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 
 import numpy as np
 
@@ -184,6 +184,9 @@ class RegularText:
         if state not in self._memo:
             self._memo[state] = np.array(sorted(i for i, after in self._walk(state) if self._is_live(after)), np.int64)
         return self._memo[state]
+
+    def kind(self, token: int) -> Hashable:
+        return token
 
     def complete(self, state: State) -> bool:
         return self._graph.end in state

@@ -97,6 +97,15 @@ class Vocabulary:
             self._pieces = ["" if i in self.special else text for i, text in enumerate(texts)]
         return self._pieces
 
+    @property
+    def end(self) -> str:
+        """The text of the id that ends a sequence; "" where the tokenizer does not say."""
+        if self.eos is None:
+            return ""
+        if self.kind == "sentencepiece":  # which decodes it to nothing
+            return str(self.tokenizer.id_to_piece(self.eos))
+        return self.decode([[self.eos]])[0]
+
     def least_used(self, count: int) -> list[int]:
         """Return the `count` ids that were rarest when the tokenizer was trained, ascending.
 
