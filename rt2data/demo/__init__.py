@@ -5,8 +5,8 @@ with annotations in ``tabletop/annotations.jsonl``, ``tabletop_vqa`` (the layout
 (the layout of COCO captions). Their bytes depend on the seed alone, for one version of Pillow.
 
 `shapes`, `robot` and `surface` are the objects, `pose` and `render` geometry and drawing, `scene` a table with its
-cameras, `motion` the tasks, `environment` what actions make of them, `episodes` and `web` the datasets, `notes` the
-annotations, `words` the languages.
+cameras, `motion` the tasks, `environment` what actions make of them (`gym`: for Gymnasium), `episodes` and `web` the datasets,
+`notes` the annotations, `words` the languages.
 
 May import: `rlds`, `images`, `errors`.
 """
@@ -18,14 +18,27 @@ import os
 import secrets
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rt2data.errors import Rt2dataError
+
+if TYPE_CHECKING:
+    from rt2data.demo.environment import UNSEEN, Tabletop
+
+__all__ = ["UNSEEN", "Tabletop", "write_sample"]
 
 _FORMAT = "rt2data.sample/"
 VERSION = 2  # of the demo data: a folder from another version is written anew
 CORPORA = ("tabletop", "tabletop_vqa", "tabletop_captions")
 _MARKER = "sample.json"
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("UNSEEN", "Tabletop"):  # loads NumPy and Pillow
+        from rt2data.demo import environment
+
+        return getattr(environment, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def write_sample(folder: Path, seed: int = 17) -> None:

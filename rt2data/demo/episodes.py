@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from rt2data.demo.environment import pose_arm, set_scene
 from rt2data.demo.motion import Course, Task, draw_task, perform_task
 from rt2data.demo.notes import annotate_episode, talk_in_episode
-from rt2data.demo.pose import from_rpy
 from rt2data.demo.render import Box
-from rt2data.demo.robot import Arm
-from rt2data.demo.scene import PRIMARY, WRIST, Scene, make_camera
+from rt2data.demo.scene import PRIMARY, WRIST, Scene
 from rt2data.images.codec import encode_image
 from rt2data.rlds.writer import ImageSpec, TensorSpec, TextSpec, write_rlds
 
@@ -83,7 +82,7 @@ def _render_episodes(
     for episode in ids:
         task, rng = draw_task(seed, episode)
         course = perform_task(rng, task)
-        scene = Scene(rng, make_camera(rng), tables, task.things[1:], task.plate)
+        scene = set_scene(rng, task, tables)
         images = _render_steps(course, scene)
         notes += annotate_episode(episode, seed, task, course, scene.camera, images[2])
         yield _episode(episode, seed, task, course, images[:2])
@@ -93,8 +92,7 @@ def _render_steps(course: Course, scene: Scene) -> tuple[list[bytes], list[bytes
     """Render each step: the encoded images of both cameras, and the boxes of what is seen."""
     primary, wrist, seen = [], [], []
     for state, mover in zip(course.states, course.movers, strict=True):
-        arm = Arm(state[:3], from_rpy(*state[3:6]), state[6], scene.paint)
-        *images, boxes = scene.render(arm, [mover])
+        *images, boxes = scene.render(pose_arm(state, scene), [mover])
         primary.append(encode_image(images[0], "jpeg"))
         wrist.append(encode_image(images[1], "png"))
         seen.append(boxes)
