@@ -5,8 +5,8 @@ with annotations in ``tabletop/annotations.jsonl``, ``tabletop_vqa`` (the layout
 (the layout of COCO captions). Their bytes depend on the seed alone, for one version of Pillow.
 
 `shapes`, `robot` and `surface` are the objects, `pose` and `render` geometry and drawing, `scene` a table with its
-cameras, `motion` the tasks, `environment` what actions make of them (`gym`: for Gymnasium), `episodes` and `web` the datasets,
-`notes` the annotations, `words` the languages.
+cameras, `motion` the tasks, `environment` what actions make of them (`gym`: for Gymnasium), `episodes` and `web` the
+datasets, `notes` the annotations, `words` the languages.
 
 May import: `rlds`, `images`, `errors`.
 """
