@@ -9,12 +9,10 @@ actions which were tokenized, or come from a model, can be judged by their effec
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +24,6 @@ from rt2data.demo.robot import FINGER_BACK, FINGER_GAP, FINGER_TIP, Arm
 from rt2data.demo.scene import Scene, Thing, make_camera, make_tables
 from rt2data.demo.shapes import PLATE_FLOOR, SHAPES
 from rt2data.errors import Rt2dataError
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 UNSEEN = range(1_000_000, 1_010_000)  # numbers of episodes that `rt2data sample` never writes
 LIMIT = 60  # steps of an episode; demonstrations have 20 to 40
@@ -51,14 +46,11 @@ _MOST = 1000.0  # of a number of an action: farther than the arm could ever go
 Observation = dict[str, Any]
 
 
-@functools.lru_cache(maxsize=2)
-def _tables(seed: int) -> dict[str, Image.Image]:
-    return make_tables(seed)
-
-
-def set_scene(rng: Random, task: Task, tables: Mapping[str, Image.Image]) -> Scene:
-    """Draw the camera, the light and the table of an episode, with a generator that its trajectory has gone before."""
-    return Scene(rng, make_camera(rng), tables, task.things[1:], task.plate)
+def draw_episode(seed: int, episode: int) -> tuple[Task, motion.Course, Scene]:
+    """Draw an episode of the sample world: its task, its demonstration, and its scene, which takes 70 ms."""
+    task, rng = motion.draw_task(seed, episode)
+    course = motion.perform_task(rng, task)
+    return task, course, Scene(rng, make_camera(rng), make_tables(seed), task.things[1:], task.plate)
 
 
 def pose_arm(state: State, scene: Scene) -> Arm:
@@ -167,9 +159,7 @@ class Tabletop:
     def look(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
         """Return what both cameras see now: RGB (256, 320, 3) and, of the one on the hand, (96, 96, 3)."""
         if self._scene is None:
-            task, rng = motion.draw_task(self._seed, self.episode)
-            motion.perform_task(rng, task)
-            self._scene = set_scene(rng, task, _tables(self._seed))
+            self._scene = draw_episode(self._seed, self.episode)[2]
         image, wrist, _ = self._scene.render(pose_arm(self.state, self._scene), self.things[:1])
         return np.asarray(image), np.asarray(wrist)
 

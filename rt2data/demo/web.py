@@ -17,7 +17,7 @@ from rt2data.demo.motion import pick_things, scatter_places
 from rt2data.demo.pose import add, from_rpy, rotate
 from rt2data.demo.render import Box, Camera, body_box, boxes_overlap, join_boxes
 from rt2data.demo.robot import FINGER_GAP, Arm
-from rt2data.demo.scene import COLOURS, PRIMARY, Scene, Thing, make_camera
+from rt2data.demo.scene import COLOURS, PRIMARY, Scene, Thing, make_camera, make_tables
 from rt2data.demo.shapes import SHAPES
 from rt2data.demo.words import Name
 from rt2data.images.codec import encode_image
@@ -64,7 +64,7 @@ class Question:
     language: str
 
 
-def write_web(folder: Path, seed: int, tables: Mapping[str, Image.Image]) -> None:
+def write_web(folder: Path, seed: int) -> None:
     """Write ``folder/tabletop_vqa`` and ``folder/tabletop_captions``."""
     rng = Random(f"rt2data tabletop {seed} web")
     ids = sorted(rng.sample(range(1000, 600_000), _CAPTIONED.stop))
@@ -73,7 +73,7 @@ def write_web(folder: Path, seed: int, tables: Mapping[str, Image.Image]) -> Non
         place.mkdir(parents=True)
     asked, captioned = [], []
     for i, image_id in enumerate(ids):
-        view = make_view(rng, image_id, tables)
+        view = make_view(rng, image_id, make_tables(seed))
         name = IMAGE_NAME.format(image_id)
         if i in _ASKED:
             asked.append(view)

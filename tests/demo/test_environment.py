@@ -14,10 +14,9 @@ from PIL import Image
 from support import bounds_by_rule
 
 from rt2data.demo.environment import LIMIT, UNSEEN, Tabletop
-from rt2data.demo.episodes import SPLITS, _render_episodes
+from rt2data.demo.episodes import SPLITS, render_episode
 from rt2data.demo.motion import Course, draw_task, perform_task
 from rt2data.demo.pose import from_rpy, product, to_rpy
-from rt2data.demo.scene import make_tables
 from rt2data.errors import Rt2dataError
 from rt2data.images.codec import encode_image
 from rt2data.recipes.recipe import find_recipe, read_recipe
@@ -128,8 +127,7 @@ def test_an_object_let_go_beside_the_plate_or_high_above_it_is_no_success(course
 def test_pictures_are_those_of_the_dataset(courses: list[Course]) -> None:
     """The camera, the light, the table and the arm's colour too: before JPEG every byte is the same."""
     world, number = Tabletop(SEED), 3
-    tables = make_tables(SEED)
-    written = next(_render_episodes(range(number, number + 1), SEED, tables, []))["steps"]
+    written = render_episode(SEED, number)[0]["steps"]
     observation, _ = world.reset(options={"episode": number})
     for step, action in enumerate(courses[number].actions):
         assert observation["image"].dtype == observation["wrist_image"].dtype == np.uint8
