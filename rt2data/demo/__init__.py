@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["UNSEEN", "Tabletop", "write_sample"]
 
 _FORMAT = "rt2data.sample/"
-VERSION = 2  # of the demo data: a folder from another version is written anew
+VERSION = 3  # of the demo data: a folder from another version is written anew
 CORPORA = ("tabletop", "tabletop_vqa", "tabletop_captions")
 EPISODES, _MOST = 64, 1_000_000  # from there on they are `environment.UNSEEN`
 _MARKER = "sample.json"

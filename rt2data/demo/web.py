@@ -168,11 +168,11 @@ def ask_questions(rng: Random, view: View) -> Iterator[Question]:
 
 
 def _language(rng: Random) -> str:
-    return "en" if rng.random() < 0.55 else rng.choice(words.LANGUAGES[1:])
+    return "en" if rng.random() < 0.55 else "fr"
 
 
 def _type(kind: str, language: str) -> str:
-    return words.QUESTION_TYPES[kind][words.LANGUAGES.index(language)]
+    return words.QUESTION_TYPES[kind][language]
 
 
 def _name(thing: Thing, language: str = "en") -> Name:
@@ -301,9 +301,7 @@ def _write_captions(folder: Path, rng: Random, views: Sequence[View]) -> None:
         width, height = PRIMARY
         name = IMAGE_NAME.format(view.image_id)
         images.append({"id": view.image_id, "file_name": name, "width": width, "height": height, "license": 1})
-        # Every third image is described in another language, in turn.
-        turn = len(images) - 1
-        language = words.LANGUAGES[1 + turn // 3 % 4] if turn % 3 == 2 else "en"
+        language = "en" if len(images) % 3 else "fr"  # every third image
         for caption in _captions(rng, view, language):
             head = {"id": len(annotations) + 1, "image_id": view.image_id}
             annotations.append(head | {"caption": caption, "language": language})
@@ -325,8 +323,7 @@ def _captions(rng: Random, view: View, language: str) -> list[str]:
     ]
     pairs = [(i, j) for i in range(len(names)) for j in range(i) if view.middles[i] - view.middles[j] > _APART]
     right, left = rng.choice(pairs)
-    after = names[right].the if language == "ja" else names[right].of_the
-    text = beside.format(left=names[left].the, right=after)
+    text = beside.format(left=names[left].the, right=names[right].of_the)
     captions.append(text[0].upper() + text[1:])
     return rng.sample(captions, 5)
 

@@ -343,7 +343,7 @@ def test_answers_are_true() -> None:
     assert len(kinds) == 6
 
 
-def test_names_in_five_languages() -> None:
+def test_names_in_both_languages() -> None:
     def forms(language: str, shape: str, colour: str) -> tuple[str, str, str]:
         name = Name(language, shape, colour)
         return name.a, name.the, name.of_the
@@ -353,16 +353,6 @@ def test_names_in_five_languages() -> None:
     assert forms("fr", "cube", "blue") == ("un cube bleu", "le cube bleu", "du cube bleu")
     assert forms("fr", "hexagon", "blue") == ("un hexagone bleu", "l'hexagone bleu", "de l'hexagone bleu")
     assert forms("fr", "cup", "purple") == ("une tasse violette", "la tasse violette", "de la tasse violette")
-    assert forms("de", "cube", "red") == ("einen roten Würfel", "der rote Würfel", "dem roten Würfel")
-    assert forms("de", "cup", "blue") == ("eine blaue Tasse", "die blaue Tasse", "der blauen Tasse")
-    assert forms("de", "heart", "orange") == (
-        "ein orangefarbenes Herz",
-        "das orangefarbene Herz",
-        "dem orangefarbenen Herz",
-    )
-    assert forms("es", "cube", "red") == ("un cubo rojo", "el cubo rojo", "del cubo rojo")
-    assert forms("es", "star", "red") == ("una estrella roja", "la estrella roja", "de la estrella roja")
-    assert forms("ja", "star", "red") == ("赤い星",) * 3
     assert all(NOUNS[language].keys() == SHAPES.keys() for language in LANGUAGES)
 
 
