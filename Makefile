@@ -17,12 +17,12 @@ BIN := $(VENV)/bin
 SAMPLE := out/sample
 BUILD := build$(EXTRAS:%=+%)
 
-.PHONY: help build-mixture test test-slow test-flink test-tfds lint format types bench clean
+.PHONY: help build-mixture test test-slow test-closed-loop test-flink test-tfds lint format types bench clean
 
 help: ## Show this help
 	@echo 'make TARGET [VARIABLE=value ...]'
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo 'Variables of build-mixture:'
 	@echo '  MIXTURE=FILE   the recipe [$(MIXTURE)]'
@@ -40,6 +40,9 @@ test: $(VENV)/.installed-test ## Run the tests
 
 test-slow: $(VENV)/.installed-test ## Run the tests that build everything at once, which `make test` leaves out
 	"$(BIN)/python" -m pytest -m slow $(PYTEST_ARGS)
+
+test-closed-loop: $(VENV)/.installed-test ## Run the tests that drive the sample world by the tokens of a mixture
+	"$(BIN)/python" -m pytest -m closed_loop --dist loadfile $(PYTEST_ARGS)
 
 test-flink: $(VENV)/.installed-test ## Run the tests on a Flink cluster; needs Java and Maven, and fetches 400 MB once
 	"$(BIN)/python" -m pytest -m flink tests/flows/test_flink.py

@@ -130,16 +130,13 @@ def head(title: str, first: str) -> None:
 
 def sample(seed: int, spec_name: str) -> None:
     """Replay the episodes of the sample world."""
-    spec, world = ActionTokenizer.from_pretrained(spec_name), Tabletop(seed)
+    spec, world = ActionTokenizer.from_pretrained(spec_name), Tabletop(seed, images=False)
     courses = [motion.perform_task(rng, task) for task, rng in (motion.draw_task(seed, n) for n in range(EPISODES))]
     actions = [np.array(course.actions, np.float32) for course in courses]
     train = np.concatenate(actions[:TRAIN])
 
     def replay(episode: int, steps: Any) -> tuple[bool, motion.State]:
-        state = world.reset(episode)
-        for step in steps.tolist():
-            state = world.step(step)
-        return world.success, state
+        return world.replay(episode, steps), world.state
 
     raw = [replay(n, steps) for n, steps in enumerate(actions)]
     head(f"sample world, seed {seed}: raw actions succeed in {sum(done for done, _ in raw)} of {EPISODES}", "succeed")

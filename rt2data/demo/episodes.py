@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-from PIL import Image
 
-from rt2data.demo.motion import Course, Task, draw_task, perform_task
+from rt2data.demo.environment import draw_episode, pose_arm
+from rt2data.demo.motion import Course, Task, draw_task
 from rt2data.demo.notes import annotate_episode, talk_in_episode
-from rt2data.demo.pose import from_rpy
 from rt2data.demo.render import Box
-from rt2data.demo.robot import Arm
-from rt2data.demo.scene import PRIMARY, WRIST, Scene, make_camera
+from rt2data.demo.scene import PRIMARY, WRIST, Scene
 from rt2data.images.codec import encode_image
 from rt2data.rlds.writer import ImageSpec, TensorSpec, TextSpec, write_rlds
 
 NAME, VERSION = "tabletop", "1.0.0"
 ANNOTATIONS, DIALOGUE = "annotations.jsonl", "dialogue.jsonl"
-SPLITS = {"train": 56, "val": 8}  # episodes
-SHARDS = {"train": 4, "val": 1}
+SPLITS = {"train": 56, "val": 8}  # of each row of 64 episodes, in this order
+SHARDS = {"train": 4, "val": 1}  # per row
+_AHEAD = 256  # episodes that are rendered before one of them is written
 
 FEATURES: dict[str, Any] = {
     "steps": {
@@ -53,48 +56,80 @@ FEATURES: dict[str, Any] = {
 }
 
 
-def write_episodes(folder: Path, seed: int, tables: Mapping[str, Image.Image]) -> None:
-    """Write ``folder/tabletop/1.0.0``, and beside it what is true of the episodes and what is said in them."""
-    splits, first = {}, 0
+def write_episodes(folder: Path, seed: int, episodes: int | None = None, workers: int = 1) -> None:
+    """Write ``folder/tabletop/1.0.0``, and beside it what is true of the episodes and what is said in them.
+
+    Args:
+        folder: to write into.
+        seed: of the sample.
+        episodes: how many, numbered from 0; as many as `SPLITS` has, if not given. Of more, each further row of this
+            many is divided likewise: the first episodes are the same, and in the same split, however many there are.
+        workers: processes that render; 1: this one alone.
+    """
+    row = sum(SPLITS.values())
+    numbers = range(row if episodes is None else episodes)
+    splits = {"train": [n for n in numbers if n % row < SPLITS["train"]]}
+    splits["val"] = [n for n in numbers if n % row >= SPLITS["train"]]
     notes: list[dict[str, Any]] = []
-    for split, count in SPLITS.items():
-        splits[split] = _render_episodes(range(first, first + count), seed, tables, notes)
-        first += count
-    write_rlds(
-        folder,
-        name=NAME,
-        version=VERSION,
-        features=FEATURES,
-        splits=splits,
-        shards=SHARDS,
-        description="A rendered robot arm that picks up, pushes and places objects on a table; made by rt2data.",
-        licence="Apache-2.0",
-    )
-    talk = [row for number in range(first) for row in talk_in_episode(number, seed, draw_task(seed, number)[0])]
+    with _rendering(workers) as render:
+        write_rlds(
+            folder,
+            name=NAME,
+            version=VERSION,
+            features=FEATURES,
+            splits={split: _collect(render(seed, own), notes) for split, own in splits.items()},
+            shards={split: count * (len(numbers) // row) for split, count in SHARDS.items()},
+            description="A rendered robot arm that picks up, pushes and places objects on a table; made by rt2data.",
+            licence="Apache-2.0",
+        )
+    notes.sort(key=lambda note: int(note["episode"]))
+    talk = [row for number in numbers for row in talk_in_episode(number, seed, draw_task(seed, number)[0])]
     for name, rows in ((ANNOTATIONS, notes), (DIALOGUE, talk)):
         lines = [json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows]
         (folder / NAME / name).write_text("".join(lines), encoding="utf-8")
 
 
-def _render_episodes(
-    ids: range, seed: int, tables: Mapping[str, Image.Image], notes: list[dict[str, Any]]
-) -> Iterator[dict[str, Any]]:
+Rendered: TypeAlias = tuple[dict[str, Any], list[dict[str, Any]]]
+
+
+@contextmanager
+def _rendering(workers: int) -> Iterator[Callable[[int, Sequence[int]], Iterator[Rendered]]]:
+    """Give a function that renders episodes in their order, in this process or in `workers` others."""
+    if workers == 1:
+        yield lambda seed, numbers: (render_episode(seed, number) for number in numbers)
+        return
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+
+        def render(seed: int, numbers: Sequence[int]) -> Iterator[Rendered]:
+            for first in range(0, len(numbers), _AHEAD):
+                yield from pool.map(partial(render_episode, seed), numbers[first : first + _AHEAD])
+
+        try:
+            yield render
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _collect(rendered: Iterable[Rendered], notes: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield episodes, and add what is true of them to `notes`."""
-    for episode in ids:
-        task, rng = draw_task(seed, episode)
-        course = perform_task(rng, task)
-        scene = Scene(rng, make_camera(rng), tables, task.things[1:], task.plate)
-        images = _render_steps(course, scene)
-        notes += annotate_episode(episode, seed, task, course, scene.camera, images[2])
-        yield _episode(episode, seed, task, course, images[:2])
+    for episode, true in rendered:
+        notes += true
+        yield episode
+
+
+def render_episode(seed: int, number: int) -> Rendered:
+    """Render an episode: what `write_rlds` takes, and what is true of it (`annotate_episode`)."""
+    task, course, scene = draw_episode(seed, number)
+    images = _render_steps(course, scene)
+    notes = list(annotate_episode(number, seed, task, course, scene.camera, images[2]))
+    return _episode(number, seed, task, course, images[:2]), notes
 
 
 def _render_steps(course: Course, scene: Scene) -> tuple[list[bytes], list[bytes], list[list[Box | None]]]:
     """Render each step: the encoded images of both cameras, and the boxes of what is seen."""
     primary, wrist, seen = [], [], []
     for state, mover in zip(course.states, course.movers, strict=True):
-        arm = Arm(state[:3], from_rpy(*state[3:6]), state[6], scene.paint)
-        *images, boxes = scene.render(arm, [mover])
+        *images, boxes = scene.render(pose_arm(state, scene), [mover])
         primary.append(encode_image(images[0], "jpeg"))
         wrist.append(encode_image(images[1], "png"))
         seen.append(boxes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -290,6 +291,7 @@ def make_wrist_camera(arm: Arm) -> Camera:
     return Camera.looking(arm.at((0.070, 0.0, 0.085)), arm.at((0.012, 0.0, -0.045)), up, 69.0, WRIST)
 
 
+@functools.lru_cache(maxsize=2)
 def make_tables(seed: int) -> dict[str, Image.Image]:
-    """Make one texture per style; they are slow to make, so scenes share them."""
+    """Make one texture per style; they are slow to make, so scenes share them and none changes them."""
     return {style: make_table_top(style, seed + 100 * i, _TEXTURE) for i, style in enumerate(TABLES)}

@@ -17,7 +17,7 @@ from rt2data.demo.motion import pick_things, scatter_places
 from rt2data.demo.pose import add, from_rpy, rotate
 from rt2data.demo.render import Box, Camera, body_box, boxes_overlap, join_boxes
 from rt2data.demo.robot import FINGER_GAP, Arm
-from rt2data.demo.scene import COLOURS, PRIMARY, Scene, Thing, make_camera
+from rt2data.demo.scene import COLOURS, PRIMARY, Scene, Thing, make_camera, make_tables
 from rt2data.demo.shapes import SHAPES
 from rt2data.demo.words import Name
 from rt2data.images.codec import encode_image
@@ -64,7 +64,7 @@ class Question:
     language: str
 
 
-def write_web(folder: Path, seed: int, tables: Mapping[str, Image.Image]) -> None:
+def write_web(folder: Path, seed: int) -> None:
     """Write ``folder/tabletop_vqa`` and ``folder/tabletop_captions``."""
     rng = Random(f"rt2data tabletop {seed} web")
     ids = sorted(rng.sample(range(1000, 600_000), _CAPTIONED.stop))
@@ -73,7 +73,7 @@ def write_web(folder: Path, seed: int, tables: Mapping[str, Image.Image]) -> Non
         place.mkdir(parents=True)
     asked, captioned = [], []
     for i, image_id in enumerate(ids):
-        view = make_view(rng, image_id, tables)
+        view = make_view(rng, image_id, make_tables(seed))
         name = IMAGE_NAME.format(image_id)
         if i in _ASKED:
             asked.append(view)
@@ -168,11 +168,11 @@ def ask_questions(rng: Random, view: View) -> Iterator[Question]:
 
 
 def _language(rng: Random) -> str:
-    return "en" if rng.random() < 0.55 else rng.choice(words.LANGUAGES[1:])
+    return "en" if rng.random() < 0.55 else "fr"
 
 
 def _type(kind: str, language: str) -> str:
-    return words.QUESTION_TYPES[kind][words.LANGUAGES.index(language)]
+    return words.QUESTION_TYPES[kind][language]
 
 
 def _name(thing: Thing, language: str = "en") -> Name:
@@ -301,9 +301,7 @@ def _write_captions(folder: Path, rng: Random, views: Sequence[View]) -> None:
         width, height = PRIMARY
         name = IMAGE_NAME.format(view.image_id)
         images.append({"id": view.image_id, "file_name": name, "width": width, "height": height, "license": 1})
-        # Every third image is described in another language, in turn.
-        turn = len(images) - 1
-        language = words.LANGUAGES[1 + turn // 3 % 4] if turn % 3 == 2 else "en"
+        language = "en" if len(images) % 3 else "fr"  # every third image
         for caption in _captions(rng, view, language):
             head = {"id": len(annotations) + 1, "image_id": view.image_id}
             annotations.append(head | {"caption": caption, "language": language})
@@ -325,8 +323,7 @@ def _captions(rng: Random, view: View, language: str) -> list[str]:
     ]
     pairs = [(i, j) for i in range(len(names)) for j in range(i) if view.middles[i] - view.middles[j] > _APART]
     right, left = rng.choice(pairs)
-    after = names[right].the if language == "ja" else names[right].of_the
-    text = beside.format(left=names[left].the, right=after)
+    text = beside.format(left=names[left].the, right=names[right].of_the)
     captions.append(text[0].upper() + text[1:])
     return rng.sample(captions, 5)
 

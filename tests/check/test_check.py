@@ -17,7 +17,6 @@ from rt2data.check import check
 from rt2data.check.evidence import AGREES, OBJECTS, UNKNOWN, chance
 from rt2data.declarations import declaration
 from rt2data.demo.episodes import write_episodes
-from rt2data.demo.scene import make_tables
 from rt2data.errors import Rt2dataError
 from rt2data.rlds import writer
 from rt2data.rlds.dataset import RldsDataset, read_episodes
@@ -32,7 +31,7 @@ Change = Callable[[dict[str, Any]], None]
 def tabletop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The robot part of the demo data, as a data root."""
     root = tmp_path_factory.mktemp("sample")
-    write_episodes(root, 17, make_tables(17))
+    write_episodes(root, 17)
     return root
 
 

@@ -15,7 +15,6 @@ from support.damaged_mixtures import failing
 from support.repository import DOCS
 
 from rt2data.demo import episodes
-from rt2data.demo.scene import make_tables
 from rt2data.tracks import pixels
 from rt2data.verify import verify
 
@@ -30,7 +29,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(episodes, "SPLITS", {"train": 1, "val": 1})
         patch.setattr(episodes, "SHARDS", {"train": 1, "val": 1})
-        episodes.write_episodes(folder, 17, make_tables(17))
+        episodes.write_episodes(folder, 17)
     return folder
 
 

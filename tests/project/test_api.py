@@ -17,7 +17,8 @@ SECTIONS = dict(
 def test_the_page_has_each_public_module() -> None:
     modules = (
         "tokenizer", "tokenizer.statistics", "tokenizer.normalisers", "tokenizer.learned", "robot.relative", "serving",
-        "loader", "torch", "collate", "mixture", "sources", "rlds", "storage", "pipeline.beam", "testing", "verify",
+        "loader", "torch", "collate", "mixture", "sources", "rlds", "storage", "pipeline.beam", "testing", "demo",
+        "demo.gym", "verify",
     )  # fmt: skip
     assert set(SECTIONS) == {"rt2data", *(f"rt2data.{name}" for name in modules)}
 
@@ -29,8 +30,9 @@ def test_the_page_lists_what_a_module_exports(name: str) -> None:
         for line in re.findall(r"^- ([^:]*):", SECTIONS[name], re.MULTILINE)
         for word in re.findall(r"`(\w+)`", line)
     ]
-    if name == "rt2data.torch":
-        pytest.importorskip("torch", reason="PyTorch is not installed")
+    needs = {"rt2data.torch": "torch", "rt2data.demo.gym": "gymnasium"}
+    if name in needs:
+        pytest.importorskip(needs[name], reason=f"{needs[name]} is not installed")
     module = importlib.import_module(name)
     assert sorted(listed) == sorted(module.__all__)
     assert all(hasattr(module, word) for word in module.__all__)

@@ -22,7 +22,7 @@ def resolve(dotted: str) -> Any:
     try:
         return importlib.import_module(dotted)
     except ModuleNotFoundError as error:
-        if error.name == "torch":  # the module is there, and what it needs is not
+        if error.name in ("torch", "gymnasium"):  # the module is there, and what it needs is not
             return None
         return getattr(resolve(module), name)
 
