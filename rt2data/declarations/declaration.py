@@ -142,7 +142,8 @@ def _parse_compat(
     own |= {"notes": block["quirks"], "standardisation": name}
     inside = {where[2:]: line for where, line in lines.items() if where[:2] == ("compat", name)}
     inside = {where: line for where, line in inside.items() if where and where[0] in changed}
-    outside = {where: line for where, line in lines.items() if where[:1] not in {w[:1] for w in inside}}
+    replaced = {where[:1] for where in inside}
+    outside = {where: line for where, line in lines.items() if where[:1] not in replaced}
     arm = robot_parser.parse_robot_fields(own, str(path), outside | inside, compat=True)
     return _declaration(own, path, reference, arm, None, {})
 
