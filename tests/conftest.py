@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from support import once, s3_server, small_corpora, spoken_mixture
 from support.built_mixture import Built
 from support.repository import ROOT
 
 from rt2data import load_manifest
 
-settings.register_profile("rt2data", deadline=None)  # no test depends on how fast or how busy a machine is
+# No test depends on how fast or how busy a machine is.
+settings.register_profile("rt2data", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("rt2data")
 
 
