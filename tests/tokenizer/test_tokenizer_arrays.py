@@ -30,6 +30,21 @@ NAMES = [
 ]
 OF_CHUNKS = ("fast", "beast")  # sums over a chunk
 LIBRARIES = ["torch", "jax", "jax-x64", "array_api_strict"]
+# Compiling takes seconds for each scheme: these, which have little in common, and the others in `make test-slow`.
+FIRST = ("rt2", "octo-normal", "vla0", "spatialvla", "fast")
+
+
+def first(*names: str) -> list[Any]:
+    return [pytest.param(name, marks=() if name in FIRST else pytest.mark.slow) for name in names]
+
+
+def of_libraries(*names: str) -> list[Any]:
+    """Each library with each scheme; with JAX in float64 too the first ones and `make test-slow`'s."""
+    return [
+        pytest.param(lib, name, marks=pytest.mark.slow if lib == "jax-x64" and name not in FIRST else ())
+        for lib in LIBRARIES
+        for name in names
+    ]
 
 
 class Library:
@@ -90,7 +105,7 @@ def numbers(tok: ActionTokenizer, dtype: str, rng: np.random.Generator) -> np.nd
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("library", "name"), of_libraries(*NAMES), indirect=["library"])
 def test_the_same_as_numpy(library: Library, name: str, dtype: str) -> None:
     if dtype == "float64" and not library.float64:
         pytest.skip("no float64 without x64")
@@ -125,7 +140,9 @@ def test_the_same_as_numpy(library: Library, name: str, dtype: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["rt2", "rt2-language-table", "octo-uniform", "octo-normal", "dexbotic-255", "gato", *OF_CHUNKS]
+    ("library", "name"),
+    of_libraries("rt2", "rt2-language-table", "octo-uniform", "octo-normal", "dexbotic-255", "gato", *OF_CHUNKS),
+    indirect=["library"],
 )
 def test_every_bin_survives(library: Library, name: str) -> None:
     tok = ActionTokenizer.from_pretrained(name)
@@ -203,7 +220,7 @@ def test_bfloat16_is_taken_as_the_number_it_holds() -> None:
 
 
 @pytest.mark.parametrize("x64", [False, True])
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "spatialvla"])  # it is numpy's alone
+@pytest.mark.parametrize("name", first(*(name for name in NAMES if name != "spatialvla")))  # it is numpy's alone
 def test_jit(name: str, x64: bool) -> None:
     library = Library("jax")
     jax = importlib.import_module("jax")
@@ -237,7 +254,7 @@ def test_jit(name: str, x64: bool) -> None:
         jax.config.update("jax_enable_x64", before)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", first(*NAMES))
 def test_torch_compile(name: str) -> None:
     library = Library("torch")
     torch = importlib.import_module("torch")
