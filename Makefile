@@ -10,7 +10,8 @@ WORKERS ?=
 EXTRAS ?=
 PYTHON ?=
 VENV ?= .venv
-PYTEST_ARGS ?= -n 2
+# Each file by one process: what a file builds for its tests is then built once.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 BENCH_ARGS ?=
 
 BIN := $(VENV)/bin

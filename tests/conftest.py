@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
-from support import s3_server, small_corpora, spoken_mixture
+from hypothesis import HealthCheck, settings
+from support import once, s3_server, small_corpora, spoken_mixture
 from support.built_mixture import Built
 from support.repository import ROOT
 
-settings.register_profile("rt2data", deadline=None)  # no test depends on how fast or how busy a machine is
+from rt2data import load_manifest
+
+# No test depends on how fast or how busy a machine is.
+settings.register_profile("rt2data", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("rt2data")
 
 
@@ -42,9 +45,17 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample that `rt2data sample` writes; not to be changed. It takes 20 s: `small_demo` writes a part."""
+    from rt2data.demo import write_sample
+
+    return once.folder(tmp_path_factory, "sample", write_sample)
+
+
+@pytest.fixture(scope="session")
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with three tiny corpora (`small_corpora.write_corpora`); not to be changed."""
-    return small_corpora.write_corpora(tmp_path_factory.mktemp("corpora"))
+    return once.folder(tmp_path_factory, "corpora", small_corpora.write_corpora)
 
 
 @pytest.fixture(scope="session")
@@ -52,10 +63,12 @@ def mixture(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The mixture of `small_corpora.RECIPE`, built on Beam with two worker processes; not to be changed."""
     from rt2data.pipeline import build as flow
 
-    folder = tmp_path_factory.mktemp("mixture")
-    recipe = small_corpora.write_recipe(folder / "small.yaml")
-    manifest = flow.build(recipe, folder / "out", data_root=corpora, workers=2, progress=False)
-    return Built(recipe, corpora, folder / "out", manifest)
+    def make(folder: Path) -> None:
+        recipe = small_corpora.write_recipe(folder / "small.yaml")
+        flow.build(recipe, folder / "out", data_root=corpora, workers=2, progress=False)
+
+    folder = once.folder(tmp_path_factory, "mixture", make)
+    return Built(folder / "small.yaml", corpora, folder / "out", load_manifest(folder / "out"))
 
 
 @pytest.fixture(scope="session")
@@ -63,20 +76,23 @@ def apart(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The same by source, in a folder of its own name; not to be changed."""
     from rt2data.pipeline import build as flow
 
-    folder = tmp_path_factory.mktemp("apart")
-    path = small_corpora.write_recipe(folder / "r.yaml", form="by_source", samples_per_shard=5)
-    manifest = flow.build(path, folder / "small", data_root=corpora, work=folder / "work", workers=2, progress=False)
-    return Built(path, corpora, folder / "small", manifest)
+    def make(folder: Path) -> None:
+        path = small_corpora.write_recipe(folder / "r.yaml", form="by_source", samples_per_shard=5)
+        flow.build(path, folder / "small", data_root=corpora, work=folder / "work", workers=2, progress=False)
+
+    folder = once.folder(tmp_path_factory, "apart", make)
+    return Built(folder / "r.yaml", corpora, folder / "small", load_manifest(folder / "small"))
 
 
 @pytest.fixture(scope="session")
 def spoken(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The mixture of `spoken_mixture`, with kinds of sample; not to be changed."""
 
-    folder = tmp_path_factory.mktemp("spoken")
-    recipe = spoken_mixture.write(folder)
-    manifest = small_corpora.build(recipe, folder / "out", data_root=folder / "data")
-    return Built(recipe, folder / "data", folder / "out", manifest)
+    def make(folder: Path) -> None:
+        small_corpora.build(spoken_mixture.write(folder), folder / "out", data_root=folder / "data")
+
+    folder = once.folder(tmp_path_factory, "spoken", make)
+    return Built(folder / "spoken.yaml", folder / "data", folder / "out", load_manifest(folder / "out"))
 
 
 @pytest.fixture

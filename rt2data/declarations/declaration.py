@@ -142,7 +142,8 @@ def _parse_compat(
     own |= {"notes": block["quirks"], "standardisation": name}
     inside = {where[2:]: line for where, line in lines.items() if where[:2] == ("compat", name)}
     inside = {where: line for where, line in inside.items() if where and where[0] in changed}
-    outside = {where: line for where, line in lines.items() if where[:1] not in {w[:1] for w in inside}}
+    replaced = {where[:1] for where in inside}
+    outside = {where: line for where, line in lines.items() if where[:1] not in replaced}
     arm = robot_parser.parse_robot_fields(own, str(path), outside | inside, compat=True)
     return _declaration(own, path, reference, arm, None, {})
 
@@ -181,7 +182,7 @@ def list_declarations() -> dict[str, Declaration]:
     for path in resources.files("builders", ".yaml"):
         if path.name == UNDECLARED:
             continue
-        for declaration in read_declarations(path):
+        for declaration in _read(path, path.stat().st_mtime_ns):
             for name in declaration.names:
                 if name in taken:
                     raise Rt2dataError(str(path), f'the name "{name}" is also one of {taken[name]}', "names of its own")
@@ -216,8 +217,13 @@ def load_declaration(reference: str) -> Declaration:
 
 
 @cache
-def _load(path: Path, variant: str, project: str, changed: int) -> Declaration:  # noqa: ARG001  # of the cache's key
-    known = read_declarations(path)
+def _read(path: Path, changed: int) -> list[Declaration]:  # noqa: ARG001  # when the file did is of the cache's key
+    return read_declarations(path)
+
+
+@cache
+def _load(path: Path, variant: str, project: str, changed: int) -> Declaration:
+    known = _read(path, changed)
     named = [declaration for declaration in known if variant in ("", *declaration.names)]
     if len(named) != 1:
         found = f'no variant "#{variant}"' if variant else "several datasets"
@@ -256,7 +262,7 @@ def open_declaration(name: str, where: str, folder: Path | None = None) -> Decla
 def find_declaration(name: str, where: str = "datasets") -> Declaration:
     """Find a bundled declaration by name, alias or short id. `where` begins the error for an unknown name."""
     for path in resources.files("builders", f"{name}.yaml"):  # most files are called after what they declare
-        for declaration in read_declarations(path) if path.stem == name else []:
+        for declaration in _read(path, path.stat().st_mtime_ns) if path.stem == name else []:
             if name in declaration.names:
                 return declaration
     known = list_declarations()

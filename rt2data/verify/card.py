@@ -91,4 +91,5 @@ def _front_matter(path: Place) -> Any:
     parts = raw.decode("utf-8").split("---\n", 2)
     if len(raw) > MAX_CARD or len(parts) != 3 or parts[0]:
         raise ValueError("no YAML between --- and ---")
-    return yaml.safe_load(parts[1])
+    # By libyaml where it is there, some ten times as fast.
+    return yaml.load(parts[1], Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe

@@ -16,7 +16,6 @@ from rt2data import cli, testing
 from rt2data.check import check
 from rt2data.check.evidence import AGREES, OBJECTS, UNKNOWN, chance
 from rt2data.declarations import declaration
-from rt2data.demo.episodes import write_episodes
 from rt2data.errors import Rt2dataError
 from rt2data.rlds import writer
 from rt2data.rlds.dataset import RldsDataset, read_episodes
@@ -28,11 +27,9 @@ Change = Callable[[dict[str, Any]], None]
 
 
 @pytest.fixture(scope="module")
-def tabletop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The robot part of the demo data, as a data root."""
-    root = tmp_path_factory.mktemp("sample")
-    write_episodes(root, 17)
-    return root
+def tabletop(sample: Path) -> Path:
+    """The demo data, as a data root."""
+    return sample
 
 
 def copied(source: Path, out: Path, name: str, change: Change, episodes: int = 30) -> Path:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from support.repository import ROOT
 
 from rt2data.declarations import yaml_file
 from rt2data.errors import Rt2dataError
@@ -204,3 +206,20 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     path.write_bytes(b"#" * (yaml_file.MAX_BYTES + 1))
     with pytest.raises(Rt2dataError, match=f"{yaml_file.MAX_BYTES + 1} bytes; expected a YAML file of at most"):
         yaml_file.read_yaml(path)
+
+
+def test_libyaml_reads_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values and lines of the longest files that ship, and of YAML's rarer words, without it as with it."""
+    if not yaml.__with_libyaml__:
+        pytest.skip("PyYAML without libyaml")
+    rare = tmp_path / "rare.yaml"
+    rare.write_text(
+        "a: &a {x: 1, y: [2.5, ~, yes, 1_000, 0o7, 2024-01-02]}\nb:\n  <<: *a\n  y: |\n    two\n    lines\nc: >-\n"
+        "  folded\n  text\nd: 'it''s'\ne: \"\\u00e9\\n\"\nf: 将红\n? g\n: !!str 5\nh: [*a, *a]\n"
+    )
+    shipped = [p for kind in ("builders", "mixtures") for p in (ROOT / kind).rglob("*.yaml")]
+    for path in [rare, *sorted(shipped, key=lambda p: p.stat().st_size)[-4:]]:
+        monkeypatch.setattr(yaml, "__with_libyaml__", True)
+        fast = yaml_file.read_yaml(path)
+        monkeypatch.setattr(yaml, "__with_libyaml__", False)
+        assert yaml_file.read_yaml(path) == fast

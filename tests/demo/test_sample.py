@@ -42,14 +42,6 @@ def digest(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample, written once for this file."""
-    folder = tmp_path_factory.mktemp("sample")
-    write_sample(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def episodes(sample: Path) -> list[Example]:
     """All episodes as TFDS reads them, images left encoded; steps as arrays of the whole episode."""
     tfds = pytest.importorskip("tensorflow_datasets")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,10 +53,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_corpora.write_corpora(tmp_path_factory.mktemp("corpora"))
 
 
+@pytest.fixture(scope="module")
+def made(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The mixture of all three; not to be changed."""
+    folder = tmp_path_factory.mktemp("made")
+    small_corpora.build(write_recipe(folder), folder / "out", data_root=data)
+    return folder / "out"
+
+
 @pytest.fixture
-def mixture(build: Build, data: Path, tmp_path: Path) -> Path:
-    build(write_recipe(tmp_path), tmp_path / "out", data_root=data)
-    return tmp_path / "out"
+def mixture(made: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(made, tmp_path / "out"))
 
 
 def test_each_scheme_says_the_first_steps_of_the_chunk(mixture: Path) -> None:

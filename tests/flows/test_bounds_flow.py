@@ -116,13 +116,11 @@ def test_a_statistics_file_and_rules_of_sources(build: Build, data: Path, tmp_pa
 @pytest.fixture(scope="module")
 def shared(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A mixture whose two arms share bounds by the default rule; not to be changed."""
-    from rt2data.pipeline import build as flow
-
     folder = tmp_path_factory.mktemp("shared")
     (folder / "twin.yaml").write_text((data / "twin.yaml").read_text())
     sources = [{"source": "bridge_dataset"}, {"source": "twin.yaml"}]
     recipe = small_corpora.write_recipe(folder / "r.yaml", tokenizer={"share_bounds": [list(NAMES)]}, sources=sources)
-    flow.build(recipe, folder / "out", data_root=data, workers=1, progress=False)
+    small_corpora.build(recipe, folder / "out", data_root=data)
     return folder / "out"
 
 

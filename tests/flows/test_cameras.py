@@ -24,13 +24,11 @@ BOTH = [{"source": "bridge_dataset"}, {"source": "vqav2"}]
 @pytest.fixture(scope="module")
 def reversed_cameras(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Bridge with the camera `secondary` first, and two steps of each camera, beside VQA; not to be changed."""
-    from rt2data.pipeline import build as flow
-
     folder = tmp_path_factory.mktemp("cameras")
     path = small_corpora.write_recipe(
         folder / "r.yaml", sources=BOTH, cameras=["wrist", "secondary", "primary"], history=2, splits=None
     )
-    flow.build(path, folder / "out", data_root=corpora, workers=1, progress=False)
+    small_corpora.build(path, folder / "out", data_root=corpora)
     return folder / "out"
 
 

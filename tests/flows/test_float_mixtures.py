@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,18 @@ def write_recipe(folder: Path, **tokenizer: Any) -> Path:
     return small_corpora.write_recipe(folder / "r.yaml", tokenizer=tokenizer)
 
 
+@pytest.fixture(scope="module")
+def made(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The mixture of floats of openpi; not to be changed."""
+    folder = tmp_path_factory.mktemp("made")
+    small_corpora.build(write_recipe(folder, spec="float-openpi", horizon=3), folder / "out", data_root=corpora)
+    return folder / "out"
+
+
 @pytest.fixture
-def mixture(build: Build, tmp_path: Path) -> Path:
-    small_corpora.write_corpora(tmp_path / "data")
-    build(write_recipe(tmp_path, spec="float-openpi", horizon=3), tmp_path / "out", data_root=tmp_path / "data")
-    return tmp_path / "out"
+def mixture(made: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(made, tmp_path / "out"))
 
 
 def test_samples_hold_actions_normalised_by_openpi(mixture: Path) -> None:

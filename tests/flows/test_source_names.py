@@ -37,11 +37,9 @@ STATE = {"robot": "Q: what should the robot do to {instruction} at {proprio}? A:
 @pytest.fixture(scope="module")
 def stated(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A mixture by source whose robot prompts hold the state; not to be changed."""
-    from rt2data.pipeline import build as flow
-
     folder = tmp_path_factory.mktemp("stated")
     path = small_corpora.write_recipe(folder / "r.yaml", form="by_source", prompts=STATE)
-    flow.build(path, folder / "out", data_root=corpora, workers=1, progress=False)
+    small_corpora.build(path, folder / "out", data_root=corpora)
     return folder / "out"
 
 

@@ -86,6 +86,14 @@ for place in (*workers.STAGES.values(), *FORMATS.values()):
     }
 
 
+def test_a_worker_process_loads_no_pandas() -> None:
+    """PyArrow imports it for the first list that it converts; later, whoever wants it has it."""
+    pytest.importorskip("pandas")
+    settle = "from rt2data.runners import workers\nworkers._settle_pyarrow()\n"
+    assert "pandas" not in loaded("numpy", settle + "import pyarrow\npyarrow.array([1.5])")
+    assert "pandas" in loaded("numpy", settle + "import pandas")
+
+
 def test_a_name_that_is_not_there() -> None:
     import rt2data
 

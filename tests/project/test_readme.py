@@ -12,17 +12,15 @@ from support import tiny_models
 from support.repository import ROOT
 
 from rt2data import build, load_manifest
-from rt2data.demo import write_sample
 
 BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
-def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def quickstart(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ``out/quickstart`` in it, as ``make build-mixture`` leaves it: on Beam, with worker processes."""
     folder = tmp_path_factory.mktemp("readme")
-    write_sample(folder / "out" / "sample")
-    build("quickstart", folder / "out" / "quickstart", data_root=folder / "out" / "sample", progress=False)
+    build("quickstart", folder / "out" / "quickstart", data_root=sample, progress=False)
     return folder
 
 

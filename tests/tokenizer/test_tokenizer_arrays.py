@@ -30,6 +30,21 @@ NAMES = [
 ]
 OF_CHUNKS = ("fast", "beast")  # sums over a chunk
 LIBRARIES = ["torch", "jax", "jax-x64", "array_api_strict"]
+# Compiling takes seconds for each scheme: these, which have little in common, and the others in `make test-slow`.
+FIRST = ("rt2", "octo-normal", "vla0", "spatialvla", "fast")
+
+
+def first(*names: str) -> list[Any]:
+    return [pytest.param(name, marks=() if name in FIRST else pytest.mark.slow) for name in names]
+
+
+def of_libraries(*names: str) -> list[Any]:
+    """Each library with each scheme; with JAX in float64 too the first ones and `make test-slow`'s."""
+    return [
+        pytest.param(lib, name, marks=pytest.mark.slow if lib == "jax-x64" and name not in FIRST else ())
+        for lib in LIBRARIES
+        for name in names
+    ]
 
 
 class Library:
@@ -73,7 +88,8 @@ def numbers(tok: ActionTokenizer, dtype: str, rng: np.random.Generator) -> np.nd
     dims = len(tok.dims)
     low, high = np.array([d.low for d in tok.dims]), np.array([d.high for d in tok.dims])
     x = [
-        rng.uniform(low, high, (400, dims)),
+        # As many rows for all up to 1,024 bins: XLA compiles each operation for each shape anew.
+        rng.uniform(low, high, (max(400, 1424 - tok.bins), dims)),
         rng.uniform(2 * low - high, 2 * high - low, (100, dims)),
         low[None],
         high[None],
@@ -89,7 +105,7 @@ def numbers(tok: ActionTokenizer, dtype: str, rng: np.random.Generator) -> np.nd
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("library", "name"), of_libraries(*NAMES), indirect=["library"])
 def test_the_same_as_numpy(library: Library, name: str, dtype: str) -> None:
     if dtype == "float64" and not library.float64:
         pytest.skip("no float64 without x64")
@@ -124,11 +140,14 @@ def test_the_same_as_numpy(library: Library, name: str, dtype: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["rt2", "rt2-language-table", "octo-uniform", "octo-normal", "dexbotic-255", "gato", *OF_CHUNKS]
+    ("library", "name"),
+    of_libraries("rt2", "rt2-language-table", "octo-uniform", "octo-normal", "dexbotic-255", "gato", *OF_CHUNKS),
+    indirect=["library"],
 )
 def test_every_bin_survives(library: Library, name: str) -> None:
     tok = ActionTokenizer.from_pretrained(name)
-    bins = np.repeat(np.arange(tok.bins, dtype=np.int32)[:, None], tok.fields, axis=1)
+    bins = np.repeat((np.arange(1024, dtype=np.int32) % tok.bins)[:, None], tok.fields, axis=1)  # see `numbers`
+    assert len(np.unique(bins)) == tok.bins
     if tok.terminate is not None:
         bins[:, 0] %= 2
     for dtype in ("float32", "float64") if library.float64 else ("float32",):
@@ -201,7 +220,7 @@ def test_bfloat16_is_taken_as_the_number_it_holds() -> None:
 
 
 @pytest.mark.parametrize("x64", [False, True])
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "spatialvla"])  # it is numpy's alone
+@pytest.mark.parametrize("name", first(*(name for name in NAMES if name != "spatialvla")))  # it is numpy's alone
 def test_jit(name: str, x64: bool) -> None:
     library = Library("jax")
     jax = importlib.import_module("jax")
@@ -235,7 +254,7 @@ def test_jit(name: str, x64: bool) -> None:
         jax.config.update("jax_enable_x64", before)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", first(*NAMES))
 def test_torch_compile(name: str) -> None:
     library = Library("torch")
     torch = importlib.import_module("torch")
