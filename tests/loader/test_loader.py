@@ -211,7 +211,7 @@ def test_an_index_beside_a_shard(copy: Callable[[], Path]) -> None:
     for shard in (folder / "train").glob("*.tar"):
         data = shard.read_bytes()
         offsets = shards.scan(lambda at, data=data: data[at : at + 512], str(shard))  # type: ignore[misc]
-        shard.with_name(shard.name + ".idx").write_bytes(b"".join(o.to_bytes(8, "little") for o in offsets))
+        shard.with_name(shard.name + ".idx").write_bytes(offsets.tobytes())
     assert keys(Loader(folder)) == expected
     index = next((folder / "train").glob("*.idx"))
     good = index.read_bytes()
