@@ -152,8 +152,8 @@ class Cache:
         return content if crc == zlib.crc32(content).to_bytes(_CRC.itemsize, "little") else None
 
     def _write(self, file: int, head: bytes, data: memoryview) -> None:
-        """Write a file from its start. On a full disk the older half of all pieces goes first."""
-        for last in (False, True):
+        """Write a file from its start. On a full disk the older half of all pieces goes, again and again."""
+        while True:
             try:
                 os.lseek(file, 0, os.SEEK_SET)
                 for part in (memoryview(head), data):
@@ -161,9 +161,10 @@ class Cache:
                         part = part[os.write(file, part) :]
                 return
             except OSError as error:
-                if last or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                held = sum(size for _, size, _ in self._files())
+                if not held or error.errno not in (errno.ENOSPC, errno.EDQUOT):
                     raise self._refused(error) from None
-                self._shrink(self._held() // 2)
+                self._shrink(held // 2)
 
     def _files(self) -> list[tuple[int, int, str]]:
         """The time, size and path of each piece."""
@@ -177,9 +178,6 @@ class Cache:
                 if "." not in entry.name or (entry.name.endswith(".part") and stat.st_mtime + STALE < time.time()):
                     found.append((stat.st_mtime_ns, stat.st_size, entry.path))
         return found
-
-    def _held(self) -> int:
-        return sum(size for _, size, _ in self._files())
 
     def _shrink(self, limit: int) -> None:
         """Remove the oldest pieces where all are beyond a limit, and somewhat more than that, to be left in peace."""
@@ -202,5 +200,4 @@ class Cache:
 @cache
 def _threads(process: int) -> ThreadPoolExecutor:
     """The threads of a process: those of the one that it was forked from are not there."""
-    del process
     return ThreadPoolExecutor(PARALLEL, thread_name_prefix="rt2data-loader")

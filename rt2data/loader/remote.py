@@ -72,19 +72,9 @@ class RemoteShards(Shards):
         try:
             for shard, place, a, b in rows:
                 ahead.go_on()
-                yield shard, place, self._take(self._piece(shard, a, b), place - a, ahead)
+                yield shard, place, ahead.take(self._piece(shard, a, b), place - a)
         finally:
             ahead.stop()
-
-    def _take(self, piece: Piece, number: int, ahead: _Ahead) -> bytes:
-        """Take a sample of a piece from the cache, as soon as it is there."""
-        for _ in range(TRIES):  # what is there may be removed before it is read
-            data = self.cache.read(piece, number)
-            if data is not None:
-                return data
-            ahead.wait_for(piece)
-        found, expected = "pieces that are gone before they are read", "a cache_bytes that holds what is read at once"
-        raise Rt2dataError(str(self.cache.folder), found, expected, "Raise it, or look at the disk")
 
     def _piece(self, shard: int, begin: int, stop: int) -> Piece:
         """The samples of a shard from `begin` to `stop`."""
@@ -132,23 +122,37 @@ class RemoteShards(Shards):
 
 
 class _Ahead:
-    """Pieces that will be read in this order, fetched before."""
+    """Pieces that will be read in this order, fetched before: PARALLEL at a time, and what the cache holds easily."""
 
     def __init__(self, cache: Cache, pieces: Iterator[Piece]) -> None:
         self.cache, self.pieces = cache, pieces
         self.under_way: dict[str, Future[None]] = {}
+        self.sizes: dict[str, int] = {}  # of what was asked for and not yet taken
+        self.bytes = 0
 
     def go_on(self) -> None:
         """Ask for pieces until as many as there may be are under way."""
         for name in [name for name, future in self.under_way.items() if future.done()]:
             del self.under_way[name]
-        while len(self.under_way) < PARALLEL and (piece := next(self.pieces, None)):
+        while len(self.under_way) < PARALLEL and self.bytes <= self.cache.limit // 8:
+            piece = next(self.pieces, None)
+            if piece is None:
+                return
             if piece not in self.cache:
                 self.under_way[piece.name] = self.cache.bring(piece)
+                self.sizes[piece.name] = piece.offsets[-1] - piece.offsets[0]
+                self.bytes += self.sizes[piece.name]
 
-    def wait_for(self, piece: Piece) -> None:
-        """Wait until a piece was fetched. Raises what its request failed with."""
-        (self.under_way.pop(piece.name, None) or self.cache.bring(piece)).result()
+    def take(self, piece: Piece, number: int) -> bytes:
+        """Take a sample of a piece from the cache, as soon as it is there. Raises what its request failed with."""
+        self.bytes -= self.sizes.pop(piece.name, 0)
+        for _ in range(TRIES):  # what is there may be removed before it is read
+            data = self.cache.read(piece, number)
+            if data is not None:
+                return data
+            (self.under_way.pop(piece.name, None) or self.cache.bring(piece)).result()
+        found, expected = "pieces that are gone before they are read", "a cache_bytes that holds what is read at once"
+        raise Rt2dataError(str(self.cache.folder), found, expected, "Raise it, or look at the disk")
 
     def stop(self) -> None:
         """Ask for nothing more."""

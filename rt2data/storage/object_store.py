@@ -285,7 +285,8 @@ def _asking(url: Url, what: str) -> Iterator[tuple[Any, Any]]:
 
 
 @cache
-def _threads() -> ThreadPoolExecutor:
+def _threads(process: int) -> ThreadPoolExecutor:
+    """The threads of a process: those of the one that it was forked from are not there."""
     from concurrent.futures import ThreadPoolExecutor
 
     return ThreadPoolExecutor(PARALLEL, thread_name_prefix="rt2data-storage")
@@ -323,7 +324,7 @@ def fetch_ranges(ranges: Iterable[tuple[Url, int, int]], etag: str = "") -> Iter
                 size, future = pending.popleft()
                 yield future.result()
                 under_way -= size
-            pending.append((stop - start, _threads().submit(fetch_range, url, start, stop, etag)))
+            pending.append((stop - start, _threads(os.getpid()).submit(fetch_range, url, start, stop, etag)))
             under_way += stop - start
         while pending:
             yield pending.popleft()[1].result()

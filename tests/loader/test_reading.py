@@ -25,9 +25,7 @@ def keys(loader: Loader) -> list[str]:
 @pytest.mark.parametrize(("samples", "readers"), [(1, 1), (1, 2), (1, 5), (5, 13), (5, 8), (64, 63), (40, 1000)])
 def test_more_readers_than_samples(tmp_path: Path, samples: int, readers: int, shuffle: bool) -> None:
     every = written_mixture.write(tmp_path, samples, per_shard=3)
-    parts = [
-        list(Loader(tmp_path, rank=rank, world_size=readers, shuffle=shuffle)) for rank in range(readers)
-    ]
+    parts = [list(Loader(tmp_path, rank=rank, world_size=readers, shuffle=shuffle)) for rank in range(readers)]
     assert {len(part) for part in parts} == {-(-samples // readers)}
     assert sorted(one.key for part in parts for one in part if not one.padding) == sorted(every)
     assert {one.key for part in parts for one in part} == set(every)
@@ -192,7 +190,9 @@ def test_a_manifest_that_is_none(tmp_path: Path, content: str) -> None:
         Loader(tmp_path)
 
 
-@pytest.mark.parametrize("change", [{"samples": -1}, {"samples": "3"}, {"bytes": None}, {"name": "../x.tar"}, {"members": None}])
+@pytest.mark.parametrize(
+    "change", [{"samples": -1}, {"samples": "3"}, {"bytes": None}, {"name": "../x.tar"}, {"members": None}]
+)
 def test_a_manifest_with_a_shard_that_cannot_be(tmp_path: Path, change: dict[str, Any]) -> None:
     written_mixture.write(tmp_path, 3)
     manifest = json.loads((tmp_path / "manifest.json").read_text())

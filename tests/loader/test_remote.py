@@ -127,18 +127,15 @@ def test_who_stands_still_holds_nobody_up(
         assert members(Loader(OUT, rank=rank, **share)) == members(Loader(folder, rank=rank, world_size=4))
 
 
-def test_a_folder_that_is_small(
-    folder: Path, server: Server, tmp_path: Path, runs: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_is_small(folder: Path, server: Server, tmp_path: Path, runs: None) -> None:
     """It costs requests, no bytes, and is not overrun."""
-    monkeypatch.setattr(cache, "LOOKS", 10**6)
     expected = members(Loader(folder))
     one = 2560
-    loader = Loader(OUT, cache=tmp_path / "small", cache_bytes=20 * one)
+    loader = Loader(OUT, cache=tmp_path / "small", cache_bytes=30 * one)
     assert members(loader) == expected
     assert fetched(server) <= sum(path.stat().st_size for path in (folder / "train").glob("*.tar"))
     held = sum(path.stat().st_size for path in (tmp_path / "small").iterdir() if "." not in path.name)
-    assert held <= (20 + 2 * cache.PARALLEL) * one
+    assert held <= 31 * one
 
 
 @pytest.mark.parametrize("content", [b"", b"foreign", b"\0" * 50_000])
@@ -159,7 +156,7 @@ def test_a_file_that_is_not_the_piece_is_fetched_again(
 
 def test_a_disk_that_is_full(folder: Path, tmp_path: Path, runs: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The older pieces go; where there is no room for one, it is an error."""
-    write, room = os.write, 12 * 2560
+    write, room = os.write, 50 * 2560
 
     def full(file: int, data: bytes) -> int:
         held = sum(p.stat().st_size for p in (tmp_path / "cache").iterdir() if "." not in p.name)
@@ -225,7 +222,9 @@ def test_shards_that_are_not_those_of_the_manifest(folder: Path, server: Server)
     with pytest.raises(Rt2dataError, match="00002.tar: it changed while it was read"):
         list(loader)
     for change in ("put", "delete"):
-        server.client().put_object(**shard, Body=b"short") if change == "put" else server.client().delete_object(**shard)
+        server.client().put_object(**shard, Body=b"short") if change == "put" else server.client().delete_object(
+            **shard
+        )
         from rt2data.storage import object_store
 
         object_store.forget_listings()
@@ -234,7 +233,7 @@ def test_shards_that_are_not_those_of_the_manifest(folder: Path, server: Server)
 
 
 def test_an_index_that_is_not_of_its_shard(folder: Path, server: Server) -> None:
-    index = (folder / "train/00000.tar.idx").read_bytes()
+    index = bytes(8) + (folder / "train/00003.tar.idx").read_bytes()[:-8]
     server.client().put_object(Bucket=BUCKET, Key="out/train/00003.tar.idx", Body=index)
     with pytest.raises(Rt2dataError, match="00003.tar: an index"):
         list(Loader(OUT))
@@ -254,7 +253,7 @@ def test_the_folder_goes_with_the_loader(folder: Path, tmp_path: Path, monkeypat
     loader = Loader(OUT)
     next(iter(loader))
     other = pickle.loads(pickle.dumps(loader))
-    assert members(other) == members(Loader(folder))
+    assert members(other) == members(Loader(folder))[1:]
     del other
     assert len(list((tmp_path / "t").iterdir())) == 1
     del loader
