@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rt2data.errors import Rt2dataError
     from rt2data.loader import Loader
-    from rt2data.mixture import Mix, load_manifest
+    from rt2data.mixture import load_manifest
     from rt2data.pipeline.build import build
     from rt2data.tokenizer import (
         ActionError,
@@ -34,7 +34,6 @@ __all__ = [
     "Dim",
     "GroundingTokenizer",
     "Loader",
-    "Mix",
     "Point",
     "Rt2dataError",
     "Trace",
@@ -51,7 +50,6 @@ _HOME = {
     "Dim": "rt2data.tokenizer",
     "GroundingTokenizer": "rt2data.tokenizer",
     "Loader": "rt2data.loader",
-    "Mix": "rt2data.mixture",
     "Point": "rt2data.tokenizer",
     "Rt2dataError": "rt2data.errors",
     "Trace": "rt2data.tokenizer",

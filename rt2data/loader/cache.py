@@ -1,7 +1,7 @@
 """Pieces of shards in an object store, kept in a folder that all workers and readers of a machine may share.
 
-A piece is what a reader's lane has of a run: consecutive samples, one request. Its file holds the CRC-32 of each sample,
-then the samples. It is written under another name by who holds a lock on that, which goes with its process, and renamed
+A piece is what a reader's lane has of a run: consecutive samples, one request. Its file holds the CRC-32 of each
+sample, then the samples. It is written under another name by who holds a lock on that, which goes with its process, and renamed
 when it is complete; who needs it meanwhile waits. What does not have its checksum is fetched again.
 
 When the folder holds more than its limit the oldest pieces go: a piece is read within as many rounds over the lanes as
@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,7 +95,7 @@ class Cache:
                 return
             data = object_store.fetch_range(piece.url, piece.offsets[0], piece.offsets[-1], piece.etag)
             ends = [offset - piece.offsets[0] for offset in piece.offsets]
-            crcs = [zlib.crc32(data[a:b]) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+            crcs = [zlib.crc32(data[a:b]) for a, b in pairwise(ends)]
             self._write(file, np.array(crcs, _CRC).tobytes(), data)
             try:
                 (self.folder / (piece.name + ".part")).rename(self.folder / piece.name)
@@ -198,6 +199,6 @@ class Cache:
 
 
 @cache
-def _threads(process: int) -> ThreadPoolExecutor:
+def _threads(_process: int) -> ThreadPoolExecutor:
     """The threads of a process: those of the one that it was forked from are not there."""
     return ThreadPoolExecutor(PARALLEL, thread_name_prefix="rt2data-loader")

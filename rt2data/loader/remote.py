@@ -16,7 +16,8 @@ import numpy as np
 
 from rt2data.errors import Rt2dataError
 from rt2data.loader.cache import PARALLEL, TRIES, Cache, Piece
-from rt2data.loader.shards import BLOCK, INDEX, Found, Ints, Shards, scan
+from rt2data.loader.shards import BLOCK, Found, Ints, Shards, scan
+from rt2data.mixture.reader import INDEX
 from rt2data.storage import object_store, read_versions
 from rt2data.storage.object_store import Url
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rt2data.errors import Rt2dataError
+from rt2data.mixture.reader import INDEX
 from rt2data.storage import reading
 from rt2data.storage.places import Place, read_bytes
 
@@ -21,12 +22,11 @@ try:
 except ImportError:  # then an index is held against what the shard's size and its samples allow
     _crc32c = None
 
-BLOCK = 512  # bytes of a tar header, and the unit of what follows it
+BLOCK = 512  # bytes of a tar header, and the unit of what follows it; two of zeros end a tar
+RECORD = 10_240  # bytes, of which a tar has whole ones
 MAX_OPEN = 256  # files
 MAX_INDEXED = 1 << 24  # samples whose place is kept, in four bytes each
 TOGETHER = 64  # samples that are read at once where all are read in order
-
-INDEX = ".idx"  # behind a shard's name: a file of 64-bit offsets, little endian, as Megatron Energon's
 
 Ints = npt.NDArray[np.int64]
 Found = tuple[int, int, bytes]  # shard, number in it, bytes
@@ -117,7 +117,8 @@ class Shards(ABC):
         found = np.frombuffer(stored, "<u8")
         if _crc32c is not None and entry.get("index") and _crc32c(stored) != int(entry["index"], 16):
             raise self.damaged(shard, "an index without its checksum")
-        if found[0] or (found[1:] <= found[:-1]).any() or (found % BLOCK).any() or found[-1] > entry["bytes"]:
+        size = (int(found[-1]) + 2 * BLOCK + RECORD - 1) // RECORD * RECORD
+        if found[0] or (found[1:] <= found[:-1]).any() or (found % BLOCK).any() or size != entry["bytes"]:
             raise self.damaged(shard, "an index that is not of this file")
         return (found // BLOCK).astype(np.uint32)
 

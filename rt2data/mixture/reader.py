@@ -14,6 +14,7 @@ from rt2data.errors import Rt2dataError, near
 from rt2data.storage.places import Place
 
 FORMAT = "rt2data.mixture/1"
+INDEX = ".idx"  # behind a shard's name: the file that says where its samples begin
 CLAIM = ".rt2data-building"  # lies in OUT and holds the plan's digest while a build is under way
 
 # `rt2data.verify` has a pattern of its own, since it shares nothing with what it checks.

@@ -241,20 +241,20 @@ def _loaders(manifest: dict[str, Any]) -> list[str]:
     """How a mixture of the form by_source is read at its weights: by rt2data, by `datasets`, by webdataset."""
     name, seed = manifest["name"], manifest["recipe"]["seed"]
     shares = [f'    "{s["source"]}": {s["share_got"]!r},' for s in manifest["sources"]]
-    said = 'sample.meta["prompt"], sample.meta["target"]'
+    said = 'sample.json["prompt"], sample.json["target"]'
     if any(s.get("kinds") for s in manifest["sources"]):
-        said = 'sample.meta["messages"]'
+        said = 'sample.json["messages"]'
     text = f"""
 ## Reading the mix
 
-Every sample is here once, in the shards of its source. The shares are given when it is read. With rt2data, evenly, on
-any number of readers, and from any position on:
+Every sample is here once, in the shards of its source. The shares are given when it is read. With rt2data, in a new
+order each epoch, exactly, and the same for any number of readers:
 
 ```python
-from rt2data import Mix
+from rt2data import Loader
 
 {_folder(name)}
-for sample in Mix(folder, seed={seed}):  # without end; reader=R, readers=N for rank R of N, start=P to go on after P
+for sample in Loader(folder, seed={seed}):  # one epoch; rank=R, world_size=N for reader R of N
     print(sample.key, {said}, list(sample.images))
 ```
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 import rt2data
+from rt2data import storage
 from rt2data.errors import Rt2dataError
-from rt2data.mixture.reader import CLAIM, FORMAT, load_manifest
+from rt2data.mixture.reader import CLAIM, FORMAT, INDEX, load_manifest
 from rt2data.pipeline import card, staging
 from rt2data.pipeline.measure import action_statistics, chunk_statistics
 from rt2data.plan.plan import Plan, SourcePlan
@@ -55,7 +56,7 @@ def refuse_foreign(out: Place, name: str) -> None:
 
 
 def complete(out: Place, plan: Plan) -> dict[str, Any] | None:
-    """The manifest of this very plan, with every shard there in its size; None where there is none yet.
+    """The manifest of this very plan, with every shard and index there in its size; None where there is none yet.
 
     Raises:
         Rt2dataError: the manifest of another plan is there.
@@ -71,8 +72,11 @@ def complete(out: Place, plan: Plan) -> dict[str, Any] | None:
             expected,
             "Choose another --out, or remove it",
         )
-    whole = all(
-        (out / s["name"]).is_file() and (out / s["name"]).stat().st_size == s["bytes"] for s in shards(manifest)
+    sizes = {s["name"]: s["bytes"] for s in shards(manifest)}
+    sizes |= {s["name"] + INDEX: 8 * (s["samples"] + 1) for s in shards(manifest)}
+    found = storage.read_versions(out, list(sizes))
+    whole = all("index" in s for s in shards(manifest)) and all(
+        version is not None and version[0] == size for version, size in zip(found, sizes.values(), strict=True)
     )
     if whole:
         (out / CLAIM).unlink(missing_ok=True)  # of a build that was killed right after its manifest
@@ -121,7 +125,7 @@ def commit(
     for stream in plan.streams:
         own, records = records[: stream.shards], records[stream.shards :]
         for number, record in enumerate(own):
-            record.pop("version", None)  # of an object: the store's, not ours
+            record.pop("versions", None)  # of objects: the store's, not ours
             if record["samples"] != stream.shard_samples(number):
                 raise Rt2dataError(
                     str(out / record["name"]),

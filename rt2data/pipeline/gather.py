@@ -20,7 +20,7 @@ from rt2data.errors import Rt2dataError
 from rt2data.images.reader import ImageRanges, ImageReader, ImageRef
 from rt2data.index import text_columns
 from rt2data.index.text_columns import Texts
-from rt2data.mixture.reader import CLAIM
+from rt2data.mixture.reader import CLAIM, INDEX
 from rt2data.pipeline import exchange, staging
 from rt2data.plan.plan import Plan, load_plan
 from rt2data.recipes.recipe import RecipeSource
@@ -43,17 +43,24 @@ TOGETHER = 2000  # samples of small shards that are made at once
 
 
 def finished(build: BuildFiles, out: Place, name: str, number: int) -> dict[str, Any] | None:
-    """The record of a shard that is there already, with the size and checksum it was written with."""
+    """The record of a shard that is there already with its index, both as they were written."""
     try:
         record: dict[str, Any] = json.loads(build.record(number).read_bytes())
-        path = out / name
-        if not isinstance(path, Path):  # an object is whole, and its ETag says which one it is
-            return record if storage.read_version(path) == record["version"] else None
-        if path.stat().st_size == record["bytes"] and tar.crc32c_of(path) == record["crc32c"]:
+        path, its_index = out / name, out / (name + INDEX)
+        if not (isinstance(path, Path) and isinstance(its_index, Path)):
+            return record if _versions(out, name) == record["versions"] else None
+        if path.stat().st_size != record["bytes"] or tar.crc32c_of(its_index) != record["index"]:
+            return None
+        if tar.crc32c_of(path) == record["crc32c"]:
             return record
     except (OSError, ValueError, KeyError):
         pass
     return None
+
+
+def _versions(out: Place, name: str) -> list[list[int | str]]:
+    """Which objects a shard and its index are: an object is whole, and its ETag says which one it is."""
+    return [storage.read_version(out / one) for one in (name, name + INDEX)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +117,13 @@ def write_shards(task: GatherTask) -> Counts:
                 members = _members(job, here, files, encoded)
                 picked, shards = _shards(plan, together[0], here, members)
                 packed = _packed(members, picked, out)
-                for number, own, samples in shards:
+                for number, begins in shards:
+                    own, samples = slice(begins[0], begins[-1]), len(begins) - 1
                     refs = _refs(members.images, picked[own][packed.is_image[own]], files)
-                    written = tar.write(out / names[number], packed, own, refs, files.read, sink)
+                    written = tar.write(out / names[number], packed, begins, refs, files.read, sink)
                     record = {"name": names[number], "samples": samples} | asdict(written)
                     if not isinstance(out, Path):
-                        record["version"] = storage.read_version(out / names[number])
+                        record["versions"] = _versions(out, names[number])
                     atomic.write_file(build.record(number), json.dumps(record).encode())
                     counts.update(shards=1, samples=samples, bytes=written.bytes)
             if here is not parts:
@@ -233,9 +241,9 @@ def _refs(images: ImageRanges, rows: Ints, files: ImageReader) -> Iterator[Image
     return zip(paths, images.offset.tolist(), images.crc.tolist(), strict=True)
 
 
-def _shards(plan: Plan, first: int, parts: list[Part], members: Members) -> tuple[Ints, list[tuple[int, slice, int]]]:
+def _shards(plan: Plan, first: int, parts: list[Part], members: Members) -> tuple[Ints, list[tuple[int, Ints]]]:
     """The members of shards that follow one another from `first` on, in their order, as positions in `members`; and of
-    each shard its number, which of these are its, and how many samples it has.
+    each shard its number, and which of these its samples begin with, and the one behind the last (samples + 1,).
     """
     part, row, orders = _sequence(parts)
     rows = np.array([len(rendered.keys) for _, rendered, _ in parts])
@@ -251,10 +259,7 @@ def _shards(plan: Plan, first: int, parts: list[Part], members: Members) -> tupl
     stream, place = plan.shard(first)
     places = np.searchsorted(stream.cuts, orders, side="right")
     cuts = [*np.flatnonzero(np.diff(places, prepend=-1)).tolist(), len(places)]
-    return picked[there], [
-        (first + int(places[low]) - place, slice(int(before[low]), int(before[high])), high - low)
-        for low, high in pairwise(cuts)
-    ]
+    return picked[there], [(first + int(places[low]) - place, before[low : high + 1]) for low, high in pairwise(cuts)]
 
 
 def _members(job: Job, parts: list[Part], files: ImageReader, encoded: IO[bytes] | None) -> Members:

@@ -115,8 +115,8 @@ def build_requests(plan: Any, shard_bytes: int, workers: int, *, remote: bool) -
     if not remote:
         return lists, gets, 0
     each = [shard_bytes // max(1, plan.shards)] * plan.shards
-    puts = object_store.count_writes(each) + MIXTURE_PUTS
-    return lists + MIXTURE_LISTS, gets + MIXTURE_GETS + plan.shards, puts
+    puts = object_store.count_writes(each) + plan.shards + MIXTURE_PUTS  # of each shard its index as well
+    return lists + MIXTURE_LISTS, gets + MIXTURE_GETS + 2 * plan.shards, puts
 
 
 def guess_requests(rows: int, image_bytes: int, parts: Sequence[Part], *, loose: bool, copied: bool) -> Counts:

@@ -1,4 +1,4 @@
-"""Writing a shard: a tar (POSIX ustar) with no time, user or host in it.
+"""Writing a shard: a tar (POSIX ustar) with no time, user or host in it, and its index.
 
 All but the images is made for the whole shard at once, by columns: a call per image is what is left. `tarfile` packs 4
 to 5 thousand headers a second, this a million.
@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from rt2data.index import text_columns
 from rt2data.index.text_columns import Texts
+from rt2data.mixture.reader import INDEX
 from rt2data.shards import direct_writer
 from rt2data.shards.direct_writer import Bytes
 from rt2data.storage import atomic
@@ -48,12 +49,13 @@ Image = TypeVar("Image")
 @dataclass(frozen=True, slots=True)
 class Written:
     """What the manifest says of a shard: `crc32c` is of the whole file (as object stores report it), `members` the
-    SHA-256 of the lines ``NAME SIZE CRC32C`` of its members, in order.
+    SHA-256 of the lines ``NAME SIZE CRC32C`` of its members, in order, `index` the CRC32C of its index.
     """
 
     bytes: int
     crc32c: str
     members: str
+    index: str
 
 
 def headers(names: Texts, sizes: npt.NDArray[np.int64]) -> Bytes:
@@ -120,21 +122,22 @@ def pack(names: Texts, sizes: npt.NDArray[np.int64], held: Texts, crcs: npt.NDAr
 def write(
     path: Place,
     packed: Packed,
-    rows: slice,
+    begins: npt.NDArray[np.int64],
     images: Iterable[Image],
     read: Callable[[Image, Bytes], None],
     into: direct_writer.Sink,
 ) -> Written:
-    """Write a shard under a temporary name, sync it, rename it.
+    """Write a shard and its index, each under a temporary name, sync it, rename it.
 
     Args:
         path: the final name.
         packed: its members, perhaps among others.
-        rows: which of them, from ``rows.start`` to ``rows.stop``.
+        begins: of each of its samples the first of these members, and the one behind the last, int64 (samples + 1,).
         images: the images, in the order of their members.
         read: reads an image of a size and checks its CRC32C, or raises.
         into: the worker's.
     """
+    rows = slice(int(begins[0]), int(begins[-1]))
     start, stop = (int(packed.begins[row]) for row in (rows.start, rows.stop))
     text, is_image = packed.text[start:stop], packed.is_image[rows]
     cuts = packed.begins[rows][is_image] + (BLOCK - start)
@@ -150,8 +153,19 @@ def write(
             into.close(at + end)
         finally:
             into.abandon()
+    index = _index(packed, begins)
+    atomic.write_file(path.with_name(path.name + INDEX), index, sync=True)
     lines = packed.lines[packed.line_begins[rows.start] : packed.line_begins[rows.stop]]
-    return Written(total + end, f"{into.crc:08x}", hashlib.sha256(lines.data).hexdigest())
+    members = hashlib.sha256(lines.data).hexdigest()
+    return Written(total + end, f"{into.crc:08x}", members, f"{google_crc32c.value(index):08x}")
+
+
+def _index(packed: Packed, begins: npt.NDArray[np.int64]) -> bytes:
+    """Where the samples of a shard begin and the last one ends, uint64 in little endian: that of Megatron Energon."""
+    rows = slice(begins[0], begins[-1])
+    places = packed.begins[rows.start : rows.stop + 1] - packed.begins[rows.start]
+    places[1:] += np.cumsum(np.where(packed.is_image[rows], packed.sizes[rows], 0))
+    return places[begins - rows.start].astype("<u8").tobytes()
 
 
 def _fill(

@@ -39,11 +39,14 @@ def replacing(path: Place, expected: str = "a place that can be written to") -> 
             temporary.unlink()
 
 
-def write_file(path: Place, data: bytes) -> None:
-    """Write `data` as a file or an object, in one piece."""
+def write_file(path: Place, data: bytes, *, sync: bool = False) -> None:
+    """Write `data` as a file or an object, in one piece; `sync` waits until a file is on the disk."""
     if isinstance(path, Path):
-        with replacing(path) as temporary:
-            temporary.write_bytes(data)
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            file.write(data)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
     else:
         path.write_bytes(data)
 

@@ -285,7 +285,7 @@ def _asking(url: Url, what: str) -> Iterator[tuple[Any, Any]]:
 
 
 @cache
-def _threads(process: int) -> ThreadPoolExecutor:
+def _threads(_process: int) -> ThreadPoolExecutor:
     """The threads of a process: those of the one that it was forked from are not there."""
     from concurrent.futures import ThreadPoolExecutor
 
@@ -315,7 +315,6 @@ def fetch_ranges(ranges: Iterable[tuple[Url, int, int]], etag: str = "") -> Iter
     Raises:
         Rt2dataError: an object is gone, or has changed.
     """
-
     pending: deque[tuple[int, Future[memoryview]]] = deque()
     under_way = 0
     try:

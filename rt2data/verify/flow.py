@@ -19,12 +19,14 @@ from rt2data.storage.places import Place
 from rt2data.verify import schema
 from rt2data.verify.manifest import check_manifest
 from rt2data.verify.report import Report
+from rt2data.verify.shards import INDEX
 from rt2data.verify.walk import Walk
 
 Json = dict[str, Any]
 
 FILES = ("README.md", "manifest.json", "statistics.json", "tokenizer.json")
-HUB_NAMES = (".git", ".gitattributes", ".cache")  # at the top of a copy from the Hub, and no part of the mixture
+# At the top of a copy from the Hub, or of a folder that Megatron Energon reads, and no part of the mixture.
+OTHERS = (".git", ".gitattributes", ".cache", ".nv-meta")
 
 
 def verify(
@@ -72,13 +74,12 @@ def _check_folder(folder: Place, manifest: Json, report: Report) -> None:
     """Check that the files are those that the manifest lists, and no others."""
     states = () if manifest["proprio"] is None else ("proprio.json",)
     further = (f"tokenizer.{name}.json" for name in manifest.get("actions", ()))
-    listed = {
-        *FILES,
-        *states,
-        *further,
-        *(shard["name"] for split in manifest["splits"].values() for shard in split["shards"]),
-    }
+    shards = [shard for split in manifest["splits"].values() for shard in split["shards"]]
+    listed = {*FILES, *states, *further, *(shard["name"] for shard in shards)}
+    listed |= {shard["name"] + INDEX for shard in shards if "index" in shard}
     existing = _file_names(folder) if isinstance(folder, Path) else set(storage.list_matching(folder, "**/*"))
+    existing = {name for name in existing if name.partition("/")[0] not in OTHERS}
+    existing -= {shard["name"] + INDEX for shard in shards if "index" not in shard}  # Energon made one
     for name in sorted(listed | existing):
         report["folder"].expect(
             name in listed and name in existing,
@@ -93,8 +94,7 @@ def _file_names(folder: Path) -> set[str]:
     names = set()
     for place, folders, files in os.walk(folder):
         if Path(place) == folder:
-            folders[:] = [name for name in folders if name not in HUB_NAMES]
-            files = [name for name in files if name not in HUB_NAMES]
+            folders[:] = [name for name in folders if name not in OTHERS]
         relative = Path(place).relative_to(folder)
         links = [name for name in folders if (Path(place) / name).is_symlink()]
         names |= {(relative / name).as_posix() for name in [*files, *links]}

@@ -54,6 +54,7 @@ CHECKS = {
     "manifest": "manifest.json and its recipe fit their schemas",
     "shards": "each shard has its size, checksum and samples",
     "members": "names, order, sizes and checksums of members; no time or user",
+    "index": "each shard's index says where its samples begin",
     "images": "each image decodes and is what its name says",
     "cameras": "each image of a robot names its camera, one of the recipe's",
     "drawings": "images show the lines that are stated, else what the camera took",

@@ -1,8 +1,9 @@
-"""A shard read back with `tarfile` and `hashlib`: its bytes, its members, and the samples that they form."""
+"""A shard read back with `tarfile` and `hashlib`: its bytes, its members, the samples that they form, and its index."""
 
 from __future__ import annotations
 
 import hashlib
+import struct
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from rt2data.storage.places import Place
 from rt2data.verify.report import Report
 
 MAX_MEMBER = 1 << 29  # bytes: no encoded image has half a gigabyte, and memory is bounded by this
+INDEX = ".idx"  # behind a shard's name: its index
 _BLOCK = 1 << 22
 
 
@@ -43,8 +45,10 @@ def check_file(path: Place, entry: dict[str, Any], report: Report) -> bool:
 
 
 def samples(path: Place, entry: dict[str, Any], report: Report) -> Iterator[Members]:
-    """Yield the samples of a shard, in order; check every header, and in the end the digest of the list of members."""
+    """Yield the samples of a shard, in order; check every header, the digest of the list of members and the index."""
     name, check = entry["name"], report["members"]
+    begins: list[int] = []
+    end = 0
     lines = hashlib.sha256()
     sample: Members | None = None
     ended: set[str] = set()
@@ -53,6 +57,7 @@ def samples(path: Place, entry: dict[str, Any], report: Report) -> Iterator[Memb
             text = header.name
             lines.update(f"{text} {len(data)} {google_crc32c.value(data):08x}\n".encode("utf-8", "surrogateescape"))
             key, dot, suffix = text.partition(".")
+            end = header.offset_data + -(-header.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
             check.expect(
                 bool(key and dot and suffix) and text.isascii() and len(text) <= 100,
                 name,
@@ -70,12 +75,31 @@ def samples(path: Place, entry: dict[str, Any], report: Report) -> Iterator[Memb
             if key in ended:
                 check.fail(f"{name} {key}", "members of one key in two places", "all members of a sample together")
             sample = Members(key, [(suffix, data)])
+            begins.append(header.offset)
     except (tarfile.TarError, OSError, ValueError, MemoryError, OverflowError, EOFError) as error:
         check.fail(name, f"a tar that cannot be read: {error or type(error).__name__}", "a whole tar")
     if sample is not None:
         yield sample
     digest, expected = lines.hexdigest(), f"{entry['members']}, as the manifest says"
     check.expect(digest == entry["members"], name, f"members with the digest {digest}", expected)
+    if "index" in entry:
+        _check_index(path.with_name(path.name + INDEX), entry, [*begins, end], report)
+
+
+def _check_index(path: Place, entry: dict[str, Any], places: list[int], report: Report) -> None:
+    """Check an index's checksum, and that it holds the `places` at which samples begin and the last one ends."""
+    name, check = entry["name"] + INDEX, report["index"]
+    expected = struct.pack(f"<{len(places)}Q", *places)
+    try:
+        size = path.stat().st_size
+        found = b"" if path.is_symlink() or size != len(expected) else storage.read_bytes(path)
+    except OSError as error:
+        check.expect(False, name, error.strerror or type(error).__name__, "an index that can be read")
+        return
+    crc = f"{google_crc32c.value(found):08x}"
+    check.expect(crc == entry["index"], name, f"CRC32C {crc}", f"{entry['index']}, as the manifest says")
+    other = next((n for n, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b), len(found)) // 8
+    check.expect(found == expected, name, f"{size} bytes, another place of sample {other}", "where its samples begin")
 
 
 def _read(path: Place, name: str, report: Report) -> Iterator[tuple[tarfile.TarInfo, bytes]]:

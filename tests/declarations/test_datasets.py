@@ -434,7 +434,7 @@ def test_units_of_a_controller_are_marked_in_sample_and_plan(
     recipe = tmp_path / "r.yaml"
     recipe.write_text("name: r\nsources: [{source: fmb}]\n")
     build(recipe, tmp_path / "out", data_root=tmp_path / "data", workers=1)
-    with tarfile.open(next((tmp_path / "out" / "train").iterdir())) as tar:
+    with tarfile.open(next((tmp_path / "out" / "train").glob("*.tar"))) as tar:
         found = [json.load(tar.extractfile(m)) for m in tar if m.name.endswith(".json")]  # type: ignore[arg-type]
     assert {tuple(sample["units"]) for sample in found} == {("controller",) * 6 + ("openness",)}
     assert verify.verify(tmp_path / "out").ok

@@ -14,12 +14,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from support import small_corpora
 from support.built_mixture import Built
 
-from rt2data import Mix, load_manifest, verify
+from rt2data import Loader, load_manifest, verify
 from rt2data import mixture as mixtures
 from rt2data.cli.mixtures import read_stats
 from rt2data.errors import Rt2dataError
@@ -183,126 +182,49 @@ def test_stats_and_inspect(apart: Built) -> None:
 
 
 def test_the_mix_has_its_shares_and_every_sample(apart: Built) -> None:
-    mix = Mix(apart.out)
-    assert mix.samples == sum(s["mix"] for s in apart.manifest["sources"])
-    seen = [sample.key for sample in islice(mix, 5 * mix.samples)]
-    assert mix.position == 5 * mix.samples
-    counted = Counter(key.partition("-")[0] for key in seen)
-    assert mix.shares == {s["source"]: s["share_got"] for s in apart.manifest["sources"]}
-    for source, share in mix.shares.items():
-        assert abs(counted[SOURCES[source]] - share * len(seen)) <= 3
-        own = [key for key in seen if key.startswith(SOURCES[source])]
-        usable = next(s["usable"]["train"] for s in apart.manifest["sources"] if s["source"] == source)
-        assert len(set(own)) == usable
-        for turn in range(len(own) // usable):  # again and again, whole each time
-            assert len(set(own[turn * usable : (turn + 1) * usable])) == usable
-    assert [s.key for s in islice(Mix(apart.out), len(seen))] == seen
-    assert [s.key for s in islice(Mix(apart.out, seed=1), len(seen))] != seen
-
-
-def test_shares_are_met_after_any_number_of_samples(apart: Built) -> None:
-    weights = {"bridge": 0.61, "vqav2": 0.02, "coco": 0.37}
-    mix = Mix(apart.out, weights=weights)
-    numbers = mix._sources_at(0, 300_000)
-    for position, share in enumerate(weights.values()):
-        counted = np.cumsum(numbers == position)
-        assert np.abs(counted - share * np.arange(1, len(numbers) + 1)).max() < 8
-
-
-@pytest.mark.parametrize("start", [1, 37, 250])
-@pytest.mark.parametrize("readers", [1, 3])
-def test_a_position_is_where_a_reader_goes_on(apart: Built, start: int, readers: int) -> None:
-    whole = [s.key for s in islice(Mix(apart.out, seed=3, reader=readers - 1, readers=readers), 300)]
-    again = Mix(apart.out, seed=3, reader=readers - 1, readers=readers, start=start)
-    assert [s.key for s in islice(again, 300 - start)] == whole[start:]
-
-
-def test_readers_share_the_samples_among_them(apart: Built) -> None:
-    parts: dict[str, list[set[str]]] = {source: [] for source in SOURCES}
-    for reader in range(4):
-        keys = {s.key for s in islice(Mix(apart.out, reader=reader, readers=4), 400)}
-        for source, short in SOURCES.items():
-            parts[source].append({key for key in keys if key.startswith(short)})
+    loader = Loader(apart.out)
+    stream = (sample.key for _ in range(4096 // loader.size + 1) for sample in loader)
+    seen = Counter(islice(stream, 4096))
     for source in apart.manifest["sources"]:
-        own = parts[source["source"]]
-        assert len(set().union(*own)) == sum(map(len, own)) == source["usable"]["train"]
+        own = {key: times for key, times in seen.items() if key.startswith(source["id"])}
+        assert abs(sum(own.values()) - source["share_got"] * 4096) < 1
+        assert len(own) == source["usable"]["train"]
+        assert max(own.values()) - min(own.values()) <= 1  # again and again, whole each time
 
 
-def test_more_readers_than_samples_each_have_one_of_every_source(apart: Built) -> None:
-    for reader in range(0, 90, 13):
-        seen = {s.key.partition("-")[0] for s in islice(Mix(apart.out, reader=reader, readers=90), 60)}
-        assert seen == set(SOURCES.values())
-
-
-def test_weights_of_ones_own(apart: Built) -> None:
-    mix = Mix(apart.out, weights={"coco": 3, "vqav2": 1})
-    assert mix.shares == {"vqav2": 0.25, "coco_captions": 0.75}
-    taken = [sample.key for sample in islice(mix, 400)]
-    seen = Counter(key.partition("-")[0] for key in taken)
-    assert seen.keys() == {"coco", "vqav2"}
-    assert abs(seen["coco"] - 300) <= 3
-    for others in ({"coco_captions": 3, "vqa_v2": 1}, {"coco2017": 3, "vqav2": 1}):  # names and aliases
-        assert [sample.key for sample in islice(Mix(apart.out, weights=others), 400)] == taken
-
-
-def test_a_mixed_mixture_is_read_as_it_is(mixture: Built) -> None:
-    mix = Mix(mixture.out)
-    wanted = keys(mixture.out, mixture.manifest["splits"]["train"]["shards"])
-    assert [s.key for s in islice(mix, mix.samples)] == wanted
-    assert mix.shares["bridge_dataset"] == mixture.manifest["sources"][0]["share_got"]
-    assert {s.meta["split"] for s in islice(Mix(mixture.out, "val"), 30)} == {"val"}
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"split": "test"}, 'no split "test"; expected one of train, val'),
-        (
-            {"weights": {"brigde": 1}},
-            'small train: no source "brigde"; expected one of bridge_dataset, vqav2, coco_captions. Did you mean',
-        ),
-        ({"weights": {"coco": -1}}, "the weight -1 of coco; expected a number above 0"),
-        (
-            {"weights": {"bridge": 1, "bridge_orig": 2}},
-            "two weights of bridge_dataset, one as bridge_orig; expected one weight for each source",
-        ),
-        ({"weights": {}}, "no sample in train; expected a split with samples"),
-        ({"reader": 2, "readers": 2}, "reader 2 of 2, start 0; expected readers counted from 0"),
-    ],
-)
-def test_what_a_mix_cannot_be(apart: Built, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(Rt2dataError, match=re.escape(message)):
-        Mix(apart.out, **options)
-
-
-def test_a_mixed_mixture_has_no_other_weights(mixture: Built) -> None:
-    with pytest.raises(Rt2dataError, match="Build it with form: by_source"):
-        Mix(mixture.out, weights={"coco": 1})
+def test_it_goes_on_with_other_readers(apart: Built) -> None:
+    whole = [sample.key for sample in Loader(apart.out, seed=3)]
+    group = [Loader(apart.out, seed=3, rank=rank, world_size=3) for rank in range(3)]
+    streams = [iter(loader) for loader in group]
+    seen = [next(stream).key for _ in range(20) for stream in streams]
+    rest = Loader(apart.out, seed=3)
+    rest.load_state_dict(group[1].state_dict())
+    assert seen + [sample.key for sample in rest] == whole
 
 
 def test_a_shard_that_is_cut_or_named_elsewhere(apart: Built, tmp_path: Path) -> None:
     out = copied(apart, tmp_path)
     edit(out, lambda m: m["splits"]["train"]["shards"][0].update(samples=99))
-    with pytest.raises(Rt2dataError, match="expected as many as the manifest says"):
-        list(islice(Mix(out), 200))
+    with pytest.raises(Rt2dataError, match=r"\d samples; 99 in the manifest; .* Run `rt2data verify`"):
+        list(Loader(out, shuffle=False))
     edit(out, lambda m: m["splits"]["train"]["shards"][0].update(name="train/../../secret.tar"))
     with pytest.raises(Rt2dataError, match="expected names as a build gives them"):
-        Mix(out)
+        Loader(out)
 
 
-def test_the_mix_and_the_statistics_need_numpy_alone(apart: Built) -> None:
+def test_the_mix_and_the_statistics_need_numpy_and_orjson(apart: Built) -> None:
     code = """
 import sys, numpy
 before = set(sys.modules)
-from rt2data import Mix
+from rt2data import Loader
 from rt2data import cli
-next(iter(Mix(sys.argv[1])))
+next(iter(Loader(sys.argv[1])))
 cli.main(["stats", sys.argv[1]])
 new = {name.partition(".")[0] for name in set(sys.modules) - before}
 print(*sorted(new - set(sys.stdlib_module_names)), file=sys.stderr)
 """
     run = subprocess.run([sys.executable, "-c", code, apart.out], capture_output=True, text=True, check=True)
-    assert set(run.stderr.split()) <= {"numpy", "rt2data"}
+    assert set(run.stderr.split()) <= {"numpy", "orjson", "rt2data"}
 
 
 @pytest.mark.parametrize("name", [None, *SOURCES])

@@ -157,9 +157,11 @@ def test_building_again_changes_nothing(mixture: Any, build: Build, tmp_path: Pa
 def test_a_shard_that_was_lost_or_damaged_is_made_again(mixture: Any, build: Build, tmp_path: Path) -> None:
     out = tmp_path / "out"
     build(mixture.recipe, out, data_root=mixture.data)
-    files = sorted((out / "train").iterdir())
-    files[1].unlink()
-    small_corpora.edit(files[2], lambda data: data.__setitem__(700, data[700] ^ 1))
+    shards, indexes = (sorted((out / "train").glob(pattern)) for pattern in ("*.tar", "*.idx"))
+    shards[1].unlink()
+    indexes[0].unlink()
+    for file, place in ((shards[2], 700), (indexes[3], 9)):
+        small_corpora.edit(file, lambda data, place=place: data.__setitem__(place, data[place] ^ 1))
     build(mixture.recipe, out, data_root=mixture.data)
     assert small_corpora.tree(out) == small_corpora.tree(mixture.out)
 

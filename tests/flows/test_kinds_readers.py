@@ -18,7 +18,7 @@ from support import spoken_mixture
 from support.built_mixture import Built
 from support.shard_readers import by_tarfile, plain
 
-from rt2data import Mix, verify
+from rt2data import Loader, verify
 from rt2data.mixture import reader
 
 PICTURES = ("jpg", "png", "webp")
@@ -81,14 +81,12 @@ def apart(tmp_path: Path, build: Callable[..., dict[str, Any]]) -> Built:
 
 
 def test_the_mix_and_its_card(apart: Built, tmp_path: Path) -> None:
-    count = 4 * 40
-    first = list(islice(Mix(apart.out), count))
-    robots = [sample for sample in first if sample.meta["kind"] == "robot"]
-    assert abs(len(robots) - 0.75 * count) <= 2
-    assert {sample.meta["recipe_kind"] for sample in robots} == set(spoken_mixture.KINDS)
+    loader = Loader(apart.out)
+    first = [sample for _ in range(4096 // loader.size + 1) for sample in loader][:4096]
+    robots = [sample for sample in first if sample.json["kind"] == "robot"]
+    assert len(robots) == 0.75 * 4096
+    assert {sample.json["recipe_kind"] for sample in robots} == set(spoken_mixture.KINDS)
     assert any(not sample.images for sample in robots)
-    again = list(islice(Mix(apart.out, start=100), count - 100))
-    assert [sample.key for sample in again] == [sample.key for sample in first[100:]]
     for shard in reader.shards(apart.manifest, "train", "bridge_dataset"):
         every = [sample.key for sample in reader.samples(apart.out / shard["name"], images=False)]
         alone = [n for n, key in enumerate(every) if "-memory" in key]
@@ -96,7 +94,8 @@ def test_the_mix_and_its_card(apart: Built, tmp_path: Path) -> None:
             assert [sample.key for sample in reader.samples(apart.out / shard["name"], start)] == every[start:]
     mine, *_, kinds = BLOCK.findall((apart.out / "README.md").read_text())
     shown = printed(mine, apart.out, tmp_path)
-    assert [line.split()[0] for line in shown] == [sample.key for sample in islice(Mix(apart.out, seed=5), len(shown))]
+    expected = [sample.key for sample in islice(Loader(apart.out, seed=5), len(shown))]
+    assert [line.split()[0] for line in shown] == expected
     assert all("'role': 'assistant'" in line for line in shown)
     pytest.importorskip("datasets")
     roles = Counter(line.split()[0] for line in printed(kinds, apart.out, tmp_path))

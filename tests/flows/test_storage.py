@@ -183,7 +183,8 @@ def test_a_build_that_was_killed_goes_on(mixture: Any, build: Build, data: str, 
     build(mixture.recipe, OUT, data_root=data, work=work)
     assert small_corpora.tree(server.download("out", tmp_path / "out")) == small_corpora.tree(mixture.out)
     shards = len(list(mixture.out.rglob("*.tar")))
-    assert server.asked["put"] == shards - 5 + 5  # the other shards; mark, statistics, tokenizer, card, manifest
+    # The other shards with their indexes; mark, statistics, tokenizer, card, manifest.
+    assert server.asked["put"] == 2 * (shards - 5) + 5
 
 
 # What changed is found

@@ -205,17 +205,21 @@ def test_shards_that_are_not_those_of_the_manifest(copy: Callable[[], Path]) -> 
         list(Loader(folder))
 
 
-def test_an_index_beside_a_shard(copy: Callable[[], Path]) -> None:
+def test_an_index_beside_a_shard(copy: Callable[[], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = copy()
     expected = keys(Loader(folder))
-    for shard in (folder / "train").glob("*.tar"):
-        data = shard.read_bytes()
-        offsets = shards.scan(lambda at, data=data: data[at : at + 512], str(shard))  # type: ignore[misc]
-        shard.with_name(shard.name + ".idx").write_bytes(offsets.tobytes())
+    index, *others = (folder / "train").glob("*.idx")
+    for other in others:  # old shards have none
+        other.unlink()
+    scanned: list[str] = []
+    scan = shards.scan
+    monkeypatch.setattr(shards, "scan", lambda header, name: scanned.append(name) or scan(header, name))
     assert keys(Loader(folder)) == expected
-    index = next((folder / "train").glob("*.idx"))
+    assert sorted(scanned) == sorted(str(other.with_suffix("")) for other in others)  # each once
     good = index.read_bytes()
-    for bad in (good[:-8], good[:-3], good[8:], good[:8] * (len(good) // 8), b"\xff" * len(good)):
+    last = int.from_bytes(good[-8:], "little")
+    early = (last - 10240).to_bytes(8, "little")  # as of a shorter file
+    for bad in (good[:-8], good[:-3], good[8:], good[:8] * (len(good) // 8), b"\xff" * len(good), good[:-8] + early):
         index.write_bytes(bad)
         with pytest.raises(Rt2dataError, match="Run `rt2data verify`"):
             list(Loader(folder))

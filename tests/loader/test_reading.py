@@ -96,16 +96,18 @@ def test_a_shard_of_more_than_four_gigabytes(tmp_path: Path) -> None:
     first = bytearray(written_mixture.member("any-0-0.jpg", b"")[:512])
     first[124:136] = b"%011o\0" % size
     behind = written_mixture.member("any-0-0.json", b"{}")
-    key, data = written_mixture.sample("any", 7, 600)
+    _, data = written_mixture.sample("any", 7, 600)
     (tmp_path / "train").mkdir()
     with (tmp_path / "train/0.tar").open("wb") as file:
         file.write(first)
         file.seek(512 + size)
-        file.write(behind + data + bytes(1024))
-    entry = {"name": "train/0.tar", "samples": 2, "bytes": 512 + size + len(behind) + len(data) + 1024}
+        file.write(behind + data)
+        end = file.tell()
+        file.truncate(-(-(end + 1024) // 10240) * 10240)
+        entry = {"name": "train/0.tar", "samples": 2, "bytes": file.seek(0, os.SEEK_END)}
     local = shards.LocalShards(tmp_path, [entry])
     assert local.read_one(1) == data
-    index = b"".join(at.to_bytes(8, "little") for at in (0, entry["bytes"] - 1024 - len(data), entry["bytes"] - 1024))
+    index = b"".join(at.to_bytes(8, "little") for at in (0, end - len(data), end))
     assert shards.scan(lambda at: os.pread(local._open[0], 512, at), "0.tar").tobytes() == index
     (tmp_path / "train/0.tar.idx").write_bytes(index)
     assert shards.LocalShards(tmp_path, [entry]).read_one(1) == data
@@ -161,7 +163,7 @@ def test_members_that_are_not_those_of_one_sample(tmp_path: Path, damage: Damage
     damage(data, [])
     shard.write_bytes(data)
     loader = Loader(tmp_path, shuffle=False)
-    with pytest.raises(Rt2dataError, match="no sample 0.*Run `rt2data verify`") as error:
+    with pytest.raises(Rt2dataError, match=r"no sample 0.*Run `rt2data verify`") as error:
         loader[0]
     assert "00000.tar" in str(error.value)
     assert loader[2].json["number"] == 2

@@ -1,4 +1,4 @@
-"""The loader over a mixture in an object store: the same samples, each byte fetched once, whatever happens meanwhile."""
+"""The loader over a mixture in an object store: the same samples, each byte once, whatever happens meanwhile."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def test_shards_that_are_not_those_of_the_manifest(folder: Path, server: Server)
     whole = (folder / "train/00002.tar").read_bytes()
     loader = Loader(OUT)
     server.client().put_object(**shard, Body=whole[:1024] + b"x" + whole[1025:])
-    with pytest.raises(Rt2dataError, match="00002.tar: it changed while it was read"):
+    with pytest.raises(Rt2dataError, match=r"00002\.tar: it changed while it was read"):
         list(loader)
     for change in ("put", "delete"):
         server.client().put_object(**shard, Body=b"short") if change == "put" else server.client().delete_object(
@@ -228,14 +228,14 @@ def test_shards_that_are_not_those_of_the_manifest(folder: Path, server: Server)
         from rt2data.storage import object_store
 
         object_store.forget_listings()
-        with pytest.raises(Rt2dataError, match="00002.tar: (5 bytes|no such object); expected"):
+        with pytest.raises(Rt2dataError, match=r"00002\.tar: (5 bytes|no such object); expected"):
             Loader(OUT)
 
 
 def test_an_index_that_is_not_of_its_shard(folder: Path, server: Server) -> None:
     index = bytes(8) + (folder / "train/00003.tar.idx").read_bytes()[:-8]
     server.client().put_object(Bucket=BUCKET, Key="out/train/00003.tar.idx", Body=index)
-    with pytest.raises(Rt2dataError, match="00003.tar: an index"):
+    with pytest.raises(Rt2dataError, match=r"00003\.tar: an index"):
         list(Loader(OUT))
 
 

@@ -400,7 +400,7 @@ def test_a_source_has_its_own_prompts_and_cameras(build: Callable[..., Any], tmp
     assert manifest["recipe"]["sources"][0]["prompts"] == own
     assert verify.verify(tmp_path / "out").ok
     prompts: dict[str, set[str]] = {}
-    for file in (tmp_path / "out" / "train").iterdir():
+    for file in (tmp_path / "out" / "train").glob("*.tar"):
         with tarfile.open(file) as tar:
             for member in tar:
                 if member.name.endswith(".json"):

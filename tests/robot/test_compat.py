@@ -153,7 +153,7 @@ def test_a_blank_instruction_is_one(tmp_path: Path, build: Callable[..., dict[st
     manifest = build(path, tmp_path / "out", data_root=tmp_path / "data", workers=1)
     assert manifest["sources"][0]["left_out"] == {}
     assert verify.verify(tmp_path / "out").ok
-    shard = next((tmp_path / "out" / "train").iterdir())
+    shard = next((tmp_path / "out" / "train").glob("*.tar"))
     with tarfile.open(shard) as tar:
         found = [json.load(tar.extractfile(m)) for m in tar.getmembers() if m.name.endswith(".json")]  # type: ignore[arg-type]
     assert {sample["instruction"] for sample in found} == {""}

@@ -59,7 +59,7 @@ def made(corpus: Path, build: Build, out: str = "out", **source: Any) -> tuple[d
     )
     manifest = build(recipe, corpus / out, data_root=corpus, work=corpus / "work")
     samples = []
-    for shard in sorted((corpus / out / "train").iterdir()):
+    for shard in sorted((corpus / out / "train").glob("*.tar")):
         with tarfile.open(shard) as tar:
             found = [tar.extractfile(member) for member in tar if member.name.endswith(".json")]
             samples += [json.load(one) for one in found if one is not None]

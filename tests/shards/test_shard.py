@@ -40,7 +40,7 @@ def write(path: Path, members: list[Member], sink: Sink | None = None) -> shard.
     own = sink or Sink()
     try:
         packed = shard.pack(names, sizes, held, crcs)
-        return shard.write(path, packed, slice(0, len(members)), images, read, own)
+        return shard.write(path, packed, np.array([0, len(members)]), images, read, own)
     finally:
         if sink is None:
             own.end()
@@ -164,10 +164,9 @@ def test_nothing_is_left_behind_when_it_fails(tmp_path: Path) -> None:
         raise Rt2dataError("w", "f", "e")
 
     one, held = np.ones(1, np.int64), text_columns.of([None])
+    packed = shard.pack(text_columns.of(["a"]), one, held, one)
     with pytest.raises(Rt2dataError, match="w: f"):
-        shard.write(
-            tmp_path / "a.tar", shard.pack(text_columns.of(["a"]), one, held, one), slice(0, 1), [b"x"], fail, Sink()
-        )
+        shard.write(tmp_path / "a.tar", packed, np.array([0, 1]), [b"x"], fail, Sink())
     assert list(tmp_path.iterdir()) == []
 
 

@@ -224,7 +224,7 @@ def test_turns_become_the_prompt(tmp_path: Path, build: Callable[..., dict[str, 
         tmp_path / "r.yaml", sources=[{"source": "llava_instruct"}], splits=None, cameras=None
     )
     build(recipe, tmp_path / "out", data_root=tmp_path)
-    with tarfile.open(next((tmp_path / "out" / "train").iterdir())) as tar:
+    with tarfile.open(next((tmp_path / "out" / "train").glob("*.tar"))) as tar:
         texts = [json.load(tar.extractfile(m)) for m in tar if m.name.endswith(".json")]  # type: ignore[arg-type]
     assert {(t["prompt"], t["target"]) for t in texts} == {
         ("Q: What is it? A:", "A cup."),
@@ -293,7 +293,7 @@ def test_messages_with_several_pictures(tmp_path: Path, build: Callable[..., dic
     manifest = build(recipe, tmp_path / "out", data_root=tmp_path)
     assert manifest["sources"][0]["left_out"] == {"missing_image": 1, "other_image_count": 1, "too_many_images": 1}
     samples: dict[str, dict[str, bytes]] = {}
-    with tarfile.open(next((tmp_path / "out" / "train").iterdir())) as tar:
+    with tarfile.open(next((tmp_path / "out" / "train").glob("*.tar"))) as tar:
         for member in tar:
             key, _, suffix = member.name.partition(".")
             samples.setdefault(key, {})[suffix] = tar.extractfile(member).read()  # type: ignore[union-attr]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import struct
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -42,21 +43,28 @@ def members(path: Path) -> Members:
 
 
 def rewrite(folder: Path, name: str, content: Members, *, tell: bool = True, **header: Any) -> None:
-    """Write a shard anew, and (`tell`) its size and checksums into the manifest: damage that no checksum shows."""
+    """Write a shard anew, and (`tell`) its index, and its size and checksums into the manifest: damage that no checksum
+    shows.
+    """
     out = io.BytesIO()
     lines = []
+    places, last = b"", ""
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for member, data in content:
+            if member.partition(".")[0] != last:
+                places, last = places + struct.pack("<Q", tar.offset), member.partition(".")[0]
             info = tarfile.TarInfo(member)
             info.size, info.mode, info.mtime = len(data), 0o644, 0
             for key, value in header.items():
                 setattr(info, key, value)
             tar.addfile(info, io.BytesIO(data))
             lines.append(f"{member} {len(data)} {google_crc32c.value(data):08x}\n")
+        places += struct.pack("<Q", tar.offset)
     raw = out.getvalue()
     (folder / name).write_bytes(raw)
     if not tell:
         return
+    (folder / (name + ".idx")).write_bytes(places)
     samples = len({member.partition(".")[0] for member, _ in content})
 
     def change(manifest: Any) -> None:
@@ -65,6 +73,7 @@ def rewrite(folder: Path, name: str, content: Members, *, tell: bool = True, **h
                 if shard["name"] == name:
                     shard |= {"bytes": len(raw), "crc32c": f"{google_crc32c.value(raw):08x}", "samples": samples}
                     shard["members"] = hashlib.sha256("".join(lines).encode()).hexdigest()
+                    shard["index"] = f"{google_crc32c.value(places):08x}"
 
     change_json(folder / "manifest.json", change)
 

@@ -56,7 +56,7 @@ def recipe(folder: Path, *rules: dict[str, Any], name: str = "r", **more: Any) -
 def samples(out: Path, split: str = "train") -> list[dict[str, Any]]:
     """The JSON of every sample of a split."""
     found = []
-    for shard in sorted((out / split).iterdir()):
+    for shard in sorted((out / split).glob("*.tar")):
         with tarfile.open(shard) as tar:
             contents = [tar.extractfile(member) for member in tar if member.name.endswith(".json")]
             found += [json.load(one) for one in contents if one is not None]

@@ -1,4 +1,4 @@
-"""A mixture of small samples, written by hand in a moment: for tests of reading, which ask for many samples or shards."""
+"""A mixture of small samples, written by hand in a moment: for tests of reading that ask for many samples or shards."""
 
 from __future__ import annotations
 

@@ -6,11 +6,14 @@ import io
 import json
 import re
 import shutil
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,9 +23,9 @@ from support.damaged_mixtures import Members, change_json, edit_sample, entry, f
 from rt2data import index
 from rt2data.errors import Rt2dataError
 from rt2data.index import keys as order
-from rt2data.verify import verify
+from rt2data.verify import shards, verify
 from rt2data.verify.reference import images, keys
-from rt2data.verify.report import KEPT, Check
+from rt2data.verify.report import KEPT, Check, Report
 
 
 @pytest.fixture
@@ -288,11 +291,58 @@ def test_file_too_many(copy: Path) -> None:
     assert report["folder"].failures[0].startswith("train/notes.txt: a file too many")
 
 
-def test_files_of_the_hub_are_no_fault(copy: Path) -> None:
-    (copy / ".gitattributes").write_text("*.tar filter=lfs")
-    (copy / ".cache" / "huggingface").mkdir(parents=True)
-    (copy / ".cache" / "huggingface" / "download.lock").write_text("")
+@pytest.mark.parametrize("name", [".gitattributes", ".cache/huggingface/download.lock", ".nv-meta/index.sqlite"])
+def test_files_of_others_are_no_fault(copy: Path, name: str) -> None:
+    (copy / name).parent.mkdir(parents=True, exist_ok=True)
+    (copy / name).write_text("theirs")
     assert failing(verify(copy)) == set()
+
+
+def test_energon_prepares_a_mixture_in_place(copy: Path) -> None:
+    pytest.importorskip("megatron.energon")
+    indexes = {path: path.read_bytes() for path in copy.rglob("*.idx")}
+    options = ["--split-parts", "train:train/.*", "--split-parts", "val:val/.*", "--sample-type", "CrudeWebdataset"]
+    command = [str(Path(sys.executable).with_name("energon")), "prepare", *options, str(copy)]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    assert (copy / ".nv-meta" / "index.sqlite").is_file()
+    assert {path: path.read_bytes() for path in copy.rglob("*.idx")} == indexes
+    assert failing(verify(copy)) == set()
+
+
+def test_an_index_that_is_not_of_its_shard(copy: Path) -> None:
+    own = entry(copy)
+    path = copy / own["name"]
+    index_file = path.with_name(path.name + ".idx")
+    good = index_file.read_bytes()
+
+    def failures(index: bytes, told: bytes) -> list[str]:
+        report = Report(str(copy))
+        index_file.write_bytes(index)
+        crc = f"{google_crc32c.value(told):08x}"
+        assert sum(1 for _ in shards.samples(path, own | {"index": crc}, report)) == own["samples"]
+        assert failing(report) <= {"index"}
+        return report["index"].failures
+
+    assert not failures(good, good)
+    for bad in (b"", good[:-8], good[:-3], good + good[-8:], good[8:] + good[:8], good[:8] + good[16:24] + good[16:]):
+        assert len(failures(bad, good)) == 2
+        (found,) = failures(bad, bad) if len(bad) == len(good) else failures(bad, b"")  # the manifest agrees with it
+        assert found.startswith(f"{own['name']}.idx: {len(bad)} bytes, another place of sample ")
+    index_file.unlink()
+    assert failing(verify(copy)) == {"index", "folder"}
+
+
+def test_shards_that_were_built_without_an_index(copy: Path) -> None:
+    def forget(manifest: Any) -> None:
+        for split in manifest["splits"].values():
+            for shard in split["shards"]:
+                del shard["index"]
+
+    change_json(copy / "manifest.json", forget)
+    (copy / (entry(copy)["name"] + ".idx")).unlink()  # the others are there as after `energon prepare`
+    assert failing(verify(copy)) == set()
+    (copy / "train" / "other.tar.idx").write_bytes(b"")
+    assert failing(verify(copy)) == {"folder"}
 
 
 def test_renamed_shard(copy: Path) -> None:
