@@ -80,7 +80,7 @@ class RemoteShards(Shards):
     def _piece(self, shard: int, begin: int, stop: int) -> Piece:
         """The samples of a shard from `begin` to `stop`."""
         url: Any = self.folder / self.entries[shard]["name"]
-        offsets = tuple(self.offsets(shard)[begin : stop + 1].tolist())
+        offsets = tuple((self.blocks(shard)[begin : stop + 1] * np.int64(BLOCK)).tolist())
         return Piece(f"{self._digests[shard]}-{begin}-{stop}", url, self._etags[shard], offsets)
 
     def _learn(self, shards: list[int]) -> None:
@@ -91,12 +91,14 @@ class RemoteShards(Shards):
         sizes = [8 * (self.entries[shard]["samples"] + 1) for shard in lacking]
         answers = object_store.fetch_ranges((url, 0, size) for url, size in zip(urls, sizes, strict=True))
         for shard, data in zip(lacking, answers, strict=True):
+            self.check(shard, bytes(data))
             self.cache.store(self._index_name(shard), bytes(data))
 
     def load_index(self, shard: int) -> bytes:
         kept = self.cache.load(self._index_name(shard))
         if kept is None:
             kept = self._fetch_index(shard)
+            self.check(shard, kept)
             self.cache.store(self._index_name(shard), kept)
         return kept
 

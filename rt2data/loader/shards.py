@@ -88,29 +88,27 @@ class Shards(ABC):
         """Whether the index of a shard is at hand."""
         return shard in self._blocks
 
-    def offsets(self, shard: int) -> Ints:
-        """Where the samples of a shard begin, and the last one ends, (samples + 1,).
+    def blocks(self, shard: int) -> npt.NDArray[np.uint32]:
+        """Where the samples of a shard begin, and the last one ends, in blocks of a tar, (samples + 1,). Those of a
+        bounded number of samples are kept.
 
         Raises:
             Rt2dataError: an index that is not of the shard.
         """
-        return self.blocks(shard) * np.int64(BLOCK)
-
-    def blocks(self, shard: int) -> npt.NDArray[np.uint32]:
-        """The same in blocks of a tar. Those of a bounded number of samples are kept."""
         found = self._blocks.get(shard)
         if found is None:
             self._kept += self.entries[shard]["samples"]
             while self._kept > MAX_INDEXED and self._blocks:
                 self._kept -= self.entries[self._blocks.popitem(last=False)[0]]["samples"]
-            found = self._blocks[shard] = self._check(shard, self.load_index(shard))
+            found = self._blocks[shard] = self.check(shard, self.load_index(shard))
         return found
 
     @abstractmethod
     def load_index(self, shard: int) -> bytes:
         """The index of a shard: of its file, or as `scan` finds it."""
 
-    def _check(self, shard: int, stored: bytes) -> npt.NDArray[np.uint32]:
+    def check(self, shard: int, stored: bytes) -> npt.NDArray[np.uint32]:
+        """What an index says, where it can be that of a shard."""
         entry = self.entries[shard]
         if len(stored) != 8 * (entry["samples"] + 1):
             raise self.damaged(shard, f"an index of {len(stored) / 8 - 1:,g} samples; {entry['samples']:,} are listed")

@@ -1,0 +1,116 @@
+"""What the loader asks of an object store in an epoch: bytes and requests of a node, counted, nothing is sent.
+
+python benchmarks/loader_requests.py
+
+The readers of one node share a cache, as `cache_readers` says. A mixture of 2,000,000 samples of 16 KiB in shards of
+5,000 is made up; requests end in a counter in place of the store. The table is in docs/train.md.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+
+from rt2data.loader import Loader
+from rt2data.loader import loader as loaders
+from rt2data.loader.cache import Piece
+from rt2data.loader.remote import RemoteShards
+from rt2data.storage import object_store
+
+SAMPLES, SIZE, PER_SHARD, RANKS = 2_000_000, 16_384, 5_000, 8
+INDEX = (np.arange(PER_SHARD + 1, dtype="<u8") * SIZE).tobytes()
+
+
+class Counter:
+    """In place of a cache and what is behind it: holds names of pieces until all of their samples were read."""
+
+    limit = 1 << 60
+
+    def __init__(self) -> None:
+        self.requests = self.bytes = self.held = self.peak = 0
+        self.left: dict[str, int] = {}
+        info = tarfile.TarInfo("any-0-0.json")
+        self.sample = info.tobuf(tarfile.USTAR_FORMAT)
+
+    def __contains__(self, piece: Piece) -> bool:
+        return piece.name in self.left
+
+    def bring(self, piece: Piece) -> Future[None]:
+        size = piece.offsets[-1] - piece.offsets[0]
+        self.requests += 1
+        self.bytes += size
+        self.held += size
+        self.peak = max(self.peak, self.held)
+        self.left[piece.name] = len(piece.offsets) - 1
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
+
+    def read(self, piece: Piece, _number: int) -> bytes | None:
+        if piece.name not in self.left:
+            return None
+        self.left[piece.name] -= 1
+        if not self.left[piece.name]:
+            del self.left[piece.name]
+            self.held -= piece.offsets[-1] - piece.offsets[0]
+        return self.sample
+
+
+def manifest(sources: list[str | None]) -> dict[str, Any]:
+    count = SAMPLES // len(sources)
+    shards = [
+        {"name": f"train/{number}-{i}.tar", "source": source, "samples": PER_SHARD, "crc32c": "", "members": ""}
+        | {"bytes": (PER_SHARD * SIZE + 1024 + 10239) // 10240 * 10240, "index": ""}
+        for number, source in enumerate(sources)
+        for i in range(count // PER_SHARD)
+    ]
+    entries = [{"source": source, "id": source, "aliases": [], "mix": count} for source in sources]
+    return {"sources": entries, "splits": {"train": {"shards": shards}}}
+
+
+def count(nodes: int, content: dict[str, Any]) -> Counter:
+    """Count what the first of so many nodes asks for in an epoch."""
+    counter, indexes = Counter(), set()
+
+    def index(self: RemoteShards, shard: int) -> bytes:
+        indexes.add(shard)
+        return INDEX
+
+    object_store.Url.is_dir = lambda self: True  # type: ignore[method-assign]
+    loaders.load_manifest = lambda path: content  # type: ignore[attr-defined]
+    loaders.RemoteShards.load_index = index  # type: ignore[method-assign, attr-defined]
+    loaders.RemoteShards._learn = lambda self, shards: None  # type: ignore[method-assign, attr-defined]
+    import rt2data.loader.remote as remote
+
+    remote.read_versions = lambda folder, names: [(shards[n], "") for n in names]  # type: ignore[assignment]
+    shards = {entry["name"]: entry["bytes"] for entry in content["splits"]["train"]["shards"]}
+    readers = [
+        Loader("s3://bucket/mixture", rank=rank, world_size=nodes * RANKS, cache="/tmp", cache_readers=RANKS)
+        for rank in range(RANKS)
+    ]
+    for reader in readers:
+        reader._shards.cache = counter  # type: ignore[attr-defined]
+    for _ in zip(*readers, strict=True):
+        pass
+    counter.requests += len(indexes)
+    counter.bytes += len(indexes) * len(INDEX)
+    return counter
+
+
+def main() -> None:
+    for form, sources in (("mixed", [None]), ("by_source", ["a", "b"])):
+        for nodes in (1, 7, 8, 64):
+            found = count(nodes, manifest(sources))
+            used = SAMPLES / nodes * SIZE
+            print(
+                f"{form} {nodes} nodes: {found.bytes / 1e9:.2f} GB, {found.bytes / used:.3f} per byte used,"
+                f" {found.requests:,} requests, {found.peak / 1e9:.2f} GB at once",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
