@@ -75,24 +75,24 @@ def count(nodes: int, content: dict[str, Any]) -> Counter:
     """Count what the first of so many nodes asks for in an epoch."""
     counter, indexes = Counter(), set()
 
-    def index(self: RemoteShards, shard: int) -> bytes:
+    def index(_self: RemoteShards, shard: int) -> bytes:
         indexes.add(shard)
         return INDEX
 
-    object_store.Url.is_dir = lambda self: True  # type: ignore[method-assign]
-    loaders.load_manifest = lambda path: content  # type: ignore[attr-defined]
+    object_store.Url.is_dir = lambda _: True  # type: ignore[method-assign]
+    loaders.load_manifest = lambda _: content  # type: ignore[attr-defined]
     loaders.RemoteShards.load_index = index  # type: ignore[method-assign, attr-defined]
-    loaders.RemoteShards._learn = lambda self, shards: None  # type: ignore[method-assign, attr-defined]
+    loaders.RemoteShards._learn = lambda *_: None  # type: ignore[method-assign, attr-defined]  # noqa: SLF001
     import rt2data.loader.remote as remote
 
-    remote.read_versions = lambda folder, names: [(shards[n], "") for n in names]  # type: ignore[assignment]
+    remote.read_versions = lambda _, names: [(shards[n], "") for n in names]  # type: ignore[assignment]
     shards = {entry["name"]: entry["bytes"] for entry in content["splits"]["train"]["shards"]}
     readers = [
         Loader("s3://bucket/mixture", rank=rank, world_size=nodes * RANKS, cache="/tmp", cache_readers=RANKS)
         for rank in range(RANKS)
     ]
     for reader in readers:
-        reader._shards.cache = counter  # type: ignore[attr-defined]
+        reader._shards.cache = counter  # type: ignore[attr-defined]  # noqa: SLF001
     for _ in zip(*readers, strict=True):
         pass
     counter.requests += len(indexes)
@@ -101,8 +101,9 @@ def count(nodes: int, content: dict[str, Any]) -> Counter:
 
 
 def main() -> None:
-    for form, sources in (("mixed", [None]), ("by_source", ["a", "b"])):
-        for nodes in (1, 7, 8, 64):
+    forms: dict[str, list[str | None]] = {"mixed": [None], "by_source": ["a", "b"]}
+    for nodes in (64, 8, 7, 1):
+        for form, sources in forms.items():
             found = count(nodes, manifest(sources))
             used = SAMPLES / nodes * SIZE
             print(

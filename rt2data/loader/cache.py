@@ -1,8 +1,8 @@
 """Pieces of shards in an object store, kept in a folder that all workers and readers of a machine may share.
 
 A piece is what a reader's lane has of a run: consecutive samples, one request. Its file holds the CRC-32 of each
-sample, then the samples. It is written under another name by who holds a lock on that, which goes with its process, and renamed
-when it is complete; who needs it meanwhile waits. What does not have its checksum is fetched again.
+sample, then the samples. It is written under another name by who holds a lock on that, which goes with its process,
+and renamed when it is complete; who needs it meanwhile waits. What does not have its checksum is fetched again.
 
 When the folder holds more than its limit the oldest pieces go: a piece is read within as many rounds over the lanes as
 it has samples, so the oldest ones are done with first.

@@ -64,7 +64,8 @@ def test_any_part_of_a_great_order(size: int, one: int, first: int) -> None:
     positions = np.unique(np.concatenate([np.arange(begin, begin + 200), begin + np.arange(64) * lanes]) % size)
     out = Order(size, one).samples(positions)
     assert len(np.unique(out)) == len(out)
-    assert 0 <= out.min() and out.max() < size
+    assert out.min() >= 0
+    assert out.max() < size
     permutation = Permutation(size, one)
     assert np.array_equal(permutation.inverse(permutation(positions)), positions)
 

@@ -28,7 +28,7 @@ def test_snippets(family: str, corpora: Path, tmp_path: Path, monkeypatch: pytes
     text = PAGE.read_text("utf-8")
     names: dict[str, Any] = {}
     blocks = list(re.finditer(r"^```python[^\n]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     for block in blocks:
         if family == "paligemma" and "collate.pack(" in block[1]:
             continue
