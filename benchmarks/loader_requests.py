@@ -11,11 +11,11 @@ from __future__ import annotations
 import tarfile
 from concurrent.futures import Future
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
 from rt2data.loader import Loader
-from rt2data.loader import loader as loaders
 from rt2data.loader.cache import Piece
 from rt2data.loader.remote import RemoteShards
 from rt2data.storage import object_store
@@ -67,8 +67,8 @@ def manifest(sources: list[str | None]) -> dict[str, Any]:
         for number, source in enumerate(sources)
         for i in range(count // PER_SHARD)
     ]
-    entries = [{"source": source, "id": source, "aliases": [], "mix": count} for source in sources]
-    return {"sources": entries, "splits": {"train": {"shards": shards}}}
+    every: list[Any] = [{"source": source, "id": source, "aliases": [], "mix": count} for source in sources]
+    return {"sources": every, "splits": {"train": {"shards": shards}}}
 
 
 def count(nodes: int, content: dict[str, Any]) -> Counter:
@@ -79,22 +79,21 @@ def count(nodes: int, content: dict[str, Any]) -> Counter:
         indexes.add(shard)
         return INDEX
 
-    object_store.Url.is_dir = lambda _: True  # type: ignore[method-assign]
-    loaders.load_manifest = lambda _: content  # type: ignore[attr-defined]
-    loaders.RemoteShards.load_index = index  # type: ignore[method-assign, attr-defined]
-    loaders.RemoteShards._learn = lambda *_: None  # type: ignore[method-assign, attr-defined]  # noqa: SLF001
-    import rt2data.loader.remote as remote
-
-    remote.read_versions = lambda _, names: [(shards[n], "") for n in names]  # type: ignore[assignment]
-    shards = {entry["name"]: entry["bytes"] for entry in content["splits"]["train"]["shards"]}
-    readers = [
-        Loader("s3://bucket/mixture", rank=rank, world_size=nodes * RANKS, cache="/tmp", cache_readers=RANKS)
-        for rank in range(RANKS)
-    ]
-    for reader in readers:
-        reader._shards.cache = counter  # type: ignore[attr-defined]  # noqa: SLF001
-    for _ in zip(*readers, strict=True):
-        pass
+    versions = [(entry["bytes"], "") for entry in content["splits"]["train"]["shards"]]
+    with (
+        mock.patch.object(object_store.Url, "is_dir", return_value=True),
+        mock.patch("rt2data.loader.loader.load_manifest", return_value=content),
+        mock.patch("rt2data.loader.remote.read_versions", return_value=versions),
+        mock.patch("rt2data.loader.remote.Cache", return_value=counter),
+        mock.patch.object(RemoteShards, "_learn"),
+        mock.patch.object(RemoteShards, "load_index", index),
+    ):
+        readers = [
+            Loader("s3://bucket/mixture", rank=rank, world_size=nodes * RANKS, cache="cache", cache_readers=RANKS)
+            for rank in range(RANKS)
+        ]
+        for _ in zip(*readers, strict=True):
+            pass
     counter.requests += len(indexes)
     counter.bytes += len(indexes) * len(INDEX)
     return counter

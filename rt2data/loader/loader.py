@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from hashlib import blake2b, sha256
@@ -173,8 +174,7 @@ class Loader:
 
     def __getitem__(self, number: int) -> Sample:
         """This reader's sample at a place of the epoch, from 0."""
-        if isinstance(number, slice):
-            raise TypeError("a loader has no slices: read(epoch, positions) reads many samples")
+        number = operator.index(number)  # TypeError of a slice
         if not 0 <= number < len(self):
             raise IndexError(f"sample {number} of a reader that has those from 0 to {len(self) - 1}")
         return self.read(self.epoch, [number * self.world_size + self.rank])[0]
@@ -284,9 +284,9 @@ def _hash(key: str) -> int:
 def _checked(entries: list[dict[str, Any]], where: str) -> list[dict[str, Any]]:
     """The shards of a manifest, where they have what is read of them."""
     for entry in entries:
-        for name, kind, least in (("samples", int, 1), ("bytes", int, 1), ("crc32c", str, ""), ("members", str, "")):
+        for name, kind in (("samples", int), ("bytes", int), ("crc32c", str), ("members", str)):
             value = entry.get(name)
-            if not isinstance(value, kind) or value < least:
+            if not isinstance(value, kind) or (isinstance(value, int) and value < 1):
                 expected = "a manifest as a build writes it"
                 raise Rt2dataError(f"{where} manifest.json", f'{name} {value} of "{entry["name"]}"', expected)
     return entries

@@ -22,7 +22,7 @@ def keys(loader: Loader) -> list[str]:
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-@pytest.mark.parametrize(("samples", "readers"), [(1, 1), (1, 2), (1, 5), (5, 13), (5, 8), (64, 63), (40, 1000)])
+@pytest.mark.parametrize(("samples", "readers"), [(1, 1), (1, 2), (1, 5), (5, 13), (5, 8), (64, 63), (40, 200)])
 def test_more_readers_than_samples(tmp_path: Path, samples: int, readers: int, shuffle: bool) -> None:
     every = written_mixture.write(tmp_path, samples, per_shard=3)
     parts = [list(Loader(tmp_path, rank=rank, world_size=readers, shuffle=shuffle)) for rank in range(readers)]
@@ -40,7 +40,7 @@ def test_a_number_that_is_none(tmp_path: Path, number: int) -> None:
 
 def test_a_slice_is_no_number(tmp_path: Path) -> None:
     written_mixture.write(tmp_path, 10)
-    with pytest.raises(TypeError, match="read"):
+    with pytest.raises(TypeError, match="integer"):
         Loader(tmp_path)[2:4]  # type: ignore[index]
 
 
@@ -211,6 +211,8 @@ def test_keys_are_found_in_little_memory(tmp_path: Path) -> None:
         assert loader.by_key(every[number]).json["number"] == number
     with pytest.raises(Rt2dataError, match='no sample "any-0"'):
         loader.by_key("any-0")
-    assert sum(one.nbytes for one in loader._places) == 300 * 16
+    assert loader._places is not None
+    hashes, numbers = loader._places
+    assert hashes.nbytes + numbers.nbytes == 300 * 16
     again = pickle.loads(pickle.dumps(loader))
     assert again.by_key(every[5]).key == every[5]

@@ -8,6 +8,7 @@ import struct
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 
@@ -65,7 +66,7 @@ def write(
         {"source": source, "id": source, "aliases": [], "mix": count}
         for source, count in (samples.items() if isinstance(samples, Mapping) else [("any", samples)])
     ]
-    manifest = {"format": "rt2data.mixture/1", "name": "written", "sources": sources}
+    manifest: dict[str, Any] = {"format": "rt2data.mixture/1", "name": "written", "sources": sources}
     manifest["splits"] = {"train": {"shards": entries}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return keys
