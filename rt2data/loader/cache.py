@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from threading import get_ident
 from typing import NamedTuple
 
 import numpy as np
@@ -135,7 +136,7 @@ class Cache:
 
     def store(self, name: str, data: bytes) -> None:
         """Store a file; one with a dot in its name stays."""
-        temporary = self.folder / f"{name}.{os.getpid()}.part"
+        temporary = self.folder / f"{name}.{os.getpid()}.{get_ident()}.part"
         file = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o666)
         try:
             self._write(file, data, memoryview(zlib.crc32(data).to_bytes(_CRC.itemsize, "little")))
@@ -154,6 +155,7 @@ class Cache:
 
     def _write(self, file: int, head: bytes, data: memoryview) -> None:
         """Write a file from its start. On a full disk the older half of all pieces goes, again and again."""
+        tries = TRIES
         while True:
             try:
                 os.lseek(file, 0, os.SEEK_SET)
@@ -163,7 +165,8 @@ class Cache:
                 return
             except OSError as error:
                 held = sum(size for _, size, _ in self._files())
-                if not held or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                tries -= not held  # somebody else may have removed all
+                if not tries or error.errno not in (errno.ENOSPC, errno.EDQUOT):
                     raise self._refused(error) from None
                 self._shrink(held // 2)
 
