@@ -83,15 +83,16 @@ def per_shard(bench: Bench) -> None:
 
 
 def files(folder: Path, count: int, size: int) -> float:
-    """Seconds to write `count` files of `size` bytes, each synced under a temporary name and renamed."""
-    data = bytes(size)
+    """Seconds to write `count` files of `size` bytes and as many of 88, each synced under a temporary name and renamed:
+    shards and their indexes.
+    """
     with removed(folder):
         folder.mkdir()
         start = time.perf_counter()
-        for number in range(count):
+        for number in range(2 * count):
             temporary = folder / f".{number}"
             with temporary.open("wb") as file:
-                file.write(data)
+                file.write(bytes(88 if number % 2 else size))
                 file.flush()
                 os.fsync(file.fileno())
             temporary.rename(folder / f"{number}")

@@ -82,6 +82,7 @@ class Packed:
     Attributes:
         text: their headers, bytes and what stands behind them, one after the other.
         begins: where the members begin in `text`, and the last one ends, int64 (n + 1,).
+        places: where they begin, and the last one ends, once the images are between, int64 (n + 1,).
         sizes: their sizes in bytes, int64 (n,).
         is_image: bool (n,).
         lines: the lines that `Written.members` is of.
@@ -90,6 +91,7 @@ class Packed:
 
     text: Bytes
     begins: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int64]
     sizes: npt.NDArray[np.int64]
     is_image: npt.NDArray[np.bool_]
     lines: Bytes
@@ -116,7 +118,9 @@ def pack(names: Texts, sizes: npt.NDArray[np.int64], held: Texts, crcs: npt.NDAr
     lines, line_begins = text_columns.data(
         text_columns.join(names, b" ", text_columns.digits(sizes), b" ", checksums, b"\n")
     )
-    return Packed(text, begins, sizes, is_image, lines, line_begins)
+    places = np.array(begins, np.int64)
+    places[1:] += np.cumsum(np.where(is_image, sizes, 0))
+    return Packed(text, begins, places, sizes, is_image, lines, line_begins)
 
 
 def write(
@@ -142,7 +146,8 @@ def write(
     text, is_image = packed.text[start:stop], packed.is_image[rows]
     cuts = packed.begins[rows][is_image] + (BLOCK - start)
     image_sizes = packed.sizes[rows][is_image]
-    total = len(text) + int(image_sizes.sum())
+    places = packed.places[begins] - packed.places[rows.start]
+    total = int(places[-1])
     end = -(-(total + 2 * BLOCK) // RECORD) * RECORD - total
     with atomic.replacing(path, "room and permission to write a shard") as temporary:
         try:
@@ -153,19 +158,11 @@ def write(
             into.close(at + end)
         finally:
             into.abandon()
-    index = _index(packed, begins)
+    index = places.astype("<u8").tobytes()  # that of Megatron Energon: where samples begin, and the last one ends
     atomic.write_file(path.with_name(path.name + INDEX), index, sync=True)
     lines = packed.lines[packed.line_begins[rows.start] : packed.line_begins[rows.stop]]
     members = hashlib.sha256(lines.data).hexdigest()
     return Written(total + end, f"{into.crc:08x}", members, f"{google_crc32c.value(index):08x}")
-
-
-def _index(packed: Packed, begins: npt.NDArray[np.int64]) -> bytes:
-    """Where the samples of a shard begin and the last one ends, uint64 in little endian: that of Megatron Energon."""
-    rows = slice(begins[0], begins[-1])
-    places = packed.begins[rows.start : rows.stop + 1] - packed.begins[rows.start]
-    places[1:] += np.cumsum(np.where(packed.is_image[rows], packed.sizes[rows], 0))
-    return places[begins - rows.start].astype("<u8").tobytes()
 
 
 def _fill(

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import io
 import os
+import struct
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -31,16 +32,17 @@ def read(image: bytes, into: shard.Bytes) -> None:
     into[:] = np.frombuffer(image, np.uint8)
 
 
-def write(path: Path, members: list[Member], sink: Sink | None = None) -> shard.Written:
+def write(path: Path, members: list[Member], sink: Sink | None = None, begins: tuple[int, ...] = (0,)) -> shard.Written:
+    """Write the members from ``begins[0]`` on, of samples that begin at `begins`."""
     names = text_columns.of([name for name, *_ in members])
     held = text_columns.of([None if image else data for _, data, image in members])
-    images = [data for _, data, image in members if image]
+    images = [data for _, data, image in members[begins[0] :] if image]
     sizes = np.array([len(data) for _, data, _ in members], np.int64)
     crcs = np.array([google_crc32c.value(data) if image else 0 for _, data, image in members], np.int64)
     own = sink or Sink()
     try:
         packed = shard.pack(names, sizes, held, crcs)
-        return shard.write(path, packed, np.array([0, len(members)]), images, read, own)
+        return shard.write(path, packed, np.array([*begins, len(members)]), images, read, own)
     finally:
         if sink is None:
             own.end()
@@ -72,6 +74,20 @@ def test_the_file_is_that_of_tarfile(tmp_path_factory: pytest.TempPathFactory, m
     assert found.crc32c == f"{google_crc32c.value(data):08x}" == shard.crc32c_of(path)
     lines = "".join(f"{name} {len(body)} {google_crc32c.value(body):08x}\n" for name, body, _ in members)
     assert found.members == hashlib.sha256(lines.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("begins", [(0,), (0, 1, 2, 3), (2, 5, 6), (3, 7)])
+def test_the_index_says_where_samples_begin_in_the_file(tmp_path: Path, begins: tuple[int, ...]) -> None:
+    sizes = [700, 0, 512, 1, 90_000, 513, 0, 1024]
+    members = [(f"{i}.jpg", bytes(size), i % 3 != 0) for i, size in enumerate(sizes)]
+    found = write(tmp_path / "a.tar", members, begins=begins)
+    index = (tmp_path / "a.tar.idx").read_bytes()
+    with tarfile.open(tmp_path / "a.tar") as tar:
+        there = {info.name: info.offset for info in tar}
+        expected = [there[f"{begin}.jpg"] for begin in begins] + [tar.offset]
+    assert struct.unpack(f"<{len(expected)}Q", index) == tuple(expected)
+    assert found.index == f"{google_crc32c.value(index):08x}"
+    assert (tmp_path / "a.tar").read_bytes() == by_tarfile(members[begins[0] :])
 
 
 @given(st.lists(st.integers(0, 8**11 - 1), min_size=1, max_size=50))
