@@ -144,6 +144,8 @@ class DataLoader(torch_data.DataLoader[Any]):
                 expected = f"a Loader with rank={torch.distributed.get_rank()}, world_size={ranks}"
                 raise Rt2dataError("DataLoader", f"a loader of one reader among {ranks} processes", expected)
         self.loader = loader
+        if loader.remote and options.get("num_workers"):  # threads of its client are not in a process that is forked
+            options.setdefault("multiprocessing_context", "forkserver")
         super().__init__(
             _Positions(loader, transform), batch_size, sampler=_Rest(loader), collate_fn=collate_fn or _same, **options
         )

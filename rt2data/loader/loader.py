@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from hashlib import sha256
+from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 
 from rt2data import storage
@@ -39,16 +41,22 @@ class Sample:
     __slots__ = ("__dict__", "key", "members", "padding", "position")
 
     def __init__(self, position: int, data: bytes, *, padding: bool = False) -> None:
-        """Take the sample from its bytes in a tar. Raises ValueError where these are none."""
+        """Take the sample from its bytes in a tar. Raises ValueError where these are not the members of one sample."""
         self.position, self.padding = position, padding
         self.members: dict[str, bytes] = {}
-        at = 0
+        at, self.key, suffix = 0, "", ""
         while at < len(data):
-            self.key, _, suffix = data[at : data.index(0, at, at + 101)].decode("ascii").partition(".")
+            key, _, suffix = data[at : data.index(0, at, at + 101)].decode("ascii").partition(".")
+            if key != self.key:
+                if at:
+                    raise ValueError
+                self.key = key
             size = int(data[at + 124 : at + 135], 8)
             at += BLOCK
             self.members[suffix] = data[at : at + size]
             at += size + -size % BLOCK
+        if suffix != "json" or at != len(data):  # the JSON is a sample's last member
+            raise ValueError
 
     @cached_property
     def json(self) -> dict[str, Any]:
@@ -89,10 +97,12 @@ class Loader:
         cache: of a mixture in an object store, the folder that keeps what was read; readers of a machine may share it.
             None makes one below TMPDIR.
         cache_bytes: how much it may hold.
+        cache_readers: how many readers share it: 1, or as many as read on each machine.
 
     Attributes:
         size: samples of an epoch, of all readers together.
         epoch: the one that is read, from 0.
+        remote: whether the mixture is in an object store: a process that is forked from one that read cannot read it.
         position: how many samples of it all readers together have read, where all have read equally many.
 
     Raises:
@@ -112,13 +122,16 @@ class Loader:
         shuffle: bool = True,
         cache: str | Path | None = None,
         cache_bytes: int = CACHE_BYTES,
+        cache_readers: int = 1,
     ) -> None:
         where = str(path)
         if not 0 <= rank < world_size:
             raise Rt2dataError(where, f"rank {rank} of {world_size}", "ranks from 0 to world_size - 1")
+        if not 1 <= cache_readers <= world_size:
+            raise Rt2dataError(where, f"{cache_readers} readers of a cache", f"1 to all {world_size}")
         manifest = load_manifest(path)
         place = storage.place(path)
-        entries = shards(manifest, split)
+        entries = _checked(shards(manifest, split), where)
         self.rank, self.world_size, self.seed = rank, world_size, seed
         self.epoch = self.position = 0
         apart = split == "train" and shuffle and sources_of(manifest, split) != [None]
@@ -142,14 +155,18 @@ class Loader:
             raise Rt2dataError(where, f"no sample in {split}", "a split with samples")
         self.size: int = size
         folder = place if place.is_dir() else place.parent
+        self.remote = not isinstance(folder, Path)
         self._shards: Shards
         if isinstance(folder, Path):
             self._shards = LocalShards(folder, entries)
         else:
             self._shards = RemoteShards(folder, entries, None if cache is None else Path(cache), cache_bytes)
-        # Who shares no cache fetches what he himself reads.
-        self._whole_pieces = cache is not None or all(lanes % world_size == 0 for lanes in self._stream.lanes)
-        self._places: dict[str, int] = {}
+        # Samples are fetched one by one where others need the rest of a piece, or a cache would not hold it until then.
+        together = cache_readers == world_size or all(lanes % world_size == 0 for lanes in self._stream.lanes)
+        at_once = sum(entry["bytes"] for entry in entries) / self._shards.begins[-1] * self._stream.open
+        self._whole_pieces = together and at_once * cache_readers / world_size <= cache_bytes
+        self._places: tuple[npt.NDArray[np.uint64], Ints] | None = None
+        self._iterations = 0
 
     def __len__(self) -> int:
         """How many samples of an epoch this reader reads."""
@@ -157,8 +174,9 @@ class Loader:
 
     def __getitem__(self, number: int) -> Sample:
         """This reader's sample at a place of the epoch, from 0."""
+        number = operator.index(number)  # TypeError of a slice
         if not 0 <= number < len(self):
-            raise IndexError(number)
+            raise IndexError(f"sample {number} of a reader that has those from 0 to {len(self) - 1}")
         return self.read(self.epoch, [number * self.world_size + self.rank])[0]
 
     def read(self, epoch: int, positions: Sequence[int]) -> list[Sample]:
@@ -172,18 +190,31 @@ class Loader:
         return range(start, start + rounds * self.world_size, self.world_size)
 
     def __iter__(self) -> Iterator[Sample]:
-        """Iterate the rest of the epoch. At its end `epoch` is the next one."""
+        """Iterate the rest of the epoch. At its end `epoch` is the next one.
+
+        An iteration that was begun before ends with an error when it is asked for more, as it does behind `set_epoch`
+        and `load_state_dict`: there is one position.
+        """
+        self._iterations += 1
+        return self._iterate(self._iterations)
+
+    def _iterate(self, iteration: int) -> Iterator[Sample]:
         rest = self.rest()
         for first in range(0, len(rest), AT_ONCE):
             positions = np.array(rest[first : first + AT_ONCE], np.int64)
             for position, sample in zip(positions.tolist(), self._read(self.epoch, positions), strict=True):
+                if iteration != self._iterations:
+                    raise Rt2dataError("loader", "another iteration or epoch was begun", "one iteration at a time")
                 self.position = min(position - self.rank + self.world_size, self.size)
                 yield sample
         self.set_epoch(self.epoch + 1)
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to the start of an epoch."""
+        """Go to the start of an epoch, from 0."""
+        if not isinstance(epoch, int) or epoch < 0:
+            raise Rt2dataError("loader", f"epoch {epoch}", "a whole number from 0")
         self.epoch, self.position = epoch, 0
+        self._iterations += 1
 
     def state_dict(self) -> dict[str, Any]:
         """Where all readers together are: in JSON's types, the same on all of them, for any number of them."""
@@ -206,27 +237,34 @@ class Loader:
         for name in ("format", "fingerprint", "order", "seed"):
             if state.get(name) != own[name]:
                 raise Rt2dataError("state", f"{name} {state.get(name)}", str(own[name]), "It is of another loader")
-        epoch, position = state["epoch"], state["position"]
+        epoch, position = state.get("epoch"), state.get("position")
         if not (type(epoch) is int and epoch >= 0 and type(position) is int and 0 <= position <= self.size):
             raise Rt2dataError("state", f"epoch {epoch}, position {position}", f"a position up to {self.size:,}")
-        self.epoch, self.position = epoch, position
+        self.set_epoch(epoch)
+        self.position = position
 
     def by_key(self, key: str) -> Sample:
-        """The sample of a key; its `position` is -1. The first call reads where each sample of the shards lies.
+        """The sample of a key; its `position` is -1. The first call reads the key of every sample: a header each from a
+        disk, all bytes from an object store. 16 bytes per sample are kept.
 
         Raises:
             Rt2dataError: no such sample.
         """
-        if not self._places:
-            self._places = {name: number for number, name in enumerate(self._shards.keys())}
-        if key not in self._places:
-            raise Rt2dataError(f"{self._shards.folder}", f'no sample "{key}"', "a key of this split")
-        return Sample(-1, self._shards.read_one(self._places[key]))
+        if self._places is None:
+            hashes = np.fromiter(map(_hash, self._shards.keys()), np.uint64, count=int(self._shards.begins[-1]))
+            order = np.argsort(hashes, kind="stable")
+            self._places = hashes[order], order
+        hashes, numbers = self._places
+        first, last = (np.searchsorted(hashes, np.uint64(_hash(key)), side) for side in ("left", "right"))
+        for number in numbers[first:last].tolist():
+            sample = Sample(-1, self._shards.read_one(number))
+            if sample.key == key:
+                return sample
+        raise Rt2dataError(f"{self._shards.folder}", f'no sample "{key}"', "a key of this split")
 
     def _read(self, epoch: int, positions: Ints) -> Iterator[Sample]:
         """Read the samples at positions of an epoch; those behind the end of the epoch repeat samples before it."""
-        inside = np.where(positions < self.size, positions, positions - min(self.world_size, self.size))
-        inside = np.maximum(inside, 0)
+        inside = np.where(positions < self.size, positions, (positions - self.world_size) % self.size)
         order = np.argsort(inside, kind="stable")
         pieces = np.empty((3, len(positions)), np.int64)
         pieces[:, order] = self._stream.pieces(epoch, inside[order])
@@ -237,6 +275,21 @@ class Loader:
                 yield Sample(min(position, self.size), data, padding=position >= self.size)
             except ValueError:
                 raise self._shards.damaged(shard, f"no sample {number}") from None
+
+
+def _hash(key: str) -> int:
+    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "little")
+
+
+def _checked(entries: list[dict[str, Any]], where: str) -> list[dict[str, Any]]:
+    """The shards of a manifest, where they have what is read of them."""
+    for entry in entries:
+        for name, kind in (("samples", int), ("bytes", int), ("crc32c", str), ("members", str)):
+            value = entry.get(name)
+            if not isinstance(value, kind) or (isinstance(value, int) and value < 1):
+                expected = "a manifest as a build writes it"
+                raise Rt2dataError(f"{where} manifest.json", f'{name} {value} of "{entry["name"]}"', expected)
+    return entries
 
 
 def _fingerprint(entries: list[dict[str, Any]]) -> str:

@@ -16,9 +16,10 @@ import numpy.typing as npt
 from rt2data.loader.order import Ints, Permutation, key
 
 WINDOW = 4096
-_UNIT = 1 << 50  # shares are whole numbers of this fraction: WINDOW of them fit 63 bits
-_STEP = 0x9E3779B97F4A7C15 >> 14  # of 2**50
-_BLOCK = 1 << 12  # windows that are counted at once
+_BITS = 50  # shares are whole numbers of a fraction of 2**50: WINDOW of them fit 63 bits
+_MASK = (1 << _BITS) - 1
+_STEP = 0x9E3779B97F4A7C15 >> 14  # the golden ratio, of 2**50
+_BLOCK = 1 << 12  # windows that are counted at once; the counts before each such block are kept
 
 # The weight of each source at windows, (w,) -> (w, sources); any positive scale.
 Weights: TypeAlias = Callable[[Ints], npt.NDArray[np.float64]]
@@ -33,7 +34,9 @@ class SourceOrder:
 
     def __init__(self, weights: Weights, sources: int, key: int) -> None:
         self.weights, self.sources, self.key = weights, sources, key
-        self._counted = {0: np.zeros(sources, np.int64)}  # by number of windows: how many positions these gave to each
+        # How many positions each source has before each block of windows, and before the window last asked for.
+        self._counted = [np.zeros(sources, np.int64)]
+        self._last: tuple[int, Ints] = 0, self._counted[0]
 
     def take(self, positions: Ints) -> tuple[Ints, Ints]:
         """The source of each position, and how many positions before it in the stream are the same source's.
@@ -59,20 +62,23 @@ class SourceOrder:
         weights = self.weights(windows)
         ends = np.cumsum(weights, axis=1)
         shares = np.zeros((len(windows), self.sources + 1), np.int64)
-        shares[:, 1:] = np.rint(ends / ends[:, -1:] * _UNIT)
-        spread = (
-            windows * _STEP + self.key % _UNIT
-        ) % _UNIT  # a product that wraps at 2**64 is right: 2**50 divides that
-        cuts = (shares * WINDOW + spread[:, None]) // _UNIT
-        return np.asarray(cuts)
+        shares[:, 1:] = np.rint(ends / ends[:, -1:] * (1 << _BITS))
+        # A product that wraps at 2**64 is right: 2**50 divides that.
+        spread = (windows * _STEP + (self.key & _MASK)) & _MASK
+        return np.asarray((shares * WINDOW + spread[:, None]) >> _BITS)
 
     def _before(self, window: int) -> Ints:
         """How many positions before a window each source has, (sources,)."""
-        if window not in self._counted:
-            start = max(known for known in self._counted if known < window)
-            total = self._counted[start].copy()
-            for first in range(start, window, _BLOCK):
-                windows = np.arange(first, min(first + _BLOCK, window), dtype=np.int64)
-                total += np.diff(self._cuts(windows), axis=1).sum(axis=0)
-            self._counted = {0: self._counted[0], window: total}
-        return self._counted[window]
+        block, rest = divmod(window, _BLOCK)
+        for first in range((len(self._counted) - 1) * _BLOCK, block * _BLOCK, _BLOCK):
+            self._counted.append(self._counted[-1] + self._count(first, first + _BLOCK))
+        if self._last[0] // _BLOCK != block or self._last[0] > window:
+            self._last = window - rest, self._counted[block]
+        first, total = self._last
+        self._last = window, total + self._count(first, window)
+        return self._last[1]
+
+    def _count(self, first: int, end: int) -> Ints:
+        """How many positions of windows each source has, (sources,)."""
+        cuts = self._cuts(np.arange(first, end, dtype=np.int64)).sum(axis=0)
+        return np.asarray(np.diff(cuts))

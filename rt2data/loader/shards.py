@@ -17,9 +17,15 @@ from rt2data.mixture.reader import INDEX
 from rt2data.storage import reading
 from rt2data.storage.places import Place, read_bytes
 
+try:
+    from google_crc32c import value as _crc32c
+except ImportError:  # then an index is held against what the shard's size and its samples allow
+    _crc32c = None
+
 BLOCK = 512  # bytes of a tar header, and the unit of what follows it; two of zeros end a tar
 RECORD = 10_240  # bytes, of which a tar has whole ones
 MAX_OPEN = 256  # files
+MAX_INDEXED = 1 << 24  # samples whose place is kept, in four bytes each
 TOGETHER = 64  # samples that are read at once where all are read in order
 
 Ints = npt.NDArray[np.int64]
@@ -38,6 +44,8 @@ class Shards(ABC):
     def __init__(self, folder: Place, entries: Sequence[Mapping[str, Any]]) -> None:
         self.folder, self.entries = folder, entries
         self.begins = np.cumsum([0, *(entry["samples"] for entry in entries)], dtype=np.int64)
+        self._blocks: OrderedDict[int, npt.NDArray[np.uint32]] = OrderedDict()
+        self._kept = 0
 
     @abstractmethod
     def read(self, numbers: Ints, before: Ints, count: Ints) -> Iterator[Found]:
@@ -76,23 +84,41 @@ class Shards(ABC):
         """The error of a shard that is not as it was built."""
         return Rt2dataError(self.name(shard), found, "the shard of the manifest", "Run `rt2data verify`")
 
-    def offsets(self, shard: int, stored: bytes | list[int]) -> list[int]:
-        """Where the samples of a shard begin, and the last one ends, checked: of its index, or as `scan` found it.
+    def knows(self, shard: int) -> bool:
+        """Whether the index of a shard is at hand."""
+        return shard in self._blocks
+
+    def blocks(self, shard: int) -> npt.NDArray[np.uint32]:
+        """Where the samples of a shard begin, and the last one ends, in blocks of a tar, (samples + 1,). Those of a
+        bounded number of samples are kept.
 
         Raises:
-            Rt2dataError: they are not of this shard.
+            Rt2dataError: an index that is not of the shard.
         """
+        found = self._blocks.get(shard)
+        if found is None:
+            self._kept += self.entries[shard]["samples"]
+            while self._kept > MAX_INDEXED and self._blocks:
+                self._kept -= self.entries[self._blocks.popitem(last=False)[0]]["samples"]
+            found = self._blocks[shard] = self.check(shard, self.load_index(shard))
+        return found
+
+    @abstractmethod
+    def load_index(self, shard: int) -> bytes:
+        """The index of a shard: of its file, or as `scan` finds it."""
+
+    def check(self, shard: int, stored: bytes) -> npt.NDArray[np.uint32]:
+        """What an index says, where it can be that of a shard."""
         entry = self.entries[shard]
-        if isinstance(stored, bytes) and len(stored) % 8:
-            raise self.damaged(shard, f"an index of {len(stored)} bytes")
-        found = np.frombuffer(stored, "<u8") if isinstance(stored, bytes) else np.array(stored, np.uint64)
-        if len(found) != entry["samples"] + 1:
-            raise self.damaged(shard, f"{len(found) - 1:,} samples; {entry['samples']:,} in the manifest")
+        if len(stored) != 8 * (entry["samples"] + 1):
+            raise self.damaged(shard, f"an index of {len(stored) / 8 - 1:,g} samples; {entry['samples']:,} are listed")
+        found = np.frombuffer(stored, "<u8")
+        if _crc32c is not None and entry.get("index") and _crc32c(stored) != int(entry["index"], 16):
+            raise self.damaged(shard, "an index without its checksum")
         size = (int(found[-1]) + 2 * BLOCK + RECORD - 1) // RECORD * RECORD
         if found[0] or (found[1:] <= found[:-1]).any() or (found % BLOCK).any() or size != entry["bytes"]:
             raise self.damaged(shard, "an index that is not of this file")
-        out: list[int] = found.tolist()
-        return out
+        return (found // BLOCK).astype(np.uint32)
 
 
 class LocalShards(Shards):
@@ -100,15 +126,16 @@ class LocalShards(Shards):
 
     def __init__(self, folder: Path, entries: Sequence[Mapping[str, Any]]) -> None:
         super().__init__(folder, entries)
-        self._open: OrderedDict[int, tuple[int, list[int]]] = OrderedDict()
+        self._open: OrderedDict[int, int] = OrderedDict()
+        self._times: dict[int, int] = {}
 
     def read(self, numbers: Ints, before: Ints, count: Ints) -> Iterator[Found]:
         del before, count  # the system reads ahead
         shards, places = self.find(numbers)
         for shard, number in zip(shards.tolist(), places.tolist(), strict=True):
-            file, offsets = self._open.get(shard) or self._opened(shard)
-            begin = offsets[number]
-            size = offsets[number + 1] - begin
+            file, blocks = self._open.get(shard) or self._opened(shard), self._blocks.get(shard)
+            begin, end = (self.blocks(shard) if blocks is None else blocks)[number : number + 2].tolist()
+            size, begin = (end - begin) * BLOCK, begin * BLOCK
             data = os.pread(file, size, begin)
             if len(data) < size:
                 data = reading.pread(file, size, begin, self.name(shard))
@@ -116,10 +143,16 @@ class LocalShards(Shards):
                     raise self.damaged(shard, f"{begin + len(data):,} bytes")
             yield shard, number, data
 
+    def keys(self) -> Iterator[str]:
+        for shard in range(len(self.entries)):
+            for block in self.blocks(shard)[:-1].tolist():
+                file = self._open.get(shard) or self._opened(shard)
+                yield read_header(os.pread(file, BLOCK, block * BLOCK), self.name(shard))[0].partition(".")[0]
+
     def close(self) -> None:
         """Close all files; reading opens them again."""
         while self._open:
-            os.close(self._open.popitem()[1][0])
+            os.close(self._open.popitem()[1])
 
     def __getstate__(self) -> Any:
         return self.folder, self.entries
@@ -131,27 +164,30 @@ class LocalShards(Shards):
         if hasattr(self, "_open"):
             self.close()
 
-    def _opened(self, shard: int) -> tuple[int, list[int]]:
+    def load_index(self, shard: int) -> bytes:
+        try:
+            return read_bytes(self.folder / (self.entries[shard]["name"] + INDEX))
+        except FileNotFoundError:
+            file = self._open.get(shard) or self._opened(shard)
+            return scan(lambda at: os.pread(file, BLOCK, at), self.name(shard)).tobytes()
+
+    def _opened(self, shard: int) -> int:
         while len(self._open) >= MAX_OPEN:
-            os.close(self._open.popitem(last=False)[1][0])
+            os.close(self._open.popitem(last=False)[1])
         try:
             file = os.open(self.name(shard), os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise self.damaged(shard, error.strerror or str(error)) from None
-        try:
-            try:
-                stored: bytes | list[int] = read_bytes(self.folder / (self.entries[shard]["name"] + INDEX))
-            except FileNotFoundError:
-                stored = scan(lambda at: os.pread(file, BLOCK, at), self.name(shard))
-            offsets = self.offsets(shard, stored)
-        except BaseException:
-            os.close(file)
-            raise
-        self._open[shard] = file, offsets
-        return file, offsets
+        self._open[shard] = file
+        stat = os.fstat(file)
+        if stat.st_size != self.entries[shard]["bytes"]:
+            raise self.damaged(shard, f"{stat.st_size:,} bytes")
+        if self._times.setdefault(shard, stat.st_mtime_ns) != stat.st_mtime_ns:
+            raise self.damaged(shard, "another file than was read before")
+        return file
 
 
-def scan(header: Callable[[int], bytes], name: str) -> list[int]:
+def scan(header: Callable[[int], bytes], name: str) -> npt.NDArray[np.uint64]:
     """Where the samples of a shard begin, and the last one ends, from its headers alone.
 
     Args:
@@ -162,7 +198,7 @@ def scan(header: Callable[[int], bytes], name: str) -> list[int]:
     while True:
         block = header(at)
         if not block or block[0] == 0:
-            return offsets
+            return np.array(offsets, "<u8")
         member, size = read_header(block, name)
         at += BLOCK + -(-size // BLOCK) * BLOCK
         if member.endswith(".json") and "." not in member[: -len(".json")]:

@@ -24,6 +24,7 @@ class Stream(Protocol):
     size: int
     digest: str  # of the way in which samples are ordered, in a few words
     lanes: tuple[int, ...]  # a number of readers that divides each of these reads pieces that nobody else reads
+    open: int  # samples of the pieces that are read at once, all readers together
 
     def pieces(self, epoch: int, positions: Ints) -> Ints:
         """The samples at ascending positions of an epoch, and with which others each one is read.
@@ -38,6 +39,7 @@ class Sequential:
 
     digest = "sequential"
     lanes: tuple[int, ...] = (1,)
+    open = RUN
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -54,7 +56,9 @@ class Shuffled:
 
     def __init__(self, size: int, *secret: object) -> None:
         self.size, self.secret = size, secret
-        self.lanes: tuple[int, ...] = (Order(size, 0).lanes,)
+        order = Order(size, 0)
+        self.lanes: tuple[int, ...] = (order.lanes,)
+        self.open = order.lanes * order.run
 
     def pieces(self, epoch: int, positions: Ints) -> Ints:
         return np.stack(Order(self.size, key(*self.secret, epoch)).pieces(positions))
@@ -68,6 +72,7 @@ class Weighted:
         self.size, self.secret, self.sizes = size, secret, sizes
         self.digest = f"weights {schedule.digest}"
         self.lanes: tuple[int, ...] = (1,)  # whose a source's position is depends on the other sources
+        self.open = sum(order.lanes * order.run for order in (Order(one, 0) for one in sizes))
         self.begins = np.cumsum([0, *sizes])
         self.sources = SourceOrder(schedule.at, len(sizes), key(*secret, "sources"))
 
@@ -96,6 +101,7 @@ class Schedule:
     def __init__(self, points: Sequence[tuple[int, Sequence[float]]], *, linear: bool) -> None:
         self.windows = np.array([position // WINDOW for position, _ in points], np.int64)
         shares = np.array([weights for _, weights in points], np.float64)
+        shares /= shares.max(axis=1, keepdims=True)  # so that a sum of great ones is none beyond all bounds
         self.shares = shares / shares.sum(axis=1, keepdims=True)
         self.linear = linear
         self.digest = blake2b(

@@ -62,11 +62,13 @@ def load_manifest(path: str | Place) -> dict[str, Any]:
             else ""
         )
         raise Rt2dataError(str(path), "no manifest.json", "the folder of a built mixture", repair) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise Rt2dataError(str(file), str(error), "a manifest in JSON") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         kind = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
         raise Rt2dataError(str(file), f"format {kind}", FORMAT)
+    if not isinstance(manifest.get("splits"), dict) or not isinstance(manifest.get("sources"), list):
+        raise Rt2dataError(str(file), "no splits or no sources", "a manifest as a build writes it")
     return manifest
 
 

@@ -252,12 +252,21 @@ def _store(scheme: str, bucket: str) -> Any:
     return store.S3Store(bucket, **options)
 
 
+@cache
+def _process() -> int:
+    """The process that asked first. The client's threads are not in one that is forked from it: that would wait."""
+    return os.getpid()
+
+
 @contextmanager
 def _asking(url: Url, what: str) -> Iterator[tuple[Any, Any]]:
     """Give (`obstore`, the client of the object's bucket); their errors become Rt2dataError or FileNotFoundError."""
     import obstore
     from obstore.exceptions import BaseError, PreconditionError
 
+    if _process() != os.getpid():
+        repair = 'Start workers by "spawn" or "forkserver": multiprocessing_context of a DataLoader'
+        raise Rt2dataError(str(url), "a process that was forked from one that used an object store", "another", repair)
     try:
         yield obstore, _store(url.scheme, url.bucket)
     except FileNotFoundError:
@@ -276,10 +285,24 @@ def _asking(url: Url, what: str) -> Iterator[tuple[Any, Any]]:
 
 
 @cache
-def _threads() -> ThreadPoolExecutor:
+def _threads(_process: int) -> ThreadPoolExecutor:
+    """The threads of a process: those of the one that it was forked from are not there."""
     from concurrent.futures import ThreadPoolExecutor
 
     return ThreadPoolExecutor(PARALLEL, thread_name_prefix="rt2data-storage")
+
+
+def fetch_range(url: Url, start: int, stop: int, etag: str = "") -> memoryview:
+    """Return the bytes of an object from `start` to `stop`. Arguments and errors as of `fetch_ranges`."""
+    known = _known(url)
+    options: dict[str, Any] = {"range": (start, stop)}
+    if tag := etag or (known[0].etag if known else ""):
+        options["if_match"] = f'"{tag}"'
+    try:
+        with _asking(url, "get") as (obstore, store):
+            return _get_complete(url, stop - start, lambda: obstore.get(store, url.key, options=options))
+    except FileNotFoundError:
+        raise Rt2dataError(str(url), "no such object", "the file that was indexed") from None
 
 
 def fetch_ranges(ranges: Iterable[tuple[Url, int, int]], etag: str = "") -> Iterator[memoryview]:
@@ -292,18 +315,6 @@ def fetch_ranges(ranges: Iterable[tuple[Url, int, int]], etag: str = "") -> Iter
     Raises:
         Rt2dataError: an object is gone, or has changed.
     """
-
-    def fetch(url: Url, start: int, stop: int) -> memoryview:
-        known = _known(url)
-        options: dict[str, Any] = {"range": (start, stop)}
-        if tag := etag or (known[0].etag if known else ""):
-            options["if_match"] = f'"{tag}"'
-        try:
-            with _asking(url, "get") as (obstore, store):
-                return _get_complete(url, stop - start, lambda: obstore.get(store, url.key, options=options))
-        except FileNotFoundError:
-            raise Rt2dataError(str(url), "no such object", "the file that was indexed") from None
-
     pending: deque[tuple[int, Future[memoryview]]] = deque()
     under_way = 0
     try:
@@ -312,7 +323,7 @@ def fetch_ranges(ranges: Iterable[tuple[Url, int, int]], etag: str = "") -> Iter
                 size, future = pending.popleft()
                 yield future.result()
                 under_way -= size
-            pending.append((stop - start, _threads().submit(fetch, url, start, stop)))
+            pending.append((stop - start, _threads(os.getpid()).submit(fetch_range, url, start, stop, etag)))
             under_way += stop - start
         while pending:
             yield pending.popleft()[1].result()

@@ -6,9 +6,11 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rt2data.loader.mixing import WINDOW, SourceOrder
-from rt2data.loader.order import LANES, RUN, Order, Permutation, key
+from rt2data.loader.order import LANE_RUNS, LANES, MIN_RUNS, RUN, Order, Permutation, key
 from rt2data.loader.stream import Schedule, Weighted
 
 SIZES = (1, 2, 3, 31, 32, 33, 959, 3839, 3840, 3841, 5_000, 133_337, 262_144, 300_001)
@@ -41,6 +43,51 @@ def test_an_epoch_has_each_sample_once(size: int) -> None:
     assert np.array_equal(np.sort(out), positions)
     some = np.random.default_rng(0).permutation(size)[:50]
     assert np.array_equal(order.samples(some), out[some])
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 4_000), st.integers(0, 2**64 - 1))
+def test_any_size_and_any_key(size: int, one: int) -> None:
+    numbers = np.arange(size)
+    permutation = Permutation(size, one)
+    assert np.array_equal(np.sort(permutation(numbers)), numbers)
+    assert np.array_equal(permutation.inverse(permutation(numbers)), numbers)
+    assert np.array_equal(np.sort(Order(size, one).samples(numbers)), numbers)
+
+
+@settings(max_examples=25)
+@given(st.integers(2**20, 2**40), st.integers(0, 2**64 - 1), st.integers(0, 2**40))
+def test_any_part_of_a_great_order(size: int, one: int, first: int) -> None:
+    """No two of some thousand positions have the same sample, and a permutation of that size comes back."""
+    lanes = Order(size, one).lanes
+    begin = first % size
+    positions = np.unique(np.concatenate([np.arange(begin, begin + 200), begin + np.arange(64) * lanes]) % size)
+    out = Order(size, one).samples(positions)
+    assert len(np.unique(out)) == len(out)
+    assert out.min() >= 0
+    assert out.max() < size
+    permutation = Permutation(size, one)
+    assert np.array_equal(permutation.inverse(permutation(positions)), positions)
+
+
+def edges() -> list[int]:
+    """Sizes at which the number of lanes or the length of runs changes, and their neighbours."""
+    least = [lanes * LANE_RUNS * RUN for lanes in LANES] + [MIN_RUNS, 2 * MIN_RUNS, LANES[-1], LANES[0]]
+    return sorted(size + more for size in least for more in (-1, 0, 1))
+
+
+@pytest.mark.parametrize("size", [size for size in edges() if size < 130_000])
+def test_an_epoch_of_a_size_at_an_edge(size: int) -> None:
+    assert (np.bincount(Order(size, 5).samples(np.arange(size)), minlength=size) == 1).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [size for size in edges() if size > 130_000])
+def test_an_epoch_of_a_great_size_at_an_edge(size: int) -> None:
+    order, seen = Order(size, 5), np.zeros(size, np.int64)
+    for first in range(0, size, 1 << 17):
+        seen[order.samples(np.arange(first, min(first + (1 << 17), size)))] += 1
+    assert (seen == 1).all()
 
 
 def test_the_order_is_that_of_its_key_alone() -> None:
@@ -142,6 +189,44 @@ def test_a_schedule_holds_or_goes_along_lines() -> None:
     assert steps.tolist() == [0.25, 0.25, 0.5, 0.5, 0, 0]
     lines = Schedule(points, linear=True).at(windows)[:, 0]
     assert lines.tolist() == [0.25, 0.375, 0.5, 0.25, 0, 0]
+
+
+@pytest.mark.parametrize("scale", [5e-324, 1e-300, 1.0, 1e300, 8.9e307])
+def test_weights_of_any_scale(scale: float) -> None:
+    schedule = Schedule([(0, [scale, 2 * scale, scale])], linear=False)
+    assert schedule.shares.tolist() == [[0.25, 0.5, 0.25]]
+    source, _ = SourceOrder(schedule.at, 3, 1).take(np.arange(WINDOW))
+    assert np.bincount(source).tolist() == [WINDOW // 4, WINDOW // 2, WINDOW // 4]
+
+
+def test_a_source_that_rests_goes_on_where_it_was() -> None:
+    points = [(0, [1.0, 1.0]), (2 * WINDOW, [1.0, 0.0]), (4 * WINDOW, [1e-9, 1.0]), (6 * WINDOW, [0.0, 1.0])]
+    for linear in (False, True):
+        order = SourceOrder(Schedule(points, linear=linear).at, 2, 9)
+        source, before = order.take(np.arange(8 * WINDOW))
+        for number in range(2):
+            assert np.array_equal(np.sort(before[source == number]), np.arange((source == number).sum()))
+        rests = source[3 * WINDOW : 4 * WINDOW]
+        assert linear or not rests.any()
+        assert source[6 * WINDOW :].all()
+
+
+def test_a_weight_is_exact_at_each_window_of_a_line() -> None:
+    schedule = Schedule([(0, [1.0, 0.0]), (50 * WINDOW, [0.0, 1.0])], linear=True)
+    source, _ = SourceOrder(schedule.at, 2, 9).take(np.arange(60 * WINDOW))
+    counts = source.reshape(60, WINDOW).sum(axis=1)
+    assert (np.abs(counts - WINDOW * np.minimum(np.arange(60) / 50, 1)) < 1).all()
+
+
+def test_far_into_a_stream() -> None:
+    """A position is what it is from wherever it is asked for, a billion in as well."""
+    schedule = Schedule([(0, [1.0, 2.0, 4.0]), (10**9, [4.0, 2.0, 1.0])], linear=True)
+    far = np.arange(10**9 - 20, 10**9 + 20)
+    at_once = SourceOrder(schedule.at, 3, 9).take(far)
+    gone = SourceOrder(schedule.at, 3, 9)
+    for begin in (5, 3 * 10**8, 10**7, 10**9 - 5000):
+        gone.take(np.arange(begin, begin + 10))
+    assert all(np.array_equal(a, b) for a, b in zip(at_once, gone.take(far), strict=True))
 
 
 def test_a_source_shows_all_of_it_before_any_again() -> None:
