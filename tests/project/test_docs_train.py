@@ -5,7 +5,10 @@ with tiny models for published ones.
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +60,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def script(name: str, model: Path, **constants: Any) -> str:
-    """A script of the page with a tiny model in place of a published one, and with other constants."""
+def script(name: str, model: Path) -> str:
+    """A script of the page with a tiny model in place of a published one, which notes what it trains on."""
     code = page_scripts.script(PAGE, name)
-    code = code.replace('"google/paligemma2-3b-pt-224"', repr(str(model)))
-    for constant, value in constants.items():
-        code, count = re.subn(rf"^{constant} = .*$", f"{constant} = {value!r}".replace("\\", r"\\"), code, flags=re.M)
-        assert count == 1, constant
-    return page_scripts.NOTE_SAMPLES + code
+    assert '"google/paligemma2-3b-pt-224"' in code
+    return page_scripts.NOTE_SAMPLES + code.replace('"google/paligemma2-3b-pt-224"', repr(str(model)))
 
 
 def expected(loader: Loader, model: Path, epochs: int = 1) -> list[str]:
@@ -90,11 +90,11 @@ def dealt(everything: list[str], ranks: int) -> list[list[str]]:
 def test_the_script_for_64_gpus(server: s3_server.Server, mixture: Built, model: Path, tmp_path: Path) -> None:
     """In two processes, then on in one: each sample once, over the end of an epoch."""
     url = server.upload(mixture.out, "mixture")
-    code = page_scripts.NOTE_SAMPLES + page_scripts.script(PAGE, "train.py")
+    code = script("train.py", model)
     assert len(page_scripts.script(PAGE, "train.py").splitlines()) <= 60
     small = {
         '"s3://robots/mixture"': repr(url), '"/local/cache"': repr(str(tmp_path / "cache")),
-        '"google/paligemma2-3b-pt-224"': repr(str(model)), "= 8, 2, 100_000, 1_000 ": "= 4, 2, 4, 2 ",
+        "= 8, 2, 100_000, 1_000 ": "= 4, 2, 4, 2 ",
         '"num_workers": 4': '"num_workers": 2',
     }  # fmt: skip
     for own, other in small.items():
@@ -116,21 +116,44 @@ def test_fsdp(folder: Path, model: Path) -> None:
 
 def test_accelerate(folder: Path, model: Path) -> None:
     """`prepare` leaves the loader alone: each process has every second sample."""
-    page_scripts.run(script("with_accelerate.py", model), folder, "accelerate")
+    page_scripts.run(script("with_accelerate.py", model), folder, "torchrun")
     assert seen(folder) == dealt(expected(Loader(folder / "out/quickstart"), model), 2)
     assert list((folder / "state").glob("custom_checkpoint*"))
 
 
 def test_trainer(folder: Path, model: Path) -> None:
-    """Two processes stop after four updates, and one goes on with its eight: each sample once."""
-    code = script("with_trainer.py", model).replace('"trained", max_steps=8', '"trained", max_steps=4')
-    code = code.replace("per_device_train_batch_size", "per_device_train_batch_size")
-    page_scripts.run(code, folder, "torchrun")
-    everything = expected(Loader(folder / "out/quickstart"), model, epochs=2)
-    assert seen(folder) == dealt(everything[:64], 2)
-    page_scripts.run(script("with_trainer.py", model), folder, "torchrun", 1)
-    assert seen(folder) == [everything[64 : 64 + 26 + 0]]
+    """Two processes stop after two updates, and one goes on to the fourth: each sample once."""
+    code = script("with_trainer.py", model)
+    assert code.count("max_steps=8, save_steps=4") == 1
+    first = code.replace("max_steps=8, save_steps=4", "use_cpu=True, max_steps=2, save_steps=2")
+    page_scripts.run(first, folder, "torchrun")
+    everything = expected(Loader(folder / "out/quickstart"), model)
+    assert seen(folder) == dealt(everything[:32], 2)
+    page_scripts.run(first.replace("max_steps=2", "max_steps=4"), folder, "torchrun", 1)
+    assert seen(folder) == [everything[32:48]]
 
 
 def test_jax(folder: Path) -> None:
     page_scripts.run(page_scripts.script(PAGE, "with_jax.py"), folder, "jax")
+
+
+def test_energon(folder: Path) -> None:
+    """The command and the cooker of the page: each sample once, with its images."""
+    code = page_scripts.script(PAGE, "with_energon.py")
+    command = re.search(r"^energon prepare .*?[^\\\\]$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    assert command is not None
+    words = shlex.split(command[0].replace("\\\n", " "))
+    energon = Path(sys.executable).with_name(words[0])
+    ran = subprocess.run([energon, *words[1:]], cwd=folder, capture_output=True, text=True, timeout=200, check=False)
+    assert ran.returncode == 0, ran.stderr
+    printed = page_scripts.run(code + "\nprint(*keys, sep='\\n')\n", folder, "python")
+    assert sorted(printed.split()) == sorted(sample.key for sample in Loader(folder / "out/quickstart"))
+
+
+def test_mosaicml_and_litdata(folder: Path) -> None:
+    check = """
+    for number in (0, len(loader) - 1):
+        assert StreamingDataset(local="out/mds", batch_size=4)[number] == row(number)
+        assert litdata.StreamingDataset("out/litdata")[number] == row(number)
+"""
+    page_scripts.run(page_scripts.script(PAGE, "with_others.py") + check, folder, "python")

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,18 +67,17 @@ def script(page: Path, name: str) -> str:
     if own.missing():
         pytest.skip(f"{', '.join(own.missing())} not installed")
     (preamble,) = [one.code for one in found if "preamble" in one.options]
-    return own.code if "import Loader" in own.code else preamble + own.code
+    return own.code if "import Loader" in own.code or own.options["launch"] == "python" else preamble + own.code
 
 
-def run(code: str, folder: Path, launch: str, processes: int = 2, environment: Sequence[str] = ()) -> str:
-    """Run a script with a launcher: ``torchrun``, ``accelerate``, or ``jax`` (which has so many devices).
+def run(code: str, folder: Path, launch: str, processes: int = 2) -> str:
+    """Run a script with ``torchrun``, as it is (``python``), or with so many devices of JAX (``jax``).
 
     Args:
         code: the script.
         folder: in which it is written and run.
         launch: the launcher.
         processes: how many.
-        environment: further variables, as NAME=VALUE.
 
     Returns:
         What it printed.
@@ -89,13 +87,10 @@ def run(code: str, folder: Path, launch: str, processes: int = 2, environment: S
     count = str(processes)
     command = {
         "torchrun": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", count],
-        "accelerate": [
-            "-m", "accelerate.commands.launch", "--cpu", "--num_processes", count, "--num_machines", "1",
-            "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
-        ],
+        "python": [],
         "jax": [],
     }[launch]  # fmt: skip
-    own = dict(one.split("=", 1) for one in environment) | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    own = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     if launch == "jax":
         own |= {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}", "JAX_PLATFORMS": "cpu"}
     ran = subprocess.run(
