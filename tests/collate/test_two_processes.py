@@ -38,7 +38,8 @@ for family in tiny_models.FAMILIES:
         distributed.all_reduce(mean)
         if p.grad is not None:
             torch.testing.assert_close(p.grad, mean / world, rtol=1e-3, atol=1e-6)
-    print(family, rank, loss.isfinite().item() and len(alone) > 10, flush=True)
+    fine = loss.isfinite().item() and len(alone) > 10
+    print(f"{{family}} {{rank}} {{fine}}\\n", end="", flush=True)
 distributed.destroy_process_group()
 """
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import page_scripts, s3_server, small_corpora, tiny_models
+from support import page_scripts, s3_server, tiny_models
 from support.built_mixture import Built
 from support.repository import DOCS
 
