@@ -86,15 +86,20 @@ EXTRAS_dev := dev
 EXTRAS_bench := build,train
 EXTRAS_tfds := tfds-build
 EXTRAS_frameworks := test,frameworks
+EXTRAS_readers := test,readers
+# It asks for an older NumPy and an older transformers, and works with ours.
+WITHOUT_DEPENDENCIES_readers := mosaicml-streaming==0.13.0
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing rt2data[$(EXTRAS_$*)] into $(VENV); this happens again only when pyproject.toml or constraints.txt changes"
 	@set -e; \
 	if command -v uv >/dev/null 2>&1; then \
 	  uv pip install --quiet --compile-bytecode --python "$(BIN)/python" --constraint constraints.txt --editable '.[$(EXTRAS_$*)]'; \
+	  $(if $(WITHOUT_DEPENDENCIES_$*),uv pip install --quiet --python "$(BIN)/python" --no-deps $(WITHOUT_DEPENDENCIES_$*);) \
 	else \
 	  "$(BIN)/python" -m pip --version >/dev/null 2>&1 || "$(BIN)/python" -m ensurepip >/dev/null; \
 	  "$(BIN)/python" -m pip install --quiet --disable-pip-version-check 'pip>=24'; \
 	  "$(BIN)/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS_$*)]'; \
+	  $(if $(WITHOUT_DEPENDENCIES_$*),"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-deps $(WITHOUT_DEPENDENCIES_$*);) \
 	fi
 	@touch "$@"
 

@@ -2,7 +2,7 @@
 
 loader = Loader("/data/mine", rank=rank, world_size=world_size)
 batches = DataLoader(loader, batch_size=32, num_workers=8, collate_fn=collate)
-for batch in batches:  # one epoch
+for batch in batches:  # the rest of an epoch
     train(batch)
     save({"data": batches.state_dict()})  # load_state_dict goes on behind this batch
 """
@@ -100,13 +100,13 @@ class IterableDataset(torch_data.IterableDataset[T], Generic[T]):
 
 
 class _Rest(torch_data.Sampler[Any]):
-    """The epoch and the position of each sample that is left of the epoch."""
+    """The epoch and the position of each sample that is left of the epoch. Its length is that of a whole epoch."""
 
     def __init__(self, loader: Loader) -> None:
         self.loader = loader
 
     def __len__(self) -> int:
-        return len(self.loader.rest())
+        return len(self.loader)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         epoch = self.loader.epoch
@@ -116,7 +116,8 @@ class _Rest(torch_data.Sampler[Any]):
 class DataLoader(torch_data.DataLoader[Any]):
     """PyTorch's DataLoader over the rest of a `Loader`'s epoch. It gives the samples in the loader's order with any
     number of workers, and keeps the loader's position at what the training loop has taken, not at what workers read
-    ahead.
+    ahead. Its length is the number of batches of a whole epoch, wherever the loader is: learning rate schedules do not
+    change when a run goes on. accelerate's `prepare` returns it as it is.
 
     Args:
         loader: of this rank.
@@ -126,8 +127,12 @@ class DataLoader(torch_data.DataLoader[Any]):
         options: further arguments of PyTorch's DataLoader, but those about datasets, samplers and shuffling.
 
     Raises:
-        Rt2dataError: several processes train, and the loader gives all of them the same samples.
+        Rt2dataError: several processes train, and the loader gives all of them the same samples; no batch size.
     """
+
+    # accelerate would make another DataLoader of it, which gives each process only a part of its batches. What bears
+    # this mark it takes for one that it has made.
+    _is_accelerate_prepared = True
 
     def __init__(
         self,
@@ -143,6 +148,8 @@ class DataLoader(torch_data.DataLoader[Any]):
             if ranks > 1 and loader.world_size == 1:
                 expected = f"a Loader with rank={torch.distributed.get_rank()}, world_size={ranks}"
                 raise Rt2dataError("DataLoader", f"a loader of one reader among {ranks} processes", expected)
+        if batch_size is None:
+            raise Rt2dataError("DataLoader", "batch_size None", "how many samples a batch has")
         self.loader = loader
         if loader.remote and options.get("num_workers"):  # threads of its client are not in a process that is forked
             options.setdefault("multiprocessing_context", "forkserver")
@@ -153,7 +160,7 @@ class DataLoader(torch_data.DataLoader[Any]):
     def __iter__(self) -> Iterator[Any]:
         """Iterate the batches that are left of the epoch; at its end the next epoch is due."""
         start, size = self.loader.position, self.loader.size
-        each = (self.batch_size or 1) * self.loader.world_size
+        each = self.batch_size * self.loader.world_size
         for number, batch in enumerate(super().__iter__(), 1):
             self.loader.position = min(start + number * each, size)
             yield batch
@@ -164,5 +171,10 @@ class DataLoader(torch_data.DataLoader[Any]):
         return self.loader.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where a state was taken, on any number of ranks and workers: `Loader.load_state_dict`."""
+        """Go on where a state was taken, on any number of ranks and workers: `Loader.load_state_dict`.
+
+        Where no batch was left of the epoch, the next one begins.
+        """
         self.loader.load_state_dict(state)
+        if len(self.loader.rest()) < (self.batch_size if self.drop_last else 1):
+            self.loader.set_epoch(self.loader.epoch + 1)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from support.built_mixture import Built
 
+from rt2data.errors import Rt2dataError
 from rt2data.loader import Loader, Sample
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -98,6 +99,48 @@ def test_stateful_dataloader_of_torchdata(mixture: Built, style: str) -> None:
     again.load_state_dict(state)
     seen += [name for batch in again for name in batch]
     assert seen == whole
+
+
+def test_the_length_is_that_of_an_epoch_wherever_it_is(mixture: Built) -> None:
+    batches = DataLoader(Loader(mixture.out), 4)
+    whole = len(batches)
+    assert next(iter(batches))[0].position == 0
+    assert len(batches) == whole == -(-batches.loader.size // 4)
+    assert next(iter(batches))[0].position == 4  # a loop that was left goes on
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_a_state_at_the_end_of_an_epoch_goes_on_with_the_next(mixture: Built, drop_last: bool) -> None:
+    state = {}
+    batches = DataLoader(Loader(mixture.out), 4, drop_last=drop_last)
+    for _ in batches:
+        state = batches.state_dict()
+    assert state["epoch"] == 0
+    again = DataLoader(Loader(mixture.out), 4, drop_last=drop_last)
+    again.load_state_dict(state)
+    assert (again.loader.epoch, again.loader.position) == (1, 0)
+    assert next(iter(again))[0].key == keys(second_of(mixture.out))[0]
+
+
+def second_of(out: Path) -> Loader:
+    loader = Loader(out)
+    loader.set_epoch(1)
+    return loader
+
+
+def fails(sample: Sample) -> str:
+    raise ValueError(f"cannot read {sample.key}")
+
+
+def test_an_error_of_a_worker_stops_the_loop(mixture: Built) -> None:
+    with pytest.raises(ValueError, match=f"cannot read {keys(Loader(mixture.out))[0]}"):
+        next(iter(DataLoader(Loader(mixture.out), 4, transform=fails, num_workers=2)))
+
+
+def test_a_batch_without_a_size(mixture: Built) -> None:
+    size: Any = None
+    with pytest.raises(Rt2dataError, match="batch_size None; expected how many samples a batch has"):
+        DataLoader(Loader(mixture.out), size)
 
 
 RANKS = """
