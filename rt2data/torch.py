@@ -41,7 +41,28 @@ class _Positions(torch_data.Dataset[T], Generic[T]):
         return self.read(places[0][0], [position for _, position in places])
 
 
-class Dataset(torch_data.Dataset[T], Generic[T]):
+class _Epoch:
+    """The epoch that `set_epoch` names, also for the copies of a dataset in workers that live on."""
+
+    loader: Loader
+
+    def __init__(self) -> None:
+        self._named = torch.full((), -1, dtype=torch.int64).share_memory_()
+        self._heard = -1
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of an epoch, here and in all workers. Loops that know datasets call this before each one."""
+        self._named.fill_(epoch)
+        self._listen()
+
+    def _listen(self) -> None:
+        epoch = int(self._named)
+        if epoch != self._heard:
+            self._heard = epoch
+            self.loader.set_epoch(epoch)
+
+
+class Dataset(torch_data.Dataset[T], _Epoch, Generic[T]):
     """The samples of one epoch of a `Loader`'s reader, by number from 0, for code that asks for a map-style dataset.
 
     Args:
@@ -50,6 +71,7 @@ class Dataset(torch_data.Dataset[T], Generic[T]):
     """
 
     def __init__(self, loader: Loader, transform: Callable[[Sample], T] | None = None) -> None:
+        _Epoch.__init__(self)
         self.loader, self._read = loader, _Positions(loader, transform).read
 
     def __len__(self) -> int:
@@ -64,23 +86,27 @@ class Dataset(torch_data.Dataset[T], Generic[T]):
         """Return the samples of a batch."""
         if numbers and not (min(numbers) >= 0 and max(numbers) < len(self)):
             raise IndexError(numbers)
+        self._listen()
         return self._read(self.loader.epoch, [n * self.loader.world_size + self.loader.rank for n in numbers])
 
 
-class IterableDataset(torch_data.IterableDataset[T], Generic[T]):
+class IterableDataset(torch_data.IterableDataset[T], _Epoch, Generic[T]):
     """The rest of a `Loader`'s epoch, dealt to the workers sample by sample, for code that asks for an iterable.
 
     Every sample comes once. `DataLoader` makes a batch of samples of one worker, so what a batch holds depends on the
-    number of workers, as with every iterable dataset; with a `Dataset` it does not. torchdata's StatefulDataLoader
+    number of workers, as with every iterable dataset; with a `Dataset` it does not. Each pass is the same epoch until
+    `set_epoch` names another. torchdata's StatefulDataLoader
     keeps and restores its state.
     """
 
     def __init__(self, loader: Loader, transform: Callable[[Sample], T] | None = None) -> None:
+        _Epoch.__init__(self)
         self.loader, self._read = loader, _Positions(loader, transform).read
         self._taken = 0  # by this worker, of its part of the epoch
 
     def __iter__(self) -> Iterator[T]:
         """Iterate this worker's part."""
+        self._listen()
         worker = torch_data.get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         places = self.loader.rest()[number::workers]
@@ -158,11 +184,19 @@ class DataLoader(torch_data.DataLoader[Any]):
         )
 
     def __iter__(self) -> Iterator[Any]:
-        """Iterate the batches that are left of the epoch; at its end the next epoch is due."""
+        """Iterate the batches that are left of the epoch; at its end the next epoch is due.
+
+        Raises:
+            Rt2dataError: another iteration, epoch or state was begun since the last batch: there is one position.
+        """
         start, size = self.loader.position, self.loader.size
         each = self.batch_size * self.loader.world_size
+        place = self.loader.epoch, start
         for number, batch in enumerate(super().__iter__(), 1):
+            if (self.loader.epoch, self.loader.position) != place:
+                raise Rt2dataError("DataLoader", "another iteration or epoch was begun", "one iteration at a time")
             self.loader.position = min(start + number * each, size)
+            place = self.loader.epoch, self.loader.position
             yield batch
         self.loader.set_epoch(self.loader.epoch + 1)
 

@@ -80,6 +80,28 @@ def test_datasets_of_both_kinds_in_a_plain_dataloader(mixture: Built, workers: i
     assert sorted(name for batch in one_by_one for name in batch) == sorted(expected)
 
 
+@pytest.mark.parametrize("kind", [Dataset, IterableDataset])
+def test_workers_that_live_on_hear_of_a_new_epoch(mixture: Built, kind: Any) -> None:
+    dataset = kind(Loader(mixture.out), key)
+    batches = torch.utils.data.DataLoader(dataset, 4, num_workers=2, persistent_workers=True, collate_fn=list)
+    passes = []
+    for epoch in (0, 0, 1):
+        dataset.set_epoch(epoch)
+        passes.append([name for batch in batches for name in batch])
+    assert passes[0] == passes[1] != passes[2]
+    assert sorted(passes[0]) == sorted(passes[2])
+
+
+def test_two_iterations_at_once_are_refused(mixture: Built) -> None:
+    batches = DataLoader(Loader(mixture.out), 4)
+    first = iter(batches)
+    next(first)
+    second = iter(batches)
+    next(second)
+    with pytest.raises(Rt2dataError, match="one iteration at a time"):
+        next(first)
+
+
 @pytest.mark.parametrize("style", ["number", "iterable"])
 def test_stateful_dataloader_of_torchdata(mixture: Built, style: str) -> None:
     stateful = pytest.importorskip(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import page_scripts, tiny_models
+from support import page_scripts, s3_server, tiny_models
 from support.built_mixture import Built
 from support.repository import DOCS
 
@@ -87,12 +87,13 @@ def dealt(everything: list[str], ranks: int) -> list[list[str]]:
     return [everything[rank::ranks] for rank in range(ranks)]
 
 
-def test_the_script_for_64_gpus(mixture: Built, model: Path, tmp_path: Path) -> None:
+def test_the_script_for_64_gpus(mixture: Built, model: Path, tmp_path: Path, server: s3_server.Server) -> None:
     """In two processes, then on in one: each sample once, over the end of an epoch."""
     code = script("train.py", model)
     assert len(page_scripts.script(PAGE, "train.py").splitlines()) <= 60
     small = {
-        '"s3://robots/mixture"': repr(str(mixture.out)), '"/local/cache"': repr(str(tmp_path / "cache")),
+        '"s3://robots/mixture"': repr(server.upload(mixture.out, "mixture")),
+        '"/local/cache"': repr(str(tmp_path / "cache")),
         "= 8, 2, 100_000, 1_000 ": "= 4, 2, 4, 2 ",
         '"num_workers": 4': '"num_workers": 2',
     }  # fmt: skip
