@@ -2,10 +2,9 @@
 
 `processor` has `for_processor`, which makes batches of the vision-language models of transformers, over `conversation`
 (a sample's turns), `chat` and `paligemma` (the forms of models), `tokens` (which token is which text) and `batch`
-(padding and packing). `action_heads` has arrays for flow and diffusion heads; `lengths` measures and packs samples;
-`decoding` decodes an image.
+(padding and packing). `action_heads` has arrays for flow and diffusion heads; `lengths` measures and packs samples.
 
-May import: `tokenizer`, `images`, `prompts`, `errors`. torch and transformers are imported when a batch is made.
+May import: `loader`, `tokenizer`, `prompts`, `errors`. torch and transformers are imported when a batch is made.
 """
 
 from __future__ import annotations

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from rt2data.collate.conversation import Sample
-from rt2data.collate.decoding import open_image
 from rt2data.errors import Rt2dataError
+from rt2data.loader.decoding import FITS, Fit, decode
 
 Batch = dict[str, Any]
-Fit = Literal["pad", "stretch"]
 
 _OTHER_STEP = re.compile(r"\.([hf])(\d+)\.\w+$")  # of a member: N steps before, or after (docs/format.md)
 
@@ -27,6 +26,7 @@ def for_action_head(
     frames: int = 1,
     action_width: int | None = None,
     proprio_width: int | None = None,
+    threads: int = 1,
 ) -> ActionHeadCollate:
     """Make the function that turns samples of a mixture into arrays for an action head.
 
@@ -38,13 +38,23 @@ def for_action_head(
         frames: images of a camera: the step's own, and of the observation history the last ones before it.
         action_width, proprio_width: numbers of an action and of a state, filled up with zeros; by default those of the
             widest sample of the batch. A wider one is an error.
+        threads: how many images are decoded at the same time.
     """
     slots: Mapping[str, str | Sequence[str]] = cameras if isinstance(cameras, Mapping) else {c: c for c in cameras}
     by_slot = {slot: (roles,) if isinstance(roles, str) else tuple(roles) for slot, roles in slots.items()}
-    if fit not in ("pad", "stretch") or frames < 1 or min(image_size) < 1:
-        fault = f"fit {fit!r}, frames {frames}, image_size {image_size}"
-        raise Rt2dataError("for_action_head", fault, 'fit "pad" or "stretch", and at least one frame and pixel')
-    return ActionHeadCollate(by_slot, image_size, fit, frames, action_width, proprio_width)
+    if fit not in FITS or frames < 1 or min(image_size) < 1 or threads < 1:
+        fault = f"fit {fit!r}, frames {frames}, image_size {image_size}, threads {threads}"
+        raise Rt2dataError("for_action_head", fault, 'fit "pad" or "stretch", and at least one frame, pixel and thread')
+    return ActionHeadCollate(by_slot, image_size, fit, frames, action_width, proprio_width, threads)
+
+
+class _Image(NamedTuple):
+    """An image of a sample, and where it goes."""
+
+    slot: str
+    frame: int
+    member: str
+    valid: bool
 
 
 class ActionHeadCollate:
@@ -58,9 +68,10 @@ class ActionHeadCollate:
         frames: int,
         action_width: int | None,
         proprio_width: int | None,
+        threads: int,
     ) -> None:
         self.slots, self.image_size, self.fit, self.frames = dict(slots), image_size, fit, frames
-        self.action_width, self.proprio_width = action_width, proprio_width
+        self.action_width, self.proprio_width, self.threads = action_width, proprio_width, threads
 
     def __call__(self, samples: Iterable[Sample]) -> Batch:
         """Make a batch of numpy arrays, with b samples, h steps of an action, and t frames.
@@ -115,14 +126,18 @@ class ActionHeadCollate:
         shape = (len(taken), self.frames, *self.image_size, 3)
         batch["images"] = {slot: np.zeros(shape, np.uint8) for slot in self.slots}
         batch["image_mask"] = {slot: np.zeros(shape[:2], bool) for slot in self.slots}
-        for row, sample in enumerate(taken):
-            self._put_images(batch, row, sample)
+        images = [(row, image) for row, sample in enumerate(taken) for image in self._images(sample)]
+        wanted = ((taken[row], image.member) for row, image in images)
+        pixels = decode(wanted, self.image_size, fit=self.fit, threads=self.threads)
+        for (row, image), own_pixels in zip(images, pixels, strict=True):
+            batch["images"][image.slot][row, image.frame] = own_pixels
+            batch["image_mask"][image.slot][row, image.frame] = image.valid
         batch["instruction"] = [one.get("instruction") or one.get("prompt") or "" for one in said]
         batch["source"] = [one["source"] for one in said]
         batch["key"] = [sample.key for sample in taken]
         return batch
 
-    def _put_images(self, batch: Batch, row: int, sample: Sample) -> None:
+    def _images(self, sample: Sample) -> Iterator[_Image]:
         said = sample.json
         roles = [camera["role"] for camera in said["cameras"] or ()] or ["image"] * len(said["images"])
         by_role: dict[str, dict[int, tuple[str, bool]]] = {}
@@ -134,10 +149,7 @@ class ActionHeadCollate:
         for slot, wanted in self.slots.items():
             own = next((by_role[role] for role in wanted if role in by_role), {})
             for back, before in enumerate(sorted(own)[: self.frames]):
-                member, valid = own[before]
-                frame = self.frames - 1 - back
-                batch["images"][slot][row, frame] = _decode(sample, member, self.image_size, self.fit)
-                batch["image_mask"][slot][row, frame] = valid
+                yield _Image(slot, self.frames - 1 - back, *own[before])
 
 
 def as_openpi(batch: Batch) -> Batch:
@@ -221,21 +233,3 @@ def _width(name: str, asked: int | None, widths: Sequence[int]) -> int:
     if asked is not None and widest > asked:
         raise Rt2dataError(name, f"{asked}; a sample has {widest} numbers", f"at least {widest}")
     return widest if asked is None else asked
-
-
-def _decode(sample: Sample, member: str, size: tuple[int, int], fit: Fit) -> npt.NDArray[np.uint8]:
-    """An image as uint8 RGB (height, width, 3) of a size."""
-    from PIL import Image
-
-    image = open_image(sample, member)
-    height, width = size
-    if (image.height, image.width) == size:
-        return np.asarray(image)
-    if fit == "stretch":
-        return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-    ratio = max(image.width / width, image.height / height)
-    high, wide = max(int(image.height / ratio), 1), max(int(image.width / ratio), 1)
-    top, left = (height - high) // 2, (width - wide) // 2
-    out = np.zeros((height, width, 3), np.uint8)
-    out[top : top + high, left : left + wide] = np.asarray(image.resize((wide, high), Image.Resampling.BILINEAR))
-    return out

@@ -12,10 +12,10 @@ import numpy as np
 from rt2data.collate.batch import join_rows, pad_rows
 from rt2data.collate.chat import ChatEncoder
 from rt2data.collate.conversation import Sample, Turn, images_of, turns_of, with_placeholders
-from rt2data.collate.decoding import open_image
 from rt2data.collate.paligemma import PaliGemmaEncoder
 from rt2data.collate.tokens import IGNORED, Encoder, place_actions
 from rt2data.errors import Rt2dataError
+from rt2data.loader.decoding import open_image
 from rt2data.tokenizer import ActionTokenizer
 
 Padding = Literal["longest", "max_length"]

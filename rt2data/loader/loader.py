@@ -43,20 +43,21 @@ class Sample:
     def __init__(self, position: int, data: bytes, *, padding: bool = False) -> None:
         """Take the sample from its bytes in a tar. Raises ValueError where these are not the members of one sample."""
         self.position, self.padding = position, padding
-        self.members: dict[str, bytes] = {}
-        at, self.key, suffix = 0, "", ""
-        while at < len(data):
+        members: dict[str, bytes] = {}
+        at, end, own, suffix = 0, len(data), "", ""
+        while at < end:
             key, _, suffix = data[at : data.index(0, at, at + 101)].decode("ascii").partition(".")
-            if key != self.key:
+            if key != own:
                 if at:
                     raise ValueError
-                self.key = key
-            size = int(data[at + 124 : at + 135], 8)
-            at += BLOCK
-            self.members[suffix] = data[at : at + size]
-            at += size + -size % BLOCK
-        if suffix != "json" or at != len(data):  # the JSON is a sample's last member
+                own = key
+            start = at + BLOCK
+            stop = start + int(data[at + 124 : at + 135], 8)
+            members[suffix] = data[start:stop]
+            at = stop + -stop % BLOCK
+        if suffix != "json" or at != end:  # the JSON is a sample's last member
             raise ValueError
+        self.key, self.members = own, members
 
     @cached_property
     def json(self) -> dict[str, Any]:
