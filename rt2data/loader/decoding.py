@@ -1,9 +1,8 @@
 """Images of samples, decoded: one as Pillow has it, or many as one array. Needs numpy and Pillow.
 
-JPEG is decoded by simplejpeg where that is installed, in 0.8 of Pillow's time
-(photographs of 640x480). Both are libjpeg-turbo and give
-the same pixels, which is tried once in each process: where they differ, as where something about a JPEG is unusual,
-Pillow decodes it. So what is installed changes no pixel.
+JPEG is decoded by simplejpeg where that is installed, in 0.8 of Pillow's time (photographs of 640x480). Both are
+libjpeg-turbo and give the same pixels, which is tried once in each process: where they differ, as where something about
+a JPEG is unusual, Pillow decodes it. So what is installed changes no pixel.
 """
 
 from __future__ import annotations
