@@ -205,7 +205,7 @@ def test_it_goes_on_with_other_readers(apart: Built) -> None:
 def test_a_shard_that_is_cut_or_named_elsewhere(apart: Built, tmp_path: Path) -> None:
     out = copied(apart, tmp_path)
     edit(out, lambda m: m["splits"]["train"]["shards"][0].update(samples=99))
-    with pytest.raises(Rt2dataError, match=r"\d samples; 99 in the manifest; .* Run `rt2data verify`"):
+    with pytest.raises(Rt2dataError, match=r"an index of \d samples; 99 are listed; .* Run `rt2data verify`"):
         list(Loader(out, shuffle=False))
     edit(out, lambda m: m["splits"]["train"]["shards"][0].update(name="train/../../secret.tar"))
     with pytest.raises(Rt2dataError, match="expected names as a build gives them"):
@@ -224,7 +224,8 @@ new = {name.partition(".")[0] for name in set(sys.modules) - before}
 print(*sorted(new - set(sys.stdlib_module_names)), file=sys.stderr)
 """
     run = subprocess.run([sys.executable, "-c", code, apart.out], capture_output=True, text=True, check=True)
-    assert set(run.stderr.split()) <= {"numpy", "orjson", "rt2data"}
+    found = set(run.stderr.split()) - {"google_crc32c"}  # checks indexes where it is installed
+    assert found <= {"numpy", "orjson", "rt2data"}
 
 
 @pytest.mark.parametrize("name", [None, *SOURCES])

@@ -520,12 +520,16 @@ def foreign(out: Path) -> None:
 
 def other_name(out: Path) -> None:
     out.mkdir()
-    (out / "manifest.json").write_text(json.dumps({"format": FORMAT, "name": "other", "plan": "x", "splits": {}}))
+    (out / "manifest.json").write_text(
+        json.dumps({"format": FORMAT, "name": "other", "plan": "x", "splits": {}, "sources": []})
+    )
 
 
 def other_plan(out: Path) -> None:
     out.mkdir()
-    (out / "manifest.json").write_text(json.dumps({"format": FORMAT, "name": "small", "plan": "x", "splits": {}}))
+    (out / "manifest.json").write_text(
+        json.dumps({"format": FORMAT, "name": "small", "plan": "x", "splits": {}, "sources": []})
+    )
 
 
 def unfinished(out: Path) -> None:
