@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from rt2data.collate.conversation import Sample
 from rt2data.errors import Rt2dataError
-from rt2data.loader.decoding import FITS, Fit, decode
+from rt2data.loader.decoding import FITS, Fit, decode_into
 
 Batch = dict[str, Any]
 
@@ -126,12 +126,12 @@ class ActionHeadCollate:
         shape = (len(taken), self.frames, *self.image_size, 3)
         batch["images"] = {slot: np.zeros(shape, np.uint8) for slot in self.slots}
         batch["image_mask"] = {slot: np.zeros(shape[:2], bool) for slot in self.slots}
-        images = [(row, image) for row, sample in enumerate(taken) for image in self._images(sample)]
-        wanted = ((taken[row], image.member) for row, image in images)
-        pixels = decode(wanted, self.image_size, fit=self.fit, threads=self.threads)
-        for (row, image), own_pixels in zip(images, pixels, strict=True):
-            batch["images"][image.slot][row, image.frame] = own_pixels
-            batch["image_mask"][image.slot][row, image.frame] = image.valid
+        wanted = []
+        for row, sample in enumerate(taken):
+            for image in self._images(sample):
+                wanted.append((sample, image.member, batch["images"][image.slot][row, image.frame]))
+                batch["image_mask"][image.slot][row, image.frame] = image.valid
+        decode_into(wanted, self.fit, self.threads)
         batch["instruction"] = [one.get("instruction") or one.get("prompt") or "" for one in said]
         batch["source"] = [one["source"] for one in said]
         batch["key"] = [sample.key for sample in taken]

@@ -8,7 +8,7 @@ a JPEG is unusual, Pillow decodes it. So what is installed changes no pixel.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -65,18 +65,28 @@ def decode(
             "decode", f"fit {fit!r}, threads {threads}, size {size}", "a known fit, numbers of at least 1"
         )
     out = np.zeros((len(wanted), *size, 3), np.uint8)
-
-    def put(number: int) -> None:
-        _put(out[number], _decoded(*wanted[number]), fit)
-
-    if threads == 1 or len(wanted) < 2:
-        for number in range(len(wanted)):
-            put(number)
-    else:
-        with ThreadPoolExecutor(min(threads, len(wanted))) as pool:
-            for _ in pool.map(put, range(len(wanted))):
-                pass
+    decode_into([(sample, member, place) for (sample, member), place in zip(wanted, out, strict=True)], fit, threads)
     return out
+
+
+def decode_into(images: Sequence[tuple[Sample, str, Pixels]], fit: Fit, threads: int) -> None:
+    """Decode images as `decode` does, each into a black array uint8 (height, width, 3) of the size that it is to have.
+
+    Raises:
+        Rt2dataError: as `decode`.
+    """
+
+    def put(one: tuple[Sample, str, Pixels]) -> None:
+        sample, member, place = one
+        _put(place, _decoded(sample, member), fit)
+
+    if threads == 1 or len(images) < 2:
+        for one in images:
+            put(one)
+    else:
+        with ThreadPoolExecutor(min(threads, len(images))) as pool:
+            for _ in pool.map(put, images):
+                pass
 
 
 def open_image(sample: Sample, member: str) -> Image:
